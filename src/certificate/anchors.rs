@@ -1,0 +1,141 @@
+//! The Trust Framework's bundle: the roots that decide, and the Issuing CA that our leaf needs
+//! beside it. A leaf says nowhere how to fetch its issuer, so the client has to bring it.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::{Certificate, CertificateError, read_file};
+use crate::config::environment::Environment;
+use crate::config::trust::Trust;
+
+/// The certificates of `anchors`, roots apart from the CAs below them.
+#[derive(Clone, Debug)]
+pub struct Anchors {
+    roots: Vec<Certificate>,
+    intermediates: Vec<Certificate>,
+}
+
+impl Anchors {
+    /// Reads the bundle, and holds its roots against the pins.
+    ///
+    /// # Errors
+    /// It cannot be read, has no root, or has one that is not pinned.
+    pub fn load(trust: &Trust) -> Result<Self, CertificateError> {
+        let anchors = Self::read(&trust.anchors)?;
+        let stranger = |root: &&Certificate| !trust.pins.contains(&root.fingerprint());
+        match anchors.roots.iter().find(stranger) {
+            Some(root) if !trust.pins.is_empty() => Err(CertificateError::NotPinned {
+                subject: root.subject().to_string(),
+                fingerprint: root.fingerprint(),
+            }),
+            _ => Ok(anchors),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, CertificateError> {
+        let (roots, intermediates): (Vec<_>, Vec<_>) = read_file(path)?
+            .into_iter()
+            .partition(Certificate::is_self_issued);
+        if roots.is_empty() {
+            return Err(CertificateError::NoRoot(path.to_owned()));
+        }
+        Ok(Self {
+            roots,
+            intermediates,
+        })
+    }
+
+    /// The self-signed ones.
+    pub fn roots(&self) -> &[Certificate] {
+        &self.roots
+    }
+
+    /// The others: Issuing CAs.
+    pub fn intermediates(&self) -> &[Certificate] {
+        &self.intermediates
+    }
+
+    fn subjects(&self) -> Vec<String> {
+        let all = self.intermediates.iter().chain(&self.roots);
+        all.map(|ca| ca.subject().to_string()).collect()
+    }
+}
+
+/// A leaf and the CAs between it and the root, in the order of a TLS Certificate message.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    leaf: Certificate,
+    issuers: Vec<Certificate>,
+}
+
+impl Chain {
+    /// Orders the given certificates behind the leaf, which is the first, and takes what is missing
+    /// from the bundle. The root is not part of it: the peer has it, or does not trust it.
+    ///
+    /// # Errors
+    /// There is no way from the leaf to a root of the bundle: it is of another environment.
+    pub fn complete(
+        given: &[Certificate],
+        anchors: &Anchors,
+        environment: Environment,
+    ) -> Result<Self, CertificateError> {
+        let (leaf, rest) = given
+            .split_first()
+            .ok_or_else(|| CertificateError::Empty("the certificate".to_owned()))?;
+        let mut issuers: Vec<Certificate> = Vec::new();
+        let mut last = leaf;
+        while !anchors
+            .roots
+            .iter()
+            .any(|root| root.subject() == last.issuer())
+        {
+            let next = anchors
+                .intermediates
+                .iter()
+                .chain(rest)
+                .find(|ca| ca.subject() == last.issuer() && !ca.is_self_issued());
+            // A chain longer than what there is to choose from goes in a circle.
+            let next = next.filter(|_| issuers.len() < anchors.intermediates.len() + rest.len());
+            match next {
+                Some(ca) => {
+                    issuers.push(ca.clone());
+                    last = ca;
+                }
+                None => {
+                    return Err(CertificateError::NotOfEnvironment {
+                        issuer: last.issuer().to_string(),
+                        environment,
+                        anchors: anchors.subjects(),
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            leaf: leaf.clone(),
+            issuers,
+        })
+    }
+
+    /// The leaf.
+    pub fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+
+    /// Leaf first, then its issuers.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        std::iter::once(&self.leaf).chain(&self.issuers)
+    }
+
+    /// As PEM, leaf first.
+    pub fn pem(&self) -> String {
+        self.certificates().map(Certificate::pem).collect()
+    }
+
+    /// Whether the leaf is in its time and for clients.
+    ///
+    /// # Errors
+    /// See [`Certificate::check_client`].
+    pub fn check_client(&self, now: SystemTime) -> Result<(), CertificateError> {
+        self.leaf.check_client(now)
+    }
+}

@@ -1,0 +1,297 @@
+//! Distinguished names, read and built as DER. A legal name holds commas, dots and quotes, so a
+//! name is never made by joining strings, nor compared by splitting one at its commas.
+
+use std::fmt::{self, Display};
+
+use der::asn1::{Any, Ia5String, ObjectIdentifier, PrintableString, SetOfVec, Utf8StringRef};
+use der::{Decode, Encode, Tag, Tagged};
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
+
+/// The short names that people and servers use (RFC 4514, section 3, and OpenSSL's own).
+const SHORT_NAMES: [(&str, &str); 16] = [
+    ("CN", "2.5.4.3"),
+    ("SN", "2.5.4.4"),
+    ("SERIALNUMBER", "2.5.4.5"),
+    ("C", "2.5.4.6"),
+    ("L", "2.5.4.7"),
+    ("ST", "2.5.4.8"),
+    ("S", "2.5.4.8"),
+    ("STREET", "2.5.4.9"),
+    ("O", "2.5.4.10"),
+    ("OU", "2.5.4.11"),
+    ("BUSINESSCATEGORY", "2.5.4.15"),
+    ("ORGANIZATIONIDENTIFIER", "2.5.4.97"),
+    ("UID", "0.9.2342.19200300.100.1.1"),
+    ("DC", "0.9.2342.19200300.100.1.25"),
+    ("EMAILADDRESS", "1.2.840.113549.1.9.1"),
+    ("E", "1.2.840.113549.1.9.1"),
+];
+
+/// C, O, OU and CN.
+pub const COUNTRY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.6");
+/// O
+pub const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+/// OU
+pub const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
+/// CN
+pub const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// A distinguished name (RFC 5280, section 4.1.2.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DistinguishedName(Name);
+
+impl DistinguishedName {
+    pub(super) fn of(name: &Name) -> Self {
+        Self(name.clone())
+    }
+
+    /// Reads a DER Name.
+    pub fn from_der(der: &[u8]) -> Option<Self> {
+        Name::from_der(der).ok().map(Self)
+    }
+
+    /// A name of one attribute per RDN, in this order. C is a PrintableString as RFC 5280 wants it,
+    /// the others are UTF-8. `None` where a value cannot be encoded so.
+    pub fn build(attributes: &[(ObjectIdentifier, &str)]) -> Option<Self> {
+        let mut sequence = RdnSequence::default();
+        for (oid, text) in attributes {
+            let value = match *oid {
+                COUNTRY => Any::from(&PrintableString::new(text).ok()?),
+                _ => Any::from(Utf8StringRef::new(text).ok()?),
+            };
+            let mut set = SetOfVec::new();
+            set.insert(AttributeTypeAndValue { oid: *oid, value })
+                .ok()?;
+            sequence.push(RelativeDistinguishedName::from(set));
+        }
+        Self::from_der(&sequence.to_der().ok()?)
+    }
+
+    /// The DER.
+    pub fn der(&self) -> Vec<u8> {
+        // A name that was read or built encodes again: there is no length that could overflow.
+        self.0.to_der().unwrap_or_default()
+    }
+
+    pub(crate) fn as_x509(&self) -> &Name {
+        &self.0
+    }
+
+    /// The first value of an attribute.
+    pub fn first(&self, oid: ObjectIdentifier) -> Option<String> {
+        self.0
+            .iter()
+            .find(|attribute| attribute.oid == oid)
+            .and_then(|attribute| text(&attribute.value))
+    }
+
+    fn attributes(&self) -> Option<Vec<(String, String)>> {
+        self.0
+            .iter()
+            .map(|attribute| Some((attribute.oid.to_string(), text(&attribute.value)?)))
+            .collect()
+    }
+
+    /// Holds a peer's rendering of a name against this one, as sets of attributes: neither their
+    /// order nor the escaping is specified, so only a difference that no rendering explains counts.
+    pub fn compare(&self, rendered: &str) -> Comparison {
+        let Some(ours) = self.attributes() else {
+            return Comparison::CannotTell;
+        };
+        let Some(mut theirs) = parse(rendered) else {
+            return Comparison::CannotTell;
+        };
+        if theirs.len() != ours.len() {
+            return Comparison::Mismatch;
+        }
+        let mut doubtful = false;
+        for (oid, value) in ours {
+            if let Some(at) = theirs
+                .iter()
+                .position(|(kind, text)| *kind == oid && fold(text) == fold(&value))
+            {
+                theirs.swap_remove(at);
+            } else if !value.is_ascii() && theirs.iter().any(|(kind, _)| *kind == oid) {
+                // Servers mangle what is not ASCII in many ways: that proves nothing.
+                doubtful = true;
+            } else {
+                return Comparison::Mismatch;
+            }
+        }
+        if doubtful {
+            Comparison::CannotTell
+        } else {
+            Comparison::Match
+        }
+    }
+}
+
+/// The outcome of holding a rendered name against a certificate's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// The same attributes with the same values.
+    Match,
+    /// Another name, whatever the rendering.
+    Mismatch,
+    /// The rendering is in no form that is known, or mangled.
+    CannotTell,
+}
+
+/// RFC 5280, section 7.1: case and runs of white space do not tell names apart.
+fn fold(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ").to_lowercase()
+}
+
+fn text(value: &Any) -> Option<String> {
+    match value.tag() {
+        Tag::Utf8String => value.decode_as::<String>().ok(),
+        Tag::PrintableString => value
+            .decode_as::<PrintableString>()
+            .ok()
+            .map(|text| text.to_string()),
+        Tag::Ia5String => value
+            .decode_as::<Ia5String>()
+            .ok()
+            .map(|text| text.to_string()),
+        // TeletexString, as its users mean it: Latin-1. BMPString: UTF-16.
+        Tag::TeletexString => Some(value.value().iter().map(|byte| char::from(*byte)).collect()),
+        Tag::BmpString => {
+            let pairs = value.value().chunks_exact(2);
+            let units: Vec<u16> = pairs
+                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+                .collect();
+            String::from_utf16(&units).ok()
+        }
+        _ => None,
+    }
+}
+
+/// In the order of the certificate, with the escapes of RFC 4514.
+impl Display for DistinguishedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, attribute) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let oid = attribute.oid.to_string();
+            let name = SHORT_NAMES
+                .iter()
+                .find(|(_, known)| *known == oid)
+                .map_or(oid.as_str(), |(name, _)| name);
+            let value = text(&attribute.value).unwrap_or_else(|| "(unreadable)".to_owned());
+            write!(f, "{separator}{name}={}", escape(&value))?;
+        }
+        Ok(())
+    }
+}
+
+fn escape(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for (index, c) in value.char_indices() {
+        let at_edge = index == 0 || index + c.len_utf8() == value.len();
+        let special = matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
+            || (c == ' ' && at_edge)
+            || (c == '#' && index == 0);
+        if special {
+            out.push('\\');
+        }
+        // A control character in a name is somebody's attempt at the reader's terminal.
+        out.push(if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        });
+    }
+    out
+}
+
+/// Reads RFC 4514 (with either separator, either order, and RFC 1779's quotes) and OpenSSL's
+/// one-line form into (OID, value). `None` where the text is neither.
+fn parse(text: &str) -> Option<Vec<(String, String)>> {
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    let (text, separators): (&str, &[char]) = match text.strip_prefix('/') {
+        Some(rest) => (rest, &['/']),
+        None => (text, &[',', ';', '+']),
+    };
+    let mut attributes = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=')?;
+        let (value, after) = take_value(after, separators)?;
+        attributes.push((oid_of(name.trim())?, value));
+        rest = after;
+    }
+    Some(attributes)
+}
+
+fn oid_of(name: &str) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    let bare = upper.strip_prefix("OID.").unwrap_or(&upper);
+    SHORT_NAMES
+        .iter()
+        .find(|(known, _)| *known == bare)
+        .map(|(_, oid)| (*oid).to_owned())
+        .or_else(|| ObjectIdentifier::new(bare).ok().map(|oid| oid.to_string()))
+}
+
+fn take_value<'a>(text: &'a str, separators: &[char]) -> Option<(String, &'a str)> {
+    let text = text.trim_start_matches(' ');
+    let mut value: Vec<u8> = Vec::new();
+    let mut quoted = false;
+    let mut chars = text.char_indices().peekable();
+    if text.starts_with('"') {
+        quoted = true;
+        chars.next();
+    }
+    // Trailing spaces are cut off, unless they were escaped.
+    let mut keep = 0;
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => {
+                let rest = &text[at + 1..];
+                // `\C3` of RFC 4514, `\xC3` of OpenSSL, or an escaped character.
+                let (digits, skip) = match rest.strip_prefix('x') {
+                    Some(digits) => (digits, 3),
+                    None => (rest, 2),
+                };
+                if let Some(byte) = digits
+                    .get(..2)
+                    .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+                {
+                    value.push(byte);
+                    for _ in 0..skip {
+                        chars.next();
+                    }
+                } else {
+                    let (_, escaped) = chars.next()?;
+                    value.extend_from_slice(escaped.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                keep = value.len();
+            }
+            '"' if quoted => {
+                let rest = text[at + 1..].trim_start_matches(' ');
+                let rest = rest
+                    .strip_prefix(separators)
+                    .or(Some(rest).filter(|rest| rest.is_empty()))?;
+                return Some((String::from_utf8(value).ok()?, rest));
+            }
+            c if !quoted && separators.contains(&c) => {
+                value.truncate(keep.max(value.trim_ascii_end().len()));
+                return Some((String::from_utf8(value).ok()?, &text[at + c.len_utf8()..]));
+            }
+            c => value.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    if quoted {
+        return None;
+    }
+    value.truncate(keep.max(value.trim_ascii_end().len()));
+    Some((String::from_utf8(value).ok()?, ""))
+}
+
+#[cfg(test)]
+#[path = "name_tests.rs"]
+mod tests;

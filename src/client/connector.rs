@@ -1,0 +1,187 @@
+//! Name, TCP, TLS: one watched connection to a configured host, each part with a deadline.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{ClientError, Stage};
+use crate::config::Config;
+use crate::config::environment::Origin;
+use crate::tls::observation::{Observation, Observer};
+use crate::tls::{Tls, TlsError, of_handshake};
+
+/// Makes watched connections to the configured hosts, and to no other.
+#[derive(Clone)]
+pub struct Connector {
+    tls: TlsConnector,
+    origins: Vec<Origin>,
+    timeout: Duration,
+}
+
+/// A connection that the server asked our certificate for, and got it.
+pub struct Connection {
+    /// The stream.
+    pub stream: TlsStream<TcpStream>,
+    /// What the handshake showed.
+    pub observation: Observation,
+}
+
+impl Connector {
+    /// A connector with HTTP/1.1.
+    ///
+    /// # Errors
+    /// rustls refuses the configuration.
+    pub fn new(config: &Config, tls: &Tls) -> Result<Self, TlsError> {
+        let client = tls.watched(config, &[b"http/1.1"])?;
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(client)),
+            origins: config.hub.origins().into_iter().cloned().collect(),
+            timeout: config.hub.connect_timeout,
+        })
+    }
+
+    /// Connects; all three parts share one deadline.
+    ///
+    /// # Errors
+    /// The host is not configured, cannot be reached, or the handshake fails.
+    pub async fn connect(&self, origin: &Origin) -> Result<Connection, ClientError> {
+        let deadline = self.deadline();
+        let addresses = self.resolve(origin, deadline).await?;
+        let tcp = self.tcp(origin, &addresses, deadline).await?;
+        let (stream, observation) = self.handshake(origin, tcp, deadline).await;
+        Ok(Connection {
+            stream: stream?,
+            observation,
+        })
+    }
+
+    /// When a connection that is begun now must stand.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Resolves the host's name.
+    ///
+    /// # Errors
+    /// The host is not configured, has no address, or the resolver gave no answer in time.
+    pub async fn resolve(
+        &self,
+        origin: &Origin,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, ClientError> {
+        if !self.origins.contains(origin) {
+            return Err(ClientError::NotConfigured {
+                origin: origin.to_string(),
+                configured: self.origins.iter().map(Origin::to_string).collect(),
+            });
+        }
+        let failed = |why: String| ClientError::Resolve {
+            host: origin.host.clone(),
+            why,
+        };
+        // A URL writes an IPv6 address in brackets, a resolver does not.
+        let host = origin.host.trim_matches(['[', ']']);
+        let looked_up = tokio::net::lookup_host((host, origin.port));
+        let addresses: Vec<_> = timeout_at(deadline.into(), looked_up)
+            .await
+            .map_err(|_| self.late(Stage::Resolve, origin))?
+            .map_err(|error| failed(error.to_string()))?
+            .collect();
+        if addresses.is_empty() {
+            return Err(failed("the name has no address".to_owned()));
+        }
+        Ok(addresses)
+    }
+
+    /// Connects to the first address that answers.
+    ///
+    /// # Errors
+    /// None does in time.
+    pub async fn tcp(
+        &self,
+        origin: &Origin,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<TcpStream, ClientError> {
+        let attempt = async {
+            let mut refusals = Vec::new();
+            for address in addresses {
+                match TcpStream::connect(address).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => refusals.push(format!("{address}: {error}")),
+                }
+            }
+            Err(refusals)
+        };
+        let stream = timeout_at(deadline.into(), attempt)
+            .await
+            .map_err(|_| self.late(Stage::Connect, origin))?
+            .map_err(|refusals| ClientError::Connect {
+                host: origin.host.clone(),
+                why: refusals.join("; "),
+            })?;
+        // A handshake is small writes that wait for answers: Nagle would add 40 ms to some.
+        stream
+            .set_nodelay(true)
+            .map_err(|error| ClientError::Connect {
+                host: origin.host.clone(),
+                why: error.to_string(),
+            })?;
+        Ok(stream)
+    }
+
+    /// Makes the handshake, and says what it showed also where it failed.
+    pub async fn handshake(
+        &self,
+        origin: &Origin,
+        tcp: TcpStream,
+        deadline: Instant,
+    ) -> (Result<TlsStream<TcpStream>, ClientError>, Observation) {
+        let observer = Observer::default();
+        let attempt = async {
+            let name = server_name(origin)?;
+            let handshake = observer.watch(self.tls.connect(name, tcp));
+            timeout_at(deadline.into(), handshake)
+                .await
+                .map_err(|_| self.late(Stage::Handshake, origin))?
+                .map_err(|error| ClientError::Tls(of_handshake(&error)))
+        };
+        let result = attempt.await;
+        let seen = observer.seen();
+        // The verifier has refused already where we were not asked. This is the second lock: a
+        // connection over which no certificate was asked for is never handed out.
+        let result = match result {
+            Ok(_) if seen.asked.is_none() || seen.signed.is_none() => {
+                Err(ClientError::Tls(TlsError::NotAsked))
+            }
+            other => other,
+        };
+        (result, seen)
+    }
+
+    fn late(&self, stage: Stage, origin: &Origin) -> ClientError {
+        ClientError::Deadline {
+            stage,
+            host: origin.host.clone(),
+            after: self.timeout,
+        }
+    }
+}
+
+/// The name that a server's certificate must carry.
+///
+/// # Errors
+/// It is neither a DNS name nor an IP address.
+pub fn server_name(origin: &Origin) -> Result<ServerName<'static>, ClientError> {
+    let host = origin.host.trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(host).map_err(|error| ClientError::Resolve {
+        host: origin.host.clone(),
+        why: error.to_string(),
+    })
+}

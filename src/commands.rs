@@ -1,0 +1,250 @@
+//! The clap tree. What a command does is in the file of its noun.
+
+mod cert;
+mod config;
+mod csr;
+mod key;
+pub(crate) mod log;
+pub(crate) mod output;
+mod request;
+mod start;
+mod token;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hsm_mtls::config::pin::PinSource;
+use hsm_mtls::error::{Error, ExitCode};
+
+/// Proves who a bank is on every outbound TLS connection, with a private key that never leaves its HSM.
+///
+/// Exit codes: 0 done and good; 1 the check ran and its subject falls short; 2 usage or configuration;
+/// 3 token not available; 4 PIN refused, locked or guarded; 5 network or peer; 70 a fault of this program.
+#[derive(Parser)]
+#[command(
+    name = "hsm-mtls",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+pub(crate) struct Global {
+    /// The configuration of one environment
+    #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How to write logs to standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text", global = true)]
+    pub(crate) log_format: LogFormat,
+    /// Log more: -v what is sent, -vv each signature, -vvv everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The token that holds the keys
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// The keys in the token
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Make a certificate request, signed in the token
+    ///
+    /// The subject is C, O, OU, CN in this order, from [c3.subject] of the configuration or the flags.
+    Csr(CsrArgs),
+    /// The C3 certificate
+    #[command(subcommand)]
+    Cert(CertCommand),
+    /// Show mutual TLS to Consent Manager and Headless Heimdall, step by step
+    Verify,
+    /// One call to the hub, curl-like; redirects are shown, never followed
+    ///
+    /// Ends with 1 where the hub answers 400 or above.
+    Request(RequestArgs),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Parse and check the file, and say what was derived from it
+    ///
+    /// Given several files, it also opens their tokens and looks for keys that two environments share.
+    Check {
+        /// Configurations; without any, the one of --config
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// The tokens that the module shows
+    List,
+    /// Every step from loading the module to verified signatures; names the one that fails
+    Check {
+        /// How many signatures to measure
+        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        signatures: u32,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// The private keys in the token with what it claims about them
+    List,
+    /// Make a key pair in the token: non-extractable, for signing only
+    Generate(GenerateArgs),
+}
+
+#[derive(Args)]
+struct GenerateArgs {
+    /// What kind of key; the scheme accepts rsa-2048 only
+    #[arg(long = "type", value_name = "TYPE", default_value = "rsa-2048")]
+    kind: KeyType,
+    /// CKA_LABEL; without it, the `object` of `key` in [c3]
+    #[arg(long)]
+    label: Option<String>,
+    /// PIN source of the role that makes keys: file:/path, env:NAME, credential:NAME,
+    /// command:PROGRAM, prompt or protected-path; without it, the `pin` of [[token]]
+    #[arg(long, value_name = "SOURCE")]
+    pin_source: Option<PinSource>,
+    /// Which role logs in: user, so, or a number of the vendor
+    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::role)]
+    user_type: hsm_mtls::token::Role,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KeyType {
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+    #[value(name = "rsa-3072")]
+    Rsa3072,
+    #[value(name = "rsa-4096")]
+    Rsa4096,
+    #[value(name = "p-256")]
+    P256,
+    #[value(name = "p-384")]
+    P384,
+    #[value(name = "p-521")]
+    P521,
+    #[value(name = "ed25519")]
+    Ed25519,
+}
+
+#[derive(Args)]
+struct CsrArgs {
+    /// C, two capital letters
+    #[arg(long)]
+    country: Option<String>,
+    /// O, the legal name exactly as registered
+    #[arg(long)]
+    organization: Option<String>,
+    /// OU, the Trust Framework's organisation id (a UUID)
+    #[arg(long)]
+    organizational_unit: Option<String>,
+    /// CN, the application's client id (a UUID)
+    #[arg(long)]
+    common_name: Option<String>,
+    /// Write the PEM here instead of to standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum CertCommand {
+    /// Check a certificate against key, issuer, environment, purpose and dates, then store it
+    ///
+    /// It is stored where `certificate` of [c3] says: in that file, or in the token.
+    Install {
+        /// PEM: the leaf first, then, if there is one, its Issuing CA
+        file: PathBuf,
+    },
+    /// The installed certificate, its x5t#S256 and the days that it has left
+    Show {
+        /// End with 1 where fewer days are left
+        #[arg(long, value_name = "DAYS")]
+        min_days: Option<i64>,
+    },
+}
+
+#[derive(Args)]
+struct RequestArgs {
+    /// GET, POST, PATCH ...
+    method: http::Method,
+    /// An https URL of a configured host, or cm:/path or hh:/path
+    url: String,
+    /// A header, NAME: VALUE
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// A body; @FILE reads it from a file, @- from standard input
+    #[arg(short, long, value_name = "DATA")]
+    data: Option<String>,
+    /// Write the answer's body here
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print status and headers too
+    #[arg(short, long)]
+    include: bool,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Stage(#[from] Error),
+    #[error("{message}")]
+    Usage { message: String, hint: String },
+    #[error("cannot write the result: {0}")]
+    Output(#[from] std::io::Error),
+    #[error("the result cannot be made into JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CommandError {
+    fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    fn stage(error: impl Into<Error>) -> Self {
+        Self::Stage(error.into())
+    }
+}
+
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Config(ConfigCommand::Check { files }) => config::check(global, files),
+        Command::Token(TokenCommand::List) => token::list(global),
+        Command::Token(TokenCommand::Check { signatures }) => token::check(global, signatures),
+        Command::Key(KeyCommand::List) => key::list(global),
+        Command::Key(KeyCommand::Generate(args)) => key::generate(global, args),
+        Command::Csr(args) => csr::request(global, args),
+        Command::Cert(CertCommand::Install { file }) => cert::install(global, &file),
+        Command::Cert(CertCommand::Show { min_days }) => cert::show(global, min_days),
+        Command::Verify => verify::verify(global),
+        Command::Request(args) => request::request(global, args),
+    }
+}

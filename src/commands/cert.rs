@@ -1,0 +1,190 @@
+//! `cert install` and `cert show`.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::SystemTime;
+
+use hsm_mtls::certificate::anchors::{Anchors, Chain};
+use hsm_mtls::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
+use hsm_mtls::certificate::{Certificate, CertificateError, read_file};
+use hsm_mtls::config::{CertificateSource, Config};
+use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::identity::{self, Identity};
+use hsm_mtls::key::Key;
+use hsm_mtls::key::generate::store_certificate;
+use hsm_mtls::tls;
+use hsm_mtls::token::Token;
+use hsm_mtls::token::session::Access;
+use serde_json::json;
+
+use super::{CommandError, Global, output, start};
+
+pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandError> {
+    let config = start::config_for_module(global)?;
+    let chain = checked(&config, file).map_err(CommandError::Stage)?;
+    let token = Token::open(&config.token, start::attendance()).map_err(CommandError::stage)?;
+    let signer =
+        identity::signer_for(&config, &token, chain.leaf()).map_err(CommandError::Stage)?;
+    let identity =
+        Identity::prove(chain, std::sync::Arc::new(signer)).map_err(CommandError::stage)?;
+    let chain = identity.chain();
+    let place = match &config.c3.certificate {
+        CertificateSource::File(path) => {
+            replace(path, &chain.pem()).map_err(CommandError::stage)?;
+            path.display().to_string()
+        }
+        CertificateSource::Token(uri) => {
+            let session = token
+                .session(Access::ReadWrite)
+                .map_err(CommandError::stage)?;
+            let leaf = chain.leaf();
+            let public_key = leaf.public_key();
+            let key = Key::find(&session, token.description(), &config.c3.key, public_key)
+                .map_err(CommandError::stage)?;
+            store_certificate(&session, &key, leaf.der(), &leaf.subject().der())
+                .map_err(CommandError::stage)?;
+            uri.to_string()
+        }
+    };
+    if global.json {
+        output::json(&json!({
+            "schema": 0,
+            "installed": place,
+            "certificate": as_json(&config, chain.leaf()),
+            "key": identity.signer().key_uri(),
+        }))?;
+    } else {
+        output::heading(&format!("installed in {place}"))?;
+        let mut rows = rows(&config, chain.leaf());
+        rows.push(("key", identity.signer().key_uri()));
+        rows.push(("pair", "proved by a signed challenge".to_owned()));
+        output::fields(&rows)?;
+    }
+    Ok(ExitCode::Good)
+}
+
+/// Everything that can be said of the file without the token.
+fn checked(config: &Config, file: &Path) -> Result<Chain, Error> {
+    let given = read_file(file)?;
+    let anchors = Anchors::load(&config.trust)?;
+    let chain = Chain::complete(&given, &anchors, config.environment)?;
+    chain.check_client(SystemTime::now())?;
+    tls::trust::verify_own_chain(&chain, &anchors, &tls::provider(&config.tls))?;
+    Ok(chain)
+}
+
+/// Beside the old file first, then over it in one step: a reader sees one of the two, whole.
+fn replace(path: &Path, pem: &str) -> Result<(), CertificateError> {
+    let unwritable = |source| CertificateError::Unwritable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = (|| {
+        let mut file = fs::File::create_new(&beside)?;
+        file.write_all(pem.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    })();
+    if written.is_err() {
+        // Whatever went wrong, what is half written goes; the old certificate stays.
+        let _ = fs::remove_file(&beside);
+    }
+    written.map_err(unwritable)
+}
+
+pub(super) fn show(global: &Global, min_days: Option<i64>) -> Result<ExitCode, CommandError> {
+    let config = start::config_for_module(global)?;
+    let leaf = installed(&config).map_err(CommandError::Stage)?;
+    let days = leaf.days_left(SystemTime::now());
+    let short = min_days.is_some_and(|min| days < min);
+    if global.json {
+        output::json(&json!({ "schema": 0, "certificate": as_json(&config, &leaf) }))?;
+    } else {
+        output::heading(&format!("C3 of the {} environment", config.environment))?;
+        output::fields(&rows(&config, &leaf))?;
+        if let (true, Some(min)) = (short, min_days) {
+            output::verdict(
+                false,
+                &format!("fewer than {min} days are left: request a new one with `hsm-mtls csr`"),
+            )?;
+        }
+    }
+    Ok(if short || days < 0 {
+        ExitCode::Finding
+    } else {
+        ExitCode::Good
+    })
+}
+
+fn installed(config: &Config) -> Result<Certificate, Error> {
+    match &config.c3.certificate {
+        CertificateSource::File(path) => {
+            let mut chain = read_file(path)?;
+            Ok(chain.swap_remove(0))
+        }
+        CertificateSource::Token(_) => {
+            let token = Token::open(&config.token, start::attendance())?;
+            identity::certificate_in_token(config, &token)
+        }
+    }
+}
+
+/// Where the keys of this application are published. The user's page says "OU and O", the server's
+/// side OU and CN: this follows the latter.
+fn jwks_url(config: &Config, leaf: &Certificate) -> Option<String> {
+    let subject = leaf.subject();
+    let (organisation, client) = (
+        subject.first(ORGANIZATIONAL_UNIT)?,
+        subject.first(COMMON_NAME)?,
+    );
+    Some(format!(
+        "{}/{organisation}/{client}/application.jwks",
+        config.environment.keystore()
+    ))
+}
+
+fn rows(config: &Config, leaf: &Certificate) -> Vec<(&'static str, String)> {
+    let days = leaf.days_left(SystemTime::now());
+    vec![
+        ("subject", leaf.subject().to_string()),
+        ("issuer", leaf.issuer().to_string()),
+        (
+            "valid",
+            format!(
+                "{} to {} ({days} days left)",
+                leaf.not_before(),
+                leaf.not_after()
+            ),
+        ),
+        (
+            "public key",
+            leaf.public_key().map_or("unsupported".to_owned(), |key| {
+                format!("{} {}", key.algorithm(), key.fingerprint())
+            }),
+        ),
+        ("fingerprint", leaf.fingerprint().to_string()),
+        ("x5t#S256", leaf.x5t_s256()),
+        (
+            "JWKS (derived)",
+            jwks_url(config, leaf).unwrap_or_else(|| "the subject has no OU and CN".to_owned()),
+        ),
+    ]
+}
+
+fn as_json(config: &Config, leaf: &Certificate) -> serde_json::Value {
+    json!({
+        "subject": leaf.subject().to_string(),
+        "issuer": leaf.issuer().to_string(),
+        "not_before": leaf.not_before(),
+        "not_after": leaf.not_after(),
+        "days_left": leaf.days_left(SystemTime::now()),
+        "fingerprint": leaf.fingerprint().to_string(),
+        "x5t_s256": leaf.x5t_s256(),
+        "spki_sha256": leaf.public_key().map(|key| key.fingerprint().to_string()),
+        "jwks_url": jwks_url(config, leaf),
+    })
+}

@@ -1,0 +1,202 @@
+//! `config check`: what was derived from a file, and whether two environments share a key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use hsm_mtls::config::environment::Service;
+use hsm_mtls::config::{CertificateSource, Config};
+use hsm_mtls::error::ExitCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{CommandError, Global, output, start};
+
+pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, CommandError> {
+    let configs = if files.is_empty() {
+        vec![start::config(global)?]
+    } else {
+        let load = |file: &PathBuf| Config::load(file).map_err(CommandError::stage);
+        files.iter().map(load).collect::<Result<_, _>>()?
+    };
+    let mut shared = Vec::new();
+    if configs.len() > 1 {
+        // Modules are configured by variables of the process, and two configurations may give
+        // one module two values: so each is asked by a process of its own.
+        let listed = configs.iter().map(keys).collect::<Result<Vec<_>, _>>()?;
+        shared = shared_keys(&configs, &listed);
+    }
+    if global.json {
+        let configs: Vec<_> = configs.iter().map(as_json).collect();
+        output::json(&json!({ "schema": 0, "configurations": configs, "shared_keys": shared }))?;
+    } else {
+        for config in &configs {
+            output::heading(&config.path.display().to_string())?;
+            output::fields(&derived(config))?;
+        }
+        for share in &shared {
+            output::line("")?;
+            output::verdict(false, &share.sentence())?;
+        }
+        if configs.len() > 1 && shared.is_empty() {
+            output::verdict(true, "\nno key is shared between environments")?;
+        }
+    }
+    Ok(if shared.is_empty() {
+        ExitCode::Good
+    } else {
+        ExitCode::Configuration
+    })
+}
+
+fn derived(config: &Config) -> Vec<(&'static str, String)> {
+    let certificate = match &config.c3.certificate {
+        CertificateSource::File(path) => path.display().to_string(),
+        CertificateSource::Token(uri) => uri.to_string(),
+    };
+    let environment = config.environment;
+    let mut rows = vec![
+        ("environment", environment.to_string()),
+        ("LFI code", config.lfi_code.to_string()),
+        ("Trust Framework", environment.trust_framework().to_owned()),
+        (
+            "its CAs (documented)",
+            environment.documented_ca_names().join("; "),
+        ),
+        ("keystore", environment.keystore().to_owned()),
+    ];
+    for service in Service::ALL {
+        let origin = config.hub.origin(service);
+        let overridden = *origin != environment.origin(service, &config.lfi_code);
+        let note = if overridden {
+            " (overridden in [hub])"
+        } else {
+            ""
+        };
+        rows.push((service.name(), format!("{origin}{note}")));
+    }
+    rows.extend([
+        ("module", config.token.module.display().to_string()),
+        ("token", config.token.uri.to_string()),
+        ("PIN from", config.token.pin.to_string()),
+        (
+            "sessions, timeout",
+            format!("{}, {:?}", config.token.sessions, config.token.timeout),
+        ),
+        ("key", config.c3.key.to_string()),
+        ("certificate", certificate),
+        ("trust", config.trust.mode.as_str().to_owned()),
+        ("anchors", config.trust.anchors.display().to_string()),
+    ]);
+    rows.extend(
+        config
+            .token
+            .env
+            .keys()
+            .map(|name| ("variable of the module", name.clone())),
+    );
+    rows
+}
+
+fn as_json(config: &Config) -> Value {
+    let rows = derived(config);
+    let fields: BTreeMap<_, _> = rows.into_iter().collect();
+    json!({ "file": config.path, "derived": fields })
+}
+
+/// What `key list --json` prints, as far as it is wanted here.
+#[derive(Deserialize)]
+struct KeyList {
+    keys: Vec<ListedKey>,
+}
+
+#[derive(Deserialize)]
+struct ListedKey {
+    uri: String,
+    spki_sha256: Option<String>,
+}
+
+fn keys(config: &Config) -> Result<Vec<ListedKey>, CommandError> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg("--config")
+        .arg(&config.path)
+        .args(["--json", "key", "list"])
+        .stderr(Stdio::piped())
+        .stdin(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(CommandError::usage(
+            format!(
+                "the keys of {} cannot be listed:\n{}",
+                config.path.display(),
+                said.trim_end()
+            ),
+            format!(
+                "make `hsm-mtls --config {} key list` work first",
+                config.path.display()
+            ),
+        ));
+    }
+    let list: KeyList = serde_json::from_slice(&output.stdout)?;
+    Ok(list.keys)
+}
+
+#[derive(serde::Serialize)]
+struct SharedKey {
+    spki_sha256: String,
+    places: Vec<Place>,
+}
+
+#[derive(Clone, serde::Serialize)]
+struct Place {
+    file: PathBuf,
+    environment: &'static str,
+    key: String,
+}
+
+impl SharedKey {
+    fn sentence(&self) -> String {
+        let places = self.places.iter().map(|place| {
+            format!(
+                "  {}: {} in {}",
+                place.environment,
+                place.key,
+                place.file.display()
+            )
+        });
+        format!(
+            "the key {} is in two environments; the scheme forbids it, so make one of them anew:\n{}",
+            self.spki_sha256,
+            places.collect::<Vec<_>>().join("\n")
+        )
+    }
+}
+
+/// Public keys that stand in configurations of different environments.
+fn shared_keys(configs: &[Config], listed: &[Vec<ListedKey>]) -> Vec<SharedKey> {
+    let mut places: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+    for (config, keys) in configs.iter().zip(listed) {
+        for key in keys {
+            if let Some(spki) = &key.spki_sha256 {
+                places.entry(spki).or_default().push(Place {
+                    file: Path::to_owned(&config.path),
+                    environment: config.environment.as_str(),
+                    key: key.uri.clone(),
+                });
+            }
+        }
+    }
+    places
+        .into_iter()
+        .filter(|(_, places)| {
+            places
+                .iter()
+                .any(|place| place.environment != places[0].environment)
+        })
+        .map(|(spki, places)| SharedKey {
+            spki_sha256: spki.to_owned(),
+            places,
+        })
+        .collect()
+}

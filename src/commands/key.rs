@@ -1,0 +1,157 @@
+//! `key list` and `key generate`.
+
+use hsm_mtls::error::ExitCode;
+use hsm_mtls::key::attributes::KeyAttributes;
+use hsm_mtls::key::generate::{self, Generated};
+use hsm_mtls::key::scheme::KeyAlgorithm;
+use hsm_mtls::key::{Key, find_all};
+use hsm_mtls::token::Token;
+use hsm_mtls::token::module::Module;
+use hsm_mtls::token::session::{Access, Session};
+use serde_json::{Value, json};
+
+use super::{CommandError, GenerateArgs, Global, KeyType, output, start};
+
+pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
+    let config = start::config_for_module(global)?;
+    let token = Token::open(&config.token, start::attendance()).map_err(CommandError::stage)?;
+    let session = token
+        .session(Access::ReadOnly)
+        .map_err(CommandError::stage)?;
+    let everything = hsm_mtls::config::uri::Pkcs11Uri::default();
+    let keys = find_all(&session, token.description(), &everything).map_err(CommandError::stage)?;
+    if global.json {
+        let keys: Vec<_> = keys.iter().map(|key| as_json(key, &session)).collect();
+        output::json(&json!({
+            "schema": 0,
+            "environment": config.environment.as_str(),
+            "token": token.description().uri().to_string(),
+            "keys": keys,
+        }))?;
+    } else {
+        output::heading(&token.description().uri().to_string())?;
+        if keys.is_empty() {
+            output::line("  no private key that this user can see")?;
+        }
+        for key in &keys {
+            print(key, &session)?;
+        }
+    }
+    Ok(ExitCode::Good)
+}
+
+pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, CommandError> {
+    let config = start::config_for_module(global)?;
+    let label = args
+        .label
+        .or_else(|| config.c3.key.object.clone())
+        .ok_or_else(|| {
+            CommandError::usage(
+                "the key has no name",
+                "pass --label, or write `object=` into `key` of [c3]",
+            )
+        })?;
+    let module = Module::load(&config.token).map_err(CommandError::stage)?;
+    let mut token =
+        Token::select(module, &config.token, start::attendance()).map_err(CommandError::stage)?;
+    if let Some(source) = args.pin_source {
+        token = token.with_pin_source(source, start::attendance());
+    }
+    token.log_in(args.user_type).map_err(CommandError::stage)?;
+    let session = token
+        .session(Access::ReadWrite)
+        .map_err(CommandError::stage)?;
+    let Generated {
+        key,
+        not_restricted,
+    } = generate::generate(&token, &session, algorithm(args.kind), &label)
+        .map_err(CommandError::stage)?;
+    if global.json {
+        output::json(&json!({
+            "schema": 0,
+            "key": as_json(&key, &session),
+            "not_restricted": not_restricted,
+        }))?;
+    } else {
+        output::heading("made in the token")?;
+        print(&key, &session)?;
+        if !not_restricted.is_empty() {
+            output::line(&format!(
+                "  the token does not take {} for a key pair",
+                not_restricted.join(" and ")
+            ))?;
+        }
+    }
+    Ok(ExitCode::Good)
+}
+
+fn algorithm(kind: KeyType) -> KeyAlgorithm {
+    match kind {
+        KeyType::Rsa2048 => KeyAlgorithm::Rsa { bits: 2048 },
+        KeyType::Rsa3072 => KeyAlgorithm::Rsa { bits: 3072 },
+        KeyType::Rsa4096 => KeyAlgorithm::Rsa { bits: 4096 },
+        KeyType::P256 => KeyAlgorithm::EcP256,
+        KeyType::P384 => KeyAlgorithm::EcP384,
+        KeyType::P521 => KeyAlgorithm::EcP521,
+        KeyType::Ed25519 => KeyAlgorithm::Ed25519,
+    }
+}
+
+fn as_json(key: &Key, session: &Session) -> Value {
+    let public = key.public_key().ok();
+    json!({
+        "uri": key.uri().to_string(),
+        "type": public.map(|public| public.algorithm().to_string()),
+        "spki_sha256": public.map(|public| public.fingerprint().to_string()),
+        "attributes": key.attributes(session),
+    })
+}
+
+fn print(key: &Key, session: &Session) -> Result<(), CommandError> {
+    let public = key.public_key().ok();
+    let claims = claims(&key.attributes(session));
+    output::line(&format!("  {}", key.uri()))?;
+    output::fields(&[
+        (
+            "  type",
+            public.map_or("unknown".to_owned(), |public| {
+                public.algorithm().to_string()
+            }),
+        ),
+        (
+            "  public key",
+            public.map_or("withheld".to_owned(), |public| {
+                public.fingerprint().to_string()
+            }),
+        ),
+        ("  the token claims", claims),
+    ])
+}
+
+/// What bears on custody, in PKCS#11's spelling.
+fn claims(attributes: &KeyAttributes) -> String {
+    let all = [
+        ("CKA_PRIVATE", attributes.private),
+        ("CKA_SENSITIVE", attributes.sensitive),
+        ("CKA_EXTRACTABLE", attributes.extractable),
+        ("CKA_ALWAYS_SENSITIVE", attributes.always_sensitive),
+        ("CKA_NEVER_EXTRACTABLE", attributes.never_extractable),
+        ("CKA_LOCAL", attributes.local),
+        ("CKA_SIGN", attributes.sign),
+        ("CKA_DECRYPT", attributes.decrypt),
+        ("CKA_UNWRAP", attributes.unwrap),
+        ("CKA_DERIVE", attributes.derive),
+        ("CKA_MODIFIABLE", attributes.modifiable),
+        ("CKA_COPYABLE", attributes.copyable),
+    ];
+    let told = all.iter().filter_map(|(name, value)| {
+        value.map(|on| {
+            if on {
+                (*name).to_owned()
+            } else {
+                format!("not {name}")
+            }
+        })
+    });
+    told.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,110 @@
+//! How results and failures look. Colour on a terminal, plain text in a pipe.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use hsm_mtls::error::ExitCode;
+use hsm_mtls::step::{Outcome, Step};
+use serde::Serialize;
+
+use super::CommandError;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const NOTE: Style = AnsiColor::Yellow.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+const STRONG: Style = Style::new().bold();
+
+/// Prints an error and the next step to standard error.
+pub(crate) fn failure(error: &CommandError) -> ExitCode {
+    let (hint, code) = match error {
+        CommandError::Stage(error) => (error.hint(), error.exit_code()),
+        CommandError::Usage { hint, .. } => (hint.clone(), ExitCode::Configuration),
+        // Whoever reads the result has gone (`| head`): there is nobody to tell.
+        CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::Good;
+        }
+        CommandError::Output(_) => (
+            "check the disk and the permissions of where it goes".to_owned(),
+            ExitCode::Configuration,
+        ),
+        CommandError::Json(_) => (
+            "this is a fault of ours: please report it".to_owned(),
+            ExitCode::Bug,
+        ),
+    };
+    let mut out = anstream::stderr().lock();
+    // Where standard error is closed, the exit code speaks.
+    let _ = writeln!(
+        out,
+        "{BAD}error:{BAD:#} {error}\n{STRONG}hint:{STRONG:#}  {hint}"
+    );
+    code
+}
+
+/// Prints a value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), CommandError> {
+    let text = serde_json::to_string_pretty(value)?;
+    line(&text)
+}
+
+/// Prints a line of the result.
+pub(crate) fn line(text: &str) -> Result<(), CommandError> {
+    let mut out = anstream::stdout().lock();
+    Ok(writeln!(out, "{text}")?)
+}
+
+/// Prints bytes of the result as they are.
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
+}
+
+/// Prints a heading.
+pub(crate) fn heading(text: &str) -> Result<(), CommandError> {
+    line(&format!("{STRONG}{text}{STRONG:#}"))
+}
+
+/// Prints names and what they stand for, aligned.
+pub(crate) fn fields(rows: &[(&str, String)]) -> Result<(), CommandError> {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter()
+        .try_for_each(|(name, value)| line(&format!("  {FAINT}{name:width$}{FAINT:#}  {value}")))
+}
+
+/// Prints the steps of a check.
+pub(crate) fn steps(steps: &[Step]) -> Result<(), CommandError> {
+    let width = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    for step in steps {
+        let mark = match step.outcome {
+            Outcome::Good => format!("{GOOD}ok  {GOOD:#}"),
+            Outcome::Note => format!("{NOTE}note{NOTE:#}"),
+            Outcome::Bad => format!("{BAD}FAIL{BAD:#}"),
+            Outcome::NotReached => format!("{FAINT}--  {FAINT:#}"),
+        };
+        let time = step
+            .millis
+            .map_or(String::new(), |millis| format!("{millis:.1} ms"));
+        line(
+            format!(
+                "  {mark}  {:width$}  {FAINT}{time:>9}{FAINT:#}  {}",
+                step.name, step.detail
+            )
+            .trim_end(),
+        )?;
+        if let Some(hint) = &step.hint {
+            line(&format!(
+                "        {:width$}  {STRONG}hint:{STRONG:#} {hint}",
+                ""
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints the verdict of a check.
+pub(crate) fn verdict(good: bool, text: &str) -> Result<(), CommandError> {
+    let style = if good { GOOD } else { BAD };
+    line(&format!("{style}{text}{style:#}"))
+}

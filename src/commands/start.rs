@@ -1,0 +1,59 @@
+//! What every command does first: the configuration, the module's environment, and who is there.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use hsm_mtls::config::{Config, ConfigError};
+use hsm_mtls::token::guard::Attendance;
+use secrecy::SecretString;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{CommandError, Global};
+
+/// Loads the configuration; nothing of the module is touched.
+pub(crate) fn config(global: &Global) -> Result<Config, CommandError> {
+    let path = global
+        .config
+        .as_ref()
+        .ok_or(ConfigError::Unnamed)
+        .map_err(CommandError::stage)?;
+    Config::load(path).map_err(CommandError::stage)
+}
+
+/// Loads the configuration and puts the module's variables in place.
+///
+/// Variables of a running process cannot be set soundly, so where one differs the program executes
+/// itself once more with the right ones, before anything else happens.
+pub(crate) fn config_for_module(global: &Global) -> Result<Config, CommandError> {
+    let config = config(global)?;
+    let differs = |(name, value): (&String, &String)| {
+        env::var_os(name).is_none_or(|now| now != value.as_str())
+    };
+    if config.token.env.iter().any(differs) {
+        let mut arguments = env::args_os();
+        let mut again = Command::new(env::current_exe()?);
+        if let Some(name) = arguments.next() {
+            again.arg0(name);
+        }
+        return Err(again.args(arguments).envs(&config.token.env).exec().into());
+    }
+    Ok(config)
+}
+
+/// Someone at a terminal can type a PIN, and answer for a try when few are left.
+pub(crate) fn attendance() -> Attendance {
+    if io::stdin().is_terminal() {
+        Attendance::Attended(Box::new(|what| {
+            rpassword::prompt_password(format!("{what}: ")).map(SecretString::from)
+        }))
+    } else {
+        Attendance::Unattended
+    }
+}
+
+/// A command makes one connection after the other: one thread is enough.
+pub(crate) fn runtime() -> Result<Runtime, CommandError> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}

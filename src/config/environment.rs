@@ -1,0 +1,231 @@
+//! The environments of the scheme and all that follows from naming one: hosts, Trust Framework,
+//! keystore. The pair is named once so that a sandbox certificate cannot meet a production host.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+/// An API Hub environment; each is paired with one Trust Framework.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// Pre-production hub, paired with the *Sandbox* Trust Framework.
+    Preprod,
+    /// Production hub, paired with the *Production* Trust Framework.
+    Production,
+}
+
+impl Environment {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Preprod => "preprod",
+            Self::Production => "production",
+        }
+    }
+
+    /// The name of the paired Trust Framework, as its certificates and pages spell it.
+    pub fn trust_framework(self) -> &'static str {
+        match self {
+            Self::Preprod => "Sandbox",
+            Self::Production => "Production",
+        }
+    }
+
+    /// The common names that the scheme documents for this Trust Framework's root and issuing CA.
+    /// Older material carries other names, so a chain decides and these are only shown.
+    pub fn documented_ca_names(self) -> [String; 2] {
+        ["Root", "Issuing"].map(|role| {
+            format!(
+                "Al Tareq {} Trust Framework {role} CA - G1",
+                self.trust_framework()
+            )
+        })
+    }
+
+    /// Where participants' public keys (JWKS) are published.
+    pub fn keystore(self) -> &'static str {
+        match self {
+            Self::Preprod => "https://keystore.sandbox.directory.openfinance.ae",
+            Self::Production => "https://keystore.directory.openfinance.ae",
+        }
+    }
+
+    /// The documented origin of a hub service for an LFI.
+    pub fn origin(self, service: Service, lfi_code: &LfiCode) -> Origin {
+        let stage = match self {
+            Self::Preprod => "preprod.",
+            Self::Production => "",
+        };
+        Origin {
+            host: format!(
+                "{}.{lfi_code}.{stage}apihub.openfinance.ae",
+                service.label()
+            ),
+            port: 443,
+        }
+    }
+}
+
+impl Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The two services of the hub that an LFI's authorisation server calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// CM
+    ConsentManager,
+    /// HH, the Headless Heimdall authorisation server
+    HeadlessHeimdall,
+}
+
+impl Service {
+    /// Both, in the order of the onboarding page.
+    pub const ALL: [Self; 2] = [Self::ConsentManager, Self::HeadlessHeimdall];
+
+    /// The label in host names.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ConsentManager => "cm",
+            Self::HeadlessHeimdall => "hh",
+        }
+    }
+
+    /// The name that people use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConsentManager => "Consent Manager",
+            Self::HeadlessHeimdall => "Headless Heimdall",
+        }
+    }
+}
+
+/// The code of an LFI within host names: `^[a-z0-9]+$`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LfiCode(String);
+
+impl Display for LfiCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for LfiCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = String::deserialize(deserializer)?;
+        // A label of DNS: 63 characters at the most (RFC 1035, section 2.3.4).
+        let fits = (1..=63).contains(&code.len());
+        if fits
+            && code
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        {
+            Ok(Self(code))
+        } else {
+            Err(serde::de::Error::custom(
+                "`lfi_code` is made of a-z and 0-9 only, as in the host names that the scheme gave you",
+            ))
+        }
+    }
+}
+
+/// Scheme `https`, a host and a port: what may be called, and what is offered our certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// DNS name in lower case, or an IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            443 => write!(f, "https://{}", self.host),
+            port => write!(f, "https://{}:{port}", self.host),
+        }
+    }
+}
+
+impl FromStr for Origin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url =
+            Url::parse(text).map_err(|_| "not a URL; write https://host or https://host:port")?;
+        if url.scheme() != "https" {
+            return Err("only https: a certificate is never offered in the clear");
+        }
+        let bare = matches!(url.path(), "" | "/")
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if !bare {
+            return Err("scheme, host and port only: the hub has no base path");
+        }
+        Self::of(&url).ok_or("names no host; write https://host or https://host:port")
+    }
+}
+
+impl Origin {
+    /// The origin that an absolute `https` URL belongs to.
+    pub fn of(url: &Url) -> Option<Self> {
+        if url.scheme() != "https" {
+            return None;
+        }
+        Some(Self {
+            host: url.host_str()?.to_owned(),
+            port: url.port_or_known_default()?,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_follow_from_environment_and_code() {
+        let code = LfiCode("mybank".to_owned());
+        let host =
+            |environment: Environment, service| environment.origin(service, &code).to_string();
+        assert_eq!(
+            host(Environment::Preprod, Service::ConsentManager),
+            "https://cm.mybank.preprod.apihub.openfinance.ae"
+        );
+        assert_eq!(
+            host(Environment::Production, Service::HeadlessHeimdall),
+            "https://hh.mybank.apihub.openfinance.ae"
+        );
+    }
+
+    #[test]
+    fn an_origin_is_https_host_and_port_only() {
+        let origin: Origin = "https://CM.Example:8443/".parse().unwrap();
+        assert_eq!(origin.to_string(), "https://cm.example:8443");
+        for bad in [
+            "http://cm.example",
+            "https://cm.example/base",
+            "https://a@cm.example",
+            "https://cm.example?x=1",
+            "cm.example",
+            "",
+        ] {
+            assert!(bad.parse::<Origin>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Where a PIN comes from. The PIN itself is never in the configuration, in argv or in a log.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// The source of a PIN, read anew at each login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinSource {
+    /// A file that only its owner can read; one trailing line end is cut off.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A systemd credential: a name below `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// A program (no shell) whose standard output is the PIN.
+    Command(Vec<String>),
+    /// A person at the terminal.
+    Prompt,
+    /// The token's own keypad or card: C_Login is given no PIN.
+    ProtectedPath,
+}
+
+/// How to write a source, said wherever one is refused.
+pub const PIN_SOURCE_FORMS: &str = "{ file = \"/path\" }, { env = \"NAME\" }, { credential = \"name\" }, \
+     { command = [\"program\", \"argument\"] }, \"prompt\" or \"protected-path\"";
+
+impl PinSource {
+    /// Whether a person must be there when the PIN is wanted.
+    pub fn needs_person(&self) -> bool {
+        matches!(self, Self::Prompt | Self::ProtectedPath)
+    }
+
+    /// The same source with a relative file taken from the folder of the configuration.
+    pub(crate) fn relative_to(self, folder: &Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(folder.join(path)),
+            other => other,
+        }
+    }
+
+    fn from_field(field: &str, values: Vec<String>) -> Result<Self, String> {
+        let one = |what: &str| match <[String; 1]>::try_from(values.clone()) {
+            Ok([value]) if !value.is_empty() => Ok(value),
+            _ => Err(format!("`{field}` takes {what}")),
+        };
+        match field {
+            "file" => Ok(Self::File(one("one path")?.into())),
+            "env" => Ok(Self::Env(one("the name of one variable")?)),
+            "credential" => {
+                let name = one("the name of one credential")?;
+                if name.contains('/') || name == "." || name == ".." {
+                    return Err(
+                        "a credential is a plain name below $CREDENTIALS_DIRECTORY, not a path"
+                            .to_owned(),
+                    );
+                }
+                Ok(Self::Credential(name))
+            }
+            "command" if values.first().is_some_and(|program| !program.is_empty()) => {
+                Ok(Self::Command(values))
+            }
+            "command" => Err("`command` takes a program and its arguments".to_owned()),
+            _ => Err(refusal()),
+        }
+    }
+}
+
+/// What is said of anything that is no source. What was written is not repeated: the likeliest
+/// mistake is to write the PIN itself.
+fn refusal() -> String {
+    format!(
+        "not a PIN source (what was written is not shown: it may be a PIN); write one of {PIN_SOURCE_FORMS}"
+    )
+}
+
+impl fmt::Display for PinSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Credential(name) => write!(f, "systemd credential {name}"),
+            // Its arguments stay unsaid: a vault token among them is a secret too.
+            Self::Command(words) => {
+                write!(f, "command {}", words.first().map_or("", String::as_str))
+            }
+            Self::Prompt => f.write_str("prompt"),
+            Self::ProtectedPath => f.write_str("the token's protected authentication path"),
+        }
+    }
+}
+
+/// The form of the command line: `file:/path`, `env:NAME`, `credential:NAME`, `command:PROGRAM`,
+/// `prompt`, `protected-path`.
+impl FromStr for PinSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.split_once(':')) {
+            ("prompt", _) => Ok(Self::Prompt),
+            ("protected-path", _) => Ok(Self::ProtectedPath),
+            (_, Some(("command", line))) => Self::from_field(
+                "command",
+                line.split_whitespace().map(str::to_owned).collect(),
+            ),
+            (_, Some((field @ ("file" | "env" | "credential"), value))) => {
+                Self::from_field(field, vec![value.to_owned()])
+            }
+            _ => Err(
+                "not a PIN source (what was written is not shown: it may be a PIN); write file:/path, \
+                 env:NAME, credential:NAME, command:PROGRAM, prompt or protected-path"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PinSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourceVisitor)
+    }
+}
+
+struct SourceVisitor;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl<'de> Visitor<'de> for SourceVisitor {
+    type Value = PinSource;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PIN_SOURCE_FORMS)
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<PinSource, E> {
+        match word {
+            "prompt" => Ok(PinSource::Prompt),
+            "protected-path" => Ok(PinSource::ProtectedPath),
+            _ => Err(E::custom(refusal())),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<PinSource, E> {
+        Err(E::custom(refusal()))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<PinSource, E> {
+        Err(E::custom(refusal()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PinSource, A::Error> {
+        let fault = || de::Error::custom(refusal());
+        let (field, value) = map
+            .next_entry::<String, OneOrMany>()
+            .map_err(|_| fault())?
+            .ok_or_else(fault)?;
+        if map.next_key::<String>()?.is_some() {
+            return Err(de::Error::custom("one PIN source, not several"));
+        }
+        let values = match value {
+            OneOrMany::One(value) => vec![value],
+            OneOrMany::Many(values) => values,
+        };
+        PinSource::from_field(&field, values).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Holder {
+        pin: PinSource,
+    }
+
+    fn parse(text: &str) -> Result<PinSource, String> {
+        toml::from_str::<Holder>(text)
+            .map(|holder| holder.pin)
+            .map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn each_source_has_its_form() {
+        assert_eq!(
+            parse("pin = { file = '/run/pin' }"),
+            Ok(PinSource::File("/run/pin".into()))
+        );
+        assert_eq!(
+            parse("pin = { command = ['vault', 'read'] }"),
+            Ok(PinSource::Command(vec![
+                "vault".to_owned(),
+                "read".to_owned()
+            ]))
+        );
+        assert_eq!(parse("pin = 'prompt'"), Ok(PinSource::Prompt));
+        assert_eq!("env:PIN".parse(), Ok(PinSource::Env("PIN".to_owned())));
+    }
+
+    #[test]
+    fn a_pin_written_in_place_of_a_source_is_not_repeated() {
+        for text in [
+            "pin = '874512'",
+            "pin = 874512",
+            "pin = { value = '874512' }",
+            "pin = { 874512 = 'x' }",
+            "pin = { file = ['874512', 'y'] }",
+            "pin = { credential = '../874512' }",
+        ] {
+            let message = parse(text).expect_err(text);
+            assert!(!message.contains("874512"), "{message}");
+        }
+        assert!(
+            !"874512"
+                .parse::<PinSource>()
+                .unwrap_err()
+                .contains("874512")
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! What a configuration derives, and what its refusals say and do not say.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const GOOD: &str = r#"
+environment = "preprod"
+lfi_code    = "mybank"
+
+[[token]]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+uri    = "pkcs11:token=lfi-preprod"
+pin    = { file = "pin" }
+env    = { SOFTHSM2_CONF = "{config_dir}/softhsm2.conf" }
+
+[c3]
+key         = "pkcs11:object=c3;type=private"
+certificate = "c3.pem"
+
+[trust]
+mode    = "trust-framework"
+anchors = "tf.pem"
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/bank/preprod.toml")).map_err(|error| error.to_string())
+}
+
+fn refusal(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "the example has no {from}");
+    parse(&GOOD.replacen(from, to, 1)).expect_err(to)
+}
+
+#[test]
+fn paths_hosts_and_defaults_are_derived() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.token.pin, PinSource::File("/etc/bank/pin".into()));
+    assert_eq!(config.token.env["SOFTHSM2_CONF"], "/etc/bank/softhsm2.conf");
+    assert_eq!(
+        config.c3.certificate,
+        CertificateSource::File("/etc/bank/c3.pem".into())
+    );
+    assert_eq!(config.trust.anchors, Path::new("/etc/bank/tf.pem"));
+    assert_eq!(config.token.sessions, 8);
+    assert_eq!(
+        config.hub.consent_manager.to_string(),
+        "https://cm.mybank.preprod.apihub.openfinance.ae"
+    );
+}
+
+#[test]
+fn a_wrong_field_is_named_with_its_line() {
+    let cases = [
+        ("\"preprod\"", "\"prod\"", "line 2, field `environment`"),
+        ("\"mybank\"", "\"My Bank\"", "line 3, field `lfi_code`"),
+        (
+            "\"/usr/lib/softhsm/libsofthsm2.so\"",
+            "\"libsofthsm2.so\"",
+            "line 6, field `module`: write the module's absolute path",
+        ),
+        (
+            "token=lfi-preprod",
+            "slot-id=1",
+            "line 7, field `uri`: slots renumber",
+        ),
+        ("token=lfi-preprod", "tokn=x", "`tokn` is not an attribute"),
+        ("type=private", "type=public", "write type=private"),
+        ("anchors", "anchor", "unknown field `anchor`"),
+        ("[c3]", "[c4]", "unknown field `c4`"),
+        (
+            "[trust]",
+            "[hub]\nconsent_manager = 'http://cm'\n[trust]",
+            "only https",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        let message = refusal(from, to);
+        assert!(message.contains(expected), "{to}: {message}");
+    }
+}
+
+#[test]
+fn a_second_token_is_refused() {
+    let message = refusal(
+        "[c3]",
+        "[[token]]\nmodule = '/x'\nuri = 'pkcs11:'\npin = 'prompt'\n[c3]",
+    );
+    assert!(message.contains("exactly one [[token]]"), "{message}");
+}
+
+#[test]
+fn a_pin_in_the_file_is_refused_and_not_shown() {
+    for text in [
+        "pin = \"874512\"",
+        "pin = 874512",
+        "pin = { pin = \"874512\" }",
+    ] {
+        let message = refusal("pin    = { file = \"pin\" }", text);
+        assert!(!message.contains("874512"), "{message}");
+        assert!(message.contains("line 8, field `pin`"), "{message}");
+    }
+    let message = refusal("token=lfi-preprod", "token=x?pin-value=874512");
+    assert!(!message.contains("874512"), "{message}");
+}
+
+#[test]
+fn times_have_units_and_bounds() {
+    let with = |value: &str| {
+        parse(&GOOD.replacen("[c3]\n", &format!("timeout = {value}\n[c3]\n"), 1))
+            .map(|config| config.token.timeout)
+    };
+    assert_eq!(with("'250ms'"), Ok(Duration::from_millis(250)));
+    assert_eq!(with("'2m'"), Ok(Duration::from_secs(120)));
+    for bad in ["'0s'", "'5'", "5", "'9999999999999999999s'", "'2h'"] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in ".*", at in 0..400_usize) {
+        let _ = parse(&text);
+        let mut broken = GOOD.to_owned();
+        broken.insert_str(at.min(broken.len()), &text);
+        let _ = parse(&broken);
+    }
+}

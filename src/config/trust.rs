@@ -1,0 +1,132 @@
+//! Whom we believe to be the hub. The choice is always written down; nothing falls back.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer};
+
+/// Which trust anchors a hub's certificate may chain to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustMode {
+    /// The Trust Framework's own root, from the bundle given.
+    TrustFramework,
+    /// The operating system's store of public roots.
+    Public,
+    /// Either of the two.
+    Both,
+}
+
+impl TrustMode {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TrustFramework => "trust-framework",
+            Self::Public => "public",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether the Trust Framework's root satisfies this mode.
+    pub fn takes_trust_framework(self) -> bool {
+        matches!(self, Self::TrustFramework | Self::Both)
+    }
+
+    /// Whether a public root satisfies this mode.
+    pub fn takes_public(self) -> bool {
+        matches!(self, Self::Public | Self::Both)
+    }
+}
+
+/// `[trust]` of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// Which anchors satisfy us.
+    pub mode: TrustMode,
+    /// The Trust Framework's bundle (PEM): Issuing CA and Root. Needed in every mode: our own
+    /// certificate is checked against it, and the Issuing CA is sent along with the leaf.
+    pub anchors: PathBuf,
+    /// SHA-256 fingerprints that every root of the bundle must be among. None: not pinned.
+    #[serde(default)]
+    pub pins: Vec<Fingerprint>,
+    /// CRLs (PEM or DER) that a certificate of the Trust Framework is checked against.
+    #[serde(default)]
+    pub crls: Vec<PathBuf>,
+}
+
+impl Trust {
+    pub(crate) fn relative_to(mut self, folder: &Path) -> Self {
+        self.anchors = folder.join(&self.anchors);
+        self.crls = self.crls.iter().map(|path| folder.join(path)).collect();
+        self
+    }
+}
+
+/// A SHA-256 fingerprint of a certificate's DER.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bare = text
+            .strip_prefix("sha256:")
+            .unwrap_or(&text)
+            .replace(':', "");
+        let digits: Option<Vec<u8>> = bare
+            .chars()
+            .map(|c| c.to_digit(16).map(|digit| digit as u8))
+            .collect();
+        let bytes: Option<Vec<u8>> = digits.filter(|digits| digits.len() == 64).map(|digits| {
+            digits
+                .chunks(2)
+                .map(|pair| pair[0] << 4 | pair[1])
+                .collect()
+        });
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| {
+                serde::de::Error::custom(
+                    "a pin is the SHA-256 of a certificate: 64 hexadecimal digits, as \
+                     `openssl x509 -noout -fingerprint -sha256` prints them",
+                )
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_taken_as_openssl_prints_it() {
+        #[derive(Deserialize)]
+        struct Holder {
+            pin: Fingerprint,
+        }
+        let colons = vec!["AB"; 32].join(":");
+        let holder: Holder = toml::from_str(&format!("pin = '{colons}'")).unwrap();
+        assert_eq!(holder.pin, Fingerprint([0xab; 32]));
+        assert_eq!(
+            holder.pin.to_string(),
+            format!("sha256:{}", "ab".repeat(32))
+        );
+        assert!(toml::from_str::<Holder>("pin = 'abcd'").is_err());
+        assert!(toml::from_str::<Holder>(&format!("pin = '{}'", "é".repeat(64))).is_err());
+    }
+}

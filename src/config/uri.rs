@@ -1,0 +1,317 @@
+//! RFC 7512 URIs: how a person names a token, a key or a certificate without a slot number.
+//!
+//! Every path attribute of the RFC is honoured as a filter. An attribute that is not known is
+//! refused rather than ignored: an ignored filter selects more than the operator asked for.
+
+use std::fmt::{self, Display, Write};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+/// What a `pkcs11:` URI names (RFC 7512, section 2.3). A missing attribute matches anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pkcs11Uri {
+    /// `token`: CKA label of the token.
+    pub token: Option<String>,
+    /// `manufacturer` of the token.
+    pub manufacturer: Option<String>,
+    /// `model` of the token.
+    pub model: Option<String>,
+    /// `serial` number of the token.
+    pub serial: Option<String>,
+    /// `slot-id`: honoured as a filter, refused as the only thing that names a token.
+    pub slot_id: Option<u64>,
+    /// `slot-description`.
+    pub slot_description: Option<String>,
+    /// `slot-manufacturer`.
+    pub slot_manufacturer: Option<String>,
+    /// `library-description`.
+    pub library_description: Option<String>,
+    /// `library-manufacturer`.
+    pub library_manufacturer: Option<String>,
+    /// `library-version`: major and, if written, minor.
+    pub library_version: Option<(u8, Option<u8>)>,
+    /// `object`: CKA_LABEL.
+    pub object: Option<String>,
+    /// `id`: CKA_ID, raw bytes.
+    pub id: Option<Vec<u8>>,
+    /// `type`: CKA_CLASS.
+    pub object_type: Option<ObjectType>,
+}
+
+/// The `type` attribute of a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectType {
+    /// `private`: CKO_PRIVATE_KEY
+    Private,
+    /// `public`: CKO_PUBLIC_KEY
+    Public,
+    /// `cert`: CKO_CERTIFICATE
+    Certificate,
+    /// `secret-key`: CKO_SECRET_KEY
+    SecretKey,
+    /// `data`: CKO_DATA
+    Data,
+}
+
+impl ObjectType {
+    const ALL: [Self; 5] = [
+        Self::Private,
+        Self::Public,
+        Self::Certificate,
+        Self::SecretKey,
+        Self::Data,
+    ];
+
+    /// The word of RFC 7512.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+            Self::Certificate => "cert",
+            Self::SecretKey => "secret-key",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// Why a text is not a URI that we take. Never carries the text of a value: it may be a PIN.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum UriError {
+    /// The scheme is missing.
+    #[error("a PKCS#11 URI begins with `pkcs11:`")]
+    Scheme,
+    /// Something between two `;` is not `name=value`.
+    #[error("every attribute of a PKCS#11 URI is written name=value, separated by `;`")]
+    NotAPair,
+    /// An attribute of neither RFC 7512 nor ours.
+    #[error(
+        "`{0}` is not an attribute of RFC 7512 (token, manufacturer, model, serial, slot-id, slot-description, \
+         slot-manufacturer, library-description, library-manufacturer, library-version, object, id, type)"
+    )]
+    Unknown(String),
+    /// The same attribute twice.
+    #[error("`{0}` is written twice")]
+    Twice(String),
+    /// `pin-value` would put the PIN in a file, in argv and in logs (RFC 7512, section 4).
+    #[error(
+        "`pin-value` is refused: a PIN does not belong in a URI; name its source with `pin = {{ file = \"...\" }}`"
+    )]
+    PinValue,
+    /// Query attributes have fields of their own here.
+    #[error("`{0}` is refused in a URI: the fields `module` and `pin` of [[token]] say this")]
+    Query(String),
+    /// A `%` that two hexadecimal digits do not follow, or text that is not UTF-8.
+    #[error("the value of `{0}` is not valid percent-encoded text")]
+    Encoding(String),
+    /// A number or word outside what the RFC gives.
+    #[error("the value of `{name}` is not {expected}")]
+    Value {
+        /// The attribute.
+        name: String,
+        /// What could stand there.
+        expected: &'static str,
+    },
+}
+
+impl FromStr for Pkcs11Uri {
+    type Err = UriError;
+
+    fn from_str(text: &str) -> Result<Self, UriError> {
+        let rest = text
+            .get(..7)
+            .filter(|scheme| scheme.eq_ignore_ascii_case("pkcs11:"))
+            .and_then(|_| text.get(7..))
+            .ok_or(UriError::Scheme)?;
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        if let Some(query) = query {
+            refuse_query(query)?;
+        }
+        let mut uri = Self::default();
+        let mut seen: Vec<&str> = Vec::new();
+        for pair in path.split(';').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or(UriError::NotAPair)?;
+            if seen.contains(&name) {
+                return Err(UriError::Twice(name.to_owned()));
+            }
+            seen.push(name);
+            uri.take(name, value)?;
+        }
+        Ok(uri)
+    }
+}
+
+fn refuse_query(query: &str) -> Result<(), UriError> {
+    let Some(pair) = query.split('&').find(|pair| !pair.is_empty()) else {
+        return Ok(());
+    };
+    match pair.split_once('=').map_or(pair, |(name, _)| name) {
+        "pin-value" => Err(UriError::PinValue),
+        name @ ("pin-source" | "module-name" | "module-path") => {
+            Err(UriError::Query(name.to_owned()))
+        }
+        name => Err(UriError::Unknown(attribute_name(name))),
+    }
+}
+
+/// A name for an error message: one that could be a mangled secret is not repeated.
+fn attribute_name(name: &str) -> String {
+    let plain = name.len() <= 32
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b == b'-' || b == b'_');
+    if plain { name } else { "(unprintable)" }.to_owned()
+}
+
+impl Pkcs11Uri {
+    fn take(&mut self, name: &str, value: &str) -> Result<(), UriError> {
+        let text = || percent_decode_text(name, value);
+        match name {
+            "token" => self.token = Some(text()?),
+            "manufacturer" => self.manufacturer = Some(text()?),
+            "model" => self.model = Some(text()?),
+            "serial" => self.serial = Some(text()?),
+            "slot-description" => self.slot_description = Some(text()?),
+            "slot-manufacturer" => self.slot_manufacturer = Some(text()?),
+            "library-description" => self.library_description = Some(text()?),
+            "library-manufacturer" => self.library_manufacturer = Some(text()?),
+            "object" => self.object = Some(text()?),
+            "id" => self.id = Some(percent_decode(name, value)?),
+            "slot-id" => {
+                self.slot_id = Some(value.parse().map_err(|_| UriError::Value {
+                    name: name.to_owned(),
+                    expected: "a decimal number",
+                })?);
+            }
+            "library-version" => self.library_version = Some(version(name, value)?),
+            "type" => {
+                let kind = ObjectType::ALL.into_iter().find(|t| t.as_str() == value);
+                self.object_type = Some(kind.ok_or(UriError::Value {
+                    name: name.to_owned(),
+                    expected: "one of private, public, cert, secret-key, data",
+                })?);
+            }
+            "pin-value" => return Err(UriError::PinValue),
+            "pin-source" | "module-name" | "module-path" => {
+                return Err(UriError::Query(name.to_owned()));
+            }
+            _ => return Err(UriError::Unknown(attribute_name(name))),
+        }
+        Ok(())
+    }
+
+    /// Whether an attribute names an object (`object`, `id` or `type`).
+    pub fn names_object(&self) -> bool {
+        self.object.is_some() || self.id.is_some() || self.object_type.is_some()
+    }
+
+    /// Whether the slot is all that names the token. Slots renumber when a token is added, so such
+    /// a URI would one day mean another bank key.
+    pub fn names_only_slot(&self) -> bool {
+        self.slot_id.is_some()
+            && self.token.is_none()
+            && self.serial.is_none()
+            && self.manufacturer.is_none()
+            && self.model.is_none()
+    }
+}
+
+fn version(name: &str, value: &str) -> Result<(u8, Option<u8>), UriError> {
+    let bad = |_| UriError::Value {
+        name: name.to_owned(),
+        expected: "a version such as 2 or 2.40",
+    };
+    match value.split_once('.') {
+        Some((major, minor)) => Ok((
+            major.parse().map_err(bad)?,
+            Some(minor.parse().map_err(bad)?),
+        )),
+        None => Ok((value.parse().map_err(bad)?, None)),
+    }
+}
+
+fn percent_decode(name: &str, value: &str) -> Result<Vec<u8>, UriError> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
+        match (digit(), digit()) {
+            (Some(high), Some(low)) => out.push((high * 16 + low) as u8),
+            _ => return Err(UriError::Encoding(name.to_owned())),
+        }
+    }
+    Ok(out)
+}
+
+fn percent_decode_text(name: &str, value: &str) -> Result<String, UriError> {
+    String::from_utf8(percent_decode(name, value)?).map_err(|_| UriError::Encoding(name.to_owned()))
+}
+
+impl Display for Pkcs11Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut pairs: Vec<String> = Vec::new();
+        let mut text = |name: &str, value: &Option<String>| {
+            if let Some(value) = value {
+                pairs.push(format!("{name}={}", percent_encode(value.as_bytes(), true)));
+            }
+        };
+        text("library-description", &self.library_description);
+        text("library-manufacturer", &self.library_manufacturer);
+        text("slot-description", &self.slot_description);
+        text("slot-manufacturer", &self.slot_manufacturer);
+        text("token", &self.token);
+        text("manufacturer", &self.manufacturer);
+        text("model", &self.model);
+        text("serial", &self.serial);
+        text("object", &self.object);
+        if let Some(id) = &self.id {
+            pairs.push(format!("id={}", percent_encode(id, false)));
+        }
+        if let Some(kind) = self.object_type {
+            pairs.push(format!("type={}", kind.as_str()));
+        }
+        if let Some(slot) = self.slot_id {
+            pairs.push(format!("slot-id={slot}"));
+        }
+        match self.library_version {
+            Some((major, Some(minor))) => pairs.push(format!("library-version={major}.{minor}")),
+            Some((major, None)) => pairs.push(format!("library-version={major}")),
+            None => {}
+        }
+        write!(f, "pkcs11:{}", pairs.join(";"))
+    }
+}
+
+fn percent_encode(bytes: &[u8], text: bool) -> String {
+    bytes.iter().fold(String::new(), |mut out, &byte| {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        // CKA_ID is bytes, not text: it is written in full so that 01 and "1" stay apart.
+        if text && plain {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+impl<'de> Deserialize<'de> for Pkcs11Uri {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+#[path = "uri_tests.rs"]
+mod tests;

@@ -1,0 +1,141 @@
+//! A PKCS#10 request for the C3 certificate, signed inside the token.
+//!
+//! The scheme wants exactly C, O, OU, CN in this order and no SAN.
+
+use der::asn1::{Any, BitString, Null, ObjectIdentifier, SetOfVec};
+use der::pem::LineEnding;
+use der::{Decode, Encode, EncodePem};
+use spki::AlgorithmIdentifier;
+use thiserror::Error;
+use uuid::Uuid;
+use x509_cert::request::{CertReq, CertReqInfo, Version};
+
+use crate::certificate::name::{
+    COMMON_NAME, COUNTRY, DistinguishedName, ORGANIZATION, ORGANIZATIONAL_UNIT,
+};
+use crate::config::SubjectConfig;
+use crate::engine::{EngineError, Purpose, Sign, SignRequest};
+use crate::key::scheme::{KeyAlgorithm, Scheme};
+
+/// Why there is no request.
+#[derive(Debug, Error)]
+pub enum CsrError {
+    /// Neither configuration nor flags give a subject.
+    #[error("the subject of the request is not known: {0} is missing")]
+    SubjectMissing(&'static str),
+    /// A part of the subject is not what the scheme wants there.
+    #[error("the subject's {field} {value:?} is not {expected}")]
+    Subject {
+        /// C, O, OU or CN.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What could stand there.
+        expected: &'static str,
+    },
+    /// DER could not be made.
+    #[error("the request cannot be encoded: {0}")]
+    Encoding(#[from] der::Error),
+    /// There is no signature.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl CsrError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::SubjectMissing(_) => {
+                "write [c3.subject] into the configuration, or pass --organization, --organizational-unit and --common-name"
+                    .to_owned()
+            }
+            Self::Subject { .. } => {
+                "copy it exactly as the Trust Framework's directory shows it: the legal name, the organisation id, the client id"
+                    .to_owned()
+            }
+            Self::Encoding(_) => "this is a fault of ours: please report it with the subject that you used".to_owned(),
+            Self::Engine(error) => error.hint(),
+        }
+    }
+}
+
+/// The subject as DER: C, O, OU, CN.
+///
+/// # Errors
+/// A value is not what the scheme wants there.
+pub fn subject(config: &SubjectConfig) -> Result<DistinguishedName, CsrError> {
+    let wrong = |field, value: &str, expected| CsrError::Subject {
+        field,
+        value: value.to_owned(),
+        expected,
+    };
+    let country = &config.country;
+    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(wrong("C", country, "a country code of two capital letters"));
+    }
+    let organization = &config.organization;
+    if organization.trim().is_empty() || organization.chars().any(char::is_control) {
+        return Err(wrong("O", organization, "a legal name"));
+    }
+    for (field, value) in [
+        ("OU", &config.organizational_unit),
+        ("CN", &config.common_name),
+    ] {
+        // Hyphenated and nothing else: a UUID in braces is another string, so another subject.
+        if value.len() != 36 || Uuid::try_parse(value).is_err() {
+            return Err(wrong(field, value, "a UUID"));
+        }
+    }
+    DistinguishedName::build(&[
+        (COUNTRY, country),
+        (ORGANIZATION, organization),
+        (ORGANIZATIONAL_UNIT, &config.organizational_unit),
+        (COMMON_NAME, &config.common_name),
+    ])
+    .ok_or_else(|| wrong("O", organization, "text that DER can carry"))
+}
+
+/// Makes the request as PEM.
+///
+/// # Errors
+/// The key cannot sign it.
+pub fn request(signer: &dyn Sign, subject: &DistinguishedName) -> Result<String, CsrError> {
+    let info = CertReqInfo {
+        version: Version::V1,
+        subject: subject.as_x509().clone(),
+        public_key: Decode::from_der(signer.public_key().spki())?,
+        attributes: SetOfVec::new(),
+    };
+    let (scheme, algorithm) = signature_algorithm(signer.public_key().algorithm());
+    let message = info.to_der()?;
+    let signature = signer.sign(&SignRequest {
+        message: &message,
+        scheme,
+        purpose: Purpose::Csr,
+        deadline: signer.deadline(),
+    })?;
+    let request = CertReq {
+        info,
+        algorithm,
+        signature: BitString::from_bytes(&signature.bytes)?,
+    };
+    Ok(request.to_pem(LineEnding::LF)?)
+}
+
+/// The scheme for a request and its name in X.509 (RFC 8017, RFC 5758, RFC 8410). With RSA it is
+/// PKCS#1 v1.5 with SHA-256: what the Trust Framework documents.
+fn signature_algorithm(key: KeyAlgorithm) -> (Scheme, AlgorithmIdentifier<Any>) {
+    let (scheme, oid, parameters) = match key {
+        KeyAlgorithm::Rsa { .. } => (
+            Scheme::RsaPkcs1Sha256,
+            "1.2.840.113549.1.1.11",
+            Some(Any::from(Null)),
+        ),
+        KeyAlgorithm::EcP256 => (Scheme::EcdsaP256Sha256, "1.2.840.10045.4.3.2", None),
+        KeyAlgorithm::EcP384 => (Scheme::EcdsaP384Sha384, "1.2.840.10045.4.3.3", None),
+        KeyAlgorithm::EcP521 => (Scheme::EcdsaP521Sha512, "1.2.840.10045.4.3.4", None),
+        KeyAlgorithm::Ed25519 => (Scheme::Ed25519, "1.3.101.112", None),
+    };
+    let oid = ObjectIdentifier::new_unwrap(oid);
+    (scheme, AlgorithmIdentifier { oid, parameters })
+}

@@ -1,0 +1,339 @@
+//! A signature, asked for with a message, a scheme, a purpose and a deadline.
+//!
+//! [`Sign`] is the seam: callers do not know whether the token is worked in this process or behind
+//! a wall. [`TokenEngine`] is the engine in this process. Whatever the engine, a signature is
+//! verified with the public key before it is released: tokens do answer wrongly, and an invalid
+//! signature of a bank's key is nothing that a peer should see.
+
+pub mod pool;
+
+use std::fmt::{self, Debug, Display};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand;
+use thiserror::Error;
+
+use crate::config::TokenConfig;
+use crate::key::public::PublicKey;
+use crate::key::scheme::{KeyAlgorithm, Scheme};
+use crate::key::signature::{NotAnEcdsaSignature, ecdsa_der};
+use crate::key::{Key, KeyError};
+use crate::token::fault::{Fault, FaultClass};
+use crate::token::guard::PinError;
+use crate::token::{Token, TokenError};
+use pool::Pool;
+
+/// What a signature is for. The ledger records it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// CertificateVerify of TLS 1.3 (RFC 8446, section 4.4.3).
+    Tls13ClientAuth,
+    /// CertificateVerify of TLS 1.2 (RFC 5246, section 7.4.8): over the whole handshake.
+    Tls12ClientAuth,
+    /// A certificate request (RFC 2986).
+    Csr,
+    /// A random challenge that proves that key and certificate belong together.
+    Proof,
+    /// A measurement asked for by the operator.
+    SelfTest,
+}
+
+impl Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls13ClientAuth => "tls13-client-auth",
+            Self::Tls12ClientAuth => "tls12-client-auth",
+            Self::Csr => "csr",
+            Self::Proof => "proof",
+            Self::SelfTest => "self-test",
+        })
+    }
+}
+
+/// What is asked of an engine. The message, never its hash: a hash says nothing of what is signed.
+#[derive(Clone, Copy)]
+pub struct SignRequest<'a> {
+    /// The message.
+    pub message: &'a [u8],
+    /// How to sign it.
+    pub scheme: Scheme,
+    /// What for.
+    pub purpose: Purpose,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+}
+
+/// A signature that was verified.
+pub struct Signature {
+    /// In the form that TLS and X.509 use (ECDSA: DER).
+    pub bytes: Vec<u8>,
+    /// From the request to the verified signature, queueing included.
+    pub elapsed: Duration,
+}
+
+/// A key that signs.
+pub trait Sign: Debug + Send + Sync {
+    /// The key's URI, for people and records.
+    fn key_uri(&self) -> String;
+
+    /// Its public half.
+    fn public_key(&self) -> &PublicKey;
+
+    /// What it can sign with, best first; never empty.
+    fn schemes(&self) -> &[Scheme];
+
+    /// When a signature that is asked for now must be there.
+    fn deadline(&self) -> Instant;
+
+    /// Signs. Blocks until the signature is there and verified, or the deadline has passed.
+    ///
+    /// # Errors
+    /// There is no good signature in time: [`EngineError`].
+    fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError>;
+}
+
+/// Why there is no signature.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The token did not answer by the deadline. It may still be at it.
+    #[error("the token did not answer within {} ms", .0.as_millis())]
+    Deadline(Duration),
+    /// Too many requests wait already.
+    #[error("{0} signatures wait for the token already")]
+    QueueFull(usize),
+    /// The engine was stopped.
+    #[error("the signing engine has stopped")]
+    Stopped,
+    /// Neither token nor key offer a mechanism that TLS has a use for.
+    #[error("the token has no mechanism for the {algorithm} key {uri}; it signs with: {}", listed.join(", "))]
+    NoMechanism {
+        /// The key.
+        uri: String,
+        /// What kind it is.
+        algorithm: KeyAlgorithm,
+        /// What the token lists.
+        listed: Vec<String>,
+    },
+    /// This scheme is not among those that the key can do.
+    #[error("the key cannot sign with {0}")]
+    Scheme(Scheme),
+    /// A call failed.
+    #[error("the token did not sign: {0}")]
+    Call(Fault),
+    /// No session or token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The key is gone or ambiguous.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The login before the signature failed.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The answer is no signature.
+    #[error(transparent)]
+    Answer(#[from] NotAnEcdsaSignature),
+    /// The signature does not verify. It was not released.
+    #[error("the token's {scheme} signature does not verify with the public key; it was not used")]
+    WrongSignature {
+        /// How it was made.
+        scheme: Scheme,
+    },
+    /// A random challenge signed by the key does not verify with the certificate's public key.
+    #[error(
+        "the key {uri} did not sign a challenge that the certificate's public key verifies: they are no pair"
+    )]
+    NotThePair {
+        /// The key.
+        uri: String,
+    },
+    /// The operating system has no randomness for a challenge.
+    #[error("the system gave no random bytes")]
+    NoRandom,
+}
+
+impl EngineError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Deadline(_) => {
+                "look at the way to the HSM; if it is merely slow, raise `timeout` of [[token]]. \
+                 A call that hangs for ever can only be ended with this process"
+                    .to_owned()
+            }
+            Self::QueueFull(_) => {
+                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` measures it".to_owned()
+            }
+            Self::Stopped => "start the program again".to_owned(),
+            Self::NoMechanism { .. } | Self::Scheme(_) => {
+                "switch the mechanism on in the token's policy, or use a key of another type; `hsm-mtls token check` lists both".to_owned()
+            }
+            Self::Call(fault) => fault.advice().to_owned(),
+            Self::Token(error) => error.hint(),
+            Self::Key(error) => error.hint(),
+            Self::Pin(error) => error.hint(),
+            Self::Answer(_) | Self::WrongSignature { .. } => {
+                "run `hsm-mtls token check`: if it fails too, the vendor's module or the HSM is broken; update it or ask its support".to_owned()
+            }
+            Self::NotThePair { .. } => {
+                "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
+            }
+            Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
+        }
+    }
+
+    /// Whether the PIN is the cause, wherever it struck.
+    pub fn pin(&self) -> Option<&PinError> {
+        match self {
+            Self::Pin(error) | Self::Token(TokenError::Pin(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The engine in this process: a key of a token, worked by a bounded pool of sessions.
+#[derive(Debug)]
+pub struct TokenEngine {
+    token: Arc<Token>,
+    uri: String,
+    public_key: PublicKey,
+    schemes: Vec<Scheme>,
+    pool: Pool,
+}
+
+impl TokenEngine {
+    /// Puts a key to work. `public_key` is the certificate's where there is one. Sessions are
+    /// opened when they are first needed.
+    ///
+    /// # Errors
+    /// Token and key have no signing mechanism in common.
+    pub fn start(
+        token: Arc<Token>,
+        key: Key,
+        public_key: PublicKey,
+        config: &TokenConfig,
+    ) -> Result<Self, EngineError> {
+        let recipes = key.recipes(token.mechanisms(), &public_key);
+        let uri = key.uri().to_string();
+        if recipes.is_empty() {
+            return Err(EngineError::NoMechanism {
+                uri,
+                algorithm: public_key.algorithm(),
+                listed: token.mechanisms().signing(),
+            });
+        }
+        let schemes = recipes.iter().map(|(scheme, _)| *scheme).collect();
+        let sessions = token.sessions_at_most(config.sessions);
+        let capacity = public_key.algorithm().signature_capacity();
+        let pool = Pool::new(Arc::clone(&token), key, recipes, sessions, capacity);
+        Ok(Self {
+            token,
+            uri,
+            public_key,
+            schemes,
+            pool,
+        })
+    }
+
+    /// The token that holds the key.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+}
+
+impl Sign for TokenEngine {
+    fn key_uri(&self) -> String {
+        self.uri.clone()
+    }
+
+    fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    fn schemes(&self) -> &[Scheme] {
+        &self.schemes
+    }
+
+    fn deadline(&self) -> Instant {
+        self.token.deadline()
+    }
+
+    fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError> {
+        let SignRequest {
+            message,
+            scheme,
+            purpose,
+            deadline,
+        } = *request;
+        let started = Instant::now();
+        let result = self
+            .pool
+            .sign(scheme, message, deadline)
+            .and_then(|answer| {
+                let bytes = match self.public_key.algorithm().field_len() {
+                    Some(field_len) => ecdsa_der(&answer, field_len)?,
+                    None => answer,
+                };
+                if self.public_key.verifies(scheme, message, &bytes) {
+                    Ok(bytes)
+                } else {
+                    Err(EngineError::WrongSignature { scheme })
+                }
+            });
+        let elapsed = started.elapsed();
+        let micros = elapsed.as_micros() as u64;
+        match result {
+            Ok(bytes) => {
+                tracing::debug!(%purpose, %scheme, key = self.uri, message_len = message.len(), micros, "signed");
+                Ok(Signature { bytes, elapsed })
+            }
+            Err(error) => {
+                tracing::warn!(%purpose, %scheme, key = self.uri, micros, %error, "not signed");
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Begins the message of a proof, so that no proof is ever a message of another protocol.
+const PROOF_CONTEXT: &[u8] = b"hsm-mtls proof of possession\0";
+
+/// Proves that the key signs for its public half: a random challenge, signed and verified.
+///
+/// # Errors
+/// There is no signature, or it is not of the expected key ([`EngineError::NotThePair`]).
+pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
+    challenge(signer, Purpose::Proof).map_err(|error| match error {
+        EngineError::WrongSignature { .. } => EngineError::NotThePair {
+            uri: signer.key_uri(),
+        },
+        other => other,
+    })
+}
+
+/// Signs one random challenge with the best scheme and says how long it took.
+///
+/// # Errors
+/// There is no good signature.
+pub fn challenge(signer: &dyn Sign, purpose: Purpose) -> Result<Duration, EngineError> {
+    let mut message = PROOF_CONTEXT.to_vec();
+    let mut nonce = [0; 32];
+    rand::fill(&mut nonce).map_err(|_| EngineError::NoRandom)?;
+    message.extend_from_slice(&nonce);
+    let scheme = *signer.schemes().first().ok_or(EngineError::Stopped)?;
+    let request = SignRequest {
+        message: &message,
+        scheme,
+        purpose,
+        deadline: signer.deadline(),
+    };
+    signer.sign(&request).map(|signature| signature.elapsed)
+}
+
+/// Whether a signature that failed so may be asked of a fresh session, once.
+fn worth_another_session(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::Call(fault) if matches!(fault.class(), FaultClass::Session | FaultClass::Key)
+    )
+}

@@ -1,0 +1,188 @@
+//! The stages' errors, gathered: each says what is wrong, what to do next, and how the command ends.
+
+use thiserror::Error as ThisError;
+
+use crate::certificate::CertificateError;
+use crate::client::ClientError;
+use crate::config::ConfigError;
+use crate::csr::CsrError;
+use crate::engine::EngineError;
+use crate::key::KeyError;
+use crate::tls::TlsError;
+use crate::token::TokenError;
+use crate::token::guard::PinError;
+
+/// Any error of this crate.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The module or the token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A signature.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A certificate request.
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    /// The TLS configuration or a handshake.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The network or the hub.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// How a command ends; the numbers are a contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done, and good.
+    Good = 0,
+    /// The check ran, and its subject falls short.
+    Finding = 1,
+    /// Usage or configuration, including a certificate that does not fit.
+    Configuration = 2,
+    /// The token is not available.
+    Token = 3,
+    /// The PIN was refused, is locked or guarded.
+    Pin = 4,
+    /// The network, the peer or its certificate was refused, or the peer refused us.
+    Network = 5,
+    /// A bug of ours.
+    Bug = 70,
+}
+
+impl ExitCode {
+    /// Of several causes, the one nearest to the token: 4 before 3 before 2 before 5 before 1.
+    pub fn nearest_to_token(codes: impl IntoIterator<Item = Self>) -> Self {
+        let rank = |code: &Self| match code {
+            Self::Bug => 6,
+            Self::Pin => 5,
+            Self::Token => 4,
+            Self::Configuration => 3,
+            Self::Network => 2,
+            Self::Finding => 1,
+            Self::Good => 0,
+        };
+        codes.into_iter().max_by_key(rank).unwrap_or(Self::Good)
+    }
+}
+
+impl Error {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Token(error) => error.hint(),
+            Self::Key(error) => error.hint(),
+            Self::Engine(error) => error.hint(),
+            Self::Certificate(error) => error.hint(),
+            Self::Csr(error) => error.hint(),
+            Self::Tls(error) => error.hint(),
+            Self::Client(error) => error.hint(),
+        }
+    }
+
+    /// How a command ends that fails with this.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Certificate(_) => ExitCode::Configuration,
+            Self::Token(error) => of_token(error),
+            Self::Key(error) => of_key(error),
+            Self::Engine(error) => of_engine(error),
+            Self::Csr(CsrError::Engine(error)) => of_engine(error),
+            Self::Csr(CsrError::Encoding(_)) => ExitCode::Bug,
+            Self::Csr(CsrError::Subject { .. } | CsrError::SubjectMissing(_)) => {
+                ExitCode::Configuration
+            }
+            Self::Tls(error) => of_tls(error),
+            Self::Client(error) => error.exit_code(),
+        }
+    }
+}
+
+impl ClientError {
+    /// How a command ends that fails with this.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Tls(error) => of_tls(error),
+            Self::NotConfigured { .. } | Self::Request(_) => ExitCode::Configuration,
+            Self::Setup(_) => ExitCode::Bug,
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Deadline { .. }
+            | Self::Http(_)
+            | Self::TooLong(_) => ExitCode::Network,
+        }
+    }
+}
+
+fn of_token(error: &TokenError) -> ExitCode {
+    match error {
+        TokenError::Pin(error) => of_pin(error),
+        _ => ExitCode::Token,
+    }
+}
+
+fn of_pin(error: &PinError) -> ExitCode {
+    match error {
+        PinError::Call(_) => ExitCode::Token,
+        _ => ExitCode::Pin,
+    }
+}
+
+fn of_key(error: &KeyError) -> ExitCode {
+    match error {
+        KeyError::Call(_) | KeyError::NotAsAsked { .. } | KeyError::CannotGenerate(_) => {
+            ExitCode::Token
+        }
+        _ => ExitCode::Configuration,
+    }
+}
+
+fn of_engine(error: &EngineError) -> ExitCode {
+    match error {
+        EngineError::Pin(error) => of_pin(error),
+        EngineError::Token(error) => of_token(error),
+        EngineError::Key(error) => of_key(error),
+        EngineError::NotThePair { .. } => ExitCode::Configuration,
+        EngineError::NoRandom => ExitCode::Bug,
+        _ => ExitCode::Token,
+    }
+}
+
+fn of_tls(error: &TlsError) -> ExitCode {
+    match error {
+        TlsError::Signature(error) => of_engine(error),
+        TlsError::NoPublicRoots(_)
+        | TlsError::Anchor(_)
+        | TlsError::Crl { .. }
+        | TlsError::HostNotConfigured { .. } => ExitCode::Configuration,
+        TlsError::NotObserved | TlsError::Setup(_) => ExitCode::Bug,
+        _ => ExitCode::Network,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_nearest_to_the_token_wins() {
+        use ExitCode as E;
+        let nearest = |codes: &[E]| E::nearest_to_token(codes.iter().copied());
+        assert_eq!(nearest(&[]), E::Good);
+        assert_eq!(nearest(&[E::Finding, E::Network]), E::Network);
+        assert_eq!(nearest(&[E::Configuration, E::Network]), E::Configuration);
+        assert_eq!(nearest(&[E::Token, E::Pin, E::Configuration]), E::Pin);
+    }
+}

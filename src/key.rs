@@ -1,0 +1,353 @@
+//! Exactly one private key, and its public half.
+//!
+//! Labels and CKA_ID are metadata that a rotation doubles; what identifies a key is its public
+//! key. So where the certificate is known the key is found by it, and what stays ambiguous is
+//! refused with the candidates listed.
+
+pub mod attributes;
+pub mod generate;
+pub mod public;
+pub(crate) mod recipe;
+pub mod scheme;
+pub mod signature;
+
+use cryptoki::mechanism::MechanismType;
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use thiserror::Error;
+
+use crate::config::uri::{ObjectType, Pkcs11Uri};
+use crate::token::description::TokenDescription;
+use crate::token::fault::Fault;
+use crate::token::mechanism::Mechanisms;
+use crate::token::session::Session;
+use attributes::{KeyAttributes, PublicKeyOrigin};
+use public::PublicKey;
+use recipe::Recipe;
+use scheme::Scheme;
+
+/// Why there is no key to sign with.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// No private key matches.
+    #[error("no private key matches {uri}; there is: {}", or_none(candidates))]
+    NoMatch {
+        /// What was asked for.
+        uri: String,
+        /// Every private key that this user can see.
+        candidates: Vec<String>,
+    },
+    /// More than one matches.
+    #[error("{} private keys match {uri}: {}", candidates.len(), candidates.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        uri: String,
+        /// What matches.
+        candidates: Vec<String>,
+    },
+    /// The keys that match are not the certificate's.
+    #[error("the certificate is of the public key {expected}, and no private key that matches {uri} has it: {}", candidates.join(", "))]
+    NotOfCertificate {
+        /// What was asked for.
+        uri: String,
+        /// SHA-256 of the certificate's SubjectPublicKeyInfo.
+        expected: String,
+        /// What matches, with the fingerprints of the public keys.
+        candidates: Vec<String>,
+    },
+    /// The token tells no public key for it.
+    #[error("the token shows no public key for {uri}")]
+    PublicKeyWithheld {
+        /// The private key.
+        uri: String,
+    },
+    /// An object with this label is there already.
+    #[error("the token holds an object with the label {label:?} already: {uri}")]
+    LabelTaken {
+        /// CKA_LABEL
+        label: String,
+        /// The object that has it.
+        uri: String,
+    },
+    /// The token does not generate this kind of key.
+    #[error("the token says that it does not generate {0} key pairs")]
+    CannotGenerate(String),
+    /// The token made a key that is not what was asked for.
+    #[error("the token made {uri}, but reports it with {why}")]
+    NotAsAsked {
+        /// The new key.
+        uri: String,
+        /// The attribute that is wrong.
+        why: String,
+    },
+    /// A call failed.
+    #[error("the token failed: {0}")]
+    Call(Fault),
+}
+
+fn or_none(candidates: &[String]) -> String {
+    if candidates.is_empty() {
+        "none that this user can see".to_owned()
+    } else {
+        candidates.join(", ")
+    }
+}
+
+impl KeyError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoMatch { candidates, .. } if candidates.is_empty() => {
+                "make one with `hsm-mtls key generate`, or check that `uri` of [[token]] names the right token".to_owned()
+            }
+            Self::NoMatch { .. } => "correct `key` of [c3]; `hsm-mtls key list` shows what is there".to_owned(),
+            Self::Ambiguous { .. } => "add `id=` to `key` of [c3] so that it names exactly one".to_owned(),
+            Self::NotOfCertificate { .. } => {
+                "install the certificate that was issued for this key's request (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
+            }
+            Self::PublicKeyWithheld { .. } => {
+                "import the public key beside the private one with the same CKA_ID (vendor's tool), or install the certificate first".to_owned()
+            }
+            Self::LabelTaken { .. } => {
+                "choose another --label: two keys of one label cannot be told apart later; nothing was made".to_owned()
+            }
+            Self::CannotGenerate(_) => "choose another --type; the scheme accepts RSA-2048 only".to_owned(),
+            Self::NotAsAsked { .. } => {
+                "do not use this key; remove it with the vendor's tool and ask the token's administrator about its policy".to_owned()
+            }
+            Self::Call(fault) => fault.advice().to_owned(),
+        }
+    }
+}
+
+/// A private key that was found: where it is and what may be done with it. No key material.
+#[derive(Clone, Debug)]
+pub struct Key {
+    uri: Pkcs11Uri,
+    public_key: Option<PublicKey>,
+    origin: Option<PublicKeyOrigin>,
+    allowed: Option<Vec<MechanismType>>,
+    always_authenticate: bool,
+    handle: ObjectHandle,
+}
+
+impl Key {
+    /// Finds the one private key that `uri` names. Where several match, `expected` (the
+    /// certificate's public key) decides between them.
+    ///
+    /// # Errors
+    /// None, several, or only such keys match that are not the certificate's.
+    pub fn find(
+        session: &Session,
+        token: &TokenDescription,
+        uri: &Pkcs11Uri,
+        expected: Option<&PublicKey>,
+    ) -> Result<Self, KeyError> {
+        let candidates = find_all(session, token, uri)?;
+        if candidates.is_empty() {
+            let all = find_all(session, token, &Pkcs11Uri::default())?;
+            return Err(KeyError::NoMatch {
+                uri: uri.to_string(),
+                candidates: all.iter().map(|key| key.uri.to_string()).collect(),
+            });
+        }
+        let Some(expected) = expected else {
+            return one(candidates, uri);
+        };
+        // A public key that the private-key object itself carries decides. One beside it is
+        // metadata: where no key is known to fit, such a key may still, and the proof decides.
+        let fits = |key: &Self| key.public_key.as_ref() == Some(expected);
+        let may_fit = |key: &Self| key.origin != Some(PublicKeyOrigin::PrivateKeyObject);
+        let known = candidates.iter().any(fits);
+        let (of_certificate, others): (Vec<_>, Vec<_>) = candidates
+            .into_iter()
+            .partition(|key| fits(key) || (!known && may_fit(key)));
+        if of_certificate.is_empty() {
+            let with_fingerprint = |key: &Self| match &key.public_key {
+                Some(public) => format!("{} ({})", key.uri, public.fingerprint()),
+                None => key.uri.to_string(),
+            };
+            return Err(KeyError::NotOfCertificate {
+                uri: uri.to_string(),
+                expected: expected.fingerprint().to_string(),
+                candidates: others.iter().map(with_fingerprint).collect(),
+            });
+        }
+        let mut key = one(of_certificate, uri)?;
+        key.public_key = Some(expected.clone());
+        Ok(key)
+    }
+
+    /// The handle of this same key in another session, after handles were lost.
+    pub(crate) fn find_again(
+        &self,
+        session: &Session,
+        token: &TokenDescription,
+    ) -> Result<ObjectHandle, KeyError> {
+        Self::find(session, token, &self.uri, self.public_key.as_ref()).map(|key| key.handle)
+    }
+
+    /// The URI that names this key.
+    pub fn uri(&self) -> &Pkcs11Uri {
+        &self.uri
+    }
+
+    /// Its public half: the certificate's where one was given, else what the token tells.
+    ///
+    /// # Errors
+    /// The token tells none and no certificate was given.
+    pub fn public_key(&self) -> Result<&PublicKey, KeyError> {
+        self.public_key
+            .as_ref()
+            .ok_or_else(|| KeyError::PublicKeyWithheld {
+                uri: self.uri.to_string(),
+            })
+    }
+
+    /// Where the token's word on the public key stands; `None` if it gives none.
+    pub fn public_key_origin(&self) -> Option<PublicKeyOrigin> {
+        self.origin
+    }
+
+    /// Whether each signature wants a login of its own (CKA_ALWAYS_AUTHENTICATE).
+    pub fn always_authenticate(&self) -> bool {
+        self.always_authenticate
+    }
+
+    /// What the token claims about it.
+    pub fn attributes(&self, session: &Session) -> KeyAttributes {
+        KeyAttributes::read(session, self.handle)
+    }
+
+    /// The ways to sign that token and key both allow, by what they say; best scheme first.
+    pub(crate) fn recipes(
+        &self,
+        mechanisms: &Mechanisms,
+        public_key: &PublicKey,
+    ) -> Vec<(Scheme, Vec<Recipe>)> {
+        let algorithm = public_key.algorithm();
+        let usable = |recipe: &Recipe| {
+            let kind = recipe.mechanism_type();
+            mechanisms.can_sign(kind, algorithm.bits())
+                && self
+                    .allowed
+                    .as_ref()
+                    .is_none_or(|allowed| allowed.contains(&kind))
+        };
+        let schemes = algorithm.schemes().iter();
+        schemes
+            .map(|scheme| {
+                let recipes = Recipe::of(*scheme).into_iter().filter(&usable).collect();
+                (*scheme, recipes)
+            })
+            .filter(|(_, recipes): &(_, Vec<_>)| !recipes.is_empty())
+            .collect()
+    }
+
+    fn describe(session: &Session, token: &TokenDescription, handle: ObjectHandle) -> Self {
+        let read = attributes::public_key(session, handle);
+        let (public_key, origin) = read.unzip();
+        Self {
+            uri: object_uri(session, token, handle, ObjectType::Private),
+            public_key,
+            origin,
+            allowed: attributes::allowed_mechanisms(session, handle),
+            always_authenticate: attributes::always_authenticate(session, handle),
+            handle,
+        }
+    }
+}
+
+fn one(mut keys: Vec<Key>, uri: &Pkcs11Uri) -> Result<Key, KeyError> {
+    match (keys.pop(), keys.is_empty()) {
+        (Some(key), true) => Ok(key),
+        (last, _) => Err(KeyError::Ambiguous {
+            uri: uri.to_string(),
+            candidates: keys
+                .iter()
+                .chain(&last)
+                .map(|key| key.uri.to_string())
+                .collect(),
+        }),
+    }
+}
+
+/// Every private key of the token that `uri` names.
+///
+/// # Errors
+/// The search failed.
+pub fn find_all(
+    session: &Session,
+    token: &TokenDescription,
+    uri: &Pkcs11Uri,
+) -> Result<Vec<Key>, KeyError> {
+    // Attributes of a token in a key's URI must not contradict the token that was selected.
+    let elsewhere = |wanted: &Option<String>, found: &str| {
+        wanted.as_deref().is_some_and(|wanted| wanted != found)
+    };
+    if elsewhere(&uri.token, &token.label)
+        || elsewhere(&uri.serial, &token.serial)
+        || elsewhere(&uri.manufacturer, &token.manufacturer)
+        || elsewhere(&uri.model, &token.model)
+    {
+        return Ok(Vec::new());
+    }
+    let handles = find_objects(session, uri, ObjectClass::PRIVATE_KEY)?;
+    Ok(handles
+        .into_iter()
+        .map(|handle| Key::describe(session, token, handle))
+        .collect())
+}
+
+pub(crate) fn find_objects(
+    session: &Session,
+    uri: &Pkcs11Uri,
+    class: ObjectClass,
+) -> Result<Vec<ObjectHandle>, KeyError> {
+    let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
+    template.extend(
+        uri.object
+            .iter()
+            .map(|label| Attribute::Label(label.clone().into_bytes())),
+    );
+    template.extend(uri.id.iter().map(|id| Attribute::Id(id.clone())));
+    session
+        .pkcs11()
+        .find_objects(&template)
+        .map_err(|error| KeyError::Call(Fault::of(error)))
+}
+
+/// The URI of an object: its token, its label and its CKA_ID.
+pub(crate) fn object_uri(
+    session: &Session,
+    token: &TokenDescription,
+    object: ObjectHandle,
+    object_type: ObjectType,
+) -> Pkcs11Uri {
+    let label = attributes::bytes(session, object, AttributeType::Label);
+    Pkcs11Uri {
+        token: Some(token.label.clone()),
+        serial: Some(token.serial.clone()),
+        object: label.and_then(|label| String::from_utf8(label).ok()),
+        id: attributes::bytes(session, object, AttributeType::Id),
+        object_type: Some(object_type),
+        ..Pkcs11Uri::default()
+    }
+}
+
+/// CKA_VALUE of the certificates that `uri` names, with their URIs.
+///
+/// # Errors
+/// The search failed.
+pub fn certificates(
+    session: &Session,
+    token: &TokenDescription,
+    uri: &Pkcs11Uri,
+) -> Result<Vec<(Pkcs11Uri, Vec<u8>)>, KeyError> {
+    let found = find_objects(session, uri, ObjectClass::CERTIFICATE)?;
+    let read = |object| {
+        let value = attributes::bytes(session, object, AttributeType::Value)?;
+        let uri = object_uri(session, token, object, ObjectType::Certificate);
+        Some((uri, value))
+    };
+    Ok(found.into_iter().filter_map(read).collect())
+}

@@ -1,0 +1,222 @@
+//! A key pair made inside the token, that cannot leave it and can only sign.
+
+use aws_lc_rs::rand;
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, CertificateType, ObjectClass};
+use der::Encode;
+use der::asn1::ObjectIdentifier;
+
+use super::scheme::KeyAlgorithm;
+use super::{Key, KeyError, find_objects, object_uri};
+use crate::config::uri::{ObjectType, Pkcs11Uri};
+use crate::token::Token;
+use crate::token::fault::Fault;
+use crate::token::session::Session;
+
+/// A key pair that was made.
+#[derive(Debug)]
+pub struct Generated {
+    /// The private key.
+    pub key: Key,
+    /// Restrictions that this token does not know and the key therefore lacks, as CKA_ names.
+    pub not_restricted: Vec<&'static str>,
+}
+
+/// Makes a key pair in the token: private, sensitive, not extractable, for signing only, and not
+/// modifiable or copyable where the token can do that. `session` must be read-write.
+///
+/// # Errors
+/// The label is taken (nothing is made), the token cannot make such a key, or the key that it made
+/// is not what was asked for.
+pub fn generate(
+    token: &Token,
+    session: &Session,
+    algorithm: KeyAlgorithm,
+    label: &str,
+) -> Result<Generated, KeyError> {
+    refuse_taken_label(token, session, label)?;
+    let (mechanism, mut public) = mechanism_and_parameters(algorithm)?;
+    let kind = mechanism.mechanism_type();
+    // SoftHSM knows Ed25519 only under CKM_EC_EDWARDS_KEY_PAIR_GEN, with the curve as an OID.
+    if !token.mechanisms().can_generate(kind) {
+        return Err(KeyError::CannotGenerate(algorithm.to_string()));
+    }
+    let id = random_id()?;
+    let names = [
+        Attribute::Token(true),
+        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::Id(id.clone()),
+    ];
+    public.extend(names.clone());
+    public.extend([Attribute::Private(false), Attribute::Verify(true)]);
+    let mut private = names.to_vec();
+    private.extend([
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+    ]);
+    match kind {
+        MechanismType::RSA_PKCS_KEY_PAIR_GEN => {
+            private.extend([Attribute::Decrypt(false), Attribute::Unwrap(false)]);
+            public.extend([Attribute::Encrypt(false), Attribute::Wrap(false)]);
+        }
+        _ => private.push(Attribute::Derive(false)),
+    }
+    let not_restricted = make(session, &mechanism, &public, &private)?;
+    let uri = Pkcs11Uri {
+        object: Some(label.to_owned()),
+        id: Some(id),
+        ..Pkcs11Uri::default()
+    };
+    let key = Key::find(session, token.description(), &uri, None)?;
+    check(session, &key)?;
+    Ok(Generated {
+        key,
+        not_restricted,
+    })
+}
+
+/// Calls C_GenerateKeyPair with every restriction, and with fewer as the token refuses them: not
+/// every token knows CKA_COPYABLE, and some allow no CKA_MODIFIABLE of false at generation.
+fn make(
+    session: &Session,
+    mechanism: &Mechanism<'_>,
+    public: &[Attribute],
+    private: &[Attribute],
+) -> Result<Vec<&'static str>, KeyError> {
+    let attempts: [(&[Attribute], Vec<&'static str>); 3] = [
+        (
+            &[Attribute::Modifiable(false), Attribute::Copyable(false)],
+            vec![],
+        ),
+        (&[Attribute::Modifiable(false)], vec!["CKA_COPYABLE"]),
+        (&[], vec!["CKA_MODIFIABLE", "CKA_COPYABLE"]),
+    ];
+    let mut refusal = None;
+    for (restrictions, lacking) in attempts {
+        let template = [private, restrictions].concat();
+        match session
+            .pkcs11()
+            .generate_key_pair(mechanism, public, &template)
+        {
+            Ok(_) => return Ok(lacking),
+            Err(Error::Pkcs11(
+                code @ (RvError::AttributeTypeInvalid
+                | RvError::AttributeValueInvalid
+                | RvError::AttributeReadOnly
+                | RvError::TemplateInconsistent),
+                function,
+            )) => refusal = Some(Fault::new(code, function)),
+            Err(error) => return Err(KeyError::Call(Fault::of(error))),
+        }
+    }
+    Err(KeyError::Call(refusal.unwrap_or_else(|| {
+        Fault::answer("no attempt at C_GenerateKeyPair was made")
+    })))
+}
+
+fn check(session: &Session, key: &Key) -> Result<(), KeyError> {
+    let claimed = key.attributes(session);
+    let wrong = match () {
+        () if claimed.extractable != Some(false) => Some("CKA_EXTRACTABLE not false"),
+        () if claimed.sensitive != Some(true) => Some("CKA_SENSITIVE not true"),
+        () if claimed.decrypt == Some(true) => Some("CKA_DECRYPT true"),
+        () if claimed.unwrap == Some(true) => Some("CKA_UNWRAP true"),
+        () => None,
+    };
+    match wrong {
+        Some(why) => Err(KeyError::NotAsAsked {
+            uri: key.uri().to_string(),
+            why: why.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn refuse_taken_label(token: &Token, session: &Session, label: &str) -> Result<(), KeyError> {
+    let uri = Pkcs11Uri {
+        object: Some(label.to_owned()),
+        ..Pkcs11Uri::default()
+    };
+    for (class, object_type) in [
+        (ObjectClass::PRIVATE_KEY, ObjectType::Private),
+        (ObjectClass::PUBLIC_KEY, ObjectType::Public),
+    ] {
+        if let Some(object) = find_objects(session, &uri, class)?.first() {
+            let taken = object_uri(session, token.description(), *object, object_type);
+            return Err(KeyError::LabelTaken {
+                label: label.to_owned(),
+                uri: taken.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn mechanism_and_parameters(
+    algorithm: KeyAlgorithm,
+) -> Result<(Mechanism<'static>, Vec<Attribute>), KeyError> {
+    let curve = |mechanism, oid: &str| {
+        let params = ObjectIdentifier::new(oid)
+            .ok()
+            .and_then(|oid| oid.to_der().ok())
+            .ok_or_else(|| KeyError::CannotGenerate(algorithm.to_string()))?;
+        Ok((mechanism, vec![Attribute::EcParams(params)]))
+    };
+    match algorithm {
+        KeyAlgorithm::Rsa { bits } => Ok((
+            Mechanism::RsaPkcsKeyPairGen,
+            vec![
+                Attribute::ModulusBits((bits as u64).into()),
+                Attribute::PublicExponent(vec![0x01, 0x00, 0x01]),
+            ],
+        )),
+        KeyAlgorithm::EcP256 => curve(Mechanism::EccKeyPairGen, "1.2.840.10045.3.1.7"),
+        KeyAlgorithm::EcP384 => curve(Mechanism::EccKeyPairGen, "1.3.132.0.34"),
+        KeyAlgorithm::EcP521 => curve(Mechanism::EccKeyPairGen, "1.3.132.0.35"),
+        KeyAlgorithm::Ed25519 => curve(Mechanism::EccEdwardsKeyPairGen, "1.3.101.112"),
+    }
+}
+
+/// A CKA_ID of our own: 16 random bytes, so that two keys made for a rotation never share one.
+fn random_id() -> Result<Vec<u8>, KeyError> {
+    let mut id = [0; 16];
+    rand::fill(&mut id)
+        .map_err(|_| KeyError::Call(Fault::answer("the system gave no random bytes")))?;
+    Ok(id.to_vec())
+}
+
+/// Stores a certificate beside its key, with the key's label and CKA_ID. `session` must be
+/// read-write.
+///
+/// # Errors
+/// C_CreateObject failed.
+pub fn store_certificate(
+    session: &Session,
+    key: &Key,
+    certificate: &[u8],
+    subject: &[u8],
+) -> Result<(), KeyError> {
+    let mut template = vec![
+        Attribute::Class(ObjectClass::CERTIFICATE),
+        Attribute::CertificateType(CertificateType::X_509),
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::Subject(subject.to_vec()),
+        Attribute::Value(certificate.to_vec()),
+    ];
+    let uri = key.uri();
+    template.extend(
+        uri.object
+            .iter()
+            .map(|label| Attribute::Label(label.clone().into_bytes())),
+    );
+    template.extend(uri.id.iter().map(|id| Attribute::Id(id.clone())));
+    session
+        .pkcs11()
+        .create_object(&template)
+        .map(|_| ())
+        .map_err(|error| KeyError::Call(Fault::of(error)))
+}

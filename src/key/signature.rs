@@ -1,0 +1,161 @@
+//! From what a token answers to what TLS sends: ECDSA's raw r‖s becomes minimal DER.
+//!
+//! DER integers have no leading zero bytes and no set top bit. An encoder that forgets the first
+//! fails one handshake in 256, one that forgets the second every other.
+
+use der::Decode;
+use der::asn1::UintRef;
+use thiserror::Error;
+
+/// The answer is no ECDSA signature, in none of the forms that modules are known to use.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "the token answered {len} bytes, which is no ECDSA signature of two numbers of {field_len} bytes"
+)]
+pub struct NotAnEcdsaSignature {
+    /// What came.
+    pub len: usize,
+    /// What was expected, twice.
+    pub field_len: usize,
+}
+
+#[derive(der::Sequence)]
+struct EcdsaSigValue<'a> {
+    r: UintRef<'a>,
+    s: UintRef<'a>,
+}
+
+/// Encodes a token's ECDSA answer as ECDSA-Sig-Value (RFC 3279, section 2.2.3).
+///
+/// PKCS#11 wants r and s at full length, one after the other (section 6.3.1 of 3.1). Some modules
+/// answer shorter halves, and some DER already; those are taken too. Nothing is believed: the
+/// signature is verified afterwards.
+///
+/// # Errors
+/// The bytes are none of these.
+pub fn ecdsa_der(answer: &[u8], field_len: usize) -> Result<Vec<u8>, NotAnEcdsaSignature> {
+    let wrong = NotAnEcdsaSignature {
+        len: answer.len(),
+        field_len,
+    };
+    if answer.len() != 2 * field_len
+        && let Ok(value) = EcdsaSigValue::from_der(answer)
+    {
+        return Ok(sequence(value.r.as_bytes(), value.s.as_bytes()));
+    }
+    if answer.is_empty() || !answer.len().is_multiple_of(2) || answer.len() > 2 * field_len {
+        return Err(wrong);
+    }
+    let (r, s) = answer.split_at(answer.len() / 2);
+    Ok(sequence(r, s))
+}
+
+fn sequence(r: &[u8], s: &[u8]) -> Vec<u8> {
+    let body = [integer(r), integer(s)].concat();
+    tagged(0x30, &body)
+}
+
+fn integer(magnitude: &[u8]) -> Vec<u8> {
+    let zeros = magnitude.iter().take_while(|byte| **byte == 0).count();
+    let digits = &magnitude[zeros..];
+    let mut content = Vec::with_capacity(digits.len() + 1);
+    // The top bit is the sign, and zero is one zero byte.
+    if digits.first().is_none_or(|byte| byte & 0x80 != 0) {
+        content.push(0);
+    }
+    content.extend_from_slice(digits);
+    tagged(0x02, &content)
+}
+
+fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    // A P-521 signature is up to 139 bytes: past 127 the length takes a byte of its own. More than
+    // 255 cannot come: the longest input is 2 x 66 bytes.
+    if content.len() > 127 {
+        out.push(0x81);
+    }
+    out.push(content.len() as u8);
+    out.extend_from_slice(content);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_leading_zero_of_either_number_is_stripped() {
+        let mut raw = [0x11; 64];
+        raw[0] = 0;
+        let der = ecdsa_der(&raw, 32).unwrap();
+        assert_eq!(der[..4], [0x30, 2 + 31 + 2 + 32, 0x02, 31]);
+
+        let mut raw = [0x11; 64];
+        raw[32] = 0;
+        raw[33] = 0;
+        let der = ecdsa_der(&raw, 32).unwrap();
+        assert_eq!(der[2..4], [0x02, 32]);
+        assert_eq!(der[36..38], [0x02, 30]);
+    }
+
+    #[test]
+    fn a_top_bit_gets_a_sign_byte_also_after_zeros() {
+        let mut raw = [0x11; 64];
+        raw[0] = 0;
+        raw[1] = 0x80;
+        raw[32] = 0xff;
+        let der = ecdsa_der(&raw, 32).unwrap();
+        assert_eq!(der[2..6], [0x02, 32, 0x00, 0x80]);
+        assert_eq!(der[36..40], [0x02, 33, 0x00, 0xff]);
+    }
+
+    #[test]
+    fn p521_takes_the_long_form_of_the_length() {
+        let mut raw = [0x11; 132];
+        raw[0] = 0x01;
+        raw[66] = 0x01;
+        let der = ecdsa_der(&raw, 66).unwrap();
+        assert_eq!(der[..5], [0x30, 0x81, 136, 0x02, 66]);
+        assert_eq!(der.len(), 139);
+        assert!(EcdsaSigValue::from_der(&der).is_ok());
+    }
+
+    #[test]
+    fn der_and_short_halves_are_taken_and_rubbish_is_not() {
+        let raw = [0x11; 64];
+        let der = ecdsa_der(&raw, 32).unwrap();
+        assert_eq!(ecdsa_der(&der, 32).unwrap(), der);
+        let short = ecdsa_der(&[0x11; 62], 32).unwrap();
+        assert_eq!(short[3], 31);
+        for rubbish in [&[][..], &[1][..], &[1; 63][..], &[1; 66][..]] {
+            assert!(ecdsa_der(rubbish, 32).is_err(), "{}", rubbish.len());
+        }
+    }
+
+    proptest! {
+        /// The der crate refuses integers that are not minimal, so reading back proves both the
+        /// encoding and the value.
+        #[test]
+        fn any_two_numbers_survive(raw in proptest::collection::vec(any::<u8>(), 132), zeros in 0..67_usize) {
+            let mut raw = raw;
+            raw[..zeros].fill(0);
+            let der = ecdsa_der(&raw, 66).unwrap();
+            let value = EcdsaSigValue::from_der(&der).unwrap();
+            let stripped = |bytes: &[u8]| {
+                let zeros = bytes.iter().take_while(|b| **b == 0).count().min(bytes.len() - 1);
+                bytes[zeros..].to_vec()
+            };
+            prop_assert_eq!(value.r.as_bytes(), stripped(&raw[..66]));
+            prop_assert_eq!(value.s.as_bytes(), stripped(&raw[66..]));
+        }
+
+        #[test]
+        fn no_answer_panics(answer in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for field_len in [32, 48, 66] {
+                let _ = ecdsa_der(&answer, field_len);
+            }
+        }
+    }
+}

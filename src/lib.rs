@@ -1,0 +1,46 @@
+//! Mutual TLS with a client key that never leaves its PKCS#11 token.
+//!
+//! hsm-mtls proves who a bank is on every outbound TLS connection. The private key stays in an HSM;
+//! the handshake's signature is made there and verified here before it is sent.
+//!
+//! ```text
+//! a TOML file
+//!     │ parse, don't validate
+//!     ▼
+//!  config ──► token ──► key ──► engine ──► certificate · csr · identity ──► tls ──► client ──► verify
+//!             one       one     deadline   chain and key, proved            one      one
+//!             slot,     key,    verify     to be a pair                     rustls   mTLS
+//!             one       its     record                                      signer   request
+//!             login     SPKI
+//! ```
+//!
+//! Arrows only go to the right: a stage uses those before it and knows nothing of those after it.
+//! The modules stand in that order.
+//!
+//! A program that uses the library sets the variables of `[[token]] env` before it starts any
+//! thread: the module reads them whenever it likes, and changing them later is undefined. The
+//! command does so by itself.
+//!
+//! With the `reqwest` feature, `client::reqwest` makes a ready client in a few lines. With
+//! another HTTP stack, [`tls::Tls::unwatched_client_config`] gives the `rustls::ClientConfig`, and
+//! says what cannot be enforced on that path.
+
+pub mod config;
+pub mod token;
+
+pub mod key;
+
+pub mod engine;
+
+pub mod certificate;
+pub mod csr;
+pub mod identity;
+
+pub mod tls;
+
+pub mod client;
+
+pub mod step;
+pub mod verify;
+
+pub mod error;

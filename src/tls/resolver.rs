@@ -1,0 +1,53 @@
+//! Which certificate for which server: always ours. That we were asked is noted.
+
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+
+use super::observation::{Asked, note};
+use super::signer::TokenKey;
+use crate::identity::Identity;
+
+/// Answers each CertificateRequest with the one identity.
+#[derive(Debug)]
+pub(super) struct OneIdentity(Arc<CertifiedKey>);
+
+impl OneIdentity {
+    pub(super) fn of(identity: &Identity) -> Self {
+        let chain = identity.chain().certificates();
+        let der = chain.map(|certificate| CertificateDer::from(certificate.der().to_vec()));
+        let key = TokenKey(Arc::clone(identity.signer()));
+        Self(Arc::new(CertifiedKey::new(der.collect(), Arc::new(key))))
+    }
+}
+
+impl ResolvesClientCert for OneIdentity {
+    /// Never `None`, also where the server's list of issuers lacks ours: the server refuses then,
+    /// and says so, instead of serving a client that it does not know.
+    fn resolve(
+        &self,
+        root_hint_subjects: &[&[u8]],
+        sigschemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        note(|seen| {
+            seen.asked = Some(Asked {
+                issuers: root_hint_subjects
+                    .iter()
+                    .map(|name| name.to_vec())
+                    .collect(),
+                schemes: sigschemes
+                    .iter()
+                    .map(|scheme| format!("{scheme:?}"))
+                    .collect(),
+            });
+        });
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

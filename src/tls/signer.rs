@@ -1,0 +1,156 @@
+//! The token's key as rustls sees it: a `SigningKey` that always offers a signer.
+
+use std::sync::Arc;
+
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{Error, OtherError, SignatureAlgorithm, SignatureScheme};
+
+use super::TlsError;
+use super::observation::{Signed, note};
+use crate::engine::{Purpose, Sign, SignRequest};
+use crate::key::scheme::{KeyAlgorithm, Scheme};
+
+/// What a client's CertificateVerify of TLS 1.3 begins with (RFC 8446, section 4.4.3).
+const TLS13_CLIENT_CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
+
+/// A key in a token.
+#[derive(Clone, Debug)]
+pub(super) struct TokenKey(pub(super) Arc<dyn Sign>);
+
+impl SigningKey for TokenKey {
+    /// Never `None`: rustls would then send an *empty* certificate, and with TLS 1.3 the handshake
+    /// "succeeds". A signer that fails makes the handshake fail, with the true reason.
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let ours = self.0.schemes();
+        let chosen = ours
+            .iter()
+            .find(|scheme| offered.contains(&rustls_scheme(**scheme)));
+        Some(match chosen {
+            Some(scheme) => Box::new(TokenSigner {
+                key: Arc::clone(&self.0),
+                scheme: *scheme,
+            }),
+            None => Box::new(Refusal {
+                offered: offered.iter().map(|scheme| format!("{scheme:?}")).collect(),
+                ours: ours.iter().map(|scheme| scheme.name()).collect(),
+            }),
+        })
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        Some(self.0.public_key().spki().into())
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        match self.0.public_key().algorithm() {
+            KeyAlgorithm::Rsa { .. } => SignatureAlgorithm::RSA,
+            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 => {
+                SignatureAlgorithm::ECDSA
+            }
+            KeyAlgorithm::Ed25519 => SignatureAlgorithm::ED25519,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TokenSigner {
+    key: Arc<dyn Sign>,
+    scheme: Scheme,
+}
+
+impl Signer for TokenSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let request = SignRequest {
+            message,
+            scheme: self.scheme,
+            purpose: purpose(message),
+            deadline: self.key.deadline(),
+        };
+        match self.key.sign(&request) {
+            Ok(signature) => {
+                note(|seen| {
+                    seen.signed = Some(Signed {
+                        scheme: self.scheme,
+                        elapsed: signature.elapsed,
+                    });
+                });
+                Ok(signature.bytes)
+            }
+            Err(error) => Err(refuse(TlsError::Signature(Arc::new(error)))),
+        }
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        rustls_scheme(self.scheme)
+    }
+}
+
+/// Stands where there is no scheme in common.
+#[derive(Debug)]
+struct Refusal {
+    offered: Vec<String>,
+    ours: Vec<&'static str>,
+}
+
+impl Signer for Refusal {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, Error> {
+        Err(refuse(TlsError::NoCommonScheme {
+            offered: self.offered.clone(),
+            ours: self.ours.clone(),
+        }))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        // Never sent: `sign` comes first and fails.
+        SignatureScheme::Unknown(0)
+    }
+}
+
+/// Carries our error through rustls; `diagnose` takes it out again.
+pub(super) fn refuse(error: TlsError) -> Error {
+    Error::Other(OtherError(Arc::new(error)))
+}
+
+/// rustls does not say which version it signs for, but the message does.
+fn purpose(message: &[u8]) -> Purpose {
+    let tls13 = message.split_at_checked(64).is_some_and(|(spaces, rest)| {
+        spaces.iter().all(|byte| *byte == b' ') && rest.starts_with(TLS13_CLIENT_CONTEXT)
+    });
+    if tls13 {
+        Purpose::Tls13ClientAuth
+    } else {
+        Purpose::Tls12ClientAuth
+    }
+}
+
+fn rustls_scheme(scheme: Scheme) -> SignatureScheme {
+    match scheme {
+        Scheme::RsaPkcs1Sha256 => SignatureScheme::RSA_PKCS1_SHA256,
+        Scheme::RsaPkcs1Sha384 => SignatureScheme::RSA_PKCS1_SHA384,
+        Scheme::RsaPkcs1Sha512 => SignatureScheme::RSA_PKCS1_SHA512,
+        Scheme::RsaPssSha256 => SignatureScheme::RSA_PSS_SHA256,
+        Scheme::RsaPssSha384 => SignatureScheme::RSA_PSS_SHA384,
+        Scheme::RsaPssSha512 => SignatureScheme::RSA_PSS_SHA512,
+        Scheme::EcdsaP256Sha256 => SignatureScheme::ECDSA_NISTP256_SHA256,
+        Scheme::EcdsaP384Sha384 => SignatureScheme::ECDSA_NISTP384_SHA384,
+        Scheme::EcdsaP521Sha512 => SignatureScheme::ECDSA_NISTP521_SHA512,
+        Scheme::Ed25519 => SignatureScheme::ED25519,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_purpose_is_read_off_the_message() {
+        let mut tls13 = vec![b' '; 64];
+        tls13.extend_from_slice(TLS13_CLIENT_CONTEXT);
+        tls13.extend_from_slice(&[7; 32]);
+        assert_eq!(purpose(&tls13), Purpose::Tls13ClientAuth);
+        // A handshake of TLS 1.2 begins with a ClientHello (1).
+        assert_eq!(purpose(&[1; 1200]), Purpose::Tls12ClientAuth);
+        assert_eq!(purpose(&[]), Purpose::Tls12ClientAuth);
+    }
+}

@@ -1,0 +1,297 @@
+//! Is this the hub? Host name, trust anchors, revocation, and two laws of our own: the certificate
+//! is for the configured hosts only, and a server that does not ask for it is refused.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::TlsError;
+use super::observation::note;
+use super::signer::refuse;
+use crate::certificate::anchors::{Anchors, Chain};
+use crate::certificate::{Certificate, CertificateError};
+use crate::config::environment::Origin;
+use crate::config::trust::{Trust, TrustMode};
+
+/// The trust anchors of a configuration: both kinds are kept, so that a chain can be held against
+/// the one that is not configured too, to tell the operator.
+#[derive(Debug)]
+pub struct TrustStore {
+    mode: TrustMode,
+    trust_framework: Arc<WebPkiServerVerifier>,
+    public: Option<Arc<WebPkiServerVerifier>>,
+}
+
+/// Which trust a server's chain satisfies.
+#[derive(Debug)]
+pub struct Satisfies {
+    /// The Trust Framework's root; else why not.
+    pub trust_framework: Result<(), Error>,
+    /// A public root of this machine; else why not.
+    pub public: Result<(), Error>,
+    /// The host name; else why not.
+    pub host_name: Result<(), Error>,
+}
+
+impl TrustStore {
+    /// Builds the verifiers.
+    ///
+    /// # Errors
+    /// An anchor or CRL cannot be used, or public trust is wanted and this machine has no roots.
+    pub fn load(
+        trust: &Trust,
+        anchors: &Anchors,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, TlsError> {
+        let roots = Arc::new(root_store(anchors)?);
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+        // A CRL that the operator gave is meant: no status is a refusal, and so is an old list.
+        let verifier = if trust.crls.is_empty() {
+            verifier
+        } else {
+            verifier
+                .with_crls(read_crls(&trust.crls)?)
+                .only_check_end_entity_revocation()
+                .enforce_revocation_expiration()
+        };
+        let trust_framework = verifier
+            .build()
+            .map_err(|error| TlsError::Setup(error.to_string()))?;
+        let (public, errors) = public_roots();
+        let public = match public {
+            Some(roots) => {
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                    .build()
+                    .ok()
+            }
+            None if trust.mode.takes_public() => return Err(TlsError::NoPublicRoots(errors)),
+            None => None,
+        };
+        Ok(Self {
+            mode: trust.mode,
+            trust_framework,
+            public,
+        })
+    }
+
+    /// Holds a chain (DER, leaf first) against every trust that is known here, whatever the mode.
+    pub fn evaluate(&self, chain: &[Vec<u8>], name: &ServerName<'_>) -> Option<Satisfies> {
+        let (leaf, intermediates) = chain.split_first()?;
+        let leaf = CertificateDer::from(leaf.as_slice());
+        let intermediates: Vec<_> = intermediates
+            .iter()
+            .map(|der| CertificateDer::from(der.as_slice()))
+            .collect();
+        let host_name =
+            ParsedCertificate::try_from(&leaf).and_then(|parsed| verify_server_name(&parsed, name));
+        // The chain is judged apart from the name: a verifier that fails at the name alone has
+        // accepted the chain, because it looks at the name last.
+        let judge = |verifier: &WebPkiServerVerifier| {
+            let verdict =
+                verifier.verify_server_cert(&leaf, &intermediates, name, &[], UnixTime::now());
+            match (verdict, &host_name) {
+                (Ok(_), _) => Ok(()),
+                (Err(error), Err(name_error)) if error == *name_error => Ok(()),
+                (Err(error), _) => Err(error),
+            }
+        };
+        Some(Satisfies {
+            trust_framework: judge(&self.trust_framework),
+            public: match &self.public {
+                Some(verifier) => judge(verifier),
+                None => Err(Error::General(
+                    "this machine has no public roots".to_owned(),
+                )),
+            },
+            host_name,
+        })
+    }
+
+    /// The configured anchors.
+    pub fn mode(&self) -> TrustMode {
+        self.mode
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let with = |verifier: &WebPkiServerVerifier| {
+            verifier.verify_server_cert(leaf, intermediates, name, &[], now)
+        };
+        match (self.mode, &self.public) {
+            (TrustMode::TrustFramework, _) | (TrustMode::Both, None) => with(&self.trust_framework),
+            (TrustMode::Public, Some(public)) => with(public),
+            (TrustMode::Both, Some(public)) => with(&self.trust_framework).or_else(|error| {
+                // Revoked by the Trust Framework is revoked: the other trust does not heal it.
+                match error {
+                    Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+                        with(public)
+                    }
+                    other => Err(other),
+                }
+            }),
+            (TrustMode::Public, None) => Err(refuse(TlsError::NoPublicRoots(Vec::new()))),
+        }
+    }
+}
+
+/// Whether connections are watched ([`super::observation`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// Always: a handshake that nobody watches is refused.
+    Always,
+    /// The application makes its own connections: whether the server asked cannot be known.
+    Perhaps,
+}
+
+/// The verifier that rustls is given.
+#[derive(Debug)]
+pub(super) struct HubVerifier {
+    pub(super) trust: Arc<TrustStore>,
+    pub(super) hosts: Vec<String>,
+    pub(super) watched: Watched,
+}
+
+impl HubVerifier {
+    pub(super) fn new(trust: Arc<TrustStore>, origins: &[&Origin], watched: Watched) -> Self {
+        Self {
+            trust,
+            hosts: origins.iter().map(|origin| origin.host.clone()).collect(),
+            watched,
+        }
+    }
+}
+
+impl ServerCertVerifier for HubVerifier {
+    /// rustls calls this once per full handshake, and always after the resolver: the server's
+    /// CertificateRequest precedes its Certificate in TLS 1.3, and its ServerHelloDone in 1.2.
+    /// So here, before anything of ours is sent, it is known whether we were asked.
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let asked = note(|seen| {
+            seen.server_chain = std::iter::once(end_entity)
+                .chain(intermediates)
+                .map(|certificate| certificate.to_vec())
+                .collect();
+            seen.asked.is_some()
+        });
+        let host = server_name.to_str();
+        if !self
+            .hosts
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&host))
+        {
+            return Err(refuse(TlsError::HostNotConfigured {
+                host: host.into_owned(),
+                configured: self.hosts.clone(),
+            }));
+        }
+        let verified = self
+            .trust
+            .verify(end_entity, intermediates, server_name, now)?;
+        match (asked, self.watched) {
+            (Some(true), _) | (None, Watched::Perhaps) => Ok(verified),
+            (Some(false), _) => Err(refuse(TlsError::NotAsked)),
+            (None, Watched::Always) => Err(refuse(TlsError::NotObserved)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let verifier = &self.trust.trust_framework;
+        verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let verifier = &self.trust.trust_framework;
+        verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.trust.trust_framework.supported_verify_schemes()
+    }
+}
+
+/// Verifies our own chain as a server of the environment would: up to a root of the bundle.
+///
+/// # Errors
+/// It does not verify.
+pub fn verify_own_chain(
+    chain: &Chain,
+    anchors: &Anchors,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(), crate::error::Error> {
+    let roots = Arc::new(root_store(anchors)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
+        .build()
+        .map_err(|error| TlsError::Setup(error.to_string()))?;
+    let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
+    let issuers: Vec<_> = chain.certificates().skip(1).map(der).collect();
+    verifier
+        .verify_client_cert(&der(chain.leaf()), &issuers, UnixTime::now())
+        .map(|_| ())
+        .map_err(|error| CertificateError::Chain(error.to_string()).into())
+}
+
+fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in anchors.roots() {
+        roots
+            .add(CertificateDer::from(root.der().to_vec()))
+            .map_err(|error| TlsError::Anchor(error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+fn public_roots() -> (Option<RootCertStore>, Vec<String>) {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // A store of an operating system holds certificates that webpki cannot read; they are left out.
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    let errors = found.errors.iter().map(ToString::to_string).collect();
+    ((added > 0).then_some(roots), errors)
+}
+
+fn read_crls(paths: &[PathBuf]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let read = |path: &PathBuf| {
+        let wrong = |why: String| TlsError::Crl {
+            path: path.clone(),
+            why,
+        };
+        let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        if bytes.starts_with(b"-----") {
+            CertificateRevocationListDer::from_pem_slice(&bytes)
+                .map_err(|error| wrong(error.to_string()))
+        } else {
+            Ok(CertificateRevocationListDer::from(bytes))
+        }
+    };
+    paths.iter().map(read).collect()
+}

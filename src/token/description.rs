@@ -1,0 +1,135 @@
+//! What a token says of itself, and how a URI is held against it.
+
+use cryptoki::slot::{Limit, Slot, SlotInfo, TokenInfo};
+
+use super::TokenError;
+use super::fault::Fault;
+use super::module::Module;
+use crate::config::uri::Pkcs11Uri;
+
+/// What a token says of itself (CK_TOKEN_INFO, CK_SLOT_INFO).
+#[derive(Clone, Debug)]
+pub struct TokenDescription {
+    /// The token's label.
+    pub label: String,
+    /// manufacturerID
+    pub manufacturer: String,
+    /// model
+    pub model: String,
+    /// serialNumber
+    pub serial: String,
+    /// firmwareVersion
+    pub firmware: (u8, u8),
+    /// CKF_LOGIN_REQUIRED
+    pub login_required: bool,
+    /// CKF_USER_PIN_INITIALIZED
+    pub user_pin_initialized: bool,
+    /// CKF_PROTECTED_AUTHENTICATION_PATH
+    pub protected_path: bool,
+    /// CKF_USER_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED, as far as they are set.
+    pub pin_warnings: Vec<&'static str>,
+    /// ulMaxSessionCount; `None` where the token does not say or sets no limit.
+    pub max_sessions: Option<u64>,
+    slot_id: u64,
+    slot_description: String,
+    slot_manufacturer: String,
+}
+
+impl TokenDescription {
+    fn of(slot: Slot, info: &TokenInfo, slot_info: Option<&SlotInfo>) -> Self {
+        let warnings = [
+            (info.user_pin_count_low(), "CKF_USER_PIN_COUNT_LOW"),
+            (info.user_pin_final_try(), "CKF_USER_PIN_FINAL_TRY"),
+            (info.user_pin_locked(), "CKF_USER_PIN_LOCKED"),
+            (info.user_pin_to_be_changed(), "CKF_USER_PIN_TO_BE_CHANGED"),
+        ];
+        Self {
+            label: info.label().to_owned(),
+            manufacturer: info.manufacturer_id().to_owned(),
+            model: info.model().to_owned(),
+            serial: info.serial_number().to_owned(),
+            firmware: (
+                info.firmware_version().major(),
+                info.firmware_version().minor(),
+            ),
+            login_required: info.login_required(),
+            user_pin_initialized: info.user_pin_initialized(),
+            protected_path: info.protected_authentication_path(),
+            pin_warnings: warnings
+                .into_iter()
+                .filter_map(|(set, name)| set.then_some(name))
+                .collect(),
+            max_sessions: match info.max_session_count() {
+                Limit::Max(count) => Some(count),
+                Limit::Unavailable | Limit::Infinite => None,
+            },
+            slot_id: slot.id(),
+            slot_description: slot_info
+                .map_or_else(String::new, |s| s.slot_description().to_owned()),
+            slot_manufacturer: slot_info
+                .map_or_else(String::new, |s| s.manufacturer_id().to_owned()),
+        }
+    }
+
+    /// The URI that names this token and no other.
+    pub fn uri(&self) -> Pkcs11Uri {
+        Pkcs11Uri {
+            token: Some(self.label.clone()),
+            manufacturer: Some(self.manufacturer.clone()),
+            model: Some(self.model.clone()),
+            serial: Some(self.serial.clone()),
+            ..Pkcs11Uri::default()
+        }
+    }
+
+    /// Whether the token, its slot and its module are what `uri` names. Objects are not looked at.
+    pub fn matches(&self, uri: &Pkcs11Uri, module: &Module) -> bool {
+        let library = module.description();
+        let same = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        same(&uri.token, &self.label)
+            && same(&uri.manufacturer, &self.manufacturer)
+            && same(&uri.model, &self.model)
+            && same(&uri.serial, &self.serial)
+            && same(&uri.slot_description, &self.slot_description)
+            && same(&uri.slot_manufacturer, &self.slot_manufacturer)
+            && same(&uri.library_description, &library.description)
+            && same(&uri.library_manufacturer, &library.manufacturer)
+            && uri.slot_id.is_none_or(|id| id == self.slot_id)
+            && uri.library_version.is_none_or(|(major, minor)| {
+                major == library.version.0 && minor.is_none_or(|minor| minor == library.version.1)
+            })
+    }
+}
+
+/// The tokens that a module shows. A slot that cannot be read does not hide the others.
+///
+/// # Errors
+/// The slot list itself cannot be had.
+pub fn list(module: &Module) -> Result<Vec<Result<TokenDescription, Fault>>, TokenError> {
+    let tokens = slots(module)?;
+    Ok(tokens.into_iter().map(|(_, token)| token).collect())
+}
+
+pub(super) type ReadSlot = (Slot, Result<TokenDescription, Fault>);
+
+pub(super) fn slots(module: &Module) -> Result<Vec<ReadSlot>, TokenError> {
+    let slots = module
+        .pkcs11
+        .get_slots_with_token()
+        .map_err(|error| TokenError::Call(Fault::of(error)))?;
+    let read = |slot| match module.pkcs11.get_token_info(slot) {
+        // An empty slot of SoftHSM shows a token that is not initialised: there is no key in it.
+        Ok(info) if !info.token_initialized() => None,
+        Ok(info) => {
+            let slot_info = module.pkcs11.get_slot_info(slot).ok();
+            Some((
+                slot,
+                Ok(TokenDescription::of(slot, &info, slot_info.as_ref())),
+            ))
+        }
+        Err(error) => Some((slot, Err(Fault::of(error)))),
+    };
+    Ok(slots.into_iter().filter_map(read).collect())
+}

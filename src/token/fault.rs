@@ -1,0 +1,218 @@
+//! What a PKCS#11 return value means and what to do about it: one table, by code, never by text.
+
+use std::fmt::{self, Display};
+
+use cryptoki::context::Function;
+use cryptoki::error::{Error, RvError};
+
+/// A PKCS#11 call that did not return CKR_OK.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    function: Option<Function>,
+    code: Code,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Code {
+    /// A CKR_ value of the standard or of the vendor.
+    Ckr(RvError),
+    /// The binding could not use what the module answered.
+    Answer(String),
+}
+
+/// What can be done about a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultClass {
+    /// The session is gone: a new one may work.
+    Session,
+    /// The handle of the key no longer stands for it: find it again.
+    Key,
+    /// The token wants a login.
+    Login,
+    /// The PIN was refused, or must not be tried. Never retried.
+    Pin,
+    /// The token does not do this mechanism, whatever its list says.
+    Mechanism,
+    /// No further session can be had for now.
+    SessionLimit,
+    /// The module, the token or the way to it is out of order.
+    Device,
+    /// The call itself was not permitted or not well-formed: repeating it changes nothing.
+    Refused,
+}
+
+impl Fault {
+    pub(crate) fn of(error: Error) -> Self {
+        match error {
+            Error::Pkcs11(code, function) => Self::new(code, function),
+            Error::NullFunctionPointer => {
+                Self::answer("the module does not have the function that was called")
+            }
+            Error::MissingSymbol(symbol) => {
+                Self::answer(format!("the module has no symbol {symbol}"))
+            }
+            other => Self::answer(format!("the module's answer could not be used: {other}")),
+        }
+    }
+
+    pub(crate) fn new(code: RvError, function: Function) -> Self {
+        Self {
+            function: Some(function),
+            code: Code::Ckr(code),
+        }
+    }
+
+    pub(crate) fn answer(text: impl Into<String>) -> Self {
+        Self {
+            function: None,
+            code: Code::Answer(text.into()),
+        }
+    }
+
+    /// The return value in PKCS#11's own spelling, such as `CKR_DEVICE_ERROR`.
+    pub fn ckr(&self) -> Option<String> {
+        match &self.code {
+            Code::Ckr(code) => Some(ckr_name(code)),
+            Code::Answer(_) => None,
+        }
+    }
+
+    /// What can be done about it.
+    pub fn class(&self) -> FaultClass {
+        use RvError as R;
+        let Code::Ckr(code) = &self.code else {
+            return FaultClass::Device;
+        };
+        match code {
+            R::SessionHandleInvalid | R::SessionClosed | R::OperationActive => FaultClass::Session,
+            R::OperationNotInitialized => FaultClass::Session,
+            R::KeyHandleInvalid | R::ObjectHandleInvalid | R::KeyChanged => FaultClass::Key,
+            R::UserNotLoggedIn => FaultClass::Login,
+            R::PinIncorrect
+            | R::PinInvalid
+            | R::PinLenRange
+            | R::PinExpired
+            | R::PinLocked
+            | R::PinTooWeak
+            | R::UserPinNotInitialized
+            | R::UserTypeInvalid
+            | R::UserAnotherAlreadyLoggedIn
+            | R::UserTooManyTypes => FaultClass::Pin,
+            R::MechanismInvalid
+            | R::MechanismParamInvalid
+            | R::KeyTypeInconsistent
+            | R::KeySizeRange
+            | R::DataLenRange
+            | R::DataInvalid
+            | R::FunctionNotSupported => FaultClass::Mechanism,
+            R::SessionCount => FaultClass::SessionLimit,
+            R::KeyFunctionNotPermitted
+            | R::ActionProhibited
+            | R::AttributeReadOnly
+            | R::AttributeSensitive
+            | R::AttributeTypeInvalid
+            | R::AttributeValueInvalid
+            | R::TemplateIncomplete
+            | R::TemplateInconsistent
+            | R::ArgumentsBad
+            | R::SessionReadOnly
+            | R::TokenWriteProtected
+            | R::CurveNotSupported
+            | R::DomainParamsInvalid => FaultClass::Refused,
+            _ => FaultClass::Device,
+        }
+    }
+
+    /// The next step for the person who reads the error.
+    pub fn advice(&self) -> &'static str {
+        match self.class() {
+            FaultClass::Session => {
+                "the token closed the session; try again, and look at idle time-outs between here and the HSM"
+            }
+            FaultClass::Key => {
+                "the key's handle is stale; try again, and check the key with `hsm-mtls key list`"
+            }
+            FaultClass::Login => {
+                "the token wants a login although its flags say otherwise: set `login = \"always\"` in [[token]]"
+            }
+            FaultClass::Pin => {
+                "do not repeat it: each wrong try brings the token nearer to its lock; correct the PIN source first"
+            }
+            FaultClass::Mechanism => {
+                "the token does not do this with this key; `hsm-mtls token check` lists what it says it can do"
+            }
+            FaultClass::SessionLimit => {
+                "the token has no session left: lower `sessions`, or end other clients of this token"
+            }
+            FaultClass::Device => {
+                "check that the HSM is reachable and its client software configured; `hsm-mtls token check` names the step"
+            }
+            FaultClass::Refused => {
+                "the token forbids this; ask its administrator which policy of the key or partition applies"
+            }
+        }
+    }
+}
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.function, &self.code) {
+            (Some(function), Code::Ckr(code)) => {
+                write!(f, "C_{function:?} returned {}", ckr_name(code))
+            }
+            (None, Code::Ckr(code)) => f.write_str(&ckr_name(code)),
+            (_, Code::Answer(text)) => f.write_str(text),
+        }
+    }
+}
+
+/// `PinIncorrect` → `CKR_PIN_INCORRECT`; codes outside the standard keep their number.
+fn ckr_name(code: &RvError) -> String {
+    match code {
+        RvError::VendorDefined(number) => format!("CKR_VENDOR_DEFINED + {number:#x}"),
+        RvError::UnknownErrorCode(number) => format!("the unknown return value {number:#x}"),
+        RvError::NewPinMode => "CKR_NEW_PIN_MODE".to_owned(),
+        RvError::NextOtp => "CKR_NEXT_OTP".to_owned(),
+        known => format!("{known:?}")
+            .chars()
+            .fold("CKR".to_owned(), |mut name, c| {
+                if c.is_ascii_uppercase() {
+                    name.push('_');
+                }
+                name.push(c.to_ascii_uppercase());
+                name
+            }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_spelled_as_the_standard_spells_them() {
+        let fault = Fault::new(RvError::PinIncorrect, Function::Login);
+        assert_eq!(fault.to_string(), "C_Login returned CKR_PIN_INCORRECT");
+        let vendor = Fault::new(RvError::VendorDefined(0x8000_0105), Function::SignInit);
+        assert_eq!(
+            vendor.to_string(),
+            "C_SignInit returned CKR_VENDOR_DEFINED + 0x80000105"
+        );
+    }
+
+    #[test]
+    fn no_pin_error_is_of_a_class_that_is_retried() {
+        for code in [
+            RvError::PinIncorrect,
+            RvError::PinLocked,
+            RvError::PinExpired,
+            RvError::PinLenRange,
+        ] {
+            assert_eq!(
+                Fault::new(code, Function::Login).class(),
+                FaultClass::Pin,
+                "{code:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What the token says that it can sign with. A claim until a first signature was made.
+
+use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::{MechanismInfo, MechanismType};
+use cryptoki::slot::Slot;
+
+use super::fault::Fault;
+
+/// The token's mechanism list with sizes and flags.
+#[derive(Clone, Debug, Default)]
+pub struct Mechanisms {
+    entries: Vec<(MechanismType, MechanismInfo)>,
+}
+
+impl Mechanisms {
+    pub(crate) fn read(pkcs11: &Pkcs11, slot: Slot) -> Result<Self, Fault> {
+        let types = pkcs11.get_mechanism_list(slot).map_err(Fault::of)?;
+        // A mechanism that is listed but cannot be described is left out: nothing says what it does.
+        let entries = types
+            .into_iter()
+            .filter_map(|kind| Some((kind, pkcs11.get_mechanism_info(slot, kind).ok()?)))
+            .collect();
+        Ok(Self { entries })
+    }
+
+    /// Whether the token says that it signs with `kind` (CKF_SIGN) for keys of `bits`.
+    pub(crate) fn can_sign(&self, kind: MechanismType, bits: usize) -> bool {
+        self.entries.iter().any(|(listed, info)| {
+            let (min, max) = (info.min_key_size(), info.max_key_size());
+            // Some modules count RSA sizes in bytes, and some leave the maximum at 0.
+            let fits = max == 0 || bits <= max || (max < 1024 && bits <= max * 8);
+            *listed == kind && info.sign() && fits && min <= bits
+        })
+    }
+
+    /// Whether the token says that it generates key pairs with `kind`.
+    pub(crate) fn can_generate(&self, kind: MechanismType) -> bool {
+        self.entries
+            .iter()
+            .any(|(listed, info)| *listed == kind && info.generate_key_pair())
+    }
+
+    /// The signing mechanisms, as CKM_ names.
+    pub fn signing(&self) -> Vec<String> {
+        self.entries
+            .iter()
+            .filter(|(_, info)| info.sign())
+            .map(|(kind, _)| kind.to_string())
+            .collect()
+    }
+}

@@ -1,0 +1,347 @@
+//! Consent Manager and Headless Heimdall in one server of our own, which remembers what it was shown and asked.
+
+pub mod answer;
+mod handshake;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::CertificateDer;
+use rustls::{HandshakeKind, ProtocolVersion, SignatureScheme, SupportedProtocolVersion};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::server::TlsStream;
+
+use super::trust_framework::{ServerIdentity, TrustFramework};
+use handshake::Acceptor;
+
+/// How long [`Hub::wait_for_connections`] waits before it calls the test failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether the hub asks the client for its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskForCertificate {
+    Required,
+    /// The misconfigured hub, or the middlebox in front of it.
+    Never,
+}
+
+/// Told each request and the status of its answer.
+pub type Observer = Box<dyn Fn(&SeenRequest, StatusCode) + Send + Sync>;
+
+pub struct HubOptions {
+    pub server: ServerIdentity,
+    /// Trust anchors for clients; their subjects go out as the list of acceptable issuers.
+    pub client_roots_pem: String,
+    pub ask: AskForCertificate,
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+    /// What `/hello-mtls` calls itself.
+    pub host_name: String,
+    pub alpn: Vec<Vec<u8>>,
+    pub observer: Option<Observer>,
+}
+
+impl HubOptions {
+    /// A well-behaved hub: TLS 1.2 and 1.3, certificate required, HTTP/1.1.
+    pub fn new(server: ServerIdentity, client_roots_pem: impl Into<String>) -> Self {
+        Self {
+            server,
+            client_roots_pem: client_roots_pem.into(),
+            ask: AskForCertificate::Required,
+            versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
+            host_name: "localhost".to_owned(),
+            alpn: vec![b"http/1.1".to_vec()],
+            observer: None,
+        }
+    }
+
+    /// The same, its server certificate and client roots from one Trust Framework.
+    pub fn of(framework: &TrustFramework, names: &[&str]) -> Self {
+        let mut options = Self::new(framework.issue_server(names), framework.bundle_pem());
+        options.host_name = names.first().expect("a server name").to_string();
+        options
+    }
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct SeenRequest {
+    pub method: Method,
+    pub path_and_query: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// RFC 4514, most specific first.
+    pub client_subject: Option<String>,
+    /// Position in [`Hub::connections`] of the connection it came on.
+    pub connection: usize,
+}
+
+/// A connection whose handshake ended, well or not.
+#[derive(Clone, Debug)]
+pub struct SeenConnection {
+    /// What the client presented, also when it was refused.
+    pub client_certificate: Option<CertificateDer<'static>>,
+    /// The certificates that it sent after the first.
+    pub client_intermediates: Vec<CertificateDer<'static>>,
+    /// With what the client signed; `None` without a client certificate and in a resumed session.
+    pub signature_scheme: Option<SignatureScheme>,
+    /// `None` when the handshake failed.
+    pub version: Option<ProtocolVersion>,
+    /// `None` when the handshake failed.
+    pub kind: Option<HandshakeKind>,
+    pub server_name: Option<String>,
+    pub alpn: Option<Vec<u8>>,
+    pub handshake: Result<(), String>,
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: Vec<SeenRequest>,
+    connections: Vec<SeenConnection>,
+}
+
+#[derive(Default)]
+struct Logbook {
+    seen: Mutex<Seen>,
+    grown: Condvar,
+}
+
+impl Logbook {
+    fn open(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connected(&self, connection: SeenConnection) -> usize {
+        let mut seen = self.open();
+        seen.connections.push(connection);
+        self.grown.notify_all();
+        seen.connections.len() - 1
+    }
+
+    fn wait_for_connections(&self, count: usize) -> Vec<SeenConnection> {
+        let (seen, timeout) = self
+            .grown
+            .wait_timeout_while(self.open(), PATIENCE, |seen| seen.connections.len() < count)
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = seen.connections.clone();
+        assert!(
+            !timeout.timed_out(),
+            "{count} connections expected, {found:?} seen"
+        );
+        found
+    }
+}
+
+enum Running {
+    Task(AbortHandle),
+    Thread {
+        stop: Option<oneshot::Sender<Infallible>>,
+        thread: Option<thread::JoinHandle<()>>,
+    },
+}
+
+/// A hub that listens on 127.0.0.1 until it is dropped.
+pub struct Hub {
+    addr: SocketAddr,
+    logbook: Arc<Logbook>,
+    running: Running,
+}
+
+impl Hub {
+    /// On the current runtime. Dropping it aborts its tasks; they end when the runtime next runs.
+    pub async fn start(options: HubOptions) -> Self {
+        let logbook = Arc::new(Logbook::default());
+        let (addr, serving) = listen(options, logbook.clone()).await;
+        let running = Running::Task(tokio::spawn(serving).abort_handle());
+        Self {
+            addr,
+            logbook,
+            running,
+        }
+    }
+
+    /// On a runtime and thread of its own. When the drop returns, nothing listens any more.
+    pub fn start_in_thread(options: HubOptions) -> Self {
+        let logbook = Arc::new(Logbook::default());
+        let (ready, addr) = std::sync::mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<Infallible>();
+        let book = logbook.clone();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime for the hub");
+            runtime.block_on(async {
+                let (addr, serving) = listen(options, book).await;
+                ready.send(addr).expect("a test that waits for its hub");
+                tokio::select! {
+                    () = serving => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            addr: addr.recv().expect("a hub that listens"),
+            logbook,
+            running: Running::Thread {
+                stop: Some(stop),
+                thread: Some(thread),
+            },
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Every request so far, recorded before it was answered.
+    pub fn seen(&self) -> Vec<SeenRequest> {
+        self.logbook.open().requests.clone()
+    }
+
+    /// Every connection so far whose handshake has ended.
+    pub fn connections(&self) -> Vec<SeenConnection> {
+        self.logbook.open().connections.clone()
+    }
+
+    /// A client may know of its failure a moment before the hub has recorded it: waits for `count` connections.
+    pub async fn wait_for_connections(&self, count: usize) -> Vec<SeenConnection> {
+        let logbook = self.logbook.clone();
+        tokio::task::spawn_blocking(move || logbook.wait_for_connections(count))
+            .await
+            .expect("the connections in time")
+    }
+
+    /// The same for a test without a runtime.
+    pub fn wait_for_connections_blocking(&self, count: usize) -> Vec<SeenConnection> {
+        self.logbook.wait_for_connections(count)
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        match &mut self.running {
+            Running::Task(task) => task.abort(),
+            Running::Thread { stop, thread } => {
+                drop(stop.take());
+                if let Some(thread) = thread.take() {
+                    let ended = thread.join();
+                    assert!(ended.is_ok() || thread::panicking(), "the hub panicked");
+                }
+            }
+        }
+    }
+}
+
+struct Service {
+    acceptor: Acceptor,
+    host_name: String,
+    observer: Option<Observer>,
+    logbook: Arc<Logbook>,
+}
+
+/// Binds at once; the future that comes back serves for as long as it is polled.
+async fn listen(
+    options: HubOptions,
+    logbook: Arc<Logbook>,
+) -> (SocketAddr, impl Future<Output = ()> + Send) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a free port");
+    let addr = listener.local_addr().expect("the port's number");
+    let service = Arc::new(Service {
+        acceptor: Acceptor::new(&options),
+        host_name: options.host_name,
+        observer: options.observer,
+        logbook,
+    });
+    let serving = async move {
+        // Dropped with the future, and the connections with it.
+        let mut open = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let (tcp, _) = accepted.expect("a connection");
+                    open.spawn(service.clone().connection(tcp));
+                }
+                Some(ended) = open.join_next() => ended.expect("a connection served without panic"),
+            }
+        }
+    };
+    (addr, serving)
+}
+
+impl Service {
+    async fn connection(self: Arc<Self>, tcp: TcpStream) {
+        tcp.set_nodelay(true).expect("TCP_NODELAY");
+        match self.acceptor.accept(tcp).await {
+            Ok((tls, seen)) => {
+                let client = seen.client_certificate.clone();
+                let connection = self.logbook.connected(seen);
+                self.serve(tls, connection, client).await;
+            }
+            Err(refused) => {
+                self.logbook.connected(refused.seen);
+                handshake::linger(refused.tcp).await;
+            }
+        }
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        tls: TlsStream<TcpStream>,
+        connection: usize,
+        client: Option<CertificateDer<'static>>,
+    ) {
+        let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let client = client.map(|der| answer::ClientNames::of(&der));
+        let service = service_fn(|request: Request<Incoming>| {
+            let (hub, client) = (self.clone(), client.clone());
+            async move {
+                let (head, body) = request.into_parts();
+                let seen = SeenRequest {
+                    method: head.method,
+                    path_and_query: head
+                        .uri
+                        .path_and_query()
+                        .map_or_else(String::new, ToString::to_string),
+                    headers: head.headers,
+                    body: body.collect().await?.to_bytes(),
+                    client_subject: client.as_ref().map(|names| names.subject.clone()),
+                    connection,
+                };
+                hub.logbook.open().requests.push(seen.clone());
+                let response = answer::to(&seen, &hub.host_name, client.as_ref());
+                if let Some(observe) = &hub.observer {
+                    observe(&seen, response.status());
+                }
+                Ok::<_, hyper::Error>(response)
+            }
+        });
+        // How a connection ends is the client's affair: an error here is one of its tests' doing.
+        let io = TokioIo::new(tls);
+        let _ended = if h2 {
+            http2::Builder::new(TokioExecutor::new())
+                .serve_connection(io, service)
+                .await
+        } else {
+            http1::Builder::new().serve_connection(io, service).await
+        };
+    }
+}

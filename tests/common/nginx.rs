@@ -1,0 +1,281 @@
+//! A real nginx as the hub, because what a server of our own accepts proves less than what a stranger's does.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::trust_framework::{ServerIdentity, TrustFramework, write_file};
+
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+/// A port that was free can be taken before nginx binds it.
+const PORTS_TRIED: usize = 5;
+
+/// What nginx's `ssl_protocols` allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    Tls12,
+    Tls13,
+    Both,
+}
+
+pub struct NginxOptions {
+    pub server: ServerIdentity,
+    pub client_roots_pem: String,
+    /// `ssl_verify_client on`; otherwise the certificate is not asked for.
+    pub verify_client: bool,
+    pub protocols: Protocols,
+    /// What `/hello-mtls` calls itself.
+    pub host_name: String,
+}
+
+impl NginxOptions {
+    /// Both protocols, certificate required, everything from one Trust Framework.
+    pub fn of(framework: &TrustFramework, names: &[&str]) -> Self {
+        Self {
+            server: framework.issue_server(names),
+            client_roots_pem: framework.bundle_pem(),
+            verify_client: true,
+            protocols: Protocols::Both,
+            host_name: names.first().expect("a server name").to_string(),
+        }
+    }
+}
+
+/// A line of nginx's access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// `GET /hello-mtls HTTP/1.1`
+    pub request: String,
+    pub status: u16,
+    /// `SUCCESS`, `NONE` or `FAILED:reason`
+    pub verify: String,
+    /// `TLSv1.2` or `TLSv1.3`
+    pub protocol: String,
+    /// SHA-1 of the client certificate in lower-case hex, which is all that nginx offers; `-` without one.
+    pub fingerprint: String,
+}
+
+/// An nginx on 127.0.0.1 that stops when it is dropped.
+pub struct Nginx {
+    child: Child,
+    port: u16,
+    dir: TempDir,
+}
+
+impl Nginx {
+    pub fn start(options: &NginxOptions) -> Self {
+        let program = program();
+        let dir = TempDir::new().expect("a directory for nginx");
+        let put = |name: &str, text: &str, mode| write_file(&dir.path().join(name), text, mode);
+        put("server.pem", &options.server.chain_pem, 0o644);
+        put("server-key.pem", &options.server.key_pem, 0o600);
+        put("clients.pem", &options.client_roots_pem, 0o644);
+        for _ in 0..PORTS_TRIED {
+            let port = free_port();
+            put(
+                "nginx.conf",
+                &configuration(options, dir.path(), port),
+                0o644,
+            );
+            if let Some(child) = launch(&program, dir.path(), port) {
+                return Self { child, port, dir };
+            }
+        }
+        panic!("nginx found no port to bind:\n{}", error_log(dir.path()));
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// The requests so far. nginx writes its line after the answer has gone out: [`wait_for_accesses`](Self::wait_for_accesses).
+    pub fn accesses(&self) -> Vec<Access> {
+        let log = fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
+        // The last line counts once it has its end.
+        log.split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+            .map(access)
+            .collect()
+    }
+
+    pub fn wait_for_accesses(&self, count: usize) -> Vec<Access> {
+        let accesses = until(|| Some(self.accesses()).filter(|found| found.len() >= count));
+        accesses.unwrap_or_else(|| panic!("{count} expected, seen: {:?}", self.accesses()))
+    }
+
+    /// What nginx says about the connections that it refused (its log level is `info`).
+    pub fn error_log(&self) -> String {
+        error_log(self.dir.path())
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // `master_process off`: the child is all of nginx, so nothing outlives it.
+        let stopped = self.child.kill().and_then(|()| self.child.wait());
+        assert!(
+            stopped.is_ok() || thread::panicking(),
+            "nginx did not stop: {stopped:?}"
+        );
+    }
+}
+
+/// Starts nginx and waits until it accepts connections; `None` when the port was taken.
+fn launch(program: &Path, dir: &Path, port: u16) -> Option<Child> {
+    let mut child = Command::new(program)
+        .arg("-p")
+        .arg(dir)
+        .arg("-c")
+        .arg(dir.join("nginx.conf"))
+        .arg("-e")
+        .arg(dir.join("error.log"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx started");
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    // A connection alone proves nothing: whoever took the port would accept it too.
+    let outcome = until(|| match child.try_wait().expect("the state of nginx") {
+        Some(status) => Some(Err(status)),
+        // The pid file comes after the bind.
+        None => {
+            (dir.join("nginx.pid").exists() && TcpStream::connect(addr).is_ok()).then_some(Ok(()))
+        }
+    });
+    match outcome {
+        Some(Ok(())) => Some(child),
+        Some(Err(_)) if error_log(dir).contains("Address already in use") => {
+            fs::remove_file(dir.join("error.log")).expect("the old log removed");
+            None
+        }
+        other => {
+            let _gone = child.kill().and_then(|()| child.wait());
+            panic!("nginx did not start ({other:?}):\n{}", error_log(dir));
+        }
+    }
+}
+
+/// Polls until the condition yields, `None` when it has not in time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pause of a poll with a deadline: another process tells nothing when its state changes"
+)]
+fn until<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + STARTS_WITHIN;
+    loop {
+        if let Some(met) = condition() {
+            return Some(met);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn program() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|dir| dir.join("nginx"))
+        .find(|program| program.is_file())
+        .expect("nginx is missing: install it (apt-get install nginx-light)")
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
+fn error_log(dir: &Path) -> String {
+    fs::read_to_string(dir.join("error.log")).unwrap_or_default()
+}
+
+fn access(line: &str) -> Access {
+    let mut fields = line.rsplitn(5, '|');
+    let mut field = || fields.next().expect("five fields in a log line").to_owned();
+    let (fingerprint, protocol, verify) = (field(), field(), field());
+    Access {
+        status: field().parse().expect("a status in a log line"),
+        request: field(),
+        verify,
+        protocol,
+        fingerprint,
+    }
+}
+
+/// All paths are relative: to the prefix, or (certificates) to the directory of this file, which is the same.
+///
+/// nginx gives the DNs by RFC 2253 with octets above 127 as `\C3`, and escapes `"` to `\"`. `sub_filter` turns them
+/// into JSON strings: the body has no backslash but theirs.
+fn configuration(options: &NginxOptions, dir: &Path, port: u16) -> String {
+    let host_name = &options.host_name;
+    assert!(
+        host_name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b)),
+        "{host_name} would need quoting in {}",
+        dir.display()
+    );
+    let verify = if options.verify_client { "on" } else { "off" };
+    let protocols = match options.protocols {
+        Protocols::Tls12 => "TLSv1.2",
+        Protocols::Tls13 => "TLSv1.3",
+        Protocols::Both => "TLSv1.2 TLSv1.3",
+    };
+    format!(
+        r#"daemon off;
+master_process off;
+pid nginx.pid;
+error_log error.log info;
+events {{}}
+http {{
+    default_type application/json;
+    client_body_temp_path client-body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    log_format seen '$request|$status|$ssl_client_verify|$ssl_protocol|$ssl_client_fingerprint';
+    access_log access.log seen;
+    map $ssl_client_verify $hello {{
+        SUCCESS '{{"connectionEstablished":true,"mtlsStatus":"established","hostName":"{host_name}","clientCertificate":{{"subject":"$ssl_client_s_dn","issuer":"$ssl_client_i_dn"}}}}';
+        default '{{"connectionEstablished":false,"mtlsStatus":"not-established","hostName":"{host_name}"}}';
+    }}
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate server.pem;
+        ssl_certificate_key server-key.pem;
+        ssl_protocols {protocols};
+        ssl_client_certificate clients.pem;
+        ssl_verify_client {verify};
+        ssl_verify_depth 2;
+        add_header x-fapi-interaction-id $http_x_fapi_interaction_id always;
+        location = /hello-mtls {{
+            sub_filter_once off;
+            sub_filter_types *;
+            sub_filter '\\"' '\\\\\\"';
+            sub_filter '\\' '\\\\';
+            return 200 $hello;
+        }}
+        location / {{
+            return 404 '{{"errorCode":"NotFound","errorMessage":"no such path"}}';
+        }}
+    }}
+}}
+"#
+    )
+}
