@@ -4,6 +4,8 @@
 //! cannot mean, and the refusal names file, line, field and what to write instead.
 
 pub mod environment;
+mod error;
+mod field;
 pub mod pin;
 pub mod trust;
 pub mod uri;
@@ -14,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
-use thiserror::Error;
 
 use environment::{Environment, LfiCode, Origin, Service};
+pub use error::ConfigError;
 use pin::PinSource;
 use trust::{Fingerprint, Trust};
-use uri::{ObjectType, Pkcs11Uri};
+use uri::Pkcs11Uri;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
     /// Absolute path of the PKCS#11 module.
-    #[serde(deserialize_with = "absolute")]
+    #[serde(deserialize_with = "field::absolute")]
     pub module: PathBuf,
     /// SHA-256 that the module's file must have. None: not pinned.
     #[serde(default)]
@@ -57,14 +59,20 @@ pub struct TokenConfig {
     /// Where the user's PIN comes from.
     pub pin: PinSource,
     /// How many sessions may sign at once (1 to 1024); the token may allow fewer.
-    #[serde(default = "default_sessions", deserialize_with = "sessions")]
+    #[serde(
+        default = "field::default_sessions",
+        deserialize_with = "field::sessions"
+    )]
     pub sessions: usize,
     /// How long one signature may take, queueing included.
-    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    #[serde(
+        default = "field::default_timeout",
+        deserialize_with = "field::duration"
+    )]
     pub timeout: Duration,
     /// Variables that the module itself reads, set before it is loaded. `{config_dir}` stands for
     /// the folder of the configuration file.
-    #[serde(default, deserialize_with = "variables")]
+    #[serde(default, deserialize_with = "field::variables")]
     pub env: BTreeMap<String, String>,
     /// Whether to log in.
     #[serde(default)]
@@ -89,7 +97,7 @@ pub enum LoginPolicy {
 #[serde(deny_unknown_fields)]
 pub struct C3Config {
     /// The private key; must match exactly one.
-    #[serde(deserialize_with = "private_key_uri")]
+    #[serde(deserialize_with = "field::private_key_uri")]
     pub key: Pkcs11Uri,
     /// Where the certificate is.
     pub certificate: CertificateSource,
@@ -112,7 +120,7 @@ pub enum CertificateSource {
 #[serde(deny_unknown_fields)]
 pub struct SubjectConfig {
     /// C, two letters.
-    #[serde(default = "default_country")]
+    #[serde(default = "field::default_country")]
     pub country: String,
     /// O, the legal name exactly as registered.
     pub organization: String,
@@ -176,59 +184,6 @@ pub enum Group {
     Secp384r1,
 }
 
-/// Why a configuration was not taken.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file could not be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// No file was named.
-    #[error("no configuration was named")]
-    Unnamed,
-    /// A field is wrong, missing, or not known.
-    #[error("{}{}: {message}", path.display(), at_line(*line, field))]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// Line, counted from 1; 0 where the fault is in no line.
-        line: usize,
-        /// The field on that line, if it has one.
-        field: String,
-        /// What is wrong and what to write.
-        message: String,
-    },
-}
-
-fn at_line(line: usize, field: &str) -> String {
-    match (line, field) {
-        (0, "") => String::new(),
-        (0, field) => format!(", field `{field}`"),
-        (line, "") => format!(", line {line}"),
-        (line, field) => format!(", line {line}, field `{field}`"),
-    }
-}
-
-impl ConfigError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Unreadable { .. } => {
-                "check the path and that this user may read it; `hsm-config/softhsm.toml` is one that works".to_owned()
-            }
-            Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
-            Self::Field { path, .. } => format!(
-                "correct the field, then run `hsm-mtls --config {} config check`",
-                path.display()
-            ),
-        }
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -248,9 +203,9 @@ struct File {
 struct HubFile {
     consent_manager: Option<Origin>,
     headless_heimdall: Option<Origin>,
-    #[serde(default, deserialize_with = "some_duration")]
+    #[serde(default, deserialize_with = "field::some_duration")]
     connect_timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "some_duration")]
+    #[serde(default, deserialize_with = "field::some_duration")]
     response_timeout: Option<Duration>,
 }
 
@@ -372,96 +327,6 @@ fn line_of_field(text: &str, field: &str) -> usize {
                 .is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
         })
         .map_or(0, |at| at + 1)
-}
-
-fn default_sessions() -> usize {
-    8
-}
-
-fn default_timeout() -> Duration {
-    Duration::from_secs(5)
-}
-
-fn default_country() -> String {
-    "AE".to_owned()
-}
-
-fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    let path = PathBuf::deserialize(deserializer)?;
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(serde::de::Error::custom(
-            "write the module's absolute path: a bare name would load whatever the linker finds first",
-        ))
-    }
-}
-
-/// A value is not repeated in a refusal: some modules take a password this way.
-fn variables<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    let wrong = |_| serde::de::Error::custom("`env` takes NAME = \"text\" only");
-    let variables = BTreeMap::<String, String>::deserialize(deserializer).map_err(wrong)?;
-    let plain = |name: &String| {
-        let mut bytes = name.bytes();
-        bytes
-            .next()
-            .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    let fit = variables.keys().all(plain) && variables.values().all(|value| !value.contains('\0'));
-    if fit {
-        Ok(variables)
-    } else {
-        Err(serde::de::Error::custom(
-            "a name in `env` is made of letters, digits and `_`",
-        ))
-    }
-}
-
-fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    match usize::deserialize(deserializer)? {
-        count @ 1..=1024 => Ok(count),
-        _ => Err(serde::de::Error::custom("`sessions` is from 1 to 1024")),
-    }
-}
-
-fn private_key_uri<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pkcs11Uri, D::Error> {
-    let uri = Pkcs11Uri::deserialize(deserializer)?;
-    match uri.object_type {
-        None | Some(ObjectType::Private) => Ok(uri),
-        Some(_) => Err(serde::de::Error::custom(
-            "the key of [c3] is a private key: write type=private",
-        )),
-    }
-}
-
-/// A duration written as `500ms`, `5s` or `2m`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let scale = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        _ => None,
-    };
-    scale
-        .zip(number.parse::<u64>().ok())
-        .and_then(|(scale, number)| number.checked_mul(scale))
-        .filter(|millis| (1..=3_600_000).contains(millis))
-        .map(Duration::from_millis)
-        .ok_or_else(|| {
-            serde::de::Error::custom(
-                "a time is written as \"500ms\", \"5s\" or \"2m\", up to an hour",
-            )
-        })
-}
-
-fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
 }
 
 impl<'de> Deserialize<'de> for CertificateSource {

@@ -259,6 +259,8 @@ fn take_value<'a>(text: &'a str, separators: &[char]) -> Option<(String, &'a str
                 };
                 if let Some(byte) = digits
                     .get(..2)
+                    // `+A` is no pair of digits, though from_str_radix takes a sign.
+                    .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
                     .and_then(|hex| u8::from_str_radix(hex, 16).ok())
                 {
                     value.push(byte);

@@ -63,6 +63,13 @@ fn every_known_rendering_of_the_same_name_matches() {
     assert_eq!(ours.compare(&ours.to_string()), Comparison::Match);
 }
 
+/// `\+A` escapes a plus sign; read as a pair of digits it would be 10.
+#[test]
+fn an_escaped_sign_is_no_pair_of_digits() {
+    let ours = name("+A-1");
+    assert_eq!(ours.compare(&ours.to_string()), Comparison::Match);
+}
+
 #[test]
 fn only_a_provable_difference_is_a_mismatch() {
     let ours = name(LEGAL_NAME);

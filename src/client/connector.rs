@@ -185,3 +185,22 @@ pub fn server_name(origin: &Origin) -> Result<ServerName<'static>, ClientError> 
         why: error.to_string(),
     })
 }
+
+/// Version, suite and group of a connection, as an operator compares them.
+pub fn describe(stream: &TlsStream<TcpStream>) -> String {
+    let (_, tls) = stream.get_ref();
+    let version = tls
+        .protocol_version()
+        .map_or("", |version| version.as_str().unwrap_or(""));
+    let suite = tls
+        .negotiated_cipher_suite()
+        .map(|suite| format!("{:?}", suite.suite()));
+    let group = tls
+        .negotiated_key_exchange_group()
+        .map(|group| format!("{:?}", group.name()));
+    [Some(version.replace("_", ".")), suite, group]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}

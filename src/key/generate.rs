@@ -2,7 +2,7 @@
 
 use aws_lc_rs::rand;
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, CertificateType, ObjectClass};
 use der::Encode;
 use der::asn1::ObjectIdentifier;
@@ -49,21 +49,23 @@ pub fn generate(
         Attribute::Id(id.clone()),
     ];
     public.extend(names.clone());
-    public.extend([Attribute::Private(false), Attribute::Verify(true)]);
+    public.extend([
+        Attribute::Private(false),
+        Attribute::Verify(true),
+        Attribute::Encrypt(false),
+        Attribute::Wrap(false),
+    ]);
     let mut private = names.to_vec();
     private.extend([
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
+        // Each said, whatever the key's type: SoftHSM lets an EC key decrypt unless it is told.
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
     ]);
-    match kind {
-        MechanismType::RSA_PKCS_KEY_PAIR_GEN => {
-            private.extend([Attribute::Decrypt(false), Attribute::Unwrap(false)]);
-            public.extend([Attribute::Encrypt(false), Attribute::Wrap(false)]);
-        }
-        _ => private.push(Attribute::Derive(false)),
-    }
     let not_restricted = make(session, &mechanism, &public, &private)?;
     let uri = Pkcs11Uri {
         object: Some(label.to_owned()),

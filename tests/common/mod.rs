@@ -1,4 +1,5 @@
-//! What the tests stand on that is not the product: a Trust Framework, and hubs to call.
+//! What the tests stand on that is not the product: a token, a Trust Framework, hubs to call,
+//! and a bank that has them.
 #![allow(dead_code, reason = "each test uses its own part of the fixtures")]
 #![allow(unreachable_pub, reason = "pub is what the tests may use")]
 #![allow(
@@ -7,6 +8,8 @@
     reason = "a fixture that cannot be set up is a failed test"
 )]
 
+pub mod bank;
 pub mod hub;
 pub mod nginx;
+pub mod softhsm;
 pub mod trust_framework;

@@ -1,0 +1,142 @@
+//! What can be wrong with a certificate, and what to do about it.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::config::environment::Environment;
+use crate::config::trust::Fingerprint;
+
+/// Why a certificate does not serve.
+#[derive(Debug, Error)]
+pub enum CertificateError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// No certificate in it.
+    #[error("{0} holds no PEM certificate")]
+    Empty(String),
+    /// A private key in it.
+    #[error("{0} holds a private key")]
+    PrivateKeyInFile(String),
+    /// Not X.509, or of a kind that is not supported.
+    #[error("{place} holds a certificate that cannot be used: {why}")]
+    Malformed {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The token holds none, or several.
+    #[error("{} certificates in the token match {uri}{}", candidates.len(), listed(candidates))]
+    NotOneInToken {
+        /// What was asked for.
+        uri: String,
+        /// What matches.
+        candidates: Vec<String>,
+    },
+    /// notBefore lies ahead.
+    #[error("the certificate {subject} is not valid before {not_before}")]
+    NotYetValid {
+        /// Whose.
+        subject: String,
+        /// RFC 3339
+        not_before: String,
+    },
+    /// notAfter has passed.
+    #[error("the certificate {subject} expired on {not_after}")]
+    Expired {
+        /// Whose.
+        subject: String,
+        /// RFC 3339
+        not_after: String,
+    },
+    /// It may not authenticate a client.
+    #[error("the certificate {subject} is not for TLS clients: {why}")]
+    NotForClients {
+        /// Whose.
+        subject: String,
+        /// Which extension says so.
+        why: &'static str,
+    },
+    /// Its issuer is not of the configured environment.
+    #[error("the certificate was issued by {issuer}, which is not of the {environment} anchors ({})", anchors.join("; "))]
+    NotOfEnvironment {
+        /// The issuer.
+        issuer: String,
+        /// The configured environment.
+        environment: Environment,
+        /// Subjects of the bundle.
+        anchors: Vec<String>,
+    },
+    /// The chain does not verify up to a root of the bundle.
+    #[error("the certificate's chain does not verify: {0}")]
+    Chain(String),
+    /// The bundle has no root.
+    #[error("{} holds no self-signed root", .0.display())]
+    NoRoot(PathBuf),
+    /// A root of the bundle is not among the pins.
+    #[error("the root {subject} ({fingerprint}) is not among the pins of [trust]")]
+    NotPinned {
+        /// The root.
+        subject: String,
+        /// Its SHA-256.
+        fingerprint: Fingerprint,
+    },
+}
+
+fn listed(candidates: &[String]) -> String {
+    match candidates {
+        [] => String::new(),
+        some => format!(": {}", some.join(", ")),
+    }
+}
+
+impl CertificateError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => {
+                "check the path in the configuration; a new certificate is put there by `hsm-mtls cert install FILE`".to_owned()
+            }
+            Self::Unwritable { .. } => "run this as a user who may write there; nothing was changed".to_owned(),
+            Self::Empty(_) => "give the PEM file that the Trust Framework issued: -----BEGIN CERTIFICATE-----".to_owned(),
+            Self::PrivateKeyInFile(_) => {
+                "a private key outside the token is not used, and is to be treated as exposed: make a new one with \
+                 `hsm-mtls key generate`, and give a file of certificates only"
+                    .to_owned()
+            }
+            Self::Malformed { .. } => "look at it with `openssl x509 -text`; fetch it anew from the Trust Framework".to_owned(),
+            Self::NotOneInToken { .. } => {
+                "make `certificate` of [c3] name exactly one (add id=), or keep the certificate in a file".to_owned()
+            }
+            Self::NotYetValid { .. } => "check this machine's clock".to_owned(),
+            Self::Expired { .. } => "request a new one (`hsm-mtls csr`) and install it; check this machine's clock too".to_owned(),
+            Self::NotForClients { .. } => {
+                "the C3 transport certificate is for clients; is this the Sig4 or a server's certificate?".to_owned()
+            }
+            Self::NotOfEnvironment { environment, .. } => format!(
+                "the {environment} hub takes certificates of the {} Trust Framework only; is this one of the other environment, or are the anchors?",
+                environment.trust_framework()
+            ),
+            Self::Chain(_) => "give leaf and Issuing CA, and check `anchors` of [trust]".to_owned(),
+            Self::NoRoot(_) => "`anchors` takes the Trust Framework's bundle: Issuing CA and Root".to_owned(),
+            Self::NotPinned { .. } => {
+                "compare the fingerprint with the Trust Framework over another channel before changing `pins`".to_owned()
+            }
+        }
+    }
+}

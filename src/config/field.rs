@@ -1,0 +1,103 @@
+//! Fields whose text means more than TOML can say: durations, bounds, paths, variables.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::uri::{ObjectType, Pkcs11Uri};
+
+pub(super) fn default_sessions() -> usize {
+    8
+}
+
+pub(super) fn default_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+pub(super) fn default_country() -> String {
+    "AE".to_owned()
+}
+
+pub(super) fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(serde::de::Error::custom(
+            "write the module's absolute path: a bare name would load whatever the linker finds first",
+        ))
+    }
+}
+
+/// A value is not repeated in a refusal: some modules take a password this way.
+pub(super) fn variables<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let wrong = |_| serde::de::Error::custom("`env` takes NAME = \"text\" only");
+    let variables = BTreeMap::<String, String>::deserialize(deserializer).map_err(wrong)?;
+    let plain = |name: &String| {
+        let mut bytes = name.bytes();
+        bytes
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let fit = variables.keys().all(plain) && variables.values().all(|value| !value.contains('\0'));
+    if fit {
+        Ok(variables)
+    } else {
+        Err(serde::de::Error::custom(
+            "a name in `env` is made of letters, digits and `_`",
+        ))
+    }
+}
+
+pub(super) fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        count @ 1..=1024 => Ok(count),
+        _ => Err(serde::de::Error::custom("`sessions` is from 1 to 1024")),
+    }
+}
+
+pub(super) fn private_key_uri<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Pkcs11Uri, D::Error> {
+    let uri = Pkcs11Uri::deserialize(deserializer)?;
+    match uri.object_type {
+        None | Some(ObjectType::Private) => Ok(uri),
+        Some(_) => Err(serde::de::Error::custom(
+            "the key of [c3] is a private key: write type=private",
+        )),
+    }
+}
+
+/// A duration written as `500ms`, `5s` or `2m`.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        _ => None,
+    };
+    scale
+        .zip(number.parse::<u64>().ok())
+        .and_then(|(scale, number)| number.checked_mul(scale))
+        .filter(|millis| (1..=3_600_000).contains(millis))
+        .map(Duration::from_millis)
+        .ok_or_else(|| {
+            serde::de::Error::custom(
+                "a time is written as \"500ms\", \"5s\" or \"2m\", up to an hour",
+            )
+        })
+}
+
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}

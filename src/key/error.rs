@@ -1,0 +1,99 @@
+//! Why there is no key to sign with, and what to do about it.
+
+use thiserror::Error;
+
+use crate::token::fault::Fault;
+
+/// Why there is no key to sign with.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// No private key matches.
+    #[error("no private key matches {uri}; there is: {}", or_none(candidates))]
+    NoMatch {
+        /// What was asked for.
+        uri: String,
+        /// Every private key that this user can see.
+        candidates: Vec<String>,
+    },
+    /// More than one matches.
+    #[error("{} private keys match {uri}: {}", candidates.len(), candidates.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        uri: String,
+        /// What matches.
+        candidates: Vec<String>,
+    },
+    /// The keys that match are not the certificate's.
+    #[error("the certificate is of the public key {expected}, and no private key that matches {uri} has it: {}", candidates.join(", "))]
+    NotOfCertificate {
+        /// What was asked for.
+        uri: String,
+        /// SHA-256 of the certificate's SubjectPublicKeyInfo.
+        expected: String,
+        /// What matches, with the fingerprints of the public keys.
+        candidates: Vec<String>,
+    },
+    /// The token tells no public key for it.
+    #[error("the token shows no public key for {uri}")]
+    PublicKeyWithheld {
+        /// The private key.
+        uri: String,
+    },
+    /// An object with this label is there already.
+    #[error("the token holds an object with the label {label:?} already: {uri}")]
+    LabelTaken {
+        /// CKA_LABEL
+        label: String,
+        /// The object that has it.
+        uri: String,
+    },
+    /// The token does not generate this kind of key.
+    #[error("the token says that it does not generate {0} key pairs")]
+    CannotGenerate(String),
+    /// The token made a key that is not what was asked for.
+    #[error("the token made {uri}, but reports it with {why}")]
+    NotAsAsked {
+        /// The new key.
+        uri: String,
+        /// The attribute that is wrong.
+        why: String,
+    },
+    /// A call failed.
+    #[error("the token failed: {0}")]
+    Call(Fault),
+}
+
+fn or_none(candidates: &[String]) -> String {
+    if candidates.is_empty() {
+        "none that this user can see".to_owned()
+    } else {
+        candidates.join(", ")
+    }
+}
+
+impl KeyError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoMatch { candidates, .. } if candidates.is_empty() => {
+                "make one with `hsm-mtls key generate`, or check that `uri` of [[token]] names the right token".to_owned()
+            }
+            Self::NoMatch { .. } => "correct `key` of [c3]; `hsm-mtls key list` shows what is there".to_owned(),
+            Self::Ambiguous { .. } => "add `id=` to `key` of [c3] so that it names exactly one".to_owned(),
+            Self::NotOfCertificate { .. } => {
+                "install the certificate that was issued for this key's request (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
+            }
+            Self::PublicKeyWithheld { .. } => {
+                "import the public key beside the private one with the same CKA_ID (vendor's tool), or install the certificate first".to_owned()
+            }
+            Self::LabelTaken { .. } => {
+                "choose another --label: two keys of one label cannot be told apart later; nothing was made".to_owned()
+            }
+            Self::CannotGenerate(_) => "choose another --type; the scheme accepts RSA-2048 only".to_owned(),
+            Self::NotAsAsked { .. } => {
+                "do not use this key; remove it with the vendor's tool and ask the token's administrator about its policy".to_owned()
+            }
+            Self::Call(fault) => fault.advice().to_owned(),
+        }
+    }
+}

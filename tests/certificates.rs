@@ -1,0 +1,125 @@
+//! `cert install` takes a certificate only if it fits in every way; otherwise the old one stays.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::fs;
+
+use common::bank::Bank;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
+
+fn install(bank: &Bank, pem: &str) -> common::bank::Run {
+    let file = bank.write("given.pem", pem);
+    bank.run(&["cert", "install", file.to_str().unwrap()])
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_the_old_one_stays() {
+    let bank = Bank::new();
+    bank.certify("rsa-2048");
+    let old = fs::read(bank.path("c3.pem")).unwrap();
+    let csr = bank.csr();
+    let edited = |edit: fn(&mut CertificateParams)| bank.framework.issue_client_with(&csr, edit);
+    let stranger = Bank::new();
+    stranger.run(&["key", "generate"]).expect(0);
+    let cases = [
+        (
+            edited(|params| params.not_after = date_time_ymd(2020, 1, 1)),
+            "expired on 2020-01-01T00:00:00Z",
+        ),
+        (
+            edited(|params| {
+                params.not_before = date_time_ymd(2090, 1, 1);
+                params.not_after = date_time_ymd(2091, 1, 1);
+            }),
+            "is not valid before 2090-01-01T00:00:00Z",
+        ),
+        (
+            edited(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+            "extendedKeyUsage has no clientAuth",
+        ),
+        (
+            edited(|params| params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)),
+            "it is a CA certificate",
+        ),
+        (
+            bank.framework.issue_client(&stranger.csr()),
+            "no private key that matches",
+        ),
+        (
+            stranger.framework.issue_client(&csr),
+            "the certificate's chain does not verify",
+        ),
+        ("no PEM here".to_owned(), "holds no PEM certificate"),
+        (
+            "-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----\n".to_owned(),
+            "holds a private key",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\nMC4CAQ==\n-----END CERTIFICATE-----\n".to_owned(),
+            "holds a certificate that cannot be used",
+        ),
+    ];
+    for (pem, said) in cases {
+        let run = install(&bank, &pem).expect(2);
+        assert!(run.stderr.contains(said), "{said}: {run:?}");
+        assert!(run.stderr.contains("\nhint:"), "{run:?}");
+        assert_eq!(fs::read(bank.path("c3.pem")).unwrap(), old, "{said}");
+    }
+    let folder = fs::read_dir(bank.path("")).unwrap().filter_map(Result::ok);
+    let left: Vec<_> = folder
+        .map(|entry| entry.file_name())
+        .filter(|name| name.to_string_lossy().contains(".new-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_root_that_is_not_pinned_is_refused() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate"]).expect(0);
+    let pin = "00".repeat(32);
+    let config = fs::read_to_string(bank.config_path()).unwrap();
+    fs::write(
+        bank.config_path(),
+        config.replace(
+            "mode = \"trust-framework\"",
+            &format!("mode = \"trust-framework\"\npins = [\"{pin}\"]"),
+        ),
+    )
+    .unwrap();
+    let leaf = bank.framework.issue_client(&bank.csr());
+    let run = install(&bank, &leaf).expect(2);
+    assert!(run.stderr.contains("is not among the pins"), "{run:?}");
+    bank.configure(|_| ());
+    install(&bank, &leaf).expect(0);
+}
+
+#[test]
+fn what_is_installed_is_shown_with_its_thumbprint_and_days() {
+    let bank = Bank::new();
+    bank.certify("rsa-2048");
+    let shown = bank.run(&["cert", "show", "--json"]).expect(0).json()["certificate"].clone();
+    let installed = fs::read_to_string(bank.path("c3.pem")).unwrap();
+    assert_eq!(
+        installed.matches("BEGIN CERTIFICATE").count(),
+        2,
+        "leaf and Issuing CA"
+    );
+    let jwks = shown["jwks_url"].as_str().unwrap();
+    assert_eq!(
+        jwks,
+        format!(
+            "https://keystore.sandbox.directory.openfinance.ae/{}/{}/application.jwks",
+            common::bank::ORGANIZATION_ID,
+            common::bank::CLIENT_ID
+        )
+    );
+    assert_eq!(shown["x5t_s256"].as_str().unwrap().len(), 43);
+    bank.run(&["cert", "show", "--min-days", "300"]).expect(0);
+    bank.run(&["cert", "show", "--min-days", "500"]).expect(1);
+}

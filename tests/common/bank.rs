@@ -1,0 +1,251 @@
+//! An LFI as the product meets it: a token, a Trust Framework, a configuration file, and the
+//! `hsm-mtls` command.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use hsm_mtls::config::Config;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::softhsm::{MODULE, SoftHsm};
+use super::trust_framework::{Kind, TrustFramework};
+
+/// Examples share these fixtures, and cargo does not build the command for them.
+const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
+
+const CHILD_CONFIG: &str = "HSM_MTLS_TEST_CONFIG";
+
+pub const ORGANIZATION: &str = "Bank, \"A\" & Söhne P.J.S.C.";
+pub const ORGANIZATION_ID: &str = "b0a6f9ad-3c5d-4f0e-9a57-1d2f6a1c7e10";
+pub const CLIENT_ID: &str = "5d1c2e0b-7a4f-4b8e-8f63-2c9e1b7d4a55";
+
+pub struct Bank {
+    dir: TempDir,
+    pub token: SoftHsm,
+    pub framework: TrustFramework,
+    settings: Settings,
+}
+
+/// What stands in the configuration file; tests change one thing at a time.
+pub struct Settings {
+    pub environment: &'static str,
+    pub module: PathBuf,
+    pub token_uri: String,
+    /// The value of `pin`.
+    pub pin: String,
+    pub key: String,
+    pub certificate: String,
+    pub consent_manager: String,
+    pub headless_heimdall: String,
+    /// Further lines of [[token]].
+    pub token_lines: String,
+    /// Further sections.
+    pub sections: String,
+}
+
+/// What a run of the command left.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Fails the test with everything that was printed, unless the command ended with `code`.
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+impl Bank {
+    /// A bank of preprod with an empty token.
+    pub fn new() -> Self {
+        Self::of(Kind::Sandbox)
+    }
+
+    pub fn of(kind: Kind) -> Self {
+        let token = SoftHsm::new("lfi");
+        let bank = Self {
+            dir: tempfile::tempdir().expect("a folder for the bank"),
+            framework: TrustFramework::new(kind),
+            settings: Settings {
+                environment: match kind {
+                    Kind::Sandbox => "preprod",
+                    Kind::Production => "production",
+                },
+                module: MODULE.into(),
+                token_uri: format!("pkcs11:token={}", token.label()),
+                pin: format!("{{ file = \"{}\" }}", token.pin_file().display()),
+                key: "pkcs11:object=c3;type=private".to_owned(),
+                certificate: "c3.pem".to_owned(),
+                consent_manager: "https://localhost:1".to_owned(),
+                headless_heimdall: "https://127.0.0.1:1".to_owned(),
+                token_lines: String::new(),
+                sections: String::new(),
+            },
+            token,
+        };
+        bank.write("anchors.pem", &bank.framework.bundle_pem());
+        bank.write_config();
+        bank
+    }
+
+    /// Changes the configuration.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.write_config();
+    }
+
+    /// CM at `localhost`, HH at 127.0.0.1, both at this port: two origins of one server.
+    pub fn hub_at(&mut self, port: u16) {
+        self.configure(|settings| {
+            settings.consent_manager = format!("https://localhost:{port}");
+            settings.headless_heimdall = format!("https://127.0.0.1:{port}");
+        });
+    }
+
+    fn write_config(&self) {
+        let Settings {
+            environment,
+            module,
+            token_uri,
+            pin,
+            key,
+            certificate,
+            consent_manager,
+            headless_heimdall,
+            token_lines,
+            sections,
+        } = &self.settings;
+        let text = format!(
+            r#"environment = "{environment}"
+lfi_code = "mybank"
+
+[[token]]
+module = "{}"
+uri = "{token_uri}"
+pin = {pin}
+{token_lines}
+[token.env]
+SOFTHSM2_CONF = "{}"
+
+[c3]
+key = "{key}"
+certificate = "{certificate}"
+
+[c3.subject]
+organization = '{ORGANIZATION}'
+organizational_unit = "{ORGANIZATION_ID}"
+common_name = "{CLIENT_ID}"
+
+[trust]
+mode = "trust-framework"
+anchors = "anchors.pem"
+
+[hub]
+consent_manager = "{consent_manager}"
+headless_heimdall = "{headless_heimdall}"
+{sections}
+"#,
+            module.display(),
+            self.token.conf().display(),
+        );
+        self.write("bank.toml", &text);
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.path("bank.toml")
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("a file of the bank");
+        path
+    }
+
+    /// Runs `hsm-mtls` with this configuration; nobody is at its terminal.
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        self.run_with(arguments, &[])
+    }
+
+    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &Path)]) -> Run {
+        let mut command = Command::new(BINARY.expect("cargo tells tests where the command is"));
+        command
+            .arg("--config")
+            .arg(self.config_path())
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .env_remove("SOFTHSM2_CONF")
+            .stdin(Stdio::null());
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().expect("hsm-mtls runs");
+        Run {
+            code: status.code().unwrap_or(-1),
+            stdout: String::from_utf8(stdout).expect("UTF-8"),
+            stderr: String::from_utf8(stderr).expect("UTF-8"),
+        }
+    }
+
+    /// Runs one test of this test binary again, in a process whose environment is the module's: the
+    /// library wants it in place from the start, and no two tests can share one.
+    pub fn run_test(&self, name: &str, arguments: &[(&str, String)]) {
+        let done = Command::new(std::env::current_exe().expect("the test binary"))
+            .args([name, "--exact", "--nocapture"])
+            .env(CHILD_CONFIG, self.config_path())
+            .env("SOFTHSM2_CONF", self.token.conf())
+            .envs(arguments.iter().map(|(name, value)| (*name, value)))
+            .output()
+            .expect("the test runs again");
+        let printed = String::from_utf8_lossy(&done.stdout);
+        assert!(
+            done.status.success() && printed.contains("1 passed"),
+            "{name} failed in its own process:\n{printed}\n{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+
+    /// Makes the C3 key in the token, has it certified and installs the certificate.
+    pub fn certify(&self, key_type: &str) {
+        self.run(&["key", "generate", "--type", key_type]).expect(0);
+        let leaf = self.issue();
+        let chain = self.write("issued.pem", &(leaf + &self.framework.issuing_pem()));
+        self.run(&["cert", "install", chain.to_str().expect("a plain path")])
+            .expect(0);
+    }
+
+    /// A leaf for the token's key.
+    pub fn issue(&self) -> String {
+        self.framework.issue_client(&self.csr())
+    }
+
+    pub fn csr(&self) -> String {
+        self.run(&["csr"]).expect(0).stdout
+    }
+}
+
+/// The configuration, in the process that [`Bank::run_test`] started.
+pub fn config_of_child() -> Option<Config> {
+    let path = std::env::var_os(CHILD_CONFIG)?;
+    Some(Config::load(Path::new(&path)).expect("the parent's configuration"))
+}
+
+impl Default for Bank {
+    fn default() -> Self {
+        Self::new()
+    }
+}

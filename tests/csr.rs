@@ -1,0 +1,94 @@
+//! OpenSSL accepts the request, and shows exactly the subject that was asked for.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use common::bank::{Bank, CLIENT_ID, ORGANIZATION, ORGANIZATION_ID};
+
+fn openssl(arguments: &[&str], input: &str) -> String {
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl: install `openssl` (make test does)");
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let done = child.wait_with_output().unwrap();
+    let both = [done.stdout, done.stderr].concat();
+    let text = String::from_utf8(both).unwrap();
+    assert!(done.status.success(), "{text}");
+    text
+}
+
+#[test]
+fn openssl_verifies_the_request_and_shows_the_exact_subject() {
+    for key_type in ["rsa-2048", "p-256", "p-384", "p-521", "ed25519"] {
+        let bank = Bank::new();
+        bank.run(&["key", "generate", "--type", key_type]).expect(0);
+        let csr = bank.csr();
+        let options = "multiline,utf8,-esc_msb,-esc_ctrl,show_type";
+        let shown = openssl(
+            &["req", "-verify", "-noout", "-subject", "-nameopt", options],
+            &csr,
+        );
+        assert!(shown.contains("verify OK"), "{key_type}: {shown}");
+        let attributes: Vec<_> = shown
+            .lines()
+            .filter_map(|line| {
+                line.split_once('=')
+                    .map(|(name, value)| (name.trim(), value.trim()))
+            })
+            .filter(|(name, _)| *name != "subject")
+            .collect();
+        let (organization, unit, client) = (
+            format!("UTF8STRING:{ORGANIZATION}"),
+            format!("UTF8STRING:{ORGANIZATION_ID}"),
+            format!("UTF8STRING:{CLIENT_ID}"),
+        );
+        assert_eq!(
+            attributes,
+            [
+                ("countryName", "PRINTABLESTRING:AE"),
+                ("organizationName", organization.as_str()),
+                ("organizationalUnitName", unit.as_str()),
+                ("commonName", client.as_str()),
+            ]
+        );
+        let text = openssl(&["req", "-noout", "-text"], &csr);
+        assert!(!text.contains("Subject Alternative Name"), "{text}");
+    }
+}
+
+#[test]
+fn flags_stand_in_for_the_configured_subject() {
+    let bank = Bank::new();
+    bank.run(&["key", "generate"]).expect(0);
+    let run = bank
+        .run(&["csr", "--organization", "Other Bank", "--json"])
+        .expect(0);
+    let subject = run.json()["subject"].as_str().unwrap().to_owned();
+    assert_eq!(
+        subject,
+        format!("C=AE, O=Other Bank, OU={ORGANIZATION_ID}, CN={CLIENT_ID}")
+    );
+    let refused = bank.run(&["csr", "--common-name", "my-client"]).expect(2);
+    assert!(
+        refused
+            .stderr
+            .contains("the subject's CN \"my-client\" is not a UUID"),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,90 @@
+//! What the module is asked for during one `verify`, written down by OpenSC's pkcs11-spy.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use common::bank::Bank;
+use common::hub::{Hub, HubOptions};
+use common::softhsm::MODULE;
+
+/// Attributes that hold a private key, or parts of it.
+const PRIVATE_COMPONENTS: [&str; 7] = [
+    "CKA_VALUE",
+    "CKA_PRIVATE_EXPONENT",
+    "CKA_PRIME_1",
+    "CKA_PRIME_2",
+    "CKA_EXPONENT_1",
+    "CKA_EXPONENT_2",
+    "CKA_COEFFICIENT",
+];
+
+fn spy_module() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
+    folders
+        .map(|folder| folder.path().join("pkcs11-spy.so"))
+        .find(|path| path.exists())
+        .expect("pkcs11-spy.so: install `opensc-pkcs11` (make test does)")
+}
+
+#[test]
+fn one_login_and_two_calls_per_signature() {
+    for key_type in ["rsa-2048", "p-256"] {
+        let mut bank = Bank::new();
+        let hub =
+            Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+        bank.hub_at(hub.port());
+        bank.certify(key_type);
+        bank.configure(|settings| settings.module = spy_module());
+        let log = bank.path("spy.log");
+        let environment = [
+            ("PKCS11SPY", MODULE.as_ref()),
+            ("PKCS11SPY_OUTPUT", log.as_path()),
+        ];
+        let report = bank
+            .run_with(&["verify", "--json"], &environment)
+            .expect(0)
+            .json();
+
+        let log = fs::read_to_string(log).unwrap();
+        let calls = calls(&log);
+        let count = |name: &str| calls.iter().filter(|call| **call == name).count();
+        assert_eq!(count("C_Initialize"), 1, "{calls:?}");
+        assert_eq!(count("C_Login"), 1, "{calls:?}");
+        let proofs = report["certificate"]["proofs"].as_u64().unwrap() as usize;
+        let connections = hub.connections().len();
+        assert_eq!(connections, 2);
+        assert_eq!(count("C_SignInit"), connections + proofs, "{calls:?}");
+        assert_eq!(count("C_Sign"), connections + proofs, "{calls:?}");
+        for (at, call) in calls.iter().enumerate() {
+            if *call == "C_SignInit" {
+                assert_eq!(calls[at + 1], "C_Sign", "{calls:?}");
+            }
+        }
+        for component in PRIVATE_COMPONENTS {
+            let asked = log
+                .lines()
+                .any(|line| line.split_whitespace().next() == Some(component));
+            assert!(!asked, "{component} was asked for");
+        }
+        // Attributes do show in this log, so the absence above means something.
+        assert!(log.contains("CKA_ALWAYS_AUTHENTICATE"), "{log}");
+        assert!(!log.contains("C_WrapKey"));
+    }
+}
+
+/// `12: C_SignInit` → `C_SignInit`
+fn calls(log: &str) -> Vec<&str> {
+    let call = |line| {
+        let (number, name): (&str, &str) = str::split_once(line, ": ")?;
+        let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        (numbered && name.starts_with("C_")).then_some(name)
+    };
+    log.lines().filter_map(call).collect()
+}
