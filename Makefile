@@ -1,0 +1,37 @@
+# Two commands do all the set-up on a fresh Debian machine with a Rust toolchain: make demo, make test.
+CARGO = cargo
+MODULE = /usr/lib/softhsm/libsofthsm2.so
+
+.PHONY: demo test fmt clippy lib-only doc clean
+
+# The whole path, from an empty token to mutual TLS with both services of a local hub.
+demo:
+	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2
+	$(CARGO) build --locked --bin hsm-mtls --example hub --example hello_hub --example thief
+	@demo/run.sh
+
+# Everything that has to pass: format, lints, tests, documentation.
+test: fmt clippy lib-only
+	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
+	    /usr/lib/*/pkcs11-spy.so=opensc-pkcs11
+	$(CARGO) test --locked --no-fail-fast
+	$(MAKE) doc
+
+fmt:
+	$(CARGO) fmt --check
+
+clippy:
+	@demo/install.sh cc=gcc
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+
+# The library without the command and without reqwest, as a lean user takes it.
+lib-only:
+	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+clean:
+	softhsm/down.sh
+	rm -rf demo/run
+	$(CARGO) clean

@@ -1,0 +1,99 @@
+#!/bin/sh
+# The whole path on this machine: an empty SoftHSM2 token, a local Trust Framework and hub, and the
+# real command. Everything it makes lies in demo/run and is removed at the end of the next run.
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+run=$top/demo/run
+bin=${CARGO_TARGET_DIR:-$top/target}/debug
+cd "$top"
+
+if [ -t 1 ]; then bold=$(printf '\033[1m') dim=$(printf '\033[2m') plain=$(printf '\033[0m'); else bold= dim= plain=; fi
+say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
+# Shows a command as its user would type it, then runs it.
+show() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
+hsm_mtls() { printf '%s$ hsm-mtls %s%s\n' "$dim" "$*" "$plain"; "$bin/hsm-mtls" "$@"; }
+
+rm -rf "$run"
+mkdir -p "$run"
+
+say "1. An empty token, in a folder of its own"
+show softhsm/up.sh "$run/token" lfi-demo
+
+say "2. A Trust Framework and a hub to talk to (toys; nothing of them is in the product)"
+"$bin/examples/hub" init "$run/hub" --name localhost --name 127.0.0.1
+mkfifo "$run/stop"
+"$bin/examples/hub" serve "$run/hub" --port-file "$run/port" <"$run/stop" 2>"$run/hub.log" &
+hub=$!
+# The hub serves for as long as this end of the pipe is open.
+exec 9>"$run/stop"
+trap 'exec 9>&-; kill "$hub" 2>/dev/null || :; wait "$hub" 2>/dev/null || :' EXIT
+tries=0
+until [ -s "$run/port" ]; do
+    kill -0 "$hub" 2>/dev/null || { cat "$run/hub.log" >&2; exit 1; }
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || { echo "the hub did not start" >&2; exit 1; }
+    sleep 0.1
+done
+port=$(cat "$run/port")
+echo "hub on 127.0.0.1:$port"
+
+cat >"$run/demo.toml" <<TOML
+environment = "preprod"
+lfi_code    = "mybank"
+
+[[token]]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+uri    = "pkcs11:token=lfi-demo"
+pin    = { file = "token/pin" }
+env    = { SOFTHSM2_CONF = "{config_dir}/token/softhsm2.conf" }
+
+[c3]
+key         = "pkcs11:object=c3;type=private"
+certificate = "c3.pem"
+
+[c3.subject]
+organization        = "Demo Bank, \"A\" & Söhne P.J.S.C."
+organizational_unit = "b0a6f9ad-3c5d-4f0e-9a57-1d2f6a1c7e10"
+common_name         = "5d1c2e0b-7a4f-4b8e-8f63-2c9e1b7d4a55"
+
+[trust]
+mode    = "trust-framework"
+anchors = "hub/bundle.pem"
+
+[hub]
+consent_manager   = "https://localhost:$port"
+headless_heimdall = "https://127.0.0.1:$port"
+TOML
+export HSM_MTLS_CONFIG=demo/run/demo.toml
+
+say "3. What the configuration means"
+hsm_mtls config check
+
+say "4. The C3 key, made inside the token"
+hsm_mtls key generate
+
+say "5. A certificate request, signed inside the token"
+hsm_mtls csr --output "$run/c3.csr"
+
+say "6. The Trust Framework issues the certificate"
+"$bin/examples/hub" issue "$run/hub" "$run/c3.csr" >"$run/issued.pem"
+hsm_mtls cert install demo/run/issued.pem
+
+say "7. Every step from the module to a verified signature"
+hsm_mtls token check
+
+say "8. Mutual TLS with Consent Manager and Headless Heimdall"
+hsm_mtls verify
+
+say "9. A call, and a redirect that is handed back and not followed"
+hsm_mtls request GET cm:/consents/1
+echo
+hsm_mtls request -i GET 'hh:/auth?client_id=demo'
+
+say "10. The same from Rust, with reqwest (examples/hello_hub.rs)"
+SOFTHSM2_CONF=$run/token/softhsm2.conf "$bin/examples/hello_hub" "$HSM_MTLS_CONFIG"
+
+say "11. A thief with the PIN asks the token for the private key (examples/thief.rs)"
+SOFTHSM2_CONF=$run/token/softhsm2.conf "$bin/examples/thief" /usr/lib/softhsm/libsofthsm2.so lfi-demo c3 "$run/token/pin"
+
+say "Done: both services are established, and the key stayed where it was made"

@@ -1,0 +1,21 @@
+//! A `reqwest::Client` whose TLS key stays in the token, in ten lines.
+//!
+//! ```text
+//! hello_hub CONFIG      the module's variables must be set, as `[[token]] env` has them
+//! ```
+#![allow(clippy::print_stdout, reason = "a program for the command line")]
+
+use hsm_mtls::client;
+use hsm_mtls::config::Config;
+use hsm_mtls::token::guard::Attendance;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args().nth(1).ok_or("usage: hello_hub CONFIG")?;
+    let config = Config::load(path.as_ref())?;
+    let client = client::reqwest::client(&config, Attendance::Unattended)?;
+    let url = format!("{}/hello-mtls", config.hub.consent_manager);
+    let answer = client.get(url).send().await?.error_for_status()?;
+    println!("{}", answer.text().await?);
+    Ok(())
+}
