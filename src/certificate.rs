@@ -11,18 +11,18 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use der::asn1::ObjectIdentifier;
 use der::{Decode, Encode, EncodePem, pem::LineEnding};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 use crate::config::trust::Fingerprint;
 use crate::key::public::PublicKey;
+use crate::key::scheme::Scheme;
 pub use error::CertificateError;
 use name::DistinguishedName;
 
-const CLIENT_AUTH: der::oid::ObjectIdentifier =
-    der::oid::ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
-const ANY_EXTENDED_KEY_USAGE: der::oid::ObjectIdentifier =
-    der::oid::ObjectIdentifier::new_unwrap("2.5.29.37.0");
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
 /// A parsed certificate with its DER.
 #[derive(Clone, Debug)]
@@ -68,6 +68,13 @@ impl Certificate {
     /// The issuer.
     pub fn issuer(&self) -> DistinguishedName {
         DistinguishedName::of(self.parsed.tbs_certificate().issuer())
+    }
+
+    /// The serial number as a DER INTEGER.
+    pub fn serial_der(&self) -> Vec<u8> {
+        let serial = self.parsed.tbs_certificate().serial_number();
+        // What was decoded from DER encodes again.
+        serial.to_der().unwrap_or_default()
     }
 
     /// The public key; `None` where it is of a kind that is not supported.
@@ -117,6 +124,21 @@ impl Certificate {
     /// Whether subject and issuer are the same name.
     pub fn is_self_issued(&self) -> bool {
         self.subject() == self.issuer()
+    }
+
+    /// Whether `issuer` has the name that this certificate gives for its issuer, and signed it.
+    pub fn is_issued_by(&self, issuer: &Self) -> bool {
+        if issuer.subject() != self.issuer() {
+            return false;
+        }
+        let scheme = Scheme::of_x509(self.parsed.signature_algorithm().oid);
+        let signed = self.parsed.tbs_certificate().to_der();
+        match (scheme, signed, &issuer.public_key) {
+            (Some(scheme), Ok(signed), Some(key)) => {
+                key.verifies(scheme, &signed, self.parsed.signature().raw_bytes())
+            }
+            _ => false,
+        }
     }
 
     /// As PEM.

@@ -213,7 +213,11 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Stage(#[from] Error),
     #[error("{message}")]
-    Usage { message: String, hint: String },
+    Usage {
+        message: String,
+        hint: String,
+        code: ExitCode,
+    },
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),
     #[error("the result cannot be made into JSON: {0}")]
@@ -225,6 +229,7 @@ impl CommandError {
         Self::Usage {
             message: message.into(),
             hint: hint.into(),
+            code: ExitCode::Configuration,
         }
     }
 

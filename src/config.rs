@@ -19,9 +19,10 @@ use serde::{Deserialize, Deserializer};
 
 use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
+use error::{field_error, line_of_field};
 use pin::PinSource;
 use trust::{Fingerprint, Trust};
-use uri::Pkcs11Uri;
+use uri::{ObjectType, Pkcs11Uri};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -64,7 +65,8 @@ pub struct TokenConfig {
         deserialize_with = "field::sessions"
     )]
     pub sessions: usize,
-    /// How long one signature may take, queueing included.
+    /// How long one signature may take, queueing included. Loading the module, the login and the
+    /// search for the key are not covered: they take what the module takes.
     #[serde(
         default = "field::default_timeout",
         deserialize_with = "field::duration"
@@ -137,9 +139,10 @@ pub struct HubConfig {
     pub consent_manager: Origin,
     /// HH
     pub headless_heimdall: Origin,
-    /// How long resolving, connecting and the handshake may take together, without the signature.
+    /// How long resolving, connecting and the handshake may take together, the token's signature
+    /// included.
     pub connect_timeout: Duration,
-    /// How long the answer's head may take.
+    /// How long the whole answer may take.
     pub response_timeout: Duration,
 }
 
@@ -164,7 +167,7 @@ impl HubConfig {
 pub struct TlsConfig {
     /// Key-exchange groups in order of preference. None: the provider's default, which begins with
     /// the hybrid post-quantum X25519MLKEM768 and so sends a large hello.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "field::groups")]
     pub groups: Option<Vec<Group>>,
 }
 
@@ -263,6 +266,15 @@ impl Config {
         if let CertificateSource::File(certificate) = &mut c3.certificate {
             *certificate = folder.join(&*certificate);
         }
+        let other = file.environment.other();
+        let foreign = [&file.hub.consent_manager, &file.hub.headless_heimdall]
+            .into_iter()
+            .flatten()
+            .find(|origin| other.owns(origin));
+        if let Some(origin) = foreign {
+            let message = format!("{origin} is a host of the {other} environment");
+            return Err(wrong("hub", &message));
+        }
         let derived = |service| file.environment.origin(service, &file.lfi_code);
         let hub = HubConfig {
             consent_manager: file
@@ -289,53 +301,17 @@ impl Config {
     }
 }
 
-/// The parser's own rendering quotes the faulty line, and that line may hold a PIN: so only the
-/// line's number and the name before its `=` are shown.
-fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
-    let start = error.span().map(|span| span.start.min(text.len()));
-    let (line, field) = start.map_or((0, String::new()), |start| {
-        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line = text[..start].matches('\n').count() + 1;
-        let name = text[line_start..].split('=').next().unwrap_or("").trim();
-        let plain = !name.is_empty() && name.len() <= 40 && name.bytes().all(is_key_byte);
-        (
-            line,
-            if plain {
-                name.to_owned()
-            } else {
-                String::new()
-            },
-        )
-    });
-    ConfigError::Field {
-        path: path.to_owned(),
-        line,
-        field,
-        message: error.message().to_owned(),
-    }
-}
-
-fn is_key_byte(byte: u8) -> bool {
-    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.".contains(&byte)
-}
-
-fn line_of_field(text: &str, field: &str) -> usize {
-    text.lines()
-        .position(|line| {
-            let line = line.trim_start_matches(['[', ' ']);
-            line.strip_prefix(field)
-                .is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
-        })
-        .map_or(0, |at| at + 1)
-}
-
 impl<'de> Deserialize<'de> for CertificateSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text.starts_with("pkcs11:") {
-            text.parse()
-                .map(|uri| Self::Token(Box::new(uri)))
-                .map_err(serde::de::Error::custom)
+            let uri: Pkcs11Uri = text.parse().map_err(serde::de::Error::custom)?;
+            match uri.object_type {
+                None | Some(ObjectType::Certificate) => Ok(Self::Token(Box::new(uri))),
+                Some(_) => Err(serde::de::Error::custom(
+                    "a certificate in the token has type=cert",
+                )),
+            }
         } else {
             Ok(Self::File(text.into()))
         }

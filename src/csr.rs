@@ -2,7 +2,7 @@
 //!
 //! The scheme wants exactly C, O, OU, CN in this order and no SAN.
 
-use der::asn1::{Any, BitString, Null, ObjectIdentifier, SetOfVec};
+use der::asn1::{Any, BitString, Null, SetOfVec};
 use der::pem::LineEnding;
 use der::{Decode, Encode, EncodePem};
 use spki::AlgorithmIdentifier;
@@ -36,6 +36,9 @@ pub enum CsrError {
     /// DER could not be made.
     #[error("the request cannot be encoded: {0}")]
     Encoding(#[from] der::Error),
+    /// X.509 has no name for what the key signs with.
+    #[error("certificate requests have no signature algorithm for a {0} key")]
+    NoAlgorithm(KeyAlgorithm),
     /// There is no signature.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -53,7 +56,7 @@ impl CsrError {
                 "copy it exactly as the Trust Framework's directory shows it: the legal name, the organisation id, the client id"
                     .to_owned()
             }
-            Self::Encoding(_) => "this is a fault of ours: please report it with the subject that you used".to_owned(),
+            Self::Encoding(_) | Self::NoAlgorithm(_) => "this is a fault of ours: please report it with the subject that you used".to_owned(),
             Self::Engine(error) => error.hint(),
         }
     }
@@ -106,7 +109,8 @@ pub fn request(signer: &dyn Sign, subject: &DistinguishedName) -> Result<String,
         public_key: Decode::from_der(signer.public_key().spki())?,
         attributes: SetOfVec::new(),
     };
-    let (scheme, algorithm) = signature_algorithm(signer.public_key().algorithm());
+    let key = signer.public_key().algorithm();
+    let (scheme, algorithm) = signature_algorithm(key).ok_or(CsrError::NoAlgorithm(key))?;
     let message = info.to_der()?;
     let signature = signer.sign(&SignRequest {
         message: &message,
@@ -122,20 +126,18 @@ pub fn request(signer: &dyn Sign, subject: &DistinguishedName) -> Result<String,
     Ok(request.to_pem(LineEnding::LF)?)
 }
 
-/// The scheme for a request and its name in X.509 (RFC 8017, RFC 5758, RFC 8410). With RSA it is
-/// PKCS#1 v1.5 with SHA-256: what the Trust Framework documents.
-fn signature_algorithm(key: KeyAlgorithm) -> (Scheme, AlgorithmIdentifier<Any>) {
-    let (scheme, oid, parameters) = match key {
-        KeyAlgorithm::Rsa { .. } => (
-            Scheme::RsaPkcs1Sha256,
-            "1.2.840.113549.1.1.11",
-            Some(Any::from(Null)),
-        ),
-        KeyAlgorithm::EcP256 => (Scheme::EcdsaP256Sha256, "1.2.840.10045.4.3.2", None),
-        KeyAlgorithm::EcP384 => (Scheme::EcdsaP384Sha384, "1.2.840.10045.4.3.3", None),
-        KeyAlgorithm::EcP521 => (Scheme::EcdsaP521Sha512, "1.2.840.10045.4.3.4", None),
-        KeyAlgorithm::Ed25519 => (Scheme::Ed25519, "1.3.101.112", None),
+/// The scheme for a request and its name in X.509. With RSA it is PKCS#1 v1.5 with SHA-256: what
+/// the Trust Framework documents.
+fn signature_algorithm(key: KeyAlgorithm) -> Option<(Scheme, AlgorithmIdentifier<Any>)> {
+    let scheme = match key {
+        KeyAlgorithm::Rsa { .. } => Scheme::RsaPkcs1Sha256,
+        KeyAlgorithm::EcP256 => Scheme::EcdsaP256Sha256,
+        KeyAlgorithm::EcP384 => Scheme::EcdsaP384Sha384,
+        KeyAlgorithm::EcP521 => Scheme::EcdsaP521Sha512,
+        KeyAlgorithm::Ed25519 => Scheme::Ed25519,
     };
-    let oid = ObjectIdentifier::new_unwrap(oid);
-    (scheme, AlgorithmIdentifier { oid, parameters })
+    // RSA says NULL, the others say nothing (RFC 8017 A.2.4, RFC 5758, RFC 8410).
+    let parameters = matches!(key, KeyAlgorithm::Rsa { .. }).then(|| Any::from(Null));
+    let oid = scheme.x509_oid()?;
+    Some((scheme, AlgorithmIdentifier { oid, parameters }))
 }

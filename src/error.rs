@@ -100,7 +100,7 @@ impl Error {
             Self::Key(error) => of_key(error),
             Self::Engine(error) => of_engine(error),
             Self::Csr(CsrError::Engine(error)) => of_engine(error),
-            Self::Csr(CsrError::Encoding(_)) => ExitCode::Bug,
+            Self::Csr(CsrError::Encoding(_) | CsrError::NoAlgorithm(_)) => ExitCode::Bug,
             Self::Csr(CsrError::Subject { .. } | CsrError::SubjectMissing(_)) => {
                 ExitCode::Configuration
             }

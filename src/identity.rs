@@ -8,7 +8,7 @@ use crate::certificate::{Certificate, CertificateError, read_file};
 use crate::config::{CertificateSource, Config};
 use crate::engine::{self, EngineError, Sign, TokenEngine};
 use crate::error::Error;
-use crate::key::{self, Key};
+use crate::key::{Key, certificate_object};
 use crate::token::Token;
 use crate::token::guard::Attendance;
 use crate::token::session::Access;
@@ -29,7 +29,7 @@ impl Identity {
     /// Any of it fails; the error of the stage.
     pub fn open(config: &Config, attendance: Attendance) -> Result<Self, Error> {
         // Files first: what can be said without the token costs no login.
-        let anchors = Anchors::load(&config.trust)?;
+        let anchors = Anchors::load(config)?;
         let file = match &config.c3.certificate {
             CertificateSource::File(path) => Some(read_file(path)?),
             CertificateSource::Token(_) => None,
@@ -93,7 +93,7 @@ pub fn certificate_in_token(config: &Config, token: &Token) -> Result<Certificat
         return Err(CertificateError::Empty("the token".to_owned()).into());
     };
     let session = token.session(Access::ReadOnly)?;
-    let found = key::certificates(&session, token.description(), uri)?;
+    let found = certificate_object::find(&session, token, uri)?;
     match found.as_slice() {
         [(uri, der)] => Ok(Certificate::from_der(der, &uri.to_string())?),
         several => Err(CertificateError::NotOneInToken {
@@ -120,12 +120,7 @@ pub fn signer_for(
             why: "its public key is neither RSA, P-256, P-384, P-521 nor Ed25519".to_owned(),
         })?;
     let session = token.session(Access::ReadOnly)?;
-    let key = Key::find(
-        &session,
-        token.description(),
-        &config.c3.key,
-        Some(public_key),
-    )?;
+    let key = Key::find(&session, token, &config.c3.key, Some(public_key))?;
     let engine = TokenEngine::start(Arc::clone(token), key, public_key.clone(), &config.token)?;
     Ok(engine)
 }
@@ -140,7 +135,7 @@ pub fn signer_without_certificate(
     token: &Arc<Token>,
 ) -> Result<TokenEngine, Error> {
     let session = token.session(Access::ReadOnly)?;
-    let key = Key::find(&session, token.description(), &config.c3.key, None)?;
+    let key = Key::find(&session, token, &config.c3.key, None)?;
     let public_key = key.public_key()?.clone();
     let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
     Ok(engine)

@@ -5,6 +5,7 @@
 //! refused with the candidates listed.
 
 pub mod attributes;
+pub mod certificate_object;
 mod error;
 pub mod generate;
 pub mod public;
@@ -16,7 +17,7 @@ use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 
 use crate::config::uri::{ObjectType, Pkcs11Uri};
-use crate::token::description::TokenDescription;
+use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::mechanism::Mechanisms;
 use crate::token::session::Session;
@@ -45,7 +46,7 @@ impl Key {
     /// None, several, or only such keys match that are not the certificate's.
     pub fn find(
         session: &Session,
-        token: &TokenDescription,
+        token: &Token,
         uri: &Pkcs11Uri,
         expected: Option<&PublicKey>,
     ) -> Result<Self, KeyError> {
@@ -88,7 +89,7 @@ impl Key {
     pub(crate) fn find_again(
         &self,
         session: &Session,
-        token: &TokenDescription,
+        token: &Token,
     ) -> Result<ObjectHandle, KeyError> {
         Self::find(session, token, &self.uri, self.public_key.as_ref()).map(|key| key.handle)
     }
@@ -150,7 +151,7 @@ impl Key {
             .collect()
     }
 
-    fn describe(session: &Session, token: &TokenDescription, handle: ObjectHandle) -> Self {
+    pub(crate) fn describe(session: &Session, token: &Token, handle: ObjectHandle) -> Self {
         let read = attributes::public_key(session, handle);
         let (public_key, origin) = read.unzip();
         Self {
@@ -182,20 +183,8 @@ fn one(mut keys: Vec<Key>, uri: &Pkcs11Uri) -> Result<Key, KeyError> {
 ///
 /// # Errors
 /// The search failed.
-pub fn find_all(
-    session: &Session,
-    token: &TokenDescription,
-    uri: &Pkcs11Uri,
-) -> Result<Vec<Key>, KeyError> {
-    // Attributes of a token in a key's URI must not contradict the token that was selected.
-    let elsewhere = |wanted: &Option<String>, found: &str| {
-        wanted.as_deref().is_some_and(|wanted| wanted != found)
-    };
-    if elsewhere(&uri.token, &token.label)
-        || elsewhere(&uri.serial, &token.serial)
-        || elsewhere(&uri.manufacturer, &token.manufacturer)
-        || elsewhere(&uri.model, &token.model)
-    {
+pub fn find_all(session: &Session, token: &Token, uri: &Pkcs11Uri) -> Result<Vec<Key>, KeyError> {
+    if !token.is_named_by(uri) {
         return Ok(Vec::new());
     }
     let handles = find_objects(session, uri, ObjectClass::PRIVATE_KEY)?;
@@ -226,35 +215,17 @@ pub(crate) fn find_objects(
 /// The URI of an object: its token, its label and its CKA_ID.
 pub(crate) fn object_uri(
     session: &Session,
-    token: &TokenDescription,
+    token: &Token,
     object: ObjectHandle,
     object_type: ObjectType,
 ) -> Pkcs11Uri {
     let label = attributes::bytes(session, object, AttributeType::Label);
     Pkcs11Uri {
-        token: Some(token.label.clone()),
-        serial: Some(token.serial.clone()),
+        token: Some(token.description().label.clone()),
+        serial: Some(token.description().serial.clone()),
         object: label.and_then(|label| String::from_utf8(label).ok()),
         id: attributes::bytes(session, object, AttributeType::Id),
         object_type: Some(object_type),
         ..Pkcs11Uri::default()
     }
-}
-
-/// CKA_VALUE of the certificates that `uri` names, with their URIs.
-///
-/// # Errors
-/// The search failed.
-pub fn certificates(
-    session: &Session,
-    token: &TokenDescription,
-    uri: &Pkcs11Uri,
-) -> Result<Vec<(Pkcs11Uri, Vec<u8>)>, KeyError> {
-    let found = find_objects(session, uri, ObjectClass::CERTIFICATE)?;
-    let read = |object| {
-        let value = attributes::bytes(session, object, AttributeType::Value)?;
-        let uri = object_uri(session, token, object, ObjectType::Certificate);
-        Some((uri, value))
-    };
-    Ok(found.into_iter().filter_map(read).collect())
 }

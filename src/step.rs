@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::error::ExitCode;
 
+/// How much of a detail is kept, in characters.
+const LONGEST_DETAIL: usize = 1200;
+
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -127,10 +130,18 @@ impl Steps {
         hint: Option<String>,
         millis: Option<f64>,
     ) {
+        // Some of it is a peer's word: it gets neither at the terminal nor lines of its own.
+        let plain = |c: char| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        };
         self.list.push(Step {
             name,
             outcome,
-            detail,
+            detail: detail.chars().map(plain).take(LONGEST_DETAIL).collect(),
             hint,
             millis,
         });

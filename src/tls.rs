@@ -57,6 +57,9 @@ pub enum TlsError {
     /// The server's certificate is not good.
     #[error("the server's certificate was refused: {0}")]
     ServerCertificate(String),
+    /// The CRLs speak against the server's certificate, or do not speak of it.
+    #[error("the server's certificate was refused by the CRLs of [trust]: {0}")]
+    Revocation(String),
     /// The server's certificate chains to no configured anchor.
     #[error("the server's certificate does not chain to a trusted root")]
     ServerUntrusted,
@@ -124,6 +127,9 @@ impl TlsError {
             }
             Self::Signature(error) => error.hint(),
             Self::ServerCertificate(_) => "check this machine's clock, then ask the hub's operator".to_owned(),
+            Self::Revocation(_) => {
+                "if it says expired or unknown, fetch the Trust Framework's CRL anew; if it says revoked, this is not a hub to talk to".to_owned()
+            }
             Self::ServerUntrusted => {
                 "`hsm-mtls verify` says which trust the hub's certificate satisfies; set `mode` and `anchors` of [trust] to it".to_owned()
             }

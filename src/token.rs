@@ -6,6 +6,7 @@ pub mod fault;
 pub mod guard;
 pub mod mechanism;
 pub mod module;
+mod pin;
 mod raw;
 pub mod session;
 
@@ -19,6 +20,7 @@ use thiserror::Error;
 
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
+use crate::config::uri::Pkcs11Uri;
 use crate::config::{LoginPolicy, TokenConfig};
 use description::{TokenDescription, slots};
 use fault::Fault;
@@ -262,13 +264,9 @@ impl Token {
             LoginPolicy::Never => false,
         };
         if wanted {
-            let info = self
-                .module
-                .pkcs11
-                .get_token_info(self.slot)
-                .map_err(|error| TokenError::Call(Fault::of(error)))?;
-            self.guard.check_flags(role.user_type(), &info)?;
-            self.guard.log_in(session.pkcs11(), role.user_type())?;
+            let info = session.token_info().map_err(TokenError::Call)?;
+            self.guard
+                .log_in(session.pkcs11(), role.user_type(), &info)?;
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(session);
@@ -292,6 +290,12 @@ impl Token {
     /// What the token says of itself.
     pub fn description(&self) -> &TokenDescription {
         &self.description
+    }
+
+    /// Whether module, slot and token are what `uri` names; an object's URI must not contradict the
+    /// token that was selected.
+    pub fn is_named_by(&self, uri: &Pkcs11Uri) -> bool {
+        self.description.matches(uri, &self.module)
     }
 
     /// What it says that it can sign with.

@@ -87,7 +87,7 @@ impl Report {
 /// with the hub is in the report.
 pub async fn verify(config: &Config, attendance: Attendance) -> Result<Report, Error> {
     let identity = Identity::open(config, attendance)?;
-    let anchors = Anchors::load(&config.trust)?;
+    let anchors = Anchors::load(config)?;
     let tls = Tls::new(config, &identity, &anchors)?;
     let connector = Connector::new(config, &tls)?;
     let client = Client::new(config, connector.clone());

@@ -123,3 +123,56 @@ fn what_is_installed_is_shown_with_its_thumbprint_and_days() {
     bank.run(&["cert", "show", "--min-days", "300"]).expect(0);
     bank.run(&["cert", "show", "--min-days", "500"]).expect(1);
 }
+
+#[test]
+fn a_certificate_in_the_token_is_not_replaced_in_place() {
+    let mut bank = Bank::new();
+    bank.configure(|settings| settings.certificate = "pkcs11:object=cert-1;type=cert".to_owned());
+    bank.run(&["key", "generate"]).expect(0);
+    let (first, second) = (bank.issue(), bank.issue());
+    assert_ne!(first, second);
+    install(&bank, &first).expect(0);
+    install(&bank, &first).expect(0);
+    let refused = install(&bank, &second).expect(2);
+    assert!(
+        refused
+            .stderr
+            .contains("holds another certificate at that place"),
+        "{refused:?}"
+    );
+    let fingerprint = |bank: &Bank| {
+        bank.run(&["cert", "show", "--json"]).expect(0).json()["certificate"]["fingerprint"].clone()
+    };
+    let old = fingerprint(&bank);
+    bank.configure(|settings| settings.certificate = "pkcs11:object=cert-2;type=cert".to_owned());
+    install(&bank, &second).expect(0);
+    assert_ne!(fingerprint(&bank), old);
+    bank.run(&["token", "check", "-n", "1"]).expect(0);
+}
+
+/// The name of the Issuing CA is public; its key is not.
+#[test]
+fn a_namesake_of_the_issuing_ca_does_not_get_past_the_start() {
+    let bank = Bank::new();
+    let namesake = Bank::new();
+    bank.run(&["key", "generate"]).expect(0);
+    // Straight into the configured place, past `cert install`.
+    bank.write("c3.pem", &namesake.framework.issue_client(&bank.csr()));
+    let run = bank.run(&["token", "check"]).expect(2);
+    assert!(run.stdout.contains("but did not sign it"), "{run:?}");
+    bank.run(&["verify"]).expect(2);
+}
+
+#[test]
+fn anchors_of_the_other_environment_are_refused() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate"]).expect(0);
+    let leaf = bank.issue();
+    bank.configure(|settings| settings.environment = "production");
+    let run = install(&bank, &leaf).expect(2);
+    assert!(
+        run.stderr
+            .contains("which is not of the production environment"),
+        "{run:?}"
+    );
+}

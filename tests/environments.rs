@@ -27,7 +27,10 @@ fn a_key_in_both_environments_is_named() {
         preprod.run(&["config", "check", &files[0], &files[1]])
     };
     let apart = check().expect(0);
-    assert!(apart.stdout.contains("no key is shared"), "{apart:?}");
+    assert!(
+        apart.stdout.contains("is shared between environments"),
+        "{apart:?}"
+    );
 
     // Somebody made a key outside and put it into both tokens.
     let pem = preprod.path("exported.pem");

@@ -180,3 +180,55 @@ fn each_kind_of_pin_source_is_read() {
         "{nobody:?}"
     );
 }
+
+/// Law 6: what is surely wrong is not sent, because it would cost a try.
+#[test]
+fn a_pin_that_is_surely_wrong_is_not_tried() {
+    let bank = Bank::new();
+    let generate = |arguments: &[&str]| bank.run(&[&["key", "generate"], arguments].concat());
+    let so = generate(&["--user-type", "so"]).expect(2);
+    assert!(
+        so.stderr.contains("this role has a PIN of its own"),
+        "{so:?}"
+    );
+    for number in ["0", "1", "2", "7"] {
+        generate(&["--user-type", number]).expect(2);
+    }
+    let two_lines = bank.write("two-lines", &format!("{}\nsecond\n", common::softhsm::PIN));
+    set_private(&two_lines);
+    let source = format!("file:{}", two_lines.display());
+    let refused = generate(&["--pin-source", &source]).expect(4);
+    assert!(
+        refused.stderr.contains("a line break within the PIN"),
+        "{refused:?}"
+    );
+    let keypad = generate(&["--pin-source", "protected-path"]).expect(4);
+    assert!(
+        keypad
+            .stderr
+            .contains("CKF_PROTECTED_AUTHENTICATION_PATH is not set"),
+        "{keypad:?}"
+    );
+    // No try was spent: the token warns of none, and the right PIN is taken.
+    generate(&[]).expect(0);
+}
+
+#[test]
+fn a_key_elsewhere_is_not_found_by_an_attribute_that_does_not_fit() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    for wrong in [
+        "token=other",
+        "serial=0",
+        "slot-description=nowhere",
+        "library-description=Luna",
+        "id=%01",
+    ] {
+        bank.configure(|settings| settings.key = format!("pkcs11:object=c3;{wrong}"));
+        let run = bank.run(&["csr"]).expect(2);
+        assert!(
+            run.stderr.contains("no private key matches"),
+            "{wrong}: {run:?}"
+        );
+    }
+}

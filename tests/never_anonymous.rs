@@ -178,7 +178,7 @@ fn the_bare_rustls_configuration_offers_the_certificate_to_configured_hosts_only
 fn connect_with_rustls(config: &Config) {
     let port: u16 = std::env::var(URL).unwrap().parse().unwrap();
     let identity = Identity::open(config, Attendance::Unattended).unwrap();
-    let anchors = Anchors::load(&config.trust).unwrap();
+    let anchors = Anchors::load(config).unwrap();
     let tls = Tls::new(config, &identity, &anchors).unwrap();
     let rustls = tls.unwatched_client_config(config, &[b"http/1.1"]).unwrap();
     let connector = TlsConnector::from(Arc::new(rustls));

@@ -132,3 +132,19 @@ fn the_token_list_shows_what_matches() {
         "{text:?}"
     );
 }
+
+#[test]
+fn a_reader_that_goes_away_does_not_make_a_failure_good() {
+    let bank = Bank::new();
+    let config = bank.config_path();
+    let command = env!("CARGO_BIN_EXE_hsm-mtls");
+    let script = format!(
+        "'{command}' --config '{}' token check | true; exit ${{PIPESTATUS[0]}}",
+        config.display()
+    );
+    let done = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .status()
+        .unwrap();
+    assert_eq!(done.code(), Some(2));
+}

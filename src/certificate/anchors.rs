@@ -4,9 +4,10 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::name::COMMON_NAME;
 use super::{Certificate, CertificateError, read_file};
+use crate::config::Config;
 use crate::config::environment::Environment;
-use crate::config::trust::Trust;
 
 /// The certificates of `anchors`, roots apart from the CAs below them.
 #[derive(Clone, Debug)]
@@ -16,12 +17,29 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// Reads the bundle, and holds its roots against the pins.
+    /// Reads the bundle, and holds its roots against the pins and its names against the
+    /// environment.
     ///
     /// # Errors
-    /// It cannot be read, has no root, or has one that is not pinned.
-    pub fn load(trust: &Trust) -> Result<Self, CertificateError> {
+    /// It cannot be read, has no root, or has one that is not pinned; or a CA in it is the other
+    /// environment's.
+    pub fn load(config: &Config) -> Result<Self, CertificateError> {
+        let trust = &config.trust;
         let anchors = Self::read(&trust.anchors)?;
+        let other = config.environment.other();
+        let foreign = other.documented_ca_names();
+        let mut all = anchors.intermediates.iter().chain(&anchors.roots);
+        // Names prove nothing, and older CAs have others. But this one is a mistake.
+        let is_foreign = |ca: &&Certificate| {
+            let name = ca.subject().first(COMMON_NAME);
+            name.is_some_and(|name| foreign.contains(&name))
+        };
+        if let Some(ca) = all.find(is_foreign) {
+            return Err(CertificateError::AnchorsOfOther {
+                subject: ca.subject().to_string(),
+                environment: config.environment,
+            });
+        }
         let stranger = |root: &&Certificate| !trust.pins.contains(&root.fingerprint());
         match anchors.roots.iter().find(stranger) {
             Some(root) if !trust.pins.is_empty() => Err(CertificateError::NotPinned {
@@ -84,22 +102,28 @@ impl Chain {
             .ok_or_else(|| CertificateError::Empty("the certificate".to_owned()))?;
         let mut issuers: Vec<Certificate> = Vec::new();
         let mut last = leaf;
-        while !anchors
-            .roots
-            .iter()
-            .any(|root| root.subject() == last.issuer())
-        {
-            let next = anchors
-                .intermediates
-                .iter()
-                .chain(rest)
-                .find(|ca| ca.subject() == last.issuer() && !ca.is_self_issued());
+        while !anchors.roots.iter().any(|root| last.is_issued_by(root)) {
+            // After a re-keying two CAs have one name: the signature tells whose the leaf is.
+            let candidates = || {
+                anchors
+                    .intermediates
+                    .iter()
+                    .chain(rest)
+                    .chain(&anchors.roots)
+            };
+            let next = candidates().find(|ca| last.is_issued_by(ca) && !ca.is_self_issued());
             // A chain longer than what there is to choose from goes in a circle.
-            let next = next.filter(|_| issuers.len() < anchors.intermediates.len() + rest.len());
-            match next {
+            match next.filter(|_| issuers.len() < candidates().count()) {
                 Some(ca) => {
                     issuers.push(ca.clone());
                     last = ca;
+                }
+                None if candidates().any(|ca| ca.subject() == last.issuer()) => {
+                    return Err(CertificateError::Chain(format!(
+                        "{} is named as the issuer of {}, but did not sign it",
+                        last.issuer(),
+                        last.subject()
+                    )));
                 }
                 None => {
                     return Err(CertificateError::NotOfEnvironment {

@@ -82,6 +82,14 @@ pub enum CertificateError {
         /// Subjects of the bundle.
         anchors: Vec<String>,
     },
+    /// The bundle is the other environment's.
+    #[error("the anchors hold {subject}, which is not of the {environment} environment")]
+    AnchorsOfOther {
+        /// The CA.
+        subject: String,
+        /// The configured environment.
+        environment: Environment,
+    },
     /// The chain does not verify up to a root of the bundle.
     #[error("the certificate's chain does not verify: {0}")]
     Chain(String),
@@ -130,6 +138,10 @@ impl CertificateError {
             }
             Self::NotOfEnvironment { environment, .. } => format!(
                 "the {environment} hub takes certificates of the {} Trust Framework only; is this one of the other environment, or are the anchors?",
+                environment.trust_framework()
+            ),
+            Self::AnchorsOfOther { environment, .. } => format!(
+                "give the bundle of the {} Trust Framework, or correct `environment`",
                 environment.trust_framework()
             ),
             Self::Chain(_) => "give leaf and Issuing CA, and check `anchors` of [trust]".to_owned(),

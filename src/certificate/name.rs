@@ -239,6 +239,10 @@ fn oid_of(name: &str) -> Option<String> {
 
 fn take_value<'a>(text: &'a str, separators: &[char]) -> Option<(String, &'a str)> {
     let text = text.trim_start_matches(' ');
+    if text.starts_with('#') {
+        // Hexadecimal DER (RFC 4514, section 2.4): a value that its writer could not print.
+        return None;
+    }
     let mut value: Vec<u8> = Vec::new();
     let mut quoted = false;
     let mut chars = text.char_indices().peekable();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -25,11 +25,41 @@ pub struct Connector {
 }
 
 /// A connection that the server asked our certificate for, and got it.
+///
+/// Made by a [`Connector`] only: a stream of other making might be anonymous.
 pub struct Connection {
-    /// The stream.
-    pub stream: TlsStream<TcpStream>,
-    /// What the handshake showed.
-    pub observation: Observation,
+    stream: TlsStream<TcpStream>,
+    origin: Origin,
+}
+
+impl Connection {
+    /// Where it leads.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Version, suite and group, as an operator compares them.
+    pub fn describe(&self) -> String {
+        let (_, tls) = self.stream.get_ref();
+        let version = tls
+            .protocol_version()
+            .map_or("", |version| version.as_str().unwrap_or(""));
+        let suite = tls
+            .negotiated_cipher_suite()
+            .map(|suite| format!("{:?}", suite.suite()));
+        let group = tls
+            .negotiated_key_exchange_group()
+            .map(|group| format!("{:?}", group.name()));
+        [Some(version.replace("_", ".")), suite, group]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    pub(super) fn into_stream(self) -> TlsStream<TcpStream> {
+        self.stream
+    }
 }
 
 impl Connector {
@@ -54,11 +84,7 @@ impl Connector {
         let deadline = self.deadline();
         let addresses = self.resolve(origin, deadline).await?;
         let tcp = self.tcp(origin, &addresses, deadline).await?;
-        let (stream, observation) = self.handshake(origin, tcp, deadline).await;
-        Ok(Connection {
-            stream: stream?,
-            observation,
-        })
+        self.handshake(origin, tcp, deadline).await.0
     }
 
     /// When a connection that is begun now must stand.
@@ -85,9 +111,7 @@ impl Connector {
             host: origin.host.clone(),
             why,
         };
-        // A URL writes an IPv6 address in brackets, a resolver does not.
-        let host = origin.host.trim_matches(['[', ']']);
-        let looked_up = tokio::net::lookup_host((host, origin.port));
+        let looked_up = tokio::net::lookup_host((origin.host.as_str(), origin.port));
         let addresses: Vec<_> = timeout_at(deadline.into(), looked_up)
             .await
             .map_err(|_| self.late(Stage::Resolve, origin))?
@@ -109,23 +133,31 @@ impl Connector {
         addresses: &[SocketAddr],
         deadline: Instant,
     ) -> Result<TcpStream, ClientError> {
-        let attempt = async {
-            let mut refusals = Vec::new();
-            for address in addresses {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => refusals.push(format!("{address}: {error}")),
+        let mut refusals = Vec::new();
+        let mut connected = None;
+        for (tried, address) in addresses.iter().enumerate() {
+            // An address that swallows packets (broken IPv6) gets its share of the time, so that
+            // the next one is tried at all.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / (addresses.len() - tried) as u32;
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    connected = Some(stream);
+                    break;
                 }
+                Ok(Err(error)) => refusals.push(format!("{address}: {error}")),
+                Err(_) => refusals.push(format!("{address}: no answer")),
             }
-            Err(refusals)
-        };
-        let stream = timeout_at(deadline.into(), attempt)
-            .await
-            .map_err(|_| self.late(Stage::Connect, origin))?
-            .map_err(|refusals| ClientError::Connect {
+        }
+        let Some(stream) = connected else {
+            if Instant::now() >= deadline {
+                return Err(self.late(Stage::Connect, origin));
+            }
+            return Err(ClientError::Connect {
                 host: origin.host.clone(),
                 why: refusals.join("; "),
-            })?;
+            });
+        };
         // A handshake is small writes that wait for answers: Nagle would add 40 ms to some.
         stream
             .set_nodelay(true)
@@ -142,7 +174,7 @@ impl Connector {
         origin: &Origin,
         tcp: TcpStream,
         deadline: Instant,
-    ) -> (Result<TlsStream<TcpStream>, ClientError>, Observation) {
+    ) -> (Result<Connection, ClientError>, Observation) {
         let observer = Observer::default();
         let attempt = async {
             let name = server_name(origin)?;
@@ -160,7 +192,10 @@ impl Connector {
             Ok(_) if seen.asked.is_none() || seen.signed.is_none() => {
                 Err(ClientError::Tls(TlsError::NotAsked))
             }
-            other => other,
+            other => other.map(|stream| Connection {
+                stream,
+                origin: origin.clone(),
+            }),
         };
         (result, seen)
     }
@@ -179,28 +214,8 @@ impl Connector {
 /// # Errors
 /// It is neither a DNS name nor an IP address.
 pub fn server_name(origin: &Origin) -> Result<ServerName<'static>, ClientError> {
-    let host = origin.host.trim_matches(['[', ']']).to_owned();
-    ServerName::try_from(host).map_err(|error| ClientError::Resolve {
+    ServerName::try_from(origin.host.clone()).map_err(|error| ClientError::Resolve {
         host: origin.host.clone(),
         why: error.to_string(),
     })
-}
-
-/// Version, suite and group of a connection, as an operator compares them.
-pub fn describe(stream: &TlsStream<TcpStream>) -> String {
-    let (_, tls) = stream.get_ref();
-    let version = tls
-        .protocol_version()
-        .map_or("", |version| version.as_str().unwrap_or(""));
-    let suite = tls
-        .negotiated_cipher_suite()
-        .map(|suite| format!("{:?}", suite.suite()));
-    let group = tls
-        .negotiated_key_exchange_group()
-        .map(|group| format!("{:?}", group.name()));
-    [Some(version.replace("_", ".")), suite, group]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(", ")
 }

@@ -54,7 +54,7 @@ pub fn customized(
     customize: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, Error> {
     let identity = Identity::open(config, attendance)?;
-    let anchors = Anchors::load(&config.trust)?;
+    let anchors = Anchors::load(config)?;
     let tls = Tls::new(config, &identity, &anchors)?;
     let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
     let defaults = Client::builder().connect_timeout(config.hub.connect_timeout);

@@ -12,7 +12,7 @@ use hsm_mtls::config::{CertificateSource, Config};
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::{self, Identity};
 use hsm_mtls::key::Key;
-use hsm_mtls::key::generate::store_certificate;
+use hsm_mtls::key::certificate_object::{self, Parts};
 use hsm_mtls::tls;
 use hsm_mtls::token::Token;
 use hsm_mtls::token::session::Access;
@@ -40,9 +40,15 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
                 .map_err(CommandError::stage)?;
             let leaf = chain.leaf();
             let public_key = leaf.public_key();
-            let key = Key::find(&session, token.description(), &config.c3.key, public_key)
+            let key = Key::find(&session, &token, &config.c3.key, public_key)
                 .map_err(CommandError::stage)?;
-            store_certificate(&session, &key, leaf.der(), &leaf.subject().der())
+            let parts = Parts {
+                der: leaf.der(),
+                subject: &leaf.subject().der(),
+                issuer: &leaf.issuer().der(),
+                serial: &leaf.serial_der(),
+            };
+            certificate_object::store(&session, &token, uri, &key, &parts)
                 .map_err(CommandError::stage)?;
             uri.to_string()
         }
@@ -67,7 +73,7 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
 /// Everything that can be said of the file without the token.
 fn checked(config: &Config, file: &Path) -> Result<Chain, Error> {
     let given = read_file(file)?;
-    let anchors = Anchors::load(&config.trust)?;
+    let anchors = Anchors::load(config)?;
     let chain = Chain::complete(&given, &anchors, config.environment)?;
     chain.check_client(SystemTime::now())?;
     tls::trust::verify_own_chain(&chain, &anchors, &tls::provider(&config.tls))?;

@@ -20,15 +20,23 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
         files.iter().map(load).collect::<Result<_, _>>()?
     };
     let mut shared = Vec::new();
+    let mut untold: Vec<String> = Vec::new();
     if configs.len() > 1 {
         // Modules are configured by variables of the process, and two configurations may give
         // one module two values: so each is asked by a process of its own.
         let listed = configs.iter().map(keys).collect::<Result<Vec<_>, _>>()?;
         shared = shared_keys(&configs, &listed);
+        let silent = listed
+            .iter()
+            .flatten()
+            .filter(|key| key.spki_sha256.is_none());
+        untold = silent.map(|key| key.uri.clone()).collect();
     }
     if global.json {
         let configs: Vec<_> = configs.iter().map(as_json).collect();
-        output::json(&json!({ "schema": 0, "configurations": configs, "shared_keys": shared }))?;
+        output::json(
+            &json!({ "schema": 0, "configurations": configs, "shared_keys": shared, "cannot_tell": untold }),
+        )?;
     } else {
         for config in &configs {
             output::heading(&config.path.display().to_string())?;
@@ -38,8 +46,16 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
             output::line("")?;
             output::verdict(false, &share.sentence())?;
         }
+        for key in &untold {
+            output::line(&format!(
+                "cannot tell for {key}: the token shows no public key for it"
+            ))?;
+        }
         if configs.len() > 1 && shared.is_empty() {
-            output::verdict(true, "\nno key is shared between environments")?;
+            output::verdict(
+                true,
+                "\nno key whose public half is known is shared between environments",
+            )?;
         }
     }
     Ok(if shared.is_empty() {
@@ -126,17 +142,16 @@ fn keys(config: &Config) -> Result<Vec<ListedKey>, CommandError> {
         .output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(CommandError::usage(
-            format!(
-                "the keys of {} cannot be listed:\n{}",
-                config.path.display(),
-                said.trim_end()
-            ),
-            format!(
-                "make `hsm-mtls --config {} key list` work first",
-                config.path.display()
-            ),
-        ));
+        let path = config.path.display();
+        return Err(CommandError::Usage {
+            message: format!("the keys of {path} cannot be listed:\n{}", said.trim_end()),
+            hint: format!("make `hsm-mtls --config {path} key list` work first"),
+            code: match output.status.code() {
+                Some(3) => ExitCode::Token,
+                Some(4) => ExitCode::Pin,
+                _ => ExitCode::Configuration,
+            },
+        });
     }
     let list: KeyList = serde_json::from_slice(&output.stdout)?;
     Ok(list.keys)

@@ -19,7 +19,7 @@ pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, Comman
         identity::signer_without_certificate(&config, &token).map_err(CommandError::Stage)?;
     let pem = csr::request(&signer, &subject).map_err(CommandError::stage)?;
     match &output {
-        Some(path) => std::fs::write(path, &pem)?,
+        Some(path) => output::file(path, pem.as_bytes())?,
         None if !global.json => output::raw(pem.as_bytes())?,
         None => {}
     }

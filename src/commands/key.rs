@@ -5,9 +5,9 @@ use hsm_mtls::key::attributes::KeyAttributes;
 use hsm_mtls::key::generate::{self, Generated};
 use hsm_mtls::key::scheme::KeyAlgorithm;
 use hsm_mtls::key::{Key, find_all};
-use hsm_mtls::token::Token;
 use hsm_mtls::token::module::Module;
 use hsm_mtls::token::session::{Access, Session};
+use hsm_mtls::token::{Role, Token};
 use serde_json::{Value, json};
 
 use super::{CommandError, GenerateArgs, Global, KeyType, output, start};
@@ -19,7 +19,7 @@ pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;
     let everything = hsm_mtls::config::uri::Pkcs11Uri::default();
-    let keys = find_all(&session, token.description(), &everything).map_err(CommandError::stage)?;
+    let keys = find_all(&session, &token, &everything).map_err(CommandError::stage)?;
     if global.json {
         let keys: Vec<_> = keys.iter().map(|key| as_json(key, &session)).collect();
         output::json(&json!({
@@ -44,6 +44,7 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     let config = start::config_for_module(global)?;
     let label = args
         .label
+        .filter(|label| !label.is_empty())
         .or_else(|| config.c3.key.object.clone())
         .ok_or_else(|| {
             CommandError::usage(
@@ -51,6 +52,13 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
                 "pass --label, or write `object=` into `key` of [c3]",
             )
         })?;
+    if args.user_type != Role::User && args.pin_source.is_none() {
+        // The user's PIN sent as another role's is a wrong try, and an SO's few tries guard more.
+        return Err(CommandError::usage(
+            "this role has a PIN of its own, and no source for it was given",
+            "pass --pin-source: the `pin` of [[token]] is the user's, and is not tried for another role",
+        ));
+    }
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
     let mut token =
         Token::select(module, &config.token, start::attendance()).map_err(CommandError::stage)?;

@@ -1,6 +1,7 @@
 //! How results and failures look. Colour on a terminal, plain text in a pipe.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use hsm_mtls::error::ExitCode;
@@ -19,11 +20,7 @@ const STRONG: Style = Style::new().bold();
 pub(crate) fn failure(error: &CommandError) -> ExitCode {
     let (hint, code) = match error {
         CommandError::Stage(error) => (error.hint(), error.exit_code()),
-        CommandError::Usage { hint, .. } => (hint.clone(), ExitCode::Configuration),
-        // Whoever reads the result has gone (`| head`): there is nobody to tell.
-        CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            return ExitCode::Good;
-        }
+        CommandError::Usage { hint, code, .. } => (hint.clone(), *code),
         CommandError::Output(_) => (
             "check the disk and the permissions of where it goes".to_owned(),
             ExitCode::Configuration,
@@ -51,14 +48,31 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), CommandError> {
 /// Prints a line of the result.
 pub(crate) fn line(text: &str) -> Result<(), CommandError> {
     let mut out = anstream::stdout().lock();
-    Ok(writeln!(out, "{text}")?)
+    unless_gone(writeln!(out, "{text}"))
 }
 
 /// Prints bytes of the result as they are.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    Ok(out.flush()?)
+    unless_gone(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// Whoever reads the result may have gone (`| head`); the exit code still says how it ended.
+fn unless_gone(written: io::Result<()>) -> Result<(), CommandError> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Writes a result that was asked for in a file.
+pub(crate) fn file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+    std::fs::write(path, bytes).map_err(|error| {
+        CommandError::usage(
+            format!("{} cannot be written: {error}", path.display()),
+            "check that the folder exists and that this user may write there",
+        )
+    })
 }
 
 /// Prints a heading.

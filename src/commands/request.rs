@@ -48,7 +48,7 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
         output::line("")?;
     }
     match args.output {
-        Some(path) => fs::write(path, &answer.body)?,
+        Some(path) => output::file(&path, &answer.body)?,
         None => output::raw(&answer.body)?,
     }
     Ok(code)

@@ -37,7 +37,11 @@ pub(crate) fn config_for_module(global: &Global) -> Result<Config, CommandError>
         if let Some(name) = arguments.next() {
             again.arg0(name);
         }
-        return Err(again.args(arguments).envs(&config.token.env).exec().into());
+        let error = again.args(arguments).envs(&config.token.env).exec();
+        return Err(CommandError::usage(
+            format!("the variables of [[token]] env cannot be put in place: {error}"),
+            "set them before you start the command",
+        ));
     }
     Ok(config)
 }

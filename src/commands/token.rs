@@ -34,10 +34,16 @@ pub(super) fn role(text: &str) -> Result<Role, String> {
     match text {
         "user" => Ok(Role::User),
         "so" => Ok(Role::SecurityOfficer),
-        number => number
-            .parse()
-            .map(Role::Vendor)
-            .map_err(|_| "write user, so, or a number of the vendor".to_owned()),
+        number => match number.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).ok(),
+            None => number.parse().ok(),
+        }
+        // CKU_VENDOR_DEFINED: what is below has a meaning of the standard's.
+        .filter(|number| *number >= 0x8000_0000)
+        .map(Role::Vendor)
+        .ok_or_else(|| {
+            "write user, so, or a number of the vendor (0x80000000 and above)".to_owned()
+        }),
     }
 }
 
@@ -167,7 +173,7 @@ fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<(), Stopp
         .and_then(|chain| chain.leaf().public_key());
     let (key, public_key, attributes) = attempt(steps, "key", || -> Result<_, Error> {
         let session = token.session(Access::ReadOnly)?;
-        let key = Key::find(&session, token.description(), &config.c3.key, expected)?;
+        let key = Key::find(&session, &token, &config.c3.key, expected)?;
         let public_key = key.public_key()?.clone();
         let attributes = key.attributes(&session);
         Ok((key, public_key, attributes))
@@ -249,11 +255,11 @@ fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<(), Stopp
 /// The chain that is installed, if there is one.
 fn certificate(config: &Config, token: &Token) -> Result<Option<Chain>, Error> {
     let given: Vec<Certificate> = match &config.c3.certificate {
-        CertificateSource::File(path) if !path.exists() => return Ok(None),
+        CertificateSource::File(path) if matches!(path.try_exists(), Ok(false)) => return Ok(None),
         CertificateSource::File(path) => read_file(path)?,
         CertificateSource::Token(_) => vec![identity::certificate_in_token(config, token)?],
     };
-    let anchors = Anchors::load(&config.trust)?;
+    let anchors = Anchors::load(config)?;
     let chain = Chain::complete(&given, &anchors, config.environment)?;
     chain.check_client(SystemTime::now())?;
     Ok(Some(chain))

@@ -26,6 +26,26 @@ impl Environment {
         }
     }
 
+    /// The other one: what must never be mixed with this.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Preprod => Self::Production,
+            Self::Production => Self::Preprod,
+        }
+    }
+
+    /// Whether a host is one of this environment's documented ones, whichever LFI's.
+    pub fn owns(self, origin: &Origin) -> bool {
+        let Some(rest) = origin.host.strip_suffix(".apihub.openfinance.ae") else {
+            return false;
+        };
+        let preprod = rest.ends_with(".preprod");
+        match self {
+            Self::Preprod => preprod,
+            Self::Production => !preprod,
+        }
+    }
+
     /// The name of the paired Trust Framework, as its certificates and pages spell it.
     pub fn trust_framework(self) -> &'static str {
         match self {
@@ -137,7 +157,7 @@ impl<'de> Deserialize<'de> for LfiCode {
 /// Scheme `https`, a host and a port: what may be called, and what is offered our certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// DNS name in lower case, or an IP address.
+    /// DNS name in lower case, or an IP address (IPv6 without brackets).
     pub host: String,
     /// TCP port.
     pub port: u16,
@@ -145,10 +165,7 @@ pub struct Origin {
 
 impl Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            443 => write!(f, "https://{}", self.host),
-            port => write!(f, "https://{}:{port}", self.host),
-        }
+        write!(f, "https://{}", self.authority())
     }
 }
 
@@ -180,9 +197,21 @@ impl Origin {
             return None;
         }
         Some(Self {
-            host: url.host_str()?.to_owned(),
+            host: url.host_str()?.trim_matches(['[', ']']).to_owned(),
             port: url.port_or_known_default()?,
         })
+    }
+
+    /// Host and port as they stand in a URL and in the Host header.
+    pub fn authority(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        match self.port {
+            443 => host,
+            port => format!("{host}:{port}"),
+        }
     }
 }
 
@@ -217,6 +246,11 @@ mod tests {
     fn an_origin_is_https_host_and_port_only() {
         let origin: Origin = "https://CM.Example:8443/".parse().unwrap();
         assert_eq!(origin.to_string(), "https://cm.example:8443");
+        let v6: Origin = "https://[::1]:8443".parse().unwrap();
+        assert_eq!(
+            (v6.host.as_str(), v6.to_string().as_str()),
+            ("::1", "https://[::1]:8443")
+        );
         for bad in [
             "http://cm.example",
             "https://cm.example/base",

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration file, and where in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -55,4 +55,61 @@ impl ConfigError {
             ),
         }
     }
+}
+
+/// The parser's own rendering quotes the faulty line, and that line may hold a PIN: so only the
+/// line's number and the name before its `=` are shown.
+pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
+    let start = error.span().map(|span| span.start.min(text.len()));
+    let (line, field) = start.map_or((0, String::new()), |start| {
+        let number = text[..start].matches('\n').count() + 1;
+        let line = text.lines().nth(number - 1).unwrap_or("");
+        let name = line.split_once('=').map_or("", |(name, _)| name.trim());
+        // A name that could be a secret written in the wrong place is not shown.
+        let plain = is_field_name(name);
+        (
+            number,
+            if plain {
+                name.to_owned()
+            } else {
+                String::new()
+            },
+        )
+    });
+    ConfigError::Field {
+        path: path.to_owned(),
+        line,
+        field,
+        message: without_strange_names(error.message()),
+    }
+}
+
+/// serde repeats the name of a field that it does not know.
+fn without_strange_names(message: &str) -> String {
+    let strange = message
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split_once('`'))
+        .filter(|(name, _)| !is_field_name(name));
+    match strange {
+        Some((_, rest)) => format!("unknown field{rest}"),
+        None => message.to_owned(),
+    }
+}
+
+/// Names of fields are words, with one digit at the most (`c3`, `sig4`). PINs mostly are not.
+fn is_field_name(name: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    name.len() <= 40 && digits <= 1 && name.bytes().all(word)
+}
+
+/// The first line that sets a field or opens a section of this name; 0 where there is none.
+pub(super) fn line_of_field(text: &str, field: &str) -> usize {
+    text.lines()
+        .position(|line| {
+            let line = line.trim_start_matches(['[', ' ']);
+            line.strip_prefix(field)
+                .is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
+        })
+        .map_or(0, |at| at + 1)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::Group;
 use super::uri::{ObjectType, Pkcs11Uri};
 
 pub(super) fn default_sessions() -> usize {
@@ -43,14 +44,27 @@ pub(super) fn variables<'de, D: Deserializer<'de>>(
             .next()
             .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
             && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && !name.starts_with("LD_")
+            && !name.starts_with("HSM_MTLS_")
     };
     let fit = variables.keys().all(plain) && variables.values().all(|value| !value.contains('\0'));
     if fit {
         Ok(variables)
     } else {
         Err(serde::de::Error::custom(
-            "a name in `env` is made of letters, digits and `_`",
+            "a name in `env` is made of letters, digits and `_`; LD_* and HSM_MTLS_* are not the module's",
         ))
+    }
+}
+
+pub(super) fn groups<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Group>>, D::Error> {
+    match Vec::deserialize(deserializer)? {
+        none if none.is_empty() => Err(serde::de::Error::custom(
+            "`groups` names at least one; without it the default holds",
+        )),
+        groups => Ok(Some(groups)),
     }
 }
 

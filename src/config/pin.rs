@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// The source of a PIN, read anew at each login.
+/// The source of a PIN. It is read once; a PIN that was good is kept in memory for later logins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinSource {
     /// A file that only its owner can read; one trailing line end is cut off.
@@ -60,10 +60,17 @@ impl PinSource {
                 }
                 Ok(Self::Credential(name))
             }
-            "command" if values.first().is_some_and(|program| !program.is_empty()) => {
+            // A bare name would run whatever $PATH has first.
+            "command"
+                if values
+                    .first()
+                    .is_some_and(|program| program.starts_with('/')) =>
+            {
                 Ok(Self::Command(values))
             }
-            "command" => Err("`command` takes a program and its arguments".to_owned()),
+            "command" => {
+                Err("`command` takes the absolute path of a program, and its arguments".to_owned())
+            }
             _ => Err(refusal()),
         }
     }
@@ -148,12 +155,33 @@ impl<'de> Visitor<'de> for SourceVisitor {
         }
     }
 
+    // serde's own refusals repeat what was written; these do not.
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<PinSource, E> {
+        Err(E::custom(refusal()))
+    }
+
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<PinSource, E> {
+        Err(E::custom(refusal()))
+    }
+
+    fn visit_i128<E: de::Error>(self, _: i128) -> Result<PinSource, E> {
+        Err(E::custom(refusal()))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<PinSource, E> {
+        Err(E::custom(refusal()))
+    }
+
+    fn visit_u128<E: de::Error>(self, _: u128) -> Result<PinSource, E> {
         Err(E::custom(refusal()))
     }
 
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<PinSource, E> {
         Err(E::custom(refusal()))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, _: A) -> Result<PinSource, A::Error> {
+        Err(de::Error::custom(refusal()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PinSource, A::Error> {
@@ -195,9 +223,9 @@ mod tests {
             Ok(PinSource::File("/run/pin".into()))
         );
         assert_eq!(
-            parse("pin = { command = ['vault', 'read'] }"),
+            parse("pin = { command = ['/bin/vault', 'read'] }"),
             Ok(PinSource::Command(vec![
-                "vault".to_owned(),
+                "/bin/vault".to_owned(),
                 "read".to_owned()
             ]))
         );
@@ -210,6 +238,9 @@ mod tests {
         for text in [
             "pin = '874512'",
             "pin = 874512",
+            "pin = 99999999999999999999874512",
+            "pin = 8.74512e5",
+            "pin = [874512]",
             "pin = { value = '874512' }",
             "pin = { 874512 = 'x' }",
             "pin = { file = ['874512', 'y'] }",

@@ -66,6 +66,17 @@ fn a_wrong_field_is_named_with_its_line() {
         ),
         ("token=lfi-preprod", "tokn=x", "`tokn` is not an attribute"),
         ("type=private", "type=public", "write type=private"),
+        ("c3.pem", "pkcs11:object=c3;type=private", "type=cert"),
+        (
+            "[trust]",
+            "[hub]\nconsent_manager = 'https://cm.mybank.apihub.openfinance.ae'\n[trust]",
+            "is a host of the production environment",
+        ),
+        (
+            "[trust]",
+            "[tls]\ngroups = []\n[trust]",
+            "names at least one",
+        ),
         ("anchors", "anchor", "unknown field `anchor`"),
         ("[c3]", "[c4]", "unknown field `c4`"),
         (
@@ -100,8 +111,17 @@ fn a_pin_in_the_file_is_refused_and_not_shown() {
         assert!(!message.contains("874512"), "{message}");
         assert!(message.contains("line 8, field `pin`"), "{message}");
     }
-    let message = refusal("token=lfi-preprod", "token=x?pin-value=874512");
-    assert!(!message.contains("874512"), "{message}");
+    for (from, to) in [
+        ("token=lfi-preprod", "token=x?pin-value=874512"),
+        ("[c3]", "874512 = 'x'\n[c3]"),
+        ("[c3]", "a874512 = 'x'\n[c3]"),
+        ("anchors = \"tf.pem\"", "874512"),
+        ("SOFTHSM2_CONF", "LD_PRELOAD = '874512', SOFTHSM2_CONF"),
+        ("SOFTHSM2_CONF", "PASSWORD = 874512, SOFTHSM2_CONF"),
+    ] {
+        let message = refusal(from, to);
+        assert!(!message.contains("874512"), "{message}");
+    }
 }
 
 #[test]

@@ -209,14 +209,10 @@ impl Pkcs11Uri {
         self.object.is_some() || self.id.is_some() || self.object_type.is_some()
     }
 
-    /// Whether the slot is all that names the token. Slots renumber when a token is added, so such
-    /// a URI would one day mean another bank key.
+    /// Whether the slot's number decides which token it is. Slots renumber when a token is added,
+    /// so such a URI would one day mean another bank's key.
     pub fn names_only_slot(&self) -> bool {
-        self.slot_id.is_some()
-            && self.token.is_none()
-            && self.serial.is_none()
-            && self.manufacturer.is_none()
-            && self.model.is_none()
+        self.slot_id.is_some() && self.token.is_none() && self.serial.is_none()
     }
 }
 

@@ -57,6 +57,7 @@ fn a_pin_in_a_uri_is_refused_and_not_repeated() {
 fn a_slot_number_alone_is_recognised() {
     let only = |text: &str| text.parse::<Pkcs11Uri>().unwrap().names_only_slot();
     assert!(only("pkcs11:slot-id=1"));
+    assert!(only("pkcs11:slot-id=1;manufacturer=SoftHSM"));
     assert!(!only("pkcs11:slot-id=1;serial=2"));
     assert!(!only("pkcs11:"));
 }

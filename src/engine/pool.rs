@@ -44,6 +44,13 @@ struct Shared {
     schemes: Vec<Way>,
     most_workers: usize,
     capacity: usize,
+    gate: Arc<Gate>,
+}
+
+/// Queue and head count, apart from what the workers work with: the last worker counts itself out
+/// only after it has let go of session and token.
+#[derive(Default)]
+struct Gate {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -94,8 +101,7 @@ impl Pool {
                 schemes,
                 most_workers,
                 capacity,
-                state: Mutex::default(),
-                changed: Condvar::new(),
+                gate: Arc::default(),
             }),
         }
     }
@@ -124,7 +130,10 @@ impl Pool {
 
     fn submit(&self, job: Job) -> Result<(), EngineError> {
         let shared = &self.shared;
-        let mut state = shared.lock();
+        let mut state = shared.gate.lock();
+        // Jobs whose callers have gone hold no place.
+        let now = Instant::now();
+        state.queue.retain(|waiting| waiting.deadline > now);
         if state.queue.len() >= shared.most_workers * QUEUED_PER_SESSION {
             return Err(EngineError::QueueFull(state.queue.len()));
         }
@@ -134,7 +143,12 @@ impl Pool {
             let worker = Arc::clone(shared);
             let spawned = thread::Builder::new()
                 .name("hsm-session".to_owned())
-                .spawn(move || worker.work());
+                .spawn(move || {
+                    let _leave = Leave(Arc::clone(&worker.gate));
+                    worker.work();
+                    // Before `_leave`: whoever waits for the count may end the process next.
+                    drop(worker);
+                });
             if spawned.is_err() {
                 state.workers -= 1;
                 if state.workers == 0 {
@@ -144,19 +158,19 @@ impl Pool {
             }
         }
         drop(state);
-        shared.changed.notify_one();
+        shared.gate.changed.notify_one();
         Ok(())
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let gate = &self.shared.gate;
+        let mut state = gate.lock();
         state.closed = true;
         state.queue.clear();
-        self.shared.changed.notify_all();
-        let all_gone = self
-            .shared
+        gate.changed.notify_all();
+        let all_gone = gate
             .changed
             .wait_timeout_while(state, FAREWELL, |state| state.workers > 0);
         drop(all_gone);
@@ -164,40 +178,19 @@ impl Drop for Pool {
 }
 
 /// Counts a worker out however its thread ends: a panic in it must not leave a place taken.
-struct Leave<'a>(&'a Shared);
+struct Leave(Arc<Gate>);
 
-impl Drop for Leave<'_> {
+impl Drop for Leave {
     fn drop(&mut self) {
         self.0.lock().workers -= 1;
         self.0.changed.notify_all();
     }
 }
 
-impl Shared {
+impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is changed in single steps: it is whole also after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work(&self) {
-        let _leave = Leave(self);
-        let mut open = None;
-        while let Some(job) = self.next() {
-            if Instant::now() >= job.deadline {
-                // Its caller has gone: signing now would be a use of the key that nobody asked for.
-                continue;
-            }
-            let mut result = self.sign(&mut open, &job);
-            if result.as_ref().is_err_and(worth_another_session) && Instant::now() < job.deadline {
-                open = None;
-                result = self.sign(&mut open, &job);
-            }
-            if result.is_err() {
-                open = None;
-            }
-            // A caller that has gone away at its deadline no longer listens.
-            let _ = job.answer.send(result);
-        }
     }
 
     fn next(&self) -> Option<Job> {
@@ -217,6 +210,28 @@ impl Shared {
             state.idle -= 1;
         }
     }
+}
+
+impl Shared {
+    fn work(&self) {
+        let mut open = None;
+        while let Some(job) = self.gate.next() {
+            if Instant::now() >= job.deadline {
+                // Its caller has gone: signing now would be a use of the key that nobody asked for.
+                continue;
+            }
+            let mut result = self.sign(&mut open, &job);
+            if result.as_ref().is_err_and(worth_another_session) && Instant::now() < job.deadline {
+                open = None;
+                result = self.sign(&mut open, &job);
+            }
+            if result.is_err() {
+                open = None;
+            }
+            // A caller that has gone away at its deadline no longer listens.
+            let _ = job.answer.send(result);
+        }
+    }
 
     fn sign(
         &self,
@@ -227,7 +242,7 @@ impl Shared {
             Some((session, handle)) => (&*session, *handle),
             None => {
                 let session = self.token.session(Access::ReadOnly)?;
-                let handle = self.key.find_again(&session, self.token.description())?;
+                let handle = self.key.find_again(&session, &self.token)?;
                 let (session, handle) = open.insert((session, handle));
                 (&*session, *handle)
             }

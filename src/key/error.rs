@@ -47,6 +47,12 @@ pub enum KeyError {
         /// The object that has it.
         uri: String,
     },
+    /// Another certificate has the place.
+    #[error("the token holds another certificate at that place: {uri}")]
+    CertificateThere {
+        /// The certificate that is there.
+        uri: String,
+    },
     /// The token does not generate this kind of key.
     #[error("the token says that it does not generate {0} key pairs")]
     CannotGenerate(String),
@@ -76,7 +82,9 @@ impl KeyError {
     pub fn hint(&self) -> String {
         match self {
             Self::NoMatch { candidates, .. } if candidates.is_empty() => {
-                "make one with `hsm-mtls key generate`, or check that `uri` of [[token]] names the right token".to_owned()
+                "check that `uri` of [[token]] names the right token and that its user is logged in (`hsm-mtls token check`); \
+                 on a new token, make one with `hsm-mtls key generate`"
+                    .to_owned()
             }
             Self::NoMatch { .. } => "correct `key` of [c3]; `hsm-mtls key list` shows what is there".to_owned(),
             Self::Ambiguous { .. } => "add `id=` to `key` of [c3] so that it names exactly one".to_owned(),
@@ -89,9 +97,14 @@ impl KeyError {
             Self::LabelTaken { .. } => {
                 "choose another --label: two keys of one label cannot be told apart later; nothing was made".to_owned()
             }
+            Self::CertificateThere { .. } => {
+                "nothing is replaced in place: name the new one apart in `certificate` of [c3] (another object= or id=), \
+                 install it, cut over, and remove the old one later"
+                    .to_owned()
+            }
             Self::CannotGenerate(_) => "choose another --type; the scheme accepts RSA-2048 only".to_owned(),
             Self::NotAsAsked { .. } => {
-                "do not use this key; remove it with the vendor's tool and ask the token's administrator about its policy".to_owned()
+                "the key was removed again as far as the token allows (`hsm-mtls key list`); ask its administrator about its policy".to_owned()
             }
             Self::Call(fault) => fault.advice().to_owned(),
         }

@@ -3,7 +3,7 @@
 use aws_lc_rs::rand;
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, CertificateType, ObjectClass};
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use der::Encode;
 use der::asn1::ObjectIdentifier;
 
@@ -42,11 +42,10 @@ pub fn generate(
     if !token.mechanisms().can_generate(kind) {
         return Err(KeyError::CannotGenerate(algorithm.to_string()));
     }
-    let id = random_id()?;
     let names = [
         Attribute::Token(true),
         Attribute::Label(label.as_bytes().to_vec()),
-        Attribute::Id(id.clone()),
+        Attribute::Id(random_id()?),
     ];
     public.extend(names.clone());
     public.extend([
@@ -66,18 +65,27 @@ pub fn generate(
         Attribute::Unwrap(false),
         Attribute::Derive(false),
     ]);
-    let not_restricted = make(session, &mechanism, &public, &private)?;
-    let uri = Pkcs11Uri {
-        object: Some(label.to_owned()),
-        id: Some(id),
-        ..Pkcs11Uri::default()
-    };
-    let key = Key::find(session, token.description(), &uri, None)?;
-    check(session, &key)?;
+    let (made, not_restricted) = make(session, &mechanism, &public, &private)?;
+    let key = Key::describe(session, token, made.private);
+    if let Some(why) = fault(&key, session) {
+        // Nobody has used it yet, and nobody should: it goes again, as far as the token lets it.
+        for object in [made.private, made.public] {
+            let _ = session.pkcs11().destroy_object(object);
+        }
+        return Err(KeyError::NotAsAsked {
+            uri: key.uri().to_string(),
+            why: why.to_owned(),
+        });
+    }
     Ok(Generated {
         key,
         not_restricted,
     })
+}
+
+struct Made {
+    public: ObjectHandle,
+    private: ObjectHandle,
 }
 
 /// Calls C_GenerateKeyPair with every restriction, and with fewer as the token refuses them: not
@@ -87,7 +95,7 @@ fn make(
     mechanism: &Mechanism<'_>,
     public: &[Attribute],
     private: &[Attribute],
-) -> Result<Vec<&'static str>, KeyError> {
+) -> Result<(Made, Vec<&'static str>), KeyError> {
     let attempts: [(&[Attribute], Vec<&'static str>); 3] = [
         (
             &[Attribute::Modifiable(false), Attribute::Copyable(false)],
@@ -103,7 +111,7 @@ fn make(
             .pkcs11()
             .generate_key_pair(mechanism, public, &template)
         {
-            Ok(_) => return Ok(lacking),
+            Ok((public, private)) => return Ok((Made { public, private }, lacking)),
             Err(Error::Pkcs11(
                 code @ (RvError::AttributeTypeInvalid
                 | RvError::AttributeValueInvalid
@@ -119,21 +127,15 @@ fn make(
     })))
 }
 
-fn check(session: &Session, key: &Key) -> Result<(), KeyError> {
+/// What the token claims of the new key that was not asked for.
+fn fault(key: &Key, session: &Session) -> Option<&'static str> {
     let claimed = key.attributes(session);
-    let wrong = match () {
+    match () {
         () if claimed.extractable != Some(false) => Some("CKA_EXTRACTABLE not false"),
         () if claimed.sensitive != Some(true) => Some("CKA_SENSITIVE not true"),
         () if claimed.decrypt == Some(true) => Some("CKA_DECRYPT true"),
         () if claimed.unwrap == Some(true) => Some("CKA_UNWRAP true"),
         () => None,
-    };
-    match wrong {
-        Some(why) => Err(KeyError::NotAsAsked {
-            uri: key.uri().to_string(),
-            why: why.to_owned(),
-        }),
-        None => Ok(()),
     }
 }
 
@@ -147,7 +149,7 @@ fn refuse_taken_label(token: &Token, session: &Session, label: &str) -> Result<(
         (ObjectClass::PUBLIC_KEY, ObjectType::Public),
     ] {
         if let Some(object) = find_objects(session, &uri, class)?.first() {
-            let taken = object_uri(session, token.description(), *object, object_type);
+            let taken = object_uri(session, token, *object, object_type);
             return Err(KeyError::LabelTaken {
                 label: label.to_owned(),
                 uri: taken.to_string(),
@@ -188,37 +190,4 @@ fn random_id() -> Result<Vec<u8>, KeyError> {
     rand::fill(&mut id)
         .map_err(|_| KeyError::Call(Fault::answer("the system gave no random bytes")))?;
     Ok(id.to_vec())
-}
-
-/// Stores a certificate beside its key, with the key's label and CKA_ID. `session` must be
-/// read-write.
-///
-/// # Errors
-/// C_CreateObject failed.
-pub fn store_certificate(
-    session: &Session,
-    key: &Key,
-    certificate: &[u8],
-    subject: &[u8],
-) -> Result<(), KeyError> {
-    let mut template = vec![
-        Attribute::Class(ObjectClass::CERTIFICATE),
-        Attribute::CertificateType(CertificateType::X_509),
-        Attribute::Token(true),
-        Attribute::Private(false),
-        Attribute::Subject(subject.to_vec()),
-        Attribute::Value(certificate.to_vec()),
-    ];
-    let uri = key.uri();
-    template.extend(
-        uri.object
-            .iter()
-            .map(|label| Attribute::Label(label.clone().into_bytes())),
-    );
-    template.extend(uri.id.iter().map(|id| Attribute::Id(id.clone())));
-    session
-        .pkcs11()
-        .create_object(&template)
-        .map(|_| ())
-        .map_err(|error| KeyError::Call(Fault::of(error)))
 }

@@ -90,19 +90,26 @@ impl PublicKey {
     /// From CKA_EC_PARAMS and CKA_EC_POINT. The point is an OCTET STRING by the standard, and bare
     /// in some modules; the curve of an Edwards key is an OID or, before version 3, a name.
     pub(crate) fn from_ec(params: &[u8], point: &[u8]) -> Option<Self> {
-        let inner = OctetString::from_der(point);
-        let bare = inner.as_ref().map_or(point, OctetString::as_bytes);
-        match ObjectIdentifier::from_der(params) {
-            Ok(oid) if oid != ED25519 => {
-                curve(oid)?;
-                Self::assemble(EC_PUBLIC_KEY, Some(Any::from(oid)), bare)
-            }
-            Ok(_) => Self::assemble(ED25519, None, bare),
+        let curve_oid: Result<ObjectIdentifier, _> = ObjectIdentifier::from_der(params);
+        let algorithm = match curve_oid {
+            Ok(ED25519) => KeyAlgorithm::Ed25519,
+            Ok(oid) => curve(oid)?,
             // PrintableString "edwards25519" (PKCS#11 3.0, section 2.3.10)
-            Err(_) if params.get(2..) == Some(b"edwards25519") => {
-                Self::assemble(ED25519, None, bare)
-            }
-            Err(_) => None,
+            Err(_) if params.get(2..) == Some(b"edwards25519") => KeyAlgorithm::Ed25519,
+            Err(_) => return None,
+        };
+        let length = algorithm.field_len().map_or(32, |field| 2 * field + 1);
+        // A bare uncompressed point begins with 04, which is an OCTET STRING's tag too, and one in
+        // 256 then reads as one: so the length decides.
+        let inner = OctetString::from_der(point).ok();
+        let inner = inner.as_ref().map(OctetString::as_bytes);
+        let bits = [inner, Some(point)]
+            .into_iter()
+            .flatten()
+            .find(|bits| bits.len() == length)?;
+        match algorithm {
+            KeyAlgorithm::Ed25519 => Self::assemble(ED25519, None, bits),
+            _ => Self::assemble(EC_PUBLIC_KEY, Some(Any::from(curve_oid.ok()?)), bits),
         }
     }
 
@@ -151,4 +158,38 @@ fn modulus_bits(modulus: &[u8]) -> usize {
     modulus
         .first()
         .map_or(0, |top| modulus.len() * 8 - top.leading_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// secp256r1 as CKA_EC_PARAMS has it.
+    const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+
+    #[test]
+    fn a_bare_point_that_looks_like_an_octet_string_is_taken_whole() {
+        let mut bare = vec![0x04, 0x3f];
+        bare.resize(65, 0x11);
+        assert!(OctetString::from_der(&bare).is_ok(), "the trap");
+        let wrapped = [&[0x04, 65], &bare[..]].concat();
+        let key = PublicKey::from_ec(P256, &bare).unwrap();
+        assert_eq!(key.bits, bare);
+        assert_eq!(PublicKey::from_ec(P256, &wrapped), Some(key));
+        assert_eq!(PublicKey::from_ec(P256, &bare[..64]), None);
+    }
+
+    #[test]
+    fn an_edwards_curve_is_named_by_oid_or_by_word() {
+        let point = [&[0x04, 32], &[7; 32][..]].concat();
+        let by_oid = PublicKey::from_ec(b"\x06\x03\x2b\x65\x70", &point).unwrap();
+        let by_name = PublicKey::from_ec(b"\x13\x0cedwards25519", &point).unwrap();
+        assert_eq!(by_oid, by_name);
+        assert_eq!(by_oid.algorithm(), KeyAlgorithm::Ed25519);
+        assert_eq!(
+            PublicKey::from_ec(b"\x06\x03\x2b\x65\x71", &point),
+            None,
+            "Ed448"
+        );
+    }
 }

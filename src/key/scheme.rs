@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, VerificationAlgorithm};
+use der::asn1::ObjectIdentifier;
 
 /// What kind of key pair it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +192,42 @@ impl Scheme {
             Self::Ed25519 => "ed25519",
         }
     }
+
+    /// The name of the signature algorithm in X.509 (RFC 8017, RFC 5758, RFC 8410). RSA-PSS has one
+    /// too, with parameters that no CA of the scheme uses.
+    pub(crate) fn x509_oid(self) -> Option<ObjectIdentifier> {
+        let oid = match self {
+            Self::RsaPkcs1Sha256 => "1.2.840.113549.1.1.11",
+            Self::RsaPkcs1Sha384 => "1.2.840.113549.1.1.12",
+            Self::RsaPkcs1Sha512 => "1.2.840.113549.1.1.13",
+            Self::EcdsaP256Sha256 => "1.2.840.10045.4.3.2",
+            Self::EcdsaP384Sha384 => "1.2.840.10045.4.3.3",
+            Self::EcdsaP521Sha512 => "1.2.840.10045.4.3.4",
+            Self::Ed25519 => "1.3.101.112",
+            Self::RsaPssSha256 | Self::RsaPssSha384 | Self::RsaPssSha512 => return None,
+        };
+        ObjectIdentifier::new(oid).ok()
+    }
+
+    /// The scheme of a certificate's signature algorithm.
+    pub(crate) fn of_x509(oid: ObjectIdentifier) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|scheme| scheme.x509_oid() == Some(oid))
+    }
+
+    const ALL: [Self; 10] = [
+        Self::RsaPkcs1Sha256,
+        Self::RsaPkcs1Sha384,
+        Self::RsaPkcs1Sha512,
+        Self::RsaPssSha256,
+        Self::RsaPssSha384,
+        Self::RsaPssSha512,
+        Self::EcdsaP256Sha256,
+        Self::EcdsaP384Sha384,
+        Self::EcdsaP521Sha512,
+        Self::Ed25519,
+    ];
 
     /// Whether TLS 1.3 takes it in a CertificateVerify. RSA with PKCS#1 v1.5 it does not.
     pub fn in_tls13(self) -> bool {

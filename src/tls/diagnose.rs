@@ -56,6 +56,12 @@ fn of_rustls(error: &Error) -> TlsError {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 TlsError::ServerName(error.to_string())
             }
+            CertificateError::Revoked
+            | CertificateError::UnknownRevocationStatus
+            | CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. } => {
+                TlsError::Revocation(error.to_string())
+            }
             other => TlsError::ServerCertificate(other.to_string()),
         },
         other => TlsError::Protocol(other.to_string()),

@@ -11,13 +11,13 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::TlsError;
 use super::observation::note;
 use super::signer::refuse;
+use crate::certificate::Certificate;
 use crate::certificate::anchors::{Anchors, Chain};
-use crate::certificate::{Certificate, CertificateError};
 use crate::config::environment::Origin;
 use crate::config::trust::{Trust, TrustMode};
 
@@ -52,13 +52,14 @@ impl TrustStore {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
         let roots = Arc::new(root_store(anchors)?);
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
         // A CRL that the operator gave is meant: no status is a refusal, and so is an old list.
         let verifier = if trust.crls.is_empty() {
             verifier
         } else {
             verifier
-                .with_crls(read_crls(&trust.crls)?)
+                .with_crls(read_crls(&trust.crls, &roots, provider)?)
                 .only_check_end_entity_revocation()
                 .enforce_revocation_expiration()
         };
@@ -99,7 +100,13 @@ impl TrustStore {
                 verifier.verify_server_cert(&leaf, &intermediates, name, &[], UnixTime::now());
             match (verdict, &host_name) {
                 (Ok(_), _) => Ok(()),
-                (Err(error), Err(name_error)) if error == *name_error => Ok(()),
+                (
+                    Err(Error::InvalidCertificate(
+                        CertificateError::NotValidForName
+                        | CertificateError::NotValidForNameContext { .. },
+                    )),
+                    Err(_),
+                ) => Ok(()),
                 (Err(error), _) => Err(error),
             }
         };
@@ -136,9 +143,7 @@ impl TrustStore {
             (TrustMode::Both, Some(public)) => with(&self.trust_framework).or_else(|error| {
                 // Revoked by the Trust Framework is revoked: the other trust does not heal it.
                 match error {
-                    Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-                        with(public)
-                    }
+                    Error::InvalidCertificate(CertificateError::UnknownIssuer) => with(public),
                     other => Err(other),
                 }
             }),
@@ -257,7 +262,7 @@ pub fn verify_own_chain(
     verifier
         .verify_client_cert(&der(chain.leaf()), &issuers, UnixTime::now())
         .map(|_| ())
-        .map_err(|error| CertificateError::Chain(error.to_string()).into())
+        .map_err(|error| crate::certificate::CertificateError::Chain(error.to_string()).into())
 }
 
 fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
@@ -279,19 +284,35 @@ fn public_roots() -> (Option<RootCertStore>, Vec<String>) {
     ((added > 0).then_some(roots), errors)
 }
 
-fn read_crls(paths: &[PathBuf]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let read = |path: &PathBuf| {
-        let wrong = |why: String| TlsError::Crl {
+fn read_crls(
+    paths: &[PathBuf],
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let mut all = Vec::new();
+    for path in paths {
+        let wrong = |why: &dyn std::fmt::Display| TlsError::Crl {
             path: path.clone(),
-            why,
+            why: why.to_string(),
         };
-        let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        if bytes.starts_with(b"-----") {
-            CertificateRevocationListDer::from_pem_slice(&bytes)
-                .map_err(|error| wrong(error.to_string()))
+        let bytes = fs::read(path).map_err(|error| wrong(&error))?;
+        let pem = bytes.windows(10).any(|window| window == b"-----BEGIN");
+        let lists = if pem {
+            CertificateRevocationListDer::pem_slice_iter(&bytes)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| wrong(&error))?
         } else {
-            Ok(CertificateRevocationListDer::from(bytes))
+            vec![CertificateRevocationListDer::from(bytes)]
+        };
+        if lists.is_empty() {
+            return Err(wrong(&"it holds no CRL"));
         }
-    };
-    paths.iter().map(read).collect()
+        // Tried by itself, so that the error can name the file.
+        WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+            .with_crls(lists.clone())
+            .build()
+            .map_err(|error| wrong(&error))?;
+        all.extend(lists);
+    }
+    Ok(all)
 }

@@ -123,6 +123,16 @@ impl Fault {
         }
     }
 
+    /// Whether C_Login failed in a way that may have cost a try. A vendor's own code counts: some
+    /// say "locked" or "throttled" with one.
+    pub(crate) fn refuses_login(&self) -> bool {
+        self.class() == FaultClass::Pin
+            || matches!(
+                self.code,
+                Code::Ckr(RvError::VendorDefined(_) | RvError::UnknownErrorCode(_))
+            )
+    }
+
     /// The next step for the person who reads the error.
     pub fn advice(&self) -> &'static str {
         match self.class() {

@@ -3,29 +3,20 @@
 //! An HSM locks after a few wrong PINs, for every client at once. So nothing is tried while the
 //! token's flags warn, and a PIN that was refused is never sent again by this process.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
-use std::time::Duration;
-use std::{env, thread};
+use std::fmt;
+use std::io;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use aws_lc_rs::{digest, rand};
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::TokenInfo;
-use secrecy::SecretString;
-use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error as ThisError;
 
-use super::fault::{Fault, FaultClass};
+use super::fault::Fault;
+use super::pin;
 use crate::config::pin::PinSource;
-
-/// Longest PIN that is read, in bytes; vendors' forms (`user:password`) fit well.
-const LONGEST_PIN: usize = 4096;
-/// How long a PIN command may take.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks a person for a PIN; the text says which.
 pub type AskPerson = dyn Fn(&str) -> io::Result<SecretString> + Send + Sync;
@@ -82,7 +73,7 @@ impl PinError {
                 ),
                 PinSource::Env(name) => format!("set {name} for this process only, or use a file or a systemd credential"),
                 PinSource::Credential(name) => {
-                    format!("start under systemd with `LoadCredential={name}:/path` (or LoadCredentialEncrypted)")
+                    format!("start under systemd (247 or later) with `LoadCredential={name}:/path` or LoadCredentialEncrypted")
                 }
                 PinSource::Command(_) => "run the command by hand: it must print the PIN and exit 0".to_owned(),
                 PinSource::Prompt | PinSource::ProtectedPath => "run this at a terminal".to_owned(),
@@ -105,21 +96,19 @@ impl PinError {
     }
 }
 
-/// Holds the source, the PIN once it was good, and the memory of a refusal.
+/// Holds the source and the PIN once it was good.
 pub struct PinGuard {
     source: PinSource,
     attendance: Attendance,
     good: OnceLock<SecretString>,
-    refused: OnceLock<Fault>,
     // One login at a time: two threads that both find the token logged out must not both try.
     single_flight: Mutex<()>,
 }
 
-impl std::fmt::Debug for PinGuard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for PinGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PinGuard")
             .field("source", &self.source)
-            .field("refused", &self.refused.get().is_some())
             .finish_non_exhaustive()
     }
 }
@@ -130,13 +119,66 @@ impl PinGuard {
             source,
             attendance,
             good: OnceLock::new(),
-            refused: OnceLock::new(),
             single_flight: Mutex::new(()),
         }
     }
 
-    /// Reads the token's flags as they bear on a login of `user`. Nothing is sent.
-    pub(super) fn check_flags(&self, user: UserType, info: &TokenInfo) -> Result<(), PinError> {
+    /// C_Login, the only place that calls it. `info` is read anew for each login: where its flags
+    /// warn, nothing is sent. CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the
+    /// application, not to the session.
+    pub(super) fn log_in(
+        &self,
+        session: &Session,
+        user: UserType,
+        info: &TokenInfo,
+    ) -> Result<(), PinError> {
+        let _one = self
+            .single_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.check_flags(user, info)?;
+        let pin = match (&self.source, self.good.get()) {
+            (PinSource::ProtectedPath, _) => {
+                self.check_keypad(info)?;
+                None
+            }
+            (_, Some(pin)) => Some(pin.clone()),
+            (source, None) => Some(pin::read(source, &self.attendance)?),
+        };
+        let mark = pin.as_ref().map(|pin| Mark::of(pin, user, info));
+        if let Some(fault) = mark.as_ref().and_then(refused_before) {
+            return Err(PinError::RefusedBefore(fault));
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that logs in (law 6)"
+        )]
+        let answer = session.login(user, pin.as_ref());
+        match answer {
+            Ok(()) => {
+                if let Some(pin) = pin {
+                    // A second login keeps the first PIN: both were good.
+                    let _ = self.good.set(pin);
+                }
+                Ok(())
+            }
+            // Somebody's earlier login; whether our PIN is any good was not looked at.
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(error) => {
+                let fault = Fault::of(error);
+                if !fault.refuses_login() {
+                    return Err(PinError::Call(fault));
+                }
+                if let Some(mark) = mark {
+                    lock_refused().push((mark, fault.clone()));
+                }
+                Err(PinError::Refused(fault))
+            }
+        }
+    }
+
+    /// Reads the token's flags as they bear on a login of `user`.
+    fn check_flags(&self, user: UserType, info: &TokenInfo) -> Result<(), PinError> {
         let so = matches!(user, UserType::So);
         let flag = |user_flag: (bool, &'static str), so_flag: (bool, &'static str)| {
             let (set, name) = if so { so_flag } else { user_flag };
@@ -157,160 +199,94 @@ impl PinGuard {
         let low = flag(
             (info.user_pin_count_low(), "CKF_USER_PIN_COUNT_LOW"),
             (info.so_pin_count_low(), "CKF_SO_PIN_COUNT_LOW"),
-        )
-        .filter(|_| matches!(self.attendance, Attendance::Unattended));
+        );
         let found = [
             (locked, "the PIN is locked"),
             (last, "one more wrong PIN locks it"),
             (change, "the PIN is to be changed first"),
             (
                 low,
-                "a wrong PIN was tried lately, and nobody is at a terminal",
+                "a wrong PIN was tried lately, and nobody said that it may be tried again",
             ),
         ]
         .into_iter()
         .find_map(|(flag, meaning)| Some((flag?, meaning)));
         match found {
-            Some((flag, meaning)) => Err(PinError::Guarded { flag, meaning }),
             None => Ok(()),
+            Some((flag, _)) if Some(flag) == low && self.person_agrees(flag) => Ok(()),
+            Some((flag, meaning)) => Err(PinError::Guarded { flag, meaning }),
         }
     }
 
-    /// C_Login, the only place that calls it. CKR_USER_ALREADY_LOGGED_IN is success: the login
-    /// belongs to the application, not to the session.
-    pub(super) fn log_in(&self, session: &Session, user: UserType) -> Result<(), PinError> {
-        let _one = self
-            .single_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(fault) = self.refused.get() {
-            return Err(PinError::RefusedBefore(fault.clone()));
-        }
-        let pin = match (&self.source, self.good.get()) {
-            (PinSource::ProtectedPath, _) => {
-                // The module would wait at the keypad for as long as nobody comes.
-                if matches!(self.attendance, Attendance::Unattended) {
-                    return Err(PinError::NobodyThere(self.source.clone()));
-                }
-                None
-            }
-            (_, Some(pin)) => Some(pin.clone()),
-            (_, None) => Some(self.read()?),
+    /// A terminal is no person: a container with a pty has one too. So somebody is asked.
+    fn person_agrees(&self, flag: &str) -> bool {
+        let Attendance::Attended(ask) = &self.attendance else {
+            return false;
         };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place that logs in (law 6)"
-        )]
-        let answer = session.login(user, pin.as_ref());
-        match answer {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-                if let Some(pin) = pin {
-                    // A second login keeps the first PIN: both were good.
-                    let _ = self.good.set(pin);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                let fault = Fault::of(error);
-                if fault.class() != FaultClass::Pin {
-                    return Err(PinError::Call(fault));
-                }
-                let _ = self.refused.set(fault.clone());
-                Err(PinError::Refused(fault))
-            }
-        }
+        let question = format!(
+            "{flag}: a wrong PIN was tried lately, and a few more lock the token. Is the PIN from {} \
+             right? Type yes to try it",
+            self.source
+        );
+        ask(&question).is_ok_and(|answer| answer.expose_secret().trim() == "yes")
     }
 
-    fn read(&self) -> Result<SecretString, PinError> {
-        let wrong = |why: String| PinError::Source {
-            pin_source: self.source.clone(),
-            why,
-        };
-        let pin = match &self.source {
-            PinSource::File(path) => read_file(path).map_err(wrong)?,
-            PinSource::Env(name) => match env::var(name) {
-                Ok(pin) => SecretString::from(pin),
-                Err(env::VarError::NotPresent) => return Err(wrong("it is not set".to_owned())),
-                Err(env::VarError::NotUnicode(_)) => {
-                    return Err(wrong("it is not UTF-8".to_owned()));
-                }
-            },
-            PinSource::Credential(name) => {
-                let folder = env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    wrong("$CREDENTIALS_DIRECTORY is not set: not started by systemd".to_owned())
-                })?;
-                read_file(&PathBuf::from(folder).join(name)).map_err(wrong)?
-            }
-            PinSource::Command(words) => run(words).map_err(wrong)?,
-            PinSource::Prompt | PinSource::ProtectedPath => match &self.attendance {
-                Attendance::Attended(ask) => {
-                    ask("PIN of the token").map_err(|error| wrong(error.to_string()))?
-                }
-                Attendance::Unattended => return Err(PinError::NobodyThere(self.source.clone())),
-            },
-        };
-        if secrecy::ExposeSecret::expose_secret(&pin).is_empty() {
-            return Err(wrong("it is empty".to_owned()));
+    fn check_keypad(&self, info: &TokenInfo) -> Result<(), PinError> {
+        if !info.protected_authentication_path() {
+            return Err(PinError::Source {
+                pin_source: self.source.clone(),
+                why: "the token has none: CKF_PROTECTED_AUTHENTICATION_PATH is not set".to_owned(),
+            });
         }
-        Ok(pin)
+        // The module would wait at the keypad for as long as nobody comes.
+        match self.attendance {
+            Attendance::Attended(_) => Ok(()),
+            Attendance::Unattended => Err(PinError::NobodyThere(self.source.clone())),
+        }
     }
 }
 
-/// Reads a PIN from a file that only its owner can read.
-fn read_file(path: &Path) -> Result<SecretString, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    // The open file is asked, not the path: nobody can swap one for the other in between.
-    let meta = file.metadata().map_err(|error| error.to_string())?;
-    let me = fs::metadata("/proc/self").map_err(|error| error.to_string())?;
-    if !meta.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    if meta.uid() != 0 && meta.uid() != me.uid() {
-        return Err("it belongs to another user".to_owned());
-    }
-    if meta.mode() & 0o077 != 0 {
-        return Err(format!(
-            "its mode is {:03o}: others than its owner may use it",
-            meta.mode() & 0o777
-        ));
-    }
-    text(file)
+/// Which PIN was refused by which token: enough to know it again, useless to anybody else.
+#[derive(PartialEq, Eq)]
+struct Mark {
+    token: [String; 3],
+    so: bool,
+    pin: [u8; 32],
 }
 
-fn run(words: &[String]) -> Result<SecretString, String> {
-    let (program, arguments) = words.split_first().ok_or("it names no program")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let output = child.stdout.take().ok_or("it has no output")?;
-    let (send, answer) = mpsc::sync_channel(1);
-    thread::spawn(move || send.send(text(output)));
-    let pin = answer.recv_timeout(COMMAND_TIMEOUT).map_err(|_| {
-        // It may have ended by itself just now; either way it is gone.
-        let _ = child.kill();
-        let _ = child.wait();
-        format!("it gave no answer within {} s", COMMAND_TIMEOUT.as_secs())
-    })?;
-    let status = child.wait().map_err(|error| error.to_string())?;
-    if !status.success() {
-        return Err(format!("it ended with {status}"));
-    }
-    pin
+/// PINs that were refused to this process. A program that opens its client in a loop until it works
+/// would lock the HSM within seconds.
+static REFUSED: Mutex<Vec<(Mark, Fault)>> = Mutex::new(Vec::new());
+
+fn lock_refused() -> MutexGuard<'static, Vec<(Mark, Fault)>> {
+    REFUSED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn text(from: impl Read) -> Result<SecretString, String> {
-    // Room for all of it at once: a growing buffer would leave copies of the PIN behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_PIN + 2));
-    from.take(LONGEST_PIN as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    if bytes.len() > LONGEST_PIN {
-        return Err(format!("it is longer than {LONGEST_PIN} bytes"));
+fn refused_before(mark: &Mark) -> Option<Fault> {
+    let refused = lock_refused();
+    let found = refused.iter().find(|(known, _)| known == mark);
+    found.map(|(_, fault)| fault.clone())
+}
+
+impl Mark {
+    fn of(pin: &SecretString, user: UserType, info: &TokenInfo) -> Self {
+        // Hashed with a salt of this process: the memory holds nothing to guess a PIN from later.
+        static SALT: OnceLock<[u8; 32]> = OnceLock::new();
+        let salt = SALT.get_or_init(|| {
+            let mut salt = [0; 32];
+            // Without randomness the marks still tell PINs apart.
+            let _ = rand::fill(&mut salt);
+            salt
+        });
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(salt);
+        hash.update(pin.expose_secret().as_bytes());
+        let mut marked = [0; 32];
+        marked.copy_from_slice(hash.finish().as_ref());
+        Self {
+            token: [info.label(), info.serial_number(), info.manufacturer_id()].map(str::to_owned),
+            so: matches!(user, UserType::So),
+            pin: marked,
+        }
     }
-    let text = str::from_utf8(&bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    Ok(SecretString::from(line.strip_suffix('\r').unwrap_or(line)))
 }

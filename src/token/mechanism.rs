@@ -29,7 +29,7 @@ impl Mechanisms {
             let (min, max) = (info.min_key_size(), info.max_key_size());
             // Some modules count RSA sizes in bytes, some leave the maximum at 0, and SoftHSM
             // rounds the 255 bits of Ed25519 up.
-            let fits = max == 0 || bits <= max || (max < 1024 && bits <= max * 8);
+            let fits = max == 0 || bits <= max || (max < 1024 && bits >= 1024 && bits <= max * 8);
             *listed == kind && info.sign() && fits && min <= bits.next_multiple_of(8)
         })
     }

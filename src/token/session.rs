@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::UserType;
+use cryptoki::slot::TokenInfo;
 
 use super::fault::Fault;
 use super::guard::{PinError, PinGuard};
@@ -56,10 +56,13 @@ impl Session {
         capacity: usize,
         guard: Option<&PinGuard>,
     ) -> Result<Vec<u8>, SignFault> {
-        self.sign_init(mechanism, key).map_err(SignFault::Call)?;
+        self.inner
+            .sign_init(mechanism, key)
+            .map_err(|error| SignFault::Call(Fault::of(error)))?;
         if let Some(guard) = guard {
+            let info = self.token_info().map_err(SignFault::Call)?;
             guard
-                .log_in(&self.inner, UserType::ContextSpecific)
+                .log_in(&self.inner, UserType::ContextSpecific, &info)
                 .map_err(SignFault::Pin)?;
         }
         self.module
@@ -68,14 +71,10 @@ impl Session {
             .map_err(SignFault::Call)
     }
 
-    fn sign_init(&self, mechanism: &Mechanism<'_>, key: ObjectHandle) -> Result<(), Fault> {
-        match self.inner.sign_init(mechanism, key) {
-            Err(Error::Pkcs11(RvError::OperationActive, function)) => {
-                // A signature that ended early left its operation open. There is no portable way
-                // to cancel it (C_SessionCancel is of version 3), so the session is given up.
-                Err(Fault::new(RvError::OperationActive, function))
-            }
-            other => other.map_err(Fault::of),
-        }
+    /// The token's flags as they are now.
+    pub(super) fn token_info(&self) -> Result<TokenInfo, Fault> {
+        let session = self.inner.get_session_info().map_err(Fault::of)?;
+        let slot = session.slot_id();
+        self.module.pkcs11.get_token_info(slot).map_err(Fault::of)
     }
 }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use tokio::net::TcpStream;
 use url::Url;
+use uuid::Uuid;
 
-use super::hello::Hello;
+use super::hello::{Hello, SeenCertificate};
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Chain;
 use crate::certificate::name::{Comparison, DistinguishedName};
-use crate::client::connector::{Connection, Connector, describe, server_name};
-use crate::client::{Answer, Client, ClientError};
+use crate::client::connector::{Connection, Connector, server_name};
+use crate::client::{Answer, Client, ClientError, INTERACTION_ID};
 use crate::config::environment::Origin;
 use crate::error::ExitCode;
 use crate::step::{Outcome, Steps};
@@ -60,21 +61,20 @@ impl Visit<'_> {
         let deadline = self.connector.deadline();
         let tcp = self.reach(steps, deadline).await?;
         steps.begin();
-        let (stream, seen) = self.connector.handshake(self.origin, tcp, deadline).await;
-        match &stream {
-            Ok(stream) => steps.good("tls", describe(stream)),
+        let (connection, seen) = self.connector.handshake(self.origin, tcp, deadline).await;
+        match &connection {
+            Ok(connection) => steps.good("tls", connection.describe()),
             Err(error) => failed(steps, "tls", error),
         }
         self.server_certificate(steps, &seen);
         self.client_certificate(steps, &seen);
-        let connection = Connection {
-            stream: stream.ok()?,
-            observation: seen,
-        };
-        let answer = self.hello(steps, connection).await?;
-        let interaction_id = answer.interaction_id.clone();
-        judge(steps, &answer, self.chain.leaf());
-        Some(interaction_id)
+        let connection = connection.ok()?;
+        // Made here, so that it can be told also where no answer comes.
+        let id = Uuid::new_v4().to_string();
+        if let Some(answer) = self.hello(steps, connection, &id).await {
+            judge(steps, &answer, self.chain.leaf());
+        }
+        Some(id)
     }
 
     async fn reach(&self, steps: &mut Steps, deadline: Instant) -> Option<TcpStream> {
@@ -203,17 +203,15 @@ impl Visit<'_> {
         }
     }
 
-    async fn hello(&self, steps: &mut Steps, connection: Connection) -> Option<Answer> {
+    async fn hello(&self, steps: &mut Steps, connection: Connection, id: &str) -> Option<Answer> {
         const NAME: &str = "GET /hello-mtls";
         steps.begin();
         let url = Url::parse(&format!("{}/hello-mtls", self.origin)).ok()?;
-        let request = self.client.request_over(
-            connection,
-            Method::GET,
-            &url,
-            HeaderMap::new(),
-            Bytes::new(),
-        );
+        let mut headers = HeaderMap::new();
+        headers.insert(INTERACTION_ID, id.parse().ok()?);
+        let request =
+            self.client
+                .request_over(connection, Method::GET, &url, headers, Bytes::new());
         match request.await {
             Ok(answer) if answer.status == 200 => {
                 steps.good(NAME, "200");
@@ -282,20 +280,26 @@ fn judge(steps: &mut Steps, answer: &Answer, presented: &Certificate) {
         );
     }
     let seen = hello.client_certificate.as_ref();
-    let seen_subject = seen
-        .and_then(|seen| seen.subject.as_deref())
-        .unwrap_or("nothing");
+    let told = |of: fn(&SeenCertificate) -> &Option<String>| {
+        seen.and_then(|seen| of(seen).as_deref())
+            .unwrap_or("nothing")
+    };
+    let seen_names = format!(
+        "subject {}, issuer {}",
+        told(|seen| &seen.subject),
+        told(|seen| &seen.issuer)
+    );
     const NAME: &str = "presented certificate";
     match hello.compare(presented) {
         Comparison::Match => steps.seen(NAME, Outcome::Good, "the hub saw the subject and issuer that were presented"),
         Comparison::CannotTell => steps.seen(
             NAME,
             Outcome::Note,
-            format!("cannot tell from what the hub shows: {seen_subject}"),
+            format!("cannot tell from what the hub shows: {seen_names}"),
         ),
         Comparison::Mismatch => steps.fault(
             NAME,
-            format!("the hub saw another certificate: {seen_subject}"),
+            format!("the hub saw another certificate: {seen_names}"),
             "something in between ends TLS and presents a certificate of its own: find that middlebox",
             ExitCode::Finding,
         ),

@@ -1,0 +1,117 @@
+//! Why a request got no answer, and what to do about it.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use thiserror::Error as ThisError;
+
+use crate::tls::TlsError;
+
+/// What had to be done by a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The name.
+    Resolve,
+    /// TCP.
+    Connect,
+    /// TLS.
+    Handshake,
+    /// The answer.
+    Response,
+}
+
+impl Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "resolving the name",
+            Self::Connect => "connecting",
+            Self::Handshake => "the TLS handshake",
+            Self::Response => "the answer",
+        })
+    }
+}
+
+/// Why a request got no answer.
+#[derive(Debug, ThisError)]
+pub enum ClientError {
+    /// Not a host of the configuration.
+    #[error("{origin} is not a configured host ({}); nothing was sent", configured.join(", "))]
+    NotConfigured {
+        /// Who would have been called.
+        origin: String,
+        /// Who may be.
+        configured: Vec<String>,
+    },
+    /// The request cannot be made from what was given.
+    #[error("this is no request: {0}")]
+    Request(String),
+    /// The name has no address.
+    #[error("{host} cannot be resolved: {why}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        why: String,
+    },
+    /// No address answers.
+    #[error("{host} cannot be reached: {why}")]
+    Connect {
+        /// The name.
+        host: String,
+        /// What each address said.
+        why: String,
+    },
+    /// Too late.
+    #[error("{stage} of {host} took longer than {} ms", after.as_millis())]
+    Deadline {
+        /// Of what.
+        stage: Stage,
+        /// The name.
+        host: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// The handshake failed, or the server refused us right after it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// HTTP failed.
+    #[error("the connection failed while waiting for the answer: {0}")]
+    Http(String),
+    /// The answer is too long.
+    #[error("the answer is longer than {} MiB", .0 >> 20)]
+    TooLong(usize),
+    /// reqwest could not be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Setup(String),
+}
+
+impl ClientError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotConfigured { .. } => {
+                "the certificate is for the hub only: call a path on a configured host, or correct [hub]".to_owned()
+            }
+            Self::Request(_) => "write METHOD and an https URL, or a path after `cm:` or `hh:`".to_owned(),
+            Self::Resolve { .. } => {
+                "check `lfi_code` and [hub] (`hsm-mtls config check`), and this machine's DNS".to_owned()
+            }
+            Self::Connect { .. } => "check firewall and routes from this machine to the hub".to_owned(),
+            Self::Deadline { stage, .. } => match stage {
+                Stage::Handshake => {
+                    "a large hello that is dropped on the way looks so: try `groups = [\"x25519\", \"secp256r1\"]` in [tls]".to_owned()
+                }
+                Stage::Response => "raise `response_timeout` of [hub], or ask the hub's operator".to_owned(),
+                Stage::Resolve | Stage::Connect => {
+                    "check DNS, firewall and routes; `connect_timeout` of [hub] sets the limit".to_owned()
+                }
+            },
+            Self::Tls(error) => error.hint(),
+            Self::Http(_) => {
+                "if it repeats right after the handshake, the server refuses the certificate without saying so: `hsm-mtls verify`".to_owned()
+            }
+            Self::TooLong(_) => "this client keeps the answer in memory; fetch it in parts".to_owned(),
+            Self::Setup(_) => "this is a fault of ours: please report it".to_owned(),
+        }
+    }
+}
