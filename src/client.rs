@@ -20,7 +20,6 @@ use tokio::time::timeout_at;
 use url::Url;
 use uuid::Uuid;
 
-use crate::certificate::anchors::Anchors;
 use crate::config::Config;
 use crate::config::environment::Origin;
 use crate::error::Error;
@@ -63,8 +62,7 @@ impl Client {
     /// Any of it is not as it must be; the error of the stage.
     pub fn open(config: &Config, attendance: Attendance) -> Result<Self, Error> {
         let identity = Identity::open(config, attendance)?;
-        let anchors = Anchors::load(config)?;
-        let tls = Tls::new(config, &identity, &anchors)?;
+        let tls = Tls::new(config, &identity)?;
         Ok(Self::new(config, Connector::new(config, &tls)?))
     }
 

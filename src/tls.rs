@@ -13,11 +13,12 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{ClientConfig, SupportedProtocolVersion, version};
-use thiserror::Error;
+use thiserror::Error as ThisError;
 
 use crate::certificate::anchors::Anchors;
 use crate::config::{Config, Group, TlsConfig};
 use crate::engine::EngineError;
+use crate::error::Error;
 use crate::identity::Identity;
 pub use diagnose::diagnose;
 pub(crate) use diagnose::of_handshake;
@@ -25,7 +26,7 @@ use resolver::OneIdentity;
 use trust::{HubVerifier, TrustStore, Watched};
 
 /// Why a handshake was not had, or could not be prepared.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug, ThisError)]
 pub enum TlsError {
     /// Our certificate was not wanted. Nothing was sent over this connection.
     #[error("the server did not ask for our certificate")]
@@ -192,10 +193,11 @@ impl Tls {
     /// Prepares handshakes of `identity` with the configured hosts.
     ///
     /// # Errors
-    /// The trust anchors cannot be used.
-    pub fn new(config: &Config, identity: &Identity, anchors: &Anchors) -> Result<Self, TlsError> {
+    /// The trust anchors cannot be read or used.
+    pub fn new(config: &Config, identity: &Identity) -> Result<Self, Error> {
+        let anchors = Anchors::load(config)?;
         let provider = provider(&config.tls);
-        let trust = Arc::new(TrustStore::load(&config.trust, anchors, &provider)?);
+        let trust = Arc::new(TrustStore::load(&config.trust, &anchors, &provider)?);
         // An RSA key in a token without PSS cannot sign for TLS 1.3. It would be negotiated, and
         // fail: so it is not offered.
         let tls13 = identity

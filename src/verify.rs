@@ -6,7 +6,6 @@ mod visit;
 
 use serde::Serialize;
 
-use crate::certificate::anchors::Anchors;
 use crate::client::Client;
 use crate::client::connector::Connector;
 use crate::config::Config;
@@ -87,8 +86,7 @@ impl Report {
 /// with the hub is in the report.
 pub async fn verify(config: &Config, attendance: Attendance) -> Result<Report, Error> {
     let identity = Identity::open(config, attendance)?;
-    let anchors = Anchors::load(config)?;
-    let tls = Tls::new(config, &identity, &anchors)?;
+    let tls = Tls::new(config, &identity)?;
     let connector = Connector::new(config, &tls)?;
     let client = Client::new(config, connector.clone());
     let leaf = identity.chain().leaf();

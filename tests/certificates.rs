@@ -83,19 +83,11 @@ fn a_root_that_is_not_pinned_is_refused() {
     let mut bank = Bank::new();
     bank.run(&["key", "generate"]).expect(0);
     let pin = "00".repeat(32);
-    let config = fs::read_to_string(bank.config_path()).unwrap();
-    fs::write(
-        bank.config_path(),
-        config.replace(
-            "mode = \"trust-framework\"",
-            &format!("mode = \"trust-framework\"\npins = [\"{pin}\"]"),
-        ),
-    )
-    .unwrap();
+    bank.configure(|settings| settings.trust_lines = format!("pins = [\"{pin}\"]"));
     let leaf = bank.framework.issue_client(&bank.csr());
     let run = install(&bank, &leaf).expect(2);
     assert!(run.stderr.contains("is not among the pins"), "{run:?}");
-    bank.configure(|_| ());
+    bank.configure(|settings| settings.trust_lines.clear());
     install(&bank, &leaf).expect(0);
 }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use common::bank::{Bank, config_of_child};
 use common::hub::{AskForCertificate, Hub, HubOptions};
-use hsm_mtls::certificate::anchors::Anchors;
 use hsm_mtls::client;
 use hsm_mtls::config::Config;
 use hsm_mtls::identity::Identity;
@@ -178,8 +177,7 @@ fn the_bare_rustls_configuration_offers_the_certificate_to_configured_hosts_only
 fn connect_with_rustls(config: &Config) {
     let port: u16 = std::env::var(URL).unwrap().parse().unwrap();
     let identity = Identity::open(config, Attendance::Unattended).unwrap();
-    let anchors = Anchors::load(config).unwrap();
-    let tls = Tls::new(config, &identity, &anchors).unwrap();
+    let tls = Tls::new(config, &identity).unwrap();
     let rustls = tls.unwatched_client_config(config, &[b"http/1.1"]).unwrap();
     let connector = TlsConnector::from(Arc::new(rustls));
     let runtime = tokio::runtime::Builder::new_current_thread()

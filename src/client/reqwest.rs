@@ -23,7 +23,6 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::ClientError;
-use crate::certificate::anchors::Anchors;
 use crate::config::Config;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -54,8 +53,7 @@ pub fn customized(
     customize: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, Error> {
     let identity = Identity::open(config, attendance)?;
-    let anchors = Anchors::load(config)?;
-    let tls = Tls::new(config, &identity, &anchors)?;
+    let tls = Tls::new(config, &identity)?;
     let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
     let defaults = Client::builder().connect_timeout(config.hub.connect_timeout);
     let client = customize(defaults)

@@ -41,8 +41,10 @@ pub struct Settings {
     pub headless_heimdall: String,
     /// Further lines of [[token]].
     pub token_lines: String,
-    /// Further sections.
-    pub sections: String,
+    /// `mode` of [trust].
+    pub trust: &'static str,
+    /// Further lines of [trust].
+    pub trust_lines: String,
 }
 
 /// What a run of the command left.
@@ -89,7 +91,8 @@ impl Bank {
                 consent_manager: "https://localhost:1".to_owned(),
                 headless_heimdall: "https://127.0.0.1:1".to_owned(),
                 token_lines: String::new(),
-                sections: String::new(),
+                trust: "trust-framework",
+                trust_lines: String::new(),
             },
             token,
         };
@@ -123,7 +126,8 @@ impl Bank {
             consent_manager,
             headless_heimdall,
             token_lines,
-            sections,
+            trust,
+            trust_lines,
         } = &self.settings;
         let text = format!(
             r#"environment = "{environment}"
@@ -147,13 +151,13 @@ organizational_unit = "{ORGANIZATION_ID}"
 common_name = "{CLIENT_ID}"
 
 [trust]
-mode = "trust-framework"
+mode = "{trust}"
 anchors = "anchors.pem"
+{trust_lines}
 
 [hub]
 consent_manager = "{consent_manager}"
 headless_heimdall = "{headless_heimdall}"
-{sections}
 "#,
             module.display(),
             self.token.conf().display(),

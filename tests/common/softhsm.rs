@@ -80,6 +80,13 @@ impl SoftHsm {
         assert!(done.status.success(), "softhsm2-util --import: {done:?}");
     }
 
+    /// Leaves the token these mechanisms and no other, as an HSM's policy does.
+    pub fn only_mechanisms(&self, names: &[&str]) {
+        let conf = fs::read_to_string(self.conf()).expect("softhsm2.conf");
+        let switch = format!("slots.mechanisms = {}\n", names.join(","));
+        fs::write(self.conf(), conf + &switch).expect("softhsm2.conf");
+    }
+
     fn util(&self, arguments: &[&str]) -> Output {
         Command::new("softhsm2-util")
             .args(arguments)

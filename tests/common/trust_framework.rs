@@ -1,5 +1,6 @@
 //! A Trust Framework of our own, shaped as the real one, because its certificates can be had only by licensed institutions.
 
+mod crl;
 mod request;
 
 use std::fs::{self, OpenOptions};

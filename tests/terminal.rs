@@ -1,0 +1,89 @@
+//! Someone at a terminal types the PIN, and answers for a try when few are left.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use common::bank::Bank;
+use common::softhsm::PIN;
+
+/// Printed when what is typed no longer shows.
+const SILENT: &str = "the terminal is silent";
+
+/// Runs `hsm-mtls` at a pseudo-terminal, types this line once the terminal has stopped to echo, and
+/// gives what appeared on the screen.
+fn at_terminal(bank: &Bank, arguments: &str, typed: &str) -> (i32, String) {
+    let watch =
+        format!("(until stty -a </dev/tty | grep -q -e '-echo '; do :; done; echo {SILENT}) &");
+    let command = format!(
+        "{watch} exec '{}' --config '{}' {arguments}",
+        env!("CARGO_BIN_EXE_hsm-mtls"),
+        bank.config_path().display()
+    );
+    let mut script = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script: part of Debian's bsdutils");
+    let mut keyboard = script.stdin.take().unwrap();
+    let mut screen = script.stdout.take().unwrap();
+    let mut shown = Vec::new();
+    let has = |shown: &[u8]| String::from_utf8_lossy(shown).contains(SILENT);
+    while !has(&shown) {
+        let mut byte = [0];
+        assert_eq!(
+            screen.read(&mut byte).unwrap(),
+            1,
+            "{}",
+            String::from_utf8_lossy(&shown)
+        );
+        shown.push(byte[0]);
+    }
+    writeln!(keyboard, "{typed}").unwrap();
+    screen.read_to_end(&mut shown).unwrap();
+    let status = script.wait().unwrap();
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    (status.code().unwrap_or(-1), shown)
+}
+
+#[test]
+fn a_pin_is_typed_and_does_not_show() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    bank.configure(|settings| settings.pin = "\"prompt\"".to_owned());
+    let (code, shown) = at_terminal(&bank, "token check -n 1", PIN);
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.contains("PIN of the token: "), "{shown}");
+    assert!(!shown.contains(PIN), "{shown}");
+    bank.run(&["token", "check"]).expect(4);
+}
+
+#[test]
+fn after_a_wrong_pin_a_person_is_asked_before_another_try() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let good = bank.token.pin_file();
+    let wrong = bank.path("wrong");
+    common::trust_framework::write_file(&wrong, "wrong pin", 0o600);
+    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", wrong.display()));
+    bank.run(&["key", "list"]).expect(4);
+    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
+    let (code, shown) = at_terminal(&bank, "key list", "no");
+    assert_eq!(code, 4, "{shown}");
+    assert!(
+        shown.contains("no PIN was sent: the token says CKF_USER_PIN_COUNT_LOW"),
+        "{shown}"
+    );
+    let (code, shown) = at_terminal(&bank, "key list", "yes");
+    assert_eq!(code, 0, "{shown}");
+    // A right PIN has reset the counter: nobody need be there any more.
+    bank.run(&["key", "list"]).expect(0);
+}

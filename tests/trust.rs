@@ -1,0 +1,127 @@
+//! Whom we believe to be the hub, and what the operator is told where we do not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::path::Path;
+
+use common::bank::{Bank, Run};
+use common::hub::{Hub, HubOptions};
+use common::trust_framework::{Kind, ServerIdentity, TrustFramework};
+use serde_json::Value;
+use time::Duration;
+
+const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+
+fn hub(bank: &mut Bank, server: ServerIdentity) -> Hub {
+    let hub = Hub::start_in_thread(HubOptions::new(server, bank.framework.bundle_pem()));
+    bank.hub_at(hub.port());
+    hub
+}
+
+fn step(run: &Run, name: &str) -> Value {
+    let steps = run.json()["services"][0]["steps"].clone();
+    let found = steps
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|step| step["name"] == name)
+        .cloned();
+    found.unwrap_or_else(|| panic!("no step {name}: {steps:#}"))
+}
+
+/// The answer to the open question of which CA the hub's own certificate is from.
+#[test]
+fn the_operator_is_told_which_trust_the_hub_satisfies() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    // Another CA plays the public one: the machine's store is replaced for the command.
+    let public = TrustFramework::new(Kind::Production);
+    let store = bank.write("store.pem", &public.bundle_pem());
+    let store: [(&str, &Path); 1] = [("SSL_CERT_FILE", &store)];
+    let _hub = hub(&mut bank, public.issue_server(&NAMES));
+
+    let refused = bank.run_with(&["verify", "--json"], &store).expect(5);
+    let said = step(&refused, "server certificate");
+    let detail = said["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("satisfies public trust, not the Trust Framework"),
+        "{said}"
+    );
+    assert!(
+        said["hint"].as_str().unwrap().contains("mode = \"public\""),
+        "{said}"
+    );
+    assert_eq!(step(&refused, "GET /hello-mtls")["outcome"], "not-reached");
+
+    for mode in ["public", "both"] {
+        bank.configure(|settings| settings.trust = mode);
+        bank.run_with(&["verify"], &store).expect(0);
+    }
+    // Without that store nothing vouches for it.
+    let neither = bank.run(&["verify", "--json"]).expect(5);
+    let detail = step(&neither, "server certificate")["detail"].clone();
+    assert!(
+        detail.as_str().unwrap().starts_with("satisfies neither"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn a_hub_under_another_name_is_refused_and_sees_no_certificate() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let server = bank.framework.issue_server(&["cm.other.example"]);
+    let hub = hub(&mut bank, server);
+    let run = bank.run(&["verify", "--json"]).expect(5);
+    assert_eq!(step(&run, "host name")["outcome"], "bad");
+    assert_eq!(step(&run, "server certificate")["outcome"], "good");
+    let connections = hub.wait_for_connections_blocking(2);
+    assert!(
+        connections
+            .iter()
+            .all(|seen| seen.client_certificate.is_none())
+    );
+}
+
+#[test]
+fn a_crl_that_was_given_is_meant() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let server = bank.framework.issue_server(&NAMES);
+    let revoked = bank
+        .framework
+        .crl(&[&server.chain_der[0]], Duration::days(7));
+    let clean = bank.framework.crl(&[], Duration::days(7));
+    let old = bank.framework.crl(&[], -Duration::days(1));
+    let _hub = hub(&mut bank, server);
+    let with = |bank: &mut Bank, crl: &str| {
+        bank.write("list.crl", crl);
+        bank.configure(|settings| settings.trust_lines = "crls = [\"list.crl\"]".to_owned());
+        bank.run(&["verify"])
+    };
+    with(&mut bank, &clean).expect(0);
+    let refused = with(&mut bank, &revoked).expect(5);
+    assert!(
+        refused.stdout.contains("refused by the CRLs of [trust]"),
+        "{refused:?}"
+    );
+    assert!(refused.stdout.contains("Revoked"), "{refused:?}");
+    let stale = with(&mut bank, &old).expect(5);
+    assert!(
+        stale
+            .stdout
+            .contains("fetch the Trust Framework's CRL anew"),
+        "{stale:?}"
+    );
+    let rubbish = with(&mut bank, "not a CRL").expect(2);
+    assert!(
+        rubbish.stderr.contains("list.crl cannot be used"),
+        "{rubbish:?}"
+    );
+}
