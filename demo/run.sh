@@ -1,6 +1,6 @@
 #!/bin/sh
 # The whole path on this machine: an empty SoftHSM2 token, a local Trust Framework and hub, and the
-# real command. Everything it makes lies in demo/run and is removed at the end of the next run.
+# real command. Everything it makes lies in demo/run, which the next run begins by removing.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 run=$top/demo/run
@@ -65,6 +65,7 @@ consent_manager   = "https://localhost:$port"
 headless_heimdall = "https://127.0.0.1:$port"
 TOML
 export HSM_MTLS_CONFIG=demo/run/demo.toml
+printf '%s$ export HSM_MTLS_CONFIG=%s%s\n' "$dim" "$HSM_MTLS_CONFIG" "$plain"
 
 say "3. What the configuration means"
 hsm_mtls config check
@@ -73,9 +74,10 @@ say "4. The C3 key, made inside the token"
 hsm_mtls key generate
 
 say "5. A certificate request, signed inside the token"
-hsm_mtls csr --output "$run/c3.csr"
+hsm_mtls csr --output demo/run/c3.csr
 
 say "6. The Trust Framework issues the certificate"
+printf '%s$ hub issue demo/run/hub demo/run/c3.csr > demo/run/issued.pem%s\n' "$dim" "$plain"
 "$bin/examples/hub" issue "$run/hub" "$run/c3.csr" >"$run/issued.pem"
 hsm_mtls cert install demo/run/issued.pem
 
@@ -97,3 +99,4 @@ say "11. A thief with the PIN asks the token for the private key (examples/thief
 SOFTHSM2_CONF=$run/token/softhsm2.conf "$bin/examples/thief" /usr/lib/softhsm/libsofthsm2.so lfi-demo c3 "$run/token/pin"
 
 say "Done: both services are established, and the key stayed where it was made"
+echo "The command is $bin/hsm-mtls; README.md, \"From the demo to your HSM\", goes on from here."

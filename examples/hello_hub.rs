@@ -3,19 +3,38 @@
 //! ```text
 //! hello_hub CONFIG      the module's variables must be set, as `[[token]] env` has them
 //! ```
-#![allow(clippy::print_stdout, reason = "a program for the command line")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the command line"
+)]
+
+use std::error::Error;
+use std::process::ExitCode;
 
 use hsm_mtls::client;
 use hsm_mtls::config::Config;
 use hsm_mtls::token::guard::Attendance;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    match hello().await {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn hello() -> Result<String, Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: hello_hub CONFIG")?;
     let config = Config::load(path.as_ref())?;
     let client = client::reqwest::client(&config, Attendance::Unattended)?;
     let url = format!("{}/hello-mtls", config.hub.consent_manager);
     let answer = client.get(url).send().await?.error_for_status()?;
-    println!("{}", answer.text().await?);
-    Ok(())
+    Ok(answer.text().await?)
 }

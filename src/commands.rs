@@ -20,7 +20,7 @@ use hsm_mtls::error::{Error, ExitCode};
 /// Proves who a bank is on every outbound TLS connection, with a private key that never leaves its HSM.
 ///
 /// Exit codes: 0 done and good; 1 the check ran and its subject falls short; 2 usage or configuration;
-/// 3 token not available; 4 PIN refused, locked or guarded; 5 network or peer; 70 a fault of this program.
+/// 3 token not available; 4 no PIN, or PIN refused, locked or guarded; 5 network or peer; 70 a fault of this program.
 #[derive(Parser)]
 #[command(
     name = "hsm-mtls",
@@ -40,7 +40,7 @@ pub(crate) struct Global {
     /// The configuration of one environment
     #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Print the result as JSON
+    /// Print the result as JSON, and a failure as a JSON object on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// How to write logs to standard error
@@ -196,7 +196,8 @@ struct RequestArgs {
     /// A header, NAME: VALUE
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
-    /// A body; @FILE reads it from a file, @- from standard input
+    /// A body; @FILE reads it from a file, @- from standard input. Without a Content-Type header, one that
+    /// begins with { or [ is sent as application/json, any other as a form
     #[arg(short, long, value_name = "DATA")]
     data: Option<String>,
     /// Write the answer's body here

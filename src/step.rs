@@ -100,10 +100,12 @@ impl Steps {
         self.push(name, Outcome::Bad, detail.into(), Some(hint.into()), None);
     }
 
-    /// Steps that could not be taken.
-    pub fn not_reached(&mut self, names: &[&'static str]) {
-        for name in names {
-            self.push(name, Outcome::NotReached, String::new(), None, None);
+    /// Names those of `all` that were not taken, after the ones that were.
+    pub fn end(&mut self, all: &[&'static str]) {
+        for name in all {
+            if self.list.iter().all(|step| step.name != *name) {
+                self.push(name, Outcome::NotReached, String::new(), None, None);
+            }
         }
     }
 

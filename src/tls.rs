@@ -58,6 +58,9 @@ pub enum TlsError {
     /// The server's certificate is not good.
     #[error("the server's certificate was refused: {0}")]
     ServerCertificate(String),
+    /// The server's certificate is out of its time.
+    #[error("the server's certificate was refused: {0}")]
+    ServerTime(&'static str),
     /// The CRLs speak against the server's certificate, or do not speak of it.
     #[error("the server's certificate was refused by the CRLs of [trust]: {0}")]
     Revocation(String),
@@ -127,7 +130,8 @@ impl TlsError {
                 "TLS 1.3 needs RSA-PSS or ECDSA: switch CKM_RSA_PKCS_PSS on in the token, or have TLS 1.2 allowed by the server".to_owned()
             }
             Self::Signature(error) => error.hint(),
-            Self::ServerCertificate(_) => "check this machine's clock, then ask the hub's operator".to_owned(),
+            Self::ServerCertificate(_) => "ask the hub's operator; a proxy that inspects TLS presents a certificate of its own too".to_owned(),
+            Self::ServerTime(_) => "check this machine's clock, then ask the hub's operator".to_owned(),
             Self::Revocation(_) => {
                 "if it says expired or unknown, fetch the Trust Framework's CRL anew; if it says revoked, this is not a hub to talk to".to_owned()
             }

@@ -125,11 +125,13 @@ impl TokenError {
                 format!("a program that uses the library sets {name} before it starts any thread; the command does so by itself")
             }
             Self::Initialize(fault) => format!(
-                "{}; the module's own configuration is named by a variable in `env` of [[token]]",
+                "{}; a file that a variable there names may be missing",
                 fault.advice()
             ),
             Self::Empty => {
-                "initialise a token with the vendor's tool (SoftHSM: `softhsm2-util --init-token`), and check `env` of [[token]]".to_owned()
+                "check `env` of [[token]] and the vendor's client: without its configuration a module shows nothing. \
+                 Only where there is no token yet: initialise one with the vendor's tool"
+                    .to_owned()
             }
             Self::NoMatch { .. } => "correct `uri` of [[token]]; `hsm-mtls token list` shows what is there".to_owned(),
             Self::Ambiguous { .. } => "add `serial=` to `uri` of [[token]] so that it names exactly one".to_owned(),

@@ -167,3 +167,57 @@ fn a_body_is_sent_as_given() {
     );
     assert_eq!(bank.run(&["request", "GET", "cm:/nowhere"]).code, 1);
 }
+
+#[test]
+fn a_request_whose_answer_cannot_be_kept_is_not_sent() {
+    let mut bank = Bank::new();
+    let hub = hub_of(&bank);
+    bank.hub_at(hub.port());
+    bank.certify("p-256");
+    let pay = [
+        "request",
+        "POST",
+        "cm:/consents/1/action/revoke",
+        "-d",
+        "{}",
+    ];
+    bank.run(&[&pay[..], &["-o", "/nowhere/x"]].concat())
+        .expect(2);
+    bank.run(&[&pay[..], &["-o", "x", "--json"]].concat())
+        .expect(2);
+    assert!(hub.connections().is_empty());
+
+    let kept = bank.path("answer");
+    bank.run(&[
+        "request",
+        "get",
+        "cm:/consents/1",
+        "-o",
+        kept.to_str().unwrap(),
+    ])
+    .expect(0);
+    assert!(
+        std::fs::read_to_string(kept)
+            .unwrap()
+            .contains("\"id\":\"1\"")
+    );
+    assert_eq!(hub.seen()[0].method, "GET");
+    let refused = bank.run(&["request", "GET", "cm:/nowhere"]).expect(1);
+    assert!(
+        refused
+            .stderr
+            .contains("the hub answered 404 Not Found (x-fapi-interaction-id "),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_failure_is_json_where_json_was_asked_for() {
+    let bank = Bank::new();
+    let run = bank
+        .run(&["--json", "request", "GET", "https://elsewhere.example/"])
+        .expect(2);
+    let told: Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!(told["exit"], 2);
+    assert!(!told["hint"].as_str().unwrap().is_empty(), "{told}");
+}

@@ -51,9 +51,14 @@ impl Anchors {
     }
 
     fn read(path: &Path) -> Result<Self, CertificateError> {
-        let (roots, intermediates): (Vec<_>, Vec<_>) = read_file(path)?
-            .into_iter()
-            .partition(Certificate::is_self_issued);
+        let bundle = read_file(path).map_err(|error| match error {
+            CertificateError::Unreadable { path, source } => {
+                CertificateError::AnchorsUnreadable { path, source }
+            }
+            other => other,
+        })?;
+        let (roots, intermediates): (Vec<_>, Vec<_>) =
+            bundle.into_iter().partition(Certificate::is_self_issued);
         if roots.is_empty() {
             return Err(CertificateError::NoRoot(path.to_owned()));
         }

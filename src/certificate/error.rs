@@ -18,6 +18,14 @@ pub enum CertificateError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The bundle cannot be read.
+    #[error("cannot read the anchors {}: {source}", path.display())]
+    AnchorsUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Unwritable {
@@ -118,7 +126,10 @@ impl CertificateError {
     pub fn hint(&self) -> String {
         match self {
             Self::Unreadable { .. } => {
-                "check the path in the configuration; a new certificate is put there by `hsm-mtls cert install FILE`".to_owned()
+                "check the path, and that this user may read it; the configured certificate is put in its place by `hsm-mtls cert install FILE`".to_owned()
+            }
+            Self::AnchorsUnreadable { .. } => {
+                "fetch the Trust Framework's bundle (Issuing CA and Root) and write its path to `anchors` of [trust]".to_owned()
             }
             Self::Unwritable { .. } => "run this as a user who may write there; nothing was changed".to_owned(),
             Self::Empty(_) => "give the PEM file that the Trust Framework issued: -----BEGIN CERTIFICATE-----".to_owned(),

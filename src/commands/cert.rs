@@ -9,10 +9,12 @@ use hsm_mtls::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
 use hsm_mtls::certificate::{Certificate, CertificateError, read_file};
 use hsm_mtls::config::{CertificateSource, Config};
+use hsm_mtls::csr;
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::{self, Identity};
 use hsm_mtls::key::Key;
 use hsm_mtls::key::certificate_object::{self, Parts};
+use hsm_mtls::key::scheme::KeyAlgorithm;
 use hsm_mtls::tls;
 use hsm_mtls::token::Token;
 use hsm_mtls::token::session::Access;
@@ -66,8 +68,29 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
         rows.push(("key", identity.signer().key_uri()));
         rows.push(("pair", "proved by a signed challenge".to_owned()));
         output::fields(&rows)?;
+        for remark in remarks(&config, chain.leaf()) {
+            output::remark(&remark);
+        }
     }
     Ok(ExitCode::Good)
+}
+
+/// What fits, but may not be what was meant.
+fn remarks(config: &Config, leaf: &Certificate) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let wanted = config
+        .c3
+        .subject
+        .as_ref()
+        .and_then(|subject| csr::subject(subject).ok());
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != leaf.subject()) {
+        remarks.push(format!("the subject is not that of [c3.subject]: {wanted}"));
+    }
+    let algorithm = leaf.public_key().map(|key| key.algorithm());
+    if algorithm.is_some_and(|algorithm| algorithm != KeyAlgorithm::Rsa { bits: 2048 }) {
+        remarks.push("the scheme documents RSA-2048 as the only type that it accepts".to_owned());
+    }
+    remarks
 }
 
 /// Everything that can be said of the file without the token.
@@ -104,37 +127,56 @@ fn replace(path: &Path, pem: &str) -> Result<(), CertificateError> {
 
 pub(super) fn show(global: &Global, min_days: Option<i64>) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
-    let leaf = installed(&config).map_err(CommandError::Stage)?;
-    let days = leaf.days_left(SystemTime::now());
-    let short = min_days.is_some_and(|min| days < min);
+    let given = installed(&config).map_err(CommandError::Stage)?;
+    let leaf = given.first().ok_or_else(|| {
+        CommandError::stage(CertificateError::Empty("the configured place".to_owned()))
+    })?;
+    let faults = faults(&config, &given, leaf, min_days);
     if global.json {
-        output::json(&json!({ "schema": 0, "certificate": as_json(&config, &leaf) }))?;
+        let certificate = as_json(&config, leaf);
+        output::json(&json!({ "schema": 0, "certificate": certificate, "faults": faults }))?;
     } else {
         output::heading(&format!("C3 of the {} environment", config.environment))?;
-        output::fields(&rows(&config, &leaf))?;
-        if let (true, Some(min)) = (short, min_days) {
-            output::verdict(
-                false,
-                &format!("fewer than {min} days are left: request a new one with `hsm-mtls csr`"),
-            )?;
+        output::fields(&rows(&config, leaf))?;
+        for fault in &faults {
+            output::verdict(false, fault)?;
         }
     }
-    Ok(if short || days < 0 {
-        ExitCode::Finding
-    } else {
+    Ok(if faults.is_empty() {
         ExitCode::Good
+    } else {
+        ExitCode::Finding
     })
 }
 
-fn installed(config: &Config) -> Result<Certificate, Error> {
+/// What a monitor has to hear of.
+fn faults(
+    config: &Config,
+    given: &[Certificate],
+    leaf: &Certificate,
+    min_days: Option<i64>,
+) -> Vec<String> {
+    let now = SystemTime::now();
+    let mut faults = Vec::new();
+    let chain = Anchors::load(config)
+        .and_then(|anchors| Chain::complete(given, &anchors, config.environment));
+    faults.extend(chain.err().map(|error| error.to_string()));
+    faults.extend(leaf.check_client(now).err().map(|error| error.to_string()));
+    let days = leaf.days_left(now);
+    if let Some(min) = min_days.filter(|min| days < *min && days >= 0) {
+        faults.push(format!(
+            "fewer than {min} days are left: request a new one with `hsm-mtls csr`"
+        ));
+    }
+    faults
+}
+
+fn installed(config: &Config) -> Result<Vec<Certificate>, Error> {
     match &config.c3.certificate {
-        CertificateSource::File(path) => {
-            let mut chain = read_file(path)?;
-            Ok(chain.swap_remove(0))
-        }
+        CertificateSource::File(path) => Ok(read_file(path)?),
         CertificateSource::Token(_) => {
             let token = Token::open(&config.token, start::attendance())?;
-            identity::certificate_in_token(config, &token)
+            Ok(vec![identity::certificate_in_token(config, &token)?])
         }
     }
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use hsm_mtls::config::environment::Service;
+use hsm_mtls::config::pin::PinSource;
 use hsm_mtls::config::{CertificateSource, Config};
+use hsm_mtls::csr;
 use hsm_mtls::error::ExitCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,6 +21,13 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
         let load = |file: &PathBuf| Config::load(file).map_err(CommandError::stage);
         files.iter().map(load).collect::<Result<_, _>>()?
     };
+    for subject in configs
+        .iter()
+        .filter_map(|config| config.c3.subject.as_ref())
+    {
+        csr::subject(subject).map_err(CommandError::stage)?;
+    }
+    let mut compared = Vec::new();
     let mut shared = Vec::new();
     let mut untold: Vec<String> = Vec::new();
     if configs.len() > 1 {
@@ -31,6 +40,18 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
             .flatten()
             .filter(|key| key.spki_sha256.is_none());
         untold = silent.map(|key| key.uri.clone()).collect();
+        compared = configs
+            .iter()
+            .zip(&listed)
+            .map(|(config, keys)| {
+                let count = keys.iter().filter(|key| key.spki_sha256.is_some()).count();
+                format!(
+                    "{count} in {} ({})",
+                    config.path.display(),
+                    config.environment
+                )
+            })
+            .collect();
     }
     if global.json {
         let configs: Vec<_> = configs.iter().map(as_json).collect();
@@ -51,11 +72,17 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
                 "cannot tell for {key}: the token shows no public key for it"
             ))?;
         }
-        if configs.len() > 1 && shared.is_empty() {
-            output::verdict(
-                true,
-                "\nno key whose public half is known is shared between environments",
-            )?;
+        if configs.len() > 1 {
+            output::line(&format!("\nkeys compared: {}", compared.join(", ")))?;
+            let first = configs.first().map(|config| config.environment);
+            if configs
+                .iter()
+                .all(|config| Some(config.environment) == first)
+            {
+                output::line("all files are of one environment: a key may be in several of them")?;
+            } else if shared.is_empty() {
+                output::verdict(true, "no key is shared between environments")?;
+            }
         }
     }
     Ok(if shared.is_empty() {
@@ -67,8 +94,12 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
 
 fn derived(config: &Config) -> Vec<(&'static str, String)> {
     let certificate = match &config.c3.certificate {
-        CertificateSource::File(path) => path.display().to_string(),
+        CertificateSource::File(path) => shown(path),
         CertificateSource::Token(uri) => uri.to_string(),
+    };
+    let pin = match &config.token.pin {
+        PinSource::File(path) => format!("file {}", shown(path)),
+        other => other.to_string(),
     };
     let environment = config.environment;
     let mut rows = vec![
@@ -92,9 +123,9 @@ fn derived(config: &Config) -> Vec<(&'static str, String)> {
         rows.push((service.name(), format!("{origin}{note}")));
     }
     rows.extend([
-        ("module", config.token.module.display().to_string()),
+        ("module", shown(&config.token.module)),
         ("token", config.token.uri.to_string()),
-        ("PIN from", config.token.pin.to_string()),
+        ("PIN from", pin),
         (
             "sessions, timeout",
             format!("{}, {:?}", config.token.sessions, config.token.timeout),
@@ -102,8 +133,16 @@ fn derived(config: &Config) -> Vec<(&'static str, String)> {
         ("key", config.c3.key.to_string()),
         ("certificate", certificate),
         ("trust", config.trust.mode.as_str().to_owned()),
-        ("anchors", config.trust.anchors.display().to_string()),
+        ("anchors", shown(&config.trust.anchors)),
     ]);
+    if let Some(subject) = config
+        .c3
+        .subject
+        .as_ref()
+        .and_then(|subject| csr::subject(subject).ok())
+    {
+        rows.push(("subject of a request", subject.to_string()));
+    }
     rows.extend(
         config
             .token
@@ -115,9 +154,44 @@ fn derived(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 fn as_json(config: &Config) -> Value {
-    let rows = derived(config);
-    let fields: BTreeMap<_, _> = rows.into_iter().collect();
-    json!({ "file": config.path, "derived": fields })
+    let environment = config.environment;
+    json!({
+        "file": config.path,
+        "environment": environment.as_str(),
+        "lfi_code": config.lfi_code.to_string(),
+        "trust_framework": environment.trust_framework(),
+        "documented_cas": environment.documented_ca_names(),
+        "keystore": environment.keystore(),
+        "consent_manager": config.hub.consent_manager.to_string(),
+        "headless_heimdall": config.hub.headless_heimdall.to_string(),
+        "module": config.token.module,
+        "token": config.token.uri.to_string(),
+        "pin_source": config.token.pin.to_string(),
+        "sessions": config.token.sessions,
+        "timeout_ms": config.token.timeout.as_millis() as u64,
+        "key": config.c3.key.to_string(),
+        "certificate": place(&config.c3.certificate),
+        "subject": config.c3.subject.as_ref().and_then(|subject| csr::subject(subject).ok()).map(|subject| subject.to_string()),
+        "trust_mode": config.trust.mode.as_str(),
+        "anchors": config.trust.anchors,
+    })
+}
+
+fn place(certificate: &CertificateSource) -> String {
+    match certificate {
+        CertificateSource::File(path) => path.display().to_string(),
+        CertificateSource::Token(uri) => uri.to_string(),
+    }
+}
+
+/// A path, and whether something is there: a file that is checked on another machine may lack them.
+fn shown(path: &Path) -> String {
+    let there = matches!(path.try_exists(), Ok(true));
+    format!(
+        "{}{}",
+        path.display(),
+        if there { "" } else { " (not there)" }
+    )
 }
 
 /// What `key list --json` prints, as far as it is wanted here.

@@ -4,7 +4,8 @@ use hsm_mtls::error::ExitCode;
 use hsm_mtls::key::attributes::KeyAttributes;
 use hsm_mtls::key::generate::{self, Generated};
 use hsm_mtls::key::scheme::KeyAlgorithm;
-use hsm_mtls::key::{Key, find_all};
+use hsm_mtls::key::{Key, KeyError, find_all};
+use hsm_mtls::token::fault::FaultClass;
 use hsm_mtls::token::module::Module;
 use hsm_mtls::token::session::{Access, Session};
 use hsm_mtls::token::{Role, Token};
@@ -72,8 +73,19 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     let Generated {
         key,
         not_restricted,
-    } = generate::generate(&token, &session, algorithm(args.kind), &label)
-        .map_err(CommandError::stage)?;
+    } = generate::generate(&token, &session, algorithm(args.kind), &label).map_err(|error| {
+        match error {
+            KeyError::Call(fault)
+                if args.user_type != Role::User && fault.class() == FaultClass::Login =>
+            {
+                CommandError::usage(
+                    format!("this role may not make private keys on this token: {fault}"),
+                    "use --user-type user, or the number of the vendor's role for it",
+                )
+            }
+            other => CommandError::stage(other),
+        }
+    })?;
     if global.json {
         output::json(&json!({
             "schema": 0,
@@ -83,6 +95,9 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     } else {
         output::heading("made in the token")?;
         print(&key, &session)?;
+        if args.kind as u8 != KeyType::Rsa2048 as u8 {
+            output::remark("the scheme documents RSA-2048 as the only type that it accepts");
+        }
         if !not_restricted.is_empty() {
             output::line(&format!(
                 "  the token does not take {} for a key pair",

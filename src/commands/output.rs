@@ -1,5 +1,6 @@
 //! How results and failures look. Colour on a terminal, plain text in a pipe.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::step::{Outcome, Step};
 use serde::Serialize;
+use serde_json::json;
 
 use super::CommandError;
 
@@ -17,7 +19,7 @@ const FAINT: Style = Style::new().dimmed();
 const STRONG: Style = Style::new().bold();
 
 /// Prints an error and the next step to standard error.
-pub(crate) fn failure(error: &CommandError) -> ExitCode {
+pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
     let (hint, code) = match error {
         CommandError::Stage(error) => (error.hint(), error.exit_code()),
         CommandError::Usage { hint, code, .. } => (hint.clone(), *code),
@@ -31,6 +33,12 @@ pub(crate) fn failure(error: &CommandError) -> ExitCode {
         ),
     };
     let mut out = anstream::stderr().lock();
+    if as_json {
+        let object =
+            json!({ "schema": 0, "error": error.to_string(), "hint": hint, "exit": code as u8 });
+        let _ = writeln!(out, "{object}");
+        return code;
+    }
     // Where standard error is closed, the exit code speaks.
     let _ = writeln!(
         out,
@@ -65,14 +73,32 @@ fn unless_gone(written: io::Result<()>) -> Result<(), CommandError> {
     }
 }
 
+/// Says something beside the result, on standard error.
+pub(crate) fn remark(text: &str) {
+    // Where standard error is closed, the exit code speaks.
+    let _ = writeln!(anstream::stderr().lock(), "{NOTE}note:{NOTE:#}  {text}");
+}
+
+/// Opens a file that a result was asked for in; what is in it stays until there is a result.
+pub(crate) fn open(path: &Path) -> Result<File, CommandError> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
+    file.map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::usage(
+        format!("{} cannot be written: {error}", path.display()),
+        "check that the folder exists and that this user may write there; nothing was sent",
+    )
+}
+
 /// Writes a result that was asked for in a file.
 pub(crate) fn file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
-    std::fs::write(path, bytes).map_err(|error| {
-        CommandError::usage(
-            format!("{} cannot be written: {error}", path.display()),
-            "check that the folder exists and that this user may write there",
-        )
-    })
+    std::fs::write(path, bytes).map_err(|error| unwritable(path, &error))
 }
 
 /// Prints a heading.

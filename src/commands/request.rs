@@ -1,16 +1,16 @@
 //! `request`: one call to the hub, curl-like.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hsm_mtls::client::{Answer, Client, ClientError};
+use hsm_mtls::client::{Answer, Client, ClientError, INTERACTION_ID};
 use hsm_mtls::config::Config;
 use hsm_mtls::error::ExitCode;
-use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -24,34 +24,74 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
         None => Bytes::new(),
     };
     let headers = headers(&args.headers, &body)?;
+    if global.json && args.output.is_some() {
+        return Err(CommandError::usage(
+            "--json and --output both say where the answer goes",
+            "leave out one of them: the JSON holds the body",
+        ));
+    }
+    // Opened before anything is sent: a POST whose answer cannot be kept is not to be repeated.
+    let file = args.output.as_deref().map(output::open).transpose()?;
     let client = Client::open(&config, start::attendance()).map_err(CommandError::Stage)?;
     let answer = start::runtime()?
-        .block_on(client.request(args.method, &url, headers, body))
+        .block_on(client.request(method(args.method), &url, headers, body))
         .map_err(CommandError::stage)?;
-    let code = if answer.status.as_u16() >= 400 {
+    let refused = answer.status.as_u16() >= 400;
+    if global.json {
+        output::json(&as_json(&answer))?;
+    } else {
+        print(&answer, args.include, file)?;
+        if refused {
+            let id = &answer.interaction_id;
+            output::remark(&format!(
+                "the hub answered {} ({INTERACTION_ID} {id})",
+                answer.status
+            ));
+        }
+    }
+    Ok(if refused {
         ExitCode::Finding
     } else {
         ExitCode::Good
-    };
-    if global.json {
-        output::json(&as_json(&answer))?;
-        return Ok(code);
-    }
-    if args.include {
+    })
+}
+
+fn print(answer: &Answer, include: bool, file: Option<File>) -> Result<(), CommandError> {
+    if include {
         output::line(&format!("HTTP/1.1 {}", answer.status))?;
         for (name, value) in &answer.headers {
-            output::line(&format!(
-                "{name}: {}",
-                String::from_utf8_lossy(value.as_bytes())
-            ))?;
+            let value = String::from_utf8_lossy(value.as_bytes());
+            output::line(&format!("{name}: {value}"))?;
         }
         output::line("")?;
     }
-    match args.output {
-        Some(path) => output::file(&path, &answer.body)?,
-        None => output::raw(&answer.body)?,
-    }
-    Ok(code)
+    let Some(mut file) = file else {
+        return output::raw(&answer.body);
+    };
+    file.set_len(0).and_then(|()| file.write_all(&answer.body)).map_err(|error| {
+        let (status, id) = (answer.status, &answer.interaction_id);
+        CommandError::usage(
+            format!("the hub answered {status}, but its body could not be kept: {error}"),
+            format!("the request was made ({INTERACTION_ID} {id}): look at the hub before you repeat it"),
+        )
+    })
+}
+
+/// Methods are case-sensitive (RFC 9110, section 9.1); `get` is a slip of the operator's.
+fn method(given: Method) -> Method {
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::PATCH,
+        Method::PUT,
+        Method::DELETE,
+        Method::HEAD,
+        Method::OPTIONS,
+    ];
+    let meant = known
+        .into_iter()
+        .find(|known| known.as_str().eq_ignore_ascii_case(given.as_str()));
+    meant.unwrap_or(given)
 }
 
 fn url(config: &Config, text: &str) -> Result<Url, CommandError> {
@@ -62,7 +102,7 @@ fn url(config: &Config, text: &str) -> Result<Url, CommandError> {
     };
     Url::parse(&whole).map_err(|error| {
         CommandError::stage(ClientError::Request(format!(
-            "{text} is not a URL ({error})"
+            "{text} is not a URL ({error}); a path of a configured host is written cm:/path or hh:/path"
         )))
     })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use hsm_mtls::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::certificate::{Certificate, read_file};
-use hsm_mtls::config::{CertificateSource, Config};
+use hsm_mtls::config::{CertificateSource, Config, LoginPolicy};
 use hsm_mtls::engine::{Purpose, Sign, TokenEngine, challenge};
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::{self, Identity};
@@ -109,12 +109,7 @@ pub(super) fn check(global: &Global, signatures: u32) -> Result<ExitCode, Comman
     let mut steps = Steps::default();
     // Whatever stops the walk is in the steps already.
     let _ = walk(&config, signatures, &mut steps);
-    let done: Vec<_> = steps.list().iter().map(|step| step.name).collect();
-    let rest: Vec<_> = STEPS
-        .into_iter()
-        .filter(|name| !done.contains(name))
-        .collect();
-    steps.not_reached(&rest);
+    steps.end(&STEPS);
     let code = steps.exit_code();
     if global.json {
         output::json(&json!({ "schema": 0, "good": code == ExitCode::Good, "steps": steps }))?;
@@ -155,14 +150,13 @@ fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<(), Stopp
     let warnings = found.pin_warnings.join(" ");
     steps.good("token", format!("{} {warnings}", found.uri()).trim_end());
     let logged_in = attempt(steps, "login", || token.log_in(Role::User))?;
-    steps.good(
-        "login",
-        if logged_in {
-            format!("PIN from {}", config.token.pin)
-        } else {
-            "the token wants none".to_owned()
-        },
-    );
+    if logged_in {
+        steps.good("login", format!("PIN from {}", config.token.pin));
+    } else if config.token.login == LoginPolicy::Never {
+        steps.seen("login", Outcome::Note, "not logged in: `login = \"never\"`");
+    } else {
+        steps.good("login", "the token wants none");
+    }
     let token = Arc::new(token);
     // The certificate is read before the key: where several keys match, it decides.
     let chain = certificate(config, &token);

@@ -8,8 +8,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 /// An API Hub environment; each is paired with one Trust Framework.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
     /// Pre-production hub, paired with the *Sandbox* Trust Framework.
     Preprod,
@@ -92,6 +91,18 @@ impl Environment {
 impl Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Environment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "preprod" => Ok(Self::Preprod),
+            "production" => Ok(Self::Production),
+            _ => Err(serde::de::Error::custom(
+                "write \"preprod\" (paired with the Sandbox Trust Framework) or \"production\"",
+            )),
+        }
     }
 }
 

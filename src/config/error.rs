@@ -46,7 +46,7 @@ impl ConfigError {
     pub fn hint(&self) -> String {
         match self {
             Self::Unreadable { .. } => {
-                "check the path and that this user may read it; `hsm-config/softhsm.toml` is one that works".to_owned()
+                "check the path and that this user may read it; `hsm-config/softhsm.toml` is an example".to_owned()
             }
             Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
             Self::Field { path, .. } => format!(
@@ -60,7 +60,11 @@ impl ConfigError {
 /// The parser's own rendering quotes the faulty line, and that line may hold a PIN: so only the
 /// line's number and the name before its `=` are shown.
 pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
-    let start = error.span().map(|span| span.start.min(text.len()));
+    // A field that is missing at the top stands on no line; the parser then names the first.
+    let start = error
+        .span()
+        .map(|span| span.start.min(text.len()))
+        .filter(|start| *start > 0);
     let (line, field) = start.map_or((0, String::new()), |start| {
         let number = text[..start].matches('\n').count() + 1;
         let line = text.lines().nth(number - 1).unwrap_or("");

@@ -87,9 +87,20 @@ pub(super) fn private_key_uri<'de, D: Deserializer<'de>>(
     }
 }
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Other(serde::de::IgnoredAny),
+}
+
 /// A duration written as `500ms`, `5s` or `2m`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    // Whatever else stands there gets the same answer as a wrong text.
+    let text = match Written::deserialize(deserializer)? {
+        Written::Text(text) => text,
+        Written::Other(_) => String::new(),
+    };
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let scale = match unit {

@@ -102,8 +102,8 @@ impl<'de> Deserialize<'de> for Fingerprint {
             .map(Self)
             .ok_or_else(|| {
                 serde::de::Error::custom(
-                    "a pin is the SHA-256 of a certificate: 64 hexadecimal digits, as \
-                     `openssl x509 -noout -fingerprint -sha256` prints them",
+                    "a SHA-256 is 64 hexadecimal digits: of a file as `sha256sum` prints them, of a certificate as \
+                     `openssl x509 -noout -fingerprint -sha256`",
                 )
             })
     }

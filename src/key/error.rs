@@ -82,7 +82,7 @@ impl KeyError {
     pub fn hint(&self) -> String {
         match self {
             Self::NoMatch { candidates, .. } if candidates.is_empty() => {
-                "check that `uri` of [[token]] names the right token and that its user is logged in (`hsm-mtls token check`); \
+                "check that `uri` of [[token]] names the right token and that its user is logged in (not with `login = \"never\"`); \
                  on a new token, make one with `hsm-mtls key generate`"
                     .to_owned()
             }

@@ -41,7 +41,7 @@ pub(crate) fn of_handshake(error: &io::Error) -> TlsError {
     })
 }
 
-fn of_rustls(error: &Error) -> TlsError {
+pub(super) fn of_rustls(error: &Error) -> TlsError {
     match error {
         Error::Other(other) => match other.0.downcast_ref::<TlsError>() {
             Some(ours) => ours.clone(),
@@ -56,12 +56,22 @@ fn of_rustls(error: &Error) -> TlsError {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 TlsError::ServerName(error.to_string())
             }
-            CertificateError::Revoked
-            | CertificateError::UnknownRevocationStatus
-            | CertificateError::ExpiredRevocationList
-            | CertificateError::ExpiredRevocationListContext { .. } => {
-                TlsError::Revocation(error.to_string())
+            CertificateError::Revoked => TlsError::Revocation("it is revoked".to_owned()),
+            CertificateError::UnknownRevocationStatus => {
+                TlsError::Revocation("no list speaks of its issuer".to_owned())
             }
+            CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. } => {
+                TlsError::Revocation("the list is older than its nextUpdate".to_owned())
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                TlsError::ServerTime("it has expired")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                TlsError::ServerTime("it is not valid yet")
+            }
+            // Otherwise the name of the inner error would come wrapped twice.
+            CertificateError::Other(other) => TlsError::ServerCertificate(other.0.to_string()),
             other => TlsError::ServerCertificate(other.to_string()),
         },
         other => TlsError::Protocol(other.to_string()),

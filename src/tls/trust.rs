@@ -14,6 +14,7 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::TlsError;
+use super::diagnose::of_rustls;
 use super::observation::note;
 use super::signer::refuse;
 use crate::certificate::Certificate;
@@ -28,17 +29,19 @@ pub struct TrustStore {
     mode: TrustMode,
     trust_framework: Arc<WebPkiServerVerifier>,
     public: Option<Arc<WebPkiServerVerifier>>,
+    /// The bundle's CAs below the roots: a server that sends its leaf alone is understood.
+    intermediates: Vec<CertificateDer<'static>>,
 }
 
 /// Which trust a server's chain satisfies.
 #[derive(Debug)]
 pub struct Satisfies {
     /// The Trust Framework's root; else why not.
-    pub trust_framework: Result<(), Error>,
+    pub trust_framework: Result<(), TlsError>,
     /// A public root of this machine; else why not.
-    pub public: Result<(), Error>,
+    pub public: Result<(), TlsError>,
     /// The host name; else why not.
-    pub host_name: Result<(), Error>,
+    pub host_name: Result<(), TlsError>,
 }
 
 impl TrustStore {
@@ -80,6 +83,11 @@ impl TrustStore {
             mode: trust.mode,
             trust_framework,
             public,
+            intermediates: anchors
+                .intermediates()
+                .iter()
+                .map(|ca| CertificateDer::from(ca.der().to_vec()))
+                .collect(),
         })
     }
 
@@ -90,6 +98,7 @@ impl TrustStore {
         let intermediates: Vec<_> = intermediates
             .iter()
             .map(|der| CertificateDer::from(der.as_slice()))
+            .chain(self.intermediates.iter().cloned())
             .collect();
         let host_name =
             ParsedCertificate::try_from(&leaf).and_then(|parsed| verify_server_name(&parsed, name));
@@ -107,18 +116,16 @@ impl TrustStore {
                     )),
                     Err(_),
                 ) => Ok(()),
-                (Err(error), _) => Err(error),
+                (Err(error), _) => Err(of_rustls(&error)),
             }
         };
         Some(Satisfies {
             trust_framework: judge(&self.trust_framework),
             public: match &self.public {
                 Some(verifier) => judge(verifier),
-                None => Err(Error::General(
-                    "this machine has no public roots".to_owned(),
-                )),
+                None => Err(TlsError::NoPublicRoots(Vec::new())),
             },
-            host_name,
+            host_name: host_name.map_err(|error| of_rustls(&error)),
         })
     }
 
@@ -134,8 +141,13 @@ impl TrustStore {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let sent_and_known: Vec<_> = intermediates
+            .iter()
+            .chain(&self.intermediates)
+            .cloned()
+            .collect();
         let with = |verifier: &WebPkiServerVerifier| {
-            verifier.verify_server_cert(leaf, intermediates, name, &[], now)
+            verifier.verify_server_cert(leaf, &sent_and_known, name, &[], now)
         };
         match (self.mode, &self.public) {
             (TrustMode::TrustFramework, _) | (TrustMode::Both, None) => with(&self.trust_framework),

@@ -155,7 +155,7 @@ impl Fault {
                 "the token has no session left: lower `sessions`, or end other clients of this token"
             }
             FaultClass::Device => {
-                "check that the HSM is reachable and its client software configured; `hsm-mtls token check` names the step"
+                "check that the HSM is reachable, and that its client software finds its configuration (`env` of [[token]])"
             }
             FaultClass::Refused => {
                 "the token forbids this; ask its administrator which policy of the key or partition applies"

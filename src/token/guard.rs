@@ -68,7 +68,7 @@ impl PinError {
         match self {
             Self::Source { pin_source, .. } => match pin_source {
                 PinSource::File(path) => format!(
-                    "write the PIN, and nothing else, to {0}, and `chmod 600 {0}`",
+                    "{0} must hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
                     path.display()
                 ),
                 PinSource::Env(name) => format!("set {name} for this process only, or use a file or a systemd credential"),
@@ -76,7 +76,8 @@ impl PinError {
                     format!("start under systemd (247 or later) with `LoadCredential={name}:/path` or LoadCredentialEncrypted")
                 }
                 PinSource::Command(_) => "run the command by hand: it must print the PIN and exit 0".to_owned(),
-                PinSource::Prompt | PinSource::ProtectedPath => "run this at a terminal".to_owned(),
+                PinSource::Prompt => "run this at a terminal, and type the PIN when asked".to_owned(),
+                PinSource::ProtectedPath => "give [[token]] another `pin`: file, credential, command or prompt".to_owned(),
             },
             Self::NobodyThere(_) => {
                 "run this at a terminal, or give [[token]] a `pin` that needs no person: file, credential or command"
@@ -84,7 +85,7 @@ impl PinError {
             }
             Self::Guarded { flag, .. } => match *flag {
                 "CKF_USER_PIN_COUNT_LOW" | "CKF_SO_PIN_COUNT_LOW" => {
-                    "check the PIN source, then log in once at a terminal: a right PIN resets the counter".to_owned()
+                    "check the PIN source, then run `hsm-mtls token check` at a terminal and answer yes: a right PIN resets the counter".to_owned()
                 }
                 _ => "the token's administrator (SO) has to reset or change the PIN with the vendor's tool".to_owned(),
             },
@@ -224,8 +225,8 @@ impl PinGuard {
             return false;
         };
         let question = format!(
-            "{flag}: a wrong PIN was tried lately, and a few more lock the token. Is the PIN from {} \
-             right? Type yes to try it",
+            "{flag}: a wrong PIN was tried lately, and a few more lock the token. Shall the PIN from \
+             the {} be tried all the same? Type yes to try it",
             self.source
         );
         ask(&question).is_ok_and(|answer| answer.expose_secret().trim() == "yes")

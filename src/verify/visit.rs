@@ -18,8 +18,8 @@ use crate::client::{Answer, Client, ClientError, INTERACTION_ID};
 use crate::config::environment::Origin;
 use crate::error::ExitCode;
 use crate::step::{Outcome, Steps};
-use crate::tls::Tls;
 use crate::tls::observation::Observation;
+use crate::tls::{Tls, TlsError};
 
 const STEPS: [&str; 10] = [
     "name resolution",
@@ -48,12 +48,7 @@ impl Visit<'_> {
     pub(super) async fn run(&self) -> (Steps, Option<String>) {
         let mut steps = Steps::default();
         let interaction_id = self.take(&mut steps).await;
-        let done: Vec<_> = steps.list().iter().map(|step| step.name).collect();
-        let rest: Vec<_> = STEPS
-            .into_iter()
-            .filter(|name| !done.contains(name))
-            .collect();
-        steps.not_reached(&rest);
+        steps.end(&STEPS);
         (steps, interaction_id)
     }
 
@@ -64,6 +59,10 @@ impl Visit<'_> {
         let (connection, seen) = self.connector.handshake(self.origin, tcp, deadline).await;
         match &connection {
             Ok(connection) => steps.good("tls", connection.describe()),
+            Err(ClientError::Tls(error @ TlsError::ServerUntrusted)) => {
+                let hint = "the step `server certificate` says which trust it satisfies";
+                steps.bad("tls", error.to_string(), hint, ExitCode::Network);
+            }
             Err(error) => failed(steps, "tls", error),
         }
         self.server_certificate(steps, &seen);
@@ -134,15 +133,12 @@ impl Visit<'_> {
             steps.seen("server certificate", Outcome::Good, detail);
         } else {
             let hint = match (&satisfies.trust_framework, &satisfies.public) {
-                (Ok(()), _) => {
-                    "if the hub's operator confirms it, set `mode = \"trust-framework\"` in [trust]"
+                (Ok(()), _) => "if the hub's operator confirms it, set `mode = \"trust-framework\"` in [trust]".to_owned(),
+                (_, Ok(())) => "if the hub's operator confirms it, set `mode = \"public\"` in [trust]".to_owned(),
+                (Err(TlsError::ServerUntrusted), _) => {
+                    "check `anchors` of [trust]; a proxy that inspects TLS presents a certificate of its own too".to_owned()
                 }
-                (_, Ok(())) => {
-                    "if the hub's operator confirms it, set `mode = \"public\"` in [trust]"
-                }
-                _ => {
-                    "check `anchors` of [trust]; a proxy that inspects TLS presents a certificate of its own too"
-                }
+                (Err(error), _) => error.hint(),
             };
             steps.fault("server certificate", detail, hint, ExitCode::Network);
         }
