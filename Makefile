@@ -14,22 +14,22 @@ demo:
 test: fmt clippy lib-only
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
 	    /usr/lib/*/pkcs11-spy.so=opensc-pkcs11
-	$(CARGO) test --locked --no-fail-fast
+	$(CARGO) test --locked --workspace --no-fail-fast
 	$(MAKE) doc
 
 fmt:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 
 clippy:
 	@demo/install.sh cc=gcc
-	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 # The library without the command and without reqwest, as a lean user takes it.
 lib-only:
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
 clean:
 	softhsm/down.sh

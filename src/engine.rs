@@ -141,7 +141,7 @@ pub enum EngineError {
     },
     /// A random challenge signed by the key does not verify with the certificate's public key.
     #[error(
-        "the key {uri} did not sign a challenge that the certificate's public key verifies: they are no pair"
+        "the key {uri} did not sign a challenge that the certificate's public key verifies: they are no pair, or the token signs wrongly"
     )]
     NotThePair {
         /// The key.

@@ -231,7 +231,7 @@ impl Token {
         };
         let mechanisms = Mechanisms::read(&module.pkcs11, slot).map_err(TokenError::Call)?;
         Ok(Self {
-            guard: PinGuard::new(config.pin.clone(), attendance),
+            guard: PinGuard::new(description.identity(), config.pin.clone(), attendance),
             policy: config.login,
             timeout: config.timeout,
             module,
@@ -244,7 +244,7 @@ impl Token {
 
     /// The same token for another role, whose PIN has a source of its own.
     pub fn with_pin_source(mut self, source: PinSource, attendance: Attendance) -> Self {
-        self.guard = PinGuard::new(source, attendance);
+        self.guard = PinGuard::new(self.description.identity(), source, attendance);
         self
     }
 
@@ -266,9 +266,8 @@ impl Token {
             LoginPolicy::Never => false,
         };
         if wanted {
-            let info = session.token_info().map_err(TokenError::Call)?;
             self.guard
-                .log_in(session.pkcs11(), role.user_type(), &info)?;
+                .log_in(session.pkcs11(), role.user_type(), || session.token_info())?;
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(session);

@@ -4,6 +4,7 @@ use cryptoki::slot::{Limit, Slot, SlotInfo, TokenInfo};
 
 use super::TokenError;
 use super::fault::Fault;
+use super::guard::Identity;
 use super::module::Module;
 use crate::config::uri::Pkcs11Uri;
 
@@ -69,6 +70,14 @@ impl TokenDescription {
             slot_manufacturer: slot_info
                 .map_or_else(String::new, |s| s.manufacturer_id().to_owned()),
         }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        [
+            self.label.clone(),
+            self.serial.clone(),
+            self.manufacturer.clone(),
+        ]
     }
 
     /// The URI that names this token and no other.

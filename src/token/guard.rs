@@ -3,9 +3,10 @@
 //! An HSM locks after a few wrong PINs, for every client at once. So nothing is tried while the
 //! token's flags warn, and a PIN that was refused is never sent again by this process.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aws_lc_rs::{digest, rand};
 use cryptoki::error::{Error, RvError};
@@ -99,11 +100,10 @@ impl PinError {
 
 /// Holds the source and the PIN once it was good.
 pub struct PinGuard {
+    token: Identity,
     source: PinSource,
     attendance: Attendance,
     good: OnceLock<SecretString>,
-    // One login at a time: two threads that both find the token logged out must not both try.
-    single_flight: Mutex<()>,
 }
 
 impl fmt::Debug for PinGuard {
@@ -115,28 +115,29 @@ impl fmt::Debug for PinGuard {
 }
 
 impl PinGuard {
-    pub(super) fn new(source: PinSource, attendance: Attendance) -> Self {
+    pub(super) fn new(token: Identity, source: PinSource, attendance: Attendance) -> Self {
         Self {
+            token,
             source,
             attendance,
             good: OnceLock::new(),
-            single_flight: Mutex::new(()),
         }
     }
 
-    /// C_Login, the only place that calls it. `info` is read anew for each login: where its flags
-    /// warn, nothing is sent. CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the
+    /// C_Login, the only place that calls it. `info` reads CK_TOKEN_INFO: where its flags warn,
+    /// nothing is sent. CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the
     /// application, not to the session.
     pub(super) fn log_in(
         &self,
         session: &Session,
         user: UserType,
-        info: &TokenInfo,
+        info: impl FnOnce() -> Result<TokenInfo, Fault>,
     ) -> Result<(), PinError> {
-        let _one = self
-            .single_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        // Eight clients that are opened at once must not all find the PIN untried, and the flags
+        // are worth nothing if they were read before another's try.
+        let flight = flight(&self.token);
+        let _one = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let info = &info().map_err(PinError::Call)?;
         self.check_flags(user, info)?;
         let pin = match (&self.source, self.good.get()) {
             (PinSource::ProtectedPath, _) => {
@@ -146,7 +147,7 @@ impl PinGuard {
             (_, Some(pin)) => Some(pin.clone()),
             (source, None) => Some(pin::read(source, &self.attendance)?),
         };
-        let mark = pin.as_ref().map(|pin| Mark::of(pin, user, info));
+        let mark = pin.as_ref().map(|pin| Mark::of(pin, user, &self.token));
         if let Some(fault) = mark.as_ref().and_then(refused_before) {
             return Err(PinError::RefusedBefore(fault));
         }
@@ -247,10 +248,21 @@ impl PinGuard {
     }
 }
 
+/// What a token is known by across the objects that stand for it in this process: its label, its
+/// serial number and its manufacturer.
+pub(super) type Identity = [String; 3];
+
+/// One login at a time per token, whoever asks.
+fn flight(token: &Identity) -> Arc<Mutex<()>> {
+    static FLIGHTS: Mutex<BTreeMap<Identity, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    let mut flights = FLIGHTS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(flights.entry(token.clone()).or_default())
+}
+
 /// Which PIN was refused by which token: enough to know it again, useless to anybody else.
 #[derive(PartialEq, Eq)]
 struct Mark {
-    token: [String; 3],
+    token: Identity,
     so: bool,
     pin: [u8; 32],
 }
@@ -270,7 +282,7 @@ fn refused_before(mark: &Mark) -> Option<Fault> {
 }
 
 impl Mark {
-    fn of(pin: &SecretString, user: UserType, info: &TokenInfo) -> Self {
+    fn of(pin: &SecretString, user: UserType, token: &Identity) -> Self {
         // Hashed with a salt of this process: the memory holds nothing to guess a PIN from later.
         static SALT: OnceLock<[u8; 32]> = OnceLock::new();
         let salt = SALT.get_or_init(|| {
@@ -285,7 +297,7 @@ impl Mark {
         let mut marked = [0; 32];
         marked.copy_from_slice(hash.finish().as_ref());
         Self {
-            token: [info.label(), info.serial_number(), info.manufacturer_id()].map(str::to_owned),
+            token: token.clone(),
             so: matches!(user, UserType::So),
             pin: marked,
         }

@@ -60,9 +60,8 @@ impl Session {
             .sign_init(mechanism, key)
             .map_err(|error| SignFault::Call(Fault::of(error)))?;
         if let Some(guard) = guard {
-            let info = self.token_info().map_err(SignFault::Call)?;
             guard
-                .log_in(&self.inner, UserType::ContextSpecific, &info)
+                .log_in(&self.inner, UserType::ContextSpecific, || self.token_info())
                 .map_err(SignFault::Pin)?;
         }
         self.module

@@ -9,6 +9,7 @@
 )]
 
 pub mod bank;
+pub mod chaos;
 pub mod hub;
 pub mod nginx;
 pub mod softhsm;

@@ -1,0 +1,275 @@
+//! The plan: what goes wrong, and when. Read from a file that a test may rewrite while the module is
+//! in use; calls are counted, and written down where the plan's environment names a log.
+
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use std::{env, process};
+
+use cryptoki_sys::*;
+
+use crate::{forward, names};
+
+/// The file with the plan.
+pub(crate) const PLAN: &str = "CHAOS_TOKEN_PLAN";
+/// A file that each call's name is appended to.
+pub(crate) const LOG: &str = "CHAOS_TOKEN_LOG";
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Pass,
+    Fail(CK_RV),
+    Crash,
+}
+
+/// What a signature becomes on its way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SignatureForm {
+    #[default]
+    AsMade,
+    /// One bit is flipped.
+    Wrong,
+    /// ECDSA as DER instead of r‖s.
+    Der,
+    /// ECDSA without the leading zeros that both halves have.
+    Short,
+}
+
+/// Calls with these numbers, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Calls {
+    first: u64,
+    last: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    function: String,
+    calls: Calls,
+    verdict: Verdict,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    rules: Vec<Rule>,
+    /// Wrong PINs until the token locks.
+    pub(crate) pin_tries: Option<u32>,
+    /// CKF_ flags that the token reports beside its own.
+    pub(crate) flags: CK_FLAGS,
+    pub(crate) max_sessions: Option<u64>,
+    /// Mechanisms that are neither listed nor done.
+    pub(crate) hidden: Vec<CK_MECHANISM_TYPE>,
+    /// Mechanisms that are listed, but not done.
+    pub(crate) refused: Vec<CK_MECHANISM_TYPE>,
+    pub(crate) signature: SignatureForm,
+    /// Private keys want a context-specific login before each signature.
+    pub(crate) always_authenticate: bool,
+}
+
+#[derive(Default)]
+struct State {
+    plan: Plan,
+    read: Option<SystemTime>,
+    counts: HashMap<&'static str, u64>,
+}
+
+static STATE: Mutex<Option<State>> = Mutex::new(None);
+
+fn state() -> MutexGuard<'static, Option<State>> {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    state.get_or_insert_default();
+    state
+}
+
+/// Counts a call, writes it down, and says what becomes of it.
+pub(crate) fn called(function: &'static str) -> Verdict {
+    let mut guard = state();
+    let Some(state) = guard.as_mut() else {
+        return Verdict::Pass;
+    };
+    state.refresh();
+    let count = state.counts.entry(function).or_default();
+    *count += 1;
+    let count = *count;
+    if let Some(log) = env::var_os(LOG) {
+        // One write per line, so that lines of several processes do not mix. A test that cannot
+        // read what it counts on has to fail, so this does not go on silently.
+        let line = format!("{function}\n");
+        let written = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+        if written.is_err() {
+            give_up("the log cannot be written");
+        }
+    }
+    let hit = |rule: &&Rule| {
+        rule.function == function && (rule.calls.first..=rule.calls.last).contains(&count)
+    };
+    state
+        .plan
+        .rules
+        .iter()
+        .find(hit)
+        .map_or(Verdict::Pass, |rule| rule.verdict)
+}
+
+/// The plan as it is now.
+pub(crate) fn current() -> Plan {
+    let mut guard = state();
+    guard.as_mut().map_or_else(Plan::default, |state| {
+        state.refresh();
+        state.plan.clone()
+    })
+}
+
+impl State {
+    fn refresh(&mut self) {
+        let Some(path) = env::var_os(PLAN) else {
+            return;
+        };
+        let Ok(changed) = fs::metadata(&path).and_then(|meta| meta.modified()) else {
+            give_up("the file of CHAOS_TOKEN_PLAN cannot be read");
+        };
+        if self.read == Some(changed) {
+            return;
+        }
+        match fs::read_to_string(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| parse(&text))
+        {
+            Ok(plan) => self.plan = plan,
+            Err(why) => give_up(&why),
+        }
+        // Numbers in a new plan count from the moment it is read.
+        self.counts.clear();
+        self.read = Some(changed);
+    }
+}
+
+/// A plan that is not understood must not look like a token that works.
+fn give_up(why: &str) -> ! {
+    eprintln!("chaos-token: {why}");
+    process::abort();
+}
+
+/// Reads a plan; the README has its grammar.
+pub(crate) fn parse(text: &str) -> Result<Plan, String> {
+    let mut plan = Plan::default();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or("").trim();
+        let words: Vec<_> = line.split_whitespace().collect();
+        take(&mut plan, &words).map_err(|why| format!("plan, line {}: {why}", index + 1))?;
+    }
+    Ok(plan)
+}
+
+fn take(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
+    match words {
+        [] => {}
+        ["fail", function, calls, code] => {
+            let code =
+                names::return_value(code).ok_or_else(|| format!("{code} is no CKR_ value"))?;
+            plan.rules.push(rule(function, calls, Verdict::Fail(code))?);
+        }
+        ["crash", function, calls] => plan.rules.push(rule(function, calls, Verdict::Crash)?),
+        ["pin-tries", count] => plan.pin_tries = Some(number(count)?),
+        ["flag", flag] => {
+            plan.flags |=
+                names::token_flag(flag).ok_or_else(|| format!("{flag} is no token flag"))?;
+        }
+        ["max-sessions", count] => plan.max_sessions = Some(number(count)?),
+        ["without", mechanism] => plan.hidden.push(mechanism_named(mechanism)?),
+        ["refuse", mechanism] => plan.refused.push(mechanism_named(mechanism)?),
+        ["signature", "wrong"] => plan.signature = SignatureForm::Wrong,
+        ["signature", "der"] => plan.signature = SignatureForm::Der,
+        ["signature", "short"] => plan.signature = SignatureForm::Short,
+        ["always-authenticate"] => plan.always_authenticate = true,
+        other => return Err(format!("{} is not understood", other.join(" "))),
+    }
+    Ok(())
+}
+
+fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
+    if !forward::NAMES.contains(&function) {
+        return Err(format!("{function} is no function of PKCS#11"));
+    }
+    let calls = match calls.split_once("..") {
+        None if calls == "all" => Calls {
+            first: 1,
+            last: u64::MAX,
+        },
+        None => {
+            let only = number(calls)?;
+            Calls {
+                first: only,
+                last: only,
+            }
+        }
+        Some((first, "")) => Calls {
+            first: number(first)?,
+            last: u64::MAX,
+        },
+        Some((first, last)) => Calls {
+            first: number(first)?,
+            last: number(last)?,
+        },
+    };
+    Ok(Rule {
+        function: function.to_owned(),
+        calls,
+        verdict,
+    })
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text} is no number"))
+}
+
+fn mechanism_named(name: &str) -> Result<CK_MECHANISM_TYPE, String> {
+    names::mechanism(name).ok_or_else(|| format!("{name} is no mechanism that this module knows"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_says_what_fails_and_when() {
+        let plan = parse(
+            "fail C_Sign 3 CKR_DEVICE_ERROR # the third\nfail C_OpenSession 2.. CKR_SESSION_COUNT\n\
+             crash C_Login 1..2\n\npin-tries 3\nwithout CKM_ECDSA\nsignature der\n",
+        )
+        .expect("a plan");
+        assert_eq!(plan.rules.len(), 3);
+        assert_eq!(plan.rules[0].verdict, Verdict::Fail(CKR_DEVICE_ERROR));
+        assert_eq!(
+            plan.rules[1].calls,
+            Calls {
+                first: 2,
+                last: u64::MAX
+            }
+        );
+        assert_eq!(plan.pin_tries, Some(3));
+        assert_eq!(plan.hidden, [CKM_ECDSA]);
+        assert_eq!(plan.signature, SignatureForm::Der);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for bad in [
+            "fail C_Sing 1 CKR_DEVICE_ERROR",
+            "fail C_Sign x CKR_DEVICE_ERROR",
+            "fail C_Sign 1 CKR_NOTHING",
+            "flag CKF_NOTHING",
+            "signature upside-down",
+            "explode",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

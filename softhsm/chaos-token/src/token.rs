@@ -1,0 +1,122 @@
+//! What the token says of itself: flags, session limits, mechanisms.
+
+#![expect(non_snake_case, reason = "the functions have the standard's names")]
+
+use std::collections::HashSet;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cryptoki_sys::*;
+
+use crate::{forward, login, plan};
+
+static OPEN: Mutex<Option<HashSet<CK_SESSION_HANDLE>>> = Mutex::new(None);
+
+fn open() -> MutexGuard<'static, Option<HashSet<CK_SESSION_HANDLE>>> {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.get_or_insert_default();
+    open
+}
+
+pub(crate) unsafe extern "C" fn C_GetTokenInfo(
+    slot: CK_SLOT_ID,
+    info: *mut CK_TOKEN_INFO,
+) -> CK_RV {
+    // SAFETY: the caller's arguments, unchanged.
+    let code = unsafe { forward::C_GetTokenInfo(slot, info) };
+    // SAFETY: the wrapped module has just written there, or it did not return CKR_OK.
+    if let (CKR_OK, Some(info)) = (code, unsafe { info.as_mut() }) {
+        let plan = plan::current();
+        info.flags |= plan.flags | login::flags();
+        if let Some(limit) = plan.max_sessions {
+            info.ulMaxSessionCount = limit;
+        }
+    }
+    code
+}
+
+pub(crate) unsafe extern "C" fn C_OpenSession(
+    slot: CK_SLOT_ID,
+    flags: CK_FLAGS,
+    application: *mut c_void,
+    notify: CK_NOTIFY,
+    session: *mut CK_SESSION_HANDLE,
+) -> CK_RV {
+    let mut open = open();
+    let sessions = open.get_or_insert_default();
+    let limit = plan::current().max_sessions.unwrap_or(u64::MAX);
+    if sessions.len() as u64 >= limit {
+        return match plan::called("C_OpenSession") {
+            plan::Verdict::Fail(code) => code,
+            plan::Verdict::Crash => std::process::abort(),
+            plan::Verdict::Pass => CKR_SESSION_COUNT,
+        };
+    }
+    // SAFETY: the caller's arguments, unchanged.
+    let code = unsafe { forward::C_OpenSession(slot, flags, application, notify, session) };
+    // SAFETY: written by the wrapped module on CKR_OK.
+    if let (CKR_OK, Some(session)) = (code, unsafe { session.as_ref() }) {
+        sessions.insert(*session);
+    }
+    code
+}
+
+pub(crate) unsafe extern "C" fn C_CloseSession(session: CK_SESSION_HANDLE) -> CK_RV {
+    let mut open = open();
+    // SAFETY: the caller's argument, unchanged.
+    let code = unsafe { forward::C_CloseSession(session) };
+    if code == CKR_OK {
+        open.get_or_insert_default().remove(&session);
+    }
+    code
+}
+
+/// The wrapped module's list without what the plan hides. Asked for its length first, as callers do.
+pub(crate) unsafe extern "C" fn C_GetMechanismList(
+    slot: CK_SLOT_ID,
+    list: *mut CK_MECHANISM_TYPE,
+    count: *mut CK_ULONG,
+) -> CK_RV {
+    // SAFETY: `count` is the caller's; null is an argument that the standard refuses.
+    let Some(room) = (unsafe { count.as_mut() }) else {
+        return CKR_ARGUMENTS_BAD;
+    };
+    let mut all = 0;
+    // SAFETY: a null list asks for the count.
+    let code = unsafe { forward::C_GetMechanismList(slot, ptr::null_mut(), &raw mut all) };
+    if code != CKR_OK {
+        return code;
+    }
+    let mut mechanisms = vec![0; all as usize];
+    // SAFETY: room for as many as were counted.
+    let code = unsafe { forward::C_GetMechanismList(slot, mechanisms.as_mut_ptr(), &raw mut all) };
+    if code != CKR_OK {
+        return code;
+    }
+    mechanisms.truncate(all as usize);
+    let hidden = plan::current().hidden;
+    mechanisms.retain(|mechanism| !hidden.contains(mechanism));
+    let given = std::mem::replace(room, mechanisms.len() as CK_ULONG);
+    if list.is_null() {
+        return CKR_OK;
+    }
+    if given < mechanisms.len() as CK_ULONG {
+        return CKR_BUFFER_TOO_SMALL;
+    }
+    // SAFETY: the caller says that there is room for `given`, and it is enough.
+    unsafe { ptr::copy_nonoverlapping(mechanisms.as_ptr(), list, mechanisms.len()) };
+    CKR_OK
+}
+
+pub(crate) unsafe extern "C" fn C_GetMechanismInfo(
+    slot: CK_SLOT_ID,
+    mechanism: CK_MECHANISM_TYPE,
+    info: *mut CK_MECHANISM_INFO,
+) -> CK_RV {
+    if plan::current().hidden.contains(&mechanism) {
+        return CKR_MECHANISM_INVALID;
+    }
+    // SAFETY: the caller's arguments, unchanged.
+    unsafe { forward::C_GetMechanismInfo(slot, mechanism, info) }
+}

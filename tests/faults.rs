@@ -1,0 +1,163 @@
+//! Tokens that do what real ones have been seen to do, with the calls counted at the module.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use common::bank::{Bank, config_of_child};
+use common::chaos::Chaos;
+use common::hub::{Hub, HubOptions};
+use hsm_mtls::token::Token;
+use hsm_mtls::token::guard::Attendance;
+
+fn certified(key_type: &str) -> (Bank, Hub) {
+    let mut bank = Bank::new();
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    bank.certify(key_type);
+    (bank, hub)
+}
+
+#[test]
+fn a_wrong_signature_is_not_released() {
+    for key_type in ["rsa-2048", "p-256"] {
+        let (mut bank, hub) = certified(key_type);
+        let chaos = Chaos::between(&mut bank, "signature wrong");
+        let csr = chaos.run(&bank, &["csr"]).expect(3);
+        assert!(
+            csr.stderr
+                .contains("does not verify with the public key; it was not used"),
+            "{csr:?}"
+        );
+        assert!(csr.stdout.is_empty());
+        chaos.run(&bank, &["verify"]).expect(2);
+        assert!(
+            hub.connections().is_empty(),
+            "the proof failed before any connection"
+        );
+    }
+}
+
+#[test]
+fn der_and_short_answers_are_taken() {
+    let (mut bank, _hub) = certified("p-256");
+    let chaos = Chaos::between(&mut bank, "");
+    for form in ["signature der", "signature short"] {
+        chaos.plan(form);
+        chaos.run(&bank, &["verify"]).expect(0);
+        chaos.run(&bank, &["token", "check", "-n", "300"]).expect(0);
+    }
+}
+
+/// The list of mechanisms is a claim; one that is refused is asked for once and not again.
+#[test]
+fn a_mechanism_that_is_listed_and_refused_is_learnt() {
+    let (mut bank, _hub) = certified("rsa-2048");
+    let chaos = Chaos::between(&mut bank, "refuse CKM_RSA_PKCS_PSS");
+    chaos.run(&bank, &["verify"]).expect(0);
+    // One proof and two connections, and one refusal before them.
+    assert_eq!(chaos.calls("C_Sign"), 3);
+    assert_eq!(chaos.calls("C_SignInit"), 4);
+}
+
+#[test]
+fn a_key_that_wants_a_login_each_time_gets_it_between_the_two_calls() {
+    let (mut bank, _hub) = certified("p-256");
+    let chaos = Chaos::between(&mut bank, "always-authenticate");
+    chaos.run(&bank, &["verify"]).expect(0);
+    assert_eq!(chaos.calls("C_Sign"), 3);
+    assert_eq!(chaos.calls("C_Login"), 1 + 3);
+}
+
+#[test]
+fn a_lost_session_costs_no_signature() {
+    let (mut bank, _hub) = certified("p-256");
+    let chaos = Chaos::between(
+        &mut bank,
+        "fail C_Sign 3 CKR_SESSION_HANDLE_INVALID\nfail C_SignInit 7 CKR_KEY_HANDLE_INVALID",
+    );
+    chaos.run(&bank, &["token", "check", "-n", "20"]).expect(0);
+    let broken = "fail C_Sign all CKR_DEVICE_ERROR";
+    chaos.plan(broken);
+    let run = chaos.run(&bank, &["token", "check"]).expect(3);
+    assert!(
+        run.stdout
+            .contains("the token did not sign: C_Sign returned CKR_DEVICE_ERROR"),
+        "{run:?}"
+    );
+}
+
+/// Law 6. SoftHSM never locks; this token does after three tries.
+#[test]
+fn a_wrong_pin_is_tried_once_whatever_restarts() {
+    let (mut bank, _hub) = certified("p-256");
+    let chaos = Chaos::between(&mut bank, "pin-tries 3");
+    let good = bank.token.pin_file();
+    let wrong = bank.path("wrong");
+    common::trust_framework::write_file(&wrong, "wrong", 0o600);
+    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", wrong.display()));
+    chaos.forget_calls();
+    let refused = chaos.run(&bank, &["verify"]).expect(4);
+    assert!(refused.stderr.contains("CKR_PIN_INCORRECT"), "{refused:?}");
+    for _ in 0..10 {
+        chaos.run(&bank, &["verify"]).expect(4);
+    }
+    assert_eq!(
+        chaos.calls("C_Login"),
+        1,
+        "one try, then the token's flags are believed"
+    );
+    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
+    for flag in [
+        "CKF_USER_PIN_FINAL_TRY",
+        "CKF_USER_PIN_LOCKED",
+        "CKF_USER_PIN_TO_BE_CHANGED",
+    ] {
+        chaos.plan(&format!("flag {flag}"));
+        let guarded = chaos.run(&bank, &["verify"]).expect(4);
+        assert!(
+            guarded
+                .stderr
+                .contains(&format!("no PIN was sent: the token says {flag}")),
+            "{guarded:?}"
+        );
+    }
+    assert_eq!(chaos.calls("C_Login"), 1);
+}
+
+/// A program that opens its client until it works, on 8 threads, at a token that warns of nothing.
+#[test]
+fn a_refused_pin_is_not_sent_again_by_the_same_process() {
+    if let Some(config) = config_of_child() {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        let opened = Token::open(&config.token, Attendance::Unattended);
+                        assert!(
+                            opened
+                                .unwrap_err()
+                                .to_string()
+                                .contains("CKR_PIN_INCORRECT")
+                        );
+                    }
+                });
+            }
+        });
+        return;
+    }
+    let (mut bank, _hub) = certified("p-256");
+    let chaos = Chaos::between(&mut bank, "fail C_Login all CKR_PIN_INCORRECT");
+    let environment = chaos
+        .environment()
+        .map(|(name, value)| (name, value.to_str().unwrap().to_owned()));
+    bank.run_test(
+        "a_refused_pin_is_not_sent_again_by_the_same_process",
+        &environment,
+    );
+    assert_eq!(chaos.calls("C_Login"), 1);
+}
