@@ -22,13 +22,15 @@ use crate::certificate::anchors::{Anchors, Chain};
 use crate::config::environment::Origin;
 use crate::config::trust::{Trust, TrustMode};
 
-/// The trust anchors of a configuration: both kinds are kept, so that a chain can be held against
-/// the one that is not configured too, to tell the operator.
+/// The trust anchors of a configuration. A chain can be held against those that are not configured
+/// too, to tell the operator.
 #[derive(Debug)]
 pub struct TrustStore {
     mode: TrustMode,
     trust_framework: Arc<WebPkiServerVerifier>,
+    /// There where the mode takes it. Reading a machine's whole store costs more than a handshake.
     public: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
     /// The bundle's CAs below the roots: a server that sends its leaf alone is understood.
     intermediates: Vec<CertificateDer<'static>>,
 }
@@ -69,20 +71,15 @@ impl TrustStore {
         let trust_framework = verifier
             .build()
             .map_err(|error| TlsError::Setup(error.to_string()))?;
-        let (public, errors) = public_roots();
-        let public = match public {
-            Some(roots) => {
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-                    .build()
-                    .ok()
-            }
-            None if trust.mode.takes_public() => return Err(TlsError::NoPublicRoots(errors)),
-            None => None,
+        let public = match trust.mode.takes_public() {
+            true => Some(public_verifier(provider)?),
+            false => None,
         };
         Ok(Self {
             mode: trust.mode,
             trust_framework,
             public,
+            provider: Arc::clone(provider),
             intermediates: anchors
                 .intermediates()
                 .iter()
@@ -123,7 +120,7 @@ impl TrustStore {
             trust_framework: judge(&self.trust_framework),
             public: match &self.public {
                 Some(verifier) => judge(verifier),
-                None => Err(TlsError::NoPublicRoots(Vec::new())),
+                None => public_verifier(&self.provider).and_then(|verifier| judge(&verifier)),
             },
             host_name: host_name.map_err(|error| of_rustls(&error)),
         })
@@ -287,13 +284,18 @@ fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn public_roots() -> (Option<RootCertStore>, Vec<String>) {
+fn public_verifier(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // A store of an operating system holds certificates that webpki cannot read; they are left out.
     let (added, _) = roots.add_parsable_certificates(found.certs);
-    let errors = found.errors.iter().map(ToString::to_string).collect();
-    ((added > 0).then_some(roots), errors)
+    if added == 0 {
+        let errors = found.errors.iter().map(ToString::to_string).collect();
+        return Err(TlsError::NoPublicRoots(errors));
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| TlsError::Setup(error.to_string()))
 }
 
 fn read_crls(
