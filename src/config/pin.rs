@@ -26,7 +26,7 @@ pub enum PinSource {
 
 /// How to write a source, said wherever one is refused.
 pub const PIN_SOURCE_FORMS: &str = "{ file = \"/path\" }, { env = \"NAME\" }, { credential = \"name\" }, \
-     { command = [\"program\", \"argument\"] }, \"prompt\" or \"protected-path\"";
+     { command = [\"/program\", \"argument\"] }, \"prompt\" or \"protected-path\"";
 
 impl PinSource {
     /// Whether a person must be there when the PIN is wanted.
