@@ -111,11 +111,6 @@ impl Key {
             })
     }
 
-    /// Where the token's word on the public key stands; `None` if it gives none.
-    pub fn public_key_origin(&self) -> Option<PublicKeyOrigin> {
-        self.origin
-    }
-
     /// Whether each signature wants a login of its own (CKA_ALWAYS_AUTHENTICATE).
     pub fn always_authenticate(&self) -> bool {
         self.always_authenticate

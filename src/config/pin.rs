@@ -29,11 +29,6 @@ pub const PIN_SOURCE_FORMS: &str = "{ file = \"/path\" }, { env = \"NAME\" }, { 
      { command = [\"/program\", \"argument\"] }, \"prompt\" or \"protected-path\"";
 
 impl PinSource {
-    /// Whether a person must be there when the PIN is wanted.
-    pub fn needs_person(&self) -> bool {
-        matches!(self, Self::Prompt | Self::ProtectedPath)
-    }
-
     /// The same source with a relative file taken from the folder of the configuration.
     pub(crate) fn relative_to(self, folder: &Path) -> Self {
         match self {

@@ -38,7 +38,6 @@ pub fn generate(
     refuse_taken_label(token, session, label)?;
     let (mechanism, mut public) = mechanism_and_parameters(algorithm)?;
     let kind = mechanism.mechanism_type();
-    // SoftHSM knows Ed25519 only under CKM_EC_EDWARDS_KEY_PAIR_GEN, with the curve as an OID.
     if !token.mechanisms().can_generate(kind) {
         return Err(KeyError::CannotGenerate(algorithm.to_string()));
     }

@@ -173,9 +173,9 @@ pub(super) enum Watched {
 /// The verifier that rustls is given.
 #[derive(Debug)]
 pub(super) struct HubVerifier {
-    pub(super) trust: Arc<TrustStore>,
-    pub(super) hosts: Vec<String>,
-    pub(super) watched: Watched,
+    trust: Arc<TrustStore>,
+    hosts: Vec<String>,
+    watched: Watched,
 }
 
 impl HubVerifier {

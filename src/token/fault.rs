@@ -69,14 +69,6 @@ impl Fault {
         }
     }
 
-    /// The return value in PKCS#11's own spelling, such as `CKR_DEVICE_ERROR`.
-    pub fn ckr(&self) -> Option<String> {
-        match &self.code {
-            Code::Ckr(code) => Some(ckr_name(code)),
-            Code::Answer(_) => None,
-        }
-    }
-
     /// What can be done about it.
     pub fn class(&self) -> FaultClass {
         use RvError as R;
