@@ -46,6 +46,7 @@ module = "/usr/lib/softhsm/libsofthsm2.so"
 uri    = "pkcs11:token=lfi-demo"
 pin    = { file = "token/pin" }
 env    = { SOFTHSM2_CONF = "{config_dir}/token/softhsm2.conf" }
+state_dir = "state"
 
 [c3]
 key         = "pkcs11:object=c3;type=private"

@@ -7,6 +7,7 @@ pub mod environment;
 mod error;
 mod field;
 pub mod pin;
+mod state;
 pub mod trust;
 pub mod uri;
 
@@ -79,6 +80,17 @@ pub struct TokenConfig {
     /// Whether to log in.
     #[serde(default)]
     pub login: LoginPolicy,
+    /// Where it is remembered that a PIN was refused. None: where the system keeps such things.
+    #[serde(default)]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl TokenConfig {
+    /// The folder of the PIN guard's record: `state_dir`, else `$STATE_DIRECTORY` (systemd), else
+    /// `hsm-mtls` in `$XDG_STATE_HOME` or `~/.local/state`. `None` where none of them is known.
+    pub fn state_folder(&self) -> Option<PathBuf> {
+        state::folder(self.state_dir.as_deref())
+    }
 }
 
 /// Whether to call C_Login. Tokens misreport the need for it in both directions.
@@ -259,6 +271,7 @@ impl Config {
             ));
         }
         token.pin = token.pin.relative_to(folder);
+        token.state_dir = token.state_dir.map(|state| folder.join(state));
         for value in token.env.values_mut() {
             *value = value.replace("{config_dir}", &folder.to_string_lossy());
         }

@@ -172,6 +172,7 @@ pub struct Token {
     policy: LoginPolicy,
     timeout: Duration,
     guard: PinGuard,
+    state_folder: Option<PathBuf>,
     // Closing an application's last session logs it out and invalidates every handle, so one
     // session stays open for as long as the token is in use.
     held: Mutex<Option<Session>>,
@@ -231,7 +232,13 @@ impl Token {
         };
         let mechanisms = Mechanisms::read(&module.pkcs11, slot).map_err(TokenError::Call)?;
         Ok(Self {
-            guard: PinGuard::new(description.identity(), config.pin.clone(), attendance),
+            guard: PinGuard::new(
+                description.identity(),
+                config.pin.clone(),
+                attendance,
+                config.state_folder(),
+            ),
+            state_folder: config.state_folder(),
             policy: config.login,
             timeout: config.timeout,
             module,
@@ -244,7 +251,8 @@ impl Token {
 
     /// The same token for another role, whose PIN has a source of its own.
     pub fn with_pin_source(mut self, source: PinSource, attendance: Attendance) -> Self {
-        self.guard = PinGuard::new(self.description.identity(), source, attendance);
+        let (token, folder) = (self.description.identity(), self.state_folder.clone());
+        self.guard = PinGuard::new(token, source, attendance, folder);
         self
     }
 

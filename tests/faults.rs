@@ -8,11 +8,9 @@
 
 mod common;
 
-use common::bank::{Bank, config_of_child};
+use common::bank::Bank;
 use common::chaos::Chaos;
 use common::hub::{Hub, HubOptions};
-use hsm_mtls::token::Token;
-use hsm_mtls::token::guard::Attendance;
 
 fn certified(key_type: &str) -> (Bank, Hub) {
     let mut bank = Bank::new();
@@ -89,75 +87,4 @@ fn a_lost_session_costs_no_signature() {
             .contains("the token did not sign: C_Sign returned CKR_DEVICE_ERROR"),
         "{run:?}"
     );
-}
-
-/// Law 6. SoftHSM never locks; this token does after three tries.
-#[test]
-fn a_wrong_pin_is_tried_once_whatever_restarts() {
-    let (mut bank, _hub) = certified("p-256");
-    let chaos = Chaos::between(&mut bank, "pin-tries 3");
-    let good = bank.token.pin_file();
-    let wrong = bank.path("wrong");
-    common::trust_framework::write_file(&wrong, "wrong", 0o600);
-    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", wrong.display()));
-    chaos.forget_calls();
-    let refused = chaos.run(&bank, &["verify"]).expect(4);
-    assert!(refused.stderr.contains("CKR_PIN_INCORRECT"), "{refused:?}");
-    for _ in 0..10 {
-        chaos.run(&bank, &["verify"]).expect(4);
-    }
-    assert_eq!(
-        chaos.calls("C_Login"),
-        1,
-        "one try, then the token's flags are believed"
-    );
-    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
-    for flag in [
-        "CKF_USER_PIN_FINAL_TRY",
-        "CKF_USER_PIN_LOCKED",
-        "CKF_USER_PIN_TO_BE_CHANGED",
-    ] {
-        chaos.plan(&format!("flag {flag}"));
-        let guarded = chaos.run(&bank, &["verify"]).expect(4);
-        assert!(
-            guarded
-                .stderr
-                .contains(&format!("no PIN was sent: the token says {flag}")),
-            "{guarded:?}"
-        );
-    }
-    assert_eq!(chaos.calls("C_Login"), 1);
-}
-
-/// A program that opens its client until it works, on 8 threads, at a token that warns of nothing.
-#[test]
-fn a_refused_pin_is_not_sent_again_by_the_same_process() {
-    if let Some(config) = config_of_child() {
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..25 {
-                        let opened = Token::open(&config.token, Attendance::Unattended);
-                        assert!(
-                            opened
-                                .unwrap_err()
-                                .to_string()
-                                .contains("CKR_PIN_INCORRECT")
-                        );
-                    }
-                });
-            }
-        });
-        return;
-    }
-    let (mut bank, _hub) = certified("p-256");
-    let chaos = Chaos::between(&mut bank, "fail C_Login all CKR_PIN_INCORRECT");
-    let environment = chaos
-        .environment()
-        .map(|(name, value)| (name, value.to_str().unwrap().to_owned()));
-    bank.run_test(
-        "a_refused_pin_is_not_sent_again_by_the_same_process",
-        &environment,
-    );
-    assert_eq!(chaos.calls("C_Login"), 1);
 }

@@ -9,9 +9,11 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use common::bank::Bank;
+use common::chaos::Chaos;
 use common::softhsm::PIN;
 
 /// Printed when what is typed no longer shows.
@@ -20,6 +22,15 @@ const SILENT: &str = "the terminal is silent";
 /// Runs `hsm-mtls` at a pseudo-terminal, types this line once the terminal has stopped to echo, and
 /// gives what appeared on the screen.
 fn at_terminal(bank: &Bank, arguments: &str, typed: &str) -> (i32, String) {
+    at_terminal_with(bank, arguments, typed, &[])
+}
+
+fn at_terminal_with(
+    bank: &Bank,
+    arguments: &str,
+    typed: &str,
+    environment: &[(&str, PathBuf)],
+) -> (i32, String) {
     let watch =
         format!("(until stty -a </dev/tty | grep -q -e '-echo '; do :; done; echo {SILENT}) &");
     let command = format!(
@@ -29,6 +40,7 @@ fn at_terminal(bank: &Bank, arguments: &str, typed: &str) -> (i32, String) {
     );
     let mut script = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -86,4 +98,31 @@ fn after_a_wrong_pin_a_person_is_asked_before_another_try() {
     assert_eq!(code, 0, "{shown}");
     // A right PIN has reset the counter: nobody need be there any more.
     bank.run(&["key", "list"]).expect(0);
+}
+
+/// The token shows nothing of the wrong try: it is the record that asks.
+#[test]
+fn a_refused_pin_is_tried_again_when_a_person_answers_for_it() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let chaos = Chaos::between(&mut bank, "without CKF_USER_PIN_COUNT_LOW");
+    let source = bank.path("pin");
+    let fill = |pin: &str| common::trust_framework::write_file(&source, pin, 0o600);
+    fill("wrong pin");
+    bank.configure(|settings| {
+        settings.pin = format!("{{ command = [\"/bin/cat\", \"{}\"] }}", source.display());
+    });
+    chaos.run(&bank, &["key", "list"]).expect(4);
+    fill(PIN);
+    chaos.forget_calls();
+    let at_keyboard = |typed| at_terminal_with(&bank, "key list", typed, &chaos.environment());
+    let (code, shown) = at_keyboard("no");
+    assert_eq!((code, chaos.calls("C_Login")), (4, 0), "{shown}");
+    assert!(
+        shown.contains("the token refused the PIN from command /bin/cat at "),
+        "{shown}"
+    );
+    let (code, shown) = at_keyboard("yes");
+    assert_eq!((code, chaos.calls("C_Login")), (0, 1), "{shown}");
+    chaos.run(&bank, &["key", "list"]).expect(0);
 }

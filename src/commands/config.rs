@@ -127,6 +127,13 @@ fn derived(config: &Config) -> Vec<(&'static str, String)> {
         ("token", config.token.uri.to_string()),
         ("PIN from", pin),
         (
+            "PIN tries recorded in",
+            config.token.state_folder().map_or_else(
+                || "nowhere: set `state_dir` of [[token]]".to_owned(),
+                |folder| shown(&folder),
+            ),
+        ),
+        (
             "sessions, timeout",
             format!("{}, {:?}", config.token.sessions, config.token.timeout),
         ),
@@ -167,6 +174,7 @@ fn as_json(config: &Config) -> Value {
         "module": config.token.module,
         "token": config.token.uri.to_string(),
         "pin_source": config.token.pin.to_string(),
+        "state_dir": config.token.state_folder(),
         "sessions": config.token.sessions,
         "timeout_ms": config.token.timeout.as_millis() as u64,
         "key": config.c3.key.to_string(),

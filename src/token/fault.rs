@@ -125,6 +125,28 @@ impl Fault {
             )
     }
 
+    /// Whether C_Login failed before the token can have looked at the PIN.
+    pub(crate) fn precedes_login(&self) -> bool {
+        use RvError as R;
+        matches!(
+            self.code,
+            Code::Ckr(
+                R::SessionHandleInvalid
+                    | R::SessionClosed
+                    | R::SessionReadOnlyExists
+                    | R::TokenNotPresent
+                    | R::TokenNotRecognized
+                    | R::DeviceRemoved
+                    | R::CryptokiNotInitialized
+                    | R::ArgumentsBad
+                    | R::HostMemory
+                    | R::OperationActive
+                    | R::OperationNotInitialized
+                    | R::FunctionNotSupported
+            )
+        )
+    }
+
     /// The next step for the person who reads the error.
     pub fn advice(&self) -> &'static str {
         match self.class() {

@@ -1,23 +1,29 @@
 //! The PIN guard: a PIN is tried once, and only here.
 //!
 //! An HSM locks after a few wrong PINs, for every client at once. So nothing is tried while the
-//! token's flags warn, and a PIN that was refused is never sent again by this process.
+//! token's flags warn, and a PIN that was refused is not sent again, by this process or a later one.
 
-use std::collections::BTreeMap;
+mod error;
+mod record;
+mod refused;
+
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, PoisonError};
 
-use aws_lc_rs::{digest, rand};
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::TokenInfo;
 use secrecy::{ExposeSecret, SecretString};
-use thiserror::Error as ThisError;
 
 use super::fault::Fault;
-use super::pin;
+use super::pin::{self, Pin};
 use crate::config::pin::PinSource;
+pub use error::{EarlierTry, PinError};
+use record::Record;
+use refused::{Mark, flight};
 
 /// Asks a person for a PIN; the text says which.
 pub type AskPerson = dyn Fn(&str) -> io::Result<SecretString> + Send + Sync;
@@ -30,80 +36,14 @@ pub enum Attendance {
     Attended(Box<AskPerson>),
 }
 
-/// Why there is no login.
-#[derive(Debug, ThisError)]
-pub enum PinError {
-    /// The source gave no PIN.
-    #[error("no PIN from {pin_source}: {why}")]
-    Source {
-        /// Where it should have come from.
-        pin_source: PinSource,
-        /// What is wrong there.
-        why: String,
-    },
-    /// The source is a person, and none is there.
-    #[error("the PIN comes from {0}, and nobody is at a terminal")]
-    NobodyThere(PinSource),
-    /// The token's flags forbid a try. Nothing was sent.
-    #[error("no PIN was sent: the token says {flag} ({meaning})")]
-    Guarded {
-        /// The CKF_ flag.
-        flag: &'static str,
-        /// What it means.
-        meaning: &'static str,
-    },
-    /// The token refused the PIN.
-    #[error("the token refused the PIN: {0}")]
-    Refused(Fault),
-    /// This PIN was refused before, and is not sent a second time.
-    #[error("no PIN was sent: the token refused this PIN before ({0})")]
-    RefusedBefore(Fault),
-    /// C_Login failed for a reason that is not the PIN.
-    #[error("the login failed: {0}")]
-    Call(Fault),
-}
-
-impl PinError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Source { pin_source, .. } => match pin_source {
-                PinSource::File(path) => format!(
-                    "{0} must hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
-                    path.display()
-                ),
-                PinSource::Env(name) => format!("set {name} for this process only, or use a file or a systemd credential"),
-                PinSource::Credential(name) => {
-                    format!("start under systemd (247 or later) with `LoadCredential={name}:/path` or LoadCredentialEncrypted")
-                }
-                PinSource::Command(_) => "run the command by hand: it must print the PIN and exit 0".to_owned(),
-                PinSource::Prompt => "run this at a terminal, and type the PIN when asked".to_owned(),
-                PinSource::ProtectedPath => "give [[token]] another `pin`: file, credential, command or prompt".to_owned(),
-            },
-            Self::NobodyThere(_) => {
-                "run this at a terminal, or give [[token]] a `pin` that needs no person: file, credential or command"
-                    .to_owned()
-            }
-            Self::Guarded { flag, .. } => match *flag {
-                "CKF_USER_PIN_COUNT_LOW" | "CKF_SO_PIN_COUNT_LOW" => {
-                    "check the PIN source, then run `hsm-mtls token check` at a terminal and answer yes: a right PIN resets the counter".to_owned()
-                }
-                _ => "the token's administrator (SO) has to reset or change the PIN with the vendor's tool".to_owned(),
-            },
-            Self::Refused(_) | Self::RefusedBefore(_) => {
-                "do not try again before the PIN source is corrected: a few wrong tries lock the token for everyone".to_owned()
-            }
-            Self::Call(fault) => fault.advice().to_owned(),
-        }
-    }
-}
-
 /// Holds the source and the PIN once it was good.
 pub struct PinGuard {
     token: Identity,
     source: PinSource,
     attendance: Attendance,
-    good: OnceLock<SecretString>,
+    state_folder: Option<PathBuf>,
+    good: OnceLock<Pin>,
+    good_per_signature: AtomicBool,
 }
 
 impl fmt::Debug for PinGuard {
@@ -115,12 +55,19 @@ impl fmt::Debug for PinGuard {
 }
 
 impl PinGuard {
-    pub(super) fn new(token: Identity, source: PinSource, attendance: Attendance) -> Self {
+    pub(super) fn new(
+        token: Identity,
+        source: PinSource,
+        attendance: Attendance,
+        state_folder: Option<PathBuf>,
+    ) -> Self {
         Self {
             token,
             source,
             attendance,
+            state_folder,
             good: OnceLock::new(),
+            good_per_signature: AtomicBool::new(false),
         }
     }
 
@@ -137,8 +84,9 @@ impl PinGuard {
         // are worth nothing if they were read before another's try.
         let flight = flight(&self.token);
         let _one = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = self.record(user)?;
         let info = &info().map_err(PinError::Call)?;
-        self.check_flags(user, info)?;
+        let agreed = self.check_flags(user, info)?;
         let pin = match (&self.source, self.good.get()) {
             (PinSource::ProtectedPath, _) => {
                 self.check_keypad(info)?;
@@ -147,40 +95,105 @@ impl PinGuard {
             (_, Some(pin)) => Some(pin.clone()),
             (source, None) => Some(pin::read(source, &self.attendance)?),
         };
-        let mark = pin.as_ref().map(|pin| Mark::of(pin, user, &self.token));
-        if let Some(fault) = mark.as_ref().and_then(refused_before) {
+        let mark = pin
+            .as_ref()
+            .map(|pin| Mark::of(&pin.text, user, &self.token));
+        if let Some(fault) = mark.as_ref().and_then(Mark::refused_before) {
             return Err(PinError::RefusedBefore(fault));
         }
+        let version = pin.as_ref().and_then(|pin| pin.version.clone());
+        let attempt = match record {
+            Some(record) => {
+                if let Err(held_back) = record.allows(version.as_deref())
+                    && !agreed
+                    && !self.person_agrees(&held_back.to_string())
+                {
+                    return Err(held_back);
+                }
+                Some(record.attempt(version)?)
+            }
+            None => None,
+        };
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that logs in (law 6)"
         )]
-        let answer = session.login(user, pin.as_ref());
+        let answer = session.login(user, pin.as_ref().map(|pin| &pin.text));
         match answer {
             Ok(()) => {
+                if matches!(user, UserType::ContextSpecific) {
+                    self.good_per_signature.store(true, Ordering::Relaxed);
+                }
                 if let Some(pin) = pin {
                     // A second login keeps the first PIN: both were good.
                     let _ = self.good.set(pin);
                 }
-                Ok(())
+                attempt.map_or(Ok(()), record::Try::good)
             }
             // Somebody's earlier login; whether our PIN is any good was not looked at.
-            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                attempt.map_or(Ok(()), record::Try::not_looked_at)
+            }
             Err(error) => {
                 let fault = Fault::of(error);
-                if !fault.refuses_login() {
+                let refused = fault.refuses_login();
+                // The fault is what the caller must hear of; where its record fails, the attempt
+                // stays on record, and holds the next one back.
+                let recorded = match attempt {
+                    Some(attempt) if refused => attempt.refused(&fault),
+                    Some(attempt) if fault.precedes_login() => attempt.not_looked_at(),
+                    Some(attempt) => attempt.failed(&fault),
+                    None if refused => self.record_refusal(user, &fault),
+                    None => Ok(()),
+                };
+                if let Err(error) = recorded {
+                    tracing::error!(%error, "how the login ended is not on record");
+                }
+                if !refused {
                     return Err(PinError::Call(fault));
                 }
                 if let Some(mark) = mark {
-                    lock_refused().push((mark, fault.clone()));
+                    mark.remember(fault.clone());
                 }
                 Err(PinError::Refused(fault))
             }
         }
     }
 
-    /// Reads the token's flags as they bear on a login of `user`.
-    fn check_flags(&self, user: UserType, info: &TokenInfo) -> Result<(), PinError> {
+    /// The record of this source, held until it is dropped.
+    ///
+    /// A person who types a PIN answers for it, and types another one next time. And the login that
+    /// CKA_ALWAYS_AUTHENTICATE wants for each signature is recorded until the PIN was good for one:
+    /// two writes to the disk for each signature would buy nothing more.
+    fn record(&self, user: UserType) -> Result<Option<Record>, PinError> {
+        let typed = matches!(self.source, PinSource::Prompt | PinSource::ProtectedPath);
+        let proved = matches!(user, UserType::ContextSpecific)
+            && self.good_per_signature.load(Ordering::Relaxed);
+        if typed || proved {
+            return Ok(None);
+        }
+        self.open_record(user).map(Some)
+    }
+
+    fn open_record(&self, user: UserType) -> Result<Record, PinError> {
+        let so = matches!(user, UserType::So);
+        Record::open(self.state_folder.as_deref(), &self.token, so, &self.source)
+    }
+
+    /// A PIN that was good for signatures is so no more.
+    fn record_refusal(&self, user: UserType, fault: &Fault) -> Result<(), PinError> {
+        match (&self.source, self.good.get()) {
+            (PinSource::Prompt | PinSource::ProtectedPath, _) | (_, None) => Ok(()),
+            (_, Some(pin)) => {
+                let record = self.open_record(user)?;
+                record.attempt(pin.version.clone())?.refused(fault)
+            }
+        }
+    }
+
+    /// Reads the token's flags as they bear on a login of `user`. Says whether a person has
+    /// answered for one more try.
+    fn check_flags(&self, user: UserType, info: &TokenInfo) -> Result<bool, PinError> {
         let so = matches!(user, UserType::So);
         let flag = |user_flag: (bool, &'static str), so_flag: (bool, &'static str)| {
             let (set, name) = if so { so_flag } else { user_flag };
@@ -214,20 +227,24 @@ impl PinGuard {
         .into_iter()
         .find_map(|(flag, meaning)| Some((flag?, meaning)));
         match found {
-            None => Ok(()),
-            Some((flag, _)) if Some(flag) == low && self.person_agrees(flag) => Ok(()),
+            None => Ok(false),
+            Some((flag, meaning))
+                if Some(flag) == low && self.person_agrees(&format!("{flag}: {meaning}")) =>
+            {
+                Ok(true)
+            }
             Some((flag, meaning)) => Err(PinError::Guarded { flag, meaning }),
         }
     }
 
     /// A terminal is no person: a container with a pty has one too. So somebody is asked.
-    fn person_agrees(&self, flag: &str) -> bool {
+    fn person_agrees(&self, what: &str) -> bool {
         let Attendance::Attended(ask) = &self.attendance else {
             return false;
         };
         let question = format!(
-            "{flag}: a wrong PIN was tried lately, and a few more lock the token. Shall the PIN from \
-             the {} be tried all the same? Type yes to try it",
+            "{what}. A few wrong PINs lock the token. Shall the PIN from the {} be tried all the \
+             same? Type yes to try it",
             self.source
         );
         ask(&question).is_ok_and(|answer| answer.expose_secret().trim() == "yes")
@@ -251,55 +268,3 @@ impl PinGuard {
 /// What a token is known by across the objects that stand for it in this process: its label, its
 /// serial number and its manufacturer.
 pub(super) type Identity = [String; 3];
-
-/// One login at a time per token, whoever asks.
-fn flight(token: &Identity) -> Arc<Mutex<()>> {
-    static FLIGHTS: Mutex<BTreeMap<Identity, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
-    let mut flights = FLIGHTS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(flights.entry(token.clone()).or_default())
-}
-
-/// Which PIN was refused by which token: enough to know it again, useless to anybody else.
-#[derive(PartialEq, Eq)]
-struct Mark {
-    token: Identity,
-    so: bool,
-    pin: [u8; 32],
-}
-
-/// PINs that were refused to this process. A program that opens its client in a loop until it works
-/// would lock the HSM within seconds.
-static REFUSED: Mutex<Vec<(Mark, Fault)>> = Mutex::new(Vec::new());
-
-fn lock_refused() -> MutexGuard<'static, Vec<(Mark, Fault)>> {
-    REFUSED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn refused_before(mark: &Mark) -> Option<Fault> {
-    let refused = lock_refused();
-    let found = refused.iter().find(|(known, _)| known == mark);
-    found.map(|(_, fault)| fault.clone())
-}
-
-impl Mark {
-    fn of(pin: &SecretString, user: UserType, token: &Identity) -> Self {
-        // Hashed with a salt of this process: the memory holds nothing to guess a PIN from later.
-        static SALT: OnceLock<[u8; 32]> = OnceLock::new();
-        let salt = SALT.get_or_init(|| {
-            let mut salt = [0; 32];
-            // Without randomness the marks still tell PINs apart.
-            let _ = rand::fill(&mut salt);
-            salt
-        });
-        let mut hash = digest::Context::new(&digest::SHA256);
-        hash.update(salt);
-        hash.update(pin.expose_secret().as_bytes());
-        let mut marked = [0; 32];
-        marked.copy_from_slice(hash.finish().as_ref());
-        Self {
-            token: token.clone(),
-            so: matches!(user, UserType::So),
-            pin: marked,
-        }
-    }
-}

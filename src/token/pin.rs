@@ -1,7 +1,7 @@
 //! Reading a PIN from its source: a file, a variable, a credential, a program or a person.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,33 @@ const LONGEST_PIN: usize = 4096;
 /// How long a PIN command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A PIN as it was read.
+#[derive(Clone)]
+pub(super) struct Pin {
+    pub(super) text: SecretString,
+    /// Differs when the source has changed. None where that cannot be seen without a look at the
+    /// PIN itself: systemd writes a credential anew at each start, a variable has no date.
+    pub(super) version: Option<String>,
+}
+
 /// Reads the PIN. Its form is the vendor's business; only what no keyboard gives is refused.
-pub(super) fn read(source: &PinSource, attendance: &Attendance) -> Result<SecretString, PinError> {
+pub(super) fn read(source: &PinSource, attendance: &Attendance) -> Result<Pin, PinError> {
     let wrong = |why: String| PinError::Source {
         pin_source: source.clone(),
         why,
     };
-    let pin = match source {
-        PinSource::File(path) => read_file(path, 0o077).map_err(wrong)?,
+    let mut version = None;
+    let text = match source {
+        PinSource::File(path) => {
+            let (text, meta) = read_file(path, 0o077).map_err(wrong)?;
+            version = Some(format!(
+                "{}:{}.{:09}",
+                meta.ino(),
+                meta.mtime(),
+                meta.mtime_nsec()
+            ));
+            text
+        }
         PinSource::Env(name) => match env::var(name) {
             Ok(pin) => SecretString::from(pin),
             Err(env::VarError::NotPresent) => return Err(wrong("it is not set".to_owned())),
@@ -39,7 +58,8 @@ pub(super) fn read(source: &PinSource, attendance: &Attendance) -> Result<Secret
                 wrong("$CREDENTIALS_DIRECTORY is not set: not started by systemd".to_owned())
             })?;
             // systemd gives the service's user access by an ACL, which shows as the group's r.
-            read_file(&PathBuf::from(folder).join(name), 0o037).map_err(wrong)?
+            let path = PathBuf::from(folder).join(name);
+            read_file(&path, 0o037).map_err(wrong)?.0
         }
         PinSource::Command(words) => run(words).map_err(wrong)?,
         PinSource::Prompt | PinSource::ProtectedPath => match attendance {
@@ -49,19 +69,18 @@ pub(super) fn read(source: &PinSource, attendance: &Attendance) -> Result<Secret
             Attendance::Unattended => return Err(PinError::NobodyThere(source.clone())),
         },
     };
-    let text = pin.expose_secret();
-    if text.is_empty() {
+    if text.expose_secret().is_empty() {
         return Err(wrong("it is empty".to_owned()));
     }
     // A file with a second line, say: sent as it is, it would cost one of few tries.
-    if text.contains(['\n', '\r', '\0']) {
+    if text.expose_secret().contains(['\n', '\r', '\0']) {
         return Err(wrong("it holds a line break within the PIN".to_owned()));
     }
-    Ok(pin)
+    Ok(Pin { text, version })
 }
 
 /// Reads a PIN from a file whose mode has none of the `forbidden` bits.
-fn read_file(path: &Path, forbidden: u32) -> Result<SecretString, String> {
+fn read_file(path: &Path, forbidden: u32) -> Result<(SecretString, Metadata), String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     // The open file is asked, not the path: nobody can swap one for the other in between.
     let meta = file.metadata().map_err(|error| error.to_string())?;
@@ -78,7 +97,7 @@ fn read_file(path: &Path, forbidden: u32) -> Result<SecretString, String> {
             meta.mode() & 0o777
         ));
     }
-    text(file)
+    Ok((text(file)?, meta))
 }
 
 fn run(words: &[String]) -> Result<SecretString, String> {

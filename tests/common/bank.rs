@@ -35,6 +35,7 @@ pub struct Settings {
     pub token_uri: String,
     /// The value of `pin`.
     pub pin: String,
+    pub state_dir: String,
     pub key: String,
     pub certificate: String,
     pub consent_manager: String,
@@ -86,6 +87,7 @@ impl Bank {
                 module: MODULE.into(),
                 token_uri: format!("pkcs11:token={}", token.label()),
                 pin: format!("{{ file = \"{}\" }}", token.pin_file().display()),
+                state_dir: "state".to_owned(),
                 key: "pkcs11:object=c3;type=private".to_owned(),
                 certificate: "c3.pem".to_owned(),
                 consent_manager: "https://localhost:1".to_owned(),
@@ -121,6 +123,7 @@ impl Bank {
             module,
             token_uri,
             pin,
+            state_dir,
             key,
             certificate,
             consent_manager,
@@ -137,6 +140,7 @@ lfi_code = "mybank"
 module = "{}"
 uri = "{token_uri}"
 pin = {pin}
+state_dir = "{state_dir}"
 {token_lines}
 [token.env]
 SOFTHSM2_CONF = "{}"

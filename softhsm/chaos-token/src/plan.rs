@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) pin_tries: Option<u32>,
     /// CKF_ flags that the token reports beside its own.
     pub(crate) flags: CK_FLAGS,
+    /// CKF_ flags of its own that it does not report.
+    pub(crate) flags_hidden: CK_FLAGS,
     pub(crate) max_sessions: Option<u64>,
     /// Mechanisms that are neither listed nor done.
     pub(crate) hidden: Vec<CK_MECHANISM_TYPE>,
@@ -178,11 +180,9 @@ fn take(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         }
         ["crash", function, calls] => plan.rules.push(rule(function, calls, Verdict::Crash)?),
         ["pin-tries", count] => plan.pin_tries = Some(number(count)?),
-        ["flag", flag] => {
-            plan.flags |=
-                names::token_flag(flag).ok_or_else(|| format!("{flag} is no token flag"))?;
-        }
+        ["flag", flag] => plan.flags |= flag_named(flag)?,
         ["max-sessions", count] => plan.max_sessions = Some(number(count)?),
+        ["without", flag] if flag.starts_with("CKF_") => plan.flags_hidden |= flag_named(flag)?,
         ["without", mechanism] => plan.hidden.push(mechanism_named(mechanism)?),
         ["refuse", mechanism] => plan.refused.push(mechanism_named(mechanism)?),
         ["signature", "wrong"] => plan.signature = SignatureForm::Wrong,
@@ -230,6 +230,10 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text} is no number"))
 }
 
+fn flag_named(name: &str) -> Result<CK_FLAGS, String> {
+    names::token_flag(name).ok_or_else(|| format!("{name} is no token flag"))
+}
+
 fn mechanism_named(name: &str) -> Result<CK_MECHANISM_TYPE, String> {
     names::mechanism(name).ok_or_else(|| format!("{name} is no mechanism that this module knows"))
 }
@@ -266,6 +270,7 @@ mod tests {
             "fail C_Sign x CKR_DEVICE_ERROR",
             "fail C_Sign 1 CKR_NOTHING",
             "flag CKF_NOTHING",
+            "without CKF_NOTHING",
             "signature upside-down",
             "explode",
         ] {

@@ -28,6 +28,7 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(
     // SAFETY: the wrapped module has just written there, or it did not return CKR_OK.
     if let (CKR_OK, Some(info)) = (code, unsafe { info.as_mut() }) {
         let plan = plan::current();
+        info.flags &= !plan.flags_hidden;
         info.flags |= plan.flags | login::flags();
         if let Some(limit) = plan.max_sessions {
             info.ulMaxSessionCount = limit;

@@ -1,0 +1,135 @@
+//! Why there is no login, and what the person who reads that may do.
+
+use std::path::PathBuf;
+
+use thiserror::Error as ThisError;
+
+use crate::config::pin::PinSource;
+use crate::token::fault::Fault;
+
+/// Why there is no login.
+#[derive(Debug, ThisError)]
+pub enum PinError {
+    /// The source gave no PIN.
+    #[error("no PIN from {pin_source}: {why}")]
+    Source {
+        /// Where it should have come from.
+        pin_source: PinSource,
+        /// What is wrong there.
+        why: String,
+    },
+    /// The source is a person, and none is there.
+    #[error("the PIN comes from {0}, and nobody is at a terminal")]
+    NobodyThere(PinSource),
+    /// The token's flags forbid a try. Nothing was sent.
+    #[error("no PIN was sent: the token says {flag} ({meaning})")]
+    Guarded {
+        /// The CKF_ flag.
+        flag: &'static str,
+        /// What it means.
+        meaning: &'static str,
+    },
+    /// The token refused the PIN.
+    #[error("the token refused the PIN: {0}")]
+    Refused(Fault),
+    /// This process sent this PIN before, and it was refused. It is not sent a second time.
+    #[error("no PIN was sent: the token refused this PIN before ({0})")]
+    RefusedBefore(Fault),
+    /// An earlier process sent what this source gave, and it was refused. Nothing was sent.
+    #[error("no PIN was sent: the token refused the PIN from {} at {} ({}), and the source has not changed since", .0.pin_source, .0.at, .0.answer)]
+    RefusedEarlier(Box<EarlierTry>),
+    /// Earlier logins with what this source gives had no answer that says whether the PIN is good:
+    /// each may have cost a try. Nothing was sent.
+    #[error("no PIN was sent: {} at {} had no answer about the PIN ({}), and each may have cost a try", logins(.0.failures), .0.at, .0.answer)]
+    Unanswered(Box<EarlierTry>),
+    /// It could not be written down that a PIN is about to be sent, so none was.
+    #[error("no PIN was sent: that it was tried cannot be recorded in {}: {why}", place.display())]
+    Unrecorded {
+        /// The folder or file.
+        place: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// C_Login failed for a reason that is not the PIN.
+    #[error("the login failed: {0}")]
+    Call(Fault),
+}
+
+/// What is on record of an earlier try.
+#[derive(Clone, Debug)]
+pub struct EarlierTry {
+    /// Where the PIN comes from.
+    pub pin_source: PinSource,
+    /// When it began, RFC 3339.
+    pub at: String,
+    /// What came back.
+    pub answer: String,
+    /// How many in a row had no answer about the PIN.
+    pub failures: u32,
+    /// Where all that is recorded.
+    pub record: PathBuf,
+}
+
+fn logins(count: u32) -> String {
+    match count {
+        1 => "the login".to_owned(),
+        more => format!("{more} logins in a row, the last"),
+    }
+}
+
+impl PinError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Source { pin_source, .. } => match pin_source {
+                PinSource::File(path) => format!(
+                    "{0} must hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
+                    path.display()
+                ),
+                PinSource::Env(name) => format!("set {name} for this process only, or use a file or a systemd credential"),
+                PinSource::Credential(name) => {
+                    format!("start under systemd (247 or later) with `LoadCredential={name}:/path` or LoadCredentialEncrypted")
+                }
+                PinSource::Command(_) => "run the command by hand: it must print the PIN and exit 0".to_owned(),
+                PinSource::Prompt => "run this at a terminal, and type the PIN when asked".to_owned(),
+                PinSource::ProtectedPath => "give [[token]] another `pin`: file, credential, command or prompt".to_owned(),
+            },
+            Self::NobodyThere(_) => {
+                "run this at a terminal, or give [[token]] a `pin` that needs no person: file, credential or command"
+                    .to_owned()
+            }
+            Self::Guarded { flag, .. } => match *flag {
+                "CKF_USER_PIN_COUNT_LOW" | "CKF_SO_PIN_COUNT_LOW" => {
+                    "check the PIN source, then run `hsm-mtls token check` at a terminal and answer yes: a right PIN resets the counter".to_owned()
+                }
+                _ => "the token's administrator (SO) has to reset or change the PIN with the vendor's tool".to_owned(),
+            },
+            Self::Refused(_) | Self::RefusedBefore(_) => {
+                "do not try again before the PIN source is corrected: a few wrong tries lock the token for everyone".to_owned()
+            }
+            Self::RefusedEarlier(earlier) => match &earlier.pin_source {
+                PinSource::File(path) => format!(
+                    "write the right PIN to {}: when that file has changed it is tried, once",
+                    path.display()
+                ),
+                source => format!("correct what the {source} gives, then {}", release(&earlier.record)),
+            },
+            Self::Unanswered(earlier) => format!(
+                "see that the HSM is well and that the PIN is the right one, then {}",
+                release(&earlier.record)
+            ),
+            Self::Unrecorded { .. } => {
+                "let `state_dir` of [[token]] name a folder that survives restarts and that only this user can write to".to_owned()
+            }
+            Self::Call(fault) => fault.advice().to_owned(),
+        }
+    }
+}
+
+/// How a person takes responsibility for one more try.
+fn release(record: &std::path::Path) -> String {
+    format!(
+        "run `hsm-mtls token check` at a terminal and answer yes; where there is no terminal, remove {}",
+        record.display()
+    )
+}
