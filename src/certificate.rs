@@ -8,7 +8,6 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use der::asn1::ObjectIdentifier;
@@ -84,9 +83,7 @@ impl Certificate {
 
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, &self.der).as_ref());
-        Fingerprint(hash)
+        Fingerprint::of(&self.der)
     }
 
     /// `x5t#S256` (RFC 7515, section 4.1.8): what the scheme uses as `kid`.

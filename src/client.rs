@@ -3,10 +3,11 @@
 
 pub mod connector;
 mod error;
+mod failure;
+mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 
-use std::error::Error as StdError;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -24,10 +25,11 @@ use crate::config::Config;
 use crate::config::environment::Origin;
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::tls::{Tls, diagnose};
+use crate::tls::Tls;
 use crate::token::guard::Attendance;
 use connector::{Connection, Connector};
 pub use error::{ClientError, Stage};
+pub use refusal::Refusal;
 
 /// The scheme's correlation id: a UUIDv4; the hub silently drops any other value.
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
@@ -123,21 +125,19 @@ impl Client {
         let sent_id = interaction_id.clone();
         let deadline = (Instant::now() + self.response_timeout).into();
         let exchange = async {
-            let io = TokioIo::new(connection.into_stream());
-            let (mut sender, driver) = http1::handshake(io).await.map_err(of_http)?;
+            let (stream, foreign) = connection.into_parts();
+            let refused = |error| failure::before_an_answer(error, foreign.as_deref());
+            let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(refused)?;
             let driver = tokio::spawn(driver);
-            let response = sender.send_request(request).await.map_err(of_http)?;
+            let response = sender.send_request(request).await.map_err(refused)?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, LONGEST_BODY).collect().await;
             driver.abort();
-            let body = body.map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    return ClientError::TooLong(LONGEST_BODY);
-                }
-                match diagnose(error.as_ref()) {
-                    Some(tls) => ClientError::Tls(tls),
-                    None => ClientError::Http(chain(error.as_ref())),
-                }
+            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+                true => ClientError::TooLong(LONGEST_BODY),
+                false => failure::within_an_answer(error.as_ref()),
             })?;
             Ok(Answer {
                 status: head.status,
@@ -169,27 +169,6 @@ fn origin_of(url: &Url) -> Result<Origin, ClientError> {
         ));
     }
     Origin::of(url).ok_or_else(|| ClientError::Request(format!("{url} is not an https URL")))
-}
-
-fn of_http(error: hyper::Error) -> ClientError {
-    match diagnose(&error) {
-        Some(tls) => ClientError::Tls(tls),
-        None => ClientError::Http(chain(&error)),
-    }
-}
-
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let said = source.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = source.source();
-    }
-    text
 }
 
 fn interaction_id(headers: &mut HeaderMap) -> Result<String, ClientError> {

@@ -78,7 +78,7 @@ enum Command {
     #[command(subcommand)]
     Cert(CertCommand),
     /// Show mutual TLS to Consent Manager and Headless Heimdall, step by step
-    Verify,
+    Verify(VerifyArgs),
     /// One call to the hub, curl-like; redirects are shown, never followed
     ///
     /// Ends with 1 where the hub answers 400 or above.
@@ -188,6 +188,13 @@ enum CertCommand {
 }
 
 #[derive(Args)]
+struct VerifyArgs {
+    /// Keep a record for the onboarding ticket in this new file: JSON, in words first, without secrets
+    #[arg(long, value_name = "FILE")]
+    evidence: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct RequestArgs {
     /// GET, POST, PATCH ...
     method: http::Method,
@@ -250,7 +257,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Csr(args) => csr::request(global, args),
         Command::Cert(CertCommand::Install { file }) => cert::install(global, &file),
         Command::Cert(CertCommand::Show { min_days }) => cert::show(global, min_days),
-        Command::Verify => verify::verify(global),
+        Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
     }
 }

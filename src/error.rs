@@ -120,6 +120,8 @@ impl ClientError {
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::Deadline { .. }
+            | Self::NoAnswer { .. }
+            | Self::HalfAnswer(_)
             | Self::Http(_)
             | Self::TooLong(_) => ExitCode::Network,
         }

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::key::{Key, certificate_object};
 use crate::token::Token;
 use crate::token::guard::Attendance;
+use crate::token::holder::Holder;
 use crate::token::session::Access;
 
 /// A chain and the key that signs for it.
@@ -19,6 +20,7 @@ pub struct Identity {
     chain: Chain,
     signer: Arc<dyn Sign>,
     proof: Duration,
+    token: Option<Arc<Token>>,
 }
 
 impl Identity {
@@ -46,7 +48,9 @@ impl Identity {
             None => complete(&[certificate_in_token(config, &token)?])?,
         };
         let signer = signer_for(config, &token, chain.leaf())?;
-        Self::prove(chain, Arc::new(signer)).map_err(Error::from)
+        let mut identity = Self::prove(chain, Arc::new(signer))?;
+        identity.token = Some(token);
+        Ok(identity)
     }
 
     /// Proves that `signer` signs for the chain's leaf: public keys compared, and a random
@@ -65,6 +69,7 @@ impl Identity {
             chain,
             signer,
             proof,
+            token: None,
         })
     }
 
@@ -76,6 +81,11 @@ impl Identity {
     /// The key.
     pub fn signer(&self) -> &Arc<dyn Sign> {
         &self.signer
+    }
+
+    /// Module and token that hold the key, where it was opened here.
+    pub fn holder(&self) -> Option<Holder> {
+        self.token.as_ref().map(|token| token.holder())
     }
 
     /// How long the proof's signature took.

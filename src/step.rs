@@ -32,7 +32,7 @@ pub struct Step {
     pub outcome: Outcome,
     /// What was seen.
     pub detail: String,
-    /// What to do, where it is not good.
+    /// What to do, where there is something to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// How long it took, in milliseconds.
@@ -86,6 +86,11 @@ impl Steps {
     /// Something seen that is good or worth knowing; took no time of its own.
     pub fn seen(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>) {
         self.push(name, outcome, detail.into(), None, None);
+    }
+
+    /// Something seen that is worth knowing, and what may be done about it.
+    pub fn note(&mut self, name: &'static str, detail: impl Into<String>, hint: impl Into<String>) {
+        self.push(name, Outcome::Note, detail.into(), Some(hint.into()), None);
     }
 
     /// Something seen that is not as it must be.

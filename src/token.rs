@@ -4,6 +4,7 @@
 pub mod description;
 pub mod fault;
 pub mod guard;
+pub mod holder;
 pub mod mechanism;
 pub mod module;
 mod pin;

@@ -1,11 +1,18 @@
 //! The onboarding verification: the same certificate, shown to both services of the hub, step by
 //! step, so that what fails names itself.
 
+mod answer;
+pub mod evidence;
 pub mod hello;
+mod seen;
 mod visit;
 
+use std::time::SystemTime;
+
+use der::DateTime;
 use serde::Serialize;
 
+use crate::certificate::Certificate;
 use crate::client::Client;
 use crate::client::connector::Connector;
 use crate::config::Config;
@@ -15,6 +22,8 @@ use crate::identity::Identity;
 use crate::step::Steps;
 use crate::tls::Tls;
 use crate::token::guard::Attendance;
+use crate::token::holder::Holder;
+pub use seen::ServerCertificate;
 use visit::Visit;
 
 /// The outcome for an environment.
@@ -22,10 +31,18 @@ use visit::Visit;
 pub struct Report {
     /// Version of this structure; 0 until it is declared stable.
     pub schema: u32,
+    /// When it was begun, RFC 3339.
+    pub time: String,
+    /// Name and version of this program.
+    pub program: &'static str,
     /// preprod or production
     pub environment: &'static str,
+    /// The LFI's code within host names.
+    pub lfi_code: String,
     /// The certificate that was shown.
     pub certificate: Shown,
+    /// Module and token that hold its key.
+    pub holder: Option<Holder>,
     /// CM and HH.
     pub services: Vec<ServiceReport>,
     /// Whether both are established.
@@ -43,6 +60,10 @@ pub struct Shown {
     pub not_after: String,
     /// `x5t#S256`
     pub x5t_s256: String,
+    /// SHA-256 of its DER.
+    pub fingerprint: String,
+    /// SHA-256 of each CA that was sent after it.
+    pub sent_with: Vec<String>,
     /// The private key.
     pub key: String,
     /// Signatures made to prove the pair (purpose `proof`).
@@ -62,6 +83,8 @@ pub struct ServiceReport {
     pub origin: String,
     /// Whether mutual TLS was shown.
     pub established: bool,
+    /// What it presented, if it came to that.
+    pub server_certificate: Option<ServerCertificate>,
     /// `x-fapi-interaction-id` of the call, if it came to one.
     pub interaction_id: Option<String>,
     /// What was done.
@@ -79,15 +102,23 @@ impl Report {
     }
 }
 
+/// Name and version of this program, as records name it.
+pub const PROGRAM: &str = concat!("hsm-mtls ", env!("CARGO_PKG_VERSION"));
+
 /// Shows the certificate to CM and HH.
 ///
 /// # Errors
 /// Token, key, certificate or anchors are not as they must be: nothing was sent. What goes wrong
 /// with the hub is in the report.
 pub async fn verify(config: &Config, attendance: Attendance) -> Result<Report, Error> {
+    let time = now();
     let identity = Identity::open(config, attendance)?;
     let tls = Tls::new(config, &identity)?;
     let connector = Connector::new(config, &tls)?;
+    let small_hello = match tls.hello_is_large() {
+        true => Some(Connector::new(config, &tls.with_small_hello())?),
+        false => None,
+    };
     let client = Client::new(config, connector.clone());
     let leaf = identity.chain().leaf();
     let mut services = Vec::new();
@@ -95,33 +126,55 @@ pub async fn verify(config: &Config, attendance: Attendance) -> Result<Report, E
         let visit = Visit {
             tls: &tls,
             connector: &connector,
+            small_hello: small_hello.as_ref(),
             client: &client,
-            chain: identity.chain(),
+            presented: leaf,
             origin: config.hub.origin(service),
         };
-        let (steps, interaction_id) = visit.run().await;
+        let visited = visit.run().await;
         services.push(ServiceReport {
             service: service.label(),
             name: service.name(),
             origin: visit.origin.to_string(),
-            established: steps.exit_code() == ExitCode::Good,
-            interaction_id,
-            steps,
+            established: visited.steps.exit_code() == ExitCode::Good,
+            server_certificate: visited.server,
+            interaction_id: visited.interaction_id,
+            steps: visited.steps,
         });
     }
     Ok(Report {
         schema: 0,
+        time,
+        program: PROGRAM,
         environment: config.environment.as_str(),
-        certificate: Shown {
+        lfi_code: config.lfi_code.to_string(),
+        certificate: Shown::of(&identity),
+        holder: identity.holder(),
+        established: services.iter().all(|service| service.established),
+        services,
+    })
+}
+
+impl Shown {
+    fn of(identity: &Identity) -> Self {
+        let chain = identity.chain();
+        let leaf = chain.leaf();
+        let fingerprint = |certificate: &Certificate| certificate.fingerprint().to_string();
+        Self {
             subject: leaf.subject().to_string(),
             issuer: leaf.issuer().to_string(),
             not_after: leaf.not_after(),
             x5t_s256: leaf.x5t_s256(),
+            fingerprint: fingerprint(leaf),
+            sent_with: chain.certificates().skip(1).map(fingerprint).collect(),
             key: identity.signer().key_uri(),
             proofs: 1,
             proof_millis: identity.proof().as_micros() as f64 / 1000.0,
-        },
-        established: services.iter().all(|service| service.established),
-        services,
-    })
+        }
+    }
+}
+
+fn now() -> String {
+    // Before 1970 there is no such time.
+    DateTime::from_system_time(SystemTime::now()).map_or_else(|_| String::new(), |t| t.to_string())
 }

@@ -13,13 +13,15 @@ use tokio_rustls::client::TlsStream;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::environment::Origin;
+use crate::tls::issuers::{Acceptance, ForeignIssuer, explain};
 use crate::tls::observation::{Observation, Observer};
 use crate::tls::{Tls, TlsError, of_handshake};
 
 /// Makes watched connections to the configured hosts, and to no other.
 #[derive(Clone)]
 pub struct Connector {
-    tls: TlsConnector,
+    handshakes: TlsConnector,
+    tls: Tls,
     origins: Vec<Origin>,
     timeout: Duration,
 }
@@ -30,6 +32,8 @@ pub struct Connector {
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     origin: Origin,
+    // In TLS 1.3 a refusal comes with the first read: this explains it then.
+    foreign: Option<Box<ForeignIssuer>>,
 }
 
 impl Connection {
@@ -57,8 +61,8 @@ impl Connection {
             .join(", ")
     }
 
-    pub(super) fn into_stream(self) -> TlsStream<TcpStream> {
-        self.stream
+    pub(super) fn into_parts(self) -> (TlsStream<TcpStream>, Option<Box<ForeignIssuer>>) {
+        (self.stream, self.foreign)
     }
 }
 
@@ -70,7 +74,8 @@ impl Connector {
     pub fn new(config: &Config, tls: &Tls) -> Result<Self, TlsError> {
         let client = tls.watched(config, &[b"http/1.1"])?;
         Ok(Self {
-            tls: TlsConnector::from(Arc::new(client)),
+            handshakes: TlsConnector::from(Arc::new(client)),
+            tls: tls.clone(),
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
         })
@@ -178,7 +183,7 @@ impl Connector {
         let observer = Observer::default();
         let attempt = async {
             let name = server_name(origin)?;
-            let handshake = observer.watch(self.tls.connect(name, tcp));
+            let handshake = observer.watch(self.handshakes.connect(name, tcp));
             timeout_at(deadline.into(), handshake)
                 .await
                 .map_err(|_| self.late(Stage::Handshake, origin))?
@@ -186,16 +191,26 @@ impl Connector {
         };
         let result = attempt.await;
         let seen = observer.seen();
+        let foreign = match seen.asked.as_ref().map(|asked| self.tls.acceptance(asked)) {
+            Some(Acceptance::Foreign(foreign)) => Some(foreign),
+            _ => None,
+        };
         // The verifier has refused already where we were not asked. This is the second lock: a
         // connection over which no certificate was asked for is never handed out.
         let result = match result {
             Ok(_) if seen.asked.is_none() || seen.signed.is_none() => {
                 Err(ClientError::Tls(TlsError::NotAsked))
             }
-            other => other.map(|stream| Connection {
+            Ok(stream) => Ok(Connection {
                 stream,
                 origin: origin.clone(),
+                foreign,
             }),
+            Err(ClientError::Tls(error)) => {
+                let error = seen.place(error);
+                Err(ClientError::Tls(explain(error, foreign.as_deref())))
+            }
+            Err(other) => Err(other),
         };
         (result, seen)
     }

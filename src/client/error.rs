@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
-use crate::tls::TlsError;
+use crate::tls::{SILENT_REFUSAL, TlsError};
 
 /// What had to be done by a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +74,17 @@ pub enum ClientError {
     /// The handshake failed, or the server refused us right after it.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// HTTP failed.
-    #[error("the connection failed while waiting for the answer: {0}")]
+    /// The connection ended before anything of an answer had come.
+    #[error("the server {} the connection without an answer", if *.reset { "reset" } else { "closed" })]
+    NoAnswer {
+        /// By TCP RST; else orderly.
+        reset: bool,
+    },
+    /// The connection ended within the answer.
+    #[error("the answer broke off in the middle: {0}")]
+    HalfAnswer(String),
+    /// The answer is no HTTP.
+    #[error("the answer is not HTTP: {0}")]
     Http(String),
     /// The answer is too long.
     #[error("the answer is longer than {} MiB", .0 >> 20)]
@@ -99,7 +108,7 @@ impl ClientError {
             Self::Connect { .. } => "check firewall and routes from this machine to the hub".to_owned(),
             Self::Deadline { stage, .. } => match stage {
                 Stage::Handshake => {
-                    "a large hello that is dropped on the way looks so: try `groups = [\"x25519\", \"secp256r1\"]` in [tls]".to_owned()
+                    "something on the way drops what is sent: `hsm-mtls verify` finds out whether the size of the hello is the cause".to_owned()
                 }
                 Stage::Response => "raise `response_timeout` of [hub], or ask the hub's operator".to_owned(),
                 Stage::Resolve | Stage::Connect => {
@@ -107,9 +116,11 @@ impl ClientError {
                 }
             },
             Self::Tls(error) => error.hint(),
-            Self::Http(_) => {
-                "if it repeats right after the handshake, the server refuses the certificate without saying so: `hsm-mtls verify`".to_owned()
+            Self::NoAnswer { .. } => SILENT_REFUSAL.to_owned(),
+            Self::HalfAnswer(_) => {
+                "a load balancer or proxy on the way ended it: try again where that is harmless, then ask who runs them".to_owned()
             }
+            Self::Http(_) => "is this the hub? Something else answers on this port".to_owned(),
             Self::TooLong(_) => "this client keeps the answer in memory; fetch it in parts".to_owned(),
             Self::Setup(_) => "this is a fault of ours: please report it".to_owned(),
         }

@@ -36,23 +36,22 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     let answer = start::runtime()?
         .block_on(client.request(method(args.method), &url, headers, body))
         .map_err(CommandError::stage)?;
-    let refused = answer.status.as_u16() >= 400;
+    let refused = answer.refusal().filter(|_| answer.status.as_u16() >= 400);
     if global.json {
         output::json(&as_json(&answer))?;
     } else {
         print(&answer, args.include, file)?;
-        if refused {
-            let id = &answer.interaction_id;
+        if let Some(refusal) = &refused {
+            let (status, id) = (answer.status, &answer.interaction_id);
             output::remark(&format!(
-                "the hub answered {} ({INTERACTION_ID} {id})",
-                answer.status
+                "the hub answered {status} ({INTERACTION_ID} {id}): {}",
+                refusal.hint
             ));
         }
     }
-    Ok(if refused {
-        ExitCode::Finding
-    } else {
-        ExitCode::Good
+    Ok(match refused {
+        Some(_) => ExitCode::Finding,
+        None => ExitCode::Good,
     })
 }
 

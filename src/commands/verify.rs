@@ -1,19 +1,37 @@
-//! `verify`: shows the certificate to CM and HH.
+//! `verify`: shows the certificate to CM and HH, and keeps evidence of it.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use hsm_mtls::config::trust::Fingerprint;
 use hsm_mtls::error::ExitCode;
-use hsm_mtls::verify;
+use hsm_mtls::verify::evidence::Evidence;
+use hsm_mtls::verify::{self, Report};
 
-use super::{CommandError, Global, output, start};
+use super::{CommandError, Global, VerifyArgs, output, start};
 
-pub(super) fn verify(global: &Global) -> Result<ExitCode, CommandError> {
+pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
-    let report = start::runtime()?
-        .block_on(verify::verify(&config, start::attendance()))
-        .map_err(CommandError::Stage)?;
+    // Before anything is sent: a proof that cannot be kept is a proof to be made again.
+    let file = args.evidence.map(EvidenceFile::create).transpose()?;
+    let verified = start::runtime()?.block_on(verify::verify(&config, start::attendance()));
+    if let Some(file) = file {
+        file.keep(&match &verified {
+            Ok(report) => Evidence::of(report),
+            Err(error) => Evidence::of_failure(&config, error),
+        })?;
+    }
+    let report = verified.map_err(CommandError::Stage)?;
     if global.json {
         output::json(&report)?;
-        return Ok(report.exit_code());
+    } else {
+        print(&report)?;
     }
+    Ok(report.exit_code())
+}
+
+fn print(report: &Report) -> Result<(), CommandError> {
     let shown = &report.certificate;
     output::heading(&format!("C3 of the {} environment", report.environment))?;
     output::fields(&[
@@ -49,5 +67,40 @@ pub(super) fn verify(global: &Global) -> Result<ExitCode, CommandError> {
             &format!("{}: mutual TLS {state}", service.name),
         )?;
     }
-    Ok(report.exit_code())
+    Ok(())
+}
+
+/// A new file: earlier evidence, or what a slip of the keyboard names, is never overwritten.
+struct EvidenceFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl EvidenceFile {
+    fn create(path: PathBuf) -> Result<Self, CommandError> {
+        let file = File::create_new(&path).map_err(|error| unkept(&path, &error))?;
+        Ok(Self { path, file })
+    }
+
+    fn keep(mut self, evidence: &Evidence<'_>) -> Result<(), CommandError> {
+        let mut text = serde_json::to_vec_pretty(evidence)?;
+        text.push(b'\n');
+        self.file
+            .write_all(&text)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| unkept(&self.path, &error))?;
+        output::remark(&format!(
+            "evidence is in {} ({})",
+            self.path.display(),
+            Fingerprint::of(&text)
+        ));
+        Ok(())
+    }
+}
+
+fn unkept(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::usage(
+        format!("the evidence cannot be kept in {}: {error}", path.display()),
+        "name a file that does not exist yet, in a folder that this user can write to; evidence is never overwritten",
+    )
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
 use aws_lc_rs::signature::UnparsedPublicKey;
 use der::asn1::{Any, BitString, Null, ObjectIdentifier, OctetString, UintRef};
 use der::{Decode, Encode, Sequence};
@@ -133,9 +132,7 @@ impl PublicKey {
 
     /// SHA-256 of the SubjectPublicKeyInfo: how two keys are told apart in logs and reports.
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, &self.spki).as_ref());
-        Fingerprint(hash)
+        Fingerprint::of(&self.spki)
     }
 
     /// Whether `signature`, in the form that TLS sends, is of this key over `message`.

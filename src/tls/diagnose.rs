@@ -3,9 +3,9 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{CertificateError, Error};
+use rustls::{CertificateError, Error, InvalidMessage};
 
-use super::TlsError;
+use super::{Closing, TlsError};
 
 /// Finds the TLS cause in a chain of errors, also one that came with the first read after the
 /// handshake: in TLS 1.3 a server refuses a certificate only then.
@@ -32,13 +32,24 @@ pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
 
 /// An error of the handshake itself.
 pub(crate) fn of_handshake(error: &io::Error) -> TlsError {
-    diagnose(error).unwrap_or_else(|| match error.kind() {
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => TlsError::Closed,
-        _ => TlsError::Network(error.to_string()),
+    diagnose(error).unwrap_or_else(|| match ended(error.kind()) {
+        Some(reset) => TlsError::Closed {
+            reset,
+            when: Closing::DuringTheHandshake,
+        },
+        None => TlsError::Network(error.to_string()),
     })
+}
+
+/// Whether the other side ended the connection, and if it did so by a reset.
+pub(crate) fn ended(kind: io::ErrorKind) -> Option<bool> {
+    match kind {
+        io::ErrorKind::UnexpectedEof => Some(false),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Some(true),
+        _ => None,
+    }
 }
 
 pub(super) fn of_rustls(error: &Error) -> TlsError {
@@ -74,6 +85,10 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
             CertificateError::Other(other) => TlsError::ServerCertificate(other.0.to_string()),
             other => TlsError::ServerCertificate(other.to_string()),
         },
+        // The first bytes are no record of TLS: of HTTP, most likely.
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => TlsError::NotTls(error.to_string()),
         other => TlsError::Protocol(other.to_string()),
     }
 }
@@ -98,29 +113,45 @@ fn snake_case(name: &str) -> String {
 pub(super) fn alert_hint(code: u8) -> &'static str {
     match code {
         116 => {
-            "the hub wants a certificate and saw none: something in between ends TLS without passing ours on"
+            "the hub wants a certificate and saw none, though we sent ours: something in between ends TLS and does not pass it on"
         }
-        44 => "the certificate was revoked: request a new one (`hsm-mtls csr`)",
+        44 => {
+            "the hub holds our certificate for revoked: ask who revoked it, and request a new one (`hsm-mtls csr`)"
+        }
         45 => {
-            "the hub holds our certificate for expired: `hsm-mtls cert show`, and compare the clocks"
+            "the hub holds our certificate for expired: see its dates with `hsm-mtls cert show`, and compare the clocks"
         }
         48 => {
-            "the hub does not know our issuer: is the C3 of this environment, and does the chain carry the Issuing CA? (`hsm-mtls cert show`)"
+            "the hub does not know our issuer: is it the C3 of this environment, and does the chain carry the Issuing CA? (`hsm-mtls cert show`)"
         }
-        42 | 43 | 46 => {
-            "the hub refuses our certificate: check with `hsm-mtls cert show` that it is the C3 of this environment"
+        42 => {
+            "the hub holds our certificate for malformed or its signature for wrong: fetch it anew from the Trust Framework and install that (`hsm-mtls cert install`)"
+        }
+        43 => {
+            "the hub does not take this type of certificate or key: the scheme accepts RSA 2048 only (`hsm-mtls cert show`)"
+        }
+        46 => {
+            "the hub refuses our certificate and does not say why: ask its operator with the time of this call, and show `hsm-mtls cert show`"
         }
         49 => {
-            "the hub knows the certificate and does not let it in: ask its operator whether this client is enabled"
+            "the hub knows the certificate and does not let it in: ask its operator whether this client is enabled for this host"
         }
-        40 | 47 | 70 | 71 => {
-            "no agreement on version, suite, group or signature, or a refused certificate: `hsm-mtls verify` shows what was offered"
+        51 => {
+            "the hub finds our signature wrong: `hsm-mtls token check` tells whether the token signs rightly"
         }
+        40 => {
+            "no agreement on suite, group or signature, or a refused certificate: compare with `hsm-mtls token check` what the token can sign"
+        }
+        47 => {
+            "the hub finds the handshake malformed: a middlebox may have changed it; ask the hub's operator"
+        }
+        70 => {
+            "no TLS version in common: the hub speaks TLS 1.2 and 1.3, so look for what is in between"
+        }
+        71 => "the hub finds what was offered too weak: a larger key, or another group in [tls]",
         112 => "the hub does not know this host name: check [hub] and `lfi_code`",
         120 => "the server does not speak the HTTP versions that were offered",
-        _ => {
-            "`hsm-mtls verify` shows the handshake step by step; ask the hub's operator with its output"
-        }
+        _ => "ask the hub's operator with the output of `hsm-mtls verify`",
     }
 }
 
@@ -158,7 +189,10 @@ mod tests {
     #[test]
     fn an_end_in_the_middle_is_told_from_a_network_fault() {
         let end = io::Error::from(io::ErrorKind::UnexpectedEof);
-        assert!(matches!(of_handshake(&end), TlsError::Closed));
+        assert!(matches!(
+            of_handshake(&end),
+            TlsError::Closed { reset: false, .. }
+        ));
         let other = io::Error::from(io::ErrorKind::HostUnreachable);
         assert!(matches!(of_handshake(&other), TlsError::Network(_)));
     }

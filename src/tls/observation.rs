@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::{Closing, TlsError};
 use crate::key::scheme::Scheme;
 
 tokio::task_local! {
@@ -22,6 +23,21 @@ pub struct Observation {
     pub server_chain: Vec<Vec<u8>>,
     /// The signature that we made.
     pub signed: Option<Signed>,
+}
+
+impl Observation {
+    /// Says how far the handshake was, where the connection ended in it.
+    pub(crate) fn place(&self, error: TlsError) -> TlsError {
+        let when = match (&self.signed, self.server_chain.is_empty(), &self.asked) {
+            (Some(_), ..) => Closing::AfterOurCertificate,
+            (None, true, None) => Closing::AfterOurHello,
+            (None, ..) => Closing::DuringTheHandshake,
+        };
+        match error {
+            TlsError::Closed { reset, .. } => TlsError::Closed { reset, when },
+            other => other,
+        }
+    }
 }
 
 /// A CertificateRequest.

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 
@@ -104,6 +104,14 @@ impl Module {
         &self.path
     }
 
+    /// SHA-256 of the file as it is now.
+    ///
+    /// # Errors
+    /// It cannot be read any more.
+    pub fn fingerprint(&self) -> io::Result<Fingerprint> {
+        fs::read(&self.path).map(|bytes| Fingerprint::of(&bytes))
+    }
+
     /// What the module says of itself.
     pub fn description(&self) -> &ModuleDescription {
         &self.description
@@ -150,15 +158,14 @@ impl Module {
             }
         }
         if let Some(pin) = config.module_sha256 {
-            let bytes = fs::read(&path).map_err(missing)?;
-            let found = digest::digest(&digest::SHA256, &bytes);
-            if found.as_ref() != pin.0 {
-                let mut hash = [0; 32];
-                hash.copy_from_slice(found.as_ref());
+            let found = fs::read(&path)
+                .map(|bytes| Fingerprint::of(&bytes))
+                .map_err(missing)?;
+            if found != pin {
                 return Err(TokenError::ModuleChanged {
                     path,
                     expected: pin,
-                    found: Fingerprint(hash),
+                    found,
                 });
             }
         }

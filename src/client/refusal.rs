@@ -1,0 +1,113 @@
+//! An answer that refuses us: which of the hub's parts speaks, and what it may mean.
+//!
+//! What a missing or bad certificate looks like is not documented. nginx and its like complete the
+//! handshake and answer with a 400 page; a gateway behind them answers 401 or 403; the services
+//! answer 400 as JSON.
+
+use http::StatusCode;
+use http::header::LOCATION;
+use serde_json::Value;
+
+use super::Answer;
+
+/// How much of a body is shown, in characters.
+const EXCERPT: usize = 160;
+
+/// A status that is no success, told apart by who seems to speak.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Status and what the body says.
+    pub detail: String,
+    /// What to do next.
+    pub hint: &'static str,
+}
+
+impl Answer {
+    /// What is wrong, where the answer is no success. A redirect may be one: that is for the caller
+    /// to know.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let status = self.status;
+        if status.is_success() {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&self.body);
+        let page = text.to_ascii_lowercase();
+        let hint = match status {
+            StatusCode::BAD_REQUEST if page.contains("no required ssl certificate") => {
+                "the server that answers saw no certificate, though we sent ours: something in between ends TLS and does not pass it on"
+            }
+            StatusCode::BAD_REQUEST if page.contains("ssl certificate error") => {
+                "the server refuses our certificate with a page, as nginx does: see with `hsm-mtls cert show` that it is the C3 of this environment and in its time"
+            }
+            StatusCode::BAD_REQUEST if page.contains("plain http request") => {
+                "the server took this for plain HTTP: something in between ends TLS"
+            }
+            StatusCode::BAD_REQUEST if is_of_a_service(&self.body) => {
+                "the service itself answers, so mutual TLS is there: correct the request as its message says"
+            }
+            StatusCode::BAD_REQUEST => {
+                "a 400 right after the handshake is how reverse proxies refuse a certificate: check `hsm-mtls cert show`, then ask the hub's operator"
+            }
+            StatusCode::UNAUTHORIZED => {
+                "the hub wants to be told who calls beyond the certificate: JWT Auth may be switched on for this client; ask the hub's operator"
+            }
+            StatusCode::FORBIDDEN => {
+                "the hub knows who calls and does not let it in: ask its operator whether this client is enabled for this service"
+            }
+            StatusCode::NOT_FOUND => {
+                "there is no such resource; if it should be there, is this the right service? (cm: or hh:)"
+            }
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                "a forward proxy answers, not the hub: let this machine reach the hub directly"
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                "the hub asks for fewer calls: wait as long as its Retry-After header says"
+            }
+            status if status.is_redirection() => {
+                "something that sends browsers elsewhere answers: /hello-mtls redirects nobody, so look for a portal or gateway in between"
+            }
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
+                "a gateway answers because what is behind it does not: try again later, then ask the hub's operator"
+            }
+            status if status.is_server_error() => {
+                "the hub failed: ask its operator with the time and the interaction id of this call"
+            }
+            _ => "ask the hub's operator with the time and the interaction id of this call",
+        };
+        let said = match self.headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
+            Some(to) => format!("to {to}"),
+            None => excerpt(&text),
+        };
+        // nginx repeats the status in its title.
+        let said = said.trim_start_matches(status.as_str()).trim();
+        Some(Refusal {
+            detail: format!("{} {said}", status.as_str()).trim_end().to_owned(),
+            hint,
+        })
+    }
+}
+
+/// CM: `{errorCode, errorMessage}`; HH: `{error, error_description}`.
+fn is_of_a_service(body: &[u8]) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
+        return false;
+    };
+    fields.contains_key("errorCode") || fields.contains_key("error")
+}
+
+fn excerpt(text: &str) -> String {
+    // The title says it all, on a page for people.
+    let lower = text.to_ascii_lowercase();
+    let title = lower
+        .find("<title>")
+        .zip(lower.find("</title>"))
+        .and_then(|(from, to)| text.get(from + "<title>".len()..to));
+    let plain = title.unwrap_or(text);
+    plain
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(EXCERPT)
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Why there is no handshake, and what to do about it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error as ThisError;
+
+use super::diagnose;
+use super::issuers::ForeignIssuer;
+use crate::engine::EngineError;
+
+/// Why a handshake was not had, or could not be prepared.
+#[derive(Clone, Debug, ThisError)]
+pub enum TlsError {
+    /// Our certificate was not wanted. Nothing was sent over this connection.
+    #[error("the server did not ask for our certificate")]
+    NotAsked,
+    /// The resolver, verifier and connection could not be told to belong together.
+    #[error(
+        "a handshake was made outside of the connector, so it is not known whether the server asked for our certificate"
+    )]
+    NotObserved,
+    /// The certificate is not for this host.
+    #[error("{host} is not a configured host ({}); it was not offered the certificate", configured.join(", "))]
+    HostNotConfigured {
+        /// Who would have been offered it.
+        host: String,
+        /// Who may be.
+        configured: Vec<String>,
+    },
+    /// No signature scheme in common.
+    #[error("the server accepts no signature that the token can make: it takes {}, the key can {}", offered.join(", "), ours.join(", "))]
+    NoCommonScheme {
+        /// The server's.
+        offered: Vec<String>,
+        /// Ours.
+        ours: Vec<&'static str>,
+    },
+    /// The token did not sign.
+    #[error("our side of the handshake was not signed: {0}")]
+    Signature(Arc<EngineError>),
+    /// The server's certificate is not good.
+    #[error("the server's certificate was refused: {0}")]
+    ServerCertificate(String),
+    /// The server's certificate is out of its time.
+    #[error("the server's certificate was refused: {0}")]
+    ServerTime(&'static str),
+    /// The CRLs speak against the server's certificate, or do not speak of it.
+    #[error("the server's certificate was refused by the CRLs of [trust]: {0}")]
+    Revocation(String),
+    /// The server's certificate chains to no configured anchor.
+    #[error("the server's certificate does not chain to a trusted root")]
+    ServerUntrusted,
+    /// The server's certificate is for another host.
+    #[error("the server's certificate is for another host: {0}")]
+    ServerName(String),
+    /// The server sent a fatal alert.
+    #[error("the server refused us with the TLS alert {name} ({code})")]
+    Alert {
+        /// The name of RFC 8446, section 6.
+        name: String,
+        /// Its number.
+        code: u8,
+    },
+    /// The server refused us, and its own list of issuers says why.
+    #[error("{refusal}: {foreign}")]
+    IssuerNotAccepted {
+        /// How it refused.
+        refusal: Box<TlsError>,
+        /// Its list and our issuer.
+        foreign: Box<ForeignIssuer>,
+    },
+    /// The connection ended in the middle.
+    #[error("the server {} the connection {when}", if *.reset { "reset" } else { "closed" })]
+    Closed {
+        /// By TCP RST, as firewalls do it; else orderly.
+        reset: bool,
+        /// How far the handshake was.
+        when: Closing,
+    },
+    /// What answered does not speak TLS.
+    #[error("what answered does not speak TLS: {0}")]
+    NotTls(String),
+    /// Neither side could go on.
+    #[error("no common ground with the server: {0}")]
+    Protocol(String),
+    /// The network failed.
+    #[error("the network failed: {0}")]
+    Network(String),
+    /// Public trust is configured and the machine has no roots.
+    #[error("this machine has no public roots{}", because(.0))]
+    NoPublicRoots(Vec<String>),
+    /// A root of the bundle cannot be an anchor.
+    #[error("a root of `anchors` cannot be used: {0}")]
+    Anchor(String),
+    /// A CRL cannot be used.
+    #[error("the CRL {} cannot be used: {why}", path.display())]
+    Crl {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// rustls refused what we configured.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+/// How far a handshake was when the connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The server had shown nothing of itself.
+    AfterOurHello,
+    /// It had, and did not have our certificate yet.
+    DuringTheHandshake,
+    /// It had our certificate and signature.
+    AfterOurCertificate,
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AfterOurHello => "in answer to our hello",
+            Self::DuringTheHandshake => "in the middle of the handshake",
+            Self::AfterOurCertificate => "when it had our certificate",
+        })
+    }
+}
+
+/// What servers do that refuse a certificate and do not say so.
+pub(crate) const SILENT_REFUSAL: &str = "some servers refuse a certificate without saying so: check with `hsm-mtls cert show` that it is the C3 of this \
+     environment, and ask the hub's operator what its log says";
+
+fn because(errors: &[String]) -> String {
+    match errors {
+        [] => String::new(),
+        some => format!(": {}", some.join("; ")),
+    }
+}
+
+impl TlsError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotAsked => {
+                "is this the mTLS host? Some servers ask only on certain paths (by renegotiation, which is not supported): \
+                 the hub asks on every connection, so look for a proxy or load balancer that ends TLS in between"
+                    .to_owned()
+            }
+            Self::NotObserved => "make connections with hsm_mtls::client, which watches them".to_owned(),
+            Self::HostNotConfigured { .. } => {
+                "call a host of the configuration; `hsm-mtls config check` lists them, and [hub] overrides them".to_owned()
+            }
+            Self::NoCommonScheme { .. } => {
+                "TLS 1.3 needs RSA-PSS or ECDSA: switch CKM_RSA_PKCS_PSS on in the token, or have TLS 1.2 allowed by the server".to_owned()
+            }
+            Self::Signature(error) => error.hint(),
+            Self::ServerCertificate(_) => "ask the hub's operator; a proxy that inspects TLS presents a certificate of its own too".to_owned(),
+            Self::ServerTime(_) => "check this machine's clock, then ask the hub's operator".to_owned(),
+            Self::Revocation(_) => {
+                "if it says expired or unknown, fetch the Trust Framework's CRL anew; if it says revoked, this is not a hub to talk to".to_owned()
+            }
+            Self::ServerUntrusted => {
+                "`hsm-mtls verify` says which trust the hub's certificate satisfies; set `mode` and `anchors` of [trust] to it".to_owned()
+            }
+            Self::ServerName(_) => {
+                "check the host of [hub] or `lfi_code`: every participant's certificate chains to the same CA, so the name decides".to_owned()
+            }
+            Self::Alert { code, .. } => diagnose::alert_hint(*code).to_owned(),
+            Self::IssuerNotAccepted { foreign, .. } => foreign.hint(),
+            Self::Closed { when, .. } => match when {
+                Closing::AfterOurHello => {
+                    "a firewall or load balancer in between may end it: `hsm-mtls verify` finds out whether the size of the hello is the cause".to_owned()
+                }
+                Closing::DuringTheHandshake => "a firewall or load balancer in between may end it; try again, then ask who runs them".to_owned(),
+                Closing::AfterOurCertificate => SILENT_REFUSAL.to_owned(),
+            },
+            Self::NotTls(_) => {
+                "is this the hub's port for TLS? A plain HTTP server answers so, and so does a proxy that wants to be asked by CONNECT".to_owned()
+            }
+            Self::Protocol(_) => "the hub speaks TLS 1.2 with ECDHE and AEAD, or TLS 1.3; is this the hub?".to_owned(),
+            Self::Network(_) => "try again; if it stays, look at firewall and routes".to_owned(),
+            Self::NoPublicRoots(_) => "install `ca-certificates`, or set `mode = \"trust-framework\"`".to_owned(),
+            Self::Anchor(_) => "fetch the Trust Framework's bundle anew".to_owned(),
+            Self::Crl { .. } => "fetch the CRL anew; it is PEM or DER".to_owned(),
+            Self::Setup(_) => "this is a fault of ours: please report it with the configuration".to_owned(),
+        }
+    }
+}

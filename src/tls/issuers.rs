@@ -1,0 +1,123 @@
+//! The issuers that a server says it accepts, held against ours.
+//!
+//! It is the best diagnosis there is of a certificate from the wrong environment: the server names
+//! its CAs in the CertificateRequest, before it has seen ours.
+
+use std::fmt::{self, Display};
+
+use super::observation::Asked;
+use super::{Closing, TlsError};
+use crate::certificate::anchors::Chain;
+use crate::certificate::name::{COMMON_NAME, DistinguishedName};
+use crate::config::environment::Environment;
+
+/// What a CertificateRequest says of our certificate's issuer.
+#[derive(Clone, Debug)]
+pub enum Acceptance {
+    /// It names no issuers.
+    Unsaid,
+    /// This one of ours is among them.
+    Accepted(DistinguishedName),
+    /// None of ours is.
+    Foreign(Box<ForeignIssuer>),
+}
+
+/// A server that accepts certificates, but none of our issuer.
+#[derive(Clone, Debug)]
+pub struct ForeignIssuer {
+    /// Who issued ours.
+    pub ours: String,
+    /// Whose certificates it accepts.
+    pub accepted: Vec<String>,
+    /// The environment whose documented CA is among those, where it is not ours.
+    pub environment: Option<Environment>,
+}
+
+impl Display for ForeignIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let accepted = self.accepted.join("; ");
+        write!(
+            f,
+            "it accepts certificates issued by {accepted}, and ours is issued by {}",
+            self.ours
+        )
+    }
+}
+
+impl ForeignIssuer {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self.environment {
+            Some(environment) => format!(
+                "this server is of the {environment} environment, and our certificate is not: check `environment`, [hub] \
+                 and `certificate` of [c3]; each environment has a C3 and a key of its own"
+            ),
+            None => {
+                "ask the hub's operator which Trust Framework this host belongs to, and compare with `hsm-mtls cert show`"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// The issuers in our chain, and the environment that they are of.
+#[derive(Debug)]
+pub(super) struct OurIssuers {
+    chain: Vec<DistinguishedName>,
+    environment: Environment,
+}
+
+impl OurIssuers {
+    pub(super) fn of(chain: &Chain, environment: Environment) -> Self {
+        Self {
+            chain: chain.certificates().map(|ca| ca.issuer()).collect(),
+            environment,
+        }
+    }
+
+    /// Holds a server's list against our chain.
+    pub(super) fn acceptance(&self, asked: &Asked) -> Acceptance {
+        let accepted: Vec<_> = asked
+            .issuers
+            .iter()
+            .filter_map(|der| DistinguishedName::from_der(der))
+            .collect();
+        if accepted.is_empty() {
+            return Acceptance::Unsaid;
+        }
+        if let Some(issuer) = self.chain.iter().find(|issuer| accepted.contains(issuer)) {
+            return Acceptance::Accepted(issuer.clone());
+        }
+        let other = self.environment.other();
+        let documented = other.documented_ca_names();
+        let is_of_other = accepted.iter().any(|name| {
+            let name = name.first(COMMON_NAME);
+            name.is_some_and(|name| documented.contains(&name))
+        });
+        Acceptance::Foreign(Box::new(ForeignIssuer {
+            ours: self
+                .chain
+                .first()
+                .map_or_else(String::new, ToString::to_string),
+            accepted: accepted.iter().map(ToString::to_string).collect(),
+            environment: is_of_other.then_some(other),
+        }))
+    }
+}
+
+/// A refusal that the server's own list of issuers explains.
+pub(crate) fn explain(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> TlsError {
+    let of_our_certificate = match &refusal {
+        // Expired, revoked and denied are said of a certificate whose issuer is known.
+        TlsError::Alert { code, .. } => matches!(code, 40 | 42 | 43 | 46 | 48 | 116),
+        TlsError::Closed { when, .. } => *when == Closing::AfterOurCertificate,
+        _ => false,
+    };
+    match foreign.filter(|_| of_our_certificate) {
+        Some(foreign) => TlsError::IssuerNotAccepted {
+            refusal: Box::new(refusal),
+            foreign: Box::new(foreign.clone()),
+        },
+        None => refusal,
+    }
+}

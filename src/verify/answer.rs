@@ -1,0 +1,106 @@
+//! The answer to `GET /hello-mtls`, judged: the clocks, the hub's verdict, and the certificate that
+//! it saw.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::DATE;
+
+use super::hello::{Hello, SeenCertificate};
+use crate::certificate::Certificate;
+use crate::certificate::name::Comparison;
+use crate::client::Answer;
+use crate::error::ExitCode;
+use crate::step::{Outcome, Steps};
+
+/// The skew that the scheme's verifiers of tokens allow.
+const SKEW_ALLOWED: Duration = Duration::from_secs(10);
+
+/// Holds this machine's clock against the hub's `Date`, which counts whole seconds.
+pub(super) fn clock(steps: &mut Steps, answer: &Answer) {
+    const NAME: &str = "clock";
+    let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
+    let Some(hub) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
+        steps.seen(
+            NAME,
+            Outcome::Note,
+            "the answer carries no date to compare with",
+        );
+        return;
+    };
+    let now = SystemTime::now();
+    let (apart, word) = match now.duration_since(hub) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    let seconds = apart.as_secs();
+    if apart <= SKEW_ALLOWED {
+        steps.seen(
+            NAME,
+            Outcome::Good,
+            format!("within {} s of the hub's", seconds + 1),
+        );
+    } else {
+        steps.note(
+            NAME,
+            format!("this machine is {seconds} s {word} the hub"),
+            "set the clock (NTP): certificates are judged by it, and a token that is dated more than 10 s off is refused",
+        );
+    }
+}
+
+/// Whether the hub holds the session for mutual, with the certificate that was presented.
+pub(super) fn judge(steps: &mut Steps, answer: &Answer, presented: &Certificate) {
+    let Some(hello) = Hello::parse(&answer.body) else {
+        steps.fault(
+            "mTLS status",
+            "the body is not what /hello-mtls answers",
+            "something other than the hub answers here: check [hub], and proxies in between",
+            ExitCode::Finding,
+        );
+        return;
+    };
+    let status = hello
+        .mtls_status
+        .clone()
+        .unwrap_or_else(|| "not given".to_owned());
+    let host = hello
+        .host_name
+        .clone()
+        .unwrap_or_else(|| "not given".to_owned());
+    let detail = format!("{status}; host name {host}");
+    if hello.established() {
+        steps.seen("mTLS status", Outcome::Good, detail);
+    } else {
+        steps.fault(
+            "mTLS status",
+            detail,
+            "the hub does not hold this session for mutual: ask its operator with the interaction id of this call",
+            ExitCode::Finding,
+        );
+    }
+    let seen = hello.client_certificate.as_ref();
+    let told = |of: fn(&SeenCertificate) -> &Option<String>| {
+        seen.and_then(|seen| of(seen).as_deref())
+            .unwrap_or("nothing")
+    };
+    let seen_names = format!(
+        "subject {}, issuer {}",
+        told(|seen| &seen.subject),
+        told(|seen| &seen.issuer)
+    );
+    const NAME: &str = "presented certificate";
+    match hello.compare(presented) {
+        Comparison::Match => steps.seen(NAME, Outcome::Good, "the hub saw the subject and issuer that were presented"),
+        Comparison::CannotTell => steps.seen(
+            NAME,
+            Outcome::Note,
+            format!("cannot tell from what the hub shows: {seen_names}"),
+        ),
+        Comparison::Mismatch => steps.fault(
+            NAME,
+            format!("the hub saw another certificate: {seen_names}"),
+            "something in between ends TLS and presents a certificate of its own: find that middlebox",
+            ExitCode::Finding,
+        ),
+    }
+}

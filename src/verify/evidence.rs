@@ -1,0 +1,130 @@
+//! The record for the onboarding ticket: what was shown to the hub, when, with which certificate
+//! and from which token. It says it in words first, then in full, and holds no secret.
+
+use serde::Serialize;
+
+use super::{PROGRAM, Report, ServiceReport, now};
+use crate::config::Config;
+use crate::error::Error;
+use crate::step::Outcome;
+
+/// What is written to the evidence file.
+#[derive(Debug, Serialize)]
+pub struct Evidence<'a> {
+    /// Version of this structure; 0 until it is declared stable.
+    pub schema: u32,
+    /// In words, a sentence each.
+    pub statement: Vec<String>,
+    /// All that was seen, where it came to the hub.
+    pub report: Option<&'a Report>,
+    /// Why it did not come to the hub.
+    pub failure: Option<Failure>,
+}
+
+/// What stopped the verification before anything was sent.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    /// When, RFC 3339.
+    pub time: String,
+    /// Name and version of this program.
+    pub program: &'static str,
+    /// preprod or production
+    pub environment: &'static str,
+    /// The LFI's code within host names.
+    pub lfi_code: String,
+    /// What is wrong.
+    pub error: String,
+    /// What to do next.
+    pub hint: String,
+    /// How the command ends.
+    pub exit: u8,
+}
+
+impl<'a> Evidence<'a> {
+    /// Of a verification that came to the hub.
+    pub fn of(report: &'a Report) -> Self {
+        let shown = &report.certificate;
+        let mut statement = vec![format!(
+            "On {}, {} made mutual TLS connections for {} to the {} environment of the API Hub.",
+            report.time, report.program, report.lfi_code, report.environment
+        )];
+        statement.push(format!(
+            "The certificate presented to each service is of {}, issued by {}, {}.",
+            shown.subject, shown.issuer, shown.fingerprint
+        ));
+        let token = report.holder.as_ref().map_or("a token", |held| &held.token);
+        statement.push(format!(
+            "Its private key {} was used inside the token {token}; it signed a random challenge that the certificate verifies.",
+            shown.key
+        ));
+        statement.extend(report.services.iter().map(of_service));
+        statement.push("This record holds no secret.".to_owned());
+        Self {
+            schema: 0,
+            statement,
+            report: Some(report),
+            failure: None,
+        }
+    }
+
+    /// Of one that did not.
+    pub fn of_failure(config: &Config, error: &Error) -> Self {
+        let failure = Failure {
+            time: now(),
+            program: PROGRAM,
+            environment: config.environment.as_str(),
+            lfi_code: config.lfi_code.to_string(),
+            error: error.to_string(),
+            hint: error.hint(),
+            exit: error.exit_code() as u8,
+        };
+        Self {
+            schema: 0,
+            statement: vec![
+                format!(
+                    "On {}, {} sent nothing for {} to the {} environment of the API Hub: {}.",
+                    failure.time,
+                    failure.program,
+                    failure.lfi_code,
+                    failure.environment,
+                    failure.error
+                ),
+                "This record holds no secret.".to_owned(),
+            ],
+            report: None,
+            failure: Some(failure),
+        }
+    }
+}
+
+fn of_service(service: &ServiceReport) -> String {
+    let server = service.server_certificate.as_ref().map_or_else(
+        || "It presented no certificate".to_owned(),
+        |server| {
+            format!(
+                "It presented the certificate of {}, {}",
+                server.subject, server.fingerprint
+            )
+        },
+    );
+    let failed = service
+        .steps
+        .list()
+        .iter()
+        .find(|step| step.outcome == Outcome::Bad);
+    let state = match failed {
+        None => "mutual TLS is established".to_owned(),
+        Some(step) => format!(
+            "mutual TLS is NOT established; {}: {}",
+            step.name, step.detail
+        ),
+    };
+    let call = service
+        .interaction_id
+        .as_ref()
+        .map_or_else(String::new, |id| format!("; x-fapi-interaction-id {id}"));
+    format!(
+        "{} ({}): {state}. {server}{call}.",
+        service.name, service.origin
+    )
+}
