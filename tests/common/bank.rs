@@ -46,6 +46,8 @@ pub struct Settings {
     pub trust: &'static str,
     /// Further lines of [trust].
     pub trust_lines: String,
+    /// Further lines of [hub].
+    pub hub_lines: String,
 }
 
 /// What a run of the command left.
@@ -95,6 +97,7 @@ impl Bank {
                 token_lines: String::new(),
                 trust: "trust-framework",
                 trust_lines: String::new(),
+                hub_lines: String::new(),
             },
             token,
         };
@@ -131,6 +134,7 @@ impl Bank {
             token_lines,
             trust,
             trust_lines,
+            hub_lines,
         } = &self.settings;
         let text = format!(
             r#"environment = "{environment}"
@@ -162,6 +166,7 @@ anchors = "anchors.pem"
 [hub]
 consent_manager = "{consent_manager}"
 headless_heimdall = "{headless_heimdall}"
+{hub_lines}
 "#,
             module.display(),
             self.token.conf().display(),

@@ -11,6 +11,7 @@
 pub mod bank;
 pub mod chaos;
 pub mod hub;
+pub mod misbehaving;
 pub mod nginx;
 pub mod softhsm;
 pub mod trust_framework;

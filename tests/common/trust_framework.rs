@@ -236,6 +236,15 @@ impl TrustFramework {
 
     /// A server certificate for DNS names or IP addresses, with the issuing CA behind it.
     pub fn issue_server(&self, names: &[&str]) -> ServerIdentity {
+        self.issue_server_with(names, |_| {})
+    }
+
+    /// The same with something changed, for servers that are wrong in one way.
+    pub fn issue_server_with(
+        &self,
+        names: &[&str],
+        edit: impl FnOnce(&mut CertificateParams),
+    ) -> ServerIdentity {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a P-256 key");
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let first = names.first().expect("at least one server name").clone();
@@ -246,6 +255,7 @@ impl TrustFramework {
         params.distinguished_name = name_of_scheme();
         params.distinguished_name.push(DnType::CommonName, first);
         params.custom_extensions = vec![ocsp_only(self.kind)];
+        edit(&mut params);
         let certificate = params
             .signed_by(&key, &self.issuer)
             .expect("a server certificate");
