@@ -120,8 +120,9 @@ impl ClientError {
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::Deadline { .. }
-            | Self::NoAnswer { .. }
+            | Self::NoAnswer(_)
             | Self::HalfAnswer(_)
+            | Self::Body(_)
             | Self::Http(_)
             | Self::TooLong(_) => ExitCode::Network,
         }

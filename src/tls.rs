@@ -16,13 +16,15 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{ClientConfig, NamedGroup, SupportedProtocolVersion, version};
 
 use crate::certificate::anchors::Anchors;
+use crate::certificate::name::DistinguishedName;
+use crate::config::environment::Environment;
 use crate::config::{Config, Group, TlsConfig};
 use crate::error::Error;
 use crate::identity::Identity;
 pub use diagnose::diagnose;
 pub(crate) use diagnose::{ended, of_handshake};
 pub(crate) use error::SILENT_REFUSAL;
-pub use error::{Closing, TlsError};
+pub use error::{Ending, Moment, TlsError};
 use issuers::{Acceptance, OurIssuers};
 use observation::Asked;
 use resolver::OneIdentity;
@@ -106,6 +108,11 @@ impl Tls {
     /// What a server's CertificateRequest says of our issuer.
     pub fn acceptance(&self, asked: &Asked) -> Acceptance {
         self.issuers.acceptance(asked)
+    }
+
+    /// The other environment, where this is the name of one of its documented CAs.
+    pub fn other_environment(&self, ca: &DistinguishedName) -> Option<Environment> {
+        self.issuers.other_environment(ca)
     }
 
     /// Whether the hello is as large as the hybrid group makes it: more than one packet, which some

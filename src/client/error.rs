@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
-use crate::tls::{SILENT_REFUSAL, TlsError};
+use crate::tls::{Ending, SILENT_REFUSAL, TlsError};
 
 /// What had to be done by a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +75,14 @@ pub enum ClientError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The connection ended before anything of an answer had come.
-    #[error("the server {} the connection without an answer", if *.reset { "reset" } else { "closed" })]
-    NoAnswer {
-        /// By TCP RST; else orderly.
-        reset: bool,
-    },
+    #[error("the server {0} without an answer")]
+    NoAnswer(Ending),
     /// The connection ended within the answer.
-    #[error("the answer broke off in the middle: {0}")]
-    HalfAnswer(String),
+    #[error("the server {0} in the middle of its answer")]
+    HalfAnswer(Ending),
+    /// The body of the answer is malformed.
+    #[error("the body of the answer cannot be read: {0}")]
+    Body(String),
     /// The answer is no HTTP.
     #[error("the answer is not HTTP: {0}")]
     Http(String),
@@ -116,7 +116,11 @@ impl ClientError {
                 }
             },
             Self::Tls(error) => error.hint(),
-            Self::NoAnswer { .. } => SILENT_REFUSAL.to_owned(),
+            Self::NoAnswer(Ending::Orderly) => {
+                "a gateway whose service behind it is down does that, and so do servers that refuse a certificate without saying so: ask the hub's operator what its log says".to_owned()
+            }
+            Self::NoAnswer(_) => SILENT_REFUSAL.to_owned(),
+            Self::Body(_) => "ask the hub's operator with the time and the interaction id of this call".to_owned(),
             Self::HalfAnswer(_) => {
                 "a load balancer or proxy on the way ended it: try again where that is harmless, then ask who runs them".to_owned()
             }

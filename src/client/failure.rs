@@ -6,7 +6,7 @@ use std::io;
 
 use super::ClientError;
 use crate::tls::issuers::{ForeignIssuer, explain};
-use crate::tls::{Closing, TlsError, diagnose, ended};
+use crate::tls::{Ending, Moment, TlsError, diagnose, ended};
 
 /// Nothing of an answer had come.
 pub(super) fn before_an_answer(
@@ -19,27 +19,39 @@ pub(super) fn before_an_answer(
     if error.is_parse() {
         return ClientError::Http(chain(&error));
     }
-    let reset = match source::<io::Error>(&error).map(io::Error::kind).map(ended) {
-        Some(Some(reset)) => reset,
-        Some(None) => return ClientError::Tls(TlsError::Network(chain(&error))),
-        // Closed in order, before or after our request had gone.
-        None => false,
+    let how = match source::<io::Error>(&error) {
+        Some(io) => match ended(io.kind()) {
+            Some(how) => how,
+            None => return ClientError::Tls(TlsError::Network(chain(&error))),
+        },
+        None => Ending::Orderly,
     };
     let closed = TlsError::Closed {
-        reset,
-        when: Closing::AfterOurCertificate,
+        how,
+        when: Moment::AfterOurCertificate,
     };
     match explain(closed, foreign) {
         explained @ TlsError::IssuerNotAccepted { .. } => ClientError::Tls(explained),
-        _ => ClientError::NoAnswer { reset },
+        _ => ClientError::NoAnswer(how),
     }
 }
 
 /// Status and headers had come.
 pub(super) fn within_an_answer(error: &(dyn StdError + 'static)) -> ClientError {
-    match diagnose(error) {
-        Some(tls) => ClientError::Tls(tls),
-        None => ClientError::HalfAnswer(chain(error)),
+    if let Some(tls) = diagnose(error) {
+        return ClientError::Tls(tls);
+    }
+    let Some(io) = source::<io::Error>(error) else {
+        return ClientError::Body(chain(error));
+    };
+    match ended(io.kind()) {
+        // Both ends within a body are UnexpectedEof: rustls names what it missed, and hyper, which
+        // saw TLS end in order, the length that it missed.
+        Some(Ending::Abrupt) if !io.to_string().contains("close_notify") => {
+            ClientError::HalfAnswer(Ending::Orderly)
+        }
+        Some(how) => ClientError::HalfAnswer(how),
+        None => ClientError::Body(chain(error)),
     }
 }
 

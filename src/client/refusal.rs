@@ -23,6 +23,11 @@ pub struct Refusal {
 }
 
 impl Answer {
+    /// The beginning of the body, or its title, for people.
+    pub fn excerpt(&self) -> String {
+        excerpt(&String::from_utf8_lossy(&self.body))
+    }
+
     /// What is wrong, where the answer is no success. A redirect may be one: that is for the caller
     /// to know.
     pub fn refusal(&self) -> Option<Refusal> {
@@ -55,7 +60,7 @@ impl Answer {
                 "the hub knows who calls and does not let it in: ask its operator whether this client is enabled for this service"
             }
             StatusCode::NOT_FOUND => {
-                "there is no such resource; if it should be there, is this the right service? (cm: or hh:)"
+                "nothing is there: check the path, that the service is the right one (CM or HH), and [hub]"
             }
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 "a forward proxy answers, not the hub: let this machine reach the hub directly"

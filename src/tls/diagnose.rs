@@ -2,10 +2,14 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
-use rustls::{CertificateError, Error, InvalidMessage};
+use der::DateTime;
 
-use super::{Closing, TlsError};
+use rustls::pki_types::UnixTime;
+use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+use super::{Ending, Moment, TlsError};
 
 /// Finds the TLS cause in a chain of errors, also one that came with the first read after the
 /// handshake: in TLS 1.3 a server refuses a certificate only then.
@@ -33,21 +37,21 @@ pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
 /// An error of the handshake itself.
 pub(crate) fn of_handshake(error: &io::Error) -> TlsError {
     diagnose(error).unwrap_or_else(|| match ended(error.kind()) {
-        Some(reset) => TlsError::Closed {
-            reset,
-            when: Closing::DuringTheHandshake,
+        Some(how) => TlsError::Closed {
+            how,
+            when: Moment::DuringTheHandshake,
         },
         None => TlsError::Network(error.to_string()),
     })
 }
 
-/// Whether the other side ended the connection, and if it did so by a reset.
-pub(crate) fn ended(kind: io::ErrorKind) -> Option<bool> {
+/// How the other side ended the connection, if it did.
+pub(crate) fn ended(kind: io::ErrorKind) -> Option<Ending> {
     match kind {
-        io::ErrorKind::UnexpectedEof => Some(false),
+        io::ErrorKind::UnexpectedEof => Some(Ending::Abrupt),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => Some(true),
+        | io::ErrorKind::BrokenPipe => Some(Ending::Reset),
         _ => None,
     }
 }
@@ -61,12 +65,23 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
         Error::AlertReceived(alert) => TlsError::Alert {
             name: snake_case(&format!("{alert:?}")),
             code: u8::from(*alert),
+            // In TLS 1.3 the server speaks of our certificate only after the handshake.
+            when: Moment::AfterOurCertificate,
         },
         Error::InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer => TlsError::ServerUntrusted,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                TlsError::ServerName(error.to_string())
-            }
+            CertificateError::NotValidForNameContext {
+                expected,
+                presented,
+            } => TlsError::ServerName {
+                expected: expected.to_str().into_owned(),
+                presented: names(presented),
+            },
+            CertificateError::NotValidForName => TlsError::ServerName {
+                expected: "the host that was called".to_owned(),
+                presented: names(&[]),
+            },
+            CertificateError::BadSignature => TlsError::ServerSignature,
             CertificateError::Revoked => TlsError::Revocation("it is revoked".to_owned()),
             CertificateError::UnknownRevocationStatus => {
                 TlsError::Revocation("no list speaks of its issuer".to_owned())
@@ -75,12 +90,16 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
             | CertificateError::ExpiredRevocationListContext { .. } => {
                 TlsError::Revocation("the list is older than its nextUpdate".to_owned())
             }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                TlsError::ServerTime("it has expired")
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                TlsError::ServerTime("it is not valid yet")
-            }
+            CertificateError::ExpiredContext { time, not_after } => TlsError::ServerTime {
+                expired: true,
+                limit: date(*not_after),
+                now: date(*time),
+            },
+            CertificateError::NotValidYetContext { time, not_before } => TlsError::ServerTime {
+                expired: false,
+                limit: date(*not_before),
+                now: date(*time),
+            },
             // Otherwise the name of the inner error would come wrapped twice.
             CertificateError::Other(other) => TlsError::ServerCertificate(other.0.to_string()),
             other => TlsError::ServerCertificate(other.to_string()),
@@ -88,15 +107,38 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
         // The first bytes are no record of TLS: of HTTP, most likely.
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => TlsError::NotTls(error.to_string()),
+        ) => TlsError::NotTls,
+        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            TlsError::Protocol("it speaks neither TLS 1.2 nor TLS 1.3".to_owned())
+        }
         other => TlsError::Protocol(other.to_string()),
     }
 }
 
+/// The names in a certificate, which come in the words of a debugger: `DnsName("a.example")`.
+fn names(presented: &[String]) -> String {
+    let plain = |name: &String| match name.split_once("(\"") {
+        Some((_, rest)) => rest.trim_end_matches("\")").to_owned(),
+        None => name.clone(),
+    };
+    match presented {
+        [] => "no host".to_owned(),
+        some => some.iter().map(plain).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    let since = Duration::from_secs(time.as_secs());
+    DateTime::from_unix_duration(since)
+        .map_or_else(|_| "a time beyond 9999".to_owned(), |t| t.to_string())
+}
+
 /// `CertificateRequired` → `certificate_required`, as RFC 8446 spells it.
 fn snake_case(name: &str) -> String {
-    if name == "UnknownCA" {
-        return "unknown_ca".to_owned();
+    match name {
+        "UnknownCA" => return "unknown_ca".to_owned(),
+        "UnrecognisedName" => return "unrecognized_name".to_owned(),
+        _ => {}
     }
     name.chars()
         .enumerate()
@@ -110,7 +152,7 @@ fn snake_case(name: &str) -> String {
 }
 
 /// What to do about a fatal alert of the hub, by its number.
-pub(super) fn alert_hint(code: u8) -> &'static str {
+pub(super) fn alert_hint(code: u8, when: Moment) -> &'static str {
     match code {
         116 => {
             "the hub wants a certificate and saw none, though we sent ours: something in between ends TLS and does not pass it on"
@@ -139,8 +181,11 @@ pub(super) fn alert_hint(code: u8) -> &'static str {
         51 => {
             "the hub finds our signature wrong: `hsm-mtls token check` tells whether the token signs rightly"
         }
+        40 if when == Moment::AfterOurHello => {
+            "no suite, group or signature in common: the hub speaks TLS 1.2 with ECDHE and AEAD, or TLS 1.3; see `groups` of [tls] and, for what the token can sign, `hsm-mtls token check`"
+        }
         40 => {
-            "no agreement on suite, group or signature, or a refused certificate: compare with `hsm-mtls token check` what the token can sign"
+            "servers that refuse a certificate without a reason say so: check with `hsm-mtls cert show` that it is the C3 of this environment, then ask the hub's operator"
         }
         47 => {
             "the hub finds the handshake malformed: a middlebox may have changed it; ask the hub's operator"
@@ -172,7 +217,7 @@ mod tests {
         let outer = io::Error::other(inner);
         let found = diagnose(&outer);
         assert!(
-            matches!(&found, Some(TlsError::Alert { name, code: 48 }) if name == "unknown_ca"),
+            matches!(&found, Some(TlsError::Alert { name, code: 48, .. }) if name == "unknown_ca"),
             "{found:?}"
         );
     }
@@ -191,7 +236,10 @@ mod tests {
         let end = io::Error::from(io::ErrorKind::UnexpectedEof);
         assert!(matches!(
             of_handshake(&end),
-            TlsError::Closed { reset: false, .. }
+            TlsError::Closed {
+                how: Ending::Abrupt,
+                ..
+            }
         ));
         let other = io::Error::from(io::ErrorKind::HostUnreachable);
         assert!(matches!(of_handshake(&other), TlsError::Network(_)));

@@ -44,8 +44,18 @@ pub enum TlsError {
     #[error("the server's certificate was refused: {0}")]
     ServerCertificate(String),
     /// The server's certificate is out of its time.
-    #[error("the server's certificate was refused: {0}")]
-    ServerTime(&'static str),
+    #[error("the server's certificate was refused: it {}, and this machine's clock says {now}", if *.expired { format!("expired at {limit}") } else { format!("is valid from {limit} on") })]
+    ServerTime {
+        /// Else it is not valid yet.
+        expired: bool,
+        /// The end or the beginning of its validity, RFC 3339.
+        limit: String,
+        /// RFC 3339
+        now: String,
+    },
+    /// A CA signed the server's certificate that only has the name of a trusted one.
+    #[error("the server's certificate was refused: the CA that it names did not sign it")]
+    ServerSignature,
     /// The CRLs speak against the server's certificate, or do not speak of it.
     #[error("the server's certificate was refused by the CRLs of [trust]: {0}")]
     Revocation(String),
@@ -53,15 +63,22 @@ pub enum TlsError {
     #[error("the server's certificate does not chain to a trusted root")]
     ServerUntrusted,
     /// The server's certificate is for another host.
-    #[error("the server's certificate is for another host: {0}")]
-    ServerName(String),
+    #[error("the server's certificate is for {presented}, not for {expected}")]
+    ServerName {
+        /// The host that was called.
+        expected: String,
+        /// The names in the certificate.
+        presented: String,
+    },
     /// The server sent a fatal alert.
-    #[error("the server refused us with the TLS alert {name} ({code})")]
+    #[error("the server refused us with the TLS alert {name} ({code}){}", if *.when == Moment::AfterOurHello { " in answer to our hello" } else { "" })]
     Alert {
         /// The name of RFC 8446, section 6.
         name: String,
         /// Its number.
         code: u8,
+        /// How far the handshake was.
+        when: Moment,
     },
     /// The server refused us, and its own list of issuers says why.
     #[error("{refusal}: {foreign}")]
@@ -72,16 +89,16 @@ pub enum TlsError {
         foreign: Box<ForeignIssuer>,
     },
     /// The connection ended in the middle.
-    #[error("the server {} the connection {when}", if *.reset { "reset" } else { "closed" })]
+    #[error("the server {how} {when}")]
     Closed {
-        /// By TCP RST, as firewalls do it; else orderly.
-        reset: bool,
+        /// By whose hand, as far as that shows.
+        how: Ending,
         /// How far the handshake was.
-        when: Closing,
+        when: Moment,
     },
     /// What answered does not speak TLS.
-    #[error("what answered does not speak TLS: {0}")]
-    NotTls(String),
+    #[error("what answered does not speak TLS")]
+    NotTls,
     /// Neither side could go on.
     #[error("no common ground with the server: {0}")]
     Protocol(String),
@@ -107,9 +124,30 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// How far a handshake was when the connection ended.
+/// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
+pub enum Ending {
+    /// TLS was ended as it should be, by a close_notify.
+    Orderly,
+    /// TCP was closed in the middle of TLS.
+    Abrupt,
+    /// By a TCP RST, as firewalls do it.
+    Reset,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Orderly => "ended TLS",
+            Self::Abrupt => "closed the connection",
+            Self::Reset => "reset the connection",
+        })
+    }
+}
+
+/// How far a handshake was when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
     /// The server had shown nothing of itself.
     AfterOurHello,
     /// It had, and did not have our certificate yet.
@@ -118,7 +156,7 @@ pub enum Closing {
     AfterOurCertificate,
 }
 
-impl fmt::Display for Closing {
+impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AfterOurHello => "in answer to our hello",
@@ -157,26 +195,30 @@ impl TlsError {
             }
             Self::Signature(error) => error.hint(),
             Self::ServerCertificate(_) => "ask the hub's operator; a proxy that inspects TLS presents a certificate of its own too".to_owned(),
-            Self::ServerTime(_) => "check this machine's clock, then ask the hub's operator".to_owned(),
+            Self::ServerTime { expired: true, .. } => "if this machine's clock is right, the hub's operator has to renew it".to_owned(),
+            Self::ServerTime { .. } => "set this machine's clock (NTP); if it is right, the hub's operator installed it too early".to_owned(),
+            Self::ServerSignature => {
+                "another CA bears that name: compare the fingerprints of `anchors` with the Trust Framework's, and look for a proxy that inspects TLS".to_owned()
+            }
             Self::Revocation(_) => {
                 "if it says expired or unknown, fetch the Trust Framework's CRL anew; if it says revoked, this is not a hub to talk to".to_owned()
             }
             Self::ServerUntrusted => {
                 "`hsm-mtls verify` says which trust the hub's certificate satisfies; set `mode` and `anchors` of [trust] to it".to_owned()
             }
-            Self::ServerName(_) => {
+            Self::ServerName { .. } => {
                 "check the host of [hub] or `lfi_code`: every participant's certificate chains to the same CA, so the name decides".to_owned()
             }
-            Self::Alert { code, .. } => diagnose::alert_hint(*code).to_owned(),
+            Self::Alert { code, when, .. } => diagnose::alert_hint(*code, *when).to_owned(),
             Self::IssuerNotAccepted { foreign, .. } => foreign.hint(),
             Self::Closed { when, .. } => match when {
-                Closing::AfterOurHello => {
+                Moment::AfterOurHello => {
                     "a firewall or load balancer in between may end it: `hsm-mtls verify` finds out whether the size of the hello is the cause".to_owned()
                 }
-                Closing::DuringTheHandshake => "a firewall or load balancer in between may end it; try again, then ask who runs them".to_owned(),
-                Closing::AfterOurCertificate => SILENT_REFUSAL.to_owned(),
+                Moment::DuringTheHandshake => "a firewall or load balancer in between may end it; try again, then ask who runs them".to_owned(),
+                Moment::AfterOurCertificate => SILENT_REFUSAL.to_owned(),
             },
-            Self::NotTls(_) => {
+            Self::NotTls => {
                 "is this the hub's port for TLS? A plain HTTP server answers so, and so does a proxy that wants to be asked by CONNECT".to_owned()
             }
             Self::Protocol(_) => "the hub speaks TLS 1.2 with ECDHE and AEAD, or TLS 1.3; is this the hub?".to_owned(),

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display};
 
 use super::observation::Asked;
-use super::{Closing, TlsError};
+use super::{Moment, TlsError};
 use crate::certificate::anchors::Chain;
 use crate::certificate::name::{COMMON_NAME, DistinguishedName};
 use crate::config::environment::Environment;
@@ -75,6 +75,13 @@ impl OurIssuers {
         }
     }
 
+    /// The other environment, where this is the name of one of its documented CAs.
+    pub(super) fn other_environment(&self, ca: &DistinguishedName) -> Option<Environment> {
+        let other = self.environment.other();
+        let name = ca.first(COMMON_NAME)?;
+        other.documented_ca_names().contains(&name).then_some(other)
+    }
+
     /// Holds a server's list against our chain.
     pub(super) fn acceptance(&self, asked: &Asked) -> Acceptance {
         let accepted: Vec<_> = asked
@@ -88,19 +95,14 @@ impl OurIssuers {
         if let Some(issuer) = self.chain.iter().find(|issuer| accepted.contains(issuer)) {
             return Acceptance::Accepted(issuer.clone());
         }
-        let other = self.environment.other();
-        let documented = other.documented_ca_names();
-        let is_of_other = accepted.iter().any(|name| {
-            let name = name.first(COMMON_NAME);
-            name.is_some_and(|name| documented.contains(&name))
-        });
+        let environment = accepted.iter().find_map(|ca| self.other_environment(ca));
         Acceptance::Foreign(Box::new(ForeignIssuer {
             ours: self
                 .chain
                 .first()
                 .map_or_else(String::new, ToString::to_string),
             accepted: accepted.iter().map(ToString::to_string).collect(),
-            environment: is_of_other.then_some(other),
+            environment,
         }))
     }
 }
@@ -110,7 +112,7 @@ pub(crate) fn explain(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> Tls
     let of_our_certificate = match &refusal {
         // Expired, revoked and denied are said of a certificate whose issuer is known.
         TlsError::Alert { code, .. } => matches!(code, 40 | 42 | 43 | 46 | 48 | 116),
-        TlsError::Closed { when, .. } => *when == Closing::AfterOurCertificate,
+        TlsError::Closed { when, .. } => *when == Moment::AfterOurCertificate,
         _ => false,
     };
     match foreign.filter(|_| of_our_certificate) {

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Closing, TlsError};
+use super::{Moment, TlsError};
 use crate::key::scheme::Scheme;
 
 tokio::task_local! {
@@ -26,15 +26,16 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Says how far the handshake was, where the connection ended in it.
+    /// Says how far the handshake was when the server ended it.
     pub(crate) fn place(&self, error: TlsError) -> TlsError {
         let when = match (&self.signed, self.server_chain.is_empty(), &self.asked) {
-            (Some(_), ..) => Closing::AfterOurCertificate,
-            (None, true, None) => Closing::AfterOurHello,
-            (None, ..) => Closing::DuringTheHandshake,
+            (Some(_), ..) => Moment::AfterOurCertificate,
+            (None, true, None) => Moment::AfterOurHello,
+            (None, ..) => Moment::DuringTheHandshake,
         };
         match error {
-            TlsError::Closed { reset, .. } => TlsError::Closed { reset, when },
+            TlsError::Closed { how, .. } => TlsError::Closed { how, when },
+            TlsError::Alert { name, code, .. } => TlsError::Alert { name, code, when },
             other => other,
         }
     }

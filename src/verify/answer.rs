@@ -53,7 +53,10 @@ pub(super) fn judge(steps: &mut Steps, answer: &Answer, presented: &Certificate)
     let Some(hello) = Hello::parse(&answer.body) else {
         steps.fault(
             "mTLS status",
-            "the body is not what /hello-mtls answers",
+            format!(
+                "the body is not what /hello-mtls answers: {}",
+                answer.excerpt()
+            ),
             "something other than the hub answers here: check [hub], and proxies in between",
             ExitCode::Finding,
         );
@@ -67,7 +70,11 @@ pub(super) fn judge(steps: &mut Steps, answer: &Answer, presented: &Certificate)
         .host_name
         .clone()
         .unwrap_or_else(|| "not given".to_owned());
-    let detail = format!("{status}; host name {host}");
+    let connected = match hello.connection_established {
+        Some(false) => "; connectionEstablished false",
+        _ => "",
+    };
+    let detail = format!("{status}{connected}; host name {host}");
     if hello.established() {
         steps.seen("mTLS status", Outcome::Good, detail);
     } else {
@@ -78,29 +85,44 @@ pub(super) fn judge(steps: &mut Steps, answer: &Answer, presented: &Certificate)
             ExitCode::Finding,
         );
     }
+    presented_certificate(steps, &hello, presented);
+}
+
+fn presented_certificate(steps: &mut Steps, hello: &Hello, presented: &Certificate) {
+    const NAME: &str = "presented certificate";
     let seen = hello.client_certificate.as_ref();
     let told = |of: fn(&SeenCertificate) -> &Option<String>| {
         seen.and_then(|seen| of(seen).as_deref())
             .unwrap_or("nothing")
     };
-    let seen_names = format!(
-        "subject {}, issuer {}",
-        told(|seen| &seen.subject),
-        told(|seen| &seen.issuer)
-    );
-    const NAME: &str = "presented certificate";
+    let (subject, issuer) = (told(|seen| &seen.subject), told(|seen| &seen.issuer));
     match hello.compare(presented) {
-        Comparison::Match => steps.seen(NAME, Outcome::Good, "the hub saw the subject and issuer that were presented"),
-        Comparison::CannotTell => steps.seen(
+        Comparison::Match => steps.seen(
             NAME,
-            Outcome::Note,
-            format!("cannot tell from what the hub shows: {seen_names}"),
+            Outcome::Good,
+            "the hub saw the subject and issuer that were presented",
         ),
-        Comparison::Mismatch => steps.fault(
+        Comparison::CannotTell => steps.note(
             NAME,
-            format!("the hub saw another certificate: {seen_names}"),
-            "something in between ends TLS and presents a certificate of its own: find that middlebox",
-            ExitCode::Finding,
+            format!("cannot tell from what the hub shows: subject {subject}, issuer {issuer}"),
+            "compare by hand with `hsm-mtls cert show`, or ask the hub's operator which certificate its log has for this call",
         ),
+        Comparison::Mismatch => {
+            let ours = [
+                ("subject", presented.subject(), subject),
+                ("issuer", presented.issuer(), issuer),
+            ];
+            let other: Vec<_> = ours
+                .iter()
+                .filter(|(_, ours, seen)| ours.compare(seen) == Comparison::Mismatch)
+                .map(|(what, ours, seen)| format!("{what} {seen} where {ours} was presented"))
+                .collect();
+            steps.fault(
+                NAME,
+                format!("the hub saw another certificate: {}", other.join("; ")),
+                "something in between ends TLS and presents a certificate of its own: find that middlebox",
+                ExitCode::Finding,
+            );
+        }
     }
 }

@@ -61,15 +61,21 @@ pub(super) fn server_certificate(
         (Ok(()), Ok(())) => "satisfies the Trust Framework and public trust".to_owned(),
         (Ok(()), Err(_)) => "satisfies the Trust Framework, not public trust".to_owned(),
         (Err(_), Ok(())) => "satisfies public trust, not the Trust Framework".to_owned(),
+        (Err(framework), Err(public)) if framework.to_string() == public.to_string() => {
+            format!("satisfies neither the Trust Framework nor public trust: {framework}")
+        }
         (Err(framework), Err(public)) => {
             format!(
                 "satisfies neither the Trust Framework ({framework}) nor public trust ({public})"
             )
         }
     };
-    let issuer =
-        leaf(seen).map_or_else(String::new, |leaf| format!("; issued by {}", leaf.issuer()));
-    let detail = format!("{trust}{issuer}");
+    let issuer = leaf(seen).map(|leaf| leaf.issuer());
+    let foreign = issuer
+        .as_ref()
+        .and_then(|issuer| tls.other_environment(issuer));
+    let issued = issuer.map_or_else(String::new, |issuer| format!("; issued by {issuer}"));
+    let detail = format!("{trust}{issued}");
     let trusted = (mode.takes_trust_framework() && satisfies.trust_framework.is_ok())
         || (mode.takes_public() && satisfies.public.is_ok());
     if trusted {
@@ -82,6 +88,9 @@ pub(super) fn server_certificate(
             }
             (_, Ok(())) => {
                 "if the hub's operator confirms it, set `mode = \"public\"` in [trust]".to_owned()
+            }
+            (Err(TlsError::ServerUntrusted), _) if foreign.is_some() => {
+                "this host is of the other environment's Trust Framework: check [hub], and that `environment` and `anchors` belong together".to_owned()
             }
             (Err(TlsError::ServerUntrusted), _) => {
                 "check `anchors` of [trust]; a proxy that inspects TLS presents a certificate of its own too".to_owned()

@@ -18,7 +18,7 @@ use crate::config::environment::Origin;
 use crate::error::ExitCode;
 use crate::step::Steps;
 use crate::tls::observation::Observation;
-use crate::tls::{Closing, Tls, TlsError};
+use crate::tls::{Moment, Tls, TlsError};
 
 const STEPS: [&str; 11] = [
     "name resolution",
@@ -110,8 +110,15 @@ impl Visit<'_> {
             return Some((None, seen));
         }
         match &error {
-            ClientError::Tls(TlsError::ServerUntrusted) => {
-                let hint = "the step `server certificate` says which trust it satisfies";
+            ClientError::Tls(
+                TlsError::ServerUntrusted
+                | TlsError::ServerCertificate(_)
+                | TlsError::ServerSignature
+                | TlsError::ServerTime { .. }
+                | TlsError::ServerName { .. }
+                | TlsError::Revocation(_),
+            ) => {
+                let hint = "the steps `server certificate` and `host name` say what to do";
                 steps.bad("tls", error.to_string(), hint, ExitCode::Network);
             }
             error => failed(steps, "tls", error),
@@ -197,7 +204,7 @@ impl Visit<'_> {
 fn unanswered(error: &ClientError) -> bool {
     match error {
         ClientError::Deadline { stage, .. } => *stage == Stage::Handshake,
-        ClientError::Tls(TlsError::Closed { when, .. }) => *when == Closing::AfterOurHello,
+        ClientError::Tls(TlsError::Closed { when, .. }) => *when == Moment::AfterOurHello,
         ClientError::Tls(TlsError::Network(_)) => true,
         _ => false,
     }
