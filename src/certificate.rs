@@ -187,7 +187,7 @@ impl Certificate {
             return Some("extendedKeyUsage cannot be read");
         };
         if constraints.is_some_and(|(_, constraints)| constraints.ca) {
-            return Some("it is a CA certificate");
+            return Some(error::IS_A_CA);
         }
         if usage.is_some_and(|(_, usage)| !usage.digital_signature()) {
             return Some("keyUsage has no digitalSignature");

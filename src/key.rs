@@ -53,6 +53,12 @@ impl Key {
         let candidates = find_all(session, token, uri)?;
         if candidates.is_empty() {
             let all = find_all(session, token, &Pkcs11Uri::default())?;
+            if all.is_empty() {
+                return Err(KeyError::NoneShown {
+                    uri: uri.to_string(),
+                    logged_in: session.logged_in(),
+                });
+            }
             return Err(KeyError::NoMatch {
                 uri: uri.to_string(),
                 candidates: all.iter().map(|key| key.uri.to_string()).collect(),
