@@ -12,5 +12,6 @@ pub mod bank;
 pub mod chaos;
 pub mod hub;
 pub mod nginx;
+pub mod sign;
 pub mod softhsm;
 pub mod trust_framework;
