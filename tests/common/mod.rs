@@ -11,6 +11,7 @@
 pub mod bank;
 pub mod chaos;
 pub mod hub;
+pub mod mutation;
 pub mod nginx;
 pub mod sign;
 pub mod softhsm;
