@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use der::asn1::ObjectIdentifier;
-use der::{Decode, Encode, EncodePem, pem::LineEnding};
+use der::pem::LineEnding;
+use der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 use crate::config::trust::Fingerprint;
@@ -129,19 +130,26 @@ impl Certificate {
             return false;
         }
         let scheme = Scheme::of_x509(self.parsed.signature_algorithm().oid);
-        let signed = self.parsed.tbs_certificate().to_der();
+        // What was signed is the bytes as they came: encoded anew they may differ.
+        let signed = SliceReader::new(&self.der).and_then(|mut der| {
+            der.sequence(|certificate| {
+                let tbs = certificate.tlv_bytes()?;
+                let _algorithm = certificate.tlv_bytes()?;
+                let _signature = certificate.tlv_bytes()?;
+                Ok(tbs)
+            })
+        });
         match (scheme, signed, &issuer.public_key) {
             (Some(scheme), Ok(signed), Some(key)) => {
-                key.verifies(scheme, &signed, self.parsed.signature().raw_bytes())
+                key.verifies(scheme, signed, self.parsed.signature().raw_bytes())
             }
             _ => false,
         }
     }
 
-    /// As PEM.
+    /// As PEM, byte for byte as it came.
     pub fn pem(&self) -> String {
-        // What was decoded from DER encodes again.
-        self.parsed.to_pem(LineEnding::LF).unwrap_or_default()
+        der::pem::encode_string("CERTIFICATE", LineEnding::LF, &self.der).unwrap_or_default()
     }
 
     /// Whether it is in its time and may authenticate a TLS client.
@@ -184,7 +192,7 @@ impl Certificate {
             return Some("extendedKeyUsage cannot be read");
         };
         if constraints.is_some_and(|(_, constraints)| constraints.ca) {
-            return Some("it is a CA certificate");
+            return Some(error::IS_A_CA);
         }
         if usage.is_some_and(|(_, usage)| !usage.digital_signature()) {
             return Some("keyUsage has no digitalSignature");

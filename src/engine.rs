@@ -106,7 +106,7 @@ pub enum EngineError {
     #[error("the signing engine has stopped")]
     Stopped,
     /// Neither token nor key offer a mechanism that TLS has a use for.
-    #[error("the token has no mechanism for the {algorithm} key {uri}; it signs with: {}", listed.join(", "))]
+    #[error("the token has no mechanism for the {algorithm} key {uri}; it signs with {}", match listed.as_slice() { [] => "nothing".to_owned(), some => some.join(", ") })]
     NoMechanism {
         /// The key.
         uri: String,
@@ -162,11 +162,15 @@ impl EngineError {
                     .to_owned()
             }
             Self::QueueFull(_) => {
-                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` measures it".to_owned()
+                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` says how long one signature takes".to_owned()
             }
             Self::Stopped => "start the program again".to_owned(),
-            Self::NoMechanism { .. } | Self::Scheme(_) => {
-                "switch the mechanism on in the token's policy, or use a key of another type; `hsm-mtls token check` lists both".to_owned()
+            Self::NoMechanism { algorithm, .. } => format!(
+                "have {} switched on in the token's policy, or use a key of a type that the token signs with, or another token",
+                algorithm.mechanism()
+            ),
+            Self::Scheme(_) => {
+                "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()
             }
             Self::Call(fault) => fault.advice().to_owned(),
             Self::Token(error) => error.hint(),

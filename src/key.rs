@@ -53,6 +53,12 @@ impl Key {
         let candidates = find_all(session, token, uri)?;
         if candidates.is_empty() {
             let all = find_all(session, token, &Pkcs11Uri::default())?;
+            if all.is_empty() {
+                return Err(KeyError::NoneShown {
+                    uri: uri.to_string(),
+                    logged_in: session.logged_in(),
+                });
+            }
             return Err(KeyError::NoMatch {
                 uri: uri.to_string(),
                 candidates: all.iter().map(|key| key.uri.to_string()).collect(),
@@ -64,7 +70,10 @@ impl Key {
         // A public key that the private-key object itself carries decides. One beside it is
         // metadata: where no key is known to fit, such a key may still, and the proof decides.
         let fits = |key: &Self| key.public_key.as_ref() == Some(expected);
-        let may_fit = |key: &Self| key.origin != Some(PublicKeyOrigin::PrivateKeyObject);
+        let may_fit = |key: &Self| {
+            key.origin != Some(PublicKeyOrigin::PrivateKeyObject)
+                && attributes::may_be_of(session, key.handle, expected.algorithm())
+        };
         let known = candidates.iter().any(fits);
         let (of_certificate, others): (Vec<_>, Vec<_>) = candidates
             .into_iter()

@@ -44,3 +44,6 @@ pub mod step;
 pub mod verify;
 
 pub mod error;
+
+#[cfg(test)]
+mod error_tests;

@@ -134,6 +134,18 @@ impl Tls {
         }
     }
 
+    /// An alert that is explained by what this side could not offer.
+    pub(crate) fn explain_version(&self, error: TlsError) -> TlsError {
+        const PROTOCOL_VERSION: u8 = 70;
+        match error {
+            TlsError::Alert {
+                code: PROTOCOL_VERSION,
+                ..
+            } if self.versions.len() == TLS12_ONLY.len() => TlsError::NeedsRsaPss,
+            other => other,
+        }
+    }
+
     /// The configuration for connections that this crate makes and watches.
     pub(crate) fn watched(
         &self,

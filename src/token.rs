@@ -113,7 +113,8 @@ impl TokenError {
                 "install the HSM vendor's client (SoftHSM: `apt-get install softhsm2`) and write its path to `module`".to_owned()
             }
             Self::ModuleUnsafe { path, .. } => format!(
-                "module and folders must belong to root or to you, and be writable by no other: `chmod go-w {}`",
+                "the module and each folder above it must belong to root or to you, and be writable by no other: \
+                 `chmod go-w {0}`, or `chown root {0}`",
                 path.display()
             ),
             Self::ModuleChanged { .. } => {

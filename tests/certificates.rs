@@ -168,3 +168,20 @@ fn anchors_of_the_other_environment_are_refused() {
         "{run:?}"
     );
 }
+
+/// SoftHSM 2.6.1 crashes where an EC key is asked for a signature of RSA: it must not come to that.
+#[test]
+fn a_certificate_of_another_type_of_key_is_refused_without_a_signature() {
+    let bank = Bank::new();
+    bank.certify("p-256");
+    let stranger = Bank::new();
+    stranger.run(&["key", "generate"]).expect(0);
+    let leaf = bank.framework.issue_client(&stranger.csr());
+    let chain = bank.write("c3.pem", &leaf);
+    let install = ["cert", "install", chain.to_str().unwrap()];
+    for command in [&install[..], &["token", "check"], &["verify"]] {
+        let run = bank.run(command).expect(2);
+        let said = run.stdout + &run.stderr;
+        assert!(said.contains("no private key that matches"), "{said}");
+    }
+}

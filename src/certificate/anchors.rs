@@ -84,6 +84,12 @@ impl Anchors {
     }
 }
 
+/// Whether the name that stands for the issuer is that of a CA of this environment.
+fn is_documented(certificate: &Certificate, environment: Environment) -> bool {
+    let issuer = certificate.issuer().first(COMMON_NAME);
+    issuer.is_some_and(|issuer| environment.documented_ca_names().contains(&issuer))
+}
+
 /// A leaf and the CAs between it and the root, in the order of a TLS Certificate message.
 #[derive(Clone, Debug)]
 pub struct Chain {
@@ -96,7 +102,8 @@ impl Chain {
     /// from the bundle. The root is not part of it: the peer has it, or does not trust it.
     ///
     /// # Errors
-    /// There is no way from the leaf to a root of the bundle: it is of another environment.
+    /// There is no way from the leaf to a root of the bundle: a CA is missing, did not sign it, or is
+    /// of another environment.
     pub fn complete(
         given: &[Certificate],
         anchors: &Anchors,
@@ -129,6 +136,12 @@ impl Chain {
                         last.issuer(),
                         last.subject()
                     )));
+                }
+                None if is_documented(last, environment) => {
+                    return Err(CertificateError::IssuerMissing {
+                        issuer: last.issuer().to_string(),
+                        anchors: anchors.subjects(),
+                    });
                 }
                 None => {
                     return Err(CertificateError::NotOfEnvironment {

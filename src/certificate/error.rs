@@ -49,7 +49,7 @@ pub enum CertificateError {
         why: String,
     },
     /// The token holds none, or several.
-    #[error("{} certificates in the token match {uri}{}", candidates.len(), listed(candidates))]
+    #[error("{} {uri}{}", how_many(candidates), listed(candidates))]
     NotOneInToken {
         /// What was asked for.
         uri: String,
@@ -79,6 +79,14 @@ pub enum CertificateError {
         subject: String,
         /// Which extension says so.
         why: &'static str,
+    },
+    /// Its issuer is the environment's by name, and nowhere to be found.
+    #[error("the certificate's issuer is missing: {issuer} is neither behind it in the file nor in `anchors` ({})", anchors.join("; "))]
+    IssuerMissing {
+        /// The issuer.
+        issuer: String,
+        /// Subjects of the bundle.
+        anchors: Vec<String>,
     },
     /// Its issuer is not of the configured environment.
     #[error("the certificate was issued by {issuer}, which is not of the {environment} anchors ({})", anchors.join("; "))]
@@ -114,6 +122,16 @@ pub enum CertificateError {
     },
 }
 
+/// Why a certificate that is a CA's own is not for clients.
+pub(super) const IS_A_CA: &str = "it is a CA certificate";
+
+fn how_many(candidates: &[String]) -> String {
+    match candidates {
+        [] => "no certificate in the token matches".to_owned(),
+        some => format!("{} certificates in the token match", some.len()),
+    }
+}
+
 fn listed(candidates: &[String]) -> String {
     match candidates {
         [] => String::new(),
@@ -131,21 +149,37 @@ impl CertificateError {
             Self::AnchorsUnreadable { .. } => {
                 "fetch the Trust Framework's bundle (Issuing CA and Root) and write its path to `anchors` of [trust]".to_owned()
             }
-            Self::Unwritable { .. } => "run this as a user who may write there; nothing was changed".to_owned(),
-            Self::Empty(_) => "give the PEM file that the Trust Framework issued: -----BEGIN CERTIFICATE-----".to_owned(),
+            Self::Unwritable { .. } => "check that the folder exists and that this user may write there; nothing was changed".to_owned(),
+            Self::Empty(_) => {
+                "give the PEM file that the Trust Framework issued (-----BEGIN CERTIFICATE-----); DER becomes PEM with \
+                 `openssl x509 -inform DER -in FILE -out FILE.pem`"
+                    .to_owned()
+            },
             Self::PrivateKeyInFile(_) => {
                 "a private key outside the token is not used, and is to be treated as exposed: make a new one with \
                  `hsm-mtls key generate`, and give a file of certificates only"
                     .to_owned()
             }
             Self::Malformed { .. } => "look at it with `openssl x509 -text`; fetch it anew from the Trust Framework".to_owned(),
+            Self::NotOneInToken { candidates, .. } if candidates.is_empty() => {
+                "put it there with `hsm-mtls cert install FILE`, or correct `certificate` of [c3]".to_owned()
+            }
             Self::NotOneInToken { .. } => {
                 "make `certificate` of [c3] name exactly one (add id=), or keep the certificate in a file".to_owned()
             }
-            Self::NotYetValid { .. } => "check this machine's clock".to_owned(),
+            Self::NotYetValid { .. } => {
+                "check this machine's clock; if it is right, wait until then, and keep the certificate that is installed".to_owned()
+            }
             Self::Expired { .. } => "request a new one (`hsm-mtls csr`) and install it; check this machine's clock too".to_owned(),
+            Self::NotForClients { why, .. } if *why == IS_A_CA => {
+                "give the file with the C3 certificate first, and the CA that issued it behind it".to_owned()
+            }
             Self::NotForClients { .. } => {
                 "the C3 transport certificate is for clients; is this the Sig4 or a server's certificate?".to_owned()
+            }
+            Self::IssuerMissing { .. } => {
+                "add the Issuing CA's certificate to `anchors` of [trust], as in the Trust Framework's bundle, or to the file behind the C3"
+                    .to_owned()
             }
             Self::NotOfEnvironment { environment, .. } => format!(
                 "the {environment} hub takes certificates of the {} Trust Framework only; is this one of the other environment, or are the anchors?",
@@ -155,7 +189,11 @@ impl CertificateError {
                 "give the bundle of the {} Trust Framework, or correct `environment`",
                 environment.trust_framework()
             ),
-            Self::Chain(_) => "give leaf and Issuing CA, and check `anchors` of [trust]".to_owned(),
+            Self::Chain(_) => {
+                "fetch the Trust Framework's bundle anew for `anchors` of [trust]: a CA with a new key keeps its name. \
+                 If that changes nothing, the certificate is not of this Trust Framework"
+                    .to_owned()
+            },
             Self::NoRoot(_) => "`anchors` takes the Trust Framework's bundle: Issuing CA and Root".to_owned(),
             Self::NotPinned { .. } => {
                 "compare the fingerprint with the Trust Framework over another channel before changing `pins`".to_owned()

@@ -207,7 +207,7 @@ impl Connector {
                 foreign,
             }),
             Err(ClientError::Tls(error)) => {
-                let error = seen.place(error);
+                let error = self.tls.explain_version(seen.place(error));
                 Err(ClientError::Tls(explain(error, foreign.as_deref())))
             }
             Err(other) => Err(other),

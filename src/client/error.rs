@@ -23,10 +23,10 @@ pub enum Stage {
 impl Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Resolve => "resolving the name",
-            Self::Connect => "connecting",
-            Self::Handshake => "the TLS handshake",
-            Self::Response => "the answer",
+            Self::Resolve => "finding the address of",
+            Self::Connect => "connecting to",
+            Self::Handshake => "the TLS handshake with",
+            Self::Response => "the answer of",
         })
     }
 }
@@ -62,7 +62,7 @@ pub enum ClientError {
         why: String,
     },
     /// Too late.
-    #[error("{stage} of {host} took longer than {} ms", after.as_millis())]
+    #[error("{stage} {host} took longer than {} ms", after.as_millis())]
     Deadline {
         /// Of what.
         stage: Stage,

@@ -89,7 +89,7 @@ impl fmt::Display for PinSource {
             Self::Command(words) => {
                 write!(f, "command {}", words.first().map_or("", String::as_str))
             }
-            Self::Prompt => f.write_str("prompt"),
+            Self::Prompt => f.write_str("the prompt"),
             Self::ProtectedPath => f.write_str("the token's protected authentication path"),
         }
     }

@@ -9,6 +9,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use serde::Serialize;
 
 use super::public::PublicKey;
+use super::scheme::KeyAlgorithm;
 use crate::token::session::Session;
 
 /// CKA_ values of a private key; `None` where the token does not say.
@@ -117,6 +118,20 @@ pub(super) fn always_authenticate(session: &Session, key: ObjectHandle) -> bool 
         attribute(session, key, AttributeType::AlwaysAuthenticate),
         Some(Attribute::AlwaysAuthenticate(true))
     )
+}
+
+/// Whether CKA_KEY_TYPE is that of the algorithm, or is not told. A mechanism of another key type
+/// crashes some modules (SoftHSM 2.6.1: RSA-PSS with an EC key).
+pub(super) fn may_be_of(session: &Session, key: ObjectHandle, algorithm: KeyAlgorithm) -> bool {
+    let Some(Attribute::KeyType(found)) = attribute(session, key, AttributeType::KeyType) else {
+        return true;
+    };
+    let wanted = match algorithm {
+        KeyAlgorithm::Rsa { .. } => KeyType::RSA,
+        KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 => KeyType::EC,
+        KeyAlgorithm::Ed25519 => KeyType::EC_EDWARDS,
+    };
+    found == wanted
 }
 
 /// CKA_ALLOWED_MECHANISMS; an empty list means any (as tokens have it, against the letter).

@@ -8,12 +8,20 @@ use crate::token::fault::Fault;
 #[derive(Debug, Error)]
 pub enum KeyError {
     /// No private key matches.
-    #[error("no private key matches {uri}; there is: {}", or_none(candidates))]
+    #[error("no private key matches {uri}; there is: {}", candidates.join(", "))]
     NoMatch {
         /// What was asked for.
         uri: String,
         /// Every private key that this user can see.
         candidates: Vec<String>,
+    },
+    /// The token shows no private key at all.
+    #[error("no private key matches {uri}; the token shows none{}", if *logged_in { "" } else { " without a login" })]
+    NoneShown {
+        /// What was asked for.
+        uri: String,
+        /// Whether somebody is logged in.
+        logged_in: bool,
     },
     /// More than one matches.
     #[error("{} private keys match {uri}: {}", candidates.len(), candidates.join(", "))]
@@ -69,22 +77,15 @@ pub enum KeyError {
     Call(Fault),
 }
 
-fn or_none(candidates: &[String]) -> String {
-    if candidates.is_empty() {
-        "none that this user can see".to_owned()
-    } else {
-        candidates.join(", ")
-    }
-}
-
 impl KeyError {
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
-            Self::NoMatch { candidates, .. } if candidates.is_empty() => {
-                "check that `uri` of [[token]] names the right token and that its user is logged in (not with `login = \"never\"`); \
-                 on a new token, make one with `hsm-mtls key generate`"
-                    .to_owned()
+            Self::NoneShown { logged_in: true, .. } => {
+                "check that `uri` of [[token]] names the right token; on a new one, make a key with `hsm-mtls key generate`".to_owned()
+            }
+            Self::NoneShown { logged_in: false, .. } => {
+                "a token shows its private keys after a login only: write `login = \"always\"` into [[token]]".to_owned()
             }
             Self::NoMatch { .. } => "correct `key` of [c3]; `hsm-mtls key list` shows what is there".to_owned(),
             Self::Ambiguous { .. } => "add `id=` to `key` of [c3] so that it names exactly one".to_owned(),
@@ -102,7 +103,11 @@ impl KeyError {
                  install it, cut over, and remove the old one later"
                     .to_owned()
             }
-            Self::CannotGenerate(_) => "choose another --type; the scheme accepts RSA-2048 only".to_owned(),
+            Self::CannotGenerate(_) => {
+                "the scheme accepts RSA-2048 only: have its generation switched on in the token's policy, or make the key with the \
+                 vendor's tool; any other --type is for trials"
+                    .to_owned()
+            },
             Self::NotAsAsked { .. } => {
                 "the key was removed again as far as the token allows (`hsm-mtls key list`); ask its administrator about its policy".to_owned()
             }

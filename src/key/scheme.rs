@@ -66,6 +66,15 @@ impl KeyAlgorithm {
         }
     }
 
+    /// The mechanism that serves such a key best, by its CKM_ name.
+    pub(crate) fn mechanism(self) -> &'static str {
+        match self {
+            Self::Rsa { .. } => "CKM_RSA_PKCS_PSS",
+            Self::EcP256 | Self::EcP384 | Self::EcP521 => "CKM_ECDSA",
+            Self::Ed25519 => "CKM_EDDSA",
+        }
+    }
+
     /// The longest answer that C_Sign may give, in bytes. For ECDSA there is room for DER: some
     /// modules answer with it.
     pub fn signature_capacity(self) -> usize {
@@ -216,7 +225,8 @@ impl Scheme {
             .find(|scheme| scheme.x509_oid() == Some(oid))
     }
 
-    const ALL: [Self; 10] = [
+    /// All of them.
+    pub const ALL: [Self; 10] = [
         Self::RsaPkcs1Sha256,
         Self::RsaPkcs1Sha384,
         Self::RsaPkcs1Sha512,

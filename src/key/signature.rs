@@ -40,6 +40,8 @@ pub fn ecdsa_der(answer: &[u8], field_len: usize) -> Result<Vec<u8>, NotAnEcdsaS
     };
     if answer.len() != 2 * field_len
         && let Ok(value) = EcdsaSigValue::from_der(answer)
+        && value.r.as_bytes().len() <= field_len
+        && value.s.as_bytes().len() <= field_len
     {
         return Ok(sequence(value.r.as_bytes(), value.s.as_bytes()));
     }
@@ -149,6 +151,39 @@ mod tests {
             };
             prop_assert_eq!(value.r.as_bytes(), stripped(&raw[..66]));
             prop_assert_eq!(value.s.as_bytes(), stripped(&raw[66..]));
+        }
+
+        /// A module may answer with DER already. Only where that is as long as two whole numbers, one
+        /// signature in billions, it is taken for them: it does not verify then, and is not used.
+        #[test]
+        fn der_goes_through_unchanged(
+            field_len in proptest::sample::select(vec![32_usize, 48, 66]),
+            raw in proptest::collection::vec(any::<u8>(), 132),
+            zeros in 0..5_usize,
+        ) {
+            let mut raw = raw[..2 * field_len].to_vec();
+            raw[..zeros].fill(0);
+            let der = ecdsa_der(&raw, field_len).unwrap();
+            prop_assume!(der.len() != 2 * field_len);
+            prop_assert_eq!(ecdsa_der(&der, field_len), Ok(der));
+        }
+
+        /// Of an answer that is nearly DER: what is made of it can be read.
+        #[test]
+        fn damaged_der_is_refused_or_becomes_der(
+            field_len in proptest::sample::select(vec![32_usize, 48, 66]),
+            raw in proptest::collection::vec(any::<u8>(), 132),
+            edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+            cut in 0..3_usize,
+        ) {
+            let mut answer = ecdsa_der(&raw[..2 * field_len], field_len).unwrap();
+            for (at, byte) in edits {
+                *at.get_mut(&mut answer) = byte;
+            }
+            answer.truncate(answer.len() - cut);
+            if let Ok(der) = ecdsa_der(&answer, field_len) {
+                prop_assert!(EcdsaSigValue::from_der(&der).is_ok(), "{:02x?}", der);
+            }
         }
 
         #[test]

@@ -37,6 +37,11 @@ pub enum TlsError {
         /// Ours.
         ours: Vec<&'static str>,
     },
+    /// The server wants TLS 1.3, and the token cannot sign for that.
+    #[error(
+        "the server does not speak TLS 1.2, and TLS 1.3 was not offered: it needs RSA-PSS, which the token does not do with this key"
+    )]
+    NeedsRsaPss,
     /// The token did not sign.
     #[error("our side of the handshake was not signed: {0}")]
     Signature(Arc<EngineError>),
@@ -191,7 +196,10 @@ impl TlsError {
                 "call a host of the configuration; `hsm-mtls config check` lists them, and [hub] overrides them".to_owned()
             }
             Self::NoCommonScheme { .. } => {
-                "TLS 1.3 needs RSA-PSS or ECDSA: switch CKM_RSA_PKCS_PSS on in the token, or have TLS 1.2 allowed by the server".to_owned()
+                "the server does not take signatures of this type of key: the scheme's keys are RSA 2048 (`hsm-mtls key generate`); ask the hub's operator before you change it".to_owned()
+            }
+            Self::NeedsRsaPss => {
+                "switch CKM_RSA_PKCS_PSS on in the token's policy, or update its firmware; else the hub has to allow TLS 1.2".to_owned()
             }
             Self::Signature(error) => error.hint(),
             Self::ServerCertificate(_) => "ask the hub's operator; a proxy that inspects TLS presents a certificate of its own too".to_owned(),

@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use super::observation::{Asked, note};
-use super::signer::TokenKey;
+use super::signer::{TokenKey, name};
 use crate::identity::Identity;
 
 /// Answers each CertificateRequest with the one identity.
@@ -38,10 +38,7 @@ impl ResolvesClientCert for OneIdentity {
                     .iter()
                     .map(|name| name.to_vec())
                     .collect(),
-                schemes: sigschemes
-                    .iter()
-                    .map(|scheme| format!("{scheme:?}"))
-                    .collect(),
+                schemes: sigschemes.iter().map(|scheme| name(*scheme)).collect(),
             });
         });
         Some(Arc::clone(&self.0))

@@ -32,7 +32,7 @@ impl SigningKey for TokenKey {
                 scheme: *scheme,
             }),
             None => Box::new(Refusal {
-                offered: offered.iter().map(|scheme| format!("{scheme:?}")).collect(),
+                offered: offered.iter().map(|scheme| name(*scheme)).collect(),
                 ours: ours.iter().map(|scheme| scheme.name()).collect(),
             }),
         })
@@ -137,6 +137,14 @@ fn rustls_scheme(scheme: Scheme) -> SignatureScheme {
         Scheme::EcdsaP521Sha512 => SignatureScheme::ECDSA_NISTP521_SHA512,
         Scheme::Ed25519 => SignatureScheme::ED25519,
     }
+}
+
+/// A scheme's name in the IANA registry, as far as we know it.
+pub(super) fn name(scheme: SignatureScheme) -> String {
+    let ours = Scheme::ALL
+        .iter()
+        .find(|ours| rustls_scheme(**ours) == scheme);
+    ours.map_or_else(|| format!("{scheme:?}"), |ours| ours.name().to_owned())
 }
 
 #[cfg(test)]

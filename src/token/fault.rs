@@ -225,6 +225,40 @@ mod tests {
     }
 
     #[test]
+    fn each_class_has_advice_of_its_own() {
+        use FaultClass as C;
+        let mut all: Vec<(C, &str)> = Vec::new();
+        for code in [
+            RvError::SessionClosed,
+            RvError::KeyHandleInvalid,
+            RvError::UserNotLoggedIn,
+            RvError::PinIncorrect,
+            RvError::MechanismInvalid,
+            RvError::SessionCount,
+            RvError::DeviceError,
+            RvError::AttributeReadOnly,
+        ] {
+            let fault = Fault::new(code, Function::Sign);
+            // A class that is added needs a code above.
+            match fault.class() {
+                C::Session | C::Key | C::Login | C::Pin => {}
+                C::Mechanism | C::SessionLimit | C::Device | C::Refused => {}
+            }
+            all.push((fault.class(), fault.advice()));
+        }
+        for (index, (class, advice)) in all.iter().enumerate() {
+            assert!(!advice.is_empty() && !advice.ends_with('.'), "{class:?}");
+            let others = &all[index + 1..];
+            assert!(
+                others
+                    .iter()
+                    .all(|(other, said)| other != class && said != advice),
+                "{class:?}"
+            );
+        }
+    }
+
+    #[test]
     fn no_pin_error_is_of_a_class_that_is_retried() {
         for code in [
             RvError::PinIncorrect,

@@ -243,7 +243,7 @@ impl PinGuard {
             return false;
         };
         let question = format!(
-            "{what}. A few wrong PINs lock the token. Shall the PIN from the {} be tried all the \
+            "{what}. A few wrong PINs lock the token. Shall the PIN from {} be tried all the \
              same? Type yes to try it",
             self.source
         );

@@ -143,7 +143,10 @@ impl Module {
             why: why.to_owned(),
         };
         if !file.is_file() {
-            return Err(unsafe_at(&path, "it is not a file"));
+            return Err(TokenError::ModuleLoad {
+                path,
+                detail: "it is not a file".to_owned(),
+            });
         }
         let me = fs::metadata("/proc/self").map_err(missing)?.uid();
         for place in path.ancestors() {
@@ -154,7 +157,12 @@ impl Module {
             // In a sticky folder (/tmp) nobody else can replace what is ours.
             let sticky = meta.is_dir() && meta.mode() & 0o1000 != 0;
             if meta.mode() & 0o022 != 0 && !sticky {
-                return Err(unsafe_at(place, "others may write to it"));
+                let why = if meta.is_dir() {
+                    "others may write to this folder, and so put another module there"
+                } else {
+                    "others may write to it"
+                };
+                return Err(unsafe_at(place, why));
             }
         }
         if let Some(pin) = config.module_sha256 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::UserType;
+use cryptoki::session::{SessionState, UserType};
 use cryptoki::slot::TokenInfo;
 
 use super::fault::Fault;
@@ -44,6 +44,15 @@ impl Session {
     /// The binding's session, for the rooms that may speak PKCS#11.
     pub(crate) fn pkcs11(&self) -> &cryptoki::session::Session {
         &self.inner
+    }
+
+    /// Whether somebody is logged in. A token that does not say so is not blamed on a missing login.
+    pub(crate) fn logged_in(&self) -> bool {
+        let state = self
+            .inner
+            .get_session_info()
+            .map(|info| info.session_state());
+        !matches!(state, Ok(SessionState::RoPublic | SessionState::RwPublic))
     }
 
     /// C_SignInit and C_Sign: two calls. `capacity` is the longest acceptable answer in bytes.

@@ -174,6 +174,10 @@ headless_heimdall = "{headless_heimdall}"
         self.write("bank.toml", &text);
     }
 
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -50,6 +50,8 @@ pub struct HubOptions {
     /// What `/hello-mtls` calls itself.
     pub host_name: String,
     pub alpn: Vec<Vec<u8>>,
+    /// Takes signatures of the client with these schemes only.
+    pub client_schemes: Option<Vec<SignatureScheme>>,
     pub observer: Option<Observer>,
 }
 
@@ -63,6 +65,7 @@ impl HubOptions {
             versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
             host_name: "localhost".to_owned(),
             alpn: vec![b"http/1.1".to_vec()],
+            client_schemes: None,
             observer: None,
         }
     }

@@ -12,6 +12,8 @@ pub mod bank;
 pub mod chaos;
 pub mod hub;
 pub mod misbehaving;
+pub mod mutation;
 pub mod nginx;
+pub mod sign;
 pub mod softhsm;
 pub mod trust_framework;

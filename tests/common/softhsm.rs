@@ -36,7 +36,13 @@ impl SoftHsm {
             dir,
             label: label.to_owned(),
         };
-        let made = token.util(&[
+        token.initialize(label);
+        token
+    }
+
+    /// Makes another token beside it, which may have the same label.
+    pub fn initialize(&self, label: &str) {
+        let made = self.util(&[
             "--init-token",
             "--free",
             "--label",
@@ -47,7 +53,11 @@ impl SoftHsm {
             SO_PIN,
         ]);
         assert!(made.status.success(), "softhsm2-util: {made:?}");
-        token
+    }
+
+    /// Where the tokens are kept.
+    pub fn tokens(&self) -> PathBuf {
+        self.dir.path().join("tokens")
     }
 
     pub fn label(&self) -> &str {

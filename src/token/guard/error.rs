@@ -40,7 +40,7 @@ pub enum PinError {
     RefusedEarlier(Box<EarlierTry>),
     /// Earlier logins with what this source gives had no answer that says whether the PIN is good:
     /// each may have cost a try. Nothing was sent.
-    #[error("no PIN was sent: {} at {} had no answer about the PIN ({}), and each may have cost a try", logins(.0.failures), .0.at, .0.answer)]
+    #[error("no PIN was sent: {} at {} had no answer about the PIN ({}), and {}may have cost a try", logins(.0.failures), .0.at, .0.answer, if .0.failures > 1 { "each " } else { "" })]
     Unanswered(Box<EarlierTry>),
     /// It could not be written down that a PIN is about to be sent, so none was.
     #[error("no PIN was sent: that it was tried cannot be recorded in {}: {why}", place.display())]
@@ -83,7 +83,7 @@ impl PinError {
         match self {
             Self::Source { pin_source, .. } => match pin_source {
                 PinSource::File(path) => format!(
-                    "{0} must hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
+                    "{0} must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
                     path.display()
                 ),
                 PinSource::Env(name) => format!("set {name} for this process only, or use a file or a systemd credential"),
@@ -112,7 +112,7 @@ impl PinError {
                     "write the right PIN to {}: when that file has changed it is tried, once",
                     path.display()
                 ),
-                source => format!("correct what the {source} gives, then {}", release(&earlier.record)),
+                source => format!("correct what {source} gives, then {}", release(&earlier.record)),
             },
             Self::Unanswered(earlier) => format!(
                 "see that the HSM is well and that the PIN is the right one, then {}",

@@ -32,6 +32,7 @@ pub struct Acceptor {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
     verifier: Arc<dyn ClientCertVerifier>,
+    client_schemes: Option<Vec<SignatureScheme>>,
     identity: Arc<SingleCertAndKey>,
     alpn: Vec<Vec<u8>>,
     sessions: Arc<dyn StoresServerSessions>,
@@ -66,6 +67,7 @@ impl Acceptor {
             provider,
             versions: options.versions.clone(),
             verifier,
+            client_schemes: options.client_schemes.clone(),
             identity: Arc::new(identity.into()),
             alpn: options.alpn.clone(),
             sessions: ServerSessionMemoryCache::new(REMEMBERED_SESSIONS),
@@ -89,6 +91,7 @@ impl Acceptor {
         let server_name = hello.client_hello().server_name().map(str::to_owned);
         let witness = Arc::new(Witness {
             verifier: self.verifier.clone(),
+            schemes: self.client_schemes.clone(),
             presented: Mutex::default(),
         });
         let config = Arc::new(self.config(witness.clone()));
@@ -182,6 +185,7 @@ struct Presented {
 #[derive(Debug)]
 struct Witness {
     verifier: Arc<dyn ClientCertVerifier>,
+    schemes: Option<Vec<SignatureScheme>>,
     presented: Mutex<Presented>,
 }
 
@@ -245,6 +249,8 @@ impl ClientCertVerifier for Witness {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.schemes
+            .clone()
+            .unwrap_or_else(|| self.verifier.supported_verify_schemes())
     }
 }

@@ -1,0 +1,231 @@
+//! Examples of what goes wrong from the certificate to the hub's answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::certificate::CertificateError;
+use crate::config::environment::Environment;
+use crate::config::trust::Fingerprint;
+use crate::key::scheme::KeyAlgorithm;
+use crate::tls::issuers::ForeignIssuer;
+use crate::tls::{Ending, Moment};
+
+const NAME: &str = "C=AE, CN=c3";
+
+fn pem() -> PathBuf {
+    "/etc/bank/c3.pem".into()
+}
+
+pub(super) fn certificate() -> Vec<(&'static str, Error)> {
+    let unfit = |why| CertificateError::NotForClients {
+        subject: text(NAME),
+        why,
+    };
+    let in_token = |candidates| CertificateError::NotOneInToken {
+        uri: text("pkcs11:type=cert"),
+        candidates,
+    };
+    let roots = || vec![text("C=AE, CN=Root")];
+    every_variant!(CertificateError {
+        Unreadable: [CertificateError::Unreadable {
+            path: pem(),
+            source: not_found()
+        }],
+        AnchorsUnreadable: [CertificateError::AnchorsUnreadable {
+            path: pem(),
+            source: not_found()
+        }],
+        Unwritable: [CertificateError::Unwritable {
+            path: pem(),
+            source: not_found()
+        }],
+        Empty: [CertificateError::Empty(text("/etc/bank/c3.pem"))],
+        PrivateKeyInFile: [CertificateError::PrivateKeyInFile(text("/etc/bank/c3.pem"))],
+        Malformed: [CertificateError::Malformed {
+            place: text("/etc/bank/c3.pem"),
+            why: text("it is cut off")
+        }],
+        NotOneInToken: [
+            in_token(vec![]),
+            in_token(vec![text("pkcs11:object=a"), text("pkcs11:object=b")])
+        ],
+        NotYetValid: [CertificateError::NotYetValid {
+            subject: text(NAME),
+            not_before: text("2090-01-01")
+        }],
+        Expired: [CertificateError::Expired {
+            subject: text(NAME),
+            not_after: text("2020-01-01")
+        }],
+        NotForClients: [
+            unfit("extendedKeyUsage has no clientAuth"),
+            unfit("it is a CA certificate")
+        ],
+        IssuerMissing: [CertificateError::IssuerMissing {
+            issuer: text("CN=Issuing"),
+            anchors: roots()
+        }],
+        NotOfEnvironment: [CertificateError::NotOfEnvironment {
+            issuer: text("C=AE, CN=Other"),
+            environment: Environment::Preprod,
+            anchors: roots(),
+        }],
+        AnchorsOfOther: [CertificateError::AnchorsOfOther {
+            subject: text("C=AE, CN=Other"),
+            environment: Environment::Production,
+        }],
+        Chain: [CertificateError::Chain(text(
+            "the Root did not sign the Issuing CA"
+        ))],
+        NoRoot: [CertificateError::NoRoot("/etc/bank/anchors.pem".into())],
+        NotPinned: [CertificateError::NotPinned {
+            subject: text("CN=Root"),
+            fingerprint: Fingerprint([3; 32])
+        }],
+    })
+}
+
+pub(super) fn csr() -> Vec<(&'static str, Error)> {
+    every_variant!(CsrError {
+        SubjectMissing: [CsrError::SubjectMissing("OU")],
+        Subject: [CsrError::Subject {
+            field: "CN",
+            value: text("c3"),
+            expected: "a UUID"
+        }],
+        Encoding: [CsrError::Encoding(der::ErrorKind::Overlength.into())],
+        NoAlgorithm: [CsrError::NoAlgorithm(KeyAlgorithm::EcP256)],
+        Engine: [CsrError::Engine(EngineError::QueueFull(128))],
+    })
+}
+
+pub(super) fn tls() -> Vec<(&'static str, Error)> {
+    let alert = |name, code| TlsError::Alert {
+        name: text(name),
+        code,
+        when: Moment::AfterOurCertificate,
+    };
+    let time = |expired| TlsError::ServerTime {
+        expired,
+        limit: text("2026-01-01T00:00:00Z"),
+        now: text("2026-02-01T00:00:00Z"),
+    };
+    let closed = |how, when| TlsError::Closed { how, when };
+    let foreign = |environment| TlsError::IssuerNotAccepted {
+        refusal: Box::new(alert("unknown_ca", 48)),
+        foreign: Box::new(ForeignIssuer {
+            ours: text("CN=Ours"),
+            accepted: vec![text("CN=Theirs"), text("CN=Root")],
+            environment,
+        }),
+    };
+    every_variant!(TlsError {
+        NotAsked: [TlsError::NotAsked],
+        NotObserved: [TlsError::NotObserved],
+        HostNotConfigured: [TlsError::HostNotConfigured {
+            host: text("other"),
+            configured: vec![text("cm")]
+        }],
+        NoCommonScheme: [TlsError::NoCommonScheme {
+            offered: vec![text("RSA_PSS_SHA256")],
+            ours: vec!["ecdsa_secp256r1_sha256"],
+        }],
+        NeedsRsaPss: [TlsError::NeedsRsaPss],
+        Signature: [TlsError::Signature(Arc::new(EngineError::Deadline(
+            Duration::from_secs(5)
+        )))],
+        ServerCertificate: [TlsError::ServerCertificate(text("it cannot be read"))],
+        ServerTime: [time(true), time(false)],
+        ServerSignature: [TlsError::ServerSignature],
+        Revocation: [TlsError::Revocation(text("it is revoked"))],
+        ServerUntrusted: [TlsError::ServerUntrusted],
+        ServerName: [TlsError::ServerName {
+            expected: text("cm"),
+            presented: text("cm.other.example")
+        }],
+        Alert: [
+            TlsError::Alert {
+                name: text("handshake_failure"),
+                code: 40,
+                when: Moment::AfterOurHello
+            },
+            alert("handshake_failure", 40),
+            alert("bad_certificate", 42),
+            alert("certificate_revoked", 44),
+            alert("certificate_expired", 45),
+            alert("unsupported_certificate", 43),
+            alert("certificate_unknown", 46),
+            alert("illegal_parameter", 47),
+            alert("unknown_ca", 48),
+            alert("access_denied", 49),
+            alert("decrypt_error", 51),
+            alert("protocol_version", 70),
+            alert("insufficient_security", 71),
+            alert("internal_error", 80),
+            alert("unrecognized_name", 112),
+            alert("certificate_required", 116),
+            alert("no_application_protocol", 120),
+        ],
+        IssuerNotAccepted: [foreign(Some(Environment::Production)), foreign(None)],
+        Closed: [
+            closed(Ending::Reset, Moment::AfterOurHello),
+            closed(Ending::Abrupt, Moment::DuringTheHandshake),
+            closed(Ending::Orderly, Moment::AfterOurCertificate),
+        ],
+        NotTls: [TlsError::NotTls],
+        Protocol: [TlsError::Protocol(text("no suite in common"))],
+        Network: [TlsError::Network(text("no route"))],
+        NoPublicRoots: [
+            TlsError::NoPublicRoots(vec![]),
+            TlsError::NoPublicRoots(vec![text("no such folder")])
+        ],
+        Anchor: [TlsError::Anchor(text("it has no subject"))],
+        Crl: [TlsError::Crl {
+            path: "/etc/bank/list.crl".into(),
+            why: text("it holds no CRL")
+        }],
+        Setup: [TlsError::Setup(text("no suite"))],
+    })
+}
+
+pub(super) fn client() -> Vec<(&'static str, Error)> {
+    let late = |stage| ClientError::Deadline {
+        stage,
+        host: text("cm"),
+        after: Duration::from_secs(10),
+    };
+    every_variant!(ClientError {
+        NotConfigured: [ClientError::NotConfigured {
+            origin: text("https://other"),
+            configured: vec![text("https://cm")]
+        }],
+        Request: [ClientError::Request(text("cm is not a URL"))],
+        Resolve: [ClientError::Resolve {
+            host: text("cm"),
+            why: text("no such name")
+        }],
+        Connect: [ClientError::Connect {
+            host: text("cm"),
+            why: text("192.0.2.1:443: refused")
+        }],
+        Deadline: [
+            late(Stage::Resolve),
+            late(Stage::Connect),
+            late(Stage::Handshake),
+            late(Stage::Response)
+        ],
+        Tls: [ClientError::Tls(TlsError::NotAsked)],
+        NoAnswer: [
+            ClientError::NoAnswer(Ending::Orderly),
+            ClientError::NoAnswer(Ending::Abrupt),
+            ClientError::NoAnswer(Ending::Reset)
+        ],
+        HalfAnswer: [ClientError::HalfAnswer(Ending::Abrupt)],
+        Body: [ClientError::Body(text("invalid chunk size"))],
+        Http: [ClientError::Http(text("invalid HTTP version parsed"))],
+        TooLong: [ClientError::TooLong(64 << 20)],
+        Setup: [ClientError::Setup(text("no resolver"))],
+    })
+}

@@ -1,0 +1,215 @@
+//! Examples of what goes wrong before there is a certificate: configuration, token, PIN, key, engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::config::pin::PinSource;
+use crate::config::trust::Fingerprint;
+use crate::key::signature::NotAnEcdsaSignature;
+use crate::token::guard::EarlierTry;
+
+const TOKEN: &str = "pkcs11:token=lfi";
+const KEY: &str = "pkcs11:object=c3;type=private";
+
+fn module() -> PathBuf {
+    "/opt/hsm/libvendor.so".into()
+}
+
+pub(super) fn configuration() -> Vec<(&'static str, Error)> {
+    let mut all = every_variant!(ConfigError {
+        Unreadable: [ConfigError::Unreadable {
+            path: "/etc/bank.toml".into(),
+            source: not_found()
+        }],
+        Unnamed: [ConfigError::Unnamed],
+        Field: [ConfigError::Field {
+            path: "/etc/bank.toml".into(),
+            line: 7,
+            field: text("uri"),
+            message: text("slots renumber"),
+        }],
+    });
+    all.extend(every_variant!(UriError {
+        Scheme: [UriError::Scheme],
+        NotAPair: [UriError::NotAPair],
+        Unknown: [UriError::Unknown(text("tokn"))],
+        Twice: [UriError::Twice(text("token"))],
+        PinValue: [UriError::PinValue],
+        Query: [UriError::Query(text("pin-source"))],
+        Encoding: [UriError::Encoding(text("object"))],
+        Value: [UriError::Value {
+            name: text("slot-id"),
+            expected: "a decimal number"
+        }],
+    }));
+    all
+}
+
+pub(super) fn token() -> Vec<(&'static str, Error)> {
+    let hash = |byte| Fingerprint([byte; 32]);
+    every_variant!(TokenError {
+        ModuleMissing: [TokenError::ModuleMissing {
+            path: module(),
+            source: not_found()
+        }],
+        ModuleUnsafe: [TokenError::ModuleUnsafe {
+            path: module(),
+            why: text("others may write to it")
+        }],
+        ModuleChanged: [TokenError::ModuleChanged {
+            path: module(),
+            expected: hash(1),
+            found: hash(2)
+        }],
+        ModuleLoad: [TokenError::ModuleLoad {
+            path: module(),
+            detail: text("it is not a file")
+        }],
+        EnvironmentNotApplied: [TokenError::EnvironmentNotApplied {
+            name: text("SOFTHSM2_CONF")
+        }],
+        Initialize: [TokenError::Initialize(fault())],
+        Empty: [TokenError::Empty],
+        NoMatch: [TokenError::NoMatch {
+            uri: text(TOKEN),
+            candidates: vec![text("pkcs11:token=other")]
+        }],
+        Ambiguous: [TokenError::Ambiguous {
+            uri: text(TOKEN),
+            candidates: vec![text(TOKEN), text(TOKEN)]
+        }],
+        Pin: [TokenError::Pin(PinError::NobodyThere(PinSource::Prompt))],
+        Call: [TokenError::Call(fault())],
+    })
+}
+
+pub(super) fn pin() -> Vec<(&'static str, Error)> {
+    let source = |pin_source, why| PinError::Source {
+        pin_source,
+        why: text(why),
+    };
+    let guarded = |flag| PinError::Guarded {
+        flag,
+        meaning: "what the flag means",
+    };
+    let earlier = |pin_source, failures| {
+        Box::new(EarlierTry {
+            pin_source,
+            at: text("2026-01-01T00:00:00Z"),
+            answer: text("C_Login returned CKR_PIN_INCORRECT"),
+            failures,
+            record: "/var/lib/hsm-mtls/pin-00.json".into(),
+        })
+    };
+    every_variant!(PinError {
+        Source: [
+            source(PinSource::File("/run/secrets/pin".into()), "it is empty"),
+            source(PinSource::Env(text("THE_PIN")), "it is not set"),
+            source(
+                PinSource::Credential(text("pin")),
+                "$CREDENTIALS_DIRECTORY is not set"
+            ),
+            source(
+                PinSource::Command(vec![text("/usr/bin/vault"), text("secret")]),
+                "it did not end"
+            ),
+            source(PinSource::Prompt, "the terminal was closed"),
+            source(PinSource::ProtectedPath, "the token has none"),
+        ],
+        NobodyThere: [PinError::NobodyThere(PinSource::Prompt)],
+        Guarded: [
+            guarded("CKF_USER_PIN_COUNT_LOW"),
+            guarded("CKF_USER_PIN_LOCKED")
+        ],
+        Refused: [PinError::Refused(fault())],
+        RefusedBefore: [PinError::RefusedBefore(fault())],
+        RefusedEarlier: [
+            PinError::RefusedEarlier(earlier(PinSource::File("/run/secrets/pin".into()), 0)),
+            PinError::RefusedEarlier(earlier(PinSource::Env(text("THE_PIN")), 0)),
+        ],
+        Unanswered: [
+            PinError::Unanswered(earlier(PinSource::Credential(text("pin")), 1)),
+            PinError::Unanswered(earlier(PinSource::Credential(text("pin")), 3)),
+        ],
+        Unrecorded: [PinError::Unrecorded {
+            place: "/var/lib/hsm-mtls".into(),
+            why: text("Read-only file system (os error 30)"),
+        }],
+        Call: [PinError::Call(fault())],
+    })
+}
+
+pub(super) fn key() -> Vec<(&'static str, Error)> {
+    let none = |logged_in| KeyError::NoneShown {
+        uri: text(KEY),
+        logged_in,
+    };
+    every_variant!(KeyError {
+        NoMatch: [KeyError::NoMatch {
+            uri: text(KEY),
+            candidates: vec![text("pkcs11:object=c4")]
+        }],
+        NoneShown: [none(true), none(false)],
+        Ambiguous: [KeyError::Ambiguous {
+            uri: text(KEY),
+            candidates: vec![text(KEY), text(KEY)]
+        }],
+        NotOfCertificate: [KeyError::NotOfCertificate {
+            uri: text(KEY),
+            expected: text("sha256:01"),
+            candidates: vec![text("pkcs11:object=c3 (sha256:02)")],
+        }],
+        PublicKeyWithheld: [KeyError::PublicKeyWithheld { uri: text(KEY) }],
+        LabelTaken: [KeyError::LabelTaken {
+            label: text("c3"),
+            uri: text(KEY)
+        }],
+        CertificateThere: [KeyError::CertificateThere {
+            uri: text("pkcs11:object=c3;type=cert")
+        }],
+        CannotGenerate: [KeyError::CannotGenerate(text("RSA-2048"))],
+        NotAsAsked: [KeyError::NotAsAsked {
+            uri: text(KEY),
+            why: text("CKA_EXTRACTABLE not false")
+        }],
+        Call: [KeyError::Call(fault())],
+    })
+}
+
+pub(super) fn engine() -> Vec<(&'static str, Error)> {
+    let no_mechanism = |algorithm, listed| EngineError::NoMechanism {
+        uri: text(KEY),
+        algorithm,
+        listed,
+    };
+    every_variant!(EngineError {
+        Deadline: [EngineError::Deadline(Duration::from_secs(5))],
+        QueueFull: [EngineError::QueueFull(128)],
+        Stopped: [EngineError::Stopped],
+        NoMechanism: [
+            no_mechanism(KeyAlgorithm::Rsa { bits: 2048 }, vec![text("CKM_ECDSA")]),
+            no_mechanism(
+                KeyAlgorithm::EcP256,
+                vec![text("CKM_RSA_PKCS"), text("CKM_EDDSA")]
+            ),
+            no_mechanism(KeyAlgorithm::Ed25519, vec![]),
+        ],
+        Scheme: [EngineError::Scheme(Scheme::RsaPssSha256)],
+        Call: [EngineError::Call(fault())],
+        Token: [EngineError::Token(TokenError::Empty)],
+        Key: [EngineError::Key(KeyError::PublicKeyWithheld {
+            uri: text(KEY)
+        })],
+        Pin: [EngineError::Pin(PinError::Refused(fault()))],
+        Answer: [EngineError::Answer(NotAnEcdsaSignature {
+            len: 63,
+            field_len: 32
+        })],
+        WrongSignature: [EngineError::WrongSignature {
+            scheme: Scheme::EcdsaP256Sha256
+        }],
+        NotThePair: [EngineError::NotThePair { uri: text(KEY) }],
+        NoRandom: [EngineError::NoRandom],
+    })
+}
