@@ -86,7 +86,7 @@ say "7. Every step from the module to a verified signature"
 hsm_mtls token check
 
 say "8. Mutual TLS with Consent Manager and Headless Heimdall"
-hsm_mtls verify
+hsm_mtls verify --evidence demo/run/evidence.json
 
 say "9. A call, and a redirect that is handed back and not followed"
 hsm_mtls request GET cm:/consents/1

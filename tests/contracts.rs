@@ -11,85 +11,10 @@ mod common;
 
 use std::process::{Command, Stdio};
 
-use common::bank::{Bank, Run};
+use common::bank::Bank;
+use common::contract::{contract, of_json};
 use common::hub::{Hub, HubOptions};
-use common::sign;
 use insta::assert_snapshot;
-use serde_json::Value;
-
-/// Keys whose values differ from run to run, machine to machine or release to release.
-const VOLATILE: [&str; 16] = [
-    "date",
-    "days_left",
-    "fingerprint",
-    "firmware",
-    "id",
-    "interaction_id",
-    "millis",
-    "module",
-    "not_after",
-    "not_before",
-    "path",
-    "port",
-    "serial",
-    "spki_sha256",
-    "x-fapi-interaction-id",
-    "x5t_s256",
-];
-
-/// The JSON of a run, with a kind in the place of each volatile value.
-fn contract(bank: &Bank, run: &Run) -> String {
-    of_json(bank, &run.stdout)
-}
-
-fn of_json(bank: &Bank, text: &str) -> String {
-    let mut value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    redact(&mut value);
-    let text = serde_json::to_string_pretty(&value).unwrap();
-    sign::plain(bank, &text)
-}
-
-fn redact(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                if VOLATILE.contains(&key.as_str()) {
-                    replace(value);
-                } else {
-                    redact(value);
-                }
-            }
-        }
-        // A header: its name and its value.
-        Value::Array(pair) if pair.len() == 2 && pair[0].as_str().is_some_and(is_volatile) => {
-            replace(&mut pair[1]);
-        }
-        Value::Array(values) => values.iter_mut().for_each(redact),
-        _ => {}
-    }
-}
-
-fn is_volatile(name: &str) -> bool {
-    VOLATILE.contains(&name)
-}
-
-/// What kind of value it is stays a contract; the values of an object are each replaced.
-fn replace(value: &mut Value) {
-    *value = match value.take() {
-        Value::Null => Value::Null,
-        Value::Bool(_) => "[true or false]".into(),
-        Value::Number(_) => "[number]".into(),
-        Value::String(_) => "[text]".into(),
-        mut nested => {
-            match &mut nested {
-                Value::Object(fields) => fields.values_mut().for_each(replace),
-                Value::Array(values) => values.iter_mut().for_each(replace),
-                _ => {}
-            }
-            nested
-        }
-    };
-}
 
 fn installed() -> Bank {
     let bank = Bank::new();
@@ -189,6 +114,30 @@ fn request() {
         .run(&["request", "GET", "cm:/nothing", "--json"])
         .expect(1);
     assert_snapshot!("request_that_is_refused", contract(&bank, &run));
+}
+
+/// What `--evidence` keeps holds the report of `verify --json`, so both are pinned here.
+#[test]
+fn verify_and_its_evidence() {
+    let mut bank = installed();
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    let file = bank.path("evidence.json");
+    let arguments = ["verify", "--json", "--evidence", file.to_str().unwrap()];
+    let run = bank.run(&arguments).expect(0);
+    let kept: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(kept["report"], run.json());
+    let mut contract: serde_json::Value = serde_json::from_str(&contract(&bank, &run)).unwrap();
+    for service in contract["services"].as_array_mut().unwrap() {
+        // Numbers within sentences.
+        for step in service["steps"].as_array_mut().unwrap() {
+            if matches!(step["name"].as_str(), Some("signature" | "clock")) {
+                step["detail"] = "[text]".into();
+            }
+        }
+    }
+    assert_snapshot!(serde_json::to_string_pretty(&contract).unwrap());
 }
 
 #[test]

@@ -3,10 +3,11 @@
 
 use serde::Serialize;
 
+use super::seen::SIGNATURE;
 use super::{PROGRAM, Report, ServiceReport, now};
 use crate::config::Config;
 use crate::error::Error;
-use crate::step::Outcome;
+use crate::step::{Outcome, Step};
 
 /// What is written to the evidence file.
 #[derive(Debug, Serialize)]
@@ -45,16 +46,16 @@ impl<'a> Evidence<'a> {
     pub fn of(report: &'a Report) -> Self {
         let shown = &report.certificate;
         let mut statement = vec![format!(
-            "On {}, {} made mutual TLS connections for {} to the {} environment of the API Hub.",
+            "On {}, {} tried for {} whether the {} environment of the API Hub establishes mutual TLS.",
             report.time, report.program, report.lfi_code, report.environment
         )];
         statement.push(format!(
-            "The certificate presented to each service is of {}, issued by {}, {}.",
+            "The certificate that was tried is of {}, issued by {}, {}.",
             shown.subject, shown.issuer, shown.fingerprint
         ));
         let token = report.holder.as_ref().map_or("a token", |held| &held.token);
         statement.push(format!(
-            "Its private key {} was used inside the token {token}; it signed a random challenge that the certificate verifies.",
+            "Its private key is {} of the token {token}: it signed a random challenge that the certificate verifies.",
             shown.key
         ));
         statement.extend(report.services.iter().map(of_service));
@@ -97,34 +98,29 @@ impl<'a> Evidence<'a> {
     }
 }
 
+/// Only what was seen: a service that was not reached was presented nothing.
 fn of_service(service: &ServiceReport) -> String {
-    let server = service.server_certificate.as_ref().map_or_else(
-        || "It presented no certificate".to_owned(),
-        |server| {
-            format!(
-                "It presented the certificate of {}, {}",
-                server.subject, server.fingerprint
-            )
-        },
-    );
-    let failed = service
-        .steps
-        .list()
-        .iter()
-        .find(|step| step.outcome == Outcome::Bad);
-    let state = match failed {
+    let steps = service.steps.list();
+    let state = match steps.iter().find(|step| step.outcome == Outcome::Bad) {
         None => "mutual TLS is established".to_owned(),
         Some(step) => format!(
             "mutual TLS is NOT established; {}: {}",
             step.name, step.detail
         ),
     };
-    let call = service
-        .interaction_id
-        .as_ref()
-        .map_or_else(String::new, |id| format!("; x-fapi-interaction-id {id}"));
-    format!(
-        "{} ({}): {state}. {server}{call}.",
-        service.name, service.origin
-    )
+    let mut sentences = vec![format!("{} ({}): {state}.", service.name, service.origin)];
+    if let Some(server) = &service.server_certificate {
+        sentences.push(format!(
+            "It presented the certificate of {}, {}.",
+            server.subject, server.fingerprint
+        ));
+    }
+    let signed = |step: &Step| step.name == SIGNATURE && step.outcome == Outcome::Good;
+    if steps.iter().any(signed) {
+        sentences.push("It was presented ours, with a signature made in the token.".to_owned());
+    }
+    if let Some(id) = &service.interaction_id {
+        sentences.push(format!("The call's x-fapi-interaction-id is {id}."));
+    }
+    sentences.join(" ")
 }

@@ -12,6 +12,9 @@ use crate::tls::issuers::Acceptance;
 use crate::tls::observation::Observation;
 use crate::tls::{Tls, TlsError};
 
+/// The step that tells of our signature.
+pub(super) const SIGNATURE: &str = "signature";
+
 /// The certificate that the server presented, for the record.
 #[derive(Debug, Serialize)]
 pub struct ServerCertificate {
@@ -136,6 +139,6 @@ pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observatio
     if let Some(signed) = seen.signed {
         let millis = signed.elapsed.as_micros() as f64 / 1000.0;
         let detail = format!("{} in {millis:.1} ms, verified before use", signed.scheme);
-        steps.seen("signature", Outcome::Good, detail);
+        steps.seen(SIGNATURE, Outcome::Good, detail);
     }
 }

@@ -10,7 +10,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::answer::{clock, judge};
-use super::seen::{ServerCertificate, client_certificate, server_certificate};
+use super::seen::{SIGNATURE, ServerCertificate, client_certificate, server_certificate};
 use crate::certificate::Certificate;
 use crate::client::connector::{Connection, Connector};
 use crate::client::{Answer, Client, ClientError, INTERACTION_ID, Stage};
@@ -27,7 +27,7 @@ const STEPS: [&str; 11] = [
     "server certificate",
     "host name",
     "client certificate asked for",
-    "signature",
+    SIGNATURE,
     "GET /hello-mtls",
     "clock",
     "mTLS status",

@@ -77,7 +77,10 @@ impl Bank {
     }
 
     pub fn of(kind: Kind) -> Self {
-        let token = SoftHsm::new("lfi");
+        Self::with_token(kind, SoftHsm::new("lfi"))
+    }
+
+    pub fn with_token(kind: Kind, token: SoftHsm) -> Self {
         let bank = Self {
             dir: tempfile::tempdir().expect("a folder for the bank"),
             framework: TrustFramework::new(kind),

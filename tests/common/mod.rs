@@ -10,6 +10,7 @@
 
 pub mod bank;
 pub mod chaos;
+pub mod contract;
 pub mod hub;
 pub mod misbehaving;
 pub mod mutation;

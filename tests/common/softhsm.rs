@@ -12,18 +12,23 @@ use super::trust_framework::write_file;
 /// Where Debian puts the module.
 pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-/// The user's PIN of every test token: one that vendors' forms and careless parsers stumble over.
+/// The user's PIN of test tokens: one that vendors' forms and careless parsers stumble over.
 pub const PIN: &str = "user:0001 pä$$";
 const SO_PIN: &str = "so-pin-0001";
 
 pub struct SoftHsm {
     dir: TempDir,
     label: String,
+    pin: String,
 }
 
 impl SoftHsm {
     /// Makes an empty token. A missing SoftHSM is a failed test, never a skipped one.
     pub fn new(label: &str) -> Self {
+        Self::with_pin(label, PIN)
+    }
+
+    pub fn with_pin(label: &str, pin: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder for the token");
         fs::create_dir(dir.path().join("tokens")).expect("the token folder");
         let conf = format!(
@@ -31,10 +36,11 @@ impl SoftHsm {
             dir.path().join("tokens").display()
         );
         fs::write(dir.path().join("softhsm2.conf"), conf).expect("softhsm2.conf");
-        write_file(&dir.path().join("pin"), PIN, 0o600);
+        write_file(&dir.path().join("pin"), pin, 0o600);
         let token = Self {
             dir,
             label: label.to_owned(),
+            pin: pin.to_owned(),
         };
         token.initialize(label);
         token
@@ -48,7 +54,7 @@ impl SoftHsm {
             "--label",
             label,
             "--pin",
-            PIN,
+            &self.pin,
             "--so-pin",
             SO_PIN,
         ]);
@@ -85,7 +91,7 @@ impl SoftHsm {
             "--id",
             id,
             "--pin",
-            PIN,
+            &self.pin,
         ]);
         assert!(done.status.success(), "softhsm2-util --import: {done:?}");
     }
