@@ -13,7 +13,8 @@ demo:
 # Everything that has to pass: format, lints, tests, documentation.
 test: fmt clippy lib-only
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
-	    /usr/lib/*/pkcs11-spy.so=opensc-pkcs11
+	    /usr/lib/*/pkcs11-spy.so=opensc-pkcs11 p11-kit=p11-kit \
+	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules
 	$(CARGO) test --locked --workspace --no-fail-fast
 	$(MAKE) doc
 

@@ -73,6 +73,13 @@ pub struct TokenConfig {
         deserialize_with = "field::duration"
     )]
     pub timeout: Duration,
+    /// How long a session may be idle before the token is asked after it, so that no firewall
+    /// forgets the connection.
+    #[serde(
+        default = "field::default_keep_alive",
+        deserialize_with = "field::duration"
+    )]
+    pub keep_alive: Duration,
     /// Variables that the module itself reads, set before it is loaded. `{config_dir}` stands for
     /// the folder of the configuration file.
     #[serde(default, deserialize_with = "field::variables")]

@@ -5,24 +5,27 @@
 //! verified with the public key before it is released: tokens do answer wrongly, and an invalid
 //! signature of a bank's key is nothing that a peer should see.
 
-pub mod pool;
+mod error;
+mod pool;
+mod queue;
+pub(crate) mod runtime;
+mod station;
 
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
-use thiserror::Error;
 
 use crate::config::TokenConfig;
+use crate::key::Key;
 use crate::key::public::PublicKey;
-use crate::key::scheme::{KeyAlgorithm, Scheme};
-use crate::key::signature::{NotAnEcdsaSignature, ecdsa_der};
-use crate::key::{Key, KeyError};
-use crate::token::fault::{Fault, FaultClass};
-use crate::token::guard::PinError;
-use crate::token::{Token, TokenError};
+use crate::key::scheme::Scheme;
+use crate::key::signature::ecdsa_der;
+use crate::token::Token;
+pub use error::EngineError;
 use pool::Pool;
+use station::Station;
 
 /// What a signature is for. The ledger records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,108 +96,6 @@ pub trait Sign: Debug + Send + Sync {
     fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError>;
 }
 
-/// Why there is no signature.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// The token did not answer by the deadline. It may still be at it.
-    #[error("the token did not answer within {} ms", .0.as_millis())]
-    Deadline(Duration),
-    /// Too many requests wait already.
-    #[error("{0} signatures wait for the token already")]
-    QueueFull(usize),
-    /// The engine was stopped.
-    #[error("the signing engine has stopped")]
-    Stopped,
-    /// Neither token nor key offer a mechanism that TLS has a use for.
-    #[error("the token has no mechanism for the {algorithm} key {uri}; it signs with {}", match listed.as_slice() { [] => "nothing".to_owned(), some => some.join(", ") })]
-    NoMechanism {
-        /// The key.
-        uri: String,
-        /// What kind it is.
-        algorithm: KeyAlgorithm,
-        /// What the token lists.
-        listed: Vec<String>,
-    },
-    /// This scheme is not among those that the key can do.
-    #[error("the key cannot sign with {0}")]
-    Scheme(Scheme),
-    /// A call failed.
-    #[error("the token did not sign: {0}")]
-    Call(Fault),
-    /// No session or token.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The key is gone or ambiguous.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The login before the signature failed.
-    #[error(transparent)]
-    Pin(#[from] PinError),
-    /// The answer is no signature.
-    #[error(transparent)]
-    Answer(#[from] NotAnEcdsaSignature),
-    /// The signature does not verify. It was not released.
-    #[error("the token's {scheme} signature does not verify with the public key; it was not used")]
-    WrongSignature {
-        /// How it was made.
-        scheme: Scheme,
-    },
-    /// A random challenge signed by the key does not verify with the certificate's public key.
-    #[error(
-        "the key {uri} did not sign a challenge that the certificate's public key verifies: they are no pair, or the token signs wrongly"
-    )]
-    NotThePair {
-        /// The key.
-        uri: String,
-    },
-    /// The operating system has no randomness for a challenge.
-    #[error("the system gave no random bytes")]
-    NoRandom,
-}
-
-impl EngineError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Deadline(_) => {
-                "look at the way to the HSM; if it is merely slow, raise `timeout` of [[token]]. \
-                 A call that hangs for ever can only be ended with this process"
-                    .to_owned()
-            }
-            Self::QueueFull(_) => {
-                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` says how long one signature takes".to_owned()
-            }
-            Self::Stopped => "start the program again".to_owned(),
-            Self::NoMechanism { algorithm, .. } => format!(
-                "have {} switched on in the token's policy, or use a key of a type that the token signs with, or another token",
-                algorithm.mechanism()
-            ),
-            Self::Scheme(_) => {
-                "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()
-            }
-            Self::Call(fault) => fault.advice().to_owned(),
-            Self::Token(error) => error.hint(),
-            Self::Key(error) => error.hint(),
-            Self::Pin(error) => error.hint(),
-            Self::Answer(_) | Self::WrongSignature { .. } => {
-                "run `hsm-mtls token check`: if it fails too, the vendor's module or the HSM is broken; update it or ask its support".to_owned()
-            }
-            Self::NotThePair { .. } => {
-                "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
-            }
-            Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
-        }
-    }
-
-    /// Whether the PIN is the cause, wherever it struck.
-    pub fn pin(&self) -> Option<&PinError> {
-        match self {
-            Self::Pin(error) | Self::Token(TokenError::Pin(error)) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 /// The engine in this process: a key of a token, worked by a bounded pool of sessions.
 #[derive(Debug)]
 pub struct TokenEngine {
@@ -229,7 +130,8 @@ impl TokenEngine {
         let schemes = recipes.iter().map(|(scheme, _)| *scheme).collect();
         let sessions = token.sessions_at_most(config.sessions);
         let capacity = public_key.algorithm().signature_capacity();
-        let pool = Pool::new(Arc::clone(&token), key, recipes, sessions, capacity);
+        let station = Station::new(Arc::clone(&token), key);
+        let pool = Pool::new(station, recipes, sessions, capacity, config.keep_alive);
         Ok(Self {
             token,
             uri,
@@ -332,12 +234,4 @@ pub fn challenge(signer: &dyn Sign, purpose: Purpose) -> Result<Duration, Engine
         deadline: signer.deadline(),
     };
     signer.sign(&request).map(|signature| signature.elapsed)
-}
-
-/// Whether a signature that failed so may be asked of a fresh session, once.
-fn worth_another_session(error: &EngineError) -> bool {
-    matches!(
-        error,
-        EngineError::Call(fault) if matches!(fault.class(), FaultClass::Session | FaultClass::Key)
-    )
 }

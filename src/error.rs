@@ -10,6 +10,7 @@ use crate::engine::EngineError;
 use crate::key::KeyError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
+use crate::token::fault::{Fault, FaultClass};
 use crate::token::guard::PinError;
 
 /// Any error of this crate.
@@ -129,9 +130,17 @@ impl ClientError {
     }
 }
 
+fn of_fault(fault: &Fault) -> ExitCode {
+    match fault.class() {
+        FaultClass::Pin => ExitCode::Pin,
+        _ => ExitCode::Token,
+    }
+}
+
 fn of_token(error: &TokenError) -> ExitCode {
     match error {
         TokenError::Pin(error) => of_pin(error),
+        TokenError::Call(fault) => of_fault(fault),
         _ => ExitCode::Token,
     }
 }
@@ -145,9 +154,8 @@ fn of_pin(error: &PinError) -> ExitCode {
 
 fn of_key(error: &KeyError) -> ExitCode {
     match error {
-        KeyError::Call(_) | KeyError::NotAsAsked { .. } | KeyError::CannotGenerate(_) => {
-            ExitCode::Token
-        }
+        KeyError::Call(fault) => of_fault(fault),
+        KeyError::NotAsAsked { .. } | KeyError::CannotGenerate(_) => ExitCode::Token,
         _ => ExitCode::Configuration,
     }
 }
@@ -157,8 +165,12 @@ fn of_engine(error: &EngineError) -> ExitCode {
         EngineError::Pin(error) => of_pin(error),
         EngineError::Token(error) => of_token(error),
         EngineError::Key(error) => of_key(error),
+        EngineError::Call(fault) => of_fault(fault),
         EngineError::NotThePair { .. } => ExitCode::Configuration,
         EngineError::NoRandom => ExitCode::Bug,
+        EngineError::TokenDown {
+            last: Some(last), ..
+        } => of_engine(last),
         _ => ExitCode::Token,
     }
 }

@@ -212,6 +212,7 @@ pub(crate) fn find_objects(
     template.extend(uri.id.iter().map(|id| Attribute::Id(id.clone())));
     session
         .pkcs11()
+        .map_err(KeyError::Call)?
         .find_objects(&template)
         .map_err(|error| KeyError::Call(Fault::of(error)))
 }

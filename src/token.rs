@@ -3,12 +3,14 @@
 
 pub mod description;
 pub mod fault;
+mod gate;
 pub mod guard;
 pub mod holder;
 pub mod mechanism;
 pub mod module;
 mod pin;
 mod raw;
+mod selection;
 pub mod session;
 
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::config::uri::Pkcs11Uri;
 use crate::config::{LoginPolicy, TokenConfig};
-use description::{TokenDescription, slots};
+use description::TokenDescription;
 use fault::Fault;
 use guard::{Attendance, PinError, PinGuard};
 use mechanism::Mechanisms;
@@ -173,7 +175,8 @@ pub struct Token {
     mechanisms: Mechanisms,
     policy: LoginPolicy,
     timeout: Duration,
-    guard: PinGuard,
+    guard: Arc<PinGuard>,
+    uri: Pkcs11Uri,
     state_folder: Option<PathBuf>,
     // Closing an application's last session logs it out and invalidates every handle, so one
     // session stays open for as long as the token is in use.
@@ -200,46 +203,19 @@ impl Token {
         config: &TokenConfig,
         attendance: Attendance,
     ) -> Result<Self, TokenError> {
-        let all = slots(&module)?;
-        let readable = || {
-            all.iter()
-                .filter_map(|(slot, token)| Some((*slot, token.as_ref().ok()?)))
-        };
-        let uris = |tokens: &[(Slot, &TokenDescription)]| {
-            let uri = |(_, token): &(Slot, &TokenDescription)| token.uri().to_string();
-            tokens.iter().map(uri).collect::<Vec<_>>()
-        };
-        let matching: Vec<_> = readable()
-            .filter(|(_, token)| token.matches(&config.uri, &module))
-            .collect();
-        let (slot, description) = match matching.as_slice() {
-            [(slot, description)] => (*slot, (*description).clone()),
-            [] if all.is_empty() => return Err(TokenError::Empty),
-            [] => {
-                // A slot that failed may well be the one: say so instead of "no such token".
-                if let Some((_, Err(fault))) = all.iter().find(|(_, token)| token.is_err()) {
-                    return Err(TokenError::Call(fault.clone()));
-                }
-                return Err(TokenError::NoMatch {
-                    uri: config.uri.to_string(),
-                    candidates: uris(&readable().collect::<Vec<_>>()),
-                });
-            }
-            several => {
-                return Err(TokenError::Ambiguous {
-                    uri: config.uri.to_string(),
-                    candidates: uris(several),
-                });
-            }
-        };
-        let mechanisms = Mechanisms::read(&module.pkcs11, slot).map_err(TokenError::Call)?;
+        let (slot, description) = selection::one(&module, &config.uri)?;
+        let mechanisms = module
+            .call()
+            .and_then(|pkcs11| Mechanisms::read(&pkcs11, slot))
+            .map_err(TokenError::Call)?;
         Ok(Self {
-            guard: PinGuard::new(
+            guard: Arc::new(PinGuard::new(
                 description.identity(),
                 config.pin.clone(),
                 attendance,
                 config.state_folder(),
-            ),
+            )),
+            uri: config.uri.clone(),
             state_folder: config.state_folder(),
             policy: config.login,
             timeout: config.timeout,
@@ -251,10 +227,46 @@ impl Token {
         })
     }
 
+    /// The same token, found anew and logged in to: its slot may have another number by now. The PIN
+    /// that was good is used again.
+    ///
+    /// # Errors
+    /// It is not there, another is in its place, or the login fails.
+    pub(crate) fn again(&self) -> Result<Self, TokenError> {
+        let (slot, description) = selection::one(&self.module, &self.uri)?;
+        if description.identity() != self.description.identity() {
+            return Err(TokenError::NoMatch {
+                uri: self.description.uri().to_string(),
+                candidates: vec![description.uri().to_string()],
+            });
+        }
+        let token = Self {
+            module: Arc::clone(&self.module),
+            slot,
+            description,
+            mechanisms: self.mechanisms.clone(),
+            policy: self.policy,
+            timeout: self.timeout,
+            guard: Arc::clone(&self.guard),
+            uri: self.uri.clone(),
+            state_folder: self.state_folder.clone(),
+            held: Mutex::new(None),
+        };
+        token.log_in(Role::User)?;
+        Ok(token)
+    }
+
+    /// Asks the token after the session that is held for the login: keeps it from being closed as
+    /// idle, and tells early that it was.
+    pub(crate) fn keep_alive(&self) -> Result<(), Fault> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map_or(Ok(()), Session::is_alive)
+    }
+
     /// The same token for another role, whose PIN has a source of its own.
     pub fn with_pin_source(mut self, source: PinSource, attendance: Attendance) -> Self {
         let (token, folder) = (self.description.identity(), self.state_folder.clone());
-        self.guard = PinGuard::new(token, source, attendance, folder);
+        self.guard = Arc::new(PinGuard::new(token, source, attendance, folder));
         self
     }
 
@@ -276,8 +288,8 @@ impl Token {
             LoginPolicy::Never => false,
         };
         if wanted {
-            self.guard
-                .log_in(session.pkcs11(), role.user_type(), || session.token_info())?;
+            let session = session.pkcs11().map_err(TokenError::Call)?;
+            self.guard.log_in(&session, role.user_type())?;
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(session);
@@ -289,13 +301,7 @@ impl Token {
     /// # Errors
     /// C_OpenSession failed.
     pub fn session(&self, access: Access) -> Result<Session, TokenError> {
-        let opened = match access {
-            Access::ReadOnly => self.module.pkcs11.open_ro_session(self.slot),
-            Access::ReadWrite => self.module.pkcs11.open_rw_session(self.slot),
-        };
-        opened
-            .map(|inner| Session::new(inner, Arc::clone(&self.module)))
-            .map_err(|error| TokenError::Call(Fault::of(error)))
+        Session::open(&self.module, self.slot, access).map_err(TokenError::Call)
     }
 
     /// What the token says of itself.

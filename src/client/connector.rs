@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::environment::Origin;
+use crate::engine::runtime::apart;
 use crate::tls::issuers::{Acceptance, ForeignIssuer, explain};
 use crate::tls::observation::{Observation, Observer};
 use crate::tls::{Tls, TlsError, of_handshake};
@@ -183,7 +184,8 @@ impl Connector {
         let observer = Observer::default();
         let attempt = async {
             let name = server_name(origin)?;
-            let handshake = observer.watch(self.handshakes.connect(name, tcp));
+            let (connecting, watched) = (self.handshakes.connect(name, tcp), observer.clone());
+            let handshake = apart(async move { watched.watch(connecting).await });
             timeout_at(deadline.into(), handshake)
                 .await
                 .map_err(|_| self.late(Stage::Handshake, origin))?

@@ -24,6 +24,7 @@ use tower_service::Service;
 
 use super::ClientError;
 use crate::config::Config;
+use crate::engine::runtime::apart;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::tls::Tls;
@@ -32,8 +33,8 @@ use crate::token::guard::Attendance;
 
 /// A client for the configured hub: HTTP/2 and HTTP/1.1, keep-alive, no redirects, no proxy.
 ///
-/// The signature of a handshake is made on the thread that polls it. On a runtime of one thread,
-/// other tasks wait meanwhile.
+/// Connections are made on threads of their own: a token that takes its time for a signature keeps
+/// no other task waiting, also on a runtime of one thread.
 ///
 /// # Errors
 /// Token, key, certificate or trust anchors are not as they must be.
@@ -87,8 +88,8 @@ impl<S, R> Service<R> for Watch<S>
 where
     S: Service<R>,
     S::Future: Send + 'static,
-    S::Response: 'static,
-    S::Error: 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -100,6 +101,8 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let connecting = self.0.call(request);
-        Box::pin(async move { Observer::default().watch(connecting).await })
+        Box::pin(apart(
+            async move { Observer::default().watch(connecting).await },
+        ))
     }
 }

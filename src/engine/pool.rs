@@ -4,26 +4,24 @@
 //! vendor's code returns. So the caller waits on a channel, not in the call, and goes away at its
 //! deadline; the thread that hangs is one of a bounded few.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cryptoki::object::ObjectHandle;
 
-use super::{EngineError, worth_another_session};
-use crate::key::Key;
+use super::EngineError;
+use super::error::{Remedy, remedy};
+use super::queue::{Job, Next, Queue, Seat};
+use super::station::{Place, Station};
 use crate::key::recipe::Recipe;
 use crate::key::scheme::Scheme;
-use crate::token::Token;
 use crate::token::fault::FaultClass;
-use crate::token::session::{Access, Session, SignFault};
+use crate::token::session::{Session, SignFault};
 
-/// How many requests may wait per session before a caller is turned away.
-const QUEUED_PER_SESSION: usize = 16;
 /// How long the last owner waits for sessions to close, so that no thread is inside the module
 /// while the process ends.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -34,25 +32,16 @@ pub(super) struct Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool of at most {}", self.shared.most_workers)
+        write!(f, "Pool of at most {}", self.shared.queue.most_workers())
     }
 }
 
 struct Shared {
-    token: Arc<Token>,
-    key: Key,
+    station: Station,
     schemes: Vec<Way>,
-    most_workers: usize,
     capacity: usize,
-    gate: Arc<Gate>,
-}
-
-/// Queue and head count, apart from what the workers work with: the last worker counts itself out
-/// only after it has let go of session and token.
-#[derive(Default)]
-struct Gate {
-    state: Mutex<State>,
-    changed: Condvar,
+    keep_alive: Duration,
+    queue: Arc<Queue>,
 }
 
 /// How a scheme is made, and which of the recipes the token has not yet refused.
@@ -63,28 +52,20 @@ struct Way {
     learnt: AtomicUsize,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Job>,
-    workers: usize,
-    idle: usize,
-    closed: bool,
-}
-
-struct Job {
-    scheme: Scheme,
-    message: Vec<u8>,
-    deadline: Instant,
-    answer: SyncSender<Result<Vec<u8>, EngineError>>,
+/// A session at one place, with the key found in it.
+struct Open {
+    session: Session,
+    handle: ObjectHandle,
+    place: u64,
 }
 
 impl Pool {
     pub(super) fn new(
-        token: Arc<Token>,
-        key: Key,
+        station: Station,
         recipes: Vec<(Scheme, Vec<Recipe>)>,
         most_workers: usize,
         capacity: usize,
+        keep_alive: Duration,
     ) -> Self {
         let schemes = recipes
             .into_iter()
@@ -96,12 +77,11 @@ impl Pool {
             .collect();
         Self {
             shared: Arc::new(Shared {
-                token,
-                key,
+                station,
                 schemes,
-                most_workers,
                 capacity,
-                gate: Arc::default(),
+                keep_alive,
+                queue: Arc::new(Queue::new(most_workers)),
             }),
         }
     }
@@ -129,127 +109,115 @@ impl Pool {
     }
 
     fn submit(&self, job: Job) -> Result<(), EngineError> {
-        let shared = &self.shared;
-        let mut state = shared.gate.lock();
-        // Jobs whose callers have gone hold no place.
-        let now = Instant::now();
-        state.queue.retain(|waiting| waiting.deadline > now);
-        if state.queue.len() >= shared.most_workers * QUEUED_PER_SESSION {
-            return Err(EngineError::QueueFull(state.queue.len()));
+        let queue = &self.shared.queue;
+        let Some(seat) = queue.submit(job)? else {
+            return Ok(());
+        };
+        // In an Option, so that a thread that could not be started leaves it here.
+        let seat = Arc::new(Mutex::new(Some(seat)));
+        let (worker, taken) = (Arc::clone(&self.shared), Arc::clone(&seat));
+        let spawned = thread::Builder::new()
+            .name("hsm-session".to_owned())
+            .spawn(move || {
+                let _seat = take(&taken);
+                worker.work();
+                // Before the seat: whoever waits for the count may end the process next.
+                drop(worker);
+            });
+        match spawned {
+            Ok(_) => Ok(()),
+            Err(_) => take(&seat).map_or(Ok(()), |seat| queue.without(seat)),
         }
-        state.queue.push_back(job);
-        if state.idle < state.queue.len() && state.workers < shared.most_workers {
-            state.workers += 1;
-            let worker = Arc::clone(shared);
-            let spawned = thread::Builder::new()
-                .name("hsm-session".to_owned())
-                .spawn(move || {
-                    let _leave = Leave(Arc::clone(&worker.gate));
-                    worker.work();
-                    // Before `_leave`: whoever waits for the count may end the process next.
-                    drop(worker);
-                });
-            if spawned.is_err() {
-                state.workers -= 1;
-                if state.workers == 0 {
-                    state.queue.pop_back();
-                    return Err(EngineError::Stopped);
-                }
-            }
-        }
-        drop(state);
-        shared.gate.changed.notify_one();
-        Ok(())
     }
+}
+
+fn take(seat: &Mutex<Option<Seat>>) -> Option<Seat> {
+    seat.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let gate = &self.shared.gate;
-        let mut state = gate.lock();
-        state.closed = true;
-        state.queue.clear();
-        gate.changed.notify_all();
-        let all_gone = gate
-            .changed
-            .wait_timeout_while(state, FAREWELL, |state| state.workers > 0);
-        drop(all_gone);
-    }
-}
-
-/// Counts a worker out however its thread ends: a panic in it must not leave a place taken.
-struct Leave(Arc<Gate>);
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        self.0.lock().workers -= 1;
-        self.0.changed.notify_all();
-    }
-}
-
-impl Gate {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is changed in single steps: it is whole also after a panic elsewhere.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self) -> Option<Job> {
-        let mut state = self.lock();
-        loop {
-            if state.closed {
-                return None;
-            }
-            if let Some(job) = state.queue.pop_front() {
-                return Some(job);
-            }
-            state.idle += 1;
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
-        }
+        self.shared.queue.close(FAREWELL);
     }
 }
 
 impl Shared {
     fn work(&self) {
-        let mut open = None;
-        while let Some(job) = self.gate.next() {
+        let mut open: Option<Open> = None;
+        loop {
+            let job = match self.queue.next(self.keep_alive) {
+                Next::Job(job) => job,
+                Next::Idle => {
+                    self.keep_alive(&mut open);
+                    continue;
+                }
+                Next::Closed => return,
+            };
             if Instant::now() >= job.deadline {
                 // Its caller has gone: signing now would be a use of the key that nobody asked for.
                 continue;
             }
             let mut result = self.sign(&mut open, &job);
-            if result.as_ref().is_err_and(worth_another_session) && Instant::now() < job.deadline {
-                open = None;
+            let remedy = result.as_ref().map_or_else(remedy, |_| Remedy::None);
+            let job = match remedy {
+                // The sessions that there are will do it.
+                Remedy::FewerSessions => match self.queue.one_too_many(job) {
+                    Ok(()) => return,
+                    Err(job) => job,
+                },
+                _ => job,
+            };
+            let again = matches!(remedy, Remedy::Session | Remedy::Token);
+            if again && Instant::now() < job.deadline {
                 result = self.sign(&mut open, &job);
-            }
-            if result.is_err() {
-                open = None;
             }
             // A caller that has gone away at its deadline no longer listens.
             let _ = job.answer.send(result);
         }
     }
 
-    fn sign(
+    /// One attempt. What it finds broken is let go of, so that the next begins afresh.
+    fn sign(&self, open: &mut Option<Open>, job: &Job) -> Result<Vec<u8>, EngineError> {
+        let place = self.station.place()?;
+        if open.as_ref().is_some_and(|open| open.place != place.number) {
+            *open = None;
+        }
+        let result = self.sign_at(&place, open, job);
+        match &result {
+            Ok(_) => self.station.works(place.number),
+            Err(error) => {
+                *open = None;
+                if remedy(error) == Remedy::Token {
+                    self.station.lose(place.number, error);
+                }
+            }
+        }
+        result
+    }
+
+    fn sign_at(
         &self,
-        open: &mut Option<(Session, ObjectHandle)>,
+        place: &Place,
+        open: &mut Option<Open>,
         job: &Job,
     ) -> Result<Vec<u8>, EngineError> {
-        let (session, handle) = match open {
-            Some((session, handle)) => (&*session, *handle),
+        let Open {
+            session, handle, ..
+        } = match open {
+            Some(open) => open,
             None => {
-                let session = self.token.session(Access::ReadOnly)?;
-                let handle = self.key.find_again(&session, &self.token)?;
-                let (session, handle) = open.insert((session, handle));
-                (&*session, *handle)
+                let (session, handle) = self.station.open(place)?;
+                open.insert(Open {
+                    session,
+                    handle,
+                    place: place.number,
+                })
             }
         };
         let way = self.schemes.iter().find(|way| way.scheme == job.scheme);
         let way = way.ok_or(EngineError::Scheme(job.scheme))?;
-        let guard = self.key.always_authenticate().then(|| self.token.guard());
+        let each_time = self.station.key().always_authenticate();
+        let guard = each_time.then(|| place.token.guard());
         loop {
             let learnt = way.learnt.load(Ordering::Relaxed);
             let recipe = way
@@ -257,7 +225,7 @@ impl Shared {
                 .get(learnt)
                 .ok_or(EngineError::Scheme(job.scheme))?;
             let input = recipe.input(&job.message);
-            match session.sign(&recipe.mechanism(), handle, &input, self.capacity, guard) {
+            match session.sign(&recipe.mechanism(), *handle, &input, self.capacity, guard) {
                 Ok(answer) => return Ok(answer),
                 Err(SignFault::Pin(error)) => return Err(error.into()),
                 Err(SignFault::Call(fault)) => {
@@ -269,6 +237,23 @@ impl Shared {
                     way.learnt.store(learnt + 1, Ordering::Relaxed);
                 }
             }
+        }
+    }
+
+    /// Idle sessions die behind firewalls without a word. A cheap call now and then keeps them, and
+    /// finds out before somebody waits for a signature.
+    fn keep_alive(&self, open: &mut Option<Open>) {
+        let Ok(place) = self.station.place() else {
+            return;
+        };
+        let dead = open
+            .as_ref()
+            .is_some_and(|open| open.place != place.number || open.session.is_alive().is_err());
+        if dead {
+            *open = None;
+        }
+        if let Err(fault) = place.token.keep_alive() {
+            self.station.lose(place.number, &EngineError::Call(fault));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Examples of what goes wrong before there is a certificate: configuration, token, PIN, key, engine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -185,6 +186,16 @@ pub(super) fn engine() -> Vec<(&'static str, Error)> {
     };
     every_variant!(EngineError {
         Deadline: [EngineError::Deadline(Duration::from_secs(5))],
+        TokenDown: [
+            EngineError::TokenDown {
+                since: text("2026-01-01T00:00:00Z"),
+                last: None,
+            },
+            EngineError::TokenDown {
+                since: text("2026-01-01T00:00:00Z"),
+                last: Some(Arc::new(EngineError::Token(TokenError::Empty))),
+            },
+        ],
         QueueFull: [EngineError::QueueFull(128)],
         Stopped: [EngineError::Stopped],
         NoMechanism: [

@@ -87,6 +87,7 @@ pub(super) fn attribute(
 ) -> Option<Attribute> {
     session
         .pkcs11()
+        .ok()?
         .get_attributes(object, &[kind])
         .ok()?
         .into_iter()
@@ -185,10 +186,10 @@ fn beside(session: &Session, key: ObjectHandle) -> Option<PublicKey> {
         Attribute::Token(true),
         Attribute::Id(id),
     ];
-    let mut found = session.pkcs11().find_objects(&template).ok()?;
+    let mut found = session.pkcs11().ok()?.find_objects(&template).ok()?;
     if found.len() > 1 {
         template.push(Attribute::Label(bytes(session, key, AttributeType::Label)?));
-        found = session.pkcs11().find_objects(&template).ok()?;
+        found = session.pkcs11().ok()?.find_objects(&template).ok()?;
     }
     let [object] = found.as_slice() else {
         return None;

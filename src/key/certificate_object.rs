@@ -79,6 +79,7 @@ pub fn store(
         template.extend(id.map(|id| Attribute::Id(id.clone())));
         session
             .pkcs11()
+            .map_err(KeyError::Call)?
             .create_object(&template)
             .map_err(|error| KeyError::Call(Fault::of(error)))?;
     }

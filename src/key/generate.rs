@@ -69,7 +69,9 @@ pub fn generate(
     if let Some(why) = fault(&key, session) {
         // Nobody has used it yet, and nobody should: it goes again, as far as the token lets it.
         for object in [made.private, made.public] {
-            let _ = session.pkcs11().destroy_object(object);
+            let _ = session
+                .pkcs11()
+                .map(|session| session.destroy_object(object));
         }
         return Err(KeyError::NotAsAsked {
             uri: key.uri().to_string(),
@@ -108,6 +110,7 @@ fn make(
         let template = [private, restrictions].concat();
         match session
             .pkcs11()
+            .map_err(KeyError::Call)?
             .generate_key_pair(mechanism, public, &template)
         {
             Ok((public, private)) => return Ok((Made { public, private }, lacking)),

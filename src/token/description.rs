@@ -124,15 +124,15 @@ pub fn list(module: &Module) -> Result<Vec<Result<TokenDescription, Fault>>, Tok
 pub(super) type ReadSlot = (Slot, Result<TokenDescription, Fault>);
 
 pub(super) fn slots(module: &Module) -> Result<Vec<ReadSlot>, TokenError> {
-    let slots = module
-        .pkcs11
+    let pkcs11 = module.call().map_err(TokenError::Call)?;
+    let slots = pkcs11
         .get_slots_with_token()
         .map_err(|error| TokenError::Call(Fault::of(error)))?;
-    let read = |slot| match module.pkcs11.get_token_info(slot) {
+    let read = |slot| match pkcs11.get_token_info(slot) {
         // An empty slot of SoftHSM shows a token that is not initialised: there is no key in it.
         Ok(info) if !info.token_initialized() => None,
         Ok(info) => {
-            let slot_info = module.pkcs11.get_slot_info(slot).ok();
+            let slot_info = pkcs11.get_slot_info(slot).ok();
             Some((
                 slot,
                 Ok(TokenDescription::of(slot, &info, slot_info.as_ref())),

@@ -86,6 +86,8 @@ impl Fault {
             | R::PinExpired
             | R::PinLocked
             | R::PinTooWeak
+            | R::NewPinMode
+            | R::NextOtp
             | R::UserPinNotInitialized
             | R::UserTypeInvalid
             | R::UserAnotherAlreadyLoggedIn

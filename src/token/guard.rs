@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, PoisonError};
 
 use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::UserType;
 use cryptoki::slot::TokenInfo;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::Fault;
 use super::pin::{self, Pin};
+use super::session::SessionCall;
 use crate::config::pin::PinSource;
 pub use error::{EarlierTry, PinError};
 use record::Record;
@@ -71,21 +72,16 @@ impl PinGuard {
         }
     }
 
-    /// C_Login, the only place that calls it. `info` reads CK_TOKEN_INFO: where its flags warn,
+    /// C_Login, the only place that calls it. CK_TOKEN_INFO is read first: where its flags warn,
     /// nothing is sent. CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the
     /// application, not to the session.
-    pub(super) fn log_in(
-        &self,
-        session: &Session,
-        user: UserType,
-        info: impl FnOnce() -> Result<TokenInfo, Fault>,
-    ) -> Result<(), PinError> {
+    pub(super) fn log_in(&self, session: &SessionCall<'_>, user: UserType) -> Result<(), PinError> {
         // Eight clients that are opened at once must not all find the PIN untried, and the flags
         // are worth nothing if they were read before another's try.
         let flight = flight(&self.token);
         let _one = flight.lock().unwrap_or_else(PoisonError::into_inner);
         let record = self.record(user)?;
-        let info = &info().map_err(PinError::Call)?;
+        let info = &session.token_info().map_err(PinError::Call)?;
         let agreed = self.check_flags(user, info)?;
         let pin = match (&self.source, self.good.get()) {
             (PinSource::ProtectedPath, _) => {

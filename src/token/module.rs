@@ -6,15 +6,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 
 use super::TokenError;
 use super::fault::Fault;
+use super::gate::{Gate, Inside, Shut};
 use super::raw::RawSign;
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
@@ -23,9 +26,34 @@ use crate::config::trust::Fingerprint;
 #[derive(Debug)]
 pub struct Module {
     path: PathBuf,
-    pub(super) pkcs11: Pkcs11,
-    pub(super) raw: RawSign,
+    pkcs11: Pkcs11,
+    pub(super) raw: Option<RawSign>,
     description: ModuleDescription,
+    gate: Gate,
+    // Something else in this process called C_Initialize before us: it is not ours to end.
+    ours: bool,
+}
+
+/// Somebody is inside the module: it is not initialised again meanwhile.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pkcs11: &'a Pkcs11,
+    inside: Inside<'a>,
+}
+
+impl Deref for Call<'_> {
+    type Target = Pkcs11;
+
+    fn deref(&self) -> &Pkcs11 {
+        self.pkcs11
+    }
+}
+
+impl Call<'_> {
+    /// Which C_Initialize the handles of now are of.
+    pub(super) fn generation(&self) -> u64 {
+        self.inside.generation()
+    }
 }
 
 /// What a module says of itself (CK_INFO).
@@ -39,6 +67,16 @@ pub struct ModuleDescription {
     pub version: (u8, u8),
     /// cryptokiVersion
     pub cryptoki: (u8, u8),
+}
+
+/// A module is initialised again this often at the most.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the calls that are inside get to come back.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Workers call from several threads, so the module must use the system's locks.
+fn arguments() -> CInitializeArgs {
+    CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)
 }
 
 /// One owner of each module per process: C_Initialize is once, and the last handle that a second
@@ -74,13 +112,12 @@ impl Module {
             other => not_a_module(Fault::of(other).to_string()),
         })?;
         let raw = RawSign::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
-        // Workers call from several threads, so the module must use the system's locks.
-        let args = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
-        match pkcs11.initialize(args) {
+        let ours = match pkcs11.initialize(arguments()) {
+            Ok(()) => true,
             // Something else in this process initialised it: just as good, but not ours to end.
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
             Err(error) => return Err(TokenError::Initialize(Fault::of(error))),
-        }
+        };
         let info = pkcs11
             .get_library_info()
             .map_err(|error| TokenError::Initialize(Fault::of(error)))?;
@@ -96,7 +133,66 @@ impl Module {
             pkcs11,
             raw,
             description,
+            gate: Gate::default(),
+            ours,
         })
+    }
+
+    /// Goes inside, for as long as the answer lives.
+    pub(super) fn call(&self) -> Result<Call<'_>, Fault> {
+        self.called(self.gate.enter())
+            .ok_or_else(|| Fault::answer("the module has been initialising for too long"))
+    }
+
+    /// Goes inside at once, or not at all.
+    pub(super) fn call_now(&self) -> Option<Call<'_>> {
+        self.called(self.gate.enter_now())
+    }
+
+    fn called<'a>(&'a self, inside: Option<Inside<'a>>) -> Option<Call<'a>> {
+        let pkcs11 = &self.pkcs11;
+        inside.map(|inside| Call { pkcs11, inside })
+    }
+
+    /// Which C_Initialize the handles of now are of.
+    pub(crate) fn generation(&self) -> u64 {
+        self.gate.generation()
+    }
+
+    /// C_Finalize and C_Initialize: what heals a module whose process, daemon or connection behind
+    /// it has gone. Every session and object handle of `generation`, the one that failed, ends with
+    /// it, also those of other users of this module in this process. Nobody may be inside, so a
+    /// call that hangs prevents it.
+    ///
+    /// # Errors
+    /// A call hangs, the module is not ours to initialise, or C_Initialize fails.
+    pub(crate) fn initialize_again(&self, generation: u64) -> Result<(), TokenError> {
+        if !self.ours {
+            return Err(TokenError::Initialize(Fault::answer(
+                "something else in this process initialised the module, so it is not ours to do it again",
+            )));
+        }
+        let renewed = self.gate.renew(generation, PAUSE, PATIENCE, || {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "nobody is inside, and it is ours"
+            )]
+            let ended = self.pkcs11.clone().finalize();
+            // Whatever it said: what counts is whether C_Initialize succeeds now.
+            drop(ended);
+            self.pkcs11.initialize(arguments())
+        });
+        match renewed {
+            Ok(Ok(())) => {
+                tracing::warn!(module = %self.path.display(), "the module was initialised again");
+                Ok(())
+            }
+            Ok(Err(error)) => Err(TokenError::Initialize(Fault::of(error))),
+            Err(Shut::AlreadyDone) => Ok(()),
+            Err(Shut::StillInside(calls)) => Err(TokenError::Initialize(Fault::answer(format!(
+                "{calls} calls hang in the module, and it cannot be initialised under them"
+            )))),
+        }
     }
 
     /// The file that was mapped, links resolved.

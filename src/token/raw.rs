@@ -36,19 +36,24 @@ impl fmt::Debug for RawSign {
 }
 
 impl RawSign {
-    /// Finds C_Sign in a module that cryptoki has loaded already.
-    pub(crate) fn load(path: &Path) -> Result<Self, Fault> {
+    /// Finds C_Sign in a module that cryptoki has loaded already. `None` where each function list has
+    /// a state of its own (p11-kit-client.so): what the binding initialised is out of reach then.
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>, Fault> {
         // SAFETY: the path was just loaded by cryptoki, so no new initialiser runs: the linker
         // hands out the same library again and counts one more user.
         let library = unsafe { cryptoki_sys::Pkcs11::new(path) }
             .map_err(|error| Fault::answer(error.to_string()))?;
-        let c_sign = function_list(&library)?
-            .C_Sign
+        let (list, again) = (function_list(&library)?, function_list(&library)?);
+        if !ptr::eq(list, again) {
+            return Ok(None);
+        }
+        // SAFETY: the list was given by the module, and lives as long as it is mapped.
+        let c_sign = unsafe { (*list).C_Sign }
             .ok_or_else(|| Fault::answer("the module's function list has no C_Sign"))?;
-        Ok(Self {
+        Ok(Some(Self {
             c_sign,
             _library: library,
-        })
+        }))
     }
 
     /// C_Sign in one call. `capacity` is the longest signature that is acceptable, in bytes.
@@ -90,7 +95,7 @@ impl RawSign {
 
 /// The same list that cryptoki chose: the default interface where it is of version 3, else
 /// C_GetFunctionList. Wrapping modules (pkcs11-spy, p11-kit) give each its own.
-fn function_list(library: &cryptoki_sys::Pkcs11) -> Result<CK_FUNCTION_LIST, Fault> {
+fn function_list(library: &cryptoki_sys::Pkcs11) -> Result<*const CK_FUNCTION_LIST, Fault> {
     if library.C_GetInterface.is_ok() {
         let mut interface: *mut CK_INTERFACE = ptr::null_mut();
         // SAFETY: a null name and version ask for the default interface (PKCS#11 3.1, section
@@ -107,7 +112,7 @@ fn function_list(library: &cryptoki_sys::Pkcs11) -> Result<CK_FUNCTION_LIST, Fau
         if let (CKR_OK, Some(list)) = (rv, list)
             && list.version.major >= 3
         {
-            return Ok(*list);
+            return Ok(list);
         }
     }
     let mut list: *mut CK_FUNCTION_LIST = ptr::null_mut();
@@ -116,8 +121,8 @@ fn function_list(library: &cryptoki_sys::Pkcs11) -> Result<CK_FUNCTION_LIST, Fau
     if let Rv::Error(code) = Rv::from(rv) {
         return Err(Fault::new(code, Function::GetFunctionList));
     }
-    // SAFETY: checked for null by `as_ref`; the list lives as long as the module is mapped.
-    unsafe { list.as_ref() }
-        .copied()
-        .ok_or_else(|| Fault::answer("C_GetFunctionList gave no list"))
+    if list.is_null() {
+        return Err(Fault::answer("C_GetFunctionList gave no list"));
+    }
+    Ok(list)
 }

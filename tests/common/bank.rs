@@ -237,6 +237,11 @@ headless_heimdall = "{headless_heimdall}"
             "{name} failed in its own process:\n{printed}\n{}",
             String::from_utf8_lossy(&done.stderr)
         );
+        // What it measured is for whoever asks for output.
+        #[expect(clippy::print_stdout, reason = "the test runner shows it on demand")]
+        {
+            print!("{printed}");
+        }
     }
 
     /// Makes the C3 key in the token, has it certified and installs the certificate.

@@ -1,7 +1,9 @@
 //! SoftHSM behind the fault-injecting module: what real tokens do, on demand, with each call counted.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -9,14 +11,19 @@ use super::bank::Bank;
 use super::softhsm::MODULE;
 
 pub struct Chaos {
-    dir: TempDir,
+    dir: Folder,
+}
+
+enum Folder {
+    Own(TempDir),
+    Parents(PathBuf),
 }
 
 impl Chaos {
     /// Puts the module between the bank and its token.
     pub fn between(bank: &mut Bank, plan: &str) -> Self {
         let chaos = Self {
-            dir: tempfile::tempdir().expect("a folder for the plan"),
+            dir: Folder::Own(tempfile::tempdir().expect("a folder for the plan")),
         };
         chaos.plan(plan);
         // cargo builds the module for the tests, into the folder that they are in.
@@ -27,9 +34,25 @@ impl Chaos {
         chaos
     }
 
+    /// The same plan, log and state, in a process that [`Bank::run_test`] started.
+    pub fn of_child() -> Self {
+        let plan = std::env::var_os("CHAOS_TOKEN_PLAN").expect("the parent's plan");
+        let folder = Path::new(&plan).parent().expect("its folder").to_owned();
+        Self {
+            dir: Folder::Parents(folder),
+        }
+    }
+
     /// From the next call on, this goes wrong; calls are numbered anew.
     pub fn plan(&self, text: &str) {
+        static PLANS: AtomicU64 = AtomicU64::new(0);
         fs::write(self.path("plan"), text).expect("the plan");
+        // The module looks at the time of change, and a clock tick is longer than a short test.
+        let number = PLANS.fetch_add(1, Ordering::Relaxed);
+        let time = SystemTime::now() + Duration::from_secs(number);
+        let file = File::options().write(true).open(self.path("plan"));
+        file.and_then(|file| file.set_modified(time))
+            .expect("the plan's time");
     }
 
     /// What a process needs that loads the module.
@@ -64,6 +87,9 @@ impl Chaos {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        match &self.dir {
+            Folder::Own(dir) => dir.path().join(name),
+            Folder::Parents(path) => path.join(name),
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
-use std::{env, process};
+use std::time::{Duration, SystemTime};
+use std::{env, process, thread};
 
 use cryptoki_sys::*;
 
@@ -67,6 +67,10 @@ pub(crate) struct Plan {
     /// Mechanisms that are listed, but not done.
     pub(crate) refused: Vec<CK_MECHANISM_TYPE>,
     pub(crate) signature: SignatureForm,
+    /// Calls that do not come back.
+    hangs: Vec<Rule>,
+    /// How long each call of a function, or of all of them, takes.
+    delays: Vec<(Option<String>, Duration)>,
     /// Private keys want a context-specific login before each signature.
     pub(crate) always_authenticate: bool,
 }
@@ -109,15 +113,35 @@ pub(crate) fn called(function: &'static str) -> Verdict {
             give_up("the log cannot be written");
         }
     }
+    let slow = |(named, _): &&(Option<String>, Duration)| {
+        named.as_deref().is_none_or(|named| named == function)
+    };
+    let delay: Duration = state
+        .plan
+        .delays
+        .iter()
+        .filter(slow)
+        .map(|(_, time)| *time)
+        .sum();
     let hit = |rule: &&Rule| {
         rule.function == function && (rule.calls.first..=rule.calls.last).contains(&count)
     };
-    state
-        .plan
-        .rules
-        .iter()
-        .find(hit)
-        .map_or(Verdict::Pass, |rule| rule.verdict)
+    let rule = state.plan.rules.iter().find(hit);
+    let verdict = rule.map_or(Verdict::Pass, |rule| rule.verdict);
+    let hangs = state.plan.hangs.iter().any(|rule| hit(&rule));
+    // Other calls go on meanwhile.
+    drop(guard);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "being slow is what was asked for"
+    )]
+    thread::sleep(delay);
+    if hangs {
+        loop {
+            thread::park();
+        }
+    }
+    verdict
 }
 
 /// The plan as it is now.
@@ -188,6 +212,15 @@ fn take(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["signature", "wrong"] => plan.signature = SignatureForm::Wrong,
         ["signature", "der"] => plan.signature = SignatureForm::Der,
         ["signature", "short"] => plan.signature = SignatureForm::Short,
+        ["delay", function, time] => {
+            let function = match *function {
+                "all" => None,
+                named if forward::NAMES.contains(&named) => Some(named.to_owned()),
+                other => return Err(format!("{other} is no function of PKCS#11")),
+            };
+            plan.delays.push((function, duration(time)?));
+        }
+        ["hang", function, calls] => plan.hangs.push(rule(function, calls, Verdict::Pass)?),
         ["always-authenticate"] => plan.always_authenticate = true,
         other => return Err(format!("{} is not understood", other.join(" "))),
     }
@@ -224,6 +257,11 @@ fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
         calls,
         verdict,
     })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let millis = text.strip_suffix("ms").ok_or("a time is written as 25ms")?;
+    number(millis).map(Duration::from_millis)
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
@@ -272,6 +310,8 @@ mod tests {
             "flag CKF_NOTHING",
             "without CKF_NOTHING",
             "signature upside-down",
+            "delay C_Sign 3",
+            "hang C_Sing 1",
             "explode",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -1,0 +1,167 @@
+//! Why there is no signature, what to do about it, and what the engine itself does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::key::KeyError;
+use crate::key::scheme::{KeyAlgorithm, Scheme};
+use crate::key::signature::NotAnEcdsaSignature;
+use crate::token::TokenError;
+use crate::token::fault::{Fault, FaultClass};
+use crate::token::guard::PinError;
+
+/// Why there is no signature.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The token did not answer by the deadline. It may still be at it.
+    #[error("the token did not answer within {} ms", .0.as_millis())]
+    Deadline(Duration),
+    /// The token is lost, and not found again yet.
+    #[error("the token is down since {since}{}", last.as_ref().map_or_else(String::new, |last| format!(": {last}")))]
+    TokenDown {
+        /// RFC 3339
+        since: String,
+        /// What the last attempt to find it met.
+        last: Option<Arc<EngineError>>,
+    },
+    /// Too many requests wait already.
+    #[error("{0} signatures wait for the token already")]
+    QueueFull(usize),
+    /// The engine was stopped.
+    #[error("the signing engine has stopped")]
+    Stopped,
+    /// Neither token nor key offer a mechanism that TLS has a use for.
+    #[error("the token has no mechanism for the {algorithm} key {uri}; it signs with {}", match listed.as_slice() { [] => "nothing".to_owned(), some => some.join(", ") })]
+    NoMechanism {
+        /// The key.
+        uri: String,
+        /// What kind it is.
+        algorithm: KeyAlgorithm,
+        /// What the token lists.
+        listed: Vec<String>,
+    },
+    /// This scheme is not among those that the key can do.
+    #[error("the key cannot sign with {0}")]
+    Scheme(Scheme),
+    /// A call failed.
+    #[error("the token did not sign: {0}")]
+    Call(Fault),
+    /// No session or token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The key is gone or ambiguous.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The login before the signature failed.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The answer is no signature.
+    #[error(transparent)]
+    Answer(#[from] NotAnEcdsaSignature),
+    /// The signature does not verify. It was not released.
+    #[error("the token's {scheme} signature does not verify with the public key; it was not used")]
+    WrongSignature {
+        /// How it was made.
+        scheme: Scheme,
+    },
+    /// A random challenge signed by the key does not verify with the certificate's public key.
+    #[error(
+        "the key {uri} did not sign a challenge that the certificate's public key verifies: they are no pair, or the token signs wrongly"
+    )]
+    NotThePair {
+        /// The key.
+        uri: String,
+    },
+    /// The operating system has no randomness for a challenge.
+    #[error("the system gave no random bytes")]
+    NoRandom,
+}
+
+impl EngineError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Deadline(_) => {
+                "look at the way to the HSM; if it is merely slow, raise `timeout` of [[token]]. \
+                 A call that hangs for ever can only be ended with this process"
+                    .to_owned()
+            }
+            Self::TokenDown { last, .. } => {
+                let last = last.as_ref().map_or_else(String::new, |last| format!("{}; ", last.hint()));
+                format!("{last}it is tried again by itself, without a restart")
+            }
+            Self::QueueFull(_) => {
+                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` says how long one signature takes".to_owned()
+            }
+            Self::Stopped => "start the program again".to_owned(),
+            Self::NoMechanism { algorithm, .. } => format!(
+                "have {} switched on in the token's policy, or use a key of a type that the token signs with, or another token",
+                algorithm.mechanism()
+            ),
+            Self::Scheme(_) => {
+                "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()
+            }
+            Self::Call(fault) => fault.advice().to_owned(),
+            Self::Token(error) => error.hint(),
+            Self::Key(error) => error.hint(),
+            Self::Pin(error) => error.hint(),
+            Self::Answer(_) | Self::WrongSignature { .. } => {
+                "run `hsm-mtls token check`: if it fails too, the vendor's module or the HSM is broken; update it or ask its support".to_owned()
+            }
+            Self::NotThePair { .. } => {
+                "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
+            }
+            Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
+        }
+    }
+
+    /// Whether the PIN is the cause, wherever it struck.
+    pub fn pin(&self) -> Option<&PinError> {
+        match self {
+            Self::Pin(error) | Self::Token(TokenError::Pin(error)) => Some(error),
+            Self::TokenDown { last, .. } => last.as_ref()?.pin(),
+            _ => None,
+        }
+    }
+}
+
+/// What a signature that failed says of the way to the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// A fresh session with the key found in it.
+    Session,
+    /// Find the token again.
+    Token,
+    /// Fewer sessions.
+    FewerSessions,
+    /// Repeating it changes nothing.
+    None,
+}
+
+/// The one table of what is done about a failure: a session or handle that is gone is opened anew,
+/// a token that is gone is found anew, and a PIN is never tried again.
+pub(super) fn remedy(error: &EngineError) -> Remedy {
+    let of_fault = |fault: &Fault| match fault.class() {
+        FaultClass::Session | FaultClass::Key => Remedy::Session,
+        FaultClass::Device | FaultClass::Login => Remedy::Token,
+        FaultClass::SessionLimit => Remedy::FewerSessions,
+        FaultClass::Pin | FaultClass::Mechanism | FaultClass::Refused => Remedy::None,
+    };
+    match error {
+        EngineError::Call(fault) => of_fault(fault),
+        EngineError::Token(TokenError::Call(fault)) | EngineError::Key(KeyError::Call(fault)) => {
+            match of_fault(fault) {
+                // A new session that fails as a stale one: the token has forgotten us.
+                Remedy::Session => Remedy::Token,
+                other => other,
+            }
+        }
+        // It was there when the engine was started.
+        EngineError::Key(KeyError::NoMatch { .. } | KeyError::NoneShown { .. }) => Remedy::Token,
+        EngineError::Token(TokenError::Pin(_)) => Remedy::None,
+        EngineError::Token(_) => Remedy::Token,
+        _ => Remedy::None,
+    }
+}

@@ -1,0 +1,165 @@
+//! The bounded queue, and the count of those who work on it. Apart from what the workers work with:
+//! the last of them counts itself out only after it has let go of session and token.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::EngineError;
+use crate::key::scheme::Scheme;
+
+/// How many requests may wait per session before a caller is turned away.
+const QUEUED_PER_SESSION: usize = 16;
+
+/// A message that waits for its signature.
+pub(super) struct Job {
+    pub(super) scheme: Scheme,
+    pub(super) message: Vec<u8>,
+    pub(super) deadline: Instant,
+    pub(super) answer: SyncSender<Result<Vec<u8>, EngineError>>,
+}
+
+/// What a worker does next.
+pub(super) enum Next {
+    Job(Job),
+    /// Nothing was asked for as long as a session may be idle.
+    Idle,
+    /// The engine is gone.
+    Closed,
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    most_workers: usize,
+    workers: usize,
+    idle: usize,
+    closed: bool,
+}
+
+/// A worker's place among those who are counted: given back however its thread ends, also by a
+/// panic.
+pub(super) struct Seat(Arc<Queue>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.lock().workers -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Queue {
+    pub(super) fn new(most_workers: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                most_workers,
+                ..State::default()
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn most_workers(&self) -> usize {
+        self.lock().most_workers
+    }
+
+    /// Queues a job. Where nobody is free for it, another worker is to be started on the seat.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub(super) fn submit(self: &Arc<Self>, job: Job) -> Result<Option<Seat>, EngineError> {
+        let mut state = self.lock();
+        // Jobs whose callers have gone hold no place.
+        let now = Instant::now();
+        state.waiting.retain(|waiting| waiting.deadline > now);
+        if state.waiting.len() >= state.most_workers * QUEUED_PER_SESSION {
+            return Err(EngineError::QueueFull(state.waiting.len()));
+        }
+        state.waiting.push_back(job);
+        let wanted = state.idle < state.waiting.len() && state.workers < state.most_workers;
+        if wanted {
+            state.workers += 1;
+        }
+        drop(state);
+        self.changed.notify_one();
+        Ok(wanted.then(|| Seat(Arc::clone(self))))
+    }
+
+    /// No worker could be started. Where there is none at all, nobody will ever do the jobs.
+    ///
+    /// # Errors
+    /// There is no worker.
+    pub(super) fn without(&self, seat: Seat) -> Result<(), EngineError> {
+        drop(seat);
+        let mut state = self.lock();
+        if state.workers > 0 {
+            return Ok(());
+        }
+        state.waiting.clear();
+        Err(EngineError::Stopped)
+    }
+
+    /// Waits for a job, or for as long as a session may be idle.
+    pub(super) fn next(&self, idle: Duration) -> Next {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return Next::Closed;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                return Next::Job(job);
+            }
+            state.idle += 1;
+            let (woken, waited) = self
+                .changed
+                .wait_timeout(state, idle)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if waited.timed_out() && state.waiting.is_empty() && !state.closed {
+                return Next::Idle;
+            }
+        }
+    }
+
+    /// The token has no session left for the worker that asks: it gives its job back, to be done
+    /// first by another, and goes. The only worker keeps its job.
+    pub(super) fn one_too_many(&self, job: Job) -> Result<(), Job> {
+        let mut state = self.lock();
+        let others = state.workers.saturating_sub(1);
+        if others == 0 {
+            return Err(job);
+        }
+        tracing::warn!(
+            sessions = others,
+            "the token gives no further session; going on with fewer"
+        );
+        state.most_workers = others;
+        state.waiting.push_front(job);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Ends the workers, and waits until they have gone or `patience` is over.
+    pub(super) fn close(&self, patience: Duration) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.waiting.clear();
+        self.changed.notify_all();
+        let all_gone = self
+            .changed
+            .wait_timeout_while(state, patience, |state| state.workers > 0);
+        drop(all_gone);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is changed in single steps: it is whole also after a panic elsewhere.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

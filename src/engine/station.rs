@@ -1,0 +1,196 @@
+//! The token and its key as they can be reached now, and how they are found again.
+//!
+//! A network HSM goes away and comes back: its daemon is restarted, its firewall forgets a
+//! connection, its slots renumber. The next signature that is asked for finds it again, from the
+//! gentlest means to the strongest: select and log in anew; then C_Finalize and C_Initialize, which
+//! is what it takes after the process behind a module has died (opening sessions again is not
+//! enough there). While that fails, callers are told so at once, and it is tried with growing
+//! pauses.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use cryptoki::object::ObjectHandle;
+use der::DateTime;
+
+use super::EngineError;
+use crate::key::Key;
+use crate::token::session::{Access, Session};
+use crate::token::{Token, TokenError};
+
+/// The pause after the first attempt that failed; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause: a token that is back is found within this time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Losses in a row, without a signature in between, after which gentle means are not tried.
+const GENTLE: u32 = 1;
+
+#[derive(Debug)]
+pub(super) struct Station {
+    key: Key,
+    // Held while the token is being found: whoever needs it waits for that.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    token: Arc<Token>,
+    number: u64,
+    /// Losses since the last signature.
+    losses: u32,
+    lost: Option<Lost>,
+}
+
+/// The token is not where it was.
+#[derive(Clone, Debug)]
+struct Lost {
+    since: String,
+    last: Option<Arc<EngineError>>,
+    next: Instant,
+    pause: Duration,
+}
+
+/// Where the token is. What was opened at one place is of no use at another.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) token: Arc<Token>,
+    pub(super) number: u64,
+}
+
+impl Station {
+    pub(super) fn new(token: Arc<Token>, key: Key) -> Self {
+        Self {
+            key,
+            state: Mutex::new(State {
+                token,
+                number: 0,
+                losses: 0,
+                lost: None,
+            }),
+        }
+    }
+
+    /// Where the token is now; finds it again where it was lost.
+    ///
+    /// # Errors
+    /// It cannot be found; told at once until it is time for another attempt.
+    pub(super) fn place(&self) -> Result<Place, EngineError> {
+        let mut state = self.lock();
+        if let Some(lost) = state.lost.clone() {
+            if Instant::now() < lost.next {
+                return Err(lost.error());
+            }
+            match self.find_again(&state) {
+                Ok(token) => {
+                    tracing::warn!(key = %self.key.uri(), since = lost.since, "the token was found again");
+                    state.token = Arc::new(token);
+                    state.number += 1;
+                    state.lost = None;
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    tracing::warn!(key = %self.key.uri(), since = lost.since, %error, "the token is not back");
+                    let lost = Lost {
+                        last: Some(error),
+                        next: Instant::now() + lost.pause,
+                        pause: (lost.pause * 2).min(LONGEST_PAUSE),
+                        ..lost
+                    };
+                    let told = lost.error();
+                    state.lost = Some(lost);
+                    return Err(told);
+                }
+            }
+        }
+        Ok(Place {
+            token: Arc::clone(&state.token),
+            number: state.number,
+        })
+    }
+
+    /// What was reached at this place answers no more.
+    pub(super) fn lose(&self, number: u64, why: &EngineError) {
+        let mut state = self.lock();
+        if state.number != number || state.lost.is_some() {
+            return;
+        }
+        tracing::warn!(key = %self.key.uri(), %why, "the token is lost");
+        // The first time it is looked for at once. A token that is found each time, and fails each
+        // time, gets its pauses too.
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(state.losses.min(8));
+        let pause = pause.min(LONGEST_PAUSE);
+        let wait = if state.losses > GENTLE {
+            pause
+        } else {
+            Duration::ZERO
+        };
+        state.losses = state.losses.saturating_add(1);
+        state.lost = Some(Lost {
+            since: now(),
+            last: None,
+            next: Instant::now() + wait,
+            pause,
+        });
+    }
+
+    /// A signature was made.
+    pub(super) fn works(&self, number: u64) {
+        let mut state = self.lock();
+        if state.number == number {
+            state.losses = 0;
+        }
+    }
+
+    /// Opens a session and finds the key in it.
+    pub(super) fn open(&self, place: &Place) -> Result<(Session, ObjectHandle), EngineError> {
+        let session = place.token.session(Access::ReadOnly)?;
+        let handle = self.key.find_again(&session, &place.token)?;
+        Ok((session, handle))
+    }
+
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn find_again(&self, state: &State) -> Result<Token, EngineError> {
+        let generation = state.token.module().generation();
+        let gentle = match state.losses {
+            0..=GENTLE => self.arrive(&state.token),
+            // It was found gently, and failed again at once.
+            _ => Err(TokenError::Empty.into()),
+        };
+        match gentle {
+            Err(error) if error.pin().is_none() => {
+                state.token.module().initialize_again(generation)?;
+                self.arrive(&state.token)
+            }
+            other => other,
+        }
+    }
+
+    /// Selects the token, logs in and finds the key: all that a signature takes, short of it.
+    fn arrive(&self, before: &Token) -> Result<Token, EngineError> {
+        let token = before.again()?;
+        let session = token.session(Access::ReadOnly)?;
+        self.key.find_again(&session, &token)?;
+        Ok(token)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is changed in single steps: it is whole also after a panic elsewhere.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lost {
+    fn error(&self) -> EngineError {
+        EngineError::TokenDown {
+            since: self.since.clone(),
+            last: self.last.clone(),
+        }
+    }
+}
+
+fn now() -> String {
+    DateTime::from_system_time(SystemTime::now()).map_or_else(|_| String::new(), |t| t.to_string())
+}

@@ -1,0 +1,153 @@
+//! A token behind a process of its own, as a network HSM is behind its daemon: `p11-kit server` with
+//! SoftHSM, reached through p11-kit-client.so. It can be killed, stopped and started again.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::softhsm::MODULE;
+
+/// Where Debian puts the client's module.
+pub const CLIENT: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so";
+
+/// How long a server gets to listen, or a process to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct RemoteToken {
+    socket: PathBuf,
+    label: String,
+    server: Option<Child>,
+}
+
+impl RemoteToken {
+    /// Nothing is started yet.
+    pub fn at(socket: &Path, label: &str) -> Self {
+        Self {
+            socket: socket.to_owned(),
+            label: label.to_owned(),
+            server: None,
+        }
+    }
+
+    /// What the client's module reads.
+    pub fn address(socket: &Path) -> String {
+        format!("unix:path={}", socket.display())
+    }
+
+    /// Starts the server, and waits until it listens. SOFTHSM2_CONF is this process's.
+    pub fn start(&mut self) {
+        let _ = fs::remove_file(&self.socket);
+        let server = Command::new("p11-kit")
+            .args(["server", "--foreground", "--name"])
+            .arg(&self.socket)
+            .args(["--provider", MODULE])
+            .arg(format!("pkcs11:token={}", self.label))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("p11-kit: install `p11-kit` and `p11-kit-modules` (make test does)");
+        self.server = Some(server);
+        until("the server listens", || {
+            UnixStream::connect(&self.socket).is_ok()
+        });
+    }
+
+    /// Kills the server and all its children.
+    pub fn kill(&mut self) {
+        let Some(mut server) = self.server.take() else {
+            return;
+        };
+        // Stopped first, so that it starts no child meanwhile.
+        signal("STOP", &[server.id()]);
+        let children = children_of(server.id());
+        signal("KILL", &children);
+        server.kill().expect("the server was running");
+        server.wait().expect("the server has ended");
+        until("its children have gone", || {
+            children.iter().all(|child| !is_running(*child))
+        });
+    }
+
+    /// The processes that serve one connection each.
+    pub fn children(&self) -> Vec<u32> {
+        self.server
+            .as_ref()
+            .map_or_else(Vec::new, |server| children_of(server.id()))
+    }
+
+    /// Kills only those that serve the connections of now.
+    pub fn kill_children(&self) {
+        let children = self.children();
+        assert!(!children.is_empty(), "a connection is served");
+        signal("KILL", &children);
+        until("they have gone", || {
+            children.iter().all(|child| !is_running(*child))
+        });
+    }
+
+    /// Lets them hang.
+    pub fn stop_children(&self) {
+        signal("STOP", &self.children());
+    }
+
+    /// Lets them go on.
+    pub fn continue_children(&self) {
+        signal("CONT", &self.children());
+    }
+}
+
+impl Drop for RemoteToken {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn signal(name: &str, processes: &[u32]) {
+    if processes.is_empty() {
+        return;
+    }
+    let numbers = processes.iter().map(ToString::to_string);
+    let sent = Command::new("kill")
+        .arg(format!("-{name}"))
+        .args(numbers)
+        .stderr(Stdio::null())
+        .status();
+    sent.expect("kill: part of every Debian");
+}
+
+/// Parent and state of a process (proc(5)); the name before them may hold anything.
+fn status(process: u32) -> Option<(u32, char)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}
+
+fn is_running(process: u32) -> bool {
+    status(process).is_some_and(|(_, state)| state != 'Z')
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").expect("/proc").filter_map(|entry| {
+        let name = entry.ok()?.file_name();
+        name.to_str()?.parse::<u32>().ok()
+    });
+    all.filter(|process| status(*process).is_some_and(|(of, _)| of == parent))
+        .filter(|process| is_running(*process))
+        .collect()
+}
+
+/// Waits for a condition of other processes, which nobody tells us of.
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        // The pause within a bounded poll: nothing tells of another process's state.
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,187 @@
+//! A token that takes its time, or never comes back, keeps nobody waiting but those who asked it:
+//! not the other tasks of the application, be its runtime of one thread.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::bank::{Bank, config_of_child};
+use common::chaos::Chaos;
+use common::hub::{Hub, HubOptions};
+use hsm_mtls::client::connector::Connector;
+use hsm_mtls::client::{self, Client, ClientError};
+use hsm_mtls::config::Config;
+use hsm_mtls::identity::Identity;
+use hsm_mtls::tls::Tls;
+use hsm_mtls::token::guard::Attendance;
+use http::{HeaderMap, Method};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use url::Url;
+
+const HANDSHAKES: usize = 64;
+const TICK: Duration = Duration::from_millis(5);
+
+/// Sets the scene: a bank, its hub, and the module in between.
+fn scene(name: &str, plan: &str, lines: &str) -> Option<Config> {
+    let config = config_of_child();
+    if config.is_none() {
+        let mut bank = Bank::new();
+        let hub =
+            Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+        bank.hub_at(hub.port());
+        bank.certify("p-256");
+        bank.configure(|settings| settings.token_lines = lines.to_owned());
+        let chaos = Chaos::between(&mut bank, plan);
+        let environment = chaos
+            .environment()
+            .map(|(name, value)| (name, value.to_str().unwrap().to_owned()));
+        bank.run_test(name, &environment);
+    }
+    config
+}
+
+fn hello(config: &Config) -> Url {
+    let origin = &config.hub.consent_manager;
+    format!("{origin}/hello-mtls").parse().unwrap()
+}
+
+/// How late a ticker was, at its 99th percentile, while the tasks ran beside it on one thread.
+fn lateness(tasks: impl FnOnce(&mut JoinSet<()>)) -> Duration {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut running = JoinSet::new();
+        tasks(&mut running);
+        let mut late = Vec::new();
+        let mut ticker = interval(TICK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticker.tick().await;
+        let mut last = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticker.tick() => {
+                    late.push(last.elapsed().saturating_sub(TICK));
+                    last = Instant::now();
+                }
+                done = running.join_next() => match done {
+                    Some(done) => done.unwrap(),
+                    None => break,
+                },
+            }
+        }
+        late.push(last.elapsed().saturating_sub(TICK));
+        late.sort_unstable();
+        late[(late.len() - 1) * 99 / 100]
+    })
+}
+
+/// The same signatures, asked for on the application's own thread: what every client does that has
+/// no place of its own for them.
+fn inline(config: &Config, identity: &Identity) -> Duration {
+    let tls = Tls::new(config, identity).unwrap();
+    let rustls = Arc::new(tls.unwatched_client_config(config, &[b"http/1.1"]).unwrap());
+    let port = config.hub.consent_manager.port;
+    lateness(|tasks| {
+        for _ in 0..HANDSHAKES {
+            let connector = tokio_rustls::TlsConnector::from(Arc::clone(&rustls));
+            tasks.spawn(async move {
+                let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let name = ServerName::try_from("localhost").unwrap();
+                connector.connect(name, tcp).await.unwrap();
+            });
+        }
+    })
+}
+
+#[test]
+fn sixty_four_handshakes_on_a_slow_token_do_not_hold_up_the_thread_beside_them() {
+    let Some(config) = scene(
+        "sixty_four_handshakes_on_a_slow_token_do_not_hold_up_the_thread_beside_them",
+        "delay C_Sign 200ms",
+        "sessions = 16",
+    ) else {
+        return;
+    };
+    let identity = Identity::open(&config, Attendance::Unattended).unwrap();
+    let inline = inline(&config, &identity);
+    let url = hello(&config);
+    let tls = Tls::new(&config, &identity).unwrap();
+    let ours = Client::new(&config, Connector::new(&config, &tls).unwrap());
+    let apart = lateness(|tasks| {
+        for _ in 0..HANDSHAKES {
+            let (client, url) = (ours.clone(), url.clone());
+            tasks.spawn(async move {
+                let answer = client.request(Method::GET, &url, HeaderMap::new(), Bytes::new());
+                assert_eq!(answer.await.unwrap().status, 200);
+            });
+        }
+    });
+    // A connection for each request, as the others have.
+    let reqwest = client::reqwest::customized(&config, Attendance::Unattended, |builder| {
+        builder.http1_only().pool_max_idle_per_host(0)
+    });
+    let reqwest = reqwest.unwrap();
+    let with_reqwest = lateness(|tasks| {
+        for _ in 0..HANDSHAKES {
+            let (client, url) = (reqwest.clone(), url.clone());
+            tasks.spawn(async move {
+                assert_eq!(client.get(url).send().await.unwrap().status(), 200);
+            });
+        }
+    });
+    println!("p99 late: inline {inline:?}, our client {apart:?}, reqwest {with_reqwest:?}");
+    assert!(
+        apart <= inline / 20,
+        "our client {apart:?}, inline {inline:?}"
+    );
+    assert!(
+        with_reqwest <= inline / 20,
+        "reqwest {with_reqwest:?}, inline {inline:?}"
+    );
+}
+
+#[test]
+fn a_token_that_never_comes_back_costs_its_callers_an_error_in_time() {
+    let Some(config) = scene(
+        "a_token_that_never_comes_back_costs_its_callers_an_error_in_time",
+        // The proof is the first.
+        "hang C_Sign 2..",
+        "sessions = 2\ntimeout = \"1s\"",
+    ) else {
+        return;
+    };
+    let client = Client::open(&config, Attendance::Unattended).unwrap();
+    let url = hello(&config);
+    let late = lateness(|tasks| {
+        for _ in 0..40 {
+            let (client, url) = (client.clone(), url.clone());
+            tasks.spawn(async move {
+                let started = Instant::now();
+                let answer = client.request(Method::GET, &url, HeaderMap::new(), Bytes::new());
+                let error = answer.await.unwrap_err();
+                let waited = started.elapsed();
+                assert!(waited < Duration::from_millis(1600), "{waited:?}");
+                assert_eq!(error.exit_code() as u8, 3, "{error}");
+                assert!(matches!(error, ClientError::Tls(_)), "{error}");
+            });
+        }
+    });
+    assert!(
+        late < Duration::from_millis(200),
+        "the thread was held up for {late:?}"
+    );
+}
