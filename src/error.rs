@@ -147,7 +147,8 @@ fn of_token(error: &TokenError) -> ExitCode {
 
 fn of_pin(error: &PinError) -> ExitCode {
     match error {
-        PinError::Call(_) => ExitCode::Token,
+        // These heal by themselves: a restart later is right.
+        PinError::Call(_) | PinError::TooSoon { .. } | PinError::Busy { .. } => ExitCode::Token,
         _ => ExitCode::Pin,
     }
 }

@@ -10,38 +10,16 @@
 mod common;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use bytes::Bytes;
-use common::bank::{Bank, Run, config_of_child};
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
+use common::bank::Run;
+use common::remote::until;
 use common::trust_framework::write_file;
-use hsm_mtls::client::Client;
-use hsm_mtls::token::guard::Attendance;
-use http::{HeaderMap, Method};
-use tokio::task::JoinSet;
-use url::Url;
+use common::wrong_pin::{right, with_wrong_pin};
 
-const HANDSHAKES: usize = 200;
-
-/// A bank with a certificate and a hub, whose next PIN comes from a file with the wrong one.
-fn with_wrong_pin(plan: &str) -> (Bank, Chaos, Hub, PathBuf) {
-    let mut bank = Bank::new();
-    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
-    bank.hub_at(hub.port());
-    bank.certify("p-256");
-    let chaos = Chaos::between(&mut bank, plan);
-    let wrong = bank.path("wrong-pin");
-    write_file(&wrong, "wrong", 0o600);
-    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", wrong.display()));
-    chaos.forget_calls();
-    (bank, chaos, hub, wrong)
-}
-
-/// What is in the PIN file that is right.
-fn right(bank: &Bank) -> String {
-    std::fs::read_to_string(bank.token.pin_file()).unwrap()
+/// The record that an error names as the one to remove.
+fn record(run: &Run) -> PathBuf {
+    let (_, rest) = run.stderr.split_once("remove ").unwrap();
+    rest.split_once(": that allows").unwrap().0.into()
 }
 
 fn said(run: &Run, what: &str) {
@@ -81,7 +59,11 @@ fn ten_replicas_that_start_at_once_send_it_once() {
     let (bank, chaos, _hub, _wrong) = with_wrong_pin("without CKF_USER_PIN_COUNT_LOW");
     std::thread::scope(|scope| {
         for _ in 0..10 {
-            scope.spawn(|| chaos.run(&bank, &["key", "list"]).expect(4));
+            // SoftHSM shows no token while another process writes to it: that one ends with 3.
+            scope.spawn(|| {
+                let run = chaos.run(&bank, &["key", "list"]);
+                assert!(matches!(run.code, 3 | 4), "{run:?}");
+            });
         }
     });
     assert_eq!(chaos.calls("C_Login"), 1);
@@ -99,101 +81,11 @@ fn a_crash_inside_the_login_is_a_try_too() {
             &held_back,
             "had no answer about the PIN (the process ended within C_Login)",
         );
-        said(
-            &held_back,
-            "run `hsm-mtls token check` at a terminal and answer yes",
-        );
+        said(&held_back, "that allows one more try");
     }
     assert_eq!(chaos.calls("C_Login"), 1);
     write_file(&wrong, &right(&bank), 0o600);
     chaos.run(&bank, &["key", "list"]).expect(0);
-}
-
-#[test]
-fn two_hundred_clients_of_one_process_send_it_once() {
-    if let Some(config) = config_of_child() {
-        concurrently(move || {
-            let config = config.clone();
-            async move {
-                let opened = tokio::task::spawn_blocking(move || {
-                    Client::open(&config, Attendance::Unattended)
-                });
-                let error = opened.await.unwrap().err().unwrap();
-                assert_eq!(error.exit_code() as u8, 4, "{error}");
-            }
-        });
-        return;
-    }
-    let (bank, chaos, hub, _wrong) = with_wrong_pin("without CKF_USER_PIN_COUNT_LOW");
-    again(
-        &bank,
-        &chaos,
-        "two_hundred_clients_of_one_process_send_it_once",
-    );
-    assert_eq!(chaos.calls("C_Login"), 1);
-    assert!(hub.connections().is_empty());
-}
-
-/// A key that wants the PIN before each signature, at a token that begins to refuse it.
-#[test]
-fn two_hundred_handshakes_send_a_pin_once_that_is_refused() {
-    if let Some(config) = config_of_child() {
-        // The login, then the proof's.
-        let client = Client::open(&config, Attendance::Unattended).unwrap();
-        let url: Arc<Url> = Arc::new(
-            format!("{}/hello-mtls", config.hub.consent_manager)
-                .parse()
-                .unwrap(),
-        );
-        concurrently(move || {
-            let (client, url) = (client.clone(), Arc::clone(&url));
-            async move {
-                let answer = client.request(Method::GET, &url, HeaderMap::new(), Bytes::new());
-                let error = answer.await.err().unwrap();
-                assert_eq!(error.exit_code() as u8, 4, "{error}");
-                assert!(error.to_string().contains("CKR_PIN_INCORRECT"), "{error}");
-            }
-        });
-        return;
-    }
-    let (mut bank, chaos, _hub, _wrong) =
-        with_wrong_pin("always-authenticate\nfail C_Login 3.. CKR_PIN_INCORRECT");
-    let good = bank.token.pin_file();
-    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
-    again(
-        &bank,
-        &chaos,
-        "two_hundred_handshakes_send_a_pin_once_that_is_refused",
-    );
-    assert_eq!(chaos.calls("C_Login"), 2 + 1);
-    // What was refused for a signature is not good for a login either.
-    chaos.plan("");
-    chaos.run(&bank, &["key", "list"]).expect(4);
-    assert_eq!(chaos.calls("C_Login"), 2 + 1);
-}
-
-fn concurrently<F: Future<Output = ()> + Send + 'static>(task: impl Fn() -> F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut tasks = JoinSet::new();
-        for _ in 0..HANDSHAKES {
-            tasks.spawn(task());
-        }
-        while let Some(done) = tasks.join_next().await {
-            done.unwrap();
-        }
-    });
-}
-
-/// Runs the test's other half in a process of its own.
-fn again(bank: &Bank, chaos: &Chaos, test: &str) {
-    let environment = chaos
-        .environment()
-        .map(|(name, value)| (name, value.to_str().unwrap().to_owned()));
-    bank.run_test(test, &environment);
 }
 
 #[test]
@@ -251,8 +143,7 @@ fn a_source_without_versions_is_held_back_until_a_person_answers_for_it() {
         "no PIN was sent: the token refused the PIN from command /bin/cat at ",
     );
     assert_eq!(chaos.calls("C_Login"), 1);
-    let (_, record) = held_back.stderr.split_once("no terminal, remove ").unwrap();
-    std::fs::remove_file(record.trim()).unwrap();
+    std::fs::remove_file(record(&held_back)).unwrap();
     chaos.run(&bank, &["key", "list"]).expect(0);
 }
 
@@ -262,15 +153,27 @@ fn an_hsm_that_is_away_at_the_login_is_tried_again() {
     let good = bank.token.pin_file();
     bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
     chaos.run(&bank, &["key", "list"]).expect(0);
-    for _ in 0..5 {
+    for _ in 0..3 {
         chaos.plan("fail C_Login all CKR_DEVICE_ERROR");
         said(
             &chaos.run(&bank, &["key", "list"]).expect(3),
             "the login failed: C_Login returned CKR_DEVICE_ERROR",
         );
     }
+    // A module that answers a wrong PIN so must not be asked without end: there are pauses now.
+    let pause = chaos.run(&bank, &["key", "list"]).expect(3);
+    if pause.stderr.contains("the login failed") {
+        said(
+            &chaos.run(&bank, &["key", "list"]).expect(3),
+            "and the next is tried in ",
+        );
+    } else {
+        said(&pause, "and the next is tried in ");
+    }
     chaos.plan("");
-    chaos.run(&bank, &["key", "list"]).expect(0);
+    until("the HSM is back", || {
+        chaos.run(&bank, &["key", "list"]).code == 0
+    });
 }
 
 #[test]
@@ -300,4 +203,19 @@ fn a_source_that_is_a_person_is_refused_where_none_is() {
         }
     }
     assert_eq!(chaos.calls("C_Login"), 0);
+}
+
+/// The login is good each time; it is the one before the signature that the module dies in.
+#[test]
+fn a_crash_inside_the_login_for_a_signature_is_a_try_too() {
+    let (mut bank, chaos, _hub, _wrong) = with_wrong_pin("");
+    let good = bank.token.pin_file();
+    bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
+    for start in 0..4 {
+        chaos.plan("always-authenticate\ncrash C_Login 2");
+        chaos.forget_calls();
+        let expected = if start == 0 { (-1, 2) } else { (4, 1) };
+        let run = chaos.run(&bank, &["csr"]);
+        assert_eq!((run.code, chaos.calls("C_Login")), expected, "{run:?}");
+    }
 }

@@ -133,6 +133,22 @@ pub(super) fn pin() -> Vec<(&'static str, Error)> {
             PinError::Unanswered(earlier(PinSource::Credential(text("pin")), 1)),
             PinError::Unanswered(earlier(PinSource::Credential(text("pin")), 3)),
         ],
+        RefusedInARow: [PinError::RefusedInARow(earlier(
+            PinSource::File("/run/secrets/pin".into()),
+            2
+        ))],
+        TooSoon: [PinError::TooSoon {
+            earlier: earlier(PinSource::Env(text("THE_PIN")), 5),
+            seconds: 8,
+        }],
+        Busy: [PinError::Busy {
+            lock: "/var/lib/hsm-mtls/pin-00.lock".into(),
+            seconds: 30,
+        }],
+        Damaged: [PinError::Damaged {
+            record: "/var/lib/hsm-mtls/pin-00.json".into(),
+            why: text("EOF while parsing"),
+        }],
         Unrecorded: [PinError::Unrecorded {
             place: "/var/lib/hsm-mtls".into(),
             why: text("Read-only file system (os error 30)"),

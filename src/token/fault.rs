@@ -41,6 +41,17 @@ pub enum FaultClass {
     Refused,
 }
 
+/// What a failed C_Login says of the PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoginVerdict {
+    /// It was refused, or the token does not want to be asked again.
+    Refused,
+    /// It cannot have been compared.
+    NotLookedAt,
+    /// It may have cost a try.
+    Unknown,
+}
+
 impl Fault {
     pub(crate) fn of(error: Error) -> Self {
         match error {
@@ -117,36 +128,38 @@ impl Fault {
         }
     }
 
-    /// Whether C_Login failed in a way that may have cost a try. A vendor's own code counts: some
-    /// say "locked" or "throttled" with one.
-    pub(crate) fn refuses_login(&self) -> bool {
-        self.class() == FaultClass::Pin
-            || matches!(
-                self.code,
-                Code::Ckr(RvError::VendorDefined(_) | RvError::UnknownErrorCode(_))
-            )
-    }
-
-    /// Whether C_Login failed before the token can have looked at the PIN.
-    pub(crate) fn precedes_login(&self) -> bool {
+    /// What C_Login's answer says of the PIN. Everything that is not known to be harmless may have
+    /// cost a try: CKR_DEVICE_REMOVED and CKR_SESSION_CLOSED mean "in the middle of the call"
+    /// (PKCS#11 3.1, section 5.1), and some modules answer a wrong PIN with CKR_GENERAL_ERROR.
+    pub(crate) fn verdict_on_login(&self) -> LoginVerdict {
         use RvError as R;
-        matches!(
-            self.code,
-            Code::Ckr(
-                R::SessionHandleInvalid
-                    | R::SessionClosed
-                    | R::SessionReadOnlyExists
-                    | R::TokenNotPresent
-                    | R::TokenNotRecognized
-                    | R::DeviceRemoved
-                    | R::CryptokiNotInitialized
-                    | R::ArgumentsBad
-                    | R::HostMemory
-                    | R::OperationActive
-                    | R::OperationNotInitialized
-                    | R::FunctionNotSupported
-            )
-        )
+        let Code::Ckr(code) = &self.code else {
+            return LoginVerdict::Unknown;
+        };
+        match code {
+            R::PinIncorrect
+            | R::PinInvalid
+            | R::PinLenRange
+            | R::PinExpired
+            | R::PinLocked
+            | R::PinTooWeak
+            | R::NewPinMode
+            | R::NextOtp
+            // Some say "locked" or "throttled" with a code of their own.
+            | R::VendorDefined(_)
+            | R::UnknownErrorCode(_) => LoginVerdict::Refused,
+            // The module turned the call away before there was anything to compare.
+            R::CryptokiNotInitialized
+            | R::SessionHandleInvalid
+            | R::SessionReadOnlyExists
+            | R::TokenNotPresent
+            | R::UserPinNotInitialized
+            | R::UserTypeInvalid
+            | R::UserAnotherAlreadyLoggedIn
+            | R::UserTooManyTypes
+            | R::FunctionNotSupported => LoginVerdict::NotLookedAt,
+            _ => LoginVerdict::Unknown,
+        }
     }
 
     /// The next step for the person who reads the error.

@@ -4,6 +4,8 @@
 //! token's flags warn, and a PIN that was refused is not sent again, by this process or a later one.
 
 mod error;
+mod lock;
+mod memory;
 mod record;
 mod refused;
 
@@ -11,20 +13,21 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
 use cryptoki::slot::TokenInfo;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::fault::Fault;
+use super::fault::{Fault, LoginVerdict};
 use super::pin::{self, Pin};
 use super::session::SessionCall;
 use crate::config::pin::PinSource;
 pub use error::{EarlierTry, PinError};
-use record::Record;
-use refused::{Mark, flight};
+use memory::Last;
+use record::{Record, Role, Subject};
+use refused::{Mark, flight, in_time};
 
 /// Asks a person for a PIN; the text says which.
 pub type AskPerson = dyn Fn(&str) -> io::Result<SecretString> + Send + Sync;
@@ -43,7 +46,7 @@ pub struct PinGuard {
     source: PinSource,
     attendance: Attendance,
     state_folder: Option<PathBuf>,
-    good: OnceLock<Pin>,
+    good: Mutex<Option<Pin>>,
     good_per_signature: AtomicBool,
 }
 
@@ -67,7 +70,7 @@ impl PinGuard {
             source,
             attendance,
             state_folder,
-            good: OnceLock::new(),
+            good: Mutex::new(None),
             good_per_signature: AtomicBool::new(false),
         }
     }
@@ -76,37 +79,43 @@ impl PinGuard {
     /// nothing is sent. CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the
     /// application, not to the session.
     pub(super) fn log_in(&self, session: &SessionCall<'_>, user: UserType) -> Result<(), PinError> {
+        // Before anybody is kept waiting: a program that gives the PIN may take its time.
+        let early = match self.typed() {
+            true => None,
+            false => Some(self.pin()?),
+        };
         // Eight clients that are opened at once must not all find the PIN untried, and the flags
         // are worth nothing if they were read before another's try.
         let flight = flight(&self.token);
-        let _one = flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let record = self.record(user)?;
+        let _one = in_time(&flight)?;
+        let record = self.record(user, early.as_ref())?;
         let info = &session.token_info().map_err(PinError::Call)?;
-        let agreed = self.check_flags(user, info)?;
-        let pin = match (&self.source, self.good.get()) {
+        self.check_flags(user, info)?;
+        let pin = match (&self.source, early) {
             (PinSource::ProtectedPath, _) => {
                 self.check_keypad(info)?;
                 None
             }
-            (_, Some(pin)) => Some(pin.clone()),
-            (source, None) => Some(pin::read(source, &self.attendance)?),
+            (_, Some(pin)) => Some(pin),
+            (_, None) => Some(self.pin()?),
         };
         let mark = pin
             .as_ref()
             .map(|pin| Mark::of(&pin.text, user, &self.token));
         if let Some(fault) = mark.as_ref().and_then(Mark::refused_before) {
+            self.forget();
             return Err(PinError::RefusedBefore(fault));
         }
         let version = pin.as_ref().and_then(|pin| pin.version.clone());
         let attempt = match record {
             Some(record) => {
                 if let Err(held_back) = record.allows(version.as_deref())
-                    && !agreed
                     && !self.person_agrees(&held_back.to_string())
                 {
+                    self.forget();
                     return Err(held_back);
                 }
-                Some(record.attempt(version)?)
+                Some(record.attempt(version.clone())?)
             }
             None => None,
         };
@@ -115,81 +124,127 @@ impl PinGuard {
             reason = "the one place that logs in (law 6)"
         )]
         let answer = session.login(user, pin.as_ref().map(|pin| &pin.text));
-        match answer {
+        let per_signature = matches!(user, UserType::ContextSpecific);
+        let fault = match answer {
             Ok(()) => {
-                if matches!(user, UserType::ContextSpecific) {
+                if let Some(attempt) = attempt {
+                    attempt.end(Last::Good, None);
+                }
+                if per_signature {
                     self.good_per_signature.store(true, Ordering::Relaxed);
                 }
-                if let Some(pin) = pin {
-                    // A second login keeps the first PIN: both were good.
-                    let _ = self.good.set(pin);
-                }
-                attempt.map_or(Ok(()), record::Try::good)
+                self.keep(pin);
+                return Ok(());
             }
             // Somebody's earlier login; whether our PIN is any good was not looked at.
             Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-                attempt.map_or(Ok(()), record::Try::not_looked_at)
+                if let Some(attempt) = attempt {
+                    attempt.not_looked_at();
+                }
+                return Ok(());
             }
-            Err(error) => {
-                let fault = Fault::of(error);
-                let refused = fault.refuses_login();
-                // The fault is what the caller must hear of; where its record fails, the attempt
-                // stays on record, and holds the next one back.
-                let recorded = match attempt {
-                    Some(attempt) if refused => attempt.refused(&fault),
-                    Some(attempt) if fault.precedes_login() => attempt.not_looked_at(),
-                    Some(attempt) => attempt.failed(&fault),
-                    None if refused => self.record_refusal(user, &fault),
-                    None => Ok(()),
-                };
-                if let Err(error) = recorded {
-                    tracing::error!(%error, "how the login ended is not on record");
-                }
-                if !refused {
-                    return Err(PinError::Call(fault));
-                }
-                if let Some(mark) = mark {
-                    mark.remember(fault.clone());
-                }
-                Err(PinError::Refused(fault))
+            Err(error) => Fault::of(error),
+        };
+        if per_signature {
+            // From here on each is on record again.
+            self.good_per_signature.store(false, Ordering::Relaxed);
+        }
+        let verdict = fault.verdict_on_login();
+        match (attempt, verdict) {
+            (Some(attempt), LoginVerdict::Refused) => attempt.end(Last::Refused, Some(&fault)),
+            (Some(attempt), LoginVerdict::NotLookedAt) => attempt.not_looked_at(),
+            (Some(attempt), LoginVerdict::Unknown) => attempt.end(Last::Failed, Some(&fault)),
+            (None, _) => {}
+        }
+        if verdict != LoginVerdict::Refused {
+            return Err(PinError::Call(fault));
+        }
+        self.forget();
+        if per_signature && !self.typed() {
+            self.refuse_for(Role::PerSignature, version.clone(), &fault);
+            self.refuse_for(Role::User, version, &fault);
+        }
+        if let Some(mark) = mark {
+            mark.remember(fault.clone());
+        }
+        Err(PinError::Refused(fault))
+    }
+
+    /// A person types it, answers for it, and types another one next time.
+    fn typed(&self) -> bool {
+        matches!(self.source, PinSource::Prompt | PinSource::ProtectedPath)
+    }
+
+    /// The PIN that was good, else what the source gives.
+    fn pin(&self) -> Result<Pin, PinError> {
+        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*good {
+            Some(pin) => Ok(pin.clone()),
+            None => {
+                drop(good);
+                pin::read(&self.source, &self.attendance)
             }
+        }
+    }
+
+    fn keep(&self, pin: Option<Pin>) {
+        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if good.is_none() {
+            *good = pin;
+        }
+    }
+
+    /// What was good is so no more: the next login looks at the source again.
+    fn forget(&self) {
+        *self.good.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn subject(&self, role: Role) -> Subject<'_> {
+        Subject {
+            folder: self.state_folder.as_deref(),
+            token: &self.token,
+            role,
+            source: &self.source,
         }
     }
 
     /// The record of this source, held until it is dropped.
     ///
-    /// A person who types a PIN answers for it, and types another one next time. And the login that
-    /// CKA_ALWAYS_AUTHENTICATE wants for each signature is recorded until the PIN was good for one:
-    /// two writes to the disk for each signature would buy nothing more.
-    fn record(&self, user: UserType) -> Result<Option<Record>, PinError> {
-        let typed = matches!(self.source, PinSource::Prompt | PinSource::ProtectedPath);
-        let proved = matches!(user, UserType::ContextSpecific)
-            && self.good_per_signature.load(Ordering::Relaxed);
-        if typed || proved {
+    /// The login that CKA_ALWAYS_AUTHENTICATE wants for each signature is recorded until the PIN
+    /// was good for one: two writes to the disk for each signature would buy nothing more. What
+    /// other processes saw of it is looked at each time.
+    fn record(&self, user: UserType, pin: Option<&Pin>) -> Result<Option<Record>, PinError> {
+        if self.typed() {
             return Ok(None);
         }
-        self.open_record(user).map(Some)
-    }
-
-    fn open_record(&self, user: UserType) -> Result<Record, PinError> {
-        let so = matches!(user, UserType::So);
-        Record::open(self.state_folder.as_deref(), &self.token, so, &self.source)
-    }
-
-    /// A PIN that was good for signatures is so no more.
-    fn record_refusal(&self, user: UserType, fault: &Fault) -> Result<(), PinError> {
-        match (&self.source, self.good.get()) {
-            (PinSource::Prompt | PinSource::ProtectedPath, _) | (_, None) => Ok(()),
-            (_, Some(pin)) => {
-                let record = self.open_record(user)?;
-                record.attempt(pin.version.clone())?.refused(fault)
+        let role = match user {
+            UserType::So => Role::SecurityOfficer,
+            UserType::ContextSpecific => Role::PerSignature,
+            _ => Role::User,
+        };
+        if role == Role::PerSignature {
+            let version = pin.and_then(|pin| pin.version.as_deref());
+            self.subject(Role::User).refused_elsewhere(version)?;
+            if self.good_per_signature.load(Ordering::Relaxed) {
+                self.subject(role).refused_elsewhere(version)?;
+                return Ok(None);
             }
+        }
+        Record::open(self.subject(role)).map(Some)
+    }
+
+    /// A PIN that was refused for a signature is not sent for a login either.
+    fn refuse_for(&self, role: Role, version: Option<String>, fault: &Fault) {
+        let refused = Record::open(self.subject(role))
+            .and_then(|record| record.attempt(version))
+            .map(|attempt| attempt.end(Last::Refused, Some(fault)));
+        if let Err(error) = refused {
+            tracing::error!(%error, "that the PIN was refused is not on record");
         }
     }
 
-    /// Reads the token's flags as they bear on a login of `user`. Says whether a person has
-    /// answered for one more try.
-    fn check_flags(&self, user: UserType, info: &TokenInfo) -> Result<bool, PinError> {
+    /// Reads the token's flags as they bear on a login of `user`.
+    fn check_flags(&self, user: UserType, info: &TokenInfo) -> Result<(), PinError> {
         let so = matches!(user, UserType::So);
         let flag = |user_flag: (bool, &'static str), so_flag: (bool, &'static str)| {
             let (set, name) = if so { so_flag } else { user_flag };
@@ -223,11 +278,11 @@ impl PinGuard {
         .into_iter()
         .find_map(|(flag, meaning)| Some((flag?, meaning)));
         match found {
-            None => Ok(false),
+            None => Ok(()),
             Some((flag, meaning))
                 if Some(flag) == low && self.person_agrees(&format!("{flag}: {meaning}")) =>
             {
-                Ok(true)
+                Ok(())
             }
             Some((flag, meaning)) => Err(PinError::Guarded { flag, meaning }),
         }

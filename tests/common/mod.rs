@@ -19,3 +19,4 @@ pub mod remote;
 pub mod sign;
 pub mod softhsm;
 pub mod trust_framework;
+pub mod wrong_pin;

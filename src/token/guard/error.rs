@@ -38,10 +38,37 @@ pub enum PinError {
     /// An earlier process sent what this source gave, and it was refused. Nothing was sent.
     #[error("no PIN was sent: the token refused the PIN from {} at {} ({}), and the source has not changed since", .0.pin_source, .0.at, .0.answer)]
     RefusedEarlier(Box<EarlierTry>),
+    /// One PIN after the other was refused, though the source changed in between. Nothing was sent.
+    #[error("no PIN was sent: the token refused {} PINs in a row from {}, the last at {} ({})", .0.failures, .0.pin_source, .0.at, .0.answer)]
+    RefusedInARow(Box<EarlierTry>),
     /// Earlier logins with what this source gives had no answer that says whether the PIN is good:
     /// each may have cost a try. Nothing was sent.
     #[error("no PIN was sent: {} at {} had no answer about the PIN ({}), and {}may have cost a try", logins(.0.failures), .0.at, .0.answer, if .0.failures > 1 { "each " } else { "" })]
     Unanswered(Box<EarlierTry>),
+    /// The same, with a PIN that was good before: it is tried again, with growing pauses.
+    #[error("no PIN was sent: the last {} logins had no answer about the PIN ({}), and the next is tried in {seconds} s", earlier.failures, earlier.answer)]
+    TooSoon {
+        /// The last of them.
+        earlier: Box<EarlierTry>,
+        /// Until then.
+        seconds: u64,
+    },
+    /// Somebody else is logging in, and does not come to an end.
+    #[error("no PIN was sent: another login with the same source has not ended within {seconds} s; it holds {}", lock.display())]
+    Busy {
+        /// The file that it has locked.
+        lock: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// What is remembered of earlier tries cannot be read.
+    #[error("no PIN was sent: the record of earlier tries {} cannot be read: {why}", record.display())]
+    Damaged {
+        /// The file.
+        record: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// It could not be written down that a PIN is about to be sent, so none was.
     #[error("no PIN was sent: that it was tried cannot be recorded in {}: {why}", place.display())]
     Unrecorded {
@@ -109,15 +136,30 @@ impl PinError {
             }
             Self::RefusedEarlier(earlier) => match &earlier.pin_source {
                 PinSource::File(path) => format!(
-                    "write the right PIN to {}: when that file has changed it is tried, once",
-                    path.display()
+                    "write the right PIN to {}: when that file has changed it is tried, once. If the PIN is right, and the token was reset: {}",
+                    path.display(),
+                    release(&earlier.record)
                 ),
                 source => format!("correct what {source} gives, then {}", release(&earlier.record)),
             },
+            Self::RefusedInARow(earlier) => format!(
+                "a third wrong PIN may lock the token: make sure of the PIN, then {}",
+                release(&earlier.record)
+            ),
             Self::Unanswered(earlier) => format!(
                 "see that the HSM is well and that the PIN is the right one, then {}",
                 release(&earlier.record)
             ),
+            Self::TooSoon { .. } => {
+                "see that the HSM is well; it is tried again by itself, without a restart".to_owned()
+            }
+            Self::Busy { lock, .. } => format!(
+                "`fuser {0}` names the process: see what it waits for, and end it if its HSM does not answer",
+                lock.display()
+            ),
+            Self::Damaged { record, .. } => {
+                format!("make sure of the PIN, then {}", release(record))
+            }
             Self::Unrecorded { .. } => {
                 "let `state_dir` of [[token]] name a folder that survives restarts and that only this user can write to".to_owned()
             }
@@ -126,10 +168,7 @@ impl PinError {
     }
 }
 
-/// How a person takes responsibility for one more try.
+/// How a person takes responsibility for one more try, from wherever and as whoever that may be.
 fn release(record: &std::path::Path) -> String {
-    format!(
-        "run `hsm-mtls token check` at a terminal and answer yes; where there is no terminal, remove {}",
-        record.display()
-    )
+    format!("remove {}: that allows one more try", record.display())
 }

@@ -1,4 +1,4 @@
-//! The record's memory, start after start.
+//! The record on the disk: kept across starts, for its owner alone, by one process at a time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,8 +6,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
-use std::os::unix::fs::PermissionsExt;
-use std::sync::mpsc;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 
 use cryptoki::context::Function;
 use cryptoki::error::RvError;
@@ -15,21 +16,35 @@ use tempfile::TempDir;
 
 use super::*;
 
+/// Long enough for a thread that does not wait.
+const MEANWHILE: Duration = Duration::from_millis(300);
+
 struct Start {
     folder: TempDir,
+    token: Identity,
+    source: PinSource,
 }
 
 impl Start {
     fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            token: ["lfi", "4711", "SoftHSM"].map(str::to_owned),
+            source: PinSource::File("/run/secrets/pin".into()),
+        }
+    }
+
+    fn subject<'a>(&'a self, folder: Option<&'a Path>, role: Role) -> Subject<'a> {
+        Subject {
+            folder,
+            token: &self.token,
+            role,
+            source: &self.source,
         }
     }
 
     fn record(&self) -> Record {
-        let token = ["lfi", "4711", "SoftHSM"].map(str::to_owned);
-        let source = PinSource::File("/run/secrets/pin".into());
-        Record::open(Some(self.folder.path()), &token, false, &source).unwrap()
+        Record::open(self.subject(Some(self.folder.path()), Role::User)).unwrap()
     }
 
     fn begin(&self, version: &str) -> Try {
@@ -46,91 +61,63 @@ fn fault(code: RvError) -> Fault {
 }
 
 #[test]
-fn a_refusal_is_remembered_until_the_source_changes() {
+fn what_the_token_said_is_kept_and_told() {
     let start = Start::new();
     start.allows("1").unwrap();
     start
         .begin("1")
-        .refused(&fault(RvError::PinIncorrect))
-        .unwrap();
+        .end(Last::Refused, Some(&fault(RvError::PinIncorrect)));
     let held_back = start.allows("1").unwrap_err();
     assert!(
         matches!(&held_back, PinError::RefusedEarlier(earlier) if earlier.answer == "C_Login returned CKR_PIN_INCORRECT"),
         "{held_back}"
     );
-    start.allows("2").unwrap();
-    start.begin("2").good().unwrap();
-    start.allows("2").unwrap();
+    start
+        .begin("2")
+        .end(Last::Refused, Some(&fault(RvError::PinIncorrect)));
+    let held_back = start.allows("3").unwrap_err().to_string();
+    assert!(held_back.contains("refused 2 PINs in a row"), "{held_back}");
+    drop(start.begin("4"));
+    start.begin("5").end(Last::Good, None);
+    start.allows("5").unwrap();
 }
 
 #[test]
-fn an_attempt_without_an_end_holds_back_a_pin_that_was_never_good() {
+fn an_attempt_without_an_end_is_found_by_the_next_process() {
     let start = Start::new();
     drop(start.begin("1"));
-    let held_back = start.allows("1").unwrap_err();
+    let held_back = start.allows("1").unwrap_err().to_string();
     assert!(
-        matches!(&held_back, PinError::Unanswered(earlier) if earlier.failures == 1),
+        held_back.contains("the process ended within C_Login"),
         "{held_back}"
     );
     start.allows("2").unwrap();
 }
 
 #[test]
-fn a_pin_that_was_good_outlives_one_kill_and_not_two() {
+fn each_role_has_a_record_of_its_own() {
     let start = Start::new();
-    start.begin("1").good().unwrap();
-    drop(start.begin("1"));
-    start.allows("1").unwrap();
-    drop(start.begin("1"));
-    assert!(matches!(
-        start.allows("1"),
-        Err(PinError::Unanswered(earlier)) if earlier.failures == 2
-    ));
-    // And what was good of one version says nothing of another.
-    start.begin("2").good().unwrap();
-    drop(start.begin("3"));
-    assert!(start.allows("3").is_err());
-}
-
-#[test]
-fn an_hsm_that_is_away_does_not_cost_the_service_its_restart() {
-    let start = Start::new();
-    for _ in 0..2 {
-        start
-            .begin("1")
-            .failed(&fault(RvError::DeviceError))
-            .unwrap();
-        start.allows("1").unwrap();
+    start.begin("1").end(Last::Refused, None);
+    let folder = Some(start.folder.path());
+    for role in [Role::SecurityOfficer, Role::PerSignature] {
+        let subject = start.subject(folder, role);
+        subject.refused_elsewhere(Some("1")).unwrap();
+        Record::open(subject).unwrap().allows(Some("1")).unwrap();
     }
-    start
-        .begin("1")
-        .failed(&fault(RvError::DeviceError))
-        .unwrap();
-    assert!(matches!(
-        start.allows("1"),
-        Err(PinError::Unanswered(earlier)) if earlier.failures == 3
-    ));
-    start.begin("2").good().unwrap();
-    for _ in 0..50 {
-        start
-            .begin("2")
-            .failed(&fault(RvError::GeneralError))
-            .unwrap();
-        start.allows("2").unwrap();
-    }
+    let user = start.subject(folder, Role::User);
+    assert!(user.refused_elsewhere(Some("1")).is_err());
+    user.refused_elsewhere(Some("2")).unwrap();
 }
 
 #[test]
 fn a_pin_that_was_not_looked_at_leaves_no_trace() {
     let start = Start::new();
-    start.begin("1").not_looked_at().unwrap();
+    start.begin("1").not_looked_at();
     assert_eq!(start.record().before, None);
-    start
-        .begin("1")
-        .refused(&fault(RvError::PinLocked))
-        .unwrap();
-    start.begin("1").not_looked_at().unwrap();
-    assert!(start.allows("1").is_err());
+    start.begin("1").end(Last::Refused, None);
+    let before = start.record().before.clone();
+    start.begin("1").not_looked_at();
+    assert_eq!(start.record().before, before);
 }
 
 #[test]
@@ -141,30 +128,53 @@ fn one_process_at_a_time_holds_the_record() {
     thread::scope(|scope| {
         let start = &start;
         scope.spawn(move || {
-            let _second = start.record();
-            tell.send(()).unwrap();
+            let second = start.record();
+            tell.send(second.allows(None).is_err()).unwrap();
         });
-        assert!(told.try_recv().is_err(), "the second waits");
-        let attempt = held.attempt(None).unwrap();
-        attempt.refused(&fault(RvError::PinIncorrect)).unwrap();
-        told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(told.recv_timeout(MEANWHILE), Err(RecvTimeoutError::Timeout));
+        held.attempt(None).unwrap().end(Last::Refused, None);
+        // It waited, and found what the first had written.
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
     });
-    assert!(start.record().allows(None).is_err());
+}
+
+#[test]
+fn a_lock_that_was_removed_is_nobodys() {
+    let start = Start::new();
+    let held = start.record();
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        let start = &start;
+        scope.spawn(move || {
+            let second = start.record();
+            tell.send(()).unwrap();
+            told_again(&second);
+        });
+        assert_eq!(told.recv_timeout(MEANWHILE), Err(RecvTimeoutError::Timeout));
+        fs::remove_file(held.path.with_extension("lock")).unwrap();
+        // The second waits for the file that is there, and has it: the operator wanted that.
+        told.recv_timeout(Duration::from_secs(10)).unwrap();
+    });
+}
+
+fn told_again(record: &Record) {
+    let there = fs::metadata(record.path.with_extension("lock")).unwrap();
+    assert_eq!(record.lock.metadata().unwrap().ino(), there.ino());
 }
 
 #[test]
 fn a_record_that_cannot_be_trusted_stops_everything() {
     let start = Start::new();
-    let path = start.record().path;
-    fs::write(&path, "").unwrap();
-    let token = ["lfi", "4711", "SoftHSM"].map(str::to_owned);
-    let source = PinSource::File("/run/secrets/pin".into());
+    let path = start.record().path.clone();
     let open = |folder: Option<&Path>| {
-        Record::open(folder, &token, false, &source)
-            .unwrap_err()
-            .to_string()
+        let opened = Record::open(start.subject(folder, Role::User));
+        opened.unwrap_err().to_string()
     };
-    assert!(open(Some(start.folder.path())).contains("it is damaged"));
+    for text in ["", "{}", "{\"schema\": 1}"] {
+        fs::write(&path, text).unwrap();
+        let said = open(Some(start.folder.path()));
+        assert!(said.contains("cannot be read"), "{said}");
+    }
     fs::set_permissions(start.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(open(Some(start.folder.path())).contains("others may write to it"));
     assert!(open(Some(Path::new("/proc/none"))).contains("cannot be recorded in /proc/none"));
@@ -174,7 +184,7 @@ fn a_record_that_cannot_be_trusted_stops_everything() {
 #[test]
 fn the_files_are_their_owners_alone() {
     let start = Start::new();
-    start.begin("1").good().unwrap();
+    start.begin("1").end(Last::Good, None);
     for entry in fs::read_dir(start.folder.path()).unwrap() {
         let mode = entry.unwrap().metadata().unwrap().mode();
         assert_eq!(mode & 0o077, 0, "{mode:o}");

@@ -4,13 +4,16 @@
 //! is kept here tells a PIN from others whatever source it comes from; it never leaves the memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::{digest, rand};
 use cryptoki::session::UserType;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Identity;
+use super::error::PinError;
 use crate::token::fault::Fault;
 
 /// One login at a time per token, whoever asks.
@@ -18,6 +21,28 @@ pub(super) fn flight(token: &Identity) -> Arc<Mutex<()>> {
     static FLIGHTS: Mutex<BTreeMap<Identity, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
     let mut flights = FLIGHTS.lock().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(flights.entry(token.clone()).or_default())
+}
+
+/// How long another login of this process is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Takes the flight, or gives up: a login that hangs in the module must not hang all others.
+pub(super) fn in_time(flight: &Mutex<()>) -> Result<MutexGuard<'_, ()>, PinError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match flight.try_lock() {
+            Ok(guard) => return Ok(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(PinError::Busy {
+                    lock: "this process".into(),
+                    seconds: PATIENCE.as_secs(),
+                });
+            }
+            // There is no wait for a lock with a time limit.
+            Err(TryLockError::WouldBlock) => thread::park_timeout(Duration::from_micros(200)),
+        }
+    }
 }
 
 /// Which PIN was refused by which token: enough to know it again, useless to anybody else.
