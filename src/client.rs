@@ -42,6 +42,7 @@ const LONGEST_BODY: usize = 64 << 20;
 pub struct Client {
     connector: Connector,
     response_timeout: Duration,
+    longest_body: usize,
 }
 
 /// An answer, whole.
@@ -73,7 +74,14 @@ impl Client {
         Self {
             connector,
             response_timeout: config.hub.response_timeout,
+            longest_body: LONGEST_BODY,
         }
+    }
+
+    /// The same, with an answer of so many bytes at the most.
+    pub(crate) fn with_longest_body(mut self, bytes: usize) -> Self {
+        self.longest_body = bytes;
+        self
     }
 
     /// Sends one request over a connection of its own.
@@ -133,10 +141,10 @@ impl Client {
             let driver = tokio::spawn(driver);
             let response = sender.send_request(request).await.map_err(refused)?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, LONGEST_BODY).collect().await;
+            let body = Limited::new(body, self.longest_body).collect().await;
             driver.abort();
             let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-                true => ClientError::TooLong(LONGEST_BODY),
+                true => ClientError::TooLong(self.longest_body),
                 false => failure::within_an_answer(error.as_ref()),
             })?;
             Ok(Answer {

@@ -137,14 +137,6 @@ impl Steps {
         hint: Option<String>,
         millis: Option<f64>,
     ) {
-        // Some of it is a peer's word: it gets neither at the terminal nor lines of its own.
-        let plain = |c: char| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        };
         self.list.push(Step {
             name,
             outcome,
@@ -152,6 +144,17 @@ impl Steps {
             hint,
             millis,
         });
+    }
+}
+
+/// Some of what is printed is a peer's word: it gets neither at the terminal, nor lines of its own,
+/// nor may it turn the direction of the text around.
+pub fn plain(c: char) -> char {
+    let turns = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || turns {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        c
     }
 }
 

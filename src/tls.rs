@@ -48,9 +48,6 @@ fn kx_group(group: Group) -> &'static dyn SupportedKxGroup {
     }
 }
 
-/// The groups whose key shares fit into a small hello.
-const SMALL: [Group; 3] = [Group::X25519, Group::Secp256r1, Group::Secp384r1];
-
 const BOTH_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 const TLS12_ONLY: &[&SupportedProtocolVersion] = &[&version::TLS12];
 
@@ -117,21 +114,27 @@ impl Tls {
 
     /// Whether the hello is as large as the hybrid group makes it: more than one packet, which some
     /// middleboxes drop.
-    pub(crate) fn hello_is_large(&self) -> bool {
+    fn hello_is_large(&self) -> bool {
         self.provider
             .kx_groups
             .iter()
             .any(|group| group.name() == NamedGroup::X25519MLKEM768)
     }
 
-    /// The same with classical groups only, and so with a small hello.
-    pub(crate) fn with_small_hello(&self) -> Self {
+    /// The same without the hybrid group, and so with a small hello. `None` where the hello is small
+    /// already, or nothing that the configuration allows would be left.
+    pub(crate) fn with_small_hello(&self) -> Option<Self> {
         let mut provider = CryptoProvider::clone(&self.provider);
-        provider.kx_groups = SMALL.map(kx_group).to_vec();
-        Self {
+        provider
+            .kx_groups
+            .retain(|group| group.name() != NamedGroup::X25519MLKEM768);
+        if provider.kx_groups.is_empty() || !self.hello_is_large() {
+            return None;
+        }
+        Some(Self {
             provider: Arc::new(provider),
             ..self.clone()
-        }
+        })
     }
 
     /// An alert that is explained by what this side could not offer.

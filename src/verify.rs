@@ -115,9 +115,9 @@ pub async fn verify(config: &Config, attendance: Attendance) -> Result<Report, E
     let identity = Identity::open(config, attendance)?;
     let tls = Tls::new(config, &identity)?;
     let connector = Connector::new(config, &tls)?;
-    let small_hello = match tls.hello_is_large() {
-        true => Some(Connector::new(config, &tls.with_small_hello())?),
-        false => None,
+    let small_hello = match tls.with_small_hello() {
+        Some(small) => Some(Connector::new(config, &small)?),
+        None => None,
     };
     let client = Client::new(config, connector.clone());
     let leaf = identity.chain().leaf();

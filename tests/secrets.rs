@@ -89,6 +89,9 @@ impl Secret {
     }
 }
 
+/// The commands that sign, and so log at the level that is looked at.
+const SIGNS: [&str; 3] = ["csr", "verify", "request"];
+
 struct Scene {
     bank: Bank,
     chaos: Chaos,
@@ -139,11 +142,26 @@ impl Scene {
             );
             let run = self.bank.run_with(&all, &environment).expect(code);
             self.secret.assert_not_in_run(&run);
+            // There is a log to be looked at, where something was signed.
+            let logged = run.stderr.contains("DEBUG") && run.stderr.contains("signed");
+            assert!(logged || !SIGNS.contains(&arguments[0]), "{run:?}");
         }
         let left = self
             .secret
             .assert_not_below(self.bank.folder(), &self.source);
         assert!(left > 3, "{left} files were looked at");
+    }
+}
+
+/// What looks for it finds it.
+#[test]
+fn each_form_of_it_is_found() {
+    let secret = Secret::new();
+    for form in &secret.forms {
+        let found = std::panic::catch_unwind(|| {
+            secret.assert_not_in("a line", format!("pin={form}.").as_bytes());
+        });
+        assert!(found.is_err(), "{form}");
     }
 }
 

@@ -87,7 +87,7 @@ pub enum ClientError {
     #[error("the answer is not HTTP: {0}")]
     Http(String),
     /// The answer is too long.
-    #[error("the answer is longer than {} MiB", .0 >> 20)]
+    #[error("the answer is longer than {} KiB", .0 >> 10)]
     TooLong(usize),
     /// reqwest could not be set up.
     #[error("the HTTP client cannot be set up: {0}")]

@@ -4,12 +4,16 @@
 //! handshake and answer with a 400 page; a gateway behind them answers 401 or 403; the services
 //! answer 400 as JSON.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use http::header::LOCATION;
 use serde_json::Value;
 
 use super::Answer;
 
+/// How much of a body is looked at, in bytes.
+const LOOKED_AT: usize = 16 << 10;
 /// How much of a body is shown, in characters.
 const EXCERPT: usize = 160;
 
@@ -25,7 +29,11 @@ pub struct Refusal {
 impl Answer {
     /// The beginning of the body, or its title, for people.
     pub fn excerpt(&self) -> String {
-        excerpt(&String::from_utf8_lossy(&self.body))
+        excerpt(&self.beginning())
+    }
+
+    fn beginning(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.body.get(..LOOKED_AT).unwrap_or(&self.body))
     }
 
     /// What is wrong, where the answer is no success. A redirect may be one: that is for the caller
@@ -35,7 +43,7 @@ impl Answer {
         if status.is_success() {
             return None;
         }
-        let text = String::from_utf8_lossy(&self.body);
+        let text = self.beginning();
         let page = text.to_ascii_lowercase();
         let hint = match status {
             StatusCode::BAD_REQUEST if page.contains("no required ssl certificate") => {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use hsm_mtls::error::ExitCode;
-use hsm_mtls::step::{Outcome, Step};
+use hsm_mtls::step::{Outcome, Step, plain};
 use serde::Serialize;
 use serde_json::json;
 
@@ -39,6 +39,7 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
         let _ = writeln!(out, "{object}");
         return code;
     }
+    let error: String = error.to_string().chars().map(plain).collect();
     // Where standard error is closed, the exit code speaks.
     let _ = writeln!(
         out,

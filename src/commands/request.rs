@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hsm_mtls::client::{Answer, Client, ClientError, INTERACTION_ID};
 use hsm_mtls::config::Config;
 use hsm_mtls::error::ExitCode;
+use hsm_mtls::step::plain;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -60,6 +61,7 @@ fn print(answer: &Answer, include: bool, file: Option<File>) -> Result<(), Comma
         output::line(&format!("HTTP/1.1 {}", answer.status))?;
         for (name, value) in &answer.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
+            let value: String = value.chars().map(plain).collect();
             output::line(&format!("{name}: {value}"))?;
         }
         output::line("")?;

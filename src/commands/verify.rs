@@ -16,11 +16,15 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     // Before anything is sent: a proof that cannot be kept is a proof to be made again.
     let file = args.evidence.map(EvidenceFile::create).transpose()?;
     let verified = start::runtime()?.block_on(verify::verify(&config, start::attendance()));
-    if let Some(file) = file {
+    let kept = file.map_or(Ok(()), |file| {
         file.keep(&match &verified {
             Ok(report) => Evidence::of(report),
             Err(error) => Evidence::of_failure(&config, error),
-        })?;
+        })
+    });
+    // What was found comes first, also where it could not be kept.
+    if let (Err(unkept), Err(_)) = (&kept, &verified) {
+        output::remark(&unkept.to_string());
     }
     let report = verified.map_err(CommandError::Stage)?;
     if global.json {
@@ -28,6 +32,7 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     } else {
         print(&report)?;
     }
+    kept?;
     Ok(report.exit_code())
 }
 

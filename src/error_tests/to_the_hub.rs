@@ -140,6 +140,7 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
         ServerTime: [time(true), time(false)],
         ServerSignature: [TlsError::ServerSignature],
         Revocation: [TlsError::Revocation(text("it is revoked"))],
+        ServerNotProved: [TlsError::ServerNotProved],
         ServerUntrusted: [TlsError::ServerUntrusted],
         ServerName: [TlsError::ServerName {
             expected: text("cm"),

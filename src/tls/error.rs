@@ -64,6 +64,11 @@ pub enum TlsError {
     /// The CRLs speak against the server's certificate, or do not speak of it.
     #[error("the server's certificate was refused by the CRLs of [trust]: {0}")]
     Revocation(String),
+    /// The server showed a certificate, and does not have its key.
+    #[error(
+        "the server presents a certificate, but did not sign the handshake with its key: it is not the server that the certificate is of"
+    )]
+    ServerNotProved,
     /// The server's certificate chains to no configured anchor.
     #[error("the server's certificate does not chain to a trusted root")]
     ServerUntrusted,
@@ -210,6 +215,9 @@ impl TlsError {
             }
             Self::Revocation(_) => {
                 "if it says expired or unknown, fetch the Trust Framework's CRL anew; if it says revoked, this is not a hub to talk to".to_owned()
+            }
+            Self::ServerNotProved => {
+                "stop here: something in between shows the hub's certificate as its own. Nothing of ours was sent; tell those who look after the network's security".to_owned()
             }
             Self::ServerUntrusted => {
                 "`hsm-mtls verify` says which trust the hub's certificate satisfies; set `mode` and `anchors` of [trust] to it".to_owned()

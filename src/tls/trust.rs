@@ -235,7 +235,9 @@ impl ServerCertVerifier for HubVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let verifier = &self.trust.trust_framework;
-        verifier.verify_tls12_signature(message, cert, dss)
+        verifier
+            .verify_tls12_signature(message, cert, dss)
+            .map_err(not_proved)
     }
 
     fn verify_tls13_signature(
@@ -245,12 +247,19 @@ impl ServerCertVerifier for HubVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let verifier = &self.trust.trust_framework;
-        verifier.verify_tls13_signature(message, cert, dss)
+        verifier
+            .verify_tls13_signature(message, cert, dss)
+            .map_err(not_proved)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.trust.trust_framework.supported_verify_schemes()
     }
+}
+
+/// The chain was good, and its owner did not sign: whoever answers has only copied it.
+fn not_proved(_: Error) -> Error {
+    refuse(TlsError::ServerNotProved)
 }
 
 /// Verifies our own chain as a server of the environment would: up to a root of the bundle.

@@ -97,7 +97,14 @@ fn read_file(path: &Path, forbidden: u32) -> Result<(SecretString, Metadata), St
             meta.mode() & 0o777
         ));
     }
-    Ok((text(file)?, meta))
+    let text = text(&file)?;
+    // Half of an old PIN and half of a new one would cost a try.
+    let after = file.metadata().map_err(|error| error.to_string())?;
+    let of = |meta: &Metadata| (meta.size(), meta.mtime(), meta.mtime_nsec());
+    if of(&meta) != of(&after) {
+        return Err("it was written to at this moment".to_owned());
+    }
+    Ok((text, meta))
 }
 
 fn run(words: &[String]) -> Result<SecretString, String> {

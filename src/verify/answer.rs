@@ -12,6 +12,9 @@ use crate::client::Answer;
 use crate::error::ExitCode;
 use crate::step::{Outcome, Steps};
 
+/// The step that tells whose certificate the hub saw.
+pub(super) const PRESENTED: &str = "presented certificate";
+
 /// The skew that the scheme's verifiers of tokens allow.
 const SKEW_ALLOWED: Duration = Duration::from_secs(10);
 
@@ -89,7 +92,6 @@ pub(super) fn judge(steps: &mut Steps, answer: &Answer, presented: &Certificate)
 }
 
 fn presented_certificate(steps: &mut Steps, hello: &Hello, presented: &Certificate) {
-    const NAME: &str = "presented certificate";
     let seen = hello.client_certificate.as_ref();
     let told = |of: fn(&SeenCertificate) -> &Option<String>| {
         seen.and_then(|seen| of(seen).as_deref())
@@ -98,12 +100,12 @@ fn presented_certificate(steps: &mut Steps, hello: &Hello, presented: &Certifica
     let (subject, issuer) = (told(|seen| &seen.subject), told(|seen| &seen.issuer));
     match hello.compare(presented) {
         Comparison::Match => steps.seen(
-            NAME,
+            PRESENTED,
             Outcome::Good,
             "the hub saw the subject and issuer that were presented",
         ),
         Comparison::CannotTell => steps.note(
-            NAME,
+            PRESENTED,
             format!("cannot tell from what the hub shows: subject {subject}, issuer {issuer}"),
             "compare by hand with `hsm-mtls cert show`, or ask the hub's operator which certificate its log has for this call",
         ),
@@ -118,7 +120,7 @@ fn presented_certificate(steps: &mut Steps, hello: &Hello, presented: &Certifica
                 .map(|(what, ours, seen)| format!("{what} {seen} where {ours} was presented"))
                 .collect();
             steps.fault(
-                NAME,
+                PRESENTED,
                 format!("the hub saw another certificate: {}", other.join("; ")),
                 "something in between ends TLS and presents a certificate of its own: find that middlebox",
                 ExitCode::Finding,

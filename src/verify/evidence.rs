@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::answer::PRESENTED;
 use super::seen::SIGNATURE;
 use super::{PROGRAM, Report, ServiceReport, now};
 use crate::config::Config;
@@ -108,6 +109,7 @@ fn of_service(service: &ServiceReport) -> String {
             step.name, step.detail
         ),
     };
+    let untold = |step: &Step| step.name == PRESENTED && step.outcome == Outcome::Note;
     let mut sentences = vec![format!("{} ({}): {state}.", service.name, service.origin)];
     if let Some(server) = &service.server_certificate {
         sentences.push(format!(
@@ -117,7 +119,10 @@ fn of_service(service: &ServiceReport) -> String {
     }
     let signed = |step: &Step| step.name == SIGNATURE && step.outcome == Outcome::Good;
     if steps.iter().any(signed) {
-        sentences.push("It was presented ours, with a signature made in the token.".to_owned());
+        sentences.push("For ours, the handshake was signed in the token.".to_owned());
+    }
+    if steps.iter().any(untold) {
+        sentences.push("It did not tell which certificate it saw.".to_owned());
     }
     if let Some(id) = &service.interaction_id {
         sentences.push(format!("The call's x-fapi-interaction-id is {id}."));

@@ -34,6 +34,9 @@ const STEPS: [&str; 11] = [
     "presented certificate",
 ];
 
+/// The longest answer of `/hello-mtls` that is read, in bytes.
+const LONGEST_HELLO: usize = 64 << 10;
+
 /// One service, visited once.
 pub(super) struct Visit<'a> {
     pub(super) tls: &'a Tls,
@@ -95,19 +98,7 @@ impl Visit<'_> {
             .small_hello
             .filter(|_| seen.server_chain.is_empty() && unanswered(&error));
         if let Some(small) = small {
-            let (connection, seen) = self.once_more(small).await;
-            if !seen.server_chain.is_empty() {
-                let detail = format!(
-                    "{error}; a small hello, without X25519MLKEM768, is answered: something on the way drops large ones"
-                );
-                let hint = "set `groups = [\"x25519\", \"secp256r1\"]` in [tls]; the steps below were taken so";
-                steps.bad("tls", detail, hint, ExitCode::Network);
-                return Some((connection.ok(), seen));
-            }
-            let detail = format!("{error}; a small hello gets no answer either");
-            let hint = "its size is not the cause: check firewall and routes, and that host and port are the hub's";
-            steps.bad("tls", detail, hint, error.exit_code());
-            return Some((None, seen));
+            return Some(self.hello_again(steps, &error, small).await);
         }
         match &error {
             ClientError::Tls(
@@ -124,6 +115,53 @@ impl Visit<'_> {
             error => failed(steps, "tls", error),
         }
         Some((None, seen))
+    }
+
+    /// What a small hello shows, and whether a large one really gets no answer: one packet may be
+    /// lost at any time.
+    async fn hello_again(
+        &self,
+        steps: &mut Steps,
+        error: &ClientError,
+        small: &Connector,
+    ) -> (Option<Connection>, Observation) {
+        let (connection, seen) = self.once_more(small).await;
+        if seen.server_chain.is_empty() {
+            let (detail, hint) = match &connection {
+                Err(other) if !unanswered(other) => (
+                    format!("{error}; and then: {other}"),
+                    "what answers differs from one attempt to the next: try again, then ask who runs the network",
+                ),
+                _ => (
+                    format!("{error}; a small hello gets no answer either"),
+                    "its size is not the cause: check firewall and routes, and that host and port are the hub's",
+                ),
+            };
+            steps.bad("tls", detail, hint, error.exit_code());
+            return (None, seen);
+        }
+        let (large, seen_of_large) = self.once_more(self.connector).await;
+        if let Ok(large) = large {
+            let detail = format!(
+                "{error}; a second attempt was answered: {}",
+                large.describe()
+            );
+            let hint = "packets are lost on the way, or the server was busy: if it happens again, ask who runs the network";
+            steps.note("tls", detail, hint);
+            return (Some(large), seen_of_large);
+        }
+        let detail = format!(
+            "{error}, twice; a small hello, without X25519MLKEM768, is answered: something on the way drops large ones"
+        );
+        let hint = "until whoever runs it has mended that, set `groups = [\"x25519\", \"secp256r1\"]` in [tls]; the steps below were taken so";
+        steps.bad("tls", detail, hint, ExitCode::Network);
+        match connection {
+            Ok(connection) => (Some(connection), seen),
+            Err(error) => {
+                failed(steps, "tls with a small hello", &error);
+                (None, seen)
+            }
+        }
     }
 
     async fn once_more(
@@ -172,9 +210,8 @@ impl Visit<'_> {
         let url = Url::parse(&format!("{}/hello-mtls", self.origin)).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(INTERACTION_ID, id.parse().ok()?);
-        let request =
-            self.client
-                .request_over(connection, Method::GET, &url, headers, Bytes::new());
+        let client = self.client.clone().with_longest_body(LONGEST_HELLO);
+        let request = client.request_over(connection, Method::GET, &url, headers, Bytes::new());
         match request.await {
             Ok(answer) => {
                 let refusal = answer.refusal();

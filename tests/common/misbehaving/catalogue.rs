@@ -108,6 +108,10 @@ fn of_certificates() -> Vec<Entry> {
             "has a certificate that is for clients only",
             ServerCertificate::NotForServers,
         ),
+        (
+            "shows the hub's certificate and does not have its key",
+            ServerCertificate::Copied,
+        ),
     ];
     let clients = [
         (

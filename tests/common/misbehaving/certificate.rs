@@ -9,6 +9,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
@@ -34,6 +35,8 @@ pub enum ServerCertificate {
     NotYetValid,
     /// For clients only.
     NotForServers,
+    /// The hub's own, by somebody who does not have its key.
+    Copied,
 }
 
 /// Whose clients are welcome.
@@ -75,9 +78,13 @@ pub fn server_config(
         true => builder.with_client_cert_verifier(Arc::new(AnyClient { issuers, provider })),
         false => builder.with_no_client_auth(),
     };
-    let mut config = builder
-        .with_single_cert(server.chain_der, server.key_der)
-        .expect("a server certificate with its key");
+    let key = aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(server.key_der)
+        .expect("a key");
+    // Nobody checks here that they belong together.
+    let shown = SingleCertAndKey::from(CertifiedKey::new(server.chain_der, key));
+    let mut config = builder.with_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Nothing of the server's comes after the handshake but what is sent by hand.
     config.send_tls13_tickets = 0;
@@ -100,6 +107,10 @@ impl ServerCertificate {
             Self::AnotherName => framework.issue_server(&["cm.otherbank.example"]),
             Self::Expired => dated(-Duration::days(90), -Duration::days(2)),
             Self::NotYetValid => dated(Duration::days(2), Duration::days(90)),
+            Self::Copied => ServerIdentity {
+                chain_der: framework.issue_server(&NAMES).chain_der,
+                ..framework.issue_server(&NAMES)
+            },
             Self::NotForServers => framework.issue_server_with(&NAMES, |params| {
                 params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
             }),
