@@ -259,7 +259,10 @@ impl Token {
     /// Asks the token after the session that is held for the login: keeps it from being closed as
     /// idle, and tells early that it was.
     pub(crate) fn keep_alive(&self) -> Result<(), Fault> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where somebody is asking already, and perhaps waits for ever, nobody else is to wait too.
+        let Ok(held) = self.held.try_lock() else {
+            return Ok(());
+        };
         held.as_ref().map_or(Ok(()), Session::is_alive)
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use cryptoki::object::ObjectHandle;
 
 use super::EngineError;
-use super::error::{Remedy, remedy};
+use super::error::{self, Remedy, remedy};
 use super::queue::{Job, Next, Queue, Seat};
 use super::station::{Place, Station};
 use crate::key::recipe::Recipe;
@@ -119,8 +119,11 @@ impl Pool {
         let spawned = thread::Builder::new()
             .name("hsm-session".to_owned())
             .spawn(move || {
-                let _seat = take(&taken);
-                worker.work();
+                let mut seat = take(&taken);
+                let leaving = worker.work();
+                if let Some(seat) = &mut seat {
+                    seat.leaving = leaving;
+                }
                 // Before the seat: whoever waits for the count may end the process next.
                 drop(worker);
             });
@@ -142,7 +145,9 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn work(&self) {
+    /// Works until the engine is gone, or until the token has no session for this worker: then it
+    /// says so.
+    fn work(&self) -> bool {
         let mut open: Option<Open> = None;
         loop {
             let job = match self.queue.next(self.keep_alive) {
@@ -151,7 +156,7 @@ impl Shared {
                     self.keep_alive(&mut open);
                     continue;
                 }
-                Next::Closed => return,
+                Next::Closed => return false,
             };
             if Instant::now() >= job.deadline {
                 // Its caller has gone: signing now would be a use of the key that nobody asked for.
@@ -162,14 +167,19 @@ impl Shared {
             let job = match remedy {
                 // The sessions that there are will do it.
                 Remedy::FewerSessions => match self.queue.one_too_many(job) {
-                    Ok(()) => return,
+                    Ok(()) => return true,
                     Err(job) => job,
                 },
                 _ => job,
             };
-            let again = matches!(remedy, Remedy::Session | Remedy::Token);
-            if again && Instant::now() < job.deadline {
+            let in_time = || Instant::now() < job.deadline;
+            if matches!(remedy, Remedy::Session | Remedy::Token) && in_time() {
                 result = self.sign(&mut open, &job);
+                // A fresh session that does not know the key: the login is gone too.
+                let still = result.as_ref().map_or_else(error::remedy, |_| Remedy::None);
+                if (remedy, still) == (Remedy::Session, Remedy::Token) && in_time() {
+                    result = self.sign(&mut open, &job);
+                }
             }
             // A caller that has gone away at its deadline no longer listens.
             let _ = job.answer.send(result);
@@ -179,6 +189,10 @@ impl Shared {
     /// One attempt. What it finds broken is let go of, so that the next begins afresh.
     fn sign(&self, open: &mut Option<Open>, job: &Job) -> Result<Vec<u8>, EngineError> {
         let place = self.station.place()?;
+        if Instant::now() >= job.deadline {
+            // It was looked for so long that the caller has gone.
+            return Err(EngineError::Deadline(Duration::ZERO));
+        }
         if open.as_ref().is_some_and(|open| open.place != place.number) {
             *open = None;
         }

@@ -39,18 +39,26 @@ struct State {
     waiting: VecDeque<Job>,
     most_workers: usize,
     workers: usize,
+    /// Of these, those that have given their job back and are on their way out.
+    leaving: usize,
     idle: usize,
     closed: bool,
 }
 
 /// A worker's place among those who are counted: given back however its thread ends, also by a
 /// panic.
-pub(super) struct Seat(Arc<Queue>);
+pub(super) struct Seat {
+    queue: Arc<Queue>,
+    pub(super) leaving: bool,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.lock().workers -= 1;
-        self.0.changed.notify_all();
+        let mut state = self.queue.lock();
+        state.workers -= 1;
+        state.leaving -= usize::from(self.leaving);
+        drop(state);
+        self.queue.changed.notify_all();
     }
 }
 
@@ -88,7 +96,10 @@ impl Queue {
         }
         drop(state);
         self.changed.notify_one();
-        Ok(wanted.then(|| Seat(Arc::clone(self))))
+        Ok(wanted.then(|| Seat {
+            queue: Arc::clone(self),
+            leaving: false,
+        }))
     }
 
     /// No worker could be started. Where there is none at all, nobody will ever do the jobs.
@@ -129,13 +140,14 @@ impl Queue {
     }
 
     /// The token has no session left for the worker that asks: it gives its job back, to be done
-    /// first by another, and goes. The only worker keeps its job.
+    /// first by another, and goes; its seat is to be marked so. The only worker keeps its job.
     pub(super) fn one_too_many(&self, job: Job) -> Result<(), Job> {
         let mut state = self.lock();
-        let others = state.workers.saturating_sub(1);
+        let others = state.workers.saturating_sub(state.leaving + 1);
         if others == 0 {
             return Err(job);
         }
+        state.leaving += 1;
         tracing::warn!(
             sessions = others,
             "the token gives no further session; going on with fewer"

@@ -41,11 +41,11 @@ where
     let polled = threads.spawn_blocking(move || {
         let (mut future, mut gone) = (pin!(future), pin!(gone));
         application.block_on(poll_fn(|context| {
-            match (future.as_mut().poll(context), gone.as_mut().poll(context)) {
-                (Poll::Ready(output), _) => Poll::Ready(Some(output)),
-                (Poll::Pending, Poll::Ready(_)) => Poll::Ready(None),
-                (Poll::Pending, Poll::Pending) => Poll::Pending,
+            // First: nothing is signed for somebody who has gone.
+            if gone.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
             }
+            future.as_mut().poll(context).map(Some)
         }))
     });
     let output = polled.await;

@@ -14,7 +14,9 @@ use cryptoki::object::ObjectHandle;
 use der::DateTime;
 
 use super::EngineError;
+use super::error::{Remedy, remedy};
 use crate::key::Key;
+use crate::token::guard::PinError;
 use crate::token::session::{Access, Session};
 use crate::token::{Token, TokenError};
 
@@ -36,6 +38,8 @@ pub(super) struct Station {
 struct State {
     token: Arc<Token>,
     number: u64,
+    /// The C_Initialize that it was found under.
+    generation: u64,
     /// Losses since the last signature.
     losses: u32,
     lost: Option<Lost>,
@@ -62,6 +66,7 @@ impl Station {
         Self {
             key,
             state: Mutex::new(State {
+                generation: token.module().generation(),
                 token,
                 number: 0,
                 losses: 0,
@@ -83,6 +88,7 @@ impl Station {
             match self.find_again(&state) {
                 Ok(token) => {
                     tracing::warn!(key = %self.key.uri(), since = lost.since, "the token was found again");
+                    state.generation = token.module().generation();
                     state.token = Arc::new(token);
                     state.number += 1;
                     state.lost = None;
@@ -133,10 +139,11 @@ impl Station {
         });
     }
 
-    /// A signature was made.
+    /// A signature was made. Its caller does not wait for those who look for the token meanwhile.
     pub(super) fn works(&self, number: u64) {
-        let mut state = self.lock();
-        if state.number == number {
+        if let Ok(mut state) = self.state.try_lock()
+            && state.number == number
+        {
             state.losses = 0;
         }
     }
@@ -153,18 +160,31 @@ impl Station {
     }
 
     fn find_again(&self, state: &State) -> Result<Token, EngineError> {
-        let generation = state.token.module().generation();
+        let module = state.token.module();
+        let generation = module.generation();
+        // Somebody else of this process has initialised the module meanwhile: that may do.
+        let renewed = generation != state.generation;
         let gentle = match state.losses {
-            0..=GENTLE => self.arrive(&state.token),
+            losses if losses <= GENTLE || renewed => self.arrive(&state.token),
             // It was found gently, and failed again at once.
             _ => Err(TokenError::Empty.into()),
         };
-        match gentle {
-            Err(error) if error.pin().is_none() => {
-                state.token.module().initialize_again(generation)?;
+        let Err(error) = gentle else {
+            return gentle;
+        };
+        match error.pin() {
+            // C_Login itself failed: the PIN is not sent a second time in one search.
+            Some(PinError::Call(_)) => {
+                module.initialize_again(generation)?;
+                Err(error)
+            }
+            Some(_) => Err(error),
+            // The module is well, and others use it.
+            None if remedy(&error) == Remedy::FewerSessions => Err(error),
+            None => {
+                module.initialize_again(generation)?;
                 self.arrive(&state.token)
             }
-            other => other,
         }
     }
 

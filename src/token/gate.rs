@@ -86,7 +86,11 @@ impl Gate {
         again: impl FnOnce() -> T,
     ) -> Result<T, Shut> {
         let mut state = self.lock();
+        let deadline = Instant::now() + patience + pause;
         loop {
+            if Instant::now() >= deadline {
+                return Err(Shut::StillInside(state.inside));
+            }
             if state.generation != generation {
                 return Err(Shut::AlreadyDone);
             }

@@ -90,6 +90,13 @@ impl PinGuard {
         let _one = in_time(&flight)?;
         let record = self.record(user, early.as_ref())?;
         let info = &session.token_info().map_err(PinError::Call)?;
+        let there = [info.label(), info.serial_number(), info.manufacturer_id()];
+        if there != self.token.each_ref().map(String::as_str) {
+            // Slots renumbered since the token was selected: the PIN is another's here.
+            return Err(PinError::Call(Fault::answer(
+                "another token is in this slot now; no PIN was sent",
+            )));
+        }
         self.check_flags(user, info)?;
         let pin = match (&self.source, early) {
             (PinSource::ProtectedPath, _) => {
