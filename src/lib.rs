@@ -45,5 +45,7 @@ pub mod verify;
 
 pub mod error;
 
+mod rfc3339;
+
 #[cfg(test)]
 mod error_tests;

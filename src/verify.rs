@@ -7,9 +7,6 @@ pub mod hello;
 mod seen;
 mod visit;
 
-use std::time::SystemTime;
-
-use der::DateTime;
 use serde::Serialize;
 
 use crate::certificate::Certificate;
@@ -19,6 +16,7 @@ use crate::config::Config;
 use crate::config::environment::Service;
 use crate::error::{Error, ExitCode};
 use crate::identity::Identity;
+use crate::rfc3339;
 use crate::step::Steps;
 use crate::tls::Tls;
 use crate::token::guard::Attendance;
@@ -111,7 +109,7 @@ pub const PROGRAM: &str = concat!("hsm-mtls ", env!("CARGO_PKG_VERSION"));
 /// Token, key, certificate or anchors are not as they must be: nothing was sent. What goes wrong
 /// with the hub is in the report.
 pub async fn verify(config: &Config, attendance: Attendance) -> Result<Report, Error> {
-    let time = now();
+    let time = rfc3339::now();
     let identity = Identity::open(config, attendance)?;
     let tls = Tls::new(config, &identity)?;
     let connector = Connector::new(config, &tls)?;
@@ -172,9 +170,4 @@ impl Shown {
             proof_millis: identity.proof().as_micros() as f64 / 1000.0,
         }
     }
-}
-
-fn now() -> String {
-    // Before 1970 there is no such time.
-    DateTime::from_system_time(SystemTime::now()).map_or_else(|_| String::new(), |t| t.to_string())
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
-use common::remote::until;
+use common::poll::until;
 use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
 use hsm_mtls::error::Error;
 use hsm_mtls::identity::Identity;
@@ -88,12 +88,8 @@ fn each_fault_of_a_signature_has_its_outcome() {
         bank.configure(|settings| settings.token_lines = "sessions = 1".to_owned());
         let table = bank.path("table");
         let chaos = Chaos::between(&mut bank, "");
-        let mut environment: Vec<_> = chaos
-            .environment()
-            .map(|(name, value)| (name, value.to_str().unwrap().to_owned()))
-            .into();
-        environment.push((TABLE, table.to_str().unwrap().to_owned()));
-        bank.run_test(name, &environment);
+        let path = table.to_str().unwrap().to_owned();
+        chaos.run_test(&bank, name, &[(TABLE, path)]);
         insta::assert_snapshot!(fs::read_to_string(table).unwrap());
         return;
     };

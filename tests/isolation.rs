@@ -43,10 +43,7 @@ fn scene(name: &str, plan: &str, lines: &str) -> Option<Config> {
         bank.certify("p-256");
         bank.configure(|settings| settings.token_lines = lines.to_owned());
         let chaos = Chaos::between(&mut bank, plan);
-        let environment = chaos
-            .environment()
-            .map(|(name, value)| (name, value.to_str().unwrap().to_owned()));
-        bank.run_test(name, &environment);
+        chaos.run_test(&bank, name, &[]);
     }
     config
 }

@@ -12,7 +12,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::bank::Run;
-use common::remote::until;
+use common::poll::until;
 use common::trust_framework::write_file;
 use common::wrong_pin::{right, with_wrong_pin};
 

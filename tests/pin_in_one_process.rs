@@ -12,7 +12,7 @@ mod common;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::bank::{Bank, config_of_child};
+use common::bank::config_of_child;
 use common::chaos::Chaos;
 use common::trust_framework::write_file;
 use common::wrong_pin::{right, with_wrong_pin};
@@ -42,10 +42,10 @@ fn two_hundred_clients_of_one_process_send_it_once() {
         return;
     }
     let (bank, chaos, hub, _wrong) = with_wrong_pin("without CKF_USER_PIN_COUNT_LOW");
-    again(
+    chaos.run_test(
         &bank,
-        &chaos,
         "two_hundred_clients_of_one_process_send_it_once",
+        &[],
     );
     assert_eq!(chaos.calls("C_Login"), 1);
     assert!(hub.connections().is_empty());
@@ -77,10 +77,10 @@ fn two_hundred_handshakes_send_a_pin_once_that_is_refused() {
         with_wrong_pin("always-authenticate\nfail C_Login 3.. CKR_PIN_INCORRECT");
     let good = bank.token.pin_file();
     bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
-    again(
+    chaos.run_test(
         &bank,
-        &chaos,
         "two_hundred_handshakes_send_a_pin_once_that_is_refused",
+        &[],
     );
     assert_eq!(chaos.calls("C_Login"), 2 + 1);
     // What was refused for a signature is not good for a login either.
@@ -104,14 +104,6 @@ fn concurrently<F: Future<Output = ()> + Send + 'static>(task: impl Fn() -> F) {
             done.unwrap();
         }
     });
-}
-
-/// Runs the test's other half in a process of its own.
-fn again(bank: &Bank, chaos: &Chaos, test: &str) {
-    let environment = chaos
-        .environment()
-        .map(|(name, value)| (name, value.to_str().unwrap().to_owned()));
-    bank.run_test(test, &environment);
 }
 
 /// A running client whose PIN was changed at the token: once the source follows, it goes on.
@@ -139,6 +131,6 @@ fn a_running_client_looks_at_the_source_again() {
     let (mut bank, chaos, _hub, wrong) = with_wrong_pin("");
     write_file(&wrong, &right(&bank), 0o600);
     bank.configure(|settings| settings.token_lines = "login = \"always\"".to_owned());
-    again(&bank, &chaos, "a_running_client_looks_at_the_source_again");
+    chaos.run_test(&bank, "a_running_client_looks_at_the_source_again", &[]);
     assert_eq!(chaos.calls("C_Login"), 3);
 }

@@ -16,7 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::bank::{Bank, config_of_child};
-use common::remote::{CLIENT, RemoteToken, until};
+use common::poll::until;
+use common::remote::{CLIENT, RemoteToken};
 use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
 use hsm_mtls::identity::Identity;
 use hsm_mtls::token::guard::Attendance;

@@ -130,17 +130,10 @@ impl Scene {
     fn run(&self, arguments: &[&str], variables: &[(&str, &str)], code: i32) {
         for format in ["text", "json"] {
             let all = [arguments, &["-vvv", "--log-format", format]].concat();
-            let chaos = self.chaos.environment();
-            let mut environment: Vec<(&str, &Path)> = chaos
-                .iter()
-                .map(|(name, value)| (*name, value.as_path()))
-                .collect();
-            environment.extend(
-                variables
-                    .iter()
-                    .map(|(name, value)| (*name, Path::new(value))),
-            );
-            let run = self.bank.run_with(&all, &environment).expect(code);
+            let run = self
+                .chaos
+                .run_with(&self.bank, &all, variables)
+                .expect(code);
             self.secret.assert_not_in_run(&run);
             // There is a log to be looked at, where something was signed.
             let logged = run.stderr.contains("DEBUG") && run.stderr.contains("signed");

@@ -8,14 +8,14 @@
 //! pauses.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use cryptoki::object::ObjectHandle;
-use der::DateTime;
 
 use super::EngineError;
 use super::error::{Remedy, remedy};
 use crate::key::Key;
+use crate::rfc3339;
 use crate::token::guard::PinError;
 use crate::token::session::{Access, Session};
 use crate::token::{Token, TokenError};
@@ -132,7 +132,7 @@ impl Station {
         };
         state.losses = state.losses.saturating_add(1);
         state.lost = Some(Lost {
-            since: now(),
+            since: rfc3339::now(),
             last: None,
             next: Instant::now() + wait,
             pause,
@@ -209,8 +209,4 @@ impl Lost {
             last: self.last.clone(),
         }
     }
-}
-
-fn now() -> String {
-    DateTime::from_system_time(SystemTime::now()).map_or_else(|_| String::new(), |t| t.to_string())
 }

@@ -141,10 +141,16 @@ pub(super) fn pin() -> Vec<(&'static str, Error)> {
             earlier: earlier(PinSource::Env(text("THE_PIN")), 5),
             seconds: 8,
         }],
-        Busy: [PinError::Busy {
-            lock: "/var/lib/hsm-mtls/pin-00.lock".into(),
-            seconds: 30,
-        }],
+        Busy: [
+            PinError::Busy {
+                lock: Some("/var/lib/hsm-mtls/pin-00.lock".into()),
+                seconds: 30,
+            },
+            PinError::Busy {
+                lock: None,
+                seconds: 30,
+            },
+        ],
         Damaged: [PinError::Damaged {
             record: "/var/lib/hsm-mtls/pin-00.json".into(),
             why: text("EOF while parsing"),

@@ -2,14 +2,11 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::time::Duration;
 
-use der::DateTime;
-
-use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use super::{Ending, Moment, TlsError};
+use crate::rfc3339;
 
 /// Finds the TLS cause in a chain of errors, also one that came with the first read after the
 /// handshake: in TLS 1.3 a server refuses a certificate only then.
@@ -92,13 +89,13 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
             }
             CertificateError::ExpiredContext { time, not_after } => TlsError::ServerTime {
                 expired: true,
-                limit: date(*not_after),
-                now: date(*time),
+                limit: rfc3339::of_unix(not_after.as_secs()),
+                now: rfc3339::of_unix(time.as_secs()),
             },
             CertificateError::NotValidYetContext { time, not_before } => TlsError::ServerTime {
                 expired: false,
-                limit: date(*not_before),
-                now: date(*time),
+                limit: rfc3339::of_unix(not_before.as_secs()),
+                now: rfc3339::of_unix(time.as_secs()),
             },
             // Otherwise the name of the inner error would come wrapped twice.
             CertificateError::Other(other) => TlsError::ServerCertificate(other.0.to_string()),
@@ -125,12 +122,6 @@ fn names(presented: &[String]) -> String {
         [] => "no host".to_owned(),
         some => some.iter().map(plain).collect::<Vec<_>>().join(", "),
     }
-}
-
-fn date(time: UnixTime) -> String {
-    let since = Duration::from_secs(time.as_secs());
-    DateTime::from_unix_duration(since)
-        .map_or_else(|_| "a time beyond 9999".to_owned(), |t| t.to_string())
 }
 
 /// `CertificateRequired` → `certificate_required`, as RFC 8446 spells it.

@@ -137,17 +137,6 @@ impl Fault {
             return LoginVerdict::Unknown;
         };
         match code {
-            R::PinIncorrect
-            | R::PinInvalid
-            | R::PinLenRange
-            | R::PinExpired
-            | R::PinLocked
-            | R::PinTooWeak
-            | R::NewPinMode
-            | R::NextOtp
-            // Some say "locked" or "throttled" with a code of their own.
-            | R::VendorDefined(_)
-            | R::UnknownErrorCode(_) => LoginVerdict::Refused,
             // The module turned the call away before there was anything to compare.
             R::CryptokiNotInitialized
             | R::SessionHandleInvalid
@@ -158,12 +147,27 @@ impl Fault {
             | R::UserAnotherAlreadyLoggedIn
             | R::UserTooManyTypes
             | R::FunctionNotSupported => LoginVerdict::NotLookedAt,
+            // Some say "locked" or "throttled" with a code of their own.
+            R::VendorDefined(_) | R::UnknownErrorCode(_) => LoginVerdict::Refused,
+            _ if self.class() == FaultClass::Pin => LoginVerdict::Refused,
             _ => LoginVerdict::Unknown,
         }
     }
 
     /// The next step for the person who reads the error.
     pub fn advice(&self) -> &'static str {
+        match &self.code {
+            Code::Ckr(RvError::UserPinNotInitialized) => {
+                return "the token has no user PIN yet: its administrator (SO) has to set one";
+            }
+            Code::Ckr(RvError::UserTypeInvalid) => {
+                return "the token does not know this role: correct --user-type";
+            }
+            Code::Ckr(RvError::UserAnotherAlreadyLoggedIn | RvError::UserTooManyTypes) => {
+                return "another role is logged in to this token through the same module or daemon: end that first";
+            }
+            _ => {}
+        }
         match self.class() {
             FaultClass::Session => {
                 "the token closed the session; try again, and look at idle time-outs between here and the HSM"

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How long a call waits at the gate while the module is initialised again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long after a wait in vain nobody waits again, while a call is still inside.
+const STUCK: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     state: Mutex<State>,
@@ -23,6 +26,8 @@ struct State {
     shut: bool,
     generation: u64,
     opened: Option<Instant>,
+    /// Since when a call was waited for in vain; nobody has left the module empty since.
+    stuck: Option<Instant>,
 }
 
 /// Somebody is inside, until this is dropped.
@@ -94,6 +99,10 @@ impl Gate {
             if state.generation != generation {
                 return Err(Shut::AlreadyDone);
             }
+            // It was waited for a moment ago: others are not to be kept out for it again and again.
+            if state.stuck.is_some_and(|since| since.elapsed() < STUCK) {
+                return Err(Shut::StillInside(state.inside));
+            }
             let rest = state.opened.map_or(Duration::ZERO, |opened| {
                 pause.saturating_sub(opened.elapsed())
             });
@@ -108,11 +117,14 @@ impl Gate {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.shut = true;
-        let (state, waited) = self
+        let (mut state, waited) = self
             .changed
             .wait_timeout_while(state, patience, |state| state.inside > 0)
             .unwrap_or_else(PoisonError::into_inner);
         let inside = state.inside;
+        if waited.timed_out() && inside > 0 {
+            state.stuck = Some(Instant::now());
+        }
         drop(state);
         // Opens it again however this ends.
         let _open = Open(self);
@@ -150,8 +162,11 @@ impl Drop for Inside<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.inside -= 1;
-        if state.shut && state.inside == 0 {
-            self.gate.changed.notify_all();
+        if state.inside == 0 {
+            state.stuck = None;
+            if state.shut {
+                self.gate.changed.notify_all();
+            }
         }
     }
 }
@@ -195,10 +210,17 @@ mod tests {
     #[test]
     fn a_call_that_hangs_stops_the_renewal_and_nobody_else() {
         let gate = Gate::default();
-        let _hangs = gate.enter();
+        let hangs = gate.enter();
         let shut = gate.renew(0, Duration::ZERO, Duration::from_millis(1), || ());
         assert_eq!(shut, Err(Shut::StillInside(1)));
         assert!(gate.enter_now().is_some());
         assert_eq!(gate.generation(), 0);
+        // The next does not even shut it: the others go on.
+        let started = Instant::now();
+        let shut = gate.renew(0, Duration::ZERO, LONG, || ());
+        assert_eq!(shut, Err(Shut::StillInside(1)));
+        assert!(started.elapsed() < LONG);
+        drop(hangs);
+        assert_eq!(gate.renew(0, Duration::ZERO, LONG, || ()), Ok(()));
     }
 }

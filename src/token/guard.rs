@@ -157,6 +157,7 @@ impl PinGuard {
             self.good_per_signature.store(false, Ordering::Relaxed);
         }
         let verdict = fault.verdict_on_login();
+        let on_record = attempt.is_some();
         match (attempt, verdict) {
             (Some(attempt), LoginVerdict::Refused) => attempt.end(Last::Refused, Some(&fault)),
             (Some(attempt), LoginVerdict::NotLookedAt) => attempt.not_looked_at(),
@@ -168,7 +169,9 @@ impl PinGuard {
         }
         self.forget();
         if per_signature && !self.typed() {
-            self.refuse_for(Role::PerSignature, version.clone(), &fault);
+            if !on_record {
+                self.refuse_for(Role::PerSignature, version.clone(), &fault);
+            }
             self.refuse_for(Role::User, version, &fault);
         }
         if let Some(mark) = mark {

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::answer::PRESENTED;
 use super::seen::SIGNATURE;
-use super::{PROGRAM, Report, ServiceReport, now};
+use super::{PROGRAM, Report, ServiceReport};
 use crate::config::Config;
 use crate::error::Error;
+use crate::rfc3339;
 use crate::step::{Outcome, Step};
 
 /// What is written to the evidence file.
@@ -72,7 +73,7 @@ impl<'a> Evidence<'a> {
     /// Of one that did not.
     pub fn of_failure(config: &Config, error: &Error) -> Self {
         let failure = Failure {
-            time: now(),
+            time: rfc3339::now(),
             program: PROGRAM,
             environment: config.environment.as_str(),
             lfi_code: config.lfi_code.to_string(),

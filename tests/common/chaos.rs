@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::bank::Bank;
+use super::bank::{Bank, Run};
 use super::softhsm::MODULE;
 
 pub struct Chaos {
@@ -66,13 +66,26 @@ impl Chaos {
     }
 
     /// Runs the command with the module in between.
-    pub fn run(&self, bank: &Bank, arguments: &[&str]) -> super::bank::Run {
-        let environment = self.environment();
-        let environment: Vec<(&str, &Path)> = environment
+    pub fn run(&self, bank: &Bank, arguments: &[&str]) -> Run {
+        self.run_with(bank, arguments, &[])
+    }
+
+    /// The same with further variables.
+    pub fn run_with(&self, bank: &Bank, arguments: &[&str], further: &[(&str, &str)]) -> Run {
+        let own = self.environment();
+        let own = own.iter().map(|(name, value)| (*name, value.as_path()));
+        let further = further
             .iter()
-            .map(|(name, value)| (*name, value.as_path()))
-            .collect();
+            .map(|(name, value)| (*name, Path::new(*value)));
+        let environment: Vec<(&str, &Path)> = own.chain(further).collect();
         bank.run_with(arguments, &environment)
+    }
+
+    /// Runs a test again, in a process of its own that loads the module.
+    pub fn run_test(&self, bank: &Bank, name: &str, further: &[(&str, String)]) {
+        let text = |path: PathBuf| path.to_str().expect("a plain path").to_owned();
+        let own = self.environment().map(|(name, value)| (name, text(value)));
+        bank.run_test(name, &[&own[..], further].concat());
     }
 
     /// How often a function was called since the log was last forgotten.

@@ -15,6 +15,7 @@ pub mod hub;
 pub mod misbehaving;
 pub mod mutation;
 pub mod nginx;
+pub mod poll;
 pub mod remote;
 pub mod sign;
 pub mod softhsm;

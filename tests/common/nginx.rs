@@ -4,15 +4,12 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::poll::found;
 use super::trust_framework::{ServerIdentity, TrustFramework, write_file};
 
-const STARTS_WITHIN: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(10);
 /// A port that was free can be taken before nginx binds it.
 const PORTS_TRIED: usize = 5;
 
@@ -109,7 +106,7 @@ impl Nginx {
     }
 
     pub fn wait_for_accesses(&self, count: usize) -> Vec<Access> {
-        let accesses = until(|| Some(self.accesses()).filter(|found| found.len() >= count));
+        let accesses = found(|| Some(self.accesses()).filter(|found| found.len() >= count));
         accesses.unwrap_or_else(|| panic!("{count} expected, seen: {:?}", self.accesses()))
     }
 
@@ -124,7 +121,7 @@ impl Drop for Nginx {
         // `master_process off`: the child is all of nginx, so nothing outlives it.
         let stopped = self.child.kill().and_then(|()| self.child.wait());
         assert!(
-            stopped.is_ok() || thread::panicking(),
+            stopped.is_ok() || std::thread::panicking(),
             "nginx did not stop: {stopped:?}"
         );
     }
@@ -146,7 +143,7 @@ fn launch(program: &Path, dir: &Path, port: u16) -> Option<Child> {
         .expect("nginx started");
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     // A connection alone proves nothing: whoever took the port would accept it too.
-    let outcome = until(|| match child.try_wait().expect("the state of nginx") {
+    let outcome = found(|| match child.try_wait().expect("the state of nginx") {
         Some(status) => Some(Err(status)),
         // The pid file comes after the bind.
         None => {
@@ -163,24 +160,6 @@ fn launch(program: &Path, dir: &Path, port: u16) -> Option<Child> {
             let _gone = child.kill().and_then(|()| child.wait());
             panic!("nginx did not start ({other:?}):\n{}", error_log(dir));
         }
-    }
-}
-
-/// Polls until the condition yields, `None` when it has not in time.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the pause of a poll with a deadline: another process tells nothing when its state changes"
-)]
-fn until<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + STARTS_WITHIN;
-    loop {
-        if let Some(met) = condition() {
-            return Some(met);
-        }
-        if Instant::now() > deadline {
-            return None;
-        }
-        thread::sleep(POLL);
     }
 }
 

@@ -5,16 +5,12 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
+use super::poll::until;
 use super::softhsm::MODULE;
 
 /// Where Debian puts the client's module.
 pub const CLIENT: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so";
-
-/// How long a server gets to listen, or a process to go.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct RemoteToken {
     socket: PathBuf,
@@ -140,14 +136,4 @@ fn children_of(parent: u32) -> Vec<u32> {
     all.filter(|process| status(*process).is_some_and(|(of, _)| of == parent))
         .filter(|process| is_running(*process))
         .collect()
-}
-
-/// Waits for a condition of other processes, which nobody tells us of.
-pub fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        // The pause within a bounded poll: nothing tells of another process's state.
-        thread::park_timeout(Duration::from_millis(5));
-    }
 }

@@ -54,10 +54,10 @@ pub enum PinError {
         seconds: u64,
     },
     /// Somebody else is logging in, and does not come to an end.
-    #[error("no PIN was sent: another login with the same source has not ended within {seconds} s; it holds {}", lock.display())]
+    #[error("no PIN was sent: another login has not ended within {seconds} s")]
     Busy {
-        /// The file that it has locked.
-        lock: PathBuf,
+        /// The file that it has locked; `None`: it is of this process.
+        lock: Option<PathBuf>,
         /// How long it was waited for.
         seconds: u64,
     },
@@ -153,10 +153,13 @@ impl PinError {
             Self::TooSoon { .. } => {
                 "see that the HSM is well; it is tried again by itself, without a restart".to_owned()
             }
-            Self::Busy { lock, .. } => format!(
-                "`fuser {0}` names the process: see what it waits for, and end it if its HSM does not answer",
+            Self::Busy { lock: Some(lock), .. } => format!(
+                "`fuser {}` names the process: see what it waits for, and end it if its HSM does not answer",
                 lock.display()
             ),
+            Self::Busy { lock: None, .. } => {
+                "a login of this same process hangs in the module: look at the way to the HSM; if it never comes back, only a restart helps".to_owned()
+            }
             Self::Damaged { record, .. } => {
                 format!("make sure of the PIN, then {}", release(record))
             }

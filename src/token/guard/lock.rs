@@ -60,7 +60,7 @@ pub(super) fn lock(path: &Path) -> Result<File, PinError> {
         }
         if Instant::now() >= deadline {
             return Err(PinError::Busy {
-                lock: path.to_owned(),
+                lock: Some(path.to_owned()),
                 seconds: PATIENCE.as_secs(),
             });
         }

@@ -9,10 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
-use der::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::Identity;
@@ -20,6 +18,7 @@ use super::error::{EarlierTry, PinError};
 use super::lock::{lock, own_folder};
 use super::memory::{HeldBack, Last, Memory};
 use crate::config::pin::PinSource;
+use crate::rfc3339;
 use crate::token::fault::Fault;
 
 /// The record of one source for one role of one token, held by this process alone.
@@ -87,7 +86,7 @@ impl Subject<'_> {
         let Some(memory) = read(&path)? else {
             return Ok(());
         };
-        match memory.allows(version, now()) {
+        match memory.allows(version, rfc3339::unix_now()) {
             Err(held @ (HeldBack::Refused | HeldBack::RefusedInARow)) => {
                 Err(held_back(held, &memory, self.source, &path))
             }
@@ -130,7 +129,7 @@ impl Record {
             return Ok(());
         };
         memory
-            .allows(version, now())
+            .allows(version, rfc3339::unix_now())
             .map_err(|held| held_back(held, memory, &self.source, &self.path))
     }
 
@@ -139,7 +138,7 @@ impl Record {
     /// # Errors
     /// [`PinError::Unrecorded`]
     pub(super) fn attempt(self, version: Option<String>) -> Result<Try, PinError> {
-        let memory = Memory::attempt(self.before.as_ref(), version, now());
+        let memory = Memory::attempt(self.before.as_ref(), version, rfc3339::unix_now());
         if let Err(error) = self.write(&memory) {
             // Nothing was sent: a try that did not take place must not stay behind.
             let _ = self.restore();
@@ -234,7 +233,7 @@ fn held_back(held: HeldBack, memory: &Memory, source: &PinSource, path: &Path) -
     let in_the_middle = || "the process ended within C_Login".to_owned();
     let earlier = Box::new(EarlierTry {
         pin_source: source.clone(),
-        at: date(memory.at),
+        at: rfc3339::of_unix(memory.at),
         answer: memory.answer.clone().unwrap_or_else(in_the_middle),
         failures: memory.unanswered.max(memory.refused_in_a_row),
         record: path.to_owned(),
@@ -281,16 +280,6 @@ fn read(path: &Path) -> Result<Option<Memory>, PinError> {
         0 => Ok(Some(written.memory)),
         newer => Err(damaged(format!("its schema {newer} is of another version"))),
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
-fn date(seconds: u64) -> String {
-    DateTime::from_unix_duration(Duration::from_secs(seconds))
-        .map_or_else(|_| "a time beyond 9999".to_owned(), |time| time.to_string())
 }
 
 #[cfg(test)]

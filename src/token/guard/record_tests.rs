@@ -9,6 +9,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use cryptoki::context::Function;
 use cryptoki::error::RvError;

@@ -35,7 +35,7 @@ pub(super) fn in_time(flight: &Mutex<()>) -> Result<MutexGuard<'_, ()>, PinError
             Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                 return Err(PinError::Busy {
-                    lock: "this process".into(),
+                    lock: None,
                     seconds: PATIENCE.as_secs(),
                 });
             }

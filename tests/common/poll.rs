@@ -1,0 +1,28 @@
+//! Waiting for what another process does, which tells nobody when its state changes.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long is waited for anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(5);
+
+/// Polls until the condition yields; `None` when it has not in time.
+pub fn found<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(met) = condition() {
+            return Some(met);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::park_timeout(POLL);
+    }
+}
+
+/// Polls until the condition holds, and fails the test where it does not in time.
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let met = found(|| condition().then_some(()));
+    assert!(met.is_some(), "{what}: not within {PATIENCE:?}");
+}
