@@ -4,6 +4,7 @@ mod cert;
 mod config;
 mod csr;
 mod key;
+mod load;
 pub(crate) mod log;
 pub(crate) mod output;
 mod request;
@@ -105,6 +106,12 @@ enum TokenCommand {
         /// How many signatures to measure
         #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         signatures: u32,
+        /// Then measure the token under load: so many signatures in all
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        load: Option<u32>,
+        /// How many of them are asked for at once; `sessions` of [[token]] work on them
+        #[arg(long, value_name = "C", default_value_t = 8, requires = "load", value_parser = clap::value_parser!(u32).range(1..=1024))]
+        concurrency: u32,
     },
 }
 
@@ -251,7 +258,14 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     match cli.command {
         Command::Config(ConfigCommand::Check { files }) => config::check(global, files),
         Command::Token(TokenCommand::List) => token::list(global),
-        Command::Token(TokenCommand::Check { signatures }) => token::check(global, signatures),
+        Command::Token(TokenCommand::Check {
+            signatures,
+            load,
+            concurrency,
+        }) => {
+            let load = load.map(|total| load::Load { total, concurrency });
+            token::check(global, signatures, load)
+        }
         Command::Key(KeyCommand::List) => key::list(global),
         Command::Key(KeyCommand::Generate(args)) => key::generate(global, args),
         Command::Csr(args) => csr::request(global, args),

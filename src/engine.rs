@@ -22,6 +22,7 @@ use crate::key::Key;
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::key::signature::ecdsa_der;
+use crate::meter::KeyMeter;
 use crate::token::Token;
 pub use error::EngineError;
 use pool::Pool;
@@ -42,15 +43,22 @@ pub enum Purpose {
     SelfTest,
 }
 
-impl Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Purpose {
+    /// As records and metrics have it.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Tls13ClientAuth => "tls13-client-auth",
             Self::Tls12ClientAuth => "tls12-client-auth",
             Self::Csr => "csr",
             Self::Proof => "proof",
             Self::SelfTest => "self-test",
-        })
+        }
+    }
+}
+
+impl Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -104,6 +112,7 @@ pub struct TokenEngine {
     public_key: PublicKey,
     schemes: Vec<Scheme>,
     pool: Pool,
+    meter: KeyMeter,
 }
 
 impl TokenEngine {
@@ -130,7 +139,8 @@ impl TokenEngine {
         let schemes = recipes.iter().map(|(scheme, _)| *scheme).collect();
         let sessions = token.sessions_at_most(config.sessions);
         let capacity = public_key.algorithm().signature_capacity();
-        let station = Station::new(Arc::clone(&token), key);
+        let meter = KeyMeter::new(&uri);
+        let station = Station::new(Arc::clone(&token), key, meter.clone());
         let pool = Pool::new(station, recipes, sessions, capacity, config.keep_alive);
         Ok(Self {
             token,
@@ -138,6 +148,7 @@ impl TokenEngine {
             public_key,
             schemes,
             pool,
+            meter,
         })
     }
 
@@ -171,6 +182,8 @@ impl Sign for TokenEngine {
             purpose,
             deadline,
         } = *request;
+        let span = tracing::debug_span!("signature", %purpose);
+        let _entered = span.enter();
         let started = Instant::now();
         let result = self
             .pool
@@ -188,13 +201,15 @@ impl Sign for TokenEngine {
             });
         let elapsed = started.elapsed();
         let micros = elapsed.as_micros() as u64;
+        let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
+        self.meter.signature(purpose.name(), class, elapsed);
         match result {
             Ok(bytes) => {
                 tracing::debug!(%purpose, %scheme, key = self.uri, message_len = message.len(), micros, "signed");
                 Ok(Signature { bytes, elapsed })
             }
             Err(error) => {
-                tracing::warn!(%purpose, %scheme, key = self.uri, micros, %error, "not signed");
+                tracing::warn!(%purpose, %scheme, key = self.uri, micros, class, %error, "not signed");
                 Err(error)
             }
         }

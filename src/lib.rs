@@ -44,6 +44,7 @@ pub mod step;
 pub mod verify;
 
 pub mod error;
+pub mod meter;
 
 mod rfc3339;
 

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tracing::Instrument;
 
 use super::{ClientError, Stage};
 use crate::config::Config;
@@ -87,6 +88,11 @@ impl Connector {
     /// # Errors
     /// The host is not configured, cannot be reached, or the handshake fails.
     pub async fn connect(&self, origin: &Origin) -> Result<Connection, ClientError> {
+        let span = tracing::debug_span!("connection", host = origin.host, port = origin.port);
+        self.connect_within(origin).instrument(span).await
+    }
+
+    async fn connect_within(&self, origin: &Origin) -> Result<Connection, ClientError> {
         let deadline = self.deadline();
         let addresses = self.resolve(origin, deadline).await?;
         let tcp = self.tcp(origin, &addresses, deadline).await?;
@@ -185,7 +191,8 @@ impl Connector {
         let attempt = async {
             let name = server_name(origin)?;
             let (connecting, watched) = (self.handshakes.connect(name, tcp), observer.clone());
-            let handshake = apart(async move { watched.watch(connecting).await });
+            let handshake = apart(async move { watched.watch(connecting).await })
+                .instrument(tracing::debug_span!("handshake"));
             timeout_at(deadline.into(), handshake)
                 .await
                 .map_err(|_| self.late(Stage::Handshake, origin))?

@@ -16,6 +16,7 @@ use hsm_mtls::token::session::Access;
 use hsm_mtls::token::{Role, Token, description};
 use serde_json::json;
 
+use super::load::{self, Load};
 use super::{CommandError, Global, output, start};
 
 const STEPS: [&str; 9] = [
@@ -104,17 +105,33 @@ fn describe(module: &Module) -> String {
     )
 }
 
-pub(super) fn check(global: &Global, signatures: u32) -> Result<ExitCode, CommandError> {
+pub(super) fn check(
+    global: &Global,
+    signatures: u32,
+    load: Option<Load>,
+) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
     let mut steps = Steps::default();
+    let mut measured = None;
     // Whatever stops the walk is in the steps already.
-    let _ = walk(&config, signatures, &mut steps);
-    steps.end(&STEPS);
+    if let (Ok(signer), Some(load)) = (walk(&config, signatures, &mut steps), load) {
+        steps.begin();
+        measured = Some(load.put_on(&signer, &mut steps));
+    }
+    let all: Vec<_> = STEPS.into_iter().chain(load.map(|_| load::STEP)).collect();
+    steps.end(&all);
     let code = steps.exit_code();
     if global.json {
-        output::json(&json!({ "schema": 0, "good": code == ExitCode::Good, "steps": steps }))?;
+        let mut report = json!({ "schema": 0, "good": code == ExitCode::Good, "steps": steps });
+        if let Some(measured) = &measured {
+            report["load"] = measured.report();
+        }
+        output::json(&report)?;
     } else {
         output::steps(steps.list())?;
+        if let Some(measured) = &measured {
+            output::line(&format!("\n{}\n", measured.table()))?;
+        }
         let verdict = match code {
             ExitCode::Good => "the token signs",
             _ => "the token is not ready: see the step that failed",
@@ -140,7 +157,7 @@ fn attempt<T, E: Into<Error>>(
     })
 }
 
-fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<(), Stopped> {
+fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<Arc<dyn Sign>, Stopped> {
     let module = attempt(steps, "module", || Module::load(&config.token))?;
     steps.good("module", describe(&module));
     let token = attempt(steps, "token", || {
@@ -243,7 +260,7 @@ fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<(), Stopp
             .collect::<Result<Vec<_>, _>>()
     })?;
     steps.good("signatures", summary(times));
-    Ok(())
+    Ok(signer)
 }
 
 /// The chain that is installed, if there is one.
@@ -275,10 +292,7 @@ fn mechanisms(steps: &mut Steps, engine: &TokenEngine) {
 
 fn summary(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
-    let at = |share: f64| {
-        let index = ((times.len() - 1) as f64 * share).round() as usize;
-        times.get(index).copied().map_or(0.0, millis)
-    };
+    let at = |share| millis(load::at(&times, share));
     format!(
         "{} verified; min {:.2} ms, median {:.2} ms, p99 {:.2} ms",
         times.len(),
@@ -288,6 +302,6 @@ fn summary(mut times: Vec<Duration>) -> String {
     )
 }
 
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }

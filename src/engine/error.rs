@@ -117,6 +117,26 @@ impl EngineError {
         }
     }
 
+    /// What kind it is, in a word for records and metrics; the words are a contract.
+    pub fn class(&self) -> &'static str {
+        match self {
+            _ if self.pin().is_some() => "pin",
+            Self::Deadline(_) => "deadline",
+            Self::TokenDown { .. } => "token-down",
+            Self::QueueFull(_) => "queue-full",
+            Self::Stopped => "stopped",
+            Self::NoMechanism { .. } | Self::Scheme(_) => "mechanism",
+            Self::Call(fault)
+            | Self::Token(TokenError::Call(fault))
+            | Self::Key(KeyError::Call(fault)) => fault.class().name(),
+            Self::Token(_) | Self::Pin(_) => "token",
+            Self::Key(_) => "key",
+            Self::Answer(_) | Self::WrongSignature { .. } => "wrong-signature",
+            Self::NotThePair { .. } => "not-the-pair",
+            Self::NoRandom => "no-random",
+        }
+    }
+
     /// Whether the PIN is the cause, wherever it struck.
     pub fn pin(&self) -> Option<&PinError> {
         match self {

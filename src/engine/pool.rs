@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cryptoki::object::ObjectHandle;
+use tracing::Span;
 
 use super::EngineError;
 use super::error::{self, Remedy, remedy};
@@ -75,13 +76,14 @@ impl Pool {
                 learnt: AtomicUsize::new(0),
             })
             .collect();
+        let queue = Arc::new(Queue::new(most_workers, station.meter().clone()));
         Self {
             shared: Arc::new(Shared {
                 station,
                 schemes,
                 capacity,
                 keep_alive,
-                queue: Arc::new(Queue::new(most_workers)),
+                queue,
             }),
         }
     }
@@ -100,6 +102,7 @@ impl Pool {
             message: message.to_vec(),
             deadline,
             answer,
+            span: Span::current(),
         })?;
         match receive.recv_timeout(waited) {
             Ok(result) => result,
@@ -162,6 +165,9 @@ impl Shared {
                 // Its caller has gone: signing now would be a use of the key that nobody asked for.
                 continue;
             }
+            // What is said of the token meanwhile is said of this signature.
+            let asked_by = job.span.clone();
+            let _entered = asked_by.enter();
             let mut result = self.sign(&mut open, &job);
             let remedy = result.as_ref().map_or_else(remedy, |_| Remedy::None);
             let job = match remedy {

@@ -6,8 +6,11 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use super::EngineError;
 use crate::key::scheme::Scheme;
+use crate::meter::KeyMeter;
 
 /// How many requests may wait per session before a caller is turned away.
 const QUEUED_PER_SESSION: usize = 16;
@@ -18,6 +21,8 @@ pub(super) struct Job {
     pub(super) message: Vec<u8>,
     pub(super) deadline: Instant,
     pub(super) answer: SyncSender<Result<Vec<u8>, EngineError>>,
+    /// Where the caller is.
+    pub(super) span: Span,
 }
 
 /// What a worker does next.
@@ -30,6 +35,7 @@ pub(super) enum Next {
 }
 
 pub(super) struct Queue {
+    meter: KeyMeter,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -45,6 +51,13 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    fn tell(&self, meter: &KeyMeter) {
+        let in_use = self.workers - self.idle;
+        meter.queue(self.waiting.len(), in_use, self.most_workers);
+    }
+}
+
 /// A worker's place among those who are counted: given back however its thread ends, also by a
 /// panic.
 pub(super) struct Seat {
@@ -57,14 +70,16 @@ impl Drop for Seat {
         let mut state = self.queue.lock();
         state.workers -= 1;
         state.leaving -= usize::from(self.leaving);
+        state.tell(&self.queue.meter);
         drop(state);
         self.queue.changed.notify_all();
     }
 }
 
 impl Queue {
-    pub(super) fn new(most_workers: usize) -> Self {
+    pub(super) fn new(most_workers: usize, meter: KeyMeter) -> Self {
         Self {
+            meter,
             state: Mutex::new(State {
                 most_workers,
                 ..State::default()
@@ -94,6 +109,7 @@ impl Queue {
         if wanted {
             state.workers += 1;
         }
+        state.tell(&self.meter);
         drop(state);
         self.changed.notify_one();
         Ok(wanted.then(|| Seat {
@@ -124,9 +140,11 @@ impl Queue {
                 return Next::Closed;
             }
             if let Some(job) = state.waiting.pop_front() {
+                state.tell(&self.meter);
                 return Next::Job(job);
             }
             state.idle += 1;
+            state.tell(&self.meter);
             let (woken, waited) = self
                 .changed
                 .wait_timeout(state, idle)

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 /// Handshakes at once; more of them wait for a thread.
 const MOST_THREADS: usize = 512;
@@ -37,6 +38,8 @@ where
     let (Some(threads), Ok(application)) = (&*THREADS, Handle::try_current()) else {
         return future.await;
     };
+    // Its records belong to the caller, whatever thread they are made on.
+    let future = future.in_current_span();
     let (waits, gone) = oneshot::channel::<()>();
     let polled = threads.spawn_blocking(move || {
         let (mut future, mut gone) = (pin!(future), pin!(gone));

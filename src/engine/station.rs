@@ -15,6 +15,7 @@ use cryptoki::object::ObjectHandle;
 use super::EngineError;
 use super::error::{Remedy, remedy};
 use crate::key::Key;
+use crate::meter::KeyMeter;
 use crate::rfc3339;
 use crate::token::guard::PinError;
 use crate::token::session::{Access, Session};
@@ -30,6 +31,7 @@ const GENTLE: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Station {
     key: Key,
+    meter: KeyMeter,
     // Held while the token is being found: whoever needs it waits for that.
     state: Mutex<State>,
 }
@@ -62,9 +64,11 @@ pub(super) struct Place {
 }
 
 impl Station {
-    pub(super) fn new(token: Arc<Token>, key: Key) -> Self {
+    pub(super) fn new(token: Arc<Token>, key: Key, meter: KeyMeter) -> Self {
+        meter.token_up(true);
         Self {
             key,
+            meter,
             state: Mutex::new(State {
                 generation: token.module().generation(),
                 token,
@@ -85,8 +89,12 @@ impl Station {
             if Instant::now() < lost.next {
                 return Err(lost.error());
             }
-            match self.find_again(&state) {
+            let found = self.find_again(&state);
+            let class = found.as_ref().map_or_else(EngineError::class, |_| "good");
+            self.meter.searched(class);
+            match found {
                 Ok(token) => {
+                    self.meter.token_up(true);
                     tracing::warn!(key = %self.key.uri(), since = lost.since, "the token was found again");
                     state.generation = token.module().generation();
                     state.token = Arc::new(token);
@@ -121,6 +129,7 @@ impl Station {
             return;
         }
         tracing::warn!(key = %self.key.uri(), %why, "the token is lost");
+        self.meter.token_up(false);
         // The first time it is looked for at once. A token that is found each time, and fails each
         // time, gets its pauses too.
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(state.losses.min(8));
@@ -150,9 +159,20 @@ impl Station {
 
     /// Opens a session and finds the key in it.
     pub(super) fn open(&self, place: &Place) -> Result<(Session, ObjectHandle), EngineError> {
-        let session = place.token.session(Access::ReadOnly)?;
-        let handle = self.key.find_again(&session, &place.token)?;
+        let opened = self.session_with_key(&place.token);
+        let class = opened.as_ref().map_or_else(EngineError::class, |_| "good");
+        self.meter.session_opened(class);
+        opened
+    }
+
+    fn session_with_key(&self, token: &Token) -> Result<(Session, ObjectHandle), EngineError> {
+        let session = token.session(Access::ReadOnly)?;
+        let handle = self.key.find_again(&session, token)?;
         Ok((session, handle))
+    }
+
+    pub(super) fn meter(&self) -> &KeyMeter {
+        &self.meter
     }
 
     pub(super) fn key(&self) -> &Key {
@@ -191,8 +211,7 @@ impl Station {
     /// Selects the token, logs in and finds the key: all that a signature takes, short of it.
     fn arrive(&self, before: &Token) -> Result<Token, EngineError> {
         let token = before.again()?;
-        let session = token.session(Access::ReadOnly)?;
-        self.key.find_again(&session, &token)?;
+        self.session_with_key(&token)?;
         Ok(token)
     }
 

@@ -1,6 +1,7 @@
 //! Which certificate for which server: always ours. That we were asked is noted.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
@@ -9,18 +10,28 @@ use rustls::sign::CertifiedKey;
 
 use super::observation::{Asked, note};
 use super::signer::{TokenKey, name};
+use crate::certificate::Certificate;
 use crate::identity::Identity;
+use crate::meter::KeyMeter;
 
 /// Answers each CertificateRequest with the one identity.
 #[derive(Debug)]
-pub(super) struct OneIdentity(Arc<CertifiedKey>);
+pub(super) struct OneIdentity {
+    certified: Arc<CertifiedKey>,
+    leaf: Certificate,
+    meter: KeyMeter,
+}
 
 impl OneIdentity {
     pub(super) fn of(identity: &Identity) -> Self {
         let chain = identity.chain().certificates();
         let der = chain.map(|certificate| CertificateDer::from(certificate.der().to_vec()));
         let key = TokenKey(Arc::clone(identity.signer()));
-        Self(Arc::new(CertifiedKey::new(der.collect(), Arc::new(key))))
+        Self {
+            certified: Arc::new(CertifiedKey::new(der.collect(), Arc::new(key))),
+            leaf: identity.chain().leaf().clone(),
+            meter: KeyMeter::new(&identity.signer().key_uri()),
+        }
     }
 }
 
@@ -41,7 +52,9 @@ impl ResolvesClientCert for OneIdentity {
                 schemes: sigschemes.iter().map(|scheme| name(*scheme)).collect(),
             });
         });
-        Some(Arc::clone(&self.0))
+        self.meter
+            .certificate(self.leaf.days_left(SystemTime::now()));
+        Some(Arc::clone(&self.certified))
     }
 
     fn has_certs(&self) -> bool {

@@ -52,6 +52,22 @@ pub(crate) enum LoginVerdict {
     Unknown,
 }
 
+impl FaultClass {
+    /// A word for records and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Key => "key",
+            Self::Login => "login",
+            Self::Pin => "pin",
+            Self::Mechanism => "mechanism",
+            Self::SessionLimit => "session-limit",
+            Self::Device => "device",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 impl Fault {
     pub(crate) fn of(error: Error) -> Self {
         match error {

@@ -24,6 +24,7 @@ use super::fault::{Fault, LoginVerdict};
 use super::pin::{self, Pin};
 use super::session::SessionCall;
 use crate::config::pin::PinSource;
+use crate::meter;
 pub use error::{EarlierTry, PinError};
 use memory::Last;
 use record::{Record, Role, Subject};
@@ -131,6 +132,11 @@ impl PinGuard {
             reason = "the one place that logs in (law 6)"
         )]
         let answer = session.login(user, pin.as_ref().map(|pin| &pin.text));
+        meter::login(match &answer {
+            Ok(()) => "good",
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => "already-logged-in",
+            Err(_) => "failed",
+        });
         let per_signature = matches!(user, UserType::ContextSpecific);
         let fault = match answer {
             Ok(()) => {

@@ -21,6 +21,7 @@ use super::gate::{Gate, Inside, Shut};
 use super::raw::RawSign;
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
+use crate::meter;
 
 /// A PKCS#11 module, mapped and initialised.
 #[derive(Debug)]
@@ -182,6 +183,9 @@ impl Module {
             drop(ended);
             self.pkcs11.initialize(arguments())
         });
+        if let Ok(result) = &renewed {
+            meter::initialized_again(result.is_ok());
+        }
         match renewed {
             Ok(Ok(())) => {
                 tracing::warn!(module = %self.path.display(), "the module was initialised again");

@@ -22,7 +22,7 @@ pub fn found<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 /// Polls until the condition holds, and fails the test where it does not in time.
-pub fn until(what: &str, condition: impl Fn() -> bool) {
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let met = found(|| condition().then_some(()));
     assert!(met.is_some(), "{what}: not within {PATIENCE:?}");
 }

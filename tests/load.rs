@@ -1,0 +1,102 @@
+//! `token check --load`: an operator measures a real HSM, and sees what it refuses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use common::bank::Bank;
+use common::chaos::Chaos;
+use serde_json::Value;
+
+fn bank() -> Bank {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    bank.configure(|settings| settings.token_lines = "sessions = 4".to_owned());
+    bank
+}
+
+fn step<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let steps = report["steps"].as_array().unwrap().iter();
+    steps.into_iter().find(|step| step["name"] == name).unwrap()
+}
+
+#[test]
+fn each_signature_is_counted_and_timed() {
+    let mut bank = bank();
+    let chaos = Chaos::between(&mut bank, "delay C_Sign 20ms");
+    let arguments = ["token", "check", "--json", "-n", "1", "--load", "40"];
+    let run = chaos.run(&bank, &[&arguments[..], &["--concurrency", "8"]].concat());
+    let report = run.expect(0).json();
+    let load = &report["load"];
+    assert_eq!(load["signatures"], 40);
+    assert_eq!(load["results"]["good"]["count"], 40, "{load:#}");
+    let millis = |name: &str| load["results"]["good"][name].as_f64().unwrap();
+    assert!(millis("min_ms") >= 20.0, "{load:#}");
+    // Eight callers, four sessions: half of them wait for a whole signature more.
+    assert!(millis("p50_ms") >= 35.0, "{load:#}");
+    assert!(millis("min_ms") <= millis("p50_ms") && millis("p99_ms") <= millis("max_ms"));
+    assert!(load["per_second"].as_f64().unwrap() <= 4.0 * 50.0);
+    // The proof, one measured, and the load: nothing was signed twice.
+    assert_eq!(chaos.calls("C_Sign"), 1 + 1 + 40);
+}
+
+#[test]
+fn what_fails_is_shown_by_class_and_ends_with_the_tokens_exit_code() {
+    let mut bank = bank();
+    let chaos = Chaos::between(
+        &mut bank,
+        "fail C_SignInit 23.. CKR_KEY_FUNCTION_NOT_PERMITTED",
+    );
+    let arguments = ["token", "check", "-n", "1", "--load", "30"];
+    let run = chaos.run(&bank, &arguments).expect(3);
+    let row = |name: &str| {
+        let line = run
+            .stdout
+            .lines()
+            .find(|line| line.trim().starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{run:?}"));
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    assert_eq!((row("good "), row("refused ")), ("20".into(), "10".into()));
+    assert!(run.stdout.contains("20 of 30 signed"), "{run:?}");
+    assert!(
+        run.stdout.contains("CKR_KEY_FUNCTION_NOT_PERMITTED"),
+        "{run:?}"
+    );
+    assert!(run.stdout.contains("hint:"), "{run:?}");
+}
+
+/// A key that wants the PIN for each signature: a refusal ends the measurement, not the token.
+#[test]
+fn a_refused_pin_stops_it() {
+    let mut bank = bank();
+    let chaos = Chaos::between(
+        &mut bank,
+        "always-authenticate\nfail C_Login 4.. CKR_PIN_INCORRECT\nwithout CKF_USER_PIN_COUNT_LOW",
+    );
+    let arguments = ["token", "check", "--json", "-n", "1", "--load", "1000"];
+    let report = chaos.run(&bank, &arguments).expect(4).json();
+    // The login, the proof's, the measured one's, and the one that was refused.
+    assert_eq!(chaos.calls("C_Login"), 4);
+    let asked = report["load"]["asked"].as_u64().unwrap();
+    assert!(asked < 100, "{asked}");
+    assert_eq!(step(&report, "load")["outcome"], "bad");
+}
+
+#[test]
+fn without_a_token_there_is_nothing_to_put_a_load_on() {
+    let mut bank = bank();
+    bank.configure(|settings| settings.token_uri = "pkcs11:token=other".to_owned());
+    let arguments = ["token", "check", "--json", "--load", "10"];
+    let report = bank.run(&arguments).expect(3).json();
+    assert_eq!(step(&report, "load")["outcome"], "not-reached");
+    assert!(report["load"].is_null());
+    for wrong in [["--load", "0"], ["--concurrency", "4"], ["--load", "-1"]] {
+        bank.run(&[&["token", "check"][..], &wrong].concat())
+            .expect(2);
+    }
+}
