@@ -66,13 +66,18 @@ pub struct TokenConfig {
         deserialize_with = "field::sessions"
     )]
     pub sessions: usize,
-    /// How long one signature may take, queueing included. Loading the module, the login and the
-    /// search for the key are not covered: they take what the module takes.
+    /// How long one signature may take, queueing included.
     #[serde(
         default = "field::default_timeout",
         deserialize_with = "field::duration"
     )]
     pub timeout: Duration,
+    /// How long each step before that may take: loading the module, finding token and key, the login.
+    #[serde(
+        default = "field::default_start_timeout",
+        deserialize_with = "field::duration"
+    )]
+    pub start_timeout: Duration,
     /// How long a session may be idle before the token is asked after it, so that no firewall
     /// forgets the connection.
     #[serde(

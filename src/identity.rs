@@ -8,11 +8,12 @@ use crate::certificate::{Certificate, CertificateError, read_file};
 use crate::config::{CertificateSource, Config};
 use crate::engine::{self, EngineError, Sign, TokenEngine};
 use crate::error::Error;
+use crate::key::public::PublicKey;
 use crate::key::{Key, certificate_object};
-use crate::token::Token;
 use crate::token::guard::Attendance;
 use crate::token::holder::Holder;
 use crate::token::session::Access;
+use crate::token::{Start, Token, in_time};
 
 /// A chain and the key that signs for it.
 #[derive(Debug)]
@@ -129,8 +130,7 @@ pub fn signer_for(
             place: leaf.subject().to_string(),
             why: "its public key is neither RSA, P-256, P-384, P-521 nor Ed25519".to_owned(),
         })?;
-    let session = token.session(Access::ReadOnly)?;
-    let key = Key::find(&session, token, &config.c3.key, Some(public_key))?;
+    let key = find_key(config, token, Some(public_key))?;
     let engine = TokenEngine::start(Arc::clone(token), key, public_key.clone(), &config.token)?;
     Ok(engine)
 }
@@ -144,9 +144,25 @@ pub fn signer_without_certificate(
     config: &Config,
     token: &Arc<Token>,
 ) -> Result<TokenEngine, Error> {
-    let session = token.session(Access::ReadOnly)?;
-    let key = Key::find(&session, token, &config.c3.key, None)?;
+    let key = find_key(config, token, None)?;
     let public_key = key.public_key()?.clone();
     let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
     Ok(engine)
+}
+
+/// The configured key; where several match, the one of `expected`.
+///
+/// # Errors
+/// None or several match, or the token does not answer in time.
+pub fn find_key(
+    config: &Config,
+    token: &Arc<Token>,
+    expected: Option<&PublicKey>,
+) -> Result<Key, Error> {
+    let (uri, expected) = (config.c3.key.clone(), expected.cloned());
+    let looked_in = Arc::clone(token);
+    in_time(Start::Key, token.start_timeout(), move || {
+        let session = looked_in.session(Access::ReadOnly)?;
+        Ok(Key::find(&session, &looked_in, &uri, expected.as_ref())?)
+    })
 }

@@ -2,6 +2,7 @@
 //! login held for as long as the token is in use.
 
 pub mod description;
+mod error;
 pub mod fault;
 mod gate;
 pub mod guard;
@@ -10,161 +11,30 @@ pub mod mechanism;
 pub mod module;
 mod pin;
 mod raw;
+mod role;
 mod selection;
 pub mod session;
+mod start;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
-use thiserror::Error;
 
 use crate::config::pin::PinSource;
-use crate::config::trust::Fingerprint;
 use crate::config::uri::Pkcs11Uri;
 use crate::config::{LoginPolicy, TokenConfig};
 use description::TokenDescription;
+pub use error::TokenError;
 use fault::Fault;
-use guard::{Attendance, PinError, PinGuard};
+use guard::{Attendance, PinGuard};
 use mechanism::Mechanisms;
 use module::Module;
+pub use role::Role;
 use session::{Access, Session};
-
-/// Why there is no token to work with.
-#[derive(Debug, Error)]
-pub enum TokenError {
-    /// The module's file cannot be found or read.
-    #[error("the PKCS#11 module {} cannot be read: {source}", path.display())]
-    ModuleMissing {
-        /// As configured.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// Someone else could change the module.
-    #[error("the PKCS#11 module is not loaded because of {}: {why}", path.display())]
-    ModuleUnsafe {
-        /// The file, or the folder above it.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The module is not the one that was pinned.
-    #[error("the PKCS#11 module {} is not the pinned one: {found}, not {expected}", path.display())]
-    ModuleChanged {
-        /// The file.
-        path: PathBuf,
-        /// `module_sha256`
-        expected: Fingerprint,
-        /// What the file has.
-        found: Fingerprint,
-    },
-    /// It is not a PKCS#11 module, or lacks a library.
-    #[error("{} does not load as a PKCS#11 module: {detail}", path.display())]
-    ModuleLoad {
-        /// The file.
-        path: PathBuf,
-        /// What the linker or the module said.
-        detail: String,
-    },
-    /// A variable of `env` is not what the configuration says.
-    #[error(
-        "the variable {name}, which the module reads, does not have the value of the configuration"
-    )]
-    EnvironmentNotApplied {
-        /// The variable.
-        name: String,
-    },
-    /// C_Initialize failed.
-    #[error("the module does not initialise: {0}")]
-    Initialize(Fault),
-    /// No slot holds an initialised token.
-    #[error("the module shows no initialised token")]
-    Empty,
-    /// No token matches.
-    #[error("no token matches {uri}; there is: {}", candidates.join(", "))]
-    NoMatch {
-        /// What was asked for.
-        uri: String,
-        /// What there is.
-        candidates: Vec<String>,
-    },
-    /// More than one token matches.
-    #[error("{} tokens match {uri}: {}", candidates.len(), candidates.join(", "))]
-    Ambiguous {
-        /// What was asked for.
-        uri: String,
-        /// What matches.
-        candidates: Vec<String>,
-    },
-    /// The login failed or was not tried.
-    #[error(transparent)]
-    Pin(#[from] PinError),
-    /// A call failed.
-    #[error("the token failed: {0}")]
-    Call(Fault),
-}
-
-impl TokenError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::ModuleMissing { .. } => {
-                "install the HSM vendor's client (SoftHSM: `apt-get install softhsm2`) and write its path to `module`".to_owned()
-            }
-            Self::ModuleUnsafe { path, .. } => format!(
-                "the module and each folder above it must belong to root or to you, and be writable by no other: \
-                 `chmod go-w {0}`, or `chown root {0}`",
-                path.display()
-            ),
-            Self::ModuleChanged { .. } => {
-                "if the vendor's client was updated on purpose, write the new hash to `module_sha256`; if not, find out who changed it".to_owned()
-            }
-            Self::ModuleLoad { .. } => {
-                "`module` must be the vendor's PKCS#11 library for this machine; `ldd` on it shows libraries that it lacks".to_owned()
-            }
-            Self::EnvironmentNotApplied { name } => {
-                format!("a program that uses the library sets {name} before it starts any thread; the command does so by itself")
-            }
-            Self::Initialize(fault) => format!(
-                "{}; a file that a variable there names may be missing",
-                fault.advice()
-            ),
-            Self::Empty => {
-                "check `env` of [[token]] and the vendor's client: without its configuration a module shows nothing. \
-                 Only where there is no token yet: initialise one with the vendor's tool"
-                    .to_owned()
-            }
-            Self::NoMatch { .. } => "correct `uri` of [[token]]; `hsm-mtls token list` shows what is there".to_owned(),
-            Self::Ambiguous { .. } => "add `serial=` to `uri` of [[token]] so that it names exactly one".to_owned(),
-            Self::Pin(error) => error.hint(),
-            Self::Call(fault) => fault.advice().to_owned(),
-        }
-    }
-}
-
-/// Which role logs in (CK_USER_TYPE).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// CKU_USER
-    User,
-    /// CKU_SO
-    SecurityOfficer,
-    /// A role of the vendor, by number (a crypto officer, say).
-    Vendor(u32),
-}
-
-impl Role {
-    fn user_type(self) -> UserType {
-        match self {
-            Self::User => UserType::User,
-            Self::SecurityOfficer => UserType::So,
-            Self::Vendor(number) => UserType::VendorExtension(number),
-        }
-    }
-}
+pub use start::Start;
+pub(crate) use start::in_time;
 
 /// One token of one module, and the login to it.
 #[derive(Debug)]
@@ -175,6 +45,7 @@ pub struct Token {
     mechanisms: Mechanisms,
     policy: LoginPolicy,
     timeout: Duration,
+    start_timeout: Duration,
     guard: Arc<PinGuard>,
     uri: Pkcs11Uri,
     state_folder: Option<PathBuf>,
@@ -203,11 +74,16 @@ impl Token {
         config: &TokenConfig,
         attendance: Attendance,
     ) -> Result<Self, TokenError> {
-        let (slot, description) = selection::one(&module, &config.uri)?;
-        let mechanisms = module
-            .call()
-            .and_then(|pkcs11| Mechanisms::read(&pkcs11, slot))
-            .map_err(TokenError::Call)?;
+        let (looked_in, uri) = (Arc::clone(&module), config.uri.clone());
+        let (slot, description, mechanisms) =
+            in_time(Start::Token, config.start_timeout, move || {
+                let (slot, description) = selection::one(&looked_in, &uri)?;
+                let mechanisms = looked_in
+                    .call()
+                    .and_then(|pkcs11| Mechanisms::read(&pkcs11, slot))
+                    .map_err(TokenError::Call)?;
+                Ok::<_, TokenError>((slot, description, mechanisms))
+            })?;
         Ok(Self {
             guard: Arc::new(PinGuard::new(
                 description.identity(),
@@ -219,6 +95,7 @@ impl Token {
             state_folder: config.state_folder(),
             policy: config.login,
             timeout: config.timeout,
+            start_timeout: config.start_timeout,
             module,
             slot,
             description,
@@ -247,12 +124,17 @@ impl Token {
             mechanisms: self.mechanisms.clone(),
             policy: self.policy,
             timeout: self.timeout,
+            start_timeout: self.start_timeout,
             guard: Arc::clone(&self.guard),
             uri: self.uri.clone(),
             state_folder: self.state_folder.clone(),
             held: Mutex::new(None),
         };
-        token.log_in(Role::User)?;
+        // No deadline here: it is the callers of a running engine that have theirs, and a thread for
+        // each attempt at a token that hangs would be one too many.
+        let wanted = token.wants_login();
+        let session = token.login(Role::User, wanted)()?;
+        token.hold(session);
         Ok(token)
     }
 
@@ -279,24 +161,45 @@ impl Token {
     /// # Errors
     /// The PIN is guarded, missing or refused, or the session cannot be had.
     pub fn log_in(&self, role: Role) -> Result<bool, TokenError> {
-        let access = match role {
-            // CKR_SESSION_READ_ONLY_EXISTS: the SO can only be in read-write sessions.
-            Role::SecurityOfficer => Access::ReadWrite,
-            Role::User | Role::Vendor(_) => Access::ReadOnly,
+        let wanted = self.wants_login();
+        let login = self.login(role, wanted);
+        let session = match self.guard.typed() {
+            // A person takes the time that it takes.
+            true => login()?,
+            false => in_time(Start::Login, self.start_timeout, login)?,
         };
-        let session = self.session(access)?;
-        let wanted = match self.policy {
+        self.hold(session);
+        Ok(wanted)
+    }
+
+    fn wants_login(&self) -> bool {
+        match self.policy {
             LoginPolicy::Auto => self.description.login_required,
             LoginPolicy::Always => true,
             LoginPolicy::Never => false,
-        };
-        if wanted {
-            let session = session.pkcs11().map_err(TokenError::Call)?;
-            self.guard.log_in(&session, role.user_type())?;
         }
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Some(session);
-        Ok(wanted)
+    }
+
+    /// A session, logged in.
+    fn login(
+        &self,
+        role: Role,
+        wanted: bool,
+    ) -> impl FnOnce() -> Result<Session, TokenError> + Send + use<> {
+        let (module, slot) = (Arc::clone(&self.module), self.slot);
+        let guard = Arc::clone(&self.guard);
+        move || {
+            let session = Session::open(&module, slot, role.access()).map_err(TokenError::Call)?;
+            if wanted {
+                let session = session.pkcs11().map_err(TokenError::Call)?;
+                guard.log_in(&session, role.user_type())?;
+            }
+            Ok(session)
+        }
+    }
+
+    fn hold(&self, session: Session) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
     /// Opens a further session; the login covers it.
@@ -331,6 +234,11 @@ impl Token {
     /// When a signature that is asked for now must be there.
     pub fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
+    }
+
+    /// How long each step before the first signature may take.
+    pub(crate) fn start_timeout(&self) -> Duration {
+        self.start_timeout
     }
 
     pub(crate) fn guard(&self) -> &PinGuard {

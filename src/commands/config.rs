@@ -177,6 +177,7 @@ fn as_json(config: &Config) -> Value {
         "state_dir": config.token.state_folder(),
         "sessions": config.token.sessions,
         "timeout_ms": config.token.timeout.as_millis() as u64,
+        "start_timeout_ms": config.token.start_timeout.as_millis() as u64,
         "key": config.c3.key.to_string(),
         "certificate": place(&config.c3.certificate),
         "subject": config.c3.subject.as_ref().and_then(|subject| csr::subject(subject).ok()).map(|subject| subject.to_string()),

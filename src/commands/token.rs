@@ -9,7 +9,6 @@ use hsm_mtls::config::{CertificateSource, Config, LoginPolicy};
 use hsm_mtls::engine::{Purpose, Sign, TokenEngine, challenge};
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::{self, Identity};
-use hsm_mtls::key::Key;
 use hsm_mtls::step::{Outcome, Steps};
 use hsm_mtls::token::module::Module;
 use hsm_mtls::token::session::Access;
@@ -183,8 +182,8 @@ fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<Arc<dyn S
         .and_then(Option::as_ref)
         .and_then(|chain| chain.leaf().public_key());
     let (key, public_key, attributes) = attempt(steps, "key", || -> Result<_, Error> {
+        let key = identity::find_key(config, &token, expected)?;
         let session = token.session(Access::ReadOnly)?;
-        let key = Key::find(&session, &token, &config.c3.key, expected)?;
         let public_key = key.public_key()?.clone();
         let attributes = key.attributes(&session);
         Ok((key, public_key, attributes))

@@ -17,6 +17,10 @@ pub(super) fn default_timeout() -> Duration {
     Duration::from_secs(5)
 }
 
+pub(super) fn default_start_timeout() -> Duration {
+    Duration::from_secs(60)
+}
+
 pub(super) fn default_keep_alive() -> Duration {
     Duration::from_secs(60)
 }

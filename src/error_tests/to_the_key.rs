@@ -8,6 +8,7 @@ use super::*;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::key::signature::NotAnEcdsaSignature;
+use crate::token::Start;
 use crate::token::guard::EarlierTry;
 
 const TOKEN: &str = "pkcs11:token=lfi";
@@ -79,6 +80,10 @@ pub(super) fn token() -> Vec<(&'static str, Error)> {
         Ambiguous: [TokenError::Ambiguous {
             uri: text(TOKEN),
             candidates: vec![text(TOKEN), text(TOKEN)]
+        }],
+        NoAnswer: [TokenError::NoAnswer {
+            during: Start::Login,
+            after: Duration::from_secs(60),
         }],
         Pin: [TokenError::Pin(PinError::NobodyThere(PinSource::Prompt))],
         Call: [TokenError::Call(fault())],

@@ -187,7 +187,7 @@ impl PinGuard {
     }
 
     /// A person types it, answers for it, and types another one next time.
-    fn typed(&self) -> bool {
+    pub(super) fn typed(&self) -> bool {
         matches!(self.source, PinSource::Prompt | PinSource::ProtectedPath)
     }
 

@@ -19,6 +19,7 @@ use super::TokenError;
 use super::fault::Fault;
 use super::gate::{Gate, Inside, Shut};
 use super::raw::RawSign;
+use super::start::{Start, in_time};
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
 use crate::meter;
@@ -94,6 +95,12 @@ impl Module {
     pub fn load(config: &TokenConfig) -> Result<Arc<Self>, TokenError> {
         Self::check_environment(config)?;
         let path = Self::check_file(config)?;
+        in_time(Start::Module, config.start_timeout, move || {
+            Self::load_file(path)
+        })
+    }
+
+    fn load_file(path: PathBuf) -> Result<Arc<Self>, TokenError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(module) = loaded.get(&path) {
             return Ok(Arc::clone(module));
