@@ -2,7 +2,7 @@
 CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
 
-.PHONY: demo test fmt clippy lib-only doc clean
+.PHONY: demo test bench fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
@@ -17,6 +17,12 @@ test: fmt clippy lib-only
 	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules
 	$(CARGO) test --locked --workspace --no-fail-fast
 	$(MAKE) doc
+
+# Figures of docs/bench.md, on this machine. Not part of the tests: what it finds is the machine's too.
+bench:
+	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
+	    /usr/lib/*/engines-3/pkcs11.so=libengine-pkcs11-openssl stunnel=stunnel4
+	$(CARGO) bench --locked --bench signing
 
 fmt:
 	$(CARGO) fmt --all --check

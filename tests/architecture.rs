@@ -111,7 +111,7 @@ fn arrows_only_go_to_the_right() {
 #[test]
 fn each_file_says_why_it_exists_and_is_of_a_readable_length() {
     let mut all = product();
-    for folder in ["tests", "examples", "softhsm"] {
+    for folder in ["tests", "benches", "examples", "softhsm"] {
         sources(&root().join(folder), &mut all);
     }
     for (name, text) in all {

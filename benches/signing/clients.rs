@@ -1,0 +1,221 @@
+//! What makes the connections: the product's client, rustls with an inline signer, and the plain client
+//! that asks a proxy.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hsm_mtls::certificate::anchors::Anchors;
+use hsm_mtls::client::Client;
+use hsm_mtls::client::connector::Connector;
+use hsm_mtls::config::Config;
+use hsm_mtls::config::environment::Service;
+use hsm_mtls::identity::Identity;
+use hsm_mtls::key::scheme::KeyAlgorithm;
+use hsm_mtls::tls::{Tls, provider};
+use hsm_mtls::token::guard::Attendance;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::client::Resumption;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, SignatureAlgorithm, SignatureScheme};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+use crate::in_memory;
+use crate::load::{measure, shared};
+use crate::raw::RawKey;
+use crate::role::{Load, Measured, Way};
+
+/// A connection, a handshake and a request, over and over.
+pub async fn connect(path: &Path, way: Way, load: Load) -> Measured {
+    let config = Config::load(path).expect("the parent's configuration");
+    let own = [std::process::id()];
+    let origin = config.hub.origin(Service::HeadlessHeimdall).clone();
+    if way == Way::Raw {
+        // Loads the module and logs in; what follows makes no use of it otherwise.
+        let identity = Identity::open(&config, Attendance::Unattended).expect("the token");
+        let client = Inline {
+            tls: inline_tls(&config, &identity),
+            to: (Ipv4Addr::LOCALHOST, origin.port).into(),
+        };
+        let once = |client: Arc<Inline>| async move { client.request().await };
+        return measure(load, &own, shared(client, once)).await;
+    }
+    let identity = match way {
+        Way::InMemory => in_memory::identity(&config, path.parent().expect("its folder")),
+        _ => Identity::open(&config, Attendance::Unattended).expect("the token"),
+    };
+    let tls = Tls::new(&config, &identity).expect("TLS");
+    let client = Client::new(&config, Connector::new(&config, &tls).expect("a connector"));
+    let url: Url = format!("https://{}/", origin.authority())
+        .parse()
+        .expect("a URL");
+    let once = |shared: Arc<(Client, Url)>| async move {
+        let (client, url) = &*shared;
+        let request = client.request(Method::GET, url, HeaderMap::new(), Bytes::new());
+        let answer = request.await.map_err(|error| error.to_string())?;
+        good(answer.status)
+    };
+    measure(load, &own, shared((client, url), once)).await
+}
+
+fn good(status: StatusCode) -> Result<(), String> {
+    match status {
+        StatusCode::OK => Ok(()),
+        other => Err(other.to_string()),
+    }
+}
+
+/// rustls and hyper, with a signature on whatever thread asks for it. No deadlines, no checks of its
+/// own, no logs: the least that can be done.
+struct Inline {
+    tls: TlsConnector,
+    to: SocketAddr,
+}
+
+impl Inline {
+    async fn request(&self) -> Result<(), String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let tcp = TcpStream::connect(self.to).await.map_err(|e| text(&e))?;
+        tcp.set_nodelay(true).map_err(|e| text(&e))?;
+        let name = ServerName::from(self.to.ip());
+        let stream = self.tls.connect(name, tcp).await.map_err(|e| text(&e))?;
+        let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| text(&e))?;
+        let driver = tokio::spawn(driver);
+        let request = Request::get("/")
+            .header("host", self.to.to_string())
+            .body(Empty::<Bytes>::new())
+            .map_err(|e| text(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| text(&e))?;
+        let status = response.status();
+        response.into_body().collect().await.map_err(|e| text(&e))?;
+        driver.abort();
+        good(status)
+    }
+}
+
+fn inline_tls(config: &Config, identity: &Identity) -> TlsConnector {
+    let rsa = matches!(
+        identity.signer().public_key().algorithm(),
+        KeyAlgorithm::Rsa { .. }
+    );
+    let key = RawKey::find(&config.token.module, "c3", rsa);
+    let signing = InlineKey {
+        key: Arc::new(key),
+        scheme: match rsa {
+            true => SignatureScheme::RSA_PSS_SHA256,
+            false => SignatureScheme::ECDSA_NISTP256_SHA256,
+        },
+    };
+    let der = |certificate: &hsm_mtls::certificate::Certificate| {
+        CertificateDer::from(certificate.der().to_vec())
+    };
+    let chain = identity.chain().certificates().map(der).collect();
+    let mut roots = RootCertStore::empty();
+    for root in Anchors::load(config).expect("anchors").roots() {
+        roots.add(der(root)).expect("a root");
+    }
+    let mut client = ClientConfig::builder_with_provider(provider(&config.tls))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(
+            chain,
+            Arc::new(signing),
+        ))));
+    client.resumption = Resumption::disabled();
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsConnector::from(Arc::new(client))
+}
+
+#[derive(Clone)]
+struct InlineKey {
+    key: Arc<RawKey>,
+    scheme: SignatureScheme,
+}
+
+impl std::fmt::Debug for InlineKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InlineKey")
+    }
+}
+
+impl SigningKey for InlineKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let offered = offered.contains(&self.scheme);
+        offered.then(|| Box::new(self.clone()) as Box<dyn Signer>)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        match self.scheme {
+            SignatureScheme::RSA_PSS_SHA256 => SignatureAlgorithm::RSA,
+            _ => SignatureAlgorithm::ECDSA,
+        }
+    }
+}
+
+impl Signer for InlineKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        Ok(self.key.sign(message))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+/// Plain requests to a proxy on this machine. The CPU is the proxy's.
+pub async fn through_proxy(port: u16, keep_alive: bool, processes: &[u32], load: Load) -> Measured {
+    let make = || {
+        let kept = Arc::new(tokio::sync::Mutex::new(None));
+        move || {
+            let kept = Arc::clone(&kept);
+            async move {
+                let mut kept = kept.lock().await;
+                let stream = kept.take();
+                let stream = plain(stream, port, keep_alive).await;
+                *kept = stream.map_err(|error| error.to_string())?;
+                Ok(())
+            }
+        }
+    };
+    measure(load, processes, make).await
+}
+
+/// One request; hands the connection back where it is kept.
+async fn plain(
+    kept: Option<TcpStream>,
+    port: u16,
+    keep_alive: bool,
+) -> std::io::Result<Option<TcpStream>> {
+    let mut stream = match kept {
+        Some(stream) => stream,
+        None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?,
+    };
+    stream.set_nodelay(true)?;
+    let lasting = if keep_alive { "keep-alive" } else { "close" };
+    let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: {lasting}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    // The server's whole answer ends with its body, which is known.
+    while !answer.ends_with(crate::servers::BODY) {
+        if stream.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
+    let whole = answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(crate::servers::BODY);
+    if !whole {
+        let said = String::from_utf8_lossy(&answer).into_owned();
+        return Err(std::io::Error::other(format!("not the answer: {said}")));
+    }
+    Ok(keep_alive.then_some(stream))
+}

@@ -1,0 +1,229 @@
+//! The tables, for people and for docs/bench.md; the docs' tables are written by no hand.
+
+use std::fs;
+use std::path::Path;
+
+use crate::plot;
+use crate::results::{Percentiles, Rate, Results};
+use crate::scenarios::RAW;
+
+const BEGIN: &str = "<!-- written by make bench: begin -->";
+const END: &str = "<!-- written by make bench: end -->";
+
+/// A table: a title, a head, and rows.
+pub struct Table {
+    title: &'static str,
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Prints the tables and writes the files of docs/.
+pub fn write(results: &Results) {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let folder = docs.join("bench");
+    fs::create_dir_all(&folder).expect("docs/bench");
+    let json = serde_json::to_string_pretty(results).expect("JSON");
+    fs::write(folder.join("results.json"), json + "\n").expect("results.json");
+    fs::write(folder.join("signing.svg"), plot::draw(results)).expect("signing.svg");
+    let tables = tables(results);
+    let machine = results.machine.describe();
+    let mut markdown = format!("{machine}\n");
+    println!("\n{machine}");
+    for table in &tables {
+        println!("\n{}", table.plain());
+        markdown += &format!("\n{}", table.markdown());
+    }
+    let page = docs.join("bench.md");
+    let text = fs::read_to_string(&page).expect("docs/bench.md");
+    let (before, rest) = text.split_once(BEGIN).expect("where the tables begin");
+    let (_, after) = rest.split_once(END).expect("where the tables end");
+    let text = format!("{before}{BEGIN}\n{markdown}\n{END}{after}");
+    fs::write(page, text).expect("docs/bench.md");
+    println!("\ndocs/bench/results.json, docs/bench/signing.svg, docs/bench.md");
+}
+
+fn tables(results: &Results) -> Vec<Table> {
+    vec![
+        targets(results),
+        signatures(results),
+        handshakes(results),
+        slow_tokens(results),
+    ]
+}
+
+fn three(percentiles: &Percentiles) -> String {
+    let Percentiles { p50, p90, p99, .. } = percentiles;
+    format!("{p50} / {p90} / {p99}")
+}
+
+fn in_millis(percentiles: &Percentiles) -> String {
+    let millis = |micros: u32| format!("{:.1}", f64::from(micros) / 1000.0);
+    let Percentiles { p50, p90, p99, .. } = *percentiles;
+    format!("{} / {} / {}", millis(p50), millis(p90), millis(p99))
+}
+
+fn targets(results: &Results) -> Table {
+    let row = |target: &crate::results::Target| {
+        let met = if target.met { "met" } else { "missed" };
+        vec![
+            target.what.to_owned(),
+            target.wanted.clone(),
+            target.found.clone(),
+            met.to_owned(),
+        ]
+    };
+    Table {
+        title: "Targets",
+        head: vec!["", "wanted", "found", ""],
+        rows: results.targets.iter().map(row).collect(),
+    }
+}
+
+fn signatures(results: &Results) -> Table {
+    let row = |row: &crate::results::SignatureRow| {
+        vec![
+            row.key.to_owned(),
+            three(&row.raw),
+            three(&row.engine),
+            row.verification.p50.to_string(),
+            row.own_cost().to_string(),
+            format!(
+                "{:.2}",
+                f64::from(row.engine.p50) / f64::from(row.raw.p50.max(1))
+            ),
+            row.raw.samples.to_string(),
+        ]
+    };
+    Table {
+        title: "One signature (us, p50 / p90 / p99; SoftHSM, one thread, call by call in turn)",
+        head: vec![
+            "key",
+            "raw C_SignInit + C_Sign",
+            "the engine",
+            "verification",
+            "engine's own (p50)",
+            "engine : raw",
+            "samples",
+        ],
+        rows: results.signatures.iter().map(row).collect(),
+    }
+}
+
+fn handshakes(results: &Results) -> Table {
+    let of_raw = |key, connections| {
+        let mut rows = results.handshakes.iter();
+        let row =
+            rows.find(|row| row.client == RAW && (row.key, row.connections) == (key, connections))?;
+        row.measured.as_ref().map(|rate| rate.cpu_micros)
+    };
+    let mut rows = Vec::new();
+    for row in &results.handshakes {
+        let mut cells = vec![
+            row.key.to_owned(),
+            row.connections.to_string(),
+            row.client.to_owned(),
+        ];
+        match &row.measured {
+            Some(rate) => {
+                let raw = of_raw(row.key, row.connections).unwrap_or(f64::NAN);
+                cells.extend(of_rate(rate));
+                cells.push(format!("{:.0}", rate.cpu_micros));
+                cells.push(format!("{:.2}", rate.cpu_micros / raw));
+                cells.push(rate.failures.to_string());
+            }
+            None => cells.push(row.missing.clone().unwrap_or_default()),
+        }
+        rows.push(cells);
+    }
+    Table {
+        title: "A new connection per request (TLS 1.3, client certificate, SoftHSM)",
+        head: vec![
+            "key",
+            "connections",
+            "client",
+            "per second",
+            "ms, p50 / p90 / p99",
+            "client's CPU, us each",
+            "CPU : raw's",
+            "failed",
+        ],
+        rows,
+    }
+}
+
+fn of_rate(rate: &Rate) -> [String; 2] {
+    [format!("{:.0}", rate.per_second), in_millis(&rate.micros)]
+}
+
+fn slow_tokens(results: &Results) -> Table {
+    let row = |row: &crate::results::SlowRow| {
+        let mut cells = vec![row.token.to_owned(), row.client.to_owned()];
+        match (&row.rate, &row.signature) {
+            (Some(rate), _) => {
+                cells.extend(of_rate(rate));
+                let limit = row.limit_per_second;
+                cells.push(limit.map_or(String::new(), |limit| format!("{limit:.0}")));
+                cells.push(limit.map_or(String::new(), |limit| {
+                    format!("{:.0} %", 100.0 * rate.per_second / limit)
+                }));
+                cells.push(String::new());
+            }
+            (None, Some(signature)) => {
+                let calls = row.calls_per_signature.unwrap_or(f64::NAN);
+                cells.push("(signatures only)".to_owned());
+                cells.push(in_millis(signature));
+                cells.extend([String::new(), String::new()]);
+                cells.push(format!("{calls:.2}"));
+            }
+            (None, None) => {}
+        }
+        cells
+    };
+    Table {
+        title: "A slow token (P-256, 16 sessions, 32 connections)",
+        head: vec![
+            "token",
+            "client",
+            "per second",
+            "ms, p50 / p90 / p99",
+            "token's limit",
+            "share of it",
+            "calls per signature",
+        ],
+        rows: results.slow_tokens.iter().map(row).collect(),
+    }
+}
+
+impl Table {
+    fn plain(&self) -> String {
+        let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
+        let all = || std::iter::once(&head).chain(&self.rows);
+        let width = |column: usize| {
+            let cells = all().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..head.len()).map(width).collect();
+        let mut out = format!("{}\n", self.title);
+        for row in all() {
+            let cells = row.iter().zip(&widths);
+            let line: Vec<_> = cells
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            out += line.join("  ").trim_end();
+            out.push('\n');
+        }
+        out
+    }
+
+    fn markdown(&self) -> String {
+        let columns = self.head.len();
+        let mut out = format!("### {}\n\n| {} |\n", self.title, self.head.join(" | "));
+        out += &format!("|{}\n", "---|".repeat(columns));
+        for row in &self.rows {
+            let mut cells: Vec<&str> = row.iter().map(String::as_str).collect();
+            cells.resize(columns, "");
+            out += &format!("| {} |\n", cells.join(" | "));
+        }
+        out
+    }
+}

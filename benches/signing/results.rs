@@ -1,0 +1,105 @@
+//! What a run found, as it is kept in docs/bench/results.json.
+
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::role::Measured;
+
+#[derive(Serialize)]
+pub struct Results {
+    pub machine: Machine,
+    pub signatures: Vec<SignatureRow>,
+    pub handshakes: Vec<HandshakeRow>,
+    pub slow_tokens: Vec<SlowRow>,
+    pub targets: Vec<Target>,
+}
+
+/// In microseconds.
+#[derive(Clone, Copy, Serialize)]
+pub struct Percentiles {
+    pub p50: u32,
+    pub p90: u32,
+    pub p99: u32,
+    pub samples: usize,
+}
+
+impl Percentiles {
+    pub fn of(mut micros: Vec<u32>) -> Self {
+        micros.sort_unstable();
+        let at = |share: usize| micros.get(micros.len() * share / 100).copied();
+        Self {
+            p50: at(50).unwrap_or(0),
+            p90: at(90).unwrap_or(0),
+            p99: at(99).unwrap_or(0),
+            samples: micros.len(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct SignatureRow {
+    pub key: &'static str,
+    pub raw: Percentiles,
+    pub verification: Percentiles,
+    pub engine: Percentiles,
+}
+
+impl SignatureRow {
+    /// Of the medians: what is neither the token's nor the verification's.
+    pub fn own_cost(&self) -> i64 {
+        i64::from(self.engine.p50) - i64::from(self.raw.p50) - i64::from(self.verification.p50)
+    }
+}
+
+#[derive(Serialize)]
+pub struct HandshakeRow {
+    pub key: &'static str,
+    pub connections: usize,
+    pub client: &'static str,
+    /// None where it could not be measured: `missing` says why.
+    pub measured: Option<Rate>,
+    pub missing: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct Rate {
+    pub per_second: f64,
+    pub micros: Percentiles,
+    pub cpu_micros: f64,
+    pub failures: u64,
+}
+
+impl Rate {
+    pub fn of(measured: Measured) -> Self {
+        let done = measured.micros.len() as f64;
+        if let Some(why) = &measured.first_failure {
+            eprintln!("{} requests failed: {why}", measured.failures);
+        }
+        Self {
+            per_second: done / measured.seconds,
+            cpu_micros: measured.cpu_micros as f64 / done.max(1.0),
+            failures: measured.failures,
+            micros: Percentiles::of(measured.micros),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct SlowRow {
+    pub token: &'static str,
+    pub client: &'static str,
+    /// What the token itself allows: sessions by the time of a signature.
+    pub limit_per_second: Option<f64>,
+    pub rate: Option<Rate>,
+    pub signature: Option<Percentiles>,
+    pub calls_per_signature: Option<f64>,
+}
+
+/// What was promised, and what came of it.
+#[derive(Serialize)]
+pub struct Target {
+    pub what: &'static str,
+    pub wanted: String,
+    pub found: String,
+    pub met: bool,
+}

@@ -1,0 +1,82 @@
+//! One signature after the other: what the engine adds to C_SignInit and C_Sign.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hsm_mtls::config::Config;
+use hsm_mtls::engine::{Purpose, Sign, SignRequest};
+use hsm_mtls::identity::Identity;
+use hsm_mtls::key::scheme::KeyAlgorithm;
+use hsm_mtls::token::guard::Attendance;
+
+use crate::raw::RawKey;
+use crate::role::Signatures;
+
+/// As long as what TLS 1.3 signs: 64 spaces, a context, and a hash.
+const MESSAGE: [u8; 130] = [0x20; 130];
+/// Not measured: sessions are opened, pages mapped.
+const WARM_UP: usize = 50;
+
+/// All three in turn, so that what disturbs one disturbs the others.
+pub fn compared(config: &Path, seconds: f64) -> Signatures {
+    let config = Config::load(config).expect("the parent's configuration");
+    let identity = Identity::open(&config, Attendance::Unattended).expect("the token");
+    let signer = identity.signer();
+    let public_key = signer.public_key();
+    let rsa = matches!(public_key.algorithm(), KeyAlgorithm::Rsa { .. });
+    let raw = RawKey::find(&config.token.module, "c3", rsa);
+    let scheme = signer.schemes()[0];
+    let mut found = Signatures::default();
+    let mut calls = 0;
+    until(seconds, || {
+        let before = Instant::now();
+        let signature = raw.sign(&MESSAGE);
+        let signed = Instant::now();
+        let good = public_key.verifies(scheme, &MESSAGE, &signature);
+        let verified = Instant::now();
+        assert!(black_box(good), "a good signature");
+        let by_engine = through(signer.as_ref());
+        calls += 1;
+        if calls > WARM_UP {
+            found.raw.push((signed - before).as_micros() as u32);
+            found
+                .verification
+                .push((verified - signed).as_micros() as u32);
+            found.engine.push(by_engine.as_micros() as u32);
+        }
+    });
+    found
+}
+
+/// The engine alone.
+pub fn by_engine(config: &Path, seconds: f64) -> Signatures {
+    let config = Config::load(config).expect("the parent's configuration");
+    let identity = Identity::open(&config, Attendance::Unattended).expect("the token");
+    let mut found = Signatures::default();
+    until(seconds, || {
+        let took = through(identity.signer().as_ref());
+        found.engine.push(took.as_micros() as u32);
+    });
+    found
+}
+
+fn through(signer: &dyn Sign) -> Duration {
+    let before = Instant::now();
+    let signature = signer.sign(&SignRequest {
+        message: &MESSAGE,
+        scheme: signer.schemes()[0],
+        purpose: Purpose::SelfTest,
+        deadline: signer.deadline(),
+    });
+    let took = before.elapsed();
+    black_box(signature.expect("a signature").bytes);
+    took
+}
+
+fn until(seconds: f64, mut each: impl FnMut()) {
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    while Instant::now() < end {
+        each();
+    }
+}
