@@ -7,21 +7,27 @@ use std::ffi::c_void;
 use cryptoki_sys::*;
 
 use crate::plan::{self, Verdict};
+use crate::presence::First;
 use crate::wrapped;
 
 macro_rules! forward {
-    ($($name:ident($($arg:ident: $kind:ty),* $(,)?);)*) => {
+    ($($name:ident($first:ident: $first_kind:ty $(, $arg:ident: $kind:ty)*);)*) => {
         $(
-            pub(crate) unsafe extern "C" fn $name($($arg: $kind),*) -> CK_RV {
+            pub(crate) unsafe extern "C" fn $name($first: $first_kind $(, $arg: $kind)*) -> CK_RV {
                 match plan::called(stringify!($name)) {
                     Verdict::Fail(code) => return code,
                     // What a module with a bug does; nothing is unwound through C.
                     Verdict::Crash => std::process::abort(),
                     Verdict::Pass => {}
                 }
+                let $first = match $first.arrive(stringify!($name)) {
+                    Ok(first) => first,
+                    Err(code) => return code,
+                };
                 match wrapped().and_then(|list| list.$name) {
-                    // SAFETY: the caller's arguments, unchanged, for the same function.
-                    Some(function) => unsafe { function($($arg),*) },
+                    // SAFETY: the caller's arguments for the same function; a slot under the number
+                    // that the wrapped module knows.
+                    Some(function) => unsafe { function($first $(, $arg)*) },
                     None => CKR_FUNCTION_NOT_SUPPORTED,
                 }
             }

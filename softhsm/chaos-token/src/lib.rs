@@ -7,6 +7,7 @@ mod forward;
 mod login;
 mod names;
 mod plan;
+mod presence;
 mod sign;
 mod token;
 
@@ -71,6 +72,8 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
     let ours = LIST.get_or_init(|| {
         let mut list = forward::list(wrapped.version, Some(C_GetFunctionList));
         list.C_Login = Some(login::C_Login);
+        list.C_GetSlotList = Some(presence::C_GetSlotList);
+        list.C_GetSessionInfo = Some(presence::C_GetSessionInfo);
         list.C_GetTokenInfo = Some(token::C_GetTokenInfo);
         list.C_GetMechanismList = Some(token::C_GetMechanismList);
         list.C_GetMechanismInfo = Some(token::C_GetMechanismInfo);

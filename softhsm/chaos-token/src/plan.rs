@@ -71,6 +71,12 @@ pub(crate) struct Plan {
     hangs: Vec<Rule>,
     /// How long each call of a function, or of all of them, takes.
     delays: Vec<(Option<String>, Duration)>,
+    /// A session that nobody used for longer is closed by the token.
+    pub(crate) idle: Option<Duration>,
+    /// The token is not there.
+    pub(crate) vanished: bool,
+    /// What is added to the number of each slot.
+    pub(crate) slot_ids: CK_SLOT_ID,
     /// Private keys want a context-specific login before each signature.
     pub(crate) always_authenticate: bool,
 }
@@ -221,6 +227,9 @@ fn take(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
             plan.delays.push((function, duration(time)?));
         }
         ["hang", function, calls] => plan.hangs.push(rule(function, calls, Verdict::Pass)?),
+        ["idle", time] => plan.idle = Some(duration(time)?),
+        ["vanished"] => plan.vanished = true,
+        ["slot-ids", more] => plan.slot_ids = number(more)?,
         ["always-authenticate"] => plan.always_authenticate = true,
         other => return Err(format!("{} is not understood", other.join(" "))),
     }
@@ -312,6 +321,9 @@ mod tests {
             "signature upside-down",
             "delay C_Sign 3",
             "hang C_Sing 1",
+            "idle 3",
+            "slot-ids -1",
+            "vanished now",
             "explode",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -2,22 +2,16 @@
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
-use std::collections::HashSet;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::*;
 
-use crate::{forward, login, plan};
+use crate::{forward, login, plan, presence};
 
-static OPEN: Mutex<Option<HashSet<CK_SESSION_HANDLE>>> = Mutex::new(None);
-
-fn open() -> MutexGuard<'static, Option<HashSet<CK_SESSION_HANDLE>>> {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    open.get_or_insert_default();
-    open
-}
+/// One at a time, so that the limit holds.
+static OPENING: Mutex<()> = Mutex::new(());
 
 pub(crate) unsafe extern "C" fn C_GetTokenInfo(
     slot: CK_SLOT_ID,
@@ -44,10 +38,9 @@ pub(crate) unsafe extern "C" fn C_OpenSession(
     notify: CK_NOTIFY,
     session: *mut CK_SESSION_HANDLE,
 ) -> CK_RV {
-    let mut open = open();
-    let sessions = open.get_or_insert_default();
+    let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
     let limit = plan::current().max_sessions.unwrap_or(u64::MAX);
-    if sessions.len() as u64 >= limit {
+    if presence::open_sessions() >= limit {
         return match plan::called("C_OpenSession") {
             plan::Verdict::Fail(code) => code,
             plan::Verdict::Crash => std::process::abort(),
@@ -58,17 +51,16 @@ pub(crate) unsafe extern "C" fn C_OpenSession(
     let code = unsafe { forward::C_OpenSession(slot, flags, application, notify, session) };
     // SAFETY: written by the wrapped module on CKR_OK.
     if let (CKR_OK, Some(session)) = (code, unsafe { session.as_ref() }) {
-        sessions.insert(*session);
+        presence::opened(*session);
     }
     code
 }
 
 pub(crate) unsafe extern "C" fn C_CloseSession(session: CK_SESSION_HANDLE) -> CK_RV {
-    let mut open = open();
     // SAFETY: the caller's argument, unchanged.
     let code = unsafe { forward::C_CloseSession(session) };
     if code == CKR_OK {
-        open.get_or_insert_default().remove(&session);
+        presence::closed(session);
     }
     code
 }

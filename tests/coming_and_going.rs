@@ -1,0 +1,108 @@
+//! Sessions that die when nobody uses them, and a token that is pulled out and comes back under
+//! another slot number: the next signature is good, without a restart.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::bank::{Bank, config_of_child};
+use common::chaos::Chaos;
+use common::poll::until;
+use hsm_mtls::config::Config;
+use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
+use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::identity::Identity;
+use hsm_mtls::token::guard::Attendance;
+
+/// Sets the scene, and is the other half's configuration within it.
+fn scene(name: &str, plan: &str, lines: &str) -> Option<Config> {
+    let config = config_of_child();
+    if config.is_none() {
+        let mut bank = Bank::new();
+        bank.certify("p-256");
+        bank.configure(|settings| settings.token_lines = lines.to_owned());
+        let chaos = Chaos::between(&mut bank, plan);
+        chaos.run_test(&bank, name, &[]);
+    }
+    config
+}
+
+fn open(config: &Config) -> Arc<dyn Sign> {
+    let identity = Identity::open(config, Attendance::Unattended).unwrap();
+    Arc::clone(identity.signer())
+}
+
+fn sign(signer: &Arc<dyn Sign>) -> Result<Duration, EngineError> {
+    challenge(signer.as_ref(), Purpose::SelfTest)
+}
+
+/// Lets time pass in which nothing is signed.
+fn idle(time: Duration) {
+    let started = Instant::now();
+    until("time passes", || started.elapsed() >= time);
+}
+
+#[test]
+fn an_idle_session_is_kept_alive() {
+    let Some(config) = scene(
+        "an_idle_session_is_kept_alive",
+        "idle 2000ms",
+        "sessions = 1\nkeep_alive = \"200ms\"",
+    ) else {
+        return;
+    };
+    let (signer, chaos) = (open(&config), Chaos::of_child());
+    let opened = chaos.calls("C_OpenSession");
+    idle(Duration::from_millis(3000));
+    sign(&signer).unwrap();
+    assert_eq!(chaos.calls("C_OpenSession"), opened);
+    assert_eq!(chaos.calls("C_Login"), 1);
+    assert!(chaos.calls("C_GetSessionInfo") > 5, "nothing kept it alive");
+}
+
+#[test]
+fn sessions_that_died_of_idleness_cost_a_login_and_no_signature() {
+    let Some(config) = scene(
+        "sessions_that_died_of_idleness_cost_a_login_and_no_signature",
+        "idle 300ms",
+        "sessions = 2\nkeep_alive = \"60s\"",
+    ) else {
+        return;
+    };
+    let (signer, chaos) = (open(&config), Chaos::of_child());
+    for round in 1..=3 {
+        idle(Duration::from_millis(600));
+        sign(&signer).unwrap();
+        // With the last session the login is gone, so there is one for each round.
+        assert_eq!(chaos.calls("C_Login"), 1 + round);
+        sign(&signer).unwrap();
+        assert_eq!(chaos.calls("C_Login"), 1 + round);
+    }
+}
+
+#[test]
+fn a_token_comes_back_in_another_slot() {
+    let Some(config) = scene("a_token_comes_back_in_another_slot", "", "sessions = 2") else {
+        return;
+    };
+    let (signer, chaos) = (open(&config), Chaos::of_child());
+    for round in 1..=3 {
+        chaos.plan("vanished");
+        for _ in 0..20 {
+            let error = sign(&signer).unwrap_err();
+            assert_eq!(Error::from(error).exit_code(), ExitCode::Token);
+        }
+        let logins = chaos.calls("C_Login");
+        assert_eq!(logins, round, "no PIN is sent to a token that is not there");
+        chaos.plan(&format!("slot-ids {}", 1000 * round));
+        idle(Duration::from_secs(2));
+        sign(&signer).unwrap();
+        assert_eq!(chaos.calls("C_Login"), logins + 1);
+    }
+}
