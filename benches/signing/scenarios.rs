@@ -16,7 +16,7 @@ use crate::servers::{self, Peer, Server};
 pub const KEYS: [(&str, &str); 2] = [("rsa-2048", "RSA-2048"), ("p-256", "P-256")];
 pub const CONNECTIONS: [usize; 3] = [1, 8, 32];
 /// Each cell is measured so often, in turn with the others of its row.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
 
 pub const PRODUCT: &str = "hsm-mtls";
 pub const IN_MEMORY: &str = "hsm-mtls, key in memory";
@@ -54,7 +54,7 @@ impl Place {
         let found: Signatures = play(
             &Role::Sign {
                 config: self.bank.config_path(),
-                seconds: 2.0 * self.seconds,
+                seconds: 4.0 * self.seconds,
             },
             &[("SOFTHSM2_CONF", &self.bank.token.conf())],
         );

@@ -51,11 +51,16 @@ pub fn held(results: &Results) -> Vec<Target> {
             met: share >= SHARE,
         });
     }
-    if let Some(rate) = slow("10 ms").and_then(|row| row.rate.as_ref()) {
+    let rate_at = |token| slow(token).and_then(|row| row.rate.as_ref());
+    if let (Some(rate), Some(most)) = (rate_at("10 ms"), rate_at("not delayed")) {
         targets.push(Target {
             what: "handshakes per second of a token that takes 10 ms, 16 sessions",
             wanted: format!("at least {AT_10_MS}"),
-            found: format!("{:.0}", rate.per_second),
+            // The machine may allow no more.
+            found: format!(
+                "{:.0} ({:.0} where nothing is delayed)",
+                rate.per_second, most.per_second
+            ),
             met: rate.per_second >= AT_10_MS,
         });
     }
