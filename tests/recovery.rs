@@ -124,7 +124,8 @@ fn the_server_is_killed_and_started_again() {
             let now = (open_files(), token.children().len());
             let first = *after_the_first.get_or_insert(now);
             assert_eq!(now, first, "files and connections after cycle {cycle}");
-            assert!(threads() <= most_threads, "{} threads", threads());
+            // A thread that was joined is in /proc for a moment longer.
+            until("no thread is left behind", || threads() <= most_threads);
         }
     });
 }

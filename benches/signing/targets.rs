@@ -3,7 +3,7 @@
 use crate::results::{HandshakeRow, Rate, Results, Target};
 use crate::scenarios::{PRODUCT, RAW};
 
-/// What the engine may add to C_SignInit, C_Sign and a verification, in microseconds.
+/// What the engine may add to C_SignInit and C_Sign, its verification included, in microseconds.
 const OWN_COST: i64 = 60;
 /// What a connection may cost above an inline signer's, in microseconds of CPU.
 const CPU_ABOVE_RAW: f64 = 500.0;
@@ -16,11 +16,11 @@ const AT_10_MS: f64 = 1200.0;
 pub fn held(results: &Results) -> Vec<Target> {
     let mut targets = Vec::new();
     for row in &results.signatures {
-        let cost = row.own_cost();
+        let cost = row.above_raw();
         targets.push(Target {
             what: match row.key {
-                "P-256" => "the engine's own cost per signature, P-256",
-                _ => "the engine's own cost per signature, RSA-2048",
+                "P-256" => "what the engine adds to raw C_Sign, verification included, P-256",
+                _ => "what the engine adds to raw C_Sign, verification included, RSA-2048",
             },
             wanted: format!("at most {OWN_COST} us"),
             found: format!("{cost} us"),

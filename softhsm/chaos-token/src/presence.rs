@@ -62,6 +62,10 @@ impl First for CK_ULONG {
         if function == "C_WaitForSlotEvent" {
             return Ok(self);
         }
+        let mut used = used();
+        let sessions = used.get_or_insert_default();
+        // Before a new session is opened too: else the login would outlive the last one.
+        sweep(sessions, &plan);
         if OF_A_SLOT.contains(&function) {
             let slot = self.checked_sub(plan.slot_ids);
             let slot = slot.ok_or(CKR_SLOT_ID_INVALID)?;
@@ -70,9 +74,6 @@ impl First for CK_ULONG {
                 false => Ok(slot),
             };
         }
-        let mut used = used();
-        let sessions = used.get_or_insert_default();
-        sweep(sessions, &plan);
         if plan.vanished {
             return Err(CKR_DEVICE_REMOVED);
         }
