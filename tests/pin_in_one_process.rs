@@ -74,7 +74,8 @@ fn two_hundred_handshakes_send_a_pin_once_that_is_refused() {
         return;
     }
     let (mut bank, chaos, _hub, _wrong) =
-        with_wrong_pin("always-authenticate\nfail C_Login 3.. CKR_PIN_INCORRECT");
+        // It takes its time for the refusal, so that all the others wait.
+        with_wrong_pin("always-authenticate\ndelay C_Login 3 500ms\nfail C_Login 3.. CKR_PIN_INCORRECT");
     let good = bank.token.pin_file();
     bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
     chaos.run_test(

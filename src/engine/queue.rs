@@ -12,8 +12,9 @@ use super::EngineError;
 use crate::key::scheme::Scheme;
 use crate::meter::KeyMeter;
 
-/// How many requests may wait per session before a caller is turned away.
-const QUEUED_PER_SESSION: usize = 16;
+/// How many requests may wait before a caller is turned away: as many as there may be handshakes
+/// at once. It bounds memory; how long one waits is bounded by its deadline.
+const MOST_WAITING: usize = 512;
 
 /// A message that waits for its signature.
 pub(super) struct Job {
@@ -101,7 +102,7 @@ impl Queue {
         // Jobs whose callers have gone hold no place.
         let now = Instant::now();
         state.waiting.retain(|waiting| waiting.deadline > now);
-        if state.waiting.len() >= state.most_workers * QUEUED_PER_SESSION {
+        if state.waiting.len() >= MOST_WAITING {
             return Err(EngineError::QueueFull(state.waiting.len()));
         }
         state.waiting.push_back(job);

@@ -45,11 +45,30 @@ struct Calls {
     last: u64,
 }
 
+impl Calls {
+    const ALL: Self = Self {
+        first: 1,
+        last: u64::MAX,
+    };
+
+    fn contain(self, number: u64) -> bool {
+        (self.first..=self.last).contains(&number)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     function: String,
     calls: Calls,
     verdict: Verdict,
+}
+
+/// How much longer calls of a function, or of all of them, take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Delay {
+    function: Option<String>,
+    calls: Calls,
+    time: Duration,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,8 +88,7 @@ pub(crate) struct Plan {
     pub(crate) signature: SignatureForm,
     /// Calls that do not come back.
     hangs: Vec<Rule>,
-    /// How long each call of a function, or of all of them, takes.
-    delays: Vec<(Option<String>, Duration)>,
+    delays: Vec<Delay>,
     /// A session that nobody used for longer is closed by the token.
     pub(crate) idle: Option<Duration>,
     /// The token is not there.
@@ -119,19 +137,13 @@ pub(crate) fn called(function: &'static str) -> Verdict {
             give_up("the log cannot be written");
         }
     }
-    let slow = |(named, _): &&(Option<String>, Duration)| {
-        named.as_deref().is_none_or(|named| named == function)
+    let slow = |delay: &&Delay| {
+        let named = delay.function.as_deref();
+        named.is_none_or(|named| named == function) && delay.calls.contain(count)
     };
-    let delay: Duration = state
-        .plan
-        .delays
-        .iter()
-        .filter(slow)
-        .map(|(_, time)| *time)
-        .sum();
-    let hit = |rule: &&Rule| {
-        rule.function == function && (rule.calls.first..=rule.calls.last).contains(&count)
-    };
+    let delays = state.plan.delays.iter().filter(slow);
+    let delay: Duration = delays.map(|delay| delay.time).sum();
+    let hit = |rule: &&Rule| rule.function == function && rule.calls.contain(count);
     let rule = state.plan.rules.iter().find(hit);
     let verdict = rule.map_or(Verdict::Pass, |rule| rule.verdict);
     let hangs = state.plan.hangs.iter().any(|rule| hit(&rule));
@@ -218,13 +230,21 @@ fn take(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["signature", "wrong"] => plan.signature = SignatureForm::Wrong,
         ["signature", "der"] => plan.signature = SignatureForm::Der,
         ["signature", "short"] => plan.signature = SignatureForm::Short,
-        ["delay", function, time] => {
-            let function = match *function {
-                "all" => None,
-                named if forward::NAMES.contains(&named) => Some(named.to_owned()),
-                other => return Err(format!("{other} is no function of PKCS#11")),
-            };
-            plan.delays.push((function, duration(time)?));
+        ["delay", "all", time] => plan.delays.push(Delay {
+            function: None,
+            calls: Calls::ALL,
+            time: duration(time)?,
+        }),
+        ["delay", function, time] => take(plan, &["delay", function, "all", time])?,
+        ["delay", function, calls, time] => {
+            let Rule {
+                function, calls, ..
+            } = rule(function, calls, Verdict::Pass)?;
+            plan.delays.push(Delay {
+                function: Some(function),
+                calls,
+                time: duration(time)?,
+            });
         }
         ["hang", function, calls] => plan.hangs.push(rule(function, calls, Verdict::Pass)?),
         ["idle", time] => plan.idle = Some(duration(time)?),
@@ -241,10 +261,7 @@ fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
         return Err(format!("{function} is no function of PKCS#11"));
     }
     let calls = match calls.split_once("..") {
-        None if calls == "all" => Calls {
-            first: 1,
-            last: u64::MAX,
-        },
+        None if calls == "all" => Calls::ALL,
         None => {
             let only = number(calls)?;
             Calls {
@@ -252,13 +269,12 @@ fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
                 last: only,
             }
         }
-        Some((first, "")) => Calls {
-            first: number(first)?,
-            last: u64::MAX,
-        },
         Some((first, last)) => Calls {
             first: number(first)?,
-            last: number(last)?,
+            last: match last {
+                "" => u64::MAX,
+                last => number(last)?,
+            },
         },
     };
     Ok(Rule {
@@ -293,7 +309,7 @@ mod tests {
     fn a_plan_says_what_fails_and_when() {
         let plan = parse(
             "fail C_Sign 3 CKR_DEVICE_ERROR # the third\nfail C_OpenSession 2.. CKR_SESSION_COUNT\n\
-             crash C_Login 1..2\n\npin-tries 3\nwithout CKM_ECDSA\nsignature der\n",
+             crash C_Login 1..2\ndelay C_Sign 2 9ms\n\npin-tries 3\nwithout CKM_ECDSA\nsignature der\n",
         )
         .expect("a plan");
         assert_eq!(plan.rules.len(), 3);
@@ -305,6 +321,7 @@ mod tests {
                 last: u64::MAX
             }
         );
+        assert!(plan.delays[0].calls.contain(2) && !plan.delays[0].calls.contain(3));
         assert_eq!(plan.pin_tries, Some(3));
         assert_eq!(plan.hidden, [CKM_ECDSA]);
         assert_eq!(plan.signature, SignatureForm::Der);
@@ -320,6 +337,7 @@ mod tests {
             "without CKF_NOTHING",
             "signature upside-down",
             "delay C_Sign 3",
+            "delay all 3 25ms",
             "hang C_Sing 1",
             "idle 3",
             "slot-ids -1",
