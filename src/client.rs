@@ -7,6 +7,7 @@ mod failure;
 mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+mod unhurried;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

@@ -11,10 +11,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::Instrument;
 
+use super::unhurried::Unhurried;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::environment::Origin;
-use crate::engine::runtime::apart;
+use crate::engine::runtime::apart_once_begun;
 use crate::tls::issuers::{Acceptance, ForeignIssuer, explain};
 use crate::tls::observation::{Observation, Observer};
 use crate::tls::{Tls, TlsError, of_handshake};
@@ -32,7 +33,7 @@ pub struct Connector {
 ///
 /// Made by a [`Connector`] only: a stream of other making might be anonymous.
 pub struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Unhurried>,
     origin: Origin,
     // In TLS 1.3 a refusal comes with the first read: this explains it then.
     foreign: Option<Box<ForeignIssuer>>,
@@ -63,7 +64,7 @@ impl Connection {
             .join(", ")
     }
 
-    pub(super) fn into_parts(self) -> (TlsStream<TcpStream>, Option<Box<ForeignIssuer>>) {
+    pub(super) fn into_parts(self) -> (TlsStream<Unhurried>, Option<Box<ForeignIssuer>>) {
         (self.stream, self.foreign)
     }
 }
@@ -190,8 +191,9 @@ impl Connector {
         let observer = Observer::default();
         let attempt = async {
             let name = server_name(origin)?;
-            let (connecting, watched) = (self.handshakes.connect(name, tcp), observer.clone());
-            let handshake = apart(async move { watched.watch(connecting).await })
+            let stream = Unhurried::new(tcp);
+            let (connecting, watched) = (self.handshakes.connect(name, stream), observer.clone());
+            let handshake = apart_once_begun(async move { watched.watch(connecting).await })
                 .instrument(tracing::debug_span!("handshake"));
             timeout_at(deadline.into(), handshake)
                 .await

@@ -2,20 +2,21 @@
 //!
 //! rustls asks for a signature in the middle of a poll, and the token takes its time. On the
 //! application's runtime that would stop every task of the thread, and on a runtime of one thread
-//! the whole application. Sockets and timers stay with the application's runtime; only the polling
-//! is done here.
+//! the whole application. Sockets and timers stay with the application's runtime, and so does the
+//! wait for the network: a thread is held only while there is something to do.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::LazyLock;
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tracing::Instrument;
 
-/// Handshakes at once; more of them wait for a thread.
+/// Handshakes that are worked on at once; more of them wait for a thread.
 const MOST_THREADS: usize = 512;
 
 /// A runtime whose threads are all that is used of it: not the application's own pool, because a
@@ -29,8 +30,34 @@ static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
     threads.ok()
 });
 
-/// Polls a future on a thread where it may block. It ends when the answer is no longer waited for.
+/// Polls a future where it may block.
 pub(crate) async fn apart<F>(future: F) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let due = Arc::new(Due::default());
+    due.wake_by_ref();
+    // Its records belong to the caller, whatever thread they are made on.
+    poll_apart(Box::pin(future.in_current_span()), &due).await
+}
+
+/// As [`apart`], for a future that cannot block in its first poll: that one is the caller's own,
+/// and is spared the way to another thread and back.
+pub(crate) async fn apart_once_begun<F>(future: F) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let mut future = Box::pin(future.in_current_span());
+    let due = Arc::new(Due::default());
+    match due.poll_here(&mut future).await {
+        Poll::Ready(output) => output,
+        Poll::Pending => poll_apart(future, &due).await,
+    }
+}
+
+async fn poll_apart<F>(mut future: Pin<Box<F>>, due: &Arc<Due>) -> F::Output
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -38,29 +65,87 @@ where
     let (Some(threads), Ok(application)) = (&*THREADS, Handle::try_current()) else {
         return future.await;
     };
-    // Its records belong to the caller, whatever thread they are made on.
-    let future = future.in_current_span();
-    let (waits, gone) = oneshot::channel::<()>();
-    let polled = threads.spawn_blocking(move || {
-        let (mut future, mut gone) = (pin!(future), pin!(gone));
-        application.block_on(poll_fn(|context| {
-            // First: nothing is signed for somebody who has gone.
-            if gone.as_mut().poll(context).is_ready() {
-                return Poll::Ready(None);
+    loop {
+        due.again().await;
+        let (application, waker) = (application.clone(), Waker::from(Arc::clone(due)));
+        let polled = threads.spawn_blocking(move || {
+            let _sockets_and_timers = application.enter();
+            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(output) => Ok(output),
+                Poll::Pending => Err(future),
             }
-            future.as_mut().poll(context).map(Some)
-        }))
-    });
-    let output = polled.await;
-    drop(waits);
-    match output {
-        Ok(Some(output)) => output,
-        // Nobody else can have dropped the sender.
-        Ok(None) => std::future::pending().await,
-        Err(failed) => match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The threads end with the process: there is nobody left to tell.
-            Err(_) => std::future::pending().await,
-        },
+        });
+        // Nothing is signed for somebody who has gone before a thread was free.
+        let _unbegun = Abandon(polled.abort_handle());
+        future = match polled.await {
+            Ok(Ok(output)) => return output,
+            Ok(Err(unfinished)) => unfinished,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The threads end with the process: there is nobody left to tell.
+                Err(_) => std::future::pending().await,
+            },
+        };
+    }
+}
+
+/// Whether the future has asked for another poll, also while it was being polled elsewhere.
+#[derive(Default)]
+struct Due {
+    asked: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Due {
+    async fn poll_here<F: Future>(self: &Arc<Self>, future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+        let waker = Waker::from(Arc::clone(self));
+        poll_fn(|task| {
+            self.wakes(task);
+            Poll::Ready(future.as_mut().poll(&mut Context::from_waker(&waker)))
+        })
+        .await
+    }
+
+    async fn again(&self) {
+        poll_fn(|task| {
+            self.wakes(task);
+            match self.asked.swap(false, Ordering::AcqRel) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// Before `asked` is looked at: who asks in between finds the task to wake.
+    fn wakes(&self, task: &Context<'_>) {
+        *self.lock() = Some(task.waker().clone());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Due {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.asked.store(true, Ordering::Release);
+        let task = self.lock().clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// Takes back a poll that no thread has begun.
+struct Abandon(AbortHandle);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
