@@ -16,6 +16,9 @@ use crate::meter::KeyMeter;
 /// at once. It bounds memory; how long one waits is bounded by its deadline.
 const MOST_WAITING: usize = 512;
 
+/// After this long a token that had no session left is asked for more again.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
 /// A message that waits for its signature.
 pub(super) struct Job {
     pub(super) scheme: Scheme,
@@ -44,7 +47,11 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Job>,
+    configured: usize,
     most_workers: usize,
+    /// When the token last showed that it gives fewer sessions than configured.
+    limited: Option<Instant>,
+    fewest_told: usize,
     workers: usize,
     /// Of these, those that have given their job back and are on their way out.
     leaving: usize,
@@ -53,6 +60,15 @@ struct State {
 }
 
 impl State {
+    /// Others of the token's users may have left it since: a limit is not for ever.
+    fn ask_again(&mut self, now: Instant) {
+        let due = |limited| now.saturating_duration_since(limited) >= ASK_AGAIN;
+        if self.limited.is_some_and(due) {
+            self.most_workers = self.configured;
+            self.limited = None;
+        }
+    }
+
     fn tell(&self, meter: &KeyMeter) {
         let in_use = self.workers - self.idle;
         meter.queue(self.waiting.len(), in_use, self.most_workers);
@@ -82,6 +98,8 @@ impl Queue {
         Self {
             meter,
             state: Mutex::new(State {
+                configured: most_workers,
+                fewest_told: most_workers,
                 most_workers,
                 ..State::default()
             }),
@@ -106,7 +124,11 @@ impl Queue {
             return Err(EngineError::QueueFull(state.waiting.len()));
         }
         state.waiting.push_back(job);
-        let wanted = state.idle < state.waiting.len() && state.workers < state.most_workers;
+        let busy = state.idle < state.waiting.len();
+        if busy {
+            state.ask_again(now);
+        }
+        let wanted = busy && state.workers < state.most_workers;
         if wanted {
             state.workers += 1;
         }
@@ -167,11 +189,16 @@ impl Queue {
             return Err(job);
         }
         state.leaving += 1;
-        tracing::warn!(
-            sessions = others,
-            "the token gives no further session; going on with fewer"
-        );
+        // Once, not each time that it is asked again.
+        if others < state.fewest_told {
+            state.fewest_told = others;
+            tracing::warn!(
+                sessions = others,
+                "the token gives no further session; going on with fewer"
+            );
+        }
         state.most_workers = others;
+        state.limited = Some(Instant::now());
         state.waiting.push_front(job);
         self.changed.notify_one();
         Ok(())
@@ -192,5 +219,38 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is changed in single steps: it is whole also after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    fn job() -> Job {
+        Job {
+            scheme: Scheme::EcdsaP256Sha256,
+            message: Vec::new(),
+            deadline: Instant::now() + ASK_AGAIN,
+            answer: sync_channel(1).0,
+            span: Span::none(),
+        }
+    }
+
+    #[test]
+    fn a_token_that_had_no_session_left_is_asked_again() -> Result<(), EngineError> {
+        let queue = Arc::new(Queue::new(2, KeyMeter::new("pkcs11:object=c3")));
+        let _first = queue.submit(job())?;
+        let mut second = queue.submit(job())?;
+        assert!(queue.one_too_many(job()).is_ok());
+        if let Some(seat) = &mut second {
+            seat.leaving = true;
+        }
+        drop(second);
+        assert!(queue.submit(job())?.is_none(), "it has just said so");
+        queue.lock().limited = Instant::now().checked_sub(ASK_AGAIN);
+        assert!(queue.submit(job())?.is_some());
+        Ok(())
     }
 }
