@@ -9,13 +9,15 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
+use common::hub::{AskForCertificate, Hub, HubOptions};
+use common::remote::{CLIENT, RemoteToken};
 use hsm_mtls::client::connector::Connector;
 use hsm_mtls::client::{self, Client, ClientError};
 use hsm_mtls::config::Config;
@@ -23,7 +25,9 @@ use hsm_mtls::identity::Identity;
 use hsm_mtls::tls::Tls;
 use hsm_mtls::token::guard::Attendance;
 use http::{HeaderMap, Method};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -180,5 +184,119 @@ fn a_token_that_never_comes_back_costs_its_callers_an_error_in_time() {
     assert!(
         late < Duration::from_millis(200),
         "the thread was held up for {late:?}"
+    );
+}
+
+const SOCKET: &str = "REMOTE_TOKEN_SOCKET";
+const ANCHORS: &str = "OTHER_SERVER_ANCHORS";
+const PORT: &str = "OTHER_SERVER_PORT";
+
+/// A server of no concern to the token, as the application's other code meets it.
+#[derive(Clone)]
+struct Elsewhere {
+    connector: tokio_rustls::TlsConnector,
+    port: u16,
+    took: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl Elsewhere {
+    fn of_child() -> Self {
+        let anchors = std::env::var_os(ANCHORS).unwrap();
+        let mut roots = RootCertStore::empty();
+        for anchor in CertificateDer::pem_file_iter(anchors).unwrap() {
+            roots.add(anchor.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            connector: Arc::new(config).into(),
+            port: std::env::var(PORT).unwrap().parse().unwrap(),
+            took: Arc::default(),
+        }
+    }
+
+    async fn shake_hands(self) {
+        for _ in 0..HANDSHAKES {
+            let started = Instant::now();
+            let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            self.connector.connect(name, tcp).await.unwrap();
+            self.took.lock().unwrap().push(started.elapsed());
+        }
+    }
+
+    /// How long a handshake took, in the middle.
+    fn median(&self) -> Duration {
+        let mut took = std::mem::take(&mut *self.took.lock().unwrap());
+        assert_eq!(took.len(), HANDSHAKES);
+        took.sort_unstable();
+        took[took.len() / 2]
+    }
+}
+
+/// While a remote token hangs, the application's other connections and tasks go on as before, all on
+/// one thread.
+#[test]
+fn while_the_token_hangs_other_handshakes_go_on_as_before() {
+    let name = "while_the_token_hangs_other_handshakes_go_on_as_before";
+    let Some(config) = config_of_child() else {
+        let mut bank = Bank::new();
+        let names = ["localhost", "127.0.0.1"];
+        let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &names));
+        let mut open = HubOptions::of(&bank.framework, &names);
+        open.ask = AskForCertificate::Never;
+        let elsewhere = Hub::start_in_thread(open);
+        bank.hub_at(hub.port());
+        bank.certify("p-256");
+        bank.configure(|settings| {
+            settings.module = PathBuf::from(CLIENT);
+            settings.token_lines = "timeout = \"2s\"\nsessions = 4".to_owned();
+        });
+        let socket = bank.path("p11-kit.sock");
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let variables = [
+            ("P11_KIT_SERVER_ADDRESS", RemoteToken::address(&socket)),
+            (SOCKET, text(socket)),
+            (ANCHORS, text(bank.path("anchors.pem"))),
+            (PORT, elsewhere.port().to_string()),
+        ];
+        return bank.run_test(name, &variables);
+    };
+    let socket = PathBuf::from(std::env::var_os(SOCKET).unwrap());
+    let mut token = RemoteToken::at(&socket, "lfi");
+    token.start();
+    let client = Client::open(&config, Attendance::Unattended).unwrap();
+    let (url, elsewhere) = (hello(&config), Elsewhere::of_child());
+    let late_before = lateness(|tasks| {
+        tasks.spawn(elsewhere.clone().shake_hands());
+    });
+    let before = elsewhere.median();
+    token.stop_children();
+    let late = lateness(|tasks| {
+        for _ in 0..HANDSHAKES {
+            let (client, url) = (client.clone(), url.clone());
+            tasks.spawn(async move {
+                let answer = client.request(Method::GET, &url, HeaderMap::new(), Bytes::new());
+                let error = answer.await.unwrap_err();
+                assert!(error.to_string().contains("did not answer"), "{error}");
+            });
+        }
+        tasks.spawn(elsewhere.clone().shake_hands());
+    });
+    let meanwhile = elsewhere.median();
+    token.continue_children();
+    println!("handshake {before:?}, then {meanwhile:?}; p99 late {late_before:?}, then {late:?}");
+    // Room for a busy machine; a single signature that hangs here would cost two seconds.
+    assert!(
+        meanwhile <= before * 2 + 4 * TICK,
+        "{before:?}, then {meanwhile:?}"
+    );
+    assert!(
+        late <= late_before * 2 + 20 * TICK,
+        "{late_before:?}, then {late:?}"
     );
 }
