@@ -84,9 +84,11 @@ fn signatures(results: &Results) -> Table {
         vec![
             row.key.to_owned(),
             three(&row.raw),
+            three(&row.elsewhere),
             three(&row.engine),
-            row.verification.p50.to_string(),
             row.above_raw().to_string(),
+            row.verification.p50.to_string(),
+            row.handover().to_string(),
             format!(
                 "{:.2}",
                 f64::from(row.engine.p50) / f64::from(row.raw.p50.max(1))
@@ -99,9 +101,11 @@ fn signatures(results: &Results) -> Table {
         head: vec![
             "key",
             "raw C_SignInit + C_Sign",
+            "the same on another thread",
             "the engine",
-            "verification",
             "above raw (p50)",
+            "of that, verification",
+            "and handover",
             "engine : raw",
             "samples",
         ],

@@ -40,11 +40,17 @@ impl Percentiles {
 pub struct SignatureRow {
     pub key: &'static str,
     pub raw: Percentiles,
+    pub elsewhere: Percentiles,
     pub verification: Percentiles,
     pub engine: Percentiles,
 }
 
 impl SignatureRow {
+    /// Of the medians: the way to another thread and back.
+    pub fn handover(&self) -> i64 {
+        i64::from(self.elsewhere.p50) - i64::from(self.raw.p50)
+    }
+
     /// Of the medians: what the engine adds to the two calls, the verification included.
     pub fn above_raw(&self) -> i64 {
         i64::from(self.engine.p50) - i64::from(self.raw.p50)

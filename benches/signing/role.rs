@@ -74,6 +74,8 @@ impl Measured {
 #[derive(Default, Serialize, Deserialize)]
 pub struct Signatures {
     pub raw: Vec<u32>,
+    /// The same calls, made by another thread.
+    pub elsewhere: Vec<u32>,
     pub engine: Vec<u32>,
     pub verification: Vec<u32>,
 }

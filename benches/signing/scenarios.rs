@@ -61,6 +61,7 @@ impl Place {
         SignatureRow {
             key: self.key,
             raw: Percentiles::of(found.raw),
+            elsewhere: Percentiles::of(found.elsewhere),
             verification: Percentiles::of(found.verification),
             engine: Percentiles::of(found.engine),
         }

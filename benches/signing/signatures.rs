@@ -2,6 +2,8 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_mtls::config::Config;
@@ -18,33 +20,53 @@ const MESSAGE: [u8; 130] = [0x20; 130];
 /// Not measured: sessions are opened, pages mapped.
 const WARM_UP: usize = 50;
 
-/// All three in turn, so that what disturbs one disturbs the others.
+/// All in turn, so that what disturbs one disturbs the others.
 pub fn compared(config: &Path, seconds: f64) -> Signatures {
     let config = Config::load(config).expect("the parent's configuration");
     let identity = Identity::open(&config, Attendance::Unattended).expect("the token");
     let signer = identity.signer();
     let public_key = signer.public_key();
     let rsa = matches!(public_key.algorithm(), KeyAlgorithm::Rsa { .. });
-    let raw = RawKey::find(&config.token.module, "c3", rsa);
+    let raw = &RawKey::find(&config.token.module, "c3", rsa);
     let scheme = signer.schemes()[0];
     let mut found = Signatures::default();
     let mut calls = 0;
-    until(seconds, || {
-        let before = Instant::now();
-        let signature = raw.sign(&MESSAGE);
-        let signed = Instant::now();
-        let good = public_key.verifies(scheme, &MESSAGE, &signature);
-        let verified = Instant::now();
-        assert!(black_box(good), "a good signature");
-        let by_engine = through(signer.as_ref());
-        calls += 1;
-        if calls > WARM_UP {
-            found.raw.push((signed - before).as_micros() as u32);
-            found
-                .verification
-                .push((verified - signed).as_micros() as u32);
-            found.engine.push(by_engine.as_micros() as u32);
-        }
+    // The least that lets a caller go away from a call that hangs.
+    let (ask, asked) = sync_channel::<()>(1);
+    let (answer, answered) = sync_channel(1);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while asked.recv().is_ok() {
+                let signature = raw.sign(&MESSAGE);
+                answer.send(signature).expect("somebody who waits");
+            }
+        });
+        let elsewhere = || -> Result<Vec<u8>, RecvTimeoutError> {
+            ask.send(()).expect("somebody who works");
+            answered.recv_timeout(config.token.timeout)
+        };
+        until(seconds, || {
+            let before = Instant::now();
+            let signature = raw.sign(&MESSAGE);
+            let signed = Instant::now();
+            let good = public_key.verifies(scheme, &MESSAGE, &signature);
+            let verified = Instant::now();
+            assert!(black_box(good), "a good signature");
+            let by_engine = through(signer.as_ref());
+            let handed_over = Instant::now();
+            black_box(elsewhere().expect("a signature"));
+            let handed_back = Instant::now();
+            calls += 1;
+            if calls > WARM_UP {
+                let micros = |time: Duration| time.as_micros() as u32;
+                found.raw.push(micros(signed - before));
+                found.verification.push(micros(verified - signed));
+                found.elsewhere.push(micros(handed_back - handed_over));
+                found.engine.push(micros(by_engine));
+            }
+        });
+        // The thread ends when nobody can ask it any more.
+        drop(ask);
     });
     found
 }
