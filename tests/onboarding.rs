@@ -10,6 +10,8 @@ mod common;
 
 use common::bank::{Bank, CLIENT_ID, ORGANIZATION_ID};
 use common::hub::{Hub, HubOptions};
+use common::misbehaving::hello::Hello;
+use common::misbehaving::{Behaviour, MisbehavingHub};
 use serde_json::Value;
 
 fn hub_of(bank: &Bank) -> Hub {
@@ -220,4 +222,18 @@ fn a_failure_is_json_where_json_was_asked_for() {
     let told: Value = serde_json::from_str(&run.stderr).unwrap();
     assert_eq!(told["exit"], 2);
     assert!(!told["hint"].as_str().unwrap().is_empty(), "{told}");
+}
+
+/// `verify` looks for a hello that gets through. A request is not repeated with another one: the
+/// operator's choice of groups is sent, or nothing.
+#[test]
+fn a_request_is_not_repeated_with_a_smaller_hello() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let closes = Behaviour::Hello(Hello::ClosesOnLarge);
+    let hub = MisbehavingHub::start(&bank.framework, &rustls::version::TLS13, closes);
+    bank.hub_at(hub.port());
+    bank.run(&["request", "GET", "cm:/hello-mtls"]).expect(5);
+    bank.configure(|settings| settings.hub_lines = "[tls]\ngroups = [\"x25519\"]".to_owned());
+    bank.run(&["request", "GET", "cm:/hello-mtls"]).expect(0);
 }
