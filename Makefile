@@ -2,7 +2,7 @@
 CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
 
-.PHONY: demo test bench fmt clippy lib-only doc clean
+.PHONY: demo test soak bench fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
@@ -17,6 +17,13 @@ test: fmt clippy lib-only
 	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules
 	$(CARGO) test --locked --workspace --no-fail-fast
 	$(MAKE) doc
+
+# Ten minutes of a token that misbehaves; writes docs/soak.md. A short run is part of the tests.
+SOAK_SECONDS = 600
+soak:
+	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 p11-kit=p11-kit \
+	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_PAGE=$(CURDIR)/docs/soak.md $(CARGO) test --locked --test soak -- --nocapture
 
 # Figures of docs/bench.md, on this machine. Not part of the tests: what it finds is the machine's too.
 bench:

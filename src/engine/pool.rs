@@ -107,6 +107,10 @@ impl Pool {
         match receive.recv_timeout(waited) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => Err(EngineError::Deadline(waited)),
+            // A job that is late is dropped, perhaps a moment before this thread wakes.
+            Err(RecvTimeoutError::Disconnected) if Instant::now() >= deadline => {
+                Err(EngineError::Deadline(waited))
+            }
             Err(RecvTimeoutError::Disconnected) => Err(EngineError::Stopped),
         }
     }
