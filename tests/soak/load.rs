@@ -13,7 +13,7 @@ use hsm_mtls::config::Config;
 use hsm_mtls::engine::{EngineError, Purpose, Sign, SignRequest};
 use hsm_mtls::identity::Identity;
 use hsm_mtls::tls::{Tls, TlsError};
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::token::guard::{Attendance, PinError};
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
@@ -165,11 +165,15 @@ impl Load {
         tally.requests += 1;
         let class = error.class();
         *tally.failed.entry(class.to_owned()).or_default() += 1;
-        // Nothing that is done to the token is any of these.
-        if matches!(
-            class,
-            "pin" | "mechanism" | "stopped" | "not-the-pair" | "no-random"
-        ) {
+        // Nothing that is done to the token is any of these, and no PIN is refused.
+        let unexplained = match error.pin() {
+            Some(pin) => !is_about_the_way(pin),
+            None => matches!(
+                class,
+                "mechanism" | "stopped" | "not-the-pair" | "no-random"
+            ),
+        };
+        if unexplained {
             let text = format!("{error} {error:?}");
             tally.tell(text);
         }
@@ -198,6 +202,14 @@ impl Load {
             files_at_the_end: memory.files,
         }
     }
+}
+
+/// The login was lost on the way, or is held back for a while because one was.
+fn is_about_the_way(pin: &PinError) -> bool {
+    matches!(
+        pin,
+        PinError::Call(_) | PinError::TooSoon { .. } | PinError::Busy { .. }
+    )
 }
 
 impl Tally {
