@@ -31,6 +31,7 @@ static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
 });
 
 /// Polls a future where it may block.
+#[cfg(feature = "reqwest")]
 pub(crate) async fn apart<F>(future: F) -> F::Output
 where
     F: Future + Send + 'static,
