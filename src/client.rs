@@ -93,11 +93,13 @@ impl Client {
         &self,
         method: Method,
         url: &Url,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
         let origin = origin_of(url)?;
-        let connection = self.connector.connect(&origin).await?;
+        let interaction_id = interaction_id(&mut headers)?;
+        let connecting = self.connector.connect_for(&origin, Some(&interaction_id));
+        let connection = connecting.await?;
         self.request_over(connection, method, url, headers, body)
             .await
     }

@@ -4,6 +4,7 @@ mod cert;
 mod config;
 mod csr;
 mod key;
+mod ledger;
 mod load;
 pub(crate) mod log;
 pub(crate) mod output;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hsm_mtls::config::pin::PinSource;
 use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::ledger::chain::Head;
 
 /// Proves who a bank is on every outbound TLS connection, with a private key that never leaves its HSM.
 ///
@@ -78,6 +80,9 @@ enum Command {
     /// The C3 certificate
     #[command(subcommand)]
     Cert(CertCommand),
+    /// The record of every use of the key
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Show mutual TLS to Consent Manager and Headless Heimdall, step by step
     Verify(VerifyArgs),
     /// One call to the hub, curl-like; redirects are shown, never followed
@@ -194,6 +199,16 @@ enum CertCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum LedgerCommand {
+    /// Check that no record was changed, removed or put in; ends with 1 and its number where one was
+    Verify {
+        /// A head that was exported earlier: shows whether the end was cut off since
+        #[arg(long, value_name = "SEQ:HASH")]
+        expect_head: Option<Head>,
+    },
+}
+
 #[derive(Args)]
 struct VerifyArgs {
     /// Keep a record for the onboarding ticket in this new file: JSON, in words first, without secrets
@@ -271,6 +286,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Csr(args) => csr::request(global, args),
         Command::Cert(CertCommand::Install { file }) => cert::install(global, &file),
         Command::Cert(CertCommand::Show { min_days }) => cert::show(global, min_days),
+        Command::Ledger(LedgerCommand::Verify { expect_head }) => {
+            ledger::verify(global, expect_head.as_ref())
+        }
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
     }

@@ -3,9 +3,11 @@
 //! Nothing after this stage sees a string that could be wrong: each field's type refuses what it
 //! cannot mean, and the refusal names file, line, field and what to write instead.
 
+mod c3;
 pub mod environment;
 mod error;
 mod field;
+pub mod ledger;
 pub mod pin;
 mod state;
 pub mod trust;
@@ -16,14 +18,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+pub use c3::{C3Config, CertificateSource, SubjectConfig};
 use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
 use error::{field_error, line_of_field};
+use ledger::LedgerConfig;
 use pin::PinSource;
 use trust::{Fingerprint, Trust};
-use uri::{ObjectType, Pkcs11Uri};
+use uri::Pkcs11Uri;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct Config {
     pub hub: HubConfig,
     /// What the handshake offers.
     pub tls: TlsConfig,
+    /// Where each use of the key is recorded. None: nowhere.
+    pub ledger: Option<LedgerConfig>,
 }
 
 /// `[[token]]`
@@ -118,44 +124,6 @@ pub enum LoginPolicy {
     Never,
 }
 
-/// `[c3]`: the transport identity.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct C3Config {
-    /// The private key; must match exactly one.
-    #[serde(deserialize_with = "field::private_key_uri")]
-    pub key: Pkcs11Uri,
-    /// Where the certificate is.
-    pub certificate: CertificateSource,
-    /// The subject of a request for it.
-    #[serde(default)]
-    pub subject: Option<SubjectConfig>,
-}
-
-/// Where a certificate chain is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CertificateSource {
-    /// A PEM file, leaf first.
-    File(PathBuf),
-    /// A certificate object of the token; the Issuing CA comes from the anchors.
-    Token(Box<Pkcs11Uri>),
-}
-
-/// `[c3.subject]`: what a certificate request asks for, in the order C, O, OU, CN.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubjectConfig {
-    /// C, two letters.
-    #[serde(default = "field::default_country")]
-    pub country: String,
-    /// O, the legal name exactly as registered.
-    pub organization: String,
-    /// OU, the Trust Framework's organisation id (a UUID).
-    pub organizational_unit: String,
-    /// CN, the application's client id (a UUID).
-    pub common_name: String,
-}
-
 /// `[hub]`: overrides of what the environment derives.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
@@ -223,6 +191,8 @@ struct File {
     hub: HubFile,
     #[serde(default)]
     tls: TlsConfig,
+    #[serde(default)]
+    ledger: Option<LedgerConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -287,10 +257,6 @@ impl Config {
         for value in token.env.values_mut() {
             *value = value.replace("{config_dir}", &folder.to_string_lossy());
         }
-        let mut c3 = file.c3;
-        if let CertificateSource::File(certificate) = &mut c3.certificate {
-            *certificate = folder.join(&*certificate);
-        }
         let other = file.environment.other();
         let foreign = [&file.hub.consent_manager, &file.hub.headless_heimdall]
             .into_iter()
@@ -318,28 +284,12 @@ impl Config {
             environment: file.environment,
             lfi_code: file.lfi_code,
             token,
-            c3,
+            c3: file.c3.relative_to(folder),
             trust: file.trust.relative_to(folder),
             hub,
             tls: file.tls,
+            ledger: file.ledger.map(|ledger| ledger.relative_to(folder)),
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for CertificateSource {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.starts_with("pkcs11:") {
-            let uri: Pkcs11Uri = text.parse().map_err(serde::de::Error::custom)?;
-            match uri.object_type {
-                None | Some(ObjectType::Certificate) => Ok(Self::Token(Box::new(uri))),
-                Some(_) => Err(serde::de::Error::custom(
-                    "a certificate in the token has type=cert",
-                )),
-            }
-        } else {
-            Ok(Self::File(text.into()))
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::certificate::name::{
     COMMON_NAME, COUNTRY, DistinguishedName, ORGANIZATION, ORGANIZATIONAL_UNIT,
 };
 use crate::config::SubjectConfig;
-use crate::engine::{EngineError, Purpose, Sign, SignRequest};
+use crate::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 
 /// Why there is no request.
@@ -117,6 +117,7 @@ pub fn request(signer: &dyn Sign, subject: &DistinguishedName) -> Result<String,
         scheme,
         purpose: Purpose::Csr,
         deadline: signer.deadline(),
+        peer: Peer::default(),
     })?;
     let request = CertReq {
         info,

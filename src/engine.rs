@@ -21,7 +21,6 @@ use crate::config::TokenConfig;
 use crate::key::Key;
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
-use crate::key::signature::ecdsa_der;
 use crate::meter::KeyMeter;
 use crate::token::Token;
 pub use error::EngineError;
@@ -73,6 +72,17 @@ pub struct SignRequest<'a> {
     pub purpose: Purpose,
     /// When the caller stops waiting.
     pub deadline: Instant,
+    /// Who is to see it. The ledger records it as the caller's claim.
+    pub peer: Peer<'a>,
+}
+
+/// Who is to see a signature, as far as the caller knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peer<'a> {
+    /// `host:port`, or `host` where the port is not known.
+    pub name: Option<&'a str>,
+    /// `x-fapi-interaction-id` of the request that wants the connection.
+    pub interaction_id: Option<&'a str>,
 }
 
 /// A signature that was verified.
@@ -138,10 +148,15 @@ impl TokenEngine {
         }
         let schemes = recipes.iter().map(|(scheme, _)| *scheme).collect();
         let sessions = token.sessions_at_most(config.sessions);
-        let capacity = public_key.algorithm().signature_capacity();
         let meter = KeyMeter::new(&uri);
         let station = Station::new(Arc::clone(&token), key, meter.clone());
-        let pool = Pool::new(station, recipes, sessions, capacity, config.keep_alive);
+        let pool = Pool::new(
+            station,
+            recipes,
+            public_key.clone(),
+            sessions,
+            config.keep_alive,
+        );
         Ok(Self {
             token,
             uri,
@@ -180,25 +195,12 @@ impl Sign for TokenEngine {
             message,
             scheme,
             purpose,
-            deadline,
+            ..
         } = *request;
         let span = tracing::debug_span!("signature", %purpose);
         let _entered = span.enter();
         let started = Instant::now();
-        let result = self
-            .pool
-            .sign(scheme, message, deadline)
-            .and_then(|answer| {
-                let bytes = match self.public_key.algorithm().field_len() {
-                    Some(field_len) => ecdsa_der(&answer, field_len)?,
-                    None => answer,
-                };
-                if self.public_key.verifies(scheme, message, &bytes) {
-                    Ok(bytes)
-                } else {
-                    Err(EngineError::WrongSignature { scheme })
-                }
-            });
+        let result = self.pool.sign(request);
         let elapsed = started.elapsed();
         let micros = elapsed.as_micros() as u64;
         let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
@@ -247,6 +249,7 @@ pub fn challenge(signer: &dyn Sign, purpose: Purpose) -> Result<Duration, Engine
         scheme,
         purpose,
         deadline: signer.deadline(),
+        peer: Peer::default(),
     };
     signer.sign(&request).map(|signature| signature.elapsed)
 }

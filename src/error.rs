@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::csr::CsrError;
 use crate::engine::EngineError;
 use crate::key::KeyError;
+use crate::ledger::LedgerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
 use crate::token::fault::{Fault, FaultClass};
@@ -25,6 +26,9 @@ pub enum Error {
     /// The key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A signature.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -85,6 +89,7 @@ impl Error {
             Self::Config(error) => error.hint(),
             Self::Token(error) => error.hint(),
             Self::Key(error) => error.hint(),
+            Self::Ledger(error) => error.hint(),
             Self::Engine(error) => error.hint(),
             Self::Certificate(error) => error.hint(),
             Self::Csr(error) => error.hint(),
@@ -96,7 +101,7 @@ impl Error {
     /// How a command ends that fails with this.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Certificate(_) => ExitCode::Configuration,
+            Self::Config(_) | Self::Ledger(_) | Self::Certificate(_) => ExitCode::Configuration,
             Self::Token(error) => of_token(error),
             Self::Key(error) => of_key(error),
             Self::Engine(error) => of_engine(error),
@@ -140,6 +145,7 @@ fn of_fault(fault: &Fault) -> ExitCode {
 fn of_token(error: &TokenError) -> ExitCode {
     match error {
         TokenError::Pin(error) => of_pin(error),
+        TokenError::Ledger(_) => ExitCode::Configuration,
         TokenError::Call(fault) => of_fault(fault),
         _ => ExitCode::Token,
     }
@@ -148,6 +154,7 @@ fn of_token(error: &TokenError) -> ExitCode {
 fn of_pin(error: &PinError) -> ExitCode {
     match error {
         // These heal by themselves: a restart later is right.
+        PinError::Ledger(_) => ExitCode::Configuration,
         PinError::Call(_) | PinError::TooSoon { .. } | PinError::Busy { .. } => ExitCode::Token,
         _ => ExitCode::Pin,
     }
@@ -167,7 +174,7 @@ fn of_engine(error: &EngineError) -> ExitCode {
         EngineError::Token(error) => of_token(error),
         EngineError::Key(error) => of_key(error),
         EngineError::Call(fault) => of_fault(fault),
-        EngineError::NotThePair { .. } => ExitCode::Configuration,
+        EngineError::NotThePair { .. } | EngineError::Ledger(_) => ExitCode::Configuration,
         EngineError::NoRandom => ExitCode::Bug,
         EngineError::TokenDown {
             last: Some(last), ..

@@ -14,6 +14,8 @@ use crate::engine::EngineError;
 use crate::error::{Error, ExitCode};
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
+use crate::ledger::LedgerError;
+use crate::ledger::chain::Broken;
 use crate::tls::TlsError;
 use crate::token::TokenError;
 use crate::token::fault::Fault;
@@ -42,6 +44,14 @@ mod to_the_key;
 impl From<PinError> for Error {
     fn from(error: PinError) -> Self {
         TokenError::from(error).into()
+    }
+}
+
+/// A ledger that is written to tells of it so.
+impl From<Broken> for Error {
+    fn from(why: Broken) -> Self {
+        let path = "/var/log/hsm-mtls/ledger.jsonl".into();
+        LedgerError::Broken { path, why }.into()
     }
 }
 
@@ -77,6 +87,7 @@ fn gathering() -> Vec<(&'static str, Error)> {
         Config: [ConfigError::Unnamed.into()],
         Token: [TokenError::Empty.into()],
         Key: [KeyError::Call(fault()).into()],
+        Ledger: [LedgerError::Sink(text("full")).into()],
         Engine: [EngineError::Stopped.into()],
         Certificate: [CertificateError::Empty(text("c3.pem")).into()],
         Csr: [CsrError::SubjectMissing("O").into()],
@@ -88,6 +99,7 @@ fn gathering() -> Vec<(&'static str, Error)> {
 fn all() -> Vec<(&'static str, Error)> {
     let stages = [
         to_the_key::configuration(),
+        to_the_key::ledger(),
         to_the_key::token(),
         to_the_key::pin(),
         to_the_key::key(),

@@ -10,6 +10,7 @@ use crate::engine::{self, EngineError, Sign, TokenEngine};
 use crate::error::Error;
 use crate::key::public::PublicKey;
 use crate::key::{Key, certificate_object};
+use crate::ledger::{Ledger, LedgerError, Recorder};
 use crate::token::guard::Attendance;
 use crate::token::holder::Holder;
 use crate::token::session::Access;
@@ -25,12 +26,34 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Opens token, key and certificate as configured, checks that the certificate is in its time
-    /// and for clients, and proves the pair.
+    /// Opens token, key, certificate and ledger as configured, checks that the certificate is in its
+    /// time and for clients, and proves the pair.
     ///
     /// # Errors
     /// Any of it fails; the error of the stage.
     pub fn open(config: &Config, attendance: Attendance) -> Result<Self, Error> {
+        Self::open_recorded(config, attendance, || {
+            Recorder::open(config.ledger.as_ref())
+        })
+    }
+
+    /// The same with a ledger of the application's in place of the configured one.
+    ///
+    /// # Errors
+    /// As [`Identity::open`].
+    pub fn open_with_ledger(
+        config: &Config,
+        attendance: Attendance,
+        ledger: Arc<dyn Ledger>,
+    ) -> Result<Self, Error> {
+        Self::open_recorded(config, attendance, || Ok(Recorder::new(ledger)))
+    }
+
+    fn open_recorded(
+        config: &Config,
+        attendance: Attendance,
+        recorder: impl FnOnce() -> Result<Recorder, LedgerError>,
+    ) -> Result<Self, Error> {
         // Files first: what can be said without the token costs no login.
         let anchors = Anchors::load(config)?;
         let file = match &config.c3.certificate {
@@ -43,7 +66,7 @@ impl Identity {
             Ok::<_, CertificateError>(chain)
         };
         let early = file.as_deref().map(complete).transpose()?;
-        let token = Token::open(&config.token, attendance)?;
+        let token = Token::open(&config.token, attendance, recorder()?)?;
         let chain = match early {
             Some(chain) => chain,
             None => complete(&[certificate_in_token(config, &token)?])?,

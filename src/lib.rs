@@ -14,6 +14,8 @@
 //!             login     SPKI
 //! ```
 //!
+//! Each stage that uses the token writes into the `ledger` first, and after it.
+//!
 //! Arrows only go to the right: a stage uses those before it and knows nothing of those after it.
 //! The modules stand in that order.
 //!
@@ -26,6 +28,7 @@
 //! says what cannot be enforced on that path.
 
 pub mod config;
+pub mod ledger;
 pub mod token;
 
 pub mod key;

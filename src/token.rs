@@ -25,10 +25,11 @@ use cryptoki::slot::Slot;
 use crate::config::pin::PinSource;
 use crate::config::uri::Pkcs11Uri;
 use crate::config::{LoginPolicy, TokenConfig};
+use crate::ledger::Recorder;
 use description::TokenDescription;
 pub use error::TokenError;
 use fault::Fault;
-use guard::{Attendance, PinGuard};
+use guard::{Attendance, PinGuard, Register};
 use mechanism::Mechanisms;
 use module::Module;
 pub use role::Role;
@@ -47,6 +48,7 @@ pub struct Token {
     timeout: Duration,
     start_timeout: Duration,
     guard: Arc<PinGuard>,
+    recorder: Recorder,
     uri: Pkcs11Uri,
     state_folder: Option<PathBuf>,
     // Closing an application's last session logs it out and invalidates every handle, so one
@@ -59,8 +61,12 @@ impl Token {
     ///
     /// # Errors
     /// Any of the three fails; see [`TokenError`].
-    pub fn open(config: &TokenConfig, attendance: Attendance) -> Result<Arc<Self>, TokenError> {
-        let token = Self::select(Module::load(config)?, config, attendance)?;
+    pub fn open(
+        config: &TokenConfig,
+        attendance: Attendance,
+        recorder: Recorder,
+    ) -> Result<Arc<Self>, TokenError> {
+        let token = Self::select(Module::load(config)?, config, attendance, recorder)?;
         token.log_in(Role::User)?;
         Ok(Arc::new(token))
     }
@@ -73,6 +79,7 @@ impl Token {
         module: Arc<Module>,
         config: &TokenConfig,
         attendance: Attendance,
+        recorder: Recorder,
     ) -> Result<Self, TokenError> {
         let (looked_in, uri) = (Arc::clone(&module), config.uri.clone());
         let (slot, description, mechanisms) =
@@ -90,7 +97,9 @@ impl Token {
                 config.pin.clone(),
                 attendance,
                 config.state_folder(),
+                register(&recorder, &description),
             )),
+            recorder,
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
             policy: config.login,
@@ -126,6 +135,7 @@ impl Token {
             timeout: self.timeout,
             start_timeout: self.start_timeout,
             guard: Arc::clone(&self.guard),
+            recorder: self.recorder.clone(),
             uri: self.uri.clone(),
             state_folder: self.state_folder.clone(),
             held: Mutex::new(None),
@@ -151,7 +161,8 @@ impl Token {
     /// The same token for another role, whose PIN has a source of its own.
     pub fn with_pin_source(mut self, source: PinSource, attendance: Attendance) -> Self {
         let (token, folder) = (self.description.identity(), self.state_folder.clone());
-        self.guard = Arc::new(PinGuard::new(token, source, attendance, folder));
+        let register = register(&self.recorder, &self.description);
+        self.guard = Arc::new(PinGuard::new(token, source, attendance, folder, register));
         self
     }
 
@@ -241,6 +252,11 @@ impl Token {
         self.start_timeout
     }
 
+    /// Where what is done with it is recorded.
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     pub(crate) fn guard(&self) -> &PinGuard {
         &self.guard
     }
@@ -252,5 +268,12 @@ impl Token {
                 .min(usize::try_from(limit).unwrap_or(wanted).saturating_sub(1))
                 .max(1)
         })
+    }
+}
+
+fn register(recorder: &Recorder, description: &TokenDescription) -> Register {
+    Register {
+        recorder: recorder.clone(),
+        token: description.uri().to_string(),
     }
 }

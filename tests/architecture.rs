@@ -74,11 +74,12 @@ fn each_library_is_used_in_its_room_only() {
     }
 }
 
-/// config → token → key → engine → certificate → csr, identity → tls → client → verify
+/// config → ledger → token → key → engine → certificate → csr, identity → tls → client → verify
 #[test]
 fn arrows_only_go_to_the_right() {
     let order = [
         "config",
+        "ledger",
         "token",
         "key",
         "engine",

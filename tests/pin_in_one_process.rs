@@ -18,6 +18,7 @@ use common::trust_framework::write_file;
 use common::wrong_pin::{right, with_wrong_pin};
 use hsm_mtls::client::Client;
 use hsm_mtls::config::pin::PinSource;
+use hsm_mtls::ledger::Recorder;
 use hsm_mtls::token::guard::Attendance;
 use hsm_mtls::token::{Role, Token};
 use http::{HeaderMap, Method};
@@ -112,7 +113,7 @@ fn concurrently<F: Future<Output = ()> + Send + 'static>(task: impl Fn() -> F) {
 fn a_running_client_looks_at_the_source_again() {
     if let Some(config) = config_of_child() {
         let chaos = Chaos::of_child();
-        let token = Token::open(&config.token, Attendance::Unattended).unwrap();
+        let token = Token::open(&config.token, Attendance::Unattended, Recorder::NONE).unwrap();
         chaos.plan("fail C_Login all CKR_PIN_INCORRECT\nwithout CKF_USER_PIN_COUNT_LOW");
         for said in ["the token refused the PIN", "no PIN was sent"] {
             let error = token.log_in(Role::User).unwrap_err().to_string();

@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use common::bank::{Bank, config_of_child};
 use der::{Decode, Encode};
-use hsm_mtls::engine::{Purpose, Sign, SignRequest};
+use hsm_mtls::engine::{Peer, Purpose, Sign, SignRequest};
 use hsm_mtls::identity;
 use hsm_mtls::key::scheme::Scheme;
+use hsm_mtls::ledger::Recorder;
 use hsm_mtls::token::Token;
 use hsm_mtls::token::guard::Attendance;
 use rcgen::{
@@ -81,7 +82,7 @@ fn openssl_accepts_twenty_thousand_signatures() {
 fn sign_certificates() {
     let config = config_of_child().unwrap();
     let out = std::path::PathBuf::from(std::env::var_os(OUT).unwrap());
-    let token = Token::open(&config.token, Attendance::Unattended).unwrap();
+    let token = Token::open(&config.token, Attendance::Unattended, Recorder::NONE).unwrap();
     let signer = Arc::new(identity::signer_without_certificate(&config, &token).unwrap());
     let (ca, leaf) = templates(signer.public_key().spki());
     let ca = sign(signer.as_ref(), &ca);
@@ -120,6 +121,7 @@ fn sign(signer: &dyn Sign, tbs: &[u8]) -> Vec<u8> {
         scheme: Scheme::EcdsaP256Sha256,
         purpose: Purpose::SelfTest,
         deadline: signer.deadline(),
+        peer: Peer::default(),
     };
     certificate(tbs, &signer.sign(&request).unwrap().bytes)
 }

@@ -20,7 +20,10 @@ fn outcomes(report: &Value) -> Vec<(String, String)> {
 
 #[test]
 fn a_token_that_is_ready_passes_each_step() {
-    let bank = Bank::new();
+    let mut bank = Bank::new();
+    bank.configure(|settings| {
+        settings.sections = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"each\"".to_owned();
+    });
     bank.certify("rsa-2048");
     let report = bank
         .run(&["token", "check", "--json", "-n", "50"])
@@ -40,6 +43,7 @@ fn a_token_that_is_ready_passes_each_step() {
         names,
         [
             "module",
+            "ledger",
             "token",
             "login",
             "key",
@@ -50,7 +54,7 @@ fn a_token_that_is_ready_passes_each_step() {
             "signatures"
         ]
     );
-    let signatures = report["steps"][8]["detail"].as_str().unwrap();
+    let signatures = report["steps"][9]["detail"].as_str().unwrap();
     assert!(
         signatures.starts_with("50 verified; min ") && signatures.contains("p99"),
         "{signatures}"

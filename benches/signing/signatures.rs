@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_mtls::config::Config;
-use hsm_mtls::engine::{Purpose, Sign, SignRequest};
+use hsm_mtls::engine::{Peer, Purpose, Sign, SignRequest};
 use hsm_mtls::identity::Identity;
 use hsm_mtls::key::scheme::KeyAlgorithm;
 use hsm_mtls::token::guard::Attendance;
@@ -90,6 +90,7 @@ fn through(signer: &dyn Sign) -> Duration {
         scheme: signer.schemes()[0],
         purpose: Purpose::SelfTest,
         deadline: signer.deadline(),
+        peer: Peer::default(),
     });
     let took = before.elapsed();
     black_box(signature.expect("a signature").bytes);

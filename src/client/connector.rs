@@ -89,15 +89,29 @@ impl Connector {
     /// # Errors
     /// The host is not configured, cannot be reached, or the handshake fails.
     pub async fn connect(&self, origin: &Origin) -> Result<Connection, ClientError> {
-        let span = tracing::debug_span!("connection", host = origin.host, port = origin.port);
-        self.connect_within(origin).instrument(span).await
+        self.connect_for(origin, None).await
     }
 
-    async fn connect_within(&self, origin: &Origin) -> Result<Connection, ClientError> {
-        let deadline = self.deadline();
-        let addresses = self.resolve(origin, deadline).await?;
-        let tcp = self.tcp(origin, &addresses, deadline).await?;
-        self.handshake(origin, tcp, deadline).await.0
+    /// The same for the request of this `x-fapi-interaction-id`: the ledger names it.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub async fn connect_for(
+        &self,
+        origin: &Origin,
+        interaction_id: Option<&str>,
+    ) -> Result<Connection, ClientError> {
+        let span = tracing::debug_span!("connection", host = origin.host, port = origin.port);
+        let connecting = async {
+            let deadline = self.deadline();
+            let addresses = self.resolve(origin, deadline).await?;
+            let tcp = self.tcp(origin, &addresses, deadline).await?;
+            let interaction_id = interaction_id.map(str::to_owned);
+            self.handshake(origin, interaction_id, tcp, deadline)
+                .await
+                .0
+        };
+        connecting.instrument(span).await
     }
 
     /// When a connection that is begun now must stand.
@@ -185,10 +199,11 @@ impl Connector {
     pub async fn handshake(
         &self,
         origin: &Origin,
+        interaction_id: Option<String>,
         tcp: TcpStream,
         deadline: Instant,
     ) -> (Result<Connection, ClientError>, Observation) {
-        let observer = Observer::default();
+        let observer = Observer::of(origin.host_and_port(), interaction_id);
         let attempt = async {
             let name = server_name(origin)?;
             let stream = Unhurried::new(tcp);

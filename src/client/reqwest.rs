@@ -53,8 +53,20 @@ pub fn customized(
     attendance: Attendance,
     customize: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, Error> {
-    let identity = Identity::open(config, attendance)?;
-    let tls = Tls::new(config, &identity)?;
+    of(config, &Identity::open(config, attendance)?, customize)
+}
+
+/// As [`customized`], with an identity that was opened before: with a ledger of your own
+/// ([`Identity::open_with_ledger`]), say.
+///
+/// # Errors
+/// The trust anchors are not as they must be.
+pub fn of(
+    config: &Config,
+    identity: &Identity,
+    customize: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, Error> {
+    let tls = Tls::new(config, identity)?;
     let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
     let defaults = Client::builder().connect_timeout(config.hub.connect_timeout);
     let client = customize(defaults)

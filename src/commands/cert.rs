@@ -16,7 +16,6 @@ use hsm_mtls::key::Key;
 use hsm_mtls::key::certificate_object::{self, Parts};
 use hsm_mtls::key::scheme::KeyAlgorithm;
 use hsm_mtls::tls;
-use hsm_mtls::token::Token;
 use hsm_mtls::token::session::Access;
 use serde_json::json;
 
@@ -25,7 +24,7 @@ use super::{CommandError, Global, output, start};
 pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
     let chain = checked(&config, file).map_err(CommandError::Stage)?;
-    let token = Token::open(&config.token, start::attendance()).map_err(CommandError::stage)?;
+    let token = start::token(&config).map_err(CommandError::Stage)?;
     let signer =
         identity::signer_for(&config, &token, chain.leaf()).map_err(CommandError::Stage)?;
     let identity =
@@ -175,7 +174,7 @@ fn installed(config: &Config) -> Result<Vec<Certificate>, Error> {
     match &config.c3.certificate {
         CertificateSource::File(path) => Ok(read_file(path)?),
         CertificateSource::Token(_) => {
-            let token = Token::open(&config.token, start::attendance())?;
+            let token = start::token(config)?;
             Ok(vec![identity::certificate_in_token(config, &token)?])
         }
     }

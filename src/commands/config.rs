@@ -141,6 +141,13 @@ fn derived(config: &Config) -> Vec<(&'static str, String)> {
         ("certificate", certificate),
         ("trust", config.trust.mode.as_str().to_owned()),
         ("anchors", shown(&config.trust.anchors)),
+        (
+            "uses of the key in",
+            config.ledger.as_ref().map_or_else(
+                || "no ledger: they are not recorded".to_owned(),
+                |ledger| shown(&ledger.file),
+            ),
+        ),
     ]);
     if let Some(subject) = config
         .c3
@@ -183,6 +190,7 @@ fn as_json(config: &Config) -> Value {
         "subject": config.c3.subject.as_ref().and_then(|subject| csr::subject(subject).ok()).map(|subject| subject.to_string()),
         "trust_mode": config.trust.mode.as_str(),
         "anchors": config.trust.anchors,
+        "ledger": config.ledger.as_ref().map(|ledger| &ledger.file),
     })
 }
 

@@ -4,7 +4,6 @@ use hsm_mtls::config::SubjectConfig;
 use hsm_mtls::csr::{self, CsrError};
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::identity;
-use hsm_mtls::token::Token;
 use serde_json::json;
 
 use super::{CommandError, CsrArgs, Global, output, start};
@@ -14,7 +13,7 @@ pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, Comman
     let output = args.output.clone();
     let subject =
         csr::subject(&subject(config.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
-    let token = Token::open(&config.token, start::attendance()).map_err(CommandError::stage)?;
+    let token = start::token(&config).map_err(CommandError::Stage)?;
     let signer =
         identity::signer_without_certificate(&config, &token).map_err(CommandError::Stage)?;
     let pem = csr::request(&signer, &subject).map_err(CommandError::stage)?;

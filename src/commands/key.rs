@@ -5,6 +5,7 @@ use hsm_mtls::key::attributes::KeyAttributes;
 use hsm_mtls::key::generate::{self, Generated};
 use hsm_mtls::key::scheme::KeyAlgorithm;
 use hsm_mtls::key::{Key, KeyError, find_all};
+use hsm_mtls::ledger::Recorder;
 use hsm_mtls::token::fault::FaultClass;
 use hsm_mtls::token::module::Module;
 use hsm_mtls::token::session::{Access, Session};
@@ -15,7 +16,7 @@ use super::{CommandError, GenerateArgs, Global, KeyType, output, start};
 
 pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
-    let token = Token::open(&config.token, start::attendance()).map_err(CommandError::stage)?;
+    let token = start::token(&config).map_err(CommandError::Stage)?;
     let session = token
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;
@@ -61,8 +62,9 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
         ));
     }
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
-    let mut token =
-        Token::select(module, &config.token, start::attendance()).map_err(CommandError::stage)?;
+    let recorder = Recorder::open(config.ledger.as_ref()).map_err(CommandError::stage)?;
+    let mut token = Token::select(module, &config.token, start::attendance(), recorder)
+        .map_err(CommandError::stage)?;
     if let Some(source) = args.pin_source {
         token = token.with_pin_source(source, start::attendance());
     }

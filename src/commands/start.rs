@@ -4,8 +4,12 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 
 use hsm_mtls::config::{Config, ConfigError};
+use hsm_mtls::error::Error;
+use hsm_mtls::ledger::Recorder;
+use hsm_mtls::token::Token;
 use hsm_mtls::token::guard::Attendance;
 use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
@@ -44,6 +48,12 @@ pub(crate) fn config_for_module(global: &Global) -> Result<Config, CommandError>
         ));
     }
     Ok(config)
+}
+
+/// The configured token, logged in to, with the configured ledger.
+pub(crate) fn token(config: &Config) -> Result<Arc<Token>, Error> {
+    let recorder = Recorder::open(config.ledger.as_ref())?;
+    Ok(Token::open(&config.token, attendance(), recorder)?)
 }
 
 /// Someone at a terminal can type a PIN, and answer for a try when few are left.

@@ -9,6 +9,7 @@ use hsm_mtls::config::{CertificateSource, Config, LoginPolicy};
 use hsm_mtls::engine::{Purpose, Sign, TokenEngine, challenge};
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::{self, Identity};
+use hsm_mtls::ledger::Recorder;
 use hsm_mtls::step::{Outcome, Steps};
 use hsm_mtls::token::module::Module;
 use hsm_mtls::token::session::Access;
@@ -18,8 +19,9 @@ use serde_json::json;
 use super::load::{self, Load};
 use super::{CommandError, Global, output, start};
 
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     "module",
+    "ledger",
     "token",
     "login",
     "key",
@@ -159,8 +161,17 @@ fn attempt<T, E: Into<Error>>(
 fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<Arc<dyn Sign>, Stopped> {
     let module = attempt(steps, "module", || Module::load(&config.token))?;
     steps.good("module", describe(&module));
+    let recorder = attempt(steps, "ledger", || Recorder::open(config.ledger.as_ref()))?;
+    match &config.ledger {
+        Some(ledger) => steps.good("ledger", ledger.file.display().to_string()),
+        None => steps.seen(
+            "ledger",
+            Outcome::Note,
+            "none: uses of the key are not recorded",
+        ),
+    }
     let token = attempt(steps, "token", || {
-        Token::select(module, &config.token, start::attendance())
+        Token::select(module, &config.token, start::attendance(), recorder)
     })?;
     let found = token.description();
     let warnings = found.pin_warnings.join(" ");

@@ -215,13 +215,21 @@ impl Origin {
 
     /// Host and port as they stand in a URL and in the Host header.
     pub fn authority(&self) -> String {
-        let host = match self.host.contains(':') {
+        match self.port {
+            443 => self.host_in_url(),
+            _ => self.host_and_port(),
+        }
+    }
+
+    /// Host and port, the usual one too.
+    pub fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host_in_url(), self.port)
+    }
+
+    fn host_in_url(&self) -> String {
+        match self.host.contains(':') {
             true => format!("[{}]", self.host),
             false => self.host.clone(),
-        };
-        match self.port {
-            443 => host,
-            port => format!("{host}:{port}"),
         }
     }
 }

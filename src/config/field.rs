@@ -25,6 +25,18 @@ pub(super) fn default_keep_alive() -> Duration {
     Duration::from_secs(60)
 }
 
+pub(super) fn default_fsync_interval() -> Duration {
+    Duration::from_secs(1)
+}
+
+pub(super) fn default_rotate_at_mib() -> u64 {
+    64
+}
+
+pub(super) fn default_head_interval() -> Duration {
+    Duration::from_secs(300)
+}
+
 pub(super) fn default_country() -> String {
     "AE".to_owned()
 }
@@ -80,6 +92,15 @@ pub(super) fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usi
     match usize::deserialize(deserializer)? {
         count @ 1..=1024 => Ok(count),
         _ => Err(serde::de::Error::custom("`sessions` is from 1 to 1024")),
+    }
+}
+
+pub(super) fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match u64::deserialize(deserializer)? {
+        size @ 1..=65_536 => Ok(size),
+        _ => Err(serde::de::Error::custom(
+            "`rotate_at_mib` is from 1 to 65536",
+        )),
     }
 }
 

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::key::signature::NotAnEcdsaSignature;
+use crate::ledger::{Failure, LedgerError};
 use crate::token::TokenError;
 use crate::token::fault::{Fault, FaultClass};
 use crate::token::guard::PinError;
@@ -26,6 +27,9 @@ pub enum EngineError {
         /// What the last attempt to find it met.
         last: Option<Arc<EngineError>>,
     },
+    /// The ledger does not take the record of the signature, so none was made or released.
+    #[error("no signature without its record: {0}")]
+    Ledger(#[from] LedgerError),
     /// Too many requests wait already.
     #[error("{0} signatures wait for the token already")]
     QueueFull(usize),
@@ -104,6 +108,7 @@ impl EngineError {
                 "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()
             }
             Self::Call(fault) => fault.advice().to_owned(),
+            Self::Ledger(error) => error.hint(),
             Self::Token(error) => error.hint(),
             Self::Key(error) => error.hint(),
             Self::Pin(error) => error.hint(),
@@ -120,6 +125,8 @@ impl EngineError {
     /// What kind it is, in a word for records and metrics; the words are a contract.
     pub fn class(&self) -> &'static str {
         match self {
+            Self::Ledger(_) | Self::Token(TokenError::Ledger(_)) => "ledger",
+            _ if matches!(self.pin(), Some(PinError::Ledger(_))) => "ledger",
             _ if self.pin().is_some() => "pin",
             Self::Deadline(_) => "deadline",
             Self::TokenDown { .. } => "token-down",
@@ -134,6 +141,24 @@ impl EngineError {
             Self::Answer(_) | Self::WrongSignature { .. } => "wrong-signature",
             Self::NotThePair { .. } => "not-the-pair",
             Self::NoRandom => "no-random",
+        }
+    }
+
+    /// As the ledger has it.
+    pub(super) fn failure(&self) -> Failure {
+        match self {
+            Self::Call(fault)
+            | Self::Token(TokenError::Call(fault))
+            | Self::Key(KeyError::Call(fault))
+            | Self::Pin(PinError::Call(fault) | PinError::Refused(fault)) => Failure {
+                class: self.class(),
+                ..fault.failure()
+            },
+            _ => Failure {
+                class: self.class(),
+                ckr: None,
+                function: None,
+            },
         }
     }
 
@@ -180,7 +205,7 @@ pub(super) fn remedy(error: &EngineError) -> Remedy {
         }
         // It was there when the engine was started.
         EngineError::Key(KeyError::NoMatch { .. } | KeyError::NoneShown { .. }) => Remedy::Token,
-        EngineError::Token(TokenError::Pin(_)) => Remedy::None,
+        EngineError::Token(TokenError::Pin(_) | TokenError::Ledger(_)) => Remedy::None,
         EngineError::Token(_) => Remedy::Token,
         _ => Remedy::None,
     }

@@ -14,12 +14,16 @@ use std::time::{Duration, Instant};
 use cryptoki::object::ObjectHandle;
 use tracing::Span;
 
-use super::EngineError;
 use super::error::{self, Remedy, remedy};
-use super::queue::{Job, Next, Queue, Seat};
+use super::queue::{Claim, Job, Next, Queue, Seat};
 use super::station::{Place, Station};
+use super::{EngineError, SignRequest};
+use crate::config::trust::Fingerprint;
+use crate::key::public::PublicKey;
 use crate::key::recipe::Recipe;
 use crate::key::scheme::Scheme;
+use crate::key::signature::ecdsa_der;
+use crate::ledger::{Attempt, End, Entry, Process};
 use crate::token::fault::FaultClass;
 use crate::token::session::{Session, SignFault};
 
@@ -40,6 +44,9 @@ impl fmt::Debug for Pool {
 struct Shared {
     station: Station,
     schemes: Vec<Way>,
+    uri: String,
+    public_key: PublicKey,
+    spki: Fingerprint,
     capacity: usize,
     keep_alive: Duration,
     queue: Arc<Queue>,
@@ -64,8 +71,8 @@ impl Pool {
     pub(super) fn new(
         station: Station,
         recipes: Vec<(Scheme, Vec<Recipe>)>,
+        public_key: PublicKey,
         most_workers: usize,
-        capacity: usize,
         keep_alive: Duration,
     ) -> Self {
         let schemes = recipes
@@ -79,9 +86,12 @@ impl Pool {
         let queue = Arc::new(Queue::new(most_workers, station.meter().clone()));
         Self {
             shared: Arc::new(Shared {
+                uri: station.key().uri().to_string(),
+                spki: public_key.fingerprint(),
+                capacity: public_key.algorithm().signature_capacity(),
+                public_key,
                 station,
                 schemes,
-                capacity,
                 keep_alive,
                 queue,
             }),
@@ -89,17 +99,18 @@ impl Pool {
     }
 
     /// Queues a message and waits for the token's answer until the deadline.
-    pub(super) fn sign(
-        &self,
-        scheme: Scheme,
-        message: &[u8],
-        deadline: Instant,
-    ) -> Result<Vec<u8>, EngineError> {
+    pub(super) fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, EngineError> {
+        let deadline = request.deadline;
         let waited = deadline.saturating_duration_since(Instant::now());
         let (answer, receive) = sync_channel(1);
         self.submit(Job {
-            scheme,
-            message: message.to_vec(),
+            scheme: request.scheme,
+            message: request.message.to_vec(),
+            claim: Box::new(Claim {
+                purpose: request.purpose,
+                peer: request.peer.name.map(str::to_owned),
+                interaction_id: request.peer.interaction_id.map(str::to_owned),
+            }),
             deadline,
             answer,
             span: Span::current(),
@@ -248,19 +259,52 @@ impl Shared {
                 .recipes
                 .get(learnt)
                 .ok_or(EngineError::Scheme(job.scheme))?;
+            let begun = place.token.recorder().begin(&Entry::Attempt(Attempt {
+                purpose: job.claim.purpose.name(),
+                key: &self.uri,
+                spki: self.spki,
+                scheme: job.scheme.name(),
+                message: Fingerprint::of(&job.message),
+                peer: job.claim.peer.as_deref(),
+                interaction_id: job.claim.interaction_id.as_deref(),
+                process: Process::this(),
+            }))?;
             let input = recipe.input(&job.message);
-            match session.sign(&recipe.mechanism(), *handle, &input, self.capacity, guard) {
-                Ok(answer) => return Ok(answer),
-                Err(SignFault::Pin(error)) => return Err(error.into()),
-                Err(SignFault::Call(fault)) => {
-                    let refused = fault.class() == FaultClass::Mechanism;
-                    if !refused || learnt + 1 >= way.recipes.len() {
-                        return Err(EngineError::Call(fault));
-                    }
-                    tracing::info!(%fault, scheme = %job.scheme, "the token refuses a mechanism that it lists; using the other");
-                    way.learnt.store(learnt + 1, Ordering::Relaxed);
-                }
+            let answer = session
+                .sign(&recipe.mechanism(), *handle, &input, self.capacity, guard)
+                .map_err(|failed| match failed {
+                    SignFault::Pin(error) => EngineError::Pin(error),
+                    SignFault::Call(fault) => EngineError::Call(fault),
+                })
+                .and_then(|answer| self.verified(job, answer));
+            match &answer {
+                Ok(_) => begun.end(End {
+                    late: Instant::now() >= job.deadline,
+                    ..End::default()
+                })?,
+                Err(error) => begun.end_in_failure(error.failure()),
             }
+            let fault = match answer {
+                Err(EngineError::Call(fault)) if fault.class() == FaultClass::Mechanism => fault,
+                other => return other,
+            };
+            if learnt + 1 >= way.recipes.len() {
+                return Err(EngineError::Call(fault));
+            }
+            tracing::info!(%fault, scheme = %job.scheme, "the token refuses a mechanism that it lists; using the other");
+            way.learnt.store(learnt + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// The token's answer in the form that TLS and X.509 use. Tokens do answer wrongly.
+    fn verified(&self, job: &Job, answer: Vec<u8>) -> Result<Vec<u8>, EngineError> {
+        let bytes = match self.public_key.algorithm().field_len() {
+            Some(field_len) => ecdsa_der(&answer, field_len)?,
+            None => answer,
+        };
+        match self.public_key.verifies(job.scheme, &job.message, &bytes) {
+            true => Ok(bytes),
+            false => Err(EngineError::WrongSignature { scheme: job.scheme }),
         }
     }
 

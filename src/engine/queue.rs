@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use super::EngineError;
+use super::{EngineError, Purpose};
 use crate::key::scheme::Scheme;
 use crate::meter::KeyMeter;
 
@@ -19,10 +19,18 @@ const MOST_WAITING: usize = 512;
 /// After this long a token that had no session left is asked for more again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
+/// What its caller says of a signature.
+pub(super) struct Claim {
+    pub(super) purpose: Purpose,
+    pub(super) peer: Option<String>,
+    pub(super) interaction_id: Option<String>,
+}
+
 /// A message that waits for its signature.
 pub(super) struct Job {
     pub(super) scheme: Scheme,
     pub(super) message: Vec<u8>,
+    pub(super) claim: Box<Claim>,
     pub(super) deadline: Instant,
     pub(super) answer: SyncSender<Result<Vec<u8>, EngineError>>,
     /// Where the caller is.
@@ -232,6 +240,11 @@ mod tests {
         Job {
             scheme: Scheme::EcdsaP256Sha256,
             message: Vec::new(),
+            claim: Box::new(Claim {
+                purpose: Purpose::SelfTest,
+                peer: None,
+                interaction_id: None,
+            }),
             deadline: Instant::now() + ASK_AGAIN,
             answer: sync_channel(1).0,
             span: Span::none(),

@@ -195,14 +195,14 @@ impl Station {
         match error.pin() {
             // C_Login itself failed: the PIN is not sent a second time in one search.
             Some(PinError::Call(_)) => {
-                module.initialize_again(generation)?;
+                module.initialize_again(generation, state.token.recorder())?;
                 Err(error)
             }
             Some(_) => Err(error),
             // The module is well, and others use it.
             None if remedy(&error) == Remedy::FewerSessions => Err(error),
             None => {
-                module.initialize_again(generation)?;
+                module.initialize_again(generation, state.token.recorder())?;
                 self.arrive(&state.token)
             }
         }

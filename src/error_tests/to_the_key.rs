@@ -8,6 +8,8 @@ use super::*;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::key::signature::NotAnEcdsaSignature;
+use crate::ledger::LedgerError;
+use crate::ledger::chain::Broken;
 use crate::token::Start;
 use crate::token::guard::EarlierTry;
 
@@ -44,6 +46,46 @@ pub(super) fn configuration() -> Vec<(&'static str, Error)> {
             name: text("slot-id"),
             expected: "a decimal number"
         }],
+    }));
+    all
+}
+
+pub(super) fn ledger() -> Vec<(&'static str, Error)> {
+    let path = || PathBuf::from("/var/log/hsm-mtls/ledger.jsonl");
+    let mut all = every_variant!(LedgerError {
+        Unwritable: [LedgerError::Unwritable {
+            path: path(),
+            source: std::io::Error::from_raw_os_error(28)
+        }],
+        Unreadable: [LedgerError::Unreadable {
+            path: path(),
+            source: not_found()
+        }],
+        Locked: [LedgerError::Locked {
+            path: path(),
+            after: Duration::from_secs(1)
+        }],
+        Broken: [LedgerError::Broken {
+            path: path(),
+            why: Broken::Hash { sequence: 7 }
+        }],
+        Replaced: [LedgerError::Replaced {
+            path: path(),
+            why: "it is gone"
+        }],
+        Unfit: [LedgerError::Unfit {
+            path: path(),
+            why: "it is not a file"
+        }],
+        Sink: [LedgerError::Sink(text("full"))],
+    });
+    all.extend(every_variant!(Broken {
+        NoRecord: [Broken::NoRecord { sequence: 7 }],
+        OutOfOrder: [Broken::OutOfOrder {
+            sequence: 7,
+            found: 9
+        }],
+        Hash: [Broken::Hash { sequence: 7 }],
     }));
     all
 }
@@ -85,6 +127,7 @@ pub(super) fn token() -> Vec<(&'static str, Error)> {
             during: Start::Login,
             after: Duration::from_secs(60),
         }],
+        Ledger: [TokenError::Ledger(LedgerError::Sink(text("full")))],
         Pin: [TokenError::Pin(PinError::NobodyThere(PinSource::Prompt))],
         Call: [TokenError::Call(fault())],
     })
@@ -164,6 +207,7 @@ pub(super) fn pin() -> Vec<(&'static str, Error)> {
             place: "/var/lib/hsm-mtls".into(),
             why: text("Read-only file system (os error 30)"),
         }],
+        Ledger: [PinError::Ledger(LedgerError::Sink(text("full")))],
         Call: [PinError::Call(fault())],
     })
 }
@@ -174,6 +218,7 @@ pub(super) fn key() -> Vec<(&'static str, Error)> {
         logged_in,
     };
     every_variant!(KeyError {
+        Ledger: [KeyError::Ledger(LedgerError::Sink(text("full")))],
         NoMatch: [KeyError::NoMatch {
             uri: text(KEY),
             candidates: vec![text("pkcs11:object=c4")]
@@ -212,6 +257,7 @@ pub(super) fn engine() -> Vec<(&'static str, Error)> {
         listed,
     };
     every_variant!(EngineError {
+        Ledger: [EngineError::Ledger(LedgerError::Sink(text("full")))],
         Deadline: [EngineError::Deadline(Duration::from_secs(5))],
         TokenDown: [
             EngineError::TokenDown {

@@ -2,11 +2,15 @@
 
 use thiserror::Error;
 
+use crate::ledger::LedgerError;
 use crate::token::fault::Fault;
 
 /// Why there is no key to sign with.
 #[derive(Debug, Error)]
 pub enum KeyError {
+    /// The ledger does not take the record of what was to be done, so it was not done.
+    #[error("no key is made or destroyed without its record: {0}")]
+    Ledger(#[from] LedgerError),
     /// No private key matches.
     #[error("no private key matches {uri}; there is: {}", candidates.join(", "))]
     NoMatch {
@@ -111,6 +115,7 @@ impl KeyError {
             Self::NotAsAsked { .. } => {
                 "the key was removed again as far as the token allows (`hsm-mtls key list`); ask its administrator about its policy".to_owned()
             }
+            Self::Ledger(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),
         }
     }

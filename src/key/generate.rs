@@ -7,9 +7,11 @@ use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use der::Encode;
 use der::asn1::ObjectIdentifier;
 
+use super::public::PublicKey;
 use super::scheme::KeyAlgorithm;
 use super::{Key, KeyError, find_objects, object_uri};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
+use crate::ledger::{End, Entry, KeyDestruction, KeyGeneration, Process};
 use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::session::Session;
@@ -64,15 +66,34 @@ pub fn generate(
         Attribute::Unwrap(false),
         Attribute::Derive(false),
     ]);
-    let (made, not_restricted) = make(session, &mechanism, &public, &private)?;
+    let begun = token
+        .recorder()
+        .begin(&Entry::KeyGeneration(KeyGeneration {
+            token: &token.description().uri().to_string(),
+            label,
+            algorithm: &algorithm.to_string(),
+            process: Process::this(),
+        }))?;
+    let (made, not_restricted) = match make(session, &mechanism, &public, &private) {
+        Ok(made) => made,
+        Err(fault) => {
+            begun.end_in_failure(fault.failure());
+            return Err(KeyError::Call(fault));
+        }
+    };
     let key = Key::describe(session, token, made.private);
+    let public_key = key.public_key().ok();
+    let recorded = begun.end(End {
+        spki: public_key.map(PublicKey::fingerprint),
+        ..End::default()
+    });
+    if let Err(error) = recorded {
+        destroy(token, session, &key, &made);
+        return Err(error.into());
+    }
     if let Some(why) = fault(&key, session) {
         // Nobody has used it yet, and nobody should: it goes again, as far as the token lets it.
-        for object in [made.private, made.public] {
-            let _ = session
-                .pkcs11()
-                .map(|session| session.destroy_object(object));
-        }
+        destroy(token, session, &key, &made);
         return Err(KeyError::NotAsAsked {
             uri: key.uri().to_string(),
             why: why.to_owned(),
@@ -82,6 +103,32 @@ pub fn generate(
         key,
         not_restricted,
     })
+}
+
+/// A pair that is not wanted goes also where the ledger takes no record: it was never used.
+fn destroy(token: &Token, session: &Session, key: &Key, made: &Made) {
+    let begun = token
+        .recorder()
+        .begin(&Entry::KeyDestruction(KeyDestruction {
+            key: &key.uri().to_string(),
+            process: Process::this(),
+        }));
+    let destroyed = [made.private, made.public].map(|object| {
+        let session = session.pkcs11()?;
+        session.destroy_object(object).map_err(Fault::of)
+    });
+    let failed = destroyed.into_iter().find_map(Result::err);
+    match (begun, failed) {
+        (Ok(begun), Some(fault)) => begun.end_in_failure(fault.failure()),
+        (Ok(begun), None) => {
+            if let Err(error) = begun.end(End::default()) {
+                tracing::error!(%error, "that the key pair was destroyed is not on record");
+            }
+        }
+        (Err(error), _) => {
+            tracing::error!(%error, "the destruction of the key pair is not on record");
+        }
+    }
 }
 
 struct Made {
@@ -96,7 +143,7 @@ fn make(
     mechanism: &Mechanism<'_>,
     public: &[Attribute],
     private: &[Attribute],
-) -> Result<(Made, Vec<&'static str>), KeyError> {
+) -> Result<(Made, Vec<&'static str>), Fault> {
     let attempts: [(&[Attribute], Vec<&'static str>); 3] = [
         (
             &[Attribute::Modifiable(false), Attribute::Copyable(false)],
@@ -109,8 +156,7 @@ fn make(
     for (restrictions, lacking) in attempts {
         let template = [private, restrictions].concat();
         match session
-            .pkcs11()
-            .map_err(KeyError::Call)?
+            .pkcs11()?
             .generate_key_pair(mechanism, public, &template)
         {
             Ok((public, private)) => return Ok((Made { public, private }, lacking)),
@@ -121,12 +167,10 @@ fn make(
                 | RvError::TemplateInconsistent),
                 function,
             )) => refusal = Some(Fault::new(code, function)),
-            Err(error) => return Err(KeyError::Call(Fault::of(error))),
+            Err(error) => return Err(Fault::of(error)),
         }
     }
-    Err(KeyError::Call(refusal.unwrap_or_else(|| {
-        Fault::answer("no attempt at C_GenerateKeyPair was made")
-    })))
+    Err(refusal.unwrap_or_else(|| Fault::answer("no attempt at C_GenerateKeyPair was made")))
 }
 
 /// What the token claims of the new key that was not asked for.

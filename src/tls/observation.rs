@@ -23,6 +23,10 @@ pub struct Observation {
     pub server_chain: Vec<Vec<u8>>,
     /// The signature that we made.
     pub signed: Option<Signed>,
+    /// Whom the connection is to, as `host:port`, or `host` where the port is not known.
+    pub peer: Option<String>,
+    /// `x-fapi-interaction-id` of the request that wants the connection, where there is one.
+    pub interaction_id: Option<String>,
 }
 
 impl Observation {
@@ -64,6 +68,15 @@ pub struct Signed {
 pub struct Observer(Arc<Mutex<Observation>>);
 
 impl Observer {
+    /// For a connection to `peer`, wanted by the request of this interaction id.
+    pub fn of(peer: String, interaction_id: Option<String>) -> Self {
+        Self(Arc::new(Mutex::new(Observation {
+            peer: Some(peer),
+            interaction_id,
+            ..Observation::default()
+        })))
+    }
+
     /// Polls a handshake so that what its callbacks note is noted here.
     pub async fn watch<F: Future>(&self, handshake: F) -> F::Output {
         CURRENT.scope(Arc::clone(&self.0), handshake).await

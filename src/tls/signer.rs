@@ -8,7 +8,7 @@ use rustls::{Error, OtherError, SignatureAlgorithm, SignatureScheme};
 
 use super::TlsError;
 use super::observation::{Signed, note};
-use crate::engine::{Purpose, Sign, SignRequest};
+use crate::engine::{Peer, Purpose, Sign, SignRequest};
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 
 /// What a client's CertificateVerify of TLS 1.3 begins with (RFC 8446, section 4.4.3).
@@ -61,11 +61,17 @@ struct TokenSigner {
 
 impl Signer for TokenSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let (peer, interaction_id) =
+            note(|seen| (seen.peer.clone(), seen.interaction_id.clone())).unwrap_or_default();
         let request = SignRequest {
             message,
             scheme: self.scheme,
             purpose: purpose(message),
             deadline: self.key.deadline(),
+            peer: Peer {
+                name: peer.as_deref(),
+                interaction_id: interaction_id.as_deref(),
+            },
         };
         match self.key.sign(&request) {
             Ok(signature) => {

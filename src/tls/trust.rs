@@ -174,7 +174,7 @@ pub(super) enum Watched {
 #[derive(Debug)]
 pub(super) struct HubVerifier {
     trust: Arc<TrustStore>,
-    hosts: Vec<String>,
+    origins: Vec<Origin>,
     watched: Watched,
 }
 
@@ -182,7 +182,7 @@ impl HubVerifier {
     pub(super) fn new(trust: Arc<TrustStore>, origins: &[&Origin], watched: Watched) -> Self {
         Self {
             trust,
-            hosts: origins.iter().map(|origin| origin.host.clone()).collect(),
+            origins: origins.iter().copied().cloned().collect(),
             watched,
         }
     }
@@ -200,22 +200,29 @@ impl ServerCertVerifier for HubVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let host = server_name.to_str();
+        let of_host = |origin: &&Origin| origin.host.eq_ignore_ascii_case(&host);
+        let known: Vec<_> = self.origins.iter().filter(of_host).collect();
         let asked = note(|seen| {
             seen.server_chain = std::iter::once(end_entity)
                 .chain(intermediates)
                 .map(|certificate| certificate.to_vec())
                 .collect();
+            // Who makes the connection mostly knows; reqwest's layer does not.
+            seen.peer.get_or_insert_with(|| match known.as_slice() {
+                [origin] => origin.host_and_port(),
+                _ => host.clone().into_owned(),
+            });
             seen.asked.is_some()
         });
-        let host = server_name.to_str();
-        if !self
-            .hosts
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(&host))
-        {
+        if known.is_empty() {
             return Err(refuse(TlsError::HostNotConfigured {
                 host: host.into_owned(),
-                configured: self.hosts.clone(),
+                configured: self
+                    .origins
+                    .iter()
+                    .map(|known| known.host.clone())
+                    .collect(),
             }));
         }
         let verified = self

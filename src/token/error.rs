@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::guard::PinError;
 use super::start::Start;
 use crate::config::trust::Fingerprint;
+use crate::ledger::LedgerError;
 
 /// Why there is no token to work with.
 #[derive(Debug, Error)]
@@ -85,6 +86,9 @@ pub enum TokenError {
         /// How long it was waited for.
         after: Duration,
     },
+    /// The ledger does not take the record of what was to be done, so it was not done.
+    #[error("nothing is done with the token without its record: {0}")]
+    Ledger(#[source] LedgerError),
     /// The login failed or was not tried.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -129,6 +133,7 @@ impl TokenError {
                 "look at the way to the HSM and at its client's own log; if it is merely slow, raise `start_timeout` of [[token]]"
                     .to_owned()
             }
+            Self::Ledger(error) => error.hint(),
             Self::Pin(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),
         }

@@ -5,6 +5,8 @@ use std::fmt::{self, Display};
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 
+use crate::ledger::Failure;
+
 /// A PKCS#11 call that did not return CKR_OK.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -93,6 +95,18 @@ impl Fault {
         Self {
             function: None,
             code: Code::Answer(text.into()),
+        }
+    }
+
+    /// As the ledger has it.
+    pub(crate) fn failure(&self) -> Failure {
+        Failure {
+            class: self.class().name(),
+            ckr: match &self.code {
+                Code::Ckr(code) => Some(ckr_name(code)),
+                Code::Answer(_) => None,
+            },
+            function: self.function.map(|function| format!("C_{function:?}")),
         }
     }
 

@@ -4,6 +4,7 @@
 //! token's flags warn, and a PIN that was refused is not sent again, by this process or a later one.
 
 mod error;
+mod flags;
 mod lock;
 mod memory;
 mod record;
@@ -17,13 +18,13 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
-use cryptoki::slot::TokenInfo;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::fault::{Fault, LoginVerdict};
 use super::pin::{self, Pin};
 use super::session::SessionCall;
 use crate::config::pin::PinSource;
+use crate::ledger::{Begun, End, Entry, LedgerError, Login, Process, Recorder};
 use crate::meter;
 pub use error::{EarlierTry, PinError};
 use memory::Last;
@@ -41,12 +42,20 @@ pub enum Attendance {
     Attended(Box<AskPerson>),
 }
 
+/// Where logins are recorded, and what the token is called there.
+#[derive(Clone, Debug)]
+pub(super) struct Register {
+    pub(super) recorder: Recorder,
+    pub(super) token: String,
+}
+
 /// Holds the source and the PIN once it was good.
 pub struct PinGuard {
     token: Identity,
     source: PinSource,
     attendance: Attendance,
     state_folder: Option<PathBuf>,
+    register: Register,
     good: Mutex<Option<Pin>>,
     good_per_signature: AtomicBool,
 }
@@ -65,12 +74,14 @@ impl PinGuard {
         source: PinSource,
         attendance: Attendance,
         state_folder: Option<PathBuf>,
+        register: Register,
     ) -> Self {
         Self {
             token,
             source,
             attendance,
             state_folder,
+            register,
             good: Mutex::new(None),
             good_per_signature: AtomicBool::new(false),
         }
@@ -127,6 +138,15 @@ impl PinGuard {
             }
             None => None,
         };
+        let begun = match self.on_ledger(user) {
+            Ok(begun) => begun,
+            Err(error) => {
+                if let Some(attempt) = attempt {
+                    attempt.not_looked_at();
+                }
+                return Err(error.into());
+            }
+        };
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that logs in (law 6)"
@@ -147,17 +167,18 @@ impl PinGuard {
                     self.good_per_signature.store(true, Ordering::Relaxed);
                 }
                 self.keep(pin);
-                return Ok(());
+                return Ok(begun.end(End::default())?);
             }
             // Somebody's earlier login; whether our PIN is any good was not looked at.
             Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
                 if let Some(attempt) = attempt {
                     attempt.not_looked_at();
                 }
-                return Ok(());
+                return Ok(begun.end(End::default())?);
             }
             Err(error) => Fault::of(error),
         };
+        begun.end_in_failure(fault.failure());
         if per_signature {
             // From here on each is on record again.
             self.good_per_signature.store(false, Ordering::Relaxed);
@@ -184,6 +205,23 @@ impl PinGuard {
             mark.remember(fault.clone());
         }
         Err(PinError::Refused(fault))
+    }
+
+    /// A login of the session is recorded. The one that a key wants before each signature is a part
+    /// of that signature, and of its record.
+    fn on_ledger(&self, user: UserType) -> Result<Begun, LedgerError> {
+        let role = match user {
+            UserType::ContextSpecific => return Ok(Begun::unrecorded()),
+            UserType::User => "user".to_owned(),
+            UserType::So => "security-officer".to_owned(),
+            UserType::VendorExtension(number) => number.to_string(),
+        };
+        self.register.recorder.begin(&Entry::Login(Login {
+            token: &self.register.token,
+            role: &role,
+            pin_source: &self.source.to_string(),
+            process: Process::this(),
+        }))
     }
 
     /// A person types it, answers for it, and types another one next time.
@@ -256,78 +294,6 @@ impl PinGuard {
             .map(|attempt| attempt.end(Last::Refused, Some(fault)));
         if let Err(error) = refused {
             tracing::error!(%error, "that the PIN was refused is not on record");
-        }
-    }
-
-    /// Reads the token's flags as they bear on a login of `user`.
-    fn check_flags(&self, user: UserType, info: &TokenInfo) -> Result<(), PinError> {
-        let so = matches!(user, UserType::So);
-        let flag = |user_flag: (bool, &'static str), so_flag: (bool, &'static str)| {
-            let (set, name) = if so { so_flag } else { user_flag };
-            set.then_some(name)
-        };
-        let locked = flag(
-            (info.user_pin_locked(), "CKF_USER_PIN_LOCKED"),
-            (info.so_pin_locked(), "CKF_SO_PIN_LOCKED"),
-        );
-        let last = flag(
-            (info.user_pin_final_try(), "CKF_USER_PIN_FINAL_TRY"),
-            (info.so_pin_final_try(), "CKF_SO_PIN_FINAL_TRY"),
-        );
-        let change = flag(
-            (info.user_pin_to_be_changed(), "CKF_USER_PIN_TO_BE_CHANGED"),
-            (info.so_pin_to_be_changed(), "CKF_SO_PIN_TO_BE_CHANGED"),
-        );
-        let low = flag(
-            (info.user_pin_count_low(), "CKF_USER_PIN_COUNT_LOW"),
-            (info.so_pin_count_low(), "CKF_SO_PIN_COUNT_LOW"),
-        );
-        let found = [
-            (locked, "the PIN is locked"),
-            (last, "one more wrong PIN locks it"),
-            (change, "the PIN is to be changed first"),
-            (
-                low,
-                "a wrong PIN was tried lately, and nobody said that it may be tried again",
-            ),
-        ]
-        .into_iter()
-        .find_map(|(flag, meaning)| Some((flag?, meaning)));
-        match found {
-            None => Ok(()),
-            Some((flag, meaning))
-                if Some(flag) == low && self.person_agrees(&format!("{flag}: {meaning}")) =>
-            {
-                Ok(())
-            }
-            Some((flag, meaning)) => Err(PinError::Guarded { flag, meaning }),
-        }
-    }
-
-    /// A terminal is no person: a container with a pty has one too. So somebody is asked.
-    fn person_agrees(&self, what: &str) -> bool {
-        let Attendance::Attended(ask) = &self.attendance else {
-            return false;
-        };
-        let question = format!(
-            "{what}. A few wrong PINs lock the token. Shall the PIN from {} be tried all the \
-             same? Type yes to try it",
-            self.source
-        );
-        ask(&question).is_ok_and(|answer| answer.expose_secret().trim() == "yes")
-    }
-
-    fn check_keypad(&self, info: &TokenInfo) -> Result<(), PinError> {
-        if !info.protected_authentication_path() {
-            return Err(PinError::Source {
-                pin_source: self.source.clone(),
-                why: "the token has none: CKF_PROTECTED_AUTHENTICATION_PATH is not set".to_owned(),
-            });
-        }
-        // The module would wait at the keypad for as long as nobody comes.
-        match self.attendance {
-            Attendance::Attended(_) => Ok(()),
-            Attendance::Unattended => Err(PinError::NobodyThere(self.source.clone())),
         }
     }
 }

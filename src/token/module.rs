@@ -22,6 +22,7 @@ use super::raw::RawSign;
 use super::start::{Start, in_time};
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
+use crate::ledger::{End, Entry, Failure, Initialize, Process, Recorder};
 use crate::meter;
 
 /// A PKCS#11 module, mapped and initialised.
@@ -174,12 +175,25 @@ impl Module {
     ///
     /// # Errors
     /// A call hangs, the module is not ours to initialise, or C_Initialize fails.
-    pub(crate) fn initialize_again(&self, generation: u64) -> Result<(), TokenError> {
+    pub(crate) fn initialize_again(
+        &self,
+        generation: u64,
+        recorder: &Recorder,
+    ) -> Result<(), TokenError> {
         if !self.ours {
             return Err(TokenError::Initialize(Fault::answer(
                 "something else in this process initialised the module, so it is not ours to do it again",
             )));
         }
+        if self.generation() != generation {
+            return Ok(());
+        }
+        let begun = recorder
+            .begin(&Entry::Initialize(Initialize {
+                module: &self.path.to_string_lossy(),
+                process: Process::this(),
+            }))
+            .map_err(TokenError::Ledger)?;
         let renewed = self.gate.renew(generation, PAUSE, PATIENCE, || {
             #[expect(
                 clippy::disallowed_methods,
@@ -188,17 +202,28 @@ impl Module {
             let ended = self.pkcs11.clone().finalize();
             // Whatever it said: what counts is whether C_Initialize succeeds now.
             drop(ended);
-            self.pkcs11.initialize(arguments())
+            self.pkcs11.initialize(arguments()).map_err(Fault::of)
         });
         if let Ok(result) = &renewed {
             meter::initialized_again(result.is_ok());
+        }
+        let not_called = |class| Failure {
+            class,
+            ckr: None,
+            function: None,
+        };
+        match &renewed {
+            Ok(Ok(())) => begun.end(End::default()).map_err(TokenError::Ledger)?,
+            Ok(Err(fault)) => begun.end_in_failure(fault.failure()),
+            Err(Shut::AlreadyDone) => begun.end_in_failure(not_called("already-done")),
+            Err(Shut::StillInside(_)) => begun.end_in_failure(not_called("call-hangs")),
         }
         match renewed {
             Ok(Ok(())) => {
                 tracing::warn!(module = %self.path.display(), "the module was initialised again");
                 Ok(())
             }
-            Ok(Err(error)) => Err(TokenError::Initialize(Fault::of(error))),
+            Ok(Err(fault)) => Err(TokenError::Initialize(fault)),
             Err(Shut::AlreadyDone) => Ok(()),
             Err(Shut::StillInside(calls)) => Err(TokenError::Initialize(Fault::answer(format!(
                 "{calls} calls hang in the module, and it cannot be initialised under them"

@@ -68,12 +68,12 @@ impl Visit<'_> {
 
     async fn take(&self, visited: &mut Visited) -> Option<()> {
         let steps = &mut visited.steps;
-        let (connection, seen) = self.handshake(steps).await?;
+        // Made here, so that the ledger has it, and it can be told also where no answer comes.
+        let id = Uuid::new_v4().to_string();
+        let (connection, seen) = self.handshake(steps, &id).await?;
         visited.server = ServerCertificate::of(&seen);
         server_certificate(steps, self.tls, self.origin, &seen);
         client_certificate(steps, self.tls, &seen);
-        // Made here, so that it can be told also where no answer comes.
-        let id = Uuid::new_v4().to_string();
         let answer = self.hello(steps, connection?, &id).await;
         visited.interaction_id = Some(id);
         judge(steps, &answer?, self.presented);
@@ -82,11 +82,18 @@ impl Visit<'_> {
 
     /// Name, TCP and TLS. A hello that gets no answer is repeated in a small form: some
     /// middleboxes drop one that does not fit into a packet.
-    async fn handshake(&self, steps: &mut Steps) -> Option<(Option<Connection>, Observation)> {
+    async fn handshake(
+        &self,
+        steps: &mut Steps,
+        id: &str,
+    ) -> Option<(Option<Connection>, Observation)> {
         let deadline = self.connector.deadline();
         let tcp = self.reach(steps, deadline).await?;
         steps.begin();
-        let (connection, seen) = self.connector.handshake(self.origin, tcp, deadline).await;
+        let handshake = self
+            .connector
+            .handshake(self.origin, Some(id.to_owned()), tcp, deadline);
+        let (connection, seen) = handshake.await;
         let error = match connection {
             Ok(connection) => {
                 steps.good("tls", connection.describe());
@@ -98,7 +105,7 @@ impl Visit<'_> {
             .small_hello
             .filter(|_| seen.server_chain.is_empty() && unanswered(&error));
         if let Some(small) = small {
-            return Some(self.hello_again(steps, &error, small).await);
+            return Some(self.hello_again(steps, id, &error, small).await);
         }
         match &error {
             ClientError::Tls(
@@ -122,10 +129,11 @@ impl Visit<'_> {
     async fn hello_again(
         &self,
         steps: &mut Steps,
+        id: &str,
         error: &ClientError,
         small: &Connector,
     ) -> (Option<Connection>, Observation) {
-        let (connection, seen) = self.once_more(small).await;
+        let (connection, seen) = self.once_more(small, id).await;
         if seen.server_chain.is_empty() {
             let (detail, hint) = match &connection {
                 Err(other) if !unanswered(other) => (
@@ -140,7 +148,7 @@ impl Visit<'_> {
             steps.bad("tls", detail, hint, error.exit_code());
             return (None, seen);
         }
-        let (large, seen_of_large) = self.once_more(self.connector).await;
+        let (large, seen_of_large) = self.once_more(self.connector, id).await;
         if let Ok(large) = large {
             let detail = format!(
                 "{error}; a second attempt was answered: {}",
@@ -167,6 +175,7 @@ impl Visit<'_> {
     async fn once_more(
         &self,
         connector: &Connector,
+        id: &str,
     ) -> (Result<Connection, ClientError>, Observation) {
         let deadline = connector.deadline();
         let tcp = async {
@@ -174,7 +183,11 @@ impl Visit<'_> {
             connector.tcp(self.origin, &addresses, deadline).await
         };
         match tcp.await {
-            Ok(tcp) => connector.handshake(self.origin, tcp, deadline).await,
+            Ok(tcp) => {
+                connector
+                    .handshake(self.origin, Some(id.to_owned()), tcp, deadline)
+                    .await
+            }
             Err(error) => (Err(error), Observation::default()),
         }
     }

@@ -48,6 +48,8 @@ pub struct Settings {
     pub trust_lines: String,
     /// Further lines of [hub].
     pub hub_lines: String,
+    /// Further sections.
+    pub sections: String,
 }
 
 /// What a run of the command left.
@@ -101,6 +103,7 @@ impl Bank {
                 trust: "trust-framework",
                 trust_lines: String::new(),
                 hub_lines: String::new(),
+                sections: String::new(),
             },
             token,
         };
@@ -138,6 +141,7 @@ impl Bank {
             trust,
             trust_lines,
             hub_lines,
+            sections,
         } = &self.settings;
         let text = format!(
             r#"environment = "{environment}"
@@ -170,6 +174,7 @@ anchors = "anchors.pem"
 consent_manager = "{consent_manager}"
 headless_heimdall = "{headless_heimdall}"
 {hub_lines}
+{sections}
 "#,
             module.display(),
             self.token.conf().display(),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hsm_mtls::client::connector::Connector;
 use hsm_mtls::client::{Client, ClientError};
 use hsm_mtls::config::Config;
-use hsm_mtls::engine::{EngineError, Purpose, Sign, SignRequest};
+use hsm_mtls::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
 use hsm_mtls::identity::Identity;
 use hsm_mtls::tls::{Tls, TlsError};
 use hsm_mtls::token::guard::{Attendance, PinError};
@@ -127,6 +127,7 @@ impl Load {
                 scheme,
                 purpose: Purpose::SelfTest,
                 deadline: load.signer.deadline(),
+                peer: Peer::default(),
             });
             let signature = match signature {
                 Ok(signature) => signature,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error as ThisError;
 
 use crate::config::pin::PinSource;
+use crate::ledger::LedgerError;
 use crate::token::fault::Fault;
 
 /// Why there is no login.
@@ -77,6 +78,9 @@ pub enum PinError {
         /// What is wrong with it.
         why: String,
     },
+    /// The ledger does not take the login's record, so there is no login.
+    #[error("no login without its record: {0}")]
+    Ledger(#[from] LedgerError),
     /// C_Login failed for a reason that is not the PIN.
     #[error("the login failed: {0}")]
     Call(Fault),
@@ -166,6 +170,7 @@ impl PinError {
             Self::Unrecorded { .. } => {
                 "let `state_dir` of [[token]] name a folder that survives restarts and that only this user can write to".to_owned()
             }
+            Self::Ledger(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),
         }
     }

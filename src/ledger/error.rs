@@ -1,0 +1,93 @@
+//! Why a record was not kept, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error as ThisError;
+
+use super::chain::Broken;
+
+/// Why a record was not kept. What it tells of was then not done, or not released.
+#[derive(Debug, ThisError)]
+pub enum LedgerError {
+    /// The file cannot be opened, read or written.
+    #[error("the ledger {} cannot be written: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It cannot be read.
+    #[error("the ledger {} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process holds it, or other threads of this one that wait for that process.
+    #[error("the ledger {} was locked for {} ms", path.display(), after.as_millis())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// What stands in it does not carry on from what this process knows.
+    #[error("the ledger {} was changed: {why}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        why: Broken,
+    },
+    /// It is not the file any more that this process wrote to, and does not carry on from it.
+    #[error("the ledger {} is not what it was: {why}", path.display())]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+        /// What is seen of it.
+        why: &'static str,
+    },
+    /// The file holds something else, or others may change it.
+    #[error("{} cannot be the ledger: {why}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A ledger of the application's own did not keep it.
+    #[error("the application's ledger did not keep the record: {0}")]
+    Sink(String),
+}
+
+impl LedgerError {
+    pub(super) fn unwritable(path: &Path, source: io::Error) -> Self {
+        Self::Unwritable {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unwritable { .. } => {
+                "nothing is signed without its record: make room on its disk, and have its folder belong to the user that runs this".to_owned()
+            }
+            Self::Unreadable { .. } => "check the path, and that this user may read it: its group may".to_owned(),
+            Self::Locked { path, .. } => format!(
+                "see which process holds it (`fuser {}` names it): one that was stopped in the middle of a record keeps the lock; nothing is signed meanwhile",
+                path.display()
+            ),
+            Self::Broken { .. } | Self::Replaced { .. } => {
+                "`hsm-mtls ledger verify` says where; keep the file as evidence, and begin another by naming a new one in `file` of [ledger]; nothing is signed meanwhile".to_owned()
+            }
+            Self::Unfit { .. } => "name another file in `file` of [ledger]: one that is not there yet is begun".to_owned(),
+            Self::Sink(_) => "ask whoever wrote the application; nothing is signed meanwhile".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The ledger as a file that several processes append to: one chain, whoever writes.
+//!
+//! A lock is held for each record, with a bounded wait. Whoever has it first reads what others have
+//! written since and follows their chain, so that a record never carries on from anything but the
+//! last. A line that a crash tore stays; its hash becomes a record of its own.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::chain::{self, Begin, Broken, Head};
+use super::keeper::Keeper;
+use super::rotation::{self, Next};
+use super::turn::{Locked, Taken, Turn};
+use super::{Entry, Ledger, LedgerError};
+use crate::config::ledger::{Fsync, LedgerConfig};
+
+/// How long another's record is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// After a rotation that failed, the next is tried so much later.
+const ROTATE_AGAIN: Duration = Duration::from_secs(60);
+
+/// A ledger in a file.
+#[derive(Debug)]
+pub struct FileLedger {
+    chain: Arc<ChainFile>,
+    keeper: Keeper,
+}
+
+/// The file and what is known of it.
+#[derive(Debug)]
+pub(super) struct ChainFile {
+    path: PathBuf,
+    fsync: Fsync,
+    rotate_at: u64,
+    // Held beside the lock of the file, which a process has as a whole.
+    state: Turn<State>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) file: Arc<File>,
+    /// Up to here the chain was followed.
+    pub(super) end: u64,
+    pub(super) head: Head,
+    /// The number of the file's first record.
+    pub(super) first: u64,
+    /// What the ledger calls itself.
+    pub(super) name: String,
+    pub(super) rotate_after: Instant,
+}
+
+impl FileLedger {
+    /// Opens the file, or begins it with its folder. What is in it is not checked but for its end;
+    /// `hsm-mtls ledger verify` does that.
+    ///
+    /// # Errors
+    /// It cannot be written, holds something else, or others may change it.
+    pub fn open(config: &LedgerConfig) -> Result<Self, LedgerError> {
+        let path = config.file.clone();
+        let unwritable = |error| LedgerError::unwritable(&path, error);
+        if let Some(folder) = path.parent() {
+            let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+            made.map_err(unwritable)?;
+        }
+        let file = rotation::open(&path).map_err(unwritable)?;
+        let found = file.metadata().map_err(unwritable)?;
+        let unfit = |why| LedgerError::Unfit {
+            path: path.clone(),
+            why,
+        };
+        if !found.is_file() {
+            return Err(unfit("it is not a file"));
+        }
+        if found.permissions().mode() & 0o002 != 0 {
+            return Err(unfit("everybody may write to it"));
+        }
+        let chain = Arc::new(ChainFile {
+            state: Turn::new(State {
+                file: Arc::new(file),
+                end: 0,
+                head: Head::BEGIN,
+                first: 1,
+                name: Uuid::new_v4().to_string(),
+                rotate_after: Instant::now(),
+            }),
+            fsync: config.fsync,
+            rotate_at: config.rotate_at_mib << 20,
+            path,
+        });
+        chain.locked(|chain, state, _| {
+            chain.find_end(state)?;
+            chain.catch_up(state)
+        })?;
+        let keeper = Keeper::start(config, &chain);
+        Ok(Self { chain, keeper })
+    }
+
+    /// Where the chain ends, as far as this process has seen.
+    ///
+    /// # Errors
+    /// Other threads hold it.
+    pub fn head(&self) -> Result<Head, LedgerError> {
+        self.chain
+            .turn(Instant::now() + PATIENCE)
+            .map(|state| state.head.clone())
+    }
+}
+
+impl Ledger for FileLedger {
+    fn record(&self, entry: &Entry<'_>) -> Result<u64, LedgerError> {
+        let number = self.chain.record(entry)?;
+        self.keeper.told();
+        Ok(number)
+    }
+}
+
+impl ChainFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn record(&self, entry: &Entry<'_>) -> Result<u64, LedgerError> {
+        self.locked(|chain, state, lock| {
+            chain.catch_up(state)?;
+            if state.end >= chain.rotate_at {
+                chain.rotate(state, lock);
+            }
+            chain.append(state, entry, b"")?;
+            if chain.fsync == Fsync::Each {
+                let synced = state.file.sync_data();
+                synced.map_err(|error| chain.unwritable(error))?;
+            }
+            Ok(state.head.sequence)
+        })
+    }
+
+    /// Follows others to a new file, so that an old one may go.
+    pub(super) fn follow_others(&self) -> Result<(), LedgerError> {
+        self.locked(|chain, state, _| chain.catch_up(state))
+    }
+
+    pub(super) fn turn(&self, until: Instant) -> Result<Taken<'_, State>, LedgerError> {
+        self.state.take(until).ok_or_else(|| self.in_vain())
+    }
+
+    /// Does something while no other thread and no other process does.
+    fn locked<T>(
+        &self,
+        work: impl FnOnce(&Self, &mut State, &mut Locked) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.turn(until)?;
+        let locked = Locked::wait(&state.file, until).map_err(|error| self.unwritable(error))?;
+        let mut locked = locked.ok_or_else(|| self.in_vain())?;
+        self.to_the_last_file(&mut state, &mut locked, until)?;
+        work(self, &mut state, &mut locked)
+    }
+
+    pub(super) fn in_vain(&self) -> LedgerError {
+        LedgerError::Locked {
+            path: self.path.clone(),
+            after: PATIENCE,
+        }
+    }
+
+    pub(super) fn unwritable(&self, error: io::Error) -> LedgerError {
+        LedgerError::unwritable(&self.path, error)
+    }
+
+    pub(super) fn replaced(&self, why: &'static str) -> LedgerError {
+        LedgerError::Replaced {
+            path: self.path.clone(),
+            why,
+        }
+    }
+
+    pub(super) fn broken(&self, why: Broken) -> LedgerError {
+        LedgerError::Broken {
+            path: self.path.clone(),
+            why,
+        }
+    }
+
+    /// Carries the chain on.
+    pub(super) fn append(
+        &self,
+        state: &mut State,
+        entry: &impl Serialize,
+        before: &[u8],
+    ) -> Result<(), LedgerError> {
+        let (line, head) = chain::line(&state.head, entry)
+            .map_err(|error| self.unwritable(io::Error::other(error)))?;
+        let whole = [before, &line, b"\n"].concat();
+        self.write(state, &whole)?;
+        state.end += whole.len() as u64;
+        state.head = head;
+        Ok(())
+    }
+
+    /// What cannot be written whole is taken back: nothing was done on its account.
+    pub(super) fn write(&self, state: &State, bytes: &[u8]) -> Result<(), LedgerError> {
+        let before = state.file.metadata().map(|file| file.len());
+        let mut file = &*state.file;
+        file.write_all(bytes).map_err(|error| {
+            // Where that fails too, it is a torn line, and the next writer's.
+            let _ = before.and_then(|length| state.file.set_len(length));
+            self.unwritable(error)
+        })
+    }
+
+    /// Closes the file and begins the next. Where that cannot be done, the one that there is grows.
+    fn rotate(&self, state: &mut State, lock: &mut Locked) {
+        if Instant::now() < state.rotate_after {
+            return;
+        }
+        if let Err(error) = self.begin_next(state, lock) {
+            tracing::error!(ledger = %self.path.display(), %error, "the ledger's file cannot be closed; it grows on");
+            state.rotate_after = Instant::now() + ROTATE_AGAIN;
+        }
+    }
+
+    fn begin_next(&self, state: &mut State, lock: &mut Locked) -> io::Result<()> {
+        state.file.sync_data()?;
+        let (mut line, head) = chain::line(&state.head, &Begin::of(&state.name))?;
+        line.push(b'\n');
+        let next = Next::begin(&self.path, &line)?;
+        // Before anybody else can find it.
+        let locked = Locked::wait(&next.file, Instant::now())?;
+        let locked = locked.ok_or_else(|| io::Error::other("the new file is locked"))?;
+        next.take_place(&self.path, &state.file, state.first)?;
+        *lock = locked;
+        state.first = head.sequence;
+        state.head = head;
+        state.end = line.len() as u64;
+        state.file = next.file;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,171 @@
+//! Each use of the key is on record before the token is asked, with what came of it, and nothing can
+//! be changed in that record unseen.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use common::bank::Bank;
+use common::chaos::Chaos;
+use common::hub::{Hub, HubOptions};
+use common::softhsm::PIN;
+use serde_json::Value;
+
+const LEDGER: &str = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n";
+
+fn bank() -> Bank {
+    let mut bank = Bank::new();
+    bank.configure(|settings| settings.sections = LEDGER.to_owned());
+    bank.certify("rsa-2048");
+    bank
+}
+
+fn records(bank: &Bank) -> Vec<Value> {
+    let text = fs::read_to_string(bank.path("ledger.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn of_kind<'a>(records: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    records.iter().filter(move |record| record["kind"] == kind)
+}
+
+/// The outcome of each record that has one.
+fn outcomes(records: &[Value]) -> BTreeMap<u64, &Value> {
+    of_kind(records, "outcome")
+        .map(|outcome| (outcome["of"].as_u64().unwrap(), outcome))
+        .collect()
+}
+
+#[test]
+fn each_signature_has_its_attempt_and_its_outcome() {
+    let mut bank = bank();
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    let report = bank.run(&["verify", "--json"]).expect(0).json();
+    let records = records(&bank);
+    let purposes = |wanted: &str| {
+        of_kind(&records, "attempt")
+            .filter(|attempt| attempt["purpose"] == wanted)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of_kind(&records, "key-generation").count(), 1);
+    assert_eq!(purposes("csr").len(), 1);
+    // `cert install` proves the pair, and so does `verify`.
+    assert_eq!(purposes("proof").len(), 2);
+    let handshakes = purposes("tls13-client-auth");
+    let peers: Vec<_> = handshakes.iter().map(|attempt| &attempt["peer"]).collect();
+    let port = hub.port();
+    assert_eq!(
+        peers,
+        [&format!("localhost:{port}"), &format!("127.0.0.1:{port}")]
+    );
+    for (attempt, service) in handshakes
+        .iter()
+        .zip(report["services"].as_array().unwrap())
+    {
+        assert_eq!(attempt["interaction_id"], service["interaction_id"]);
+        assert_eq!(attempt["scheme"], "rsa_pss_rsae_sha256");
+        assert!(attempt["key"].as_str().unwrap().contains("object=c3"));
+    }
+    let outcomes = outcomes(&records);
+    for begun in ["attempt", "login", "key-generation"] {
+        for record in of_kind(&records, begun) {
+            let outcome = outcomes[&record["seq"].as_u64().unwrap()];
+            assert_eq!(outcome["result"], "good", "{record} {outcome}");
+        }
+    }
+    // Commands that open the token: generate, csr, install, verify.
+    assert_eq!(of_kind(&records, "login").count(), 4);
+    let text = fs::read_to_string(bank.path("ledger.jsonl")).unwrap();
+    assert!(!text.contains(PIN));
+    let verified = bank.run(&["ledger", "verify", "--json"]).expect(0).json();
+    assert_eq!(verified["history"]["attempts"], 5);
+    assert_eq!(verified["history"]["last"], records.len());
+}
+
+#[test]
+fn a_signature_that_fails_is_on_record_with_its_code() {
+    let mut bank = bank();
+    let chaos = Chaos::between(&mut bank, "");
+    chaos.plan("fail C_Sign 1 CKR_DEVICE_ERROR");
+    chaos.run(&bank, &["token", "check", "-n", "1"]).expect(0);
+    let records = records(&bank);
+    let failed: Vec<_> = of_kind(&records, "outcome")
+        .filter(|outcome| outcome["result"] == "failed")
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0]["ckr"], "CKR_DEVICE_ERROR");
+    assert_eq!(failed[0]["function"], "C_Sign");
+    assert_eq!(failed[0]["class"], "device");
+    assert_eq!(
+        outcomes(&records).len(),
+        ["attempt", "login", "initialize", "key-generation"]
+            .map(|kind| of_kind(&records, kind).count())
+            .iter()
+            .sum::<usize>()
+    );
+}
+
+#[test]
+fn nothing_is_signed_that_cannot_be_recorded() {
+    let mut bank = bank();
+    let chaos = Chaos::between(&mut bank, "");
+    let ledger = bank.path("ledger.jsonl");
+    let good = fs::read(&ledger).unwrap();
+    let refused = |what: &str| {
+        chaos.forget_calls();
+        let run = chaos.run(&bank, &["csr"]).expect(2);
+        assert!(run.stderr.contains("ledger"), "{what}: {}", run.stderr);
+        assert_eq!(chaos.calls("C_Sign"), 0, "{what}");
+        assert_eq!(chaos.calls("C_Login"), 0, "{what}");
+    };
+    fs::write(&ledger, "something else\n").unwrap();
+    refused("a file of somebody else");
+    fs::write(&ledger, &good).unwrap();
+    fs::set_permissions(&ledger, fs::Permissions::from_mode(0o666)).unwrap();
+    refused("everybody may write");
+    fs::remove_file(&ledger).unwrap();
+    fs::create_dir(&ledger).unwrap();
+    refused("a folder");
+}
+
+#[test]
+fn what_was_changed_is_found() {
+    let bank = bank();
+    let head = bank.run(&["ledger", "verify", "--json"]).expect(0).json();
+    let head = head["history"]["head"].as_str().unwrap().to_owned();
+    let ledger = bank.path("ledger.jsonl");
+    let good = fs::read_to_string(&ledger).unwrap();
+    let expect = ["ledger", "verify", "--json", "--expect-head", &head];
+    bank.run(&expect).expect(0);
+    // What is written later does not harm.
+    bank.run(&["csr"]).expect(0);
+    bank.run(&expect).expect(0);
+    let mut short: Vec<_> = good.lines().collect();
+    short.pop();
+    fs::write(&ledger, short.join("\n") + "\n").unwrap();
+    bank.run(&["ledger", "verify"]).expect(0);
+    let cut = bank.run(&expect).expect(1).json();
+    assert_eq!(cut["sequence"], good.lines().count(), "{cut}");
+    fs::write(
+        &ledger,
+        good.replacen("\"purpose\":\"csr\"", "\"purpose\":\"proof\"", 1),
+    )
+    .unwrap();
+    let changed = bank.run(&["ledger", "verify", "--json"]).expect(1).json();
+    let at = good
+        .lines()
+        .position(|line| line.contains("\"csr\""))
+        .unwrap();
+    // The next one no longer carries its hash.
+    assert_eq!(changed["sequence"], at + 2, "{changed}");
+}
