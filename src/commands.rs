@@ -207,6 +207,32 @@ enum LedgerCommand {
         #[arg(long, value_name = "SEQ:HASH")]
         expect_head: Option<Head>,
     },
+    /// What the key was used for, when, and for whom
+    ///
+    /// With --json each record as it stands in the file, a line each.
+    Show(ShowArgs),
+}
+
+#[derive(Args)]
+struct ShowArgs {
+    /// From this time on (UTC): a day as 2026-11-24, or as far as 2026-11-24T14:45:11.2
+    #[arg(long, value_name = "TIME", value_parser = ledger::time)]
+    since: Option<ledger::Time>,
+    /// Until this time, with all that begins with it
+    #[arg(long, value_name = "TIME", value_parser = ledger::time)]
+    until: Option<ledger::Time>,
+    /// tls13-client-auth, tls12-client-auth, csr, proof or self-test
+    #[arg(long)]
+    purpose: Option<String>,
+    /// A host, or a host:port
+    #[arg(long)]
+    peer: Option<String>,
+    /// Only how many, by day, purpose, result and key
+    #[arg(long)]
+    counts: bool,
+    /// Go on with what comes, until interrupted
+    #[arg(long)]
+    follow: bool,
 }
 
 #[derive(Args)]
@@ -289,6 +315,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Ledger(LedgerCommand::Verify { expect_head }) => {
             ledger::verify(global, expect_head.as_ref())
         }
+        Command::Ledger(LedgerCommand::Show(args)) => ledger::show(global, &args),
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
     }

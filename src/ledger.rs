@@ -15,6 +15,7 @@ mod file;
 mod following;
 pub mod history;
 mod keeper;
+pub mod reader;
 mod rotation;
 mod turn;
 

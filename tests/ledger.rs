@@ -10,7 +10,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::bank::Bank;
 use common::chaos::Chaos;
@@ -168,4 +172,111 @@ fn what_was_changed_is_found() {
         .unwrap();
     // The next one no longer carries its hash.
     assert_eq!(changed["sequence"], at + 2, "{changed}");
+}
+
+#[test]
+fn show_tells_what_for_when_and_for_whom() {
+    let mut bank = bank();
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    bank.run(&["verify"]).expect(0);
+    let show = |arguments: &[&str]| {
+        let all = [&["ledger", "show"], arguments].concat();
+        let shown = bank.run(&all).expect(0).stdout;
+        shown.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let handshakes = show(&["--purpose", "tls13-client-auth"]);
+    assert_eq!(handshakes.len(), 2, "{handshakes:?}");
+    assert!(handshakes[0].contains("good"), "{handshakes:?}");
+    assert_eq!(show(&["--peer", "localhost"]), [handshakes[0].as_str()]);
+    let port = format!("127.0.0.1:{}", hub.port());
+    assert_eq!(show(&["--peer", &port]), [handshakes[1].as_str()]);
+    let all = show(&[]);
+    let records = records(&bank);
+    let time = |of: usize| records[of]["time"].as_str().unwrap();
+    assert_eq!(show(&["--since", &time(0)[..10]]), all);
+    assert_eq!(show(&["--until", time(0)]), [""; 0]);
+    let second = &time(records.len() - 1)[..19];
+    assert!(show(&["--until", second]).len() == all.len());
+    // With --json the lines as they are, an attempt with its outcome.
+    let lines = show(&["--json", "--purpose", "csr"]);
+    let kinds: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        [&kinds[0]["kind"], &kinds[1]["kind"]],
+        ["attempt", "outcome"]
+    );
+    let counts = bank
+        .run(&["--json", "ledger", "show", "--counts"])
+        .expect(0)
+        .json();
+    let proofs = counts["counts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["what"] == "proof");
+    assert_eq!(proofs.unwrap()["count"], 2);
+    assert!(show(&["--counts"]).iter().any(|row| row.contains("proof")));
+    bank.run(&["ledger", "show", "--since", "yesterday"])
+        .expect(2);
+}
+
+#[test]
+fn show_goes_on_with_what_comes() {
+    let bank = bank();
+    let mut following = Command::new(env!("CARGO_BIN_EXE_hsm-mtls"))
+        .arg("--config")
+        .arg(bank.config_path())
+        .args(["ledger", "show", "--follow", "--purpose", "csr"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    bank.run(&["csr"]).expect(0);
+    let second = lines.next().unwrap().unwrap();
+    following.kill().unwrap();
+    following.wait().unwrap();
+    assert!(first.contains("csr") && second.contains("csr") && first != second);
+}
+
+#[test]
+fn the_head_is_told_to_others() {
+    let mut bank = bank();
+    let socket = bank.path("syslog");
+    let syslog = UnixDatagram::bind(&socket).unwrap();
+    syslog
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let told = bank.path("told");
+    let program = bank.write(
+        "tell",
+        &format!("#!/bin/sh\necho \"$@\" >> {}\n", told.display()),
+    );
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for (head, file) in [
+        (format!("{{ syslog = \"{}\" }}", socket.display()), None),
+        (
+            format!("{{ command = [\"{}\", \"--to\"] }}", program.display()),
+            Some(&told),
+        ),
+    ] {
+        bank.configure(|settings| settings.sections = format!("{LEDGER}head = {head}\n"));
+        bank.run(&["csr"]).expect(0);
+        let text = match file {
+            Some(file) => fs::read_to_string(file).unwrap(),
+            None => {
+                let mut bytes = [0; 512];
+                let length = syslog.recv(&mut bytes).unwrap();
+                String::from_utf8(bytes[..length].to_vec()).unwrap()
+            }
+        };
+        let head = text.trim().rsplit(['=', ' ']).next().unwrap();
+        bank.run(&["ledger", "verify", "--expect-head", head])
+            .expect(0);
+        let history = bank.run(&["ledger", "verify", "--json"]).expect(0).json();
+        assert_eq!(history["history"]["head"], head, "{text}");
+    }
 }

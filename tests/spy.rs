@@ -8,11 +8,11 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
 
 use common::bank::Bank;
 use common::hub::{Hub, HubOptions};
 use common::softhsm::MODULE;
+use common::spy;
 
 /// Attributes that hold a private key, or parts of it.
 const PRIVATE_COMPONENTS: [&str; 7] = [
@@ -25,14 +25,6 @@ const PRIVATE_COMPONENTS: [&str; 7] = [
     "CKA_COEFFICIENT",
 ];
 
-fn spy_module() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
-    folders
-        .map(|folder| folder.path().join("pkcs11-spy.so"))
-        .find(|path| path.exists())
-        .expect("pkcs11-spy.so: install `opensc-pkcs11` (make test does)")
-}
-
 #[test]
 fn one_login_and_two_calls_per_signature() {
     for key_type in ["rsa-2048", "p-256"] {
@@ -41,7 +33,7 @@ fn one_login_and_two_calls_per_signature() {
             Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
         bank.hub_at(hub.port());
         bank.certify(key_type);
-        bank.configure(|settings| settings.module = spy_module());
+        bank.configure(|settings| settings.module = spy::module());
         let log = bank.path("spy.log");
         let environment = [
             ("PKCS11SPY", MODULE.as_ref()),
@@ -53,7 +45,7 @@ fn one_login_and_two_calls_per_signature() {
             .json();
 
         let log = fs::read_to_string(log).unwrap();
-        let calls = calls(&log);
+        let calls = spy::calls(&log);
         let count = |name: &str| calls.iter().filter(|call| **call == name).count();
         assert_eq!(count("C_Initialize"), 1, "{calls:?}");
         assert_eq!(count("C_Login"), 1, "{calls:?}");
@@ -77,14 +69,4 @@ fn one_login_and_two_calls_per_signature() {
         assert!(log.contains("CKA_ALWAYS_AUTHENTICATE"), "{log}");
         assert!(!log.contains("C_WrapKey"));
     }
-}
-
-/// `12: C_SignInit` → `C_SignInit`
-fn calls(log: &str) -> Vec<&str> {
-    let call = |line| {
-        let (number, name): (&str, &str) = str::split_once(line, ": ")?;
-        let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        (numbered && name.starts_with("C_")).then_some(name)
-    };
-    log.lines().filter_map(call).collect()
 }

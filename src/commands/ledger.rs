@@ -1,21 +1,19 @@
-//! `ledger verify`: whether the record of the key's uses is as it was written.
+//! `ledger verify`: whether the record of the key's uses is as it was written. `ledger show`: what it says.
+
+mod show;
+
+use std::path::PathBuf;
 
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::ledger::chain::Head;
 use hsm_mtls::ledger::history::{self, Flaw, History};
+use hsm_mtls::ledger::reader::Reader;
 use serde_json::{Value, json};
 
-use super::{CommandError, Global, output, start};
+use super::{CommandError, Global, ShowArgs, output, start};
 
 pub(super) fn verify(global: &Global, expected: Option<&Head>) -> Result<ExitCode, CommandError> {
-    let config = start::config(global)?;
-    let Some(ledger) = &config.ledger else {
-        return Err(CommandError::usage(
-            "the configuration names no ledger",
-            "write `file` and `fsync` into [ledger]: from then on each use of the key is recorded there",
-        ));
-    };
-    match history::verify(&ledger.file, expected) {
+    match history::verify(&file(global)?, expected) {
         Ok(history) => {
             if global.json {
                 output::json(&json!({ "schema": 0, "holds": true, "history": history }))?;
@@ -42,6 +40,39 @@ pub(super) fn verify(global: &Global, expected: Option<&Head>) -> Result<ExitCod
             Ok(ExitCode::Finding)
         }
     }
+}
+
+pub(super) fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
+    let reader = Reader::open(&file(global)?).map_err(CommandError::stage)?;
+    show::show(global, args, reader)
+}
+
+/// A point in time, or the beginning of one.
+#[derive(Clone)]
+pub(super) struct Time(pub(super) String);
+
+pub(super) fn time(text: &str) -> Result<Time, String> {
+    const FORM: &[u8] = b"0000-00-00T00:00:00.000000Z";
+    let fits = |(given, form): (u8, &u8)| match form {
+        b'0' => given.is_ascii_digit(),
+        other => given == *other,
+    };
+    let whole = text.len() >= 10 && text.len() <= FORM.len();
+    if whole && text.bytes().zip(FORM).all(fits) {
+        Ok(Time(text.to_owned()))
+    } else {
+        Err("write a day as 2026-11-24, or a time as 2026-11-24T14:45:11".to_owned())
+    }
+}
+
+fn file(global: &Global) -> Result<PathBuf, CommandError> {
+    let configured = start::config(global)?.ledger.map(|ledger| ledger.file);
+    configured.ok_or_else(|| {
+        CommandError::usage(
+            "the configuration names no ledger",
+            "write `file` and `fsync` into [ledger]: from then on each use of the key is recorded there",
+        )
+    })
 }
 
 fn print(history: &History, expected: Option<&Head>) -> Result<(), CommandError> {

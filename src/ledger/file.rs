@@ -30,8 +30,9 @@ const ROTATE_AGAIN: Duration = Duration::from_secs(60);
 /// A ledger in a file.
 #[derive(Debug)]
 pub struct FileLedger {
-    chain: Arc<ChainFile>,
+    // Before the chain: what it does last, it does with it.
     keeper: Keeper,
+    chain: Arc<ChainFile>,
 }
 
 /// The file and what is known of it.
@@ -100,7 +101,7 @@ impl FileLedger {
             chain.catch_up(state)
         })?;
         let keeper = Keeper::start(config, &chain);
-        Ok(Self { chain, keeper })
+        Ok(Self { keeper, chain })
     }
 
     /// Where the chain ends, as far as this process has seen.

@@ -189,7 +189,7 @@ pub fn verify(path: &Path, expected: Option<&Head>) -> Result<History, Flaw> {
     }
 }
 
-fn unreadable(path: &Path, error: io::Error) -> Flaw {
+pub(super) fn unreadable(path: &Path, error: io::Error) -> Flaw {
     LedgerError::Unreadable {
         path: path.to_owned(),
         source: error,
@@ -198,7 +198,7 @@ fn unreadable(path: &Path, error: io::Error) -> Flaw {
 }
 
 /// The files of the chain, oldest first, and how much of the last is whole.
-fn files(path: &Path) -> io::Result<Vec<(PathBuf, Option<usize>)>> {
+pub(super) fn files(path: &Path) -> io::Result<Vec<(PathBuf, Option<usize>)>> {
     loop {
         let file = Arc::new(File::open(path)?);
         // Where a writer hangs, its last line is read as it is.

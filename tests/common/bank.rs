@@ -182,6 +182,11 @@ headless_heimdall = "{headless_heimdall}"
         self.write("bank.toml", &text);
     }
 
+    /// The module that is configured.
+    pub fn module(&self) -> &Path {
+        &self.settings.module
+    }
+
     pub fn folder(&self) -> &Path {
         self.dir.path()
     }

@@ -19,5 +19,6 @@ pub mod poll;
 pub mod remote;
 pub mod sign;
 pub mod softhsm;
+pub mod spy;
 pub mod trust_framework;
 pub mod wrong_pin;

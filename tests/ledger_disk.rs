@@ -1,0 +1,195 @@
+//! Where the ledger cannot be written, nothing is signed: a full disk, a disk that is read-only, a
+//! folder of somebody else, a file that is replaced under a running process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use common::bank::{Bank, Run, config_of_child};
+use common::chaos::Chaos;
+use hsm_mtls::engine::{EngineError, Purpose, challenge};
+use hsm_mtls::error::Error;
+use hsm_mtls::identity::Identity;
+use hsm_mtls::token::guard::Attendance;
+use serde_json::Value;
+
+/// `nobody` of Debian.
+const NOBODY: u32 = 65534;
+
+fn with_ledger() -> (Bank, Chaos) {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let chaos = Chaos::between(&mut bank, "");
+    fs::create_dir(bank.path("log")).unwrap();
+    bank.configure(|settings| {
+        settings.sections =
+            "[ledger]\nfile = \"log/ledger.jsonl\"\nfsync = \"interval\"\n".to_owned();
+    });
+    (bank, chaos)
+}
+
+/// Runs the command in a mount namespace of its own, with a small disk where the ledger is; it
+/// goes with the process. `before` is done on that disk, `after` when the command has ended.
+fn on_a_small_disk(
+    bank: &Bank,
+    chaos: &Chaos,
+    before: &str,
+    arguments: &[&str],
+    after: &str,
+) -> Run {
+    let script = format!(
+        "mount -t tmpfs -o size=128k tmpfs log || exit 99\n{before}\n\
+         \"$@\"; code=$?\n{after}\nexit $code"
+    );
+    let done = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+        .arg(env!("CARGO_BIN_EXE_hsm-mtls"))
+        .arg("--config")
+        .arg(bank.config_path())
+        .args(arguments)
+        .current_dir(bank.folder())
+        .envs(chaos.environment())
+        .env("SOFTHSM2_CONF", bank.token.conf())
+        .output()
+        .unwrap();
+    Run {
+        code: done.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(done.stdout).unwrap(),
+        stderr: String::from_utf8(done.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_stops_the_signatures() {
+    let (bank, chaos) = with_ledger();
+    let load = ["--json", "token", "check", "-n", "1", "--load", "1000"];
+    let run = on_a_small_disk(&bank, &chaos, "", &load, "cp log/ledger.jsonl kept.jsonl");
+    let report = run.expect(2).json();
+    let results = &report["load"]["results"];
+    assert!(
+        results["good"]["count"].as_u64().unwrap() > 10,
+        "{report:#}"
+    );
+    assert!(
+        results["ledger"]["count"].as_u64().unwrap() > 10,
+        "{report:#}"
+    );
+    let kept = fs::read_to_string(bank.path("kept.jsonl")).unwrap();
+    let kind = |wanted: &str| {
+        let is = |line: &&str| {
+            let record: Value = serde_json::from_str(line).unwrap();
+            record["kind"] == wanted
+        };
+        kept.lines().filter(is).count()
+    };
+    // What is there is whole, and nothing was signed that is not there.
+    assert_eq!(chaos.calls("C_Sign"), kind("attempt"));
+}
+
+#[test]
+fn a_full_or_read_only_disk_is_an_error_before_the_login() {
+    let (bank, chaos) = with_ledger();
+    let full = "head -c 1M /dev/zero > log/filler 2>/dev/null";
+    let begun = "touch log/ledger.jsonl";
+    for (before, said) in [
+        (full.to_owned(), "No space left on device"),
+        (format!("{begun}; {full}"), "No space left on device"),
+        (
+            "mount -o remount,ro log".to_owned(),
+            "Read-only file system",
+        ),
+        (
+            format!("{begun}; mount -o remount,ro log"),
+            "Read-only file system",
+        ),
+    ] {
+        let run = on_a_small_disk(&bank, &chaos, &before, &["csr"], "").expect(2);
+        assert!(run.stderr.contains(said), "{before}: {}", run.stderr);
+        assert!(run.stderr.contains("nothing is signed"), "{}", run.stderr);
+    }
+    assert_eq!(chaos.calls("C_Sign"), 0);
+    assert_eq!(chaos.calls("C_Login"), 0);
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_an_error() {
+    let (bank, chaos) = with_ledger();
+    // Everything but the ledger is the other user's to read.
+    let binary = bank.path("hsm-mtls");
+    fs::copy(env!("CARGO_BIN_EXE_hsm-mtls"), &binary).unwrap();
+    for path in [bank.folder(), &bank.config_path(), &bank.path("c3.pem")] {
+        chown(path, Some(NOBODY), None).unwrap();
+    }
+    fs::set_permissions(bank.path("log"), fs::Permissions::from_mode(0o755)).unwrap();
+    let done = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&binary)
+        .arg("--config")
+        .arg(bank.config_path())
+        .arg("csr")
+        .current_dir("/")
+        .envs(chaos.environment())
+        .env("SOFTHSM2_CONF", bank.token.conf())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("ledger.jsonl cannot be written: Permission denied"),
+        "{said}"
+    );
+    assert_eq!(chaos.calls("C_Sign"), 0);
+}
+
+#[test]
+fn a_file_that_is_replaced_stops_a_running_process() {
+    if let Some(config) = config_of_child() {
+        replaced_under(&config);
+        return;
+    }
+    let (bank, chaos) = with_ledger();
+    chaos.run_test(
+        &bank,
+        "a_file_that_is_replaced_stops_a_running_process",
+        &[],
+    );
+}
+
+fn replaced_under(config: &hsm_mtls::config::Config) {
+    let chaos = Chaos::of_child();
+    let identity = Identity::open(config, Attendance::Unattended).unwrap();
+    let sign = || challenge(identity.signer().as_ref(), Purpose::SelfTest);
+    let ledger = &config.ledger.as_ref().unwrap().file;
+    let aside = ledger.with_extension("aside");
+    let refused = |what: &str| {
+        let before = chaos.calls("C_Sign");
+        let error = sign().expect_err(what);
+        assert!(matches!(error, EngineError::Ledger(_)), "{what}: {error}");
+        assert_eq!(Error::from(error).exit_code() as u8, 2);
+        assert_eq!(chaos.calls("C_Sign"), before, "{what}");
+    };
+    sign().unwrap();
+    let good = fs::read(ledger).unwrap();
+    fs::rename(ledger, &aside).unwrap();
+    refused("it is gone");
+    fs::write(ledger, &good).unwrap();
+    refused("a copy is in its place");
+    fs::write(ledger, "").unwrap();
+    refused("an empty file is in its place");
+    back(&aside, ledger);
+    sign().unwrap();
+    fs::write(ledger, &good[..good.len() / 2]).unwrap();
+    refused("it was cut short");
+}
+
+fn back(aside: &Path, ledger: &Path) {
+    fs::rename(aside, ledger).unwrap();
+}
