@@ -55,6 +55,8 @@ fn each_signature_has_its_attempt_and_its_outcome() {
     let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
     bank.hub_at(hub.port());
     let report = bank.run(&["verify", "--json"]).expect(0).json();
+    let body = "psu-identifier=0001";
+    bank.run(&["request", "POST", "hh:/auth", "-d", body]);
     let records = records(&bank);
     let purposes = |wanted: &str| {
         of_kind(&records, "attempt")
@@ -63,15 +65,12 @@ fn each_signature_has_its_attempt_and_its_outcome() {
     };
     assert_eq!(of_kind(&records, "key-generation").count(), 1);
     assert_eq!(purposes("csr").len(), 1);
-    // `cert install` proves the pair, and so does `verify`.
-    assert_eq!(purposes("proof").len(), 2);
+    // `cert install` proves the pair, and so do `verify` and `request`.
+    assert_eq!(purposes("proof").len(), 3);
     let handshakes = purposes("tls13-client-auth");
     let peers: Vec<_> = handshakes.iter().map(|attempt| &attempt["peer"]).collect();
-    let port = hub.port();
-    assert_eq!(
-        peers,
-        [&format!("localhost:{port}"), &format!("127.0.0.1:{port}")]
-    );
+    let [cm, hh] = ["localhost", "127.0.0.1"].map(|host| format!("{host}:{}", hub.port()));
+    assert_eq!(peers, [&cm, &hh, &hh]);
     for (attempt, service) in handshakes
         .iter()
         .zip(report["services"].as_array().unwrap())
@@ -87,12 +86,14 @@ fn each_signature_has_its_attempt_and_its_outcome() {
             assert_eq!(outcome["result"], "good", "{record} {outcome}");
         }
     }
-    // Commands that open the token: generate, csr, install, verify.
-    assert_eq!(of_kind(&records, "login").count(), 4);
+    // Commands that open the token: generate, csr, install, verify, request.
+    assert_eq!(of_kind(&records, "login").count(), 5);
     let text = fs::read_to_string(bank.path("ledger.jsonl")).unwrap();
-    assert!(!text.contains(PIN));
+    for secret in [PIN, body, "/auth"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
     let verified = bank.run(&["ledger", "verify", "--json"]).expect(0).json();
-    assert_eq!(verified["history"]["attempts"], 5);
+    assert_eq!(verified["history"]["attempts"], 7);
     assert_eq!(verified["history"]["last"], records.len());
 }
 

@@ -12,12 +12,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use common::bank::{Bank, Run, config_of_child};
 use common::chaos::Chaos;
 use hsm_mtls::engine::{EngineError, Purpose, challenge};
 use hsm_mtls::error::Error;
 use hsm_mtls::identity::Identity;
+use hsm_mtls::ledger::{Entry, Ledger, LedgerError};
 use hsm_mtls::token::guard::Attendance;
 use serde_json::Value;
 
@@ -192,4 +194,65 @@ fn replaced_under(config: &hsm_mtls::config::Config) {
 
 fn back(aside: &Path, ledger: &Path) {
     fs::rename(aside, ledger).unwrap();
+}
+
+/// A ledger of the application's own, which takes so many records.
+#[derive(Debug)]
+struct Own {
+    room: usize,
+    kept: Mutex<Vec<String>>,
+}
+
+impl Ledger for Own {
+    fn record(&self, entry: &Entry<'_>) -> Result<u64, LedgerError> {
+        let mut kept = self.kept.lock().unwrap();
+        if kept.len() == self.room {
+            return Err(LedgerError::Sink("it is full".to_owned()));
+        }
+        let record = serde_json::to_value(entry).unwrap();
+        kept.push(record["kind"].as_str().unwrap().to_owned());
+        Ok(kept.len() as u64)
+    }
+}
+
+#[test]
+fn an_application_may_keep_the_records_itself() {
+    if let Some(config) = config_of_child() {
+        kept_by_the_application(&config);
+        return;
+    }
+    let (bank, chaos) = with_ledger();
+    chaos.run_test(&bank, "an_application_may_keep_the_records_itself", &[]);
+    assert!(
+        !bank.path("log/ledger.jsonl").exists(),
+        "theirs is used, not ours"
+    );
+}
+
+fn kept_by_the_application(config: &hsm_mtls::config::Config) {
+    let chaos = Chaos::of_child();
+    let open = |room| {
+        let own = Arc::new(Own {
+            room,
+            kept: Mutex::new(Vec::new()),
+        });
+        let ledger = Arc::clone(&own) as Arc<dyn Ledger>;
+        (
+            Identity::open_with_ledger(config, Attendance::Unattended, ledger),
+            own,
+        )
+    };
+    // Not even the login.
+    let (refused, _) = open(0);
+    assert_eq!(refused.unwrap_err().exit_code() as u8, 2);
+    assert_eq!(chaos.calls("C_Login"), 0);
+    // The login and the proof, each with its outcome, and one attempt more.
+    let (identity, own) = open(5);
+    let identity = identity.unwrap();
+    let error = challenge(identity.signer().as_ref(), Purpose::SelfTest).unwrap_err();
+    assert!(matches!(error, EngineError::Ledger(_)), "{error}");
+    let kept = own.kept.lock().unwrap();
+    assert_eq!(*kept, ["login", "outcome", "attempt", "outcome", "attempt"]);
+    // Made, and not released: its outcome could not be recorded.
+    assert_eq!(chaos.calls("C_Sign"), 2);
 }

@@ -53,6 +53,7 @@ fn main() {
     let mut results = Results {
         machine: Machine::here(),
         signatures: Vec::new(),
+        recorded: Vec::new(),
         handshakes: Vec::new(),
         slow_tokens: Vec::new(),
         targets: Vec::new(),
@@ -60,6 +61,7 @@ fn main() {
     for key in KEYS {
         let place = Place::new(key, seconds);
         results.signatures.push(place.signatures());
+        results.recorded.push(place.recorded());
         results.handshakes.extend(place.handshakes());
         if key.1 == "P-256" {
             results.slow_tokens = place.slow_tokens();
@@ -79,6 +81,7 @@ fn act(role: Role) {
     match role {
         Role::Sign { config, seconds } => print(&signatures::compared(&config, seconds)),
         Role::SignSlowly { config, seconds } => print(&signatures::by_engine(&config, seconds)),
+        Role::SignRecorded { config, seconds } => print(&signatures::recorded(&config, seconds)),
         Role::Connect { config, way, load } => {
             // As an application does it: not on the thread that starts the runtime.
             let task = runtime.spawn(async move { clients::connect(&config, way, load).await });

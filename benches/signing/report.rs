@@ -46,6 +46,7 @@ fn tables(results: &Results) -> Vec<Table> {
     vec![
         targets(results),
         signatures(results),
+        recorded(results),
         handshakes(results),
         slow_tokens(results),
     ]
@@ -110,6 +111,33 @@ fn signatures(results: &Results) -> Table {
             "samples",
         ],
         rows: results.signatures.iter().map(row).collect(),
+    }
+}
+
+fn recorded(results: &Results) -> Table {
+    let row = |row: &crate::results::RecordedRow| {
+        vec![
+            row.key.to_owned(),
+            three(&row.without),
+            three(&row.interval),
+            three(&row.each),
+            row.cost().to_string(),
+            (i64::from(row.each.p50) - i64::from(row.without.p50)).to_string(),
+            row.without.samples.to_string(),
+        ]
+    };
+    Table {
+        title: "One signature with a ledger (us, p50 / p90 / p99; SoftHSM, call by call in turn; the file on this machine's disk)",
+        head: vec![
+            "key",
+            "without",
+            "fsync = interval",
+            "fsync = each",
+            "interval adds (p50)",
+            "each adds (p50)",
+            "samples",
+        ],
+        rows: results.recorded.iter().map(row).collect(),
     }
 }
 

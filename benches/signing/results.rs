@@ -9,6 +9,7 @@ use crate::role::Measured;
 pub struct Results {
     pub machine: Machine,
     pub signatures: Vec<SignatureRow>,
+    pub recorded: Vec<RecordedRow>,
     pub handshakes: Vec<HandshakeRow>,
     pub slow_tokens: Vec<SlowRow>,
     pub targets: Vec<Target>,
@@ -54,6 +55,22 @@ impl SignatureRow {
     /// Of the medians: what the engine adds to the two calls, the verification included.
     pub fn above_raw(&self) -> i64 {
         i64::from(self.engine.p50) - i64::from(self.raw.p50)
+    }
+}
+
+/// The engine without a ledger and with one.
+#[derive(Serialize)]
+pub struct RecordedRow {
+    pub key: &'static str,
+    pub without: Percentiles,
+    pub interval: Percentiles,
+    pub each: Percentiles,
+}
+
+impl RecordedRow {
+    /// Of the medians: what two records cost.
+    pub fn cost(&self) -> i64 {
+        i64::from(self.interval.p50) - i64::from(self.without.p50)
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Role {
     Sign { config: PathBuf, seconds: f64 },
     /// Signatures through the engine only: a slow token is not asked twice.
     SignSlowly { config: PathBuf, seconds: f64 },
+    /// Signatures one after the other, without a ledger and with one.
+    SignRecorded { config: PathBuf, seconds: f64 },
     /// A new connection for each request.
     Connect {
         config: PathBuf,
@@ -78,6 +80,14 @@ pub struct Signatures {
     pub elsewhere: Vec<u32>,
     pub engine: Vec<u32>,
     pub verification: Vec<u32>,
+}
+
+/// The same with a ledger, by how its records are synced to the disk.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Recorded {
+    pub without: Vec<u32>,
+    pub interval: Vec<u32>,
+    pub each: Vec<u32>,
 }
 
 /// The role of this process, where it is a child.

@@ -8,8 +8,8 @@ use crate::common::chaos::Chaos;
 use crate::common::softhsm::SoftHsm;
 use crate::common::trust_framework::Kind;
 use crate::in_memory;
-use crate::results::{HandshakeRow, Percentiles, Rate, SignatureRow, SlowRow};
-use crate::role::{Load, Measured, Role, Signatures, Way, play};
+use crate::results::{HandshakeRow, Percentiles, Rate, RecordedRow, SignatureRow, SlowRow};
+use crate::role::{Load, Measured, Recorded, Role, Signatures, Way, play};
 use crate::servers::{self, Peer, Server};
 
 /// Key types as the command calls them, and as the tables do.
@@ -64,6 +64,23 @@ impl Place {
             elsewhere: Percentiles::of(found.elsewhere),
             verification: Percentiles::of(found.verification),
             engine: Percentiles::of(found.engine),
+        }
+    }
+
+    pub fn recorded(&self) -> RecordedRow {
+        eprintln!("{}: with a ledger", self.key);
+        let found: Recorded = play(
+            &Role::SignRecorded {
+                config: self.bank.config_path(),
+                seconds: 4.0 * self.seconds,
+            },
+            &[("SOFTHSM2_CONF", &self.bank.token.conf())],
+        );
+        RecordedRow {
+            key: self.key,
+            without: Percentiles::of(found.without),
+            interval: Percentiles::of(found.interval),
+            each: Percentiles::of(found.each),
         }
     }
 

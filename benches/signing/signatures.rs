@@ -2,18 +2,21 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_mtls::config::Config;
+use hsm_mtls::config::ledger::{Fsync, LedgerConfig};
 use hsm_mtls::engine::{Peer, Purpose, Sign, SignRequest};
 use hsm_mtls::identity::Identity;
 use hsm_mtls::key::scheme::KeyAlgorithm;
+use hsm_mtls::ledger::FileLedger;
 use hsm_mtls::token::guard::Attendance;
 
 use crate::raw::RawKey;
-use crate::role::Signatures;
+use crate::role::{Recorded, Signatures};
 
 /// As long as what TLS 1.3 signs: 64 spaces, a context, and a hash.
 const MESSAGE: [u8; 130] = [0x20; 130];
@@ -79,6 +82,40 @@ pub fn by_engine(config: &Path, seconds: f64) -> Signatures {
     until(seconds, || {
         let took = through(identity.signer().as_ref());
         found.engine.push(took.as_micros() as u32);
+    });
+    found
+}
+
+/// The engine with and without a ledger, in turn.
+pub fn recorded(config: &Path, seconds: f64) -> Recorded {
+    let path = config;
+    let config = Config::load(path).expect("the parent's configuration");
+    let plain = Identity::open(&config, Attendance::Unattended).expect("the token");
+    let with_ledger = |fsync, name: &str| {
+        let ledger = FileLedger::open(&LedgerConfig {
+            file: path.with_extension(name),
+            fsync,
+            fsync_interval: Duration::from_secs(1),
+            rotate_at_mib: 64,
+            head: None,
+            head_interval: Duration::from_secs(300),
+        });
+        let ledger = Arc::new(ledger.expect("a ledger"));
+        Identity::open_with_ledger(&config, Attendance::Unattended, ledger).expect("the token")
+    };
+    let interval = with_ledger(Fsync::Interval, "interval.jsonl");
+    let each = with_ledger(Fsync::Each, "each.jsonl");
+    let mut found = Recorded::default();
+    let mut calls = 0;
+    until(seconds, || {
+        let took = [&plain, &interval, &each].map(|identity| through(identity.signer().as_ref()));
+        calls += 1;
+        if calls > WARM_UP {
+            let [without, interval, each] = took.map(|took| took.as_micros() as u32);
+            found.without.push(without);
+            found.interval.push(interval);
+            found.each.push(each);
+        }
     });
     found
 }

@@ -96,9 +96,9 @@ impl FileLedger {
             rotate_at: config.rotate_at_mib << 20,
             path,
         });
-        chain.locked(|chain, state, _| {
+        chain.locked(|chain, state, _, length| {
             chain.find_end(state)?;
-            chain.catch_up(state)
+            chain.catch_up(state, length)
         })?;
         let keeper = Keeper::start(config, &chain);
         Ok(Self { keeper, chain })
@@ -129,8 +129,8 @@ impl ChainFile {
     }
 
     fn record(&self, entry: &Entry<'_>) -> Result<u64, LedgerError> {
-        self.locked(|chain, state, lock| {
-            chain.catch_up(state)?;
+        self.locked(|chain, state, lock, length| {
+            chain.catch_up(state, length)?;
             if state.end >= chain.rotate_at {
                 chain.rotate(state, lock);
             }
@@ -145,24 +145,24 @@ impl ChainFile {
 
     /// Follows others to a new file, so that an old one may go.
     pub(super) fn follow_others(&self) -> Result<(), LedgerError> {
-        self.locked(|chain, state, _| chain.catch_up(state))
+        self.locked(|chain, state, _, length| chain.catch_up(state, length))
     }
 
     pub(super) fn turn(&self, until: Instant) -> Result<Taken<'_, State>, LedgerError> {
         self.state.take(until).ok_or_else(|| self.in_vain())
     }
 
-    /// Does something while no other thread and no other process does.
+    /// Does something while no other thread and no other process does; it is told how long the file is.
     fn locked<T>(
         &self,
-        work: impl FnOnce(&Self, &mut State, &mut Locked) -> Result<T, LedgerError>,
+        work: impl FnOnce(&Self, &mut State, &mut Locked, u64) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         let until = Instant::now() + PATIENCE;
         let mut state = self.turn(until)?;
         let locked = Locked::wait(&state.file, until).map_err(|error| self.unwritable(error))?;
         let mut locked = locked.ok_or_else(|| self.in_vain())?;
-        self.to_the_last_file(&mut state, &mut locked, until)?;
-        work(self, &mut state, &mut locked)
+        let length = self.to_the_last_file(&mut state, &mut locked, until)?;
+        work(self, &mut state, &mut locked, length)
     }
 
     pub(super) fn in_vain(&self) -> LedgerError {
@@ -208,11 +208,10 @@ impl ChainFile {
 
     /// What cannot be written whole is taken back: nothing was done on its account.
     pub(super) fn write(&self, state: &State, bytes: &[u8]) -> Result<(), LedgerError> {
-        let before = state.file.metadata().map(|file| file.len());
         let mut file = &*state.file;
         file.write_all(bytes).map_err(|error| {
             // Where that fails too, it is a torn line, and the next writer's.
-            let _ = before.and_then(|length| state.file.set_len(length));
+            let _ = state.file.set_len(state.end);
             self.unwritable(error)
         })
     }

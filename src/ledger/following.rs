@@ -17,16 +17,23 @@ const LONGEST_LINE: u64 = 64 << 10;
 
 impl ChainFile {
     /// Another process may have begun a new file since. The lock of the one that has the name is
-    /// what counts.
+    /// what counts. Says how long that one is.
     pub(super) fn to_the_last_file(
         &self,
         state: &mut State,
         lock: &mut Locked,
         until: Instant,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<u64, LedgerError> {
         let failed = |error| self.unwritable(error);
-        while !rotation::is(&state.file, self.path()).map_err(failed)? {
-            if self.read_on(state)? != End::Whole {
+        loop {
+            let ours = state.file.metadata().map_err(failed)?;
+            if rotation::leads_to(self.path(), &ours).map_err(failed)? {
+                return Ok(ours.len());
+            }
+            if ours.nlink() == 0 {
+                return Err(self.replaced("it was removed"));
+            }
+            if self.read_on(state, ours.len())? != End::Whole {
                 let sequence = state.head.sequence + 1;
                 return Err(self.broken(Broken::NoRecord { sequence }));
             }
@@ -47,7 +54,8 @@ impl ChainFile {
                 first: sequence,
                 ..state.clone()
             };
-            let read = self.read_on(&mut carried_on);
+            let length = carried_on.file.metadata().map_err(failed)?.len();
+            let read = self.read_on(&mut carried_on, length);
             if carried_on.head == state.head {
                 return Err(read.err().unwrap_or_else(|| {
                     self.replaced("another file is in its place that does not carry it on")
@@ -55,7 +63,6 @@ impl ChainFile {
             }
             (*state, *lock) = (carried_on, next_lock);
         }
-        Ok(())
     }
 
     /// Goes to the last whole record of a file that was there before.
@@ -88,13 +95,17 @@ impl ChainFile {
     }
 
     /// Follows what stands behind what is known, mends what a crash left, and begins what is empty.
-    pub(super) fn catch_up(&self, state: &mut State) -> Result<(), LedgerError> {
-        match self.read_on(state)? {
+    pub(super) fn catch_up(&self, state: &mut State, length: u64) -> Result<(), LedgerError> {
+        match self.read_on(state, length)? {
             End::Whole => {}
             // All of the record is there.
             End::WithoutNewline => {
-                self.write(state, b"\n")?;
-                self.read_on(state)?;
+                let whole = State {
+                    end: length,
+                    ..state.clone()
+                };
+                self.write(&whole, b"\n")?;
+                self.read_on(state, length + 1)?;
             }
             End::Torn(torn) => {
                 let mut bytes = vec![0; torn];
@@ -116,17 +127,10 @@ impl ChainFile {
         Ok(())
     }
 
-    /// Follows the chain to the end of the file, or to what is not whole there: then says how many
+    /// Follows the chain to the end of the file, `length`, or to what is not whole there: then says how many
     /// bytes that are.
-    fn read_on(&self, state: &mut State) -> Result<End, LedgerError> {
-        let length = state
-            .file
-            .metadata()
-            .map_err(|error| self.unwritable(error))?;
-        if length.nlink() == 0 {
-            return Err(self.replaced("it was removed"));
-        }
-        let new = match length.len().checked_sub(state.end) {
+    fn read_on(&self, state: &mut State, length: u64) -> Result<End, LedgerError> {
+        let new = match length.checked_sub(state.end) {
             Some(0) => return Ok(End::Whole),
             Some(new) => new as usize,
             None => return Err(self.replaced("it is shorter than it was")),

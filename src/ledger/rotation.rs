@@ -1,7 +1,7 @@
 //! The files of one chain. The one that is written to has the configured name; those that were
 //! closed before it have the number of their first record behind that name.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -54,7 +54,11 @@ pub(super) fn all_closed(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 
 /// Whether a path leads to this open file.
 pub(super) fn is(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
+    leads_to(path, &file.metadata()?)
+}
+
+/// The same of a file that was looked at before.
+pub(super) fn leads_to(path: &Path, ours: &Metadata) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
