@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table};
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::ledger::history::Flaw;
 use hsm_mtls::ledger::reader::{Reader, Record};
+use hsm_mtls::step::plain;
 use serde_json::json;
 
 use super::super::{CommandError, Global, ShowArgs, output};
@@ -192,6 +193,8 @@ impl Shown<'_> {
             begun.time,
             about.join(" ")
         );
-        output::line(row.trim_end())
+        // A label or a peer is text of somebody else's.
+        let row: String = row.trim_end().chars().map(plain).collect();
+        output::line(&row)
     }
 }
