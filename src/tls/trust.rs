@@ -99,11 +99,13 @@ impl TrustStore {
             .collect();
         let host_name =
             ParsedCertificate::try_from(&leaf).and_then(|parsed| verify_server_name(&parsed, name));
+        // One time for both trusts: the roots of the system take a while to read, and two verdicts
+        // that differ in nothing but the clock's second would read like two reasons.
+        let now = UnixTime::now();
         // The chain is judged apart from the name: a verifier that fails at the name alone has
         // accepted the chain, because it looks at the name last.
         let judge = |verifier: &WebPkiServerVerifier| {
-            let verdict =
-                verifier.verify_server_cert(&leaf, &intermediates, name, &[], UnixTime::now());
+            let verdict = verifier.verify_server_cert(&leaf, &intermediates, name, &[], now);
             match (verdict, &host_name) {
                 (Ok(_), _) => Ok(()),
                 (
