@@ -65,8 +65,15 @@ impl Client {
     /// # Errors
     /// Any of it is not as it must be; the error of the stage.
     pub fn open(config: &Config, attendance: Attendance) -> Result<Self, Error> {
-        let identity = Identity::open(config, attendance)?;
-        let tls = Tls::new(config, &identity)?;
+        Self::of(config, &Identity::open(config, attendance)?)
+    }
+
+    /// A client of an identity that was opened before.
+    ///
+    /// # Errors
+    /// The trust anchors are not as they must be.
+    pub fn of(config: &Config, identity: &Identity) -> Result<Self, Error> {
+        let tls = Tls::new(config, identity)?;
         Ok(Self::new(config, Connector::new(config, &tls)?))
     }
 

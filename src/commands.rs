@@ -9,6 +9,7 @@ mod load;
 pub(crate) mod log;
 pub(crate) mod output;
 mod request;
+mod signer;
 mod start;
 mod token;
 mod verify;
@@ -89,6 +90,9 @@ enum Command {
     ///
     /// Ends with 1 where the hub answers 400 or above.
     Request(RequestArgs),
+    /// The process that holds module, PIN and ledger; started by the others, never by hand
+    #[command(hide = true)]
+    Signer,
 }
 
 #[derive(Subcommand)]
@@ -318,5 +322,6 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Ledger(LedgerCommand::Show(args)) => ledger::show(global, &args),
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
+        Command::Signer => signer::serve(global),
     }
 }

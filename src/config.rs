@@ -9,6 +9,7 @@ mod error;
 mod field;
 pub mod ledger;
 pub mod pin;
+pub mod signer;
 mod state;
 pub mod trust;
 pub mod uri;
@@ -26,6 +27,7 @@ pub use error::ConfigError;
 use error::{field_error, line_of_field};
 use ledger::LedgerConfig;
 use pin::PinSource;
+use signer::SignerConfig;
 use trust::{Fingerprint, Trust};
 use uri::Pkcs11Uri;
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Where each use of the key is recorded. None: nowhere.
     pub ledger: Option<LedgerConfig>,
+    /// What the signer process may do, where there is one.
+    pub signer: SignerConfig,
 }
 
 /// `[[token]]`
@@ -193,6 +197,8 @@ struct File {
     tls: TlsConfig,
     #[serde(default)]
     ledger: Option<LedgerConfig>,
+    #[serde(default)]
+    signer: SignerConfig,
 }
 
 #[derive(Default, Deserialize)]
@@ -289,6 +295,7 @@ impl Config {
             hub,
             tls: file.tls,
             ledger: file.ledger.map(|ledger| ledger.relative_to(folder)),
+            signer: file.signer.relative_to(folder),
         })
     }
 }

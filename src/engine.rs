@@ -6,10 +6,12 @@
 //! signature of a bank's key is nothing that a peer should see.
 
 mod error;
+mod here;
 mod pool;
 mod queue;
 pub(crate) mod runtime;
 mod station;
+mod work;
 
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
@@ -23,9 +25,11 @@ use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::meter::KeyMeter;
 use crate::token::Token;
-pub use error::EngineError;
+pub use error::{EngineError, Told};
+use here::Here;
 use pool::Pool;
 use station::Station;
+use work::Work;
 
 /// What a signature is for. The ledger records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +125,19 @@ pub struct TokenEngine {
     uri: String,
     public_key: PublicKey,
     schemes: Vec<Scheme>,
-    pool: Pool,
+    work: Arc<Work>,
+    hands: Hands,
+    keep_alive: Duration,
     meter: KeyMeter,
+}
+
+/// Who makes the calls.
+#[derive(Debug)]
+enum Hands {
+    /// Threads of the engine's: a caller goes away at its deadline, whatever the module does.
+    Workers(Pool),
+    /// The caller itself.
+    Callers(Here),
 }
 
 impl TokenEngine {
@@ -137,6 +152,34 @@ impl TokenEngine {
         public_key: PublicKey,
         config: &TokenConfig,
     ) -> Result<Self, EngineError> {
+        Self::with(token, key, public_key, config, |work, sessions| {
+            Hands::Workers(Pool::new(work, sessions, config.keep_alive))
+        })
+    }
+
+    /// The same for a process that is ended where a call hangs: signatures are made on the thread
+    /// that asks. There a deadline bounds all but the call itself.
+    ///
+    /// # Errors
+    /// As [`TokenEngine::start`].
+    pub fn start_for_callers(
+        token: Arc<Token>,
+        key: Key,
+        public_key: PublicKey,
+        config: &TokenConfig,
+    ) -> Result<Self, EngineError> {
+        Self::with(token, key, public_key, config, |_, sessions| {
+            Hands::Callers(Here::new(sessions))
+        })
+    }
+
+    fn with(
+        token: Arc<Token>,
+        key: Key,
+        public_key: PublicKey,
+        config: &TokenConfig,
+        hands: impl FnOnce(Arc<Work>, usize) -> Hands,
+    ) -> Result<Self, EngineError> {
         let recipes = key.recipes(token.mechanisms(), &public_key);
         let uri = key.uri().to_string();
         if recipes.is_empty() {
@@ -150,21 +193,25 @@ impl TokenEngine {
         let sessions = token.sessions_at_most(config.sessions);
         let meter = KeyMeter::new(&uri);
         let station = Station::new(Arc::clone(&token), key, meter.clone());
-        let pool = Pool::new(
-            station,
-            recipes,
-            public_key.clone(),
-            sessions,
-            config.keep_alive,
-        );
+        let work = Arc::new(Work::new(station, recipes, public_key.clone()));
         Ok(Self {
             token,
             uri,
             public_key,
             schemes,
-            pool,
+            hands: hands(Arc::clone(&work), sessions),
+            work,
+            keep_alive: config.keep_alive,
             meter,
         })
+    }
+
+    /// Asks the token about sessions that nobody used lately, so that no firewall forgets them. The
+    /// engine's own threads do it by themselves; without them somebody has to, now and then.
+    pub fn keep_alive(&self) {
+        if let Hands::Callers(here) = &self.hands {
+            here.keep_alive(&self.work, self.keep_alive);
+        }
     }
 
     /// The token that holds the key.
@@ -200,7 +247,10 @@ impl Sign for TokenEngine {
         let span = tracing::debug_span!("signature", %purpose);
         let _entered = span.enter();
         let started = Instant::now();
-        let result = self.pool.sign(request);
+        let result = match &self.hands {
+            Hands::Workers(pool) => pool.sign(request),
+            Hands::Callers(here) => here.sign(&self.work, request),
+        };
         let elapsed = started.elapsed();
         let micros = elapsed.as_micros() as u64;
         let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
@@ -220,17 +270,26 @@ impl Sign for TokenEngine {
 
 /// Begins the message of a proof, so that no proof is ever a message of another protocol.
 const PROOF_CONTEXT: &[u8] = b"hsm-mtls proof of possession\0";
+/// Bytes of randomness in it.
+const NONCE_LEN: usize = 32;
+
+/// Whether a message is a challenge of [`prove`] or [`challenge`].
+pub(crate) fn is_challenge(message: &[u8]) -> bool {
+    let nonce = message.strip_prefix(PROOF_CONTEXT);
+    nonce.is_some_and(|nonce| nonce.len() == NONCE_LEN)
+}
 
 /// Proves that the key signs for its public half: a random challenge, signed and verified.
 ///
 /// # Errors
 /// There is no signature, or it is not of the expected key ([`EngineError::NotThePair`]).
 pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
-    challenge(signer, Purpose::Proof).map_err(|error| match error {
-        EngineError::WrongSignature { .. } => EngineError::NotThePair {
+    challenge(signer, Purpose::Proof).map_err(|error| match error.class() {
+        // In another process too.
+        "wrong-signature" => EngineError::NotThePair {
             uri: signer.key_uri(),
         },
-        other => other,
+        _ => error,
     })
 }
 
@@ -240,7 +299,7 @@ pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
 /// There is no good signature.
 pub fn challenge(signer: &dyn Sign, purpose: Purpose) -> Result<Duration, EngineError> {
     let mut message = PROOF_CONTEXT.to_vec();
-    let mut nonce = [0; 32];
+    let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce).map_err(|_| EngineError::NoRandom)?;
     message.extend_from_slice(&nonce);
     let scheme = *signer.schemes().first().ok_or(EngineError::Stopped)?;

@@ -9,6 +9,7 @@ use crate::csr::CsrError;
 use crate::engine::EngineError;
 use crate::key::KeyError;
 use crate::ledger::LedgerError;
+use crate::signer::SignerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
 use crate::token::fault::{Fault, FaultClass};
@@ -38,6 +39,9 @@ pub enum Error {
     /// A certificate request.
     #[error(transparent)]
     Csr(#[from] CsrError),
+    /// The signer process.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The TLS configuration or a handshake.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -67,6 +71,21 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
+    /// The code of this number; what is none is a bug of ours.
+    pub fn of(number: u8) -> Self {
+        [
+            Self::Good,
+            Self::Finding,
+            Self::Configuration,
+            Self::Token,
+            Self::Pin,
+            Self::Network,
+        ]
+        .into_iter()
+        .find(|code| *code as u8 == number)
+        .unwrap_or(Self::Bug)
+    }
+
     /// Of several causes, the one nearest to the token: 4 before 3 before 2 before 5 before 1.
     pub fn nearest_to_token(codes: impl IntoIterator<Item = Self>) -> Self {
         let rank = |code: &Self| match code {
@@ -93,6 +112,7 @@ impl Error {
             Self::Engine(error) => error.hint(),
             Self::Certificate(error) => error.hint(),
             Self::Csr(error) => error.hint(),
+            Self::Signer(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Client(error) => error.hint(),
         }
@@ -110,6 +130,7 @@ impl Error {
             Self::Csr(CsrError::Subject { .. } | CsrError::SubjectMissing(_)) => {
                 ExitCode::Configuration
             }
+            Self::Signer(error) => error.exit_code(),
             Self::Tls(error) => of_tls(error),
             Self::Client(error) => error.exit_code(),
         }
@@ -176,6 +197,7 @@ fn of_engine(error: &EngineError) -> ExitCode {
         EngineError::Call(fault) => of_fault(fault),
         EngineError::NotThePair { .. } | EngineError::Ledger(_) => ExitCode::Configuration,
         EngineError::NoRandom => ExitCode::Bug,
+        EngineError::Told(told) => ExitCode::of(told.exit),
         EngineError::TokenDown {
             last: Some(last), ..
         } => of_engine(last),

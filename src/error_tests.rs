@@ -10,12 +10,13 @@ use crate::client::{ClientError, Stage};
 use crate::config::ConfigError;
 use crate::config::uri::UriError;
 use crate::csr::CsrError;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Told};
 use crate::error::{Error, ExitCode};
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
 use crate::ledger::chain::Broken;
+use crate::signer::SignerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
 use crate::token::fault::Fault;
@@ -91,6 +92,7 @@ fn gathering() -> Vec<(&'static str, Error)> {
         Engine: [EngineError::Stopped.into()],
         Certificate: [CertificateError::Empty(text("c3.pem")).into()],
         Csr: [CsrError::SubjectMissing("O").into()],
+        Signer: [SignerError::NotStartedByUs.into()],
         Tls: [TlsError::NotAsked.into()],
         Client: [ClientError::TooLong(1 << 20).into()],
     })
@@ -104,6 +106,7 @@ fn all() -> Vec<(&'static str, Error)> {
         to_the_key::pin(),
         to_the_key::key(),
         to_the_key::engine(),
+        to_the_hub::signer(),
         to_the_hub::certificate(),
         to_the_hub::csr(),
         to_the_hub::tls(),

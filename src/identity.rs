@@ -22,7 +22,90 @@ pub struct Identity {
     chain: Chain,
     signer: Arc<dyn Sign>,
     proof: Duration,
+    holder: Option<Holder>,
+    // Held for as long as its key is in use.
     token: Option<Arc<Token>>,
+}
+
+/// What is read of files before a token is asked for anything.
+#[derive(Debug)]
+pub struct Files {
+    anchors: Anchors,
+    chain: Option<Chain>,
+}
+
+/// What a signer in another process knows beside its key.
+#[derive(Debug)]
+pub struct InToken {
+    /// The certificate (DER), where the configuration says that it is in the token.
+    pub certificate: Option<Vec<u8>>,
+    /// Module and token.
+    pub holder: Option<Holder>,
+}
+
+impl Files {
+    /// Reads the trust anchors, and the certificate where it is in a file; checks that it is in its
+    /// time and for clients.
+    ///
+    /// # Errors
+    /// Any of it is not as it must be.
+    pub fn read(config: &Config) -> Result<Self, Error> {
+        let anchors = Anchors::load(config)?;
+        let chain = match &config.c3.certificate {
+            CertificateSource::File(path) => Some(complete(config, &anchors, &read_file(path)?)?),
+            CertificateSource::Token(_) => None,
+        };
+        Ok(Self { anchors, chain })
+    }
+
+    /// The chain, of the file or of what `in_token` finds.
+    ///
+    /// # Errors
+    /// There is no such certificate, or it is not as it must be.
+    pub fn chain(
+        self,
+        config: &Config,
+        in_token: impl FnOnce() -> Result<Certificate, Error>,
+    ) -> Result<Chain, Error> {
+        match self.chain {
+            Some(chain) => Ok(chain),
+            None => Ok(complete(config, &self.anchors, &[in_token()?])?),
+        }
+    }
+
+    /// The pair of these files and a key that another process signs with.
+    ///
+    /// # Errors
+    /// They are no pair, or there is no certificate.
+    pub fn identity(
+        self,
+        config: &Config,
+        signer: Arc<dyn Sign>,
+        in_token: InToken,
+    ) -> Result<Identity, Error> {
+        let InToken {
+            certificate,
+            holder,
+        } = in_token;
+        let chain = self.chain(config, || {
+            let empty = || CertificateError::Empty("the token".to_owned());
+            let der = certificate.ok_or_else(empty)?;
+            Ok(Certificate::from_der(&der, "the token")?)
+        })?;
+        let mut identity = Identity::prove(chain, signer)?;
+        identity.holder = holder;
+        Ok(identity)
+    }
+}
+
+fn complete(
+    config: &Config,
+    anchors: &Anchors,
+    given: &[Certificate],
+) -> Result<Chain, CertificateError> {
+    let chain = Chain::complete(given, anchors, config.environment)?;
+    chain.check_client(SystemTime::now())?;
+    Ok(chain)
 }
 
 impl Identity {
@@ -55,24 +138,12 @@ impl Identity {
         recorder: impl FnOnce() -> Result<Recorder, LedgerError>,
     ) -> Result<Self, Error> {
         // Files first: what can be said without the token costs no login.
-        let anchors = Anchors::load(config)?;
-        let file = match &config.c3.certificate {
-            CertificateSource::File(path) => Some(read_file(path)?),
-            CertificateSource::Token(_) => None,
-        };
-        let complete = |given: &[Certificate]| {
-            let chain = Chain::complete(given, &anchors, config.environment)?;
-            chain.check_client(SystemTime::now())?;
-            Ok::<_, CertificateError>(chain)
-        };
-        let early = file.as_deref().map(complete).transpose()?;
+        let files = Files::read(config)?;
         let token = Token::open(&config.token, attendance, recorder()?)?;
-        let chain = match early {
-            Some(chain) => chain,
-            None => complete(&[certificate_in_token(config, &token)?])?,
-        };
+        let chain = files.chain(config, || certificate_in_token(config, &token))?;
         let signer = signer_for(config, &token, chain.leaf())?;
         let mut identity = Self::prove(chain, Arc::new(signer))?;
+        identity.holder = Some(token.holder());
         identity.token = Some(token);
         Ok(identity)
     }
@@ -93,6 +164,7 @@ impl Identity {
             chain,
             signer,
             proof,
+            holder: None,
             token: None,
         })
     }
@@ -107,9 +179,9 @@ impl Identity {
         &self.signer
     }
 
-    /// Module and token that hold the key, where it was opened here.
+    /// Module and token that hold the key, where they are known.
     pub fn holder(&self) -> Option<Holder> {
-        self.token.as_ref().map(|token| token.holder())
+        self.holder.clone()
     }
 
     /// How long the proof's signature took.
@@ -147,6 +219,35 @@ pub fn signer_for(
     token: &Arc<Token>,
     leaf: &Certificate,
 ) -> Result<TokenEngine, Error> {
+    let (key, public_key) = key_of(config, token, leaf)?;
+    let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
+    Ok(engine)
+}
+
+/// The same for a process that is ended where a call hangs.
+///
+/// # Errors
+/// As [`signer_for`].
+pub(crate) fn engine_for_callers(
+    config: &Config,
+    token: &Arc<Token>,
+    leaf: &Certificate,
+) -> Result<TokenEngine, Error> {
+    let (key, public_key) = key_of(config, token, leaf)?;
+    let token = Arc::clone(token);
+    Ok(TokenEngine::start_for_callers(
+        token,
+        key,
+        public_key,
+        &config.token,
+    )?)
+}
+
+fn key_of(
+    config: &Config,
+    token: &Arc<Token>,
+    leaf: &Certificate,
+) -> Result<(Key, PublicKey), Error> {
     let public_key = leaf
         .public_key()
         .ok_or_else(|| CertificateError::Malformed {
@@ -154,8 +255,7 @@ pub fn signer_for(
             why: "its public key is neither RSA, P-256, P-384, P-521 nor Ed25519".to_owned(),
         })?;
     let key = find_key(config, token, Some(public_key))?;
-    let engine = TokenEngine::start(Arc::clone(token), key, public_key.clone(), &config.token)?;
-    Ok(engine)
+    Ok((key, public_key.clone()))
 }
 
 /// The engine for the configured key before there is a certificate: its public half is what the

@@ -27,6 +27,7 @@ use crate::config::ledger::LedgerConfig;
 use crate::config::trust::Fingerprint;
 pub use entry::{
     Attempt, Done, Entry, Initialize, KeyDestruction, KeyGeneration, Login, Outcome, Process,
+    Refused,
 };
 pub use error::LedgerError;
 pub use file::FileLedger;
@@ -65,6 +66,17 @@ impl Recorder {
                 tracing::info!("no [ledger] is configured: uses of the key are not recorded");
                 Ok(Self::NONE)
             }
+        }
+    }
+
+    /// Records what has no outcome.
+    ///
+    /// # Errors
+    /// It is not recorded.
+    pub(crate) fn note(&self, entry: &Entry<'_>) -> Result<(), LedgerError> {
+        match &self.0 {
+            Some(ledger) => ledger.record(entry).map(drop),
+            None => Ok(()),
         }
     }
 

@@ -39,6 +39,8 @@ pub mod certificate;
 pub mod csr;
 pub mod identity;
 
+pub mod signer;
+
 pub mod tls;
 
 pub mod client;

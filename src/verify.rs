@@ -19,7 +19,6 @@ use crate::identity::Identity;
 use crate::rfc3339;
 use crate::step::Steps;
 use crate::tls::Tls;
-use crate::token::guard::Attendance;
 use crate::token::holder::Holder;
 pub use seen::ServerCertificate;
 use visit::Visit;
@@ -103,14 +102,18 @@ impl Report {
 /// Name and version of this program, as records name it.
 pub const PROGRAM: &str = concat!("hsm-mtls ", env!("CARGO_PKG_VERSION"));
 
-/// Shows the certificate to CM and HH.
+/// Shows the certificate to CM and HH. `open` is where the identity comes from: [`Identity::open`], or
+/// [`crate::signer::identity`].
 ///
 /// # Errors
 /// Token, key, certificate or anchors are not as they must be: nothing was sent. What goes wrong
 /// with the hub is in the report.
-pub async fn verify(config: &Config, attendance: Attendance) -> Result<Report, Error> {
+pub async fn verify(
+    config: &Config,
+    open: impl FnOnce() -> Result<Identity, Error>,
+) -> Result<Report, Error> {
     let time = rfc3339::now();
-    let identity = Identity::open(config, attendance)?;
+    let identity = open()?;
     let tls = Tls::new(config, &identity)?;
     let connector = Connector::new(config, &tls)?;
     let small_hello = match tls.with_small_hello() {

@@ -195,7 +195,8 @@ fn no_way_for_a_login_to_fail_prints_it() {
         ("fail C_Login all CKR_PIN_LOCKED", 4),
         ("fail C_Login all CKR_DEVICE_ERROR", 3),
         ("fail C_Login all 0x80000105", 4),
-        ("crash C_Login 1", -1),
+        // It brings down the signer process, and that alone.
+        ("crash C_Login 1", 4),
         ("flag CKF_USER_PIN_FINAL_TRY", 4),
         ("fail C_OpenSession all CKR_SESSION_COUNT", 3),
         ("signature wrong", 2),
@@ -232,17 +233,18 @@ fn no_source_shows_it_and_no_argv_holds_it() {
     let script = scene.bank.path("vault");
     let (source, seen) = (scene.source.display(), scene.bank.path("argv"));
     let text = format!(
-        "#!/bin/sh\ncat /proc/$PPID/cmdline /proc/self/cmdline >>{}\nexec cat {source}\n",
+        "#!/bin/sh\nup=$$\nwhile [ \"$up\" -gt 1 ]; do\n  cat /proc/$up/cmdline /proc/$up/environ\n  \
+         up=$(awk '/^PPid:/ {{ print $2 }}' /proc/$up/status)\ndone >>{}\nexec cat {source}\n",
         seen.display()
     );
     write_file(&script, &text, 0o700);
     scene.set_pin(format!("{{ command = [\"{}\"] }}", script.display()));
     scene.run(&["verify"], &[], 0);
-    let argv = fs::read_to_string(seen).unwrap();
-    assert!(
-        argv.contains("--config") && argv.contains("verify"),
-        "{argv}"
-    );
+    let argv = String::from_utf8_lossy(&fs::read(seen).unwrap()).into_owned();
+    // The signer, and the command above it.
+    for word in ["--config", "signer", "verify"] {
+        assert!(argv.contains(word), "{argv}");
+    }
     // A PIN that is written where its source should stand is not repeated.
     scene.set_pin(format!("\"{pin}\""));
     let run = scene

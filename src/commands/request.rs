@@ -15,10 +15,10 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{CommandError, Global, RequestArgs, output, start};
+use super::{CommandError, Global, RequestArgs, output, signer, start};
 
 pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = start::config(global)?;
     let url = url(&config, &args.url)?;
     let body = match &args.data {
         Some(data) => body(data)?,
@@ -33,7 +33,8 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     }
     // Opened before anything is sent: a POST whose answer cannot be kept is not to be repeated.
     let file = args.output.as_deref().map(output::open).transpose()?;
-    let client = Client::open(&config, start::attendance()).map_err(CommandError::Stage)?;
+    let identity = signer::identity(global, &config).map_err(CommandError::Stage)?;
+    let client = Client::of(&config, &identity).map_err(CommandError::Stage)?;
     let answer = start::runtime()?
         .block_on(client.request(method(args.method), &url, headers, body))
         .map_err(CommandError::stage)?;

@@ -58,7 +58,12 @@ pub(crate) fn token(config: &Config) -> Result<Arc<Token>, Error> {
 
 /// Someone at a terminal can type a PIN, and answer for a try when few are left.
 pub(crate) fn attendance() -> Attendance {
-    if io::stdin().is_terminal() {
+    attendance_of(io::stdin().is_terminal())
+}
+
+/// The same where standard input says nothing of it. A PIN is asked for at the terminal itself.
+pub(crate) fn attendance_of(attended: bool) -> Attendance {
+    if attended {
         Attendance::Attended(Box::new(|what| {
             rpassword::prompt_password(format!("{what}: ")).map(SecretString::from)
         }))

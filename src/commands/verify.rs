@@ -9,13 +9,14 @@ use hsm_mtls::error::ExitCode;
 use hsm_mtls::verify::evidence::Evidence;
 use hsm_mtls::verify::{self, Report};
 
-use super::{CommandError, Global, VerifyArgs, output, start};
+use super::{CommandError, Global, VerifyArgs, output, signer, start};
 
 pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = start::config(global)?;
     // Before anything is sent: a proof that cannot be kept is a proof to be made again.
     let file = args.evidence.map(EvidenceFile::create).transpose()?;
-    let verified = start::runtime()?.block_on(verify::verify(&config, start::attendance()));
+    let open = || signer::identity(global, &config);
+    let verified = start::runtime()?.block_on(verify::verify(&config, open));
     let kept = file.map_or(Ok(()), |file| {
         file.keep(&match &verified {
             Ok(report) => Evidence::of(report),

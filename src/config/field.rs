@@ -37,6 +37,17 @@ pub(super) fn default_head_interval() -> Duration {
     Duration::from_secs(300)
 }
 
+pub(super) fn default_per_second() -> u32 {
+    2000
+}
+
+pub(super) fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        number @ 1..=1_000_000 => Ok(number),
+        _ => Err(serde::de::Error::custom("write a number from 1 to 1000000")),
+    }
+}
+
 pub(super) fn default_country() -> String {
     "AE".to_owned()
 }

@@ -1,8 +1,10 @@
 //! Why there is no signature, what to do about it, and what the engine itself does.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::key::KeyError;
@@ -81,7 +83,68 @@ pub enum EngineError {
     /// The operating system has no randomness for a challenge.
     #[error("the system gave no random bytes")]
     NoRandom,
+    /// The engine is in another process, and says so.
+    #[error("{0}")]
+    Told(Box<Told>),
+    /// The process that signs ended, twice, while it had the request.
+    #[error("the signer process ended before it answered: {why}")]
+    SignerGone {
+        /// How it ended.
+        why: String,
+    },
+    /// The message is longer than the signer process takes.
+    #[error("a message of {length} bytes is to be signed; the signer process takes {most}")]
+    MessageTooLong {
+        /// Its length.
+        length: usize,
+        /// The longest.
+        most: usize,
+    },
 }
+
+/// What an engine in another process says of a failure: in words, because its causes stay there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// What is wrong.
+    pub message: String,
+    /// What to do next.
+    pub hint: String,
+    /// As [`EngineError::class`].
+    pub class: String,
+    /// How a command ends that fails with it.
+    pub exit: u8,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What another process may say of a kind.
+const CLASSES: [&str; 21] = [
+    "ledger",
+    "pin",
+    "deadline",
+    "token-down",
+    "queue-full",
+    "stopped",
+    "mechanism",
+    "token",
+    "key",
+    "wrong-signature",
+    "not-the-pair",
+    "no-random",
+    "configuration",
+    "refused-by-signer",
+    "rate",
+    "session",
+    "device",
+    "login",
+    "session-limit",
+    "refused",
+    "signer-gone",
+];
 
 impl EngineError {
     /// What to do next.
@@ -119,6 +182,15 @@ impl EngineError {
                 "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
             }
             Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
+            Self::Told(told) => told.hint.clone(),
+            Self::SignerGone { .. } => {
+                "the vendor's module most likely brought it down: update it, or ask its support with what stands above it in the log; \
+                 the process is started again by itself"
+                    .to_owned()
+            }
+            Self::MessageTooLong { .. } => {
+                "it is the whole handshake with TLS 1.2: the server sends a chain of unusual length; ask its operator".to_owned()
+            }
         }
     }
 
@@ -141,6 +213,12 @@ impl EngineError {
             Self::Answer(_) | Self::WrongSignature { .. } => "wrong-signature",
             Self::NotThePair { .. } => "not-the-pair",
             Self::NoRandom => "no-random",
+            Self::Told(told) => {
+                let known = CLASSES.into_iter().find(|class| *class == told.class);
+                known.unwrap_or("token")
+            }
+            Self::SignerGone { .. } => "signer-gone",
+            Self::MessageTooLong { .. } => "message-too-long",
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use super::{EngineError, Purpose};
+use super::{EngineError, Peer, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 use crate::meter::KeyMeter;
 
@@ -35,6 +35,22 @@ pub(super) struct Job {
     pub(super) answer: SyncSender<Result<Vec<u8>, EngineError>>,
     /// Where the caller is.
     pub(super) span: Span,
+}
+
+impl Job {
+    /// What was asked.
+    pub(super) fn request(&self) -> SignRequest<'_> {
+        SignRequest {
+            message: &self.message,
+            scheme: self.scheme,
+            purpose: self.claim.purpose,
+            deadline: self.deadline,
+            peer: Peer {
+                name: self.claim.peer.as_deref(),
+                interaction_id: self.claim.interaction_id.as_deref(),
+            },
+        }
+    }
 }
 
 /// What a worker does next.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::certificate::CertificateError;
 use crate::config::environment::Environment;
+use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::key::scheme::KeyAlgorithm;
 use crate::tls::issuers::ForeignIssuer;
@@ -16,6 +17,35 @@ const NAME: &str = "C=AE, CN=c3";
 
 fn pem() -> PathBuf {
     "/etc/bank/c3.pem".into()
+}
+
+pub(super) fn signer() -> Vec<(&'static str, Error)> {
+    every_variant!(SignerError {
+        Spawn: [SignerError::Spawn {
+            program: "/usr/bin/hsm-mtls".into(),
+            why: text("No such file or directory"),
+        }],
+        Handover: [SignerError::Handover {
+            why: text("Too many open files")
+        }],
+        NotStartedByUs: [SignerError::NotStartedByUs],
+        Description: [SignerError::Description {
+            why: text("missing field `key`")
+        }],
+        PinSource: [SignerError::PinSource {
+            pin_source: PinSource::Prompt,
+            why: "nobody is there when the signer process is started again",
+        }],
+        Hardening: [SignerError::Hardening {
+            part: "Landlock",
+            why: text("this kernel has none"),
+        }],
+        InReach: [SignerError::InReach {
+            what: "the PIN",
+            secret: "/etc/hsm-mtls/pin".into(),
+            folder: "/etc/hsm-mtls".into(),
+        }],
+    })
 }
 
 pub(super) fn certificate() -> Vec<(&'static str, Error)> {

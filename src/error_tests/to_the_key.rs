@@ -295,5 +295,18 @@ pub(super) fn engine() -> Vec<(&'static str, Error)> {
         }],
         NotThePair: [EngineError::NotThePair { uri: text(KEY) }],
         NoRandom: [EngineError::NoRandom],
+        Told: [EngineError::Told(Box::new(Told {
+            message: text("the PIN was refused"),
+            hint: text("put the right PIN into its source"),
+            class: text("pin"),
+            exit: 4,
+        }))],
+        SignerGone: [EngineError::SignerGone {
+            why: text("signal: 11 (SIGSEGV)")
+        }],
+        MessageTooLong: [EngineError::MessageTooLong {
+            length: 200_000,
+            most: 160_000
+        }],
     })
 }

@@ -24,6 +24,8 @@ pub enum Entry<'a> {
     KeyDestruction(KeyDestruction<'a>),
     /// What came of one of these.
     Outcome(Outcome<'a>),
+    /// The signer process was asked for something that it does not sign. Nothing was begun.
+    Refused(Refused<'a>),
 }
 
 /// The token is about to be asked for a signature.
@@ -90,6 +92,25 @@ pub struct KeyDestruction<'a> {
     /// The private key's PKCS#11 URI.
     pub key: &'a str,
     /// Who calls.
+    pub process: Process,
+}
+
+/// The signer process was asked for something that it does not sign, by a front end that was taken
+/// over, or that is wrong.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refused<'a> {
+    /// What it was said to be for; absent where it was not even said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<&'a str>,
+    /// Why it is not signed.
+    pub why: &'a str,
+    /// Who it was said to be for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<&'a str>,
+    /// The interaction id that was given with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interaction_id: Option<&'a str>,
+    /// Who refused.
     pub process: Process,
 }
 

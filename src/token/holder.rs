@@ -1,11 +1,11 @@
 //! What holds a key, as a record of it has to name it: module and token.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Token;
 
 /// Module and token, by what they say of themselves.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Holder {
     /// The module's file.
     pub module: String,

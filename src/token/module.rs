@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
+use rustix::process::geteuid;
 
 use super::TokenError;
 use super::fault::Fault;
@@ -280,7 +281,7 @@ impl Module {
                 detail: "it is not a file".to_owned(),
             });
         }
-        let me = fs::metadata("/proc/self").map_err(missing)?.uid();
+        let me = geteuid().as_raw();
         for place in path.ancestors() {
             let meta = fs::metadata(place).map_err(missing)?;
             if meta.uid() != 0 && meta.uid() != me {

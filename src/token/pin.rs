@@ -1,7 +1,7 @@
 //! Reading a PIN from its source: a file, a variable, a credential, a program or a person.
 
 use std::env;
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::geteuid;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -84,11 +85,10 @@ fn read_file(path: &Path, forbidden: u32) -> Result<(SecretString, Metadata), St
     let file = File::open(path).map_err(|error| error.to_string())?;
     // The open file is asked, not the path: nobody can swap one for the other in between.
     let meta = file.metadata().map_err(|error| error.to_string())?;
-    let me = fs::metadata("/proc/self").map_err(|error| error.to_string())?;
     if !meta.is_file() {
         return Err("it is not a file".to_owned());
     }
-    if meta.uid() != 0 && meta.uid() != me.uid() {
+    if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
         return Err("it belongs to another user".to_owned());
     }
     if meta.mode() & forbidden != 0 {

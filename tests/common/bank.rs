@@ -13,7 +13,7 @@ use super::softhsm::{MODULE, SoftHsm};
 use super::trust_framework::{Kind, TrustFramework};
 
 /// Examples share these fixtures, and cargo does not build the command for them.
-const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
+pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
 
 const CHILD_CONFIG: &str = "HSM_MTLS_TEST_CONFIG";
 

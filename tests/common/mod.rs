@@ -21,4 +21,5 @@ pub mod sign;
 pub mod softhsm;
 pub mod spy;
 pub mod trust_framework;
+pub mod walled;
 pub mod wrong_pin;

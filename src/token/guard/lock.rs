@@ -7,6 +7,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::geteuid;
+
 use super::error::PinError;
 
 /// How long another process's login is waited for.
@@ -20,8 +22,7 @@ pub(super) fn own_folder(folder: &Path) -> Result<(), String> {
         .create(folder)
         .map_err(|error| error.to_string())?;
     let meta = fs::metadata(folder).map_err(|error| error.to_string())?;
-    let me = fs::metadata("/proc/self").map_err(|error| error.to_string())?;
-    if meta.uid() != 0 && meta.uid() != me.uid() {
+    if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
         return Err("it belongs to another user".to_owned());
     }
     if meta.mode() & 0o022 != 0 {

@@ -1,0 +1,107 @@
+//! Why there is no signer process, and what to do about it.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::config::pin::PinSource;
+use crate::error::ExitCode;
+
+/// Why there is no signer process.
+#[derive(Debug, Error)]
+pub enum SignerError {
+    /// The program could not be started.
+    #[error("the signer process cannot be started from {}: {why}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// What it works with could not be given to it.
+    #[error("the signer process did not get what it works with: {why}")]
+    Handover {
+        /// Why.
+        why: String,
+    },
+    /// Somebody started the signer by hand.
+    #[error("the signer process is started by hsm-mtls itself, and by nobody else")]
+    NotStartedByUs,
+    /// What the signer says of the key is not understood.
+    #[error("what the signer process says of its key is not understood: {why}")]
+    Description {
+        /// Why.
+        why: String,
+    },
+    /// The PIN must come from somewhere else, where three processes are at work.
+    #[error("the PIN cannot come from the {pin_source} here: {why}")]
+    PinSource {
+        /// Where it is said to come from.
+        pin_source: PinSource,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A part of the hardening is not to be had here.
+    #[error("{part} cannot be had here: {why}")]
+    Hardening {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The sandbox of the front end would leave it what it is to be kept from.
+    #[error("the front end must be able to read {}, and {what} ({}) lies in it", folder.display(), secret.display())]
+    InReach {
+        /// What is in reach.
+        what: &'static str,
+        /// Where it is.
+        secret: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+impl SignerError {
+    pub(super) fn handover(why: &dyn Display) -> Self {
+        Self::Handover {
+            why: why.to_string(),
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Spawn { .. } => {
+                "check that this user may execute the program, and how many processes and open files it may have"
+            }
+            Self::Handover { .. } => "check how many open files this user may have (`ulimit -n`)",
+            Self::NotStartedByUs => "start `hsm-mtls proxy`, `verify` or `request`",
+            Self::Description { .. } => {
+                "this is a fault of ours, or two versions of the program: start it again, and report it"
+            }
+            Self::PinSource { .. } => {
+                "name a file that only the signer's user can read, a systemd credential or a program as `pin` of [[token]]"
+            }
+            Self::Hardening { .. } => {
+                "run on a kernel of 5.13 or later with Landlock switched on (`lsm=landlock,...`)"
+            }
+            Self::InReach { .. } => {
+                "put it into another folder than certificate, trust anchors and CRLs"
+            }
+        }
+        .to_owned()
+    }
+
+    /// How a command ends that fails with this.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Spawn { .. } | Self::Handover { .. } => ExitCode::Token,
+            Self::NotStartedByUs
+            | Self::PinSource { .. }
+            | Self::InReach { .. }
+            | Self::Hardening { .. } => ExitCode::Configuration,
+            Self::Description { .. } => ExitCode::Bug,
+        }
+    }
+}

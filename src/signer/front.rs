@@ -1,0 +1,141 @@
+//! Three processes: a supervisor that parses nothing from the network, and under it the signer and
+//! the front end, each started again where it ends.
+//!
+//! What is under Landlock passes that on to all that it starts, so a front end could not start a
+//! signer: hence the third.
+
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command as Spawn};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+
+use super::hardening::{harden, keep_descriptors};
+use super::supervisor::{Launch, Supervised};
+use super::{SignerError, channels, handover};
+use crate::config::Config;
+use crate::config::pin::PinSource;
+use crate::error::{Error, ExitCode};
+
+/// A front end that lived so long begins with a short pause again.
+const LIVED: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Runs a front end, with a signer for it, until the front end ends by itself or is told to.
+///
+/// SIGTERM, SIGINT and SIGHUP are passed on to the front end; what it makes of them is its own.
+///
+/// # Errors
+/// The PIN is to come from a source that the front end would have too, or that no restart survives;
+/// or a process cannot be started.
+pub fn supervise(
+    config: &Config,
+    signer: Launch,
+    front_end: impl Fn() -> Command,
+) -> Result<ExitCode, Error> {
+    fit(&config.token.pin)?;
+    keep_descriptors();
+    harden(0);
+    let (_signer, sockets) = Supervised::start(signer, channels(config))?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
+    Ok(runtime.block_on(watch(&front_end, &sockets))?)
+}
+
+fn fit(source: &PinSource) -> Result<(), SignerError> {
+    let why = match source {
+        PinSource::Env(_) => {
+            "every process that is started from here has the variable, the one that parses the network too"
+        }
+        PinSource::Prompt | PinSource::ProtectedPath => {
+            "nobody is there when the signer process is started again"
+        }
+        PinSource::File(_) | PinSource::Credential(_) | PinSource::Command(_) => return Ok(()),
+    };
+    Err(SignerError::PinSource {
+        pin_source: source.clone(),
+        why,
+    })
+}
+
+async fn watch(
+    front_end: &impl Fn() -> Command,
+    sockets: &[OwnedFd],
+) -> Result<ExitCode, SignerError> {
+    let listen = |kind| signal(kind).map_err(|error| SignerError::handover(&error));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let since = Instant::now();
+        // Its standard input is where it finds its channels, for as long as we live.
+        let (mut child, _control) = start(front_end(), sockets)?;
+        let mut told_to_end = false;
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                _ = terminate.recv() => { told_to_end = true; pass_on(&child, Signal::TERM); }
+                _ = interrupt.recv() => { told_to_end = true; pass_on(&child, Signal::TERM); }
+                _ = hang_up.recv() => pass_on(&child, Signal::HUP),
+            }
+        };
+        let status = status.map_err(|error| SignerError::handover(&error))?;
+        // An end of its own is an answer: its exit code is ours.
+        if let Some(code) = status.code() {
+            return Ok(u8::try_from(code).map_or(ExitCode::Bug, ExitCode::of));
+        }
+        if told_to_end {
+            return Ok(ExitCode::Good);
+        }
+        if since.elapsed() >= LIVED {
+            pause = FIRST_PAUSE;
+        }
+        tracing::error!(%status, pause_ms = pause.as_millis(), "the front end ended; it is started again");
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = terminate.recv() => return Ok(ExitCode::Good),
+            _ = interrupt.recv() => return Ok(ExitCode::Good),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn start(command: Command, sockets: &[OwnedFd]) -> Result<(Child, OwnedFd), SignerError> {
+    let (ours, theirs) = handover::pair().map_err(|error| SignerError::handover(&error))?;
+    let program = command.get_program().into();
+    let mut spawn = Spawn::from(command);
+    // What the signer's PIN could be found with is nothing for it.
+    spawn.env_remove("CREDENTIALS_DIRECTORY");
+    let spawned = spawn.stdin(Stdio::from(theirs)).kill_on_drop(true).spawn();
+    let child = spawned.map_err(|error| SignerError::Spawn {
+        program,
+        why: error.to_string(),
+    })?;
+    handover::give(&ours, false, sockets)?;
+    Ok((child, ours))
+}
+
+fn pass_on(child: &Child, signal: Signal) {
+    let pid = child
+        .id()
+        .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(pid) = pid {
+        // It may have ended just now.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// The channels to the signer, in a front end that [`supervise`] started.
+///
+/// # Errors
+/// Nobody of ours started it.
+pub fn channels_of_front_end() -> Result<(OwnedFd, Vec<OwnedFd>), SignerError> {
+    let (control, _, channels) = handover::take()?;
+    Ok((control, channels))
+}

@@ -1,0 +1,150 @@
+//! How the signer process gets what it works with: over a socket that it finds as its standard input,
+//! from the supervisor that started it. Nothing listens anywhere.
+//!
+//! The same socket then carries the signer's signs of life to the supervisor, and its end to the
+//! signer: whose supervisor has gone goes too.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::net::sockopt::socket_type;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
+    socketpair,
+};
+use serde::{Deserialize, Serialize};
+
+use super::SignerError;
+use super::frame::VERSION;
+
+/// Descriptors in one message; the kernel takes 253.
+const AT_ONCE: usize = 64;
+
+/// What the supervisor says first.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hello {
+    pub(super) version: u8,
+    /// Whether someone is at a terminal.
+    pub(super) attended: bool,
+    /// How many channels come with it and after it.
+    pub(super) channels: usize,
+}
+
+/// What the signer says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Nothing hangs.
+    Alive,
+    /// A call hangs beyond all patience: nothing but the end of the process ends it.
+    Wedged,
+}
+
+/// A pair of connected sockets that keep frames apart.
+pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        flags,
+        None,
+    )?)
+}
+
+/// Gives a signer its channels.
+pub(super) fn give(
+    control: &OwnedFd,
+    attended: bool,
+    channels: &[OwnedFd],
+) -> Result<(), SignerError> {
+    let hello = Hello {
+        version: VERSION,
+        attended,
+        channels: channels.len(),
+    };
+    let mut text = serde_json::to_vec(&hello).map_err(|error| SignerError::handover(&error))?;
+    for some in channels.chunks(AT_ONCE) {
+        let fds: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        if !rights.push(SendAncillaryMessage::ScmRights(&fds)) {
+            return Err(SignerError::handover(&"too many channels at once"));
+        }
+        let sent = retry_on_intr(|| {
+            let parts = [IoSlice::new(&text)];
+            sendmsg(control, &parts, &mut rights, SendFlags::NOSIGNAL)
+        });
+        sent.map_err(|error| SignerError::handover(&error))?;
+        // One word and more descriptors.
+        text = b"+".to_vec();
+    }
+    Ok(())
+}
+
+/// Takes what the supervisor gives, in the signer. Standard input is `/dev/null` from then on.
+pub(super) fn take() -> Result<(OwnedFd, Hello, Vec<OwnedFd>), SignerError> {
+    let stdin = rustix::stdio::stdin();
+    if !matches!(socket_type(stdin), Ok(SocketType::SEQPACKET)) {
+        return Err(SignerError::NotStartedByUs);
+    }
+    let failed = |error| SignerError::handover(&error);
+    let control = fcntl_dupfd_cloexec(stdin, 3).map_err(failed)?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    rustix::stdio::dup2_stdin(nothing.map_err(failed)?).map_err(failed)?;
+    let mut channels = Vec::new();
+    let text = more(&control, &mut channels)?;
+    let hello: Hello =
+        serde_json::from_slice(&text).map_err(|error| SignerError::handover(&error))?;
+    if hello.version != VERSION {
+        return Err(SignerError::handover(&"another version started this one"));
+    }
+    while channels.len() < hello.channels {
+        if more(&control, &mut channels)?.is_empty() {
+            return Err(SignerError::NotStartedByUs);
+        }
+    }
+    Ok((control, hello, channels))
+}
+
+fn more(control: &OwnedFd, channels: &mut Vec<OwnedFd>) -> Result<Vec<u8>, SignerError> {
+    let mut text = vec![0; 1024];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+    let mut rights = RecvAncillaryBuffer::new(&mut space);
+    let received = retry_on_intr(|| {
+        let parts = &mut [IoSliceMut::new(&mut text)];
+        recvmsg(control, parts, &mut rights, RecvFlags::CMSG_CLOEXEC)
+    });
+    let received = received.map_err(|error| SignerError::handover(&error))?;
+    for message in rights.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            channels.extend(fds);
+        }
+    }
+    text.truncate(received.bytes);
+    Ok(text)
+}
+
+/// Says something of this process.
+pub(super) fn say(control: &OwnedFd, sign: &Sign) -> io::Result<()> {
+    let byte = match sign {
+        Sign::Alive => b".",
+        Sign::Wedged => b"!",
+    };
+    retry_on_intr(|| send(control, byte, SendFlags::NOSIGNAL | SendFlags::DONTWAIT))?;
+    Ok(())
+}
+
+/// What the signer said; `None` where it has gone, or says what it should not.
+pub(super) fn heard(control: &OwnedFd) -> Option<Sign> {
+    let mut byte = [0; 1];
+    let (length, _) = retry_on_intr(|| recv(control, &mut byte, RecvFlags::empty())).ok()?;
+    match (length, byte) {
+        (1, [b'.']) => Some(Sign::Alive),
+        (1, [b'!']) => Some(Sign::Wedged),
+        _ => None,
+    }
+}

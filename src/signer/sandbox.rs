@@ -1,0 +1,226 @@
+//! What the front end may still open: the folders of certificate, anchors and CRLs, and what the
+//! system needs to resolve a name. It parses the network; it is to find neither PIN nor ledger, and
+//! nothing to write to.
+//!
+//! Rules name folders: a rule on a file dies when the file is replaced, and with it the reload. The
+//! files of the resolver are the exception, because their folder has `/etc/shadow` in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    Scope,
+};
+
+use super::SignerError;
+use super::hardening::Part;
+use crate::config::pin::PinSource;
+use crate::config::trust::TrustMode;
+use crate::config::{CertificateSource, Config};
+
+/// The rights that are asked for; an older kernel gives those that it knows.
+const ABI_WANTED: ABI = ABI::V6;
+
+/// What resolving a name reads, and where it may lead.
+const RESOLVER_FILES: [&str; 7] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/ld.so.cache",
+];
+const RESOLVER_FOLDERS: [&str; 8] = [
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/usr/lib",
+    "/lib",
+    "/lib64",
+    "/usr/share/zoneinfo",
+    "/dev/urandom",
+];
+/// The system's trust anchors, for those who trust the public.
+const PUBLIC_ROOTS: [&str; 4] = [
+    "/etc/ssl",
+    "/etc/pki",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+];
+/// DNS over TCP.
+const DOMAIN: u16 = 53;
+
+/// What a process may open.
+#[derive(Debug, Default)]
+pub struct Sandbox {
+    read: Vec<PathBuf>,
+    write: Vec<PathBuf>,
+    connect: Option<Vec<u16>>,
+}
+
+impl Sandbox {
+    /// The front end's.
+    ///
+    /// # Errors
+    /// The PIN, the ledger or the record of refused PINs lies in a folder that it must read.
+    pub fn of_front_end(config: &Config) -> Result<Self, SignerError> {
+        let folders = readable(config);
+        let secrets = [
+            ("the PIN", pin_file(&config.token.pin)),
+            (
+                "the ledger",
+                config.ledger.as_ref().map(|ledger| ledger.file.clone()),
+            ),
+        ];
+        for (what, secret) in secrets {
+            let Some(secret) = secret.map(|path| real(&path)) else {
+                continue;
+            };
+            if let Some(folder) = folders
+                .iter()
+                .find(|folder| secret.starts_with(real(folder)))
+            {
+                return Err(SignerError::InReach {
+                    what,
+                    secret,
+                    folder: folder.clone(),
+                });
+            }
+        }
+        let system = RESOLVER_FILES.iter().chain(&RESOLVER_FOLDERS).chain(
+            PUBLIC_ROOTS
+                .iter()
+                .filter(|_| config.trust.mode != TrustMode::TrustFramework),
+        );
+        let mut ports = config.hub.origins().map(|origin| origin.port).to_vec();
+        ports.push(DOMAIN);
+        Ok(Self {
+            read: folders
+                .into_iter()
+                .chain(system.map(PathBuf::from))
+                .collect(),
+            write: Vec::new(),
+            connect: Some(ports),
+        })
+    }
+
+    /// A signer's, as configured: vendors' modules need what they need.
+    pub fn of_signer(read: &[PathBuf], write: &[PathBuf]) -> Self {
+        Self {
+            read: read.to_vec(),
+            write: write.to_vec(),
+            connect: None,
+        }
+    }
+
+    /// Goes into it. There is no way back, for this process and all that it starts; call it before
+    /// there are other threads.
+    ///
+    /// # Errors
+    /// The kernel has no Landlock.
+    pub fn enter(&self) -> Result<Part, SignerError> {
+        let failed = |why: String| SignerError::Hardening { part: NAME, why };
+        let status = self.restrict().map_err(|error| failed(error.to_string()))?;
+        match status.ruleset {
+            RulesetStatus::NotEnforced => Err(failed("this kernel has none".to_owned())),
+            RulesetStatus::FullyEnforced => Ok(Part::new(NAME, true, self.describe())),
+            RulesetStatus::PartiallyEnforced => Ok(Part::new(
+                NAME,
+                true,
+                format!("{}; of this kernel's age not all", self.describe()),
+            )),
+        }
+    }
+
+    fn restrict(&self) -> Result<RestrictionStatus, RulesetError> {
+        let all = AccessFs::from_all(ABI_WANTED);
+        // Not to be executed: nothing is started from there.
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        let mut rules = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(all)?;
+        if self.connect.is_some() {
+            rules = rules
+                .handle_access(AccessNet::ConnectTcp | AccessNet::BindTcp)?
+                .scope(Scope::from_all(ABI_WANTED))?;
+        }
+        let mut created = rules.create()?;
+        for (paths, access) in [(&self.read, read), (&self.write, all)] {
+            for path in paths {
+                // What is not there needs no rule.
+                if let Ok(opened) = PathFd::new(path) {
+                    let of_its_kind = if path.is_dir() {
+                        access
+                    } else {
+                        access & AccessFs::from_file(ABI_WANTED)
+                    };
+                    created = created.add_rule(PathBeneath::new(opened, of_its_kind))?;
+                }
+            }
+        }
+        for port in self.connect.iter().flatten() {
+            created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
+        created.restrict_self()
+    }
+
+    fn describe(&self) -> String {
+        let mut said = format!(
+            "{} folders to read, {} to write",
+            self.read.len(),
+            self.write.len()
+        );
+        if let Some(ports) = &self.connect {
+            let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+            said.push_str(&format!("; TCP to port {}", ports.join(", ")));
+        }
+        said
+    }
+}
+
+const NAME: &str = "Landlock";
+
+/// The folders of what is read again at a reload.
+fn readable(config: &Config) -> Vec<PathBuf> {
+    let certificate = match &config.c3.certificate {
+        CertificateSource::File(path) => Some(path),
+        CertificateSource::Token(_) => None,
+    };
+    let files = certificate
+        .into_iter()
+        .chain([&config.trust.anchors])
+        .chain(&config.trust.crls);
+    let mut folders: Vec<_> = files
+        .filter_map(|file| file.parent())
+        .map(Path::to_owned)
+        .collect();
+    folders.sort_unstable();
+    folders.dedup();
+    folders
+}
+
+fn pin_file(source: &PinSource) -> Option<PathBuf> {
+    match source {
+        PinSource::File(path) => Some(path.clone()),
+        PinSource::Credential(name) => {
+            std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name))
+        }
+        PinSource::Env(_)
+        | PinSource::Command(_)
+        | PinSource::Prompt
+        | PinSource::ProtectedPath => None,
+    }
+}
+
+/// With links resolved as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => fs::canonicalize(folder)
+            .unwrap_or_else(|_| folder.to_owned())
+            .join(name),
+        _ => path.to_owned(),
+    })
+}

@@ -1,0 +1,256 @@
+//! What the signer process does: opens token and key, and signs what its policy permits, a thread for
+//! each channel, until its supervisor has gone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::frame::{self, Answer, Request, SignFrame};
+use super::hardening::{Part, harden};
+use super::phase::{Phase, Phases, Ready};
+use super::policy::Policy;
+use super::sandbox::Sandbox;
+use super::watch::Calls;
+use super::{Description, SignerError, desk, handover};
+use crate::config::pin::PinSource;
+use crate::config::{CertificateSource, Config};
+use crate::engine::{Peer, Sign, SignRequest, Told};
+use crate::error::{Error, ExitCode};
+use crate::identity::{Files, certificate_in_token, engine_for_callers};
+use crate::ledger::Recorder;
+use crate::token::guard::Attendance;
+use crate::token::{Token, TokenError};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A token that is back is found within this time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What a person has to mend is looked at so often.
+const LONGEST_PAUSE_FOR_PEOPLE: Duration = Duration::from_secs(10);
+
+/// How long signatures that are being made are waited for at the end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The signer, as its threads share it.
+pub(super) struct Service {
+    config: Config,
+    phases: Phases,
+    pub(super) calls: Calls,
+    hardening: Vec<Part>,
+}
+
+/// Serves the supervisor that started this process, and ends with it: this returns only where it
+/// could not begin.
+///
+/// `attendance` is asked for with whether someone is at a terminal.
+///
+/// # Errors
+/// Nobody of ours started it, or it is not given what it works with.
+pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<ExitCode, Error> {
+    let (control, hello, channels) = handover::take()?;
+    let mut hardening = harden(channels.len() + 1);
+    hardening.push(match &config.signer.landlock {
+        Some(folders) => Sandbox::of_signer(&folders.read, &folders.write).enter()?,
+        None => Part::new("Landlock", false, "not asked for in [signer]"),
+    });
+    for part in hardening.iter().filter(|part| !part.in_force) {
+        tracing::info!(
+            part = part.name,
+            detail = part.detail,
+            "not in force in the signer process"
+        );
+    }
+    let service = Arc::new(Service {
+        phases: Phases::default(),
+        calls: Calls::new(channels.len() + 1, config.token.timeout),
+        hardening,
+        config,
+    });
+    for (number, channel) in channels.into_iter().enumerate() {
+        let (service, name) = (Arc::clone(&service), format!("hsm-channel-{number}"));
+        start(name, move || desk::attend(&service, number, &channel))?;
+    }
+    let keeper = Arc::clone(&service);
+    start("hsm-keep-alive".to_owned(), move || keeper.keep_alive())?;
+    let watched = Arc::clone(&service);
+    start("hsm-watch".to_owned(), move || {
+        watched.calls.watch(&control);
+        watched.phases.end(FAREWELL);
+    })?;
+    service.go_on(&|| attendance(hello.attended));
+    // Not through the module's exit handlers, under threads that may be inside it: some crash there.
+    let _ = kill_process(getpid(), Signal::KILL);
+    Ok(ExitCode::Good)
+}
+
+/// A panic is a bug of ours; the process begins afresh.
+fn start(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), SignerError> {
+    let guarded = move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            let _ = kill_process(getpid(), Signal::ABORT);
+        }
+    };
+    let spawned = thread::Builder::new().name(name).spawn(guarded);
+    spawned
+        .map(drop)
+        .map_err(|error| SignerError::handover(&error))
+}
+
+impl Service {
+    /// Opens the key, again and again where that fails, and lets go of it at the end.
+    fn go_on(&self, attendance: &dyn Fn() -> Attendance) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failed = match self.open(attendance()) {
+                Ok(ready) => {
+                    self.phases.becomes(Phase::Ready(Arc::new(ready)));
+                    break;
+                }
+                Err(error) => error,
+            };
+            let hangs = matches!(&failed, Error::Token(TokenError::NoAnswer { .. }));
+            let of_people = failed.exit_code() != ExitCode::Token;
+            let told = Told::of(failed);
+            tracing::error!(
+                error = told.message,
+                hint = told.hint,
+                "the signer has no key"
+            );
+            self.phases.becomes(Phase::Failed(told));
+            if self.phases.is_over_within(pause) {
+                return;
+            }
+            if hangs {
+                // Whoever waited has been told. A call that hangs is in the way of the next.
+                self.calls.wedge();
+            }
+            // A person is asked once.
+            if hangs || matches!(self.config.token.pin, PinSource::Prompt) {
+                self.phases.is_over_within(Duration::MAX);
+                return;
+            }
+            let longest = if of_people {
+                LONGEST_PAUSE_FOR_PEOPLE
+            } else {
+                LONGEST_PAUSE
+            };
+            pause = (pause * 2).min(longest);
+        }
+        self.phases.is_over_within(Duration::MAX);
+    }
+
+    fn open(&self, attendance: Attendance) -> Result<Ready, Error> {
+        let config = &self.config;
+        let files = Files::read(config)?;
+        let recorder = Recorder::open(config.ledger.as_ref())?;
+        let token = Token::open(&config.token, attendance, recorder.clone())?;
+        let chain = files.chain(config, || certificate_in_token(config, &token))?;
+        let engine = engine_for_callers(config, &token, chain.leaf())?;
+        let certificate = match &config.c3.certificate {
+            CertificateSource::File(_) => None,
+            CertificateSource::Token(_) => Some(STANDARD.encode(chain.leaf().der())),
+        };
+        let description = Description {
+            key: engine.key_uri(),
+            spki: STANDARD.encode(engine.public_key().spki()),
+            schemes: engine
+                .schemes()
+                .iter()
+                .map(|scheme| scheme.name().to_owned())
+                .collect(),
+            holder: token.holder(),
+            certificate,
+            hardening: self.hardening.clone(),
+        };
+        let key = engine.public_key().fingerprint().0;
+        let policy = Policy::new(key, engine.schemes(), config.signer.per_second);
+        Ok(Ready {
+            recorder,
+            policy: Mutex::new(policy),
+            description: serde_json::to_vec(&description)
+                .map_err(|error| SignerError::handover(&error))?,
+            engine,
+        })
+    }
+
+    /// Answers a request into `out`.
+    pub(super) fn answer(&self, caller: usize, id: u64, request: &Request<'_>, out: &mut Vec<u8>) {
+        let told = match request {
+            Request::Describe => match self.phases.ready(None) {
+                Ok(ready) => {
+                    return frame::encode_answer(out, id, &Answer::Described(&ready.description));
+                }
+                Err(told) => told,
+            },
+            Request::Sign(asked) => match self.sign(caller, asked) {
+                Ok(signature) => {
+                    return frame::encode_answer(out, id, &Answer::Signed(&signature));
+                }
+                Err(told) => told,
+            },
+        };
+        // A string and three words: they can be written.
+        let json = serde_json::to_vec(&told).unwrap_or_default();
+        frame::encode_answer(out, id, &Answer::Failed(&json));
+    }
+
+    fn sign(&self, caller: usize, asked: &SignFrame<'_>) -> Result<Vec<u8>, Told> {
+        // The caller's clock is ours. However late its deadline, a call that takes longer hangs.
+        let left = asked.deadline.saturating_sub(frame::clock());
+        let left = left.min(self.config.token.timeout);
+        let deadline = Instant::now() + left;
+        let ready = self.phases.ready(Some(deadline))?;
+        ready.permits(asked)?;
+        let _hangs = self.calls.begin(caller, deadline);
+        let request = SignRequest {
+            message: asked.message,
+            scheme: asked.scheme,
+            purpose: asked.purpose,
+            deadline,
+            peer: Peer {
+                name: asked.peer,
+                interaction_id: asked.interaction_id,
+            },
+        };
+        let signed = ready.engine.sign(&request);
+        signed
+            .map(|signature| signature.bytes)
+            .map_err(|error| Told::of(error.into()))
+    }
+
+    /// Records that something came that is not even a request.
+    pub(super) fn bad_frame(&self, why: &str) {
+        tracing::error!(why, "refused a frame");
+        if let Some(ready) = self.phases.is_ready() {
+            ready.bad_frame(why);
+        }
+    }
+
+    fn keep_alive(&self) {
+        let last = self.config.token.sessions.min(super::MOST_CHANNELS);
+        while !self.phases.is_over_within(self.config.token.keep_alive) {
+            let Some(ready) = self.phases.is_ready() else {
+                continue;
+            };
+            let _hangs = self
+                .calls
+                .begin(last, Instant::now() + self.config.token.timeout);
+            ready.engine.keep_alive();
+        }
+    }
+}
+
+/// What is said of a request that is none.
+pub(super) fn refused_told(why: &str) -> Told {
+    Told {
+        message: format!("the signer process does not sign: {why}"),
+        hint: "this is a fault of ours, or somebody has taken over the front end: keep ledger and logs, and look at both"
+            .to_owned(),
+        class: "refused-by-signer".to_owned(),
+        exit: ExitCode::Bug as u8,
+    }
+}

@@ -1,0 +1,236 @@
+//! A vendor's module in a process of its own: when it crashes, hardly a request is lost, and
+//! the PIN is sent no more often than before.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed, and says what it measured"
+)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::bank::{Bank, config_of_child};
+use common::chaos::Chaos;
+use common::hub::{Hub, HubOptions};
+use common::poll::until;
+use common::walled::{self, launch};
+use hsm_mtls::client::{Client, ClientError};
+use hsm_mtls::config::Config;
+use hsm_mtls::engine::prove;
+use hsm_mtls::error::ExitCode;
+use hsm_mtls::identity::Identity;
+use hsm_mtls::signer;
+use hsm_mtls::tls::TlsError;
+use hsm_mtls::token::guard::Attendance;
+use http::{HeaderMap, Method};
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+use url::Url;
+
+const CONNECTIONS: usize = 32;
+/// Each signer process dies in this C_Sign of its own.
+const CRASH: &str = "crash C_Sign 300";
+
+fn ready() -> (Bank, Hub, Chaos) {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    let chaos = Chaos::between(&mut bank, "");
+    (bank, hub, chaos)
+}
+
+/// How long the module crashes for: SIGNER_SECONDS=120 for the length of a proper trial.
+fn seconds() -> Duration {
+    let given = std::env::var("SIGNER_SECONDS").ok();
+    Duration::from_secs(given.map_or(15, |text| text.parse().expect("a number of seconds")))
+}
+
+#[derive(Default)]
+struct Tally {
+    good: u64,
+    failed: BTreeMap<String, u64>,
+}
+
+/// Requests on connections of their own, so many at once, until the end.
+async fn requests(client: &Client, config: &Config, end: Instant) -> Tally {
+    let url: Arc<Url> = Arc::new(
+        format!("{}/hello-mtls", config.hub.consent_manager)
+            .parse()
+            .unwrap(),
+    );
+    let mut callers = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (client, url) = (client.clone(), Arc::clone(&url));
+        callers.spawn(async move {
+            let mut tally = Tally::default();
+            while Instant::now() < end {
+                let (headers, body) = (HeaderMap::new(), Bytes::new());
+                match client.request(Method::GET, &url, headers, body).await {
+                    Ok(answer) => {
+                        assert_eq!(answer.status, 200);
+                        tally.good += 1;
+                    }
+                    Err(ClientError::Tls(TlsError::Signature(error))) => {
+                        *tally.failed.entry(error.class().to_owned()).or_default() += 1;
+                    }
+                    Err(other) => panic!("not classified: {other} ({other:?})"),
+                }
+            }
+            tally
+        });
+    }
+    let mut all = Tally::default();
+    while let Some(tally) = callers.join_next().await {
+        let tally = tally.unwrap();
+        all.good += tally.good;
+        for (class, count) in tally.failed {
+            *all.failed.entry(class).or_default() += count;
+        }
+    }
+    all
+}
+
+#[test]
+fn a_module_that_crashes_again_and_again_costs_hardly_a_request() {
+    let (bank, _hub, chaos) = ready();
+    chaos.plan(CRASH);
+    let config = walled::config(&bank);
+    let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
+    let client = Client::of(&config, &identity).unwrap();
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let end = Instant::now() + seconds();
+    let (all, signers) = runtime.block_on(async {
+        let mut signers = BTreeSet::new();
+        let mut look = tokio::time::interval(Duration::from_millis(5));
+        let requests = requests(&client, &config, end);
+        let mut requests = std::pin::pin!(requests);
+        loop {
+            tokio::select! {
+                all = &mut requests => break (all, signers),
+                _ = look.tick() => signers.extend(walled::signers(&bank)),
+            }
+        }
+    });
+    let failed: u64 = all.failed.values().sum();
+    let share = all.good as f64 / (all.good + failed) as f64;
+    println!(
+        "{} good, {:?} of {} signer processes in {:?}: {:.3} % good",
+        all.good,
+        all.failed,
+        signers.len(),
+        seconds(),
+        100.0 * share
+    );
+    assert!(
+        signers.len() >= 4,
+        "only {} signers were seen",
+        signers.len()
+    );
+    assert!(
+        all.good >= 1000 && share >= 0.99,
+        "{} good, {:?}",
+        all.good,
+        all.failed
+    );
+    let known = ["signer-gone", "deadline"];
+    assert!(
+        all.failed
+            .keys()
+            .all(|class| known.contains(&class.as_str())),
+        "{:?}",
+        all.failed
+    );
+}
+
+/// For contrast: with the module in it, the application is gone.
+#[test]
+fn in_process_the_same_module_takes_the_application_with_it() {
+    let (bank, _hub, chaos) = ready();
+    chaos.plan(CRASH);
+    let run = || chaos.run_test(&bank, "an_application_with_the_module_in_it", &[]);
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    assert!(ended.is_err(), "it lives");
+}
+
+#[test]
+fn an_application_with_the_module_in_it() {
+    let Some(config) = config_of_child() else {
+        return;
+    };
+    let identity = Identity::open(&config, Attendance::Unattended).unwrap();
+    for _ in 0..1000 {
+        prove(identity.signer().as_ref()).unwrap();
+    }
+}
+
+#[test]
+fn a_signer_that_is_stopped_is_ended_and_started_again() {
+    let (bank, _hub, chaos) = ready();
+    let config = walled::config(&bank);
+    let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
+    let stopped = walled::signers(&bank);
+    let [pid] = stopped[..] else {
+        panic!("{stopped:?}");
+    };
+    let sent = std::process::Command::new("kill")
+        .args(["-STOP", &pid.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    until("another signer is there", || {
+        let signers = walled::signers(&bank);
+        signers.len() == 1 && signers[0] != pid
+    });
+    prove(identity.signer().as_ref()).unwrap();
+}
+
+#[test]
+fn a_request_that_nobody_took_waits_for_the_next_signer() {
+    let (bank, _hub, chaos) = ready();
+    let config = walled::config(&bank);
+    let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
+    for _ in 0..20 {
+        let signers = walled::signers(&bank);
+        let pid = signers.first().expect("a signer").to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-KILL", &pid])
+            .status();
+        assert!(sent.unwrap().success());
+        // Between two signers, or while the next one starts.
+        prove(identity.signer().as_ref()).unwrap();
+    }
+}
+
+#[test]
+fn a_pin_that_is_refused_is_sent_once_by_however_many_signers() {
+    let (bank, _hub, chaos) = ready();
+    chaos.plan("fail C_Login all CKR_PIN_INCORRECT");
+    chaos.forget_calls();
+    for _ in 0..5 {
+        let config = walled::config(&bank);
+        let refused = signer::identity(&config, launch(&bank, Some(&chaos))).expect_err("refused");
+        assert_eq!(refused.exit_code(), ExitCode::Pin, "{refused}");
+        assert!(!refused.hint().is_empty());
+    }
+    assert_eq!(chaos.calls("C_Login"), 1);
+}
+
+#[test]
+fn a_login_that_crashes_is_not_tried_again_by_the_next_signer() {
+    let (mut bank, _hub, chaos) = ready();
+    // A PIN that never was good, as far as this record knows.
+    bank.configure(|settings| settings.state_dir = "fresh".to_owned());
+    chaos.plan("crash C_Login all");
+    chaos.forget_calls();
+    let config = walled::config(&bank);
+    let refused = signer::identity(&config, launch(&bank, Some(&chaos))).expect_err("crashed");
+    assert_eq!(refused.exit_code(), ExitCode::Pin, "{refused}");
+    assert_eq!(chaos.calls("C_Login"), 1, "{refused}");
+}

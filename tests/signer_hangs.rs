@@ -1,0 +1,64 @@
+//! A call that hangs for ever: its caller is told in time, and the process that it hangs in is ended.
+//! By itself in this file, because it counts the threads of its own process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::bank::Bank;
+use common::chaos::Chaos;
+use common::poll::until;
+use common::walled::{self, launch, threads};
+use hsm_mtls::engine::{EngineError, Purpose, challenge};
+use hsm_mtls::signer;
+
+#[test]
+fn a_call_that_hangs_for_ever_is_ended_and_leaves_nothing_behind() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let chaos = Chaos::between(&mut bank, "");
+    bank.configure(|settings| settings.token_lines = "timeout = \"400ms\"".to_owned());
+    let config = walled::config(&bank);
+    let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
+    let key = Arc::clone(identity.signer());
+    let me = std::process::id();
+    let mut before = None;
+    for round in 0..10 {
+        // The first C_Sign from now on does not come back.
+        chaos.plan("hang C_Sign 1");
+        let asked = Instant::now();
+        let hung = challenge(key.as_ref(), Purpose::Proof).expect_err("it hangs");
+        let took = asked.elapsed();
+        assert!(matches!(hung, EngineError::Deadline(_)), "{hung}");
+        assert!(took <= Duration::from_millis(440 + 100), "{took:?}");
+        // The others go on meanwhile, in the same process.
+        let served = challenge(key.as_ref(), Purpose::Proof);
+        assert!(served.is_ok(), "round {round}: {served:?}");
+        let hanging = walled::signers(&bank);
+        until("a new signer serves", || {
+            let signers = walled::signers(&bank);
+            signers.len() == 1
+                && signers != hanging
+                && challenge(key.as_ref(), Purpose::Proof).is_ok()
+        });
+        let now = (
+            threads(me),
+            walled::descriptors(me),
+            walled::signers(&bank).len(),
+        );
+        let first = *before.get_or_insert(now);
+        assert!(
+            now.0 <= first.0 + 2 && now.1 <= first.1,
+            "round {round}: {first:?}, then {now:?}"
+        );
+        assert_eq!(now.2, 1);
+    }
+    drop((key, identity));
+    until("no signer is left", || walled::signers(&bank).is_empty());
+}

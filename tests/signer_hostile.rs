@@ -1,0 +1,374 @@
+//! A front end that was taken over: what it asks of the signer beyond what the scheme's handshakes
+//! need is refused and recorded, and the next request is served. The bytes are written by hand here:
+//! this is what an attacker would send, and what the two sides have agreed on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use common::bank::Bank;
+use common::walled::{self, launch};
+use hsm_mtls::key::public::PublicKey;
+use hsm_mtls::key::scheme::Scheme;
+use hsm_mtls::ledger::history;
+use hsm_mtls::signer::supervisor::Supervised;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+
+const TLS13: u8 = 1;
+const TLS12: u8 = 2;
+const CSR: u8 = 3;
+const PROOF: u8 = 4;
+const SELF_TEST: u8 = 5;
+const JWT: u8 = 6;
+const RSA_PSS_SHA256: u16 = 0x0804;
+const RSA_PKCS1_SHA256: u16 = 0x0401;
+const ECDSA_P256: u16 = 0x0403;
+
+struct FrontEnd {
+    channels: Vec<OwnedFd>,
+    key: [u8; 32],
+    _signer: Supervised,
+}
+
+struct Asked {
+    key: [u8; 32],
+    purpose: u8,
+    scheme: u16,
+    peer: &'static str,
+    message: Vec<u8>,
+}
+
+fn frame(id: u64, asked: &Asked) -> Vec<u8> {
+    let now = clock_gettime(ClockId::Monotonic);
+    let deadline = (now.tv_sec as u64 + 5) * 1_000_000_000;
+    let mut bytes = vec![1, 2];
+    bytes.extend(id.to_le_bytes());
+    bytes.extend(asked.key);
+    bytes.push(asked.purpose);
+    bytes.extend(asked.scheme.to_le_bytes());
+    bytes.extend(deadline.to_le_bytes());
+    bytes.extend((asked.peer.len() as u16).to_le_bytes());
+    bytes.extend(asked.peer.as_bytes());
+    bytes.extend(0_u16.to_le_bytes());
+    bytes.extend((asked.message.len() as u32).to_le_bytes());
+    bytes.extend(&asked.message);
+    bytes
+}
+
+fn certificate_verify(role: &str) -> Vec<u8> {
+    let context = format!("TLS 1.3, {role} CertificateVerify\0");
+    [&[0x20; 64][..], context.as_bytes(), &[0x5a; 32]].concat()
+}
+
+impl FrontEnd {
+    fn start(bank: &Bank) -> Self {
+        let (signer, channels) = Supervised::start(launch(bank, None), 2).unwrap();
+        let mut front_end = Self {
+            channels,
+            key: [0; 32],
+            _signer: signer,
+        };
+        // Describe: version 1, kind 1.
+        let described = front_end.ask(0, &[&[1, 1][..], &7_u64.to_le_bytes()].concat());
+        assert_eq!(
+            described[1],
+            0x81,
+            "{}",
+            String::from_utf8_lossy(&described)
+        );
+        let described: Value = serde_json::from_slice(&described[10..]).unwrap();
+        let spki = base64(described["spki"].as_str().unwrap());
+        front_end
+            .key
+            .copy_from_slice(digest(&SHA256, &spki).as_ref());
+        front_end
+    }
+
+    fn ask(&self, channel: usize, bytes: &[u8]) -> Vec<u8> {
+        send(&self.channels[channel], bytes, SendFlags::empty()).unwrap();
+        self.take(channel).expect("an answer")
+    }
+
+    fn take(&self, channel: usize) -> Option<Vec<u8>> {
+        let mut fds = [PollFd::new(&self.channels[channel], PollFlags::IN)];
+        let patience = Timespec {
+            tv_sec: 20,
+            tv_nsec: 0,
+        };
+        assert_eq!(poll(&mut fds, Some(&patience)), Ok(1), "no answer");
+        let mut answer = vec![0; 1 << 16];
+        let (length, _) =
+            recv(&self.channels[channel], &mut answer[..], RecvFlags::empty()).ok()?;
+        answer.truncate(length);
+        Some(answer)
+    }
+
+    fn good(&self, message: Vec<u8>) -> Asked {
+        Asked {
+            key: self.key,
+            purpose: TLS13,
+            scheme: RSA_PSS_SHA256,
+            peer: "cm.mybank.example:443",
+            message,
+        }
+    }
+
+    fn serves(&self, channel: usize) {
+        let asked = self.good(certificate_verify("client"));
+        let answer = self.ask(channel, &frame(99, &asked));
+        assert_eq!(answer[1], 0x82, "{}", String::from_utf8_lossy(&answer));
+        assert_eq!(answer[2..10], 99_u64.to_le_bytes());
+        assert_eq!(answer.len(), 10 + 256);
+    }
+
+    fn refuses(&self, bytes: &[u8], why: &str) {
+        let answer = self.ask(0, bytes);
+        assert_eq!(answer[1], 0x83, "{why}: it was not refused");
+        let told: Value = serde_json::from_slice(&answer[10..]).unwrap();
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains(why), "{why}: {message}");
+        assert_eq!(told["class"], "refused-by-signer", "{told}");
+        self.serves(0);
+        self.serves(1);
+    }
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .unwrap()
+}
+
+#[test]
+fn what_a_hostile_front_end_asks_is_refused_recorded_and_the_next_one_served() {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    bank.configure(|settings| {
+        settings.sections = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n".to_owned();
+    });
+    let front_end = FrontEnd::start(&bank);
+    let good = || front_end.good(certificate_verify("client"));
+    let digest_info = [&[0x30, 0x31, 0x30, 0x0d][..], &[7; 47]].concat();
+    let jwt = b"eyJhbGciOiJQUzI1NiJ9.eyJpc3MiOiJzb21lYm9keSJ9".to_vec();
+    let hello_only = [&[1, 0, 0, 2, 3, 3][..]].concat();
+    let with = |change: &dyn Fn(&mut Asked)| {
+        let mut asked = good();
+        change(&mut asked);
+        frame(1, &asked)
+    };
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (
+            with(&|asked| asked.message = vec![7; 32]),
+            "no client's CertificateVerify",
+        ),
+        (
+            with(&|asked| asked.message = digest_info.clone()),
+            "no client's CertificateVerify",
+        ),
+        (
+            with(&|asked| asked.message = certificate_verify("server")),
+            "no client's CertificateVerify",
+        ),
+        (
+            with(&|asked| asked.message = jwt.clone()),
+            "no client's CertificateVerify",
+        ),
+        (
+            with(&|asked| asked.message = Vec::new()),
+            "no client's CertificateVerify",
+        ),
+        (
+            with(&|asked| {
+                asked.purpose = TLS12;
+                asked.message = hello_only.clone();
+            }),
+            "no handshake of TLS 1.2",
+        ),
+        (
+            with(&|asked| asked.purpose = TLS12),
+            "no handshake of TLS 1.2",
+        ),
+        (
+            with(&|asked| asked.purpose = PROOF),
+            "no challenge of a proof",
+        ),
+        (
+            with(&|asked| {
+                asked.purpose = PROOF;
+                asked.message = vec![7; 32];
+            }),
+            "no challenge of a proof",
+        ),
+        (
+            with(&|asked| asked.purpose = CSR),
+            "nothing that a front end has a use for",
+        ),
+        (
+            with(&|asked| asked.purpose = SELF_TEST),
+            "nothing that a front end has a use for",
+        ),
+        (
+            with(&|asked| {
+                asked.purpose = JWT;
+                asked.message = jwt.clone();
+            }),
+            "unknown purpose",
+        ),
+        (with(&|asked| asked.key = [7; 32]), "another key"),
+        (
+            with(&|asked| asked.scheme = ECDSA_P256),
+            "no scheme of this key",
+        ),
+        (
+            with(&|asked| asked.scheme = RSA_PKCS1_SHA256),
+            "no scheme of TLS 1.3",
+        ),
+        (
+            with(&|asked| asked.scheme = 0x0203),
+            "unknown signature scheme",
+        ),
+        (
+            with(&|asked| asked.peer = "a\nb"),
+            "a peer or an interaction id that is none",
+        ),
+        (
+            with(&|asked| asked.peer = "\x1b[2J"),
+            "a peer or an interaction id that is none",
+        ),
+        (with(&|_| ())[..40].to_vec(), "ends too early"),
+        (
+            [with(&|_| ()), vec![0]].concat(),
+            "something behind its end",
+        ),
+        ([&[9, 2][..], &with(&|_| ())[2..]].concat(), "version 9"),
+        (
+            [&[1, 0x82][..], &with(&|_| ())[2..]].concat(),
+            "unknown kind",
+        ),
+        (vec![1], "ends too early"),
+        (Vec::new(), "ends too early"),
+        (vec![1; 170 << 10], "a frame of 174080 bytes"),
+    ];
+    let count = cases.len();
+    for (bytes, why) in cases {
+        front_end.refuses(&bytes, why);
+    }
+    // Out of order: several at once on one channel are answered one after the other.
+    for id in 1..=3 {
+        let bytes = frame(id, &good());
+        send(&front_end.channels[0], &bytes, SendFlags::empty()).unwrap();
+    }
+    for id in 1..=3_u64 {
+        let answer = front_end.take(0).unwrap();
+        assert_eq!((answer[1], &answer[2..10]), (0x82, &id.to_le_bytes()[..]));
+    }
+    // Asked for long ago, so to say: nothing is signed for somebody who has gone.
+    let mut late = frame(5, &good());
+    late[2 + 8 + 32 + 1 + 2..][..8].copy_from_slice(&1_u64.to_le_bytes());
+    let told = front_end.ask(0, &late);
+    assert!(
+        String::from_utf8_lossy(&told).contains("\"deadline\""),
+        "{told:?}"
+    );
+
+    let ledger = bank.path("ledger.jsonl");
+    drop(front_end);
+    let text = fs::read_to_string(&ledger).unwrap();
+    let records: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let refused = records
+        .iter()
+        .filter(|record| record["kind"] == "refused")
+        .count();
+    assert_eq!(refused, count, "each refusal is on record");
+    let attempts = records
+        .iter()
+        .filter(|record| record["kind"] == "attempt")
+        .count();
+    assert_eq!(
+        attempts,
+        2 * count + 3,
+        "and nothing that was refused was attempted"
+    );
+    let history = history::verify(&ledger, None).unwrap();
+    assert!(history.unfinished.is_empty(), "{history:?}");
+}
+
+#[test]
+fn a_front_end_cannot_use_the_key_faster_than_is_configured() {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    bank.configure(|settings| {
+        settings.sections =
+            "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n[signer]\nper_second = 20\n"
+                .to_owned();
+    });
+    let front_end = FrontEnd::start(&bank);
+    let asked = front_end.good(certificate_verify("client"));
+    let answers: Vec<_> = (0..200)
+        .map(|id| front_end.ask(0, &frame(id, &asked))[1])
+        .collect();
+    let signed = answers.iter().filter(|kind| **kind == 0x82).count();
+    assert!((20..100).contains(&signed), "{signed} of 200");
+    drop(front_end);
+    let text = fs::read_to_string(bank.path("ledger.jsonl")).unwrap();
+    let refused = text
+        .lines()
+        .filter(|line| line.contains("\"kind\":\"refused\""))
+        .count();
+    // Told of once a second, not each time.
+    assert!((1..20).contains(&refused), "{refused}");
+}
+
+#[test]
+fn the_signer_is_started_by_nobody_else() {
+    let bank = Bank::new();
+    bank.certify("rsa-2048");
+    let run = bank.run(&["signer"]).expect(2);
+    assert!(run.stderr.contains("started by hsm-mtls itself"), "{run:?}");
+    assert!(walled::signers(&bank).is_empty());
+}
+
+/// What is signed is a signature: checked with other code than the signer's.
+#[test]
+fn what_is_signed_verifies() {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    bank.configure(|settings| settings.token_lines = "timeout = \"2s\"".to_owned());
+    let front_end = FrontEnd::start(&bank);
+    let message = certificate_verify("client");
+    let answer = front_end.ask(1, &frame(1, &front_end.good(message.clone())));
+    let described = front_end.ask(0, &[&[1, 1][..], &7_u64.to_le_bytes()].concat());
+    let described: Value = serde_json::from_slice(&described[10..]).unwrap();
+    let key = PublicKey::from_spki(&base64(described["spki"].as_str().unwrap())).unwrap();
+    assert!(key.verifies(Scheme::RsaPssSha256, &message, &answer[10..]));
+    let parts = described["hardening"].as_array().unwrap();
+    for part in [
+        "not dumpable",
+        "no core file",
+        "no new privileges",
+        "only the needed descriptors",
+    ] {
+        let found = parts
+            .iter()
+            .find(|found| found["name"] == part)
+            .expect(part);
+        assert_eq!(found["in_force"], true, "{found}");
+    }
+    assert!(Duration::from_secs(2) == walled::config(&bank).token.timeout);
+}

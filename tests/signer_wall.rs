@@ -1,0 +1,395 @@
+//! Three processes: what the front end and the supervisor do not have, and what the front end cannot
+//! open. The front end is a harness of the library here; its supervisor and its signer are the real ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use bytes::Bytes;
+use common::bank::{Bank, config_of_child};
+use common::hub::{Hub, HubOptions};
+use common::poll::until;
+use common::softhsm::SoftHsm;
+use common::trust_framework::{Kind, write_file};
+use common::walled::{self, children, maps, memory_holds};
+use hsm_mtls::client::Client;
+use hsm_mtls::config::Config;
+use hsm_mtls::engine::Sign;
+use hsm_mtls::identity::{Files, InToken};
+use hsm_mtls::signer::RemoteKey;
+use hsm_mtls::signer::front::{channels_of_front_end, supervise};
+use hsm_mtls::signer::hardening::harden;
+use hsm_mtls::signer::sandbox::Sandbox;
+use http::{HeaderMap, Method};
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+use url::Url;
+
+const ROLE: &str = "HSM_MTLS_TEST_ROLE";
+const PORT_FILE: &str = "HSM_MTLS_TEST_PORT_FILE";
+
+struct Scene {
+    bank: Bank,
+    pin: String,
+    /// PIN and ledger lie apart from what the front end may read.
+    apart: TempDir,
+    _hub: Hub,
+}
+
+fn scene() -> Scene {
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes).unwrap();
+    let pin: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut bank = Bank::with_token(Kind::Sandbox, SoftHsm::with_pin("lfi", &pin));
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    bank.certify("rsa-2048");
+    let apart = tempfile::tempdir().unwrap();
+    let place = |name: &str| apart.path().join(name).display().to_string();
+    bank.configure(|settings| {
+        settings.state_dir = place("state");
+        settings.sections = format!(
+            "[ledger]\nfile = \"{}\"\nfsync = \"interval\"\n",
+            place("ledger.jsonl")
+        );
+    });
+    Scene {
+        bank,
+        pin,
+        apart,
+        _hub: hub,
+    }
+}
+
+/// The three processes of a bank, and a line to its front end.
+struct Walled<'a> {
+    scene: &'a Scene,
+    supervisor: Child,
+    port_file: PathBuf,
+}
+
+impl<'a> Walled<'a> {
+    fn start(scene: &'a Scene, variables: &[(&str, &str)]) -> Self {
+        let port_file = scene.apart.path().join("port");
+        let _ = fs::remove_file(&port_file);
+        let supervisor = Command::new(std::env::current_exe().unwrap())
+            .args(["a_process_of_the_harness", "--exact", "--nocapture"])
+            .env(ROLE, "supervisor")
+            .env("HSM_MTLS_TEST_CONFIG", scene.bank.config_path())
+            .env(PORT_FILE, &port_file)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let walled = Self {
+            scene,
+            supervisor,
+            port_file,
+        };
+        until("the front end serves", || walled.connect().is_some());
+        walled
+    }
+
+    fn connect(&self) -> Option<TcpStream> {
+        let port: u16 = fs::read_to_string(&self.port_file).ok()?.parse().ok()?;
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    }
+
+    fn ask(&self, line: &str) -> String {
+        let mut stream = self.connect().expect("the front end listens");
+        writeln!(stream, "{line}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        answer.trim_end().to_owned()
+    }
+
+    fn signer(&self) -> u32 {
+        let signers = walled::signers(&self.scene.bank);
+        *signers.first().expect("a signer")
+    }
+
+    fn front_end(&self) -> u32 {
+        let signer = self.signer();
+        let others = children(self.supervisor.id());
+        *others
+            .iter()
+            .find(|pid| **pid != signer)
+            .expect("a front end")
+    }
+}
+
+impl Drop for Walled<'_> {
+    fn drop(&mut self) {
+        let (signer, front_end) = (self.signer(), self.front_end());
+        self.supervisor.kill().unwrap();
+        self.supervisor.wait().unwrap();
+        // The supervisor is gone: all are.
+        until("signer and front end are gone", || {
+            [signer, front_end]
+                .into_iter()
+                .all(|pid| walled::state(pid).is_none_or(|state| state == 'Z'))
+        });
+    }
+}
+
+#[test]
+fn neither_front_end_nor_supervisor_has_the_module_or_the_pin() {
+    let mut scene = scene();
+    let file = scene.apart.path().join("the-pin");
+    write_file(&file, &scene.pin, 0o600);
+    let (path, folder) = (
+        file.display().to_string(),
+        scene.apart.path().display().to_string(),
+    );
+    let vault = scene.apart.path().join("vault");
+    write_file(&vault, &format!("#!/bin/sh\nexec cat {path}\n"), 0o700);
+    for (source, variables) in [
+        (format!("{{ file = \"{path}\" }}"), vec![]),
+        (
+            "{ credential = \"the-pin\" }".to_owned(),
+            vec![("CREDENTIALS_DIRECTORY", folder.as_str())],
+        ),
+        (format!("{{ command = [\"{}\"] }}", vault.display()), vec![]),
+    ] {
+        scene
+            .bank
+            .configure(|settings| settings.pin = source.clone());
+        let walled = Walled::start(&scene, &variables);
+        assert_eq!(walled.ask("request"), "200");
+        let first = walled.signer();
+        look(&walled, &source);
+        // And after another signer has logged in.
+        let killed = Command::new("kill")
+            .args(["-ABRT", &first.to_string()])
+            .status();
+        assert!(killed.unwrap().success());
+        until("another signer is there", || {
+            walled::signers(&scene.bank).iter().any(|pid| *pid != first)
+        });
+        assert_eq!(walled.ask("request"), "200");
+        look(&walled, &source);
+    }
+}
+
+fn look(walled: &Walled<'_>, source: &str) {
+    let pin = walled.scene.pin.as_bytes();
+    let (signer, front_end) = (walled.signer(), walled.front_end());
+    // What looks for them finds them where they are.
+    assert!(maps(signer).contains("libsofthsm2.so"));
+    assert!(
+        memory_holds(signer, pin),
+        "{source}: the signer keeps its PIN"
+    );
+    for (name, pid) in [
+        ("front end", front_end),
+        ("supervisor", walled.supervisor.id()),
+    ] {
+        assert!(
+            !maps(pid).contains("softhsm"),
+            "{source}: the {name} maps the module"
+        );
+        assert!(
+            !memory_holds(pid, pin),
+            "{source}: the {name} holds the PIN"
+        );
+    }
+    for pid in [signer, front_end, walled.supervisor.id()] {
+        for part in ["cmdline", "environ"] {
+            let bytes = fs::read(format!("/proc/{pid}/{part}")).unwrap();
+            assert!(
+                !bytes.windows(pin.len()).any(|found| found == pin),
+                "{source}: {part}"
+            );
+        }
+    }
+    let environ = fs::read(format!("/proc/{front_end}/environ")).unwrap();
+    assert!(!String::from_utf8_lossy(&environ).contains("CREDENTIALS_DIRECTORY"));
+}
+
+#[test]
+fn the_front_end_opens_neither_pin_nor_ledger_nor_writes_anywhere() {
+    let scene = scene();
+    let walled = Walled::start(&scene, &[]);
+    assert_eq!(walled.ask("request"), "200");
+    let ledger = scene.apart.path().join("ledger.jsonl");
+    assert!(ledger.exists());
+    let read = |path: &Path| walled.ask(&format!("read {}", path.display()));
+    for path in [scene.bank.token.pin_file(), ledger, "/etc/shadow".into()] {
+        assert!(File::open(&path).is_ok(), "{} is there", path.display());
+        assert!(
+            read(&path).contains("Permission denied"),
+            "{}",
+            path.display()
+        );
+    }
+    for path in [
+        scene.bank.path("new"),
+        scene.bank.path("c3.pem"),
+        scene.apart.path().join("new"),
+        "/tmp/hsm-mtls-front-end".into(),
+        "/var/tmp/hsm-mtls-front-end".into(),
+    ] {
+        let answer = walled.ask(&format!("write {}", path.display()));
+        assert!(
+            answer.contains("Permission denied"),
+            "{}: {answer}",
+            path.display()
+        );
+    }
+    // Nobody but the hub is to be spoken to.
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = elsewhere.local_addr().unwrap().port();
+    assert!(
+        walled
+            .ask(&format!("connect {port}"))
+            .contains("Permission denied")
+    );
+    // What it reads at a reload it may read, also when it was replaced.
+    assert_eq!(read(&scene.bank.path("c3.pem")), "read");
+    let before = walled.ask("reload");
+    assert!(before.starts_with("serial "), "{before}");
+    let renewed = scene.bank.write(
+        "renewed.pem",
+        &(scene.bank.issue() + &scene.bank.framework.issuing_pem()),
+    );
+    fs::rename(renewed, scene.bank.path("c3.pem")).unwrap();
+    let after = walled.ask("reload");
+    assert!(
+        after.starts_with("serial ") && after != before,
+        "{before}, then {after}"
+    );
+    assert_eq!(walled.ask("request"), "200");
+}
+
+#[test]
+fn a_pin_within_the_front_ends_reach_is_refused() {
+    let mut scene = scene();
+    let beside = scene.bank.path("pin-beside-the-certificate");
+    write_file(&beside, &scene.pin, 0o600);
+    scene
+        .bank
+        .configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", beside.display()));
+    let error = Sandbox::of_front_end(&walled::config(&scene.bank)).expect_err("in reach");
+    assert!(
+        error.to_string().contains("pin-beside-the-certificate"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() {
+    let mut scene = scene();
+    for source in ["{ env = \"THE_PIN\" }", "\"prompt\"", "\"protected-path\""] {
+        scene
+            .bank
+            .configure(|settings| settings.pin = source.to_owned());
+        let config = walled::config(&scene.bank);
+        let refused = supervise(&config, walled::launch_of(&config, None), || {
+            Command::new("true")
+        });
+        let refused = refused.expect_err(source);
+        assert_eq!(refused.exit_code() as u8, 2, "{refused}");
+        assert!(walled::signers(&scene.bank).is_empty());
+    }
+}
+
+/// The supervisor and the front end, as processes of their own.
+#[test]
+fn a_process_of_the_harness() {
+    let Some(config) = config_of_child() else {
+        return;
+    };
+    match std::env::var(ROLE).as_deref() {
+        Ok("supervisor") => {
+            let front_end = || {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command
+                    .args(["a_process_of_the_harness", "--exact", "--nocapture"])
+                    .env(ROLE, "front end");
+                command
+            };
+            supervise(&config, walled::launch_of(&config, None), front_end).unwrap();
+        }
+        Ok("front end") => front_end(&config),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn front_end(config: &Config) {
+    let (_control, channels) = channels_of_front_end().unwrap();
+    harden(channels.len() + 1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    fs::write(std::env::var(PORT_FILE).unwrap(), port.to_string()).unwrap();
+    Sandbox::of_front_end(config).unwrap().enter().unwrap();
+    let (key, _) = RemoteKey::over(config, channels, None).unwrap();
+    let key: Arc<dyn Sign> = Arc::new(key);
+    let none = || InToken {
+        certificate: None,
+        holder: None,
+    };
+    let identity = Files::read(config)
+        .unwrap()
+        .identity(config, Arc::clone(&key), none())
+        .unwrap();
+    let client = Client::of(config, &identity).unwrap();
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        let (word, rest) = line
+            .trim_end()
+            .split_once(' ')
+            .unwrap_or((line.trim_end(), ""));
+        let said = match word {
+            "request" => {
+                let url: Url = format!("{}/hello-mtls", config.hub.consent_manager)
+                    .parse()
+                    .unwrap();
+                let sent = client.request(Method::GET, &url, HeaderMap::new(), Bytes::new());
+                match runtime.block_on(sent) {
+                    Ok(answer) => answer.status.as_u16().to_string(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "read" => match fs::read(rest) {
+                Ok(_) => "read".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            "write" => match fs::write(rest, "x") {
+                Ok(()) => "written".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            "connect" => match TcpStream::connect(("127.0.0.1", rest.parse::<u16>().unwrap())) {
+                Ok(_) => "connected".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            "reload" => {
+                let files = Files::read(config)
+                    .map(|files| files.identity(config, Arc::clone(&key), none()));
+                match files {
+                    Ok(Ok(identity)) => {
+                        format!("serial {:02x?}", identity.chain().leaf().serial_der())
+                    }
+                    Ok(Err(error)) | Err(error) => error.to_string(),
+                }
+            }
+            _ => String::new(),
+        };
+        let _ = writeln!(stream, "{said}");
+    }
+}
