@@ -20,6 +20,8 @@ enum Code {
     Ckr(RvError),
     /// The binding could not use what the module answered.
     Answer(String),
+    /// No call was made: the session is of an earlier C_Initialize.
+    Stale,
 }
 
 /// What can be done about a fault.
@@ -71,6 +73,12 @@ impl FaultClass {
 }
 
 impl Fault {
+    /// The session is of an earlier C_Initialize: another one may work.
+    pub(super) const STALE: Self = Self {
+        function: None,
+        code: Code::Stale,
+    };
+
     pub(crate) fn of(error: Error) -> Self {
         match error {
             Error::Pkcs11(code, function) => Self::new(code, function),
@@ -104,7 +112,7 @@ impl Fault {
             class: self.class().name(),
             ckr: match &self.code {
                 Code::Ckr(code) => Some(ckr_name(code)),
-                Code::Answer(_) => None,
+                Code::Answer(_) | Code::Stale => None,
             },
             function: self.function.map(|function| format!("C_{function:?}")),
         }
@@ -113,8 +121,10 @@ impl Fault {
     /// What can be done about it.
     pub fn class(&self) -> FaultClass {
         use RvError as R;
-        let Code::Ckr(code) = &self.code else {
-            return FaultClass::Device;
+        let code = match &self.code {
+            Code::Ckr(code) => code,
+            Code::Answer(_) => return FaultClass::Device,
+            Code::Stale => return FaultClass::Session,
         };
         match code {
             R::SessionHandleInvalid | R::SessionClosed | R::OperationActive => FaultClass::Session,
@@ -163,8 +173,10 @@ impl Fault {
     /// (PKCS#11 3.1, section 5.1), and some modules answer a wrong PIN with CKR_GENERAL_ERROR.
     pub(crate) fn verdict_on_login(&self) -> LoginVerdict {
         use RvError as R;
-        let Code::Ckr(code) = &self.code else {
-            return LoginVerdict::Unknown;
+        let code = match &self.code {
+            Code::Ckr(code) => code,
+            Code::Answer(_) => return LoginVerdict::Unknown,
+            Code::Stale => return LoginVerdict::NotLookedAt,
         };
         match code {
             // The module turned the call away before there was anything to compare.
@@ -235,6 +247,7 @@ impl Display for Fault {
             }
             (None, Code::Ckr(code)) => f.write_str(&ckr_name(code)),
             (_, Code::Answer(text)) => f.write_str(text),
+            (_, Code::Stale) => f.write_str("the session is of an earlier C_Initialize"),
         }
     }
 }
@@ -271,6 +284,15 @@ mod tests {
             vendor.to_string(),
             "C_SignInit returned CKR_VENDOR_DEFINED + 0x80000105"
         );
+    }
+
+    #[test]
+    fn a_call_that_was_not_made_returned_nothing() {
+        let fault = Fault::STALE;
+        assert_eq!(fault.class(), FaultClass::Session);
+        assert_eq!(fault.verdict_on_login(), LoginVerdict::NotLookedAt);
+        let Failure { ckr, function, .. } = fault.failure();
+        assert_eq!((ckr, function), (None, None));
     }
 
     #[test]

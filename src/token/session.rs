@@ -3,8 +3,6 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use cryptoki::context::Function;
-use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::{SessionState, UserType};
@@ -84,13 +82,12 @@ impl Session {
 
     /// The binding's session, for the rooms that may speak PKCS#11.
     pub(crate) fn pkcs11(&self) -> Result<SessionCall<'_>, Fault> {
-        let stale = || Fault::new(RvError::SessionHandleInvalid, Function::GetSessionInfo);
         let call = self.module.call()?;
         match &self.inner {
             Some(session) if call.generation() == self.generation => {
                 Ok(SessionCall { session, call })
             }
-            _ => Err(stale()),
+            _ => Err(Fault::STALE),
         }
     }
 

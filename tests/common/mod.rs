@@ -16,6 +16,7 @@ pub mod misbehaving;
 pub mod mutation;
 pub mod nginx;
 pub mod poll;
+pub mod recorded;
 pub mod remote;
 pub mod sign;
 pub mod softhsm;

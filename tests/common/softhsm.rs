@@ -66,6 +66,18 @@ impl SoftHsm {
         self.dir.path().join("tokens")
     }
 
+    /// The token's files as they are now.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let within = |folder: PathBuf| {
+            let entries = fs::read_dir(folder).expect("a folder of the token");
+            entries.map(|entry| entry.expect("an entry of it").path())
+        };
+        let files = within(self.tokens()).flat_map(within);
+        files
+            .map(|path| (path.clone(), fs::read(path).expect("a file of the token")))
+            .collect()
+    }
+
     pub fn label(&self) -> &str {
         &self.label
     }
