@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::ledger::history::Flaw;
-use hsm_mtls::ledger::reader::{Reader, Record};
+use hsm_mtls::ledger::reader::{Reader, Record, Seen};
 use hsm_mtls::step::plain;
 use serde_json::json;
 
@@ -36,7 +36,10 @@ pub(super) fn show(
         failed: None,
     };
     loop {
-        let read = reader.read(|record, line| shown.take(record, line));
+        let read = reader.read(|seen| match seen {
+            Seen::Record(record, line) => shown.take(*record, line),
+            Seen::OfAnotherForm(_) => {}
+        });
         if let Some(error) = shown.failed.take() {
             return Err(error);
         }
