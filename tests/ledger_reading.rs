@@ -9,12 +9,16 @@
 mod common;
 
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use common::bank::Bank;
+use common::poll;
 use common::records::{long_files, record, short_files};
 use hsm_mtls::config::trust::Fingerprint;
 use hsm_mtls::ledger::history::{Flaw, verify};
@@ -200,4 +204,86 @@ fn a_young_file_after_a_power_cut_is_begun_anew() {
         assert!(text.contains("\"kind\":\"begin\",\"schema\":0"), "{text}");
         assert_eq!(verify(&config.file, None).unwrap().repairs, 0);
     }
+}
+
+const LEDGER: &str = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n";
+
+fn bank() -> Bank {
+    let mut bank = Bank::new();
+    bank.configure(|settings| settings.sections = LEDGER.to_owned());
+    let ledger = FileLedger::open(&long_files(bank.path("ledger.jsonl"))).unwrap();
+    record(&ledger).unwrap();
+    bank
+}
+
+#[test]
+fn show_says_what_it_does_not_understand_and_obeys_nobody() {
+    let bank = bank();
+    let path = bank.path("ledger.jsonl");
+    forge(
+        &path,
+        &format!("{TIME},\"kind\":\"attempt\",\"peer\":\"a\",\"peer\":\"b\""),
+    );
+    forge(
+        &path,
+        &format!("{TIME},\"kind\":\"attempt\",\"purpose\":\"csr\",\"of\":2"),
+    );
+    let evil = "x\u{9b}31m\u{202e}\u{7f}";
+    forge(
+        &path,
+        &format!("\t{TIME},\"kind\":\"{evil}\",\"purpose\":\"{evil}\""),
+    );
+    let shown = bank.run(&["ledger", "show"]).expect(0).stdout;
+    let rows: Vec<_> = shown.lines().collect();
+    assert!(rows[0].trim() == "3  of another form", "{shown}");
+    assert!(
+        rows[1].contains("initialize") && rows[1].contains("no outcome"),
+        "{shown}"
+    );
+    assert!(rows[2].contains("csr"), "{shown}");
+    let json = bank.run(&["--json", "ledger", "show"]).expect(0);
+    assert!(
+        json.stderr.contains("record 3: of another form"),
+        "{}",
+        json.stderr
+    );
+    let last: serde_json::Value =
+        serde_json::from_str(json.stdout.lines().next_back().unwrap()).unwrap();
+    assert_eq!(
+        last["kind"], evil,
+        "it is all there, in another way to write it"
+    );
+    let counts = bank.run(&["ledger", "show", "--counts"]).expect(0).stdout;
+    let as_json = bank
+        .run(&["--json", "ledger", "show", "--counts"])
+        .expect(0);
+    for printed in [shown, json.stdout, counts, as_json.stdout] {
+        assert!(printed.contains('x'), "{printed:?}");
+        let obeyed = ['\u{1b}', '\u{9b}', '\u{202e}', '\u{7f}', '\t'];
+        assert!(!printed.contains(obeyed), "{printed:?}");
+    }
+}
+
+#[test]
+fn following_shows_what_has_no_outcome_and_ends_with_its_reader() {
+    let bank = bank();
+    let mut following = Command::new(env!("CARGO_BIN_EXE_hsm-mtls"))
+        .arg("--config")
+        .arg(bank.config_path())
+        .args(["ledger", "show", "--follow"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(following.stdout.take().unwrap());
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(out.lines().next().unwrap().unwrap()));
+    let first = told.recv_timeout(Duration::from_secs(10));
+    let wanted = |line: &String| line.contains("initialize") && line.contains("no outcome");
+    let shown = first.as_ref().is_ok_and(wanted);
+    // No record comes any more.
+    let ended = poll::found(|| following.try_wait().unwrap());
+    following.kill().unwrap();
+    following.wait().unwrap();
+    assert!(shown, "{first:?}");
+    assert!(ended.expect("it ends").success());
 }
