@@ -12,11 +12,14 @@ mod entry;
 mod error;
 mod export;
 mod file;
+mod follow;
 mod following;
 pub mod history;
 mod keeper;
+mod place;
 pub mod reader;
 mod rotation;
+mod stretch;
 mod turn;
 
 use std::fmt::Debug;

@@ -1,5 +1,6 @@
 //! `ledger verify`: whether the record of the key's uses is as it was written. `ledger show`: what it says.
 
+mod pause;
 mod show;
 
 use std::path::PathBuf;

@@ -36,7 +36,7 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
     if as_json {
         let object =
             json!({ "schema": 0, "error": error.to_string(), "hint": hint, "exit": code as u8 });
-        let _ = writeln!(out, "{object}");
+        let _ = writeln!(out, "{}", tame(&object.to_string()));
         return code;
     }
     let error: String = error.to_string().chars().map(plain).collect();
@@ -51,13 +51,39 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value)?;
-    line(&text)
+    let lines: Vec<_> = text.lines().map(tame).collect();
+    line(&lines.join("\n"))
+}
+
+/// A line of JSON, without what a terminal would obey: that may stand in a text, where it can be
+/// written otherwise, or be white space.
+pub(crate) fn tame(json: &str) -> String {
+    let mut tame = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            c if plain(c) == c => tame.push(c),
+            '\0'..' ' => tame.push(' '),
+            c => tame.extend(
+                c.encode_utf16(&mut [0; 2])
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}")),
+            ),
+        }
+    }
+    tame
 }
 
 /// Prints a line of the result.
 pub(crate) fn line(text: &str) -> Result<(), CommandError> {
-    let mut out = anstream::stdout().lock();
-    unless_gone(writeln!(out, "{text}"))
+    still_read(text).map(drop)
+}
+
+/// The same, of a result that has no end: says whether somebody still reads it.
+pub(crate) fn still_read(text: &str) -> Result<bool, CommandError> {
+    match writeln!(anstream::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
 }
 
 /// Prints bytes of the result as they are.

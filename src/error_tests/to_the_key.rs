@@ -73,6 +73,23 @@ pub(super) fn ledger() -> Vec<(&'static str, Error)> {
             path: path(),
             why: "it is gone"
         }],
+        Unsynced: [LedgerError::Unsynced {
+            path: path(),
+            source: std::io::Error::from_raw_os_error(5)
+        }],
+        NoThread: [LedgerError::NoThread {
+            path: path(),
+            source: std::io::Error::from_raw_os_error(11)
+        }],
+        TooLong: [LedgerError::TooLong {
+            path: path(),
+            bytes: 70_214,
+            most: 16_384
+        }],
+        Unsafe: [LedgerError::Unsafe {
+            path: "/var/log/hsm-mtls".into(),
+            why: "everybody may write to this folder, and so put another file there"
+        }],
         Unfit: [LedgerError::Unfit {
             path: path(),
             why: "it is not a file"

@@ -12,6 +12,10 @@ use thiserror::Error;
 use crate::config::trust::Fingerprint;
 use crate::rfc3339;
 
+/// The longest line that is written, in bytes. A host name, a label and a request's id stand in it,
+/// and they are other people's text.
+pub(super) const LONGEST_LINE: usize = 16 << 10;
+
 /// Where a chain ends: what the next record carries on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -54,12 +58,13 @@ impl FromStr for Head {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Link {
     pub(super) seq: u64,
+    /// Each has one. It is for people to read: nothing is decided by it.
+    #[serde(rename = "time")]
+    _time: String,
     pub(super) prev: String,
     pub(super) kind: String,
-    /// Of an `outcome`: the number of the record that it ends.
-    pub(super) of: Option<u64>,
-    /// Of a `begin`: the ledger's own name.
-    pub(super) ledger: Option<String>,
+    of: Option<u64>,
+    ledger: Option<String>,
     torn_bytes: Option<u64>,
     torn_hash: Option<Fingerprint>,
 }
@@ -152,26 +157,23 @@ impl Link {
         ];
         BEGUN.contains(&self.kind.as_str())
     }
-}
 
-/// The head before a file's first record, as that record claims it.
-pub(super) fn before(bytes: &[u8]) -> Option<Head> {
-    let line = bytes.split(|byte| *byte == b'\n').next()?;
-    let link: Link = serde_json::from_slice(line).ok()?;
-    let sequence = link.seq.checked_sub(1)?;
-    let head: Head = format!("{sequence}:{}", link.prev).parse().ok()?;
-    (link.kind == "begin" && (sequence > 0 || head == Head::BEGIN)).then_some(head)
-}
+    /// Of an `outcome`: the number of the record that it ends.
+    pub(super) fn of(&self) -> Option<u64> {
+        self.of.filter(|_| self.kind == "outcome")
+    }
 
-/// What lines end in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// A whole line.
-    Whole,
-    /// So many bytes of a line that was never finished.
-    Torn(usize),
-    /// A whole record, but for its newline.
-    WithoutNewline,
+    /// Of a `begin`: the ledger's own name.
+    pub(super) fn ledger(&self) -> Option<&str> {
+        self.ledger.as_deref().filter(|_| self.kind == "begin")
+    }
+
+    /// Of a `repair`: whether it is of these bytes.
+    pub(super) fn repairs(&self, torn: &[u8]) -> bool {
+        self.kind == "repair"
+            && self.torn_bytes == Some(torn.len() as u64)
+            && self.torn_hash == Some(Fingerprint::of(torn))
+    }
 }
 
 /// A line of a chain.
@@ -198,126 +200,3 @@ pub(super) fn line<T: Serialize>(head: &Head, entry: &T) -> serde_json::Result<(
     };
     Ok((line, head))
 }
-
-/// Follows the chain through bytes that begin at a line's beginning; each record is shown once, with
-/// the place behind it.
-///
-/// # Errors
-/// A line does not carry it on.
-pub(super) fn follow(
-    head: &mut Head,
-    bytes: &[u8],
-    mut show: impl FnMut(&Link, &Head, usize),
-) -> Result<End, Broken> {
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        let (line, whole) = match rest.iter().position(|byte| *byte == b'\n') {
-            Some(end) => (&rest[..end], true),
-            None => (rest, false),
-        };
-        let link = match read(head, line) {
-            Ok(link) => link,
-            Err(broken) => match skip_torn(head, rest) {
-                Some(repaired) => {
-                    at += repaired;
-                    continue;
-                }
-                None if holds_no_record(rest) => return Ok(End::Torn(rest.len())),
-                None => return Err(broken),
-            },
-        };
-        if !whole {
-            return Ok(End::WithoutNewline);
-        }
-        *head = Head {
-            sequence: link.seq,
-            hash: Fingerprint::of(line),
-        };
-        at += line.len() + 1;
-        show(&link, head, at);
-    }
-    Ok(End::Whole)
-}
-
-fn read(head: &Head, line: &[u8]) -> Result<Link, Broken> {
-    let sequence = head.sequence + 1;
-    let link: Link = serde_json::from_slice(line).map_err(|_| Broken::NoRecord { sequence })?;
-    if link.seq != sequence {
-        return Err(Broken::OutOfOrder {
-            sequence,
-            found: link.seq,
-        });
-    }
-    if link.prev != head.hash.to_string() {
-        return Err(Broken::Hash { sequence });
-    }
-    Ok(link)
-}
-
-/// Where bytes that are no record are followed by the record of just these bytes: how many they
-/// are, the newline that was put behind them included.
-fn skip_torn(head: &Head, bytes: &[u8]) -> Option<usize> {
-    let ends = bytes.iter().enumerate();
-    let ends = ends.filter_map(|(at, byte)| (*byte == b'\n').then_some(at));
-    for end in ends {
-        let after = &bytes[end + 1..];
-        let length = after.iter().position(|byte| *byte == b'\n');
-        let line = &after[..length.unwrap_or(after.len())];
-        let Ok(link) = read(head, line) else {
-            // Another record: nothing was torn here.
-            if is_record(line) {
-                return None;
-            }
-            continue;
-        };
-        let torn = &bytes[..end];
-        let of_these = link.kind == "repair"
-            && link.torn_bytes == Some(torn.len() as u64)
-            && link.torn_hash == Some(Fingerprint::of(torn));
-        return of_these.then_some(end + 1);
-    }
-    None
-}
-
-/// The first record's number and the ledger's name, where bytes begin a ledger.
-pub(super) fn first_of(bytes: &[u8]) -> Option<(u64, String)> {
-    let line = bytes.split(|byte| *byte == b'\n').next()?;
-    let link: Link = serde_json::from_slice(line).ok()?;
-    Some((link.seq, link.ledger?))
-}
-
-/// Whether bytes may be the beginning of a first record.
-pub(super) fn may_begin(bytes: &[u8]) -> bool {
-    const BEGIN: &[u8] = br#"{"seq":"#;
-    let length = BEGIN.len().min(bytes.len());
-    bytes[..length] == BEGIN[..length]
-}
-
-/// The last whole record: the place behind it, and the head there.
-pub(super) fn last_of(bytes: &[u8]) -> Option<(usize, Head)> {
-    let mut end = bytes.len();
-    while let Some(newline) = bytes[..end].iter().rposition(|byte| *byte == b'\n') {
-        let line = bytes[..newline].rsplit(|byte| *byte == b'\n').next()?;
-        if let Ok(link) = serde_json::from_slice::<Link>(line) {
-            let hash = Fingerprint::of(line);
-            let sequence = link.seq;
-            return Some((newline + 1, Head { sequence, hash }));
-        }
-        end = newline;
-    }
-    None
-}
-
-fn is_record(line: &[u8]) -> bool {
-    serde_json::from_slice::<Link>(line).is_ok()
-}
-
-/// A write that a crash cut off leaves the beginning of a line, and no record after it.
-fn holds_no_record(bytes: &[u8]) -> bool {
-    !bytes.split(|byte| *byte == b'\n').any(is_record)
-}
-
-#[cfg(test)]
-#[path = "chain_tests.rs"]
-mod tests;

@@ -51,7 +51,42 @@ pub enum LedgerError {
         /// What is seen of it.
         why: &'static str,
     },
-    /// The file holds something else, or others may change it.
+    /// The disk did not take what was written to it. On Linux a later sync that succeeds says nothing
+    /// of what was lost before it: this is final for the process.
+    #[error("the ledger {} could not be synced to the disk: {source}", path.display())]
+    Unsynced {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no thread that would sync it.
+    #[error("no thread can be started that syncs the ledger {}: {source}", path.display())]
+    NoThread {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A record is longer than a line of the ledger may be.
+    #[error("a record of {bytes} bytes does not go into the ledger {}: {most} are the most", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        most: usize,
+    },
+    /// Others could put another file there, or change it.
+    #[error("the ledger cannot be kept at {}: {why}", path.display())]
+    Unsafe {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// Who could do what.
+        why: &'static str,
+    },
+    /// The file holds something else.
     #[error("{} cannot be the ledger: {why}", path.display())]
     Unfit {
         /// The file.
@@ -86,6 +121,19 @@ impl LedgerError {
             Self::Broken { .. } | Self::Replaced { .. } => {
                 "`hsm-mtls ledger verify` says where; keep the file as evidence, and begin another by naming a new one in `file` of [ledger]; nothing is signed meanwhile".to_owned()
             }
+            Self::Unsynced { .. } => {
+                "records may be lost: look after the disk (`dmesg` says what it met), check the chain with `hsm-mtls ledger verify`, then start this anew; nothing is signed meanwhile".to_owned()
+            }
+            Self::NoThread { .. } => {
+                "allow this user, or this service, more threads (`ulimit -u`, TasksMax= of systemd)".to_owned()
+            }
+            Self::TooLong { .. } => {
+                "shorten what goes into it: a key's label, a peer's name or the id of a request; nothing is signed without its record".to_owned()
+            }
+            Self::Unsafe { path, .. } => format!(
+                "have it belong to root or to the user that runs this (`chown`), and take the right to write from the others (`chmod go-w {}`), or name another place in `file` of [ledger]",
+                path.display()
+            ),
             Self::Unfit { .. } => "name another file in `file` of [ledger]: one that is not there yet is begun".to_owned(),
             Self::Sink(_) => "ask whoever wrote the application; nothing is signed meanwhile".to_owned(),
         }

@@ -1,73 +1,139 @@
 //! The end of the chain, told to somebody else. A file alone cannot show that its own end was cut
-//! off: who has an earlier end can.
+//! off: who has an earlier end can. Whoever is told may take their time: it is done on a thread of
+//! its own, and nothing waits for it but the end of the process, for a while.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::chain::Head;
-use crate::config::ledger::{HeadExport, LedgerConfig};
+use super::turn;
+use crate::config::ledger::HeadExport;
 
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the queue of a syslog socket may be full.
+const QUEUE: Duration = Duration::from_secs(2);
+
 /// A child's end is not told: it is asked for.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What a program finds its own programs with. Nothing else of our environment is its business: the
+/// PIN may be in it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// RFC 5424, section 6.2.1: facility 13 (log audit), severity 6 (informational).
 const PRIORITY: u8 = 13 * 8 + 6;
 
 #[derive(Debug)]
 pub(super) struct Export {
-    to: Option<HeadExport>,
-    interval: Duration,
-    next: Instant,
-    told: Head,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    wanted: Mutex<Wanted>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    /// What is to be told. A later head tells all that an earlier one does.
+    head: Option<Head>,
+    /// What was told last.
+    told: Option<Head>,
+    stop: bool,
 }
 
 impl Export {
-    pub(super) fn new(config: &LedgerConfig) -> Self {
-        Self {
-            to: config.head.clone(),
-            interval: config.head_interval,
-            next: Instant::now() + config.head_interval,
-            told: Head::BEGIN,
-        }
+    /// Starts the thread that tells.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    pub(super) fn start(to: HeadExport, ledger: String) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let seen = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("hsm-ledger-head".to_owned())
+            .spawn(move || tell_all(&seen, &to, &ledger))?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
-    /// When it is time. `None`: nobody is told.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.to.as_ref().map(|_| self.next)
+    /// Whether a head was told already.
+    pub(super) fn knows(&self, head: &Head) -> bool {
+        self.shared.lock().told.as_ref() == Some(head)
     }
 
-    /// Tells where the chain ends, if it is time or must be `now`, and it was not told yet.
-    pub(super) fn tell(&mut self, ledger: &str, head: &Head, now: bool) {
-        let Some(to) = &self.to else {
-            return;
-        };
-        if !now && Instant::now() < self.next {
-            return;
+    /// Has a head told, which is on the disk.
+    pub(super) fn tell(&self, head: &Head) {
+        self.shared.lock().head = Some(head.clone());
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take()
+            && !turn::ended(thread, PATIENCE + QUEUE)
+        {
+            tracing::error!("whoever is told where the ledger ends does not answer");
         }
-        self.next = Instant::now() + self.interval;
-        if *head == self.told {
-            return;
-        }
-        let told = match to {
-            HeadExport::Syslog(socket) => UnixDatagram::unbound().and_then(|datagram| {
-                let pid = std::process::id();
-                let message = format!("<{PRIORITY}>hsm-mtls[{pid}]: ledger={ledger} head={head}");
-                datagram.send_to(message.as_bytes(), socket).map(drop)
-            }),
-            HeadExport::Command(command) => run(command, head),
-        };
-        match told {
-            Ok(()) => self.told = head.clone(),
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        // Values that are each whole.
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for what is to be told. `None`: nothing more comes.
+    fn next(&self) -> Option<Head> {
+        let mut wanted = self
+            .changed
+            .wait_while(self.lock(), |wanted| {
+                // It may have been told while it was asked for once more.
+                wanted
+                    .head
+                    .take_if(|head| wanted.told.as_ref() == Some(head));
+                wanted.head.is_none() && !wanted.stop
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        wanted.head.take()
+    }
+}
+
+fn tell_all(shared: &Shared, to: &HeadExport, ledger: &str) {
+    while let Some(head) = shared.next() {
+        match tell(to, ledger, &head) {
+            Ok(()) => shared.lock().told = Some(head),
             Err(error) => {
                 tracing::error!(ledger, %head, %error, "nobody could be told where the ledger ends");
             }
         }
+    }
+}
+
+fn tell(to: &HeadExport, ledger: &str, head: &Head) -> io::Result<()> {
+    match to {
+        HeadExport::Syslog(socket) => {
+            let datagram = UnixDatagram::unbound()?;
+            datagram.set_write_timeout(Some(QUEUE))?;
+            let pid = std::process::id();
+            let message = format!("<{PRIORITY}>hsm-mtls[{pid}]: ledger={ledger} head={head}");
+            datagram.send_to(message.as_bytes(), socket).map(drop)
+        }
+        HeadExport::Command(command) => run(command, head),
     }
 }
 
@@ -78,6 +144,8 @@ fn run(command: &[String], head: &Head) -> io::Result<()> {
     let mut child = Command::new(program)
         .args(arguments)
         .arg(head.to_string())
+        .env_clear()
+        .env("PATH", PATH)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()?;

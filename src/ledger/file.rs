@@ -4,18 +4,18 @@
 //! written since and follows their chain, so that a record never carries on from anything but the
 //! last. A line that a crash tore stays; its hash becomes a record of its own.
 
-use std::fs::{DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::chain::{self, Begin, Broken, Head};
+use super::chain::{self, Begin, Broken, Head, LONGEST_LINE};
 use super::keeper::Keeper;
+use super::place;
 use super::rotation::{self, Next};
 use super::turn::{Locked, Taken, Turn};
 use super::{Entry, Ledger, LedgerError};
@@ -43,6 +43,8 @@ pub(super) struct ChainFile {
     rotate_at: u64,
     // Held beside the lock of the file, which a process has as a whole.
     state: Turn<State>,
+    /// What the disk did not take. That it takes the next is no consolation.
+    unsynced: OnceLock<io::Error>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,27 +67,12 @@ impl FileLedger {
     /// # Errors
     /// It cannot be written, holds something else, or others may change it.
     pub fn open(config: &LedgerConfig) -> Result<Self, LedgerError> {
-        let path = config.file.clone();
-        let unwritable = |error| LedgerError::unwritable(&path, error);
-        if let Some(folder) = path.parent() {
-            let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
-            made.map_err(unwritable)?;
-        }
-        let file = rotation::open(&path).map_err(unwritable)?;
-        let found = file.metadata().map_err(unwritable)?;
-        let unfit = |why| LedgerError::Unfit {
-            path: path.clone(),
-            why,
-        };
-        if !found.is_file() {
-            return Err(unfit("it is not a file"));
-        }
-        if found.permissions().mode() & 0o002 != 0 {
-            return Err(unfit("everybody may write to it"));
-        }
+        let path = place::prepare(&config.file)?;
+        let until = Instant::now() + PATIENCE;
+        let (file, _locked) = open_locked(&path, until)?;
         let chain = Arc::new(ChainFile {
             state: Turn::new(State {
-                file: Arc::new(file),
+                file,
                 end: 0,
                 head: Head::BEGIN,
                 first: 1,
@@ -94,13 +81,17 @@ impl FileLedger {
             }),
             fsync: config.fsync,
             rotate_at: config.rotate_at_mib << 20,
+            unsynced: OnceLock::new(),
             path,
         });
-        chain.locked(|chain, state, _, length| {
-            chain.find_end(state)?;
-            chain.catch_up(state, length)
+        let mut state = chain.turn(until)?;
+        let length = chain.find_end(&mut state)?;
+        chain.catch_up(&mut state, length)?;
+        drop(state);
+        let keeper = Keeper::start(config, &chain).map_err(|source| LedgerError::NoThread {
+            path: chain.path.clone(),
+            source,
         })?;
-        let keeper = Keeper::start(config, &chain);
         Ok(Self { keeper, chain })
     }
 
@@ -123,6 +114,29 @@ impl Ledger for FileLedger {
     }
 }
 
+/// Opens the file that is written to, with its lock: another process may close it, and begin the
+/// next, before there is one.
+fn open_locked(path: &Path, until: Instant) -> Result<(Arc<File>, Locked), LedgerError> {
+    let unwritable = |error| LedgerError::unwritable(path, error);
+    loop {
+        let file = Arc::new(place::open(path)?);
+        match Locked::wait(&file, until).map_err(unwritable)? {
+            Some(locked) if rotation::is(&file, path).map_err(unwritable)? => {
+                return Ok((file, locked));
+            }
+            Some(_) if Instant::now() < until => {}
+            _ => return Err(in_vain(path)),
+        }
+    }
+}
+
+fn in_vain(path: &Path) -> LedgerError {
+    LedgerError::Locked {
+        path: path.to_owned(),
+        after: PATIENCE,
+    }
+}
+
 impl ChainFile {
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -130,14 +144,14 @@ impl ChainFile {
 
     fn record(&self, entry: &Entry<'_>) -> Result<u64, LedgerError> {
         self.locked(|chain, state, lock, length| {
+            chain.durable()?;
             chain.catch_up(state, length)?;
             if state.end >= chain.rotate_at {
-                chain.rotate(state, lock);
+                chain.rotate(state, lock)?;
             }
             chain.append(state, entry, b"")?;
             if chain.fsync == Fsync::Each {
-                let synced = state.file.sync_data();
-                synced.map_err(|error| chain.unwritable(error))?;
+                chain.synced(state.file.sync_data())?;
             }
             Ok(state.head.sequence)
         })
@@ -166,10 +180,29 @@ impl ChainFile {
     }
 
     pub(super) fn in_vain(&self) -> LedgerError {
-        LedgerError::Locked {
-            path: self.path.clone(),
-            after: PATIENCE,
+        in_vain(&self.path)
+    }
+
+    /// Remembers what the disk did not take.
+    pub(super) fn synced(&self, done: io::Result<()>) -> Result<(), LedgerError> {
+        if let Err(error) = done {
+            tracing::error!(ledger = %self.path.display(), %error, "the ledger cannot be synced to the disk");
+            // The first is as good as any.
+            let _ = self.unsynced.set(error);
         }
+        self.durable()
+    }
+
+    /// Whether the disk took all that it was told to take.
+    pub(super) fn durable(&self) -> Result<(), LedgerError> {
+        let Some(error) = self.unsynced.get() else {
+            return Ok(());
+        };
+        let code = error.raw_os_error();
+        Err(LedgerError::Unsynced {
+            path: self.path.clone(),
+            source: code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error),
+        })
     }
 
     pub(super) fn unwritable(&self, error: io::Error) -> LedgerError {
@@ -199,6 +232,13 @@ impl ChainFile {
     ) -> Result<(), LedgerError> {
         let (line, head) = chain::line(&state.head, entry)
             .map_err(|error| self.unwritable(io::Error::other(error)))?;
+        if line.len() > LONGEST_LINE {
+            return Err(LedgerError::TooLong {
+                path: self.path.clone(),
+                bytes: line.len(),
+                most: LONGEST_LINE,
+            });
+        }
         let whole = [before, &line, b"\n"].concat();
         self.write(state, &whole)?;
         state.end += whole.len() as u64;
@@ -213,25 +253,40 @@ impl ChainFile {
             // Where that fails too, it is a torn line, and the next writer's.
             let _ = state.file.set_len(state.end);
             self.unwritable(error)
-        })
+        })?;
+        // It goes to the file's end, wherever that is by then.
+        let end = file.stream_position();
+        if end.map_err(|error| self.unwritable(error))? == state.end + bytes.len() as u64 {
+            Ok(())
+        } else {
+            Err(self.replaced("something wrote to it that did not wait for its lock"))
+        }
     }
 
     /// Closes the file and begins the next. Where that cannot be done, the one that there is grows.
-    fn rotate(&self, state: &mut State, lock: &mut Locked) {
+    fn rotate(&self, state: &mut State, lock: &mut Locked) -> Result<(), LedgerError> {
         if Instant::now() < state.rotate_after {
-            return;
+            return Ok(());
         }
-        if let Err(error) = self.begin_next(state, lock) {
-            tracing::error!(ledger = %self.path.display(), %error, "the ledger's file cannot be closed; it grows on");
-            state.rotate_after = Instant::now() + ROTATE_AGAIN;
+        self.synced(state.file.sync_data())?;
+        match self.begin_next(state, lock) {
+            Ok(next) => self.synced(next.settle()),
+            Err(error) => {
+                tracing::error!(ledger = %self.path.display(), %error, "the ledger's file cannot be closed; it grows on");
+                state.rotate_after = Instant::now() + ROTATE_AGAIN;
+                // Whatever became of it: what has the name is written to.
+                let until = Instant::now() + PATIENCE;
+                let length = self.to_the_last_file(state, lock, until)?;
+                self.catch_up(state, length)
+            }
         }
     }
 
-    fn begin_next(&self, state: &mut State, lock: &mut Locked) -> io::Result<()> {
-        state.file.sync_data()?;
+    /// Once the next file has the name, it is the one.
+    fn begin_next(&self, state: &mut State, lock: &mut Locked) -> io::Result<Next> {
         let (mut line, head) = chain::line(&state.head, &Begin::of(&state.name))?;
         line.push(b'\n');
-        let next = Next::begin(&self.path, &line)?;
+        let next = Next::begin(&self.path, &state.file, &line)?;
         // Before anybody else can find it.
         let locked = Locked::wait(&next.file, Instant::now())?;
         let locked = locked.ok_or_else(|| io::Error::other("the new file is locked"))?;
@@ -240,8 +295,8 @@ impl ChainFile {
         state.first = head.sequence;
         state.head = head;
         state.end = line.len() as u64;
-        state.file = next.file;
-        Ok(())
+        state.file = Arc::clone(&next.file);
+        Ok(next)
     }
 }
 

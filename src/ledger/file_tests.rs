@@ -1,11 +1,12 @@
 //! One chain, whoever writes, whatever happens to the file.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use tempfile::TempDir;
 
-use super::super::{Initialize, Process};
+use super::super::{Initialize, Process, follow};
 use super::*;
 
 fn config(folder: &TempDir) -> LedgerConfig {
@@ -32,8 +33,8 @@ fn head(path: &Path) -> Result<Head, Broken> {
     let files = closed.into_iter().map(|(_, path)| path);
     let mut head = Head::BEGIN;
     for file in files.chain([path.to_owned()]) {
-        let end = chain::follow(&mut head, &fs::read(file).unwrap(), |_, _, _| {})?;
-        assert_eq!(end, chain::End::Whole);
+        let end = follow::follow(&mut head, &fs::read(file).unwrap(), |_, _, _, _| {})?;
+        assert_eq!(end, follow::End::Whole);
     }
     Ok(head)
 }
@@ -63,7 +64,7 @@ fn what_a_crash_tore_is_recorded_and_stays() {
     let config = config(&folder);
     let running = FileLedger::open(&config).unwrap();
     running.record(&entry()).unwrap();
-    for torn in ["{\"seq\":3,\"ti", "{\"seq\":4,\"time\":\"2026\n"] {
+    for torn in ["{\"seq\":3,\"ti", "{\"seq\":5,\"time\":\"2026\n"] {
         let mut file = OpenOptions::new().append(true).open(&config.file).unwrap();
         file.write_all(torn.as_bytes()).unwrap();
         running.record(&entry()).unwrap();
@@ -122,6 +123,28 @@ fn a_file_of_somebody_else_is_left_alone() {
     fs::set_permissions(&config.file, fs::Permissions::from_mode(0o666)).unwrap();
     assert!(matches!(
         FileLedger::open(&config),
-        Err(LedgerError::Unfit { .. })
+        Err(LedgerError::Unsafe { .. })
     ));
+}
+
+#[test]
+fn what_ignores_the_lock_is_noticed_before_anything_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let ledger = FileLedger::open(&config).unwrap();
+    ledger.record(&entry()).unwrap();
+    // It writes between our look at the file's length and our record.
+    let chain = &ledger.chain;
+    let written = chain.locked(|chain, state, _, length| {
+        chain.catch_up(state, length)?;
+        let mut file = OpenOptions::new().append(true).open(&config.file).unwrap();
+        file.write_all(b"x").unwrap();
+        chain.append(state, &entry(), b"")
+    });
+    let error = written.expect_err("its place is another than we think");
+    assert!(error.to_string().contains("wait for its lock"), "{error}");
+    for _ in 0..2 {
+        let error = ledger.record(&entry()).expect_err("nor the next");
+        assert!(matches!(error, LedgerError::Broken { .. }), "{error}");
+    }
 }

@@ -2,18 +2,17 @@
 //! and what a crash of theirs left is mended. What does not carry on the chain is not followed.
 
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::LedgerError;
-use super::chain::{self, Begin, Broken, End, Repair, follow};
+use super::chain::{Begin, Broken, Repair};
 use super::file::{ChainFile, State};
-use super::rotation;
+use super::follow::{self, End};
+use super::stretch::{self, Place, Stop};
 use super::turn::Locked;
-
-/// The longest line, with room to spare: so much of a file's end holds its last record.
-const LONGEST_LINE: u64 = 64 << 10;
+use super::{place, rotation};
 
 impl ChainFile {
     /// Another process may have begun a new file since. The lock of the one that has the name is
@@ -38,13 +37,12 @@ impl ChainFile {
                 return Err(self.broken(Broken::NoRecord { sequence }));
             }
             let sequence = state.head.sequence + 1;
-            let closed = rotation::closed(self.path(), sequence);
-            let next = rotation::open_existing(&closed)
-                .or_else(|_| rotation::open_existing(self.path()))
+            let (next, path) = rotation::with_first(self.path(), sequence, place::existing)
                 .map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => self.replaced("it is gone"),
                     _ => failed(error),
                 })?;
+            place::check(&next, &path)?;
             let next = Arc::new(next);
             let next_lock = Locked::wait(&next, until).map_err(failed)?;
             let next_lock = next_lock.ok_or_else(|| self.in_vain())?;
@@ -65,33 +63,30 @@ impl ChainFile {
         }
     }
 
-    /// Goes to the last whole record of a file that was there before.
-    pub(super) fn find_end(&self, state: &mut State) -> Result<(), LedgerError> {
+    /// Goes to the last whole record of a file that was there before. Says how long the file is.
+    pub(super) fn find_end(&self, state: &mut State) -> Result<u64, LedgerError> {
         let failed = |error| self.unwritable(error);
-        let length = state.file.metadata().map_err(failed)?.len();
-        let read = |from: u64, to: u64| {
-            let mut bytes = vec![0; (to - from) as usize];
-            state.file.read_exact_at(&mut bytes, from).map(|()| bytes)
+        let unfit = |why| LedgerError::Unfit {
+            path: self.path().to_owned(),
+            why,
         };
-        let begin = read(0, length.min(LONGEST_LINE)).map_err(failed)?;
-        let Some((first, name)) = chain::first_of(&begin) else {
+        let length = state.file.metadata().map_err(failed)?.len();
+        let begin = stretch::beginning(&state.file, length).map_err(failed)?;
+        let Some((first, name)) = follow::first_of(&begin) else {
             // Of a first record that a crash tore there is its beginning.
-            return match chain::may_begin(&begin) {
-                true => Ok(()),
-                false => Err(LedgerError::Unfit {
-                    path: self.path().to_owned(),
-                    why: "it holds something that is no ledger",
-                }),
+            return match follow::may_begin(&begin) {
+                true => Ok(length),
+                false => Err(unfit("it holds something that is no ledger")),
             };
         };
-        let from = length.saturating_sub(LONGEST_LINE);
-        let tail = read(from, length).map_err(failed)?;
         (state.first, state.name) = (first, name);
-        if let Some((at, head)) = chain::last_of(&tail) {
-            state.end = from + at as u64;
-            state.head = head;
+        match stretch::last(&state.file, length).map_err(failed)? {
+            Some(last) => (state.end, state.head) = (last.offset, last.head),
+            // Its first record alone, without a newline.
+            None if length == begin.len() as u64 => {}
+            None => return Err(unfit("there is no record near its end")),
         }
-        Ok(())
+        Ok(length)
     }
 
     /// Follows what stands behind what is known, mends what a crash left, and begins what is empty.
@@ -107,10 +102,15 @@ impl ChainFile {
                 self.write(&whole, b"\n")?;
                 self.read_on(state, length + 1)?;
             }
+            // Before there was a record, nothing was done: there is nothing to account for.
+            End::Torn(torn) if state.end == 0 => {
+                tracing::warn!(ledger = %self.path().display(), bytes = torn, "a crash tore the first line; it is written anew");
+                let emptied = state.file.set_len(0);
+                emptied.map_err(|error| self.unwritable(error))?;
+            }
             End::Torn(torn) => {
-                let mut bytes = vec![0; torn];
-                let read = state.file.read_exact_at(&mut bytes, state.end);
-                read.map_err(|error| self.unwritable(error))?;
+                let bytes = stretch::read(&state.file, state.end, length);
+                let bytes = bytes.map_err(|error| self.unwritable(error))?;
                 state.end += torn as u64;
                 tracing::warn!(ledger = %self.path().display(), bytes = torn, "a crash tore the last line; a repair is recorded");
                 let repaired = self.append(state, &Repair::of(&bytes), b"\n");
@@ -130,24 +130,23 @@ impl ChainFile {
     /// Follows the chain to the end of the file, `length`, or to what is not whole there: then says how many
     /// bytes that are.
     fn read_on(&self, state: &mut State, length: u64) -> Result<End, LedgerError> {
-        let new = match length.checked_sub(state.end) {
-            Some(0) => return Ok(End::Whole),
-            Some(new) => new as usize,
-            None => return Err(self.replaced("it is shorter than it was")),
+        if length < state.end {
+            return Err(self.replaced("it is shorter than it was"));
+        }
+        let mut place = Place {
+            offset: state.end,
+            head: state.head.clone(),
         };
-        let mut bytes = vec![0; new];
-        let read = state.file.read_exact_at(&mut bytes, state.end);
-        read.map_err(|error| self.unwritable(error))?;
-        let before = state.end;
-        let State {
-            head, end, name, ..
-        } = state;
-        let followed = follow(head, &bytes, |link, _, at| {
-            *end = before + at as u64;
-            if let Some(ledger) = &link.ledger {
-                name.clone_from(ledger);
+        let State { file, name, .. } = state;
+        let followed = stretch::go_on(&mut place, file, length, |link, _, _| {
+            if let Some(ledger) = link.ledger() {
+                ledger.clone_into(name);
             }
         });
-        followed.map_err(|why| self.broken(why))
+        (state.end, state.head) = (place.offset, place.head);
+        followed.map_err(|stop| match stop {
+            Stop::Unreadable(error) => self.unwritable(error),
+            Stop::Broken(why) => self.broken(why),
+        })
     }
 }

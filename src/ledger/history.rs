@@ -11,8 +11,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::LedgerError;
-use super::chain::{self, Broken, End, Head, follow};
+use super::chain::{Broken, Head, Link};
+use super::follow::{self, End};
 use super::rotation;
+use super::stretch::{self, Place, Stop};
 use super::turn::Locked;
 
 /// How long a writer is waited for, so that its last line is not read half.
@@ -63,6 +65,14 @@ pub enum Flaw {
         /// What it says that it ends.
         of: u64,
     },
+    /// A record that carries the chain on, and that this program does not write there.
+    #[error("record {sequence} {why}")]
+    Stray {
+        /// Its number.
+        sequence: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The chain is shorter than it was.
     #[error("the chain ends at record {last}, and had {expected} before: its end was cut off")]
     CutOff {
@@ -99,6 +109,7 @@ impl Flaw {
             Self::Broken { why, .. } => Some(why.sequence()),
             Self::CutOff { last, .. } => Some(last + 1),
             Self::OutcomeOfNothing { sequence, .. }
+            | Self::Stray { sequence, .. }
             | Self::AnotherChain { sequence, .. }
             | Self::NotHere { sequence, .. } => Some(*sequence),
         }
@@ -111,7 +122,7 @@ impl Flaw {
 /// # Errors
 /// It cannot be read, or does not hold.
 pub fn verify(path: &Path, expected: Option<&Head>) -> Result<History, Flaw> {
-    let files = files(path).map_err(|error| unreadable(path, error))?;
+    let (files, _) = files(path).map_err(|error| unreadable(path, error))?;
     let mut history = History {
         first: 1,
         last: 0,
@@ -122,56 +133,64 @@ pub fn verify(path: &Path, expected: Option<&Head>) -> Result<History, Flaw> {
         repairs: 0,
         torn: 0,
     };
-    let mut begun = BTreeSet::new();
-    let mut head = None;
+    let mut told = Told::default();
     let mut at_expected = None;
-    let mut stray = None;
+    let mut place: Option<Place> = None;
     let last = files.len().saturating_sub(1);
-    for (index, (file, length)) in files.into_iter().enumerate() {
-        let mut bytes = fs::read(&file).map_err(|error| unreadable(&file, error))?;
+    for (index, listed) in files.into_iter().enumerate() {
+        let unreadable = |error| unreadable(&listed.path, error);
+        let file = listed.open().map_err(unreadable)?;
         // What was written since the lock was let go of is for the next time.
-        bytes.truncate(length.unwrap_or(bytes.len()));
-        let head = head.get_or_insert_with(|| {
-            let before = chain::before(&bytes).unwrap_or(Head::BEGIN);
-            history.first = before.sequence + 1;
-            before
+        let length = match listed.length {
+            Some(length) => length,
+            None => file.metadata().map_err(unreadable)?.len(),
+        };
+        let before = match place.take() {
+            Some(place) => place.head,
+            None => {
+                let bytes = stretch::beginning(&file, length).map_err(unreadable)?;
+                let before = follow::before(&bytes).unwrap_or(Head::BEGIN);
+                history.first = before.sequence + 1;
+                before
+            }
+        };
+        told.file_begins();
+        let at = place.insert(Place {
+            offset: 0,
+            head: before,
         });
-        let first = history.first;
-        let followed = follow(head, &bytes, |link, head, _| {
-            history.attempts += u64::from(link.kind == "attempt");
-            history.repairs += u64::from(link.kind == "repair");
-            if link.begins() {
-                begun.insert(link.seq);
-            }
-            let of = link.of.filter(|of| *of >= first);
-            if let Some(of) = of.filter(|of| !begun.remove(of)) {
-                stray.get_or_insert((link.seq, of));
-            }
+        let followed = stretch::go_on(at, &file, length, |link, _, head| {
+            told.take(link, history.first);
             if expected.is_some_and(|expected| expected.sequence == head.sequence) {
                 at_expected = Some(head.hash);
             }
         });
         let broken = |why| Flaw::Broken {
-            file: file.clone(),
+            file: listed.path.clone(),
             why,
         };
-        match followed.map_err(broken)? {
+        let end = followed.map_err(|stop| match stop {
+            Stop::Unreadable(error) => unreadable(error),
+            Stop::Broken(why) => broken(why),
+        })?;
+        match end {
             End::Whole => {}
             End::Torn(torn) if index == last => history.torn = torn,
             End::WithoutNewline if index == last => history.torn = 1,
             _ => {
-                let sequence = head.sequence + 1;
+                let sequence = at.head.sequence + 1;
                 return Err(broken(Broken::NoRecord { sequence }));
             }
         }
-        history.last = head.sequence;
-        history.head = head.to_string();
-        history.files.push(file);
+        history.last = at.head.sequence;
+        history.head = at.head.to_string();
+        history.files.push(listed.path);
     }
-    if let Some((sequence, of)) = stray {
-        return Err(Flaw::OutcomeOfNothing { sequence, of });
+    if let Some(flaw) = told.flaw {
+        return Err(flaw);
     }
-    history.unfinished = begun.into_iter().collect();
+    (history.attempts, history.repairs) = (told.attempts, told.repairs);
+    history.unfinished = told.begun.into_iter().collect();
     match (expected, at_expected) {
         (Some(expected), _) if expected.sequence > history.last => Err(Flaw::CutOff {
             last: history.last,
@@ -197,25 +216,110 @@ pub(super) fn unreadable(path: &Path, error: io::Error) -> Flaw {
     .into()
 }
 
-/// The files of the chain, oldest first, and how much of the last is whole.
-pub(super) fn files(path: &Path) -> io::Result<Vec<(PathBuf, Option<usize>)>> {
+/// What the records say, one after the other.
+#[derive(Default)]
+struct Told {
+    attempts: u64,
+    repairs: u64,
+    begun: BTreeSet<u64>,
+    /// What the ledger calls itself.
+    ledger: Option<String>,
+    /// Whether the next record is its file's first.
+    first_of_file: bool,
+    /// The first one.
+    flaw: Option<Flaw>,
+}
+
+impl Told {
+    fn file_begins(&mut self) {
+        self.first_of_file = true;
+    }
+
+    /// Takes a record of a chain whose first is here, or in a file before.
+    fn take(&mut self, link: &Link, first: u64) {
+        let sequence = link.seq;
+        let stray = |why| Some(Flaw::Stray { sequence, why });
+        self.attempts += u64::from(link.kind == "attempt");
+        self.repairs += u64::from(link.kind == "repair");
+        if link.begins() {
+            self.begun.insert(sequence);
+        }
+        let first_of_file = std::mem::take(&mut self.first_of_file);
+        let flaw = match (link.kind.as_str(), first_of_file) {
+            ("begin", true) => {
+                let ledger = self.ledger.take();
+                self.ledger = link.ledger().map(str::to_owned);
+                match (&self.ledger, ledger) {
+                    (None, _) => stray("begins a file, and does not name the ledger"),
+                    (named, earlier) if earlier.is_some() && *named != earlier => {
+                        stray("begins a file of another ledger")
+                    }
+                    _ => None,
+                }
+            }
+            ("begin", false) => stray("begins a file, and is not the first of one"),
+            (_, true) => stray("is the first of its file, and does not begin it"),
+            ("outcome", _) => match link.of() {
+                None => stray("is an outcome, and does not say of what"),
+                Some(of) if of < first || self.begun.remove(&of) => None,
+                Some(of) => Some(Flaw::OutcomeOfNothing { sequence, of }),
+            },
+            _ => None,
+        };
+        if self.flaw.is_none() {
+            self.flaw = flaw;
+        }
+    }
+}
+
+/// A file of the chain.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) path: PathBuf,
+    /// The one that is written to is held open: meanwhile it may get another name. Those that were
+    /// closed keep theirs.
+    open: Option<File>,
+    /// How much of it is whole.
+    length: Option<u64>,
+}
+
+impl Listed {
+    pub(super) fn open(&self) -> io::Result<File> {
+        match &self.open {
+            Some(file) => file.try_clone(),
+            None => File::open(&self.path),
+        }
+    }
+}
+
+/// The files of the chain, oldest first, and the path of the last without links.
+pub(super) fn files(path: &Path) -> io::Result<(Vec<Listed>, PathBuf)> {
+    let path = fs::canonicalize(path)?;
     loop {
-        let file = Arc::new(File::open(path)?);
+        let file = Arc::new(File::open(&path)?);
         // Where a writer hangs, its last line is read as it is.
-        let _locked = Locked::wait(&file, Instant::now() + PATIENCE)?;
-        if !rotation::is(&file, path)? {
+        let locked = Locked::wait(&file, Instant::now() + PATIENCE)?;
+        if !rotation::is(&file, &path)? {
             continue;
         }
-        let length = file.metadata()?.len() as usize;
-        let closed = rotation::all_closed(path)?.into_iter();
+        let length = file.metadata()?.len();
         let mut files = Vec::new();
-        for (_, closed) in closed {
+        for (_, closed) in rotation::all_closed(&path)? {
             // A rotation that a crash cut off leaves a second name of the file.
             if !rotation::is(&file, &closed)? {
-                files.push((closed, None));
+                files.push(Listed {
+                    path: closed,
+                    open: None,
+                    length: None,
+                });
             }
         }
-        files.push((path.to_owned(), Some(length)));
-        return Ok(files);
+        drop(locked);
+        files.push(Listed {
+            path: path.clone(),
+            open: Some(file.try_clone()?),
+            length: Some(length),
+        });
+        return Ok((files, path));
     }
 }

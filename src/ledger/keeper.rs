@@ -1,12 +1,14 @@
 //! What is done beside the way of a signature: records are synced to the disk, the end of the chain
-//! is told to others, and a file that another process has closed is let go of.
+//! is handed to whoever tells others of it, and a file that another process has closed is let go of.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::export::Export;
 use super::file::ChainFile;
+use super::turn;
 use crate::config::ledger::{Fsync, LedgerConfig};
 
 /// How often it is looked after a file that another process may have closed.
@@ -15,10 +17,15 @@ const LOOK: Duration = Duration::from_secs(10);
 /// How long it waits for its turn: nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the end of the process waits for a disk that takes its time.
+const LAST_SYNC: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    // Its last head comes from the thread.
+    _export: Option<Arc<Export>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,33 +45,46 @@ struct State {
 struct Work {
     chain: Weak<ChainFile>,
     fsync: Option<Duration>,
-    export: Export,
+    /// Where nobody is told of heads: none.
+    export: Option<Arc<Export>>,
+    /// How often a head is told.
+    interval: Duration,
+    /// When the next is.
+    next: Instant,
     /// The first record of the file that is written to, as last seen.
     first: u64,
     looked: Instant,
 }
 
 impl Keeper {
-    pub(super) fn start(config: &LedgerConfig, chain: &Arc<ChainFile>) -> Self {
+    /// Starts the thread, and the one that tells heads.
+    ///
+    /// # Errors
+    /// There are none to be had.
+    pub(super) fn start(config: &LedgerConfig, chain: &Arc<ChainFile>) -> io::Result<Self> {
+        let ledger = chain.path().to_string_lossy();
+        let to = config.head.clone();
+        let export = to.map(|to| Export::start(to, ledger.into_owned()).map(Arc::new));
+        let export = export.transpose()?;
         let shared = Arc::new(Shared::default());
         let mut work = Work {
             chain: Arc::downgrade(chain),
             fsync: (config.fsync == Fsync::Interval).then_some(config.fsync_interval),
-            export: Export::new(config),
+            export: export.clone(),
+            interval: config.head_interval,
+            next: Instant::now() + config.head_interval,
             first: 0,
             looked: Instant::now(),
         };
         let seen = Arc::clone(&shared);
-        let started = thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("hsm-ledger".to_owned())
-            .spawn(move || work.go_on(&seen));
-        if let Err(error) = &started {
-            tracing::error!(%error, "no thread syncs the ledger to the disk");
-        }
-        Self {
+            .spawn(move || work.go_on(&seen))?;
+        Ok(Self {
             shared,
-            thread: started.ok(),
-        }
+            thread: Some(thread),
+            _export: export,
+        })
     }
 
     /// There is a new record.
@@ -82,9 +102,10 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been told of.
-            let _ = thread.join();
+        if let Some(thread) = self.thread.take()
+            && !turn::ended(thread, LAST_SYNC)
+        {
+            tracing::error!("the disk does not take the ledger's last records");
         }
     }
 }
@@ -102,7 +123,8 @@ impl Work {
         loop {
             let now = Instant::now();
             let sync = state.dirty.map(|since| since + self.fsync.unwrap_or(LOOK));
-            let due = [sync, Some(self.looked + LOOK), self.export.due()];
+            let tell = self.export.as_ref().map(|_| self.next);
+            let due = [sync, Some(self.looked + LOOK), tell];
             let next = due.into_iter().flatten().min().unwrap_or(now + LOOK);
             if now < next && !state.stop {
                 let waited = shared.changed.wait_timeout(state, next - now);
@@ -110,22 +132,25 @@ impl Work {
                 continue;
             }
             let stop = state.stop;
-            let dirty = state.dirty.is_some() && (stop || sync.is_some_and(|sync| sync <= now));
-            if dirty {
-                state.dirty = None;
-            }
+            let due = stop || sync.is_some_and(|sync| sync <= now);
+            let dirty = if due { state.dirty.take() } else { None };
             drop(state);
-            self.tidy(dirty, stop);
+            let done = self.tidy(dirty.is_some(), stop);
             if stop {
                 return;
             }
             state = shared.lock();
+            // What was not synced is to be.
+            if !done && let Some(since) = dirty {
+                state.dirty = Some(since);
+            }
         }
     }
 
-    fn tidy(&mut self, dirty: bool, stop: bool) {
+    /// Says whether it had its turn.
+    fn tidy(&mut self, dirty: bool, stop: bool) -> bool {
         let Some(chain) = self.chain.upgrade() else {
-            return;
+            return true;
         };
         if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
@@ -137,18 +162,27 @@ impl Work {
             .turn(Instant::now() + PATIENCE)
             .map(|state| state.clone())
         else {
-            return;
+            return false;
         };
         let rotated = self.first != 0 && self.first != state.first;
         self.first = state.first;
-        // Nobody waits for the disk meanwhile.
-        if dirty
-            && self.fsync.is_some()
-            && let Err(error) = state.file.sync_data()
-        {
-            tracing::error!(ledger = %chain.path().display(), %error, "the ledger cannot be synced to the disk");
+        let due = rotated || stop || Instant::now() >= self.next;
+        let news = self
+            .export
+            .as_ref()
+            .filter(|export| due && !export.knows(&state.head));
+        // Nobody waits for the disk meanwhile. A head that others are told of has to be there after
+        // a power cut: without it the chain would seem to be cut off.
+        let synced = match (dirty && self.fsync.is_some()) || news.is_some() {
+            true => chain.synced(state.file.sync_data()),
+            false => chain.durable(),
+        };
+        if let (Some(export), Ok(())) = (news, synced) {
+            export.tell(&state.head);
         }
-        let ledger = chain.path().to_string_lossy();
-        self.export.tell(&ledger, &state.head, rotated || stop);
+        if due {
+            self.next = Instant::now() + self.interval;
+        }
+        true
     }
 }

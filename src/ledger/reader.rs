@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::LedgerError;
-use super::chain::{self, Broken, End, Head, follow};
-use super::history::{Flaw, files, unreadable};
+use super::chain::{Broken, Head};
+use super::follow::{self, End};
+use super::history::{Flaw, Listed, files, unreadable};
 use super::rotation;
+use super::stretch::{self, Place, Stop};
 
 /// A record, as far as it is read again. What is not of its kind is absent.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,14 +51,24 @@ pub struct Record {
     pub micros: Option<u64>,
 }
 
+/// What is read.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A record, with its line.
+    Record(Box<Record>, &'a str),
+    /// One of another form than this program writes, or a later version of it does: its number. It
+    /// carries the chain on.
+    OfAnotherForm(u64),
+}
+
 /// Reads a chain.
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
     /// Those that come after the one that is read.
-    files: VecDeque<PathBuf>,
-    file: Option<(File, PathBuf, u64)>,
-    head: Head,
+    files: VecDeque<Listed>,
+    file: Option<(File, PathBuf)>,
+    place: Place,
 }
 
 impl Reader {
@@ -66,97 +77,116 @@ impl Reader {
     /// # Errors
     /// It is not there, or cannot be read.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let listed = files(path).map_err(|source| LedgerError::Unreadable {
+        let (listed, path) = files(path).map_err(|source| LedgerError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
         Ok(Self {
-            path: path.to_owned(),
-            files: listed.into_iter().map(|(file, _)| file).collect(),
+            path,
+            files: listed.into(),
             file: None,
-            head: Head::BEGIN,
+            place: Place {
+                offset: 0,
+                head: Head::BEGIN,
+            },
         })
     }
 
-    /// Shows each record that is there and was not shown yet, with its line.
+    /// Shows each record that is there and was not shown yet.
     ///
     /// # Errors
     /// It cannot be read, or the chain does not hold there; what is before was shown.
-    pub fn read(&mut self, mut show: impl FnMut(Record, &str)) -> Result<(), Flaw> {
+    pub fn read(&mut self, mut show: impl FnMut(Seen<'_>)) -> Result<(), Flaw> {
         loop {
-            self.read_file(&mut show)?;
+            // Looked at first: what has lost its name is not written to any more, and is then read
+            // to its end.
+            let last = self.is_last()?;
+            let torn = self.read_file(&mut show)?;
+            if last {
+                return Ok(());
+            }
+            if let (true, Some((_, path))) = (torn, &self.file) {
+                return Err(Flaw::Broken {
+                    file: path.clone(),
+                    why: Broken::NoRecord {
+                        sequence: self.place.head.sequence + 1,
+                    },
+                });
+            }
             if !self.next_file()? {
                 return Ok(());
             }
         }
     }
 
-    fn read_file(&mut self, show: &mut impl FnMut(Record, &str)) -> Result<(), Flaw> {
-        let Some((file, path, offset)) = &mut self.file else {
-            return Ok(());
+    /// Whether the file that is read is the one that is written to.
+    fn is_last(&self) -> Result<bool, Flaw> {
+        let failed = |error| unreadable(&self.path, error);
+        match &self.file {
+            Some((file, _)) if self.files.is_empty() => {
+                rotation::is(file, &self.path).map_err(failed)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Says whether the end of the file is no whole line.
+    fn read_file(&mut self, show: &mut impl FnMut(Seen<'_>)) -> Result<bool, Flaw> {
+        let Some((file, path)) = &self.file else {
+            return Ok(false);
         };
         let failed = |error| unreadable(path, error);
         let length = file.metadata().map_err(failed)?.len();
-        let mut bytes = vec![0; length.saturating_sub(*offset) as usize];
-        file.read_exact_at(&mut bytes, *offset).map_err(failed)?;
-        if self.head == Head::BEGIN && *offset == 0 {
-            self.head = chain::before(&bytes).unwrap_or(Head::BEGIN);
+        if length < self.place.offset {
+            return Err(unreadable(
+                path,
+                io::Error::other("it is shorter than it was"),
+            ));
         }
-        let followed = follow(&mut self.head, &bytes, |_, _, at| {
-            let line = bytes[..at - 1].rsplit(|byte| *byte == b'\n').next();
-            let line = str::from_utf8(line.unwrap_or_default()).unwrap_or_default();
-            // A kind that a later version writes may have fields of another form.
-            if let Ok(record) = serde_json::from_str(line) {
-                show(record, line);
-            }
+        if self.place.head == Head::BEGIN && self.place.offset == 0 {
+            let begin = stretch::beginning(file, length).map_err(failed)?;
+            self.place.head = follow::before(&begin).unwrap_or(Head::BEGIN);
+        }
+        let end = stretch::go_on(&mut self.place, file, length, |link, line, _| {
+            let text = str::from_utf8(line).ok();
+            let record = text.and_then(|text| Some((serde_json::from_str(text).ok()?, text)));
+            show(match record {
+                Some((record, line)) => Seen::Record(Box::new(record), line),
+                None => Seen::OfAnotherForm(link.seq),
+            });
         });
-        let broken = |why| Flaw::Broken {
-            file: path.clone(),
-            why,
-        };
-        let torn = match followed.map_err(broken)? {
-            End::Whole => 0,
-            End::Torn(torn) => torn,
-            // Its newline is on the way.
-            End::WithoutNewline => {
-                let line = bytes.rsplit(|byte| *byte == b'\n').next();
-                line.map_or(0, <[u8]>::len)
-            }
-        };
-        *offset += (bytes.len() - torn) as u64;
-        if torn > 0 && !self.files.is_empty() {
-            let sequence = self.head.sequence + 1;
-            return Err(broken(Broken::NoRecord { sequence }));
+        match end {
+            Ok(End::Whole) => Ok(false),
+            // The rest is on the way, or the next writer's to mend.
+            Ok(End::Torn(_) | End::WithoutNewline) => Ok(true),
+            Err(Stop::Unreadable(error)) => Err(unreadable(path, error)),
+            Err(Stop::Broken(why)) => Err(Flaw::Broken {
+                file: path.clone(),
+                why,
+            }),
         }
-        Ok(())
     }
 
     /// Goes to the file that carries on the one that was read, where there is one.
     fn next_file(&mut self) -> Result<bool, Flaw> {
-        let failed = |error| unreadable(&self.path, error);
-        let next = match (self.files.pop_front(), &self.file) {
-            (Some(listed), _) => listed,
-            (None, Some((file, ..))) if rotation::is(file, &self.path).map_err(failed)? => {
-                return Ok(false);
+        let opened = match self.files.pop_front() {
+            Some(listed) => {
+                let file = listed.open();
+                let file = file.map_err(|error| unreadable(&listed.path, error))?;
+                (file, listed.path)
             }
-            _ => {
-                let closed = rotation::closed(&self.path, self.head.sequence + 1);
-                match closed.try_exists() {
-                    Ok(true) => closed,
-                    _ => self.path.clone(),
+            None => {
+                let first = self.place.head.sequence + 1;
+                match rotation::with_first(&self.path, first, |path| File::open(path)) {
+                    Ok(next) => next,
+                    // It was moved away, and nothing is in its place yet.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                    Err(error) => return Err(unreadable(&self.path, error)),
                 }
             }
         };
-        match File::open(&next) {
-            Ok(file) => {
-                self.file = Some((file, next, 0));
-                Ok(true)
-            }
-            // Between two looks it was closed, and has another name.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.file.is_some() => {
-                Ok(false)
-            }
-            Err(error) => Err(unreadable(&next, error)),
-        }
+        self.file = Some(opened);
+        self.place.offset = 0;
+        Ok(true)
     }
 }

@@ -5,11 +5,14 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// There is no wait for the lock of a file with a time limit: it is asked for again.
 const ASK_AGAIN: Duration = Duration::from_micros(50);
+
+/// Nor one for the end of a thread.
+const ENDED: Duration = Duration::from_millis(1);
 
 /// What one thread at a time has.
 #[derive(Debug)]
@@ -99,6 +102,21 @@ impl Drop for Locked {
         // Where that fails, the close of the file does it.
         let _ = self.0.unlock();
     }
+}
+
+/// Waits for a thread, for so long; says whether it has ended. What hangs in the system is left to
+/// itself.
+pub(super) fn ended(thread: JoinHandle<()>, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    while !thread.is_finished() {
+        if Instant::now() >= until {
+            return false;
+        }
+        thread::park_timeout(ENDED);
+    }
+    // A panic there has been told of.
+    let _ = thread.join();
+    true
 }
 
 #[cfg(test)]

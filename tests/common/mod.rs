@@ -11,12 +11,14 @@
 pub mod bank;
 pub mod chaos;
 pub mod contract;
+pub mod disk;
 pub mod hub;
 pub mod misbehaving;
 pub mod mutation;
 pub mod nginx;
 pub mod poll;
 pub mod recorded;
+pub mod records;
 pub mod remote;
 pub mod sign;
 pub mod softhsm;

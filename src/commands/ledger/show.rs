@@ -1,21 +1,21 @@
 //! `ledger show`: what the key was used for, when, and for whom.
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::ledger::history::Flaw;
-use hsm_mtls::ledger::reader::{Reader, Record};
+use hsm_mtls::ledger::reader::{Reader, Record, Seen};
 use hsm_mtls::step::plain;
 use serde_json::json;
 
 use super::super::{CommandError, Global, ShowArgs, output};
+use super::pause::Pause;
 
-/// How often it is looked for new records.
-const LOOK: Duration = Duration::from_millis(200);
+/// With --follow: after so long without an outcome a use is shown as it is. Its outcome may still come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn show(
     global: &Global,
@@ -33,10 +33,13 @@ pub(super) fn show(
         as_json: global.json,
         begun: BTreeMap::new(),
         counts: BTreeMap::new(),
+        gone: false,
         failed: None,
     };
+    let mut patience = Duration::ZERO;
+    let pause = Pause::new();
     loop {
-        let read = reader.read(|record, line| shown.take(record, line));
+        let read = reader.read(|seen| shown.see(seen));
         if let Some(error) = shown.failed.take() {
             return Err(error);
         }
@@ -51,7 +54,12 @@ pub(super) fn show(
         if !args.follow {
             break;
         }
-        thread::park_timeout(LOOK);
+        // What had none before we came is shown at once.
+        shown.without_outcome(patience)?;
+        patience = PATIENCE;
+        if shown.gone || pause.until_gone() {
+            return Ok(ExitCode::Good);
+        }
     }
     shown.end()?;
     Ok(ExitCode::Good)
@@ -62,9 +70,19 @@ struct Shown<'a> {
     args: &'a ShowArgs,
     as_json: bool,
     /// What waits for its outcome.
-    begun: BTreeMap<u64, (Record, String)>,
+    begun: BTreeMap<u64, Begun>,
     counts: BTreeMap<Counted, u64>,
+    /// Whether whoever reads has gone.
+    gone: bool,
     failed: Option<CommandError>,
+}
+
+/// What waits for its outcome.
+struct Begun {
+    record: Record,
+    line: String,
+    seen: Instant,
+    told: bool,
 }
 
 /// What is counted together.
@@ -77,27 +95,71 @@ struct Counted {
 }
 
 impl Shown<'_> {
-    fn take(&mut self, record: Record, line: &str) {
-        let begun = match record.of {
-            Some(of) => self.begun.remove(&of),
-            None => {
-                if !matches!(record.kind.as_str(), "begin" | "repair") && self.wants(&record) {
-                    self.begun.insert(record.seq, (record, line.to_owned()));
-                }
-                return;
-            }
+    fn see(&mut self, seen: Seen<'_>) {
+        if self.failed.is_some() || self.gone {
+            return;
+        }
+        let told = match seen {
+            Seen::Record(record, line) => self.take(*record, line),
+            Seen::OfAnotherForm(sequence) => self.another_form(sequence),
         };
-        if let (Some((begun, first)), None) = (begun, &self.failed) {
-            let told = self.tell(&begun, &first, Some((&record, line)));
-            self.failed = told.err();
+        self.failed = told.err();
+    }
+
+    fn take(&mut self, record: Record, line: &str) -> Result<(), CommandError> {
+        match (record.kind.as_str(), record.of) {
+            ("begin" | "repair", _) => Ok(()),
+            ("outcome", Some(of)) => match self.begun.remove(&of) {
+                Some(begun) => self.tell(&begun, Some((&record, line))),
+                None => Ok(()),
+            },
+            ("outcome", None) => self.another_form(record.seq),
+            _ => {
+                if self.wants(&record) {
+                    let sequence = record.seq;
+                    let begun = Begun {
+                        record,
+                        line: line.to_owned(),
+                        seen: Instant::now(),
+                        told: false,
+                    };
+                    self.begun.insert(sequence, begun);
+                }
+                Ok(())
+            }
         }
     }
 
-    /// What has no outcome.
-    fn end(mut self) -> Result<(), CommandError> {
-        for (begun, line) in std::mem::take(&mut self.begun).into_values() {
-            self.tell(&begun, &line, None)?;
+    /// It carries the chain on, and this program did not write it so.
+    fn another_form(&mut self, sequence: u64) -> Result<(), CommandError> {
+        if self.args.counts || self.as_json {
+            output::remark(&format!("record {sequence}: of another form"));
+            return Ok(());
         }
+        self.print(&format!("{sequence:>8}  of another form"))
+    }
+
+    fn print(&mut self, row: &str) -> Result<(), CommandError> {
+        self.gone |= !output::still_read(row)?;
+        Ok(())
+    }
+
+    /// What was begun so long ago, and has no outcome.
+    fn without_outcome(&mut self, patience: Duration) -> Result<(), CommandError> {
+        let mut begun = std::mem::take(&mut self.begun);
+        for begun in begun.values_mut() {
+            if !begun.told && begun.seen.elapsed() >= patience {
+                begun.told = true;
+                self.tell(begun, None)?;
+            }
+        }
+        self.begun = begun;
+        Ok(())
+    }
+
+    /// What has no outcome, and the counts.
+    fn end(mut self) -> Result<(), CommandError> {
+        self.without_outcome(Duration::ZERO)?;
         if !self.args.counts {
             return Ok(());
         }
@@ -115,7 +177,9 @@ impl Shown<'_> {
         *table.style_mut() = NOTHING;
         table.set_header(["day", "what", "result", "count", "public key"]);
         for (of, count) in &self.counts {
-            table.add_row([&of.day, &of.what, &of.result, &count.to_string(), &of.spki]);
+            let count = count.to_string();
+            let cells = [&of.day, &of.what, &of.result, &count, &of.spki];
+            table.add_row(cells.map(|cell| cell.chars().map(plain).collect::<String>()));
         }
         if let Some(counts) = table.column_mut(3) {
             counts.set_cell_alignment(CellAlignment::Right);
@@ -148,10 +212,15 @@ impl Shown<'_> {
 
     fn tell(
         &mut self,
-        begun: &Record,
-        line: &str,
+        begun: &Begun,
         outcome: Option<(&Record, &str)>,
     ) -> Result<(), CommandError> {
+        let told = begun.told && outcome.is_some();
+        let Begun {
+            record: begun,
+            line,
+            ..
+        } = begun;
         let what = begun.purpose.as_ref().unwrap_or(&begun.kind);
         let result = match outcome {
             None => "no outcome".to_owned(),
@@ -172,8 +241,10 @@ impl Shown<'_> {
             return Ok(());
         }
         if self.as_json {
-            output::line(line)?;
-            return outcome.map_or(Ok(()), |(_, line)| output::line(line));
+            if !told {
+                self.print(&output::tame(line))?;
+            }
+            return outcome.map_or(Ok(()), |(_, line)| self.print(&output::tame(line)));
         }
         let about = [
             &begun.peer,
@@ -195,6 +266,6 @@ impl Shown<'_> {
         );
         // A label or a peer is text of somebody else's.
         let row: String = row.trim_end().chars().map(plain).collect();
-        output::line(&row)
+        self.print(&row)
     }
 }

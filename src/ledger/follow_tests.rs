@@ -1,0 +1,147 @@
+//! Every change of a chain is found where it is; a torn line is passed only with its repair.
+
+use serde::Serialize;
+
+use super::super::chain::{self, Repair};
+use super::*;
+
+#[derive(Serialize)]
+struct Kind {
+    kind: &'static str,
+}
+
+fn line(head: &mut Head, kind: &'static str) -> Vec<u8> {
+    let (mut line, after) = chain::line(head, &Kind { kind }).expect("a line");
+    *head = after;
+    line.push(b'\n');
+    line
+}
+
+fn lines(count: usize) -> Vec<Vec<u8>> {
+    let mut head = Head::BEGIN;
+    (0..count).map(|_| line(&mut head, "login")).collect()
+}
+
+fn followed(lines: &[Vec<u8>]) -> Result<(u64, End), Broken> {
+    let mut head = Head::BEGIN;
+    let mut shown = 0;
+    let end = follow(&mut head, &lines.concat(), |link, _, _, _| {
+        shown += 1;
+        assert_eq!(link.seq, shown);
+    })?;
+    Ok((head.sequence, end))
+}
+
+#[test]
+fn each_change_is_found_where_it_is() {
+    let good = lines(9);
+    assert_eq!(followed(&good), Ok((9, End::Whole)));
+    let broken = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let mut lines = good.clone();
+        change(&mut lines);
+        followed(&lines).map_err(|broken| broken.sequence())
+    };
+    // The change is in record 4; the one after it no longer carries its hash.
+    assert_eq!(
+        broken(&|lines| lines[3] = String::from_utf8_lossy(&lines[3])
+            .replace("login", "Login")
+            .into()),
+        Err(5)
+    );
+    assert_eq!(broken(&|lines| drop(lines.remove(3))), Err(4));
+    assert_eq!(broken(&|lines| lines.swap(3, 4)), Err(4));
+    assert_eq!(broken(&|lines| lines.insert(3, lines[0].clone())), Err(4));
+    assert_eq!(broken(&|lines| lines[3] = b"{}\n".to_vec()), Err(4));
+    let mut other = Head::BEGIN;
+    let others: Vec<_> = (0..9).map(|_| line(&mut other, "attempt")).collect();
+    assert_eq!(broken(&|lines| lines[3] = others[3].clone()), Err(4));
+}
+
+#[test]
+fn a_torn_line_is_passed_where_its_repair_follows() -> Result<(), serde_json::Error> {
+    let whole = lines(3).concat();
+    let mut head = Head::BEGIN;
+    assert_eq!(follow(&mut head, &whole, |_, _, _, _| {}), Ok(End::Whole));
+    let (next, _) = chain::line(&head, &Kind { kind: "login" })?;
+    for torn in [
+        &b"{\"seq\":4,\"ti"[..],
+        b"{\"seq\":4,\n{\"se",
+        b"{\"seq\":4,\"ti\n",
+        // A power cut: what was not on the disk reads as zeros.
+        b"\0\0\0",
+        b"{\"seq\":4,\"ti\0\0\0\n",
+        &next[..next.len() - 1],
+        &next[..40],
+    ] {
+        let mut bytes = [&whole[..], torn].concat();
+        let mut at = Head::BEGIN;
+        assert_eq!(
+            follow(&mut at, &bytes, |_, _, _, _| {}),
+            Ok(End::Torn(torn.len()))
+        );
+        bytes.push(b'\n');
+        bytes.extend(chain::line(&head, &Repair::of(torn))?.0);
+        bytes.push(b'\n');
+        let mut at = Head::BEGIN;
+        assert_eq!(
+            follow(&mut at, &bytes, |_, _, _, _| {}),
+            Ok(End::Whole),
+            "{torn:?}"
+        );
+        assert_eq!(at.sequence, 4);
+        // What was torn is part of the record too.
+        bytes[whole.len()] ^= 1;
+        let mut at = Head::BEGIN;
+        assert!(follow(&mut at, &bytes, |_, _, _, _| {}).is_err());
+    }
+    Ok(())
+}
+
+#[test]
+fn what_no_crash_leaves_is_damage() -> Result<(), serde_json::Error> {
+    let good = lines(6);
+    let mut head = Head::BEGIN;
+    assert_eq!(
+        follow(&mut head, &good[..3].concat(), |_, _, _, _| {}),
+        Ok(End::Whole)
+    );
+    // One byte of each of the last three records.
+    let mut damaged = good.clone();
+    damaged[3..].iter_mut().for_each(|line| line[1] = b'?');
+    let repaired = |torn: &[u8]| -> Result<Vec<u8>, serde_json::Error> {
+        let (repair, _) = chain::line(&head, &Repair::of(torn))?;
+        Ok([&good[..3].concat(), torn, b"\n", &repair, b"\n"].concat())
+    };
+    let due = String::from_utf8_lossy(&good[3]).into_owned();
+    let due = due.trim_end();
+    for (what, torn) in [
+        ("three damaged records", damaged[3..].concat()),
+        ("one, in its number", damaged[3].clone()),
+        (
+            "one, in its text",
+            due.replace("\"login\"", "\"log\"in").into_bytes(),
+        ),
+        ("a byte before a record", format!("x{due}").into_bytes()),
+        (
+            "half a record before a record",
+            format!("{},\"a\":[{due}", due.trim_end_matches('}')).into_bytes(),
+        ),
+        (
+            "the same, behind a newline",
+            format!("\n{due}").into_bytes(),
+        ),
+        ("the record of another number", b"{\"seq\":5,\"ti".to_vec()),
+        ("of another chain", format!("{}g", &due[..100]).into_bytes()),
+        ("zeros before something", b"\0\0{\"seq\":4".to_vec()),
+        ("a record, and zeros", format!("{due}\0\0").into_bytes()),
+        ("anything", b"hello".to_vec()),
+    ] {
+        for bytes in [[&good[..3].concat(), &torn[..]].concat(), repaired(&torn)?] {
+            let mut at = Head::BEGIN;
+            let end = follow(&mut at, &bytes, |_, _, _, _| {});
+            assert!(end.is_err(), "{what}: {end:?}");
+            assert_eq!(at.sequence, 3, "{what}");
+        }
+    }
+    Ok(())
+}
