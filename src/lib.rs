@@ -14,7 +14,8 @@
 //!             login     SPKI
 //! ```
 //!
-//! Each stage that uses the token writes into the `ledger` first, and after it.
+//! Each stage that uses the token writes into the `ledger` first, and after it. From token to engine all
+//! may be in a process of its own: `signer` stands for it then.
 //!
 //! Arrows only go to the right: a stage uses those before it and knows nothing of those after it.
 //! The modules stand in that order.

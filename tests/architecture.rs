@@ -63,6 +63,8 @@ fn each_library_is_used_in_its_room_only() {
         ("cryptoki::", &["src/token", "src/key", "src/engine/"][..]),
         ("cryptoki_sys", &["src/token/raw.rs"]),
         ("rustls::", &["src/tls", "src/client"]),
+        ("landlock::", &["src/signer/sandbox.rs"]),
+        ("close_fds::", &["src/signer/hardening.rs"]),
         ("clap::", &["src/commands", "src/main.rs"]),
         ("println!", &["src/commands", "src/main.rs"]),
         ("anstream::", &["src/commands"]),
@@ -74,7 +76,7 @@ fn each_library_is_used_in_its_room_only() {
     }
 }
 
-/// config → ledger → token → key → engine → certificate → csr, identity → tls → client → verify
+/// config → ledger → token → key → engine → certificate → csr, identity → signer → tls → client → verify
 #[test]
 fn arrows_only_go_to_the_right() {
     let order = [
@@ -86,6 +88,7 @@ fn arrows_only_go_to_the_right() {
         "certificate",
         "csr",
         "identity",
+        "signer",
         "tls",
         "client",
         "verify",

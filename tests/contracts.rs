@@ -47,6 +47,7 @@ fn token_check() {
         ("certificate", " until "),
         ("pair", " in "),
         ("signatures", "; "),
+        ("signer process", " in "),
     ] {
         let steps = report["steps"].as_array_mut().unwrap().iter_mut();
         let found = steps.into_iter().find(|found| found["name"] == step);

@@ -11,146 +11,15 @@
 mod common;
 
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use common::bank::Bank;
-use common::walled::{self, launch};
+use common::front_end::*;
+use common::walled;
 use hsm_mtls::key::public::PublicKey;
 use hsm_mtls::key::scheme::Scheme;
 use hsm_mtls::ledger::history;
-use hsm_mtls::signer::supervisor::Supervised;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
-
-const TLS13: u8 = 1;
-const TLS12: u8 = 2;
-const CSR: u8 = 3;
-const PROOF: u8 = 4;
-const SELF_TEST: u8 = 5;
-const JWT: u8 = 6;
-const RSA_PSS_SHA256: u16 = 0x0804;
-const RSA_PKCS1_SHA256: u16 = 0x0401;
-const ECDSA_P256: u16 = 0x0403;
-
-struct FrontEnd {
-    channels: Vec<OwnedFd>,
-    key: [u8; 32],
-    _signer: Supervised,
-}
-
-struct Asked {
-    key: [u8; 32],
-    purpose: u8,
-    scheme: u16,
-    peer: &'static str,
-    message: Vec<u8>,
-}
-
-fn frame(id: u64, asked: &Asked) -> Vec<u8> {
-    let now = clock_gettime(ClockId::Monotonic);
-    let deadline = (now.tv_sec as u64 + 5) * 1_000_000_000;
-    let mut bytes = vec![1, 2];
-    bytes.extend(id.to_le_bytes());
-    bytes.extend(asked.key);
-    bytes.push(asked.purpose);
-    bytes.extend(asked.scheme.to_le_bytes());
-    bytes.extend(deadline.to_le_bytes());
-    bytes.extend((asked.peer.len() as u16).to_le_bytes());
-    bytes.extend(asked.peer.as_bytes());
-    bytes.extend(0_u16.to_le_bytes());
-    bytes.extend((asked.message.len() as u32).to_le_bytes());
-    bytes.extend(&asked.message);
-    bytes
-}
-
-fn certificate_verify(role: &str) -> Vec<u8> {
-    let context = format!("TLS 1.3, {role} CertificateVerify\0");
-    [&[0x20; 64][..], context.as_bytes(), &[0x5a; 32]].concat()
-}
-
-impl FrontEnd {
-    fn start(bank: &Bank) -> Self {
-        let (signer, channels) = Supervised::start(launch(bank, None), 2).unwrap();
-        let mut front_end = Self {
-            channels,
-            key: [0; 32],
-            _signer: signer,
-        };
-        // Describe: version 1, kind 1.
-        let described = front_end.ask(0, &[&[1, 1][..], &7_u64.to_le_bytes()].concat());
-        assert_eq!(
-            described[1],
-            0x81,
-            "{}",
-            String::from_utf8_lossy(&described)
-        );
-        let described: Value = serde_json::from_slice(&described[10..]).unwrap();
-        let spki = base64(described["spki"].as_str().unwrap());
-        front_end
-            .key
-            .copy_from_slice(digest(&SHA256, &spki).as_ref());
-        front_end
-    }
-
-    fn ask(&self, channel: usize, bytes: &[u8]) -> Vec<u8> {
-        send(&self.channels[channel], bytes, SendFlags::empty()).unwrap();
-        self.take(channel).expect("an answer")
-    }
-
-    fn take(&self, channel: usize) -> Option<Vec<u8>> {
-        let mut fds = [PollFd::new(&self.channels[channel], PollFlags::IN)];
-        let patience = Timespec {
-            tv_sec: 20,
-            tv_nsec: 0,
-        };
-        assert_eq!(poll(&mut fds, Some(&patience)), Ok(1), "no answer");
-        let mut answer = vec![0; 1 << 16];
-        let (length, _) =
-            recv(&self.channels[channel], &mut answer[..], RecvFlags::empty()).ok()?;
-        answer.truncate(length);
-        Some(answer)
-    }
-
-    fn good(&self, message: Vec<u8>) -> Asked {
-        Asked {
-            key: self.key,
-            purpose: TLS13,
-            scheme: RSA_PSS_SHA256,
-            peer: "cm.mybank.example:443",
-            message,
-        }
-    }
-
-    fn serves(&self, channel: usize) {
-        let asked = self.good(certificate_verify("client"));
-        let answer = self.ask(channel, &frame(99, &asked));
-        assert_eq!(answer[1], 0x82, "{}", String::from_utf8_lossy(&answer));
-        assert_eq!(answer[2..10], 99_u64.to_le_bytes());
-        assert_eq!(answer.len(), 10 + 256);
-    }
-
-    fn refuses(&self, bytes: &[u8], why: &str) {
-        let answer = self.ask(0, bytes);
-        assert_eq!(answer[1], 0x83, "{why}: it was not refused");
-        let told: Value = serde_json::from_slice(&answer[10..]).unwrap();
-        let message = told["message"].as_str().unwrap();
-        assert!(message.contains(why), "{why}: {message}");
-        assert_eq!(told["class"], "refused-by-signer", "{told}");
-        self.serves(0);
-        self.serves(1);
-    }
-}
-
-fn base64(text: &str) -> Vec<u8> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .unwrap()
-}
 
 #[test]
 fn what_a_hostile_front_end_asks_is_refused_recorded_and_the_next_one_served() {
@@ -269,7 +138,7 @@ fn what_a_hostile_front_end_asks_is_refused_recorded_and_the_next_one_served() {
     // Out of order: several at once on one channel are answered one after the other.
     for id in 1..=3 {
         let bytes = frame(id, &good());
-        send(&front_end.channels[0], &bytes, SendFlags::empty()).unwrap();
+        front_end.send(0, &bytes);
     }
     for id in 1..=3_u64 {
         let answer = front_end.take(0).unwrap();

@@ -12,18 +12,16 @@ mod common;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
 use bytes::Bytes;
-use common::bank::{Bank, config_of_child};
-use common::hub::{Hub, HubOptions};
+use common::bank::config_of_child;
+use common::harness::{PORT_FILE, ROLE, Walled, scene};
 use common::poll::until;
-use common::softhsm::SoftHsm;
-use common::trust_framework::{Kind, write_file};
-use common::walled::{self, children, maps, memory_holds};
+use common::trust_framework::write_file;
+use common::walled::{self, maps, memory_holds};
 use hsm_mtls::client::Client;
 use hsm_mtls::config::Config;
 use hsm_mtls::engine::Sign;
@@ -33,117 +31,8 @@ use hsm_mtls::signer::front::{channels_of_front_end, supervise};
 use hsm_mtls::signer::hardening::harden;
 use hsm_mtls::signer::sandbox::Sandbox;
 use http::{HeaderMap, Method};
-use tempfile::TempDir;
 use tokio::runtime::Builder;
 use url::Url;
-
-const ROLE: &str = "HSM_MTLS_TEST_ROLE";
-const PORT_FILE: &str = "HSM_MTLS_TEST_PORT_FILE";
-
-struct Scene {
-    bank: Bank,
-    pin: String,
-    /// PIN and ledger lie apart from what the front end may read.
-    apart: TempDir,
-    _hub: Hub,
-}
-
-fn scene() -> Scene {
-    let mut bytes = [0; 32];
-    rand::fill(&mut bytes).unwrap();
-    let pin: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut bank = Bank::with_token(Kind::Sandbox, SoftHsm::with_pin("lfi", &pin));
-    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
-    bank.hub_at(hub.port());
-    bank.certify("rsa-2048");
-    let apart = tempfile::tempdir().unwrap();
-    let place = |name: &str| apart.path().join(name).display().to_string();
-    bank.configure(|settings| {
-        settings.state_dir = place("state");
-        settings.sections = format!(
-            "[ledger]\nfile = \"{}\"\nfsync = \"interval\"\n",
-            place("ledger.jsonl")
-        );
-    });
-    Scene {
-        bank,
-        pin,
-        apart,
-        _hub: hub,
-    }
-}
-
-/// The three processes of a bank, and a line to its front end.
-struct Walled<'a> {
-    scene: &'a Scene,
-    supervisor: Child,
-    port_file: PathBuf,
-}
-
-impl<'a> Walled<'a> {
-    fn start(scene: &'a Scene, variables: &[(&str, &str)]) -> Self {
-        let port_file = scene.apart.path().join("port");
-        let _ = fs::remove_file(&port_file);
-        let supervisor = Command::new(std::env::current_exe().unwrap())
-            .args(["a_process_of_the_harness", "--exact", "--nocapture"])
-            .env(ROLE, "supervisor")
-            .env("HSM_MTLS_TEST_CONFIG", scene.bank.config_path())
-            .env(PORT_FILE, &port_file)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let walled = Self {
-            scene,
-            supervisor,
-            port_file,
-        };
-        until("the front end serves", || walled.connect().is_some());
-        walled
-    }
-
-    fn connect(&self) -> Option<TcpStream> {
-        let port: u16 = fs::read_to_string(&self.port_file).ok()?.parse().ok()?;
-        TcpStream::connect(("127.0.0.1", port)).ok()
-    }
-
-    fn ask(&self, line: &str) -> String {
-        let mut stream = self.connect().expect("the front end listens");
-        writeln!(stream, "{line}").unwrap();
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).unwrap();
-        answer.trim_end().to_owned()
-    }
-
-    fn signer(&self) -> u32 {
-        let signers = walled::signers(&self.scene.bank);
-        *signers.first().expect("a signer")
-    }
-
-    fn front_end(&self) -> u32 {
-        let signer = self.signer();
-        let others = children(self.supervisor.id());
-        *others
-            .iter()
-            .find(|pid| **pid != signer)
-            .expect("a front end")
-    }
-}
-
-impl Drop for Walled<'_> {
-    fn drop(&mut self) {
-        let (signer, front_end) = (self.signer(), self.front_end());
-        self.supervisor.kill().unwrap();
-        self.supervisor.wait().unwrap();
-        // The supervisor is gone: all are.
-        until("signer and front end are gone", || {
-            [signer, front_end]
-                .into_iter()
-                .all(|pid| walled::state(pid).is_none_or(|state| state == 'Z'))
-        });
-    }
-}
 
 #[test]
 fn neither_front_end_nor_supervisor_has_the_module_or_the_pin() {

@@ -51,9 +51,20 @@ fn a_token_that_is_ready_passes_each_step() {
             "mechanisms",
             "certificate",
             "pair",
-            "signatures"
+            "signatures",
+            "signer process"
         ]
     );
+    let process = report["steps"][10]["detail"].as_str().unwrap();
+    for part in [
+        "not dumpable",
+        "no core file",
+        "no new privileges",
+        "only the needed descriptors",
+    ] {
+        let (in_force, _) = process.split_once("; not: ").unwrap();
+        assert!(in_force.contains(part), "{process}");
+    }
     let signatures = report["steps"][9]["detail"].as_str().unwrap();
     assert!(
         signatures.starts_with("50 verified; min ") && signatures.contains("p99"),

@@ -94,6 +94,8 @@ fn signatures(results: &Results) -> Table {
                 "{:.2}",
                 f64::from(row.engine.p50) / f64::from(row.raw.p50.max(1))
             ),
+            three(&row.walled),
+            row.process_adds().to_string(),
             row.raw.samples.to_string(),
         ]
     };
@@ -108,6 +110,8 @@ fn signatures(results: &Results) -> Table {
             "of that, verification",
             "and handover",
             "engine : raw",
+            "in a signer process",
+            "the process adds (p50)",
             "samples",
         ],
         rows: results.signatures.iter().map(row).collect(),

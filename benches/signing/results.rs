@@ -44,9 +44,15 @@ pub struct SignatureRow {
     pub elsewhere: Percentiles,
     pub verification: Percentiles,
     pub engine: Percentiles,
+    pub walled: Percentiles,
 }
 
 impl SignatureRow {
+    /// What the signer process adds to the engine within this one, in microseconds.
+    pub fn process_adds(&self) -> i64 {
+        i64::from(self.walled.p50) - i64::from(self.engine.p50)
+    }
+
     /// Of the medians: the way to another thread and back.
     pub fn handover(&self) -> i64 {
         i64::from(self.elsewhere.p50) - i64::from(self.raw.p50)

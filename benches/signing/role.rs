@@ -79,6 +79,9 @@ pub struct Signatures {
     /// The same calls, made by another thread.
     pub elsewhere: Vec<u32>,
     pub engine: Vec<u32>,
+    /// The engine in a signer process.
+    #[serde(default)]
+    pub walled: Vec<u32>,
     pub verification: Vec<u32>,
 }
 

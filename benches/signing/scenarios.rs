@@ -64,6 +64,7 @@ impl Place {
             elsewhere: Percentiles::of(found.elsewhere),
             verification: Percentiles::of(found.verification),
             engine: Percentiles::of(found.engine),
+            walled: Percentiles::of(found.walled),
         }
     }
 

@@ -13,13 +13,24 @@ use hsm_mtls::engine::{Peer, Purpose, Sign, SignRequest};
 use hsm_mtls::identity::Identity;
 use hsm_mtls::key::scheme::KeyAlgorithm;
 use hsm_mtls::ledger::FileLedger;
+use hsm_mtls::signer;
 use hsm_mtls::token::guard::Attendance;
 
+use crate::common::walled;
 use crate::raw::RawKey;
 use crate::role::{Recorded, Signatures};
 
-/// As long as what TLS 1.3 signs: 64 spaces, a context, and a hash.
-const MESSAGE: [u8; 130] = [0x20; 130];
+/// What TLS 1.3 signs: 64 spaces, a context, and a hash. The signer process takes nothing else for it.
+const MESSAGE: [u8; 130] = {
+    let context = b"TLS 1.3, client CertificateVerify\0";
+    let mut message = [0x20; 130];
+    let mut at = 0;
+    while at < context.len() {
+        message[64 + at] = context[at];
+        at += 1;
+    }
+    message
+};
 /// Not measured: sessions are opened, pages mapped.
 const WARM_UP: usize = 50;
 
@@ -27,6 +38,8 @@ const WARM_UP: usize = 50;
 pub fn compared(config: &Path, seconds: f64) -> Signatures {
     let config = Config::load(config).expect("the parent's configuration");
     let identity = Identity::open(&config, Attendance::Unattended).expect("the token");
+    let walled =
+        signer::identity(&config, walled::launch_of(&config, None)).expect("a signer process");
     let signer = identity.signer();
     let public_key = signer.public_key();
     let rsa = matches!(public_key.algorithm(), KeyAlgorithm::Rsa { .. });
@@ -59,6 +72,7 @@ pub fn compared(config: &Path, seconds: f64) -> Signatures {
             let handed_over = Instant::now();
             black_box(elsewhere().expect("a signature"));
             let handed_back = Instant::now();
+            let by_process = through(walled.signer().as_ref());
             calls += 1;
             if calls > WARM_UP {
                 let micros = |time: Duration| time.as_micros() as u32;
@@ -66,6 +80,7 @@ pub fn compared(config: &Path, seconds: f64) -> Signatures {
                 found.verification.push(micros(verified - signed));
                 found.elsewhere.push(micros(handed_back - handed_over));
                 found.engine.push(micros(by_engine));
+                found.walled.push(micros(by_process));
             }
         });
         // The thread ends when nobody can ask it any more.
@@ -125,7 +140,7 @@ fn through(signer: &dyn Sign) -> Duration {
     let signature = signer.sign(&SignRequest {
         message: &MESSAGE,
         scheme: signer.schemes()[0],
-        purpose: Purpose::SelfTest,
+        purpose: Purpose::Tls13ClientAuth,
         deadline: signer.deadline(),
         peer: Peer::default(),
     });

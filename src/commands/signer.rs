@@ -5,12 +5,17 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use hsm_mtls::config::Config;
+use hsm_mtls::config::pin::PinSource;
+use hsm_mtls::engine::{Purpose, challenge};
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::Identity;
-use hsm_mtls::signer::supervisor::Launch;
-use hsm_mtls::signer::{self, hardening, service};
+use hsm_mtls::signer::hardening::Part;
+use hsm_mtls::signer::supervisor::{Launch, Supervised};
+use hsm_mtls::signer::{self, RemoteKey, hardening, service};
+use hsm_mtls::step::{Outcome, Steps};
 
 use super::{CommandError, Global, LogFormat, start};
 
@@ -54,4 +59,58 @@ fn launch(global: &Global, config: &Config) -> Launch {
         environment: config.token.env.clone(),
         attended: std::io::stdin().is_terminal(),
     }
+}
+
+/// The step of `token check`.
+pub(super) const STEP: &str = "signer process";
+
+/// Starts one as `verify` and `request` do, has it sign, and says what is in force in it.
+pub(super) fn check(global: &Global, config: &Config, certified: bool, steps: &mut Steps) {
+    if !certified {
+        return steps.seen(
+            STEP,
+            Outcome::Note,
+            "not tried: it takes the key that a certificate is of",
+        );
+    }
+    if matches!(
+        config.token.pin,
+        PinSource::Prompt | PinSource::ProtectedPath
+    ) {
+        return steps.seen(
+            STEP,
+            Outcome::Note,
+            "not tried: the PIN would be asked for once more",
+        );
+    }
+    steps.begin();
+    match in_process(global, config) {
+        Ok((key, took)) => {
+            let (in_force, not): (Vec<_>, Vec<_>) =
+                key.hardening().iter().partition(|part| part.in_force);
+            let names = |parts: &[&Part]| {
+                let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
+                names.join(", ")
+            };
+            let mut said = format!(
+                "a challenge was signed in {:.1} ms; in force: {}",
+                took.as_micros() as f64 / 1000.0,
+                names(&in_force)
+            );
+            if !not.is_empty() {
+                said.push_str(&format!("; not: {}", names(&not)));
+            }
+            steps.good(STEP, said);
+        }
+        Err(error) => steps.bad(STEP, error.to_string(), error.hint(), error.exit_code()),
+    }
+}
+
+fn in_process(global: &Global, config: &Config) -> Result<(RemoteKey, Duration), Error> {
+    hardening::keep_descriptors();
+    let (supervised, sockets) =
+        Supervised::start(launch(global, config), signer::channels(config))?;
+    let (key, _) = RemoteKey::over(config, sockets, Some(supervised))?;
+    let took = challenge(&key, Purpose::Proof)?;
+    Ok((key, took))
 }

@@ -17,7 +17,7 @@ use hsm_mtls::token::{Role, Token, description};
 use serde_json::json;
 
 use super::load::{self, Load};
-use super::{CommandError, Global, output, start};
+use super::{CommandError, Global, output, signer, start};
 
 const STEPS: [&str; 10] = [
     "module",
@@ -115,11 +115,18 @@ pub(super) fn check(
     let mut steps = Steps::default();
     let mut measured = None;
     // Whatever stops the walk is in the steps already.
-    if let (Ok(signer), Some(load)) = (walk(&config, signatures, &mut steps), load) {
-        steps.begin();
-        measured = Some(load.put_on(&signer, &mut steps));
+    if let Ok((signer, certified)) = walk(&config, signatures, &mut steps) {
+        match load {
+            // What is measured is the token.
+            Some(load) => {
+                steps.begin();
+                measured = Some(load.put_on(&signer, &mut steps));
+            }
+            None => signer::check(global, &config, certified, &mut steps),
+        }
     }
-    let all: Vec<_> = STEPS.into_iter().chain(load.map(|_| load::STEP)).collect();
+    let last = load.as_ref().map_or(signer::STEP, |_| load::STEP);
+    let all: Vec<_> = STEPS.into_iter().chain([last]).collect();
     steps.end(&all);
     let code = steps.exit_code();
     if global.json {
@@ -158,7 +165,12 @@ fn attempt<T, E: Into<Error>>(
     })
 }
 
-fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<Arc<dyn Sign>, Stopped> {
+/// The key, and whether there is a certificate that fits.
+fn walk(
+    config: &Config,
+    signatures: u32,
+    steps: &mut Steps,
+) -> Result<(Arc<dyn Sign>, bool), Stopped> {
     let module = attempt(steps, "module", || Module::load(&config.token))?;
     steps.good("module", describe(&module));
     let recorder = attempt(steps, "ledger", || Recorder::open(config.ledger.as_ref()))?;
@@ -224,6 +236,7 @@ fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<Arc<dyn S
     })?;
     mechanisms(steps, &engine);
     let signer: Arc<dyn Sign> = Arc::new(engine);
+    let certified = matches!(chain, Ok(Some(_)));
     match chain {
         Ok(Some(chain)) => {
             steps.seen(
@@ -270,7 +283,7 @@ fn walk(config: &Config, signatures: u32, steps: &mut Steps) -> Result<Arc<dyn S
             .collect::<Result<Vec<_>, _>>()
     })?;
     steps.good("signatures", summary(times));
-    Ok(signer)
+    Ok((signer, certified))
 }
 
 /// The chain that is installed, if there is one.

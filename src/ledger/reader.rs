@@ -39,6 +39,8 @@ pub struct Record {
     pub role: Option<String>,
     /// The label of a pair that was made.
     pub label: Option<String>,
+    /// Why the signer process refused.
+    pub why: Option<String>,
     /// Of an outcome: the number of what it ends.
     pub of: Option<u64>,
     /// Of an outcome: how it ended.

@@ -12,6 +12,8 @@ pub mod bank;
 pub mod chaos;
 pub mod contract;
 pub mod disk;
+pub mod front_end;
+pub mod harness;
 pub mod hub;
 pub mod misbehaving;
 pub mod mutation;

@@ -113,6 +113,6 @@ pub fn memory_holds(pid: u32, wanted: &[u8]) -> bool {
         let mut bytes = vec![0; (to - from) as usize];
         // What the kernel shows of itself cannot be read.
         memory.read_exact_at(&mut bytes, from).is_ok()
-            && bytes.windows(wanted.len()).any(|found| found == wanted)
+            && memchr::memmem::find(&bytes, wanted).is_some()
     })
 }

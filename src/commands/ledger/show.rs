@@ -17,6 +17,9 @@ use super::pause::Pause;
 /// With --follow: after so long without an outcome a use is shown as it is. Its outcome may still come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the signer process was asked for and did not sign: nothing was begun, and there is no outcome.
+const REFUSED: &str = "refused";
+
 pub(super) fn show(
     global: &Global,
     args: &ShowArgs,
@@ -123,6 +126,9 @@ impl Shown<'_> {
                         seen: Instant::now(),
                         told: false,
                     };
+                    if begun.record.kind == REFUSED {
+                        return self.tell(&begun, None);
+                    }
                     self.begun.insert(sequence, begun);
                 }
                 Ok(())
@@ -223,6 +229,7 @@ impl Shown<'_> {
         } = begun;
         let what = begun.purpose.as_ref().unwrap_or(&begun.kind);
         let result = match outcome {
+            None if begun.kind == REFUSED => REFUSED.to_owned(),
             None => "no outcome".to_owned(),
             Some((outcome, _)) => {
                 let said = [&outcome.result, &outcome.class, &outcome.ckr];
@@ -251,6 +258,7 @@ impl Shown<'_> {
             &begun.interaction_id,
             &begun.role,
             &begun.label,
+            &begun.why,
         ];
         let about: Vec<_> = about.into_iter().flatten().map(String::as_str).collect();
         let millis = outcome
