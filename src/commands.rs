@@ -8,6 +8,7 @@ mod ledger;
 mod load;
 pub(crate) mod log;
 pub(crate) mod output;
+mod proxy;
 mod request;
 mod start;
 mod token;
@@ -89,6 +90,11 @@ enum Command {
     ///
     /// Ends with 1 where the hub answers 400 or above.
     Request(RequestArgs),
+    /// The local proxy: plain HTTP from applications of this machine, mutual TLS to the hub
+    ///
+    /// Runs until SIGTERM or SIGINT, and then answers what is under way. SIGHUP: certificate, key, trust
+    /// anchors, caller tokens and access log are opened anew; what fails stays as it was.
+    Proxy,
 }
 
 #[derive(Subcommand)]
@@ -318,5 +324,6 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Ledger(LedgerCommand::Show(args)) => ledger::show(global, &args),
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
+        Command::Proxy => proxy::proxy(global),
     }
 }

@@ -8,7 +8,9 @@ pub mod environment;
 mod error;
 mod field;
 pub mod ledger;
+pub mod listener;
 pub mod pin;
+pub mod proxy;
 mod state;
 pub mod trust;
 pub mod uri;
@@ -26,6 +28,7 @@ pub use error::ConfigError;
 use error::{field_error, line_of_field};
 use ledger::LedgerConfig;
 use pin::PinSource;
+use proxy::ProxyConfig;
 use trust::{Fingerprint, Trust};
 use uri::Pkcs11Uri;
 
@@ -50,6 +53,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Where each use of the key is recorded. None: nowhere.
     pub ledger: Option<LedgerConfig>,
+    /// The local proxy. None: `hsm-mtls proxy` has nothing to listen on.
+    pub proxy: Option<ProxyConfig>,
 }
 
 /// `[[token]]`
@@ -193,6 +198,8 @@ struct File {
     tls: TlsConfig,
     #[serde(default)]
     ledger: Option<LedgerConfig>,
+    #[serde(default)]
+    proxy: Option<ProxyConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -279,6 +286,16 @@ impl Config {
             connect_timeout: file.hub.connect_timeout.unwrap_or(Duration::from_secs(10)),
             response_timeout: file.hub.response_timeout.unwrap_or(Duration::from_secs(30)),
         };
+        if let Some(proxy) = &file.proxy {
+            if proxy.listeners.is_empty() {
+                let message = "at least one [[proxy.listener]]: nobody could call";
+                return Err(wrong("proxy", message));
+            }
+            if let Some(place) = proxy.place_twice() {
+                let message = format!("{place} is listened on already");
+                return Err(wrong("proxy", &message));
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             environment: file.environment,
@@ -289,6 +306,7 @@ impl Config {
             hub,
             tls: file.tls,
             ledger: file.ledger.map(|ledger| ledger.relative_to(folder)),
+            proxy: file.proxy.map(|proxy| proxy.relative_to(folder)),
         })
     }
 }

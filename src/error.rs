@@ -9,6 +9,8 @@ use crate::csr::CsrError;
 use crate::engine::EngineError;
 use crate::key::KeyError;
 use crate::ledger::LedgerError;
+#[cfg(feature = "proxy")]
+use crate::proxy::ProxyError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
 use crate::token::fault::{Fault, FaultClass};
@@ -44,6 +46,10 @@ pub enum Error {
     /// The network or the hub.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The local proxy.
+    #[cfg(feature = "proxy")]
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
 }
 
 /// How a command ends; the numbers are a contract.
@@ -95,6 +101,8 @@ impl Error {
             Self::Csr(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Client(error) => error.hint(),
+            #[cfg(feature = "proxy")]
+            Self::Proxy(error) => error.hint(),
         }
     }
 
@@ -112,6 +120,8 @@ impl Error {
             }
             Self::Tls(error) => of_tls(error),
             Self::Client(error) => error.exit_code(),
+            #[cfg(feature = "proxy")]
+            Self::Proxy(_) => ExitCode::Configuration,
         }
     }
 }

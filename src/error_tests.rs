@@ -16,6 +16,7 @@ use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
 use crate::ledger::chain::Broken;
+use crate::proxy::ProxyError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
 use crate::token::fault::Fault;
@@ -93,6 +94,7 @@ fn gathering() -> Vec<(&'static str, Error)> {
         Csr: [CsrError::SubjectMissing("O").into()],
         Tls: [TlsError::NotAsked.into()],
         Client: [ClientError::TooLong(1 << 20).into()],
+        Proxy: [ProxyError::NotConfigured.into()],
     })
 }
 
@@ -108,6 +110,7 @@ fn all() -> Vec<(&'static str, Error)> {
         to_the_hub::csr(),
         to_the_hub::tls(),
         to_the_hub::client(),
+        to_the_hub::proxy(),
         gathering(),
     ];
     stages.into_iter().flatten().collect()

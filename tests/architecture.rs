@@ -74,7 +74,7 @@ fn each_library_is_used_in_its_room_only() {
     }
 }
 
-/// config → ledger → token → key → engine → certificate → csr, identity → tls → client → verify
+/// config → ledger → token → key → engine → certificate → csr, identity → tls → client → proxy, verify
 #[test]
 fn arrows_only_go_to_the_right() {
     let order = [
@@ -88,6 +88,7 @@ fn arrows_only_go_to_the_right() {
         "identity",
         "tls",
         "client",
+        "proxy",
         "verify",
     ];
     for (name, text) in product() {

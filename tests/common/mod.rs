@@ -16,6 +16,8 @@ pub mod misbehaving;
 pub mod mutation;
 pub mod nginx;
 pub mod poll;
+pub mod proxy;
+pub mod recording;
 pub mod remote;
 pub mod sign;
 pub mod softhsm;
