@@ -147,13 +147,7 @@ impl Running {
             let door = Door::new(house, config, &listener)?;
             let socket = Listener::new(socket).map_err(ProxyError::System)?;
             let clients = Arc::clone(&clients);
-            tokio::spawn(listen(
-                socket,
-                Arc::clone(&door),
-                clients,
-                proxy.max_clients,
-                stopped.clone(),
-            ));
+            tokio::spawn(listen(socket, Arc::clone(&door), clients, stopped.clone()));
             doors.push(door);
         }
         if let Some(socket) = sockets.operations {
@@ -188,6 +182,9 @@ impl Running {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = keeping.tick() => {
+                    // Each listener holds the place of the next.
+                    let taken = self.most - self.clients.available_permits();
+                    traffic::clients(taken.saturating_sub(self.doors.len()));
                     for upstream in &self.house.upstreams {
                         upstream.keep();
                     }

@@ -86,13 +86,13 @@ fn a_thousand_slow_clients_and_two_hundred_idle_ones_cost_little() {
     }
     let each = started.elapsed() / 100;
     let peak = memory(proxy.pid(), "VmHWM");
-    let clients = proxy.metric("hsm_mtls_proxy_clients", &[]);
+    let count = || proxy.metric("hsm_mtls_proxy_clients", &[]);
+    until("they were counted", || count() >= (SLOW + IDLE) as f64);
+    let clients = count();
     println!("{clients} clients; peak {peak} KiB, {alone} KiB without them; a request {each:?}");
-    assert!(clients >= (SLOW + IDLE) as f64);
     assert!(each < Duration::from_millis(50), "{each:?}");
-    // 14 KiB for each of them.
-    assert!(peak - alone < 16 * 1024, "{peak} KiB, {alone} KiB before");
-    assert!(peak < 48 * 1024, "{peak} KiB");
+    // 6 KiB for each of them; what the program itself takes depends on how it was built.
+    assert!(peak - alone < 7 * 1024, "{peak} KiB, {alone} KiB before");
     // None of them made the hub wait: no connection was made for a request that is not there.
     assert!(
         hub.connections().len() < before + 8,

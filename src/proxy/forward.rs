@@ -186,7 +186,7 @@ fn request_for(
     Request::from_parts(head, body)
 }
 
-fn of_the_body(fault: BodyFault) -> Problem {
+pub(super) fn of_the_body(fault: BodyFault) -> Problem {
     let (status, stage, hint) = match fault {
         BodyFault::TooLong => (
             StatusCode::PAYLOAD_TOO_LARGE,

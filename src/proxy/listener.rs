@@ -55,7 +55,6 @@ pub(super) async fn listen(
     listener: Listener,
     door: Arc<Door>,
     clients: Arc<Semaphore>,
-    most: usize,
     mut stop: Stop,
 ) {
     loop {
@@ -67,7 +66,6 @@ pub(super) async fn listen(
             _ = stop.wait_for(|stop| *stop) => break,
             accepted = listener.accept() => accepted,
         };
-        traffic::clients(most - clients.available_permits());
         match accepted {
             Ok((stream, peer)) => admit(stream, peer, place, &door, &stop),
             Err(error) => {

@@ -98,10 +98,11 @@ impl Problem {
     pub(super) fn raw(&self, interaction_id: &HeaderValue) -> Vec<u8> {
         let body = self.json(interaction_id);
         let head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{INTERACTION_ID}: {}\r\nconnection: close\r\n\r\n",
             self.status.as_str(),
             self.status.canonical_reason().unwrap_or(""),
-            body.len()
+            body.len(),
+            interaction_id.to_str().unwrap_or("")
         );
         [head.as_bytes(), &body].concat()
     }

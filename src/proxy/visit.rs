@@ -1,6 +1,6 @@
 //! A connection of an application, from its first byte to its end.
 //!
-//! Between requests, and while a head dribbles in, it costs a few hundred bytes: hyper, with its
+//! Between requests, and while a request dribbles in, it costs a few hundred bytes: hyper, with its
 //! buffers, is there only while there is something to do.
 
 use std::convert::Infallible;
@@ -18,7 +18,8 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, timeout_at};
 
-use super::forward::forward;
+use super::body::{AHEAD, BodyFault};
+use super::forward::{forward, of_the_body};
 use super::house::Door;
 use super::problem::Problem;
 use super::stream::{Business, Io, Stream};
@@ -28,8 +29,8 @@ use super::traffic;
 const RESTS_AFTER: Duration = Duration::from_secs(1);
 /// How long a connection that never had an answer is waited for when the proxy stops.
 const LAST_CALL: Duration = Duration::from_secs(2);
-/// What is read at once while a head dribbles in, in bytes.
-const SIP: usize = 1024;
+/// What is read at once while a request dribbles in, in bytes.
+const SIP: usize = 4096;
 /// hyper takes no smaller one for its limit, in bytes.
 const SMALLEST_BUFFER: usize = 8 << 10;
 
@@ -68,7 +69,8 @@ enum Next {
     Refuse(Problem),
 }
 
-/// Waits until a head is there as a whole. What it says is hyper's to find out.
+/// Waits until a head is there as a whole, and a small body behind it. What they say is hyper's to
+/// find out.
 async fn head(
     door: &Door,
     stream: &Stream,
@@ -82,19 +84,27 @@ async fn head(
     {
         return end;
     }
-    let deadline = Instant::now() + house.head_timeout;
+    let mut deadline = Instant::now() + house.head_timeout;
     let mut looked = 0;
+    // Where the request ends, as far as it is waited for here.
+    let mut end = None;
     loop {
-        if ends(early, looked) {
-            return Next::Head;
+        if end.is_none() {
+            if let Some(head) = end_of_head(early, looked) {
+                end = Some(head + announced(&early[..head]));
+                deadline = Instant::now() + house.body_limits.time;
+            } else if early.len() > house.head_limit {
+                return Next::Refuse(too_large());
+            }
+            looked = early.len().saturating_sub(3);
         }
-        looked = early.len().saturating_sub(3);
-        if early.len() > house.head_limit {
-            return Next::Refuse(too_large());
+        if end.is_some_and(|end| early.len() >= end) {
+            return Next::Head;
         }
         match timeout_at(deadline, stream.readable()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Next::End,
+            Err(_) if end.is_some() => return Next::Refuse(of_the_body(BodyFault::TooSlow)),
             Err(_) => return Next::Refuse(too_slow()),
         }
         match sip(stream, early) {
@@ -150,10 +160,38 @@ fn sip(stream: &Stream, early: &mut BytesMut) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Whether an empty line is there; the first bytes were looked at already.
-fn ends(early: &[u8], looked: usize) -> bool {
+/// Where the empty line ends; the first bytes were looked at already.
+fn end_of_head(early: &[u8], looked: usize) -> Option<usize> {
     let rest = early.get(looked..).unwrap_or_default();
-    rest.windows(2).any(|pair| pair == b"\n\n") || rest.windows(3).any(|three| three == b"\n\r\n")
+    let lf = rest.windows(2).position(|pair| pair == b"\n\n");
+    let crlf = rest.windows(3).position(|three| three == b"\n\r\n");
+    match (lf.map(|at| at + 2), crlf.map(|at| at + 3)) {
+        (Some(one), Some(other)) => Some(looked + one.min(other)),
+        (one, other) => Some(looked + one.or(other)?),
+    }
+}
+
+/// How long a small body is said to be. Only a guess at when it pays to send for hyper, which
+/// decides: nothing is waited for where the caller waits itself, or says something else as well.
+fn announced(head: &[u8]) -> usize {
+    let mut length = None;
+    for line in head.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let (name, value) = line.split_at(colon);
+        if name.eq_ignore_ascii_case(b"expect") || name.eq_ignore_ascii_case(b"transfer-encoding") {
+            return 0;
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let text = std::str::from_utf8(value[1..].trim_ascii());
+            let said = text.ok().and_then(|text| text.parse().ok());
+            if length.replace(said.unwrap_or(0)).is_some() {
+                return 0;
+            }
+        }
+    }
+    length.filter(|length| *length <= AHEAD).unwrap_or(0)
 }
 
 fn too_large() -> Problem {

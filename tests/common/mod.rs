@@ -11,6 +11,7 @@
 pub mod bank;
 pub mod chaos;
 pub mod contract;
+pub mod hostile;
 pub mod hub;
 pub mod misbehaving;
 pub mod mutation;
