@@ -33,7 +33,7 @@ fn what_goes_through_is_one_well_formed_request() {
 
     let hop_by_hop = [
         HOST,
-        "Connection: close, X-Mine, keep-alive",
+        "Connection: close, X-Mine, keep-alive, X-Fapi-Interaction-Id",
         "X-Mine: 1",
         "Keep-Alive: timeout=5",
         "Proxy-Connection: keep-alive",

@@ -59,6 +59,11 @@ pub(super) async fn forward(
 fn admit(door: &Door, head: &mut Parts, record: &mut Record) -> Result<Target, Problem> {
     let path = door.gate().check(head)?;
     let target = check(head, &door.names, path, door.service)?;
+    // Where `Connection` named it, it went with the others.
+    if !head.headers.contains_key(INTERACTION_ID) {
+        let id = record.interaction_id.clone();
+        head.headers.insert(INTERACTION_ID, id);
+    }
     record.service = Some(target.service);
     record.path = Some(target.path.clone());
     Ok(target)

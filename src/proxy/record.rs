@@ -68,7 +68,8 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.business.under_way.fetch_sub(1, Ordering::Relaxed);
         let took = self.started.elapsed();
-        if let Some(service) = self.service {
+        // Who went away before there was an answer got none.
+        if let Some(service) = self.service.filter(|_| self.status != 0) {
             let meter = &self.house.upstream(service).meter;
             meter.answered(self.status, took);
         }

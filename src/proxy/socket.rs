@@ -202,3 +202,30 @@ fn raise_the_limit_of_open_files() {
     // Where that is refused, accepting stops earlier: nothing is lost.
     let _ = setrlimit(Resource::Nofile, limit);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_handed_over_is_held_to_the_same_rule() {
+        let config = |callers| ListenerConfig {
+            place: Place::Systemd("hub".to_owned()),
+            callers,
+            service: None,
+            host_names: Vec::new(),
+        };
+        let tcp = |address: &str| Listening::Tcp(TcpListener::bind(address).unwrap());
+        let any = || config(Callers::AnyLocalProcess);
+        assert!(fits(&tcp("127.0.0.1:0"), &any()).is_ok());
+        assert!(fits(&tcp("0.0.0.0:0"), &any()).is_err());
+        // Who calls is not known there.
+        assert!(fits(&tcp("127.0.0.1:0"), &config(Callers::Own)).is_err());
+        assert!(fits(&tcp("127.0.0.1:0"), &config(Callers::Token("t".into()))).is_ok());
+        let folder = tempfile::tempdir().unwrap();
+        let socket = unix(&folder.path().join("s"), 0o600, None, None).unwrap();
+        let socket = Listening::Unix(socket);
+        assert!(fits(&socket, &config(Callers::Own)).is_ok());
+        assert!(fits(&socket, &config(Callers::Token("t".into()))).is_err());
+    }
+}

@@ -18,7 +18,7 @@ const CLIENTS: &str = "hsm_mtls_proxy_clients";
 const RELOADS: &str = "hsm_mtls_proxy_reloads_total";
 const LOST: &str = "hsm_mtls_proxy_log_lines_lost_total";
 
-/// Buckets of [`SECONDS`], in seconds.
+/// Buckets of `hsm_mtls_proxy_request_seconds`, in seconds.
 pub const BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
