@@ -21,6 +21,9 @@ use crate::config::proxy::ProxyConfig;
 /// says more.
 const PATIENCE_BEYOND: Duration = Duration::from_millis(500);
 
+/// So many are told at once that they may not call.
+const STRANGERS: usize = 16;
+
 /// Shared by all.
 pub(super) struct House {
     pub(super) upstreams: [Arc<Upstream>; 2],
@@ -74,6 +77,8 @@ pub(super) struct Door {
     pub(super) house: Arc<House>,
     pub(super) names: Names,
     pub(super) service: Option<Service>,
+    /// For those who may not call, while they are told so.
+    pub(super) strangers: Arc<Semaphore>,
     callers: Callers,
     gate: RwLock<Gate>,
 }
@@ -88,6 +93,7 @@ impl Door {
             house: Arc::clone(house),
             names: Names::new(&config.hub.origins(), &listener.host_names),
             service: listener.service,
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
             callers: listener.callers.clone(),
             gate: RwLock::new(Gate::of(&listener.callers)?),
         }))

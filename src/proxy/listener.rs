@@ -100,7 +100,14 @@ fn admit(
             peer.and_then(|peer| peer.pid()),
         );
         tracing::warn!(uid, pid, "a process that may not call was refused");
-        stream.last_word(&not_admitted().raw(&door.house.ids.fresh()));
+        // Some are told; many at once would take places from those who may call.
+        if let Ok(told) = Arc::clone(&door.strangers).try_acquire_owned() {
+            let word = not_admitted().raw(&door.house.ids.fresh());
+            tokio::spawn(async move {
+                stream.farewell(&word).await;
+                drop(told);
+            });
+        }
         return;
     }
     let uid = peer.map(|peer| peer.uid());

@@ -11,7 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+/// How long somebody who was refused may go on talking.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A connection as it was accepted.
 #[derive(Debug)]
@@ -35,13 +38,29 @@ impl Stream {
         }
     }
 
-    /// Writes what the system takes at once: a last word to somebody who may not listen.
-    pub(super) fn last_word(&self, bytes: &[u8]) {
+    /// A last word to somebody who may not listen. What they say meanwhile is read and forgotten for
+    /// a moment: closing a socket with unread bytes can overtake what was sent before.
+    pub(super) async fn farewell(&self, bytes: &[u8]) {
         // Whoever has gone already misses nothing.
         let _ = match self {
             Self::Unix(stream) => stream.try_write(bytes),
             Self::Tcp(stream) => stream.try_write(bytes),
         };
+        let until = Instant::now() + FAREWELL;
+        while let Ok(Ok(())) = timeout_at(until, self.readable()).await {
+            if !self.forget_some() {
+                return;
+            }
+        }
+    }
+
+    /// Whether there may be more.
+    fn forget_some(&self) -> bool {
+        let mut forgotten = [0; 4096];
+        match self.try_read(&mut forgotten) {
+            Ok(length) => length > 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 
     fn poll_read(

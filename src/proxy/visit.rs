@@ -48,7 +48,8 @@ pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut
             Next::End => return,
             Next::Refuse(problem) => {
                 traffic::problem(problem.stage);
-                stream.last_word(&problem.raw(&door.house.ids.fresh()));
+                let word = problem.raw(&door.house.ids.fresh());
+                stream.farewell(&word).await;
                 return;
             }
         }
