@@ -3,7 +3,7 @@
 
 pub mod connector;
 mod error;
-mod failure;
+pub(crate) mod failure;
 mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

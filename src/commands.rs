@@ -8,6 +8,7 @@ mod ledger;
 mod load;
 pub(crate) mod log;
 pub(crate) mod output;
+mod proxy;
 mod request;
 mod signer;
 mod start;
@@ -93,6 +94,14 @@ enum Command {
     /// The process that holds module, PIN and ledger; started by the others, never by hand
     #[command(hide = true)]
     Signer,
+    /// The process of the proxy that parses the network; started by `proxy`, never by hand
+    #[command(hide = true)]
+    FrontEnd,
+    /// The local proxy: plain HTTP from applications of this machine, mutual TLS to the hub
+    ///
+    /// Runs until SIGTERM or SIGINT, and then answers what is under way. SIGHUP: certificate, key, trust
+    /// anchors, caller tokens and access log are opened anew; what fails stays as it was.
+    Proxy,
 }
 
 #[derive(Subcommand)]
@@ -323,5 +332,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
         Command::Signer => signer::serve(global),
+        Command::FrontEnd => proxy::front_end(global),
+        Command::Proxy => proxy::proxy(global),
     }
 }

@@ -8,7 +8,9 @@ pub mod environment;
 mod error;
 mod field;
 pub mod ledger;
+pub mod listener;
 pub mod pin;
+pub mod proxy;
 pub mod signer;
 mod state;
 pub mod trust;
@@ -27,6 +29,7 @@ pub use error::ConfigError;
 use error::{field_error, line_of_field};
 use ledger::LedgerConfig;
 use pin::PinSource;
+use proxy::ProxyConfig;
 use signer::SignerConfig;
 use trust::{Fingerprint, Trust};
 use uri::Pkcs11Uri;
@@ -54,6 +57,8 @@ pub struct Config {
     pub ledger: Option<LedgerConfig>,
     /// What the signer process may do, where there is one.
     pub signer: SignerConfig,
+    /// The local proxy. None: `hsm-mtls proxy` has nothing to listen on.
+    pub proxy: Option<ProxyConfig>,
 }
 
 /// `[[token]]`
@@ -199,6 +204,7 @@ struct File {
     ledger: Option<LedgerConfig>,
     #[serde(default)]
     signer: SignerConfig,
+    proxy: Option<ProxyConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -285,6 +291,16 @@ impl Config {
             connect_timeout: file.hub.connect_timeout.unwrap_or(Duration::from_secs(10)),
             response_timeout: file.hub.response_timeout.unwrap_or(Duration::from_secs(30)),
         };
+        if let Some(proxy) = &file.proxy {
+            if proxy.listeners.is_empty() {
+                let message = "at least one [[proxy.listener]]: nobody could call";
+                return Err(wrong("proxy", message));
+            }
+            if let Some(place) = proxy.place_twice() {
+                let message = format!("{place} is listened on already");
+                return Err(wrong("proxy", &message));
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             environment: file.environment,
@@ -296,6 +312,7 @@ impl Config {
             tls: file.tls,
             ledger: file.ledger.map(|ledger| ledger.relative_to(folder)),
             signer: file.signer.relative_to(folder),
+            proxy: file.proxy.map(|proxy| proxy.relative_to(folder)),
         })
     }
 }

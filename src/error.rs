@@ -9,6 +9,8 @@ use crate::csr::CsrError;
 use crate::engine::EngineError;
 use crate::key::KeyError;
 use crate::ledger::LedgerError;
+#[cfg(feature = "proxy")]
+use crate::proxy::ProxyError;
 use crate::signer::SignerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
@@ -48,6 +50,10 @@ pub enum Error {
     /// The network or the hub.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The local proxy.
+    #[cfg(feature = "proxy")]
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
 }
 
 /// How a command ends; the numbers are a contract.
@@ -115,6 +121,8 @@ impl Error {
             Self::Signer(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Client(error) => error.hint(),
+            #[cfg(feature = "proxy")]
+            Self::Proxy(error) => error.hint(),
         }
     }
 
@@ -133,6 +141,8 @@ impl Error {
             Self::Signer(error) => error.exit_code(),
             Self::Tls(error) => of_tls(error),
             Self::Client(error) => error.exit_code(),
+            #[cfg(feature = "proxy")]
+            Self::Proxy(_) => ExitCode::Configuration,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
 use crate::ledger::chain::Broken;
+use crate::proxy::ProxyError;
 use crate::signer::SignerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
@@ -95,6 +96,7 @@ fn gathering() -> Vec<(&'static str, Error)> {
         Signer: [SignerError::NotStartedByUs.into()],
         Tls: [TlsError::NotAsked.into()],
         Client: [ClientError::TooLong(1 << 20).into()],
+        Proxy: [ProxyError::NotConfigured.into()],
     })
 }
 
@@ -111,6 +113,7 @@ fn all() -> Vec<(&'static str, Error)> {
         to_the_hub::csr(),
         to_the_hub::tls(),
         to_the_hub::client(),
+        to_the_hub::proxy(),
         gathering(),
     ];
     stages.into_iter().flatten().collect()

@@ -35,7 +35,7 @@ pub struct Files {
 }
 
 /// What a signer in another process knows beside its key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InToken {
     /// The certificate (DER), where the configuration says that it is in the token.
     pub certificate: Option<Vec<u8>>,

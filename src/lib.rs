@@ -46,6 +46,9 @@ pub mod tls;
 
 pub mod client;
 
+#[cfg(feature = "proxy")]
+pub mod proxy;
+
 pub mod step;
 pub mod verify;
 

@@ -18,7 +18,7 @@ mod channel;
 mod desk;
 mod error;
 mod frame;
-#[cfg(feature = "cli")]
+#[cfg(feature = "proxy")]
 pub mod front;
 mod handover;
 pub mod hardening;
@@ -104,14 +104,34 @@ pub fn identity(config: &Config, launch: Launch) -> Result<Identity, Error> {
     files.identity(config, Arc::new(key), in_token)
 }
 
-/// The same over channels that were inherited: the front end of three processes.
-///
-/// # Errors
-/// As [`identity`].
-pub fn identity_over(config: &Config, sockets: Vec<OwnedFd>) -> Result<Identity, Error> {
-    let files = Files::read(config)?;
-    let (key, in_token) = RemoteKey::over(config, sockets, None)?;
-    files.identity(config, Arc::new(key), in_token)
+/// A key in a signer process that somebody else supervises: the front end of three processes.
+#[derive(Clone, Debug)]
+pub struct WalledKey {
+    key: Arc<RemoteKey>,
+    in_token: InToken,
+}
+
+impl WalledKey {
+    /// Asks a signer for its key, over channels that were inherited.
+    ///
+    /// # Errors
+    /// The signer has none, or there is no signer.
+    pub fn over(config: &Config, sockets: Vec<OwnedFd>) -> Result<Self, Error> {
+        // Files first: of what is wrong there the signer says less.
+        Files::read(config)?;
+        let (key, in_token) = RemoteKey::over(config, sockets, None)?;
+        let key = Arc::new(key);
+        Ok(Self { key, in_token })
+    }
+
+    /// Chain and key, read and proved anew.
+    ///
+    /// # Errors
+    /// They are no pair, or a file is not as it must be.
+    pub fn identity(&self, config: &Config) -> Result<Identity, Error> {
+        let key: Arc<dyn Sign> = Arc::<RemoteKey>::clone(&self.key);
+        Files::read(config)?.identity(config, key, self.in_token.clone())
+    }
 }
 
 impl RemoteKey {

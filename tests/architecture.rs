@@ -76,7 +76,7 @@ fn each_library_is_used_in_its_room_only() {
     }
 }
 
-/// config → ledger → token → key → engine → certificate → csr, identity → signer → tls → client → verify
+/// config → ledger → token → key → engine → certificate → csr, identity → signer → tls → client → proxy, verify
 #[test]
 fn arrows_only_go_to_the_right() {
     let order = [
@@ -91,6 +91,7 @@ fn arrows_only_go_to_the_right() {
         "signer",
         "tls",
         "client",
+        "proxy",
         "verify",
     ];
     for (name, text) in product() {

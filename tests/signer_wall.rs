@@ -14,7 +14,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use common::bank::config_of_child;
@@ -24,11 +23,8 @@ use common::trust_framework::write_file;
 use common::walled::{self, maps, memory_holds};
 use hsm_mtls::client::Client;
 use hsm_mtls::config::Config;
-use hsm_mtls::engine::Sign;
-use hsm_mtls::identity::{Files, InToken};
-use hsm_mtls::signer::RemoteKey;
-use hsm_mtls::signer::front::{channels_of_front_end, supervise};
-use hsm_mtls::signer::hardening::harden;
+use hsm_mtls::signer::WalledKey;
+use hsm_mtls::signer::front::{inherit, supervise};
 use hsm_mtls::signer::sandbox::Sandbox;
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
@@ -186,9 +182,12 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
             .bank
             .configure(|settings| settings.pin = source.to_owned());
         let config = walled::config(&scene.bank);
-        let refused = supervise(&config, walled::launch_of(&config, None), || {
-            Command::new("true")
-        });
+        let refused = supervise(
+            &config,
+            walled::launch_of(&config, None),
+            || Command::new("true"),
+            &[],
+        );
         let refused = refused.expect_err(source);
         assert_eq!(refused.exit_code() as u8, 2, "{refused}");
         assert!(walled::signers(&scene.bank).is_empty());
@@ -210,7 +209,7 @@ fn a_process_of_the_harness() {
                     .env(ROLE, "front end");
                 command
             };
-            supervise(&config, walled::launch_of(&config, None), front_end).unwrap();
+            supervise(&config, walled::launch_of(&config, None), front_end, &[]).unwrap();
         }
         Ok("front end") => front_end(&config),
         other => panic!("{other:?}"),
@@ -218,22 +217,13 @@ fn a_process_of_the_harness() {
 }
 
 fn front_end(config: &Config) {
-    let (_control, channels) = channels_of_front_end().unwrap();
-    harden(channels.len() + 1);
+    let inherited = inherit().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     fs::write(std::env::var(PORT_FILE).unwrap(), port.to_string()).unwrap();
     Sandbox::of_front_end(config).unwrap().enter().unwrap();
-    let (key, _) = RemoteKey::over(config, channels, None).unwrap();
-    let key: Arc<dyn Sign> = Arc::new(key);
-    let none = || InToken {
-        certificate: None,
-        holder: None,
-    };
-    let identity = Files::read(config)
-        .unwrap()
-        .identity(config, Arc::clone(&key), none())
-        .unwrap();
+    let key = WalledKey::over(config, inherited.channels).unwrap();
+    let identity = key.identity(config).unwrap();
     let client = Client::of(config, &identity).unwrap();
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     for stream in listener.incoming() {
@@ -267,16 +257,10 @@ fn front_end(config: &Config) {
                 Ok(_) => "connected".to_owned(),
                 Err(error) => error.to_string(),
             },
-            "reload" => {
-                let files = Files::read(config)
-                    .map(|files| files.identity(config, Arc::clone(&key), none()));
-                match files {
-                    Ok(Ok(identity)) => {
-                        format!("serial {:02x?}", identity.chain().leaf().serial_der())
-                    }
-                    Ok(Err(error)) | Err(error) => error.to_string(),
-                }
-            }
+            "reload" => match key.identity(config) {
+                Ok(identity) => format!("serial {:02x?}", identity.chain().leaf().serial_der()),
+                Err(error) => error.to_string(),
+            },
             _ => String::new(),
         };
         let _ = writeln!(stream, "{said}");

@@ -20,6 +20,9 @@ use crate::tls::issuers::{Acceptance, ForeignIssuer, explain};
 use crate::tls::observation::{Observation, Observer};
 use crate::tls::{Tls, TlsError, of_handshake};
 
+/// The stream of a watched connection.
+pub(crate) type HubStream = TlsStream<Unhurried>;
+
 /// Makes watched connections to the configured hosts, and to no other.
 #[derive(Clone)]
 pub struct Connector {
@@ -33,7 +36,7 @@ pub struct Connector {
 ///
 /// Made by a [`Connector`] only: a stream of other making might be anonymous.
 pub struct Connection {
-    stream: TlsStream<Unhurried>,
+    stream: HubStream,
     origin: Origin,
     // In TLS 1.3 a refusal comes with the first read: this explains it then.
     foreign: Option<Box<ForeignIssuer>>,
@@ -64,7 +67,12 @@ impl Connection {
             .join(", ")
     }
 
-    pub(super) fn into_parts(self) -> (TlsStream<Unhurried>, Option<Box<ForeignIssuer>>) {
+    /// Whether the server chose HTTP/2.
+    pub fn is_h2(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol() == Some(b"h2")
+    }
+
+    pub(crate) fn into_parts(self) -> (HubStream, Option<Box<ForeignIssuer>>) {
         (self.stream, self.foreign)
     }
 }
@@ -75,7 +83,19 @@ impl Connector {
     /// # Errors
     /// rustls refuses the configuration.
     pub fn new(config: &Config, tls: &Tls) -> Result<Self, TlsError> {
-        let client = tls.watched(config, &[b"http/1.1"])?;
+        Self::with_protocols(config, tls, &[b"http/1.1"])
+    }
+
+    /// A connector that offers these protocols (ALPN), the best first.
+    ///
+    /// # Errors
+    /// rustls refuses the configuration.
+    pub fn with_protocols(
+        config: &Config,
+        tls: &Tls,
+        protocols: &[&[u8]],
+    ) -> Result<Self, TlsError> {
+        let client = tls.watched(config, protocols)?;
         Ok(Self {
             handshakes: TlsConnector::from(Arc::new(client)),
             tls: tls.clone(),

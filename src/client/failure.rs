@@ -9,7 +9,7 @@ use crate::tls::issuers::{ForeignIssuer, explain};
 use crate::tls::{Ending, Moment, TlsError, diagnose, ended};
 
 /// Nothing of an answer had come.
-pub(super) fn before_an_answer(
+pub(crate) fn before_an_answer(
     error: hyper::Error,
     foreign: Option<&ForeignIssuer>,
 ) -> ClientError {
@@ -37,7 +37,7 @@ pub(super) fn before_an_answer(
 }
 
 /// Status and headers had come.
-pub(super) fn within_an_answer(error: &(dyn StdError + 'static)) -> ClientError {
+pub(crate) fn within_an_answer(error: &(dyn StdError + 'static)) -> ClientError {
     if let Some(tls) = diagnose(error) {
         return ClientError::Tls(tls);
     }

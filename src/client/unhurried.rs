@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 #[derive(Debug)]
-pub(super) struct Unhurried {
+pub(crate) struct Unhurried {
     tcp: TcpStream,
     has_waited: bool,
 }

@@ -45,20 +45,28 @@ pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, Err
     signer::identity(config, launch(global, config))
 }
 
-fn launch(global: &Global, config: &Config) -> Launch {
+pub(super) fn launch(global: &Global, config: &Config) -> Launch {
+    Launch {
+        // Whatever file has the name of the program by now: the same version must be started.
+        program: PROGRAM.into(),
+        arguments: arguments(global, config, "signer"),
+        environment: config.token.env.clone(),
+        attended: std::io::stdin().is_terminal(),
+    }
+}
+
+/// This program, also when its file was replaced.
+pub(super) const PROGRAM: &str = "/proc/self/exe";
+
+/// What another process of this program is told.
+pub(super) fn arguments(global: &Global, config: &Config, command: &str) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["--config".into(), config.path.clone().into()];
     if global.log_format == LogFormat::Json {
         arguments.extend(["--log-format".into(), "json".into()]);
     }
     arguments.extend((0..global.verbose).map(|_| "-v".into()));
-    arguments.push("signer".into());
-    Launch {
-        // Whatever file has the name of the program by now: the same version must be started.
-        program: "/proc/self/exe".into(),
-        arguments,
-        environment: config.token.env.clone(),
-        attended: std::io::stdin().is_terminal(),
-    }
+    arguments.push(command.into());
+    arguments
 }
 
 /// The step of `token check`.

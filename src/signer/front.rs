@@ -4,7 +4,7 @@
 //! What is under Landlock passes that on to all that it starts, so a front end could not start a
 //! signer: hence the third.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-use super::hardening::{harden, keep_descriptors};
+use super::handover::Handed;
+use super::hardening::{end_with_parent, harden, keep_descriptors};
 use super::supervisor::{Launch, Supervised};
 use super::{SignerError, channels, handover};
 use crate::config::Config;
@@ -28,7 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs a front end, with a signer for it, until the front end ends by itself or is told to.
 ///
-/// SIGTERM, SIGINT and SIGHUP are passed on to the front end; what it makes of them is its own.
+/// Each front end is given `sockets` to listen on: they stay open while one is started again, and who
+/// calls meanwhile waits. SIGTERM, SIGINT and SIGHUP are passed on to the front end; what it makes of them is its own.
 ///
 /// # Errors
 /// The PIN is to come from a source that the front end would have too, or that no restart survives;
@@ -37,14 +39,15 @@ pub fn supervise(
     config: &Config,
     signer: Launch,
     front_end: impl Fn() -> Command,
+    sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, Error> {
     fit(&config.token.pin)?;
     keep_descriptors();
     harden(0);
-    let (_signer, sockets) = Supervised::start(signer, channels(config))?;
+    let (_signer, channels) = Supervised::start(signer, channels(config))?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
-    Ok(runtime.block_on(watch(&front_end, &sockets))?)
+    Ok(runtime.block_on(watch(&front_end, &channels, sockets))?)
 }
 
 fn fit(source: &PinSource) -> Result<(), SignerError> {
@@ -65,7 +68,8 @@ fn fit(source: &PinSource) -> Result<(), SignerError> {
 
 async fn watch(
     front_end: &impl Fn() -> Command,
-    sockets: &[OwnedFd],
+    channels: &[OwnedFd],
+    sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {
     let listen = |kind| signal(kind).map_err(|error| SignerError::handover(&error));
     let mut terminate = listen(SignalKind::terminate())?;
@@ -75,7 +79,7 @@ async fn watch(
     loop {
         let since = Instant::now();
         // Its standard input is where it finds its channels, for as long as we live.
-        let (mut child, _control) = start(front_end(), sockets)?;
+        let (mut child, _control) = start(front_end(), channels, sockets)?;
         let mut told_to_end = false;
         let status = loop {
             tokio::select! {
@@ -106,7 +110,11 @@ async fn watch(
     }
 }
 
-fn start(command: Command, sockets: &[OwnedFd]) -> Result<(Child, OwnedFd), SignerError> {
+fn start(
+    command: Command,
+    channels: &[OwnedFd],
+    sockets: &[BorrowedFd<'_>],
+) -> Result<(Child, OwnedFd), SignerError> {
     let (ours, theirs) = handover::pair().map_err(|error| SignerError::handover(&error))?;
     let program = command.get_program().into();
     let mut spawn = Spawn::from(command);
@@ -117,7 +125,7 @@ fn start(command: Command, sockets: &[OwnedFd]) -> Result<(Child, OwnedFd), Sign
         program,
         why: error.to_string(),
     })?;
-    handover::give(&ours, false, sockets)?;
+    handover::give(&ours, false, channels, sockets)?;
     Ok((child, ours))
 }
 
@@ -131,11 +139,41 @@ fn pass_on(child: &Child, signal: Signal) {
     }
 }
 
-/// The channels to the signer, in a front end that [`supervise`] started.
+/// What a front end works with.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Closed when the supervisor has gone. To be kept.
+    pub control: OwnedFd,
+    /// The ways to the signer.
+    pub channels: Vec<OwnedFd>,
+    /// What it listens on, as given to [`supervise`].
+    pub sockets: Vec<OwnedFd>,
+}
+
+/// Takes what a front end works with and hardens the process, in a front end that [`supervise`]
+/// started.
 ///
 /// # Errors
 /// Nobody of ours started it.
-pub fn channels_of_front_end() -> Result<(OwnedFd, Vec<OwnedFd>), SignerError> {
-    let (control, _, channels) = handover::take()?;
-    Ok((control, channels))
+pub fn inherit() -> Result<Inherited, SignerError> {
+    let Handed {
+        control,
+        channels,
+        sockets,
+        ..
+    } = handover::take()?;
+    let mut parts = harden(1 + channels.len() + sockets.len());
+    parts.push(end_with_parent());
+    for part in parts.iter().filter(|part| !part.in_force) {
+        tracing::warn!(
+            part = part.name,
+            detail = part.detail,
+            "not in force in the front end"
+        );
+    }
+    Ok(Inherited {
+        control,
+        channels,
+        sockets,
+    })
 }

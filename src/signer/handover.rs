@@ -33,6 +33,18 @@ pub(super) struct Hello {
     pub(super) attended: bool,
     /// How many channels come with it and after it.
     pub(super) channels: usize,
+    /// And behind them sockets that applications call.
+    pub(super) sockets: usize,
+}
+
+/// What a process is given to work with.
+#[derive(Debug)]
+pub(super) struct Handed {
+    /// Closed when whoever gave it has gone.
+    pub(super) control: OwnedFd,
+    pub(super) attended: bool,
+    pub(super) channels: Vec<OwnedFd>,
+    pub(super) sockets: Vec<OwnedFd>,
 }
 
 /// What the signer says of itself.
@@ -55,23 +67,25 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Gives a signer its channels.
+/// Gives a process its channels, and the sockets that it is to listen on.
 pub(super) fn give(
     control: &OwnedFd,
     attended: bool,
     channels: &[OwnedFd],
+    sockets: &[BorrowedFd<'_>],
 ) -> Result<(), SignerError> {
     let hello = Hello {
         version: VERSION,
         attended,
         channels: channels.len(),
+        sockets: sockets.len(),
     };
     let mut text = serde_json::to_vec(&hello).map_err(|error| SignerError::handover(&error))?;
-    for some in channels.chunks(AT_ONCE) {
-        let fds: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
+    let all: Vec<_> = channels.iter().map(AsFd::as_fd).collect();
+    for some in [&all[..], sockets].concat().chunks(AT_ONCE) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
-        if !rights.push(SendAncillaryMessage::ScmRights(&fds)) {
+        if !rights.push(SendAncillaryMessage::ScmRights(some)) {
             return Err(SignerError::handover(&"too many channels at once"));
         }
         let sent = retry_on_intr(|| {
@@ -85,8 +99,9 @@ pub(super) fn give(
     Ok(())
 }
 
-/// Takes what the supervisor gives, in the signer. Standard input is `/dev/null` from then on.
-pub(super) fn take() -> Result<(OwnedFd, Hello, Vec<OwnedFd>), SignerError> {
+/// Takes what the supervisor gives, in a process that it started. Standard input is `/dev/null` from
+/// then on.
+pub(super) fn take() -> Result<Handed, SignerError> {
     let stdin = rustix::stdio::stdin();
     if !matches!(socket_type(stdin), Ok(SocketType::SEQPACKET)) {
         return Err(SignerError::NotStartedByUs);
@@ -102,12 +117,19 @@ pub(super) fn take() -> Result<(OwnedFd, Hello, Vec<OwnedFd>), SignerError> {
     if hello.version != VERSION {
         return Err(SignerError::handover(&"another version started this one"));
     }
-    while channels.len() < hello.channels {
+    let all = hello.channels.saturating_add(hello.sockets);
+    while channels.len() < all {
         if more(&control, &mut channels)?.is_empty() {
             return Err(SignerError::NotStartedByUs);
         }
     }
-    Ok((control, hello, channels))
+    let sockets = channels.split_off(hello.channels);
+    Ok(Handed {
+        control,
+        attended: hello.attended,
+        channels,
+        sockets,
+    })
 }
 
 fn more(control: &OwnedFd, channels: &mut Vec<OwnedFd>) -> Result<Vec<u8>, SignerError> {

@@ -61,13 +61,17 @@ pub fn harden(handed: usize) -> Vec<Part> {
             set_no_new_privs(true),
             "PR_SET_NO_NEW_PRIVS",
         ),
-        Part::of(
-            "ends with its parent",
-            set_parent_process_death_signal(Some(Signal::KILL)),
-            "PR_SET_PDEATHSIG",
-        ),
         descriptors(handed),
     ]
+}
+
+/// Ends this process when whoever started it has ended, however that was.
+pub fn end_with_parent() -> Part {
+    Part::of(
+        "ends with its parent",
+        set_parent_process_death_signal(Some(Signal::KILL)),
+        "PR_SET_PDEATHSIG",
+    )
 }
 
 /// Whether more is open than standard input, output and error.

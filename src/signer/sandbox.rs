@@ -17,6 +17,7 @@ use landlock::{
 use super::SignerError;
 use super::hardening::Part;
 use crate::config::pin::PinSource;
+use crate::config::proxy::AccessLog;
 use crate::config::trust::TrustMode;
 use crate::config::{CertificateSource, Config};
 
@@ -67,7 +68,15 @@ impl Sandbox {
     /// # Errors
     /// The PIN, the ledger or the record of refused PINs lies in a folder that it must read.
     pub fn of_front_end(config: &Config) -> Result<Self, SignerError> {
-        let folders = readable(config);
+        let mut folders = readable(config);
+        let mut write = Vec::new();
+        if let Some(proxy) = &config.proxy {
+            let folder = |file: &Path| file.parent().map(Path::to_owned);
+            folders.extend(proxy.token_files().filter_map(folder));
+            if let AccessLog::File(log) = &proxy.access_log {
+                write.extend(folder(log));
+            }
+        }
         let secrets = [
             ("the PIN", pin_file(&config.token.pin)),
             (
@@ -102,7 +111,7 @@ impl Sandbox {
                 .into_iter()
                 .chain(system.map(PathBuf::from))
                 .collect(),
-            write: Vec::new(),
+            write,
             connect: Some(ports),
         })
     }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::frame::{self, Answer, Request, SignFrame};
-use super::hardening::{Part, harden};
+use super::hardening::{Part, end_with_parent, harden};
 use super::phase::{Phase, Phases, Ready};
 use super::policy::Policy;
 use super::sandbox::Sandbox;
@@ -51,8 +51,10 @@ pub(super) struct Service {
 /// # Errors
 /// Nobody of ours started it, or it is not given what it works with.
 pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<ExitCode, Error> {
-    let (control, hello, channels) = handover::take()?;
+    let handed = handover::take()?;
+    let channels = handed.channels;
     let mut hardening = harden(channels.len() + 1);
+    hardening.push(end_with_parent());
     hardening.push(match &config.signer.landlock {
         Some(folders) => Sandbox::of_signer(&folders.read, &folders.write).enter()?,
         None => Part::new("Landlock", false, "not asked for in [signer]"),
@@ -78,10 +80,10 @@ pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<
     start("hsm-keep-alive".to_owned(), move || keeper.keep_alive())?;
     let watched = Arc::clone(&service);
     start("hsm-watch".to_owned(), move || {
-        watched.calls.watch(&control);
+        watched.calls.watch(&handed.control);
         watched.phases.end(FAREWELL);
     })?;
-    service.go_on(&|| attendance(hello.attended));
+    service.go_on(&|| attendance(handed.attended));
     // Not through the module's exit handlers, under threads that may be inside it: some crash there.
     let _ = kill_process(getpid(), Signal::KILL);
     Ok(ExitCode::Good)

@@ -163,7 +163,7 @@ impl Watch {
             program: self.launch.program.clone(),
             why: error.to_string(),
         })?;
-        if let Err(error) = handover::give(&ours, self.launch.attended, &self.ends) {
+        if let Err(error) = handover::give(&ours, self.launch.attended, &self.ends, &[]) {
             end(&mut child);
             return Err(error);
         }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod handshake;
+mod seen;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -10,15 +11,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
-use rustls::{HandshakeKind, ProtocolVersion, SignatureScheme, SupportedProtocolVersion};
+use rustls::{SignatureScheme, SupportedProtocolVersion};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::trust_framework::{ServerIdentity, TrustFramework};
 use handshake::Acceptor;
+pub use seen::{SeenConnection, SeenRequest};
 
 /// How long [`Hub::wait_for_connections`] waits before it calls the test failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +54,8 @@ pub struct HubOptions {
     /// Takes signatures of the client with these schemes only.
     pub client_schemes: Option<Vec<SignatureScheme>>,
     pub observer: Option<Observer>,
+    /// Where to listen; 0: wherever there is room.
+    pub port: u16,
 }
 
 impl HubOptions {
@@ -67,6 +70,7 @@ impl HubOptions {
             alpn: vec![b"http/1.1".to_vec()],
             client_schemes: None,
             observer: None,
+            port: 0,
         }
     }
 
@@ -76,37 +80,6 @@ impl HubOptions {
         options.host_name = names.first().expect("a server name").to_string();
         options
     }
-}
-
-/// A request as it arrived.
-#[derive(Clone, Debug)]
-pub struct SeenRequest {
-    pub method: Method,
-    pub path_and_query: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    /// RFC 4514, most specific first.
-    pub client_subject: Option<String>,
-    /// Position in [`Hub::connections`] of the connection it came on.
-    pub connection: usize,
-}
-
-/// A connection whose handshake ended, well or not.
-#[derive(Clone, Debug)]
-pub struct SeenConnection {
-    /// What the client presented, also when it was refused.
-    pub client_certificate: Option<CertificateDer<'static>>,
-    /// The certificates that it sent after the first.
-    pub client_intermediates: Vec<CertificateDer<'static>>,
-    /// With what the client signed; `None` without a client certificate and in a resumed session.
-    pub signature_scheme: Option<SignatureScheme>,
-    /// `None` when the handshake failed.
-    pub version: Option<ProtocolVersion>,
-    /// `None` when the handshake failed.
-    pub kind: Option<HandshakeKind>,
-    pub server_name: Option<String>,
-    pub alpn: Option<Vec<u8>>,
-    pub handshake: Result<(), String>,
 }
 
 #[derive(Default)]
@@ -264,7 +237,7 @@ async fn listen(
     options: HubOptions,
     logbook: Arc<Logbook>,
 ) -> (SocketAddr, impl Future<Output = ()> + Send) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .await
         .expect("a free port");
     let addr = listener.local_addr().expect("the port's number");

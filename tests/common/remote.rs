@@ -35,8 +35,17 @@ impl RemoteToken {
 
     /// Starts the server, and waits until it listens. SOFTHSM2_CONF is this process's.
     pub fn start(&mut self) {
+        self.launch(&mut Command::new("p11-kit"));
+    }
+
+    /// The same with another SOFTHSM2_CONF.
+    pub fn start_with(&mut self, conf: &Path) {
+        self.launch(Command::new("p11-kit").env("SOFTHSM2_CONF", conf));
+    }
+
+    fn launch(&mut self, command: &mut Command) {
         let _ = fs::remove_file(&self.socket);
-        let server = Command::new("p11-kit")
+        let server = command
             .args(["server", "--foreground", "--name"])
             .arg(&self.socket)
             .args(["--provider", MODULE])

@@ -1,0 +1,97 @@
+//! `proxy`: the local proxy, in the foreground, until it is told to stop.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsm_mtls::config::Config;
+use hsm_mtls::config::proxy::ProxyConfig;
+use hsm_mtls::error::ExitCode;
+use hsm_mtls::meter;
+use hsm_mtls::proxy::{self, ProxyError, Sockets, traffic};
+use hsm_mtls::signer::WalledKey;
+use hsm_mtls::signer::front::{inherit, supervise};
+use hsm_mtls::signer::sandbox::Sandbox;
+use hsm_mtls::signer::supervisor::Launch;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::{CommandError, Global, signer, start};
+
+/// Buckets of what the token takes for a signature, in seconds.
+const SIGNATURE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// Values of histograms wait in memory until they are put into their buckets.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// The supervisor: makes the sockets, and starts the signer and the front end.
+pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
+    let config = start::config(global)?;
+    let settings = settings(&config)?;
+    // Before any thread runs: what systemd handed over is taken out of the environment.
+    let sockets = Sockets::open(settings).map_err(CommandError::stage)?;
+    let front_end = || {
+        let mut command = Command::new(signer::PROGRAM);
+        command.args(signer::arguments(global, &config, "front-end"));
+        command
+    };
+    let signer = Launch {
+        attended: false,
+        ..signer::launch(global, &config)
+    };
+    // What a mistake in the configuration makes impossible is said before anything is started.
+    Sandbox::of_front_end(&config).map_err(CommandError::stage)?;
+    supervise(&config, signer, front_end, &sockets.descriptors()).map_err(CommandError::Stage)
+}
+
+/// The process that parses the network. The supervisor starts it.
+pub(super) fn front_end(global: &Global) -> Result<ExitCode, CommandError> {
+    let inherited = inherit().map_err(CommandError::stage)?;
+    let config = start::config(global)?;
+    let sockets = Sockets::inherited(settings(&config)?, inherited.sockets);
+    let sockets = sockets.map_err(CommandError::stage)?;
+    // Before any thread runs: those that there are would stay outside.
+    let sandbox = Sandbox::of_front_end(&config).and_then(|sandbox| sandbox.enter());
+    let part = sandbox.map_err(CommandError::stage)?;
+    tracing::info!(detail = part.detail, "the front end is under Landlock");
+    let metrics = recorder()?;
+    let render = move || metrics.render();
+    let key = WalledKey::over(&config, inherited.channels).map_err(CommandError::Stage)?;
+    let opened = config.clone();
+    let opener = move || key.identity(&opened);
+    proxy::run(config, sockets, Arc::new(opener), Arc::new(render)).map_err(CommandError::Stage)?;
+    drop(inherited.control);
+    Ok(ExitCode::Good)
+}
+
+fn settings(config: &Config) -> Result<&ProxyConfig, CommandError> {
+    let settings = config.proxy.as_ref();
+    settings
+        .ok_or(ProxyError::NotConfigured)
+        .map_err(CommandError::stage)
+}
+
+fn recorder() -> Result<PrometheusHandle, CommandError> {
+    let wrong = |error: metrics_exporter_prometheus::BuildError| {
+        CommandError::usage(
+            format!("metrics cannot be kept: {error}"),
+            "this is a fault of ours: please report it",
+        )
+    };
+    let proxy = Matcher::Prefix("hsm_mtls_proxy_".to_owned());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets(&SIGNATURE_BUCKETS)
+        .and_then(|builder| builder.set_buckets_for_metric(proxy, &traffic::BUCKETS))
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(wrong)?;
+    meter::describe();
+    traffic::describe();
+    let kept = recorder.clone();
+    std::thread::Builder::new()
+        .name("metrics".to_owned())
+        .spawn(move || {
+            loop {
+                std::thread::park_timeout(UPKEEP);
+                kept.run_upkeep();
+            }
+        })?;
+    Ok(recorder)
+}

@@ -1,0 +1,210 @@
+//! The local proxy: an application speaks plain HTTP to a socket that only it can use, and the hub
+//! sees mutual TLS with the key in the token. Nothing else changes: not a path, not a status.
+//!
+//! ```text
+//! application ──► listener ──► caller ──► head · body ──► forward ──► upstream ──► link ──► the hub
+//!                 Unix or      uid or     refused, or     one         warm         mTLS, from the
+//!                 loopback     token      one request     answer      connections  connector only
+//! ```
+//!
+//! All sockets are made in `socket`; what is opened later is in `reload` (certificate, anchors,
+//! caller token, access log) and in `upstream` (connections to the hub). One thread does it all,
+//! beside those that handshakes are made on and the one that writes the access log.
+
+mod access_log;
+mod answer;
+mod body;
+mod caller;
+mod error;
+mod forward;
+mod head;
+mod house;
+mod interaction;
+mod lease;
+mod link;
+mod listener;
+mod notify;
+mod operations;
+mod problem;
+mod record;
+mod reload;
+mod socket;
+mod staffing;
+mod stream;
+pub mod traffic;
+mod upstream;
+mod visit;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::config::Config;
+use crate::config::environment::Service;
+use crate::config::proxy::ProxyConfig;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::rfc3339;
+pub use error::ProxyError;
+use house::{Door, House};
+use listener::{Listener, listen};
+use notify::ServiceManager;
+pub use operations::Render;
+use operations::{Operations, answer};
+use reload::{Reload, prepare};
+pub use socket::Sockets;
+use upstream::Upstream;
+
+/// Opens the identity, at start and at each reload.
+pub type Opener = Arc<dyn Fn() -> Result<Identity, Error> + Send + Sync>;
+
+/// How often the pools are looked after.
+const KEEPING: Duration = Duration::from_secs(1);
+
+/// Runs the proxy until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// It cannot start: token, key, certificate, trust anchors, sockets or files are not as they must be.
+pub fn run(config: Config, sockets: Sockets, opener: Opener, render: Render) -> Result<(), Error> {
+    let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
+    let (identity, connector) = prepare(&config, &proxy, &opener)?;
+    let certificate = identity.chain().leaf().clone();
+    drop(identity);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build()
+        .map_err(ProxyError::System)?;
+    runtime.block_on(async {
+        let upstream = |service: Service| {
+            Upstream::new(
+                service,
+                config.hub.origin(service),
+                connector.clone(),
+                &proxy,
+            )
+            .ok_or_else(|| crate::client::ClientError::Setup("a host name is no Host".to_owned()))
+        };
+        let upstreams = [
+            upstream(Service::ConsentManager)?,
+            upstream(Service::HeadlessHeimdall)?,
+        ];
+        let house = House::new(&config, &proxy, upstreams)?;
+        let operations = Arc::new(Operations {
+            house: Arc::clone(&house),
+            certificate: Mutex::new(certificate),
+            render,
+            started: rfc3339::now(),
+        });
+        let running = Running::start(&config, &proxy, sockets, &operations)?;
+        let reload = Reload {
+            config: Arc::new(config.clone()),
+            proxy: proxy.clone(),
+            opener: Arc::clone(&opener),
+            doors: running.doors.clone(),
+            operations,
+        };
+        running.until_stopped(&reload).await;
+        house.log.end();
+        Ok(())
+    })
+}
+
+/// The proxy at work.
+struct Running {
+    house: Arc<House>,
+    doors: Vec<Arc<Door>>,
+    clients: Arc<Semaphore>,
+    most: usize,
+    stop: watch::Sender<bool>,
+    signals: [Signal; 3],
+    manager: ServiceManager,
+}
+
+impl Running {
+    fn start(
+        config: &Config,
+        proxy: &ProxyConfig,
+        sockets: Sockets,
+        operations: &Arc<Operations>,
+    ) -> Result<Self, ProxyError> {
+        let house = &operations.house;
+        let (stop, stopped) = watch::channel(false);
+        let clients = Arc::new(Semaphore::new(proxy.max_clients));
+        // Before anything listens: a signal that comes early is not lost.
+        let heard = |kind| signal(kind).map_err(ProxyError::System);
+        let signals = [
+            heard(SignalKind::hangup())?,
+            heard(SignalKind::terminate())?,
+            heard(SignalKind::interrupt())?,
+        ];
+        let mut doors = Vec::new();
+        for (socket, listener) in sockets.listeners {
+            let door = Door::new(house, config, &listener)?;
+            let socket = Listener::new(socket).map_err(ProxyError::System)?;
+            let clients = Arc::clone(&clients);
+            tokio::spawn(listen(socket, Arc::clone(&door), clients, stopped.clone()));
+            doors.push(door);
+        }
+        if let Some(socket) = sockets.operations {
+            let socket = Listener::new(socket).map_err(ProxyError::System)?;
+            tokio::spawn(answer(socket, Arc::clone(operations), stopped));
+        }
+        Ok(Self {
+            house: Arc::clone(house),
+            doors,
+            clients,
+            most: proxy.max_clients,
+            stop,
+            signals,
+            manager: ServiceManager::from_environment(),
+        })
+    }
+
+    async fn until_stopped(mut self, reload: &Reload) {
+        let mut keeping = interval(KEEPING);
+        keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut logging = interval(access_log::INTERVAL);
+        logging.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let [hangup, terminate, interrupt] = &mut self.signals;
+        self.manager.ready();
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    self.manager.reloading();
+                    reload.run().await;
+                    self.manager.ready();
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = keeping.tick() => {
+                    // Each listener holds the place of the next.
+                    let taken = self.most - self.clients.available_permits();
+                    traffic::clients(taken.saturating_sub(self.doors.len()));
+                    for upstream in &self.house.upstreams {
+                        upstream.keep();
+                    }
+                }
+                _ = logging.tick() => self.house.log.flush(),
+            }
+        }
+        self.manager.stopping();
+        // Whoever waits for a place to be accepted is answered too.
+        self.stop.send_replace(true);
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+        let ended = self.clients.acquire_many(all);
+        tokio::select! {
+            ended = timeout(self.house.stop_timeout, ended) => {
+                if ended.is_err() {
+                    tracing::error!("some requests were not answered within `stop_timeout`");
+                }
+            }
+            _ = terminate.recv() => tracing::error!("told to stop twice: what was under way is cut off"),
+            _ = interrupt.recv() => tracing::error!("told to stop twice: what was under way is cut off"),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The body of an answer: the hub's, handed on as it comes, or our own.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use super::lease::Lease;
+use super::problem::Problem;
+use super::record::Record;
+use super::traffic;
+use crate::client::failure;
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn StdError + Send + Sync>>>>;
+
+/// A body on its way to the application.
+pub(super) enum AnswerBody {
+    /// All of it.
+    Ours { body: Bytes, record: Option<Record> },
+    /// As it comes.
+    Hubs(HubsBody),
+}
+
+pub(super) struct HubsBody {
+    incoming: Incoming,
+    /// Until the end of the answer. Given back then, so that another request can use it.
+    lease: Option<Lease>,
+    record: Record,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl AnswerBody {
+    /// What the hub answers over the leased connection.
+    pub(super) fn of_the_hub(
+        incoming: Incoming,
+        lease: Lease,
+        record: Record,
+        patience: Duration,
+    ) -> Self {
+        let mut body = HubsBody {
+            incoming,
+            lease: Some(lease),
+            record,
+            patience,
+            waiting: None,
+        };
+        if body.incoming.is_end_stream() {
+            body.end();
+        }
+        Self::Hubs(body)
+    }
+
+    /// A problem of ours.
+    pub(super) fn of_problem(problem: &Problem, mut record: Record) -> Response<Self> {
+        traffic::problem(problem.stage);
+        let response = problem.response(record.interaction_id.clone());
+        record.status = problem.status.as_u16();
+        record.stage = Some(problem.stage);
+        record.sent = response.body().len() as u64;
+        record.complete = true;
+        response.map(|body| Self::Ours {
+            body,
+            record: Some(record),
+        })
+    }
+}
+
+impl HubsBody {
+    fn end(&mut self) {
+        self.record.complete = true;
+        if let Some(lease) = self.lease.take() {
+            lease.finish();
+        }
+    }
+
+    fn poll_frame(&mut self, task: &mut Context<'_>) -> Polled {
+        match Pin::new(&mut self.incoming).poll_frame(task) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting = None;
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.record.sent += length as u64;
+                if self.incoming.is_end_stream() {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let error = failure::within_an_answer(&error);
+                self.record.stage = Some("answer");
+                tracing::warn!(interaction_id = ?self.record.interaction_id, %error, "half an answer");
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Pending => {
+                let patience = self.patience;
+                let waiting = self
+                    .waiting
+                    .get_or_insert_with(|| Box::pin(sleep(patience)));
+                if waiting.as_mut().poll(task).is_pending() {
+                    return Poll::Pending;
+                }
+                self.record.stage = Some("deadline-answer");
+                tracing::warn!(interaction_id = ?self.record.interaction_id, "the answer did not go on in time");
+                Poll::Ready(Some(Err("the answer did not go on in time".into())))
+            }
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Box<dyn StdError + Send + Sync>;
+
+    fn poll_frame(self: Pin<&mut Self>, task: &mut Context<'_>) -> Polled {
+        match self.get_mut() {
+            Self::Ours { body, .. } if body.is_empty() => Poll::Ready(None),
+            Self::Ours { body, record } => {
+                drop(record.take());
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(body)))))
+            }
+            Self::Hubs(body) => body.poll_frame(task),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Ours { body, .. } => body.is_empty(),
+            Self::Hubs(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Ours { body, .. } => SizeHint::with_exact(body.len() as u64),
+            Self::Hubs(body) => body.incoming.size_hint(),
+        }
+    }
+}

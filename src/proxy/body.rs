@@ -1,0 +1,228 @@
+//! The body of a request: read a little ahead, so that a slow application holds no connection to
+//! the hub, then streamed as fast as the hub takes it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+/// How much is kept before the hub is asked, in bytes. Forms and JSON of the scheme fit.
+pub(super) const AHEAD: usize = 64 << 10;
+
+/// Why a body did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyFault {
+    TooLong,
+    TooSlow,
+    /// The application went away, or what it sent is no body.
+    Broken,
+}
+
+impl fmt::Display for BodyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "the body is longer than is allowed",
+            Self::TooSlow => "the body did not come in time",
+            Self::Broken => "the body broke off, or is malformed",
+        })
+    }
+}
+
+impl StdError for BodyFault {}
+
+/// Limits of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimits {
+    pub(super) bytes: u64,
+    pub(super) time: Duration,
+}
+
+/// A body on its way to the hub.
+pub(super) enum RequestBody {
+    /// All of it.
+    Whole(Bytes),
+    /// Its beginning, and the rest as it comes.
+    Streamed { ahead: Bytes, rest: Box<Rest> },
+}
+
+/// How many bytes of a body have come.
+#[derive(Debug)]
+pub(super) enum Come {
+    All(u64),
+    SoFar(Arc<AtomicU64>),
+}
+
+impl Come {
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::All(bytes) => *bytes,
+            Self::SoFar(bytes) => bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+pub(super) struct Rest {
+    incoming: Incoming,
+    /// Bytes that have come, for who asks afterwards.
+    come: Arc<AtomicU64>,
+    left: u64,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl RequestBody {
+    /// Reads so far ahead as is kept.
+    pub(super) async fn read_ahead(
+        mut incoming: Incoming,
+        limits: BodyLimits,
+    ) -> Result<Self, BodyFault> {
+        if incoming.is_end_stream() {
+            return Ok(Self::Whole(Bytes::new()));
+        }
+        if incoming.size_hint().lower() > limits.bytes {
+            return Err(BodyFault::TooLong);
+        }
+        let deadline = Instant::now() + limits.time;
+        let expected = incoming.size_hint().exact().unwrap_or(4096);
+        let mut ahead = BytesMut::with_capacity(expected.min(AHEAD as u64) as usize);
+        while ahead.len() < AHEAD {
+            let frame = timeout_at(deadline, incoming.frame())
+                .await
+                .map_err(|_| BodyFault::TooSlow)?;
+            match frame {
+                // Copied: a chunk of a byte would hold on to the whole buffer that it came in.
+                // Trailers are left out: few servers read them, and they change what was said.
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        ahead.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(_)) => return Err(BodyFault::Broken),
+                None => return whole(ahead, limits),
+            }
+            if incoming.is_end_stream() {
+                return whole(ahead, limits);
+            }
+        }
+        let come = ahead.len() as u64;
+        let left = limits.bytes.checked_sub(come);
+        Ok(Self::Streamed {
+            ahead: ahead.freeze(),
+            rest: Box::new(Rest {
+                incoming,
+                come: Arc::new(AtomicU64::new(come)),
+                left: left.ok_or(BodyFault::TooLong)?,
+                patience: limits.time,
+                waiting: None,
+            }),
+        })
+    }
+
+    /// How many bytes have come, now and later.
+    pub(super) fn come(&self) -> Come {
+        match self {
+            Self::Whole(bytes) => Come::All(bytes.len() as u64),
+            Self::Streamed { rest, .. } => Come::SoFar(Arc::clone(&rest.come)),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+}
+
+fn whole(body: BytesMut, limits: BodyLimits) -> Result<RequestBody, BodyFault> {
+    match body.len() as u64 <= limits.bytes {
+        true => Ok(RequestBody::Whole(body.freeze())),
+        false => Err(BodyFault::TooLong),
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) | Self::Streamed { ahead: bytes, .. } if bytes.has_remaining() => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
+            Self::Whole(_) => Poll::Ready(None),
+            Self::Streamed { rest, .. } => rest.poll_data(task),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Streamed { ahead, rest } => ahead.is_empty() && rest.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streamed { ahead, rest } => match rest.incoming.size_hint().exact() {
+                Some(exact) => SizeHint::with_exact(exact + ahead.len() as u64),
+                None => SizeHint::default(),
+            },
+        }
+    }
+}
+
+impl Rest {
+    fn poll_data(
+        &mut self,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(task) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.waiting = None;
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    let Some(left) = self.left.checked_sub(data.len() as u64) else {
+                        return Poll::Ready(Some(Err(BodyFault::TooLong)));
+                    };
+                    self.left = left;
+                    self.come.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyFault::Broken))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    let patience = self.patience;
+                    let waiting = self
+                        .waiting
+                        .get_or_insert_with(|| Box::pin(sleep(patience)));
+                    ready!(waiting.as_mut().poll(task));
+                    return Poll::Ready(Some(Err(BodyFault::TooSlow)));
+                }
+            }
+        }
+    }
+}
+
+/// The fault of the application's body that made a call fail.
+pub(super) fn fault_in(error: &(dyn StdError + 'static)) -> Option<BodyFault> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(fault) = error.downcast_ref() {
+            return Some(*fault);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,115 @@
+//! What all connections of applications share, and what those of one listener share.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::ProxyError;
+use super::access_log::AccessLog;
+use super::body::BodyLimits;
+use super::caller::Gate;
+use super::head::Names;
+use super::interaction::Ids;
+use super::upstream::Upstream;
+use crate::config::Config;
+use crate::config::environment::Service;
+use crate::config::listener::{Callers, ListenerConfig};
+use crate::config::proxy::ProxyConfig;
+
+/// A connection to the hub is waited for a little longer than making one may take: its own error
+/// says more.
+const PATIENCE_BEYOND: Duration = Duration::from_millis(500);
+
+/// So many are told at once that they may not call.
+const STRANGERS: usize = 16;
+
+/// Shared by all.
+pub(super) struct House {
+    pub(super) upstreams: [Arc<Upstream>; 2],
+    pub(super) ids: Ids,
+    pub(super) log: AccessLog,
+    /// For requests that the hub is being asked.
+    pub(super) places: Semaphore,
+    pub(super) body_limits: BodyLimits,
+    pub(super) head_limit: usize,
+    pub(super) head_timeout: Duration,
+    pub(super) keep_alive: Duration,
+    pub(super) stop_timeout: Duration,
+    pub(super) response_timeout: Duration,
+    pub(super) connect_patience: Duration,
+}
+
+impl House {
+    pub(super) fn new(
+        config: &Config,
+        proxy: &ProxyConfig,
+        upstreams: [Arc<Upstream>; 2],
+    ) -> Result<Arc<Self>, ProxyError> {
+        Ok(Arc::new(Self {
+            upstreams,
+            ids: Ids::default(),
+            log: AccessLog::open(&proxy.access_log)?,
+            places: Semaphore::new(proxy.max_requests),
+            body_limits: BodyLimits {
+                bytes: (proxy.max_body_mib as u64) << 20,
+                time: proxy.body_timeout,
+            },
+            head_limit: proxy.max_header_kib << 10,
+            head_timeout: proxy.head_timeout,
+            keep_alive: proxy.keep_alive,
+            stop_timeout: proxy.stop_timeout,
+            response_timeout: config.hub.response_timeout,
+            connect_patience: config.hub.connect_timeout + PATIENCE_BEYOND,
+        }))
+    }
+
+    pub(super) fn upstream(&self, service: Service) -> &Arc<Upstream> {
+        match service {
+            Service::ConsentManager => &self.upstreams[0],
+            Service::HeadlessHeimdall => &self.upstreams[1],
+        }
+    }
+}
+
+/// Shared by those that came in through one listener.
+pub(super) struct Door {
+    pub(super) house: Arc<House>,
+    pub(super) names: Names,
+    pub(super) service: Option<Service>,
+    /// For those who may not call, while they are told so.
+    pub(super) strangers: Arc<Semaphore>,
+    callers: Callers,
+    gate: RwLock<Gate>,
+}
+
+impl Door {
+    pub(super) fn new(
+        house: &Arc<House>,
+        config: &Config,
+        listener: &ListenerConfig,
+    ) -> Result<Arc<Self>, ProxyError> {
+        Ok(Arc::new(Self {
+            house: Arc::clone(house),
+            names: Names::new(&config.hub.origins(), &listener.host_names),
+            service: listener.service,
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            callers: listener.callers.clone(),
+            gate: RwLock::new(Gate::of(&listener.callers)?),
+        }))
+    }
+
+    pub(super) fn gate(&self) -> RwLockReadGuard<'_, Gate> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the caller token anew.
+    ///
+    /// # Errors
+    /// It cannot be used; the old one stays.
+    pub(super) fn reload(&self) -> Result<(), ProxyError> {
+        let gate = Gate::of(&self.callers)?;
+        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = gate;
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! One connection to the hub, spoken to in HTTP/1.1 or HTTP/2, and what was heard of its end.
+//!
+//! In TLS 1.3 a server refuses a certificate after the client believes the handshake done: the
+//! alert comes with the first read, and hyper's HTTP/2 hands on only its text. So the stream itself
+//! is listened to.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::body::RequestBody;
+use crate::client::ClientError;
+use crate::client::connector::{Connection, HubStream};
+use crate::client::failure;
+use crate::tls::issuers::{ForeignIssuer, explain};
+use crate::tls::{TlsError, diagnose};
+
+/// Windows of HTTP/2: what the hub may send before the application has read it, in bytes.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// What of a request waits in memory for the hub to take it, in bytes.
+const SEND_BUFFER: usize = 64 << 10;
+/// An HTTP/2 connection that answers no PING is dead.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest head of an answer, in bytes.
+const ANSWER_HEAD: usize = 128 << 10;
+
+/// A connection that ends this soon without an answer was refused.
+pub(super) const REFUSED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How a connection fares, as its owner and its users see it.
+#[derive(Debug)]
+pub(super) struct Fate {
+    pub(super) born: Instant,
+    /// From then on it takes no further request.
+    pub(super) retires: Instant,
+    foreign: Option<Box<ForeignIssuer>>,
+    heard: OnceLock<TlsError>,
+    /// Requests that were answered.
+    pub(super) answered: AtomicUsize,
+    /// HTTP/2: streams in use, and how many the peer takes.
+    pub(super) streams: AtomicUsize,
+    pub(super) most_streams: AtomicUsize,
+}
+
+impl Fate {
+    /// What ended it, where that was more than an end.
+    pub(super) fn refusal(&self) -> Option<ClientError> {
+        let error = self.heard.get()?.clone();
+        Some(ClientError::Tls(explain(error, self.foreign.as_deref())))
+    }
+
+    /// Why a call over it had no answer.
+    pub(super) fn explain(&self, error: hyper::Error) -> ClientError {
+        match self.refusal() {
+            Some(refusal) => refusal,
+            None => failure::before_an_answer(error, self.foreign.as_deref()),
+        }
+    }
+
+    /// HTTP/2: whether the peer takes another stream.
+    pub(super) fn has_room(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) < self.most_streams.load(Ordering::Relaxed)
+    }
+}
+
+/// How to send over it.
+#[derive(Debug)]
+pub(super) enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// A connection that can be sent over.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) sender: Sender,
+    pub(super) fate: Arc<Fate>,
+}
+
+/// What drives a connection until it ends.
+type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+impl Link {
+    /// Begins HTTP on a connection. The future that comes back drives it, until it ends.
+    pub(super) async fn begin(
+        connection: Connection,
+        max_age: Duration,
+    ) -> Result<(Self, Driving), ClientError> {
+        let is_h2 = connection.is_h2();
+        let (stream, foreign) = connection.into_parts();
+        let born = Instant::now();
+        // Those that were made together are not all to be replaced together.
+        let share = 90
+            + SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.subsec_micros() % 11);
+        let fate = Arc::new(Fate {
+            born,
+            retires: born + max_age * share / 100,
+            foreign,
+            heard: OnceLock::new(),
+            answered: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            most_streams: AtomicUsize::new(1),
+        });
+        let io = TokioIo::new(Overheard {
+            stream,
+            fate: Arc::clone(&fate),
+        });
+        if is_h2 {
+            let begun = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_send_buf_size(SEND_BUFFER)
+                .max_header_list_size(ANSWER_HEAD as u32)
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .handshake(io)
+                .await;
+            let (sender, mut driver) = begun.map_err(|error| fate.explain(error))?;
+            let seen = Arc::clone(&fate);
+            let driving = async move {
+                std::future::poll_fn(|task| {
+                    let ended = Pin::new(&mut driver).poll(task);
+                    seen.most_streams
+                        .store(driver.current_max_send_streams(), Ordering::Relaxed);
+                    ended
+                })
+                .await
+                .map_err(|error| tracing::debug!(%error, "a connection to the hub ended"))
+                .ok();
+            };
+            let link = Self {
+                sender: Sender::Http2(sender),
+                fate,
+            };
+            return Ok((link, Box::pin(driving) as Driving));
+        }
+        let begun = http1::Builder::new()
+            .max_buf_size(ANSWER_HEAD)
+            .handshake(io)
+            .await;
+        let (sender, driver) = begun.map_err(|error| fate.explain(error))?;
+        let driving = async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, "a connection to the hub ended");
+            }
+        };
+        let link = Self {
+            sender: Sender::Http1(sender),
+            fate,
+        };
+        Ok((link, Box::pin(driving) as Driving))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http2(sender) => sender.is_ready() && self.fate.has_room(),
+        }
+    }
+
+    /// Sends a request. A request that comes back with the error was never sent.
+    pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                // Back from its last request, it may need a turn to be ready for the next. An end
+                // in between is told by the sending itself.
+                if !sender.is_ready() {
+                    let _ = sender.ready().await;
+                }
+                sender.try_send_request(request).await
+            }
+            Sender::Http2(sender) => sender.try_send_request(request).await,
+        }
+    }
+
+    /// Another user of the same HTTP/2 connection.
+    pub(super) fn shared(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(sender) => Some(Self {
+                sender: Sender::Http2(sender.clone()),
+                fate: Arc::clone(&self.fate),
+            }),
+        }
+    }
+}
+
+/// The stream of a connection; the first error of reading is kept.
+struct Overheard {
+    stream: HubStream,
+    fate: Arc<Fate>,
+}
+
+impl AsyncRead for Overheard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(task, into);
+        if let Poll::Ready(Err(error)) = &read
+            && let Some(heard) = diagnose(error)
+        {
+            // The first is the cause of those after it.
+            let _ = self.fate.heard.set(heard);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Overheard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(task, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(task, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(task)
+    }
+}

@@ -1,0 +1,269 @@
+//! A connection of an application, from its first byte to its end.
+//!
+//! Between requests, and while a request dribbles in, it costs a few hundred bytes: hyper, with its
+//! buffers, is there only while there is something to do.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval_at, timeout_at};
+
+use super::body::{AHEAD, BodyFault};
+use super::forward::{forward, of_the_body};
+use super::house::Door;
+use super::problem::Problem;
+use super::stream::{Business, Io, Stream};
+use super::traffic;
+
+/// How long a connection is without a request before hyper is sent away.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
+/// How long a connection that never had an answer is waited for when the proxy stops.
+const LAST_CALL: Duration = Duration::from_secs(2);
+/// What is read at once while a request dribbles in, in bytes.
+const SIP: usize = 4096;
+/// hyper takes no smaller one for its limit, in bytes.
+const SMALLEST_BUFFER: usize = 8 << 10;
+
+/// Turns true when the proxy stops.
+pub(super) type Stop = watch::Receiver<bool>;
+
+/// Serves an application until it goes, or has to.
+pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut stop: Stop) {
+    let business = Arc::new(Business::default());
+    let mut visit = Some((stream, BytesMut::new()));
+    while let Some((stream, mut early)) = visit.take() {
+        let fresh = business.begun() == 0;
+        match head(&door, &stream, &mut early, fresh, &mut stop).await {
+            Next::Head => {}
+            Next::End => return,
+            Next::Refuse(problem) => {
+                traffic::problem(problem.stage);
+                let word = problem.raw(&door.house.ids.fresh());
+                stream.farewell(&word).await;
+                return;
+            }
+        }
+        let io = Io::new(
+            stream,
+            early.freeze(),
+            Arc::clone(&business),
+            door.house.body_limits.time,
+        );
+        visit = Box::pin(requests(&door, io, &business, uid, &mut stop)).await;
+    }
+}
+
+/// What comes of waiting for a head.
+enum Next {
+    Head,
+    End,
+    Refuse(Problem),
+}
+
+/// Waits until a head is there as a whole, and a small body behind it. What they say is hyper's to
+/// find out.
+async fn head(
+    door: &Door,
+    stream: &Stream,
+    early: &mut BytesMut,
+    fresh: bool,
+    stop: &mut Stop,
+) -> Next {
+    let house = &door.house;
+    if early.is_empty()
+        && let Some(end) = first_bytes(door, stream, early, fresh, stop).await
+    {
+        return end;
+    }
+    let mut deadline = Instant::now() + house.head_timeout;
+    let mut looked = 0;
+    // Where the request ends, as far as it is waited for here.
+    let mut end = None;
+    loop {
+        if end.is_none() {
+            if let Some(head) = end_of_head(early, looked) {
+                end = Some(head + announced(&early[..head]));
+                deadline = Instant::now() + house.body_limits.time;
+            } else if early.len() > house.head_limit {
+                return Next::Refuse(too_large());
+            }
+            looked = early.len().saturating_sub(3);
+        }
+        if end.is_some_and(|end| early.len() >= end) {
+            return Next::Head;
+        }
+        match timeout_at(deadline, stream.readable()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Next::End,
+            Err(_) if end.is_some() => return Next::Refuse(of_the_body(BodyFault::TooSlow)),
+            Err(_) => return Next::Refuse(too_slow()),
+        }
+        match sip(stream, early) {
+            Ok(0) => return Next::End,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Next::End,
+            _ => {}
+        }
+    }
+}
+
+/// Waits until there is anything of a head. What comes instead of it, where nothing does.
+async fn first_bytes(
+    door: &Door,
+    stream: &Stream,
+    early: &mut BytesMut,
+    fresh: bool,
+    stop: &mut Stop,
+) -> Option<Next> {
+    let house = &door.house;
+    let mut deadline = Instant::now() + house.keep_alive;
+    let mut stopping = false;
+    loop {
+        // The system may have something that nobody was woken for.
+        match sip(stream, early) {
+            Ok(0) => return Some(Next::End),
+            Ok(_) => return None,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Some(Next::End),
+            Err(_) => {}
+        }
+        tokio::select! {
+            biased;
+            came = timeout_at(deadline, stream.readable()) => match came {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Some(Next::End),
+            },
+            _ = stop.wait_for(|stop| *stop), if !stopping => {
+                stopping = true;
+                // Where no request came yet, one may be on its way: this was accepted, so nobody
+                // else will answer it.
+                deadline = match fresh {
+                    true => Instant::now() + LAST_CALL.min(house.stop_timeout),
+                    false => Instant::now(),
+                };
+            }
+        }
+    }
+}
+
+fn sip(stream: &Stream, early: &mut BytesMut) -> io::Result<usize> {
+    let mut sip = [0; SIP];
+    let length = stream.try_read(&mut sip)?;
+    early.extend_from_slice(&sip[..length]);
+    Ok(length)
+}
+
+/// Where the empty line ends; the first bytes were looked at already.
+fn end_of_head(early: &[u8], looked: usize) -> Option<usize> {
+    let rest = early.get(looked..).unwrap_or_default();
+    let lf = rest.windows(2).position(|pair| pair == b"\n\n");
+    let crlf = rest.windows(3).position(|three| three == b"\n\r\n");
+    match (lf.map(|at| at + 2), crlf.map(|at| at + 3)) {
+        (Some(one), Some(other)) => Some(looked + one.min(other)),
+        (one, other) => Some(looked + one.or(other)?),
+    }
+}
+
+/// How long a small body is said to be. Only a guess at when it pays to send for hyper, which
+/// decides: nothing is waited for where the caller waits itself, or says something else as well.
+fn announced(head: &[u8]) -> usize {
+    let mut length = None;
+    for line in head.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let (name, value) = line.split_at(colon);
+        if name.eq_ignore_ascii_case(b"expect") || name.eq_ignore_ascii_case(b"transfer-encoding") {
+            return 0;
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let text = std::str::from_utf8(value[1..].trim_ascii());
+            let said = text.ok().and_then(|text| text.parse().ok());
+            if length.replace(said.unwrap_or(0)).is_some() {
+                return 0;
+            }
+        }
+    }
+    length.filter(|length| *length <= AHEAD).unwrap_or(0)
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "request",
+        "the head of the request is too large",
+        "send less, or raise `max_header_kib` of [proxy]",
+    )
+}
+
+fn too_slow() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "deadline-head",
+        "the head of the request did not come in time",
+        "send it at once, or raise `head_timeout` of [proxy]",
+    )
+}
+
+/// Serves requests until none comes for a while; then the stream comes back, with what was read
+/// of the next. None: it has ended.
+async fn requests(
+    door: &Arc<Door>,
+    io: Io,
+    business: &Arc<Business>,
+    uid: Option<u32>,
+    stop: &mut Stop,
+) -> Option<(Stream, BytesMut)> {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (door, business) = (Arc::clone(door), Arc::clone(business));
+        Box::pin(async move { Ok::<_, Infallible>(forward(&door, &business, uid, request).await) })
+    });
+    let limit = door.house.head_limit;
+    let mut connection = http1::Builder::new()
+        .auto_date_header(false)
+        .header_read_timeout(None)
+        .max_header_size(limit)
+        .max_buf_size(limit.max(SMALLEST_BUFFER))
+        .serve_connection(TokioIo::new(io), service);
+    let mut rests = interval_at(Instant::now() + RESTS_AFTER, RESTS_AFTER);
+    let mut seen = business.begun();
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "an application's connection ended");
+                }
+                return None;
+            }
+            _ = stop.wait_for(|stop| *stop), if !stopping => stopping = true,
+            _ = rests.tick(), if !stopping => {
+                let begun = business.begun();
+                if begun != seen || !business.rests() {
+                    seen = begun;
+                    continue;
+                }
+            }
+        }
+        let rests = business.rests();
+        Pin::new(&mut connection).graceful_shutdown();
+        if rests {
+            break;
+        }
+        // The answer that is under way goes to its end, and the connection with it.
+    }
+    let parts = connection.without_shutdown().await.ok()?;
+    let (stream, unread) = parts.io.into_inner().into_stream();
+    let mut early = BytesMut::from(parts.read_buf);
+    early.extend_from_slice(&unread);
+    Some((stream, early))
+}
