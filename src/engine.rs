@@ -206,11 +206,13 @@ impl TokenEngine {
         })
     }
 
-    /// Asks the token about sessions that nobody used lately, so that no firewall forgets them. The
-    /// engine's own threads do it by themselves; without them somebody has to, now and then.
-    pub fn keep_alive(&self) {
-        if let Hands::Callers(here) = &self.hands {
-            here.keep_alive(&self.work, self.keep_alive);
+    /// Asks the token about a session that nobody used lately, so that no firewall forgets it; says
+    /// whether there may be more. The engine's own threads do it by themselves; without them somebody
+    /// has to, now and then.
+    pub fn keep_alive(&self) -> bool {
+        match &self.hands {
+            Hands::Callers(here) => here.keep_alive(&self.work, self.keep_alive),
+            Hands::Workers(_) => false,
         }
     }
 

@@ -175,6 +175,28 @@ fn a_pin_within_the_front_ends_reach_is_refused() {
 }
 
 #[test]
+fn a_credential_beside_the_certificate_is_refused() {
+    let mut scene = scene();
+    write_file(&scene.bank.path("hsm-pin"), &scene.pin, 0o600);
+    scene.bank.configure(|settings| {
+        settings.pin = "{ credential = \"hsm-pin\" }".to_owned();
+        settings
+            .sections
+            .push_str("[proxy]\n[[proxy.listener]]\nunix = \"s\"\n");
+    });
+    // As LoadCredential= of both has it.
+    let folder = scene.bank.folder().to_owned();
+    let run = scene
+        .bank
+        .run_with(&["proxy"], &[("CREDENTIALS_DIRECTORY", &folder)]);
+    let run = run.expect(2);
+    assert!(
+        run.stderr.contains("hsm-pin") && run.stderr.contains("another folder"),
+        "{run:?}"
+    );
+}
+
+#[test]
 fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() {
     let mut scene = scene();
     for source in ["{ env = \"THE_PIN\" }", "\"prompt\"", "\"protected-path\""] {
@@ -206,7 +228,9 @@ fn a_process_of_the_harness() {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command
                     .args(["a_process_of_the_harness", "--exact", "--nocapture"])
-                    .env(ROLE, "front end");
+                    .env(ROLE, "front end")
+                    .env("HSM_MTLS_TEST_CONFIG", &config.path)
+                    .env(PORT_FILE, std::env::var(PORT_FILE).unwrap());
                 command
             };
             supervise(&config, walled::launch_of(&config, None), front_end, &[]).unwrap();

@@ -39,7 +39,9 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
         let _ = writeln!(out, "{}", tame(&object.to_string()));
         return code;
     }
+    // Some of it may be another process' word.
     let error: String = error.to_string().chars().map(plain).collect();
+    let hint: String = hint.chars().map(plain).collect();
     // Where standard error is closed, the exit code speaks.
     let _ = writeln!(
         out,

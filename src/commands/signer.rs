@@ -20,12 +20,16 @@ use hsm_mtls::step::{Outcome, Steps};
 use super::{CommandError, Global, LogFormat, start};
 
 pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
-    if hardening::has_strays()? {
+    // Once: what is open before we are is somebody's who is started with us.
+    if hardening::has_strays()? && env::var_os(AGAIN).is_none() {
         return Err(begin_again());
     }
     let config = start::config(global)?;
     service::serve(config, start::attendance_of).map_err(CommandError::Stage)
 }
+
+/// Set in a signer that was executed once more.
+const AGAIN: &str = "HSM_MTLS_SIGNER_AGAIN";
 
 /// An application may have files open that its children inherit. They are closed by an exec.
 fn begin_again() -> CommandError {
@@ -35,13 +39,20 @@ fn begin_again() -> CommandError {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    CommandError::Output(again.args(arguments).exec())
+    CommandError::Output(again.args(arguments).env(AGAIN, "1").exec())
 }
 
 /// The configured chain, and its key in a signer process of this program's.
 pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, Error> {
     // Whatever the shell left open is nothing for a process that has the PIN.
     hardening::keep_descriptors();
+    for part in hardening::harden(0).iter().filter(|part| !part.in_force) {
+        tracing::debug!(
+            part = part.name,
+            detail = part.detail,
+            "not in force in this process"
+        );
+    }
     signer::identity(config, launch(global, config))
 }
 

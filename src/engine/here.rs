@@ -78,30 +78,28 @@ impl Here {
         }
     }
 
-    /// Asks the token about the sessions that were idle for so long.
-    pub(super) fn keep_alive(&self, work: &Work, idle: Duration) {
-        let mut old = Vec::new();
-        {
+    /// Asks the token about one session that was idle for so long; says whether there was one. The
+    /// others stay where they are: a call that hangs must not take them along.
+    pub(super) fn keep_alive(&self, work: &Work, idle: Duration) -> bool {
+        let due = {
             let mut state = self.lock();
             let now = Instant::now();
-            let (due, fresh): (Vec<_>, Vec<_>) = state
-                .idle
-                .drain(..)
-                .partition(|(_, since)| now.saturating_duration_since(*since) >= idle);
-            state.idle = fresh;
-            state.in_use += due.len();
-            old.extend(due);
-        }
-        if old.is_empty() {
+            let old = |(_, since): &(Open, Instant)| now.saturating_duration_since(*since) >= idle;
+            let at = state.idle.iter().position(old);
+            let due = at.map(|at| state.idle.swap_remove(at));
+            state.in_use += usize::from(due.is_some());
+            due
+        };
+        let Some((open, _)) = due else {
             work.keep_alive(&mut None);
-        }
-        for (open, _) in old {
-            let mut place = Place {
-                here: self,
-                open: Some(open),
-            };
-            work.keep_alive(&mut place.open);
-        }
+            return false;
+        };
+        let mut place = Place {
+            here: self,
+            open: Some(open),
+        };
+        work.keep_alive(&mut place.open);
+        true
     }
 
     fn place(&self, work: &Work, deadline: Instant) -> Option<Place<'_>> {

@@ -110,6 +110,8 @@ pub struct Refused<'a> {
     /// The interaction id that was given with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interaction_id: Option<&'a str>,
+    /// How many refusals before it, since the one that was recorded last, have no record.
+    pub left_out: u64,
     /// Who refused.
     pub process: Process,
 }

@@ -43,6 +43,8 @@ struct State {
     owing: Vec<Channel>,
     all: usize,
     waiting: usize,
+    /// Whether one of those who wait looks after what is owed.
+    looking: bool,
 }
 
 /// What came of a question.
@@ -66,6 +68,8 @@ enum Came {
     Gone(String),
     /// Nothing, until it was too late.
     Nothing,
+    /// It could not be asked, this time.
+    Failed(String),
     /// The other end is closed, or says what it must not.
     Broken(String),
 }
@@ -117,7 +121,7 @@ impl Channels {
             channel.owed = self.ids.fetch_add(1, Ordering::Relaxed);
             let came = match channel.send(request) {
                 Ok(()) => channel.wait(deadline),
-                Err(why) => Came::Broken(why),
+                Err(error) => came_of(error),
             };
             match came {
                 Came::Reply(reply) => {
@@ -130,7 +134,13 @@ impl Channels {
                 }
                 Came::Nothing => {
                     self.lock().owing.push(channel);
+                    // Somebody has to look after it now.
+                    self.free.notify_one();
                     return Err(EngineError::Deadline(patience));
+                }
+                Came::Failed(why) => {
+                    self.give_back(channel);
+                    gone = why;
                 }
                 Came::Broken(why) => {
                     // The others may do.
@@ -152,29 +162,33 @@ impl Channels {
         }
         state.waiting += 1;
         let taken = loop {
-            if let Some(channel) = state.idle.pop() {
-                break Ok(channel);
-            }
-            if let Some(channel) = state.paid() {
-                break Ok(channel);
-            }
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.all == 0 {
-                break Err(EngineError::Stopped);
-            }
             if left.is_zero() {
                 break Err(EngineError::Deadline(patience));
             }
-            let wait = match state.owing.is_empty() {
-                true => left,
-                false => left.min(LOOK_AGAIN),
-            };
+            if let Some(channel) = state.idle.pop() {
+                break Ok(channel);
+            }
+            if state.all == 0 {
+                break Err(EngineError::Stopped);
+            }
+            // One of those who wait looks, not each.
+            let looks = !state.looking && !state.owing.is_empty();
+            if looks && let Some(channel) = state.paid() {
+                break Ok(channel);
+            }
+            state.looking |= looks;
+            let wait = if looks { left.min(LOOK_AGAIN) } else { left };
             let (woken, _) = self
                 .free
                 .wait_timeout(state, wait)
                 .unwrap_or_else(PoisonError::into_inner);
             state = woken;
+            state.looking &= !looks;
         };
+        if !state.looking && !state.owing.is_empty() {
+            self.free.notify_one();
+        }
         state.waiting -= 1;
         drop(state);
         taken.map(Channel::emptied)
@@ -201,12 +215,12 @@ impl State {
 }
 
 impl Channel {
-    fn send(&mut self, request: &Request<'_>) -> Result<(), String> {
+    fn send(&mut self, request: &Request<'_>) -> Result<(), Errno> {
         frame::encode_request(&mut self.frame, self.owed, request);
         // Without waiting: a channel that is full is one that nobody reads.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let sent = retry_on_intr(|| send(&self.socket, &self.frame, flags));
-        sent.map(drop).map_err(|error| error.to_string())
+        sent.map(drop)
     }
 
     fn wait(&mut self, deadline: Instant) -> Came {
@@ -216,7 +230,7 @@ impl Channel {
             match retry_on_intr(|| poll(&mut fds, Some(&timespec(left)))) {
                 Ok(0) => return Came::Nothing,
                 Ok(_) => {}
-                Err(error) => return Came::Broken(error.to_string()),
+                Err(error) => return came_of(error),
             }
             match self.now() {
                 Came::Nothing => {}
@@ -234,7 +248,7 @@ impl Channel {
                 Ok((0, _)) => return Came::Broken("its end of a channel is closed".to_owned()),
                 Ok((length, _)) => length,
                 Err(Errno::AGAIN) => return Came::Nothing,
-                Err(error) => return Came::Broken(error.to_string()),
+                Err(error) => return came_of(error),
             };
             let answer = self.answer.get(..length).unwrap_or_default();
             let (id, answer) = match frame::decode_answer(answer) {
@@ -264,6 +278,16 @@ impl Channel {
     }
 }
 
+/// A lack of memory passes; an end that is closed does not.
+fn came_of(error: Errno) -> Came {
+    match error {
+        Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::BADF => {
+            Came::Broken(error.to_string())
+        }
+        _ => Came::Failed(error.to_string()),
+    }
+}
+
 /// Whether a message fits into a frame.
 pub(super) fn fits(message: &[u8]) -> Result<(), EngineError> {
     // Head, texts and lengths take less than this.
@@ -276,3 +300,7 @@ pub(super) fn fits(message: &[u8]) -> Result<(), EngineError> {
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;

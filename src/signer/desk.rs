@@ -24,8 +24,9 @@ pub(super) fn attend(service: &Service, number: usize, channel: &OwnedFd) {
             Ok((_, length)) => length,
             Err(Errno::CONNRESET) => return,
             Err(error) => {
+                // Not the other end's doing: a module that closes descriptors of others does this.
                 tracing::error!(%error, "a channel cannot be read");
-                return;
+                return service.calls.wedge();
             }
         };
         match taken.get(..length) {
@@ -49,11 +50,14 @@ pub(super) fn attend(service: &Service, number: usize, channel: &OwnedFd) {
     }
 }
 
-/// An empty datagram looks like a closed end.
+/// An empty datagram looks like an end that is closed, or closed for sending.
 fn is_closed(channel: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(channel, PollFlags::empty())];
+    let mut fds = [PollFd::new(channel, PollFlags::RDHUP)];
     let asked = retry_on_intr(|| poll(&mut fds, Some(&timespec(Duration::ZERO))));
-    asked.is_err() || fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+    asked.is_err()
+        || fds
+            .iter()
+            .any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::RDHUP))
 }
 
 fn refuse(service: &Service, id: Option<u64>, why: &str, answer: &mut Vec<u8>) {

@@ -35,7 +35,7 @@ pub enum SignerError {
         why: String,
     },
     /// The PIN must come from somewhere else, where three processes are at work.
-    #[error("the PIN cannot come from the {pin_source} here: {why}")]
+    #[error("{pin_source} is no source of the PIN here: {why}")]
     PinSource {
         /// Where it is said to come from.
         pin_source: PinSource,

@@ -4,6 +4,8 @@
 //! What is under Landlock passes that on to all that it starts, so a front end could not start a
 //! signer: hence the third.
 
+use std::env;
+use std::ffi::OsString;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,8 +24,22 @@ use crate::config::Config;
 use crate::config::pin::PinSource;
 use crate::error::{Error, ExitCode};
 
-/// A front end that lived so long begins with a short pause again.
-const LIVED: Duration = Duration::from_secs(5);
+/// A front end that lived so long begins with a short pause again. Each start is a login.
+const LIVED: Duration = Duration::from_secs(60);
+/// The variables of this process that a front end is given.
+const KEPT: [&str; 11] = [
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "RUST_BACKTRACE",
+    "NOTIFY_SOCKET",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "RES_OPTIONS",
+    "LOCALDOMAIN",
+    "HOSTALIASES",
+];
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -44,10 +60,10 @@ pub fn supervise(
     fit(&config.token.pin)?;
     keep_descriptors();
     harden(0);
-    let (_signer, channels) = Supervised::start(signer, channels(config))?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
-    Ok(runtime.block_on(watch(&front_end, &channels, sockets))?)
+    let signer = || Supervised::start(signer.clone(), channels(config));
+    Ok(runtime.block_on(watch(&signer, &front_end, sockets))?)
 }
 
 fn fit(source: &PinSource) -> Result<(), SignerError> {
@@ -67,8 +83,8 @@ fn fit(source: &PinSource) -> Result<(), SignerError> {
 }
 
 async fn watch(
+    signer: &impl Fn() -> Result<(Supervised, Vec<OwnedFd>), SignerError>,
     front_end: &impl Fn() -> Command,
-    channels: &[OwnedFd],
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {
     let listen = |kind| signal(kind).map_err(|error| SignerError::handover(&error));
@@ -78,8 +94,11 @@ async fn watch(
     let mut pause = FIRST_PAUSE;
     loop {
         let since = Instant::now();
+        // Channels and signer of its own for each: what one that was taken over has done to its channels,
+        // or left in them, is nothing that the next one meets.
+        let (_signer, channels) = signer()?;
         // Its standard input is where it finds its channels, for as long as we live.
-        let (mut child, _control) = start(front_end(), channels, sockets)?;
+        let (mut child, _control) = start(front_end(), &channels, sockets)?;
         let mut told_to_end = false;
         let status = loop {
             tokio::select! {
@@ -90,9 +109,12 @@ async fn watch(
             }
         };
         let status = status.map_err(|error| SignerError::handover(&error))?;
-        // An end of its own is an answer: its exit code is ours.
-        if let Some(code) = status.code() {
-            return Ok(u8::try_from(code).map_or(ExitCode::Bug, ExitCode::of));
+        // An end of its own is an answer: its exit code is ours. A bug of ours is not.
+        let code = status
+            .code()
+            .map(|code| u8::try_from(code).map_or(ExitCode::Bug, ExitCode::of));
+        if let Some(code) = code.filter(|code| *code != ExitCode::Bug) {
+            return Ok(code);
         }
         if told_to_end {
             return Ok(ExitCode::Good);
@@ -117,9 +139,7 @@ fn start(
 ) -> Result<(Child, OwnedFd), SignerError> {
     let (ours, theirs) = handover::pair().map_err(|error| SignerError::handover(&error))?;
     let program = command.get_program().into();
-    let mut spawn = Spawn::from(command);
-    // What the signer's PIN could be found with is nothing for it.
-    spawn.env_remove("CREDENTIALS_DIRECTORY");
+    let mut spawn = Spawn::from(bare(command));
     let spawned = spawn.stdin(Stdio::from(theirs)).kill_on_drop(true).spawn();
     let child = spawned.map_err(|error| SignerError::Spawn {
         program,
@@ -127,6 +147,21 @@ fn start(
     })?;
     handover::give(&ours, false, channels, sockets)?;
     Ok((child, ours))
+}
+
+/// The same command without the variables that only others have a use for: what the signer's PIN could
+/// be found with, or the vault that it comes from, is nothing for whoever parses the network.
+fn bare(mut command: Command) -> Command {
+    let own: Vec<_> = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    let kept = KEPT
+        .iter()
+        .filter_map(|name| Some((OsString::from(name), env::var_os(name)?)));
+    let kept: Vec<_> = kept.collect();
+    command.env_clear().envs(kept).envs(own);
+    command
 }
 
 fn pass_on(child: &Child, signal: Signal) {

@@ -12,9 +12,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::net::sockopt::socket_type;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
-    socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
+    send, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +141,11 @@ fn more(control: &OwnedFd, channels: &mut Vec<OwnedFd>) -> Result<Vec<u8>, Signe
         recvmsg(control, parts, &mut rights, RecvFlags::CMSG_CLOEXEC)
     });
     let received = received.map_err(|error| SignerError::handover(&error))?;
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(SignerError::handover(
+            &"this process may not have so many files open",
+        ));
+    }
     for message in rights.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
             channels.extend(fds);

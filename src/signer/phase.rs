@@ -114,17 +114,12 @@ impl Ready {
 
     /// Records that something came that is not even a request.
     pub(super) fn bad_frame(&self, why: &str) {
-        if lock(&self.policy).records_bad_frame(Instant::now()) {
-            self.record(None, why);
-        }
+        self.record(None, why);
     }
 
     fn refused(&self, asked: &SignFrame<'_>, refusal: Refusal) -> Told {
         let why = refusal.to_string();
-        if lock(&self.policy).records(&refusal, Instant::now()) {
-            tracing::error!(purpose = %asked.purpose, why, peer = asked.peer, "refused to sign");
-            self.record(Some(asked), &why);
-        }
+        self.record(Some(asked), &why);
         match refusal {
             Refusal::Rate(_) => Told {
                 message: format!("the signer process does not sign: {why}"),
@@ -137,11 +132,18 @@ impl Ready {
     }
 
     fn record(&self, asked: Option<&SignFrame<'_>>, why: &str) {
+        let Some(left_out) = lock(&self.policy).records(Instant::now()) else {
+            return;
+        };
+        let purpose = asked.map(|asked| asked.purpose.name());
+        let peer = asked.and_then(|asked| asked.peer);
+        tracing::error!(purpose, why, peer, left_out, "refused to sign");
         let entry = Entry::Refused(Refused {
-            purpose: asked.map(|asked| asked.purpose.name()),
+            purpose,
             why,
-            peer: asked.and_then(|asked| asked.peer),
+            peer,
             interaction_id: asked.and_then(|asked| asked.interaction_id),
+            left_out,
             process: Process::this(),
         });
         if let Err(error) = self.recorder.note(&entry) {

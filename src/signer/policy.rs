@@ -25,7 +25,9 @@ const CLIENT_KEY_EXCHANGE: u8 = 16;
 const CERTIFICATE_STATUS: u8 = 22;
 const TLS12: [u8; 2] = [3, 3];
 
-const SECOND: Duration = Duration::from_secs(1);
+/// So many refusals are recorded in a second, and so many more at once.
+const RECORDED_PER_SECOND: u32 = 10;
+const RECORDED_AT_ONCE: u32 = 100;
 
 /// Why something is not signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +56,8 @@ pub(super) struct Policy {
     key: [u8; 32],
     schemes: Vec<Scheme>,
     rate: Rate,
-    told_of_rate: Option<Instant>,
+    refusals: Rate,
+    left_out: u64,
 }
 
 impl Policy {
@@ -62,41 +65,35 @@ impl Policy {
         Self {
             key,
             schemes: schemes.to_vec(),
-            rate: Rate::new(per_second, Instant::now()),
-            told_of_rate: None,
+            rate: Rate::new(per_second, per_second, Instant::now()),
+            refusals: Rate::new(RECORDED_PER_SECOND, RECORDED_AT_ONCE, Instant::now()),
+            left_out: 0,
         }
     }
 
     /// Whether this may be signed, now.
     pub(super) fn permits(&mut self, frame: &SignFrame<'_>, now: Instant) -> Result<(), Refusal> {
-        // First, and also for what is refused: its record must not fill the ledger's disk either.
-        self.rate.take(now)?;
         if frame.key != self.key {
             return Err(Refusal::Key);
         }
         form(frame)?;
         match self.schemes.contains(&frame.scheme) {
-            true => Ok(()),
+            // What is refused does not count: nobody's requests are turned away for another's.
+            true => self.rate.take(now),
             false => Err(Refusal::Scheme(frame.scheme)),
         }
     }
 
-    /// Whether this refusal is to be recorded. That there are too many is once a second.
-    pub(super) fn records(&mut self, refusal: &Refusal, now: Instant) -> bool {
-        let told = |told| now.saturating_duration_since(told) < SECOND;
-        if matches!(refusal, Refusal::Rate(_)) {
-            if self.told_of_rate.is_some_and(told) {
-                return false;
+    /// Whether something that was refused is to be recorded: how many before it were not. A front
+    /// end that was taken over must not fill the ledger's disk.
+    pub(super) fn records(&mut self, now: Instant) -> Option<u64> {
+        match self.refusals.take(now) {
+            Ok(()) => Some(std::mem::take(&mut self.left_out)),
+            Err(_) => {
+                self.left_out += 1;
+                None
             }
-            self.told_of_rate = Some(now);
         }
-        true
-    }
-
-    /// The same of something that is not even a request.
-    pub(super) fn records_bad_frame(&mut self, now: Instant) -> bool {
-        let taken = self.rate.take(now);
-        taken.map_or_else(|refusal| self.records(&refusal, now), |()| true)
     }
 }
 
@@ -162,27 +159,29 @@ fn handshake_messages(mut transcript: &[u8]) -> Option<Vec<u8>> {
     transcript.is_empty().then_some(kinds)
 }
 
-/// So many in a second, and as many at once.
+/// So many in a second, and so many at once.
 #[derive(Debug)]
 struct Rate {
     per_second: u32,
+    at_once: f64,
     left: f64,
     filled: Instant,
 }
 
 impl Rate {
-    fn new(per_second: u32, now: Instant) -> Self {
+    fn new(per_second: u32, at_once: u32, now: Instant) -> Self {
         Self {
             per_second,
-            left: f64::from(per_second),
+            at_once: f64::from(at_once),
+            left: f64::from(at_once),
             filled: now,
         }
     }
 
     fn take(&mut self, now: Instant) -> Result<(), Refusal> {
-        let most = f64::from(self.per_second);
         let passed: Duration = now.saturating_duration_since(self.filled);
-        self.left = (self.left + passed.as_secs_f64() * most).min(most);
+        let more = passed.as_secs_f64() * f64::from(self.per_second);
+        self.left = (self.left + more).min(self.at_once);
         self.filled = self.filled.max(now);
         if self.left < 1.0 {
             return Err(Refusal::Rate(self.per_second));

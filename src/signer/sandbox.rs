@@ -66,7 +66,8 @@ impl Sandbox {
     /// The front end's.
     ///
     /// # Errors
-    /// The PIN, the ledger or the record of refused PINs lies in a folder that it must read.
+    /// The PIN or the ledger lies in a folder that it must read. Where a credential is, only that process
+    /// knows that has $CREDENTIALS_DIRECTORY: so the supervisor asks too.
     pub fn of_front_end(config: &Config) -> Result<Self, SignerError> {
         let mut folders = readable(config);
         let mut write = Vec::new();
@@ -77,6 +78,16 @@ impl Sandbox {
                 write.extend(folder(log));
             }
         }
+        let system: Vec<PathBuf> = RESOLVER_FILES
+            .iter()
+            .chain(&RESOLVER_FOLDERS)
+            .chain(
+                PUBLIC_ROOTS
+                    .iter()
+                    .filter(|_| config.trust.mode != TrustMode::TrustFramework),
+            )
+            .map(PathBuf::from)
+            .collect();
         let secrets = [
             ("the PIN", pin_file(&config.token.pin)),
             (
@@ -88,10 +99,8 @@ impl Sandbox {
             let Some(secret) = secret.map(|path| real(&path)) else {
                 continue;
             };
-            if let Some(folder) = folders
-                .iter()
-                .find(|folder| secret.starts_with(real(folder)))
-            {
+            let mut reach = folders.iter().chain(&write).chain(&system);
+            if let Some(folder) = reach.find(|folder| secret.starts_with(real(folder))) {
                 return Err(SignerError::InReach {
                     what,
                     secret,
@@ -99,18 +108,10 @@ impl Sandbox {
                 });
             }
         }
-        let system = RESOLVER_FILES.iter().chain(&RESOLVER_FOLDERS).chain(
-            PUBLIC_ROOTS
-                .iter()
-                .filter(|_| config.trust.mode != TrustMode::TrustFramework),
-        );
         let mut ports = config.hub.origins().map(|origin| origin.port).to_vec();
         ports.push(DOMAIN);
         Ok(Self {
-            read: folders
-                .into_iter()
-                .chain(system.map(PathBuf::from))
-                .collect(),
+            read: folders.into_iter().chain(system).collect(),
             write,
             connect: Some(ports),
         })

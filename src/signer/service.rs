@@ -40,6 +40,9 @@ pub(super) struct Service {
     config: Config,
     phases: Phases,
     pub(super) calls: Calls,
+    /// Behind those of the channels: the places of who keeps sessions alive, and of who opens the key.
+    keeper: usize,
+    opener: usize,
     hardening: Vec<Part>,
 }
 
@@ -68,7 +71,9 @@ pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<
     }
     let service = Arc::new(Service {
         phases: Phases::default(),
-        calls: Calls::new(channels.len() + 1, config.token.timeout),
+        calls: Calls::new(channels.len() + 2, config.token.timeout),
+        keeper: channels.len(),
+        opener: channels.len() + 1,
         hardening,
         config,
     });
@@ -83,11 +88,35 @@ pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<
         watched.calls.watch(&handed.control);
         watched.phases.end(FAREWELL);
     })?;
+    // The supervisor says when to go: a signal to the whole group must not end the signer before the
+    // last request is answered.
+    let _deaf = (!handed.attended).then(deaf);
     service.go_on(&|| attendance(handed.attended));
     // Not through the module's exit handlers, under threads that may be inside it: some crash there.
     let _ = kill_process(getpid(), Signal::KILL);
     Ok(ExitCode::Good)
 }
+
+/// Takes SIGTERM, SIGINT and SIGHUP, and does nothing about them for as long as this is held.
+#[cfg(feature = "proxy")]
+fn deaf() -> std::io::Result<impl Sized> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let held = {
+        let _entered = runtime.enter();
+        [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ]
+    };
+    Ok((runtime, held))
+}
+
+#[cfg(not(feature = "proxy"))]
+fn deaf() {}
 
 /// A panic is a bug of ours; the process begins afresh.
 fn start(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), SignerError> {
@@ -107,7 +136,17 @@ impl Service {
     fn go_on(&self, attendance: &dyn Fn() -> Attendance) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let failed = match self.open(attendance()) {
+            let asks = matches!(
+                self.config.token.pin,
+                PinSource::Prompt | PinSource::ProtectedPath
+            );
+            // Each step has its own deadline; what has none is bounded by all of them. A person is not
+            // to be hurried.
+            let until = Instant::now() + self.config.token.start_timeout * super::STARTS;
+            let hangs = (!asks).then(|| self.calls.begin(self.opener, until));
+            let opened = self.open(attendance());
+            drop(hangs);
+            let failed = match opened {
                 Ok(ready) => {
                     self.phases.becomes(Phase::Ready(Arc::new(ready)));
                     break;
@@ -226,22 +265,23 @@ impl Service {
 
     /// Records that something came that is not even a request.
     pub(super) fn bad_frame(&self, why: &str) {
-        tracing::error!(why, "refused a frame");
         if let Some(ready) = self.phases.is_ready() {
             ready.bad_frame(why);
         }
     }
 
     fn keep_alive(&self) {
-        let last = self.config.token.sessions.min(super::MOST_CHANNELS);
         while !self.phases.is_over_within(self.config.token.keep_alive) {
             let Some(ready) = self.phases.is_ready() else {
                 continue;
             };
-            let _hangs = self
-                .calls
-                .begin(last, Instant::now() + self.config.token.timeout);
-            ready.engine.keep_alive();
+            loop {
+                let until = Instant::now() + self.config.token.timeout;
+                let _hangs = self.calls.begin(self.keeper, until);
+                if !ready.engine.keep_alive() {
+                    break;
+                }
+            }
         }
     }
 }

@@ -20,19 +20,23 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::{SendFlags, send};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::SignerError;
 use super::frame::{Answer, encode_answer};
 use super::handover::{self, Sign};
 
 /// A signer that says nothing for so long is stopped or wedged.
-pub(super) const SILENCE: Duration = Duration::from_secs(5);
-/// So many deaths within this time are mended at once. Each start is a login: with more of them the
-/// HSM gets its pauses.
-const AT_ONCE: usize = 4;
-const LATELY: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const SILENCE: Duration = Duration::from_secs(5);
+const SPEAK_NOW: Duration = Duration::from_secs(1);
+/// So many deaths in a minute are mended at once. Each start is a login, so with more of them the HSM
+/// gets its pauses: a dozen a minute in the end.
+const AT_ONCE: usize = 8;
+const LATELY: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long the end of a killed process is waited for: a driver may hold it in the kernel.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long a signer may take to close its sessions and its ledger.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -159,12 +163,12 @@ impl Watch {
     fn spawn(&self) -> Result<(Child, OwnedFd), SignerError> {
         let (ours, theirs) = handover::pair().map_err(|error| SignerError::handover(&error))?;
         let spawned = self.launch.command().stdin(Stdio::from(theirs)).spawn();
-        let mut child = spawned.map_err(|error| SignerError::Spawn {
+        let child = spawned.map_err(|error| SignerError::Spawn {
             program: self.launch.program.clone(),
             why: error.to_string(),
         })?;
         if let Err(error) = handover::give(&ours, self.launch.attended, &self.ends, &[]) {
-            end(&mut child);
+            self.end(child);
             return Err(error);
         }
         self.pid.store(child.id(), Ordering::Relaxed);
@@ -175,8 +179,8 @@ impl Watch {
         let mut signer = Some(first);
         loop {
             let why = match signer.take() {
-                Some((mut child, control)) => {
-                    let ended = self.watch(&mut child, control);
+                Some((child, control)) => {
+                    let ended = self.watch(child, control);
                     self.pid.store(0, Ordering::Relaxed);
                     match ended {
                         End::Stopped => return,
@@ -202,26 +206,34 @@ impl Watch {
         self.deaths.push_back(now);
         self.deaths
             .retain(|death| now.saturating_duration_since(*death) < LATELY);
-        match self.deaths.len().checked_sub(AT_ONCE) {
-            None | Some(0) => Duration::ZERO,
-            Some(more) => (FIRST_PAUSE * (1 << more.min(10))).min(LONGEST_PAUSE),
-        }
+        let more = self.deaths.len().saturating_sub(AT_ONCE);
+        PAUSE
+            .saturating_mul(u32::try_from(more).unwrap_or(u32::MAX))
+            .min(LONGEST_PAUSE)
     }
 
-    fn watch(&self, child: &mut Child, control: OwnedFd) -> End {
+    fn watch(&self, child: Child, control: OwnedFd) -> End {
+        let mut silent = false;
         loop {
             let mut fds = [
                 PollFd::new(&control, PollFlags::IN),
                 PollFd::new(&self.stopped, PollFlags::IN),
             ];
-            let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(SILENCE))));
+            let patience = if silent { SPEAK_NOW } else { SILENCE };
+            let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(patience))));
             let [said, stopped] = fds.map(|fd| !fd.revents().is_empty());
             if stopped {
-                farewell(child, control);
+                self.farewell(child, control);
                 return End::Stopped;
             }
+            if ready == Ok(0) && !silent {
+                // After a suspend of the machine both clocks have run out at once: it may yet speak.
+                silent = true;
+                continue;
+            }
+            silent = false;
             if ready.is_err() || !said {
-                end(child);
+                self.end(child);
                 return End::Died(format!(
                     "it gave no sign of life for {} s",
                     SILENCE.as_secs()
@@ -230,12 +242,11 @@ impl Watch {
             match handover::heard(&control) {
                 Some(Sign::Alive) => {}
                 Some(Sign::Wedged) => {
-                    end(child);
+                    self.end(child);
                     return End::Died("a call of the module hung, and it was ended".to_owned());
                 }
                 None => {
-                    let status = end(child);
-                    return End::Died(describe(status));
+                    return End::Died(describe(self.end(child)));
                 }
             }
         }
@@ -260,36 +271,54 @@ impl Watch {
         }
     }
 
+    /// Lets it close what it has open, and ends it where it takes too long.
+    fn farewell(&self, child: Child, control: OwnedFd) {
+        // Its end is what tells it to go.
+        let deadline = Instant::now() + FAREWELL;
+        let _ = rustix::net::shutdown(&control, rustix::net::Shutdown::Write);
+        while Instant::now() < deadline {
+            let mut fds = [PollFd::new(&control, PollFlags::IN)];
+            let left = deadline.saturating_duration_since(Instant::now());
+            let said = retry_on_intr(|| poll(&mut fds, Some(&timespec(left))));
+            if said != Ok(0) && handover::heard(&control).is_none() {
+                break;
+            }
+        }
+        self.end(child);
+    }
+
+    /// Ends it, if it has not ended by itself, and what it has started with it.
+    fn end(&self, mut child: Child) -> Option<ExitStatus> {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        match pid.filter(|_| !self.launch.attended) {
+            // It leads a group of its own: a program that gives the PIN, a helper of the module.
+            Some(pid) => drop(kill_process_group(pid, Signal::KILL)),
+            // It may be on its way out: then this changes nothing of how it ended.
+            None => drop(child.kill()),
+        }
+        let deadline = Instant::now() + LAST_WAIT;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Some(status);
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        tracing::error!(
+            pid = child.id(),
+            "a killed signer process does not end: a driver holds it"
+        );
+        // It is nobody's business any more, but it is to be reaped when it ends.
+        let _ = thread::Builder::new().spawn(move || child.wait());
+        None
+    }
+
     fn is_stopped_within(&self, pause: Duration) -> bool {
         let mut fds = [PollFd::new(&self.stopped, PollFlags::IN)];
         retry_on_intr(|| poll(&mut fds, Some(&timespec(pause)))) != Ok(0)
     }
-}
-
-/// Lets it close what it has open, and ends it where it takes too long.
-fn farewell(child: &mut Child, control: OwnedFd) {
-    // Its end is what tells it to go.
-    let deadline = Instant::now() + FAREWELL;
-    let _ = rustix::net::shutdown(&control, rustix::net::Shutdown::Write);
-    while Instant::now() < deadline {
-        let mut fds = [PollFd::new(&control, PollFlags::IN)];
-        let left = deadline.saturating_duration_since(Instant::now());
-        let said = retry_on_intr(|| poll(&mut fds, Some(&timespec(left))));
-        if said != Ok(0) && handover::heard(&control).is_none() {
-            break;
-        }
-    }
-    end(child);
-}
-
-/// Ends it, if it has not ended by itself.
-fn end(child: &mut Child) -> Option<ExitStatus> {
-    if let Ok(Some(status)) = child.try_wait() {
-        return Some(status);
-    }
-    // It may be on its way out: then this changes nothing of how it ended.
-    let _ = child.kill();
-    child.wait().ok()
 }
 
 fn describe(status: Option<ExitStatus>) -> String {

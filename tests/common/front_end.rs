@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use aws_lc_rs::digest::{SHA256, digest};
 use hsm_mtls::signer::supervisor::Supervised;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub const ECDSA_P256: u16 = 0x0403;
 pub struct FrontEnd {
     channels: Vec<OwnedFd>,
     pub key: [u8; 32],
-    _signer: Supervised,
+    signer: Supervised,
 }
 
 pub struct Asked {
@@ -65,7 +65,7 @@ impl FrontEnd {
         let mut front_end = Self {
             channels,
             key: [0; 32],
-            _signer: signer,
+            signer,
         };
         // Describe: version 1, kind 1.
         let described = front_end.ask(0, &[&[1, 1][..], &7_u64.to_le_bytes()].concat());
@@ -104,6 +104,15 @@ impl FrontEnd {
             recv(&self.channels[channel], &mut answer[..], RecvFlags::empty()).ok()?;
         answer.truncate(length);
         Some(answer)
+    }
+
+    /// Closes a channel for sending, and leaves it open.
+    pub fn half_close(&self, channel: usize) {
+        shutdown(&self.channels[channel], Shutdown::Write).expect("it is open");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.signer.pid().expect("a signer")
     }
 
     pub fn good(&self, message: Vec<u8>) -> Asked {
