@@ -102,7 +102,7 @@ fn a_signature_that_fails_is_on_record_with_its_code() {
     let mut bank = bank();
     let chaos = Chaos::between(&mut bank, "");
     chaos.plan("fail C_Sign 1 CKR_DEVICE_ERROR");
-    chaos.run(&bank, &["token", "check", "-n", "1"]).expect(0);
+    chaos.run(&bank, &["csr"]).expect(0);
     let records = records(&bank);
     let failed: Vec<_> = of_kind(&records, "outcome")
         .filter(|outcome| outcome["result"] == "failed")
