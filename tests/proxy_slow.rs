@@ -18,15 +18,21 @@ use common::bank::Bank;
 use common::hub::{Hub, HubOptions};
 use common::poll::until;
 use common::proxy::{Proxy, body, status};
+use common::walled::children;
 
 const SLOW: usize = 1000;
 const IDLE: usize = 200;
 
-/// A number of /proc/PID/status, in KiB.
-fn memory(pid: u32, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+/// A number of /proc/PID/status, in KiB, of supervisor, signer and front end together.
+fn memory(supervisor: u32, name: &str) -> u64 {
+    let processes = [vec![supervisor], children(supervisor)].concat();
+    assert_eq!(processes.len(), 3, "{processes:?}");
+    let of_one = |pid| -> u64 {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    processes.into_iter().map(of_one).sum()
 }
 
 fn scene(lines: &str) -> (Bank, Hub, Proxy) {

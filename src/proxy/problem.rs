@@ -173,11 +173,10 @@ fn of_signature(error: &EngineError) -> (StatusCode, &'static str, Option<u64>) 
     match error.class() {
         "pin" => (AWAY, "pin-guarded", None),
         "deadline" => (StatusCode::GATEWAY_TIMEOUT, "deadline-token", Some(1)),
-        "queue-full" => (AWAY, "token-busy", Some(1)),
+        "queue-full" | "rate" => (AWAY, "token-busy", Some(1)),
         "ledger" => (AWAY, "ledger", None),
-        "mechanism" | "wrong-signature" | "not-the-pair" | "refused" | "no-random" => {
-            (AWAY, "signature", None)
-        }
+        "mechanism" | "wrong-signature" | "not-the-pair" | "refused" | "no-random"
+        | "refused-by-signer" | "message-too-long" | "configuration" => (AWAY, "signature", None),
         _ => (AWAY, "token-down", Some(1)),
     }
 }

@@ -44,6 +44,10 @@ pub(super) struct Handed {
     pub(super) control: OwnedFd,
     pub(super) attended: bool,
     pub(super) channels: Vec<OwnedFd>,
+    #[cfg_attr(
+        not(feature = "proxy"),
+        expect(dead_code, reason = "a signer is given none; a front end is")
+    )]
     pub(super) sockets: Vec<OwnedFd>,
 }
 
