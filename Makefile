@@ -2,7 +2,7 @@
 CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
 
-.PHONY: demo test soak bench fmt clippy lib-only doc clean
+.PHONY: demo test soak bench deb fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
@@ -15,7 +15,7 @@ test: fmt clippy lib-only
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
 	    /usr/lib/*/pkcs11-spy.so=opensc-pkcs11 p11-kit=p11-kit \
 	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules curl=curl python3=python3 \
-	    node=nodejs java=default-jdk-headless
+	    node=nodejs java=default-jdk-headless systemd-analyze=systemd
 	@python3 -c 'import requests' 2>/dev/null || demo/install.sh /no/such/file=python3-requests
 	$(CARGO) test --locked --workspace --no-fail-fast
 	$(MAKE) doc
@@ -32,6 +32,14 @@ bench:
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
 	    /usr/lib/*/engines-3/pkcs11.so=libengine-pkcs11-openssl stunnel=stunnel4
 	$(CARGO) bench --locked --bench signing
+
+# The Debian package, in target/debian; docs/deploy.md. deploy/try.sh installs it here and uses it.
+DEB = $(or $(CARGO_TARGET_DIR),target)/debian
+deb:
+	@demo/install.sh cc=gcc dpkg-shlibdeps=dpkg-dev
+	@$(CARGO) deb --version >/dev/null 2>&1 || { echo "installing what is missing: cargo-deb"; $(CARGO) install --locked cargo-deb; }
+	$(CARGO) deb --locked --output $(DEB)/
+	@deploy/contents.sh $(DEB)/hsm-mtls_*.deb
 
 fmt:
 	$(CARGO) fmt --all --check
