@@ -6,7 +6,7 @@ MODULE = /usr/lib/softhsm/libsofthsm2.so
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
-	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2
+	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 curl=curl ps=procps
 	$(CARGO) build --locked --bin hsm-mtls --example hub --example hello_hub --example thief
 	@demo/run.sh
 

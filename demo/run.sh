@@ -14,7 +14,7 @@ show() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
 hsm_mtls() { printf '%s$ hsm-mtls %s%s\n' "$dim" "$*" "$plain"; "$bin/hsm-mtls" "$@"; }
 
 rm -rf "$run"
-mkdir -p "$run"
+mkdir -p "$run/tls" "$run/ledger"
 
 say "1. An empty token, in a folder of its own"
 show softhsm/up.sh "$run/token" lfi-demo
@@ -26,7 +26,8 @@ mkfifo "$run/stop"
 hub=$!
 # The hub serves for as long as this end of the pipe is open.
 exec 9>"$run/stop"
-trap 'exec 9>&-; kill "$hub" 2>/dev/null || :; wait "$hub" 2>/dev/null || :' EXIT
+proxy=
+trap 'exec 9>&-; [ -z "$proxy" ] || kill "$proxy" 2>/dev/null || :; kill "$hub" 2>/dev/null || :; wait "$hub" 2>/dev/null || :' EXIT
 tries=0
 until [ -s "$run/port" ]; do
     kill -0 "$hub" 2>/dev/null || { cat "$run/hub.log" >&2; exit 1; }
@@ -50,7 +51,7 @@ state_dir = "state"
 
 [c3]
 key         = "pkcs11:object=c3;type=private"
-certificate = "c3.pem"
+certificate = "tls/c3.pem"
 
 [c3.subject]
 organization        = "Demo Bank, \"A\" & Söhne P.J.S.C."
@@ -64,6 +65,16 @@ anchors = "hub/bundle.pem"
 [hub]
 consent_manager   = "https://localhost:$port"
 headless_heimdall = "https://127.0.0.1:$port"
+
+[ledger]
+file  = "ledger/ledger.jsonl"
+fsync = "interval"
+
+[proxy]
+access_log = "off"
+
+[[proxy.listener]]
+unix = "hub.sock"
 TOML
 export HSM_MTLS_CONFIG=demo/run/demo.toml
 printf '%s$ export HSM_MTLS_CONFIG=%s%s\n' "$dim" "$HSM_MTLS_CONFIG" "$plain"
@@ -93,11 +104,33 @@ hsm_mtls request GET cm:/consents/1
 echo
 hsm_mtls request -i GET 'hh:/auth?client_id=demo'
 
-say "10. The same from Rust, with reqwest (examples/hello_hub.rs)"
+say "10. An application that speaks plain HTTP, through the local proxy"
+printf '%s$ hsm-mtls proxy &%s\n' "$dim" "$plain"
+"$bin/hsm-mtls" proxy 2>"$run/proxy.log" &
+proxy=$!
+tries=0
+until curl --silent --output /dev/null --unix-socket "$run/hub.sock" http://localhost/cm/hello-mtls; do
+    kill -0 "$proxy" 2>/dev/null || { cat "$run/proxy.log" >&2; exit 1; }
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || { echo "the proxy did not start" >&2; exit 1; }
+    sleep 0.1
+done
+show curl --silent --show-error --unix-socket demo/run/hub.sock http://localhost/cm/consents/1
+echo
+# Three processes: the one that parses the network has neither the module nor the PIN.
+show ps -o pid,ppid,args --ppid "$proxy"
+kill "$proxy"
+wait "$proxy"
+
+say "11. The same from Rust, with reqwest (examples/hello_hub.rs)"
 SOFTHSM2_CONF=$run/token/softhsm2.conf "$bin/examples/hello_hub" "$HSM_MTLS_CONFIG"
 
-say "11. A thief with the PIN asks the token for the private key (examples/thief.rs)"
+say "12. A thief with the PIN asks the token for the private key (examples/thief.rs)"
 SOFTHSM2_CONF=$run/token/softhsm2.conf "$bin/examples/thief" /usr/lib/softhsm/libsofthsm2.so lfi-demo c3 "$run/token/pin"
+
+say "13. What the key was used for, and whether anybody changed the record"
+hsm_mtls ledger show --counts
+hsm_mtls ledger verify
 
 say "Done: both services are established, and the key stayed where it was made"
 echo "The command is $bin/hsm-mtls; README.md, \"From the demo to your HSM\", goes on from here."

@@ -1,5 +1,6 @@
 //! `proxy`: the local proxy, in the foreground, until it is told to stop.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,9 @@ pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
     let sockets = Sockets::open(settings).map_err(CommandError::stage)?;
     let front_end = || {
         let mut command = Command::new(signer::PROGRAM);
-        command.args(signer::arguments(global, &config, "front-end"));
+        command
+            .arg0("hsm-mtls")
+            .args(signer::arguments(global, &config, "front-end"));
         command
     };
     let signer = Launch {

@@ -40,6 +40,9 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long a signer may take to close its sessions and its ledger.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// What processes of ours are called, whatever their program's file is.
+const NAME: &str = "hsm-mtls";
+
 /// How the signer process is started.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -57,6 +60,7 @@ impl Launch {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
+            .arg0(NAME)
             .args(&self.arguments)
             .envs(&self.environment)
             .stdout(Stdio::null())
