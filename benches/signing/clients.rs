@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use url::Url;
 
 use crate::in_memory;
-use crate::load::{measure, shared};
+use crate::load::{counted, measure, shared};
 use crate::raw::RawKey;
 use crate::role::{Load, Measured, Way};
 
@@ -174,36 +175,54 @@ impl Signer for InlineKey {
 }
 
 /// Plain requests to a proxy on this machine. The CPU is the proxy's.
-pub async fn through_proxy(port: u16, keep_alive: bool, processes: &[u32], load: Load) -> Measured {
-    let make = || {
-        let kept = Arc::new(tokio::sync::Mutex::new(None));
-        move || {
-            let kept = Arc::clone(&kept);
-            async move {
-                let mut kept = kept.lock().await;
-                let stream = kept.take();
-                let stream = plain(stream, port, keep_alive).await;
-                *kept = stream.map_err(|error| error.to_string())?;
-                Ok(())
-            }
-        }
-    };
-    measure(load, processes, make).await
+pub async fn through_proxy(
+    port: u16,
+    path: &str,
+    keep_alive: bool,
+    processes: &[u32],
+    load: Load,
+) -> Measured {
+    measure(load, processes, asking(port, path, keep_alive)).await
 }
 
-/// One request; hands the connection back where it is kept.
-async fn plain(
-    kept: Option<TcpStream>,
-    port: u16,
-    keep_alive: bool,
-) -> std::io::Result<Option<TcpStream>> {
+/// So many of them, over connections that are kept.
+pub async fn so_many(port: u16, path: &str, connections: usize, requests: usize) -> Measured {
+    counted(connections, requests, asking(port, path, true)).await
+}
+
+/// What makes an asker with a connection of its own.
+fn asking(port: u16, path: &str, keep_alive: bool) -> impl Fn() -> Asker {
+    let lasting = if keep_alive { "keep-alive" } else { "close" };
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {lasting}\r\n\r\n");
+    let request: Arc<str> = request.into();
+    move || {
+        let kept = Arc::new(tokio::sync::Mutex::new(None));
+        let request = Arc::clone(&request);
+        Box::new(move || {
+            let (kept, request) = (Arc::clone(&kept), Arc::clone(&request));
+            Box::pin(async move {
+                let mut kept = kept.lock().await;
+                let stream = kept.take();
+                let stream = plain(stream, port, &request).await;
+                let stream = stream.map_err(|error| error.to_string())?;
+                *kept = keep_alive.then_some(stream);
+                Ok(())
+            })
+        })
+    }
+}
+
+type Asked = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+type Asker = Box<dyn FnMut() -> Asked + Send>;
+
+/// One request; hands the connection back.
+async fn plain(kept: Option<TcpStream>, port: u16, request: &str) -> std::io::Result<TcpStream> {
     let mut stream = match kept {
         Some(stream) => stream,
         None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?,
     };
     stream.set_nodelay(true)?;
-    let lasting = if keep_alive { "keep-alive" } else { "close" };
-    let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: {lasting}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     // The server's whole answer ends with its body, which is known.
@@ -217,5 +236,5 @@ async fn plain(
         let said = String::from_utf8_lossy(&answer).into_owned();
         return Err(std::io::Error::other(format!("not the answer: {said}")));
     }
-    Ok(keep_alive.then_some(stream))
+    Ok(stream)
 }

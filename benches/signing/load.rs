@@ -3,6 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -64,6 +65,41 @@ where
         all.failures += own.failures;
         all.first_failure = all.first_failure.or(own.first_failure);
     }
+    all
+}
+
+/// Runs `once` so many times in all, on so many connections at once.
+pub async fn counted<F, R>(connections: usize, requests: usize, make: impl Fn() -> F) -> Measured
+where
+    F: FnMut() -> R + Send + 'static,
+    R: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let begun = Arc::new(AtomicUsize::new(0));
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let mut once = make();
+        let begun = Arc::clone(&begun);
+        tasks.spawn(async move {
+            let mut own = Measured::default();
+            while begun.fetch_add(1, Ordering::Relaxed) < requests {
+                let started = Instant::now();
+                match once().await {
+                    Ok(()) => own.micros.push(started.elapsed().as_micros() as u32),
+                    Err(why) => {
+                        own.failures += 1;
+                        own.first_failure.get_or_insert(why);
+                    }
+                }
+            }
+            own
+        });
+    }
+    let mut all = Measured::default();
+    for own in tasks.join_all().await {
+        all.add(own);
+    }
+    all.seconds = began.elapsed().as_secs_f64();
     all
 }
 

@@ -23,6 +23,8 @@ mod in_memory;
 mod load;
 mod machine;
 mod plot;
+mod processes;
+mod proxies;
 mod raw;
 mod report;
 mod results;
@@ -30,13 +32,14 @@ mod role;
 mod scenarios;
 mod servers;
 mod signatures;
+mod table;
 mod targets;
 
 use serde::Serialize;
 use tokio::runtime::Builder;
 
 use machine::Machine;
-use results::Results;
+use results::{Proxies, Results};
 use role::Role;
 use scenarios::{KEYS, Place};
 
@@ -56,6 +59,7 @@ fn main() {
         recorded: Vec::new(),
         handshakes: Vec::new(),
         slow_tokens: Vec::new(),
+        proxies: Proxies::default(),
         targets: Vec::new(),
     };
     for key in KEYS {
@@ -63,8 +67,9 @@ fn main() {
         results.signatures.push(place.signatures());
         results.recorded.push(place.recorded());
         results.handshakes.extend(place.handshakes());
-        if key.1 == "P-256" {
-            results.slow_tokens = place.slow_tokens();
+        match key.1 {
+            "P-256" => results.slow_tokens = place.slow_tokens(),
+            _ => results.proxies = proxies::compared(place),
         }
     }
     results.targets = targets::held(&results);
@@ -89,11 +94,21 @@ fn act(role: Role) {
         }
         Role::ThroughProxy {
             port,
+            path,
             keep_alive,
             processes,
             load,
         } => {
-            let measured = clients::through_proxy(port, keep_alive, &processes, load);
+            let measured = clients::through_proxy(port, &path, keep_alive, &processes, load);
+            print(&runtime.block_on(measured));
+        }
+        Role::SoMany {
+            port,
+            path,
+            connections,
+            requests,
+        } => {
+            let measured = clients::so_many(port, &path, connections, requests);
             print(&runtime.block_on(measured));
         }
     }

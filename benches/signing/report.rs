@@ -6,16 +6,10 @@ use std::path::Path;
 use crate::plot;
 use crate::results::{Percentiles, Rate, Results};
 use crate::scenarios::RAW;
+use crate::table::Table;
 
 const BEGIN: &str = "<!-- written by make bench: begin -->";
 const END: &str = "<!-- written by make bench: end -->";
-
-/// A table: a title, a head, and rows.
-pub struct Table {
-    title: &'static str,
-    head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
-}
 
 /// Prints the tables and writes the files of docs/.
 pub fn write(results: &Results) {
@@ -49,6 +43,8 @@ fn tables(results: &Results) -> Vec<Table> {
         recorded(results),
         handshakes(results),
         slow_tokens(results),
+        proxies(results),
+        memory(results),
     ]
 }
 
@@ -230,36 +226,56 @@ fn slow_tokens(results: &Results) -> Table {
     }
 }
 
-impl Table {
-    fn plain(&self) -> String {
-        let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
-        let all = || std::iter::once(&head).chain(&self.rows);
-        let width = |column: usize| {
-            let cells = all().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<_> = (0..head.len()).map(width).collect();
-        let mut out = format!("{}\n", self.title);
-        for row in all() {
-            let cells = row.iter().zip(&widths);
-            let line: Vec<_> = cells
-                .map(|(cell, width)| format!("{cell:width$}"))
-                .collect();
-            out += line.join("  ").trim_end();
-            out.push('\n');
+fn proxies(results: &Results) -> Table {
+    let row = |row: &crate::results::ProxyRow| {
+        let mut cells = vec![
+            row.traffic.to_owned(),
+            row.connections.to_string(),
+            row.client.to_owned(),
+        ];
+        match &row.measured {
+            Some(rate) => {
+                cells.extend(of_rate(rate));
+                cells.push(format!("{:.0}", rate.cpu_micros));
+                cells.push(rate.failures.to_string());
+            }
+            None => cells.push(row.missing.clone().unwrap_or_default()),
         }
-        out
+        cells
+    };
+    Table {
+        title: "The local proxy (RSA-2048, SoftHSM, HTTP/1.1 on both sides, access logs on)",
+        head: vec![
+            "to the hub",
+            "connections",
+            "proxy",
+            "per second",
+            "ms, p50 / p90 / p99",
+            "CPU of all its processes, us each",
+            "failed",
+        ],
+        rows: results.proxies.rates.iter().map(row).collect(),
     }
+}
 
-    fn markdown(&self) -> String {
-        let columns = self.head.len();
-        let mut out = format!("### {}\n\n| {} |\n", self.title, self.head.join(" | "));
-        out += &format!("|{}\n", "---|".repeat(columns));
-        for row in &self.rows {
-            let mut cells: Vec<&str> = row.iter().map(String::as_str).collect();
-            cells.resize(columns, "");
-            out += &format!("| {} |\n", cells.join(" | "));
-        }
-        out
+fn memory(results: &Results) -> Table {
+    let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
+    let row = |row: &crate::results::MemoryRow| {
+        vec![
+            row.client.to_owned(),
+            row.processes.to_string(),
+            mebibytes(row.peak_kib),
+            row.pss_kib.map_or("not readable".to_owned(), mebibytes),
+        ]
+    };
+    Table {
+        title: "Its memory after these loads (MiB, all its processes)",
+        head: vec![
+            "proxy",
+            "processes",
+            "peak resident, summed (VmHWM)",
+            "most under load, shared pages once (PSS)",
+        ],
+        rows: results.proxies.memory.iter().map(row).collect(),
     }
 }

@@ -12,6 +12,7 @@ pub struct Results {
     pub recorded: Vec<RecordedRow>,
     pub handshakes: Vec<HandshakeRow>,
     pub slow_tokens: Vec<SlowRow>,
+    pub proxies: Proxies,
     pub targets: Vec<Target>,
 }
 
@@ -122,6 +123,48 @@ pub struct SlowRow {
     pub rate: Option<Rate>,
     pub signature: Option<Percentiles>,
     pub calls_per_signature: Option<f64>,
+}
+
+/// The local proxy beside nginx.
+#[derive(Default, Serialize)]
+pub struct Proxies {
+    pub rates: Vec<ProxyRow>,
+    pub memory: Vec<MemoryRow>,
+    pub signatures: Option<SignatureCount>,
+    /// Connections that our proxy made for each request where it was to make one for each.
+    pub connections_per_request: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub struct ProxyRow {
+    /// Of connections to the hub.
+    pub traffic: &'static str,
+    pub connections: usize,
+    pub client: &'static str,
+    /// None where it could not be measured: `missing` says why.
+    pub measured: Option<Rate>,
+    pub missing: Option<String>,
+}
+
+/// Of all processes of a proxy, in KiB.
+#[derive(Serialize)]
+pub struct MemoryRow {
+    pub client: &'static str,
+    pub processes: usize,
+    /// The sum of each process's own peak (VmHWM): a page that they share counts in each.
+    pub peak_kib: u64,
+    /// The most that was seen under load where a shared page counts once (PSS).
+    pub pss_kib: Option<u64>,
+}
+
+/// What was signed for requests over connections that stood.
+#[derive(Serialize)]
+pub struct SignatureCount {
+    pub requests: usize,
+    pub answered: usize,
+    /// Before them, since the proxy began.
+    pub before: u64,
+    pub signatures: u64,
 }
 
 /// What was promised, and what came of it.

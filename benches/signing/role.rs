@@ -27,9 +27,17 @@ pub enum Role {
     /// Plain requests to a proxy that makes the new connections.
     ThroughProxy {
         port: u16,
+        path: String,
         keep_alive: bool,
         processes: Vec<u32>,
         load: Load,
+    },
+    /// So many plain requests to a proxy, however long they take.
+    SoMany {
+        port: u16,
+        path: String,
+        connections: usize,
+        requests: usize,
     },
 }
 

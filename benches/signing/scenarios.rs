@@ -16,7 +16,7 @@ use crate::servers::{self, Peer, Server};
 pub const KEYS: [(&str, &str); 2] = [("rsa-2048", "RSA-2048"), ("p-256", "P-256")];
 pub const CONNECTIONS: [usize; 3] = [1, 8, 32];
 /// Each cell is measured so often, in turn with the others of its row.
-const ROUNDS: usize = 3;
+pub const ROUNDS: usize = 3;
 
 pub const PRODUCT: &str = "hsm-mtls";
 pub const IN_MEMORY: &str = "hsm-mtls, key in memory";
@@ -211,6 +211,7 @@ fn through(peer: &Peer, keep_alive: bool, load: Load) -> Result<Measured, String
     let server = peer.as_ref().map_err(String::clone)?;
     let role = Role::ThroughProxy {
         port: server.port,
+        path: "/".to_owned(),
         keep_alive,
         processes: server.processes(),
         load,

@@ -11,9 +11,12 @@ use crate::common::bank::Bank;
 use crate::common::poll::found;
 use crate::common::softhsm::MODULE;
 use crate::common::trust_framework::write_file;
+use crate::processes;
 
 /// What the hub answers.
 pub const BODY: &[u8] = b"established\n";
+/// Where the hub ends the connection after its answer. Everywhere else it keeps it.
+pub const ONCE: &str = "/once";
 
 /// A server that ends with its value.
 pub struct Server {
@@ -60,15 +63,9 @@ impl Server {
         "does not work here".to_owned()
     }
 
-    /// The process and its children.
+    /// The process and those below it.
     pub fn processes(&self) -> Vec<u32> {
-        let own = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
-        let children = children.unwrap_or_default();
-        let children = children.split_whitespace();
-        std::iter::once(own)
-            .chain(children.filter_map(|id| id.parse().ok()))
-            .collect()
+        processes::tree(self.child.id())
     }
 }
 
@@ -144,7 +141,8 @@ pub fn hub(bank: &Bank) -> Server {
         let http = format!(
             "server {{ listen 127.0.0.1:{port} ssl backlog=4096; ssl_certificate server.pem; ssl_certificate_key server-key.pem;\n\
              ssl_protocols TLSv1.3; ssl_client_certificate clients.pem; ssl_verify_client on; ssl_verify_depth 2;\n\
-             ssl_session_tickets off; ssl_session_cache off; location / {{ return 200 \"{body}\"; }} }}"
+             ssl_session_tickets off; ssl_session_cache off; keepalive_requests 1000000; location / {{ return 200 \"{body}\"; }}\n\
+             location {ONCE} {{ keepalive_timeout 0; return 200 \"{body}\"; }} }}"
         );
         write_file(&dir.join("nginx.conf"), &nginx("", &http), 0o644);
     };
@@ -156,8 +154,27 @@ pub type Peer = Result<Server, String>;
 
 const NOT_INSTALLED: &str = "not installed";
 
-/// nginx as a proxy, whose key is in the token by OpenSSL's engine.
+/// nginx as a proxy, whose key is in the token by OpenSSL's engine: a connection to the hub for each
+/// request, and no log.
 pub fn nginx_with_engine(bank: &Bank, hub: &Server) -> Peer {
+    let port = hub.port;
+    let locations = format!("location / {{ proxy_pass https://127.0.0.1:{port}; }}");
+    with_engine(bank, "", &locations)
+}
+
+/// The same as it is operated: with its access log, and with connections to the hub that are kept,
+/// except where the hub ends them.
+pub fn nginx_kept_alive(bank: &Bank, hub: &Server) -> Peer {
+    let upstream = format!(
+        "upstream hub {{ server 127.0.0.1:{}; keepalive 64; keepalive_requests 1000000; }}",
+        hub.port
+    );
+    let locations = "access_log access.log; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
+         location / { proxy_pass https://hub; }";
+    with_engine(bank, &upstream, locations)
+}
+
+fn with_engine(bank: &Bank, upstream: &str, locations: &str) -> Peer {
     let engine = engine().ok_or(NOT_INSTALLED)?;
     let pin = fs::read_to_string(bank.token.pin_file()).map_err(|error| error.to_string())?;
     let openssl_conf = bank.write(
@@ -177,10 +194,10 @@ pub fn nginx_with_engine(bank: &Bank, hub: &Server) -> Peer {
         );
         write_file(&dir.join("roots.pem"), &bank.framework.bundle_pem(), 0o644);
         let http = format!(
-            "server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000; location / {{ proxy_pass https://127.0.0.1:{};\n\
+            "{upstream}\nserver {{ listen 127.0.0.1:{port}; keepalive_requests 1000000;\n\
              proxy_ssl_certificate {}; proxy_ssl_certificate_key \"{key}\"; proxy_ssl_session_reuse off; proxy_ssl_protocols TLSv1.3;\n\
-             proxy_ssl_verify on; proxy_ssl_verify_depth 2; proxy_ssl_trusted_certificate roots.pem; proxy_ssl_name localhost; }} }}",
-            hub.port,
+             proxy_ssl_verify on; proxy_ssl_verify_depth 2; proxy_ssl_trusted_certificate roots.pem; proxy_ssl_name localhost;\n\
+             {locations} }}",
             certificate.display()
         );
         let extra = "env SOFTHSM2_CONF;\nenv OPENSSL_CONF;";

@@ -1,7 +1,8 @@
 //! What was promised before it was measured, held against a run.
 
-use crate::results::{HandshakeRow, Rate, Results, Target};
-use crate::scenarios::{PRODUCT, RAW};
+use crate::proxies::{ANEW, KEPT, PROXY};
+use crate::results::{HandshakeRow, Proxies, Rate, Results, Target};
+use crate::scenarios::{NGINX, PRODUCT, RAW};
 
 /// What the engine may add to C_SignInit and C_Sign, its verification included, in microseconds.
 const OWN_COST: i64 = 60;
@@ -15,6 +16,10 @@ const CPU_ABOVE_RAW: f64 = 500.0;
 const SHARE: f64 = 0.87;
 /// Handshakes a second where one signature takes 10 ms.
 const AT_10_MS: f64 = 1200.0;
+/// What a request to the local proxy may cost, as a share of nginx's CPU: with a new connection, and
+/// over one that is kept.
+const CPU_ANEW: f64 = 0.9;
+const CPU_KEPT: f64 = 1.25;
 
 /// Each promise, with what was found.
 pub fn held(results: &Results) -> Vec<Target> {
@@ -98,6 +103,69 @@ pub fn held(results: &Results) -> Vec<Target> {
             wanted: "2".to_owned(),
             found: format!("{calls:.2}"),
             met: (calls - 2.0).abs() < 0.005,
+        });
+    }
+    targets.extend(of_proxies(&results.proxies));
+    targets
+}
+
+fn of_proxies(found: &Proxies) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for (traffic, what, most) in [
+        (
+            ANEW,
+            "CPU per request of the local proxy, a new connection each, 8 connections, RSA-2048",
+            CPU_ANEW,
+        ),
+        (
+            KEPT,
+            "CPU per request of the local proxy, kept alive, 32 connections",
+            CPU_KEPT,
+        ),
+    ] {
+        let cpu = |client| {
+            let mut rows = found.rates.iter();
+            let row = rows.find(|row| (row.traffic, row.client) == (traffic, client))?;
+            row.measured.as_ref().map(|rate| rate.cpu_micros)
+        };
+        if let (Some(ours), Some(theirs)) = (cpu(PROXY), cpu(NGINX)) {
+            targets.push(Target {
+                what,
+                wanted: format!("at most {most:.2} x nginx's"),
+                found: format!("{:.2} ({ours:.0} us : {theirs:.0} us)", ours / theirs),
+                met: ours <= most * theirs,
+            });
+        }
+    }
+    let memory = |client| found.memory.iter().find(|row| row.client == client);
+    if let (Some(ours), Some(theirs)) = (memory(PROXY), memory(NGINX)) {
+        let mebibytes = |kib: u64| kib as f64 / 1024.0;
+        let mut text = format!(
+            "{:.1} MiB : {:.1} MiB",
+            mebibytes(ours.peak_kib),
+            mebibytes(theirs.peak_kib)
+        );
+        if let (Some(ours), Some(theirs)) = (ours.pss_kib, theirs.pss_kib) {
+            let less = if ours <= theirs { "less" } else { "more" };
+            text += &format!(
+                "; where shared pages count once {:.1} MiB : {:.1} MiB, {less}",
+                mebibytes(ours),
+                mebibytes(theirs)
+            );
+        }
+        targets.push(Target {
+            what: "peak resident memory of all processes of the local proxy (VmHWM)",
+            wanted: "at most nginx's".to_owned(),
+            found: text,
+            met: ours.peak_kib <= theirs.peak_kib,
+        });
+    }
+    if let Some(count) = &found.signatures {
+        targets.push(Target {
+            what: "signatures for 10,000 kept-alive requests to the local proxy",
+            wanted: "0, all answered".to_owned(),
+            found: format!("{}, {} answered", count.signatures, count.answered),
+            met: count.signatures == 0 && count.answered == count.requests,
         });
     }
     targets
