@@ -26,24 +26,22 @@ fn children(process: u32) -> Vec<u32> {
     threads.flatten().flat_map(of_thread).collect()
 }
 
-/// The most that each was resident with since it began, summed, in KiB: a page that several share
-/// counts in each.
-pub fn peak_kib(processes: &[u32]) -> Option<u64> {
-    sum(processes, "status", "VmHWM:")
+/// The most that each was resident with since it began, in KiB.
+pub fn peaks_kib(processes: &[u32]) -> Option<Vec<u64>> {
+    let peak = |process: &u32| kibibytes(*process, "status", "VmHWM:");
+    processes.iter().map(peak).collect()
 }
 
 /// What they are resident with now, in KiB: a page that several share counts once, or less where
 /// others have it too. None where the kernel does not say: processes that let nobody look into them
 /// say it to root only.
 pub fn pss_kib(processes: &[u32]) -> Option<u64> {
-    sum(processes, "smaps_rollup", "Pss:")
+    let pss = |process: &u32| kibibytes(*process, "smaps_rollup", "Pss:");
+    processes.iter().map(pss).sum()
 }
 
-fn sum(processes: &[u32], file: &str, field: &str) -> Option<u64> {
-    let of = |process: &u32| {
-        let text = fs::read_to_string(format!("/proc/{process}/{file}")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(field))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    processes.iter().map(of).sum()
+fn kibibytes(process: u32, file: &str, field: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/{file}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse().ok()
 }

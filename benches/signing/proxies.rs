@@ -13,7 +13,7 @@ use crate::processes;
 use crate::results::{MemoryRow, Proxies, ProxyRow, Rate, SignatureCount};
 use crate::role::{Load, Measured, Role, play};
 use crate::scenarios::{NGINX, Place, ROUNDS};
-use crate::servers::{self, ONCE};
+use crate::servers::{self, ONCE, hub_counts};
 
 pub const PROXY: &str = "hsm-mtls proxy";
 /// The traffic that is compared.
@@ -22,6 +22,11 @@ pub const ANEW: &str = "a new connection per request";
 
 /// What may sign nothing once connections stand.
 const QUIET: usize = 10_000;
+const ASKERS: usize = 32;
+/// `warm_connections` of [proxy], where nothing is said.
+const KEPT_READY: usize = 2;
+/// The most loads until enough connections stand.
+const WARM_UPS: usize = 20;
 /// Requests under which the memory is looked at, with a new connection each.
 const LOOKED_AT: usize = 500;
 const LOOK: Duration = Duration::from_millis(20);
@@ -59,22 +64,21 @@ pub fn compared(mut place: Place) -> Proxies {
         .map_err(String::clone);
 
     let mut found = Proxies::default();
-    found.rates.extend(place.both(&ours, &theirs, KEPT, 32));
-    found.signatures = Some(quiet(&proxy, &mut ours));
-    if let Ok(theirs) = &mut theirs {
-        theirs.watched("/", 32, QUIET);
-    }
-    let (made, asked) = (connections(&proxy), requests(&proxy));
+    // First, because there is none yet that was kept and could be used instead.
     found.rates.extend(place.both(&ours, &theirs, ANEW, 8));
-    found.connections_per_request =
-        Some((connections(&proxy) - made) / (requests(&proxy) - asked).max(1.0));
+    for side in [Some(&mut ours), theirs.as_mut().ok()] {
+        side.map(|side| side.watched(ONCE, 8, LOOKED_AT));
+    }
+    found.rates.extend(place.both(&ours, &theirs, KEPT, ASKERS));
+    // Of both after the same loads: what comes then is asked of ours only.
     for side in [Some(&mut ours), theirs.as_mut().ok()]
         .into_iter()
         .flatten()
     {
-        side.watched(ONCE, 8, LOOKED_AT);
+        side.watched("/", ASKERS, QUIET);
         found.memory.push(side.memory());
     }
+    found.signatures = Some(quiet(&proxy, &mut ours));
     // What was measured are the processes that were there from the beginning.
     assert_eq!(
         processes::tree(proxy.pid()),
@@ -87,32 +91,42 @@ pub fn compared(mut place: Place) -> Proxies {
     found
 }
 
-fn connections(proxy: &Proxy) -> f64 {
-    let made = [("upstream", "hh"), ("result", "good")];
-    proxy.metric("hsm_mtls_proxy_connections_opened_total", &made)
-}
-
-fn requests(proxy: &Proxy) -> f64 {
-    proxy.metric("hsm_mtls_proxy_requests_total", &[("upstream", "hh")])
-}
-
 fn signatures(proxy: &Proxy) -> u64 {
     proxy.metric("hsm_mtls_signature_seconds_count", &[]) as u64
 }
 
-/// What is signed once connections stand.
+/// What is signed once connections stand: as many as there are askers, and those that are kept ready
+/// beside them. Fewer serve as many askers mostly, and one more is made when all ask at one moment.
 fn quiet(proxy: &Proxy, ours: &mut Side) -> SignatureCount {
     eprintln!("{QUIET} requests over connections that stand");
+    for _ in 0..WARM_UPS {
+        if standing(proxy) >= ASKERS + KEPT_READY {
+            break;
+        }
+        // More askers than then, so that the pool grows to what those can want.
+        ours.watched("/", 2 * ASKERS, QUIET / 4);
+    }
+    let connections = standing(proxy);
     let before = signatures(proxy);
     // Those connections were signed for: a count that misses them would miss others.
     assert!(before >= 1, "no signature is counted at all");
-    let answered = ours.watched("/", 32, QUIET).micros.len();
+    let answered = ours.watched("/", ASKERS, QUIET).micros.len();
     SignatureCount {
         requests: QUIET,
         answered,
+        connections,
         before,
         signatures: signatures(proxy) - before,
     }
+}
+
+/// Connections to the hub that are ready, where nobody asks.
+fn standing(proxy: &Proxy) -> usize {
+    let ready = proxy.ready();
+    let upstreams = ready["upstreams"].as_array().expect("upstreams");
+    let of_hh = upstreams.iter().filter(|found| found["name"] == "hh");
+    let ready = of_hh.filter_map(|found| found["ready_connections"].as_u64());
+    ready.sum::<u64>() as usize
 }
 
 impl Place {
@@ -133,18 +147,23 @@ impl Place {
         };
         let path = if traffic == ANEW { ONCE } else { "/" };
         let mut sides = [(PROXY, Ok(ours)), (NGINX, theirs.as_ref())]
-            .map(|(name, side)| (name, side, Measured::default()));
+            .map(|(name, side)| (name, side, Measured::default(), (0, 0)));
         for _ in 0..ROUNDS {
-            for (_, side, found) in &mut sides {
+            for (_, side, found, (made, asked)) in &mut sides {
                 if let Ok(side) = side {
+                    let before = hub_counts(side.port);
                     found.add(side.measured(path, load));
+                    let after = hub_counts(side.port);
+                    *made += after.0 - before.0;
+                    *asked += after.1 - before.1;
                 }
             }
         }
-        sides.map(|(client, side, found)| ProxyRow {
+        sides.map(|(client, side, found, (made, asked))| ProxyRow {
             traffic,
             connections,
             client,
+            connections_per_request: (asked > 0).then(|| made as f64 / asked as f64),
             missing: side.err().cloned(),
             measured: side.ok().map(|_| Rate::of(found)),
         })
@@ -194,8 +213,7 @@ impl Side {
     fn memory(&self) -> MemoryRow {
         MemoryRow {
             client: self.name,
-            processes: self.processes.len(),
-            peak_kib: processes::peak_kib(&self.processes).expect("processes that run"),
+            peaks_kib: processes::peaks_kib(&self.processes).expect("processes that run"),
             pss_kib: self.pss_kib,
         }
     }

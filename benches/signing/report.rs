@@ -237,6 +237,8 @@ fn proxies(results: &Results) -> Table {
             Some(rate) => {
                 cells.extend(of_rate(rate));
                 cells.push(format!("{:.0}", rate.cpu_micros));
+                let made = row.connections_per_request.unwrap_or(f64::NAN);
+                cells.push(format!("{made:.3}"));
                 cells.push(rate.failures.to_string());
             }
             None => cells.push(row.missing.clone().unwrap_or_default()),
@@ -252,6 +254,7 @@ fn proxies(results: &Results) -> Table {
             "per second",
             "ms, p50 / p90 / p99",
             "CPU of all its processes, us each",
+            "connections to the hub, per request",
             "failed",
         ],
         rows: results.proxies.rates.iter().map(row).collect(),
@@ -261,20 +264,21 @@ fn proxies(results: &Results) -> Table {
 fn memory(results: &Results) -> Table {
     let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
     let row = |row: &crate::results::MemoryRow| {
+        let each: Vec<_> = row.peaks_kib.iter().copied().map(mebibytes).collect();
         vec![
             row.client.to_owned(),
-            row.processes.to_string(),
-            mebibytes(row.peak_kib),
+            each.join(" + "),
+            mebibytes(row.peak_kib()),
             row.pss_kib.map_or("not readable".to_owned(), mebibytes),
         ]
     };
     Table {
-        title: "Its memory after these loads (MiB, all its processes)",
+        title: "Memory of the proxies under these loads (MiB)",
         head: vec![
             "proxy",
-            "processes",
-            "peak resident, summed (VmHWM)",
-            "most under load, shared pages once (PSS)",
+            "each process's peak resident (VmHWM)",
+            "their sum",
+            "the most seen of all where a shared page counts once (PSS)",
         ],
         rows: results.proxies.memory.iter().map(row).collect(),
     }

@@ -131,8 +131,6 @@ pub struct Proxies {
     pub rates: Vec<ProxyRow>,
     pub memory: Vec<MemoryRow>,
     pub signatures: Option<SignatureCount>,
-    /// Connections that our proxy made for each request where it was to make one for each.
-    pub connections_per_request: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -141,6 +139,8 @@ pub struct ProxyRow {
     pub traffic: &'static str,
     pub connections: usize,
     pub client: &'static str,
+    /// As the hub counted them.
+    pub connections_per_request: Option<f64>,
     /// None where it could not be measured: `missing` says why.
     pub measured: Option<Rate>,
     pub missing: Option<String>,
@@ -150,11 +150,17 @@ pub struct ProxyRow {
 #[derive(Serialize)]
 pub struct MemoryRow {
     pub client: &'static str,
-    pub processes: usize,
-    /// The sum of each process's own peak (VmHWM): a page that they share counts in each.
-    pub peak_kib: u64,
+    /// Each process's own peak (VmHWM): a page that they share counts in each. The first is the one
+    /// that started the others.
+    pub peaks_kib: Vec<u64>,
     /// The most that was seen under load where a shared page counts once (PSS).
     pub pss_kib: Option<u64>,
+}
+
+impl MemoryRow {
+    pub fn peak_kib(&self) -> u64 {
+        self.peaks_kib.iter().sum()
+    }
 }
 
 /// What was signed for requests over connections that stood.
@@ -162,6 +168,8 @@ pub struct MemoryRow {
 pub struct SignatureCount {
     pub requests: usize,
     pub answered: usize,
+    /// Connections to the hub that stood before them.
+    pub connections: usize,
     /// Before them, since the proxy began.
     pub before: u64,
     pub signatures: u64,

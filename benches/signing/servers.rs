@@ -1,6 +1,7 @@
 //! The hub, and the proxies that are compared: each a process of its own, so that its CPU is not ours.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,8 @@ use crate::processes;
 pub const BODY: &[u8] = b"established\n";
 /// Where the hub ends the connection after its answer. Everywhere else it keeps it.
 pub const ONCE: &str = "/once";
+/// Where the hub says how many connections it was asked over.
+const COUNT: &str = "/count";
 
 /// A server that ends with its value.
 pub struct Server {
@@ -142,11 +145,36 @@ pub fn hub(bank: &Bank) -> Server {
             "server {{ listen 127.0.0.1:{port} ssl backlog=4096; ssl_certificate server.pem; ssl_certificate_key server-key.pem;\n\
              ssl_protocols TLSv1.3; ssl_client_certificate clients.pem; ssl_verify_client on; ssl_verify_depth 2;\n\
              ssl_session_tickets off; ssl_session_cache off; keepalive_requests 1000000; location / {{ return 200 \"{body}\"; }}\n\
-             location {ONCE} {{ keepalive_timeout 0; return 200 \"{body}\"; }} }}"
+             location {ONCE} {{ keepalive_timeout 0; return 200 \"{body}\"; }}\n\
+             location {COUNT} {{ stub_status; }} }}"
         );
         write_file(&dir.join("nginx.conf"), &nginx("", &http), 0o644);
     };
     Server::start(nginx_command, configure).unwrap_or_else(|why| panic!("the hub: {why}"))
+}
+
+/// Connections that the hub has accepted and requests that it was asked, so far; asked through a
+/// proxy, because the hub wants a certificate of its callers.
+pub fn hub_counts(proxy: u16) -> (u64, u64) {
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy))?;
+        let head = format!("GET {COUNT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = asked().expect("the hub's counts");
+    // server accepts handled requests
+    //  7 7 12
+    let (_, counts) = answer.split_once("requests").expect("nginx's words");
+    let counts = counts
+        .split_whitespace()
+        .map_while(|count| count.parse().ok());
+    match counts.collect::<Vec<u64>>()[..] {
+        [accepted, _, requests, ..] => (accepted, requests),
+        _ => panic!("no counts: {answer}"),
+    }
 }
 
 /// A row of the table that may be missing.

@@ -142,8 +142,8 @@ fn of_proxies(found: &Proxies) -> Vec<Target> {
         let mebibytes = |kib: u64| kib as f64 / 1024.0;
         let mut text = format!(
             "{:.1} MiB : {:.1} MiB",
-            mebibytes(ours.peak_kib),
-            mebibytes(theirs.peak_kib)
+            mebibytes(ours.peak_kib()),
+            mebibytes(theirs.peak_kib())
         );
         if let (Some(ours), Some(theirs)) = (ours.pss_kib, theirs.pss_kib) {
             let less = if ours <= theirs { "less" } else { "more" };
@@ -157,7 +157,7 @@ fn of_proxies(found: &Proxies) -> Vec<Target> {
             what: "peak resident memory of all processes of the local proxy (VmHWM)",
             wanted: "at most nginx's".to_owned(),
             found: text,
-            met: ours.peak_kib <= theirs.peak_kib,
+            met: ours.peak_kib() <= theirs.peak_kib(),
         });
     }
     if let Some(count) = &found.signatures {
