@@ -65,6 +65,14 @@ impl Display for Purpose {
     }
 }
 
+/// What the message of a client's CertificateVerify of TLS 1.3 is, up to the transcript's hash (RFC
+/// 8446, section 4.4.3): 64 spaces, the context string, a zero. `None` where it begins otherwise.
+pub(crate) fn tls13_client_hash(message: &[u8]) -> Option<&[u8]> {
+    const SPACES: [u8; 64] = [b' '; 64];
+    const CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
+    message.strip_prefix(&SPACES)?.strip_prefix(CONTEXT)
+}
+
 /// What is asked of an engine. The message, never its hash: a hash says nothing of what is signed.
 #[derive(Clone, Copy)]
 pub struct SignRequest<'a> {

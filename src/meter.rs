@@ -33,6 +33,20 @@ pub struct Metric {
     pub meaning: &'static str,
 }
 
+pub(crate) const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    meaning: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        meaning,
+    }
+}
+
 const SIGNATURE: &str = "hsm_mtls_signature_seconds";
 const QUEUE: &str = "hsm_mtls_queue_depth";
 const IN_USE: &str = "hsm_mtls_sessions_in_use";
@@ -48,19 +62,6 @@ const DAYS: &str = "hsm_mtls_certificate_days_left";
 /// the error ([`crate::engine::EngineError::class`]).
 pub const ALL: [Metric; 10] = {
     use Kind::{Counter, Gauge, Histogram};
-    const fn metric(
-        name: &'static str,
-        kind: Kind,
-        labels: &'static [&'static str],
-        meaning: &'static str,
-    ) -> Metric {
-        Metric {
-            name,
-            kind,
-            labels,
-            meaning,
-        }
-    }
     [
         metric(
             SIGNATURE,
@@ -113,7 +114,11 @@ pub const ALL: [Metric; 10] = {
 /// Tells the recorder what each metric means. An application calls it once, after it has installed
 /// its recorder.
 pub fn describe() {
-    for metric in ALL {
+    describe_all(&ALL);
+}
+
+pub(crate) fn describe_all(metrics: &[Metric]) {
+    for metric in metrics {
         match metric.kind {
             Kind::Counter => metrics::describe_counter!(metric.name, metric.meaning),
             Kind::Gauge => metrics::describe_gauge!(metric.name, metric.meaning),

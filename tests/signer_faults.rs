@@ -26,7 +26,8 @@ use hsm_mtls::config::Config;
 use hsm_mtls::engine::prove;
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::identity::Identity;
-use hsm_mtls::signer;
+use hsm_mtls::signer::supervisor::{Launch, Supervised};
+use hsm_mtls::signer::{self, RemoteKey};
 use hsm_mtls::tls::TlsError;
 use hsm_mtls::token::guard::Attendance;
 use http::{HeaderMap, Method};
@@ -256,6 +257,29 @@ fn a_pin_that_is_refused_is_sent_once_by_however_many_signers() {
         assert_eq!(refused.exit_code(), ExitCode::Pin, "{refused}");
         assert!(!refused.hint().is_empty());
     }
+    assert_eq!(chaos.calls("C_Login"), 1);
+}
+
+/// Who sits at the keypad, or at the terminal, has answered: the next question is the next command's.
+#[test]
+fn a_person_is_asked_once() {
+    let (mut bank, _hub, chaos) = ready();
+    bank.configure(|settings| settings.pin = "\"protected-path\"".to_owned());
+    chaos.plan("flag CKF_PROTECTED_AUTHENTICATION_PATH\nfail C_Login all CKR_DEVICE_ERROR");
+    chaos.forget_calls();
+    let config = walled::config(&bank);
+    let launch = Launch {
+        attended: true,
+        ..launch(&bank, Some(&chaos))
+    };
+    let (_signer, mut channels) = Supervised::start(launch, 2).unwrap();
+    let mut ask = || RemoteKey::over(&config, vec![channels.pop().unwrap()], None).map(drop);
+    ask().expect_err("the login fails");
+    let told = Instant::now();
+    until("many pauses are over", || {
+        told.elapsed() > Duration::from_secs(1)
+    });
+    ask().expect_err("the same is said again");
     assert_eq!(chaos.calls("C_Login"), 1);
 }
 

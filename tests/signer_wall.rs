@@ -12,6 +12,7 @@ mod common;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -157,6 +158,19 @@ fn the_front_end_opens_neither_pin_nor_ledger_nor_writes_anywhere() {
         "{before}, then {after}"
     );
     assert_eq!(walled.ask("request"), "200");
+}
+
+#[test]
+fn a_certificate_that_is_a_link_is_read_where_it_is() {
+    let scene = scene();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (named, there) = (scene.bank.path("c3.pem"), elsewhere.path().join("c3-1.pem"));
+    fs::copy(&named, &there).unwrap();
+    fs::remove_file(&named).unwrap();
+    symlink(&there, &named).unwrap();
+    let walled = Walled::start(&scene, &[]);
+    assert_eq!(walled.ask("request"), "200");
+    assert!(walled.ask("reload").starts_with("serial "));
 }
 
 #[test]

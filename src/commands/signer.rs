@@ -35,24 +35,22 @@ const AGAIN: &str = "HSM_MTLS_SIGNER_AGAIN";
 fn begin_again() -> CommandError {
     hardening::keep_descriptors();
     let mut arguments = env::args_os();
-    let mut again = Command::new("/proc/self/exe");
+    let mut again = Command::new(PROGRAM);
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    CommandError::Output(again.args(arguments).env(AGAIN, "1").exec())
+    let error = again.args(arguments).env(AGAIN, "1").exec();
+    CommandError::usage(
+        format!("the signer process cannot be executed once more: {error}"),
+        "check that this user may execute the program, and how many processes it may have",
+    )
 }
 
 /// The configured chain, and its key in a signer process of this program's.
 pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, Error> {
     // Whatever the shell left open is nothing for a process that has the PIN.
     hardening::keep_descriptors();
-    for part in hardening::harden(0).iter().filter(|part| !part.in_force) {
-        tracing::debug!(
-            part = part.name,
-            detail = part.detail,
-            "not in force in this process"
-        );
-    }
+    hardening::harden(0);
     signer::identity(config, launch(global, config))
 }
 

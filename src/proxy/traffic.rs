@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::config::environment::Service;
-use crate::meter::{Kind, Metric};
+use crate::meter::{Kind, Metric, describe_all, metric};
 
 const REQUESTS: &str = "hsm_mtls_proxy_requests_total";
 const SECONDS: &str = "hsm_mtls_proxy_request_seconds";
@@ -26,19 +26,6 @@ pub const BUCKETS: [f64; 12] = [
 /// Every metric of the proxy.
 pub const ALL: [Metric; 10] = {
     use Kind::{Counter, Gauge, Histogram};
-    const fn metric(
-        name: &'static str,
-        kind: Kind,
-        labels: &'static [&'static str],
-        meaning: &'static str,
-    ) -> Metric {
-        Metric {
-            name,
-            kind,
-            labels,
-            meaning,
-        }
-    }
     [
         metric(
             REQUESTS,
@@ -100,15 +87,7 @@ pub const ALL: [Metric; 10] = {
 
 /// Tells the recorder what each metric means.
 pub fn describe() {
-    for metric in ALL {
-        match metric.kind {
-            Kind::Counter => metrics::describe_counter!(metric.name, metric.meaning),
-            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.meaning),
-            Kind::Histogram => {
-                metrics::describe_histogram!(metric.name, metrics::Unit::Seconds, metric.meaning);
-            }
-        }
-    }
+    describe_all(&ALL);
 }
 
 /// What is counted of one service; found in the recorder once, because a search costs more than a

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use super::handover::Handed;
-use super::hardening::{end_with_parent, harden, keep_descriptors};
+use super::hardening::{end_with_parent, harden, keep_descriptors, tell};
 use super::supervisor::{Launch, Supervised};
 use super::{SignerError, channels, handover};
 use crate::config::Config;
@@ -46,7 +46,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Runs a front end, with a signer for it, until the front end ends by itself or is told to.
 ///
 /// Each front end is given `sockets` to listen on: they stay open while one is started again, and who
-/// calls meanwhile waits. SIGTERM, SIGINT and SIGHUP are passed on to the front end; what it makes of them is its own.
+/// calls meanwhile waits. SIGTERM, SIGINT and SIGHUP are passed on to the front end; what it makes of
+/// them is its own.
 ///
 /// # Errors
 /// The PIN is to come from a source that the front end would have too, or that no restart survives;
@@ -59,7 +60,7 @@ pub fn supervise(
 ) -> Result<ExitCode, Error> {
     fit(&config.token.pin)?;
     keep_descriptors();
-    harden(0);
+    tell(&harden(sockets.len()), "supervisor");
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
     let signer = || Supervised::start(signer.clone(), channels(config));
@@ -199,13 +200,7 @@ pub fn inherit() -> Result<Inherited, SignerError> {
     } = handover::take()?;
     let mut parts = harden(1 + channels.len() + sockets.len());
     parts.push(end_with_parent());
-    for part in parts.iter().filter(|part| !part.in_force) {
-        tracing::warn!(
-            part = part.name,
-            detail = part.detail,
-            "not in force in the front end"
-        );
-    }
+    tell(&parts, "front end");
     Ok(Inherited {
         control,
         channels,

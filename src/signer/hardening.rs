@@ -65,6 +65,18 @@ pub fn harden(handed: usize) -> Vec<Part> {
     ]
 }
 
+/// Says in the log what is not in force in a process.
+pub(super) fn tell(parts: &[Part], process: &str) {
+    for part in parts.iter().filter(|part| !part.in_force) {
+        tracing::info!(
+            process,
+            part = part.name,
+            detail = part.detail,
+            "not in force"
+        );
+    }
+}
+
 /// Ends this process when whoever started it has ended, however that was.
 pub fn end_with_parent() -> Part {
     Part::of(

@@ -7,10 +7,6 @@ use super::frame::SignFrame;
 use crate::engine::{self, Purpose};
 use crate::key::scheme::Scheme;
 
-/// What a client's CertificateVerify of TLS 1.3 is over, up to the transcript's hash (RFC 8446,
-/// section 4.4.3): 64 spaces, the context string, a zero.
-const TLS13_CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
-const TLS13_SPACES: [u8; 64] = [0x20; 64];
 /// SHA-256 and SHA-384 are the hashes of TLS 1.3's suites.
 const TLS13_HASHES: [usize; 2] = [32, 48];
 
@@ -117,10 +113,7 @@ fn form(frame: &SignFrame<'_>) -> Result<(), Refusal> {
 }
 
 fn is_tls13(message: &[u8]) -> bool {
-    let hash = message
-        .strip_prefix(&TLS13_SPACES)
-        .and_then(|rest| rest.strip_prefix(TLS13_CONTEXT));
-    hash.is_some_and(|hash| TLS13_HASHES.contains(&hash.len()))
+    engine::tls13_client_hash(message).is_some_and(|hash| TLS13_HASHES.contains(&hash.len()))
 }
 
 /// A whole handshake with client authentication, message by message, as far as its client signs it

@@ -2,6 +2,9 @@
 
 use super::*;
 
+// Written once more: what is signed is pinned here.
+const TLS13_CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
+const TLS13_SPACES: [u8; 64] = [0x20; 64];
 const KEY: [u8; 32] = [7; 32];
 
 fn frame(purpose: Purpose, message: &[u8]) -> SignFrame<'_> {

@@ -72,10 +72,9 @@ impl Sandbox {
         let mut folders = readable(config);
         let mut write = Vec::new();
         if let Some(proxy) = &config.proxy {
-            let folder = |file: &Path| file.parent().map(Path::to_owned);
-            folders.extend(proxy.token_files().filter_map(folder));
+            folders.extend(proxy.token_files().flat_map(folders_of));
             if let AccessLog::File(log) = &proxy.access_log {
-                write.extend(folder(log));
+                write.extend(folders_of(log));
             }
         }
         let system: Vec<PathBuf> = RESOLVER_FILES
@@ -203,13 +202,18 @@ fn readable(config: &Config) -> Vec<PathBuf> {
         .into_iter()
         .chain([&config.trust.anchors])
         .chain(&config.trust.crls);
-    let mut folders: Vec<_> = files
-        .filter_map(|file| file.parent())
-        .map(Path::to_owned)
-        .collect();
+    let mut folders: Vec<_> = files.flat_map(|file| folders_of(file)).collect();
     folders.sort_unstable();
     folders.dedup();
     folders
+}
+
+/// The folder of a file, and the one that its links lead to.
+fn folders_of(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let places = [file.to_owned(), real(file)];
+    places
+        .into_iter()
+        .filter_map(|place| place.parent().map(Path::to_owned))
 }
 
 fn pin_file(source: &PinSource) -> Option<PathBuf> {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::frame::{self, Answer, Request, SignFrame};
-use super::hardening::{Part, end_with_parent, harden};
+use super::hardening::{Part, end_with_parent, harden, tell};
 use super::phase::{Phase, Phases, Ready};
 use super::policy::Policy;
 use super::sandbox::Sandbox;
@@ -62,13 +62,7 @@ pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<
         Some(folders) => Sandbox::of_signer(&folders.read, &folders.write).enter()?,
         None => Part::new("Landlock", false, "not asked for in [signer]"),
     });
-    for part in hardening.iter().filter(|part| !part.in_force) {
-        tracing::info!(
-            part = part.name,
-            detail = part.detail,
-            "not in force in the signer process"
-        );
-    }
+    tell(&hardening, "signer");
     let service = Arc::new(Service {
         phases: Phases::default(),
         calls: Calls::new(channels.len() + 2, config.token.timeout),
@@ -91,7 +85,7 @@ pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<
     // The supervisor says when to go: a signal to the whole group must not end the signer before the
     // last request is answered.
     let _deaf = (!handed.attended).then(deaf);
-    service.go_on(&|| attendance(handed.attended));
+    service.go_on(&|| attendance(handed.attended), handed.attended);
     // Not through the module's exit handlers, under threads that may be inside it: some crash there.
     let _ = kill_process(getpid(), Signal::KILL);
     Ok(ExitCode::Good)
@@ -132,8 +126,9 @@ fn start(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Signe
 }
 
 impl Service {
-    /// Opens the key, again and again where that fails, and lets go of it at the end.
-    fn go_on(&self, attendance: &dyn Fn() -> Attendance) {
+    /// Opens the key, again and again where that fails, and lets go of it at the end. Where a person
+    /// is asked (for the PIN, at a keypad, or whether one of few tries may be used), once.
+    fn go_on(&self, attendance: &dyn Fn() -> Attendance, attended: bool) {
         let mut pause = FIRST_PAUSE;
         loop {
             let asks = matches!(
@@ -169,8 +164,7 @@ impl Service {
                 // Whoever waited has been told. A call that hangs is in the way of the next.
                 self.calls.wedge();
             }
-            // A person is asked once.
-            if hangs || matches!(self.config.token.pin, PinSource::Prompt) {
+            if hangs || attended {
                 self.phases.is_over_within(Duration::MAX);
                 return;
             }

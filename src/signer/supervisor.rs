@@ -291,16 +291,13 @@ impl Watch {
         self.end(child);
     }
 
-    /// Ends it, if it has not ended by itself, and what it has started with it.
+    /// Ends it, if it has not ended by itself, and what it has started.
     fn end(&self, mut child: Child) -> Option<ExitStatus> {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
+        // Before it is reaped: until then its number is nobody else's, and how it ended stays as it is.
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         match pid.filter(|_| !self.launch.attended) {
             // It leads a group of its own: a program that gives the PIN, a helper of the module.
             Some(pid) => drop(kill_process_group(pid, Signal::KILL)),
-            // It may be on its way out: then this changes nothing of how it ended.
             None => drop(child.kill()),
         }
         let deadline = Instant::now() + LAST_WAIT;

@@ -8,11 +8,8 @@ use rustls::{Error, OtherError, SignatureAlgorithm, SignatureScheme};
 
 use super::TlsError;
 use super::observation::{Signed, note};
-use crate::engine::{Peer, Purpose, Sign, SignRequest};
+use crate::engine::{Peer, Purpose, Sign, SignRequest, tls13_client_hash};
 use crate::key::scheme::{KeyAlgorithm, Scheme};
-
-/// What a client's CertificateVerify of TLS 1.3 begins with (RFC 8446, section 4.4.3).
-const TLS13_CLIENT_CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
 
 /// A key in a token.
 #[derive(Clone, Debug)]
@@ -120,13 +117,9 @@ pub(super) fn refuse(error: TlsError) -> Error {
 
 /// rustls does not say which version it signs for, but the message does.
 fn purpose(message: &[u8]) -> Purpose {
-    let tls13 = message.split_at_checked(64).is_some_and(|(spaces, rest)| {
-        spaces.iter().all(|byte| *byte == b' ') && rest.starts_with(TLS13_CLIENT_CONTEXT)
-    });
-    if tls13 {
-        Purpose::Tls13ClientAuth
-    } else {
-        Purpose::Tls12ClientAuth
+    match tls13_client_hash(message) {
+        Some(_) => Purpose::Tls13ClientAuth,
+        None => Purpose::Tls12ClientAuth,
     }
 }
 
@@ -160,7 +153,7 @@ mod tests {
     #[test]
     fn the_purpose_is_read_off_the_message() {
         let mut tls13 = vec![b' '; 64];
-        tls13.extend_from_slice(TLS13_CLIENT_CONTEXT);
+        tls13.extend_from_slice(b"TLS 1.3, client CertificateVerify\0");
         tls13.extend_from_slice(&[7; 32]);
         assert_eq!(purpose(&tls13), Purpose::Tls13ClientAuth);
         // A handshake of TLS 1.2 begins with a ClientHello (1).
