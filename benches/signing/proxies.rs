@@ -8,12 +8,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
+use crate::common::poll;
 use crate::common::proxy::Proxy;
 use crate::processes;
 use crate::results::{MemoryRow, Proxies, ProxyRow, Rate, SignatureCount};
 use crate::role::{Load, Measured, Role, play};
 use crate::scenarios::{NGINX, Place, ROUNDS};
-use crate::servers::{self, ONCE, hub_counts};
+use crate::servers::{self, ONCE, Server, hub_counts};
 
 pub const PROXY: &str = "hsm-mtls proxy";
 /// The traffic that is compared.
@@ -60,7 +61,7 @@ pub fn compared(mut place: Place) -> Proxies {
     assert_eq!(ours.processes.len(), 3, "{}", proxy.log());
     let mut theirs = nginx
         .as_ref()
-        .map(|server| Side::of(NGINX, server.port, server.processes()))
+        .map(|server| Side::of(NGINX, server.port, with_workers(server)))
         .map_err(String::clone);
 
     let mut found = Proxies::default();
@@ -89,6 +90,12 @@ pub fn compared(mut place: Place) -> Proxies {
     proxy.signal("TERM");
     proxy.ended();
     found
+}
+
+/// nginx answers as soon as the first of its two workers does.
+fn with_workers(nginx: &Server) -> Vec<u32> {
+    let all = poll::found(|| Some(nginx.processes()).filter(|found| found.len() == 3));
+    all.expect("a master and two workers")
 }
 
 fn signatures(proxy: &Proxy) -> u64 {
