@@ -1,6 +1,7 @@
 //! Our certificate chain: parsed, checked for its purpose, completed with the Issuing CA.
 
 pub mod anchors;
+pub mod crl;
 mod error;
 pub mod name;
 
@@ -117,6 +118,19 @@ impl Certificate {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         (end.as_secs() as i64 - now.as_secs() as i64).div_euclid(day)
+    }
+
+    /// From notBefore to notAfter, in whole days.
+    pub fn lifetime_days(&self) -> i64 {
+        let validity = self.parsed.tbs_certificate().validity();
+        let seconds = |time: &x509_cert::time::Time| time.to_unix_duration().as_secs() as i64;
+        (seconds(&validity.not_after) - seconds(&validity.not_before)).div_euclid(86_400)
+    }
+
+    /// notBefore.
+    pub fn begins(&self) -> SystemTime {
+        let validity = self.parsed.tbs_certificate().validity();
+        validity.not_before.to_system_time()
     }
 
     /// Whether subject and issuer are the same name.

@@ -1,5 +1,6 @@
 //! The clap tree. What a command does is in the file of its noun.
 
+mod audit;
 mod cert;
 mod config;
 mod csr;
@@ -85,6 +86,11 @@ enum Command {
     /// The record of every use of the key
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Can the key leave the HSM, and who can use it? The custody report
+    ///
+    /// What was tried is kept apart from what the module claims. Nothing in the token is changed; private
+    /// components and wrapped keys are asked for by their length only. Ends with 1 where there is a finding.
+    Audit(audit::AuditArgs),
     /// Show mutual TLS to Consent Manager and Headless Heimdall, step by step
     Verify(VerifyArgs),
     /// One call to the hub, curl-like; redirects are shown, never followed
@@ -329,6 +335,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
             ledger::verify(global, expect_head.as_ref())
         }
         Command::Ledger(LedgerCommand::Show(args)) => ledger::show(global, &args),
+        Command::Audit(args) => audit::audit(global, &args),
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
         Command::Signer => signer::serve(global),

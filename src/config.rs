@@ -3,6 +3,7 @@
 //! Nothing after this stage sees a string that could be wrong: each field's type refuses what it
 //! cannot mean, and the refusal names file, line, field and what to write instead.
 
+pub mod audit;
 mod c3;
 pub mod environment;
 mod error;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use audit::AuditConfig;
 pub use c3::{C3Config, CertificateSource, SubjectConfig};
 use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
@@ -59,6 +61,8 @@ pub struct Config {
     pub signer: SignerConfig,
     /// The local proxy. None: `hsm-mtls proxy` has nothing to listen on.
     pub proxy: Option<ProxyConfig>,
+    /// What the operator asserts in an audit.
+    pub audit: AuditConfig,
 }
 
 /// `[[token]]`
@@ -205,6 +209,8 @@ struct File {
     #[serde(default)]
     signer: SignerConfig,
     proxy: Option<ProxyConfig>,
+    #[serde(default)]
+    audit: AuditConfig,
 }
 
 #[derive(Default, Deserialize)]
@@ -313,6 +319,7 @@ impl Config {
             ledger: file.ledger.map(|ledger| ledger.relative_to(folder)),
             signer: file.signer.relative_to(folder),
             proxy: file.proxy.map(|proxy| proxy.relative_to(folder)),
+            audit: file.audit.relative_to(folder),
         })
     }
 }

@@ -6,12 +6,15 @@
 
 pub mod attributes;
 pub mod certificate_object;
+pub mod claims;
+pub mod disposable;
 mod error;
 pub mod generate;
 pub mod public;
 pub(crate) mod recipe;
 pub mod scheme;
 pub mod signature;
+pub mod trials;
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
@@ -106,6 +109,11 @@ impl Key {
     /// The URI that names this key.
     pub fn uri(&self) -> &Pkcs11Uri {
         &self.uri
+    }
+
+    /// Whether both are the same object of a token.
+    pub fn is(&self, other: &Self) -> bool {
+        self.handle == other.handle
     }
 
     /// Its public half: the certificate's where one was given, else what the token tells.

@@ -147,6 +147,13 @@ impl Begun {
         }
     }
 
+    /// Records that what releases nothing was done.
+    pub(crate) fn end_good(self) {
+        if let Err(error) = self.end(End::default()) {
+            tracing::error!(%error, "how it ended is not on record");
+        }
+    }
+
     /// Records how it ended.
     ///
     /// # Errors

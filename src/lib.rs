@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Each stage that uses the token writes into the `ledger` first, and after it. From token to engine all
-//! may be in a process of its own: `signer` stands for it then.
+//! may be in a process of its own: `signer` stands for it then. The `audit` is on nobody's way: it reads token,
+//! key, configuration and ledger, and writes a report.
 //!
 //! Arrows only go to the right: a stage uses those before it and knows nothing of those after it.
 //! The modules stand in that order.
@@ -48,6 +49,9 @@ pub mod client;
 
 #[cfg(feature = "proxy")]
 pub mod proxy;
+
+#[cfg(feature = "audit")]
+pub mod audit;
 
 pub mod step;
 pub mod verify;

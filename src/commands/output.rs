@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
+use hsm_mtls::audit::Verdict;
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::step::{Outcome, Step, plain};
 use serde::Serialize;
@@ -170,6 +171,26 @@ pub(crate) fn steps(steps: &[Step]) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// Prints what an audit says of a rule.
+pub(crate) fn judged(
+    is_finding: bool,
+    verdict: Verdict,
+    rule: &str,
+    said: &str,
+    evidence: &[String],
+) -> Result<(), CommandError> {
+    let mark = match verdict {
+        _ if is_finding => format!("{BAD}FAIL{BAD:#}"),
+        Verdict::Violated => format!("{NOTE}note{NOTE:#}"),
+        Verdict::NotAnswerable => format!("{FAINT}--  {FAINT:#}"),
+        _ => format!("{GOOD}ok  {GOOD:#}"),
+    };
+    let evidence = evidence.join("; ");
+    line(&format!(
+        "  {mark}  {rule:24}  {said}: {FAINT}{evidence}{FAINT:#}"
+    ))
 }
 
 /// Prints the verdict of a check.

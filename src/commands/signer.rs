@@ -123,6 +123,11 @@ pub(super) fn check(global: &Global, config: &Config, certified: bool, steps: &m
     }
 }
 
+/// What is in force in a signer process that is started for this.
+pub(super) fn hardening(global: &Global, config: &Config) -> Result<Vec<Part>, Error> {
+    in_process(global, config).map(|(key, _)| key.hardening().to_vec())
+}
+
 fn in_process(global: &Global, config: &Config) -> Result<(RemoteKey, Duration), Error> {
     hardening::keep_descriptors();
     let (supervised, sockets) =

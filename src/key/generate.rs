@@ -137,24 +137,28 @@ struct Made {
 }
 
 /// Calls C_GenerateKeyPair with every restriction, and with fewer as the token refuses them: not
-/// every token knows CKA_COPYABLE, and some allow no CKA_MODIFIABLE of false at generation.
+/// every token knows CKA_COPYABLE or CKA_SIGN_RECOVER, and some allow no CKA_MODIFIABLE of false at
+/// generation.
 fn make(
     session: &Session,
     mechanism: &Mechanism<'_>,
     public: &[Attribute],
     private: &[Attribute],
 ) -> Result<(Made, Vec<&'static str>), Fault> {
-    let attempts: [(&[Attribute], Vec<&'static str>); 3] = [
-        (
-            &[Attribute::Modifiable(false), Attribute::Copyable(false)],
-            vec![],
-        ),
-        (&[Attribute::Modifiable(false)], vec!["CKA_COPYABLE"]),
-        (&[], vec!["CKA_MODIFIABLE", "CKA_COPYABLE"]),
+    let restrictions = [
+        ("CKA_MODIFIABLE", Attribute::Modifiable(false)),
+        ("CKA_COPYABLE", Attribute::Copyable(false)),
+        ("CKA_SIGN_RECOVER", Attribute::SignRecover(false)),
     ];
     let mut refusal = None;
-    for (restrictions, lacking) in attempts {
-        let template = [private, restrictions].concat();
+    for kept in (0..=restrictions.len()).rev() {
+        let (said, unsaid) = restrictions.split_at(kept);
+        let said: Vec<_> = said
+            .iter()
+            .map(|(_, attribute)| attribute.clone())
+            .collect();
+        let template = [private, &said].concat();
+        let lacking = unsaid.iter().map(|(name, _)| *name).collect();
         match session
             .pkcs11()?
             .generate_key_pair(mechanism, public, &template)
@@ -205,7 +209,7 @@ fn refuse_taken_label(token: &Token, session: &Session, label: &str) -> Result<(
     Ok(())
 }
 
-fn mechanism_and_parameters(
+pub(super) fn mechanism_and_parameters(
     algorithm: KeyAlgorithm,
 ) -> Result<(Mechanism<'static>, Vec<Attribute>), KeyError> {
     let curve = |mechanism, oid: &str| {

@@ -27,6 +27,10 @@ pub struct TokenDescription {
     pub user_pin_initialized: bool,
     /// CKF_PROTECTED_AUTHENTICATION_PATH
     pub protected_path: bool,
+    /// CKF_SO_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED, as far as they are set.
+    pub so_pin_warnings: Vec<&'static str>,
+    /// CKF_HW_SLOT: whether the slot says that it is a device and not a program.
+    pub hardware_slot: bool,
     /// CKF_USER_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED, as far as they are set.
     pub pin_warnings: Vec<&'static str>,
     /// ulMaxSessionCount; `None` where the token does not say or sets no limit.
@@ -44,7 +48,19 @@ impl TokenDescription {
             (info.user_pin_locked(), "CKF_USER_PIN_LOCKED"),
             (info.user_pin_to_be_changed(), "CKF_USER_PIN_TO_BE_CHANGED"),
         ];
+        let so_warnings = [
+            (info.so_pin_count_low(), "CKF_SO_PIN_COUNT_LOW"),
+            (info.so_pin_final_try(), "CKF_SO_PIN_FINAL_TRY"),
+            (info.so_pin_locked(), "CKF_SO_PIN_LOCKED"),
+            (info.so_pin_to_be_changed(), "CKF_SO_PIN_TO_BE_CHANGED"),
+        ];
+        let set = |warnings: [(bool, &'static str); 4]| {
+            let set = warnings.into_iter().filter(|(set, _)| *set);
+            set.map(|(_, name)| name).collect()
+        };
         Self {
+            so_pin_warnings: set(so_warnings),
+            hardware_slot: slot_info.is_some_and(SlotInfo::hardware_slot),
             label: info.label().to_owned(),
             manufacturer: info.manufacturer_id().to_owned(),
             model: info.model().to_owned(),
@@ -56,10 +72,7 @@ impl TokenDescription {
             login_required: info.login_required(),
             user_pin_initialized: info.user_pin_initialized(),
             protected_path: info.protected_authentication_path(),
-            pin_warnings: warnings
-                .into_iter()
-                .filter_map(|(set, name)| set.then_some(name))
-                .collect(),
+            pin_warnings: set(warnings),
             max_sessions: match info.max_session_count() {
                 Limit::Max(count) => Some(count),
                 Limit::Unavailable | Limit::Infinite => None,

@@ -41,6 +41,13 @@ impl Mechanisms {
             .any(|(listed, info)| *listed == kind && info.generate_key_pair())
     }
 
+    /// Whether the token says that it wraps keys with `kind` (CKF_WRAP).
+    pub(crate) fn can_wrap(&self, kind: MechanismType) -> bool {
+        self.entries
+            .iter()
+            .any(|(listed, info)| *listed == kind && info.wrap())
+    }
+
     /// The signing mechanisms, as CKM_ names.
     pub fn signing(&self) -> Vec<String> {
         self.entries

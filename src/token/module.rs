@@ -19,7 +19,7 @@ use rustix::process::geteuid;
 use super::TokenError;
 use super::fault::Fault;
 use super::gate::{Gate, Inside, Shut};
-use super::raw::RawSign;
+use super::raw::RawCalls;
 use super::start::{Start, in_time};
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
@@ -31,7 +31,7 @@ use crate::meter;
 pub struct Module {
     path: PathBuf,
     pkcs11: Pkcs11,
-    pub(super) raw: Option<RawSign>,
+    pub(super) raw: Option<RawCalls>,
     description: ModuleDescription,
     gate: Gate,
     // Something else in this process called C_Initialize before us: it is not ours to end.
@@ -121,7 +121,7 @@ impl Module {
             Error::LibraryLoading(error) => not_a_module(error.to_string()),
             other => not_a_module(Fault::of(other).to_string()),
         })?;
-        let raw = RawSign::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
+        let raw = RawCalls::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
         let ours = match pkcs11.initialize(arguments()) {
             Ok(()) => true,
             // Something else in this process initialised it: just as good, but not ours to end.

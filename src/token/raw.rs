@@ -1,9 +1,11 @@
-//! C_Sign with the output's length known beforehand: the only file that holds `unsafe`.
+//! C_Sign with the output's length known beforehand, and C_WrapKey without an output: the only file
+//! that holds `unsafe`.
 //!
 //! cryptoki asks C_Sign for the length first. On an HSM 3 ms away that is a third of the time of a
 //! signature, and the length of an RSA, ECDSA or EdDSA signature is known. The binding also has no
 //! place for the context-specific login that CKA_ALWAYS_AUTHENTICATE wants between C_SignInit and
-//! C_Sign, so C_Sign is called here by itself.
+//! C_Sign, so C_Sign is called here by itself. Its C_WrapKey fetches the wrapped key, which is what an
+//! audit must never do: here only its length can be asked for.
 #![expect(
     unsafe_code,
     reason = "a call through the module's function list; each block says why it holds"
@@ -15,27 +17,41 @@ use std::ptr;
 
 use cryptoki::context::Function;
 use cryptoki::error::{Rv, RvError};
-use cryptoki_sys::{CK_FUNCTION_LIST, CK_INTERFACE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKR_OK};
+use cryptoki::mechanism::Mechanism;
+use cryptoki_sys::{
+    CK_FUNCTION_LIST, CK_INTERFACE, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE,
+    CK_ULONG, CKR_OK,
+};
 
 use super::fault::Fault;
 
 type CSign =
     unsafe extern "C" fn(CK_SESSION_HANDLE, *mut u8, CK_ULONG, *mut u8, *mut CK_ULONG) -> CK_RV;
 
-/// The module's C_Sign.
-pub(crate) struct RawSign {
+type CWrapKey = unsafe extern "C" fn(
+    CK_SESSION_HANDLE,
+    *mut CK_MECHANISM,
+    CK_OBJECT_HANDLE,
+    CK_OBJECT_HANDLE,
+    *mut u8,
+    *mut CK_ULONG,
+) -> CK_RV;
+
+/// The module's C_Sign and C_WrapKey.
+pub(crate) struct RawCalls {
     c_sign: CSign,
-    // Keeps the module mapped for as long as `c_sign` may be called.
+    c_wrap_key: Option<CWrapKey>,
+    // Keeps the module mapped for as long as they may be called.
     _library: cryptoki_sys::Pkcs11,
 }
 
-impl fmt::Debug for RawSign {
+impl fmt::Debug for RawCalls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RawSign")
+        f.write_str("RawCalls")
     }
 }
 
-impl RawSign {
+impl RawCalls {
     /// Finds C_Sign in a module that cryptoki has loaded already. `None` where each function list has
     /// a state of its own (p11-kit-client.so): what the binding initialised is out of reach then.
     pub(crate) fn load(path: &Path) -> Result<Option<Self>, Fault> {
@@ -50,8 +66,11 @@ impl RawSign {
         // SAFETY: the list was given by the module, and lives as long as it is mapped.
         let c_sign = unsafe { (*list).C_Sign }
             .ok_or_else(|| Fault::answer("the module's function list has no C_Sign"))?;
+        // SAFETY: as above.
+        let c_wrap_key = unsafe { (*list).C_WrapKey };
         Ok(Some(Self {
             c_sign,
+            c_wrap_key,
             _library: library,
         }))
     }
@@ -90,6 +109,42 @@ impl RawSign {
         }
         signature.truncate(length);
         Ok(signature)
+    }
+}
+
+impl RawCalls {
+    /// C_WrapKey with no place for its output: how long the wrapped key would be, where the token would
+    /// wrap it at all (PKCS#11 3.1, section 5.2). The key itself is not asked for.
+    ///
+    /// The session must be of the module that `self` was loaded from, and not in use by another thread.
+    pub(crate) fn wrapped_length(
+        &self,
+        session: CK_SESSION_HANDLE,
+        mechanism: &Mechanism<'_>,
+        wrapping_key: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<u64, Fault> {
+        let Some(c_wrap_key) = self.c_wrap_key else {
+            return Err(Fault::new(RvError::FunctionNotSupported, Function::WrapKey));
+        };
+        let mut mechanism = CK_MECHANISM::from(mechanism);
+        let mut length: CK_ULONG = 0;
+        // SAFETY: the mechanism's parameter is borrowed for the call; a null output with a length of
+        // its own asks for the length only.
+        let rv = unsafe {
+            c_wrap_key(
+                session,
+                &raw mut mechanism,
+                wrapping_key,
+                key,
+                ptr::null_mut(),
+                &raw mut length,
+            )
+        };
+        match Rv::from(rv) {
+            Rv::Ok => Ok(length),
+            Rv::Error(code) => Err(Fault::new(code, Function::WrapKey)),
+        }
     }
 }
 

@@ -1,0 +1,277 @@
+//! The key: what the module claims of it beside what was tried, rule by rule.
+
+use super::finding::{Judgements, Verdict};
+use crate::key::claims::Claims;
+use crate::key::public::PublicKey;
+use crate::key::scheme::KeyAlgorithm;
+use crate::key::trials::{Answer, Trial};
+use crate::rfc3339;
+
+/// What was seen of a key.
+#[derive(Debug)]
+pub(super) struct Custody {
+    pub(super) claims: Claims,
+    pub(super) reads: Vec<Trial>,
+    pub(super) wraps: Vec<Trial>,
+    /// Whether the key was found in a session without a login; `None` where the token wants none.
+    pub(super) shown_without_login: Option<bool>,
+    pub(super) public_key: Option<PublicKey>,
+    /// URIs of other private keys with the same public key.
+    pub(super) twins: Vec<String>,
+    /// Certificates in the token of the same public key and another subject.
+    pub(super) other_certificates: Vec<String>,
+}
+
+impl Custody {
+    pub(super) fn judge(&self, found: &mut Judgements) {
+        self.trials(found);
+        self.flags(found);
+        self.usage(found);
+        self.limits(found);
+        self.neighbours(found);
+    }
+
+    fn trials(&self, found: &mut Judgements) {
+        let claimed = match self.claims.flag("CKA_SENSITIVE") {
+            Some(true) => Claim::Yes("the module claims CKA_SENSITIVE true"),
+            Some(false) => Claim::No("the module claims CKA_SENSITIVE false"),
+            None => Claim::No("the module does not tell CKA_SENSITIVE"),
+        };
+        tried(
+            found,
+            "key.readable",
+            &self.reads,
+            claimed,
+            "nothing was to be asked for",
+        );
+        let claimed = match self.claims.flag("CKA_EXTRACTABLE") {
+            Some(false) => Claim::Yes("the module claims CKA_EXTRACTABLE false"),
+            Some(true) => Claim::No("the module claims CKA_EXTRACTABLE true"),
+            None => Claim::No("the module does not tell CKA_EXTRACTABLE"),
+        };
+        let none = "no wrapping key can be seen here; --active tries it with one of its own";
+        tried(found, "key.wrappable", &self.wraps, claimed, none);
+        match self.shown_without_login {
+            Some(true) => found.violated(
+                "key.hidden",
+                "C_FindObjects found it in a session without a login",
+            ),
+            Some(false) => found.holds(
+                "key.hidden",
+                Verdict::TriedAndRefused,
+                "C_FindObjects did not find it in a session without a login",
+            ),
+            None => found.open("key.hidden", "this token was not to be logged in to"),
+        }
+    }
+
+    fn flags(&self, found: &mut Judgements) {
+        for (rule, attribute, wanted) in [
+            ("key.sensitive", "CKA_SENSITIVE", true),
+            ("key.extractable", "CKA_EXTRACTABLE", false),
+            ("key.always-sensitive", "CKA_ALWAYS_SENSITIVE", true),
+            ("key.never-extractable", "CKA_NEVER_EXTRACTABLE", true),
+            ("key.local", "CKA_LOCAL", true),
+            ("key.private", "CKA_PRIVATE", true),
+            ("key.sign-recover", "CKA_SIGN_RECOVER", false),
+            ("key.modifiable", "CKA_MODIFIABLE", false),
+            ("key.copyable", "CKA_COPYABLE", false),
+            ("key.destroyable", "CKA_DESTROYABLE", false),
+        ] {
+            match self.claims.flag(attribute) {
+                None => found.open(rule, format!("the module does not tell {attribute}")),
+                Some(value) if value == wanted => {
+                    found.holds(rule, Verdict::Claimed, format!("{attribute} {value}"));
+                }
+                Some(value) => found.violated(rule, format!("{attribute} {value}")),
+            }
+        }
+        let extractable = self.claims.flag("CKA_EXTRACTABLE");
+        let with_trusted = self.claims.flag("CKA_WRAP_WITH_TRUSTED");
+        match (extractable, with_trusted) {
+            (Some(false), _) => found.holds(
+                "key.wrap-with-trusted",
+                Verdict::Claimed,
+                "CKA_EXTRACTABLE false: it is not to be wrapped at all",
+            ),
+            (_, Some(true)) => found.holds(
+                "key.wrap-with-trusted",
+                Verdict::Claimed,
+                "CKA_WRAP_WITH_TRUSTED true",
+            ),
+            (Some(true), Some(false)) => found.violated(
+                "key.wrap-with-trusted",
+                "CKA_EXTRACTABLE true and CKA_WRAP_WITH_TRUSTED false",
+            ),
+            _ => found.open("key.wrap-with-trusted", "the module does not tell it"),
+        }
+        match self.claims.flag("CKA_ALWAYS_AUTHENTICATE") {
+            Some(true) => found.holds(
+                "key.always-authenticate",
+                Verdict::Claimed,
+                "each signature wants a PIN of its own",
+            ),
+            Some(false) => found.holds(
+                "key.always-authenticate",
+                Verdict::Claimed,
+                "one login is enough for all signatures of a process",
+            ),
+            None => found.open("key.always-authenticate", "the module does not tell it"),
+        }
+    }
+
+    fn usage(&self, found: &mut Judgements) {
+        let flag = |name| self.claims.flag(name);
+        let mut against = Vec::new();
+        if flag("CKA_SIGN") == Some(false) {
+            against.push("CKA_SIGN false".to_owned());
+        }
+        let others = ["CKA_DECRYPT", "CKA_UNWRAP", "CKA_DERIVE"];
+        let set = others.iter().filter(|name| flag(name) == Some(true));
+        against.extend(set.map(|name| format!("{name} true")));
+        // What a type of key cannot do anyway need not be told.
+        let told = ["CKA_DECRYPT", "CKA_UNWRAP"].map(flag);
+        if against.is_empty() && (flag("CKA_SIGN").is_none() || told.contains(&None)) {
+            return found.open("key.usage", "the module does not tell all usages");
+        }
+        found.by("key.usage", against, Verdict::Claimed, "CKA_SIGN only");
+    }
+
+    fn limits(&self, found: &mut Judgements) {
+        match (
+            &self.claims.key_gen_mechanism,
+            self.claims.flag("CKA_LOCAL"),
+        ) {
+            (Some(kind), _) if kind.contains("KEY_PAIR_GEN") => {
+                found.holds("key.generated", Verdict::Claimed, kind.clone());
+            }
+            // An imported key has none (CK_UNAVAILABLE_INFORMATION): `key.local` says so already.
+            (_, Some(false)) => found.holds(
+                "key.generated",
+                Verdict::Claimed,
+                "none, as of a key that was not made here",
+            ),
+            (Some(kind), _) => found.violated("key.generated", format!("{kind} makes no key pair")),
+            (None, _) => found.open("key.generated", "the module does not tell it"),
+        }
+        match &self.claims.allowed_mechanisms {
+            None => found.open(
+                "key.allowed-mechanisms",
+                "no limit is set: the usages decide",
+            ),
+            Some(allowed) => {
+                let strange = allowed.iter().filter(|kind| !signs(kind));
+                let strange: Vec<_> = strange
+                    .map(|kind| format!("{kind} is no signature"))
+                    .collect();
+                let all = allowed.join(", ");
+                found.by("key.allowed-mechanisms", strange, Verdict::Claimed, all);
+            }
+        }
+        let today: String = rfc3339::now().chars().take(10).collect();
+        let (start, end) = (&self.claims.start_date, &self.claims.end_date);
+        let mut against = Vec::new();
+        if start.as_ref().is_some_and(|start| *start > today) {
+            against.push(format!("it begins {}", start.clone().unwrap_or_default()));
+        }
+        if end.as_ref().is_some_and(|end| *end < today) {
+            against.push(format!("it ended {}", end.clone().unwrap_or_default()));
+        }
+        let said = match (start, end) {
+            (None, None) => "no dates are set".to_owned(),
+            (start, end) => format!(
+                "from {} to {}",
+                start.as_deref().unwrap_or("any day"),
+                end.as_deref().unwrap_or("any day")
+            ),
+        };
+        found.by("key.dates", against, Verdict::Claimed, said);
+        match self.public_key.as_ref().map(PublicKey::algorithm) {
+            Some(KeyAlgorithm::Rsa { bits: 2048 }) => {
+                found.holds("key.type", Verdict::Seen, "RSA, 2048 bits");
+            }
+            Some(other) => found.violated("key.type", format!("{other}")),
+            None => found.open("key.type", "the token tells no public key"),
+        }
+    }
+
+    fn neighbours(&self, found: &mut Judgements) {
+        if self.public_key.is_none() {
+            found.open("key.twin", "the token tells no public key");
+            return found.open("key.purpose", "the token tells no public key");
+        }
+        let twins = self.twins.iter().map(|uri| format!("{uri} too"));
+        found.by(
+            "key.twin",
+            twins.collect(),
+            Verdict::Seen,
+            "no other has it",
+        );
+        let others = self.other_certificates.clone();
+        let none = "no other certificate of it lies in the token";
+        found.by("key.purpose", others, Verdict::Seen, none);
+    }
+}
+
+/// What the module claims of what a trial puts to the test: that it holds, or not so.
+#[derive(Clone, Copy)]
+pub(super) enum Claim {
+    Yes(&'static str),
+    No(&'static str),
+}
+
+/// What trials say, beside the claim that they put to the test.
+pub(super) fn tried(
+    found: &mut Judgements,
+    rule: &'static str,
+    trials: &[Trial],
+    claim: Claim,
+    none: &str,
+) {
+    let of = |wanted: fn(&Answer) -> Option<&String>| {
+        let all = trials.iter();
+        all.filter_map(move |trial| Some(format!("{}: {}", trial.asked, wanted(&trial.answer)?)))
+            .collect::<Vec<_>>()
+    };
+    let done = of(|answer| match answer {
+        Answer::Done(said) => Some(said),
+        _ => None,
+    });
+    let refused = of(|answer| match answer {
+        Answer::Refused(said) => Some(said),
+        _ => None,
+    });
+    let open = of(|answer| match answer {
+        Answer::NothingFollows(said) => Some(said),
+        _ => None,
+    });
+    if !done.is_empty() {
+        let mut evidence = done;
+        // The contradiction is a finding of its own: a module that misreports.
+        evidence.push(match claim {
+            Claim::Yes(claimed) => format!("{claimed}: claimed yes, tried no"),
+            Claim::No(claimed) => claimed.to_owned(),
+        });
+        return found.violated_by(rule, evidence);
+    }
+    if refused.is_empty() {
+        let why = match open.is_empty() {
+            true => none.to_owned(),
+            false => open.join("; "),
+        };
+        return found.open(rule, why);
+    }
+    let mut said = refused.join("; ");
+    if !open.is_empty() {
+        said.push_str(&format!("; nothing follows from {}", open.join("; ")));
+    }
+    found.holds(rule, Verdict::TriedAndRefused, said);
+}
+
+/// Whether a mechanism makes signatures of the kinds that TLS has.
+fn signs(mechanism: &str) -> bool {
+    let plain = ["CKM_RSA_PKCS", "CKM_RSA_PKCS_PSS", "CKM_EDDSA"];
+    let hashes = mechanism.starts_with("CKM_SHA") || mechanism.starts_with("CKM_ECDSA");
+    plain.contains(&mechanism)
+        || (hashes && (mechanism.contains("RSA_PKCS") || mechanism.contains("ECDSA")))
+}

@@ -1,0 +1,84 @@
+//! Whether a certificate is on a revocation list that its issuer signed (RFC 5280, section 5).
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use der::{Decode, Reader, SliceReader};
+use x509_cert::crl::CertificateList;
+
+use super::Certificate;
+use super::name::DistinguishedName;
+use crate::key::scheme::Scheme;
+
+/// A revocation list, as a file has it.
+#[derive(Debug)]
+pub struct RevocationList {
+    der: Vec<u8>,
+    parsed: CertificateList,
+}
+
+impl RevocationList {
+    /// Reads a file, PEM or DER.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no revocation list.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let bytes = fs::read(path)?;
+        let none = |error: &dyn std::fmt::Display| {
+            io::Error::other(format!("it is no revocation list: {error}"))
+        };
+        let der = match bytes.starts_with(b"-----BEGIN") {
+            true => {
+                der::pem::decode_vec(&bytes)
+                    .map_err(|error| none(&error))?
+                    .1
+            }
+            false => bytes,
+        };
+        let parsed = CertificateList::from_der(&der).map_err(|error| none(&error))?;
+        Ok(Self { der, parsed })
+    }
+
+    /// Whether `issuer` issued and signed it.
+    pub fn is_of(&self, issuer: &Certificate) -> bool {
+        let named = DistinguishedName::of(&self.parsed.tbs_cert_list.issuer) == issuer.subject();
+        let scheme = Scheme::of_x509(self.parsed.signature_algorithm.oid);
+        let signed = SliceReader::new(&self.der).and_then(|mut der| {
+            der.sequence(|list| {
+                let tbs = list.tlv_bytes()?;
+                let _algorithm = list.tlv_bytes()?;
+                let _signature = list.tlv_bytes()?;
+                Ok(tbs)
+            })
+        });
+        match (named, scheme, signed, issuer.public_key()) {
+            (true, Some(scheme), Ok(signed), Some(key)) => {
+                key.verifies(scheme, signed, self.parsed.signature.raw_bytes())
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it names `certificate`.
+    pub fn names(&self, certificate: &Certificate) -> bool {
+        let serial = certificate.parsed.tbs_certificate().serial_number();
+        let revoked = self.parsed.tbs_cert_list.revoked_certificates.iter();
+        revoked
+            .flatten()
+            .any(|entry| entry.serial_number == *serial)
+    }
+
+    /// nextUpdate as RFC 3339, where there is one.
+    pub fn next_update(&self) -> Option<String> {
+        let next = self.parsed.tbs_cert_list.next_update?;
+        Some(next.to_date_time().to_string())
+    }
+
+    /// Whether a newer one was to be had before `now`.
+    pub fn is_outdated(&self, now: SystemTime) -> bool {
+        let next = self.parsed.tbs_cert_list.next_update;
+        next.is_some_and(|next| next.to_system_time() < now)
+    }
+}

@@ -1,0 +1,27 @@
+//! What the operator asserts and no call to a token can show: taken into the audit as assertions.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// `[audit]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The number of the device's FIPS 140 certificate (NIST CMVP).
+    #[serde(default)]
+    pub fips_certificate: Option<String>,
+    /// How the key is backed up and cloned, or where that is laid down.
+    #[serde(default)]
+    pub backup: Option<String>,
+    /// The vendor's attestation of the key: a file.
+    #[serde(default)]
+    pub attestation: Option<PathBuf>,
+}
+
+impl AuditConfig {
+    pub(super) fn relative_to(mut self, folder: &Path) -> Self {
+        self.attestation = self.attestation.map(|file| folder.join(file));
+        self
+    }
+}
