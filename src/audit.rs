@@ -10,6 +10,7 @@
 //! The rules are in [`rules`], and nowhere else. Nothing in the token is changed, unless trials on
 //! disposable session keys are asked for.
 
+pub mod answer;
 mod certificate;
 mod custody;
 mod environments;

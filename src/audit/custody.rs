@@ -228,20 +228,15 @@ pub(super) fn tried(
     claim: Claim,
     none: &str,
 ) {
-    let of = |wanted: fn(&Answer) -> Option<&String>| {
-        let all = trials.iter();
-        all.filter_map(move |trial| Some(format!("{}: {}", trial.asked, wanted(&trial.answer)?)))
-            .collect::<Vec<_>>()
-    };
-    let done = of(|answer| match answer {
+    let done = of(trials, |answer| match answer {
         Answer::Done(said) => Some(said),
         _ => None,
     });
-    let refused = of(|answer| match answer {
+    let refused = of(trials, |answer| match answer {
         Answer::Refused(said) => Some(said),
         _ => None,
     });
-    let open = of(|answer| match answer {
+    let open = of(trials, |answer| match answer {
         Answer::NothingFollows(said) => Some(said),
         _ => None,
     });
@@ -266,6 +261,24 @@ pub(super) fn tried(
         said.push_str(&format!("; nothing follows from {}", open.join("; ")));
     }
     found.holds(rule, Verdict::TriedAndRefused, said);
+}
+
+/// Trials with such an answer; those with the same one together.
+fn of(trials: &[Trial], wanted: fn(&Answer) -> Option<&String>) -> Vec<String> {
+    let mut together: Vec<(&String, Vec<&str>)> = Vec::new();
+    for trial in trials {
+        let Some(said) = wanted(&trial.answer) else {
+            continue;
+        };
+        match together.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, asked)) => asked.push(&trial.asked),
+            None => together.push((said, vec![&trial.asked])),
+        }
+    }
+    together
+        .into_iter()
+        .map(|(said, asked)| format!("{}: {said}", asked.join(", ")))
+        .collect()
 }
 
 /// Whether a mechanism makes signatures of the kinds that TLS has.

@@ -6,8 +6,9 @@ mod style;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::answer::Leave;
 use super::finding::{Judgement, Verdict};
-use super::report::{Leave, Report, Subject};
+use super::report::{Report, Subject};
 use super::rule::{Rule, rule};
 use super::rules::{ROOMS, Room};
 
@@ -50,7 +51,7 @@ fn first(report: &Report, subject: &Subject) -> Markup {
     let class = match answer.can_leave {
         Leave::No => "no",
         Leave::Yes => "yes",
-        Leave::MayHaveLeft => "may",
+        Leave::MayHaveLeft | Leave::NoHsm => "may",
         Leave::NotAnswerable => "open",
     };
     let mut findings: Vec<_> = subject
@@ -76,7 +77,7 @@ fn first(report: &Report, subject: &Subject) -> Markup {
                 @if let Some(issuer) = &subject.issuer { dt { "Certificate issued by" } dd { (issuer) } }
             }
             @if let Some(stopped) = &subject.stopped {
-                p.stopped { b { "The audit got no further: " } (stopped.error) ". " (stopped.hint) "." }
+                p.stopped { b { "The audit got no further: " } (stopped.error) ". Next: " (words(&stopped.hint)) "." }
             }
             h2 { @match findings.len() {
                 0 => "No findings",
@@ -101,7 +102,7 @@ fn finding(made: &Judgement) -> Markup {
             td { b class=(severity) { (severity) } }
             td { (holds) br; code { (made.rule) } }
             td { (evidence(made)) }
-            td { (mend) }
+            td { (words(mend)) }
         }
     }
 }
@@ -109,8 +110,17 @@ fn finding(made: &Judgement) -> Markup {
 fn evidence(made: &Judgement) -> Markup {
     html! {
         @match made.evidence.as_slice() {
-            [one] => (one),
-            several => ul { @for one in several { li { (one) } } },
+            [one] => (words(one)),
+            several => ul { @for one in several { li { (words(one)) } } },
+        }
+    }
+}
+
+/// What stands between backticks is something to type.
+fn words(text: &str) -> Markup {
+    html! {
+        @for (number, part) in text.split('`').enumerate() {
+            @if number % 2 == 0 { (part) } @else { code { (part) } }
         }
     }
 }
@@ -230,8 +240,8 @@ fn sources() -> Markup {
         html! {
             tr {
                 td { code { (rule.id) } }
-                td { (rule.looks_at) }
-                td { (rule.reason) }
+                td { (words(rule.looks_at)) }
+                td { (words(rule.reason)) }
                 td { (rule.source) }
             }
         }

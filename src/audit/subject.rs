@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::answer::Answer;
 use super::custody::{Claim, Custody, tried};
 use super::finding::{Judgements, Verdict};
-use super::report::{Answer, Facts, KeySeen, Stopped, Subject};
+use super::report::{Facts, KeySeen, Stopped, Subject};
 use super::rule::Profile;
 use super::{certificate, holder, host, rules, uses};
 use crate::certificate::{Certificate, read_file};

@@ -169,7 +169,7 @@ fn print(report: &Report) -> Result<(), CommandError> {
             report.profile.name()
         ))?;
         output::line("")?;
-        let good = subject.answer.can_leave == audit::report::Leave::No;
+        let good = subject.answer.can_leave == audit::answer::Leave::No;
         output::line("Can this private key leave the HSM?")?;
         output::verdict(good, &subject.answer.sentence)?;
         for reason in &subject.answer.rests_on {

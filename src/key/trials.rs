@@ -97,7 +97,7 @@ impl Key {
                 Ok(_) => Answer::NothingFollows("no answer for it".to_owned()),
                 Err(fault) => of_fault(fault),
             };
-            Trial::new(format!("the length of {name}"), answer)
+            Trial::new(format!("length of {name}"), answer)
         };
         components(kind).iter().map(trial).collect()
     }
