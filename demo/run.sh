@@ -132,5 +132,8 @@ say "13. What the key was used for, and whether anybody changed the record"
 hsm_mtls ledger show --counts
 hsm_mtls ledger verify
 
+say "14. Can this key leave, and who can use it: the custody audit (the page is demo/run/audit.html)"
+hsm_mtls audit --profile development --active --search demo/run --html demo/run/audit.html
+
 say "Done: both services are established, and the key stayed where it was made"
 echo "The command is $bin/hsm-mtls; README.md, \"From the demo to your HSM\", goes on from here."

@@ -3,6 +3,7 @@
 //! The wrapped module is named by `CHAOS_TOKEN_MODULE`; what goes wrong by the plan in the file of
 //! `CHAOS_TOKEN_PLAN`. Only C_GetFunctionList is exported, so that clients use version 2.40.
 
+mod claims;
 mod forward;
 mod login;
 mod names;
@@ -79,7 +80,7 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
         list.C_GetMechanismInfo = Some(token::C_GetMechanismInfo);
         list.C_OpenSession = Some(token::C_OpenSession);
         list.C_CloseSession = Some(token::C_CloseSession);
-        list.C_GetAttributeValue = Some(sign::C_GetAttributeValue);
+        list.C_GetAttributeValue = Some(claims::C_GetAttributeValue);
         list.C_SignInit = Some(sign::C_SignInit);
         list.C_Sign = Some(sign::C_Sign);
         List(list)

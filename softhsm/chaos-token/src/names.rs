@@ -26,10 +26,25 @@ pub(crate) fn mechanism(name: &str) -> Option<CK_MECHANISM_TYPE> {
     find(MECHANISMS, name)
 }
 
+/// The number of a `CKA_` name that is true or false.
+pub(crate) fn attribute(name: &str) -> Option<CK_ATTRIBUTE_TYPE> {
+    find(ATTRIBUTES, name)
+}
+
 fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
     table
         .iter()
         .find_map(|(known, value)| (*known == name).then_some(*value))
+}
+
+table! { ATTRIBUTES: CK_ATTRIBUTE_TYPE =
+    CKA_ALWAYS_AUTHENTICATE,
+    CKA_ALWAYS_SENSITIVE,
+    CKA_EXTRACTABLE,
+    CKA_LOCAL,
+    CKA_NEVER_EXTRACTABLE,
+    CKA_PRIVATE,
+    CKA_SENSITIVE,
 }
 
 table! { TOKEN_FLAGS: CK_FLAGS =

@@ -111,29 +111,6 @@ pub(crate) unsafe extern "C" fn C_Sign(
     CKR_OK
 }
 
-/// Says CKA_ALWAYS_AUTHENTICATE of every object that knows the attribute.
-pub(crate) unsafe extern "C" fn C_GetAttributeValue(
-    session: CK_SESSION_HANDLE,
-    object: CK_OBJECT_HANDLE,
-    template: *mut CK_ATTRIBUTE,
-    count: CK_ULONG,
-) -> CK_RV {
-    // SAFETY: the caller's arguments, unchanged.
-    let code = unsafe { forward::C_GetAttributeValue(session, object, template, count) };
-    if code == CKR_OK && plan::current().always_authenticate && !template.is_null() {
-        // SAFETY: the caller says that so many attributes are there.
-        let attributes = unsafe { std::slice::from_raw_parts(template, count as usize) };
-        for attribute in attributes {
-            let fits = attribute.ulValueLen == 1 && !attribute.pValue.is_null();
-            if attribute.type_ == CKA_ALWAYS_AUTHENTICATE && fits {
-                // SAFETY: one byte, by its length.
-                unsafe { *attribute.pValue.cast::<CK_BBOOL>() = CK_TRUE };
-            }
-        }
-    }
-    code
-}
-
 fn flipped(mut signature: Vec<u8>) -> Vec<u8> {
     if let Some(last) = signature.last_mut() {
         *last ^= 1;

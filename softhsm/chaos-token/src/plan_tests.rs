@@ -1,0 +1,46 @@
+//! What a plan may say, and what it may not.
+
+use super::*;
+
+#[test]
+fn a_plan_says_what_fails_and_when() {
+    let plan = parse(
+        "fail C_Sign 3 CKR_DEVICE_ERROR # the third\nfail C_OpenSession 2.. CKR_SESSION_COUNT\n\
+         crash C_Login 1..2\ndelay C_Sign 2 9ms\n\npin-tries 3\nwithout CKM_ECDSA\nsignature der\n",
+    )
+    .expect("a plan");
+    assert_eq!(plan.rules.len(), 3);
+    assert_eq!(plan.rules[0].verdict, Verdict::Fail(CKR_DEVICE_ERROR));
+    assert_eq!(
+        plan.rules[1].calls,
+        Calls {
+            first: 2,
+            last: u64::MAX
+        }
+    );
+    assert!(plan.delays[0].calls.contain(2) && !plan.delays[0].calls.contain(3));
+    assert_eq!(plan.pin_tries, Some(3));
+    assert_eq!(plan.hidden, [CKM_ECDSA]);
+    assert_eq!(plan.signature, SignatureForm::Der);
+}
+
+#[test]
+fn what_is_not_understood_is_refused() {
+    for bad in [
+        "fail C_Sing 1 CKR_DEVICE_ERROR",
+        "fail C_Sign x CKR_DEVICE_ERROR",
+        "fail C_Sign 1 CKR_NOTHING",
+        "flag CKF_NOTHING",
+        "without CKF_NOTHING",
+        "signature upside-down",
+        "delay C_Sign 3",
+        "delay all 3 25ms",
+        "hang C_Sing 1",
+        "idle 3",
+        "slot-ids -1",
+        "vanished now",
+        "explode",
+    ] {
+        assert!(parse(bad).is_err(), "{bad}");
+    }
+}
