@@ -127,28 +127,33 @@ fn revoked(
     };
     let mut all = chain.certificates().skip(1).chain(anchors.roots());
     let issuer = all.find(|issuer| leaf.is_issued_by(issuer));
-    let mut open = Vec::new();
+    let (mut current, mut open) = (Vec::new(), Vec::new());
     for path in &config.trust.crls {
         let said = |what: &str| format!("{}: {what}", path.display());
-        match RevocationList::read(path) {
-            Err(error) => open.push(said(&error.to_string())),
-            Ok(list) if !issuer.is_some_and(|issuer| list.is_of(issuer)) => {
+        let lists = match RevocationList::read(path) {
+            Ok(lists) => lists,
+            Err(error) => {
+                open.push(said(&error.to_string()));
+                continue;
+            }
+        };
+        for list in lists {
+            if !issuer.is_some_and(|issuer| list.is_of(issuer)) {
                 open.push(said("it is not of its issuer"));
-            }
-            Ok(list) if list.names(leaf) => {
+            } else if list.names(leaf) {
+                // Whatever other lists say, and however old this one is.
                 return found.violated(RULE, said("it is on this list"));
-            }
-            Ok(list) if list.is_outdated(now) => open.push(said("a newer list is due")),
-            Ok(list) => {
+            } else if list.is_outdated(now) {
+                open.push(said("a newer list is due"));
+            } else {
                 let next = list.next_update();
                 let until = next.map_or(String::new(), |next| format!(", good until {next}"));
-                return found.holds(
-                    RULE,
-                    Verdict::Seen,
-                    said(&format!("not on this list{until}")),
-                );
+                current.push(said(&format!("not on this list{until}")));
             }
         }
     }
-    found.open(RULE, open.join("; "));
+    match current.is_empty() {
+        true => found.open(RULE, open.join("; ")),
+        false => found.holds(RULE, Verdict::Seen, current.join("; ")),
+    }
 }

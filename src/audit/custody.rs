@@ -13,7 +13,8 @@ pub(super) struct Custody {
     pub(super) claims: Claims,
     pub(super) reads: Vec<Trial>,
     pub(super) wraps: Vec<Trial>,
-    /// Whether the key was found in a session without a login; `None` where the token wants none.
+    /// Whether the key was found in a session without a login; `None` where there was no such session,
+    /// or the token wants no login.
     pub(super) shown_without_login: Option<bool>,
     pub(super) public_key: Option<PublicKey>,
     /// URIs of other private keys with the same public key.
@@ -61,7 +62,10 @@ impl Custody {
                 Verdict::TriedAndRefused,
                 "C_FindObjects did not find it in a session without a login",
             ),
-            None => found.open("key.hidden", "this token was not to be logged in to"),
+            None => found.open(
+                "key.hidden",
+                "this token was not to be logged in to, or somebody was already",
+            ),
         }
     }
 
@@ -142,6 +146,10 @@ impl Custody {
             &self.claims.key_gen_mechanism,
             self.claims.flag("CKA_LOCAL"),
         ) {
+            (Some(kind), Some(false)) if kind.contains("KEY_PAIR_GEN") => {
+                let said = format!("{kind}, and yet CKA_LOCAL false");
+                found.violated("key.generated", said);
+            }
             (Some(kind), _) if kind.contains("KEY_PAIR_GEN") => {
                 found.holds("key.generated", Verdict::Claimed, kind.clone());
             }
@@ -168,24 +176,7 @@ impl Custody {
                 found.by("key.allowed-mechanisms", strange, Verdict::Claimed, all);
             }
         }
-        let today: String = rfc3339::now().chars().take(10).collect();
-        let (start, end) = (&self.claims.start_date, &self.claims.end_date);
-        let mut against = Vec::new();
-        if start.as_ref().is_some_and(|start| *start > today) {
-            against.push(format!("it begins {}", start.clone().unwrap_or_default()));
-        }
-        if end.as_ref().is_some_and(|end| *end < today) {
-            against.push(format!("it ended {}", end.clone().unwrap_or_default()));
-        }
-        let said = match (start, end) {
-            (None, None) => "no dates are set".to_owned(),
-            (start, end) => format!(
-                "from {} to {}",
-                start.as_deref().unwrap_or("any day"),
-                end.as_deref().unwrap_or("any day")
-            ),
-        };
-        found.by("key.dates", against, Verdict::Claimed, said);
+        self.dates(found);
         match self.public_key.as_ref().map(PublicKey::algorithm) {
             Some(KeyAlgorithm::Rsa { bits: 2048 }) => {
                 found.holds("key.type", Verdict::Seen, "RSA, 2048 bits");
@@ -193,6 +184,28 @@ impl Custody {
             Some(other) => found.violated("key.type", format!("{other}")),
             None => found.open("key.type", "the token tells no public key"),
         }
+    }
+
+    fn dates(&self, found: &mut Judgements) {
+        let (Some(start), Some(end)) = (&self.claims.start_date, &self.claims.end_date) else {
+            let untold = "the module does not tell CKA_START_DATE and CKA_END_DATE";
+            return found.open("key.dates", untold);
+        };
+        let today: String = rfc3339::now().chars().take(10).collect();
+        let mut against = Vec::new();
+        if *start > today {
+            against.push(format!("it begins {start}"));
+        }
+        if !end.is_empty() && *end < today {
+            against.push(format!("it ended {end}"));
+        }
+        let said = match (start.as_str(), end.as_str()) {
+            ("", "") => "no dates are set".to_owned(),
+            ("", end) => format!("until {end}"),
+            (start, "") => format!("from {start}"),
+            (start, end) => format!("from {start} to {end}"),
+        };
+        found.by("key.dates", against, Verdict::Claimed, said);
     }
 
     fn neighbours(&self, found: &mut Judgements) {

@@ -22,12 +22,15 @@ const SOFTWARE: [&str; 6] = [
     "gnome keyring",
 ];
 
-/// The files that are mapped into this process now.
+/// The files whose code is mapped into this process now. A module's shared memory and tables are no code.
 pub(super) fn mapped() -> BTreeSet<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let files = maps
-        .lines()
-        .filter_map(|line| line.find('/').map(|at| &line[at..]));
+    let runs = |line: &&str| {
+        let mode = line.split_ascii_whitespace().nth(1);
+        mode.is_some_and(|mode| mode.contains('x'))
+    };
+    let code = maps.lines().filter(runs);
+    let files = code.filter_map(|line| line.find('/').map(|at| &line[at..]));
     files.map(PathBuf::from).collect()
 }
 
@@ -76,11 +79,10 @@ pub(super) fn judge_libraries(before: &BTreeSet<PathBuf>, found: &mut Judgements
     found.by("module.libraries", against, Verdict::Seen, all.join(", "));
 }
 
-/// What the token says of itself.
+/// What the token says of itself, to everybody.
 pub(super) fn judge_token(
     token: &TokenDescription,
     module: &ModuleDescription,
-    validated: bool,
     config: &Config,
     found: &mut Judgements,
 ) {
@@ -105,18 +107,6 @@ pub(super) fn judge_token(
             "the slot does not say that it is a device (CKF_HW_SLOT), and the names are of no program that is known",
         ),
     }
-    match (validated, &config.audit.fips_certificate) {
-        (true, _) => found.holds("token.fips", Verdict::Claimed, "CKS_LAST_VALIDATION_OK"),
-        (false, Some(number)) => found.holds(
-            "token.fips",
-            Verdict::Asserted,
-            format!("FIPS certificate {number}"),
-        ),
-        (false, None) => found.open(
-            "token.fips",
-            "the module does not tell, and [audit] names no FIPS certificate",
-        ),
-    }
     match &config.audit.backup {
         Some(policy) => found.holds("token.backup", Verdict::Asserted, policy.clone()),
         None => found.open("token.backup", "[audit] says nothing of backups"),
@@ -135,6 +125,22 @@ pub(super) fn judge_token(
         },
     }
     flags(token, found);
+}
+
+/// Whether it is certified, and runs as that asks for.
+pub(super) fn judge_validation(validated: bool, config: &Config, found: &mut Judgements) {
+    match (validated, &config.audit.fips_certificate) {
+        (true, _) => found.holds("token.fips", Verdict::Claimed, "CKS_LAST_VALIDATION_OK"),
+        (false, Some(number)) => found.holds(
+            "token.fips",
+            Verdict::Asserted,
+            format!("FIPS certificate {number}"),
+        ),
+        (false, None) => found.open(
+            "token.fips",
+            "the module does not tell, and [audit] names no FIPS certificate",
+        ),
+    }
 }
 
 fn flags(token: &TokenDescription, found: &mut Judgements) {

@@ -104,19 +104,16 @@ impl Walk<'_> {
         holder::judge_libraries(&before, &mut self.found);
         let recorder = Recorder::open(config.ledger.as_ref())?;
         let token = Token::select(module, &config.token, attendance, recorder)?;
-        // Before the login: what can be seen without it?
+        // Before the login: a PIN that is locked or low is told, and not tried.
+        let holder = token.module().description();
+        holder::judge_token(token.description(), holder, config, &mut self.found);
+        self.facts_of_token(&token);
+        // What can be seen without it?
         let shown = self.shown_without_login(&token)?;
         let logged_in = token.log_in(Role::User)?;
         let token = Arc::new(token);
         let session = token.session(Access::ReadOnly)?;
-        holder::judge_token(
-            token.description(),
-            token.module().description(),
-            session.is_validated(),
-            config,
-            &mut self.found,
-        );
-        self.facts_of_token(&token);
+        holder::judge_validation(session.is_validated(), config, &mut self.found);
         if let (CertificateSource::Token(_), Ok(given)) = (&config.c3.certificate, &mut *given)
             && let Ok(certificate) = certificate_in_token(config, &token)
         {
@@ -130,7 +127,7 @@ impl Walk<'_> {
             claims: key.claims(&session),
             reads: key.try_to_read(&session),
             wraps: key.try_to_wrap(&session, &token),
-            shown_without_login: logged_in.then_some(shown),
+            shown_without_login: shown.filter(|_| logged_in),
             public_key: key.public_key().ok().cloned(),
             twins: self.twins(&key, &token, &session)?,
             other_certificates: other_certificates(&key, leaf, &token, &session)?,
@@ -153,13 +150,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn shown_without_login(&self, token: &Token) -> Result<bool, Error> {
+    fn shown_without_login(&self, token: &Token) -> Result<Option<bool>, Error> {
         let session = token.session(Access::ReadOnly)?;
         // Where the module is loaded by others of this process, somebody may be logged in already.
         if session.logged_in() {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(!find_all(&session, token, &self.config.c3.key)?.is_empty())
+        let shown = find_all(&session, token, &self.config.c3.key)?;
+        Ok(Some(!shown.is_empty()))
     }
 
     /// The configured key, also where it is not the certificate's.

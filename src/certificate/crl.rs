@@ -20,25 +20,39 @@ pub struct RevocationList {
 }
 
 impl RevocationList {
-    /// Reads a file, PEM or DER.
+    /// Reads the lists of a file: one in DER, or any number in PEM, as the trust in servers takes them.
     ///
     /// # Errors
-    /// It cannot be read, or is no revocation list.
-    pub fn read(path: &Path) -> io::Result<Self> {
+    /// It cannot be read, or holds no revocation list.
+    pub fn read(path: &Path) -> io::Result<Vec<Self>> {
         let bytes = fs::read(path)?;
         let none = |error: &dyn std::fmt::Display| {
             io::Error::other(format!("it is no revocation list: {error}"))
         };
-        let der = match bytes.starts_with(b"-----BEGIN") {
-            true => {
-                der::pem::decode_vec(&bytes)
-                    .map_err(|error| none(&error))?
-                    .1
+        const BEGIN: &str = "-----BEGIN X509 CRL-----";
+        const END: &str = "-----END X509 CRL-----";
+        let text = str::from_utf8(&bytes).ok();
+        let lists = match text.filter(|text| text.contains("-----BEGIN")) {
+            None => vec![bytes],
+            Some(text) => {
+                let blocks = text.split(BEGIN).skip(1);
+                let blocks = blocks.map(|rest| rest.split_once(END).map_or(rest, |(list, _)| list));
+                let decoded = blocks.map(|list| {
+                    let list = format!("{BEGIN}{list}{END}\n");
+                    let (_, der) = der::pem::decode_vec(list.as_bytes()).map_err(|e| none(&e))?;
+                    Ok(der)
+                });
+                decoded.collect::<io::Result<_>>()?
             }
-            false => bytes,
         };
-        let parsed = CertificateList::from_der(&der).map_err(|error| none(&error))?;
-        Ok(Self { der, parsed })
+        if lists.is_empty() {
+            return Err(none(&"there is none in it"));
+        }
+        let parsed = lists.into_iter().map(|der| {
+            let parsed = CertificateList::from_der(&der).map_err(|error| none(&error))?;
+            Ok(Self { der, parsed })
+        });
+        parsed.collect()
     }
 
     /// Whether `issuer` issued and signed it.

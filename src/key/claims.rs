@@ -41,9 +41,9 @@ pub struct Claims {
     pub key_gen_mechanism: Option<String>,
     /// CKA_ALLOWED_MECHANISMS; `None` where it is not said, or the list is empty.
     pub allowed_mechanisms: Option<Vec<String>>,
-    /// CKA_START_DATE as YYYY-MM-DD.
+    /// CKA_START_DATE as YYYY-MM-DD, empty where none is set; `None` where it is not told.
     pub start_date: Option<String>,
-    /// CKA_END_DATE as YYYY-MM-DD.
+    /// CKA_END_DATE, the same.
     pub end_date: Option<String>,
 }
 
@@ -57,6 +57,10 @@ impl Claims {
     /// All of it in words, in the order of the standard's names above.
     pub fn listed(&self) -> Vec<(String, String)> {
         let said = |value: Option<&str>| value.unwrap_or("not told").to_owned();
+        let set = |value: &Option<String>| match value.as_deref() {
+            Some("") => Some("none".to_owned()),
+            other => other.map(str::to_owned),
+        };
         let flag = |value: Option<bool>| said(value.map(|on| if on { "true" } else { "false" }));
         let mut all: Vec<_> = self
             .flags
@@ -68,8 +72,8 @@ impl Claims {
             ("CKA_KEY_TYPE", &self.key_type),
             ("CKA_KEY_GEN_MECHANISM", &self.key_gen_mechanism),
             ("CKA_ALLOWED_MECHANISMS", &allowed),
-            ("CKA_START_DATE", &self.start_date),
-            ("CKA_END_DATE", &self.end_date),
+            ("CKA_START_DATE", &set(&self.start_date)),
+            ("CKA_END_DATE", &set(&self.end_date)),
         ] {
             all.push((name.to_owned(), said(value.as_deref())));
         }
@@ -138,16 +142,12 @@ fn type_name(kind: KeyType) -> String {
 
 /// CK_DATE is eight digits without a separator. Modules fill an empty one with zeros or spaces.
 fn written(date: &Date) -> Option<String> {
-    let digits = |bytes: &[u8]| {
-        let text = str::from_utf8(bytes).ok()?;
-        text.bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| text.to_owned())
-    };
-    let (year, month, day) = (
-        digits(&date.year)?,
-        digits(&date.month)?,
-        digits(&date.day)?,
-    );
-    (year != "0000").then(|| format!("{year}-{month}-{day}"))
+    let all = [&date.year[..], &date.month, &date.day];
+    let empty = |byte: &u8| matches!(byte, 0 | b' ' | b'0');
+    if all.iter().all(|part| part.iter().all(empty)) {
+        return Some(String::new());
+    }
+    let digits = |bytes: &&[u8]| bytes.iter().all(u8::is_ascii_digit);
+    let parts = all.map(|part| str::from_utf8(part).unwrap_or_default());
+    all.iter().all(digits).then(|| parts.join("-"))
 }

@@ -15,7 +15,7 @@ use super::attributes::attribute;
 use super::{Key, object_uri};
 use crate::config::uri::ObjectType;
 use crate::token::Token;
-use crate::token::fault::{Fault, FaultClass};
+use crate::token::fault::Fault;
 use crate::token::session::Session;
 
 /// What a trial came to.
@@ -189,15 +189,18 @@ pub(super) fn wrap(
         .collect()
 }
 
-/// A token that does not do this at all has not refused it to this key.
+/// A token that does not do this at all, or cannot do it now, has not refused it to this key.
 pub(super) fn of_fault(fault: &Fault) -> Answer {
     let said = fault.failure().ckr.unwrap_or_else(|| fault.to_string());
-    match (fault.class(), said.as_str()) {
-        (FaultClass::Refused, "CKR_ARGUMENTS_BAD" | "CKR_TEMPLATE_INCOMPLETE") => {
-            Answer::NothingFollows(said)
-        }
-        (FaultClass::Refused, _) => Answer::Refused(said),
-        (_, "CKR_KEY_UNEXTRACTABLE" | "CKR_KEY_NOT_WRAPPABLE") => Answer::Refused(said),
+    match said.as_str() {
+        "CKR_ATTRIBUTE_SENSITIVE"
+        | "CKR_ATTRIBUTE_READ_ONLY"
+        | "CKR_ATTRIBUTE_VALUE_INVALID"
+        | "CKR_TEMPLATE_INCONSISTENT"
+        | "CKR_ACTION_PROHIBITED"
+        | "CKR_KEY_FUNCTION_NOT_PERMITTED"
+        | "CKR_KEY_UNEXTRACTABLE"
+        | "CKR_KEY_NOT_WRAPPABLE" => Answer::Refused(said),
         _ => Answer::NothingFollows(said),
     }
 }

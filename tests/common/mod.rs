@@ -8,7 +8,9 @@
     reason = "a fixture that cannot be set up is a failed test"
 )]
 
+pub mod audit;
 pub mod bank;
+pub mod by_hand;
 pub mod chaos;
 pub mod contract;
 pub mod disk;
