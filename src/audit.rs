@@ -19,11 +19,13 @@ mod holder;
 mod host;
 pub mod html;
 mod key_files;
+mod look;
 mod place;
 pub mod report;
 pub mod rule;
 pub mod rules;
 mod subject;
+mod tried;
 mod uses;
 
 pub use finding::{Judgement, Verdict};

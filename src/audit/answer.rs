@@ -35,7 +35,8 @@ pub struct Answer {
 }
 
 /// Each is enough for the key to leave.
-const LEAVES: [&str; 7] = [
+const LEAVES: [&str; 8] = [
+    "key.twin-held",
     "key.readable",
     "key.wrappable",
     "key.sensitive",
@@ -79,13 +80,9 @@ impl Answer {
         } else if claimed("key.sensitive") && claimed("key.extractable") {
             let mut rests_on =
                 vec!["the module claims that it is sensitive and cannot be extracted".to_owned()];
-            if tried("key.readable") {
-                rests_on.push("reading it was tried, and refused".to_owned());
-            }
-            if tried("key.wrappable") {
-                rests_on.push("wrapping it was tried, and refused".to_owned());
-            }
             for (rule, what) in [
+                ("key.readable", "reading it"),
+                ("key.wrappable", "wrapping it"),
                 ("key.change-tried", "making a key like it extractable"),
                 ("key.copy-tried", "copying a key like it as extractable"),
                 ("key.wrap-tried", "wrapping a key like it"),
@@ -94,16 +91,42 @@ impl Answer {
                     rests_on.push(format!("{what} was tried, and refused"));
                 }
             }
-            if software.is_empty() {
-                let said =
-                    "NO. Nothing that was claimed or tried lets this private key leave its token.";
-                (Leave::No, said.to_owned(), rests_on)
-            } else {
-                let said = "THERE IS NO HSM. The token is a program: whoever copies its files and has the PIN has the key, \
-                     though its calls do not give it out.";
-                rests_on.splice(0..0, software);
-                (Leave::NoHsm, said.to_owned(), rests_on)
-            }
+            let untold = LEFT
+                .iter()
+                .chain(&["key.twin-held"])
+                .filter(|rule| **rule != "host.key-files");
+            let untold: Vec<_> = untold
+                .filter_map(judged)
+                .filter(|made| made.verdict == Verdict::NotAnswerable)
+                .map(|made| format!("{}: {}", made.rule, made.evidence.join("; ")))
+                .collect();
+            let (leave, said) = match (
+                software.is_empty(),
+                untold.is_empty(),
+                tried("key.readable"),
+            ) {
+                (false, ..) => (
+                    Leave::NoHsm,
+                    "THERE IS NO HSM. The token is a program: whoever copies its files and has the PIN has the key, \
+                     though its calls do not give it out.",
+                ),
+                (true, false, _) => (
+                    Leave::MayHaveLeft,
+                    "NOT NOW, AS FAR AS CAN BE SEEN. Whether this private key was ever outside of its token is not told.",
+                ),
+                (true, true, true) => (
+                    Leave::No,
+                    "NO. Nothing that was claimed or tried lets this private key leave its token.",
+                ),
+                (true, true, false) => (
+                    Leave::No,
+                    "NO, BY THE MODULE'S WORD ALONE. Nothing that it claims lets this private key leave its token; it could not \
+                     be tried.",
+                ),
+            };
+            rests_on.splice(0..0, software);
+            rests_on.extend(untold);
+            (leave, said.to_owned(), rests_on)
         } else {
             let said = "NOT ANSWERED. The key could not be looked at, or the module does not tell.";
             let open = ["key.sensitive", "key.extractable", "key.readable"].iter();

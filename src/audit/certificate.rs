@@ -143,6 +143,8 @@ fn revoked(
             } else if list.names(leaf) {
                 // Whatever other lists say, and however old this one is.
                 return found.violated(RULE, said("it is on this list"));
+            } else if list.is_partial() {
+                open.push(said("it is a list of a part, and does not name it"));
             } else if list.is_outdated(now) {
                 open.push(said("a newer list is due"));
             } else {

@@ -1,30 +1,42 @@
 //! The key: what the module claims of it beside what was tried, rule by rule.
 
 use super::finding::{Judgements, Verdict};
-use crate::key::claims::Claims;
+use super::look::Seen;
+use super::tried::{Claim, together, tried};
 use crate::key::public::PublicKey;
 use crate::key::scheme::KeyAlgorithm;
 use crate::key::trials::{Answer, Trial};
 use crate::rfc3339;
 
-/// What was seen of a key.
-#[derive(Debug)]
-pub(super) struct Custody {
-    pub(super) claims: Claims,
-    pub(super) reads: Vec<Trial>,
-    pub(super) wraps: Vec<Trial>,
-    /// Whether the key was found in a session without a login; `None` where there was no such session,
-    /// or the token wants no login.
-    pub(super) shown_without_login: Option<bool>,
-    pub(super) public_key: Option<PublicKey>,
-    /// URIs of other private keys with the same public key.
-    pub(super) twins: Vec<String>,
-    /// Certificates in the token of the same public key and another subject.
-    pub(super) other_certificates: Vec<String>,
+/// What could be seen of the key in a session without a login.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum WithoutLogin {
+    /// It was found.
+    Shown,
+    /// It was not.
+    Hidden,
+    /// Nothing that means something was to be tried.
+    NotTried(&'static str),
 }
 
-impl Custody {
-    pub(super) fn judge(&self, found: &mut Judgements) {
+impl WithoutLogin {
+    fn judge(self, found: &mut Judgements) {
+        const RULE: &str = "key.hidden";
+        let said = "C_FindObjects did not find it in a session without a login";
+        match self {
+            Self::Shown => {
+                found.violated(RULE, "C_FindObjects found it in a session without a login")
+            }
+            Self::Hidden => found.holds(RULE, Verdict::TriedAndRefused, said),
+            Self::NotTried(why) => found.open(RULE, why),
+        }
+    }
+}
+
+impl Seen {
+    /// All but whether it signs.
+    pub(super) fn judge(&self, without_login: WithoutLogin, found: &mut Judgements) {
+        without_login.judge(found);
         self.trials(found);
         self.flags(found);
         self.usage(found);
@@ -51,22 +63,8 @@ impl Custody {
             None => Claim::No("the module does not tell CKA_EXTRACTABLE"),
         };
         let none = "no wrapping key can be seen here; --active tries it with one of its own";
-        tried(found, "key.wrappable", &self.wraps, claimed, none);
-        match self.shown_without_login {
-            Some(true) => found.violated(
-                "key.hidden",
-                "C_FindObjects found it in a session without a login",
-            ),
-            Some(false) => found.holds(
-                "key.hidden",
-                Verdict::TriedAndRefused,
-                "C_FindObjects did not find it in a session without a login",
-            ),
-            None => found.open(
-                "key.hidden",
-                "this token was not to be logged in to, or somebody was already",
-            ),
-        }
+        let wraps = together(&self.wraps);
+        tried(found, "key.wrappable", &wraps, claimed, none);
     }
 
     fn flags(&self, found: &mut Judgements) {
@@ -134,7 +132,14 @@ impl Custody {
         let set = others.iter().filter(|name| flag(name) == Some(true));
         against.extend(set.map(|name| format!("{name} true")));
         // What a type of key cannot do anyway need not be told.
-        let told = ["CKA_DECRYPT", "CKA_UNWRAP"].map(flag);
+        let derives = !matches!(
+            self.public_key.as_ref().map(PublicKey::algorithm),
+            Some(KeyAlgorithm::Rsa { .. })
+        );
+        let told = match derives {
+            true => [flag("CKA_DERIVE"), Some(false)],
+            false => ["CKA_DECRYPT", "CKA_UNWRAP"].map(flag),
+        };
         if against.is_empty() && (flag("CKA_SIGN").is_none() || told.contains(&None)) {
             return found.open("key.usage", "the module does not tell all usages");
         }
@@ -213,85 +218,61 @@ impl Custody {
             found.open("key.twin", "the token tells no public key");
             return found.open("key.purpose", "the token tells no public key");
         }
-        let twins = self.twins.iter().map(|uri| format!("{uri} too"));
-        found.by(
-            "key.twin",
-            twins.collect(),
-            Verdict::Seen,
-            "no other has it",
-        );
+        let twins = self.twins.iter().map(|twin| format!("{} too", twin.uri));
+        let untold = self.keys.iter().filter(|key| key.public_key.is_none());
+        let untold: Vec<_> = untold.map(|key| key.uri.clone()).collect();
+        match (self.twins.is_empty(), untold.is_empty()) {
+            (true, false) => {
+                let said = format!("no public key is told of {}", untold.join(", "));
+                found.open("key.twin", said.clone());
+                found.open("key.twin-held", said);
+            }
+            _ => {
+                let none = "no other has it";
+                found.by("key.twin", twins.collect(), Verdict::Seen, none);
+                self.twins_held(found);
+            }
+        }
         let others = self.other_certificates.clone();
         let none = "no other certificate of it lies in the token";
         found.by("key.purpose", others, Verdict::Seen, none);
     }
 }
 
-/// What the module claims of what a trial puts to the test: that it holds, or not so.
-#[derive(Clone, Copy)]
-pub(super) enum Claim {
-    Yes(&'static str),
-    No(&'static str),
-}
-
-/// What trials say, beside the claim that they put to the test.
-pub(super) fn tried(
-    found: &mut Judgements,
-    rule: &'static str,
-    trials: &[Trial],
-    claim: Claim,
-    none: &str,
-) {
-    let done = of(trials, |answer| match answer {
-        Answer::Done(said) => Some(said),
-        _ => None,
-    });
-    let refused = of(trials, |answer| match answer {
-        Answer::Refused(said) => Some(said),
-        _ => None,
-    });
-    let open = of(trials, |answer| match answer {
-        Answer::NothingFollows(said) => Some(said),
-        _ => None,
-    });
-    if !done.is_empty() {
-        let mut evidence = done;
-        // The contradiction is a finding of its own: a module that misreports.
-        evidence.push(match claim {
-            Claim::Yes(claimed) => format!("{claimed}: claimed yes, tried no"),
-            Claim::No(claimed) => claimed.to_owned(),
-        });
-        return found.violated_by(rule, evidence);
-    }
-    if refused.is_empty() {
-        let why = match open.is_empty() {
-            true => none.to_owned(),
-            false => open.join("; "),
-        };
-        return found.open(rule, why);
-    }
-    let mut said = refused.join("; ");
-    if !open.is_empty() {
-        said.push_str(&format!("; nothing follows from {}", open.join("; ")));
-    }
-    found.holds(rule, Verdict::TriedAndRefused, said);
-}
-
-/// Trials with such an answer; those with the same one together.
-fn of(trials: &[Trial], wanted: fn(&Answer) -> Option<&String>) -> Vec<String> {
-    let mut together: Vec<(&String, Vec<&str>)> = Vec::new();
-    for trial in trials {
-        let Some(said) = wanted(&trial.answer) else {
-            continue;
-        };
-        match together.iter_mut().find(|(known, _)| *known == said) {
-            Some((_, asked)) => asked.push(&trial.asked),
-            None => together.push((said, vec![&trial.asked])),
+impl Seen {
+    fn twins_held(&self, found: &mut Judgements) {
+        const RULE: &str = "key.twin-held";
+        if self.twins.is_empty() {
+            return found.holds(RULE, Verdict::Seen, "there is none");
+        }
+        let (mut leave, mut open, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        for twin in &self.twins {
+            let done = |trial: &&Trial| matches!(trial.answer, Answer::Done(_));
+            let mut leaves: Vec<_> = twin
+                .reads
+                .iter()
+                .chain(twin.wraps.iter().flatten())
+                .filter(done)
+                .map(|trial| trial.asked.clone())
+                .collect();
+            let claims = ["CKA_SENSITIVE", "CKA_EXTRACTABLE"].map(|name| twin.claims.flag(name));
+            match claims {
+                [Some(false), _] => leaves.push("CKA_SENSITIVE false".to_owned()),
+                [_, Some(true)] => leaves.push("CKA_EXTRACTABLE true".to_owned()),
+                [Some(true), Some(false)] => {}
+                _ => open.push(format!("{}: the module does not tell", twin.uri)),
+            }
+            match leaves.is_empty() {
+                true => held.push(twin.uri.clone()),
+                false => leave.push(format!("{}: {}", twin.uri, leaves.join(", "))),
+            }
+        }
+        match (leave.is_empty(), open.is_empty()) {
+            (false, _) => found.violated_by(RULE, leave),
+            (true, false) => found.open(RULE, open.join("; ")),
+            (true, true) => found.holds(RULE, Verdict::Claimed, held.join(", ")),
         }
     }
-    together
-        .into_iter()
-        .map(|(said, asked)| format!("{}: {said}", asked.join(", ")))
-        .collect()
 }
 
 /// Whether a mechanism makes signatures of the kinds that TLS has.

@@ -1,5 +1,7 @@
 //! What several configurations must not share: keys, issuers, tokens, PINs.
 
+use std::collections::BTreeSet;
+
 use super::finding::{Judgement, Judgements, Verdict};
 use super::report::Subject;
 use super::rule::Profile;
@@ -33,7 +35,19 @@ pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
     same(&pairs, &mut found, "environments.issuers", issuer);
     let token = |subject: &Subject| subject.token.clone();
     same(&pairs, &mut found, "environments.tokens", token);
-    let pin = |subject: &Subject| Some(subject.pin_source.clone());
+    // A person, a keypad and systemd's credential of a unit are no place that two could share.
+    let shared = |subject: &&Subject| {
+        let apart = ["the prompt", "the token's protected", "systemd credential"];
+        !apart
+            .iter()
+            .any(|known| subject.pin_source.starts_with(known))
+    };
+    let pin = |subject: &Subject| {
+        Some(match shared(&subject) {
+            true => subject.pin_source.clone(),
+            false => format!("{} of {}", subject.pin_source, subject.configuration),
+        })
+    };
     same(&pairs, &mut found, "environments.pins", pin);
     found.list
 }
@@ -48,7 +62,7 @@ fn keys(pairs: &[Pair<'_>], found: &mut Judgements) {
             let twins = other
                 .keys
                 .iter()
-                .filter(|twin| twin.public_key == key.public_key);
+                .filter(|twin| key.public_key.is_some() && twin.public_key == key.public_key);
             against.extend(twins.map(|twin| {
                 format!(
                     "{} of {} and {} of {} are one key",
@@ -60,10 +74,18 @@ fn keys(pairs: &[Pair<'_>], found: &mut Judgements) {
     if !against.is_empty() {
         return found.violated_by(RULE, against);
     }
-    let untold = pairs
-        .iter()
-        .flat_map(|(one, other)| [one, other])
-        .find(|subject| subject.keys.is_empty());
+    let of_pairs = pairs.iter().flat_map(|(one, other)| [one, other]);
+    let all = of_pairs.clone().flat_map(|subject| &subject.keys);
+    let withheld: BTreeSet<_> = all
+        .filter(|key| key.public_key.is_none())
+        .map(|key| key.uri.as_str())
+        .collect();
+    if !withheld.is_empty() {
+        let withheld: Vec<_> = withheld.into_iter().collect();
+        let said = format!("no public key is told of {}", withheld.join(", "));
+        return found.open(RULE, said);
+    }
+    let untold = of_pairs.clone().find(|subject| subject.keys.is_empty());
     match untold {
         Some(subject) => found.open(
             RULE,

@@ -44,7 +44,8 @@ pub struct Judgement {
     pub rule: String,
     /// What can be said.
     pub verdict: Verdict,
-    /// How grave it is that it does not hold. None where it does, or nothing can be said.
+    /// How grave it is that it does not hold, or that nothing can be said where an answer is a must. None
+    /// otherwise.
     pub severity: Option<Severity>,
     /// What it rests on.
     pub evidence: Vec<String>,
@@ -57,6 +58,14 @@ impl Judgement {
             .is_some_and(|severity| severity > Severity::Note)
     }
 }
+
+/// Some of it is the text of somebody else: of a label, a certificate, a file.
+pub(super) fn plain(text: String) -> String {
+    text.chars().map(crate::step::plain).collect()
+}
+
+/// Without these nobody can say that the key is kept: an audit that cannot answer them does not end well.
+const MUST_BE_ANSWERED: [&str; 3] = ["key.sensitive", "key.extractable", "key.signs"];
 
 /// Judgements, as they are made.
 #[derive(Debug)]
@@ -106,9 +115,12 @@ impl Judgements {
         self.push(name, Verdict::Violated, severity, vec![evidence.into()]);
     }
 
-    /// Nothing can be said, and why.
-    pub(super) fn open(&mut self, rule: &'static str, why: impl Into<String>) {
-        self.push(rule, Verdict::NotAnswerable, None, vec![why.into()]);
+    /// Nothing can be said, and why. Where an answer is a must, that is a finding too.
+    pub(super) fn open(&mut self, name: &'static str, why: impl Into<String>) {
+        let must = MUST_BE_ANSWERED.contains(&name);
+        let severity = rule(name).filter(|_| must);
+        let severity = severity.map(|rule| rule.severity_in(self.profile));
+        self.push(name, Verdict::NotAnswerable, severity, vec![why.into()]);
     }
 
     /// Holds where nothing was found against it.
@@ -129,7 +141,8 @@ impl Judgements {
     pub(super) fn rest(&mut self, rules: impl Iterator<Item = &'static Rule>, why: &str) {
         for rule in rules {
             if self.list.iter().all(|made| made.rule != rule.id) {
-                self.open(rule.id, why);
+                // What stopped the audit is said by itself.
+                self.push(rule.id, Verdict::NotAnswerable, None, vec![why.to_owned()]);
             }
         }
     }
@@ -141,7 +154,6 @@ impl Judgements {
         severity: Option<Severity>,
         evidence: Vec<String>,
     ) {
-        let plain = |text: String| text.chars().map(crate::step::plain).collect();
         self.list.push(Judgement {
             rule: rule.to_owned(),
             verdict,

@@ -63,6 +63,9 @@ pub(super) fn judge_module_file(config: &TokenConfig, found: &mut Judgements) {
 pub(super) fn judge_libraries(before: &BTreeSet<PathBuf>, found: &mut Judgements) {
     let after = mapped();
     let pulled_in: Vec<_> = after.difference(before).collect();
+    if pulled_in.is_empty() {
+        return found.open("module.libraries", "nothing was loaded");
+    }
     let mut against = Vec::new();
     for library in &pulled_in {
         match place::changeable_by_others(library) {
@@ -124,21 +127,21 @@ pub(super) fn judge_token(
             ),
         },
     }
+    validation(config, found);
     flags(token, found);
 }
 
 /// Whether it is certified, and runs as that asks for.
-pub(super) fn judge_validation(validated: bool, config: &Config, found: &mut Judgements) {
-    match (validated, &config.audit.fips_certificate) {
-        (true, _) => found.holds("token.fips", Verdict::Claimed, "CKS_LAST_VALIDATION_OK"),
-        (false, Some(number)) => found.holds(
+fn validation(config: &Config, found: &mut Judgements) {
+    match &config.audit.fips_certificate {
+        Some(number) => found.holds(
             "token.fips",
             Verdict::Asserted,
             format!("FIPS certificate {number}"),
         ),
-        (false, None) => found.open(
+        None => found.open(
             "token.fips",
-            "the module does not tell, and [audit] names no FIPS certificate",
+            "no call of this module tells, and [audit] names no FIPS certificate",
         ),
     }
 }

@@ -14,11 +14,15 @@ use crate::config::{CertificateSource, Config};
 use crate::key::public::PublicKey;
 use crate::signer::hardening::Part;
 
+/// Files that are named one by one.
+const MOST_SAID: usize = 40;
+
 /// All that files and the configuration tell.
 pub(super) fn judge(config: &Config, found: &mut Judgements) {
     file(found, "host.configuration", &config.path);
     pin(&config.token.pin, found);
     let mut files = vec![config.trust.anchors.clone()];
+    files.extend(config.trust.crls.iter().cloned());
     if let CertificateSource::File(path) = &config.c3.certificate {
         files.extend(Some(path.clone()).filter(|path| path.exists()));
     }
@@ -80,8 +84,7 @@ fn pin(source: &PinSource, found: &mut Judgements) {
                 );
             }
         },
-        // Who can change the program gets the PIN too.
-        PinSource::Command(words) => (PathBuf::from(words.first().map_or("", String::as_str)), 0),
+        PinSource::Command(words) => return command(words, found),
     };
     match secret(&path, forbidden) {
         Err(error) => found.open(RULE, format!("{}: {error}", path.display())),
@@ -93,6 +96,37 @@ fn pin(source: &PinSource, found: &mut Judgements) {
                 described(&path).unwrap_or_default(),
             );
         }
+    }
+}
+
+/// Who can change the program gets the PIN too, and so does who reads what it reads.
+fn command(words: &[String], found: &mut Judgements) {
+    const RULE: &str = "host.pin";
+    let (mut against, mut files) = (Vec::new(), 0);
+    for (number, word) in words.iter().enumerate() {
+        let path = Path::new(word);
+        if number > 0 && !(path.is_absolute() && path.exists()) {
+            continue;
+        }
+        files += usize::from(number > 0);
+        against.extend(not_ours(path));
+        if number > 0 {
+            against.extend(readable_by_others(path, 0o077).ok().flatten());
+        }
+    }
+    let program = words.first().map_or("", String::as_str);
+    let said = described(Path::new(program)).unwrap_or_default();
+    match (against.is_empty(), files) {
+        (false, _) => found.violated_by(RULE, against),
+        (true, 0) => found.open(
+            RULE,
+            format!("{said}: where it has the PIN from cannot be seen here"),
+        ),
+        (true, _) => found.holds(
+            RULE,
+            Verdict::Seen,
+            format!("{said}, and the files that it is told"),
+        ),
     }
 }
 
@@ -149,8 +183,8 @@ fn callers(config: &Config, found: &mut Judgements) {
                 "whoever its mode lets connect".to_owned()
             }
             Callers::Token(path) => {
-                let readable = readable_by_others(path, 0o037);
-                against.extend(readable.ok().flatten());
+                against.extend(not_ours(path));
+                against.extend(readable_by_others(path, 0o037).ok().flatten());
                 format!("who knows the token of {}", path.display())
             }
             Callers::AnyLocalProcess => {
@@ -182,10 +216,20 @@ pub(super) fn judge_key_files(folders: &[PathBuf], key: &PublicKey, found: &mut 
     }
     let mut open = seen.unread;
     open.extend(seen.denied);
-    let looked = format!(
+    // A page of them says as much as a book.
+    let more = open.len().saturating_sub(MOST_SAID);
+    open.truncate(MOST_SAID);
+    open.extend((more > 0).then(|| format!("and {more} more")));
+    let mut looked = format!(
         "{} files, {} private keys of others",
         seen.files, seen.others
     );
+    if seen.long > 0 {
+        looked.push_str(&format!("; of {} only the first MiB", seen.long));
+    }
+    if seen.links > 0 {
+        looked.push_str(&format!("; {} links were not followed", seen.links));
+    }
     match open.is_empty() {
         true => found.holds(RULE, Verdict::Seen, looked),
         false => found.open(RULE, format!("{looked}; {}", open.join("; "))),

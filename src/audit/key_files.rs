@@ -3,17 +3,19 @@
 //! A file is read to see which public key it belongs to, and nothing of it is kept: the buffers are wiped,
 //! and of a private key only the public components are ever decoded.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use der::asn1::{ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber};
+use rustix::fs::{Mode, OFlags};
 use secrecy::zeroize::Zeroizing;
 
 use crate::key::public::PublicKey;
 
-/// A key is no longer than this, in bytes; a keystore may be.
+/// A key is no longer than this, in bytes. Of a longer file the beginning is looked at.
 const LONGEST: u64 = 1 << 20;
 /// So many files are looked at in all.
 const MOST_FILES: usize = 100_000;
@@ -36,6 +38,10 @@ pub(super) struct Search {
     pub(super) files: usize,
     /// Files and folders that could not be, and why.
     pub(super) denied: Vec<String>,
+    /// Files of which only the first part was looked at.
+    pub(super) long: usize,
+    /// Links, which are not followed.
+    pub(super) links: usize,
 }
 
 /// What a file holds.
@@ -47,12 +53,15 @@ enum Content {
     Unknown(&'static str),
 }
 
-/// Looks for `wanted` in all files of these folders. Links are not followed, and no other file system
-/// is kept out.
+/// Looks for `wanted` in all files of these folders. Links below them are not followed.
 pub(super) fn search(folders: &[PathBuf], wanted: &PublicKey) -> Search {
     let mut found = Search::default();
     for folder in folders {
-        look(folder, wanted, DEEPEST, &mut found);
+        // What was named is meant, also where it is a link.
+        match fs::canonicalize(folder) {
+            Ok(folder) => look(&folder, wanted, DEEPEST, &mut found),
+            Err(error) => found.denied.push(format!("{}: {error}", folder.display())),
+        }
     }
     found
 }
@@ -63,6 +72,9 @@ fn look(place: &Path, wanted: &PublicKey, depth: usize, found: &mut Search) {
         Ok(meta) => meta,
         Err(error) => return found.denied.push(denied(error)),
     };
+    if meta.is_symlink() {
+        found.links += 1;
+    }
     if meta.is_dir() {
         let entries = match fs::read_dir(place) {
             Ok(entries) => entries,
@@ -71,12 +83,15 @@ fn look(place: &Path, wanted: &PublicKey, depth: usize, found: &mut Search) {
         if depth == 0 {
             return found.denied.push(format!("{}: too deep", place.display()));
         }
-        for entry in entries.flatten() {
-            look(&entry.path(), wanted, depth - 1, found);
+        for entry in entries {
+            match entry {
+                Ok(entry) => look(&entry.path(), wanted, depth - 1, found),
+                Err(error) => return found.denied.push(denied(error)),
+            }
         }
         return;
     }
-    if !meta.is_file() || meta.len() > LONGEST {
+    if !meta.is_file() {
         return;
     }
     if found.files >= MOST_FILES {
@@ -88,19 +103,47 @@ fn look(place: &Path, wanted: &PublicKey, depth: usize, found: &mut Search) {
         return;
     }
     found.files += 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(meta.len() as usize + 1));
-    let read = File::open(place).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        return found.denied.push(denied(error));
-    }
-    for content in contents(&bytes) {
-        match content {
-            Content::Nothing => {}
-            Content::Key(key) if key == *wanted => found.copies.push(place.to_owned()),
-            Content::Key(_) => found.others += 1,
-            Content::Unknown(why) => found.unread.push(format!("{}: {why}", place.display())),
+    match read(place) {
+        Err(error) => found.denied.push(denied(error)),
+        Ok(bytes) => {
+            found.long += usize::from(bytes.len() as u64 == LONGEST);
+            take(place, contents(&bytes), wanted, found);
         }
     }
+}
+
+/// The first part of a file. What was a file a moment ago may be a pipe or a link by now, put there by
+/// somebody who waits for us: neither is opened.
+fn read(place: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(place, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file any more"));
+    }
+    // Room for all of it at once: a growing buffer would leave copies behind.
+    let length = file.metadata()?.len().min(LONGEST);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn take(place: &Path, contents: Vec<Content>, wanted: &PublicKey, found: &mut Search) {
+    let mut unread = BTreeSet::new();
+    let mut copy = false;
+    for content in contents {
+        match content {
+            Content::Nothing => {}
+            Content::Key(key) if key == *wanted => copy = true,
+            Content::Key(_) => found.others += 1,
+            Content::Unknown(why) => drop(unread.insert(why)),
+        }
+    }
+    if copy {
+        found.copies.push(place.to_owned());
+    }
+    let unread = unread.into_iter();
+    let said = unread.map(|why| format!("{}: {why}", place.display()));
+    found.unread.extend(said);
 }
 
 /// Every private key of a file.
@@ -125,8 +168,30 @@ fn contents(bytes: &[u8]) -> Vec<Content> {
     if !is_pem {
         all.push(binary(bytes));
     }
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    if WRAPPED.iter().any(|text| holds(text)) {
+        all.push(Content::Unknown(
+            "the base64 of a private key, which is not compared",
+        ));
+    }
+    if holds(b"\"kty\"") && holds(b"\"d\"") {
+        all.push(Content::Unknown("a private JWK, which is not compared"));
+    }
+    if bytes.starts_with(b"PuTTY-User-Key-File") {
+        all.push(Content::Unknown(
+            "a private key of PuTTY's form, which is not compared",
+        ));
+    }
     all
 }
+
+/// How the base64 of a PEM private key begins, as secrets of Kubernetes hold it.
+const WRAPPED: [&[u8]; 4] = [
+    b"LS0tLS1CRUdJTiBQUklWQVRFIEtFWS",
+    b"LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVkt",
+    b"LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtFWS",
+    b"LS0tLS1CRUdJTiBFTkNSWVBURUQgUFJJVkFU",
+];
 
 fn pem(label: &[u8], body: &[u8]) -> Content {
     if label.starts_with(b"ENCRYPTED") || body.windows(9).any(|window| window == b"ENCRYPTED") {
@@ -155,7 +220,8 @@ fn pem(label: &[u8], body: &[u8]) -> Content {
 
 fn binary(bytes: &[u8]) -> Content {
     // JKS, and PKCS#12: a SEQUENCE of version 3 and what is in it.
-    if bytes.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) {
+    const STORES: [&[u8]; 2] = [&[0xfe, 0xed, 0xfe, 0xed], &[0xce, 0xce, 0xce, 0xce]];
+    if STORES.iter().any(|magic| bytes.starts_with(magic)) {
         return Content::Unknown("a Java keystore, whose keys cannot be compared");
     }
     let pkcs12 = || {
@@ -165,6 +231,10 @@ fn binary(bytes: &[u8]) -> Content {
             .map_or_else(|_| first_integer(bytes), Some)
             .filter(|version| *version == 3)
     };
+    // In BER the length may be left open, and the version of PKCS#12 comes first all the same.
+    if bytes.starts_with(&[0x30, 0x80, 0x02, 0x01, 0x03]) {
+        return Content::Unknown("a PKCS#12 keystore, whose keys cannot be compared");
+    }
     match private_key(bytes) {
         Content::Nothing if bytes.first() == Some(&0x30) && pkcs12().is_some() => {
             Content::Unknown("a PKCS#12 keystore, whose keys cannot be compared")

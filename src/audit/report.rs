@@ -23,7 +23,7 @@ pub struct Report {
     pub made_by: String,
     /// When, as RFC 3339.
     pub made: String,
-    /// What it was held to.
+    /// What is between environments was held to.
     pub profile: Profile,
     /// Whether trials on disposable keys were made.
     pub active: bool,
@@ -46,6 +46,8 @@ pub struct Subject {
     pub configuration: String,
     /// `preprod` or `production`.
     pub environment: String,
+    /// What it was held to.
+    pub profile: Profile,
     /// Whether the key can leave, and who can use it.
     pub answer: Answer,
     /// What stopped the audit half-way, if anything did.
@@ -73,8 +75,8 @@ pub struct Subject {
 pub struct KeySeen {
     /// Its URI.
     pub uri: String,
-    /// SHA-256 of its public key.
-    pub public_key: String,
+    /// SHA-256 of its public key; `None` where it is not told.
+    pub public_key: Option<String>,
 }
 
 /// Names and what they stand for.

@@ -5,26 +5,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::answer::Answer;
-use super::custody::{Claim, Custody, tried};
-use super::finding::{Judgements, Verdict};
+use super::custody::WithoutLogin;
+use super::finding::{Judgements, Verdict, plain};
+use super::look::{self, Question, Seen};
 use super::report::{Facts, KeySeen, Stopped, Subject};
 use super::rule::Profile;
+use super::tried::{Claim, tried};
 use super::{certificate, holder, host, rules, uses};
 use crate::certificate::{Certificate, read_file};
-use crate::config::uri::Pkcs11Uri;
+use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config};
 use crate::engine::{Purpose, TokenEngine, challenge};
 use crate::error::Error;
-use crate::identity::{certificate_in_token, find_key};
-use crate::key::claims::Claims;
-use crate::key::disposable::try_on_disposable;
+use crate::identity::certificate_in_token;
+use crate::key::Key;
 use crate::key::public::PublicKey;
-use crate::key::{Key, certificate_object, find_all};
 use crate::ledger::Recorder;
 use crate::signer::hardening::Part;
 use crate::token::guard::Attendance;
 use crate::token::module::Module;
-use crate::token::session::{Access, Session};
 use crate::token::{Role, Token};
 
 /// What is asked of an audit.
@@ -47,16 +46,23 @@ pub fn audit(config: &Config, asked: &Asked<'_>, attendance: Attendance) -> Subj
         found: Judgements::new(asked.profile),
         facts: Vec::new(),
         key: None,
+        public_key: None,
         keys: Vec::new(),
         token: None,
     };
     host::judge(config, &mut walk.found);
     holder::judge_module_file(&config.token, &mut walk.found);
     let mut given = match &config.c3.certificate {
-        CertificateSource::File(path) if path.exists() => read_file(path).map_err(Error::from),
+        // One that may not be looked at is not one that is not there.
+        CertificateSource::File(path) if !matches!(path.try_exists(), Ok(false)) => {
+            read_file(path).map_err(Error::from)
+        }
         _ => Ok(Vec::new()),
     };
+    let before = holder::mapped();
     let stopped = walk.token(attendance, &mut given).err();
+    // At the end: some libraries are pulled in by the first login or signature.
+    holder::judge_libraries(&before, &mut walk.found);
     let issuer = match &given {
         Ok(given) if !given.is_empty() => {
             certificate::judge(config, given, &mut walk.found);
@@ -73,7 +79,7 @@ pub fn audit(config: &Config, asked: &Asked<'_>, attendance: Attendance) -> Subj
             None
         }
     };
-    let uses = uses::judge(config, &mut walk.found);
+    let uses = uses::judge(config, walk.public_key.as_deref(), &mut walk.found);
     let why = stopped.as_ref().map_or_else(
         || "it was not looked at".to_owned(),
         |error| format!("the audit got no further: {error}"),
@@ -89,6 +95,8 @@ struct Walk<'a> {
     found: Judgements,
     facts: Vec<Facts>,
     key: Option<String>,
+    /// SHA-256 of it.
+    public_key: Option<String>,
     keys: Vec<KeySeen>,
     token: Option<String>,
 }
@@ -99,9 +107,7 @@ impl Walk<'_> {
     /// All that needs the token.
     fn token(&mut self, attendance: Attendance, given: &mut Given) -> Result<(), Error> {
         let config = self.config;
-        let before = holder::mapped();
         let module = Module::load(&config.token)?;
-        holder::judge_libraries(&before, &mut self.found);
         let recorder = Recorder::open(config.ledger.as_ref())?;
         let token = Token::select(module, &config.token, attendance, recorder)?;
         // Before the login: a PIN that is locked or low is told, and not tried.
@@ -109,40 +115,49 @@ impl Walk<'_> {
         holder::judge_token(token.description(), holder, config, &mut self.found);
         self.facts_of_token(&token);
         // What can be seen without it?
-        let shown = self.shown_without_login(&token)?;
+        let (token, shown) = look::shown_without_login(token, config.c3.key.clone())?;
         let logged_in = token.log_in(Role::User)?;
+        let without_login = match (shown, logged_in) {
+            (_, false) => WithoutLogin::NotTried("this token was not to be logged in to"),
+            (None, true) => WithoutLogin::NotTried("somebody in this process was logged in before"),
+            (Some(true), true) => WithoutLogin::Shown,
+            (Some(false), true) => WithoutLogin::Hidden,
+        };
         let token = Arc::new(token);
-        let session = token.session(Access::ReadOnly)?;
-        holder::judge_validation(session.is_validated(), config, &mut self.found);
         if let (CertificateSource::Token(_), Ok(given)) = (&config.c3.certificate, &mut *given)
             && let Ok(certificate) = certificate_in_token(config, &token)
         {
             given.push(certificate);
         }
         let leaf = given.as_ref().ok().and_then(|given| given.first());
-        let expected = leaf.and_then(Certificate::public_key);
-        let key = self.find_key(&token, expected)?;
-        self.key = Some(key.uri().to_string());
-        let custody = Custody {
-            claims: key.claims(&session),
-            reads: key.try_to_read(&session),
-            wraps: key.try_to_wrap(&session, &token),
-            shown_without_login: shown.filter(|_| logged_in),
-            public_key: key.public_key().ok().cloned(),
-            twins: self.twins(&key, &token, &session)?,
-            other_certificates: other_certificates(&key, leaf, &token, &session)?,
+        let seen = Question {
+            token: Arc::clone(&token),
+            key: config.c3.key.clone(),
+            certificate: leaf.and_then(|leaf| Some((leaf.public_key()?.clone(), leaf.subject()))),
+            active: self.asked.active,
         };
-        custody.judge(&mut self.found);
+        let seen = seen.ask()?;
+        self.key = Some(seen.key.uri().to_string());
+        self.keys.clone_from(&seen.keys);
+        seen.judge(without_login, &mut self.found);
+        if let Some(why) = &seen.no_pair {
+            self.found.violated("certificate.pair", why.clone());
+        }
         self.facts.push(Facts {
             about: "The key, as the module claims it".to_owned(),
-            rows: custody.claims.listed(),
+            rows: seen.claims.listed(),
         });
-        if let Some(public) = &custody.public_key {
-            host::judge_key_files(&self.asked.search, public, &mut self.found);
-            self.active(&token, &session, public, &custody.claims);
-            self.signs(&token, key, public, expected);
-            let hardening = (self.asked.hardening)(config);
-            match hardening {
+        self.active(&seen);
+        if seen.public_key.is_none() {
+            let why = "the token tells no public key, and no certificate is installed";
+            self.found.open("key.signs", why);
+        }
+        if let Some(public) = seen.public_key {
+            self.public_key = Some(public.fingerprint().to_string());
+            host::judge_key_files(&self.asked.search, &public, &mut self.found);
+            let of_certificate = leaf.is_some() && seen.no_pair.is_none();
+            self.signs(&token, seen.key, &public, of_certificate);
+            match (self.asked.hardening)(config) {
                 Ok(parts) => host::judge_hardening(&parts, &mut self.found),
                 Err(error) => self.found.open("host.hardening", error.to_string()),
             }
@@ -150,87 +165,40 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn shown_without_login(&self, token: &Token) -> Result<Option<bool>, Error> {
-        let session = token.session(Access::ReadOnly)?;
-        // Where the module is loaded by others of this process, somebody may be logged in already.
-        if session.logged_in() {
-            return Ok(None);
-        }
-        let shown = find_all(&session, token, &self.config.c3.key)?;
-        Ok(Some(!shown.is_empty()))
-    }
-
-    /// The configured key, also where it is not the certificate's.
-    fn find_key(&mut self, token: &Arc<Token>, expected: Option<&PublicKey>) -> Result<Key, Error> {
-        match find_key(self.config, token, expected) {
-            Err(error) if expected.is_some() => match find_key(self.config, token, None) {
-                Ok(key) => {
-                    self.found.violated("certificate.pair", error.to_string());
-                    Ok(key)
-                }
-                Err(_) => Err(error),
-            },
-            other => other,
-        }
-    }
-
-    fn twins(&mut self, key: &Key, token: &Token, session: &Session) -> Result<Vec<String>, Error> {
-        let all = find_all(session, token, &Pkcs11Uri::default())?;
-        let public = key.public_key().ok();
-        for key in &all {
-            if let Ok(public) = key.public_key() {
-                self.keys.push(KeySeen {
-                    uri: key.uri().to_string(),
-                    public_key: public.fingerprint().to_string(),
-                });
-            }
-        }
-        let twin =
-            |other: &&Key| !other.is(key) && public.is_some() && other.public_key().ok() == public;
-        let twins = all.iter().filter(twin);
-        Ok(twins.map(|twin| twin.uri().to_string()).collect())
-    }
-
-    fn active(&mut self, token: &Token, session: &Session, public: &PublicKey, claims: &Claims) {
+    fn active(&mut self, seen: &Seen) {
+        const RULES: [&str; 3] = ["key.copy-tried", "key.change-tried", "key.wrap-tried"];
         let found = &mut self.found;
-        if !self.asked.active {
-            for rule in ["key.copy-tried", "key.change-tried", "key.wrap-tried"] {
-                found.open(rule, "not tried: --active was not given");
-            }
-            return;
-        }
-        let claim = match claims.flag("CKA_EXTRACTABLE") {
+        let claim = match seen.claims.flag("CKA_EXTRACTABLE") {
             Some(false) => Claim::Yes("the module claims CKA_EXTRACTABLE false"),
             _ => Claim::No("the module does not claim CKA_EXTRACTABLE false"),
         };
-        match try_on_disposable(session, token, public.algorithm(), claims) {
-            Ok(done) => {
+        let why = match &seen.tried {
+            Some(Ok(done)) => {
                 let none = "nothing was tried, because a change was possible already";
-                tried(found, "key.copy-tried", &done.copies, claim, none);
-                tried(found, "key.change-tried", &done.changes, claim, none);
-                tried(found, "key.wrap-tried", &done.wraps, claim, none);
-            }
-            Err(fault) => {
-                for rule in ["key.copy-tried", "key.change-tried", "key.wrap-tried"] {
-                    found.open(rule, format!("no disposable key can be made: {fault}"));
+                for (rule, trials) in RULES.iter().zip([&done.copies, &done.changes, &done.wraps]) {
+                    tried(found, rule, trials, claim, none);
                 }
+                let left = done.left_behind.clone();
+                found.by("key.trials-gone", left, Verdict::Seen, "each was destroyed");
+                return;
             }
+            Some(Err(fault)) => format!("no disposable key can be made: {fault}"),
+            None if self.asked.active => {
+                "the token tells no public key, so no key like it can be made".to_owned()
+            }
+            None => "not tried: --active was not given".to_owned(),
+        };
+        for rule in RULES.into_iter().chain(["key.trials-gone"]) {
+            found.open(rule, why.clone());
         }
     }
 
-    fn signs(
-        &mut self,
-        token: &Arc<Token>,
-        key: Key,
-        public: &PublicKey,
-        expected: Option<&PublicKey>,
-    ) {
+    fn signs(&mut self, token: &Arc<Token>, key: Key, public: &PublicKey, of_certificate: bool) {
         let token = Arc::clone(token);
         let engine = TokenEngine::start(token, key, public.clone(), &self.config.token);
         let signed = engine
             .and_then(|engine| challenge(&engine, Purpose::Proof))
             .map_err(Error::from);
-        let of_certificate = expected == Some(public);
         match signed {
             Ok(_) => {
                 let whose = if of_certificate {
@@ -297,51 +265,39 @@ impl Walk<'_> {
         let order: Vec<_> = rules::all().map(|rule| rule.id).collect();
         judgements.sort_by_key(|made| order.iter().position(|id| *id == made.rule));
         let stopped = stopped.map(|error| Stopped {
-            error: error.to_string(),
-            hint: error.hint(),
+            error: plain(error.to_string()),
+            hint: plain(error.hint()),
             exit: error.exit_code() as u8,
         });
+        let mut facts = self.facts;
+        for (_, value) in facts.iter_mut().flat_map(|facts| &mut facts.rows) {
+            *value = plain(std::mem::take(value));
+        }
         Subject {
             configuration: self.config.path.display().to_string(),
             environment: self.config.environment.to_string(),
+            profile: self.asked.profile,
             answer: Answer::of(&judgements),
             stopped,
             key: self.key.or_else(|| Some(self.config.c3.key.to_string())),
-            issuer,
-            token: self.token,
-            pin_source: self.config.token.pin.to_string(),
+            issuer: issuer.map(plain),
+            token: self.token.map(plain),
+            pin_source: pin_source(&self.config.token.pin),
             keys: self.keys,
-            facts: self.facts,
+            facts,
             judgements,
             uses,
         }
     }
 }
 
-/// Certificates in the token of this key, whose subject is another than the installed one's, or
-/// another than the first of them.
-fn other_certificates(
-    key: &Key,
-    leaf: Option<&Certificate>,
-    token: &Token,
-    session: &Session,
-) -> Result<Vec<String>, Error> {
-    let Ok(public) = key.public_key() else {
-        return Ok(Vec::new());
-    };
-    let all = certificate_object::find(session, token, &Pkcs11Uri::default())?;
-    let parsed = all.iter().filter_map(|(uri, der)| {
-        let certificate = Certificate::from_der(der, "the token").ok()?;
-        (certificate.public_key() == Some(public)).then(|| (uri.to_string(), certificate.subject()))
-    });
-    let mut subject = leaf.map(Certificate::subject);
-    let mut others = Vec::new();
-    for (uri, found) in parsed {
-        match &subject {
-            Some(known) if *known != found => others.push(format!("{uri}: {found}")),
-            Some(_) => {}
-            None => subject = Some(found),
+/// Two paths may lead to one file.
+fn pin_source(source: &PinSource) -> String {
+    match source {
+        PinSource::File(path) => {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            PinSource::File(path).to_string()
         }
+        other => other.to_string(),
     }
-    Ok(others)
 }

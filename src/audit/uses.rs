@@ -29,10 +29,14 @@ struct Told {
     strange: BTreeMap<String, u64>,
     refusals: BTreeMap<String, u64>,
     other_forms: u64,
+    of_others: u64,
+    without_peer: u64,
 }
 
 /// Judges the configured ledger, and says what the key was used for.
-pub(super) fn judge(config: &Config, found: &mut Judgements) -> Vec<Use> {
+///
+/// `key`: SHA-256 of its public key; where it is not known, all keys' uses count.
+pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) -> Vec<Use> {
     let Some(ledger) = &config.ledger else {
         found.violated("ledger.kept", "there is no [ledger]");
         found.rest(super::rules::of("ledger"), "there is no [ledger]");
@@ -76,7 +80,7 @@ pub(super) fn judge(config: &Config, found: &mut Judgements) -> Vec<Use> {
             ),
         ),
     }
-    match read(config) {
+    match read(config, key) {
         Ok(told) => told.judge(found),
         Err(why) => {
             found.rest(super::rules::of("ledger"), &why);
@@ -85,7 +89,7 @@ pub(super) fn judge(config: &Config, found: &mut Judgements) -> Vec<Use> {
     }
 }
 
-fn read(config: &Config) -> Result<Told, String> {
+fn read(config: &Config, key: Option<&str>) -> Result<Told, String> {
     let Some(ledger) = &config.ledger else {
         return Err("there is no [ledger]".to_owned());
     };
@@ -96,13 +100,13 @@ fn read(config: &Config) -> Result<Told, String> {
         .into();
     let mut told = Told::default();
     let mut reader = Reader::open(&ledger.file).map_err(|error| error.to_string())?;
-    let read = reader.read(|seen| told.take(seen, &hosts));
+    let read = reader.read(|seen| told.take(seen, key, &hosts));
     read.map_err(|flaw| flaw.to_string())?;
     Ok(told)
 }
 
 impl Told {
-    fn take(&mut self, seen: Seen<'_>, hosts: &[String]) {
+    fn take(&mut self, seen: Seen<'_>, key: Option<&str>, hosts: &[String]) {
         let record = match seen {
             Seen::Record(record, _) => record,
             Seen::OfAnotherForm(_) => return self.other_forms += 1,
@@ -112,11 +116,14 @@ impl Told {
                 let why = record.why.unwrap_or_default();
                 *self.refusals.entry(why).or_default() += 1;
             }
+            // Several environments, or an old key, may be on one record.
+            "attempt" if key.is_some() && record.spki.as_deref() != key => self.of_others += 1,
             "attempt" => {
                 let purpose = record.purpose.unwrap_or_default();
                 let day = record.time.chars().take(10).collect();
                 let key = (day, purpose.clone());
                 *self.uses.entry(key).or_default() += 1;
+                self.without_peer += u64::from(record.peer.is_none() && purpose.starts_with("tls"));
                 if let Some(why) = strange(&purpose, record.peer.as_deref(), hosts) {
                     *self.strange.entry(why).or_default() += 1;
                 }
@@ -143,6 +150,15 @@ impl Told {
             true => "not used yet".to_owned(),
             false => counts.join(", "),
         };
+        if self.of_others > 0 {
+            said.push_str(&format!("; {} uses of other keys", self.of_others));
+        }
+        if self.without_peer > 0 {
+            said.push_str(&format!(
+                "; {} for a peer that is not told",
+                self.without_peer
+            ));
+        }
         if self.other_forms > 0 {
             said.push_str(&format!(
                 "; {} records of a form that this version does not know",

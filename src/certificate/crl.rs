@@ -5,12 +5,19 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use der::asn1::ObjectIdentifier;
 use der::{Decode, Reader, SliceReader};
 use x509_cert::crl::CertificateList;
 
 use super::Certificate;
 use super::name::DistinguishedName;
 use crate::key::scheme::Scheme;
+
+/// deltaCRLIndicator and issuingDistributionPoint
+const PARTIAL: [ObjectIdentifier; 2] = [
+    ObjectIdentifier::new_unwrap("2.5.29.27"),
+    ObjectIdentifier::new_unwrap("2.5.29.28"),
+];
 
 /// A revocation list, as a file has it.
 #[derive(Debug)]
@@ -73,6 +80,15 @@ impl RevocationList {
             }
             _ => false,
         }
+    }
+
+    /// Whether it may leave certificates out: a list of changes, or of a part only (RFC 5280, sections 5.2.4
+    /// and 5.2.5). What it does not name may be revoked all the same.
+    pub fn is_partial(&self) -> bool {
+        let extensions = self.parsed.tbs_cert_list.crl_extensions.iter().flatten();
+        extensions
+            .into_iter()
+            .any(|extension| PARTIAL.contains(&extension.extn_id))
     }
 
     /// Whether it names `certificate`.

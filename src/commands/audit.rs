@@ -1,5 +1,8 @@
 //! `audit`: the custody report, as text, JSON or a page.
 
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -45,14 +48,19 @@ enum ProfileName {
 }
 
 pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, CommandError> {
-    // What cannot be written is said before the token is asked.
-    let page = args.html.as_deref().map(output::open).transpose()?;
-    let report = match args.files.as_slice() {
-        [] => one(global, args)?,
-        files => several(global, args, files)?,
+    // Before anything is begun: it may execute this program anew.
+    let config = match args.files.as_slice() {
+        [] => Some(start::config_for_module(global)?),
+        _ => None,
     };
-    if let (Some(path), Some(_)) = (&args.html, page) {
-        output::file(path, html::page(&report).as_bytes())?;
+    // What cannot be written is said before the token is asked.
+    let page = args.html.as_deref().map(Page::begin).transpose()?;
+    let report = match &config {
+        Some(config) => one(global, args, config),
+        None => several(global, args)?,
+    };
+    if let Some(page) = page {
+        page.write(&html::page(&report))?;
     }
     match global.json {
         true => output::json(&report)?,
@@ -64,14 +72,58 @@ pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, Comma
     Ok(report.exit_code())
 }
 
-fn one(global: &Global, args: &AuditArgs) -> Result<Report, CommandError> {
-    let config = start::config_for_module(global)?;
+/// A page that is written beside its place and put there whole. It tells where a bank is weak: nobody else reads
+/// it, and a link that lies there is replaced, not followed.
+struct Page {
+    path: PathBuf,
+    beside: PathBuf,
+    file: File,
+}
+
+impl Page {
+    fn begin(path: &Path) -> Result<Self, CommandError> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let beside = path.with_file_name(name);
+        // Of an audit that was killed.
+        let _ = fs::remove_file(&beside);
+        let mut options = File::options();
+        let opened = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside);
+        let file = opened.map_err(|error| output::unwritable(path, &error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            beside,
+            file,
+        })
+    }
+
+    fn write(mut self, text: &str) -> Result<(), CommandError> {
+        let written = self
+            .file
+            .write_all(text.as_bytes())
+            .and_then(|()| fs::rename(&self.beside, &self.path));
+        written.map_err(|error| output::unwritable(&self.path, &error))
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // There where nothing was put into its place.
+        let _ = fs::remove_file(&self.beside);
+    }
+}
+
+fn one(global: &Global, args: &AuditArgs, config: &Config) -> Report {
     if args.active {
         output::remark(
             "--active makes session keys in the token and destroys them again; an HSM may raise an alarm",
         );
     }
-    let profile = profile(args, &[&config]);
+    let profile = profile(args, &[config]);
     let hardening = |config: &Config| in_force(global, config);
     let asked = Asked {
         profile,
@@ -79,8 +131,8 @@ fn one(global: &Global, args: &AuditArgs) -> Result<Report, CommandError> {
         search: args.search.clone(),
         hardening: &hardening,
     };
-    let subject = audit::audit(&config, &asked, start::attendance());
-    Ok(Report::new(profile, args.active, vec![subject]))
+    let subject = audit::audit(config, &asked, start::attendance());
+    Report::new(profile, args.active, vec![subject])
 }
 
 fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
@@ -109,15 +161,14 @@ fn in_force(global: &Global, config: &Config) -> Result<Vec<Part>, Error> {
 
 /// Modules are configured by variables of the process, and two configurations may give one module two
 /// values: so each is audited by a process of its own.
-fn several(global: &Global, args: &AuditArgs, files: &[PathBuf]) -> Result<Report, CommandError> {
-    let configs: Vec<_> = files
+fn several(global: &Global, args: &AuditArgs) -> Result<Report, CommandError> {
+    let configs: Vec<_> = args
+        .files
         .iter()
         .map(|file| Config::load(file).map_err(CommandError::stage))
         .collect::<Result<_, _>>()?;
     let profile = profile(args, &configs.iter().collect::<Vec<_>>());
-    let subjects = configs
-        .iter()
-        .map(|config| ask(global, args, profile, &config.path));
+    let subjects = configs.iter().map(|config| ask(global, args, &config.path));
     let subjects = subjects.collect::<Result<Vec<_>, _>>()?;
     Ok(Report::new(profile, args.active, subjects.concat()))
 }
@@ -127,23 +178,23 @@ struct Told {
     subjects: Vec<Subject>,
 }
 
-fn ask(
-    global: &Global,
-    args: &AuditArgs,
-    profile: Profile,
-    file: &Path,
-) -> Result<Vec<Subject>, CommandError> {
+fn ask(global: &Global, args: &AuditArgs, file: &Path) -> Result<Vec<Subject>, CommandError> {
     let mut command = Command::new(signer::PROGRAM);
     command.arg("--config").arg(file).arg("--json");
     command.args((0..global.verbose).map(|_| "-v"));
-    command.args(["audit", "--profile", profile.name()]);
+    command.arg("audit");
+    if let Some(profile) = args.profile.and_then(|named| named.to_possible_value()) {
+        command.args(["--profile", profile.get_name()]);
+    }
     if args.active {
         command.arg("--active");
     }
     for folder in &args.search {
         command.arg("--search").arg(folder);
     }
-    let output = command.stderr(Stdio::inherit()).output()?;
+    // A person may be asked for the PIN.
+    command.stdin(Stdio::inherit()).stderr(Stdio::inherit());
+    let output = command.output()?;
     let told: Result<Told, _> = serde_json::from_slice(&output.stdout);
     told.map(|told| told.subjects)
         .map_err(|_| CommandError::Usage {
@@ -166,7 +217,7 @@ fn print(report: &Report) -> Result<(), CommandError> {
             "{} ({}, profile {})",
             subject.configuration,
             subject.environment,
-            report.profile.name()
+            subject.profile.name()
         ))?;
         output::line("")?;
         let good = subject.answer.can_leave == audit::answer::Leave::No;

@@ -119,7 +119,7 @@ pub(crate) fn open(path: &Path) -> Result<File, CommandError> {
     file.map_err(|error| unwritable(path, &error))
 }
 
-fn unwritable(path: &Path, error: &io::Error) -> CommandError {
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> CommandError {
     CommandError::usage(
         format!("{} cannot be written: {error}", path.display()),
         "check that the folder exists and that this user may write there; nothing was sent",

@@ -2,7 +2,7 @@
 //! audit: what it claims, in the standard's own names, and what it leaves unsaid.
 
 use cryptoki::mechanism::MechanismType;
-use cryptoki::object::{Attribute, AttributeType, KeyType};
+use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType};
 use cryptoki::types::Date;
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,16 @@ impl Key {
     /// What the token claims about it, for an audit.
     pub fn claims(&self, session: &Session) -> Claims {
         let read = |kind| attribute(session, self.handle, kind);
-        let flag = |kind| match read(kind)? {
+        // Asked for its length first: some modules leave the buffer as it was for an attribute that they do
+        // not know, and what was zero there would read as false.
+        let known = |kind| {
+            let told = session
+                .pkcs11()
+                .ok()?
+                .get_attribute_info(self.handle, &[kind]);
+            matches!(told.ok()?.as_slice(), [AttributeInfo::Available(1)]).then_some(())
+        };
+        let flag = |kind| match known(kind).and_then(|()| read(kind))? {
             Attribute::Token(on)
             | Attribute::Private(on)
             | Attribute::Sensitive(on)

@@ -4,12 +4,13 @@
 //! These calls change something in the token for a moment, and an HSM may raise an alarm for them.
 
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 
+use super::attributes::attribute;
 use super::claims::Claims;
 use super::generate::mechanism_and_parameters;
 use super::scheme::KeyAlgorithm;
-use super::trials::{Answer, Trial, of_fault, wrap};
+use super::trials::{Answer, CHANGE, Trial, of_fault, wrap};
 use crate::ledger::{Entry, KeyDestruction, KeyGeneration, Process};
 use crate::token::Token;
 use crate::token::fault::Fault;
@@ -35,6 +36,8 @@ pub struct Tried {
     pub changes: Vec<Trial>,
     /// C_WrapKey, with no place for its output.
     pub wraps: Vec<Trial>,
+    /// Why objects that were made may be there still.
+    pub left_behind: Vec<String>,
 }
 
 /// Makes a key of this algorithm with the restrictions that `claims` tell of, and tries what must
@@ -65,8 +68,8 @@ pub fn try_on_disposable(
             .pkcs11()?
             .update_attributes(disposable.private, std::slice::from_ref(attribute));
         let answer = match changed {
-            Ok(()) => Answer::Done("it was changed".to_owned()),
-            Err(error) => of_fault(&Fault::of(error)),
+            Ok(()) => can_leave(session, disposable.private),
+            Err(error) => of_fault(&Fault::of(error), &CHANGE),
         };
         changes.push(Trial::new(format!("C_SetAttributeValue {name}"), answer));
     }
@@ -82,6 +85,7 @@ pub fn try_on_disposable(
         copies,
         changes,
         wraps,
+        left_behind: disposable.destroy(),
     })
 }
 
@@ -108,6 +112,8 @@ impl<'a> Disposable<'a> {
                 said("CKA_DERIVE").map(Attribute::Derive),
                 said("CKA_MODIFIABLE").map(Attribute::Modifiable),
                 said("CKA_COPYABLE").map(Attribute::Copyable),
+                said("CKA_WRAP_WITH_TRUSTED").map(Attribute::WrapWithTrusted),
+                said("CKA_SIGN_RECOVER").map(Attribute::SignRecover),
             ]
             .into_iter()
             .flatten(),
@@ -142,9 +148,9 @@ impl<'a> Disposable<'a> {
         Ok(match copied {
             Ok(copy) => {
                 self.objects.push(copy);
-                Answer::Done("a copy was made".to_owned())
+                can_leave(self.session, copy)
             }
-            Err(error) => of_fault(&Fault::of(error)),
+            Err(error) => of_fault(&Fault::of(error), &CHANGE),
         })
     }
 
@@ -174,8 +180,12 @@ impl<'a> Disposable<'a> {
     }
 }
 
-impl Drop for Disposable<'_> {
-    fn drop(&mut self) {
+impl Disposable<'_> {
+    /// Destroys all that was made, and says what would not go.
+    fn destroy(&mut self) -> Vec<String> {
+        if self.objects.is_empty() {
+            return Vec::new();
+        }
         let begun = self
             .token
             .recorder()
@@ -183,19 +193,48 @@ impl Drop for Disposable<'_> {
                 key: LABEL,
                 process: Process::this(),
             }));
+        let mut failed = Vec::new();
         for object in self.objects.drain(..) {
             let destroyed = self
                 .session
                 .pkcs11()
                 .and_then(|session| session.destroy_object(object).map_err(Fault::of));
-            if let Err(fault) = destroyed {
-                // A session object is gone with its session at the latest.
-                tracing::warn!(%fault, "a session object of the audit was not destroyed");
+            failed.extend(destroyed.err());
+        }
+        match (begun, failed.first()) {
+            (Ok(begun), None) => begun.end_good(),
+            (Ok(begun), Some(fault)) => begun.end_in_failure(fault.failure()),
+            (Err(error), _) => {
+                tracing::error!(%error, "the end of a session key is not on record");
             }
         }
-        match begun {
-            Ok(begun) => begun.end_good(),
-            Err(error) => tracing::error!(%error, "the end of a session key is not on record"),
+        failed.iter().map(Fault::to_string).collect()
+    }
+}
+
+impl Drop for Disposable<'_> {
+    fn drop(&mut self) {
+        for why in self.destroy() {
+            // A session object is gone with its session at the latest.
+            tracing::warn!(why, "a session object of the audit was not destroyed");
         }
+    }
+}
+
+/// CKR_OK alone shows little: a module may have left out what it was told.
+fn can_leave(session: &Session, object: ObjectHandle) -> Answer {
+    let extractable = attribute(session, object, AttributeType::Extractable);
+    let sensitive = attribute(session, object, AttributeType::Sensitive);
+    match (extractable, sensitive) {
+        (Some(Attribute::Extractable(true)), _) => {
+            Answer::Done("CKR_OK, and it says CKA_EXTRACTABLE true".to_owned())
+        }
+        (_, Some(Attribute::Sensitive(false))) => {
+            Answer::Done("CKR_OK, and it says CKA_SENSITIVE false".to_owned())
+        }
+        (Some(Attribute::Extractable(false)), Some(Attribute::Sensitive(true))) => {
+            Answer::Refused("CKR_OK, and nothing was changed".to_owned())
+        }
+        _ => Answer::NothingFollows("CKR_OK, and it does not tell what it is now".to_owned()),
     }
 }

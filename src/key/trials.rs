@@ -88,14 +88,15 @@ impl Key {
                 Ok([AttributeInfo::Available(length)]) => {
                     Answer::Done(format!("it is {length} bytes long, and would be told"))
                 }
+                // Of an attribute that the key does not have, too.
                 Ok([AttributeInfo::Unavailable]) => {
-                    Answer::Refused("CK_UNAVAILABLE_INFORMATION".to_owned())
+                    Answer::NothingFollows("CK_UNAVAILABLE_INFORMATION".to_owned())
                 }
                 Ok([AttributeInfo::TypeInvalid]) => {
                     Answer::NothingFollows("CKR_ATTRIBUTE_TYPE_INVALID".to_owned())
                 }
                 Ok(_) => Answer::NothingFollows("no answer for it".to_owned()),
-                Err(fault) => of_fault(fault),
+                Err(fault) => of_fault(fault, &READ),
             };
             Trial::new(format!("length of {name}"), answer)
         };
@@ -103,9 +104,9 @@ impl Key {
     }
 
     /// Asks how long this key would be, wrapped by each wrapping key that can be seen here:
-    /// C_WrapKey with no place for its output. None where there is no wrapping key.
-    pub fn try_to_wrap(&self, session: &Session, token: &Token) -> Vec<Trial> {
-        let mut trials = Vec::new();
+    /// C_WrapKey with no place for its output. A list of trials for each wrapping key.
+    pub fn try_to_wrap(&self, session: &Session, token: &Token) -> Vec<Vec<Trial>> {
+        let mut all = Vec::new();
         for (class, object_type) in [
             (ObjectClass::SECRET_KEY, ObjectType::SecretKey),
             (ObjectClass::PUBLIC_KEY, ObjectType::Public),
@@ -117,28 +118,31 @@ impl Key {
             let found = match found {
                 Ok(found) => found,
                 Err(fault) => {
-                    trials.push(Trial::new(
-                        "C_FindObjects for wrapping keys",
-                        of_fault(&fault),
-                    ));
+                    let asked = "C_FindObjects for wrapping keys";
+                    all.push(vec![Trial::new(asked, of_fault(&fault, &[]))]);
                     continue;
                 }
             };
-            for wrapping_key in found.into_iter().take(MOST_WRAPPING_KEYS) {
-                let uri = object_uri(session, token, wrapping_key, object_type);
-                let trial = wrap(session, token, wrapping_key, self.handle);
-                trials.extend(trial.into_iter().map(|mut trial| {
+            for wrapping_key in found.iter().take(MOST_WRAPPING_KEYS) {
+                let uri = object_uri(session, token, *wrapping_key, object_type);
+                let mut trials = wrap(session, token, *wrapping_key, self.handle);
+                for trial in &mut trials {
                     trial.asked.push_str(&format!(" with {uri}"));
-                    trial
-                }));
+                }
+                all.push(trials);
+            }
+            if found.len() > MOST_WRAPPING_KEYS {
+                let asked = format!("C_WrapKey with {} more", found.len() - MOST_WRAPPING_KEYS);
+                let why = "not tried: too many".to_owned();
+                all.push(vec![Trial::new(asked, Answer::NothingFollows(why))]);
             }
         }
-        trials
+        all
     }
 }
 
-/// A token with more of them answers for all alike.
-const MOST_WRAPPING_KEYS: usize = 8;
+/// Of each class. What is beyond it is said to be untried.
+const MOST_WRAPPING_KEYS: usize = 16;
 
 /// C_WrapKey by each mechanism that fits the wrapping key and that the token lists.
 pub(super) fn wrap(
@@ -171,36 +175,54 @@ pub(super) fn wrap(
     let listed = mechanisms
         .into_iter()
         .filter(|mechanism| token.mechanisms().can_wrap(mechanism.mechanism_type()));
-    listed
+    let trials: Vec<_> = listed
         .map(|mechanism| {
             let answer = match session.wrapped_length(&mechanism, wrapping_key, key) {
                 None => Answer::NothingFollows(
                     "through this module the output of C_WrapKey cannot be left out".to_owned(),
                 ),
-                Some(Ok(0)) => Answer::NothingFollows("a length of 0".to_owned()),
-                Some(Ok(length)) => Answer::Done(format!("it would be wrapped, in {length} bytes")),
-                Some(Err(fault)) => of_fault(&fault),
+                Some(Ok(0 | u64::MAX)) => {
+                    Answer::NothingFollows("no length was answered".to_owned())
+                }
+                Some(Ok(length)) => {
+                    Answer::Done(format!("a length of {length} bytes was answered"))
+                }
+                Some(Err(fault)) => of_fault(&fault, &WRAP),
             };
-            Trial::new(
-                format!("C_WrapKey by {}", mechanism.mechanism_type()),
-                answer,
-            )
+            let asked = format!("C_WrapKey by {}", mechanism.mechanism_type());
+            Trial::new(asked, answer)
         })
-        .collect()
+        .collect();
+    match trials.is_empty() {
+        true => {
+            let why = "no mechanism that this program knows, and the token lists, fits it";
+            vec![Trial::new(
+                "C_WrapKey",
+                Answer::NothingFollows(why.to_owned()),
+            )]
+        }
+        false => trials,
+    }
 }
 
-/// A token that does not do this at all, or cannot do it now, has not refused it to this key.
-pub(super) fn of_fault(fault: &Fault) -> Answer {
+/// What C_GetAttributeValue returns of a value that is not to be told.
+const READ: [&str; 1] = ["CKR_ATTRIBUTE_SENSITIVE"];
+/// What C_WrapKey returns of a key that is not to leave. CKR_KEY_NOT_WRAPPABLE is another matter: it says that
+/// this key cannot be wrapped in this way.
+const WRAP: [&str; 1] = ["CKR_KEY_UNEXTRACTABLE"];
+/// What C_CopyObject and C_SetAttributeValue return of a change that is not allowed.
+pub(super) const CHANGE: [&str; 3] = [
+    "CKR_ATTRIBUTE_READ_ONLY",
+    "CKR_ACTION_PROHIBITED",
+    "CKR_TEMPLATE_INCONSISTENT",
+];
+
+/// Refused, where the token said so by one of these values. One that does not do this at all, or cannot do it
+/// now, has not refused it to this key.
+pub(super) fn of_fault(fault: &Fault, refusals: &[&str]) -> Answer {
     let said = fault.failure().ckr.unwrap_or_else(|| fault.to_string());
-    match said.as_str() {
-        "CKR_ATTRIBUTE_SENSITIVE"
-        | "CKR_ATTRIBUTE_READ_ONLY"
-        | "CKR_ATTRIBUTE_VALUE_INVALID"
-        | "CKR_TEMPLATE_INCONSISTENT"
-        | "CKR_ACTION_PROHIBITED"
-        | "CKR_KEY_FUNCTION_NOT_PERMITTED"
-        | "CKR_KEY_UNEXTRACTABLE"
-        | "CKR_KEY_NOT_WRAPPABLE" => Answer::Refused(said),
-        _ => Answer::NothingFollows(said),
+    match refusals.contains(&said.as_str()) {
+        true => Answer::Refused(said),
+        false => Answer::NothingFollows(said),
     }
 }

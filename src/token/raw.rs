@@ -154,7 +154,7 @@ fn function_list(library: &cryptoki_sys::Pkcs11) -> Result<*const CK_FUNCTION_LI
     if library.C_GetInterface.is_ok() {
         let mut interface: *mut CK_INTERFACE = ptr::null_mut();
         // SAFETY: a null name and version ask for the default interface (PKCS#11 3.1, section
-        // 5.4.7); the module fills in a pointer to a structure that lives as long as it does.
+        // 5.4.6); the module fills in a pointer to a structure that lives as long as it does.
         let rv = unsafe {
             library.C_GetInterface(ptr::null_mut(), ptr::null_mut(), &raw mut interface, 0)
         };

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
-#[cfg(feature = "audit")]
-use cryptoki::session::ValidationFlagsType;
 use cryptoki::session::{SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 
@@ -134,17 +132,6 @@ impl Session {
         }
         raw.sign(session.handle(), data, capacity)
             .map_err(SignFault::Call)
-    }
-
-    /// Whether the module says that its last operation met all requirements of a validation
-    /// (CKS_LAST_VALIDATION_OK, PKCS#11 3.2). That it does not say so means nothing.
-    #[cfg(feature = "audit")]
-    pub(crate) fn is_validated(&self) -> bool {
-        let flags = self.pkcs11().ok().and_then(|session| {
-            let flags = session.get_validation_flags(ValidationFlagsType::VALIDATION_OK);
-            flags.ok()
-        });
-        flags.is_some_and(|flags| flags != 0)
     }
 
     /// How long `key` would be, wrapped by `wrapping_key`: C_WrapKey with no place for its output.

@@ -22,6 +22,8 @@ pub enum Start {
     Login,
     /// C_FindObjects and C_GetAttributeValue
     Key,
+    /// What an audit asks and tries.
+    Audit,
 }
 
 impl Display for Start {
@@ -31,6 +33,7 @@ impl Display for Start {
             Self::Token => "the search for the token",
             Self::Login => "the login",
             Self::Key => "the search for the key",
+            Self::Audit => "what the audit asks of the token",
         })
     }
 }

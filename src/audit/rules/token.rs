@@ -15,8 +15,8 @@ pub(super) const TOKEN: &[Rule] = &[
     Rule {
         id: "token.fips",
         holds: "The device is certified to FIPS 140-3, and runs in that mode.",
-        looks_at: "validation flags (PKCS#11 3.2), where the module tells them; `fips_certificate` of [audit]",
-        reason: "Before PKCS#11 3.2 no call tells the mode: it is the operator's word.",
+        looks_at: "`fips_certificate` of [audit]",
+        reason: "No call of PKCS#11 before 3.2 tells it: it is the operator's word.",
         source: "Scheme policy; FIPS 140-3",
         severity: [High, Low, Note],
         mend: "write the number of the certificate into [audit], and have the vendor's tool show the mode",
