@@ -288,3 +288,7 @@ fn signs(mechanism: &str) -> bool {
     plain.contains(&mechanism)
         || (hashes && (mechanism.contains("RSA_PKCS") || mechanism.contains("ECDSA")))
 }
+
+#[cfg(test)]
+#[path = "custody_tests.rs"]
+mod tests;
