@@ -76,8 +76,12 @@ fn look(place: &Path, wanted: &PublicKey, depth: usize, found: &mut Search) {
         }
         return;
     }
-    if !meta.is_file() || meta.len() > LONGEST {
+    if !meta.is_file() {
         return;
+    }
+    if meta.len() > LONGEST {
+        let why = "longer than 1 MiB, and not looked at";
+        return found.denied.push(format!("{}: {why}", place.display()));
     }
     if found.files >= MOST_FILES {
         // Said once.
@@ -114,9 +118,10 @@ fn contents(bytes: &[u8]) -> Vec<Content> {
         rest = &rest[at + BEGIN.len()..];
         let label = rest.split(|byte| *byte == b'-').next().unwrap_or_default();
         let body = rest.get(label.len() + 5..).unwrap_or_default();
+        // Headers of an encrypted key have a hyphen too.
         let end = body
-            .iter()
-            .position(|byte| *byte == b'-')
+            .windows(5)
+            .position(|window| window == b"-----")
             .unwrap_or(body.len());
         if label.ends_with(b"PRIVATE KEY") {
             all.push(pem(label, &body[..end]));
