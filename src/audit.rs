@@ -18,6 +18,7 @@ mod holder;
 mod host;
 pub mod html;
 mod key_files;
+mod neighbours;
 mod place;
 pub mod report;
 pub mod rule;

@@ -33,7 +33,7 @@ pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
     same(&pairs, &mut found, "environments.issuers", issuer);
     let token = |subject: &Subject| subject.token.clone();
     same(&pairs, &mut found, "environments.tokens", token);
-    let pin = |subject: &Subject| Some(subject.pin_source.clone());
+    let pin = |subject: &Subject| subject.pin_place.clone();
     same(&pairs, &mut found, "environments.pins", pin);
     found.list
 }

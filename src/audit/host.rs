@@ -1,6 +1,7 @@
 //! This machine: who can change what the key's use rests on, who can read the PIN, and who may call.
 
 use std::env;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use crate::config::listener::{Callers, Place};
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config};
 use crate::key::public::PublicKey;
+use crate::ledger::history;
 use crate::signer::hardening::Part;
 
 /// All that files and the configuration tell.
@@ -80,8 +82,7 @@ fn pin(source: &PinSource, found: &mut Judgements) {
                 );
             }
         },
-        // Who can change the program gets the PIN too.
-        PinSource::Command(words) => (PathBuf::from(words.first().map_or("", String::as_str)), 0),
+        PinSource::Command(words) => return pin_command(words, found),
     };
     match secret(&path, forbidden) {
         Err(error) => found.open(RULE, format!("{}: {error}", path.display())),
@@ -96,21 +97,68 @@ fn pin(source: &PinSource, found: &mut Judgements) {
     }
 }
 
+/// Where a PIN comes from, so that two that are the same place read the same. A name in the environment, or
+/// of a credential, is each service's own.
+pub(super) fn pin_place(source: &PinSource) -> Option<String> {
+    match source {
+        PinSource::File(path) => {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            Some(format!("file {}", path.display()))
+        }
+        PinSource::Command(_) => Some(source.to_string()),
+        PinSource::Env(_)
+        | PinSource::Credential(_)
+        | PinSource::Prompt
+        | PinSource::ProtectedPath => None,
+    }
+}
+
+/// Who can change the program, or a file that it is given, gets the PIN too.
+fn pin_command(words: &[String], found: &mut Judgements) {
+    let named = words.iter().map(Path::new);
+    let files: Vec<_> = named
+        .filter(|word| word.is_absolute() && word.exists())
+        .map(Path::to_owned)
+        .collect();
+    if files.is_empty() {
+        return found.open("host.pin", "the program that gives it is not there");
+    }
+    let against = files.iter().flat_map(|file| not_ours(file)).collect();
+    found.by("host.pin", against, Verdict::Seen, shown(&files));
+}
+
 fn ledger(config: &Config, found: &mut Judgements) {
     const RULE: &str = "host.ledger";
     let Some(ledger) = &config.ledger else {
         return found.open(RULE, "there is no [ledger]");
     };
-    match changeable_by_others(&ledger.file) {
-        Err(error) => found.open(RULE, format!("{}: {error}", ledger.file.display())),
-        Ok(mut against) => {
-            let readable = readable_by_others(&ledger.file, 0o004);
-            let everybody = readable.ok().flatten();
-            against.extend(everybody.map(|said| format!("everybody may read it: {said}")));
-            let said = described(&ledger.file).unwrap_or_default();
-            found.by(RULE, against, Verdict::Seen, said);
+    // Before the first record the folder decides. Files that are closed are evidence as much as the open one.
+    let mut files = match (ledger.file.exists(), ledger.file.parent()) {
+        (false, Some(folder)) => vec![folder.to_owned()],
+        _ => vec![ledger.file.clone()],
+    };
+    if let Ok(history) = history::verify(&ledger.file, None) {
+        files.extend(history.files.into_iter().filter(|file| file.exists()));
+    }
+    let mut against = Vec::new();
+    for file in &files {
+        for reason in not_ours(file) {
+            if !against.contains(&reason) {
+                against.push(reason);
+            }
         }
     }
+    files.retain(|file| file.is_file());
+    files.dedup();
+    for file in &files {
+        let everybody = readable_by_others(file, 0o004).ok().flatten();
+        against.extend(everybody.map(|said| format!("everybody may read it: {said}")));
+    }
+    let said = match files.is_empty() {
+        true => "nothing is recorded yet".to_owned(),
+        false => shown(&files),
+    };
+    found.by(RULE, against, Verdict::Seen, said);
 }
 
 fn state(config: &Config, found: &mut Judgements) {
@@ -151,6 +199,8 @@ fn callers(config: &Config, found: &mut Judgements) {
             Callers::Token(path) => {
                 let readable = readable_by_others(path, 0o037);
                 against.extend(readable.ok().flatten());
+                // Whoever can write it gives everybody a token that they know.
+                against.extend(changeable_by_others(path).unwrap_or_default());
                 format!("who knows the token of {}", path.display())
             }
             Callers::AnyLocalProcess => {
@@ -169,16 +219,28 @@ fn callers(config: &Config, found: &mut Judgements) {
     found.holds("host.listens", Verdict::Seen, said + &operations);
 }
 
-/// Whether a file holds the key.
-pub(super) fn judge_key_files(folders: &[PathBuf], key: &PublicKey, found: &mut Judgements) {
+/// Whether a file holds the key: one of these folders, or the certificate's, into which a key is exported
+/// most easily.
+pub(super) fn judge_key_files(
+    folders: &[PathBuf],
+    certificate: &CertificateSource,
+    key: &PublicKey,
+    found: &mut Judgements,
+) {
     const RULE: &str = "host.key-files";
-    if folders.is_empty() {
-        return found.open(RULE, "no folder was named: --search");
+    let mut places = folders.to_vec();
+    if let CertificateSource::File(path) = certificate {
+        places.extend(Some(path.clone()).filter(|path| path.exists()));
     }
-    let seen = key_files::search(folders, key);
+    let mut seen = key_files::search(&places, key);
+    seen.copies.sort();
+    seen.copies.dedup();
     if !seen.copies.is_empty() {
         let copies = seen.copies.iter().map(|path| path.display().to_string());
         return found.violated_by(RULE, copies.collect());
+    }
+    if folders.is_empty() {
+        return found.open(RULE, "no folder was named: --search");
     }
     let mut open = seen.unread;
     open.extend(seen.denied);

@@ -8,17 +8,17 @@ use super::custody::{Claim, Custody, tried};
 use super::finding::{Judgements, Verdict};
 use super::report::{Answer, Facts, KeySeen, Stopped, Subject};
 use super::rule::Profile;
-use super::{certificate, holder, host, rules, uses};
+use super::{certificate, holder, host, neighbours, rules, uses};
 use crate::certificate::{Certificate, read_file};
 use crate::config::uri::Pkcs11Uri;
 use crate::config::{CertificateSource, Config};
 use crate::engine::{Purpose, TokenEngine, challenge};
 use crate::error::Error;
-use crate::identity::{certificate_in_token, find_key};
+use crate::identity::find_key;
 use crate::key::claims::Claims;
 use crate::key::disposable::try_on_disposable;
 use crate::key::public::PublicKey;
-use crate::key::{Key, certificate_object, find_all};
+use crate::key::{Key, find_all};
 use crate::ledger::Recorder;
 use crate::signer::hardening::Part;
 use crate::token::guard::Attendance;
@@ -113,10 +113,8 @@ impl Walk<'_> {
         let token = Arc::new(token);
         let session = token.session(Access::ReadOnly)?;
         holder::judge_validation(session.is_validated(), config, &mut self.found);
-        if let (CertificateSource::Token(_), Ok(given)) = (&config.c3.certificate, &mut *given)
-            && let Ok(certificate) = certificate_in_token(config, &token)
-        {
-            given.push(certificate);
+        if let CertificateSource::Token(_) = &config.c3.certificate {
+            *given = neighbours::certificate_in_token(config, &token);
         }
         let leaf = given.as_ref().ok().and_then(|given| given.first());
         let expected = leaf.and_then(Certificate::public_key);
@@ -129,7 +127,7 @@ impl Walk<'_> {
             shown_without_login: shown.filter(|_| logged_in),
             public_key: key.public_key().ok().cloned(),
             twins: self.twins(&key, &token, &session)?,
-            other_certificates: other_certificates(&key, leaf, &token, &session)?,
+            other_certificates: neighbours::other_certificates(&key, leaf, &token, &session)?,
         };
         custody.judge(&mut self.found);
         self.facts.push(Facts {
@@ -137,11 +135,16 @@ impl Walk<'_> {
             rows: custody.claims.listed(),
         });
         if let Some(public) = &custody.public_key {
-            host::judge_key_files(&self.asked.search, public, &mut self.found);
+            let certificate = &config.c3.certificate;
+            host::judge_key_files(&self.asked.search, certificate, public, &mut self.found);
             self.active(&token, &session, public, &custody.claims);
             self.signs(&token, key, public, expected);
-            let hardening = (self.asked.hardening)(config);
-            match hardening {
+            if expected.is_none() {
+                let why = "there is no certificate yet, and a signer process wants one";
+                self.found.open("host.hardening", why);
+                return Ok(());
+            }
+            match (self.asked.hardening)(config) {
                 Ok(parts) => host::judge_hardening(&parts, &mut self.found),
                 Err(error) => self.found.open("host.hardening", error.to_string()),
             }
@@ -309,38 +312,11 @@ impl Walk<'_> {
             issuer,
             token: self.token,
             pin_source: self.config.token.pin.to_string(),
+            pin_place: host::pin_place(&self.config.token.pin),
             keys: self.keys,
             facts: self.facts,
             judgements,
             uses,
         }
     }
-}
-
-/// Certificates in the token of this key, whose subject is another than the installed one's, or
-/// another than the first of them.
-fn other_certificates(
-    key: &Key,
-    leaf: Option<&Certificate>,
-    token: &Token,
-    session: &Session,
-) -> Result<Vec<String>, Error> {
-    let Ok(public) = key.public_key() else {
-        return Ok(Vec::new());
-    };
-    let all = certificate_object::find(session, token, &Pkcs11Uri::default())?;
-    let parsed = all.iter().filter_map(|(uri, der)| {
-        let certificate = Certificate::from_der(der, "the token").ok()?;
-        (certificate.public_key() == Some(public)).then(|| (uri.to_string(), certificate.subject()))
-    });
-    let mut subject = leaf.map(Certificate::subject);
-    let mut others = Vec::new();
-    for (uri, found) in parsed {
-        match &subject {
-            Some(known) if *known != found => others.push(format!("{uri}: {found}")),
-            Some(_) => {}
-            None => subject = Some(found),
-        }
-    }
-    Ok(others)
 }
