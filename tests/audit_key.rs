@@ -46,7 +46,7 @@ const CASES: &[Case] = &[
     case(
         "as_it_should_be",
         |s, l| rsa(s, l, &[]),
-        &["key.readable", "key.hidden", "key.dates"],
+        &["key.readable", "key.hidden", "key.dates", "key.destroyable"],
     ),
     case(
         "not_sensitive",
