@@ -117,7 +117,7 @@ pub(super) fn pin_place(source: &PinSource) -> Option<String> {
 fn pin_command(words: &[String], found: &mut Judgements) {
     let named = words.iter().map(Path::new);
     let files: Vec<_> = named
-        .filter(|word| word.is_absolute() && word.exists())
+        .filter(|word| word.is_absolute() && word.is_file())
         .map(Path::to_owned)
         .collect();
     if files.is_empty() {

@@ -97,10 +97,21 @@ type Given = Result<Vec<Certificate>, Error>;
 impl Walk<'_> {
     /// All that needs the token.
     fn token(&mut self, attendance: Attendance, given: &mut Given) -> Result<(), Error> {
-        let config = self.config;
         let before = holder::mapped();
-        let module = Module::load(&config.token)?;
+        let module = Module::load(&self.config.token)?;
+        let walked = self.loaded(module, attendance, given);
+        // Some modules pull in a library only when they are asked for something.
         holder::judge_libraries(&before, &mut self.found);
+        walked
+    }
+
+    fn loaded(
+        &mut self,
+        module: Arc<Module>,
+        attendance: Attendance,
+        given: &mut Given,
+    ) -> Result<(), Error> {
+        let config = self.config;
         let recorder = Recorder::open(config.ledger.as_ref())?;
         let token = Token::select(module, &config.token, attendance, recorder)?;
         // Before the login: a PIN that is locked or low is told, and not tried.

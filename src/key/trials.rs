@@ -124,6 +124,11 @@ impl Key {
                     continue;
                 }
             };
+            if let Some(more @ 1..) = found.len().checked_sub(MOST_WRAPPING_KEYS) {
+                let asked = format!("C_WrapKey with {more} more of them");
+                let said = format!("not tried: {MOST_WRAPPING_KEYS} of a kind are");
+                trials.push(Trial::new(asked, Answer::NothingFollows(said)));
+            }
             for wrapping_key in found.into_iter().take(MOST_WRAPPING_KEYS) {
                 let uri = object_uri(session, token, wrapping_key, object_type);
                 let trial = wrap(session, token, wrapping_key, self.handle);
@@ -137,7 +142,7 @@ impl Key {
     }
 }
 
-/// A token with more of them answers for all alike.
+/// Each costs some calls. What is left out is told.
 const MOST_WRAPPING_KEYS: usize = 8;
 
 /// C_WrapKey by each mechanism that fits the wrapping key and that the token lists.
