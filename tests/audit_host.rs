@@ -98,6 +98,21 @@ fn where_the_pin_comes_from_is_judged() {
     let run = bank.run_with(&arguments, &[("THE_PIN", Path::new(PIN))]);
     Audited::of(run).golden("pin_from_env", &["host.pin"]);
 
+    bank.configure(|settings| settings.pin = "{ credential = \"hsm-pin\" }".to_owned());
+    let credentials = bank.path("credentials");
+    fs::create_dir(&credentials).unwrap();
+    mode(&credentials, 0o700);
+    let credential = credentials.join("hsm-pin");
+    fs::write(&credential, PIN).unwrap();
+    for (bits, golden) in [
+        (0o440, "pin_from_credential"),
+        (0o444, "pin_from_credential_world_readable"),
+    ] {
+        mode(&credential, bits);
+        let folder: [(&str, &Path); 1] = [("CREDENTIALS_DIRECTORY", &credentials)];
+        Audited::of(bank.run_with(&arguments, &folder)).golden(golden, &[]);
+    }
+
     // The shell is in order; the script that it runs is not.
     let script = bank.write("pin.sh", &format!("cat '{}'\n", pin_file.display()));
     bank.configure(|settings| {
