@@ -17,6 +17,7 @@ mod finding;
 mod holder;
 mod host;
 pub mod html;
+mod jwk;
 mod key_files;
 mod neighbours;
 mod place;

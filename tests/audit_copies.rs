@@ -12,10 +12,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::audit::{audit, bank};
 use common::bank::{Bank, config_of_child};
 use common::by_hand::{import_rsa, session};
-use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use der::Decode as _;
+use der::asn1::Uint;
+use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
+use serde_json::{Value, json};
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 const PKCS8: &str = "HSM_MTLS_TEST_PKCS8";
 const NAME: &str = "a_copy_of_the_key_in_a_file_is_found_in_each_form";
@@ -28,6 +34,21 @@ fn openssl(arguments: &[&str], input: &Path, output: &Path) {
         .output()
         .expect("openssl");
     assert!(done.status.success(), "{arguments:?}: {done:?}");
+}
+
+/// A private JWK (RFC 7518, section 6.3). The value of `d` counts for nothing: it is not looked at.
+fn jwk(key: &KeyPair) -> Value {
+    let spki = SubjectPublicKeyInfoOwned::from_der(&key.subject_public_key_info()).unwrap();
+    let numbers = spki.subject_public_key.raw_bytes();
+    let numbers = Vec::<Uint>::from_der(numbers).unwrap();
+    let text = |at: usize| URL_SAFE_NO_PAD.encode(numbers[at].as_bytes());
+    json!({ "kty": "RSA", "use": "sig", "n": text(0), "e": text(1), "d": text(0) })
+}
+
+fn public(jwk: &Value) -> Value {
+    let mut public = jwk.clone();
+    public.as_object_mut().unwrap().remove("d");
+    public
 }
 
 /// A folder as it is found on a machine: files of other kinds, another's key, and a folder within.
@@ -89,6 +110,20 @@ fn a_copy_of_the_key_in_a_file_is_found_in_each_form() {
     fs::write(&copy, bundle.concat()).unwrap();
     assert_eq!(audited("bundle"), "violated: /old/2024/c3.bak");
 
+    // As an OAuth client has it: alone, in a set, and where it is not looked for.
+    let jwk = jwk(&key);
+    fs::write(&copy, jwk.to_string()).unwrap();
+    assert_eq!(audited("jwk"), "violated: /old/2024/c3.bak");
+    fs::write(&copy, json!({ "keys": [public(&jwk), jwk] }).to_string()).unwrap();
+    assert_eq!(audited("jwk_set"), "violated: /old/2024/c3.bak");
+    fs::write(&copy, public(&jwk).to_string()).unwrap();
+    assert_eq!(
+        audited("jwk_public"),
+        "seen: 5 files, 1 private keys of others"
+    );
+    fs::write(&copy, json!({ "client": { "signing": jwk } }).to_string()).unwrap();
+    assert!(audited("jwk_within").starts_with("not-answerable: "));
+
     let encrypted: [(&str, &[&str]); 3] = [
         (
             "pkcs8_encrypted",
@@ -137,7 +172,8 @@ fn a_copy_of_the_key_in_a_file_is_found_in_each_form() {
 fn a_copy_of_an_elliptic_curve_key_is_found_in_each_form() {
     let bank = bank();
     let pem = bank.path("key.pem");
-    fs::write(&pem, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    fs::write(&pem, key.serialize_pem()).unwrap();
     bank.token.import(&pem, "c3", "01");
     let search = folder(&bank, "search");
     let copy = search.join("old/c3.bak");
@@ -156,6 +192,10 @@ fn a_copy_of_an_elliptic_curve_key_is_found_in_each_form() {
             "{arguments:?}: {said}"
         );
     }
+    // An uncompressed point: 04, and both coordinates.
+    let [x, y] = [1..33, 33..65].map(|part| URL_SAFE_NO_PAD.encode(&key.public_key_raw()[part]));
+    let jwk = json!([{ "kty": "EC", "crv": "P-256", "x": x, "y": y, "d": "" }]);
+    fs::write(&copy, jwk.to_string()).unwrap();
     audit(&bank, &["--search", search.to_str().unwrap()])
         .golden("copies_of_a_key_that_softhsm2_util_imported", &[]);
 }

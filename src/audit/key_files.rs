@@ -11,6 +11,7 @@ use der::asn1::{ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber};
 use secrecy::zeroize::Zeroizing;
 
+use super::jwk;
 use crate::key::public::PublicKey;
 
 /// A key is no longer than this, in bytes; a keystore may be.
@@ -39,7 +40,7 @@ pub(super) struct Search {
 }
 
 /// What a file holds.
-enum Content {
+pub(super) enum Content {
     /// No private key.
     Nothing,
     Key(PublicKey),
@@ -129,6 +130,7 @@ fn contents(bytes: &[u8]) -> Vec<Content> {
     }
     if !is_pem {
         all.push(binary(bytes));
+        all.extend(jwk::private_keys(bytes));
     }
     all
 }
