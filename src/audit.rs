@@ -18,6 +18,7 @@ mod finding;
 mod holder;
 mod host;
 pub mod html;
+mod jwk;
 mod key_files;
 mod look;
 mod place;

@@ -8,7 +8,10 @@
 
 mod common;
 
-use common::audit::{Audited, audit, bank};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use common::audit::{Audited, audit, audit_as, bank};
 use common::bank::{Bank, config_of_child};
 use common::by_hand::{
     generate_p256, generate_rsa, generate_wrapping_key, import_rsa, session, store_certificate,
@@ -46,7 +49,7 @@ const CASES: &[Case] = &[
     case(
         "as_it_should_be",
         |s, l| rsa(s, l, &[]),
-        &["key.readable", "key.hidden", "key.dates"],
+        &["key.readable", "key.hidden", "key.dates", "key.destroyable"],
     ),
     case(
         "not_sensitive",
@@ -186,11 +189,28 @@ fn audit_of(bank: &mut Bank, label: &str, further: &[&str]) -> Audited {
     audit(bank, further)
 }
 
+/// The token's objects on the disk. In the token's own file SoftHSM notes each login.
+fn objects(bank: &Bank) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = bank.token.files().into_iter();
+    let objects: BTreeMap<_, _> = files
+        .filter(|(path, _)| !path.ends_with("token.object") && !path.ends_with("generation"))
+        .collect();
+    assert!(objects.len() >= 2, "a key pair at least");
+    objects
+}
+
 #[test]
 fn a_new_key_in_a_new_token_leaves_one_finding_that_the_token_is_a_program() {
     let bank = bank();
     bank.run(&["key", "generate"]).expect(0);
+    let before = objects(&bank);
     audit(&bank, &[]).golden("key_generate_alone", &["token.hardware"]);
+    assert!(before == objects(&bank), "the token is as it was");
+    // On a developer's machine that is a note, and nothing is left to find.
+    for profile in ["preprod", "development"] {
+        let golden = format!("key_generate_alone_{profile}");
+        audit_as(&bank, profile, &[]).golden(&golden, &[]);
+    }
 }
 
 #[test]
@@ -234,6 +254,10 @@ fn a_wrapping_key_in_the_token_is_tried_and_gets_no_key_that_cannot_be_extracted
 
     let audited = audit_of(&mut bank, "extractable", &[]);
     audited.golden("wrapping_key_and_extractable_key", &[]);
+    for profile in ["preprod", "development"] {
+        let golden = format!("wrapping_key_and_extractable_key_{profile}");
+        audit_as(&bank, profile, &[]).golden(&golden, &[]);
+    }
     let said = audited.said("key.wrappable");
     assert!(said.contains("bytes was answered"), "{said}");
     assert!(
@@ -242,6 +266,7 @@ fn a_wrapping_key_in_the_token_is_tried_and_gets_no_key_that_cannot_be_extracted
     );
 
     let tried = ["key.copy-tried", "key.change-tried", "key.wrap-tried"];
+    let before = objects(&bank);
     for (label, golden) in [
         ("c3", "active_on_a_key_that_stays"),
         ("extractable", "active_on_an_extractable_key"),
@@ -249,7 +274,8 @@ fn a_wrapping_key_in_the_token_is_tried_and_gets_no_key_that_cannot_be_extracted
     ] {
         audit_of(&mut bank, label, &["--active"]).golden(golden, &tried);
     }
-    // What was made for the trials is gone: the keys of before are there, and no other.
+    // What was made for the trials is gone, and was never on the token's disk.
+    assert!(before == objects(&bank), "the token is as it was");
     let keys = bank.run(&["key", "list", "--json"]).expect(0).json();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 3);
 }

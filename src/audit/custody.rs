@@ -1,12 +1,38 @@
 //! The key: what the module claims of it beside what was tried, rule by rule.
 
 use super::finding::{Judgements, Verdict};
-use super::look::Seen;
+use super::report::KeySeen;
 use super::tried::{Claim, together, tried};
+use crate::key::claims::Claims;
 use crate::key::public::PublicKey;
 use crate::key::scheme::KeyAlgorithm;
 use crate::key::trials::{Answer, Trial};
 use crate::rfc3339;
+
+/// What the token says of a key, and what was tried with it.
+#[derive(Debug)]
+pub(super) struct Custody {
+    pub(super) claims: Claims,
+    pub(super) reads: Vec<Trial>,
+    /// For each wrapping key that can be seen.
+    pub(super) wraps: Vec<Vec<Trial>>,
+    pub(super) public_key: Option<PublicKey>,
+    /// Every private key that the user can see.
+    pub(super) keys: Vec<KeySeen>,
+    /// Other private keys with the same public key.
+    pub(super) twins: Vec<Twin>,
+    /// Certificates in the token of the same public key and another subject.
+    pub(super) other_certificates: Vec<String>,
+}
+
+/// Another object that holds the same private key.
+#[derive(Debug)]
+pub(super) struct Twin {
+    pub(super) uri: String,
+    pub(super) claims: Claims,
+    pub(super) reads: Vec<Trial>,
+    pub(super) wraps: Vec<Vec<Trial>>,
+}
 
 /// What could be seen of the key in a session without a login.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +59,7 @@ impl WithoutLogin {
     }
 }
 
-impl Seen {
+impl Custody {
     /// All but whether it signs.
     pub(super) fn judge(&self, without_login: WithoutLogin, found: &mut Judgements) {
         without_login.judge(found);
@@ -239,7 +265,7 @@ impl Seen {
     }
 }
 
-impl Seen {
+impl Custody {
     fn twins_held(&self, found: &mut Judgements) {
         const RULE: &str = "key.twin-held";
         if self.twins.is_empty() {
@@ -282,3 +308,7 @@ fn signs(mechanism: &str) -> bool {
     plain.contains(&mechanism)
         || (hashes && (mechanism.contains("RSA_PKCS") || mechanism.contains("ECDSA")))
 }
+
+#[cfg(test)]
+#[path = "custody_tests.rs"]
+mod tests;

@@ -35,19 +35,7 @@ pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
     same(&pairs, &mut found, "environments.issuers", issuer);
     let token = |subject: &Subject| subject.token.clone();
     same(&pairs, &mut found, "environments.tokens", token);
-    // A person, a keypad and systemd's credential of a unit are no place that two could share.
-    let shared = |subject: &&Subject| {
-        let apart = ["the prompt", "the token's protected", "systemd credential"];
-        !apart
-            .iter()
-            .any(|known| subject.pin_source.starts_with(known))
-    };
-    let pin = |subject: &Subject| {
-        Some(match shared(&subject) {
-            true => subject.pin_source.clone(),
-            false => format!("{} of {}", subject.pin_source, subject.configuration),
-        })
-    };
+    let pin = |subject: &Subject| subject.pin_place.clone();
     same(&pairs, &mut found, "environments.pins", pin);
     found.list
 }

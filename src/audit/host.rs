@@ -1,7 +1,9 @@
 //! This machine: who can change what the key's use rests on, who can read the PIN, and who may call.
 
 use std::env;
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::finding::{Judgements, Verdict};
@@ -12,6 +14,7 @@ use crate::config::listener::{Callers, Place};
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config};
 use crate::key::public::PublicKey;
+use crate::ledger::history;
 use crate::signer::hardening::Part;
 
 /// Files that are named one by one.
@@ -84,7 +87,7 @@ fn pin(source: &PinSource, found: &mut Judgements) {
                 );
             }
         },
-        PinSource::Command(words) => return command(words, found),
+        PinSource::Command(words) => return pin_command(words, found),
     };
     match secret(&path, forbidden) {
         Err(error) => found.open(RULE, format!("{}: {error}", path.display())),
@@ -99,35 +102,47 @@ fn pin(source: &PinSource, found: &mut Judgements) {
     }
 }
 
-/// Who can change the program gets the PIN too, and so does who reads what it reads.
-fn command(words: &[String], found: &mut Judgements) {
-    const RULE: &str = "host.pin";
-    let (mut against, mut files) = (Vec::new(), 0);
-    for (number, word) in words.iter().enumerate() {
-        let path = Path::new(word);
-        if number > 0 && !(path.is_absolute() && path.exists()) {
-            continue;
+/// Where a PIN comes from, so that two that are the same place read the same. A name in the environment, or
+/// of a credential, is each service's own.
+pub(super) fn pin_place(source: &PinSource) -> Option<String> {
+    match source {
+        PinSource::File(path) => {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            Some(format!("file {}", path.display()))
         }
-        files += usize::from(number > 0);
-        against.extend(not_ours(path));
-        if number > 0 {
-            against.extend(readable_by_others(path, 0o077).ok().flatten());
-        }
+        PinSource::Command(_) => Some(source.to_string()),
+        PinSource::Env(_)
+        | PinSource::Credential(_)
+        | PinSource::Prompt
+        | PinSource::ProtectedPath => None,
     }
-    let program = words.first().map_or("", String::as_str);
-    let said = described(Path::new(program)).unwrap_or_default();
-    match (against.is_empty(), files) {
-        (false, _) => found.violated_by(RULE, against),
-        (true, 0) => found.open(
-            RULE,
-            format!("{said}: where it has the PIN from cannot be seen here"),
-        ),
-        (true, _) => found.holds(
-            RULE,
-            Verdict::Seen,
-            format!("{said}, and the files that it is told"),
-        ),
+}
+
+/// Who can change the program, or a file that it is given, gets the PIN too.
+fn pin_command(words: &[String], found: &mut Judgements) {
+    let named = words.iter().map(Path::new);
+    let files: Vec<_> = named
+        .filter(|word| word.is_absolute() && word.is_file())
+        .map(Path::to_owned)
+        .collect();
+    if files.is_empty() {
+        return found.open("host.pin", "the program that gives it is not there");
     }
+    let mut against: Vec<_> = files.iter().flat_map(|file| not_ours(file)).collect();
+    // A program may be for everybody to read; what it is told to read is not.
+    for file in files
+        .iter()
+        .filter(|file| words.first().map(Path::new) != Some(file))
+    {
+        let program = fs::metadata(file).is_ok_and(|meta| meta.mode() & 0o111 != 0);
+        against.extend(
+            readable_by_others(file, 0o077)
+                .ok()
+                .flatten()
+                .filter(|_| !program),
+        );
+    }
+    found.by("host.pin", against, Verdict::Seen, shown(&files));
 }
 
 fn ledger(config: &Config, found: &mut Judgements) {
@@ -135,16 +150,33 @@ fn ledger(config: &Config, found: &mut Judgements) {
     let Some(ledger) = &config.ledger else {
         return found.open(RULE, "there is no [ledger]");
     };
-    match changeable_by_others(&ledger.file) {
-        Err(error) => found.open(RULE, format!("{}: {error}", ledger.file.display())),
-        Ok(mut against) => {
-            let readable = readable_by_others(&ledger.file, 0o004);
-            let everybody = readable.ok().flatten();
-            against.extend(everybody.map(|said| format!("everybody may read it: {said}")));
-            let said = described(&ledger.file).unwrap_or_default();
-            found.by(RULE, against, Verdict::Seen, said);
+    // Before the first record the folder decides. Files that are closed are evidence as much as the open one.
+    let mut files = match (ledger.file.exists(), ledger.file.parent()) {
+        (false, Some(folder)) => vec![folder.to_owned()],
+        _ => vec![ledger.file.clone()],
+    };
+    if let Ok(history) = history::verify(&ledger.file, None) {
+        files.extend(history.files.into_iter().filter(|file| file.exists()));
+    }
+    let mut against = Vec::new();
+    for file in &files {
+        for reason in not_ours(file) {
+            if !against.contains(&reason) {
+                against.push(reason);
+            }
         }
     }
+    files.retain(|file| file.is_file());
+    files.dedup();
+    for file in &files {
+        let everybody = readable_by_others(file, 0o004).ok().flatten();
+        against.extend(everybody.map(|said| format!("everybody may read it: {said}")));
+    }
+    let said = match files.is_empty() {
+        true => "nothing is recorded yet".to_owned(),
+        false => shown(&files),
+    };
+    found.by(RULE, against, Verdict::Seen, said);
 }
 
 fn state(config: &Config, found: &mut Judgements) {
@@ -183,8 +215,10 @@ fn callers(config: &Config, found: &mut Judgements) {
                 "whoever its mode lets connect".to_owned()
             }
             Callers::Token(path) => {
-                against.extend(not_ours(path));
-                against.extend(readable_by_others(path, 0o037).ok().flatten());
+                let readable = readable_by_others(path, 0o037);
+                against.extend(readable.ok().flatten());
+                // Whoever can write it gives everybody a token that they know.
+                against.extend(changeable_by_others(path).unwrap_or_default());
                 format!("who knows the token of {}", path.display())
             }
             Callers::AnyLocalProcess => {
@@ -203,16 +237,28 @@ fn callers(config: &Config, found: &mut Judgements) {
     found.holds("host.listens", Verdict::Seen, said + &operations);
 }
 
-/// Whether a file holds the key.
-pub(super) fn judge_key_files(folders: &[PathBuf], key: &PublicKey, found: &mut Judgements) {
+/// Whether a file holds the key: one of these folders, or the certificate's, into which a key is exported
+/// most easily.
+pub(super) fn judge_key_files(
+    folders: &[PathBuf],
+    certificate: &CertificateSource,
+    key: &PublicKey,
+    found: &mut Judgements,
+) {
     const RULE: &str = "host.key-files";
-    if folders.is_empty() {
-        return found.open(RULE, "no folder was named: --search");
+    let mut places = folders.to_vec();
+    if let CertificateSource::File(path) = certificate {
+        places.extend(Some(path.clone()).filter(|path| path.exists()));
     }
-    let seen = key_files::search(folders, key);
+    let mut seen = key_files::search(&places, key);
+    seen.copies.sort();
+    seen.copies.dedup();
     if !seen.copies.is_empty() {
         let copies = seen.copies.iter().map(|path| path.display().to_string());
         return found.violated_by(RULE, copies.collect());
+    }
+    if folders.is_empty() {
+        return found.open(RULE, "no folder was named: --search");
     }
     let mut open = seen.unread;
     open.extend(seen.denied);
@@ -224,9 +270,6 @@ pub(super) fn judge_key_files(folders: &[PathBuf], key: &PublicKey, found: &mut 
         "{} files, {} private keys of others",
         seen.files, seen.others
     );
-    if seen.long > 0 {
-        looked.push_str(&format!("; of {} only the first MiB", seen.long));
-    }
     if seen.links > 0 {
         looked.push_str(&format!("; {} links were not followed", seen.links));
     }

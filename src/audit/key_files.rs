@@ -13,9 +13,10 @@ use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber};
 use rustix::fs::{Mode, OFlags};
 use secrecy::zeroize::Zeroizing;
 
+use super::jwk;
 use crate::key::public::PublicKey;
 
-/// A key is no longer than this, in bytes. Of a longer file the beginning is looked at.
+/// A key is no longer than this, in bytes.
 const LONGEST: u64 = 1 << 20;
 /// So many files are looked at in all.
 const MOST_FILES: usize = 100_000;
@@ -38,14 +39,12 @@ pub(super) struct Search {
     pub(super) files: usize,
     /// Files and folders that could not be, and why.
     pub(super) denied: Vec<String>,
-    /// Files of which only the first part was looked at.
-    pub(super) long: usize,
     /// Links, which are not followed.
     pub(super) links: usize,
 }
 
 /// What a file holds.
-enum Content {
+pub(super) enum Content {
     /// No private key.
     Nothing,
     Key(PublicKey),
@@ -94,6 +93,10 @@ fn look(place: &Path, wanted: &PublicKey, depth: usize, found: &mut Search) {
     if !meta.is_file() {
         return;
     }
+    if meta.len() > LONGEST {
+        let why = "longer than 1 MiB, and not looked at";
+        return found.denied.push(format!("{}: {why}", place.display()));
+    }
     if found.files >= MOST_FILES {
         // Said once.
         let most = format!("more than {MOST_FILES} files: the rest was not looked at");
@@ -106,13 +109,12 @@ fn look(place: &Path, wanted: &PublicKey, depth: usize, found: &mut Search) {
     match read(place) {
         Err(error) => found.denied.push(denied(error)),
         Ok(bytes) => {
-            found.long += usize::from(bytes.len() as u64 == LONGEST);
             take(place, contents(&bytes), wanted, found);
         }
     }
 }
 
-/// The first part of a file. What was a file a moment ago may be a pipe or a link by now, put there by
+/// A whole file. What was a file a moment ago may be a pipe or a link by now, put there by
 /// somebody who waits for us: neither is opened.
 fn read(place: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -157,9 +159,10 @@ fn contents(bytes: &[u8]) -> Vec<Content> {
         rest = &rest[at + BEGIN.len()..];
         let label = rest.split(|byte| *byte == b'-').next().unwrap_or_default();
         let body = rest.get(label.len() + 5..).unwrap_or_default();
+        // Headers of an encrypted key have a hyphen too.
         let end = body
-            .iter()
-            .position(|byte| *byte == b'-')
+            .windows(5)
+            .position(|window| window == b"-----")
             .unwrap_or(body.len());
         if label.ends_with(b"PRIVATE KEY") {
             all.push(pem(label, &body[..end]));
@@ -167,15 +170,13 @@ fn contents(bytes: &[u8]) -> Vec<Content> {
     }
     if !is_pem {
         all.push(binary(bytes));
+        all.extend(jwk::private_keys(bytes));
     }
     let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     if WRAPPED.iter().any(|text| holds(text)) {
         all.push(Content::Unknown(
             "the base64 of a private key, which is not compared",
         ));
-    }
-    if holds(b"\"kty\"") && holds(b"\"d\"") {
-        all.push(Content::Unknown("a private JWK, which is not compared"));
     }
     if bytes.starts_with(b"PuTTY-User-Key-File") {
         all.push(Content::Unknown(

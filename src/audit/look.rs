@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
+use super::custody::{Custody, Twin};
 use super::report::KeySeen;
-use crate::certificate::Certificate;
 use crate::certificate::name::DistinguishedName;
+use crate::certificate::{Certificate, CertificateError};
+use crate::config::Config;
 use crate::config::uri::Pkcs11Uri;
 use crate::error::Error;
-use crate::key::claims::Claims;
+use crate::identity;
 use crate::key::disposable::{Tried, try_on_disposable};
 use crate::key::public::PublicKey;
-use crate::key::trials::Trial;
 use crate::key::{Key, certificate_object, find_all};
 use crate::token::fault::Fault;
 use crate::token::session::{Access, Session};
@@ -33,28 +34,9 @@ pub(super) struct Seen {
     pub(super) key: Key,
     /// Why the key is not the certificate's.
     pub(super) no_pair: Option<String>,
-    pub(super) public_key: Option<PublicKey>,
-    pub(super) claims: Claims,
-    pub(super) reads: Vec<Trial>,
-    /// For each wrapping key that can be seen.
-    pub(super) wraps: Vec<Vec<Trial>>,
-    /// Every private key that the user can see.
-    pub(super) keys: Vec<KeySeen>,
-    /// Other private keys with the same public key.
-    pub(super) twins: Vec<Twin>,
-    /// Certificates in the token of the same public key and another subject.
-    pub(super) other_certificates: Vec<String>,
+    pub(super) custody: Custody,
     /// What was tried on a disposable key, where that was asked for.
     pub(super) tried: Option<Result<Tried, Fault>>,
-}
-
-/// Another object that holds the same private key.
-#[derive(Debug)]
-pub(super) struct Twin {
-    pub(super) uri: String,
-    pub(super) claims: Claims,
-    pub(super) reads: Vec<Trial>,
-    pub(super) wraps: Vec<Vec<Trial>>,
 }
 
 /// Whether the key can be found in a session without a login. `None` where somebody in this process
@@ -75,6 +57,22 @@ pub(super) fn shown_without_login(
         drop(session);
         Ok((token, shown))
     })
+}
+
+/// The configured certificate; none where there is none yet. Two that could be meant are an error.
+pub(super) fn certificate_in_token(
+    config: &Config,
+    token: &Token,
+) -> Result<Vec<Certificate>, Error> {
+    match identity::certificate_in_token(config, token) {
+        Ok(certificate) => Ok(vec![certificate]),
+        Err(Error::Certificate(CertificateError::NotOneInToken { candidates, .. }))
+            if candidates.is_empty() =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl Question {
@@ -120,14 +118,16 @@ impl Question {
         };
         Ok(Seen {
             no_pair,
-            reads: key.try_to_read(&session),
-            wraps: key.try_to_wrap(&session, token),
-            keys: all.iter().map(|other| seen(other, &key)).collect(),
-            twins,
-            other_certificates: self.other_certificates(&session, public_key.as_ref())?,
+            custody: Custody {
+                reads: key.try_to_read(&session),
+                wraps: key.try_to_wrap(&session, token),
+                keys: all.iter().map(|other| seen(other, &key)).collect(),
+                twins,
+                other_certificates: self.other_certificates(&session, public_key.as_ref())?,
+                public_key,
+                claims,
+            },
             tried,
-            public_key,
-            claims,
             key,
         })
     }

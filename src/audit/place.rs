@@ -1,16 +1,13 @@
-//! Who can change or read a file of this machine, by owners and modes: of the file, of every folder on the
-//! way to it, and of every link on that way.
+//! Who can change or read a file of this machine, by owners and modes: of the file, and of every folder
+//! on the way to it.
 
-use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::process::geteuid;
-
-/// Links that lead to each other end somewhere, or not at all (as the kernel has it).
-const MOST_LINKS: usize = 40;
 
 /// Why others than root and this user could change what is at `path`, or put something else there.
 /// Empty where they could not.
@@ -18,75 +15,69 @@ const MOST_LINKS: usize = 40;
 /// # Errors
 /// It cannot be looked at.
 pub(super) fn changeable_by_others(path: &Path) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
     let me = geteuid().as_raw();
-    let (above, target) = way_to(path)?;
-    for (place, is_target) in above
-        .iter()
-        .map(|place| (place, false))
-        .chain([(&target, true)])
-    {
-        let meta = fs::metadata(place)?;
-        // In a sticky folder (/tmp) nobody else can replace what is ours; they can put more into it.
-        let sticky = !is_target && meta.mode() & 0o1000 != 0;
+    let mut found = Vec::new();
+    for (above, place) in on_the_way(path)?.into_iter().enumerate() {
+        let meta = fs::symlink_metadata(&place)?;
+        // In a sticky folder (/tmp) nobody else can replace what is ours; what is asked for may be such a
+        // folder itself, and there everybody can add something.
+        let sticky = above > 0 && meta.is_dir() && meta.mode() & 0o1000 != 0;
         if meta.uid() != 0 && meta.uid() != me {
             found.push(format!("{} belongs to uid {}", place.display(), meta.uid()));
-        } else if meta.mode() & 0o022 != 0 && !sticky {
+        } else if meta.mode() & 0o022 != 0 && !sticky && !meta.is_symlink() {
             let who = match meta.mode() & 0o002 {
                 0 => "its group",
                 _ => "everybody",
             };
-            let mode = mode(&meta);
-            found.push(format!("{who} may write to {} ({mode})", place.display()));
+            found.push(format!(
+                "{who} may write to {} ({})",
+                place.display(),
+                mode(&meta)
+            ));
         }
     }
     Ok(found)
 }
 
-/// Every folder on the way to a file, with those that hold a link on it, and where it ends.
-fn way_to(path: &Path) -> io::Result<(Vec<PathBuf>, PathBuf)> {
-    let mut folders: Vec<PathBuf> = Vec::new();
-    let mut links = 0;
-    let mut at = PathBuf::from("/");
-    let absolute = std::path::absolute(path)?;
-    let mut ahead: Vec<OsString> = parts(&absolute);
-    while let Some(part) = ahead.pop() {
-        if !folders.contains(&at) {
-            folders.push(at.clone());
-        }
-        if part == ".." {
-            at.pop();
-            continue;
-        }
-        let next = at.join(&part);
-        if !fs::symlink_metadata(&next)?.is_symlink() {
-            at = next;
-            continue;
-        }
-        links += 1;
-        if links > MOST_LINKS {
-            return Err(io::Error::other("too many links"));
-        }
-        let target = fs::read_link(&next)?;
-        if target.is_absolute() {
-            at = PathBuf::from("/");
-        }
-        ahead.extend(parts(&target));
-    }
-    folders.retain(|folder| *folder != at);
-    Ok((folders, at))
-}
+/// As many links as Linux follows.
+const MOST_LINKS: usize = 40;
 
-/// The parts of a path, the last one first.
-fn parts(path: &Path) -> Vec<OsString> {
-    let named = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    });
-    let mut parts: Vec<_> = named.collect();
-    parts.reverse();
-    parts
+/// Every folder and every link that the system goes through to what is at `path`, and that itself. Whoever
+/// can turn any of them decides what is found.
+fn on_the_way(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut places = Vec::new();
+    let mut here = PathBuf::new();
+    let mut links = 0;
+    let mut ahead = vec![std::path::absolute(path)?];
+    while let Some(next) = ahead.pop() {
+        let mut parts = next.components();
+        let Some(part) = parts.next() else {
+            continue;
+        };
+        ahead.push(parts.as_path().to_owned());
+        match part {
+            Component::CurDir => continue,
+            Component::ParentDir => {
+                here.pop();
+                continue;
+            }
+            part => here.push(part),
+        }
+        if !places.contains(&here) {
+            places.push(here.clone());
+        }
+        if fs::symlink_metadata(&here)?.is_symlink() {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Errno::LOOP.into());
+            }
+            ahead.push(fs::read_link(&here)?);
+            here.pop();
+        }
+    }
+    // The last first: what is asked for, then the folders above it.
+    places.reverse();
+    Ok(places)
 }
 
 /// Why others than its owner could read the file, where `forbidden` bits of its mode say so.
@@ -114,55 +105,42 @@ pub(super) fn described(path: &Path) -> io::Result<String> {
     ))
 }
 
-fn mode(meta: &Metadata) -> String {
+fn mode(meta: &fs::Metadata) -> String {
     format!("{:04o}", meta.mode() & 0o7777)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
-    fn set(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
     #[test]
-    fn a_link_in_the_middle_counts_by_the_folder_that_holds_it() {
-        let top = tempfile::tempdir().unwrap();
-        let [first, second, last] = ["first", "second", "last"].map(|name| {
-            let folder = top.path().join(name);
-            fs::create_dir(&folder).unwrap();
-            set(&folder, 0o755);
-            folder
-        });
-        let file = last.join("module.so");
-        fs::write(&file, "").unwrap();
-        set(&file, 0o644);
-        symlink(&file, second.join("current.so")).unwrap();
-        symlink("../second/current.so", first.join("module.so")).unwrap();
-        let named = first.join("module.so");
-        assert_eq!(changeable_by_others(&named).unwrap(), Vec::<String>::new());
-        for folder in [&first, &second, &last] {
-            set(folder, 0o777);
-            let found = changeable_by_others(&named).unwrap();
-            assert_eq!(found.len(), 1, "{found:?}");
-            assert!(found[0].contains(&*folder.to_string_lossy()), "{found:?}");
-            set(folder, 0o755);
+    fn a_link_in_the_middle_is_on_the_way() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let root = fs::canonicalize(folder.path())?;
+        for name in ["real", "open", "ours"] {
+            fs::create_dir(root.join(name))?;
         }
-        symlink("round", top.path().join("round")).unwrap();
-        changeable_by_others(&top.path().join("round")).unwrap_err();
-    }
-
-    #[test]
-    fn a_sticky_folder_is_good_enough_above_a_file_and_not_in_its_place() {
-        let top = tempfile::tempdir().unwrap();
-        set(top.path(), 0o1777);
-        let file = top.path().join("file");
-        fs::write(&file, "").unwrap();
-        set(&file, 0o644);
-        assert!(changeable_by_others(&file).unwrap().is_empty());
-        assert_eq!(changeable_by_others(top.path()).unwrap().len(), 1);
+        fs::write(root.join("real/file"), "")?;
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(root.join("open"), open)?;
+        // ours/file -> open/link -> real/file: neither end lies in the open folder.
+        symlink("../real/file", root.join("open/link"))?;
+        symlink("../open/link", root.join("ours/file"))?;
+        let found = changeable_by_others(&root.join("ours/file"))?;
+        let said = format!(
+            "everybody may write to {} (0777)",
+            root.join("open").display()
+        );
+        assert_eq!(found, [said]);
+        assert!(changeable_by_others(&root.join("ours/../real/./file"))?.is_empty());
+        let sticky = fs::Permissions::from_mode(0o1777);
+        fs::set_permissions(root.join("open"), sticky)?;
+        assert!(changeable_by_others(&root.join("ours/file"))?.is_empty());
+        assert_eq!(changeable_by_others(&root.join("open"))?.len(), 1);
+        symlink("round", root.join("round"))?;
+        assert!(changeable_by_others(&root.join("round")).is_err());
+        Ok(())
     }
 }

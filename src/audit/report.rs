@@ -60,6 +60,9 @@ pub struct Subject {
     pub token: Option<String>,
     /// Where the PIN comes from.
     pub pin_source: String,
+    /// The same where it can be held against another's: links are followed. None where a person is asked,
+    /// and where the place depends on the service.
+    pub pin_place: Option<String>,
     /// Every private key that the user can see.
     pub keys: Vec<KeySeen>,
     /// What was read, under headings.

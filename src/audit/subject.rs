@@ -13,11 +13,9 @@ use super::rule::Profile;
 use super::tried::{Claim, tried};
 use super::{certificate, holder, host, rules, uses};
 use crate::certificate::{Certificate, read_file};
-use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config};
 use crate::engine::{Purpose, TokenEngine, challenge};
 use crate::error::Error;
-use crate::identity::certificate_in_token;
 use crate::key::Key;
 use crate::key::public::PublicKey;
 use crate::ledger::Recorder;
@@ -124,10 +122,8 @@ impl Walk<'_> {
             (Some(false), true) => WithoutLogin::Hidden,
         };
         let token = Arc::new(token);
-        if let (CertificateSource::Token(_), Ok(given)) = (&config.c3.certificate, &mut *given)
-            && let Ok(certificate) = certificate_in_token(config, &token)
-        {
-            given.push(certificate);
+        if let CertificateSource::Token(_) = &config.c3.certificate {
+            *given = look::certificate_in_token(config, &token);
         }
         let leaf = given.as_ref().ok().and_then(|given| given.first());
         let seen = Question {
@@ -138,25 +134,31 @@ impl Walk<'_> {
         };
         let seen = seen.ask()?;
         self.key = Some(seen.key.uri().to_string());
-        self.keys.clone_from(&seen.keys);
-        seen.judge(without_login, &mut self.found);
+        self.keys.clone_from(&seen.custody.keys);
+        seen.custody.judge(without_login, &mut self.found);
         if let Some(why) = &seen.no_pair {
             self.found.violated("certificate.pair", why.clone());
         }
         self.facts.push(Facts {
             about: "The key, as the module claims it".to_owned(),
-            rows: seen.claims.listed(),
+            rows: seen.custody.claims.listed(),
         });
         self.active(&seen);
-        if seen.public_key.is_none() {
+        if seen.custody.public_key.is_none() {
             let why = "the token tells no public key, and no certificate is installed";
             self.found.open("key.signs", why);
         }
-        if let Some(public) = seen.public_key {
+        if let Some(public) = seen.custody.public_key {
             self.public_key = Some(public.fingerprint().to_string());
-            host::judge_key_files(&self.asked.search, &public, &mut self.found);
+            let certificate = &config.c3.certificate;
+            host::judge_key_files(&self.asked.search, certificate, &public, &mut self.found);
             let of_certificate = leaf.is_some() && seen.no_pair.is_none();
             self.signs(&token, seen.key, &public, of_certificate);
+            if leaf.is_none() {
+                let why = "there is no certificate yet, and a signer process wants one";
+                self.found.open("host.hardening", why);
+                return Ok(());
+            }
             match (self.asked.hardening)(config) {
                 Ok(parts) => host::judge_hardening(&parts, &mut self.found),
                 Err(error) => self.found.open("host.hardening", error.to_string()),
@@ -168,7 +170,7 @@ impl Walk<'_> {
     fn active(&mut self, seen: &Seen) {
         const RULES: [&str; 3] = ["key.copy-tried", "key.change-tried", "key.wrap-tried"];
         let found = &mut self.found;
-        let claim = match seen.claims.flag("CKA_EXTRACTABLE") {
+        let claim = match seen.custody.claims.flag("CKA_EXTRACTABLE") {
             Some(false) => Claim::Yes("the module claims CKA_EXTRACTABLE false"),
             _ => Claim::No("the module does not claim CKA_EXTRACTABLE false"),
         };
@@ -282,22 +284,12 @@ impl Walk<'_> {
             key: self.key.or_else(|| Some(self.config.c3.key.to_string())),
             issuer: issuer.map(plain),
             token: self.token.map(plain),
-            pin_source: pin_source(&self.config.token.pin),
+            pin_source: self.config.token.pin.to_string(),
+            pin_place: host::pin_place(&self.config.token.pin),
             keys: self.keys,
             facts,
             judgements,
             uses,
         }
-    }
-}
-
-/// Two paths may lead to one file.
-fn pin_source(source: &PinSource) -> String {
-    match source {
-        PinSource::File(path) => {
-            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-            PinSource::File(path).to_string()
-        }
-        other => other.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::finding::{Judgements, Verdict};
 use crate::config::Config;
 use crate::engine::Purpose;
-use crate::ledger::history;
+use crate::ledger::history::{self, Flaw};
 use crate::ledger::reader::{Reader, Seen};
 
 /// How often a key was used for something on a day.
@@ -50,6 +50,10 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
     }
     let history = match history::verify(&ledger.file, None) {
         Ok(history) => history,
+        Err(Flaw::Unreadable(error)) => {
+            found.rest(super::rules::of("ledger"), &error.to_string());
+            return Vec::new();
+        }
         Err(flaw) => {
             found.violated("ledger.chain", flaw.to_string());
             found.rest(super::rules::of("ledger"), "the chain does not hold");
@@ -135,7 +139,11 @@ impl Told {
     fn judge(self, found: &mut Judgements) -> Vec<Use> {
         let listed = |all: &BTreeMap<String, u64>| {
             let all = all.iter();
-            all.map(|(what, count)| format!("{count} times: {what}"))
+            let times = |count: &u64| match count {
+                1 => "once".to_owned(),
+                count => format!("{count} times"),
+            };
+            all.map(|(what, count)| format!("{}: {what}", times(count)))
                 .collect::<Vec<_>>()
         };
         let mut by_purpose: BTreeMap<&str, u64> = BTreeMap::new();

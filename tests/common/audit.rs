@@ -51,7 +51,12 @@ pub struct Audited {
 
 /// Audits the bank as one in production.
 pub fn audit(bank: &Bank, further: &[&str]) -> Audited {
-    let arguments = ["audit", "--json", "--profile", "production"];
+    audit_as(bank, "production", further)
+}
+
+/// Audits the bank as one that is held to another profile.
+pub fn audit_as(bank: &Bank, profile: &str, further: &[&str]) -> Audited {
+    let arguments = ["audit", "--json", "--profile", profile];
     Audited::of(bank.run(&[&arguments, further].concat()))
 }
 
