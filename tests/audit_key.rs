@@ -285,6 +285,7 @@ fn a_wrapping_key_in_the_token_is_tried_and_gets_no_key_that_cannot_be_extracted
 fn what_lies_beside_the_key_is_seen() {
     const NAME: &str = "what_lies_beside_the_key_is_seen";
     const PKCS8: &str = "HSM_MTLS_TEST_PKCS8";
+    const LEAKS: &str = "HSM_MTLS_TEST_LEAKS";
     const CERTIFICATE: &str = "HSM_MTLS_TEST_CERTIFICATE";
     let read = |variable| Some(std::fs::read(std::env::var_os(variable)?).unwrap());
     if config_of_child().is_some() {
@@ -292,6 +293,9 @@ fn what_lies_beside_the_key_is_seen() {
         if let Some(pkcs8) = read(PKCS8) {
             import_rsa(&session, "c3", &pkcs8, &[]);
             import_rsa(&session, "copy", &pkcs8, &[A::Decrypt(true)]);
+        }
+        if let Some(pkcs8) = read(LEAKS) {
+            import_rsa(&session, "leak", &pkcs8, &[A::Extractable(true)]);
         }
         if let Some(certificate) = read(CERTIFICATE) {
             store_certificate(&session, "other-purpose", &certificate);
@@ -303,6 +307,9 @@ fn what_lies_beside_the_key_is_seen() {
     std::fs::write(&file, software_key()).unwrap();
     bank.run_test(NAME, &[(PKCS8, file.display().to_string())]);
     audit(&bank, &[]).golden("key_twin", &[]);
+    // The configured object keeps the key, and the third one does not.
+    bank.run_test(NAME, &[(LEAKS, file.display().to_string())]);
+    audit(&bank, &[]).golden("key_twin_that_leaks", &["key.twin-held"]);
 
     let bank = common::audit::certified();
     let second = bank.framework.issue_client_with(&bank.csr(), |params| {
