@@ -17,9 +17,10 @@ use super::ProxyError;
 use super::head::{behind, own_path};
 use super::problem::Problem;
 use crate::config::listener::Callers;
+use crate::config::proxy::ProxyConfig;
 
 /// The header that carries the caller token.
-pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-hsm-mtls-caller");
+pub const TOKEN: HeaderName = HeaderName::from_static("x-hsm-mtls-caller");
 
 /// How long a token is, in bytes: no shorter than can withstand guessing.
 const LENGTH: std::ops::RangeInclusive<usize> = 20..=200;
@@ -80,6 +81,16 @@ impl Gate {
             _ => Err(stranger()),
         }
     }
+}
+
+/// Looks at each caller token as the start of the proxy does, for the user that this process has.
+///
+/// # Errors
+/// One cannot be used: the proxy would not start.
+pub fn check_tokens(config: &ProxyConfig) -> Result<(), ProxyError> {
+    config
+        .token_files()
+        .try_for_each(|file| read(file).map(drop))
 }
 
 /// How long the comparison takes says nothing of where they differ.
