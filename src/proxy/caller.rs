@@ -114,7 +114,7 @@ pub(super) fn not_admitted() -> Problem {
         StatusCode::FORBIDDEN,
         "caller",
         "this user may not call here",
-        "add its uid to `callers` of the listener, or run the application as a user that may",
+        "add its uid to `callers` of the listener, or run the application as a user that may; of its groups only the primary one is known here",
     )
     .closing()
 }
