@@ -49,6 +49,7 @@ use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::rfc3339;
+pub use caller::{TOKEN as CALLER_TOKEN, check_tokens};
 pub use error::ProxyError;
 use house::{Door, House};
 use listener::{Listener, listen};

@@ -309,7 +309,11 @@ fn what_lies_beside_the_key_is_seen() {
     audit(&bank, &[]).golden("key_twin", &[]);
     // The configured object keeps the key, and the third one does not.
     bank.run_test(NAME, &[(LEAKS, file.display().to_string())]);
-    audit(&bank, &[]).golden("key_twin_that_leaks", &["key.twin-held"]);
+    let audited = audit(&bank, &[]);
+    audited.golden("key_twin_that_leaks", &[]);
+    let said = audited.said("key.twin-held");
+    assert!(said.contains("object=leak;"), "{said}");
+    assert!(said.ends_with("CKA_EXTRACTABLE true"), "{said}");
 
     let bank = common::audit::certified();
     let second = bank.framework.issue_client_with(&bank.csr(), |params| {

@@ -9,20 +9,17 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aws_lc_rs::digest;
+use common::applications::{ASKED, came_back, clients, output};
 use common::bank::Bank;
-use common::hub::answer::{AFTER_AUTH, AFTER_CONFIRM};
+use common::hub::answer::AFTER_AUTH;
 use common::hub::{Hub, HubOptions, SeenRequest};
 use common::nginx::{Nginx, NginxOptions};
 use common::proxy::{Ports, Proxy, TOKEN};
 use serde_json::Value;
-use uuid::Uuid;
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
-const BIG: usize = 10 << 20;
 
 struct Scene {
     _bank: Bank,
@@ -48,82 +45,15 @@ fn scene(alpn: &[&[u8]]) -> Scene {
     }
 }
 
-fn output(command: &mut Command) -> String {
-    let done = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}; make test installs it"));
-    let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{command:?}: {text}\n{errors}");
-    text
-}
-
-fn client(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(name)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let hash = digest::digest(&digest::SHA256, bytes);
-    hash.as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-fn big() -> Vec<u8> {
-    b"0123456789abcdef".repeat(BIG / 16)
-}
-
-/// What each client's calls must have brought back, and what the hub must have been asked.
-fn check(name: &str, results: &Value, seen: &[SeenRequest]) {
-    let result = |call: &str| &results[call];
-    for (call, status) in [
-        ("get", 200),
-        ("auth", 303),
-        ("form", 303),
-        ("patch", 200),
-        ("chunked", 200),
-        ("small-chunked", 200),
-        ("missing", 404),
-    ] {
-        let found = result(call);
-        assert_eq!(found["status"], status, "{name} {call}: {results:#}");
-        let id = Uuid::parse_str(found["id"].as_str().unwrap()).unwrap();
-        assert_eq!(id.get_version_num(), 4, "{name} {call}");
-    }
-    assert_eq!(result("auth")["location"], AFTER_AUTH, "{name}");
-    assert_eq!(result("form")["location"], AFTER_CONFIRM, "{name}");
-    for call in ["patch", "chunked"] {
-        assert_eq!(result(call)["length"], BIG, "{name} {call}");
-        assert_eq!(result(call)["sha256"], sha256(&big()), "{name} {call}");
-    }
-    assert_eq!(
-        result("small-chunked")["sha256"],
-        sha256(b"{} \n"),
-        "{name}"
-    );
-
+/// What the hub must have been asked by a client.
+fn asked(name: &str, seen: &[SeenRequest]) {
     // Seven calls, seven requests: no redirect was followed.
     assert_eq!(seen.len(), 7, "{name}: {seen:#?}");
     let asked: Vec<_> = seen
         .iter()
         .map(|request| format!("{} {}", request.method, request.path_and_query))
         .collect();
-    assert_eq!(
-        asked,
-        [
-            "GET /consents/1?a=%2Fb&c=d%20e&a=+",
-            "GET /auth?client_id=tpp&request=a%3D%3D&redirect_uri=https%3A%2F%2Ftpp.example%2Fcb",
-            "POST /auth/3f1c9d2e/doConfirm",
-            "PATCH /consents/1",
-            "PATCH /consents/2",
-            "PATCH /consents/3",
-            "GET /nothing",
-        ],
-        "{name}"
-    );
+    assert_eq!(asked, ASKED, "{name}");
     assert_eq!(seen[2].body, "a=1&b=x+y", "{name}");
     for request in seen {
         assert!(request.client_subject.is_some(), "{name}: {request:?}");
@@ -144,27 +74,17 @@ fn check(name: &str, results: &Value, seen: &[SeenRequest]) {
 fn all_clients(scene: &Scene) {
     let base = format!("http://{}/{TOKEN}", scene.ports.tcp);
     let mut before = 0;
-    let clients: [(&str, Command); 3] = [
-        ("requests", program("python3", &["requests_client.py"])),
-        ("fetch", program("node", &["fetch_client.mjs"])),
-        ("HttpClient", program("java", &["HttpClientCalls.java"])),
-    ];
-    for (name, mut command) in clients {
+    for (name, mut command) in clients() {
         let text = output(command.arg(&base));
         let results: Value = serde_json::from_str(&text).unwrap();
         let seen = scene.hub.seen();
-        check(name, &results, &seen[before..]);
+        came_back(name, &results);
+        asked(name, &seen[before..]);
         before = seen.len();
     }
     let log = std::fs::read_to_string(scene.proxy.socket().with_file_name("access.jsonl"));
     assert!(!log.unwrap().contains(TOKEN));
     assert!(!scene.proxy.log().contains(TOKEN));
-}
-
-fn program(program: &str, files: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(files.iter().map(|file| client(file)));
-    command
 }
 
 #[test]
@@ -191,7 +111,7 @@ fn python_node_and_java_call_a_hub_that_speaks_http_2() {
     );
 }
 
-fn curl(scene: &Scene, arguments: &[&str]) -> String {
+fn curl(proxy: &Proxy, arguments: &[&str]) -> String {
     let mut command = Command::new("curl");
     command
         .args([
@@ -201,7 +121,7 @@ fn curl(scene: &Scene, arguments: &[&str]) -> String {
             "30",
             "--unix-socket",
         ])
-        .arg(scene.proxy.socket())
+        .arg(proxy.socket())
         .args(arguments);
     output(&mut command)
 }
@@ -209,22 +129,22 @@ fn curl(scene: &Scene, arguments: &[&str]) -> String {
 #[test]
 fn curl_calls_over_the_unix_socket_and_over_tcp() {
     let scene = scene(&[b"http/1.1"]);
-    let hello = curl(&scene, &["http://localhost/cm/hello-mtls"]);
+    let hello = curl(&scene.proxy, &["http://localhost/cm/hello-mtls"]);
     let hello: Value = serde_json::from_str(&hello).unwrap();
     assert_eq!(hello["mtlsStatus"], "established");
     // -L follows redirects; the proxy does not, and curl is not led anywhere.
-    let auth = curl(&scene, &["-i", "http://localhost/hh/auth?a=b"]);
+    let auth = curl(&scene.proxy, &["-i", "http://localhost/hh/auth?a=b"]);
     assert!(auth.starts_with("HTTP/1.1 303 "), "{auth}");
     assert!(
         auth.contains(&format!("location: {AFTER_AUTH}\r\n")),
         "{auth}"
     );
-    let head = curl(&scene, &["-I", "http://localhost/cm/nothing"]);
+    let head = curl(&scene.proxy, &["-I", "http://localhost/cm/nothing"]);
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     // A body of more than a kilobyte: curl asks first whether it is welcome.
     let body = "x".repeat(5000);
     let echo = curl(
-        &scene,
+        &scene.proxy,
         &[
             "-X",
             "PATCH",
@@ -318,5 +238,34 @@ fn nginx_is_called_too() {
     );
     for access in nginx.wait_for_accesses(4) {
         assert_eq!(access.verify, "SUCCESS");
+    }
+}
+
+#[test]
+fn curl_python_node_and_java_call_nginx() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let nginx = Nginx::start(&NginxOptions::of(&bank.framework, &NAMES));
+    bank.hub_at(nginx.port());
+    let ports = Proxy::configure(&mut bank, "", "");
+    let proxy = Proxy::start(&bank, ports);
+    let hello = curl(&proxy, &["http://localhost/cm/hello-mtls"]);
+    let hello: Value = serde_json::from_str(&hello).unwrap();
+    assert_eq!(hello["mtlsStatus"], "established");
+    let base = format!("http://{}/{TOKEN}", ports.tcp);
+    for (name, mut command) in clients() {
+        let text = output(command.arg(&base));
+        came_back(name, &serde_json::from_str(&text).unwrap());
+    }
+    // nginx writes its line after the answer; its order is that of the calls, which are made one by one.
+    let accesses = nginx.wait_for_accesses(1 + 3 * ASKED.len());
+    assert_eq!(accesses.len(), 1 + 3 * ASKED.len(), "{accesses:#?}");
+    for (at, access) in accesses.iter().enumerate() {
+        let asked = match at {
+            0 => "GET /hello-mtls",
+            at => ASKED[(at - 1) % ASKED.len()],
+        };
+        assert_eq!(access.request, format!("{asked} HTTP/1.1"));
+        assert_eq!(access.verify, "SUCCESS", "{access:?}");
     }
 }

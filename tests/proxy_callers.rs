@@ -93,7 +93,7 @@ callers = "socket-mode"
     let bank = &scene.bank;
     let nobody = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
     let with = |gid: &'static str| ["--reuid", NOBODY, "--regid", gid, "--clear-groups"];
-    let further = ["--reuid", NOBODY, "--regid", NOBODY, "--groups", "4343"];
+    let further = |gid: &'static str| ["--reuid", NOBODY, "--regid", NOBODY, "--groups", gid];
 
     // Of mode 600 by default: connect(2) fails.
     let meta = fs::metadata(proxy.socket()).unwrap();
@@ -111,13 +111,27 @@ callers = "socket-mode"
     assert_eq!(as_another(&bank.path("uids.sock"), &nobody), Ok(200));
     assert_eq!(as_another(&bank.path("gids.sock"), &nobody), Ok(403));
     assert_eq!(as_another(&bank.path("gids.sock"), &with("4242")), Ok(200));
+    // SO_PEERCRED tells of no further group, so that is not enough.
+    assert_eq!(
+        as_another(&bank.path("gids.sock"), &further("4242")),
+        Ok(403)
+    );
+    assert!(proxy.log().contains("gid=65534"), "{}", proxy.log());
     // The socket's group decides, and supplementary groups count for it.
     let meta = fs::metadata(bank.path("mode.sock")).unwrap();
     assert_eq!((meta.mode() & 0o777, meta.gid()), (0o660, 4343));
     assert_eq!(as_another(&bank.path("mode.sock"), &nobody), Err(7));
-    assert_eq!(as_another(&bank.path("mode.sock"), &further), Ok(200));
+    assert_eq!(
+        as_another(&bank.path("mode.sock"), &further("4242")),
+        Err(7)
+    );
+    assert_eq!(
+        as_another(&bank.path("mode.sock"), &further("4343")),
+        Ok(200)
+    );
+    assert_eq!(as_another(&bank.path("mode.sock"), &with("4343")), Ok(200));
 
-    let lines = proxy.accesses(3);
+    let lines = proxy.accesses(4);
     assert!(lines.iter().all(|line| line["uid"] == 65534), "{lines:#?}");
 }
 

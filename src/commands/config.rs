@@ -1,5 +1,7 @@
 //! `config check`: what was derived from a file, and whether two environments share a key.
 
+mod proxy;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,6 +29,7 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
     {
         csr::subject(subject).map_err(CommandError::stage)?;
     }
+    configs.iter().try_for_each(proxy::refuse)?;
     let mut compared = Vec::new();
     let mut shared = Vec::new();
     let mut untold: Vec<String> = Vec::new();
@@ -62,6 +65,9 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
         for config in &configs {
             output::heading(&config.path.display().to_string())?;
             output::fields(&derived(config))?;
+            for note in proxy::notes(config) {
+                output::note(&note)?;
+            }
         }
         for share in &shared {
             output::line("")?;
@@ -164,6 +170,7 @@ fn derived(config: &Config) -> Vec<(&'static str, String)> {
             .keys()
             .map(|name| ("variable of the module", name.clone())),
     );
+    rows.extend(proxy::rows(config));
     rows
 }
 
@@ -191,6 +198,7 @@ fn as_json(config: &Config) -> Value {
         "trust_mode": config.trust.mode.as_str(),
         "anchors": config.trust.anchors,
         "ledger": config.ledger.as_ref().map(|ledger| &ledger.file),
+        "proxy": proxy::as_json(config),
     })
 }
 

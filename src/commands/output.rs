@@ -143,6 +143,11 @@ pub(crate) fn fields(rows: &[(&str, String)]) -> Result<(), CommandError> {
         .try_for_each(|(name, value)| line(&format!("  {FAINT}{name:width$}{FAINT:#}  {value}")))
 }
 
+/// Prints what a person should look at twice.
+pub(crate) fn note(text: &str) -> Result<(), CommandError> {
+    line(&format!("  {NOTE}note{NOTE:#}  {text}"))
+}
+
 /// Prints the steps of a check.
 pub(crate) fn steps(steps: &[Step]) -> Result<(), CommandError> {
     let width = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);

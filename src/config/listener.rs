@@ -55,11 +55,11 @@ pub enum Place {
 pub enum Callers {
     /// Processes of the user that runs the proxy (Unix sockets).
     Own,
-    /// Processes of these users, or with one of these groups as their own (Unix sockets).
+    /// Processes of these users, or with one of these groups as their primary one (Unix sockets).
     Peers {
         /// Effective user ids.
         uids: Vec<u32>,
-        /// Effective group ids.
+        /// Effective group ids. SO_PEERCRED has no supplementary ones: for those, `SocketMode`.
         gids: Vec<u32>,
     },
     /// Whoever the socket's owner, group and mode let connect (Unix sockets).

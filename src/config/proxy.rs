@@ -1,5 +1,6 @@
 //! The local proxy: its listeners, its log and its limits.
 
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -76,7 +77,66 @@ pub enum AccessLog {
     Off,
 }
 
+/// What a limit is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// So many.
+    Count(usize),
+    /// So long.
+    Time(Duration),
+    /// Whether.
+    Switch(bool),
+}
+
+/// A setting of `[proxy]` that has a default.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it is.
+    pub value: Setting,
+    /// What it is where nothing is written.
+    pub default: Setting,
+}
+
+impl Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Time(time) => write!(f, "{time:?}"),
+            Self::Switch(on) => write!(f, "{on}"),
+        }
+    }
+}
+
 impl ProxyConfig {
+    /// All that has a default, in the order of docs/proxy.md.
+    pub fn limits(&self) -> [Limit; 13] {
+        use Setting::{Count, Switch, Time};
+        let limit = |name, value, default| Limit {
+            name,
+            value,
+            default,
+        };
+        let count = |name, value, default| limit(name, Count(value), Count(default));
+        let time = |name, value, default| limit(name, Time(value), Time(default));
+        [
+            limit("h2", Switch(self.h2), Switch(yes())),
+            count("warm_connections", self.warm_connections, warm()),
+            count("max_connections", self.max_connections, connections()),
+            time("max_age", self.max_age, age()),
+            time("idle_timeout", self.idle_timeout, idle()),
+            count("max_requests", self.max_requests, requests()),
+            count("max_clients", self.max_clients, clients()),
+            count("max_header_kib", self.max_header_kib, header_kib()),
+            count("max_body_mib", self.max_body_mib, body_mib()),
+            time("head_timeout", self.head_timeout, head()),
+            time("body_timeout", self.body_timeout, body()),
+            time("keep_alive", self.keep_alive, keep_alive()),
+            time("stop_timeout", self.stop_timeout, stop()),
+        ]
+    }
+
     pub(super) fn relative_to(mut self, folder: &Path) -> Self {
         let places = self.listeners.iter_mut().map(|listener| {
             if let Callers::Token(file) = &mut listener.callers {

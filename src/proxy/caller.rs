@@ -17,9 +17,10 @@ use super::ProxyError;
 use super::head::{behind, own_path};
 use super::problem::Problem;
 use crate::config::listener::Callers;
+use crate::config::proxy::ProxyConfig;
 
 /// The header that carries the caller token.
-pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-hsm-mtls-caller");
+pub const TOKEN: HeaderName = HeaderName::from_static("x-hsm-mtls-caller");
 
 /// How long a token is, in bytes: no shorter than can withstand guessing.
 const LENGTH: std::ops::RangeInclusive<usize> = 20..=200;
@@ -82,6 +83,16 @@ impl Gate {
     }
 }
 
+/// Looks at each caller token as the start of the proxy does, for the user that this process has.
+///
+/// # Errors
+/// One cannot be used: the proxy would not start.
+pub fn check_tokens(config: &ProxyConfig) -> Result<(), ProxyError> {
+    config
+        .token_files()
+        .try_for_each(|file| read(file).map(drop))
+}
+
 /// How long the comparison takes says nothing of where they differ.
 fn same(given: &[u8], token: &[u8]) -> bool {
     verify_slices_are_equal(given, token).is_ok()
@@ -103,7 +114,7 @@ pub(super) fn not_admitted() -> Problem {
         StatusCode::FORBIDDEN,
         "caller",
         "this user may not call here",
-        "add its uid to `callers` of the listener, or run the application as a user that may",
+        "add its uid to `callers` of the listener, or run the application as a user that may; of its groups only the primary one is known here",
     )
     .closing()
 }

@@ -2,19 +2,21 @@
 //! back handed on as it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::{Scheme, Uri};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::answer::AnswerBody;
 use super::body::{BodyFault, RequestBody, fault_in};
 use super::head::{Target, check, strip_answer};
 use super::house::{Door, House};
 use super::lease::Lease;
+use super::link::is_refused_unread;
 use super::problem::Problem;
 use super::record::Record;
 use super::stream::Business;
@@ -24,6 +26,11 @@ use crate::client::{ClientError, INTERACTION_ID, Stage};
 /// How often a request is sent that was never sent, or is harmless to repeat. The last time over a
 /// connection that is made for it.
 const TRIES: usize = 3;
+/// How often it is sent again where the hub refuses it unread: each of its connections may have
+/// lowered what it takes.
+const REFUSALS: u32 = 6;
+/// The pause after the first refusal; after the second it is twice as long, and so on.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Answers a request of an application.
 pub(super) async fn forward(
@@ -88,17 +95,23 @@ async fn exchange(
         return Err(Problem::overload(what, "max_requests"));
     };
     let upstream = house.upstream(target.service);
-    let replayable = body.is_empty() && head.method.is_idempotent();
+    let harmless = body.is_empty() && head.method.is_idempotent();
     head.uri = target.path.into();
     head.extensions.clear();
     let mut next = Some((head, body));
     let mut failed = None;
-    for tried in 1..=TRIES {
-        let Some((head, body)) = next.take() else {
-            break;
-        };
+    let mut refused = false;
+    let (mut tried, mut refusals) = (0, 0);
+    while let Some((head, body)) = next.take().filter(|_| tried < TRIES) {
+        tried += 1;
         let mut lease = lease(house, upstream, record, tried == TRIES).await?;
-        let again = (replayable && lease.warm).then(|| head.clone());
+        let repeatable = harmless && lease.warm;
+        let again = match &body {
+            RequestBody::Whole(bytes) if repeatable || lease.is_h2() => {
+                Some((head.clone(), RequestBody::Whole(bytes.clone())))
+            }
+            _ => None,
+        };
         let streamed = matches!(body, RequestBody::Streamed { .. });
         let request = request_for(upstream, head, body, lease.is_h2());
         upstream.meter.used(lease.warm);
@@ -133,17 +146,40 @@ async fn exchange(
         if let Some(fault) = fault_in(&error) {
             return Err(of_the_body(fault));
         }
+        refused = is_refused_unread(&error);
         let error = link.fate.explain(error);
-        tracing::debug!(interaction_id = ?record.interaction_id, %error, tried, unsent = next.is_some(), "not answered");
+        tracing::debug!(interaction_id = ?record.interaction_id, %error, tried, unsent = next.is_some(), refused, "not answered");
         // Closed before anything came, as a hub does with a connection that was idle for long.
-        if let (None, Some(head), ClientError::NoAnswer(_)) = (&next, again, &error) {
-            next = Some((head, RequestBody::Whole(bytes::Bytes::new())));
-        }
+        let lost = repeatable && matches!(error, ClientError::NoAnswer(_));
         failed = Some(error);
+        if refused && refusals < REFUSALS && again.is_some() {
+            // Others may use the connection meanwhile.
+            drop(lease);
+            refusals += 1;
+            tried -= 1;
+            sleep(PAUSE * refusals).await;
+            next = again;
+        } else if lost && next.is_none() {
+            next = again;
+        }
+    }
+    if refused {
+        tracing::warn!(interaction_id = ?record.interaction_id, "refused by the hub unread");
+        return Err(refused_unread());
     }
     let error = failed.unwrap_or_else(|| ClientError::Setup("nothing was sent".to_owned()));
     tracing::warn!(interaction_id = ?record.interaction_id, %error, "no answer");
     Err(Problem::from(&error))
+}
+
+fn refused_unread() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overload",
+        "the hub takes no more at once: it refused the request unread",
+        "send it again, and call less at once; ask the hub's operator how many streams a connection may have",
+    )
+    .after(1)
 }
 
 async fn lease(

@@ -4,11 +4,12 @@
 //! alert comes with the first read, and hyper's HTTP/2 hands on only its text. So the stream itself
 //! is listened to.
 
+use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
@@ -32,6 +33,11 @@ const SEND_BUFFER: usize = 64 << 10;
 /// An HTTP/2 connection that answers no PING is dead.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many streams an HTTP/2 peer takes is in its first words (SETTINGS), which come after the
+/// handshake. Until then one is sent: a peer that takes fewer refuses those beyond.
+const STREAMS_UNTOLD: usize = 1;
+/// For how long they are waited for before another connection is made.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// The longest head of an answer, in bytes.
 const ANSWER_HEAD: usize = 128 << 10;
 
@@ -51,6 +57,10 @@ pub(super) struct Fate {
     /// HTTP/2: streams in use, and how many the peer takes.
     pub(super) streams: AtomicUsize,
     pub(super) most_streams: AtomicUsize,
+    /// HTTP/2: something of the peer has come, and its first words are how many that is.
+    told: AtomicBool,
+    /// What drives it; to be woken where the peer may have said that it takes more.
+    driver: Mutex<Option<Waker>>,
 }
 
 impl Fate {
@@ -65,6 +75,37 @@ impl Fate {
         match self.refusal() {
             Some(refusal) => refusal,
             None => failure::before_an_answer(error, self.foreign.as_deref()),
+        }
+    }
+
+    /// hyper reads what the peer says in a task of its own, and tells nobody how many streams that
+    /// takes. At its first words, and where there is no room, whoever drives the connection looks at
+    /// each read: it runs after that task, on the one thread of the proxy.
+    fn look(&self) {
+        let first = !self.told.swap(true, Ordering::Relaxed);
+        if !first && self.has_room() && self.most_streams.load(Ordering::Relaxed) > STREAMS_UNTOLD {
+            return;
+        }
+        let driver = self.driver.lock();
+        if let Some(driver) = driver.unwrap_or_else(PoisonError::into_inner).as_ref() {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// HTTP/2: whether the peer will soon say how many streams it takes. Who waits may be served
+    /// then.
+    pub(super) fn is_untold(&self) -> bool {
+        !self.told.load(Ordering::Relaxed) && self.born.elapsed() < TOLD_WITHIN
+    }
+
+    fn driven_by(&self, task: &Context<'_>) {
+        let driver = self.driver.lock();
+        let mut driver = driver.unwrap_or_else(PoisonError::into_inner);
+        if !driver
+            .as_ref()
+            .is_some_and(|driver| driver.will_wake(task.waker()))
+        {
+            *driver = Some(task.waker().clone());
         }
     }
 
@@ -93,10 +134,12 @@ type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 impl Link {
-    /// Begins HTTP on a connection. The future that comes back drives it, until it ends.
+    /// Begins HTTP on a connection. The future that comes back drives it, until it ends, and says
+    /// when an HTTP/2 peer takes more streams than before, or has said for the first time how many.
     pub(super) async fn begin(
         connection: Connection,
         max_age: Duration,
+        roomier: impl Fn() + Send + 'static,
     ) -> Result<(Self, Driving), ClientError> {
         let is_h2 = connection.is_h2();
         let (stream, foreign) = connection.into_parts();
@@ -113,7 +156,12 @@ impl Link {
             heard: OnceLock::new(),
             answered: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
-            most_streams: AtomicUsize::new(1),
+            most_streams: AtomicUsize::new(match is_h2 {
+                true => STREAMS_UNTOLD,
+                false => usize::MAX,
+            }),
+            told: AtomicBool::new(!is_h2),
+            driver: Mutex::new(None),
         });
         let io = TokioIo::new(Overheard {
             stream,
@@ -126,17 +174,24 @@ impl Link {
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_send_buf_size(SEND_BUFFER)
                 .max_header_list_size(ANSWER_HEAD as u32)
+                .initial_max_send_streams(STREAMS_UNTOLD)
                 .keep_alive_interval(PING_EVERY)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .handshake(io)
                 .await;
             let (sender, mut driver) = begun.map_err(|error| fate.explain(error))?;
             let seen = Arc::clone(&fate);
+            let mut told = false;
             let driving = async move {
-                std::future::poll_fn(|task| {
+                std::future::poll_fn(move |task| {
+                    seen.driven_by(task);
                     let ended = Pin::new(&mut driver).poll(task);
-                    seen.most_streams
-                        .store(driver.current_max_send_streams(), Ordering::Relaxed);
+                    let most = driver.current_max_send_streams();
+                    let more = seen.most_streams.swap(most, Ordering::Relaxed) < most;
+                    let heard = seen.told.load(Ordering::Relaxed);
+                    if more || heard != std::mem::replace(&mut told, heard) {
+                        roomier();
+                    }
                     ended
                 })
                 .await
@@ -207,6 +262,15 @@ impl Link {
     }
 }
 
+/// Whether the peer refused a stream without looking at it, as it may where it takes fewer than it
+/// said before. The request may be sent again, whatever it asks for (RFC 9113, section 8.7).
+pub(super) fn is_refused_unread(error: &hyper::Error) -> bool {
+    let error = error.source().and_then(|source| source.downcast_ref());
+    error.is_some_and(|error: &h2::Error| {
+        error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
+}
+
 /// The stream of a connection; the first error of reading is kept.
 struct Overheard {
     stream: HubStream,
@@ -220,6 +284,9 @@ impl AsyncRead for Overheard {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(task, into);
+        if let Poll::Ready(Ok(())) = &read {
+            self.fate.look();
+        }
         if let Poll::Ready(Err(error)) = &read
             && let Some(heard) = diagnose(error)
         {

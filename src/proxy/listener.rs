@@ -95,11 +95,9 @@ fn admit(
 ) {
     if !door.gate().admits(peer) {
         traffic::caller_refused();
-        let (uid, pid) = (
-            peer.map(|peer| peer.uid()),
-            peer.and_then(|peer| peer.pid()),
-        );
-        tracing::warn!(uid, pid, "a process that may not call was refused");
+        let (uid, gid) = (peer.map(|peer| peer.uid()), peer.map(|peer| peer.gid()));
+        let pid = peer.and_then(|peer| peer.pid());
+        tracing::warn!(uid, gid, pid, "a process that may not call was refused");
         // Some are told; many at once would take places from those who may call.
         if let Ok(told) = Arc::clone(&door.strangers).try_acquire_owned() {
             let word = not_admitted().raw(&door.house.ids.fresh());

@@ -43,10 +43,12 @@ impl Upstream {
     /// The connections to be made, each with the request that it is for.
     fn wanted(&self, state: &State) -> Vec<Option<HeaderValue>> {
         let room = self.most.saturating_sub(state.open);
-        // One HTTP/2 connection serves many.
-        let asked = match (state.speaks_h2, state.waiting.is_empty()) {
-            (false, _) => state.waiting.len(),
-            (true, empty) => usize::from(!empty),
+        // One HTTP/2 connection serves many, once it has said how many.
+        let untold = |(link, _): &(Link, u64)| !link.is_closed() && link.fate.is_untold();
+        let asked = match state.speaks_h2 {
+            false => state.waiting.len(),
+            true if state.shared.iter().any(untold) => 0,
+            true => state.waiting.len().min(1),
         };
         let waiting = state.waiting.iter().take(asked).skip(state.connecting);
         let mut wanted: Vec<_> = waiting
@@ -83,7 +85,14 @@ impl Upstream {
         let made = match connector.connect_for(&self.origin, id).await {
             Ok(connection) => {
                 let described = connection.describe();
-                let begun = Link::begin(connection, self.max_age).await;
+                let pool = Arc::downgrade(self);
+                let roomier = move || {
+                    if let Some(pool) = pool.upgrade() {
+                        pool.serve_waiting();
+                        pool.staff();
+                    }
+                };
+                let begun = Link::begin(connection, self.max_age, roomier).await;
                 begun.map(|(link, driving)| (link, driving, described))
             }
             Err(error) => Err(error),

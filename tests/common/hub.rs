@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod handshake;
+pub mod lowering;
 mod seen;
 
 use std::convert::Infallible;
@@ -26,6 +27,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::trust_framework::{ServerIdentity, TrustFramework};
 use handshake::Acceptor;
+use lowering::Lowering;
 pub use seen::{SeenConnection, SeenRequest};
 
 /// How long [`Hub::wait_for_connections`] waits before it calls the test failed.
@@ -54,6 +56,12 @@ pub struct HubOptions {
     /// Takes signatures of the client with these schemes only.
     pub client_schemes: Option<Vec<SignatureScheme>>,
     pub observer: Option<Observer>,
+    /// HTTP/2: streams that it takes at once; None: as hyper does.
+    pub streams: Option<u32>,
+    /// HTTP/2 by hand, of a hub that takes fewer streams after a while.
+    pub lowering: Option<Lowering>,
+    /// How long it thinks before it answers.
+    pub thinks: Duration,
     /// Where to listen; 0: wherever there is room.
     pub port: u16,
 }
@@ -70,6 +78,9 @@ impl HubOptions {
             alpn: vec![b"http/1.1".to_vec()],
             client_schemes: None,
             observer: None,
+            streams: None,
+            lowering: None,
+            thinks: Duration::ZERO,
             port: 0,
         }
     }
@@ -227,8 +238,7 @@ impl Drop for Hub {
 
 struct Service {
     acceptor: Acceptor,
-    host_name: String,
-    observer: Option<Observer>,
+    options: HubOptions,
     logbook: Arc<Logbook>,
 }
 
@@ -243,8 +253,7 @@ async fn listen(
     let addr = listener.local_addr().expect("the port's number");
     let service = Arc::new(Service {
         acceptor: Acceptor::new(&options),
-        host_name: options.host_name,
-        observer: options.observer,
+        options,
         logbook,
     });
     let serving = async move {
@@ -287,6 +296,15 @@ impl Service {
     ) {
         let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let client = client.map(|der| answer::ClientNames::of(&der));
+        if let (Some(lowering), true) = (&self.options.lowering, h2) {
+            let record = |body| {
+                let seen = lowering::seen(body, client.as_ref(), connection);
+                self.logbook.open().requests.push(seen);
+            };
+            // A client that leaves is no fault of the hub.
+            let _left = lowering.serve(tls, self.options.thinks, record).await;
+            return;
+        }
         let service = service_fn(|request: Request<Incoming>| {
             let (hub, client) = (self.clone(), client.clone());
             async move {
@@ -303,8 +321,11 @@ impl Service {
                     connection,
                 };
                 hub.logbook.open().requests.push(seen.clone());
-                let response = answer::to(&seen, &hub.host_name, client.as_ref());
-                if let Some(observe) = &hub.observer {
+                if !hub.options.thinks.is_zero() {
+                    tokio::time::sleep(hub.options.thinks).await;
+                }
+                let response = answer::to(&seen, &hub.options.host_name, client.as_ref());
+                if let Some(observe) = &hub.options.observer {
                     observe(&seen, response.status());
                 }
                 Ok::<_, hyper::Error>(response)
@@ -313,9 +334,11 @@ impl Service {
         // How a connection ends is the client's affair: an error here is one of its tests' doing.
         let io = TokioIo::new(tls);
         let _ended = if h2 {
-            http2::Builder::new(TokioExecutor::new())
-                .serve_connection(io, service)
-                .await
+            let mut http2 = http2::Builder::new(TokioExecutor::new());
+            if let Some(streams) = self.options.streams {
+                http2.max_concurrent_streams(streams);
+            }
+            http2.serve_connection(io, service).await
         } else {
             http1::Builder::new().serve_connection(io, service).await
         };

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::hub::answer::{AFTER_AUTH, AFTER_CONFIRM};
 use super::poll::found;
 use super::trust_framework::{ServerIdentity, TrustFramework, write_file};
 
@@ -200,6 +201,9 @@ fn access(line: &str) -> Access {
 ///
 /// nginx gives the DNs by RFC 2253 with octets above 127 as `\C3`, and escapes `"` to `\"`. `sub_filter` turns them
 /// into JSON strings: the body has no backslash but theirs.
+///
+/// nginx by itself reads no body that it has no use for. So `/consents/` is asked of a server behind it, and what
+/// that one says is filled in with the body.
 fn configuration(options: &NginxOptions, dir: &Path, port: u16) -> String {
     let host_name = &options.host_name;
     assert!(
@@ -215,6 +219,9 @@ fn configuration(options: &NginxOptions, dir: &Path, port: u16) -> String {
         Protocols::Tls13 => "TLSv1.3",
         Protocols::Both => "TLSv1.2 TLSv1.3",
     };
+    // One that was left by a try with another port cannot be bound.
+    let echo = dir.join(format!("echo-{port}.sock"));
+    let echo = echo.display();
     format!(
         r#"daemon off;
 master_process off;
@@ -250,9 +257,27 @@ http {{
             sub_filter '\\' '\\\\';
             return 200 $hello;
         }}
+        location = /auth {{ return 303 "{AFTER_AUTH}"; }}
+        location /auth/ {{ return 303 "{AFTER_CONFIRM}"; }}
+        location /consents/ {{
+            client_max_body_size 16m;
+            client_body_buffer_size 16m;
+            client_body_in_single_buffer on;
+            proxy_method GET;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_pass http://unix:{echo}:/;
+            sub_filter_types *;
+            sub_filter '@body@' '$request_body';
+        }}
         location / {{
             return 404 '{{"errorCode":"NotFound","errorMessage":"no such path"}}';
         }}
+    }}
+    server {{
+        listen unix:{echo};
+        access_log off;
+        location / {{ return 200 '@body@'; }}
     }}
 }}
 "#
