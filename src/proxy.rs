@@ -26,6 +26,7 @@ mod listener;
 mod notify;
 mod operations;
 mod problem;
+mod pulse;
 mod record;
 mod reload;
 mod socket;
@@ -47,20 +48,18 @@ use crate::config::Config;
 use crate::config::environment::Service;
 use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
-use crate::identity::Identity;
 use crate::rfc3339;
+use crate::signer::WalledKey;
 pub use error::ProxyError;
 use house::{Door, House};
 use listener::{Listener, listen};
 use notify::ServiceManager;
 pub use operations::Render;
 use operations::{Operations, answer};
+use pulse::Pulse;
 use reload::{Reload, prepare};
 pub use socket::Sockets;
 use upstream::Upstream;
-
-/// Opens the identity, at start and at each reload.
-pub type Opener = Arc<dyn Fn() -> Result<Identity, Error> + Send + Sync>;
 
 /// How often the pools are looked after.
 const KEEPING: Duration = Duration::from_secs(1);
@@ -69,9 +68,9 @@ const KEEPING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// It cannot start: token, key, certificate, trust anchors, sockets or files are not as they must be.
-pub fn run(config: Config, sockets: Sockets, opener: Opener, render: Render) -> Result<(), Error> {
+pub fn run(config: Config, sockets: Sockets, key: WalledKey, render: Render) -> Result<(), Error> {
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
-    let (identity, connector) = prepare(&config, &proxy, &opener)?;
+    let (identity, connector) = prepare(&config, &proxy, &key)?;
     let certificate = identity.chain().leaf().clone();
     drop(identity);
     let runtime = Builder::new_current_thread()
@@ -97,6 +96,7 @@ pub fn run(config: Config, sockets: Sockets, opener: Opener, render: Render) -> 
         let operations = Arc::new(Operations {
             house: Arc::clone(&house),
             certificate: Mutex::new(certificate),
+            pulse: Pulse::of(key.clone()),
             render,
             started: rfc3339::now(),
         });
@@ -104,7 +104,7 @@ pub fn run(config: Config, sockets: Sockets, opener: Opener, render: Render) -> 
         let reload = Reload {
             config: Arc::new(config.clone()),
             proxy: proxy.clone(),
-            opener: Arc::clone(&opener),
+            key: key.clone(),
             doors: running.doors.clone(),
             operations,
         };

@@ -60,9 +60,7 @@ pub(super) fn front_end(global: &Global) -> Result<ExitCode, CommandError> {
     let metrics = recorder()?;
     let render = move || metrics.render();
     let key = WalledKey::over(&config, inherited.channels).map_err(CommandError::Stage)?;
-    let opened = config.clone();
-    let opener = move || key.identity(&opened);
-    proxy::run(config, sockets, Arc::new(opener), Arc::new(render)).map_err(CommandError::Stage)?;
+    proxy::run(config, sockets, key, Arc::new(render)).map_err(CommandError::Stage)?;
     drop(inherited.control);
     Ok(ExitCode::Good)
 }

@@ -5,19 +5,20 @@ use std::sync::{Arc, PoisonError};
 
 use super::house::Door;
 use super::operations::Operations;
-use super::{Opener, traffic};
+use super::traffic;
 use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::signer::WalledKey;
 use crate::tls::Tls;
 
 /// What is opened anew.
 pub(super) struct Reload {
     pub(super) config: Arc<Config>,
     pub(super) proxy: ProxyConfig,
-    pub(super) opener: Opener,
+    pub(super) key: WalledKey,
     pub(super) doors: Vec<Arc<Door>>,
     pub(super) operations: Arc<Operations>,
 }
@@ -26,9 +27,9 @@ pub(super) struct Reload {
 pub(super) fn prepare(
     config: &Config,
     proxy: &ProxyConfig,
-    opener: &Opener,
+    key: &WalledKey,
 ) -> Result<(Identity, Connector), Error> {
-    let identity = opener()?;
+    let identity = key.identity(config)?;
     let tls = Tls::new(config, &identity)?;
     let protocols: &[&[u8]] = match proxy.h2 {
         true => &[b"h2", b"http/1.1"],
@@ -41,12 +42,12 @@ pub(super) fn prepare(
 impl Reload {
     /// Opens everything anew; what fails stays as it was, and is said aloud.
     pub(super) async fn run(&self) {
-        let (config, proxy, opener) = (
+        let (config, proxy, key) = (
             Arc::clone(&self.config),
             self.proxy.clone(),
-            Arc::clone(&self.opener),
+            self.key.clone(),
         );
-        let prepared = tokio::task::spawn_blocking(move || prepare(&config, &proxy, &opener)).await;
+        let prepared = tokio::task::spawn_blocking(move || prepare(&config, &proxy, &key)).await;
         let good = match prepared {
             Ok(Ok((identity, connector))) => {
                 let leaf = identity.chain().leaf();
