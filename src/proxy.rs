@@ -33,9 +33,11 @@ mod socket;
 mod staffing;
 mod stream;
 pub mod traffic;
+mod under_way;
 mod upstream;
 mod visit;
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,6 +52,7 @@ use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
 use crate::rfc3339;
 use crate::signer::WalledKey;
+use crate::signer::front::Offers;
 pub use error::ProxyError;
 use house::{Door, House};
 use listener::{Listener, listen};
@@ -64,11 +67,17 @@ use upstream::Upstream;
 /// How often the pools are looked after.
 const KEEPING: Duration = Duration::from_secs(1);
 
-/// Runs the proxy until it is told to stop (SIGTERM, SIGINT).
+/// Runs the proxy until it is told to stop (SIGTERM, SIGINT). Other signers are offered over `control`.
 ///
 /// # Errors
 /// It cannot start: token, key, certificate, trust anchors, sockets or files are not as they must be.
-pub fn run(config: Config, sockets: Sockets, key: WalledKey, render: Render) -> Result<(), Error> {
+pub fn run(
+    config: Config,
+    sockets: Sockets,
+    key: WalledKey,
+    control: OwnedFd,
+    render: Render,
+) -> Result<(), Error> {
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
     let (identity, connector) = prepare(&config, &proxy, &key)?;
     let certificate = identity.chain().leaf().clone();
@@ -96,19 +105,20 @@ pub fn run(config: Config, sockets: Sockets, key: WalledKey, render: Render) -> 
         let operations = Arc::new(Operations {
             house: Arc::clone(&house),
             certificate: Mutex::new(certificate),
-            pulse: Pulse::of(key.clone()),
+            pulse: Pulse::of(key),
             render,
             started: rfc3339::now(),
         });
         let running = Running::start(&config, &proxy, sockets, &operations)?;
         let reload = Reload {
-            config: Arc::new(config.clone()),
+            config: config.clone(),
             proxy: proxy.clone(),
-            key: key.clone(),
             doors: running.doors.clone(),
             operations,
+            manager: Arc::clone(&running.manager),
         };
-        running.until_stopped(&reload).await;
+        let offers = Offers::over(control)?;
+        running.until_stopped(reload.follow(offers)).await;
         house.log.end();
         Ok(())
     })
@@ -122,7 +132,7 @@ struct Running {
     most: usize,
     stop: watch::Sender<bool>,
     signals: [Signal; 3],
-    manager: ServiceManager,
+    manager: Arc<ServiceManager>,
 }
 
 impl Running {
@@ -161,24 +171,28 @@ impl Running {
             most: proxy.max_clients,
             stop,
             signals,
-            manager: ServiceManager::from_environment(),
+            manager: Arc::new(ServiceManager::from_environment()),
         })
     }
 
-    async fn until_stopped(mut self, reload: &Reload) {
+    async fn until_stopped(mut self, reloads: impl Future<Output = ()>) {
         let mut keeping = interval(KEEPING);
         keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut logging = interval(access_log::INTERVAL);
         logging.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let [hangup, terminate, interrupt] = &mut self.signals;
         self.manager.ready();
+        let reloads = async {
+            reloads.await;
+            std::future::pending::<()>().await;
+        };
+        let mut reloads = std::pin::pin!(reloads);
         loop {
             tokio::select! {
-                _ = hangup.recv() => {
-                    self.manager.reloading();
-                    reload.run().await;
-                    self.manager.ready();
-                }
+                // Reloads go on beside all that follows, and end with it.
+                () = &mut reloads => {}
+                // Where a whole group is told: it is the supervisor that reads the file anew, and offers.
+                _ = hangup.recv() => {}
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = keeping.tick() => {

@@ -23,10 +23,14 @@ pub mod front;
 mod handover;
 pub mod hardening;
 mod health;
+#[cfg(feature = "proxy")]
+mod offer;
 mod phase;
 mod policy;
 pub mod sandbox;
 pub mod service;
+#[cfg(feature = "proxy")]
+mod succession;
 pub mod supervisor;
 mod walled;
 mod watch;

@@ -54,6 +54,14 @@ impl Pulse {
         asked.await.unwrap_or_else(|_| Arc::new(Felt::silent()))
     }
 
+    /// From now on another signer is asked.
+    pub(super) async fn follow(&self, key: WalledKey) {
+        // Not while one is being asked: its answer would be taken for the other's.
+        let mut last = self.last.lock().await;
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+        *last = None;
+    }
+
     async fn ask(&self) -> Felt {
         let key = self
             .key

@@ -2,6 +2,7 @@
 //! each channel, until its supervisor has gone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,7 +20,7 @@ use super::sandbox::Sandbox;
 use super::watch::Calls;
 use super::{Description, SignerError, desk, handover};
 use crate::config::pin::PinSource;
-use crate::config::{CertificateSource, Config};
+use crate::config::{CertificateSource, Config, ConfigText};
 use crate::engine::{Peer, Sign, SignRequest, Told};
 use crate::error::{Error, ExitCode};
 use crate::identity::{Files, certificate_in_token, engine_for_callers};
@@ -55,12 +56,14 @@ pub(super) struct Service {
 /// Serves the supervisor that started this process, and ends with it: this returns only where it
 /// could not begin.
 ///
-/// `attendance` is asked for with whether someone is at a terminal.
+/// It goes by the configuration that it is handed, or by the file at `path`. `attendance` is asked for with
+/// whether someone is at a terminal.
 ///
 /// # Errors
 /// Nobody of ours started it, or it is not given what it works with.
-pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<ExitCode, Error> {
+pub fn serve(path: &Path, attendance: impl Fn(bool) -> Attendance) -> Result<ExitCode, Error> {
     let handed = handover::take()?;
+    let config = ConfigText::given_or_read(handed.configuration, path)?.check()?;
     let channels = handed.channels;
     let mut hardening = harden(channels.len() + 1);
     hardening.push(end_with_parent());
