@@ -124,6 +124,35 @@ fn another_key_is_taken_under_load_and_no_request_fails() {
     assert_eq!(keys.len(), 2, "both keys were used, on record");
 }
 
+/// What the old key is asked for before it is replaced, it signs.
+#[test]
+fn a_handshake_that_has_begun_with_the_old_key_ends_with_it() {
+    let mut scene = scene("warm_connections = 0");
+    scene.another_key();
+    scene.chaos.forget_calls();
+    scene.chaos.plan("delay C_Sign 3000ms");
+    let socket = scene.proxy.socket();
+    let old = scene.signer();
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            let answer = common::proxy::exchange(&socket, GET);
+            status(&String::from_utf8(answer).unwrap())
+        });
+        until("its signature is being made", || {
+            scene.chaos.calls("C_Sign") > 0
+        });
+        scene.chaos.plan("");
+        scene.proxy.signal("HUP");
+        until("the new key is in use", || scene.reloads("good") == 1.0);
+        // Nobody is hurried: both are there, until the old one has signed.
+        assert!(state(old).is_some_and(|state| state != 'Z'));
+        assert_eq!(slow.join().unwrap(), 200, "{}", scene.proxy.log());
+    });
+    assert_eq!(scene.hub.connections().len(), 1);
+    scene.three_processes();
+    assert_ne!(scene.signer(), old);
+}
+
 #[test]
 fn what_cannot_be_taken_leaves_everything_as_it_was() {
     let mut scene = scene("");
@@ -291,4 +320,20 @@ fn a_front_end_that_dies_in_the_middle_is_started_again_with_what_was_in_use() {
         all.iter()
             .all(|pid| state(*pid).is_none_or(|state| state == 'Z'))
     });
+}
+
+/// A signer that is to follow may hang for minutes: neither requests nor the end of the proxy wait for it.
+#[test]
+fn a_stop_during_a_reload_waits_for_nobody() {
+    let scene = scene("");
+    scene.chaos.plan("hang C_Login 1..");
+    scene.proxy.signal("HUP");
+    until("the new one hangs", || scene.chaos.calls("C_Login") > 0);
+    assert_eq!(signers(&scene.bank).len(), 2);
+    assert_eq!(scene.proxy.get("/cm/consents/1").0, 200);
+    assert_eq!(scene.proxy.ready()["ready"], true);
+    scene.proxy.signal("TERM");
+    let Scene { proxy, bank, .. } = scene;
+    assert!(proxy.ended().success());
+    assert!(signers(&bank).is_empty());
 }

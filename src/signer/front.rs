@@ -48,7 +48,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 ///
 /// Each front end is given `sockets` to listen on: they stay open while one is started again, and who
 /// calls meanwhile waits. SIGTERM and SIGINT are passed on to the front end. At SIGHUP the configuration is
-/// `read` anew, and a signer that goes by it is offered to the front end: see [`super::offer`]. What was in use
+/// `read` anew, and a signer that goes by it is offered to the front end: see [`Offers`]. What was in use
 /// last is also what a front end or a signer that is started again goes by.
 ///
 /// # Errors

@@ -38,7 +38,9 @@ pub fn scene(lines: &str) -> Scene {
     let ports = Proxy::configure(&mut bank, lines, &ledger);
     let chaos = Chaos::between(&mut bank, "");
     let proxy = Proxy::start_with(&bank, ports, &chaos.environment());
-    proxy.warm("cm", 1);
+    if !lines.contains("warm_connections = 0") {
+        proxy.warm("cm", 1);
+    }
     chaos.forget_calls();
     Scene {
         bank,
