@@ -14,11 +14,11 @@ pub mod pin;
 pub mod proxy;
 pub mod signer;
 mod state;
+mod text;
 pub mod trust;
 pub mod uri;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use ledger::LedgerConfig;
 use pin::PinSource;
 use proxy::ProxyConfig;
 use signer::SignerConfig;
+pub use text::ConfigText;
 use trust::{Fingerprint, Trust};
 use uri::Pkcs11Uri;
 
@@ -138,7 +139,7 @@ pub enum LoginPolicy {
 }
 
 /// `[hub]`: overrides of what the environment derives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubConfig {
     /// CM
     pub consent_manager: Origin,
@@ -230,13 +231,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or a field is wrong: [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        let text = fs::read_to_string(path).map_err(unreadable)?;
-        let absolute = std::path::absolute(path).map_err(unreadable)?;
-        Self::parse(&text, &absolute)
+        ConfigText::read(path)?.check()
     }
 
     /// Checks the text of a file that is, or would be, at `path` (absolute).

@@ -5,6 +5,7 @@
 //! verified with the public key before it is released: tokens do answer wrongly, and an invalid
 //! signature of a bank's key is nothing that a peer should see.
 
+mod condition;
 mod error;
 mod here;
 mod pool;
@@ -25,6 +26,7 @@ use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::meter::KeyMeter;
 use crate::token::Token;
+pub use condition::{Condition, Down};
 pub use error::{EngineError, Told};
 use here::Here;
 use pool::Pool;
@@ -221,6 +223,22 @@ impl TokenEngine {
         match &self.hands {
             Hands::Callers(here) => here.keep_alive(&self.work, self.keep_alive),
             Hands::Workers(_) => false,
+        }
+    }
+
+    /// How the way to the key is, as far as it is known: nothing is asked, and nobody waited for.
+    pub fn condition(&self) -> Condition {
+        let (waiting, in_use, at_most) = match &self.hands {
+            Hands::Workers(pool) => pool.counts(),
+            Hands::Callers(here) => here.counts(),
+        };
+        let seen = self.work.seen();
+        Condition {
+            in_use,
+            at_most,
+            waiting,
+            down: seen.down,
+            last_signature: seen.signed.map(|signed| signed.elapsed()),
         }
     }
 

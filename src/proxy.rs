@@ -26,15 +26,18 @@ mod listener;
 mod notify;
 mod operations;
 mod problem;
+mod pulse;
 mod record;
 mod reload;
 mod socket;
 mod staffing;
 mod stream;
 pub mod traffic;
+mod under_way;
 mod upstream;
 mod visit;
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,8 +50,9 @@ use crate::config::Config;
 use crate::config::environment::Service;
 use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
-use crate::identity::Identity;
 use crate::rfc3339;
+use crate::signer::WalledKey;
+use crate::signer::front::Offers;
 pub use caller::{TOKEN as CALLER_TOKEN, check_tokens};
 pub use error::ProxyError;
 use house::{Door, House};
@@ -56,23 +60,27 @@ use listener::{Listener, listen};
 use notify::ServiceManager;
 pub use operations::Render;
 use operations::{Operations, answer};
+use pulse::Pulse;
 use reload::{Reload, prepare};
 pub use socket::Sockets;
 use upstream::Upstream;
 
-/// Opens the identity, at start and at each reload.
-pub type Opener = Arc<dyn Fn() -> Result<Identity, Error> + Send + Sync>;
-
 /// How often the pools are looked after.
 const KEEPING: Duration = Duration::from_secs(1);
 
-/// Runs the proxy until it is told to stop (SIGTERM, SIGINT).
+/// Runs the proxy until it is told to stop (SIGTERM, SIGINT). Other signers are offered over `control`.
 ///
 /// # Errors
 /// It cannot start: token, key, certificate, trust anchors, sockets or files are not as they must be.
-pub fn run(config: Config, sockets: Sockets, opener: Opener, render: Render) -> Result<(), Error> {
+pub fn run(
+    config: Config,
+    sockets: Sockets,
+    key: WalledKey,
+    control: OwnedFd,
+    render: Render,
+) -> Result<(), Error> {
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
-    let (identity, connector) = prepare(&config, &proxy, &opener)?;
+    let (identity, connector) = prepare(&config, &proxy, &key)?;
     let certificate = identity.chain().leaf().clone();
     drop(identity);
     let runtime = Builder::new_current_thread()
@@ -98,18 +106,20 @@ pub fn run(config: Config, sockets: Sockets, opener: Opener, render: Render) -> 
         let operations = Arc::new(Operations {
             house: Arc::clone(&house),
             certificate: Mutex::new(certificate),
+            pulse: Pulse::of(key),
             render,
             started: rfc3339::now(),
         });
         let running = Running::start(&config, &proxy, sockets, &operations)?;
         let reload = Reload {
-            config: Arc::new(config.clone()),
+            config: config.clone(),
             proxy: proxy.clone(),
-            opener: Arc::clone(&opener),
             doors: running.doors.clone(),
             operations,
+            manager: Arc::clone(&running.manager),
         };
-        running.until_stopped(&reload).await;
+        let offers = Offers::over(control)?;
+        running.until_stopped(reload.follow(offers)).await;
         house.log.end();
         Ok(())
     })
@@ -123,7 +133,7 @@ struct Running {
     most: usize,
     stop: watch::Sender<bool>,
     signals: [Signal; 3],
-    manager: ServiceManager,
+    manager: Arc<ServiceManager>,
 }
 
 impl Running {
@@ -162,24 +172,28 @@ impl Running {
             most: proxy.max_clients,
             stop,
             signals,
-            manager: ServiceManager::from_environment(),
+            manager: Arc::new(ServiceManager::from_environment()),
         })
     }
 
-    async fn until_stopped(mut self, reload: &Reload) {
+    async fn until_stopped(mut self, reloads: impl Future<Output = ()>) {
         let mut keeping = interval(KEEPING);
         keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut logging = interval(access_log::INTERVAL);
         logging.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let [hangup, terminate, interrupt] = &mut self.signals;
         self.manager.ready();
+        let reloads = async {
+            reloads.await;
+            std::future::pending::<()>().await;
+        };
+        let mut reloads = std::pin::pin!(reloads);
         loop {
             tokio::select! {
-                _ = hangup.recv() => {
-                    self.manager.reloading();
-                    reload.run().await;
-                    self.manager.ready();
-                }
+                // Reloads go on beside all that follows, and end with it.
+                () = &mut reloads => {}
+                // Where a whole group is told: it is the supervisor that reads the file anew, and offers.
+                _ = hangup.recv() => {}
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = keeping.tick() => {

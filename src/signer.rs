@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! supervisor ── starts, watches, ends, starts again
-//!    ├─ signer      module, PIN, sessions, ledger; answers: which key, and: sign this
+//!    ├─ signer      module, PIN, sessions, ledger; answers: which key, sign this, and: how are you
 //!    └─ front end   TLS and HTTP; never maps the module, never sees the PIN
 //! ```
 //!
@@ -22,11 +22,17 @@ mod frame;
 pub mod front;
 mod handover;
 pub mod hardening;
+mod health;
+#[cfg(feature = "proxy")]
+mod offer;
 mod phase;
 mod policy;
 pub mod sandbox;
 pub mod service;
+#[cfg(feature = "proxy")]
+mod succession;
 pub mod supervisor;
+mod walled;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -51,13 +57,18 @@ use channel::{Channels, Reply};
 pub use error::SignerError;
 use frame::{Request, SignFrame};
 use hardening::Part;
+pub use health::{AtWork, DownSince, Health};
 use supervisor::{Launch, Supervised};
+pub use walled::WalledKey;
 
 /// The most channels: each is a descriptor in three processes.
 const MOST_CHANNELS: usize = 256;
 
 /// What comes before the first answer: module, token, login and key, each with `start_timeout`.
 const STARTS: u32 = 4;
+
+/// A signer that is well says at once how it is.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What a signer says of its key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +86,8 @@ struct Description {
 #[derive(Debug)]
 pub struct RemoteKey {
     channels: Channels,
+    /// For the question how it is: it must not wait behind signatures.
+    apart: Option<Channels>,
     uri: String,
     public_key: PublicKey,
     spki: Fingerprint,
@@ -86,9 +99,9 @@ pub struct RemoteKey {
     supervised: Option<Supervised>,
 }
 
-/// As many channels as sessions sign at once.
+/// As many channels as sessions sign at once, and one to ask how the signer is.
 pub fn channels(config: &Config) -> usize {
-    config.token.sessions.min(MOST_CHANNELS)
+    config.token.sessions.min(MOST_CHANNELS - 1) + 1
 }
 
 /// Chain and key as configured, with a signer process for the key: as [`Identity::open`], but for
@@ -104,36 +117,6 @@ pub fn identity(config: &Config, launch: Launch) -> Result<Identity, Error> {
     files.identity(config, Arc::new(key), in_token)
 }
 
-/// A key in a signer process that somebody else supervises: the front end of three processes.
-#[derive(Clone, Debug)]
-pub struct WalledKey {
-    key: Arc<RemoteKey>,
-    in_token: InToken,
-}
-
-impl WalledKey {
-    /// Asks a signer for its key, over channels that were inherited.
-    ///
-    /// # Errors
-    /// The signer has none, or there is no signer.
-    pub fn over(config: &Config, sockets: Vec<OwnedFd>) -> Result<Self, Error> {
-        // Files first: of what is wrong there the signer says less.
-        Files::read(config)?;
-        let (key, in_token) = RemoteKey::over(config, sockets, None)?;
-        let key = Arc::new(key);
-        Ok(Self { key, in_token })
-    }
-
-    /// Chain and key, read and proved anew.
-    ///
-    /// # Errors
-    /// They are no pair, or a file is not as it must be.
-    pub fn identity(&self, config: &Config) -> Result<Identity, Error> {
-        let key: Arc<dyn Sign> = Arc::<RemoteKey>::clone(&self.key);
-        Files::read(config)?.identity(config, key, self.in_token.clone())
-    }
-}
-
 impl RemoteKey {
     /// Asks a signer for its key.
     ///
@@ -141,9 +124,11 @@ impl RemoteKey {
     /// The signer has none, or there is no signer.
     pub fn over(
         config: &Config,
-        sockets: Vec<OwnedFd>,
+        mut sockets: Vec<OwnedFd>,
         supervised: Option<Supervised>,
     ) -> Result<(Self, InToken), Error> {
+        let apart = (sockets.len() > 1).then(|| sockets.pop()).flatten();
+        let apart = apart.map(|socket| Channels::new(vec![socket]));
         let channels = Channels::new(sockets);
         let patience = match &config.token.pin {
             // A person is not to be hurried.
@@ -153,7 +138,9 @@ impl RemoteKey {
         let json = match channels.ask(&Request::Describe, Instant::now() + patience)? {
             Reply::Described(json) => json,
             Reply::Failed(told) => return Err(EngineError::Told(Box::new(told)).into()),
-            Reply::Signed(_) => return Err(not_understood("a signature").into()),
+            Reply::Signed(_) | Reply::Health(_) => {
+                return Err(not_understood("the answer to another question").into());
+            }
         };
         let described: Description =
             serde_json::from_slice(&json).map_err(|error| not_understood(&error.to_string()))?;
@@ -175,6 +162,7 @@ impl RemoteKey {
         let certificate = described.certificate.as_deref().map(base64).transpose()?;
         let key = Self {
             channels,
+            apart,
             meter: KeyMeter::new(&described.key),
             uri: described.key,
             spki: public_key.fingerprint(),
@@ -216,9 +204,22 @@ impl RemoteKey {
         match self.channels.ask(&Request::Sign(frame), request.deadline)? {
             Reply::Signed(bytes) => Ok(bytes),
             Reply::Failed(told) => Err(EngineError::Told(Box::new(told))),
-            Reply::Described(_) => Err(EngineError::SignerGone {
-                why: "it answered another question".to_owned(),
-            }),
+            Reply::Described(_) | Reply::Health(_) => Err(another_question()),
+        }
+    }
+
+    /// How the signer is, in its own words. Blocks, for a second at the most.
+    ///
+    /// # Errors
+    /// It does not answer ([`EngineError::SignerSilent`]).
+    pub fn health(&self) -> Result<Health, EngineError> {
+        let channels = self.apart.as_ref().unwrap_or(&self.channels);
+        match channels.ask(&Request::Health, Instant::now() + AT_ONCE) {
+            Ok(Reply::Health(json)) => Health::read(&json),
+            Ok(Reply::Failed(told)) => Err(EngineError::Told(Box::new(told))),
+            Ok(Reply::Described(_) | Reply::Signed(_)) => Err(another_question()),
+            Err(EngineError::Deadline(_) | EngineError::Stopped) => Err(EngineError::SignerSilent),
+            Err(error) => Err(error),
         }
     }
 }
@@ -277,6 +278,12 @@ fn base64(text: &str) -> Result<Vec<u8>, SignerError> {
     STANDARD
         .decode(text)
         .map_err(|error| not_understood(&error.to_string()))
+}
+
+fn another_question() -> EngineError {
+    EngineError::SignerGone {
+        why: "it answered another question".to_owned(),
+    }
 }
 
 fn not_understood(why: &str) -> SignerError {

@@ -125,12 +125,12 @@ fn what_a_hostile_front_end_asks_is_refused_recorded_and_the_next_one_served() {
         ),
         ([&[9, 2][..], &with(&|_| ())[2..]].concat(), "version 9"),
         (
-            [&[1, 0x82][..], &with(&|_| ())[2..]].concat(),
+            [&[2, 0x82][..], &with(&|_| ())[2..]].concat(),
             "unknown kind",
         ),
-        (vec![1], "ends too early"),
+        (vec![2], "ends too early"),
         (Vec::new(), "ends too early"),
-        (vec![1; 170 << 10], "a frame of 174080 bytes"),
+        (vec![2; 170 << 10], "a frame of 174080 bytes"),
     ];
     let count = cases.len();
     for (bytes, why) in cases {
@@ -282,7 +282,7 @@ fn what_is_signed_verifies() {
     let front_end = FrontEnd::start(&bank);
     let message = certificate_verify("client");
     let answer = front_end.ask(1, &frame(1, &front_end.good(message.clone())));
-    let described = front_end.ask(0, &[&[1, 1][..], &7_u64.to_le_bytes()].concat());
+    let described = front_end.ask(0, &[&[2, 1][..], &7_u64.to_le_bytes()].concat());
     let described: Value = serde_json::from_slice(&described[10..]).unwrap();
     let key = PublicKey::from_spki(&base64(described["spki"].as_str().unwrap())).unwrap();
     assert!(key.verifies(Scheme::RsaPssSha256, &message, &answer[10..]));

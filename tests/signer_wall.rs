@@ -23,9 +23,10 @@ use common::poll::until;
 use common::trust_framework::write_file;
 use common::walled::{self, maps, memory_holds};
 use hsm_mtls::client::Client;
-use hsm_mtls::config::Config;
+use hsm_mtls::config::{Config, ConfigText};
+use hsm_mtls::error::Error;
 use hsm_mtls::signer::WalledKey;
-use hsm_mtls::signer::front::{inherit, supervise};
+use hsm_mtls::signer::front::{Plan, inherit, supervise};
 use hsm_mtls::signer::sandbox::Sandbox;
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
@@ -217,10 +218,9 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
         scene
             .bank
             .configure(|settings| settings.pin = source.to_owned());
-        let config = walled::config(&scene.bank);
         let refused = supervise(
-            &config,
-            walled::launch_of(&config, None),
+            plan(&scene.bank.config_path()).unwrap(),
+            || unreachable!("nobody asks for a reload"),
             || Command::new("true"),
             &[],
         );
@@ -228,6 +228,12 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
         assert_eq!(refused.exit_code() as u8, 2, "{refused}");
         assert!(walled::signers(&scene.bank).is_empty());
     }
+}
+
+fn plan(path: &Path) -> Result<Plan, Error> {
+    Plan::of(&ConfigText::read(path)?, |config| {
+        walled::launch_of(config, None)
+    })
 }
 
 /// The supervisor and the front end, as processes of their own.
@@ -247,7 +253,8 @@ fn a_process_of_the_harness() {
                     .env(PORT_FILE, std::env::var(PORT_FILE).unwrap());
                 command
             };
-            supervise(&config, walled::launch_of(&config, None), front_end, &[]).unwrap();
+            let read = || plan(&config.path);
+            supervise(read().unwrap(), read, front_end, &[]).unwrap();
         }
         Ok("front end") => front_end(&config),
         other => panic!("{other:?}"),

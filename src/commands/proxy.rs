@@ -5,13 +5,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsm_mtls::config::Config;
 use hsm_mtls::config::proxy::ProxyConfig;
+use hsm_mtls::config::{Config, ConfigText};
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::meter;
 use hsm_mtls::proxy::{self, ProxyError, Sockets, traffic};
 use hsm_mtls::signer::WalledKey;
-use hsm_mtls::signer::front::{inherit, supervise};
+use hsm_mtls::signer::front::{Plan, inherit, supervise};
 use hsm_mtls::signer::sandbox::Sandbox;
 use hsm_mtls::signer::supervisor::Launch;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -25,7 +25,9 @@ const UPKEEP: Duration = Duration::from_millis(200);
 
 /// The supervisor: makes the sockets, and starts the signer and the front end.
 pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
-    let config = start::config(global)?;
+    let path = start::path(global)?;
+    let text = ConfigText::read(path).map_err(CommandError::stage)?;
+    let config = text.check().map_err(CommandError::stage)?;
     let settings = settings(&config)?;
     // Before any thread runs: what systemd handed over is taken out of the environment.
     let sockets = Sockets::open(settings).map_err(CommandError::stage)?;
@@ -38,19 +40,23 @@ pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
             .env("MALLOC_ARENA_MAX", "2");
         command
     };
-    let signer = Launch {
+    let launch = |config: &Config| Launch {
         attended: false,
-        ..signer::launch(global, &config)
+        ..signer::launch(global, config)
     };
+    let first = Plan::of(&text, launch).map_err(CommandError::Stage)?;
+    let read = || Plan::of(&ConfigText::read(path)?, launch);
     // What a mistake in the configuration makes impossible is said before anything is started.
     Sandbox::of_front_end(&config).map_err(CommandError::stage)?;
-    supervise(&config, signer, front_end, &sockets.descriptors()).map_err(CommandError::Stage)
+    supervise(first, read, front_end, &sockets.descriptors()).map_err(CommandError::Stage)
 }
 
 /// The process that parses the network. The supervisor starts it.
 pub(super) fn front_end(global: &Global) -> Result<ExitCode, CommandError> {
     let inherited = inherit().map_err(CommandError::stage)?;
-    let config = start::config(global)?;
+    let text = ConfigText::given_or_read(inherited.configuration, start::path(global)?);
+    let config = text.and_then(|text| text.check());
+    let config = config.map_err(CommandError::stage)?;
     let sockets = Sockets::inherited(settings(&config)?, inherited.sockets);
     let sockets = sockets.map_err(CommandError::stage)?;
     // Before any thread runs: those that there are would stay outside.
@@ -60,10 +66,8 @@ pub(super) fn front_end(global: &Global) -> Result<ExitCode, CommandError> {
     let metrics = recorder()?;
     let render = move || metrics.render();
     let key = WalledKey::over(&config, inherited.channels).map_err(CommandError::Stage)?;
-    let opened = config.clone();
-    let opener = move || key.identity(&opened);
-    proxy::run(config, sockets, Arc::new(opener), Arc::new(render)).map_err(CommandError::Stage)?;
-    drop(inherited.control);
+    let render = Arc::new(render);
+    proxy::run(config, sockets, key, inherited.control, render).map_err(CommandError::Stage)?;
     Ok(ExitCode::Good)
 }
 

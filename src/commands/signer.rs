@@ -24,8 +24,7 @@ pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     if hardening::has_strays()? && env::var_os(AGAIN).is_none() {
         return Err(begin_again());
     }
-    let config = start::config(global)?;
-    service::serve(config, start::attendance_of).map_err(CommandError::Stage)
+    service::serve(start::path(global)?, start::attendance_of).map_err(CommandError::Stage)
 }
 
 /// Set in a signer that was executed once more.
@@ -61,6 +60,7 @@ pub(super) fn launch(global: &Global, config: &Config) -> Launch {
         arguments: arguments(global, config, "signer"),
         environment: config.token.env.clone(),
         attended: std::io::stdin().is_terminal(),
+        configuration: None,
     }
 }
 

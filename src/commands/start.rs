@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -18,12 +19,13 @@ use super::{CommandError, Global};
 
 /// Loads the configuration; nothing of the module is touched.
 pub(crate) fn config(global: &Global) -> Result<Config, CommandError> {
-    let path = global
-        .config
-        .as_ref()
-        .ok_or(ConfigError::Unnamed)
-        .map_err(CommandError::stage)?;
-    Config::load(path).map_err(CommandError::stage)
+    Config::load(path(global)?).map_err(CommandError::stage)
+}
+
+/// Where the configuration is.
+pub(crate) fn path(global: &Global) -> Result<&Path, CommandError> {
+    let path = global.config.as_deref().ok_or(ConfigError::Unnamed);
+    path.map_err(CommandError::stage)
 }
 
 /// Loads the configuration and puts the module's variables in place.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::environment::Service;
 
 /// `[[proxy.listener]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "ListenerFile")]
 pub struct ListenerConfig {
     /// Where.
@@ -23,7 +23,7 @@ pub struct ListenerConfig {
 }
 
 /// `[proxy.operations]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "OperationsFile")]
 pub struct OperationsConfig {
     /// Where.

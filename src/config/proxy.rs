@@ -10,7 +10,7 @@ use super::field;
 use super::listener::{Callers, ListenerConfig, OperationsConfig, Place};
 
 /// `[proxy]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyConfig {
     /// Where applications call; at least one.

@@ -92,6 +92,9 @@ pub enum EngineError {
         /// How it ended.
         why: String,
     },
+    /// The process that signs does not answer a question that takes no time.
+    #[error("the signer process does not answer")]
+    SignerSilent,
     /// The message is longer than the signer process takes.
     #[error("a message of {length} bytes is to be signed; the signer process takes {most}")]
     MessageTooLong {
@@ -188,6 +191,10 @@ impl EngineError {
                  the process is started again by itself"
                     .to_owned()
             }
+            Self::SignerSilent => {
+                "it has ended, or its module holds it up: it is started again by itself; look at what stands above in the log"
+                    .to_owned()
+            }
             Self::MessageTooLong { .. } => {
                 "it is the whole handshake with TLS 1.2: the server sends a chain of unusual length; ask its operator".to_owned()
             }
@@ -217,7 +224,7 @@ impl EngineError {
                 let known = CLASSES.into_iter().find(|class| *class == told.class);
                 known.unwrap_or("token")
             }
-            Self::SignerGone { .. } => "signer-gone",
+            Self::SignerGone { .. } | Self::SignerSilent => "signer-gone",
             Self::MessageTooLong { .. } => "message-too-long",
         }
     }

@@ -102,6 +102,12 @@ impl Here {
         true
     }
 
+    /// Requests that wait, sessions that are in use, and the most there may be.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        let state = self.lock();
+        (state.waiting, state.in_use, state.most)
+    }
+
     fn place(&self, work: &Work, deadline: Instant) -> Option<Place<'_>> {
         let mut state = self.lock();
         state.waiting += 1;

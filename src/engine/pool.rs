@@ -48,6 +48,10 @@ impl Pool {
         }
     }
 
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        self.shared.queue.counts()
+    }
+
     /// Queues a message and waits for the token's answer until the deadline.
     pub(super) fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, EngineError> {
         let deadline = request.deadline;

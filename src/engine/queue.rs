@@ -135,6 +135,13 @@ impl Queue {
         self.lock().most_workers
     }
 
+    /// Requests that wait, sessions that are in use, and the most there may be.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        let state = self.lock();
+        let in_use = state.workers - state.idle;
+        (state.waiting.len(), in_use, state.most_workers)
+    }
+
     /// Queues a job. Where nobody is free for it, another worker is to be started on the seat.
     ///
     /// # Errors

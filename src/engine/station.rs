@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use cryptoki::object::ObjectHandle;
 
 use super::EngineError;
+use super::condition::Down;
 use super::error::{Remedy, remedy};
 use crate::key::Key;
 use crate::meter::KeyMeter;
@@ -34,6 +35,16 @@ pub(super) struct Station {
     meter: KeyMeter,
     // Held while the token is being found: whoever needs it waits for that.
     state: Mutex<State>,
+    // Beside it, for those who must not wait.
+    seen: Mutex<Seen>,
+}
+
+/// What can be told without waiting for anybody.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) down: Option<Down>,
+    /// When the last good signature was made.
+    pub(super) signed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -50,8 +61,7 @@ struct State {
 /// The token is not where it was.
 #[derive(Clone, Debug)]
 struct Lost {
-    since: String,
-    last: Option<Arc<EngineError>>,
+    down: Down,
     next: Instant,
     pause: Duration,
 }
@@ -76,7 +86,13 @@ impl Station {
                 losses: 0,
                 lost: None,
             }),
+            seen: Mutex::default(),
         }
+    }
+
+    /// How it was when somebody last looked: waits for nobody, and asks nobody.
+    pub(super) fn seen(&self) -> Seen {
+        self.look().clone()
     }
 
     /// Where the token is now; finds it again where it was lost.
@@ -87,7 +103,7 @@ impl Station {
         let mut state = self.lock();
         if let Some(lost) = state.lost.clone() {
             if Instant::now() < lost.next {
-                return Err(lost.error());
+                return Err(lost.down.error());
             }
             let found = self.find_again(&state);
             let class = found.as_ref().map_or_else(EngineError::class, |_| "good");
@@ -95,22 +111,26 @@ impl Station {
             match found {
                 Ok(token) => {
                     self.meter.token_up(true);
-                    tracing::warn!(key = %self.key.uri(), since = lost.since, "the token was found again");
+                    tracing::warn!(key = %self.key.uri(), since = lost.down.since, "the token was found again");
                     state.generation = token.module().generation();
                     state.token = Arc::new(token);
                     state.number += 1;
                     state.lost = None;
+                    self.look().down = None;
                 }
                 Err(error) => {
                     let error = Arc::new(error);
-                    tracing::warn!(key = %self.key.uri(), since = lost.since, %error, "the token is not back");
+                    tracing::warn!(key = %self.key.uri(), since = lost.down.since, %error, "the token is not back");
                     let lost = Lost {
-                        last: Some(error),
+                        down: Down {
+                            last: Some(error),
+                            ..lost.down
+                        },
                         next: Instant::now() + lost.pause,
                         pause: (lost.pause * 2).min(LONGEST_PAUSE),
-                        ..lost
                     };
-                    let told = lost.error();
+                    let told = lost.down.error();
+                    self.look().down = Some(lost.down.clone());
                     state.lost = Some(lost);
                     return Err(told);
                 }
@@ -140,9 +160,13 @@ impl Station {
             Duration::ZERO
         };
         state.losses = state.losses.saturating_add(1);
-        state.lost = Some(Lost {
+        let down = Down {
             since: rfc3339::now(),
             last: None,
+        };
+        self.look().down = Some(down.clone());
+        state.lost = Some(Lost {
+            down,
             next: Instant::now() + wait,
             pause,
         });
@@ -150,6 +174,7 @@ impl Station {
 
     /// A signature was made. Its caller does not wait for those who look for the token meanwhile.
     pub(super) fn works(&self, number: u64) {
+        self.look().signed = Some(Instant::now());
         if let Ok(mut state) = self.state.try_lock()
             && state.number == number
         {
@@ -219,13 +244,8 @@ impl Station {
         // The state is changed in single steps: it is whole also after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Lost {
-    fn error(&self) -> EngineError {
-        EngineError::TokenDown {
-            since: self.since.clone(),
-            last: self.last.clone(),
-        }
+    fn look(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cryptoki::object::ObjectHandle;
 
 use super::error::{Remedy, remedy};
-use super::station::{Place, Station};
+use super::station::{Place, Seen, Station};
 use super::{EngineError, SignRequest};
 use crate::config::trust::Fingerprint;
 use crate::key::public::PublicKey;
@@ -76,6 +76,10 @@ impl Work {
             station,
             schemes,
         }
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        self.station.seen()
     }
 
     pub(super) fn meter(&self) -> &KeyMeter {

@@ -45,6 +45,15 @@ pub(super) fn signer() -> Vec<(&'static str, Error)> {
             secret: "/etc/hsm-mtls/pin".into(),
             folder: "/etc/hsm-mtls".into(),
         }],
+        OutOfReach: [SignerError::OutOfReach {
+            folder: "/etc/elsewhere".into(),
+        }],
+        NeedsRestart: [SignerError::NeedsRestart {
+            what: "[[proxy.listener]]",
+        }],
+        NoOffer: [SignerError::NoOffer {
+            why: text("Broken pipe"),
+        }],
     })
 }
 

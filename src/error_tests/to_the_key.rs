@@ -318,6 +318,7 @@ pub(super) fn engine() -> Vec<(&'static str, Error)> {
             class: text("pin"),
             exit: 4,
         }))],
+        SignerSilent: [EngineError::SignerSilent],
         SignerGone: [EngineError::SignerGone {
             why: text("signal: 11 (SIGSEGV)")
         }],

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 use super::house::House;
 use super::listener::Listener;
+use super::pulse::{Felt, Pulse};
 use super::stream::{Business, Io};
 use super::upstream::Upstream;
 use super::visit::Stop;
@@ -36,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Operations {
     pub(super) house: Arc<House>,
     pub(super) certificate: Mutex<Certificate>,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) render: Render,
     pub(super) started: String,
 }
@@ -60,8 +62,9 @@ pub(super) async fn answer(listener: Listener, operations: Arc<Operations>, stop
         );
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = operations.respond(&request, *stop.borrow());
-                async move { Ok::<_, Infallible>(answer) }
+                let operations = Arc::clone(&operations);
+                let stopping = *stop.borrow();
+                async move { Ok::<_, Infallible>(operations.respond(request, stopping).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -78,14 +81,15 @@ pub(super) async fn answer(listener: Listener, operations: Arc<Operations>, stop
 }
 
 impl Operations {
-    fn respond(&self, request: &Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
         }
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => {
-                let (ready, report) = self.readiness(stopping);
+                let felt = self.pulse.feel().await;
+                let (ready, report) = self.readiness(stopping, &felt);
                 let status = match ready {
                     true => StatusCode::OK,
                     false => StatusCode::SERVICE_UNAVAILABLE,
@@ -100,9 +104,9 @@ impl Operations {
         }
     }
 
-    /// Ready: the certificate is in its time, and the last connection to each service was made,
-    /// or none was tried yet.
-    fn readiness(&self, stopping: bool) -> (bool, Value) {
+    /// Ready: the certificate is in its time, the signer would sign, and the last connection to each
+    /// service was made, or none was tried yet.
+    fn readiness(&self, stopping: bool, felt: &Felt) -> (bool, Value) {
         let now = SystemTime::now();
         let certificate = self
             .certificate
@@ -111,7 +115,7 @@ impl Operations {
         let in_time = certificate.check_client(now).is_ok();
         let upstreams: Vec<_> = self.house.upstreams.iter().map(upstream).collect();
         let reached = upstreams.iter().all(|(good, _)| *good);
-        let token = self.token();
+        let token = felt.trouble().or_else(|| self.token());
         let ready = in_time && reached && token.is_none() && !stopping;
         let report = json!({
             "schema": 0,
@@ -119,8 +123,14 @@ impl Operations {
             "stopping": stopping,
             "started": self.started,
             "token": match token {
-                None => json!({ "good": true }),
-                Some((stage, detail)) => json!({ "good": false, "stage": stage, "detail": detail }),
+                None => json!({ "good": true, "signer": felt.report() }),
+                Some((stage, detail, hint)) => json!({
+                    "good": false,
+                    "stage": stage,
+                    "detail": detail,
+                    "hint": hint,
+                    "signer": felt.report(),
+                }),
             },
             "certificate": {
                 "good": in_time,
@@ -136,13 +146,15 @@ impl Operations {
     }
 
     /// What the last handshakes say of the way to the key, where it is not good.
-    fn token(&self) -> Option<(&'static str, String)> {
+    fn token(&self) -> Option<(&'static str, String, String)> {
         let last = self.house.upstreams.iter();
         let last = last.filter_map(|upstream| upstream.last_handshake());
         // A handshake that got further shows that the token has signed since.
         let last = last.max_by_key(|handshake| (handshake.at, !handshake.of_the_token))?;
         match last.outcome {
-            Err(problem) if last.of_the_token => Some((problem.stage, problem.detail)),
+            Err(problem) if last.of_the_token => {
+                Some((problem.stage, problem.detail, problem.hint))
+            }
             _ => None,
         }
     }

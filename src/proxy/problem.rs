@@ -166,6 +166,11 @@ fn of_tls(error: &TlsError) -> &'static str {
     }
 }
 
+/// The stage of a signature that is not made.
+pub(super) fn stage_of(error: &EngineError) -> &'static str {
+    of_signature(error).1
+}
+
 /// A token that is away comes back by itself, and is looked for once a second; a PIN error waits
 /// for a person.
 fn of_signature(error: &EngineError) -> (StatusCode, &'static str, Option<u64>) {

@@ -1,34 +1,55 @@
-//! A new certificate, key or trust bundle without a restart. All of it is opened and proved before
-//! anything of the old is let go.
+//! A new configuration, certificate, key or trust bundle without a restart. All of it is opened and
+//! proved before anything of the old is let go: the supervisor has started another signer beside the one
+//! that there is, and offers it.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::ProxyError;
 use super::house::Door;
+use super::notify::ServiceManager;
 use super::operations::Operations;
-use super::{Opener, traffic};
+use super::traffic;
+use super::under_way::UnderWay;
 use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::signer::WalledKey;
+use crate::signer::front::{Offer, Offers};
 use crate::tls::Tls;
 
 /// What is opened anew.
 pub(super) struct Reload {
-    pub(super) config: Arc<Config>,
+    pub(super) config: Config,
     pub(super) proxy: ProxyConfig,
-    pub(super) opener: Opener,
     pub(super) doors: Vec<Arc<Door>>,
     pub(super) operations: Arc<Operations>,
+    pub(super) manager: Arc<ServiceManager>,
+}
+
+/// What a reload opened and proved.
+struct Prepared {
+    config: Config,
+    key: WalledKey,
+    identity: Identity,
+    connector: Connector,
 }
 
 /// The identity, proved, and what makes connections with it.
 pub(super) fn prepare(
     config: &Config,
     proxy: &ProxyConfig,
-    opener: &Opener,
+    key: &WalledKey,
 ) -> Result<(Identity, Connector), Error> {
-    let identity = opener()?;
+    let identity = key.identity(config)?;
     let tls = Tls::new(config, &identity)?;
     let protocols: &[&[u8]] = match proxy.h2 {
         true => &[b"h2", b"http/1.1"],
@@ -39,32 +60,73 @@ pub(super) fn prepare(
 }
 
 impl Reload {
-    /// Opens everything anew; what fails stays as it was, and is said aloud.
-    pub(super) async fn run(&self) {
-        let (config, proxy, opener) = (
-            Arc::clone(&self.config),
-            self.proxy.clone(),
-            Arc::clone(&self.opener),
-        );
-        let prepared = tokio::task::spawn_blocking(move || prepare(&config, &proxy, &opener)).await;
-        let good = match prepared {
-            Ok(Ok((identity, connector))) => {
-                let leaf = identity.chain().leaf();
-                tracing::warn!(subject = %leaf.subject(), not_after = leaf.not_after(), "reloaded");
+    /// Takes one offer after the other, for as long as it is polled.
+    pub(super) async fn follow(mut self, offers: Offers) {
+        loop {
+            let offer = match offers.next().await {
+                Ok(offer) => offer,
+                Err(error) => {
+                    tracing::error!(%error, hint = error.hint(), "no reload is possible any more");
+                    return;
+                }
+            };
+            self.manager.reloading();
+            let id = offer.id;
+            let before = self.run(offer).await;
+            let told = match &before {
+                Some(_) => offers.taken(id),
+                None => offers.kept(id),
+            };
+            traffic::reloaded(before.is_some());
+            self.manager.ready();
+            let let_go = match before {
+                Some(before) => {
+                    self.wait_for(before).await;
+                    told.and_then(|()| offers.let_go(id))
+                }
+                None => told,
+            };
+            if let Err(error) = let_go {
+                tracing::error!(%error, "the supervisor was not told what came of the reload");
+            }
+        }
+    }
+
+    /// Handshakes that have begun with the key of before.
+    async fn wait_for(&self, before: [UnderWay; 2]) {
+        let over = async {
+            for under_way in before {
+                under_way.over().await;
+            }
+        };
+        // Each has its deadline.
+        let most = self.config.hub.connect_timeout + Duration::from_secs(1);
+        if timeout(most, over).await.is_err() {
+            tracing::warn!("a handshake with the key of before takes longer than it may");
+        }
+    }
+
+    /// Opens everything anew; what fails stays as it was, and is said aloud. What was under way with the
+    /// identity before is handed back where there is another now.
+    async fn run(&mut self, offer: Offer) -> Option<[UnderWay; 2]> {
+        let before = match self.open(offer).await {
+            Ok(prepared) => {
+                let leaf = prepared.identity.chain().leaf();
+                tracing::warn!(subject = %leaf.subject(), not_after = leaf.not_after(), key = prepared.identity.signer().key_uri(), "reloaded");
                 let certificate = &self.operations.certificate;
                 *certificate.lock().unwrap_or_else(PoisonError::into_inner) = leaf.clone();
-                for upstream in &self.operations.house.upstreams {
-                    upstream.renew(connector.clone());
-                }
-                true
+                self.operations.pulse.follow(prepared.key).await;
+                self.config = prepared.config;
+                let upstreams = self.operations.house.upstreams.each_ref();
+                Some(upstreams.map(|upstream| upstream.renew(prepared.connector.clone())))
             }
-            Ok(Err(error)) => {
-                tracing::error!(%error, hint = error.hint(), "NOT reloaded: the old certificate, key and anchors stay in use");
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "NOT reloaded: the old certificate, key and anchors stay in use");
-                false
+            Err(failed) => {
+                tracing::error!(
+                    error = failed.message,
+                    hint = failed.hint,
+                    "NOT reloaded: the old configuration, certificate, key and anchors stay in use"
+                );
+                None
             }
         };
         let mut files = Vec::new();
@@ -73,6 +135,54 @@ impl Reload {
         for error in files.into_iter().filter_map(Result::err) {
             tracing::error!(%error, hint = error.hint(), "not opened anew: the old one stays in use");
         }
-        traffic::reloaded(good);
+        before
     }
+
+    async fn open(&self, offer: Offer) -> Result<Prepared, Failed> {
+        let (text, channels) = offer.offered.map_err(|told| Failed {
+            message: told.message,
+            hint: told.hint,
+        })?;
+        let (path, proxy) = (self.config.path.clone(), self.proxy.clone());
+        // A signer that starts may take minutes to say that it has no key.
+        let opened = apart(move || {
+            let config = Config::parse(&text, &path)?;
+            Prepared::of(config, channels, &proxy)
+        });
+        let opened = opened.await.map_err(ProxyError::System);
+        opened
+            .map_err(Error::from)
+            .and_then(|opened| opened)
+            .map_err(|error| Failed {
+                message: error.to_string(),
+                hint: error.hint(),
+            })
+    }
+}
+
+/// Why nothing was taken.
+struct Failed {
+    message: String,
+    hint: String,
+}
+
+impl Prepared {
+    fn of(config: Config, channels: Vec<OwnedFd>, proxy: &ProxyConfig) -> Result<Self, Error> {
+        let key = WalledKey::over(&config, channels)?;
+        let (identity, connector) = prepare(&config, proxy, &key)?;
+        Ok(Self {
+            config,
+            key,
+            identity,
+            connector,
+        })
+    }
+}
+
+/// On a thread that nobody waits for where the proxy ends.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (tell, told) = oneshot::channel();
+    let thread = thread::Builder::new().name("hsm-reload".to_owned());
+    thread.spawn(move || drop(tell.send(work())))?;
+    told.await.map_err(io::Error::other)
 }

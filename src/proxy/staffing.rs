@@ -76,9 +76,13 @@ impl Upstream {
         self: &Arc<Self>,
         interaction_id: Option<&HeaderValue>,
     ) -> Result<(Link, u64), Arc<ClientError>> {
-        let (connector, generation) = {
+        let (connector, generation, _begun) = {
             let state = self.state();
-            (state.connector.clone(), state.generation)
+            (
+                state.connector.clone(),
+                state.generation,
+                state.under_way.begin(),
+            )
         };
         let counted = Counted::of(self);
         let id = interaction_id.and_then(|id| id.to_str().ok());

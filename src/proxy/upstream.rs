@@ -18,6 +18,7 @@ use super::lease::Lease;
 use super::link::{Link, REFUSED_WITHIN};
 use super::problem::Problem;
 use super::traffic::Meter;
+use super::under_way::UnderWay;
 use crate::client::ClientError;
 use crate::client::connector::Connector;
 use crate::config::environment::{Origin, Service};
@@ -41,6 +42,8 @@ pub(super) struct Upstream {
 pub(super) struct State {
     pub(super) connector: Connector,
     pub(super) generation: u64,
+    /// Handshakes of this generation.
+    pub(super) under_way: UnderWay,
     /// A connection of this generation was made.
     pub(super) settled: bool,
     pub(super) idle: Vec<Idle>,
@@ -110,6 +113,7 @@ impl Upstream {
             state: Mutex::new(State {
                 connector,
                 generation: 0,
+                under_way: UnderWay::default(),
                 settled: false,
                 idle: Vec::new(),
                 shared: Vec::new(),
@@ -311,17 +315,19 @@ impl Upstream {
     }
 
     /// From now on connections are made with another identity. Those of the old one go on until the
-    /// first of the new one is there.
-    pub(super) fn renew(self: &Arc<Self>, connector: Connector) {
-        {
+    /// first of the new one is there; handshakes of the old one that have begun are handed back.
+    pub(super) fn renew(self: &Arc<Self>, connector: Connector) -> UnderWay {
+        let before = {
             let mut state = self.state();
             state.connector = connector;
             state.generation += 1;
             state.settled = false;
             (state.failures, state.not_before) = (0, Instant::now());
             (state.refusals, state.refused_until) = (0, Instant::now());
-        }
+            std::mem::take(&mut state.under_way)
+        };
         self.staff();
+        before
     }
 
     pub(super) fn last_handshake(&self) -> Option<Handshake> {

@@ -53,6 +53,7 @@ pub(super) enum Reply {
     Described(Vec<u8>),
     Signed(Vec<u8>),
     Failed(Told),
+    Health(Vec<u8>),
 }
 
 struct Channel {
@@ -261,6 +262,7 @@ impl Channel {
                 _ if id != self.owed => {}
                 Answer::Described(json) => return Came::Reply(Reply::Described(json.to_vec())),
                 Answer::Signed(bytes) => return Came::Reply(Reply::Signed(bytes.to_vec())),
+                Answer::Health(json) => return Came::Reply(Reply::Health(json.to_vec())),
                 Answer::Failed(json) => {
                     return match serde_json::from_slice(json) {
                         Ok(told) => Came::Reply(Reply::Failed(told)),

@@ -60,6 +60,24 @@ pub enum SignerError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The running front end may not open what another configuration names.
+    #[error("the running front end may not open {}: what it may open was settled when it was started", folder.display())]
+    OutOfReach {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A running proxy cannot take this part of another configuration.
+    #[error("{what} differs from what the running proxy was started with")]
+    NeedsRestart {
+        /// Which part.
+        what: &'static str,
+    },
+    /// There is already what a reload asks for, or nobody takes it.
+    #[error("the front end takes no offer of another signer: {why}")]
+    NoOffer {
+        /// Why.
+        why: String,
+    },
 }
 
 impl SignerError {
@@ -86,6 +104,13 @@ impl SignerError {
             Self::Hardening { .. } => {
                 "run on a kernel of 5.13 or later with Landlock switched on (`lsm=landlock,...`)"
             }
+            Self::OutOfReach { .. } => {
+                "restart the proxy, or put the files into the folders that they were in before"
+            }
+            Self::NeedsRestart { .. } => {
+                "restart the proxy: nothing of the new configuration is in use before"
+            }
+            Self::NoOffer { .. } => "restart the proxy, and report it if this comes again",
             Self::InReach { .. } => {
                 "put it into another folder than certificate, trust anchors and CRLs"
             }
@@ -96,10 +121,12 @@ impl SignerError {
     /// How a command ends that fails with this.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Spawn { .. } | Self::Handover { .. } => ExitCode::Token,
+            Self::Spawn { .. } | Self::Handover { .. } | Self::NoOffer { .. } => ExitCode::Token,
             Self::NotStartedByUs
             | Self::PinSource { .. }
             | Self::InReach { .. }
+            | Self::OutOfReach { .. }
+            | Self::NeedsRestart { .. }
             | Self::Hardening { .. } => ExitCode::Configuration,
             Self::Description { .. } => ExitCode::Bug,
         }

@@ -13,7 +13,7 @@ use crate::engine::Purpose;
 use crate::key::scheme::Scheme;
 
 /// Differs when one side would misunderstand the other.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// The longest frame, in bytes. A TLS 1.2 transcript with a long chain of the server's is a few tens of
 /// kilobytes.
@@ -26,9 +26,11 @@ const LONGEST_ID: usize = 36;
 
 const DESCRIBE: u8 = 1;
 const SIGN: u8 = 2;
+const HEALTH: u8 = 3;
 const DESCRIBED: u8 = 0x81;
 const SIGNED: u8 = 0x82;
 const FAILED: u8 = 0x83;
+const HEALTHY: u8 = 0x84;
 const GONE: u8 = 0x8f;
 
 /// What the front end asks.
@@ -38,6 +40,8 @@ pub(super) enum Request<'a> {
     Describe,
     /// A signature.
     Sign(SignFrame<'a>),
+    /// How it is, now.
+    Health,
 }
 
 /// A signature, as it is asked for.
@@ -63,6 +67,8 @@ pub(super) enum Answer<'a> {
     Signed(&'a [u8]),
     /// JSON: [`crate::engine::Told`].
     Failed(&'a [u8]),
+    /// JSON: [`super::Health`].
+    Health(&'a [u8]),
     /// Said by the supervisor: whoever had the request is no more, and why.
     Gone(&'a str),
 }
@@ -98,6 +104,7 @@ pub(super) fn encode_request(out: &mut Vec<u8>, id: u64, request: &Request<'_>) 
     out.clear();
     match request {
         Request::Describe => head(out, DESCRIBE, id),
+        Request::Health => head(out, HEALTH, id),
         Request::Sign(frame) => {
             head(out, SIGN, id);
             out.extend_from_slice(&frame.key);
@@ -121,6 +128,7 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<(u64, Request<'_>), (Option
     let (kind, id) = rest.head().map_err(|bad| (None, bad))?;
     let request = match kind {
         DESCRIBE => Ok(Request::Describe),
+        HEALTH => Ok(Request::Health),
         SIGN => rest.sign().map(Request::Sign),
         other => Err(BadFrame::Kind(other)),
     };
@@ -137,6 +145,7 @@ pub(super) fn encode_answer(out: &mut Vec<u8>, id: u64, answer: &Answer<'_>) {
         Answer::Described(json) => (DESCRIBED, *json),
         Answer::Signed(signature) => (SIGNED, *signature),
         Answer::Failed(json) => (FAILED, *json),
+        Answer::Health(json) => (HEALTHY, *json),
         Answer::Gone(why) => (GONE, why.as_bytes()),
     };
     head(out, kind, id);
@@ -151,6 +160,7 @@ pub(super) fn decode_answer(bytes: &[u8]) -> Result<(u64, Answer<'_>), BadFrame>
         DESCRIBED => Answer::Described(rest.0),
         SIGNED => Answer::Signed(rest.0),
         FAILED => Answer::Failed(rest.0),
+        HEALTHY => Answer::Health(rest.0),
         GONE => Answer::Gone(str::from_utf8(rest.0).map_err(|_| BadFrame::Text)?),
         other => return Err(BadFrame::Kind(other)),
     };

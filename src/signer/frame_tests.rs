@@ -26,6 +26,7 @@ fn encoded(request: &Request<'_>) -> Vec<u8> {
 fn a_request_is_read_as_it_was_written() {
     for request in [
         Request::Describe,
+        Request::Health,
         Request::Sign(frame(b"message")),
         Request::Sign(SignFrame {
             peer: None,
@@ -44,6 +45,7 @@ fn an_answer_is_read_as_it_was_written() {
         Answer::Described(b"{}"),
         Answer::Signed(&[1, 2, 3]),
         Answer::Failed(b"{}"),
+        Answer::Health(b"{}"),
         Answer::Gone("signal 11"),
     ] {
         let mut bytes = Vec::new();
@@ -72,8 +74,24 @@ fn what_is_cut_or_lengthened_is_refused() {
     }
     let longer = [&whole[..], b"x"].concat();
     assert_eq!(decode_request(&longer), Err((Some(7), BadFrame::Long)));
-    let describe = [&encoded(&Request::Describe)[..], b"x"].concat();
-    assert_eq!(decode_request(&describe), Err((Some(7), BadFrame::Long)));
+    for question in [Request::Describe, Request::Health] {
+        let whole = encoded(&question);
+        let longer = [&whole[..], b"x"].concat();
+        assert_eq!(decode_request(&longer), Err((Some(7), BadFrame::Long)));
+        for length in 0..whole.len() {
+            let bad = decode_request(&whole[..length]).expect_err("a part");
+            assert_eq!(bad, (None, BadFrame::Short), "{length}");
+        }
+    }
+    // The kind behind the last, and an answer's in place of a question's.
+    for kind in [4, 0x84] {
+        let mut unknown = encoded(&Request::Health);
+        unknown[1] = kind;
+        assert_eq!(
+            decode_request(&unknown),
+            Err((Some(7), BadFrame::Kind(kind)))
+        );
+    }
 }
 
 #[test]

@@ -18,9 +18,10 @@ use tokio::time::sleep;
 
 use super::handover::Handed;
 use super::hardening::{end_with_parent, harden, keep_descriptors, tell};
-use super::supervisor::{Launch, Supervised};
-use super::{SignerError, channels, handover};
-use crate::config::Config;
+pub use super::offer::{Offer, Offers};
+pub use super::succession::Plan;
+use super::succession::Succession;
+use super::{SignerError, handover};
 use crate::config::pin::PinSource;
 use crate::error::{Error, ExitCode};
 
@@ -46,28 +47,28 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Runs a front end, with a signer for it, until the front end ends by itself or is told to.
 ///
 /// Each front end is given `sockets` to listen on: they stay open while one is started again, and who
-/// calls meanwhile waits. SIGTERM, SIGINT and SIGHUP are passed on to the front end; what it makes of
-/// them is its own.
+/// calls meanwhile waits. SIGTERM and SIGINT are passed on to the front end. At SIGHUP the configuration is
+/// `read` anew, and a signer that goes by it is offered to the front end: see [`Offers`]. What was in use
+/// last is also what a front end or a signer that is started again goes by.
 ///
 /// # Errors
 /// The PIN is to come from a source that the front end would have too, or that no restart survives;
 /// or a process cannot be started.
 pub fn supervise(
-    config: &Config,
-    signer: Launch,
+    first: Plan,
+    read: impl Fn() -> Result<Plan, Error>,
     front_end: impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, Error> {
-    fit(&config.token.pin)?;
+    fit(&first.config.token.pin)?;
     keep_descriptors();
     tell(&harden(sockets.len()), "supervisor");
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
-    let signer = || Supervised::start(signer.clone(), channels(config));
-    Ok(runtime.block_on(watch(&signer, &front_end, sockets))?)
+    Ok(runtime.block_on(watch(first, &read, &front_end, sockets))?)
 }
 
-fn fit(source: &PinSource) -> Result<(), SignerError> {
+pub(super) fn fit(source: &PinSource) -> Result<(), SignerError> {
     let why = match source {
         PinSource::Env(_) => {
             "every process that is started from here has the variable, the one that parses the network too"
@@ -84,7 +85,8 @@ fn fit(source: &PinSource) -> Result<(), SignerError> {
 }
 
 async fn watch(
-    signer: &impl Fn() -> Result<(Supervised, Vec<OwnedFd>), SignerError>,
+    mut plan: Plan,
+    read: &dyn Fn() -> Result<Plan, Error>,
     front_end: &impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {
@@ -97,18 +99,26 @@ async fn watch(
         let since = Instant::now();
         // Channels and signer of its own for each: what one that was taken over has done to its channels,
         // or left in them, is nothing that the next one meets.
-        let (_signer, channels) = signer()?;
+        let (signer, channels) = plan.start()?;
         // Its standard input is where it finds its channels, for as long as we live.
-        let (mut child, _control) = start(front_end(), &channels, sockets)?;
+        let (mut child, control) = start(front_end(), &plan.text, &channels, sockets)?;
+        drop(channels);
+        let mut succession = Succession::new(control, read, plan, signer)?;
         let mut told_to_end = false;
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status,
                 _ = terminate.recv() => { told_to_end = true; pass_on(&child, Signal::TERM); }
                 _ = interrupt.recv() => { told_to_end = true; pass_on(&child, Signal::TERM); }
-                _ = hang_up.recv() => pass_on(&child, Signal::HUP),
+                _ = hang_up.recv() => succession.asked(),
+                step = succession.step() => if let Err(error) = step {
+                    tracing::error!(%error, "it is ended, and started again: somebody may have taken it over");
+                    // It may have ended just now.
+                    let _ = child.start_kill();
+                }
             }
         };
+        plan = succession.into_plan();
         let status = status.map_err(|error| SignerError::handover(&error))?;
         // An end of its own is an answer: its exit code is ours. A bug of ours is not.
         let code = status
@@ -135,6 +145,7 @@ async fn watch(
 
 fn start(
     command: Command,
+    configuration: &str,
     channels: &[OwnedFd],
     sockets: &[BorrowedFd<'_>],
 ) -> Result<(Child, OwnedFd), SignerError> {
@@ -146,7 +157,7 @@ fn start(
         program,
         why: error.to_string(),
     })?;
-    handover::give(&ours, false, channels, sockets)?;
+    handover::give(&ours, false, Some(configuration), channels, sockets)?;
     Ok((child, ours))
 }
 
@@ -178,8 +189,10 @@ fn pass_on(child: &Child, signal: Signal) {
 /// What a front end works with.
 #[derive(Debug)]
 pub struct Inherited {
-    /// Closed when the supervisor has gone. To be kept.
+    /// Where another signer is offered ([`Offers`]). To be kept.
     pub control: OwnedFd,
+    /// The configuration to go by. None: what its file has.
+    pub configuration: Option<String>,
     /// The ways to the signer.
     pub channels: Vec<OwnedFd>,
     /// What it listens on, as given to [`supervise`].
@@ -196,6 +209,7 @@ pub fn inherit() -> Result<Inherited, SignerError> {
         control,
         channels,
         sockets,
+        configuration,
         ..
     } = handover::take()?;
     let mut parts = harden(1 + channels.len() + sockets.len());
@@ -203,6 +217,7 @@ pub fn inherit() -> Result<Inherited, SignerError> {
     tell(&parts, "front end");
     Ok(Inherited {
         control,
+        configuration,
         channels,
         sockets,
     })

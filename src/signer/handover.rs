@@ -24,6 +24,9 @@ use super::frame::VERSION;
 /// Descriptors in one message; the kernel takes 253.
 const AT_ONCE: usize = 64;
 
+/// The longest message, in bytes: a configuration. With room to spare below what a socket holds.
+pub(super) const LONGEST: usize = 64 << 10;
+
 /// What the supervisor says first.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +38,8 @@ pub(super) struct Hello {
     pub(super) channels: usize,
     /// And behind them sockets that applications call.
     pub(super) sockets: usize,
+    /// Whether the text of the configuration comes last.
+    pub(super) configuration: bool,
 }
 
 /// What a process is given to work with.
@@ -49,6 +54,8 @@ pub(super) struct Handed {
         expect(dead_code, reason = "a signer is given none; a front end is")
     )]
     pub(super) sockets: Vec<OwnedFd>,
+    /// The configuration to go by. None: what its file has.
+    pub(super) configuration: Option<String>,
 }
 
 /// What the signer says of itself.
@@ -71,10 +78,11 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Gives a process its channels, and the sockets that it is to listen on.
+/// Gives a process its channels, the sockets that it is to listen on, and its configuration.
 pub(super) fn give(
     control: &OwnedFd,
     attended: bool,
+    configuration: Option<&str>,
     channels: &[OwnedFd],
     sockets: &[BorrowedFd<'_>],
 ) -> Result<(), SignerError> {
@@ -83,22 +91,54 @@ pub(super) fn give(
         attended,
         channels: channels.len(),
         sockets: sockets.len(),
+        configuration: configuration.is_some(),
     };
-    let mut text = serde_json::to_vec(&hello).map_err(|error| SignerError::handover(&error))?;
+    let text = serde_json::to_vec(&hello).map_err(|error| SignerError::handover(&error))?;
     let all: Vec<_> = channels.iter().map(AsFd::as_fd).collect();
-    for some in [&all[..], sockets].concat().chunks(AT_ONCE) {
+    let all = [&all[..], sockets].concat();
+    let sent = send_all(
+        control.as_fd(),
+        &text,
+        &all,
+        configuration,
+        SendFlags::NOSIGNAL,
+    );
+    sent.map_err(|error| SignerError::handover(&error))
+}
+
+/// Sends words, descriptors with them and after them, and the text of a configuration last.
+pub(super) fn send_all(
+    control: BorrowedFd<'_>,
+    words: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    configuration: Option<&str>,
+    flags: SendFlags,
+) -> io::Result<()> {
+    if configuration.is_some_and(|text| text.len() > LONGEST) {
+        return Err(io::Error::other(format!(
+            "a configuration of more than {} KiB",
+            LONGEST >> 10
+        )));
+    }
+    let mut words = words;
+    let mut rest = descriptors;
+    loop {
+        let (some, others) = rest.split_at(rest.len().min(AT_ONCE));
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
-        if !rights.push(SendAncillaryMessage::ScmRights(some)) {
-            return Err(SignerError::handover(&"too many channels at once"));
+        if !some.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(some)) {
+            return Err(io::Error::other("too many channels at once"));
         }
-        let sent = retry_on_intr(|| {
-            let parts = [IoSlice::new(&text)];
-            sendmsg(control, &parts, &mut rights, SendFlags::NOSIGNAL)
-        });
-        sent.map_err(|error| SignerError::handover(&error))?;
+        retry_on_intr(|| sendmsg(control, &[IoSlice::new(words)], &mut rights, flags))?;
         // One word and more descriptors.
-        text = b"+".to_vec();
+        words = b"+";
+        rest = others;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    if let Some(text) = configuration {
+        retry_on_intr(|| send(control, text.as_bytes(), flags))?;
     }
     Ok(())
 }
@@ -128,31 +168,57 @@ pub(super) fn take() -> Result<Handed, SignerError> {
         }
     }
     let sockets = channels.split_off(hello.channels);
+    let configuration = match hello.configuration {
+        true => Some(text_of(more(&control, &mut Vec::new())?)?),
+        false => None,
+    };
     Ok(Handed {
         control,
         attended: hello.attended,
         channels,
         sockets,
+        configuration,
     })
 }
 
+/// A configuration, as it came.
+pub(super) fn text_of(bytes: Vec<u8>) -> Result<String, SignerError> {
+    match String::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() => Ok(text),
+        _ => Err(SignerError::handover(&"the configuration did not come")),
+    }
+}
+
 fn more(control: &OwnedFd, channels: &mut Vec<OwnedFd>) -> Result<Vec<u8>, SignerError> {
-    let mut text = vec![0; 1024];
+    let received = receive(control.as_fd(), channels, RecvFlags::empty());
+    received.map_err(|error| SignerError::handover(&error))
+}
+
+/// One message, and the descriptors that came with it.
+pub(super) fn receive(
+    control: BorrowedFd<'_>,
+    descriptors: &mut Vec<OwnedFd>,
+    flags: RecvFlags,
+) -> io::Result<Vec<u8>> {
+    let mut text = vec![0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let received = retry_on_intr(|| {
         let parts = &mut [IoSliceMut::new(&mut text)];
-        recvmsg(control, parts, &mut rights, RecvFlags::CMSG_CLOEXEC)
+        recvmsg(control, parts, &mut rights, RecvFlags::CMSG_CLOEXEC | flags)
     });
-    let received = received.map_err(|error| SignerError::handover(&error))?;
+    let received = received?;
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(SignerError::handover(
-            &"this process may not have so many files open",
+        return Err(io::Error::other(
+            "this process may not have so many files open",
         ));
+    }
+    if received.flags.contains(ReturnFlags::TRUNC) {
+        return Err(io::Error::other("a message that is too long"));
     }
     for message in rights.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            channels.extend(fds);
+            descriptors.extend(fds);
         }
     }
     text.truncate(received.bytes);

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frame::SignFrame;
+use super::health::{AtWork, Health};
 use super::policy::{Policy, Refusal};
 use super::service::refused_told;
 use crate::engine::{EngineError, TokenEngine, Told};
@@ -55,6 +56,17 @@ impl Phases {
             Phase::Over => Err(Told::of(EngineError::Stopped.into())),
             Phase::Starting => Err(Told::of(EngineError::Deadline(patience).into())),
         }
+    }
+
+    /// How it is, now: nobody is waited for.
+    pub(super) fn health(&self) -> Health {
+        let ready = match &*lock(&self.now) {
+            Phase::Starting => return Health::Starting,
+            Phase::Failed(told) => return Health::Failed(told.clone()),
+            Phase::Over => return Health::Over,
+            Phase::Ready(ready) => Arc::clone(ready),
+        };
+        Health::Ready(AtWork::of(ready.engine.condition()))
     }
 
     /// The key, where there is one now.

@@ -87,6 +87,41 @@ impl Sandbox {
             )
             .map(PathBuf::from)
             .collect();
+        let mut ports = config.hub.origins().map(|origin| origin.port).to_vec();
+        ports.push(DOMAIN);
+        let sandbox = Self {
+            read: folders.into_iter().chain(system).collect(),
+            write,
+            connect: Some(ports),
+        };
+        sandbox.keeps_from(config)?;
+        Ok(sandbox)
+    }
+
+    /// Whether a front end that is in this sandbox, and cannot get out, can go by another configuration.
+    ///
+    /// # Errors
+    /// That would have it read where it may not, or would put PIN or ledger where it may.
+    pub fn fits(&self, config: &Config) -> Result<(), SignerError> {
+        let wanted = Self::of_front_end(config)?;
+        self.keeps_from(config)?;
+        let read: Vec<_> = self.read.iter().chain(&self.write).collect();
+        let write: Vec<_> = self.write.iter().collect();
+        for (folders, within) in [(&wanted.read, read), (&wanted.write, write)] {
+            let outside = |folder: &&PathBuf| {
+                let folder = real(folder);
+                !within.iter().any(|may| folder.starts_with(real(may)))
+            };
+            if let Some(folder) = folders.iter().find(outside) {
+                return Err(SignerError::OutOfReach {
+                    folder: folder.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn keeps_from(&self, config: &Config) -> Result<(), SignerError> {
         let secrets = [
             ("the PIN", pin_file(&config.token.pin)),
             (
@@ -98,7 +133,7 @@ impl Sandbox {
             let Some(secret) = secret.map(|path| real(&path)) else {
                 continue;
             };
-            let mut reach = folders.iter().chain(&write).chain(&system);
+            let mut reach = self.read.iter().chain(&self.write);
             if let Some(folder) = reach.find(|folder| secret.starts_with(real(folder))) {
                 return Err(SignerError::InReach {
                     what,
@@ -107,13 +142,7 @@ impl Sandbox {
                 });
             }
         }
-        let mut ports = config.hub.origins().map(|origin| origin.port).to_vec();
-        ports.push(DOMAIN);
-        Ok(Self {
-            read: folders.into_iter().chain(system).collect(),
-            write,
-            connect: Some(ports),
-        })
+        Ok(())
     }
 
     /// A signer's, as configured: vendors' modules need what they need.

@@ -2,6 +2,8 @@
 //! each channel, until its supervisor has gone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use super::sandbox::Sandbox;
 use super::watch::Calls;
 use super::{Description, SignerError, desk, handover};
 use crate::config::pin::PinSource;
-use crate::config::{CertificateSource, Config};
+use crate::config::{CertificateSource, Config, ConfigText};
 use crate::engine::{Peer, Sign, SignRequest, Told};
 use crate::error::{Error, ExitCode};
 use crate::identity::{Files, certificate_in_token, engine_for_callers};
@@ -32,6 +34,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What a person has to mend is looked at so often.
 const LONGEST_PAUSE_FOR_PEOPLE: Duration = Duration::from_secs(10);
 
+/// A token that is lost is looked for so often, and one that somebody asks after.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How long signatures that are being made are waited for at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -43,18 +48,22 @@ pub(super) struct Service {
     /// Behind those of the channels: the places of who keeps sessions alive, and of who opens the key.
     keeper: usize,
     opener: usize,
+    /// Somebody asked how it is.
+    asked: AtomicBool,
     hardening: Vec<Part>,
 }
 
 /// Serves the supervisor that started this process, and ends with it: this returns only where it
 /// could not begin.
 ///
-/// `attendance` is asked for with whether someone is at a terminal.
+/// It goes by the configuration that it is handed, or by the file at `path`. `attendance` is asked for with
+/// whether someone is at a terminal.
 ///
 /// # Errors
 /// Nobody of ours started it, or it is not given what it works with.
-pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<ExitCode, Error> {
+pub fn serve(path: &Path, attendance: impl Fn(bool) -> Attendance) -> Result<ExitCode, Error> {
     let handed = handover::take()?;
+    let config = ConfigText::given_or_read(handed.configuration, path)?.check()?;
     let channels = handed.channels;
     let mut hardening = harden(channels.len() + 1);
     hardening.push(end_with_parent());
@@ -68,6 +77,7 @@ pub fn serve(config: Config, attendance: impl Fn(bool) -> Attendance) -> Result<
         calls: Calls::new(channels.len() + 2, config.token.timeout),
         keeper: channels.len(),
         opener: channels.len() + 1,
+        asked: AtomicBool::new(false),
         hardening,
         config,
     });
@@ -131,14 +141,10 @@ impl Service {
     fn go_on(&self, attendance: &dyn Fn() -> Attendance, attended: bool) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let asks = matches!(
-                self.config.token.pin,
-                PinSource::Prompt | PinSource::ProtectedPath
-            );
             // Each step has its own deadline; what has none is bounded by all of them. A person is not
             // to be hurried.
             let until = Instant::now() + self.config.token.start_timeout * super::STARTS;
-            let hangs = (!asks).then(|| self.calls.begin(self.opener, until));
+            let hangs = (!self.asks_people()).then(|| self.calls.begin(self.opener, until));
             let opened = self.open(attendance());
             drop(hangs);
             let failed = match opened {
@@ -176,6 +182,13 @@ impl Service {
             pause = (pause * 2).min(longest);
         }
         self.phases.is_over_within(Duration::MAX);
+    }
+
+    fn asks_people(&self) -> bool {
+        matches!(
+            self.config.token.pin,
+            PinSource::Prompt | PinSource::ProtectedPath
+        )
     }
 
     fn open(&self, attendance: Attendance) -> Result<Ready, Error> {
@@ -221,6 +234,12 @@ impl Service {
                 }
                 Err(told) => told,
             },
+            Request::Health => {
+                self.asked.store(true, Ordering::Relaxed);
+                // Words and numbers: they can be written.
+                let json = serde_json::to_vec(&self.phases.health()).unwrap_or_default();
+                return frame::encode_answer(out, id, &Answer::Health(&json));
+            }
             Request::Sign(asked) => match self.sign(caller, asked) {
                 Ok(signature) => {
                     return frame::encode_answer(out, id, &Answer::Signed(&signature));
@@ -265,10 +284,22 @@ impl Service {
     }
 
     fn keep_alive(&self) {
-        while !self.phases.is_over_within(self.config.token.keep_alive) {
+        let keep_alive = self.config.token.keep_alive;
+        let mut looked = Instant::now();
+        while !self.phases.is_over_within(keep_alive.min(LOOK)) {
             let Some(ready) = self.phases.is_ready() else {
                 continue;
             };
+            // Who asks how it is wants to know it as it is; and whoever would ask for a signature may
+            // wait for the word that the token is back.
+            let asked = self.asked.swap(false, Ordering::Relaxed);
+            let down = ready.engine.condition().down.is_some();
+            // A login may be a question to somebody at a keypad.
+            let hurried = (asked || down) && !self.asks_people();
+            if !hurried && looked.elapsed() < keep_alive {
+                continue;
+            }
+            looked = Instant::now();
             loop {
                 let until = Instant::now() + self.config.token.timeout;
                 let _hangs = self.calls.begin(self.keeper, until);

@@ -54,6 +54,8 @@ pub struct Launch {
     pub environment: BTreeMap<String, String>,
     /// Whether someone at a terminal can be asked.
     pub attended: bool,
+    /// The configuration that it goes by, also where it is started again. None: what its file has then.
+    pub configuration: Option<Arc<str>>,
 }
 
 impl Launch {
@@ -171,7 +173,13 @@ impl Watch {
             program: self.launch.program.clone(),
             why: error.to_string(),
         })?;
-        if let Err(error) = handover::give(&ours, self.launch.attended, &self.ends, &[]) {
+        let Launch {
+            attended,
+            configuration,
+            ..
+        } = &self.launch;
+        let text = configuration.as_deref();
+        if let Err(error) = handover::give(&ours, *attended, text, &self.ends, &[]) {
             self.end(child);
             return Err(error);
         }

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use hsm_mtls::signer::supervisor::Supervised;
+use hsm_mtls::signer::supervisor::{Launch, Supervised};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::time::{ClockId, clock_gettime};
@@ -39,7 +39,7 @@ pub struct Asked {
 pub fn frame(id: u64, asked: &Asked) -> Vec<u8> {
     let now = clock_gettime(ClockId::Monotonic);
     let deadline = (now.tv_sec as u64 + 5) * 1_000_000_000;
-    let mut bytes = vec![1, 2];
+    let mut bytes = vec![2, 2];
     bytes.extend(id.to_le_bytes());
     bytes.extend(asked.key);
     bytes.push(asked.purpose);
@@ -53,6 +53,10 @@ pub fn frame(id: u64, asked: &Asked) -> Vec<u8> {
     bytes
 }
 
+pub fn health(id: u64) -> Vec<u8> {
+    [&[2, 3][..], &id.to_le_bytes()].concat()
+}
+
 pub fn certificate_verify(role: &str) -> Vec<u8> {
     let context = format!("TLS 1.3, {role} CertificateVerify\0");
     [&[0x20; 64][..], context.as_bytes(), &[0x5a; 32]].concat()
@@ -60,15 +64,22 @@ pub fn certificate_verify(role: &str) -> Vec<u8> {
 
 impl FrontEnd {
     pub fn start(bank: &Bank) -> Self {
-        let (signer, channels) =
-            Supervised::start(launch(bank, None), 2).expect("as it was written");
-        let mut front_end = Self {
+        Self::described(Self::begin(launch(bank, None)))
+    }
+
+    /// Before the signer has said which key it has.
+    pub fn begin(launch: Launch) -> Self {
+        let (signer, channels) = Supervised::start(launch, 2).expect("as it was written");
+        Self {
             channels,
             key: [0; 32],
             signer,
-        };
-        // Describe: version 1, kind 1.
-        let described = front_end.ask(0, &[&[1, 1][..], &7_u64.to_le_bytes()].concat());
+        }
+    }
+
+    pub fn described(mut front_end: Self) -> Self {
+        // Describe: version 2, kind 1.
+        let described = front_end.ask(0, &[&[2, 1][..], &7_u64.to_le_bytes()].concat());
         assert_eq!(
             described[1],
             0x81,
@@ -104,6 +115,16 @@ impl FrontEnd {
             recv(&self.channels[channel], &mut answer[..], RecvFlags::empty()).ok()?;
         answer.truncate(length);
         Some(answer)
+    }
+
+    /// What the signer says of itself: version 2, kind 3.
+    pub fn health(&self, channel: usize) -> Value {
+        let answer = self.ask(channel, &health(5));
+        assert_eq!(
+            (answer[1], &answer[2..10]),
+            (0x84, &5_u64.to_le_bytes()[..])
+        );
+        serde_json::from_slice(&answer[10..]).expect("as it was written")
     }
 
     /// Closes a channel for sending, and leaves it open.

@@ -28,6 +28,7 @@ pub mod recorded;
 pub mod recording;
 pub mod records;
 pub mod remote;
+pub mod renewal;
 pub mod sign;
 pub mod softhsm;
 pub mod spy;

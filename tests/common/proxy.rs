@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::bank::Bank;
 use super::poll::{found, until};
+use super::walled::{children, state};
 
 /// Examples share these fixtures, and cargo does not build the command for them.
 pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
@@ -188,9 +189,13 @@ tcp = "{}"
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        let started = children(self.child.id());
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its own end with it, a moment later: until then they hold its sockets.
+        let gone = |pid: &u32| state(*pid).is_none_or(|state| state == 'Z');
+        let _ = found(|| started.iter().all(gone).then_some(()));
     }
 }
 

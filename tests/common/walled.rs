@@ -34,6 +34,7 @@ pub fn launch_of(config: &Config, chaos: Option<&Chaos>) -> Launch {
         ],
         environment,
         attended: false,
+        configuration: None,
     }
 }
 
