@@ -76,7 +76,7 @@ fn each_library_is_used_in_its_room_only() {
     }
 }
 
-/// config → ledger → token → key → engine → certificate → csr, identity → signer → tls → client → proxy, verify
+/// config → ledger → token → key → engine → certificate → csr, identity → signer → tls → client → proxy, verify, audit
 #[test]
 fn arrows_only_go_to_the_right() {
     let order = [
@@ -93,6 +93,7 @@ fn arrows_only_go_to_the_right() {
         "client",
         "proxy",
         "verify",
+        "audit",
     ];
     for (name, text) in product() {
         let room = name.strip_prefix("src/").unwrap();

@@ -117,9 +117,15 @@ impl Judgements {
 
     /// Nothing can be said, and why. Where an answer is a must, that is a finding too.
     pub(super) fn open(&mut self, name: &'static str, why: impl Into<String>) {
-        let must = MUST_BE_ANSWERED.contains(&name);
-        let severity = rule(name).filter(|_| must);
-        let severity = severity.map(|rule| rule.severity_in(self.profile));
+        match MUST_BE_ANSWERED.contains(&name) {
+            true => self.unanswered(name, why),
+            false => self.push(name, Verdict::NotAnswerable, None, vec![why.into()]),
+        }
+    }
+
+    /// Somebody owes an answer, and there is none.
+    pub(super) fn unanswered(&mut self, name: &'static str, why: impl Into<String>) {
+        let severity = rule(name).map(|rule| rule.severity_in(self.profile));
         self.push(name, Verdict::NotAnswerable, severity, vec![why.into()]);
     }
 

@@ -110,9 +110,26 @@ pub(super) fn judge_token(
             "the slot does not say that it is a device (CKF_HW_SLOT), and the names are of no program that is known",
         ),
     }
+    // What an operator owes of a device cannot be said of a program.
+    let owed = |found: &mut Judgements, rule, why: &str| match software {
+        Some(_) => found.open(rule, why),
+        None => found.unanswered(rule, why),
+    };
     match &config.audit.backup {
         Some(policy) => found.holds("token.backup", Verdict::Asserted, policy.clone()),
-        None => found.open("token.backup", "[audit] says nothing of backups"),
+        None => owed(found, "token.backup", "[audit] says nothing of backups"),
+    }
+    match &config.audit.fips_certificate {
+        Some(number) => found.holds(
+            "token.fips",
+            Verdict::Asserted,
+            format!("FIPS certificate {number}"),
+        ),
+        None => owed(
+            found,
+            "token.fips",
+            "no call of this module tells, and [audit] names no FIPS certificate",
+        ),
     }
     match &config.audit.attestation {
         None => found.open("token.attestation", "[audit] names no attestation"),
@@ -127,23 +144,7 @@ pub(super) fn judge_token(
             ),
         },
     }
-    validation(config, found);
     flags(token, found);
-}
-
-/// Whether it is certified, and runs as that asks for.
-fn validation(config: &Config, found: &mut Judgements) {
-    match &config.audit.fips_certificate {
-        Some(number) => found.holds(
-            "token.fips",
-            Verdict::Asserted,
-            format!("FIPS certificate {number}"),
-        ),
-        None => found.open(
-            "token.fips",
-            "no call of this module tells, and [audit] names no FIPS certificate",
-        ),
-    }
 }
 
 fn flags(token: &TokenDescription, found: &mut Judgements) {

@@ -86,7 +86,7 @@ fn first(report: &Report, subject: &Subject) -> Markup {
             } }
             @if !findings.is_empty() {
                 table.findings {
-                    thead { tr { th { "how grave" } th { "does not hold" } th { "seen" } th { "what to do" } } }
+                    thead { tr { th { "how grave" } th { "what should hold, and does not" } th { "what was seen" } th { "what to do" } } }
                     tbody { @for made in findings { (finding(made)) } }
                 }
             }
@@ -159,9 +159,30 @@ fn legend() -> Markup {
             "nothing follows from what could be asked here; the reason stands beside it",
         ),
     ];
+    let words = [
+        (
+            "HSM, token",
+            "a device that keeps private keys and signs with them; a token is the part of it that holds this key",
+        ),
+        (
+            "module",
+            "the library of the device's maker, through which everything here was asked",
+        ),
+        ("sensitive", "the key is never told in plain text"),
+        (
+            "extractable",
+            "the key may be taken out wrapped: encrypted under another key",
+        ),
+        (
+            "a key like it",
+            "a disposable key with the same restrictions, made for the trial: the key itself is not put at risk",
+        ),
+    ];
     html! {
         section.legend {
-            h2 { "How to read the rules" }
+            h2 { "Words" }
+            dl { @for (word, meaning) in words { dt { (word) } dd { (meaning) } } }
+            h2 { "How to read the rules on the pages behind" }
             dl { @for (verdict, meaning) in all {
                 dt { (sign(verdict)) " " (verdict.name()) }
                 dd { (meaning) }
@@ -249,7 +270,7 @@ fn sources() -> Markup {
     html! {
         section.details {
             h1 { "The rules" }
-            table.rules {
+            table.sources {
                 thead { tr { th { "rule" } th { "looked at" } th { "why" } th { "says who" } } }
                 tbody { @for room in ROOMS { @for rule in room.rules { (row(rule)) } } }
             }

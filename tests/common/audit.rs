@@ -143,7 +143,13 @@ impl Audited {
             text.push_str(&format!("{finding}{times}\n"));
         }
         for rule in shown {
-            text.push_str(&format!("\n{rule}\n  {}\n", self.said(rule)));
+            // Two keys of one size differ by some bytes when they are encoded.
+            let said: Vec<_> = self
+                .said(rule)
+                .split("length of ")
+                .map(unmeasured)
+                .collect();
+            text.push_str(&format!("\n{rule}\n  {}\n", said.join("length of ")));
         }
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("../snapshots/audit");
@@ -155,4 +161,14 @@ impl Audited {
 
 fn name(judged: &Value) -> &str {
     judged["rule"].as_str().expect("a rule")
+}
+
+/// `1232 bytes ...` without the number.
+fn unmeasured(text: &str) -> String {
+    match text.split_once(' ') {
+        Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("N {rest}")
+        }
+        _ => text.to_owned(),
+    }
 }

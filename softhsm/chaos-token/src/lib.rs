@@ -4,6 +4,7 @@
 //! `CHAOS_TOKEN_PLAN`. Only C_GetFunctionList is exported, so that clients use version 2.40.
 
 mod claims;
+mod device;
 mod forward;
 mod login;
 mod names;
@@ -72,6 +73,8 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
     };
     let ours = LIST.get_or_init(|| {
         let mut list = forward::list(wrapped.version, Some(C_GetFunctionList));
+        list.C_GetInfo = Some(device::C_GetInfo);
+        list.C_GetSlotInfo = Some(device::C_GetSlotInfo);
         list.C_Login = Some(login::C_Login);
         list.C_GetSlotList = Some(presence::C_GetSlotList);
         list.C_GetSessionInfo = Some(presence::C_GetSessionInfo);

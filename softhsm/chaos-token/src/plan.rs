@@ -97,6 +97,8 @@ pub(crate) struct Plan {
     pub(crate) slot_ids: CK_SLOT_ID,
     /// Private keys want a context-specific login before each signature.
     pub(crate) always_authenticate: bool,
+    /// The token says that it is a device.
+    pub(crate) device: bool,
     /// What private keys say of themselves, whatever they are.
     pub(crate) claims: Vec<(CK_ATTRIBUTE_TYPE, bool)>,
 }
@@ -257,6 +259,7 @@ fn take(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
                 .ok_or_else(|| format!("{attribute} is no attribute that this module knows"))?;
             plan.claims.push((kind, *on == "true"));
         }
+        ["device"] => plan.device = true,
         ["always-authenticate"] => plan.always_authenticate = true,
         other => return Err(format!("{} is not understood", other.join(" "))),
     }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::*;
 
-use crate::{forward, login, plan, presence};
+use crate::{device, forward, login, plan, presence};
 
 /// One at a time, so that the limit holds.
 static OPENING: Mutex<()> = Mutex::new(());
@@ -24,6 +24,9 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(
         let plan = plan::current();
         info.flags &= !plan.flags_hidden;
         info.flags |= plan.flags | login::flags();
+        if plan.device {
+            device::name(info);
+        }
         if let Some(limit) = plan.max_sessions {
             info.ulMaxSessionCount = limit;
         }

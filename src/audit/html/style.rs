@@ -28,6 +28,8 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .5rem; border-bot
 thead th { background: var(--wash); font-weight: bold; }
 td code { color: var(--faint); }
 table.rules th:nth-child(2), table.rules td:nth-child(2) { width: 23%; }
+table.sources th:first-child { width: 17%; } table.sources th:nth-child(2) { width: 30%; }
+table.sources th:nth-child(4) { width: 20%; }
 table.findings th:first-child { width: 11%; }
 table.facts th { width: 30%; font-weight: normal; color: var(--faint); }
 tr.finding td:first-child { border-left: 4px solid var(--ink); }
@@ -38,9 +40,10 @@ figure { margin: .5rem 0; } figcaption { color: var(--faint); }
 svg { max-width: 100%; height: auto; }
 @media print {
   @page { size: A4; margin: 16mm 14mm; }
-  body { max-width: none; margin: 0; padding: 0; font-size: 9pt; }
+  body { max-width: none; margin: 0; padding: 0; font-size: 8.8pt; line-height: 1.32; }
   tr, .answer, figure { break-inside: avoid; }
-  h2 { break-after: avoid; }
+  h2 { break-after: avoid; margin-top: .9rem; }
+  .question { margin-top: .6rem; } dl { gap: 0 .8rem; margin: .3rem 0; }
   thead { display: table-header-group; }
   .details { break-before: page; }
 }
