@@ -59,6 +59,7 @@ pub mod verify;
 pub mod error;
 pub mod meter;
 
+mod hands;
 mod rfc3339;
 
 #[cfg(test)]

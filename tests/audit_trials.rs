@@ -3,8 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on has failed, and this one makes keys by hand"
+    reason = "a test that cannot go on has failed"
 )]
 
 mod common;
@@ -14,14 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::bank::{Bank, Run, config_of_child};
+use common::by_hand;
 use common::chaos::Chaos;
 use common::softhsm::{MODULE, PIN, SoftHsm};
 use common::spy;
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
-use cryptoki::session::UserType;
-use cryptoki::types::AuthPin;
 use serde_json::Value;
 
 /// Calls that make, change or destroy something.
@@ -36,15 +33,6 @@ const CHANGES: [&str; 10] = [
     "C_DeriveKey",
     "C_InitToken",
     "C_SetPIN",
-];
-
-const PRIVATE_COMPONENTS: [&str; 6] = [
-    "CKA_PRIVATE_EXPONENT",
-    "CKA_PRIME_1",
-    "CKA_PRIME_2",
-    "CKA_EXPONENT_1",
-    "CKA_EXPONENT_2",
-    "CKA_COEFFICIENT",
 ];
 
 fn pkcs11_tool(token: &SoftHsm, arguments: &[&str]) {
@@ -73,13 +61,7 @@ fn a_key_that_leaks_is_made() {
         assert_eq!(listed["keys"][0]["attributes"]["extractable"], true);
         return;
     }
-    let pkcs11 = Pkcs11::new(MODULE).unwrap();
-    let locking = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
-    pkcs11.initialize(locking).unwrap();
-    let slot = pkcs11.get_slots_with_token().unwrap()[0];
-    let session = pkcs11.open_rw_session(slot).unwrap();
-    let pin = AuthPin::from(PIN.to_owned());
-    session.login(UserType::User, Some(&pin)).unwrap();
+    let session = by_hand::session();
     let names = [Attribute::Token(true), Attribute::Label(b"c3".to_vec())];
     let public = [&names[..], &[Attribute::ModulusBits(2048.into())]].concat();
     let leaks = [
@@ -236,7 +218,7 @@ fn without_active_nothing_is_changed_and_nothing_is_fetched() {
     assert!(before == objects(&bank), "the token is not as it was");
     assert!(spy::count(&log, "C_WrapKey") > 0, "the trial was made");
     // Each trial has no place for an answer, and got a length only.
-    for component in PRIVATE_COMPONENTS {
+    for component in spy::PRIVATE_COMPONENTS {
         let told = told(&log, component);
         assert!(!told.is_empty(), "{component} was not asked for");
         for line in told {

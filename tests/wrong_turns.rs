@@ -11,7 +11,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use common::bank::Bank;
@@ -119,6 +119,28 @@ fn others_may_write_to_the_module() {
     "#);
     chmod(&module, 0o644);
     bank.run(&["token", "list"]).expect(0);
+}
+
+/// The file and its folders are as they must be, and so is the link that is configured.
+#[test]
+fn others_may_turn_a_link_on_the_way_to_the_module() {
+    let mut bank = Bank::new();
+    for name in ["client", "current"] {
+        fs::create_dir(bank.path(name)).unwrap();
+        chmod(&bank.path(name), 0o755);
+    }
+    symlink(MODULE, bank.path("current/module.so")).unwrap();
+    let named = bank.path("client/libmodule.so");
+    symlink("../current/module.so", &named).unwrap();
+    bank.configure(|settings| settings.module = named);
+    bank.run(&["token", "list"]).expect(0);
+    chmod(&bank.path("current"), 0o777);
+    assert_snapshot!(sign_of(&bank, &["token", "check"]), @r#"
+    exit 3
+    step module
+    the PKCS#11 module is not loaded because of <bank>/current: others may write to this folder, and so put another module there
+    hint: the module and each folder above it must belong to root or to you, and be writable by no other: `chmod go-w <bank>/current`, or `chown root <bank>/current`
+    "#);
 }
 
 #[test]

@@ -241,8 +241,10 @@ impl Custody {
 
     fn neighbours(&self, found: &mut Judgements) {
         if self.public_key.is_none() {
-            found.open("key.twin", "the token tells no public key");
-            return found.open("key.purpose", "the token tells no public key");
+            for rule in ["key.twin", "key.twin-held", "key.purpose"] {
+                found.open(rule, "the token tells no public key");
+            }
+            return;
         }
         let twins = self.twins.iter().map(|twin| format!("{} too", twin.uri));
         let untold = self.keys.iter().filter(|key| key.public_key.is_none());

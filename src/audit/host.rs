@@ -10,11 +10,12 @@ use super::finding::{Judgements, Verdict};
 use super::key_files;
 use super::place::{changeable_by_others, described, readable_by_others};
 use super::rule::Severity;
+use crate::config::ledger::LedgerConfig;
 use crate::config::listener::{Callers, Place};
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config};
 use crate::key::public::PublicKey;
-use crate::ledger::history;
+use crate::ledger::history::{Flaw, History};
 use crate::signer::hardening::Part;
 
 /// Files that are named one by one.
@@ -35,7 +36,6 @@ pub(super) fn judge(config: &Config, found: &mut Judgements) {
     }
     against.dedup();
     found.by("host.trust-anchors", against, Verdict::Seen, shown(&files));
-    ledger(config, found);
     state(config, found);
     callers(config, found);
 }
@@ -110,8 +110,10 @@ pub(super) fn pin_place(source: &PinSource) -> Option<String> {
             let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
             Some(format!("file {}", path.display()))
         }
-        PinSource::Command(_) => Some(source.to_string()),
-        PinSource::Env(_)
+        // Its arguments stay unsaid, and they decide.
+        PinSource::Command(words) if words.len() == 1 => Some(source.to_string()),
+        PinSource::Command(_)
+        | PinSource::Env(_)
         | PinSource::Credential(_)
         | PinSource::Prompt
         | PinSource::ProtectedPath => None,
@@ -145,18 +147,20 @@ fn pin_command(words: &[String], found: &mut Judgements) {
     found.by("host.pin", against, Verdict::Seen, shown(&files));
 }
 
-fn ledger(config: &Config, found: &mut Judgements) {
+/// The files of the ledger, as far as the chain tells of them.
+pub(super) fn judge_ledger(
+    ledger: &LedgerConfig,
+    history: &Result<History, Flaw>,
+    found: &mut Judgements,
+) {
     const RULE: &str = "host.ledger";
-    let Some(ledger) = &config.ledger else {
-        return found.open(RULE, "there is no [ledger]");
-    };
     // Before the first record the folder decides. Files that are closed are evidence as much as the open one.
     let mut files = match (ledger.file.exists(), ledger.file.parent()) {
         (false, Some(folder)) => vec![folder.to_owned()],
         _ => vec![ledger.file.clone()],
     };
-    if let Ok(history) = history::verify(&ledger.file, None) {
-        files.extend(history.files.into_iter().filter(|file| file.exists()));
+    if let Ok(history) = history {
+        files.extend(history.files.iter().filter(|file| file.exists()).cloned());
     }
     let mut against = Vec::new();
     for file in &files {
@@ -206,7 +210,7 @@ fn callers(config: &Config, found: &mut Judgements) {
             Callers::Peers { uids, gids } => format!("uids {uids:?} and gids {gids:?}"),
             Callers::SocketMode => {
                 if let Place::Unix { mode, .. } = place
-                    && mode & 0o002 != 0
+                    && place.is_for_everybody()
                 {
                     against.push(format!(
                         "{place}: its mode {mode:04o} lets everybody connect"
@@ -220,6 +224,9 @@ fn callers(config: &Config, found: &mut Judgements) {
                 // Whoever can write it gives everybody a token that they know.
                 against.extend(changeable_by_others(path).unwrap_or_default());
                 format!("who knows the token of {}", path.display())
+            }
+            Callers::AnyLocalProcess if !place.is_for_everybody() => {
+                "whoever its mode lets connect".to_owned()
             }
             Callers::AnyLocalProcess => {
                 against.push(format!("{place}: every process of this machine may call"));

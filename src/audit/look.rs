@@ -62,9 +62,13 @@ pub(super) fn shown_without_login(
 /// The configured certificate; none where there is none yet. Two that could be meant are an error.
 pub(super) fn certificate_in_token(
     config: &Config,
-    token: &Token,
+    token: &Arc<Token>,
 ) -> Result<Vec<Certificate>, Error> {
-    match identity::certificate_in_token(config, token) {
+    let (config, token) = (config.clone(), Arc::clone(token));
+    let found = in_time(Start::Audit, token.start_timeout(), move || {
+        identity::certificate_in_token(&config, &token)
+    });
+    match found {
         Ok(certificate) => Ok(vec![certificate]),
         Err(Error::Certificate(CertificateError::NotOneInToken { candidates, .. }))
             if candidates.is_empty() =>

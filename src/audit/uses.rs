@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{Judgements, Verdict};
 use crate::config::Config;
+use crate::config::ledger::LedgerConfig;
 use crate::engine::Purpose;
 use crate::ledger::history::{self, Flaw};
 use crate::ledger::reader::{Reader, Seen};
@@ -40,6 +41,7 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
     let Some(ledger) = &config.ledger else {
         found.violated("ledger.kept", "there is no [ledger]");
         found.rest(super::rules::of("ledger"), "there is no [ledger]");
+        found.open("host.ledger", "there is no [ledger]");
         return Vec::new();
     };
     let file = ledger.file.display();
@@ -48,7 +50,9 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
         Some(_) => found.holds("ledger.head", Verdict::Seen, "`head` of [ledger] is set"),
         None => found.violated("ledger.head", "`head` of [ledger] is not set"),
     }
-    let history = match history::verify(&ledger.file, None) {
+    let history = history::verify(&ledger.file, None);
+    super::host::judge_ledger(ledger, &history, found);
+    let history = match history {
         Ok(history) => history,
         Err(Flaw::Unreadable(error)) => {
             found.rest(super::rules::of("ledger"), &error.to_string());
@@ -84,7 +88,7 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
             ),
         ),
     }
-    match read(config, key) {
+    match read(config, ledger, key) {
         Ok(told) => told.judge(found),
         Err(why) => {
             found.rest(super::rules::of("ledger"), &why);
@@ -93,10 +97,7 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
     }
 }
 
-fn read(config: &Config, key: Option<&str>) -> Result<Told, String> {
-    let Some(ledger) = &config.ledger else {
-        return Err("there is no [ledger]".to_owned());
-    };
+fn read(config: &Config, ledger: &LedgerConfig, key: Option<&str>) -> Result<Told, String> {
     let hosts: Vec<_> = config
         .hub
         .origins()

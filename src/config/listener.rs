@@ -70,6 +70,17 @@ pub enum Callers {
     AnyLocalProcess,
 }
 
+impl Place {
+    /// Whether every process of this machine gets as far as connecting. Of a socket that systemd makes, its
+    /// unit decides: it may.
+    pub fn is_for_everybody(&self) -> bool {
+        match self {
+            Self::Unix { mode, .. } => mode & 0o002 != 0,
+            Self::Tcp(_) | Self::Systemd(_) => true,
+        }
+    }
+}
+
 impl Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

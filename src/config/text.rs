@@ -38,18 +38,14 @@ impl ConfigText {
     /// # Errors
     /// As [`ConfigText::read`].
     pub fn given_or_read(given: Option<String>, path: &Path) -> Result<Self, ConfigError> {
-        let mut read = match &given {
+        match given {
             // The file may be out of reach by now.
-            Some(_) => Self {
+            Some(given) => Ok(Self {
                 path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-                text: "".into(),
-            },
-            None => Self::read(path)?,
-        };
-        if let Some(given) = given {
-            read.text = given.into();
+                text: given.into(),
+            }),
+            None => Self::read(path),
         }
-        Ok(read)
     }
 
     /// The configuration that it says.

@@ -106,6 +106,7 @@ async fn exchange(
         tried += 1;
         let mut lease = lease(house, upstream, record, tried == TRIES).await?;
         let repeatable = harmless && lease.warm;
+        // hyper gives no request back that an HTTP/2 peer refused unread, so one is kept.
         let again = match &body {
             RequestBody::Whole(bytes) if repeatable || lease.is_h2() => {
                 Some((head.clone(), RequestBody::Whole(bytes.clone())))

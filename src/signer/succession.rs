@@ -263,6 +263,7 @@ impl<'a> Succession<'a> {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Offered { new, .. } => {
                 tracing::error!(
+                    hint = "look at what stands above, and reload once more; where it stays silent, restart the proxy",
                     "NOT reloaded: the front end does not answer; everything stays as it was"
                 );
                 self.void.push(self.id);

@@ -1,20 +1,18 @@
 //! The vendor's library: checked before it is mapped, loaded and initialised once per process.
 //!
-//! A module is native code that runs with all our rights and is handed the PIN. So the file and
-//! every folder above it must belong to root or to us, and nobody else may write there.
+//! A module is native code that runs with all our rights and is handed the PIN. So the file and every
+//! folder and link on the way to it must belong to root or to us, and nobody else may write there.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use rustix::process::geteuid;
 
 use super::TokenError;
 use super::fault::Fault;
@@ -23,6 +21,7 @@ use super::raw::RawCalls;
 use super::start::{Start, in_time};
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
+use crate::hands::{By, others_can_change};
 use crate::ledger::{End, Entry, Failure, Initialize, Process, Recorder};
 use crate::meter;
 
@@ -271,32 +270,24 @@ impl Module {
         };
         let path = fs::canonicalize(&config.module).map_err(missing)?;
         let file = fs::metadata(&path).map_err(missing)?;
-        let unsafe_at = |place: &Path, why: &str| TokenError::ModuleUnsafe {
-            path: place.to_owned(),
-            why: why.to_owned(),
-        };
         if !file.is_file() {
             return Err(TokenError::ModuleLoad {
                 path,
                 detail: "it is not a file".to_owned(),
             });
         }
-        let me = geteuid().as_raw();
-        for place in path.ancestors() {
-            let meta = fs::metadata(place).map_err(missing)?;
-            if meta.uid() != 0 && meta.uid() != me {
-                return Err(unsafe_at(place, "it belongs to another user"));
-            }
-            // In a sticky folder (/tmp) nobody else can replace what is ours.
-            let sticky = meta.is_dir() && meta.mode() & 0o1000 != 0;
-            if meta.mode() & 0o022 != 0 && !sticky {
-                let why = if meta.is_dir() {
-                    "others may write to this folder, and so put another module there"
-                } else {
-                    "others may write to it"
-                };
-                return Err(unsafe_at(place, why));
-            }
+        // By the name that was configured: whoever can turn a link on the way to it chooses the module.
+        let loose = others_can_change(&config.module).map_err(missing)?;
+        if let Some(first) = loose.first() {
+            let why = match (first.by, first.is_folder) {
+                (By::Owner(_), _) => "it belongs to another user",
+                (_, true) => "others may write to this folder, and so put another module there",
+                (_, false) => "others may write to it",
+            };
+            return Err(TokenError::ModuleUnsafe {
+                path: first.place.clone(),
+                why: why.to_owned(),
+            });
         }
         if let Some(pin) = config.module_sha256 {
             let found = fs::read(&path)

@@ -7,6 +7,16 @@ use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::path::PathBuf;
 
+/// Attributes that hold parts of a private key (RSA).
+pub const PRIVATE_COMPONENTS: [&str; 6] = [
+    "CKA_PRIVATE_EXPONENT",
+    "CKA_PRIME_1",
+    "CKA_PRIME_2",
+    "CKA_EXPONENT_1",
+    "CKA_EXPONENT_2",
+    "CKA_COEFFICIENT",
+];
+
 pub fn module() -> PathBuf {
     let folders = fs::read_dir("/usr/lib")
         .expect("/usr/lib")

@@ -89,22 +89,16 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
 fn open_to_all(listener: &ListenerConfig) -> Option<String> {
     let place = &listener.place;
     match (&listener.callers, place) {
-        (Callers::AnyLocalProcess, Place::Unix { .. }) if !world(place) => None,
+        (Callers::AnyLocalProcess, Place::Unix { .. }) if !place.is_for_everybody() => None,
         (Callers::AnyLocalProcess, _) => Some(format!(
             "every process of this machine can call the hub as the bank at {place} (allow-any-local-process)"
         )),
-        (Callers::SocketMode, Place::Unix { mode, .. }) if world(place) => Some(format!(
-            "every process that reaches {place} can call the hub as the bank: its mode {mode:04o} lets all connect"
-        )),
+        (Callers::SocketMode, Place::Unix { mode, .. }) if place.is_for_everybody() => {
+            Some(format!(
+                "every process that reaches {place} can call the hub as the bank: its mode {mode:04o} lets all connect"
+            ))
+        }
         _ => None,
-    }
-}
-
-/// Whether others than owner and group can connect. connect(2) wants the right to write.
-fn world(place: &Place) -> bool {
-    match place {
-        Place::Unix { mode, .. } => mode & 0o002 != 0,
-        Place::Tcp(_) | Place::Systemd(_) => true,
     }
 }
 
@@ -157,7 +151,7 @@ fn callers(callers: &Callers, place: &Place) -> String {
             "for whoever sends the token of {} as {CALLER_TOKEN} or before the path",
             file.display()
         ),
-        Callers::AnyLocalProcess => match world(place) {
+        Callers::AnyLocalProcess => match place.is_for_everybody() {
             true => "for every process of this machine".to_owned(),
             false => "for every process that its mode lets connect".to_owned(),
         },
