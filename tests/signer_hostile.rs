@@ -253,11 +253,10 @@ fn a_channel_that_is_half_closed_is_let_go_of() {
         settings.sections = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n".to_owned();
     });
     let front_end = FrontEnd::start(&bank);
+    let its_own = || walled::has_thread(front_end.pid(), "hsm-channel-0");
+    until("it has a thread", its_own);
     front_end.half_close(0);
-    let threads = walled::threads(front_end.pid());
-    until("its thread has ended", || {
-        walled::threads(front_end.pid()) < threads
-    });
+    until("its thread has ended", || !its_own());
     front_end.serves(1);
     drop(front_end);
     let text = fs::read_to_string(bank.path("ledger.jsonl")).unwrap();
