@@ -4,6 +4,7 @@
 pub mod connector;
 mod error;
 pub(crate) mod failure;
+pub mod http2;
 mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
@@ -144,7 +145,7 @@ impl Client {
         let deadline = (Instant::now() + self.response_timeout).into();
         let exchange = async {
             let (stream, foreign) = connection.into_parts();
-            let refused = |error| failure::before_an_answer(error, foreign.as_deref());
+            let refused = |error| failure::before_an_answer(error, foreign.as_deref(), None, false);
             let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
                 .await
                 .map_err(refused)?;

@@ -158,6 +158,10 @@ impl ClientError {
             | Self::Connect { .. }
             | Self::Deadline { .. }
             | Self::NoAnswer(_)
+            | Self::ConnectionLost(_)
+            | Self::Http2(_)
+            | Self::NoPing
+            | Self::HeadTooLong
             | Self::HalfAnswer(_)
             | Self::Body(_)
             | Self::Http(_)

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
@@ -102,6 +103,17 @@ impl Connector {
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
         })
+    }
+
+    /// The same, with HTTP/1.1 alone offered: for a server that wants no HTTP/2.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn over_http1(&self) -> Self {
+        let mut client = ClientConfig::clone(self.handshakes.config());
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self {
+            handshakes: TlsConnector::from(Arc::new(client)),
+            ..self.clone()
+        }
     }
 
     /// Connects; all three parts share one deadline.

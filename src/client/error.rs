@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
+use super::http2::Http2Ending;
 use crate::tls::{Ending, SILENT_REFUSAL, TlsError};
 
 /// What had to be done by a deadline.
@@ -77,6 +78,18 @@ pub enum ClientError {
     /// The connection ended before anything of an answer had come.
     #[error("the server {0} without an answer")]
     NoAnswer(Ending),
+    /// The connection ended before anything of this answer. It had answered other requests: the certificate is good.
+    #[error("the server {0} without an answer to this request; it had answered others over it")]
+    ConnectionLost(Ending),
+    /// A stream or connection of HTTP/2 was ended before an answer.
+    #[error("{0}")]
+    Http2(Http2Ending),
+    /// The server does not answer, not even whether it is there.
+    #[error("the server did not answer a PING of HTTP/2 in time")]
+    NoPing,
+    /// The head of the answer is too long, or has too many fields.
+    #[error("the head of the answer is longer than is taken")]
+    HeadTooLong,
     /// The connection ended within the answer.
     #[error("the server {0} in the middle of its answer")]
     HalfAnswer(Ending),
@@ -120,11 +133,21 @@ impl ClientError {
                 "a gateway whose service behind it is down does that, and so do servers that refuse a certificate without saying so: ask the hub's operator what its log says".to_owned()
             }
             Self::NoAnswer(_) => SILENT_REFUSAL.to_owned(),
+            Self::ConnectionLost(_) => {
+                "a gateway whose service behind it is down does that, and so does a server or load balancer that is restarted: try again where that is harmless".to_owned()
+            }
+            Self::Http2(ending) => ending.hint().to_owned(),
+            Self::NoPing => {
+                "the hub hangs, or something on the way drops what is sent without a word, as firewalls do with what was idle: try again where that is harmless, then ask who runs them".to_owned()
+            }
+            Self::HeadTooLong => {
+                "ask the hub's operator with the time and the interaction id of this call: an answer has 128 KiB of header fields at most".to_owned()
+            }
             Self::Body(_) => "ask the hub's operator with the time and the interaction id of this call".to_owned(),
             Self::HalfAnswer(_) => {
                 "a load balancer or proxy on the way ended it: try again where that is harmless, then ask who runs them".to_owned()
             }
-            Self::Http(_) => "is this the hub? Something else answers on this port".to_owned(),
+            Self::Http(_) => "see that [hub] names the hub's host and port: what answers there speaks another protocol, or HTTP that is not as it should be".to_owned(),
             Self::TooLong(_) => "this client keeps the answer in memory; fetch it in parts".to_owned(),
             Self::Setup(_) => "this is a fault of ours: please report it".to_owned(),
         }

@@ -9,23 +9,36 @@ use crate::tls::issuers::{ForeignIssuer, explain};
 use crate::tls::{Ending, Moment, TlsError, diagnose, ended};
 
 /// Nothing of an answer had come.
+///
+/// `seen` is how the connection ended, where that was seen; else it is read from the error. Over a connection that
+/// had `answered`, an end says nothing of our certificate.
 pub(crate) fn before_an_answer(
     error: hyper::Error,
     foreign: Option<&ForeignIssuer>,
+    seen: Option<Ending>,
+    answered: bool,
 ) -> ClientError {
+    let foreign = foreign.filter(|_| !answered);
     if let Some(tls) = diagnose(&error) {
         return ClientError::Tls(explain(tls, foreign));
+    }
+    if error.is_parse_too_large() {
+        return ClientError::HeadTooLong;
     }
     if error.is_parse() {
         return ClientError::Http(chain(&error));
     }
-    let how = match source::<io::Error>(&error) {
-        Some(io) => match ended(io.kind()) {
+    let how = match (seen, source::<io::Error>(&error)) {
+        (Some(how), _) => how,
+        (None, Some(io)) => match ended(io.kind()) {
             Some(how) => how,
             None => return ClientError::Tls(TlsError::Network(chain(&error))),
         },
-        None => Ending::Orderly,
+        (None, None) => Ending::Orderly,
     };
+    if answered {
+        return ClientError::ConnectionLost(how);
+    }
     let closed = TlsError::Closed {
         how,
         when: Moment::AfterOurCertificate,

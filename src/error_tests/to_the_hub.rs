@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::certificate::CertificateError;
+use crate::client::http2::{EndedBy, Http2Ending, Scope};
 use crate::config::environment::Environment;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
@@ -216,6 +217,7 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
         ],
         NotTls: [TlsError::NotTls],
         Protocol: [TlsError::Protocol(text("no suite in common"))],
+        Malformed: [TlsError::Malformed(text("cannot decrypt peer's message"))],
         Network: [TlsError::Network(text("no route"))],
         NoPublicRoots: [
             TlsError::NoPublicRoots(vec![]),
@@ -236,6 +238,7 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
         host: text("cm"),
         after: Duration::from_secs(10),
     };
+    let ended = |by, scope, code| ClientError::Http2(Http2Ending { by, scope, code });
     every_variant!(ClientError {
         NotConfigured: [ClientError::NotConfigured {
             origin: text("https://other"),
@@ -262,6 +265,20 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
             ClientError::NoAnswer(Ending::Abrupt),
             ClientError::NoAnswer(Ending::Reset)
         ],
+        ConnectionLost: [ClientError::ConnectionLost(Ending::Orderly)],
+        Http2: [
+            ended(EndedBy::Server, Scope::Connection, 0x0),
+            ended(EndedBy::Server, Scope::Connection, 0xb),
+            ended(EndedBy::Server, Scope::Stream, 0x1),
+            ended(EndedBy::Server, Scope::Stream, 0x2),
+            ended(EndedBy::Server, Scope::Stream, 0x7),
+            ended(EndedBy::Server, Scope::Connection, 0xc),
+            ended(EndedBy::Server, Scope::Stream, 0xd),
+            ended(EndedBy::Us, Scope::Stream, 0x1),
+            ended(EndedBy::Us, Scope::Connection, 0x1),
+        ],
+        NoPing: [ClientError::NoPing],
+        HeadTooLong: [ClientError::HeadTooLong],
         HalfAnswer: [ClientError::HalfAnswer(Ending::Abrupt)],
         Body: [ClientError::Body(text("invalid chunk size"))],
         Http: [ClientError::Http(text("invalid HTTP version parsed"))],

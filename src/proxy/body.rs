@@ -14,6 +14,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
+use super::replay::{Replay, Streamed};
+
 /// How much is kept before the hub is asked, in bytes. Forms and JSON of the scheme fit.
 pub(super) const AHEAD: usize = 64 << 10;
 
@@ -24,6 +26,8 @@ pub(super) enum BodyFault {
     TooSlow,
     /// The application went away, or what it sent is no body.
     Broken,
+    /// The request is being sent again, and this attempt at it is over.
+    Superseded,
 }
 
 impl fmt::Display for BodyFault {
@@ -32,6 +36,7 @@ impl fmt::Display for BodyFault {
             Self::TooLong => "the body is longer than is allowed",
             Self::TooSlow => "the body did not come in time",
             Self::Broken => "the body broke off, or is malformed",
+            Self::Superseded => "the request is being sent again",
         })
     }
 }
@@ -50,7 +55,30 @@ pub(super) enum RequestBody {
     /// All of it.
     Whole(Bytes),
     /// Its beginning, and the rest as it comes.
-    Streamed { ahead: Bytes, rest: Box<Rest> },
+    Streamed(Streamed),
+}
+
+/// What makes the same body again.
+pub(super) enum Again {
+    Whole(Bytes),
+    Streamed(Replay),
+}
+
+impl Again {
+    /// The body from its beginning, where that is still there.
+    pub(super) fn body(&self) -> Option<RequestBody> {
+        match self {
+            Self::Whole(bytes) => Some(RequestBody::Whole(bytes.clone())),
+            Self::Streamed(replay) => replay.again().map(RequestBody::Streamed),
+        }
+    }
+
+    /// There is an answer: nothing is sent again.
+    pub(super) fn release(&self) {
+        if let Self::Streamed(replay) = self {
+            replay.release();
+        }
+    }
 }
 
 /// How many bytes of a body have come.
@@ -114,23 +142,29 @@ impl RequestBody {
         }
         let come = ahead.len() as u64;
         let left = limits.bytes.checked_sub(come);
-        Ok(Self::Streamed {
-            ahead: ahead.freeze(),
-            rest: Box::new(Rest {
-                incoming,
-                come: Arc::new(AtomicU64::new(come)),
-                left: left.ok_or(BodyFault::TooLong)?,
-                patience: limits.time,
-                waiting: None,
-            }),
-        })
+        let rest = Rest {
+            incoming,
+            come: Arc::new(AtomicU64::new(come)),
+            left: left.ok_or(BodyFault::TooLong)?,
+            patience: limits.time,
+            waiting: None,
+        };
+        Ok(Self::Streamed(Streamed::new(ahead.freeze(), rest)))
     }
 
     /// How many bytes have come, now and later.
     pub(super) fn come(&self) -> Come {
         match self {
             Self::Whole(bytes) => Come::All(bytes.len() as u64),
-            Self::Streamed { rest, .. } => Come::SoFar(Arc::clone(&rest.come)),
+            Self::Streamed(streamed) => Come::SoFar(streamed.come()),
+        }
+    }
+
+    /// What makes it again, should the hub not process the request.
+    pub(super) fn again(&self) -> Again {
+        match self {
+            Self::Whole(bytes) => Again::Whole(bytes.clone()),
+            Self::Streamed(streamed) => Again::Streamed(streamed.replay()),
         }
     }
 
@@ -155,37 +189,50 @@ impl Body for RequestBody {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match self.get_mut() {
-            Self::Whole(bytes) | Self::Streamed { ahead: bytes, .. } if bytes.has_remaining() => {
+            Self::Whole(bytes) if bytes.has_remaining() => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
             }
             Self::Whole(_) => Poll::Ready(None),
-            Self::Streamed { rest, .. } => rest.poll_data(task),
+            Self::Streamed(streamed) => {
+                let data = ready!(streamed.poll_data(task));
+                Poll::Ready(data.map(|data| data.map(Frame::data)))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Streamed { ahead, rest } => ahead.is_empty() && rest.incoming.is_end_stream(),
+            Self::Streamed(streamed) => streamed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streamed { ahead, rest } => match rest.incoming.size_hint().exact() {
-                Some(exact) => SizeHint::with_exact(exact + ahead.len() as u64),
-                None => SizeHint::default(),
-            },
+            Self::Streamed(streamed) => streamed.size_hint(),
         }
     }
 }
 
 impl Rest {
-    fn poll_data(
+    pub(super) fn come(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.come)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// How many bytes are still to come, where that was said.
+    pub(super) fn exact(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    pub(super) fn poll_data(
         &mut self,
         task: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    ) -> Poll<Option<Result<Bytes, BodyFault>>> {
         loop {
             match Pin::new(&mut self.incoming).poll_frame(task) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -198,7 +245,7 @@ impl Rest {
                     };
                     self.left = left;
                     self.come.fetch_add(data.len() as u64, Ordering::Relaxed);
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                    return Poll::Ready(Some(Ok(data)));
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyFault::Broken))),
                 Poll::Ready(None) => return Poll::Ready(None),

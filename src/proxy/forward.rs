@@ -2,7 +2,6 @@
 //! back handed on as it is.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
@@ -16,21 +15,12 @@ use super::body::{BodyFault, RequestBody, fault_in};
 use super::head::{Target, check, strip_answer};
 use super::house::{Door, House};
 use super::lease::Lease;
-use super::link::is_refused_unread;
 use super::problem::Problem;
 use super::record::Record;
+use super::retry::{Attempt, Retries};
 use super::stream::Business;
 use super::upstream::Upstream;
 use crate::client::{ClientError, INTERACTION_ID, Stage};
-
-/// How often a request is sent that was never sent, or is harmless to repeat. The last time over a
-/// connection that is made for it.
-const TRIES: usize = 3;
-/// How often it is sent again where the hub refuses it unread: each of its connections may have
-/// lowered what it takes.
-const REFUSALS: u32 = 6;
-/// The pause after the first refusal; after the second it is twice as long, and so on.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Answers a request of an application.
 pub(super) async fn forward(
@@ -99,21 +89,14 @@ async fn exchange(
     head.uri = target.path.into();
     head.extensions.clear();
     let mut next = Some((head, body));
+    let mut retries = Retries::default();
     let mut failed = None;
-    let mut refused = false;
-    let (mut tried, mut refusals) = (0, 0);
-    while let Some((head, body)) = next.take().filter(|_| tried < TRIES) {
-        tried += 1;
-        let mut lease = lease(house, upstream, record, tried == TRIES).await?;
+    while let Some((head, body)) = next.take() {
+        let mut lease = lease(house, upstream, record, &retries).await?;
         let repeatable = harmless && lease.warm;
-        // hyper gives no request back that an HTTP/2 peer refused unread, so one is kept.
-        let again = match &body {
-            RequestBody::Whole(bytes) if repeatable || lease.is_h2() => {
-                Some((head.clone(), RequestBody::Whole(bytes.clone())))
-            }
-            _ => None,
-        };
-        let streamed = matches!(body, RequestBody::Streamed { .. });
+        // hyper gives no request back that an HTTP/2 peer did not process, so one is kept.
+        let kept = (repeatable || lease.is_h2()).then(|| (head.clone(), body.again()));
+        let streamed = matches!(body, RequestBody::Streamed(_));
         let request = request_for(upstream, head, body, lease.is_h2());
         upstream.meter.used(lease.warm);
         record.warm = Some(lease.warm);
@@ -136,64 +119,59 @@ async fn exchange(
                     "the protocol was switched without being asked".to_owned(),
                 )));
             }
-            Ok(Ok(response)) => return Ok((response, lease)),
+            Ok(Ok(response)) => {
+                if let Some((_, body)) = &kept {
+                    body.release();
+                }
+                return Ok((response, lease));
+            }
             Ok(Err(error)) => error,
             Err(_) => return Err(Problem::from(&late())),
         };
-        if let Some(unsent) = error.take_message() {
-            next = Some(unsent.into_parts());
-        }
+        let unsent = error.take_message().map(Request::into_parts);
         let error = error.into_error();
         if let Some(fault) = fault_in(&error) {
             return Err(of_the_body(fault));
         }
-        refused = is_refused_unread(&error);
         let error = link.fate.explain(error);
-        tracing::debug!(interaction_id = ?record.interaction_id, %error, tried, unsent = next.is_some(), refused, "not answered");
-        // Closed before anything came, as a hub does with a connection that was idle for long.
-        let lost = repeatable && matches!(error, ClientError::NoAnswer(_));
-        failed = Some(error);
-        if refused && refusals < REFUSALS && again.is_some() {
-            // Others may use the connection meanwhile.
-            drop(lease);
-            refusals += 1;
-            tried -= 1;
-            sleep(PAUSE * refusals).await;
-            next = again;
-        } else if lost && next.is_none() {
-            next = again;
+        let attempt = Attempt::of(unsent.is_some(), &error);
+        let pause = retries.after(attempt, repeatable);
+        tracing::debug!(interaction_id = ?record.interaction_id, %error, ?attempt, ?pause, "not answered");
+        if let ClientError::Http2(ending) = &error
+            && ending.requires_http1()
+        {
+            upstream.use_http1();
         }
-    }
-    if refused {
-        tracing::warn!(interaction_id = ?record.interaction_id, "refused by the hub unread");
-        return Err(refused_unread());
+        failed = Some(error);
+        let Some(pause) = pause else {
+            break;
+        };
+        // Others may use the connection meanwhile.
+        drop(lease);
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+        next = unsent.or_else(|| kept.and_then(|(head, body)| Some((head, body.body()?))));
     }
     let error = failed.unwrap_or_else(|| ClientError::Setup("nothing was sent".to_owned()));
     tracing::warn!(interaction_id = ?record.interaction_id, %error, "no answer");
     Err(Problem::from(&error))
 }
 
-fn refused_unread() -> Problem {
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "overload",
-        "the hub takes no more at once: it refused the request unread",
-        "send it again, and call less at once; ask the hub's operator how many streams a connection may have",
-    )
-    .after(1)
-}
-
 async fn lease(
     house: &House,
     upstream: &Arc<Upstream>,
     record: &Record,
-    fresh: bool,
+    retries: &Retries,
 ) -> Result<Lease, Problem> {
     let id = &record.interaction_id;
-    let leased = match fresh {
+    let leased = match retries.wants_fresh() {
         // It is large and rare: not a part of what each request takes.
         true => Box::pin(upstream.fresh(id)).await.map_err(Some),
-        false => upstream.lease(id, house.connect_patience).await,
+        false => {
+            let again = retries.is_again();
+            upstream.lease(id, house.connect_patience, again).await
+        }
     };
     leased.map_err(|error| match error {
         Some(error) => Problem::from(error.as_ref()),
@@ -241,7 +219,7 @@ pub(super) fn of_the_body(fault: BodyFault) -> Problem {
             "deadline-body",
             "send the body at once, or raise `body_timeout` of [proxy]",
         ),
-        BodyFault::Broken => (
+        BodyFault::Broken | BodyFault::Superseded => (
             StatusCode::BAD_REQUEST,
             "request",
             "see why the client broke off, or how it frames its body",

@@ -53,9 +53,6 @@ impl Lease {
 
     /// The answer came to its end: another request may use the connection.
     pub(super) fn finish(mut self) {
-        if let Some(link) = &self.link {
-            link.fate.answered.fetch_add(1, Ordering::Relaxed);
-        }
         let http1 = |link: &mut Link| matches!(link.sender, Sender::Http1(_));
         if let Some(link) = self.link.take_if(http1) {
             self.upstream.give_back(link, self.generation);

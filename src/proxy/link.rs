@@ -4,7 +4,6 @@
 //! alert comes with the first read, and hyper's HTTP/2 hands on only its text. So the stream itself
 //! is listened to.
 
-use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,16 +13,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2 as hyper_http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::RequestBody;
+use super::http2;
 use crate::client::ClientError;
 use crate::client::connector::{Connection, HubStream};
 use crate::client::failure;
 use crate::tls::issuers::{ForeignIssuer, explain};
-use crate::tls::{TlsError, diagnose};
+use crate::tls::{Ending, TlsError, diagnose, ended};
 
 /// Windows of HTTP/2: what the hub may send before the application has read it, in bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -52,6 +52,10 @@ pub(super) struct Fate {
     pub(super) retires: Instant,
     foreign: Option<Box<ForeignIssuer>>,
     heard: OnceLock<TlsError>,
+    /// How the peer ended the connection under TLS and HTTP.
+    ending: OnceLock<Ending>,
+    /// HTTP/2: the peer wants HTTP/1.1.
+    requires_http1: AtomicBool,
     /// Requests that were answered.
     pub(super) answered: AtomicUsize,
     /// HTTP/2: streams in use, and how many the peer takes.
@@ -67,15 +71,34 @@ impl Fate {
     /// What ended it, where that was more than an end.
     pub(super) fn refusal(&self) -> Option<ClientError> {
         let error = self.heard.get()?.clone();
-        Some(ClientError::Tls(explain(error, self.foreign.as_deref())))
+        let foreign = self.foreign.as_deref().filter(|_| !self.has_answered());
+        Some(ClientError::Tls(explain(error, foreign)))
+    }
+
+    /// Over which something was answered: our certificate is good then.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the peer said that it wants HTTP/1.1.
+    pub(super) fn requires_http1(&self) -> bool {
+        self.requires_http1.load(Ordering::Relaxed)
     }
 
     /// Why a call over it had no answer.
     pub(super) fn explain(&self, error: hyper::Error) -> ClientError {
-        match self.refusal() {
-            Some(refusal) => refusal,
-            None => failure::before_an_answer(error, self.foreign.as_deref()),
+        if let Some(refusal) = self.refusal() {
+            return refusal;
         }
+        if let Some(ending) = http2::ending(&error) {
+            return ClientError::Http2(ending);
+        }
+        if error.is_timeout() {
+            return ClientError::NoPing;
+        }
+        let seen = self.ending.get().copied();
+        let seen = seen.or_else(|| http2::io_kind(&error).and_then(ended));
+        failure::before_an_answer(error, self.foreign.as_deref(), seen, self.has_answered())
     }
 
     /// hyper reads what the peer says in a task of its own, and tells nobody how many streams that
@@ -119,7 +142,7 @@ impl Fate {
 #[derive(Debug)]
 pub(super) enum Sender {
     Http1(http1::SendRequest<RequestBody>),
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(hyper_http2::SendRequest<RequestBody>),
 }
 
 /// A connection that can be sent over.
@@ -154,6 +177,8 @@ impl Link {
             retires: born + max_age * share / 100,
             foreign,
             heard: OnceLock::new(),
+            ending: OnceLock::new(),
+            requires_http1: AtomicBool::new(false),
             answered: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
             most_streams: AtomicUsize::new(match is_h2 {
@@ -168,7 +193,7 @@ impl Link {
             fate: Arc::clone(&fate),
         });
         if is_h2 {
-            let begun = http2::Builder::new(TokioExecutor::new())
+            let begun = hyper_http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
@@ -180,10 +205,10 @@ impl Link {
                 .handshake(io)
                 .await;
             let (sender, mut driver) = begun.map_err(|error| fate.explain(error))?;
-            let seen = Arc::clone(&fate);
+            let (seen, at_end) = (Arc::clone(&fate), Arc::clone(&fate));
             let mut told = false;
             let driving = async move {
-                std::future::poll_fn(move |task| {
+                let ended = std::future::poll_fn(move |task| {
                     seen.driven_by(task);
                     let ended = Pin::new(&mut driver).poll(task);
                     let most = driver.current_max_send_streams();
@@ -194,9 +219,15 @@ impl Link {
                     }
                     ended
                 })
-                .await
-                .map_err(|error| tracing::debug!(%error, "a connection to the hub ended"))
-                .ok();
+                .await;
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection to the hub ended");
+                    let requires_http1 =
+                        http2::ending(&error).is_some_and(|ending| ending.requires_http1());
+                    at_end
+                        .requires_http1
+                        .store(requires_http1, Ordering::Relaxed);
+                }
             };
             let link = Self {
                 sender: Sender::Http2(sender),
@@ -237,7 +268,7 @@ impl Link {
 
     /// Sends a request. A request that comes back with the error was never sent.
     pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
-        match &mut self.sender {
+        let sent = match &mut self.sender {
             Sender::Http1(sender) => {
                 // Back from its last request, it may need a turn to be ready for the next. An end
                 // in between is told by the sending itself.
@@ -247,7 +278,11 @@ impl Link {
                 sender.try_send_request(request).await
             }
             Sender::Http2(sender) => sender.try_send_request(request).await,
+        };
+        if sent.is_ok() {
+            self.fate.answered.fetch_add(1, Ordering::Relaxed);
         }
+        sent
     }
 
     /// Another user of the same HTTP/2 connection.
@@ -262,15 +297,6 @@ impl Link {
     }
 }
 
-/// Whether the peer refused a stream without looking at it, as it may where it takes fewer than it
-/// said before. The request may be sent again, whatever it asks for (RFC 9113, section 8.7).
-pub(super) fn is_refused_unread(error: &hyper::Error) -> bool {
-    let error = error.source().and_then(|source| source.downcast_ref());
-    error.is_some_and(|error: &h2::Error| {
-        error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
-    })
-}
-
 /// The stream of a connection; the first error of reading is kept.
 struct Overheard {
     stream: HubStream,
@@ -283,15 +309,24 @@ impl AsyncRead for Overheard {
         task: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let (before, room) = (into.filled().len(), into.remaining());
         let read = Pin::new(&mut self.stream).poll_read(task, into);
-        if let Poll::Ready(Ok(())) = &read {
-            self.fate.look();
-        }
-        if let Poll::Ready(Err(error)) = &read
-            && let Some(heard) = diagnose(error)
-        {
-            // The first is the cause of those after it.
-            let _ = self.fate.heard.set(heard);
+        // Of each the first is the cause of those after it.
+        match &read {
+            Poll::Ready(Ok(())) => {
+                if into.filled().len() == before && room > 0 {
+                    let _ = self.fate.ending.set(Ending::Orderly);
+                }
+                self.fate.look();
+            }
+            Poll::Ready(Err(error)) => {
+                if let Some(heard) = diagnose(error) {
+                    let _ = self.fate.heard.set(heard);
+                } else if let Some(how) = ended(error.kind()) {
+                    let _ = self.fate.ending.set(how);
+                }
+            }
+            Poll::Pending => {}
         }
         read
     }

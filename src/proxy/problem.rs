@@ -6,6 +6,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use crate::client::http2::EndedBy;
 use crate::client::{ClientError, INTERACTION_ID, Stage};
 use crate::engine::EngineError;
 use crate::tls::TlsError;
@@ -140,10 +141,18 @@ fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
             };
             (LATE, stage, None)
         }
-        ClientError::NoAnswer(_) => (BAD, "no-answer", None),
-        ClientError::HalfAnswer(_) | ClientError::Body(_) | ClientError::Http(_) => {
-            (BAD, "answer", None)
+        ClientError::Http2(ending) if ending.is_unprocessed() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "overload", Some(1))
         }
+        ClientError::Http2(ending) if ending.by == EndedBy::Us => (BAD, "answer", None),
+        ClientError::NoAnswer(_)
+        | ClientError::ConnectionLost(_)
+        | ClientError::Http2(_)
+        | ClientError::NoPing => (BAD, "no-answer", None),
+        ClientError::HalfAnswer(_)
+        | ClientError::Body(_)
+        | ClientError::Http(_)
+        | ClientError::HeadTooLong => (BAD, "answer", None),
         ClientError::NotConfigured { .. }
         | ClientError::Request(_)
         | ClientError::TooLong(_)

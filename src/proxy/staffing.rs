@@ -1,7 +1,6 @@
 //! Who sees to it that there are connections: for those that wait, and some that are ready.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -219,8 +218,9 @@ impl Open {
     /// In TLS 1.3 a hub that refuses us does so after the handshake: what ends at once without an
     /// answer was refused, and is not made again and again.
     fn ended(self, generation: u64, fate: &Fate) {
-        let unused = fate.answered.load(Ordering::Relaxed) == 0;
-        if unused && fate.born.elapsed() < REFUSED_WITHIN {
+        if fate.requires_http1() {
+            self.0.use_http1();
+        } else if !fate.has_answered() && fate.born.elapsed() < REFUSED_WITHIN {
             self.refused(generation, fate.refusal());
         }
         let upstream = Arc::clone(&self.0);

@@ -135,7 +135,8 @@ impl Upstream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection for a request: one that is ready, else the first that is to be had.
+    /// A connection for a request: one that is ready, else the first that is to be had. Who was sent before and not
+    /// processed comes `again`, and is served first.
     ///
     /// # Errors
     /// None could be made; or, as `None`, none was to be had in time because all are in use.
@@ -143,6 +144,7 @@ impl Upstream {
         self: &Arc<Self>,
         interaction_id: &HeaderValue,
         patience: Duration,
+        again: bool,
     ) -> Result<Lease, Option<Arc<ClientError>>> {
         let waiting = {
             let mut state = self.state();
@@ -155,10 +157,15 @@ impl Upstream {
                 return Ok(lease);
             }
             let (send, waiting) = oneshot::channel();
-            state.waiting.push_back(Waiting {
-                interaction_id: interaction_id.clone(),
-                lease: send,
-            });
+            let (interaction_id, lease) = (interaction_id.clone(), send);
+            let place = Waiting {
+                interaction_id,
+                lease,
+            };
+            match again {
+                true => state.waiting.push_front(place),
+                false => state.waiting.push_back(place),
+            }
             waiting
         };
         self.staff();
@@ -328,6 +335,25 @@ impl Upstream {
         };
         self.staff();
         before
+    }
+
+    /// The hub wants HTTP/1.1 (RFC 9113, section 7): from now on nothing else is offered, until a reload. Requests that
+    /// are under way over HTTP/2 go on.
+    pub(super) fn use_http1(self: &Arc<Self>) {
+        {
+            let mut state = self.state();
+            if !state.speaks_h2 {
+                return;
+            }
+            state.connector = state.connector.over_http1();
+            (state.speaks_h2, state.known) = (false, true);
+            state.shared.clear();
+        }
+        tracing::info!(
+            upstream = self.service.label(),
+            "the hub wants HTTP/1.1: HTTP/2 is not offered any more"
+        );
+        self.staff();
     }
 
     pub(super) fn last_handshake(&self) -> Option<Handshake> {

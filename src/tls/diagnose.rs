@@ -57,7 +57,7 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
     match error {
         Error::Other(other) => match other.0.downcast_ref::<TlsError>() {
             Some(ours) => ours.clone(),
-            None => TlsError::Protocol(other.to_string()),
+            None => TlsError::Setup(other.to_string()),
         },
         Error::AlertReceived(alert) => TlsError::Alert {
             name: snake_case(&format!("{alert:?}")),
@@ -108,7 +108,17 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
         Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
             TlsError::Protocol("it speaks neither TLS 1.2 nor TLS 1.3".to_owned())
         }
-        other => TlsError::Protocol(other.to_string()),
+        Error::PeerIncompatible(_) | Error::NoApplicationProtocol => {
+            TlsError::Protocol(error.to_string())
+        }
+        Error::InvalidMessage(_)
+        | Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. }
+        | Error::PeerMisbehaved(_)
+        | Error::PeerSentOversizedRecord
+        | Error::DecryptError => TlsError::Malformed(error.to_string()),
+        // Of this side: no clock, no random numbers, a configuration that does not fit.
+        other => TlsError::Setup(other.to_string()),
     }
 }
 

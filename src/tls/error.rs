@@ -112,6 +112,9 @@ pub enum TlsError {
     /// Neither side could go on.
     #[error("no common ground with the server: {0}")]
     Protocol(String),
+    /// What came is not TLS as it should be, so this side ended it.
+    #[error("what the server sent is no valid TLS, so we ended the connection: {0}")]
+    Malformed(String),
     /// The network failed.
     #[error("the network failed: {0}")]
     Network(String),
@@ -238,6 +241,9 @@ impl TlsError {
                 "is this the hub's port for TLS? A plain HTTP server answers so, and so does a proxy that wants to be asked by CONNECT".to_owned()
             }
             Self::Protocol(_) => "the hub speaks TLS 1.2 with ECDHE and AEAD, or TLS 1.3; is this the hub?".to_owned(),
+            Self::Malformed(_) => {
+                "something on the way changes what is sent, or the server is at fault: try again; if it stays, ask the hub's operator and those who look after the network".to_owned()
+            }
             Self::Network(_) => "try again; if it stays, look at firewall and routes".to_owned(),
             Self::NoPublicRoots(_) => "install `ca-certificates`, or set `mode = \"trust-framework\"`".to_owned(),
             Self::Anchor(_) => "fetch the Trust Framework's bundle anew".to_owned(),

@@ -1,6 +1,7 @@
 //! Consent Manager and Headless Heimdall in one server of our own, which remembers what it was shown and asked.
 
 pub mod answer;
+pub mod ending;
 mod handshake;
 pub mod lowering;
 mod seen;
@@ -26,6 +27,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::server::TlsStream;
 
 use super::trust_framework::{ServerIdentity, TrustFramework};
+use ending::Endings;
 use handshake::Acceptor;
 use lowering::Lowering;
 pub use seen::{SeenConnection, SeenRequest};
@@ -60,6 +62,8 @@ pub struct HubOptions {
     pub streams: Option<u32>,
     /// HTTP/2 by hand, of a hub that takes fewer streams after a while.
     pub lowering: Option<Lowering>,
+    /// HTTP/2 by hand, of a hub that ends its first requests unanswered.
+    pub endings: Option<Endings>,
     /// How long it thinks before it answers.
     pub thinks: Duration,
     /// Where to listen; 0: wherever there is room.
@@ -80,6 +84,7 @@ impl HubOptions {
             observer: None,
             streams: None,
             lowering: None,
+            endings: None,
             thinks: Duration::ZERO,
             port: 0,
         }
@@ -303,6 +308,14 @@ impl Service {
             };
             // A client that leaves is no fault of the hub.
             let _left = lowering.serve(tls, self.options.thinks, record).await;
+            return;
+        }
+        if let (Some(endings), true) = (&self.options.endings, h2) {
+            let record = |body| {
+                let seen = lowering::seen(body, client.as_ref(), connection);
+                self.logbook.open().requests.push(seen);
+            };
+            let _left = endings.serve(tls, record).await;
             return;
         }
         let service = service_fn(|request: Request<Incoming>| {

@@ -17,20 +17,20 @@ use tokio::time::{Instant, sleep_until};
 use super::SeenRequest;
 use super::answer::ClientNames;
 
-const PREFACE: usize = 24;
+pub(super) const PREFACE: usize = 24;
 const FRAME_HEAD: usize = 9;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
+pub(super) const ACK: u8 = 1;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
 const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
 /// `:status: 200`, from the static table.
-const OK: [u8; 1] = [0x88];
+pub(super) const OK: [u8; 1] = [0x88];
 
 /// When it lowers what it takes.
 #[derive(Clone)]
@@ -59,11 +59,11 @@ pub fn seen(body: Bytes, client: Option<&ClientNames>, connection: usize) -> See
     }
 }
 
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Bytes,
+pub(super) struct Frame {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+    pub(super) payload: Bytes,
 }
 
 impl Lowering {
@@ -154,12 +154,12 @@ impl Lowering {
     }
 }
 
-fn settings(streams: u32) -> Vec<u8> {
+pub(super) fn settings(streams: u32) -> Vec<u8> {
     let setting = [&MAX_CONCURRENT_STREAMS[..], &streams.to_be_bytes()].concat();
     frame(SETTINGS, 0, 0, &setting)
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a short frame");
     let mut frame = length.to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
@@ -169,7 +169,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A frame that has come as a whole.
-fn next(come: &mut BytesMut) -> Option<Frame> {
+pub(super) fn next(come: &mut BytesMut) -> Option<Frame> {
     let head = come.get(..FRAME_HEAD)?;
     let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
     if come.len() < FRAME_HEAD + length {
