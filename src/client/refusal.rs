@@ -59,13 +59,13 @@ impl Answer {
                 "the service itself answers, so mutual TLS is there: correct the request as its message says"
             }
             StatusCode::BAD_REQUEST => {
-                "a 400 right after the handshake is how reverse proxies refuse a certificate: check `hsm-mtls cert show`, then ask the hub's operator"
+                "the server does not say what it finds wrong: correct the request, if that may be it; some reverse proxies refuse a certificate so: check `hsm-mtls cert show`, then ask the hub's operator"
             }
             StatusCode::UNAUTHORIZED => {
-                "the hub wants to be told who calls beyond the certificate: JWT Auth may be switched on for this client; ask the hub's operator"
+                "whoever answers wants to be told who calls beyond the certificate: JWT Auth may be switched on for this client, or a gateway in between wants credentials; ask the hub's operator"
             }
             StatusCode::FORBIDDEN => {
-                "the hub knows who calls and does not let it in: ask its operator whether this client is enabled for this service"
+                "whoever answers forbids it: ask the hub's operator whether this client is enabled for this service; a firewall in between that looks into requests may say so too"
             }
             StatusCode::NOT_FOUND => {
                 "nothing is there: check the path, that the service is the right one (CM or HH), and [hub]"
