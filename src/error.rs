@@ -161,6 +161,8 @@ impl ClientError {
             | Self::HalfAnswer(_)
             | Self::Body(_)
             | Self::Http(_)
+            | Self::Framing(_)
+            | Self::HeadTooLong
             | Self::TooLong(_) => ExitCode::Network,
         }
     }

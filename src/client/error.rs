@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
+use super::{ANSWER_HEAD, FIELD};
 use crate::tls::{Ending, SILENT_REFUSAL, TlsError};
 
 /// What had to be done by a deadline.
@@ -86,6 +87,12 @@ pub enum ClientError {
     /// The answer is no HTTP.
     #[error("the answer is not HTTP: {0}")]
     Http(String),
+    /// Where the answer ends, or how its body is coded, is a guess.
+    #[error("the answer is not framed as HTTP asks for: {0}")]
+    Framing(&'static str),
+    /// The head of the answer is too long.
+    #[error("the head of the answer is longer than {} KiB, or has more than {} fields", ANSWER_HEAD >> 10, ANSWER_HEAD / FIELD)]
+    HeadTooLong,
     /// The answer is too long.
     #[error("the answer is longer than {} KiB", .0 >> 10)]
     TooLong(usize),
@@ -125,6 +132,12 @@ impl ClientError {
                 "a load balancer or proxy on the way ended it: try again where that is harmless, then ask who runs them".to_owned()
             }
             Self::Http(_) => "is this the hub? Something else answers on this port".to_owned(),
+            Self::Framing(_) => {
+                "ask the hub's operator: a server or proxy there writes lengths or codings that others read otherwise".to_owned()
+            }
+            Self::HeadTooLong => {
+                "ask the hub's operator what fills the header fields of this answer".to_owned()
+            }
             Self::TooLong(_) => "this client keeps the answer in memory; fetch it in parts".to_owned(),
             Self::Setup(_) => "this is a fault of ours: please report it".to_owned(),
         }

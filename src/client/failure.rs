@@ -16,6 +16,9 @@ pub(crate) fn before_an_answer(
     if let Some(tls) = diagnose(&error) {
         return ClientError::Tls(explain(tls, foreign));
     }
+    if error.is_parse_too_large() {
+        return ClientError::HeadTooLong;
+    }
     if error.is_parse() {
         return ClientError::Http(chain(&error));
     }
