@@ -36,6 +36,12 @@ pub use refusal::Refusal;
 /// The scheme's correlation id: a UUIDv4; the hub silently drops any other value.
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 
+/// The longest head of an answer, in bytes.
+pub(crate) const ANSWER_HEAD: usize = 128 << 10;
+/// What HTTP/2 counts for a field beside its letters (RFC 9113, section 6.5.2), in bytes: so many
+/// fields and no more fit into a head, in HTTP/1.1 too.
+pub(crate) const FIELD: usize = 32;
+
 /// The longest body that is kept in memory, in bytes.
 const LONGEST_BODY: usize = 64 << 20;
 
@@ -146,7 +152,8 @@ impl Client {
         let exchange = async {
             let (stream, foreign) = connection.into_parts();
             let refused = |error| failure::before_an_answer(error, foreign.as_deref(), None, false);
-            let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
+            let (mut sender, driver) = http1_of_the_hub()
+                .handshake(TokioIo::new(stream))
                 .await
                 .map_err(refused)?;
             let driver = tokio::spawn(driver);
@@ -178,6 +185,19 @@ impl Client {
         }
         answer
     }
+}
+
+/// HTTP/1.1 as the hub is spoken to. White space before the colon of a field is taken out of an
+/// answer, and a folded line is made one (RFC 9112, sections 5.1 and 5.2): old servers write both.
+pub(crate) fn http1_of_the_hub() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .max_headers(ANSWER_HEAD / FIELD)
+        .max_header_size(ANSWER_HEAD)
+        .max_buf_size(ANSWER_HEAD);
+    builder
 }
 
 fn origin_of(url: &Url) -> Result<Origin, ClientError> {

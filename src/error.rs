@@ -161,10 +161,11 @@ impl ClientError {
             | Self::ConnectionLost(_)
             | Self::Http2(_)
             | Self::NoPing
-            | Self::HeadTooLong
             | Self::HalfAnswer(_)
             | Self::Body(_)
             | Self::Http(_)
+            | Self::Framing(_)
+            | Self::HeadTooLong
             | Self::TooLong(_) => ExitCode::Network,
         }
     }

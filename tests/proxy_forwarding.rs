@@ -16,12 +16,15 @@ fn what_goes_through_is_one_well_formed_request() {
     let scene = scene();
     let plain = scene.forwarded("plain", &head(GET, &[HOST, CLOSE, "Accept: a/b"]));
     assert_eq!(plain.head[0], "GET /consents HTTP/1.1");
-    assert_eq!(names(&plain), ["accept", "host", "x-fapi-interaction-id"]);
+    assert_eq!(
+        names(&plain),
+        ["accept", "host", "via", "x-fapi-interaction-id"]
+    );
 
     // A bare LF is an end of line to some: it is one to the proxy, and the hub sees CRLF.
     let bare = b"GET /cm/a HTTP/1.1\nHost: localhost\nX: y\nConnection: close\n\n";
     let seen = scene.forwarded("bare LF", bare);
-    assert_eq!(names(&seen), ["host", "x", "x-fapi-interaction-id"]);
+    assert_eq!(names(&seen), ["host", "via", "x", "x-fapi-interaction-id"]);
 
     let absolute = scene.forwarded(
         "an absolute URI of ours",
@@ -47,7 +50,7 @@ fn what_goes_through_is_one_well_formed_request() {
     let seen = scene.forwarded("fields of the connection", &head(GET, &hop_by_hop));
     assert_eq!(
         names(&seen),
-        ["host", "x-fapi-interaction-id", "x-kept", "x-kept"]
+        ["host", "via", "x-fapi-interaction-id", "x-kept", "x-kept"]
     );
 
     // Both, in either order: hyper goes by the chunks and ends the connection after the answer, so
@@ -65,7 +68,7 @@ fn what_goes_through_is_one_well_formed_request() {
         assert_eq!(seen.body, b"{}");
         assert_eq!(
             names(&seen),
-            ["content-length", "host", "x-fapi-interaction-id"]
+            ["content-length", "host", "via", "x-fapi-interaction-id"]
         );
     }
 
@@ -77,7 +80,7 @@ fn what_goes_through_is_one_well_formed_request() {
     let seen = scene.forwarded("two lengths that are alike", &alike);
     assert_eq!(
         names(&seen),
-        ["content-length", "host", "x-fapi-interaction-id"]
+        ["content-length", "host", "via", "x-fapi-interaction-id"]
     );
 
     let mut trailers = head(
@@ -89,7 +92,7 @@ fn what_goes_through_is_one_well_formed_request() {
     assert_eq!(seen.body, b"{}");
     assert_eq!(
         names(&seen),
-        ["content-length", "host", "x-fapi-interaction-id"]
+        ["content-length", "host", "via", "x-fapi-interaction-id"]
     );
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error as ThisError;
 
 use super::http2::Http2Ending;
+use super::{ANSWER_HEAD, FIELD};
 use crate::tls::{Ending, SILENT_REFUSAL, TlsError};
 
 /// What had to be done by a deadline.
@@ -87,9 +88,6 @@ pub enum ClientError {
     /// The server does not answer, not even whether it is there.
     #[error("the server did not answer a PING of HTTP/2 in time")]
     NoPing,
-    /// The head of the answer is too long, or has too many fields.
-    #[error("the head of the answer is longer than is taken")]
-    HeadTooLong,
     /// The connection ended within the answer.
     #[error("the server {0} in the middle of its answer")]
     HalfAnswer(Ending),
@@ -99,6 +97,12 @@ pub enum ClientError {
     /// The answer is no HTTP.
     #[error("the answer is not HTTP: {0}")]
     Http(String),
+    /// Where the answer ends, or how its body is coded, is a guess.
+    #[error("the answer is not framed as HTTP asks for: {0}")]
+    Framing(&'static str),
+    /// The head of the answer is too long.
+    #[error("the head of the answer is longer than {} KiB, or has more than {} fields", ANSWER_HEAD >> 10, ANSWER_HEAD / FIELD)]
+    HeadTooLong,
     /// The answer is too long.
     #[error("the answer is longer than {} KiB", .0 >> 10)]
     TooLong(usize),
@@ -140,14 +144,17 @@ impl ClientError {
             Self::NoPing => {
                 "the hub hangs, or something on the way drops what is sent without a word, as firewalls do with what was idle: try again where that is harmless, then ask who runs them".to_owned()
             }
-            Self::HeadTooLong => {
-                "ask the hub's operator with the time and the interaction id of this call: an answer has 128 KiB of header fields at most".to_owned()
-            }
             Self::Body(_) => "ask the hub's operator with the time and the interaction id of this call".to_owned(),
             Self::HalfAnswer(_) => {
                 "a load balancer or proxy on the way ended it: try again where that is harmless, then ask who runs them".to_owned()
             }
             Self::Http(_) => "see that [hub] names the hub's host and port: what answers there speaks another protocol, or HTTP that is not as it should be".to_owned(),
+            Self::Framing(_) => {
+                "ask the hub's operator: a server or proxy there writes lengths or codings that others read otherwise".to_owned()
+            }
+            Self::HeadTooLong => {
+                "ask the hub's operator what fills the header fields of this answer".to_owned()
+            }
             Self::TooLong(_) => "this client keeps the answer in memory; fetch it in parts".to_owned(),
             Self::Setup(_) => "this is a fault of ours: please report it".to_owned(),
         }

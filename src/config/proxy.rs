@@ -38,6 +38,9 @@ pub struct ProxyConfig {
     /// Whether HTTP/2 is offered to the hub, beside HTTP/1.1.
     #[serde(default = "yes")]
     pub h2: bool,
+    /// What requests to the hub say in `Via` of who forwarded them.
+    #[serde(default)]
+    pub via: Via,
     /// Requests that the hub is asked at once (1 to 65536); more get 503.
     #[serde(default = "requests", deserialize_with = "many")]
     pub max_requests: usize,
@@ -75,6 +78,29 @@ pub enum AccessLog {
     File(PathBuf),
     /// Nowhere.
     Off,
+}
+
+/// The entry that a gateway makes in `Via` (RFC 9110, section 7.6.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// `hsm-mtls-` and the `lfi_code`.
+    #[default]
+    OfTheBank,
+    /// This name: a token.
+    Name(String),
+    /// None: for a hub that treats requests of gateways otherwise.
+    Off,
+}
+
+impl Via {
+    /// The name; None where there is to be no entry.
+    pub fn name(&self, lfi_code: &str) -> Option<String> {
+        match self {
+            Self::OfTheBank => Some(format!("hsm-mtls-{lfi_code}")),
+            Self::Name(name) => Some(name.clone()),
+            Self::Off => None,
+        }
+    }
 }
 
 /// What a limit is set to.
@@ -183,6 +209,22 @@ impl<'de> Deserialize<'de> for AccessLog {
             "off" => Self::Off,
             _ => Self::File(text.into()),
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Via {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        match text.as_str() {
+            "off" => Ok(Self::Off),
+            name if (1..=64).contains(&name.len()) && name.bytes().all(token) => {
+                Ok(Self::Name(text))
+            }
+            _ => Err(serde::de::Error::custom(
+                "a name of up to 64 letters, digits, - or ., or \"off\"",
+            )),
+        }
     }
 }
 

@@ -278,10 +278,11 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
             ended(EndedBy::Us, Scope::Connection, 0x1),
         ],
         NoPing: [ClientError::NoPing],
-        HeadTooLong: [ClientError::HeadTooLong],
         HalfAnswer: [ClientError::HalfAnswer(Ending::Abrupt)],
         Body: [ClientError::Body(text("invalid chunk size"))],
         Http: [ClientError::Http(text("invalid HTTP version parsed"))],
+        Framing: [ClientError::Framing("its Content-Length is not one number")],
+        HeadTooLong: [ClientError::HeadTooLong],
         TooLong: [ClientError::TooLong(64 << 20)],
         Setup: [ClientError::Setup(text("no resolver"))],
     })

@@ -1,20 +1,23 @@
 //! The body of an answer: the hub's, handed on as it comes, or our own.
 
 use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::header::ALLOW;
+use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 
+use super::gateway::METHODS;
 use super::lease::Lease;
 use super::problem::Problem;
 use super::record::Record;
 use super::traffic;
-use crate::client::failure;
+use crate::client::{ClientError, INTERACTION_ID, failure};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn StdError + Send + Sync>>>>;
 
@@ -27,6 +30,8 @@ pub(super) enum AnswerBody {
 }
 
 pub(super) struct HubsBody {
+    /// What of it was there with the head.
+    first: Option<Frame<Bytes>>,
     incoming: Incoming,
     /// Until the end of the answer. Given back then, so that another request can use it.
     lease: Option<Lease>,
@@ -38,22 +43,39 @@ pub(super) struct HubsBody {
 impl AnswerBody {
     /// What the hub answers over the leased connection.
     pub(super) fn of_the_hub(
+        first: Option<Frame<Bytes>>,
         incoming: Incoming,
         lease: Lease,
         record: Record,
         patience: Duration,
     ) -> Self {
         let mut body = HubsBody {
+            first,
             incoming,
             lease: Some(lease),
             record,
             patience,
             waiting: None,
         };
-        if body.incoming.is_end_stream() {
+        if body.is_end_stream() {
             body.end();
         }
         Self::Hubs(body)
+    }
+
+    /// What this gateway says of itself, where OPTIONS has no hop left.
+    pub(super) fn of_options(mut record: Record) -> Response<Self> {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(ALLOW, METHODS);
+        headers.insert(INTERACTION_ID, record.interaction_id.clone());
+        record.status = StatusCode::NO_CONTENT.as_u16();
+        record.complete = true;
+        response.map(|body| Self::Ours {
+            body,
+            record: Some(record),
+        })
     }
 
     /// A problem of ours.
@@ -71,7 +93,22 @@ impl AnswerBody {
     }
 }
 
+/// What of a body is there already. An error of it is known before the head is handed on then, and
+/// can be told.
+pub(super) async fn first_of(incoming: &mut Incoming) -> Result<Option<Frame<Bytes>>, ClientError> {
+    let polled = poll_fn(|task| Poll::Ready(Pin::new(&mut *incoming).poll_frame(task))).await;
+    match polled {
+        Poll::Ready(Some(Err(error))) => Err(failure::within_an_answer(&error)),
+        Poll::Ready(Some(Ok(frame))) => Ok(Some(frame)),
+        Poll::Ready(None) | Poll::Pending => Ok(None),
+    }
+}
+
 impl HubsBody {
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.incoming.is_end_stream()
+    }
+
     fn end(&mut self) {
         self.record.complete = true;
         if let Some(lease) = self.lease.take() {
@@ -80,7 +117,11 @@ impl HubsBody {
     }
 
     fn poll_frame(&mut self, task: &mut Context<'_>) -> Polled {
-        match Pin::new(&mut self.incoming).poll_frame(task) {
+        let polled = match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => Pin::new(&mut self.incoming).poll_frame(task),
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = None;
                 let length = frame.data_ref().map_or(0, Bytes::len);
@@ -134,14 +175,21 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Ours { body, .. } => body.is_empty(),
-            Self::Hubs(body) => body.incoming.is_end_stream(),
+            Self::Hubs(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Ours { body, .. } => SizeHint::with_exact(body.len() as u64),
-            Self::Hubs(body) => body.incoming.size_hint(),
+            Self::Hubs(body) => {
+                let first = body.first.as_ref().and_then(Frame::data_ref);
+                let first = first.map_or(0, Bytes::len) as u64;
+                match body.incoming.size_hint().exact() {
+                    Some(rest) => SizeHint::with_exact(first + rest),
+                    None => SizeHint::default(),
+                }
+            }
         }
     }
 }

@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Scheme, Uri};
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::ext::ReasonPhrase;
 use tokio::time::{sleep, timeout};
 
-use super::answer::AnswerBody;
+use super::answer::{AnswerBody, first_of};
 use super::body::{BodyFault, RequestBody, fault_in};
-use super::head::{Target, check, strip_answer};
+use super::head::{Asked, Target, check, strip_answer};
 use super::house::{Door, House};
 use super::lease::Lease;
 use super::problem::Problem;
@@ -33,29 +34,60 @@ pub(super) async fn forward(
     let (mut head, body) = request.into_parts();
     let id = house.ids.of(&mut head.headers);
     let mut record = Record::begin(house, business, uid, head.method.clone(), id);
-    let exchanged = match admit(door, &mut head, &mut record) {
-        Ok(target) => exchange(house, head, body, target, &mut record).await,
+    let exchanged = match admit(door, &mut head, &mut record, uid.is_some()) {
+        Ok(Some(target)) => exchange(house, head, body, target, &mut record).await,
+        Ok(None) => return AnswerBody::of_options(record),
         Err(problem) => Err(problem),
     };
     let (response, lease) = match exchanged {
         Ok(exchanged) => exchanged,
         Err(problem) => return AnswerBody::of_problem(&problem, record),
     };
-    let (mut head, incoming) = response.into_parts();
+    let (mut head, mut incoming) = response.into_parts();
     head.version = Version::HTTP_11;
-    strip_answer(&mut head.headers);
+    let framed = strip_answer(&mut head.headers).map_err(ClientError::Framing);
+    let first = match framed {
+        Ok(()) => first_of(&mut incoming).await,
+        Err(error) => Err(error),
+    };
+    let first = match first {
+        Ok(first) => first,
+        Err(error) => {
+            tracing::warn!(interaction_id = ?record.interaction_id, %error, "no answer");
+            return AnswerBody::of_problem(&Problem::from(&error), record);
+        }
+    };
+    if head.extensions.get::<ReasonPhrase>().is_none() && head.status.canonical_reason().is_none() {
+        // hyper would make one up for a status that it does not know.
+        head.extensions.insert(ReasonPhrase::from_static(b""));
+    }
     if !head.headers.contains_key(INTERACTION_ID) {
         let id = record.interaction_id.clone();
         head.headers.insert(INTERACTION_ID, id);
     }
     record.status = head.status.as_u16();
-    let body = AnswerBody::of_the_hub(incoming, lease, record, house.response_timeout);
+    let body = AnswerBody::of_the_hub(first, incoming, lease, record, house.response_timeout);
     Response::from_parts(head, body)
 }
 
-fn admit(door: &Door, head: &mut Parts, record: &mut Record) -> Result<Target, Problem> {
-    let path = door.gate().check(head)?;
-    let target = check(head, &door.names, path, door.service)?;
+/// None: there is no hop left.
+fn admit(
+    door: &Door,
+    head: &mut Parts,
+    record: &mut Record,
+    nameless: bool,
+) -> Result<Option<Target>, Problem> {
+    let asked = Asked {
+        path: door.gate().check(head)?,
+        service: door.service,
+        nameless,
+    };
+    let Some(target) = check(head, &door.names, asked)? else {
+        return Ok(None);
+    };
+    if let Some(pseudonym) = &door.house.pseudonym {
+        pseudonym.sign(head)?;
+    }
     // Where `Connection` named it, it went with the others.
     if !head.headers.contains_key(INTERACTION_ID) {
         let id = record.interaction_id.clone();
@@ -63,7 +95,7 @@ fn admit(door: &Door, head: &mut Parts, record: &mut Record) -> Result<Target, P
     }
     record.service = Some(target.service);
     record.path = Some(target.path.clone());
-    Ok(target)
+    Ok(Some(target))
 }
 
 type Exchanged = Result<(Response<Incoming>, Lease), Problem>;
@@ -200,11 +232,28 @@ fn request_for(
     } else {
         head.headers
             .insert(HOST, HeaderValue::clone(&upstream.host));
+        frame(&mut head, &body);
         head.version = Version::HTTP_11;
     }
     // Its parts were parts of a URI before.
     head.uri = Uri::from_parts(parts).unwrap_or_default();
     Request::from_parts(head, body)
+}
+
+/// Says where the body ends, where hyper would leave it out: it sends no chunks with GET, and no
+/// length of nothing (RFC 9110, section 8.6).
+fn frame(head: &mut Parts, body: &RequestBody) {
+    let methods_with_content = [Method::POST, Method::PUT, Method::PATCH];
+    match body.size_hint().exact() {
+        None => {
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers.insert(TRANSFER_ENCODING, chunked);
+        }
+        Some(0) if methods_with_content.contains(&head.method) => {
+            head.headers.insert(CONTENT_LENGTH, 0.into());
+        }
+        Some(_) => {}
+    }
 }
 
 pub(super) fn of_the_body(fault: BodyFault) -> Problem {

@@ -12,9 +12,10 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
+use http::uri::{Authority, PathAndQuery, Uri};
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use super::gateway::ends_here;
 use super::problem::Problem;
 use crate::config::environment::{Origin, Service};
 
@@ -31,6 +32,16 @@ const OF_THE_CONNECTION: [HeaderName; 11] = [
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("http2-settings"),
     super::caller::TOKEN,
+];
+
+/// What of an answer is of one connection, beside `Connection` and what that names.
+const OF_THE_ANSWERS_CONNECTION: [HeaderName; 6] = [
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
 
 /// What is forwarded where.
@@ -70,13 +81,25 @@ impl Names {
     }
 }
 
-/// Checks a head, and takes out of it what is not for the hub.
+/// What is asked of a listener beside the head itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// The path without the caller token, where that stood before it.
+    pub(super) path: Option<PathAndQuery>,
+    /// The service that the listener is for.
+    pub(super) service: Option<Service>,
+    /// It came over a Unix socket, which has no name: then an empty Host is right (RFC 9112,
+    /// section 3.2).
+    pub(super) nameless: bool,
+}
+
+/// Checks a head, and takes out of it what is not for the hub. None: no hop is left to it, and it
+/// is to be answered here.
 pub(super) fn check(
     head: &mut Parts,
     names: &Names,
-    path: Option<PathAndQuery>,
-    service: Option<Service>,
-) -> Result<Target, Problem> {
+    asked: Asked,
+) -> Result<Option<Target>, Problem> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -86,15 +109,22 @@ pub(super) fn check(
         )
         .closing());
     }
-    host(head, names)?;
+    host(head, names, asked.nameless)?;
     framing(&head.headers)?;
     expectation(&head.headers)?;
     strip(&mut head.headers)?;
-    let path = match path {
-        Some(path) => path,
-        None => own_path(&head.uri)?,
+    if ends_here(head)? {
+        return Ok(None);
+    }
+    let path = match (asked.path, asked.service) {
+        (Some(path), _) => path,
+        // Of the whole service (RFC 9112, section 3.2.4).
+        (None, Some(_)) if head.method == Method::OPTIONS && head.uri.path() == "*" => {
+            PathAndQuery::from_static("*")
+        }
+        (None, _) => own_path(&head.uri)?,
     };
-    route(path, service)
+    route(path, asked.service).map(Some)
 }
 
 /// The path of a request, also where it came in absolute form.
@@ -105,7 +135,7 @@ pub(super) fn own_path(uri: &Uri) -> Result<PathAndQuery, Problem> {
     }
 }
 
-fn host(head: &Parts, names: &Names) -> Result<(), Problem> {
+fn host(head: &Parts, names: &Names, nameless: bool) -> Result<(), Problem> {
     let elsewhere = || {
         Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -117,10 +147,16 @@ fn host(head: &Parts, names: &Names) -> Result<(), Problem> {
     };
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Some(host.to_str().map_err(|_| elsewhere())?),
+        (Some(host), None) => Some(host.as_bytes()),
         (None, _) if head.version == Version::HTTP_10 => None,
         (None, _) => return Err(Problem::malformed("there is no Host")),
         (Some(_), Some(_)) => return Err(Problem::malformed("there are two Hosts")),
+    };
+    let host = match host {
+        Some(b"") if nameless => None,
+        Some(b"") => return Err(elsewhere()),
+        Some(host) => Some(authority(host)?),
+        None => None,
     };
     // An absolute form says the host once more. Both must be one that we stand for.
     let absolute = head.uri.authority().map(|authority| authority.as_str());
@@ -135,6 +171,23 @@ fn host(head: &Parts, names: &Names) -> Result<(), Problem> {
         true => Ok(()),
         false => Err(elsewhere()),
     }
+}
+
+/// A Host that is none is not one of somebody else's (RFC 9112, section 3.2: 400).
+fn authority(host: &[u8]) -> Result<&str, Problem> {
+    let text = str::from_utf8(host).ok();
+    let well_formed = |text: &&str| {
+        let Ok(parsed) = text.parse::<Authority>() else {
+            return false;
+        };
+        let port = text.strip_prefix(parsed.host());
+        let port = port.map(|rest| rest.strip_prefix(':').unwrap_or(rest));
+        // Without a user before it.
+        !parsed.host().is_empty()
+            && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    text.filter(well_formed)
+        .ok_or_else(|| Problem::malformed("Host is no host"))
 }
 
 /// Where the body ends must be said once, and in one way.
@@ -153,9 +206,14 @@ fn framing(headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::malformed("Content-Length is not a number"));
     }
     if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        return Err(Problem::malformed(
+        // RFC 9112, section 6.1.
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "request",
             "Transfer-Encoding is something else than chunked",
-        ));
+            "send the body with Content-Length, or in chunks: a compressed one is named by Content-Encoding",
+        )
+        .closing());
     }
     Ok(())
 }
@@ -203,8 +261,29 @@ fn named(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     })
 }
 
-/// Takes the connection's own fields out of an answer; everything else is handed on as it came.
-pub(super) fn strip_answer(headers: &mut HeaderMap) {
+/// Takes the connection's own fields out of an answer, and says its length at most once; everything
+/// else is handed on as it came.
+///
+/// # Errors
+/// It is not framed as it may be: its end, or what it is, would be a guess.
+pub(super) fn strip_answer(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => {}
+        // The body would be handed on coded, without a word about it.
+        (_, Some(_)) => return Err("its Transfer-Encoding is something else than chunked"),
+        (Some(coding), None) if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            return Err("its Transfer-Encoding is something else than chunked");
+        }
+        // The chunks say how long it is; what else was said is not true (RFC 9112, section 6.3).
+        (Some(_), None) => {
+            headers.remove(CONTENT_LENGTH);
+        }
+    }
+    if headers.contains_key(CONTENT_LENGTH) {
+        let length = length(headers).ok_or("its Content-Length is not one number")?;
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
     if headers.contains_key(CONNECTION) {
         let named: Vec<_> = named(headers).collect();
         for name in named {
@@ -214,11 +293,24 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [&TRANSFER_ENCODING, &UPGRADE, &TRAILER, &TE] {
+    for name in &OF_THE_ANSWERS_CONNECTION {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+    Ok(())
+}
+
+/// The length that all lines and all their parts agree on (RFC 9110, section 8.6).
+fn length(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(CONTENT_LENGTH).iter();
+    let mut said = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let number = |text: &[u8]| -> Option<u64> {
+        let text = text.trim_ascii();
+        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+    };
+    let first = number(said.next()?)?;
+    said.all(|other| number(other) == Some(first))
+        .then_some(first)
 }
 
 fn route(path: PathAndQuery, service: Option<Service>) -> Result<Target, Problem> {

@@ -9,6 +9,7 @@ use super::ProxyError;
 use super::access_log::AccessLog;
 use super::body::BodyLimits;
 use super::caller::Gate;
+use super::gateway::Pseudonym;
 use super::head::Names;
 use super::interaction::Ids;
 use super::upstream::Upstream;
@@ -32,6 +33,8 @@ pub(super) struct House {
     /// For requests that the hub is being asked.
     pub(super) places: Semaphore,
     pub(super) body_limits: BodyLimits,
+    /// How requests to the hub name this gateway. None: not at all.
+    pub(super) pseudonym: Option<Pseudonym>,
     pub(super) head_limit: usize,
     pub(super) head_timeout: Duration,
     pub(super) keep_alive: Duration,
@@ -55,6 +58,10 @@ impl House {
                 bytes: (proxy.max_body_mib as u64) << 20,
                 time: proxy.body_timeout,
             },
+            pseudonym: proxy
+                .via
+                .name(&config.lfi_code.to_string())
+                .and_then(|name| Pseudonym::new(&name)),
             head_limit: proxy.max_header_kib << 10,
             head_timeout: proxy.head_timeout,
             keep_alive: proxy.keep_alive,

@@ -21,7 +21,7 @@ use super::body::RequestBody;
 use super::http2;
 use crate::client::ClientError;
 use crate::client::connector::{Connection, HubStream};
-use crate::client::failure;
+use crate::client::{ANSWER_HEAD, failure, http1_of_the_hub};
 use crate::tls::issuers::{ForeignIssuer, explain};
 use crate::tls::{Ending, TlsError, diagnose, ended};
 
@@ -38,8 +38,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS_UNTOLD: usize = 1;
 /// For how long they are waited for before another connection is made.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
-/// The longest head of an answer, in bytes.
-const ANSWER_HEAD: usize = 128 << 10;
 
 /// A connection that ends this soon without an answer was refused.
 pub(super) const REFUSED_WITHIN: Duration = Duration::from_secs(5);
@@ -235,10 +233,7 @@ impl Link {
             };
             return Ok((link, Box::pin(driving) as Driving));
         }
-        let begun = http1::Builder::new()
-            .max_buf_size(ANSWER_HEAD)
-            .handshake(io)
-            .await;
+        let begun = http1_of_the_hub().handshake(io).await;
         let (sender, driver) = begun.map_err(|error| fate.explain(error))?;
         let driving = async move {
             if let Err(error) = driver.await {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -57,6 +57,7 @@ pub(super) async fn answer(listener: Listener, operations: Arc<Operations>, stop
         let io = Io::new(
             stream,
             Bytes::new(),
+            None,
             Arc::new(Business::default()),
             PATIENCE,
         );
@@ -83,7 +84,10 @@ pub(super) async fn answer(listener: Listener, operations: Arc<Operations>, stop
 impl Operations {
     async fn respond(&self, request: Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            refused.headers_mut().insert(ALLOW, allowed);
+            return refused;
         }
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),

@@ -1,15 +1,23 @@
 //! What the application is told when there is no answer of the hub's: problem details (RFC 9457)
 //! that name the stage. The stages are a contract; `docs/proxy.md` lists them.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use crate::client::http2::EndedBy;
+use super::gateway::METHODS;
 use crate::client::{ClientError, INTERACTION_ID, Stage};
 use crate::engine::EngineError;
 use crate::tls::TlsError;
+
+/// How a caller says who it is: a 401 has to name a way (RFC 9110, section 15.5.2).
+const CHALLENGE: HeaderValue = HeaderValue::from_static("X-HSM-MTLS-Caller");
 
 /// A refusal or failure of ours.
 #[derive(Clone, Debug)]
@@ -86,6 +94,16 @@ impl Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(INTERACTION_ID, interaction_id);
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+            }
+            // RFC 9110, section 15.5.6.
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, METHODS);
+            }
+            _ => {}
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
@@ -97,15 +115,25 @@ impl Problem {
 
     /// The whole answer as it goes over a connection that speaks HTTP no more.
     pub(super) fn raw(&self, interaction_id: &HeaderValue) -> Vec<u8> {
-        let body = self.json(interaction_id);
-        let head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{INTERACTION_ID}: {}\r\nconnection: close\r\n\r\n",
-            self.status.as_str(),
-            self.status.canonical_reason().unwrap_or(""),
-            body.len(),
-            interaction_id.to_str().unwrap_or("")
-        );
-        [head.as_bytes(), &body].concat()
+        let mut response = self.clone().closing().response(interaction_id.clone());
+        let length = response.body().len();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, length.into());
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        if let Ok(now) = HeaderValue::from_str(&now) {
+            headers.insert(DATE, now);
+        }
+        let reason = self.status.canonical_reason().unwrap_or("");
+        let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_str()).into_bytes();
+        for (name, value) in response.headers() {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(response.body());
+        bytes
     }
 }
 
@@ -152,6 +180,7 @@ fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
         ClientError::HalfAnswer(_)
         | ClientError::Body(_)
         | ClientError::Http(_)
+        | ClientError::Framing(_)
         | ClientError::HeadTooLong => (BAD, "answer", None),
         ClientError::NotConfigured { .. }
         | ClientError::Request(_)

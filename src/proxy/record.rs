@@ -2,7 +2,6 @@
 //! however that comes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use http::uri::PathAndQuery;
@@ -42,8 +41,7 @@ impl Record {
         method: Method,
         interaction_id: HeaderValue,
     ) -> Self {
-        business.begun.fetch_add(1, Ordering::Relaxed);
-        business.under_way.fetch_add(1, Ordering::Relaxed);
+        business.begin();
         Self {
             house: Arc::clone(house),
             business: Arc::clone(business),
@@ -66,7 +64,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.business.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.business.leave();
         let took = self.started.elapsed();
         // Who went away before there was an answer got none.
         if let Some(service) = self.service.filter(|_| self.status != 0) {

@@ -5,16 +5,20 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 /// How long somebody who was refused may go on talking.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What is read at once of a next request, in bytes.
+const PIECE: usize = 4096;
 
 /// A connection as it was accepted.
 #[derive(Debug)]
@@ -97,14 +101,37 @@ impl Stream {
 #[derive(Debug, Default)]
 pub(super) struct Business {
     /// Requests whose head was read, since the beginning.
-    pub(super) begun: AtomicU32,
+    begun: AtomicU32,
     /// Those whose answer is not at its end.
-    pub(super) under_way: AtomicU32,
+    under_way: AtomicU32,
     /// Something of an answer waits to be read by the application.
     blocked: AtomicBool,
+    /// Told where an answer has come to its end, or was read on.
+    paused: Notify,
 }
 
 impl Business {
+    /// The head of a request was read.
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.enter();
+    }
+
+    /// Something is under way until it leaves again.
+    pub(super) fn enter(&self) {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.paused.notify_one();
+    }
+
+    /// Waits until something left, or what waited was read: then there may be nothing to do.
+    pub(super) async fn paused(&self) {
+        self.paused.notified().await;
+    }
+
     /// Nothing is under way, and nothing waits to be read.
     pub(super) fn rests(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0 && !self.blocked.load(Ordering::Relaxed)
@@ -120,6 +147,8 @@ impl Business {
 pub(super) struct Io {
     stream: Stream,
     early: Bytes,
+    /// What comes behind a request that is there as a whole, and not for who answers that.
+    later: Option<BytesMut>,
     business: Arc<Business>,
     patience: Duration,
     unread: Option<Pin<Box<Sleep>>>,
@@ -129,20 +158,49 @@ impl Io {
     pub(super) fn new(
         stream: Stream,
         early: Bytes,
+        later: Option<BytesMut>,
         business: Arc<Business>,
         patience: Duration,
     ) -> Self {
         Self {
             stream,
             early,
+            later,
             business,
             patience,
             unread: None,
         }
     }
 
-    pub(super) fn into_stream(self) -> (Stream, Bytes) {
-        (self.stream, self.early)
+    /// Whether it was given one request, which is there as a whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.later.is_some()
+    }
+
+    /// The stream, and what was read of the next request, perhaps by hyper.
+    pub(super) fn into_stream(self, by_hyper: Bytes) -> (Stream, BytesMut) {
+        // Where that request was all that hyper had, what is left is of a body that nobody read.
+        let next = self.later.unwrap_or_else(|| {
+            let mut next = BytesMut::from(by_hyper);
+            next.extend_from_slice(&self.early);
+            next
+        });
+        (self.stream, next)
+    }
+
+    /// Whether the application has gone; what it says meanwhile is kept for later.
+    fn poll_gone(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(later) = self.later.as_mut().filter(|later| later.is_empty()) else {
+            return Poll::Pending;
+        };
+        let mut piece = [0; PIECE];
+        let mut piece = ReadBuf::new(&mut piece);
+        ready!(self.stream.poll_read(task, &mut piece))?;
+        if piece.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        later.extend_from_slice(piece.filled());
+        Poll::Pending
     }
 
     /// An answer that the application leaves unread for too long ends the connection.
@@ -154,6 +212,7 @@ impl Io {
         if written.is_ready() {
             if self.unread.take().is_some() {
                 self.business.blocked.store(false, Ordering::Relaxed);
+                self.business.paused.notify_one();
             }
             return written;
         }
@@ -174,7 +233,10 @@ impl AsyncRead for Io {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.early.is_empty() {
-            return self.stream.poll_read(task, into);
+            return match self.is_whole() {
+                true => self.poll_gone(task),
+                false => self.stream.poll_read(task, into),
+            };
         }
         let length = self.early.len().min(into.remaining());
         into.put_slice(&self.early.split_to(length));

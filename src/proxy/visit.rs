@@ -1,7 +1,8 @@
 //! A connection of an application, from its first byte to its end.
 //!
 //! Between requests, and while a request dribbles in, it costs a few hundred bytes: hyper, with its
-//! buffers, is there only while there is something to do.
+//! buffers, is there only while there is something to do. Of a request that is there as a whole it is
+//! given no byte more: the head of the next is looked at here again.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -22,6 +23,7 @@ use super::body::{AHEAD, BodyFault};
 use super::forward::{forward, of_the_body};
 use super::house::Door;
 use super::problem::Problem;
+use super::raw_head;
 use super::stream::{Business, Io, Stream};
 use super::traffic;
 
@@ -34,6 +36,9 @@ const SIP: usize = 4096;
 /// hyper takes no smaller one for its limit, in bytes.
 const SMALLEST_BUFFER: usize = 8 << 10;
 
+/// As many fields as there are bytes for them: `x:` and an end of line.
+const SHORTEST_FIELD: usize = 3;
+
 /// Turns true when the proxy stops.
 pub(super) type Stop = watch::Receiver<bool>;
 
@@ -43,8 +48,9 @@ pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut
     let mut visit = Some((stream, BytesMut::new()));
     while let Some((stream, mut early)) = visit.take() {
         let fresh = business.begun() == 0;
-        match head(&door, &stream, &mut early, fresh, &mut stop).await {
-            Next::Head => {}
+        let later = match head(&door, &stream, &mut early, fresh, &mut stop).await {
+            Next::Head => None,
+            Next::Whole(end) => Some(early.split_off(end)),
             Next::End => return,
             Next::Refuse(problem) => {
                 traffic::problem(problem.stage);
@@ -52,10 +58,11 @@ pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut
                 stream.farewell(&word).await;
                 return;
             }
-        }
+        };
         let io = Io::new(
             stream,
             early.freeze(),
+            later,
             Arc::clone(&business),
             door.house.body_limits.time,
         );
@@ -66,12 +73,13 @@ pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut
 /// What comes of waiting for a head.
 enum Next {
     Head,
+    /// The whole request, which ends here.
+    Whole(usize),
     End,
     Refuse(Problem),
 }
 
-/// Waits until a head is there as a whole, and a small body behind it. What they say is hyper's to
-/// find out.
+/// Waits until a head is there as a whole, and a small body behind it.
 async fn head(
     door: &Door,
     stream: &Stream,
@@ -91,16 +99,29 @@ async fn head(
     let mut end = None;
     loop {
         if end.is_none() {
-            if let Some(head) = end_of_head(early, looked) {
-                end = Some(head + announced(&early[..head]));
+            // Old clients send an end of line too many (RFC 9112, section 2.2).
+            while early.starts_with(b"\n") || early.starts_with(b"\r\n") {
+                early.advance(1);
+                looked = 0;
+            }
+            let found = end_of_head(early, looked);
+            if found.unwrap_or(early.len()) > house.head_limit {
+                return Next::Refuse(raw_head::too_large(early, house.head_limit));
+            }
+            if let Some(head) = found {
+                if let Err(problem) = raw_head::check(&mut early[..head]) {
+                    return Next::Refuse(problem);
+                }
+                let Some(body) = announced(&early[..head]) else {
+                    return Next::Head;
+                };
+                end = Some(head + body);
                 deadline = Instant::now() + house.body_limits.time;
-            } else if early.len() > house.head_limit {
-                return Next::Refuse(too_large());
             }
             looked = early.len().saturating_sub(3);
         }
-        if end.is_some_and(|end| early.len() >= end) {
-            return Next::Head;
+        if let Some(end) = end.filter(|end| early.len() >= *end) {
+            return Next::Whole(end);
         }
         match timeout_at(deadline, stream.readable()).await {
             Ok(Ok(())) => {}
@@ -172,9 +193,9 @@ fn end_of_head(early: &[u8], looked: usize) -> Option<usize> {
     }
 }
 
-/// How long a small body is said to be. Only a guess at when it pays to send for hyper, which
-/// decides: nothing is waited for where the caller waits itself, or says something else as well.
-fn announced(head: &[u8]) -> usize {
+/// How long a small body is. None: it is long, or where it ends is for hyper to find out; nothing is
+/// waited for where the caller waits itself, or says something else as well.
+fn announced(head: &[u8]) -> Option<usize> {
     let mut length = None;
     for line in head.split(|byte| *byte == b'\n') {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -182,26 +203,16 @@ fn announced(head: &[u8]) -> usize {
         };
         let (name, value) = line.split_at(colon);
         if name.eq_ignore_ascii_case(b"expect") || name.eq_ignore_ascii_case(b"transfer-encoding") {
-            return 0;
+            return None;
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             let text = std::str::from_utf8(value[1..].trim_ascii());
-            let said = text.ok().and_then(|text| text.parse().ok());
-            if length.replace(said.unwrap_or(0)).is_some() {
-                return 0;
+            if length.replace(text.ok()?.parse().ok()?).is_some() {
+                return None;
             }
         }
     }
-    length.filter(|length| *length <= AHEAD).unwrap_or(0)
-}
-
-fn too_large() -> Problem {
-    Problem::new(
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "request",
-        "the head of the request is too large",
-        "send less, or raise `max_header_kib` of [proxy]",
-    )
+    Some(length.unwrap_or(0)).filter(|length| *length <= AHEAD)
 }
 
 fn too_slow() -> Problem {
@@ -227,9 +238,10 @@ async fn requests(
         Box::pin(async move { Ok::<_, Infallible>(forward(&door, &business, uid, request).await) })
     });
     let limit = door.house.head_limit;
+    let whole = io.is_whole();
     let mut connection = http1::Builder::new()
-        .auto_date_header(false)
         .header_read_timeout(None)
+        .max_headers(limit / SHORTEST_FIELD)
         .max_header_size(limit)
         .max_buf_size(limit.max(SMALLEST_BUFFER))
         .serve_connection(TokioIo::new(io), service);
@@ -246,6 +258,11 @@ async fn requests(
                 return None;
             }
             _ = stop.wait_for(|stop| *stop), if !stopping => stopping = true,
+            () = business.paused(), if whole && !stopping => {
+                if !business.rests() {
+                    continue;
+                }
+            }
             _ = rests.tick(), if !stopping => {
                 let begun = business.begun();
                 if begun != seen || !business.rests() {
@@ -262,8 +279,5 @@ async fn requests(
         // The answer that is under way goes to its end, and the connection with it.
     }
     let parts = connection.without_shutdown().await.ok()?;
-    let (stream, unread) = parts.io.into_inner().into_stream();
-    let mut early = BytesMut::from(parts.read_buf);
-    early.extend_from_slice(&unread);
-    Some((stream, early))
+    Some(parts.io.into_inner().into_stream(parts.read_buf))
 }

@@ -1,8 +1,9 @@
-//! A hub that keeps every byte that it is sent, and answers what it takes for a request. It reads as
-//! strictly as HTTP is written: what is not exactly that is kept as it came, and not answered.
+//! A hub that keeps every byte that it is sent, and answers what it takes for a request, with what
+//! it is told to. It reads as strictly as HTTP is written: what is not exactly that is kept as it
+//! came, and not answered.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -21,11 +22,24 @@ pub struct Raw {
     pub body: Vec<u8>,
 }
 
+/// What comes after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The next request.
+    Next,
+    /// The end of TLS, and of TCP.
+    End,
+    /// The end of TCP without that of TLS.
+    Cut,
+}
+
 #[derive(Default)]
 struct Kept {
     requests: Vec<Raw>,
     /// What came and is no request.
     rest: Vec<u8>,
+    /// What is answered; None: 200 and `ok`.
+    answer: Option<(Vec<u8>, Then)>,
 }
 
 /// Listens until the process ends; its threads hold nothing but sockets.
@@ -61,6 +75,12 @@ impl RecordingHub {
         self.addr.port()
     }
 
+    /// What each request is answered from now on, byte for byte.
+    pub fn answers(&self, bytes: impl Into<Vec<u8>>, then: Then) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.answer = Some((bytes.into(), then));
+    }
+
     /// The requests since the last look.
     pub fn requests(&self) -> Vec<Raw> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,11 +113,24 @@ fn serve(tcp: TcpStream, tls: Arc<ServerConfig>, book: &Mutex<Kept>) -> io::Resu
             come.drain(..end);
             answers += 1;
         }
+        let good = || {
+            (
+                b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec(),
+                Then::Next,
+            )
+        };
+        let (answer, then) = kept.answer.clone().unwrap_or_else(good);
         drop(kept);
         for _ in 0..answers {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+            stream.write_all(&answer)?;
+            if then == Then::End {
+                stream.conn.send_close_notify();
+            }
+            stream.flush()?;
+            if then != Then::Next {
+                return stream.sock.shutdown(Shutdown::Write);
+            }
         }
-        stream.flush()?;
     }
 }
 

@@ -7,7 +7,7 @@ use hsm_mtls::config::Config;
 use hsm_mtls::config::environment::Service;
 use hsm_mtls::config::listener::{Callers, ListenerConfig, Place};
 use hsm_mtls::config::pin::PinSource;
-use hsm_mtls::config::proxy::{AccessLog, ProxyConfig, Setting};
+use hsm_mtls::config::proxy::{AccessLog, ProxyConfig, Setting, Via};
 use hsm_mtls::proxy::{CALLER_TOKEN, check_tokens};
 use hsm_mtls::signer::sandbox::Sandbox;
 use serde_json::{Value, json};
@@ -62,7 +62,19 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
             format!("{} (else {})", limit.value, limit.default),
         )
     }));
+    if let Some(via) = via(proxy) {
+        rows.push(("via", via.to_owned()));
+    }
     rows
+}
+
+/// What `via` is set to; None where it is the default.
+fn via(proxy: &ProxyConfig) -> Option<&str> {
+    match &proxy.via {
+        Via::OfTheBank => None,
+        Via::Name(name) => Some(name),
+        Via::Off => Some("off"),
+    }
 }
 
 /// What a person should look at twice.
@@ -249,6 +261,7 @@ fn limits_json(proxy: &ProxyConfig) -> Value {
         .limits()
         .into_iter()
         .filter(|limit| limit.value != limit.default);
+    let via = via(proxy).map(|via| ("via".to_owned(), json!(via)));
     changed
         .map(|limit| match limit.value {
             Setting::Count(count) => (limit.name.to_owned(), json!(count)),
@@ -258,6 +271,7 @@ fn limits_json(proxy: &ProxyConfig) -> Value {
             ),
             Setting::Switch(on) => (limit.name.to_owned(), json!(on)),
         })
+        .chain(via)
         .collect::<serde_json::Map<_, _>>()
         .into()
 }
