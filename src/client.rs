@@ -4,6 +4,7 @@
 pub mod connector;
 mod error;
 pub(crate) mod failure;
+pub(crate) mod happy_eyeballs;
 mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

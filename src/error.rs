@@ -156,6 +156,7 @@ impl ClientError {
             Self::Setup(_) => ExitCode::Bug,
             Self::Resolve { .. }
             | Self::Connect { .. }
+            | Self::ConnectDeadline { .. }
             | Self::Deadline { .. }
             | Self::NoAnswer(_)
             | Self::HalfAnswer(_)

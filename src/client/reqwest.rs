@@ -15,15 +15,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::ClientError;
+use super::happy_eyeballs::{Answered, in_order};
 use crate::config::Config;
+use crate::config::environment::Origin;
 use crate::engine::runtime::apart;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -68,7 +73,9 @@ pub fn of(
 ) -> Result<Client, Error> {
     let tls = Tls::new(config, identity)?;
     let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
-    let defaults = Client::builder().connect_timeout(config.hub.connect_timeout);
+    let defaults = Client::builder()
+        .connect_timeout(config.hub.connect_timeout)
+        .dns_resolver(Arc::new(AnsweringFirst::of(config)));
     let client = customize(defaults)
         .tls_backend_preconfigured(rustls)
         .https_only(true)
@@ -78,6 +85,55 @@ pub fn of(
         .build()
         .map_err(|error| ClientError::Setup(error.to_string()))?;
     Ok(client)
+}
+
+/// Resolves names so that an address that answers comes first.
+///
+/// reqwest tries the addresses of a family one after the other, and gives each its share of the connect
+/// time-out; and it makes its own TCP connections, which nobody else can make for it. So where a name
+/// has several addresses, the first that answers is found out by a connection of our own, which is closed.
+struct AnsweringFirst {
+    origins: Vec<Origin>,
+    timeout: Duration,
+    answered: Answered,
+}
+
+impl AnsweringFirst {
+    fn of(config: &Config) -> Self {
+        Self {
+            origins: config.hub.origins().into_iter().cloned().collect(),
+            timeout: config.hub.connect_timeout,
+            answered: Answered::default(),
+        }
+    }
+}
+
+impl Resolve for AnsweringFirst {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        // Which port is meant is not told: that of the first service with this name.
+        let origin = self.origins.iter().find(|origin| origin.host == host);
+        let origin = origin.cloned();
+        let (answered, timeout) = (self.answered.clone(), self.timeout);
+        Box::pin(async move {
+            let deadline = Instant::now() + timeout;
+            let port = origin.as_ref().map_or(0, |origin| origin.port);
+            let resolved = tokio::net::lookup_host((host, port)).await?;
+            let mut addresses = in_order(&resolved.collect::<Vec<_>>(), None);
+            if let (Some(origin), 2..) = (origin, addresses.len()) {
+                let trying = answered.connect(&origin, &addresses, deadline);
+                let stream = trying
+                    .await
+                    .stream(&origin, timeout, Instant::now() >= deadline)?;
+                addresses = in_order(&addresses, stream.peer_addr().ok());
+            }
+            // The port is the URL's.
+            for address in &mut addresses {
+                address.set_port(0);
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
 }
 
 /// Puts each connection attempt into a watched scope of its own. Without it the verifier refuses

@@ -250,9 +250,13 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
             host: text("cm"),
             why: text("192.0.2.1:443: refused")
         }],
+        ConnectDeadline: [ClientError::ConnectDeadline {
+            host: text("cm"),
+            after: Duration::from_secs(10),
+            why: text("192.0.2.1:443: no answer; 192.0.2.2:443: refused")
+        }],
         Deadline: [
             late(Stage::Resolve),
-            late(Stage::Connect),
             late(Stage::Handshake),
             late(Stage::Response)
         ],

@@ -131,10 +131,10 @@ fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
         ClientError::Tls(error) => (BAD, of_tls(error), None),
         ClientError::Resolve { .. } => (BAD, "name", None),
         ClientError::Connect { .. } => (BAD, "connect", Some(1)),
+        ClientError::ConnectDeadline { .. } => (LATE, "deadline-connect", None),
         ClientError::Deadline { stage, .. } => {
             let stage = match stage {
                 Stage::Resolve => "deadline-name",
-                Stage::Connect => "deadline-connect",
                 Stage::Handshake => "deadline-handshake",
                 Stage::Response => "deadline-answer",
             };
