@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -127,6 +127,7 @@ impl Connector {
         let span = tracing::debug_span!("connection", host = origin.host, port = origin.port);
         let connecting = async {
             let deadline = self.deadline();
+            self.tls.has_begun(SystemTime::now())?;
             let addresses = self.resolve(origin, deadline).await?;
             let tcp = self.tcp(origin, &addresses, deadline).await?;
             let interaction_id = interaction_id.map(str::to_owned);

@@ -111,21 +111,33 @@ impl AnsweringFirst {
 impl Resolve for AnsweringFirst {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
-        // Which port is meant is not told: that of the first service with this name.
-        let origin = self.origins.iter().find(|origin| origin.host == host);
-        let origin = origin.cloned();
+        // Which port is meant is not told. Where two services have this name, what is found of one is no
+        // more than an order for the other.
+        let services: Vec<_> = self
+            .origins
+            .iter()
+            .filter(|origin| origin.host == host)
+            .cloned()
+            .collect();
+        let certain = services
+            .iter()
+            .all(|service| Some(service) == services.first());
+        let origin = services.into_iter().next();
         let (answered, timeout) = (self.answered.clone(), self.timeout);
         Box::pin(async move {
-            let deadline = Instant::now() + timeout;
+            let patience = if certain { timeout } else { timeout / 2 };
+            let deadline = Instant::now() + patience;
             let port = origin.as_ref().map_or(0, |origin| origin.port);
             let resolved = tokio::net::lookup_host((host, port)).await?;
             let mut addresses = in_order(&resolved.collect::<Vec<_>>(), None);
             if let (Some(origin), 2..) = (origin, addresses.len()) {
                 let trying = answered.connect(&origin, &addresses, deadline);
-                let stream = trying
-                    .await
-                    .stream(&origin, timeout, Instant::now() >= deadline)?;
-                addresses = in_order(&addresses, stream.peer_addr().ok());
+                let late = |now| now >= deadline;
+                match trying.await.stream(&origin, timeout, late(Instant::now())) {
+                    Ok(stream) => addresses = in_order(&addresses, stream.peer_addr().ok()),
+                    Err(error) if certain => return Err(error.into()),
+                    Err(_) => {}
+                }
             }
             // The port is the URL's.
             for address in &mut addresses {

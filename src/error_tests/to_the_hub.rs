@@ -176,6 +176,10 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
             Duration::from_secs(5)
         )))],
         ServerCertificate: [TlsError::ServerCertificate(text("it cannot be read"))],
+        NotYetValid: [TlsError::NotYetValid {
+            not_before: text("2026-02-01T00:00:00Z"),
+            now: text("1970-01-01T00:00:07Z")
+        }],
         ServerTime: [time(true), time(false)],
         ServerSignature: [TlsError::ServerSignature],
         Revocation: [TlsError::Revocation(text("it is revoked"))],

@@ -10,6 +10,9 @@ use crate::client::{ClientError, INTERACTION_ID, Stage};
 use crate::engine::EngineError;
 use crate::tls::TlsError;
 
+/// The stage of a certificate whose time has not begun.
+pub(super) const CERTIFICATE: &str = "certificate";
+
 /// A refusal or failure of ours.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
@@ -128,6 +131,9 @@ fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
     const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
     match error {
         ClientError::Tls(TlsError::Signature(error)) => of_signature(error),
+        ClientError::Tls(TlsError::NotYetValid { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, CERTIFICATE, Some(5))
+        }
         ClientError::Tls(error) => (BAD, of_tls(error), None),
         ClientError::Resolve { .. } => (BAD, "name", None),
         ClientError::Connect { .. } => (BAD, "connect", Some(1)),
