@@ -5,6 +5,7 @@ pub mod connector;
 mod error;
 pub(crate) mod failure;
 pub mod http2;
+pub(crate) mod happy_eyeballs;
 mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

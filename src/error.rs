@@ -5,6 +5,7 @@ use thiserror::Error as ThisError;
 use crate::certificate::CertificateError;
 use crate::client::ClientError;
 use crate::config::ConfigError;
+use crate::config::pin::PinSource;
 use crate::csr::CsrError;
 use crate::engine::EngineError;
 use crate::key::KeyError;
@@ -126,6 +127,33 @@ impl Error {
         }
     }
 
+    /// Whether it may pass with time alone, also where its exit code says that somebody made a mistake: a
+    /// clock that is not set yet, a disk that is full, a program that does not give the PIN yet. Nothing
+    /// of it has cost a try of the PIN. Trying again later is right, and a service that gave up would be
+    /// down for good.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Certificate(error) => matches!(error, CertificateError::NotYetValid { .. }),
+            Self::Ledger(error) => error.is_transient(),
+            Self::Token(TokenError::Pin(error)) => of_pin_transient(error),
+            Self::Token(TokenError::Ledger(error)) => error.is_transient(),
+            Self::Engine(error) => match error {
+                EngineError::Told(told) => told.transient,
+                EngineError::Ledger(error)
+                | EngineError::Token(TokenError::Ledger(error))
+                | EngineError::Pin(PinError::Ledger(error)) => error.is_transient(),
+                EngineError::Pin(error) | EngineError::Token(TokenError::Pin(error)) => {
+                    of_pin_transient(error)
+                }
+                _ => self.exit_code() == ExitCode::Token,
+            },
+            #[cfg(feature = "proxy")]
+            Self::Proxy(error) => error.is_transient(),
+            // Token and network come back.
+            _ => matches!(self.exit_code(), ExitCode::Token | ExitCode::Network),
+        }
+    }
+
     /// How a command ends that fails with this.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -156,6 +184,7 @@ impl ClientError {
             Self::Setup(_) => ExitCode::Bug,
             Self::Resolve { .. }
             | Self::Connect { .. }
+            | Self::ConnectDeadline { .. }
             | Self::Deadline { .. }
             | Self::NoAnswer(_)
             | Self::ConnectionLost(_)
@@ -196,6 +225,21 @@ fn of_pin(error: &PinError) -> ExitCode {
     }
 }
 
+fn of_pin_transient(error: &PinError) -> bool {
+    match error {
+        PinError::Ledger(error) => error.is_transient(),
+        // What was not given was not sent.
+        PinError::Source { pin_source, .. } => match pin_source {
+            // It asks others, who may not be up yet.
+            PinSource::Command(_) => true,
+            // Whoever puts it there may do so later than we start.
+            PinSource::File(path) => !path.exists(),
+            _ => false,
+        },
+        _ => of_pin(error) == ExitCode::Token,
+    }
+}
+
 fn of_key(error: &KeyError) -> ExitCode {
     match error {
         KeyError::Call(fault) => of_fault(fault),
@@ -226,6 +270,7 @@ fn of_tls(error: &TlsError) -> ExitCode {
         TlsError::NoPublicRoots(_)
         | TlsError::Anchor(_)
         | TlsError::Crl { .. }
+        | TlsError::NotYetValid { .. }
         | TlsError::HostNotConfigured { .. } => ExitCode::Configuration,
         TlsError::NotObserved | TlsError::Setup(_) => ExitCode::Bug,
         _ => ExitCode::Network,

@@ -32,6 +32,15 @@ pub struct Identity {
 pub struct Files {
     anchors: Anchors,
     chain: Option<Chain>,
+    validity: Validity,
+}
+
+/// When the certificate has to be valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Validity {
+    Now,
+    /// Now or later: whoever uses it waits for that. A machine's clock may not be set yet.
+    NowOrLater,
 }
 
 /// What a signer in another process knows beside its key.
@@ -50,12 +59,27 @@ impl Files {
     /// # Errors
     /// Any of it is not as it must be.
     pub fn read(config: &Config) -> Result<Self, Error> {
+        Self::read_valid(config, Validity::Now)
+    }
+
+    /// The same of a certificate whose time may begin later.
+    ///
+    /// # Errors
+    /// Any of it is not as it must be.
+    pub(crate) fn read_valid(config: &Config, validity: Validity) -> Result<Self, Error> {
         let anchors = Anchors::load(config)?;
         let chain = match &config.c3.certificate {
-            CertificateSource::File(path) => Some(complete(config, &anchors, &read_file(path)?)?),
+            CertificateSource::File(path) => {
+                let given = read_file(path)?;
+                Some(complete(config, &anchors, &given, validity)?)
+            }
             CertificateSource::Token(_) => None,
         };
-        Ok(Self { anchors, chain })
+        Ok(Self {
+            anchors,
+            chain,
+            validity,
+        })
     }
 
     /// The chain, of the file or of what `in_token` finds.
@@ -69,7 +93,12 @@ impl Files {
     ) -> Result<Chain, Error> {
         match self.chain {
             Some(chain) => Ok(chain),
-            None => Ok(complete(config, &self.anchors, &[in_token()?])?),
+            None => Ok(complete(
+                config,
+                &self.anchors,
+                &[in_token()?],
+                self.validity,
+            )?),
         }
     }
 
@@ -102,9 +131,15 @@ fn complete(
     config: &Config,
     anchors: &Anchors,
     given: &[Certificate],
+    validity: Validity,
 ) -> Result<Chain, CertificateError> {
     let chain = Chain::complete(given, anchors, config.environment)?;
-    chain.check_client(SystemTime::now())?;
+    let now = SystemTime::now();
+    let judged_at = match validity {
+        Validity::Now => now,
+        Validity::NowOrLater => now.max(chain.leaf().begins()),
+    };
+    chain.check_client(judged_at)?;
     Ok(chain)
 }
 

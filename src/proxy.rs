@@ -44,7 +44,7 @@ mod visit;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,6 +55,7 @@ use crate::config::Config;
 use crate::config::environment::Service;
 use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
+use crate::identity::Validity;
 use crate::rfc3339;
 use crate::signer::WalledKey;
 use crate::signer::front::Offers;
@@ -85,8 +86,13 @@ pub fn run(
     render: Render,
 ) -> Result<(), Error> {
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
-    let (identity, connector) = prepare(&config, &proxy, &key)?;
+    let (identity, connector) = prepare(&config, &proxy, &key, Validity::NowOrLater)?;
     let certificate = identity.chain().leaf().clone();
+    if let Err(early) = certificate.check_client(SystemTime::now()) {
+        // A clock that is not set yet is set in a moment. Nothing is shown to the hub before.
+        let (now, hint) = (rfc3339::now(), early.hint());
+        tracing::warn!(now, hint, "{early}: it is waited for");
+    }
     drop(identity);
     let runtime = Builder::new_current_thread()
         .enable_all()

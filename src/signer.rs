@@ -258,6 +258,7 @@ impl Told {
     pub(crate) fn of(error: Error) -> Self {
         let (message, hint) = (error.to_string(), error.hint());
         let exit = error.exit_code() as u8;
+        let transient = error.is_transient();
         let class = match error {
             Error::Engine(error) => error.class(),
             Error::Token(error) => EngineError::from(error).class(),
@@ -270,6 +271,7 @@ impl Told {
             hint,
             class: class.to_owned(),
             exit,
+            transient,
         }
     }
 }

@@ -70,6 +70,24 @@ impl Steps {
         self.push(name, Outcome::Good, detail.into(), None, millis);
     }
 
+    /// The step that was begun ended well, with something that is worth knowing, and what may be done
+    /// about it.
+    pub fn good_but(
+        &mut self,
+        name: &'static str,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let millis = Some(self.elapsed());
+        self.push(
+            name,
+            Outcome::Note,
+            detail.into(),
+            Some(hint.into()),
+            millis,
+        );
+    }
+
     /// The step that was begun failed, and what that makes of the whole.
     pub fn bad(
         &mut self,

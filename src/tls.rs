@@ -10,6 +10,7 @@ pub mod trust;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
@@ -21,6 +22,7 @@ use crate::config::environment::Environment;
 use crate::config::{Config, Group, TlsConfig};
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::rfc3339;
 pub use diagnose::diagnose;
 pub(crate) use diagnose::{ended, of_handshake};
 pub(crate) use error::SILENT_REFUSAL;
@@ -100,6 +102,18 @@ impl Tls {
     /// The trust anchors.
     pub fn trust(&self) -> &TrustStore {
         &self.trust
+    }
+
+    /// Whether our certificate may be shown yet. When its time is over is for the server to say.
+    pub(crate) fn has_begun(&self, now: SystemTime) -> Result<(), TlsError> {
+        let leaf = self.resolver.leaf();
+        match leaf.begins() > now {
+            true => Err(TlsError::NotYetValid {
+                not_before: leaf.not_before(),
+                now: rfc3339::now(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// What a server's CertificateRequest says of our issuer.

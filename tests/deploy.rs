@@ -7,11 +7,15 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use common::bank::Bank;
+use common::proxy::Proxy;
 use hsm_mtls::config::Config;
 use hsm_mtls::config::listener::{Callers, Place};
 use hsm_mtls::config::pin::PinSource;
@@ -57,6 +61,58 @@ fn units() -> TempDir {
     fs::write(folder.path().join(SERVICE), service).unwrap();
     fs::copy(shipped(SOCKET), folder.path().join(SOCKET)).unwrap();
     folder
+}
+
+#[test]
+fn what_may_pass_with_time_ends_so_that_the_unit_starts_it_again() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    Proxy::configure(&mut bank, "", "");
+    let not_again = said_once(SERVICE, "RestartPreventExitStatus");
+    let ends = |bank: &Bank, again: bool, said: &str| {
+        let run = bank.run(&["proxy"]);
+        assert!(run.stderr.contains(said), "{run:?}");
+        let refused = not_again
+            .split(' ')
+            .any(|code| code == run.code.to_string());
+        assert!(run.code != 0 && refused != again, "{again}: {run:?}");
+    };
+    // The program asks a vault that is not up yet. Nothing was sent to the token.
+    let before = format!("{{ file = \"{}\" }}", bank.token.pin_file().display());
+    for program in ["/bin/false", "/nothing/here"] {
+        bank.configure(|settings| settings.pin = format!("{{ command = [\"{program}\"] }}"));
+        ends(&bank, true, "no PIN from");
+    }
+    // Whoever puts it there has not done so yet.
+    let pin = bank.token.pin_file().with_file_name("later");
+    let from_a_file = format!("{{ file = \"{}\" }}", pin.display());
+    bank.configure(|settings| settings.pin = from_a_file);
+    ends(&bank, true, "no PIN from");
+    // A mistake of somebody's: no restart mends it.
+    fs::write(&pin, "").unwrap();
+    ends(&bank, false, "no PIN from");
+    bank.configure(|settings| settings.pin = "{ env = \"HSM_PIN\" }".to_owned());
+    ends(&bank, false, "is no source of the PIN here");
+
+    // Another process holds the ledger.
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger.jsonl");
+    bank.configure(|settings| {
+        settings.pin = before;
+        settings.sections.push_str(&format!(
+            "\n[ledger]\nfile = \"{}\"\nfsync = \"interval\"\n",
+            ledger.display()
+        ));
+    });
+    bank.run(&["csr"]).expect(0);
+    let held = fs::File::open(&ledger).unwrap();
+    held.lock().unwrap();
+    ends(&bank, true, "was locked for");
+    drop(held);
+
+    // The token is not there.
+    bank.configure(|settings| settings.token_uri = "pkcs11:token=another".to_owned());
+    ends(&bank, true, "token");
 }
 
 /// What systemd says of the units: an unknown key is a remark, and no other exit code.

@@ -220,13 +220,33 @@ fn a_token_that_others_can_read_stops_the_start() {
 #[test]
 fn a_socket_that_is_served_is_not_taken_over_and_one_left_behind_is() {
     let mut scene = scene();
-    let ports = Proxy::configure(&mut scene.bank, "", "");
+    let ports = Proxy::configure(&mut scene.bank, "stop_timeout = \"1s\"", "");
     let first = Proxy::start(&scene.bank, ports);
     let run = scene.bank.run(&["proxy"]).expect(2);
     assert!(run.stderr.contains("hub.sock"), "{}", run.stderr);
+    assert!(run.stderr.contains("it is tried again"), "{}", run.stderr);
     assert_eq!(first.get("/cm/hello-mtls").0, 200);
     drop(first);
     assert!(scene.bank.path("hub.sock").exists());
     let second = Proxy::start(&scene.bank, ports);
     assert_eq!(second.get("/cm/hello-mtls").0, 200);
+    drop(second);
+
+    // One that ends in a moment is waited for, at each of the three places.
+    for taken in [ports.tcp, ports.operations] {
+        let before = std::net::TcpListener::bind(taken).unwrap();
+        let third = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let log = scene.bank.path("proxy.log");
+                common::poll::until("it is said", || {
+                    let said = fs::read_to_string(&log).unwrap_or_default();
+                    said.contains(&format!("place={taken}"))
+                });
+                drop(before);
+            });
+            Proxy::start(&scene.bank, ports)
+        });
+        assert_eq!(third.get("/cm/hello-mtls").0, 200);
+        drop(third);
+    }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use common::bank::Bank;
 use common::chaos::Chaos;
 use common::hub::{Hub, HubOptions};
-use common::poll::until;
+use common::poll::{found, until};
 use common::proxy::Proxy;
 use common::remote::{CLIENT, RemoteToken};
 use common::trust_framework::write_file;
@@ -151,4 +151,120 @@ fn a_signer_that_does_not_answer_is_said_and_holds_up_nobody() {
         .args(["-CONT", &signer.to_string()])
         .status();
     until("it is ready again", || proxy.ready()["ready"] == true);
+}
+
+/// Behind a balancer no traffic comes until it is ready: nothing but the proxy itself finds out that
+/// what a failure came of is over.
+#[test]
+fn a_failure_does_not_outlive_its_cause_where_nobody_calls() {
+    for (lines, plan) in [
+        ("warm_connections = 0", "fail C_Sign all CKR_DEVICE_REMOVED"),
+        // What is connected goes on, and no connection is missing.
+        ("warm_connections = 1", "fail C_Sign all CKR_DEVICE_REMOVED"),
+        // The signer finds nothing wrong with its token.
+        ("warm_connections = 0", "signature wrong"),
+    ] {
+        let (mut bank, _) = scene();
+        let mut options = HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]);
+        options.thinks = Duration::from_millis(500);
+        let hub = Hub::start_in_thread(options);
+        bank.hub_at(hub.port());
+        let lines = format!("{lines}\nidle_timeout = \"10m\"");
+        let ports = Proxy::configure(&mut bank, &lines, "");
+        let chaos = Chaos::between(&mut bank, "");
+        let proxy = Proxy::start_with(&bank, ports, &chaos.environment());
+        if lines.contains("= 1") {
+            proxy.warm("cm", 1);
+            proxy.warm("hh", 1);
+        }
+        chaos.plan(plan);
+        until("one that was needed was not made", || {
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| proxy.get("/cm/consents/1"));
+                }
+            });
+            let upstreams = proxy.ready()["upstreams"].clone();
+            upstreams[0]["last_handshake"]["good"] == false
+        });
+        assert_eq!(proxy.operations("/readyz").0, 503, "{plan}");
+        chaos.plan("");
+        let since = Instant::now();
+        until("it is ready again", || proxy.ready()["ready"] == true);
+        let took = since.elapsed();
+        assert!(took < Duration::from_secs(20), "{lines}, {plan}: {took:?}");
+        let ready = proxy.ready();
+        assert_eq!(ready["upstreams"][0]["good"], true, "{ready:#}");
+    }
+}
+
+#[test]
+fn a_hub_that_is_back_is_found_where_nobody_calls() {
+    let (mut bank, hub) = scene();
+    let ports = Proxy::configure(&mut bank, "warm_connections = 0", "");
+    let proxy = Proxy::start(&bank, ports);
+    let port = hub.port();
+    drop(hub);
+    assert_eq!(proxy.get("/cm/consents/1").0, 502);
+    assert_eq!(proxy.ready()["ready"], false);
+    let mut options = HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]);
+    options.port = port;
+    let _back = Hub::start_in_thread(options);
+    until("it is ready again", || proxy.ready()["ready"] == true);
+    assert_eq!(proxy.ready()["upstreams"][0]["good"], true);
+}
+
+/// At boot the clock may not be set yet, and to such a machine a good certificate is not valid yet.
+#[test]
+fn a_certificate_whose_time_has_not_begun_is_waited_for() {
+    let (mut bank, hub) = scene();
+    let begins = time::OffsetDateTime::now_utc() + time::Duration::seconds(25);
+    let early = bank.framework.issue_client_with(&bank.csr(), |params| {
+        params.not_before = begins;
+    });
+    let good = std::fs::read_to_string(bank.path("c3.pem")).unwrap();
+    let early = early + &bank.framework.issuing_pem();
+    bank.write("c3.pem", &early);
+    // What runs once says it, and ends.
+    let run = bank.run(&["request", "GET", "cm:/consents/1"]).expect(2);
+    assert!(run.stderr.contains("is not valid before"), "{run:?}");
+
+    let ports = Proxy::configure(&mut bank, "", "");
+    let proxy = Proxy::start(&bank, ports);
+    let (code, text) = proxy.operations("/readyz");
+    let ready: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &ready["ready"]), (503, &false.into()), "{ready:#}");
+    let certificate = &ready["certificate"];
+    assert_eq!(certificate["good"], false, "{ready:#}");
+    let detail = certificate["detail"].as_str().unwrap();
+    assert!(detail.contains("is not valid before"), "{detail}");
+    assert!(certificate["hint"].as_str().unwrap().contains("clock"));
+    assert!(proxy.log().contains("it is waited for"), "{}", proxy.log());
+    // Callers are told at once, and the hub is shown nothing.
+    let (code, answer) = proxy.get("/cm/consents/1");
+    assert_eq!(code, 503, "{answer}");
+    assert_eq!(common::proxy::body(&answer)["stage"], "certificate");
+    assert!(
+        answer.to_lowercase().contains("\r\nretry-after: "),
+        "{answer}"
+    );
+    assert!(hub.connections().is_empty());
+
+    let ready = || (proxy.ready()["ready"] == true).then_some(());
+    let came = (0..4).find_map(|_| found(ready));
+    assert_eq!(came, Some(()), "{:#}", proxy.ready());
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+
+    // One that is good is not given up for one that is not, yet.
+    bank.write("c3.pem", &good);
+    proxy.signal("HUP");
+    until("the good one is taken", || proxy.log().contains("reloaded"));
+    let later = bank.framework.issue_client_with(&bank.csr(), |params| {
+        params.not_before = time::OffsetDateTime::now_utc() + time::Duration::hours(1);
+    });
+    bank.write("c3.pem", &(later + &bank.framework.issuing_pem()));
+    proxy.signal("HUP");
+    until("it is refused", || proxy.log().contains("NOT reloaded"));
+    assert_eq!(proxy.ready()["ready"], true);
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
 }

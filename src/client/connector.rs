@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::Instrument;
 
+use super::happy_eyeballs::Answered;
 use super::unhurried::Unhurried;
 use super::{ClientError, Stage};
 use crate::config::Config;
@@ -31,6 +32,7 @@ pub struct Connector {
     tls: Tls,
     origins: Vec<Origin>,
     timeout: Duration,
+    answered: Answered,
 }
 
 /// A connection that the server asked our certificate for, and got it.
@@ -102,6 +104,7 @@ impl Connector {
             tls: tls.clone(),
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
+            answered: Answered::default(),
         })
     }
 
@@ -136,6 +139,7 @@ impl Connector {
         let span = tracing::debug_span!("connection", host = origin.host, port = origin.port);
         let connecting = async {
             let deadline = self.deadline();
+            self.tls.has_begun(SystemTime::now())?;
             let addresses = self.resolve(origin, deadline).await?;
             let tcp = self.tcp(origin, &addresses, deadline).await?;
             let interaction_id = interaction_id.map(str::to_owned);
@@ -182,41 +186,21 @@ impl Connector {
         Ok(addresses)
     }
 
-    /// Connects to the first address that answers.
+    /// Connects to the first address that answers (RFC 8305): the next one is tried where one is silent
+    /// for a quarter of a second, or refuses; and the one that answered before is tried first.
     ///
     /// # Errors
-    /// None does in time.
+    /// None does in time. Each that was tried is named, with what it said.
     pub async fn tcp(
         &self,
         origin: &Origin,
         addresses: &[SocketAddr],
         deadline: Instant,
     ) -> Result<TcpStream, ClientError> {
-        let mut refusals = Vec::new();
-        let mut connected = None;
-        for (tried, address) in addresses.iter().enumerate() {
-            // An address that swallows packets (broken IPv6) gets its share of the time, so that
-            // the next one is tried at all.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / (addresses.len() - tried) as u32;
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    connected = Some(stream);
-                    break;
-                }
-                Ok(Err(error)) => refusals.push(format!("{address}: {error}")),
-                Err(_) => refusals.push(format!("{address}: no answer")),
-            }
-        }
-        let Some(stream) = connected else {
-            if Instant::now() >= deadline {
-                return Err(self.late(Stage::Connect, origin));
-            }
-            return Err(ClientError::Connect {
-                host: origin.host.clone(),
-                why: refusals.join("; "),
-            });
-        };
+        let trying = self.answered.connect(origin, addresses, deadline);
+        let stream = trying
+            .await
+            .stream(origin, self.timeout, Instant::now() >= deadline)?;
         // A handshake is small writes that wait for answers: Nagle would add 40 ms to some.
         stream
             .set_nodelay(true)

@@ -14,8 +14,6 @@ use crate::tls::{Ending, SILENT_REFUSAL, TlsError};
 pub enum Stage {
     /// The name.
     Resolve,
-    /// TCP.
-    Connect,
     /// TLS.
     Handshake,
     /// The answer.
@@ -26,7 +24,6 @@ impl Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Resolve => "finding the address of",
-            Self::Connect => "connecting to",
             Self::Handshake => "the TLS handshake with",
             Self::Response => "the answer of",
         })
@@ -60,6 +57,16 @@ pub enum ClientError {
     Connect {
         /// The name.
         host: String,
+        /// What each address said.
+        why: String,
+    },
+    /// No address answered in time.
+    #[error("connecting to {host} took longer than {} ms: {why}", after.as_millis())]
+    ConnectDeadline {
+        /// The name.
+        host: String,
+        /// The limit.
+        after: Duration,
         /// What each address said.
         why: String,
     },
@@ -128,10 +135,13 @@ impl ClientError {
                     "something on the way drops what is sent: `hsm-mtls verify` finds out whether the size of the hello is the cause".to_owned()
                 }
                 Stage::Response => "raise `response_timeout` of [hub], or ask the hub's operator".to_owned(),
-                Stage::Resolve | Stage::Connect => {
+                Stage::Resolve => {
                     "check DNS, firewall and routes; `connect_timeout` of [hub] sets the limit".to_owned()
                 }
             },
+            Self::ConnectDeadline { .. } => {
+                "an address without an answer is behind a firewall, or nobody's: check firewall and routes from this machine to each; `connect_timeout` of [hub] sets the limit".to_owned()
+            }
             Self::Tls(error) => error.hint(),
             Self::NoAnswer(Ending::Orderly) => {
                 "a gateway whose service behind it is down does that, and so do servers that refuse a certificate without saying so: ask the hub's operator what its log says".to_owned()

@@ -15,15 +15,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::ClientError;
+use super::happy_eyeballs::{Answered, in_order};
 use crate::config::Config;
+use crate::config::environment::Origin;
 use crate::engine::runtime::apart;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -68,7 +73,9 @@ pub fn of(
 ) -> Result<Client, Error> {
     let tls = Tls::new(config, identity)?;
     let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
-    let defaults = Client::builder().connect_timeout(config.hub.connect_timeout);
+    let defaults = Client::builder()
+        .connect_timeout(config.hub.connect_timeout)
+        .dns_resolver(Arc::new(AnsweringFirst::of(config)));
     let client = customize(defaults)
         .tls_backend_preconfigured(rustls)
         .https_only(true)
@@ -78,6 +85,67 @@ pub fn of(
         .build()
         .map_err(|error| ClientError::Setup(error.to_string()))?;
     Ok(client)
+}
+
+/// Resolves names so that an address that answers comes first.
+///
+/// reqwest tries the addresses of a family one after the other, and gives each its share of the connect
+/// time-out; and it makes its own TCP connections, which nobody else can make for it. So where a name
+/// has several addresses, the first that answers is found out by a connection of our own, which is closed.
+struct AnsweringFirst {
+    origins: Vec<Origin>,
+    timeout: Duration,
+    answered: Answered,
+}
+
+impl AnsweringFirst {
+    fn of(config: &Config) -> Self {
+        Self {
+            origins: config.hub.origins().into_iter().cloned().collect(),
+            timeout: config.hub.connect_timeout,
+            answered: Answered::default(),
+        }
+    }
+}
+
+impl Resolve for AnsweringFirst {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        // Which port is meant is not told. Where two services have this name, what is found of one is no
+        // more than an order for the other.
+        let services: Vec<_> = self
+            .origins
+            .iter()
+            .filter(|origin| origin.host == host)
+            .cloned()
+            .collect();
+        let certain = services
+            .iter()
+            .all(|service| Some(service) == services.first());
+        let origin = services.into_iter().next();
+        let (answered, timeout) = (self.answered.clone(), self.timeout);
+        Box::pin(async move {
+            let patience = if certain { timeout } else { timeout / 2 };
+            let deadline = Instant::now() + patience;
+            let port = origin.as_ref().map_or(0, |origin| origin.port);
+            let resolved = tokio::net::lookup_host((host, port)).await?;
+            let mut addresses = in_order(&resolved.collect::<Vec<_>>(), None);
+            if let (Some(origin), 2..) = (origin, addresses.len()) {
+                let trying = answered.connect(&origin, &addresses, deadline);
+                let late = |now| now >= deadline;
+                match trying.await.stream(&origin, timeout, late(Instant::now())) {
+                    Ok(stream) => addresses = in_order(&addresses, stream.peer_addr().ok()),
+                    Err(error) if certain => return Err(error.into()),
+                    Err(_) => {}
+                }
+            }
+            // The port is the URL's.
+            for address in &mut addresses {
+                address.set_port(0);
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
 }
 
 /// Puts each connection attempt into a watched scope of its own. Without it the verifier refuses

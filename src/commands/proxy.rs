@@ -16,7 +16,7 @@ use hsm_mtls::signer::sandbox::Sandbox;
 use hsm_mtls::signer::supervisor::Launch;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{CommandError, Global, signer, start};
+use super::{CommandError, Global, output, signer, start};
 
 /// Buckets of what the token takes for a signature, in seconds.
 const SIGNATURE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -25,6 +25,33 @@ const UPKEEP: Duration = Duration::from_millis(200);
 
 /// The supervisor: makes the sockets, and starts the signer and the front end.
 pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
+    ended(global, supervisor(global))
+}
+
+/// The process that parses the network. The supervisor starts it.
+pub(super) fn front_end(global: &Global) -> Result<ExitCode, CommandError> {
+    ended(global, serve(global))
+}
+
+/// A service manager does not start again what ends with the code of a mistake or of a PIN. What may pass
+/// with time alone has the code of a token that is away for now.
+fn ended(
+    global: &Global,
+    result: Result<ExitCode, CommandError>,
+) -> Result<ExitCode, CommandError> {
+    match result {
+        Err(CommandError::Stage(error)) if error.is_transient() => {
+            let code = output::failure(&CommandError::Stage(error), global.json);
+            Ok(match code {
+                ExitCode::Configuration | ExitCode::Pin => ExitCode::Token,
+                other => other,
+            })
+        }
+        other => other,
+    }
+}
+
+fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
     let path = start::path(global)?;
     let text = ConfigText::read(path).map_err(CommandError::stage)?;
     let config = text.check().map_err(CommandError::stage)?;
@@ -51,8 +78,7 @@ pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
     supervise(first, read, front_end, &sockets.descriptors()).map_err(CommandError::Stage)
 }
 
-/// The process that parses the network. The supervisor starts it.
-pub(super) fn front_end(global: &Global) -> Result<ExitCode, CommandError> {
+fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     let inherited = inherit().map_err(CommandError::stage)?;
     let text = ConfigText::given_or_read(inherited.configuration, start::path(global)?);
     let config = text.and_then(|text| text.check());

@@ -116,6 +116,9 @@ pub struct Told {
     pub class: String,
     /// How a command ends that fails with it.
     pub exit: u8,
+    /// As [`crate::error::Error::is_transient`].
+    #[serde(default)]
+    pub transient: bool,
 }
 
 impl fmt::Display for Told {

@@ -177,6 +177,10 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
             Duration::from_secs(5)
         )))],
         ServerCertificate: [TlsError::ServerCertificate(text("it cannot be read"))],
+        NotYetValid: [TlsError::NotYetValid {
+            not_before: text("2026-02-01T00:00:00Z"),
+            now: text("1970-01-01T00:00:07Z")
+        }],
         ServerTime: [time(true), time(false)],
         ServerSignature: [TlsError::ServerSignature],
         Revocation: [TlsError::Revocation(text("it is revoked"))],
@@ -253,9 +257,13 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
             host: text("cm"),
             why: text("192.0.2.1:443: refused")
         }],
+        ConnectDeadline: [ClientError::ConnectDeadline {
+            host: text("cm"),
+            after: Duration::from_secs(10),
+            why: text("192.0.2.1:443: no answer; 192.0.2.2:443: refused")
+        }],
         Deadline: [
             late(Stage::Resolve),
-            late(Stage::Connect),
             late(Stage::Handshake),
             late(Stage::Response)
         ],

@@ -317,6 +317,7 @@ pub(super) fn engine() -> Vec<(&'static str, Error)> {
             hint: text("put the right PIN into its source"),
             class: text("pin"),
             exit: 4,
+            transient: false,
         }))],
         SignerSilent: [EngineError::SignerSilent],
         SignerGone: [EngineError::SignerGone {

@@ -107,6 +107,26 @@ impl LedgerError {
         }
     }
 
+    /// Whether it may pass with time alone: whoever holds the file ends, a disk gets room.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Locked { .. } | Self::NoThread { .. } | Self::Unsynced { .. } => true,
+            Self::Unwritable { source, .. } | Self::Unreadable { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::StaleNetworkFileHandle
+                    | io::ErrorKind::ResourceBusy
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::Interrupted
+                    | io::ErrorKind::WouldBlock
+                    | io::ErrorKind::OutOfMemory
+            ),
+            _ => false,
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {

@@ -49,6 +49,21 @@ pub enum ProxyError {
 }
 
 impl ProxyError {
+    /// Whether it may pass with time alone.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            // Threads, memory, descriptors: others give them back.
+            Self::System(_) => true,
+            Self::AccessLog { source, .. } => {
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
+            }
+            _ => false,
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {

@@ -21,7 +21,7 @@ use super::house::House;
 use super::listener::Listener;
 use super::pulse::{Felt, Pulse};
 use super::stream::{Business, Io};
-use super::upstream::Upstream;
+use super::upstream::{Handshake, Upstream};
 use super::visit::Stop;
 use crate::certificate::Certificate;
 use crate::rfc3339;
@@ -93,6 +93,11 @@ impl Operations {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => {
                 let felt = self.pulse.feel().await;
+                if felt.trouble().is_none() {
+                    for upstream in &self.house.upstreams {
+                        upstream.signer_is_ready();
+                    }
+                }
                 let (ready, report) = self.readiness(stopping, &felt);
                 let status = match ready {
                     true => StatusCode::OK,
@@ -116,12 +121,14 @@ impl Operations {
             .certificate
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let in_time = certificate.check_client(now).is_ok();
-        let upstreams: Vec<_> = self.house.upstreams.iter().map(upstream).collect();
+        let untimely = certificate.check_client(now).err();
+        let in_time = untimely.is_none();
+        let upstreams = self.house.upstreams.iter();
+        let upstreams: Vec<_> = upstreams.map(|of| upstream(of, felt)).collect();
         let reached = upstreams.iter().all(|(good, _)| *good);
-        let token = felt.trouble().or_else(|| self.token());
+        let token = felt.trouble().or_else(|| self.token(felt));
         let ready = in_time && reached && token.is_none() && !stopping;
-        let report = json!({
+        let mut report = json!({
             "schema": 0,
             "ready": ready,
             "stopping": stopping,
@@ -146,17 +153,21 @@ impl Operations {
             },
             "upstreams": upstreams.into_iter().map(|(_, report)| report).collect::<Vec<_>>(),
         });
+        if let Some(untimely) = untimely {
+            report["certificate"]["detail"] = untimely.to_string().into();
+            report["certificate"]["hint"] = untimely.hint().into();
+        }
         (ready, report)
     }
 
     /// What the last handshakes say of the way to the key, where it is not good.
-    fn token(&self) -> Option<(&'static str, String, String)> {
+    fn token(&self, felt: &Felt) -> Option<(&'static str, String, String)> {
         let last = self.house.upstreams.iter();
         let last = last.filter_map(|upstream| upstream.last_handshake());
         // A handshake that got further shows that the token has signed since.
         let last = last.max_by_key(|handshake| (handshake.at, !handshake.of_the_token))?;
         match last.outcome {
-            Err(problem) if last.of_the_token => {
+            Err(problem) if last.of_the_token && !felt.outdates(last.at) => {
                 Some((problem.stage, problem.detail, problem.hint))
             }
             _ => None,
@@ -164,10 +175,13 @@ impl Operations {
     }
 }
 
-fn upstream(upstream: &Arc<Upstream>) -> (bool, Value) {
+fn upstream(upstream: &Arc<Upstream>, felt: &Felt) -> (bool, Value) {
     let count = upstream.count();
     let last = upstream.last_handshake();
-    let good = last.as_ref().is_none_or(|last| last.outcome.is_ok());
+    let outdated = |last: &Handshake| last.of_the_token && felt.outdates(last.at);
+    let good = last
+        .as_ref()
+        .is_none_or(|last| last.outcome.is_ok() || outdated(last));
     let last = last.map(|last| {
         let at = rfc3339::of_unix(last.at);
         match last.outcome {

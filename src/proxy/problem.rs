@@ -18,6 +18,8 @@ use crate::tls::TlsError;
 
 /// How a caller says who it is: a 401 has to name a way (RFC 9110, section 15.5.2).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("X-HSM-MTLS-Caller");
+/// The stage of a certificate whose time has not begun.
+pub(super) const CERTIFICATE: &str = "certificate";
 
 /// A refusal or failure of ours.
 #[derive(Clone, Debug)]
@@ -157,13 +159,16 @@ fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
     const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
     match error {
         ClientError::Tls(TlsError::Signature(error)) => of_signature(error),
+        ClientError::Tls(TlsError::NotYetValid { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, CERTIFICATE, Some(5))
+        }
         ClientError::Tls(error) => (BAD, of_tls(error), None),
         ClientError::Resolve { .. } => (BAD, "name", None),
         ClientError::Connect { .. } => (BAD, "connect", Some(1)),
+        ClientError::ConnectDeadline { .. } => (LATE, "deadline-connect", None),
         ClientError::Deadline { stage, .. } => {
             let stage = match stage {
                 Stage::Resolve => "deadline-name",
-                Stage::Connect => "deadline-connect",
                 Stage::Handshake => "deadline-handshake",
                 Stage::Response => "deadline-answer",
             };

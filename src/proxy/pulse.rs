@@ -26,6 +26,8 @@ pub(super) struct Pulse {
 pub(super) struct Felt {
     health: Option<Health>,
     trouble: Option<EngineError>,
+    /// Since when it is ready, where it was seen not to be before: seconds after the beginning of 1970.
+    back_since: Option<u64>,
 }
 
 impl Pulse {
@@ -44,8 +46,9 @@ impl Pulse {
             let mut last = pulse.last.lock().await;
             match &*last {
                 Some((at, felt)) if at.elapsed() < FRESH => Arc::clone(felt),
-                _ => {
-                    let felt = Arc::new(pulse.ask().await);
+                before => {
+                    let before = before.as_ref().map(|(_, felt)| felt.as_ref());
+                    let felt = Arc::new(pulse.ask().await.after(before));
                     *last = Some((Instant::now(), Arc::clone(&felt)));
                     felt
                 }
@@ -73,10 +76,12 @@ impl Pulse {
             Ok(health) => Felt {
                 trouble: health.trouble(),
                 health: Some(health),
+                back_since: None,
             },
             Err(error) => Felt {
                 trouble: Some(error),
                 health: None,
+                back_since: None,
             },
         }
     }
@@ -87,7 +92,31 @@ impl Felt {
         Self {
             health: None,
             trouble: Some(EngineError::SignerSilent),
+            back_since: None,
         }
+    }
+
+    fn after(mut self, before: Option<&Self>) -> Self {
+        self.back_since = match (before, &self.trouble) {
+            (Some(before), None) if before.trouble.is_some() => Some(rfc3339::unix_now()),
+            (Some(before), None) => before.back_since,
+            (_, Some(_)) | (None, _) => None,
+        };
+        self
+    }
+
+    /// Whether what failed at that time, for want of the token, says nothing of now: the signer has its key
+    /// again since, or has signed since.
+    pub(super) fn outdates(&self, failed_at: u64) -> bool {
+        let Some(Health::Ready(at_work)) = self.health.as_ref().filter(|_| self.trouble.is_none())
+        else {
+            return false;
+        };
+        let signed = at_work.last_signature_ms.map(signed_at);
+        [self.back_since, signed]
+            .into_iter()
+            .flatten()
+            .any(|since| since > failed_at)
     }
 
     /// Stage, words and next step, where a signature would not be made now.
@@ -108,12 +137,14 @@ impl Felt {
             report["waiting"] = at_work.waiting.into();
             let down = at_work.down.as_ref();
             report["down_since"] = down.map(|down| down.since.as_str()).into();
-            let signed = at_work.last_signature_ms.map(|ago| {
-                let at = rfc3339::unix_now().saturating_sub(ago / 1000);
-                rfc3339::of_unix(at)
-            });
+            let signed = at_work.last_signature_ms.map(signed_at);
+            let signed = signed.map(rfc3339::of_unix);
             report["last_signature"] = signed.into();
         }
         report
     }
+}
+
+fn signed_at(millis_ago: u64) -> u64 {
+    rfc3339::unix_now().saturating_sub(millis_ago / 1000)
 }

@@ -21,7 +21,7 @@ use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity::{Identity, Validity};
 use crate::signer::WalledKey;
 use crate::signer::front::{Offer, Offers};
 use crate::tls::Tls;
@@ -48,8 +48,9 @@ pub(super) fn prepare(
     config: &Config,
     proxy: &ProxyConfig,
     key: &WalledKey,
+    validity: Validity,
 ) -> Result<(Identity, Connector), Error> {
-    let identity = key.identity(config)?;
+    let identity = key.identity_valid(config, validity)?;
     let tls = Tls::new(config, &identity)?;
     let protocols: &[&[u8]] = match proxy.h2 {
         true => &[b"h2", b"http/1.1"],
@@ -169,7 +170,7 @@ struct Failed {
 impl Prepared {
     fn of(config: Config, channels: Vec<OwnedFd>, proxy: &ProxyConfig) -> Result<Self, Error> {
         let key = WalledKey::over(&config, channels)?;
-        let (identity, connector) = prepare(&config, proxy, &key)?;
+        let (identity, connector) = prepare(&config, proxy, &key, Validity::Now)?;
         Ok(Self {
             config,
             key,

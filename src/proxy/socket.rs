@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
 use rustix::fs::Mode;
@@ -18,6 +20,11 @@ use rustix::process::{Resource, getrlimit, setrlimit, umask};
 use super::ProxyError;
 use crate::config::listener::{Callers, ListenerConfig, Place};
 use crate::config::proxy::ProxyConfig;
+
+/// How long after its `stop_timeout` a proxy has surely ended.
+const AFTER_ITS_STOP: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Something to accept connections from.
 #[derive(Debug)]
@@ -43,15 +50,17 @@ impl Sockets {
         raise_the_limit_of_open_files();
         let mut received = Received::from_environment();
         let mut listeners = Vec::new();
+        // A proxy that is being replaced answers what is under way, and is gone by then.
+        let patience = config.stop_timeout + AFTER_ITS_STOP;
         for listener in &config.listeners {
-            let socket = open(&listener.place, &mut received)?;
+            let socket = open(&listener.place, &mut received, patience)?;
             fits(&socket, listener)?;
             listeners.push((socket, listener.clone()));
         }
         let operations = config.operations.as_ref();
         let operations = operations
             .map(|config| {
-                let socket = open(&config.place, &mut received)?;
+                let socket = open(&config.place, &mut received, patience)?;
                 loopback(&socket, &config.place)?;
                 Ok(socket)
             })
@@ -141,7 +150,44 @@ impl Received {
     }
 }
 
-fn open(place: &Place, received: &mut Received) -> Result<Listening, ProxyError> {
+fn open(
+    place: &Place,
+    received: &mut Received,
+    patience: Duration,
+) -> Result<Listening, ProxyError> {
+    let until = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match open_now(place, received) {
+            Err(Unopened::System(error)) if passes(&error) && Instant::now() < until => {
+                if pause == FIRST_PAUSE {
+                    tracing::warn!(%place, %error, seconds = patience.as_secs(), "cannot listen yet: it is tried again for so long");
+                }
+                thread::park_timeout(pause);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            Err(Unopened::System(error)) => return Err(refused(place, &error)),
+            Err(Unopened::NotHandedOver(error)) => return Err(error),
+            Ok(socket) => return Ok(socket),
+        }
+    }
+}
+
+/// Why there is no socket.
+enum Unopened {
+    System(io::Error),
+    NotHandedOver(ProxyError),
+}
+
+/// The one before has not ended, or the address is not configured yet.
+fn passes(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+fn open_now(place: &Place, received: &mut Received) -> Result<Listening, Unopened> {
     let socket = match place {
         Place::Unix {
             path,
@@ -150,14 +196,14 @@ fn open(place: &Place, received: &mut Received) -> Result<Listening, ProxyError>
             group,
         } => unix(path, *mode, *owner, *group).map(Listening::Unix),
         Place::Tcp(address) => TcpListener::bind(address).map(Listening::Tcp),
-        Place::Systemd(name) => Ok(received.take(name)?),
+        Place::Systemd(name) => Ok(received.take(name).map_err(Unopened::NotHandedOver)?),
     };
-    let socket = socket.map_err(|error| refused(place, &error))?;
+    let socket = socket.map_err(Unopened::System)?;
     let ready = match &socket {
         Listening::Unix(socket) => socket.set_nonblocking(true),
         Listening::Tcp(socket) => socket.set_nonblocking(true),
     };
-    ready.map_err(|error| refused(place, &error))?;
+    ready.map_err(Unopened::System)?;
     Ok(socket)
 }
 

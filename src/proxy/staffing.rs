@@ -7,10 +7,11 @@ use http::HeaderValue;
 
 use super::lease::Lease;
 use super::link::{Fate, Link, REFUSED_WITHIN, Sender};
-use super::problem::{Problem, is_of_the_token};
+use super::problem::{CERTIFICATE, Problem, is_of_the_token};
 use super::upstream::{Handshake, State, Upstream};
 use crate::client::ClientError;
 use crate::rfc3339;
+use crate::tls::TlsError;
 
 /// How long before its end a connection that is ready is replaced.
 const REPLACED_BEFORE: Duration = Duration::from_secs(5);
@@ -65,9 +66,33 @@ impl Upstream {
             true => self.warm.min(1),
             false => self.warm,
         };
-        let missing = target.saturating_sub(ready).min(room - wanted.len());
+        // What the last attempt failed for may be over, also where nobody needs a connection now: one more
+        // finds out, or the failure would be told for as long as those that are there last.
+        let failed = state
+            .last
+            .as_ref()
+            .is_some_and(|last| last.outcome.is_err());
+        let asks_anew = failed && state.connecting == 0 && wanted.is_empty();
+        let missing = target.saturating_sub(ready).max(usize::from(asks_anew));
+        let missing = missing.min(room - wanted.len());
         wanted.extend(std::iter::repeat_n(None, missing));
         wanted
+    }
+
+    /// The signer has its key: what failed for want of it is tried again at once, and not at the end of
+    /// the pause that failures have.
+    pub(super) fn signer_is_ready(self: &Arc<Self>) {
+        {
+            let mut state = self.state();
+            // Once a second at the most: it may fail again for what the signer does not see.
+            let now = rfc3339::unix_now();
+            let stale = |last: &Handshake| last.of_the_token && last.at != now;
+            if !state.last.as_ref().is_some_and(stale) {
+                return;
+            }
+            state.not_before = Instant::now();
+        }
+        self.staff();
     }
 
     /// Makes one connection, which was counted already.
@@ -113,7 +138,15 @@ impl Upstream {
             Err(error) => {
                 let problem = Problem::from(&error);
                 self.meter.opened(problem.stage);
-                tracing::warn!(upstream = self.service.label(), stage = problem.stage, %error, "no connection");
+                match error {
+                    // Said when it began, and what ends it is a date.
+                    ClientError::Tls(TlsError::NotYetValid { .. }) => {
+                        tracing::debug!(upstream = self.service.label(), %error, "no connection");
+                    }
+                    _ => {
+                        tracing::warn!(upstream = self.service.label(), stage = problem.stage, %error, "no connection");
+                    }
+                }
                 self.failed(problem, is_of_the_token(&error));
                 Err(Arc::new(error))
             }
@@ -123,7 +156,12 @@ impl Upstream {
     fn failed(&self, problem: Problem, of_the_token: bool) {
         let mut state = self.state();
         state.failures += 1;
-        state.not_before = Instant::now() + wait(state.failures);
+        let pause = match problem.stage {
+            // Nothing was sent, and it ends at a second that is known.
+            CERTIFICATE => TRY_AGAIN[0],
+            _ => wait(state.failures),
+        };
+        state.not_before = Instant::now() + pause;
         state.last = Some(Handshake {
             at: rfc3339::unix_now(),
             outcome: Err(problem),

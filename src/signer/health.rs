@@ -89,6 +89,7 @@ impl Health {
                 hint: "wait for it; where it takes long, look at the way to the HSM".to_owned(),
                 class: "token-down".to_owned(),
                 exit: ExitCode::Token as u8,
+                transient: false,
             },
         };
         Some(EngineError::Told(Box::new(told)))
@@ -124,6 +125,7 @@ mod tests {
             hint: "wait".to_owned(),
             class: "pin".to_owned(),
             exit: 4,
+            transient: false,
         };
         let down = DownSince {
             since: "2026-01-02T03:04:05Z".to_owned(),

@@ -212,6 +212,7 @@ mod tests {
             hint: "yes".to_owned(),
             class: "configuration".to_owned(),
             exit: 2,
+            transient: false,
         };
         // More than one message holds.
         let channels: Vec<_> = (0..70).map(|_| pair().unwrap().0).collect();

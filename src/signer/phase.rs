@@ -138,6 +138,7 @@ impl Ready {
                 hint: "raise `per_second` of [signer], if these were requests of yours".to_owned(),
                 class: "rate".to_owned(),
                 exit: ExitCode::Token as u8,
+                transient: false,
             },
             _ => refused_told(&why),
         }

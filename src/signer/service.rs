@@ -23,7 +23,7 @@ use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config, ConfigText};
 use crate::engine::{Peer, Sign, SignRequest, Told};
 use crate::error::{Error, ExitCode};
-use crate::identity::{Files, certificate_in_token, engine_for_callers};
+use crate::identity::{Files, Validity, certificate_in_token, engine_for_callers};
 use crate::ledger::Recorder;
 use crate::token::guard::Attendance;
 use crate::token::{Token, TokenError};
@@ -193,7 +193,8 @@ impl Service {
 
     fn open(&self, attendance: Attendance) -> Result<Ready, Error> {
         let config = &self.config;
-        let files = Files::read(config)?;
+        // When it may be used is for whoever shows it: nothing is signed here but on behalf of others.
+        let files = Files::read_valid(config, Validity::NowOrLater)?;
         let recorder = Recorder::open(config.ledger.as_ref())?;
         let token = Token::open(&config.token, attendance, recorder.clone())?;
         let chain = files.chain(config, || certificate_in_token(config, &token))?;
@@ -318,6 +319,5 @@ pub(super) fn refused_told(why: &str) -> Told {
         hint: "this is a fault of ours, or somebody has taken over the front end: keep ledger and logs, and look at both"
             .to_owned(),
         class: "refused-by-signer".to_owned(),
-        exit: ExitCode::Bug as u8,
-    }
+        exit: ExitCode::Bug as u8, transient: false, }
 }

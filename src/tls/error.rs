@@ -29,6 +29,16 @@ pub enum TlsError {
         /// Who may be.
         configured: Vec<String>,
     },
+    /// The time of our certificate has not begun, as far as this machine knows.
+    #[error(
+        "our certificate is valid from {not_before} on, and this machine's clock says {now}: no connection is made before"
+    )]
+    NotYetValid {
+        /// RFC 3339
+        not_before: String,
+        /// RFC 3339
+        now: String,
+    },
     /// No signature scheme in common.
     #[error("the server accepts no signature that the token can make: it takes {}, the key can {}", offered.join(", "), ours.join(", "))]
     NoCommonScheme {
@@ -211,6 +221,7 @@ impl TlsError {
             }
             Self::Signature(error) => error.hint(),
             Self::ServerCertificate(_) => "ask the hub's operator; a proxy that inspects TLS presents a certificate of its own too".to_owned(),
+            Self::NotYetValid { .. } => "set this machine's clock (NTP); if it is right, the certificate was installed too early: with the time it goes on by itself".to_owned(),
             Self::ServerTime { expired: true, .. } => "if this machine's clock is right, the hub's operator has to renew it".to_owned(),
             Self::ServerTime { .. } => "set this machine's clock (NTP); if it is right, the hub's operator installed it too early".to_owned(),
             Self::ServerSignature => {

@@ -35,6 +35,12 @@ impl OneIdentity {
     }
 }
 
+impl OneIdentity {
+    pub(super) fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+}
+
 impl ResolvesClientCert for OneIdentity {
     /// Never `None`, also where the server's list of issuers lacks ours: the server refuses then,
     /// and says so, instead of serving a client that it does not know.

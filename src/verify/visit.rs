@@ -1,7 +1,7 @@
 //! One service of the hub, visited step by step: name, TCP, TLS, trust, our certificate, the call.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -13,6 +13,7 @@ use super::answer::{clock, judge};
 use super::seen::{SIGNATURE, ServerCertificate, client_certificate, server_certificate};
 use crate::certificate::Certificate;
 use crate::client::connector::{Connection, Connector};
+use crate::client::happy_eyeballs::survey;
 use crate::client::{Answer, Client, ClientError, INTERACTION_ID, Stage};
 use crate::config::environment::Origin;
 use crate::error::ExitCode;
@@ -36,6 +37,11 @@ const STEPS: [&str; 11] = [
 
 /// The longest answer of `/hello-mtls` that is read, in bytes.
 const LONGEST_HELLO: usize = 64 << 10;
+
+/// How long an address that another one was faster than is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A name with more addresses is asked for the first of them.
+const MOST_ADDRESSES: usize = 16;
 
 /// One service, visited once.
 pub(super) struct Visit<'a> {
@@ -206,8 +212,8 @@ impl Visit<'_> {
         steps.begin();
         match self.connector.tcp(self.origin, &addresses, deadline).await {
             Ok(tcp) => {
-                let peer = tcp.peer_addr().map(|peer| peer.to_string());
-                steps.good("tcp", peer.unwrap_or_default());
+                self.look_at_the_others(steps, &tcp, &addresses, deadline)
+                    .await;
                 Some(tcp)
             }
             Err(error) => {
@@ -215,6 +221,47 @@ impl Visit<'_> {
                 None
             }
         }
+    }
+
+    /// One address is enough for a connection. But each that does not answer is a delay on another day,
+    /// or what is left when this one is down.
+    async fn look_at_the_others(
+        &self,
+        steps: &mut Steps,
+        tcp: &TcpStream,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+    ) {
+        let Ok(peer) = tcp.peer_addr() else {
+            steps.good("tcp", "");
+            return;
+        };
+        let mut others: Vec<SocketAddr> = Vec::new();
+        for address in addresses {
+            if *address != peer && !others.contains(address) && others.len() < MOST_ADDRESSES {
+                others.push(*address);
+            }
+        }
+        let now = Instant::now();
+        // The handshake is to have the most of the time.
+        let patience = (deadline.saturating_duration_since(now) / 4).min(PATIENCE);
+        let unconnected = survey(&others, now + patience).await;
+        if unconnected.is_empty() {
+            steps.good("tcp", peer.to_string());
+            return;
+        }
+        let said = unconnected.iter().map(|tried| match &tried.refusal {
+            Some(refusal) => format!("{}: {refusal}", tried.address),
+            None => format!(
+                "{} did not answer within {} ms",
+                tried.address,
+                patience.as_millis()
+            ),
+        });
+        let said: Vec<_> = said.collect();
+        let detail = format!("{peer}; not every address connects: {}", said.join("; "));
+        let hint = "connections are made to an address that answers; for the others check firewall and routes from this machine, or ask the hub's operator";
+        steps.good_but("tcp", detail, hint);
     }
 
     async fn hello(&self, steps: &mut Steps, connection: Connection, id: &str) -> Option<Answer> {

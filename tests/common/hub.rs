@@ -8,7 +8,7 @@ mod seen;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -66,7 +66,8 @@ pub struct HubOptions {
     pub endings: Option<Endings>,
     /// How long it thinks before it answers.
     pub thinks: Duration,
-    /// Where to listen; 0: wherever there is room.
+    /// Where to listen; port 0: wherever there is room.
+    pub address: IpAddr,
     pub port: u16,
 }
 
@@ -86,6 +87,7 @@ impl HubOptions {
             lowering: None,
             endings: None,
             thinks: Duration::ZERO,
+            address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
         }
     }
@@ -144,7 +146,7 @@ enum Running {
     },
 }
 
-/// A hub that listens on 127.0.0.1 until it is dropped.
+/// A hub that listens until it is dropped.
 pub struct Hub {
     addr: SocketAddr,
     logbook: Arc<Logbook>,
@@ -252,7 +254,7 @@ async fn listen(
     options: HubOptions,
     logbook: Arc<Logbook>,
 ) -> (SocketAddr, impl Future<Output = ()> + Send) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
+    let listener = TcpListener::bind((options.address, options.port))
         .await
         .expect("a free port");
     let addr = listener.local_addr().expect("the port's number");

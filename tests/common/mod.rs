@@ -8,6 +8,7 @@
     reason = "a fixture that cannot be set up is a failed test"
 )]
 
+pub mod addresses;
 pub mod applications;
 pub mod audit;
 pub mod bank;
