@@ -9,6 +9,7 @@ mod ledger;
 mod load;
 pub(crate) mod log;
 pub(crate) mod output;
+mod pin;
 mod proxy;
 mod request;
 mod signer;
@@ -73,6 +74,9 @@ enum Command {
     /// The token that holds the keys
     #[command(subcommand)]
     Token(TokenCommand),
+    /// The guard that keeps wrong PINs from locking the token
+    #[command(subcommand)]
+    Pin(pin::PinCommand),
     /// The keys in the token
     #[command(subcommand)]
     Key(KeyCommand),
@@ -326,6 +330,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {
             let load = load.map(|total| load::Load { total, concurrency });
             token::check(global, signatures, load)
         }
+        Command::Pin(command) => pin::run(global, command),
         Command::Key(KeyCommand::List) => key::list(global),
         Command::Key(KeyCommand::Generate(args)) => key::generate(global, args),
         Command::Csr(args) => csr::request(global, args),

@@ -29,8 +29,8 @@ use std::time::Instant;
 use crate::config::ledger::LedgerConfig;
 use crate::config::trust::Fingerprint;
 pub use entry::{
-    Attempt, Done, Entry, Initialize, KeyDestruction, KeyGeneration, Login, Outcome, Process,
-    Refused,
+    Accepted, Attempt, Done, Entry, Initialize, KeyDestruction, KeyGeneration, Login, Outcome,
+    Process, Refused,
 };
 pub use error::LedgerError;
 pub use file::FileLedger;

@@ -59,7 +59,9 @@ pub mod verify;
 pub mod error;
 pub mod meter;
 
+mod accounts;
 mod hands;
+mod reach;
 mod rfc3339;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub mod guard;
 pub mod holder;
 pub mod mechanism;
 pub mod module;
-mod pin;
+pub mod pin;
 mod raw;
 mod role;
 mod selection;
@@ -29,7 +29,7 @@ use crate::ledger::Recorder;
 use description::TokenDescription;
 pub use error::TokenError;
 use fault::Fault;
-use guard::{Attendance, PinGuard, Register};
+use guard::{Attendance, CountLow, PinGuard, Register};
 use mechanism::Mechanisms;
 use module::Module;
 pub use role::Role;
@@ -181,6 +181,22 @@ impl Token {
         };
         self.hold(session);
         Ok(wanted)
+    }
+
+    /// Writes down that an operator answers for one login although the token says
+    /// CKF_USER_PIN_COUNT_LOW: where nobody is at a terminal when the service starts. Nothing is sent.
+    ///
+    /// # Errors
+    /// The token warns of more than that, an earlier PIN of this source was refused, what the source has
+    /// is no PIN, or it cannot be written down.
+    pub fn accept_count_low(&self, role: Role) -> Result<CountLow, TokenError> {
+        let (module, slot) = (Arc::clone(&self.module), self.slot);
+        let guard = Arc::clone(&self.guard);
+        in_time(Start::Token, self.start_timeout, move || {
+            let session = Session::open(&module, slot, role.access()).map_err(TokenError::Call)?;
+            let session = session.pkcs11().map_err(TokenError::Call)?;
+            Ok(guard.accept_count_low(&session, role.user_type())?)
+        })
     }
 
     fn wants_login(&self) -> bool {

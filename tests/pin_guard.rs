@@ -219,3 +219,130 @@ fn a_crash_inside_the_login_for_a_signature_is_a_try_too() {
         assert_eq!((run.code, chaos.calls("C_Login")), expected, "{run:?}");
     }
 }
+
+const ACCEPT: [&str; 3] = ["pin", "accept-count-low", "--once"];
+
+/// The good PIN in its file, and a token that somebody else has tried a wrong one at.
+fn unattended_with_count_low() -> (
+    common::bank::Bank,
+    common::chaos::Chaos,
+    common::hub::Hub,
+    PathBuf,
+) {
+    let (bank, chaos, hub, pin) = with_wrong_pin("pin-tries 5");
+    chaos.run(&bank, &["key", "list"]).expect(4);
+    write_file(&pin, &right(&bank), 0o600);
+    said(
+        &chaos.run(&bank, &["key", "list"]).expect(4),
+        "no PIN was sent: the token says CKF_USER_PIN_COUNT_LOW",
+    );
+    chaos.forget_calls();
+    (bank, chaos, hub, pin)
+}
+
+/// The right PIN is in place, and nobody ever comes to a terminal.
+#[test]
+fn an_operator_lets_an_unattended_machine_start_again() {
+    let (mut bank, chaos, _hub, _pin) = unattended_with_count_low();
+    bank.configure(|settings| {
+        settings.sections =
+            "[ledger]\nfile = \"ledger/ledger.jsonl\"\nfsync = \"interval\"\n".to_owned();
+    });
+    for _ in 0..3 {
+        let guarded = chaos.run(&bank, &["key", "list"]).expect(4);
+        said(
+            &guarded,
+            "`hsm-mtls pin accept-count-low --once` by the same user",
+        );
+    }
+    // It has to be said that it is for once.
+    chaos.run(&bank, &ACCEPT[..2]).expect(2);
+    let accepted = chaos
+        .run(&bank, &[&ACCEPT[..], &["--json"]].concat())
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&accepted["accepted"], chaos.calls("C_Login")),
+        (&true.into(), 0)
+    );
+    let file = PathBuf::from(accepted["file"].as_str().unwrap());
+    assert!(file.exists());
+    let used = chaos.run(&bank, &["verify"]).expect(0);
+    said(&used, "accepted that at");
+    assert!(!file.exists());
+    // The right PIN has reset the counter: nothing is to be accepted any more.
+    chaos.run(&bank, &["key", "list"]).expect(0);
+    let none = chaos.run(&bank, &ACCEPT).expect(0);
+    assert!(none.stdout.contains("needs no acceptance"), "{none:?}");
+    assert!(!file.exists());
+    let ledger = std::fs::read_to_string(bank.path("ledger/ledger.jsonl")).unwrap();
+    let logins: Vec<_> = ledger
+        .lines()
+        .filter(|line| line.contains("\"kind\":\"login\""))
+        .collect();
+    let marked = "\"accepted\":{\"flag\":\"CKF_USER_PIN_COUNT_LOW\",\"at\":\"";
+    assert!(
+        logins[0].contains(marked) && !logins[1].contains("accepted"),
+        "{logins:?}"
+    );
+}
+
+#[test]
+fn an_acceptance_is_for_one_try_a_wrong_one_and_a_crash_too() {
+    let (bank, chaos, _hub, pin) = unattended_with_count_low();
+    write_file(&pin, "wrong again", 0o600);
+    chaos.run(&bank, &ACCEPT).expect(0);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let run = chaos.run(&bank, &["key", "list"]);
+                assert!(matches!(run.code, 3 | 4), "{run:?}");
+            });
+        }
+    });
+    assert_eq!(chaos.calls("C_Login"), 1);
+    // A loop of acceptances does not get any further: what was refused is held back by the record.
+    for _ in 0..3 {
+        let held_back = chaos.run(&bank, &ACCEPT).expect(4);
+        said(&held_back, "and the source has not changed since");
+        chaos.run(&bank, &["key", "list"]).expect(4);
+    }
+    assert_eq!(chaos.calls("C_Login"), 1);
+}
+
+#[test]
+fn an_acceptance_is_used_up_before_the_login_that_crashes() {
+    let (bank, chaos, _hub, _pin) = unattended_with_count_low();
+    chaos.run(&bank, &ACCEPT).expect(0);
+    chaos.plan("flag CKF_USER_PIN_COUNT_LOW\ncrash C_Login 1");
+    chaos.run(&bank, &["key", "list"]).expect(-1);
+    for _ in 0..3 {
+        chaos.run(&bank, &["key", "list"]).expect(4);
+        said(
+            &chaos.run(&bank, &ACCEPT).expect(4),
+            "the process ended within C_Login",
+        );
+    }
+    assert_eq!(chaos.calls("C_Login"), 1);
+}
+
+/// The last try and a lock are nobody's to accept; an acceptance from before does not hold for them.
+#[test]
+fn nothing_graver_than_count_low_can_be_accepted() {
+    let (bank, chaos, _hub, _pin) = unattended_with_count_low();
+    chaos.run(&bank, &ACCEPT).expect(0);
+    for flag in [
+        "CKF_USER_PIN_FINAL_TRY",
+        "CKF_USER_PIN_LOCKED",
+        "CKF_USER_PIN_TO_BE_CHANGED",
+    ] {
+        chaos.plan(&format!("flag CKF_USER_PIN_COUNT_LOW\nflag {flag}"));
+        for arguments in [&["key", "list"][..], &ACCEPT] {
+            let refused = chaos.run(&bank, arguments).expect(4);
+            said(&refused, &format!("no PIN was sent: the token says {flag}"));
+        }
+    }
+    assert_eq!(chaos.calls("C_Login"), 0);
+    chaos.plan("flag CKF_USER_PIN_COUNT_LOW");
+    chaos.run(&bank, &["key", "list"]).expect(0);
+}

@@ -126,3 +126,32 @@ fn a_refused_pin_is_tried_again_when_a_person_answers_for_it() {
     assert_eq!((code, chaos.calls("C_Login")), (0, 1), "{shown}");
     chaos.run(&bank, &["key", "list"]).expect(0);
 }
+
+/// What is pasted may hold more than it shows.
+#[test]
+fn what_no_keyboard_gives_is_not_sent_from_the_prompt() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let chaos = Chaos::between(&mut bank, "");
+    bank.configure(|settings| settings.pin = "\"prompt\"".to_owned());
+    chaos.forget_calls();
+    let paste = |text: &str| at_terminal_with(&bank, "key list", text, &chaos.environment());
+    for (text, what) in [
+        (format!("{PIN}\u{a0}"), "a no-break space at its end"),
+        (
+            format!("\u{feff}{PIN}"),
+            "a byte order mark (U+FEFF) at its start",
+        ),
+    ] {
+        let (code, shown) = paste(&text);
+        assert_eq!((code, chaos.calls("C_Login")), (4, 0), "{shown}");
+        assert!(shown.contains("no PIN from the prompt: it has "), "{shown}");
+        assert!(shown.contains(what) && !shown.contains(PIN), "{shown}");
+    }
+    let (code, shown) = paste(&format!("{PIN} "));
+    assert_eq!((code, chaos.calls("C_Login")), (4, 1), "{shown}");
+    assert!(
+        shown.contains("the PIN from the prompt ends with a blank"),
+        "{shown}"
+    );
+}

@@ -238,7 +238,11 @@ impl EngineError {
             Self::Call(fault)
             | Self::Token(TokenError::Call(fault))
             | Self::Key(KeyError::Call(fault))
-            | Self::Pin(PinError::Call(fault) | PinError::Refused(fault)) => Failure {
+            | Self::Pin(
+                PinError::Call(fault)
+                | PinError::Refused(fault)
+                | PinError::RefusedOdd { fault, .. },
+            ) => Failure {
                 class: self.class(),
                 ..fault.failure()
             },

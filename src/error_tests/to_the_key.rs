@@ -12,6 +12,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::chain::Broken;
 use crate::token::Start;
 use crate::token::guard::EarlierTry;
+use crate::token::pin::{Oddity, SourceFault};
 
 const TOKEN: &str = "pkcs11:token=lfi";
 const KEY: &str = "pkcs11:object=c3;type=private";
@@ -151,13 +152,13 @@ pub(super) fn token() -> Vec<(&'static str, Error)> {
 }
 
 pub(super) fn pin() -> Vec<(&'static str, Error)> {
-    let source = |pin_source, why| PinError::Source {
-        pin_source,
-        why: text(why),
-    };
-    let guarded = |flag| PinError::Guarded {
+    let source = |pin_source, why| PinError::Source { pin_source, why };
+    let file = || PinSource::File("/run/secrets/pin".into());
+    let guarded = |flag, acceptance: Option<&str>, folder: Option<&str>| PinError::Guarded {
         flag,
         meaning: "what the flag means",
+        acceptance: acceptance.map(text),
+        state_folder: folder.map(PathBuf::from),
     };
     let earlier = |pin_source, failures| {
         Box::new(EarlierTry {
@@ -170,25 +171,50 @@ pub(super) fn pin() -> Vec<(&'static str, Error)> {
     };
     every_variant!(PinError {
         Source: [
-            source(PinSource::File("/run/secrets/pin".into()), "it is empty"),
-            source(PinSource::Env(text("THE_PIN")), "it is not set"),
+            source(file(), SourceFault::Empty),
+            source(
+                file(),
+                SourceFault::Character {
+                    kind: "a byte order mark (U+FEFF)",
+                    at: 1,
+                    last: 5
+                }
+            ),
+            source(file(), SourceFault::LineBreak { and_nothing: true }),
+            source(file(), SourceFault::NotAFile("a folder")),
+            source(file(), SourceFault::Open(0o644)),
+            source(PinSource::Env(text("THE_PIN")), SourceFault::NotSet),
+            source(
+                PinSource::Env(text("THE_PIN")),
+                SourceFault::NotAPin("a PEM file")
+            ),
             source(
                 PinSource::Credential(text("pin")),
-                "$CREDENTIALS_DIRECTORY is not set"
+                SourceFault::NoCredentials
             ),
             source(
                 PinSource::Command(vec![text("/usr/bin/vault"), text("secret")]),
-                "it did not end"
+                SourceFault::Command(text("it did not end within 30 s"))
             ),
-            source(PinSource::Prompt, "the terminal was closed"),
-            source(PinSource::ProtectedPath, "the token has none"),
+            source(PinSource::Prompt, SourceFault::Asking(not_found())),
+            source(PinSource::ProtectedPath, SourceFault::NoKeypad),
         ],
         NobodyThere: [PinError::NobodyThere(PinSource::Prompt)],
         Guarded: [
-            guarded("CKF_USER_PIN_COUNT_LOW"),
-            guarded("CKF_USER_PIN_LOCKED")
+            guarded("CKF_USER_PIN_COUNT_LOW", None, Some("/var/lib/hsm-mtls")),
+            guarded(
+                "CKF_USER_PIN_COUNT_LOW",
+                Some("it is of 2026-01-01T00:00:00Z, and held for an hour"),
+                None
+            ),
+            guarded("CKF_USER_PIN_LOCKED", None, None),
         ],
         Refused: [PinError::Refused(fault())],
+        RefusedOdd: [PinError::RefusedOdd {
+            fault: fault(),
+            pin_source: file(),
+            oddity: Oddity::BlankAtEnd,
+        }],
         RefusedBefore: [PinError::RefusedBefore(fault())],
         RefusedEarlier: [
             PinError::RefusedEarlier(earlier(PinSource::File("/run/secrets/pin".into()), 0)),

@@ -60,8 +60,22 @@ pub struct Login<'a> {
     pub role: &'a str,
     /// Where the PIN comes from; never the PIN.
     pub pin_source: &'a str,
+    /// The operator's acceptance that this login uses up, where the token warned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted<'a>>,
     /// Who logs in.
     pub process: Process,
+}
+
+/// That an operator answered for a login in spite of the token's warning.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accepted<'a> {
+    /// The CKF_ flag.
+    pub flag: &'a str,
+    /// When, RFC 3339.
+    pub at: String,
+    /// The operator's user id on this machine.
+    pub by: u32,
 }
 
 /// C_Finalize and C_Initialize are about to be called.

@@ -3,6 +3,7 @@
 //! An HSM locks after a few wrong PINs, for every client at once. So nothing is tried while the
 //! token's flags warn, and a PIN that was refused is not sent again, by this process or a later one.
 
+mod acceptance;
 mod error;
 mod flags;
 mod lock;
@@ -18,7 +19,8 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
-use secrecy::SecretString;
+use cryptoki::slot::TokenInfo;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::{Fault, LoginVerdict};
 use super::pin::{self, Pin};
@@ -26,6 +28,8 @@ use super::session::SessionCall;
 use crate::config::pin::PinSource;
 use crate::ledger::{Begun, End, Entry, LedgerError, Login, Process, Recorder};
 use crate::meter;
+use acceptance::Acceptance;
+pub use acceptance::CountLow;
 pub use error::{EarlierTry, PinError};
 use memory::Last;
 use record::{Record, Role, Subject};
@@ -102,14 +106,13 @@ impl PinGuard {
         let _one = in_time(&flight)?;
         let record = self.record(user, early.as_ref())?;
         let info = &session.token_info().map_err(PinError::Call)?;
-        let there = [info.label(), info.serial_number(), info.manufacturer_id()];
-        if there != self.token.each_ref().map(String::as_str) {
+        if !self.is_of(info) {
             // Slots renumbered since the token was selected: the PIN is another's here.
             return Err(PinError::Call(Fault::answer(
                 "another token is in this slot now; no PIN was sent",
             )));
         }
-        self.check_flags(user, info)?;
+        let accepted = self.check_flags(user, info)?;
         let pin = match (&self.source, early) {
             (PinSource::ProtectedPath, _) => {
                 self.check_keypad(info)?;
@@ -126,6 +129,15 @@ impl PinGuard {
             return Err(PinError::RefusedBefore(fault));
         }
         let version = pin.as_ref().and_then(|pin| pin.version.clone());
+        if let Some((pin, oddity)) = pin.as_ref().and_then(|pin| Some((pin, pin.oddity?)))
+            && !self.is_good(pin)
+        {
+            tracing::warn!(
+                "the PIN from {} {}: it is sent with that",
+                self.source,
+                oddity.said()
+            );
+        }
         let attempt = match record {
             Some(record) => {
                 if let Err(held_back) = record.allows(version.as_deref())
@@ -138,13 +150,13 @@ impl PinGuard {
             }
             None => None,
         };
-        let begun = match self.on_ledger(user) {
+        let begun = match self.begin(user, accepted.as_ref()) {
             Ok(begun) => begun,
             Err(error) => {
                 if let Some(attempt) = attempt {
                     attempt.not_looked_at();
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
         #[expect(
@@ -162,6 +174,8 @@ impl PinGuard {
             Ok(()) => {
                 if let Some(attempt) = attempt {
                     attempt.end(Last::Good, None);
+                    // What it was accepted for is over.
+                    self.subject(flags::role(user)).withdraw_acceptance();
                 }
                 if per_signature {
                     self.good_per_signature.store(true, Ordering::Relaxed);
@@ -204,12 +218,33 @@ impl PinGuard {
         if let Some(mark) = mark {
             mark.remember(fault.clone());
         }
-        Err(PinError::Refused(fault))
+        Err(match pin.and_then(|pin| pin.oddity) {
+            Some(oddity) => PinError::RefusedOdd {
+                fault,
+                pin_source: self.source.clone(),
+                oddity,
+            },
+            None => PinError::Refused(fault),
+        })
+    }
+
+    /// Uses up what was accepted, and puts the login on the ledger.
+    fn begin(&self, user: UserType, accepted: Option<&Acceptance>) -> Result<Begun, PinError> {
+        let Some(accepted) = accepted else {
+            return Ok(self.on_ledger(user, None)?);
+        };
+        accepted.use_up()?;
+        let begun = self.on_ledger(user, Some(accepted));
+        Ok(begun.inspect_err(|_| accepted.not_needed())?)
     }
 
     /// A login of the session is recorded. The one that a key wants before each signature is a part
     /// of that signature, and of its record.
-    fn on_ledger(&self, user: UserType) -> Result<Begun, LedgerError> {
+    fn on_ledger(
+        &self,
+        user: UserType,
+        accepted: Option<&Acceptance>,
+    ) -> Result<Begun, LedgerError> {
         let role = match user {
             UserType::ContextSpecific => return Ok(Begun::unrecorded()),
             UserType::User => "user".to_owned(),
@@ -220,8 +255,15 @@ impl PinGuard {
             token: &self.register.token,
             role: &role,
             pin_source: &self.source.to_string(),
+            accepted: accepted.map(Acceptance::on_ledger),
             process: Process::this(),
         }))
+    }
+
+    /// Whether it is the token that was selected.
+    fn is_of(&self, info: &TokenInfo) -> bool {
+        let there = [info.label(), info.serial_number(), info.manufacturer_id()];
+        there == self.token.each_ref().map(String::as_str)
     }
 
     /// A person types it, answers for it, and types another one next time.
@@ -239,6 +281,12 @@ impl PinGuard {
                 pin::read(&self.source, &self.attendance)
             }
         }
+    }
+
+    fn is_good(&self, pin: &Pin) -> bool {
+        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        good.as_ref()
+            .is_some_and(|good| good.text.expose_secret() == pin.text.expose_secret())
     }
 
     fn keep(&self, pin: Option<Pin>) {
@@ -271,11 +319,7 @@ impl PinGuard {
         if self.typed() {
             return Ok(None);
         }
-        let role = match user {
-            UserType::So => Role::SecurityOfficer,
-            UserType::ContextSpecific => Role::PerSignature,
-            _ => Role::User,
-        };
+        let role = flags::role(user);
         if role == Role::PerSignature {
             let version = pin.and_then(|pin| pin.version.as_deref());
             self.subject(Role::User).refused_elsewhere(version)?;

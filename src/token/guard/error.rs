@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 use crate::config::pin::PinSource;
 use crate::ledger::LedgerError;
 use crate::token::fault::Fault;
+use crate::token::pin::{Oddity, SourceFault};
 
 /// Why there is no login.
 #[derive(Debug, ThisError)]
@@ -17,22 +18,36 @@ pub enum PinError {
         /// Where it should have come from.
         pin_source: PinSource,
         /// What is wrong there.
-        why: String,
+        why: SourceFault,
     },
     /// The source is a person, and none is there.
     #[error("the PIN comes from {0}, and nobody is at a terminal")]
     NobodyThere(PinSource),
     /// The token's flags forbid a try. Nothing was sent.
-    #[error("no PIN was sent: the token says {flag} ({meaning})")]
+    #[error("no PIN was sent: the token says {flag} ({meaning}){}", unfit(.acceptance.as_deref()))]
     Guarded {
         /// The CKF_ flag.
         flag: &'static str,
         /// What it means.
         meaning: &'static str,
+        /// Why the operator's acceptance that is there does not hold.
+        acceptance: Option<String>,
+        /// Where an acceptance is looked for.
+        state_folder: Option<PathBuf>,
     },
     /// The token refused the PIN.
     #[error("the token refused the PIN: {0}")]
     Refused(Fault),
+    /// The token refused the PIN, and something about it was odd.
+    #[error("the token refused the PIN: {fault}; the PIN from {pin_source} {}", .oddity.said())]
+    RefusedOdd {
+        /// The token's answer.
+        fault: Fault,
+        /// Where it came from.
+        pin_source: PinSource,
+        /// What was said before it was sent.
+        oddity: Oddity,
+    },
     /// This process sent this PIN before, and it was refused. It is not sent a second time.
     #[error("no PIN was sent: the token refused this PIN before ({0})")]
     RefusedBefore(Fault),
@@ -101,6 +116,12 @@ pub struct EarlierTry {
     pub record: PathBuf,
 }
 
+fn unfit(acceptance: Option<&str>) -> String {
+    acceptance.map_or_else(String::new, |why| {
+        format!("; the operator's acceptance does not hold: {why}")
+    })
+}
+
 fn logins(count: u32) -> String {
     match count {
         1 => "the login".to_owned(),
@@ -112,29 +133,28 @@ impl PinError {
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
-            Self::Source { pin_source, .. } => match pin_source {
-                PinSource::File(path) => format!(
-                    "{0} must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
-                    path.display()
-                ),
-                PinSource::Env(name) => format!("set {name} for this process only, or use a file or a systemd credential"),
-                PinSource::Credential(name) => {
-                    format!("start under systemd (247 or later) with `LoadCredential={name}:/path` or LoadCredentialEncrypted")
-                }
-                PinSource::Command(_) => "run the command by hand: it must print the PIN and exit 0".to_owned(),
-                PinSource::Prompt => "run this at a terminal, and type the PIN when asked".to_owned(),
-                PinSource::ProtectedPath => "give [[token]] another `pin`: file, credential, command or prompt".to_owned(),
-            },
+            Self::Source { pin_source, why } => why.advice(pin_source),
             Self::NobodyThere(_) => {
                 "run this at a terminal, or give [[token]] a `pin` that needs no person: file, credential or command"
                     .to_owned()
             }
-            Self::Guarded { flag, .. } => match *flag {
+            Self::Guarded { flag, state_folder, .. } => match *flag {
                 "CKF_USER_PIN_COUNT_LOW" | "CKF_SO_PIN_COUNT_LOW" => {
-                    "check the PIN source, then run `hsm-mtls token check` at a terminal and answer yes: a right PIN resets the counter".to_owned()
+                    let folder = state_folder.as_ref().map_or_else(String::new, |folder| {
+                        format!(" (the guard's folder is {})", folder.display())
+                    });
+                    format!(
+                        "check the PIN source, then run `hsm-mtls token check` at a terminal and answer yes: a right PIN \
+                         resets the counter. Where there is no terminal, `hsm-mtls pin accept-count-low --once` by the \
+                         same user allows one try within the hour{folder}"
+                    )
                 }
                 _ => "the token's administrator (SO) has to reset or change the PIN with the vendor's tool".to_owned(),
             },
+            Self::RefusedOdd { pin_source, oddity, .. } => format!(
+                "look at {pin_source}: it {}. Do not try again before it is corrected: a few wrong tries lock the token for everyone",
+                oddity.said()
+            ),
             Self::Refused(_) | Self::RefusedBefore(_) => {
                 "do not try again before the PIN source is corrected: a few wrong tries lock the token for everyone".to_owned()
             }
@@ -168,7 +188,9 @@ impl PinError {
                 format!("make sure of the PIN, then {}", release(record))
             }
             Self::Unrecorded { .. } => {
-                "let `state_dir` of [[token]] name a folder that survives restarts and that only this user can write to".to_owned()
+                "let `state_dir` of [[token]] name a folder that survives restarts and that only this user can write to; \
+                 what is there of another user's is used by running this as that user"
+                    .to_owned()
             }
             Self::Ledger(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::geteuid;
 
 use super::error::PinError;
+use crate::reach::Owned;
 
 /// How long another process's login is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,7 +24,10 @@ pub(super) fn own_folder(folder: &Path) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let meta = fs::metadata(folder).map_err(|error| error.to_string())?;
     if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
-        return Err("it belongs to another user".to_owned());
+        return Err(format!(
+            "it belongs to another user: {}",
+            Owned::new(folder, &meta)
+        ));
     }
     if meta.mode() & 0o022 != 0 {
         return Err(format!(

@@ -53,7 +53,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::SecurityOfficer => "so",
@@ -72,7 +72,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    fn path(&self) -> Result<PathBuf, PinError> {
+    pub(super) fn path(&self) -> Result<PathBuf, PinError> {
         let folder = self.folder.ok_or_else(|| PinError::Unrecorded {
             place: "~/.local/state".into(),
             why: "HOME is not set".to_owned(),
@@ -172,25 +172,31 @@ impl Record {
             source: self.source.to_string(),
             memory: memory.clone(),
         };
-        let write = || -> io::Result<()> {
-            let next = self.path.with_extension("new");
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&next)?;
-            file.write_all(&serde_json::to_vec_pretty(&written)?)?;
-            // A crash of the machine within C_Login must find it on the disk.
-            file.sync_all()?;
-            fs::rename(&next, &self.path)?;
-            match File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all() {
-                // Some network file systems do not know how to sync a folder.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-                other => other,
-            }
-        };
-        write().map_err(|error| self.unwritten(&error))
+        replace(&self.path, &written).map_err(|error| self.unwritten(&error))
+    }
+}
+
+/// Writes a file anew, as a whole or not at all, for its owner alone.
+pub(super) fn replace(path: &Path, content: &impl Serialize) -> io::Result<()> {
+    let next = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&next)?;
+    file.write_all(&serde_json::to_vec_pretty(content)?)?;
+    // A crash of the machine within C_Login must find it on the disk.
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    sync_folder_of(path)
+}
+
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all() {
+        // Some network file systems do not know how to sync a folder.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
     }
 }
 

@@ -1,0 +1,214 @@
+//! What is wrong with a PIN's source, and what its owner does about it. Nothing here holds what was read.
+
+use std::fmt;
+use std::io;
+
+use crate::config::pin::PinSource;
+use crate::reach::{Obstacle, Owned};
+
+/// Why a source gave nothing that is sent.
+#[derive(Debug)]
+pub enum SourceFault {
+    /// The variable is not there.
+    NotSet,
+    /// `$CREDENTIALS_DIRECTORY` is not there.
+    NoCredentials,
+    /// Something is in the way to the file.
+    Unreachable(Unreachable),
+    /// The file cannot be opened or read.
+    Io(io::Error),
+    /// A folder, a pipe, a device.
+    NotAFile(&'static str),
+    /// Whoever owns the file chooses the PIN.
+    OfAnotherUser(String),
+    /// Others may read or write the file.
+    Open(u32),
+    /// Half of an old PIN and half of a new one would cost a try.
+    WrittenMeanwhile,
+    /// There is nothing.
+    Empty,
+    /// There are blanks, and nothing else.
+    OnlyBlanks,
+    /// Longer than so many bytes.
+    TooLong(usize),
+    /// Text of another encoding.
+    Encoding(&'static str),
+    /// Bytes that are no text.
+    NotUtf8 {
+        /// The first, counted from 1.
+        byte: usize,
+    },
+    /// Something else than a PIN.
+    NotAPin(&'static str),
+    /// More than a line.
+    LineBreak {
+        /// The further lines are empty.
+        and_nothing: bool,
+    },
+    /// A character that no keyboard gives.
+    Character {
+        /// Which kind.
+        kind: &'static str,
+        /// Its place, counted from 1.
+        at: usize,
+        /// The place of the last character.
+        last: usize,
+    },
+    /// The program that should print it.
+    Command(String),
+    /// The question to a person.
+    Asking(io::Error),
+    /// The token has no keypad.
+    NoKeypad,
+}
+
+/// What is in the way to a file.
+#[derive(Debug)]
+pub struct Unreachable(Obstacle);
+
+impl From<Obstacle> for SourceFault {
+    fn from(obstacle: Obstacle) -> Self {
+        Self::Unreachable(Unreachable(obstacle))
+    }
+}
+
+impl SourceFault {
+    pub(super) fn of_another_user(file: &Owned) -> Self {
+        Self::OfAnotherUser(file.to_string())
+    }
+}
+
+impl fmt::Display for SourceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSet => f.write_str("it is not set"),
+            Self::NoCredentials => {
+                f.write_str("$CREDENTIALS_DIRECTORY is not set: not started by systemd")
+            }
+            Self::Unreachable(Unreachable(obstacle)) => obstacle.fmt(f),
+            Self::Io(error) | Self::Asking(error) => error.fmt(f),
+            Self::NotAFile(kind) => write!(f, "it is not a file but {kind}"),
+            Self::OfAnotherUser(file) => write!(f, "it belongs to another user: {file}"),
+            Self::Open(mode) => write!(
+                f,
+                "its mode is {mode:03o}: others than its owner may use it"
+            ),
+            Self::WrittenMeanwhile => f.write_str("it was written to at this moment"),
+            Self::Empty => f.write_str("it is empty"),
+            Self::OnlyBlanks => f.write_str("it holds blanks and nothing else"),
+            Self::TooLong(most) => write!(f, "it is longer than {most} bytes"),
+            Self::Encoding(name) => write!(f, "it is not UTF-8 but {name}"),
+            Self::NotUtf8 { byte } => {
+                write!(f, "it is not UTF-8: byte {byte} belongs to no character")
+            }
+            Self::NotAPin(what) => write!(f, "it is no PIN but {what}"),
+            Self::LineBreak { and_nothing: false } => f.write_str(
+                "it holds a line break within the PIN: several lines, where the PIN stands alone",
+            ),
+            Self::LineBreak { and_nothing: true } => {
+                f.write_str("it holds a line break within the PIN: an empty line follows it")
+            }
+            Self::Character { kind, at, last } => {
+                write!(f, "it has {kind} ")?;
+                match at {
+                    1 => f.write_str("at its start")?,
+                    at if at == last => f.write_str("at its end")?,
+                    at => write!(f, "as character {at}")?,
+                }
+                f.write_str(", which no keyboard gives")
+            }
+            Self::Command(why) => f.write_str(why),
+            Self::NoKeypad => {
+                f.write_str("the token has none: CKF_PROTECTED_AUTHENTICATION_PATH is not set")
+            }
+        }
+    }
+}
+
+impl SourceFault {
+    /// What to do about it.
+    pub fn advice(&self, source: &PinSource) -> String {
+        match self {
+            Self::Unreachable(Unreachable(obstacle)) => match (obstacle, source) {
+                (Obstacle::Missing { .. }, PinSource::File(path)) => format!(
+                    "write the PIN and nothing else into {0}, as the user that runs this, and `chmod 600 {0}`; or correct `pin` of [[token]]",
+                    path.display()
+                ),
+                (Obstacle::Missing { .. }, source) => how_it_comes(source),
+                (obstacle, _) => format!(
+                    "{}; the PIN file belongs to the user that runs this, with mode 600",
+                    obstacle.advice()
+                ),
+            },
+            Self::NotAFile("a pipe") => {
+                "name a file that stays; a program that prints the PIN is named with { command = [\"/program\"] }".to_owned()
+            }
+            Self::NotAFile(_) => "name the file that holds the PIN".to_owned(),
+            Self::OfAnotherUser(_) => match source {
+                PinSource::File(path) => format!(
+                    "whoever owns the file chooses the PIN: `chown {} {}`, or run this as its owner",
+                    crate::accounts::me(),
+                    path.display()
+                ),
+                source => how_it_comes(source),
+            },
+            Self::Open(_) => match source {
+                PinSource::File(path) => format!("`chmod 600 {}`", path.display()),
+                source => how_it_comes(source),
+            },
+            Self::WrittenMeanwhile => "try again when it is written".to_owned(),
+            Self::Empty | Self::OnlyBlanks => match source {
+                PinSource::File(path) => {
+                    format!("write the PIN and nothing else into {}", path.display())
+                }
+                source => how_it_comes(source),
+            },
+            Self::Encoding(_) | Self::NotUtf8 { .. } | Self::Character { .. } => format!(
+                "nothing was sent; write the PIN anew, typed at a keyboard: {}",
+                as_what(source)
+            ),
+            Self::TooLong(_) | Self::NotAPin(_) | Self::LineBreak { .. } => format!(
+                "nothing was sent; the PIN stands there alone: {}",
+                as_what(source)
+            ),
+            Self::NotSet | Self::NoCredentials | Self::Io(_) | Self::Command(_) | Self::Asking(_)
+            | Self::NoKeypad => how_it_comes(source),
+        }
+    }
+}
+
+fn as_what(source: &PinSource) -> &'static str {
+    match source {
+        PinSource::File(_) | PinSource::Credential(_) => {
+            "one line of plain UTF-8 without a byte order mark"
+        }
+        PinSource::Env(_) => "the variable's value is the PIN, without quotation marks",
+        PinSource::Command(_) => "one line of UTF-8, and nothing before or after it",
+        PinSource::Prompt | PinSource::ProtectedPath => {
+            "what is pasted may hold more than it shows"
+        }
+    }
+}
+
+/// How a PIN gets to where it is looked for.
+fn how_it_comes(source: &PinSource) -> String {
+    match source {
+        PinSource::File(path) => format!(
+            "{0} must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
+            path.display()
+        ),
+        PinSource::Env(name) => {
+            format!("set {name} for this process only, or use a file or a systemd credential")
+        }
+        PinSource::Credential(name) => format!(
+            "start under systemd (247 or later) with `LoadCredential={name}:/path` or LoadCredentialEncrypted"
+        ),
+        PinSource::Command(_) => {
+            "run the command by hand: it must print the PIN and exit 0".to_owned()
+        }
+        PinSource::Prompt => "run this at a terminal, and type the PIN when asked".to_owned(),
+        PinSource::ProtectedPath => {
+            "give [[token]] another `pin`: file, credential, command or prompt".to_owned()
+        }
+    }
+}
