@@ -15,7 +15,7 @@ test: fmt clippy lib-only
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
 	    /usr/lib/*/pkcs11-spy.so=opensc-pkcs11 pkcs11-tool=opensc p11tool=gnutls-bin p11-kit=p11-kit \
 	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules curl=curl python3=python3 \
-	    node=nodejs java=default-jdk-headless systemd-analyze=systemd
+	    node=nodejs java=default-jdk-headless systemd-analyze=systemd ps=procps unshare=util-linux
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || demo/install.sh /no/such/file=python3-jsonschema
 	@python3 -c 'import requests' 2>/dev/null || demo/install.sh /no/such/file=python3-requests
 	$(CARGO) test --locked --workspace --no-fail-fast

@@ -2,6 +2,16 @@
 # Installs the Debian packages that are named and missing, and says so first.
 #   install.sh COMMAND-OR-FILE=PACKAGE ...
 set -eu
+usage() { echo "usage: install.sh COMMAND-OR-FILE=PACKAGE ...      installs the packages whose command or file is missing"; }
+case ${1-} in
+-h | --help) usage; exit 0 ;;
+esac
+for want; do
+    case $want in
+    ?*=?*) ;;
+    *) printf 'install.sh: %s is not COMMAND-OR-FILE=PACKAGE\n' "$want" >&2; usage >&2; exit 2 ;;
+    esac
+done
 missing=
 for want; do
     probe=${want%%=*} package=${want#*=}

@@ -2,10 +2,20 @@
 # The whole path on this machine: an empty SoftHSM2 token, a local Trust Framework and hub, and the
 # real command. Everything it makes lies in demo/run, which the next run begins by removing.
 set -eu
-top=$(cd "$(dirname "$0")/.." && pwd)
+usage() { echo "usage: demo/run.sh      shows the whole path; \`make demo\` builds what it takes, then runs it"; }
+case ${1-} in
+-h | --help) usage; exit 0 ;;
+esac
+[ $# = 0 ] || { usage >&2; exit 2; }
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 run=$top/demo/run
-bin=${CARGO_TARGET_DIR:-$top/target}/debug
-cd "$top"
+target=${CARGO_TARGET_DIR:-$top/target}
+case $target in /*) ;; *) target=$top/$target ;; esac
+bin=$target/debug
+cd -- "$top"
+for program in hsm-mtls examples/hub examples/hello_hub examples/thief; do
+    [ -x "$bin/$program" ] || { echo "run.sh: $bin/$program is not built: make demo" >&2; exit 1; }
+done
 
 if [ -t 1 ]; then bold=$(printf '\033[1m') dim=$(printf '\033[2m') plain=$(printf '\033[0m'); else bold= dim= plain=; fi
 say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
@@ -28,6 +38,8 @@ hub=$!
 exec 9>"$run/stop"
 proxy=
 trap 'exec 9>&-; [ -z "$proxy" ] || kill "$proxy" 2>/dev/null || :; kill "$hub" 2>/dev/null || :; wait "$hub" 2>/dev/null || :' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 tries=0
 until [ -s "$run/port" ]; do
     kill -0 "$hub" 2>/dev/null || { cat "$run/hub.log" >&2; exit 1; }
@@ -136,4 +148,4 @@ say "14. Can this key leave, and who can use it: the custody audit (the page is 
 hsm_mtls audit --profile development --active --search demo/run --html demo/run/audit.html
 
 say "Done: both services are established, and the key stayed where it was made"
-echo "The command is $bin/hsm-mtls; README.md, \"From the demo to your HSM\", goes on from here."
+printf 'The command is %s/hsm-mtls; README.md, "From the demo to your HSM", goes on from here.\n' "$bin"

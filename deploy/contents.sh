@@ -2,8 +2,13 @@
 # Looks into the package that `make deb` has built: what is in it, with which mode, and what it asks for.
 #   contents.sh FILE.deb
 set -eu
+case ${1-} in
+-h | --help) echo "usage: contents.sh FILE.deb      looks into the package that \`make deb\` has built"; exit 0 ;;
+esac
 [ $# = 1 ] || { echo "one package is expected, not $#: remove the old ones" >&2; exit 2; }
 deb=$1
+[ -f "$deb" ] || { printf 'contents.sh: there is no package %s\n' "$deb" >&2; exit 2; }
+case $deb in /*) ;; *) deb=./$deb ;; esac
 list=$(dpkg-deb -c "$deb")
 
 # mode, path

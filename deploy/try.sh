@@ -4,9 +4,21 @@
 #   try.sh [FILE.deb]         without a file, `make deb` builds one (minutes)
 # Needs root, and a machine that does not have the package: it is left without it again.
 set -eu
-top=$(cd "$(dirname "$0")/.." && pwd)
-cd "$top"
+usage() {
+    echo "usage: try.sh [FILE.deb]      installs the package on this machine, uses it, and purges it; as root"
+}
+case ${1-} in
+-h | --help) usage; exit 0 ;;
+-*) usage >&2; exit 2 ;;
+esac
+[ $# -le 1 ] || { usage >&2; exit 2; }
+[ $# = 0 ] || [ -f "$1" ] || { printf 'try.sh: there is no package %s\n' "$1" >&2; exit 2; }
+# Named from where it was called.
+[ $# = 0 ] || case $1 in /*) ;; *) set -- "$PWD/$1" ;; esac
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cd -- "$top"
 target=${CARGO_TARGET_DIR:-$top/target}
+case $target in /*) ;; *) target=$top/$target ;; esac
 say() { printf '\n== %s\n' "$*"; }
 die() { echo "try.sh: $*" >&2; exit 1; }
 # $1: what is waited for; the rest: a command that succeeds once it is there.

@@ -16,9 +16,24 @@ use hsm_mtls::client;
 use hsm_mtls::config::Config;
 use hsm_mtls::token::guard::Attendance;
 
+const USAGE: &str =
+    "usage: hello_hub CONFIG      prints what the Consent Manager says to GET /hello-mtls";
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match hello().await {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let path = match arguments.as_slice() {
+        [help] if ["-h", "--help"].contains(&help.as_str()) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        [path] if !path.starts_with('-') => path,
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match hello(path).await {
         Ok(answer) => {
             println!("{answer}");
             ExitCode::SUCCESS
@@ -30,8 +45,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn hello() -> Result<String, Box<dyn Error>> {
-    let path = std::env::args().nth(1).ok_or("usage: hello_hub CONFIG")?;
+async fn hello(path: &str) -> Result<String, Box<dyn Error>> {
     let config = Config::load(path.as_ref())?;
     let client = client::reqwest::client(&config, Attendance::Unattended)?;
     let url = format!("{}/hello-mtls", config.hub.consent_manager);

@@ -8,6 +8,7 @@
 //! component of a private key, ever.
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     clippy::expect_used,
     reason = "a thief minds no law of the project, and tells what it did"
@@ -34,8 +35,13 @@ const COMPONENTS: [(&str, AttributeType); 7] = [
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    const USAGE: &str = "usage: thief MODULE TOKEN-LABEL KEY-LABEL PIN-FILE      ends with 0 if every way to the private key was refused";
+    if let Some("-h" | "--help") = arguments.first().map(String::as_str) {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let [module, token, label, pin_file] = arguments.as_slice() else {
-        println!("usage: thief MODULE TOKEN-LABEL KEY-LABEL PIN-FILE");
+        eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
     let (session, key) = log_in(module, token, label, pin_file);

@@ -201,6 +201,32 @@ fn where_none_answers_each_is_named_when_the_time_is_over() {
     );
 }
 
+/// Something answers there, and it is not the hub: behind a load balancer whose servers are down, say.
+#[test]
+fn one_that_answers_and_does_not_serve_is_not_preferred() {
+    if let Some(config) = config_of_child() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        return runtime.block_on(async {
+            let (connector, origin) = connector(&config);
+            let bad_at = SocketAddr::new(loopback(1), origin.port);
+            assert_eq!(
+                reached(&connector, &origin, &[bad_at]).await.unwrap(),
+                bad_at
+            );
+            assert!(connector.connect(&origin).await.is_err());
+            let well = TcpListener::bind((loopback(7), 0)).unwrap();
+            let well_at = well.local_addr().unwrap();
+            let both = [well_at, bad_at];
+            assert_eq!(reached(&connector, &origin, &both).await.unwrap(), well_at);
+        });
+    }
+    let mut bank = bank();
+    let bad = TcpListener::bind((loopback(1), 0)).unwrap();
+    bank.hub_at(bad.local_addr().unwrap().port());
+    std::thread::spawn(move || bad.incoming().for_each(drop));
+    bank.run_test("one_that_answers_and_does_not_serve_is_not_preferred", &[]);
+}
+
 /// A hub whose name has two silent addresses before the one that is well.
 struct Scene {
     bank: Bank,

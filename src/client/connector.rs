@@ -143,9 +143,11 @@ impl Connector {
             let addresses = self.resolve(origin, deadline).await?;
             let tcp = self.tcp(origin, &addresses, deadline).await?;
             let interaction_id = interaction_id.map(str::to_owned);
-            self.handshake(origin, interaction_id, tcp, deadline)
-                .await
-                .0
+            let (made, _) = self.handshake(origin, interaction_id, tcp, deadline).await;
+            if made.is_err() {
+                self.answered.forget(origin);
+            }
+            made
         };
         connecting.instrument(span).await
     }

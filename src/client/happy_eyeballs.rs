@@ -102,6 +102,11 @@ impl Answered {
         outcome
     }
 
+    /// Whoever answers there does not serve: the resolver's order has its turn again.
+    pub(super) fn forget(&self, origin: &Origin) {
+        self.lock().remove(origin);
+    }
+
     fn of(&self, origin: &Origin, now: Instant) -> Option<SocketAddr> {
         let remembered = self.lock().get(origin).copied()?;
         (now.saturating_duration_since(remembered.since) < REMEMBERED).then_some(remembered.address)

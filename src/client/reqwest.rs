@@ -73,15 +73,16 @@ pub fn of(
 ) -> Result<Client, Error> {
     let tls = Tls::new(config, identity)?;
     let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
+    let resolver = Arc::new(AnsweringFirst::of(config));
     let defaults = Client::builder()
         .connect_timeout(config.hub.connect_timeout)
-        .dns_resolver(Arc::new(AnsweringFirst::of(config)));
+        .dns_resolver(Arc::clone(&resolver));
     let client = customize(defaults)
         .tls_backend_preconfigured(rustls)
         .https_only(true)
         .redirect(Policy::none())
         .no_proxy()
-        .connector_layer(WatchLayer)
+        .connector_layer(WatchLayer(resolver))
         .build()
         .map_err(|error| ClientError::Setup(error.to_string()))?;
     Ok(client)
@@ -92,6 +93,7 @@ pub fn of(
 /// reqwest tries the addresses of a family one after the other, and gives each its share of the connect
 /// time-out; and it makes its own TCP connections, which nobody else can make for it. So where a name
 /// has several addresses, the first that answers is found out by a connection of our own, which is closed.
+#[derive(Debug)]
 struct AnsweringFirst {
     origins: Vec<Origin>,
     timeout: Duration,
@@ -104,6 +106,13 @@ impl AnsweringFirst {
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
             answered: Answered::default(),
+        }
+    }
+
+    /// A connection failed. Which service's is not told.
+    fn forget(&self) {
+        for origin in &self.origins {
+            self.answered.forget(origin);
         }
     }
 }
@@ -150,19 +159,19 @@ impl Resolve for AnsweringFirst {
 
 /// Puts each connection attempt into a watched scope of its own. Without it the verifier refuses
 /// every handshake, so that forgetting it cannot make a client anonymous.
-#[derive(Clone, Copy, Debug)]
-struct WatchLayer;
+#[derive(Clone, Debug)]
+struct WatchLayer(Arc<AnsweringFirst>);
 
 impl<S> Layer<S> for WatchLayer {
     type Service = Watch<S>;
 
     fn layer(&self, connector: S) -> Watch<S> {
-        Watch(connector)
+        Watch(connector, Arc::clone(&self.0))
     }
 }
 
 #[derive(Clone, Debug)]
-struct Watch<S>(S);
+struct Watch<S>(S, Arc<AnsweringFirst>);
 
 impl<S, R> Service<R> for Watch<S>
 where
@@ -180,9 +189,13 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let connecting = self.0.call(request);
-        Box::pin(apart(
-            async move { Observer::default().watch(connecting).await },
-        ))
+        let (connecting, resolver) = (self.0.call(request), Arc::clone(&self.1));
+        Box::pin(apart(async move {
+            let made = Observer::default().watch(connecting).await;
+            if made.is_err() {
+                resolver.forget();
+            }
+            made
+        }))
     }
 }

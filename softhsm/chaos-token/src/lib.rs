@@ -36,9 +36,21 @@ fn wrapped() -> Option<&'static CK_FUNCTION_LIST> {
 }
 
 fn load() -> Option<Wrapped> {
-    let path = env::var_os(MODULE)?;
+    let Some(path) = env::var_os(MODULE) else {
+        eprintln!("chaos-token: {MODULE} is not set: it names the module that is wrapped");
+        return None;
+    };
     // SAFETY: the tester named this module to be loaded.
-    let library = unsafe { Pkcs11::new(path) }.ok()?;
+    let library = match unsafe { Pkcs11::new(&path) } {
+        Ok(library) => library,
+        Err(error) => {
+            eprintln!(
+                "chaos-token: {} of {MODULE} does not load: {error}",
+                path.display()
+            );
+            return None;
+        }
+    };
     let mut list: *mut CK_FUNCTION_LIST = std::ptr::null_mut();
     // SAFETY: the module fills in a pointer to its static list.
     let rv = unsafe { library.C_GetFunctionList(&raw mut list) };
@@ -68,7 +80,6 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
         return CKR_ARGUMENTS_BAD;
     }
     let Some(wrapped) = wrapped() else {
-        eprintln!("chaos-token: {MODULE} names no module that loads");
         return CKR_GENERAL_ERROR;
     };
     let ours = LIST.get_or_init(|| {

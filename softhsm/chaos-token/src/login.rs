@@ -2,7 +2,9 @@
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
@@ -10,11 +12,15 @@ use cryptoki_sys::*;
 
 use crate::{forward, plan, sign};
 
-/// A file that keeps the number of wrong PINs across processes, as a token does.
+/// A file that keeps the number of wrong PINs across processes, as a token does. Without it they are counted
+/// for as long as the process lives.
 const STATE: &str = "CHAOS_TOKEN_STATE";
 
 /// The last user PIN that was good: what a context-specific login is held against.
 static GOOD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+/// Wrong PINs so far, where no file keeps them.
+static WRONG: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) unsafe extern "C" fn C_Login(
     session: CK_SESSION_HANDLE,
@@ -50,7 +56,9 @@ pub(crate) unsafe extern "C" fn C_Login(
     match code {
         CKR_OK if user == CKU_USER => {
             *GOOD.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
-            count_wrong(0);
+            if wrong_so_far() > 0 {
+                count_wrong(0);
+            }
         }
         CKR_PIN_INCORRECT if locks.is_some() => count_wrong(wrong_so_far() + 1),
         _ => {}
@@ -81,21 +89,29 @@ pub(crate) fn flags() -> CK_FLAGS {
 }
 
 fn file() -> Option<PathBuf> {
-    env::var_os(STATE).map(PathBuf::from)
+    let named = env::var_os(STATE).filter(|name| !name.is_empty());
+    named.map(PathBuf::from)
 }
 
 fn wrong_so_far() -> u32 {
-    let text = file().and_then(|file| fs::read_to_string(file).ok());
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    let Some(file) = file() else {
+        return WRONG.load(Ordering::Relaxed);
+    };
+    match fs::read_to_string(&file) {
+        Ok(text) => text.trim().parse().unwrap_or_else(|_| {
+            plan::give_up(&format!("{} of {STATE} holds no number", file.display()))
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => plan::give_up(&format!("{} of {STATE}: {error}", file.display())),
+    }
 }
 
 fn count_wrong(count: u32) {
     let Some(file) = file() else {
-        eprintln!("chaos-token: pin-tries needs {STATE}");
-        std::process::abort();
+        return WRONG.store(count, Ordering::Relaxed);
     };
-    if fs::write(&file, count.to_string()).is_err() {
-        eprintln!("chaos-token: {} cannot be written", file.display());
-        std::process::abort();
+    // What is not counted would look like a token that does not lock.
+    if let Err(error) = fs::write(&file, count.to_string()) {
+        plan::give_up(&format!("{} of {STATE}: {error}", file.display()));
     }
 }

@@ -138,7 +138,7 @@ pub(crate) fn called(function: &'static str) -> Verdict {
             .open(log)
             .and_then(|mut file| file.write_all(line.as_bytes()));
         if written.is_err() {
-            give_up("the log cannot be written");
+            give_up(&format!("the file of {LOG} cannot be written"));
         }
     }
     let slow = |delay: &&Delay| {
@@ -180,8 +180,9 @@ impl State {
         let Some(path) = env::var_os(PLAN) else {
             return;
         };
-        let Ok(changed) = fs::metadata(&path).and_then(|meta| meta.modified()) else {
-            give_up("the file of CHAOS_TOKEN_PLAN cannot be read");
+        let changed = match fs::metadata(&path).and_then(|meta| meta.modified()) {
+            Ok(changed) => changed,
+            Err(error) => give_up(&format!("the file of {PLAN}, {}: {error}", path.display())),
         };
         if self.read == Some(changed) {
             return;
@@ -200,7 +201,7 @@ impl State {
 }
 
 /// A plan that is not understood must not look like a token that works.
-fn give_up(why: &str) -> ! {
+pub(crate) fn give_up(why: &str) -> ! {
     eprintln!("chaos-token: {why}");
     process::abort();
 }
