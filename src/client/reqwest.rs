@@ -68,7 +68,10 @@ pub fn of(
 ) -> Result<Client, Error> {
     let tls = Tls::new(config, identity)?;
     let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
-    let defaults = Client::builder().connect_timeout(config.hub.connect_timeout);
+    let defaults = Client::builder()
+        .connect_timeout(config.hub.connect_timeout)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true);
     let client = customize(defaults)
         .tls_backend_preconfigured(rustls)
         .https_only(true)
