@@ -249,3 +249,25 @@ fn interim_answers_are_not_taken_for_the_answer() {
         assert_eq!(found.all("link"), [""; 0]);
     }
 }
+
+/// What is mended for applications is mended for the command as well.
+#[test]
+fn the_command_reads_what_the_proxy_reads() {
+    let scene = scene();
+    let many: String = (0..1000).map(|at| format!("X-{at}: {at}\r\n")).collect();
+    let lines = format!("X-A : 1\r\nX-B: 1\r\n 2\r\n{many}Content-Length : 2\r\n");
+    scene.hub.answers(ok(&lines, "ok"), Then::Next);
+    let run = scene.bank.run(&["request", "GET", "cm:/a", "-i"]).expect(0);
+    let said = run.stdout.to_lowercase();
+    for line in ["x-a: 1\n", "x-b: 1 2\n", "x-999: 999\n"] {
+        assert!(said.contains(line), "{line}");
+    }
+    let many: String = (0..5000).map(|at| format!("X-{at}: {at}\r\n")).collect();
+    scene.hub.answers(ok(&many, ""), Then::Next);
+    let run = scene.bank.run(&["request", "GET", "cm:/a"]).expect(5);
+    assert!(
+        run.stderr.contains("more than 4096 fields"),
+        "{}",
+        run.stderr
+    );
+}

@@ -9,8 +9,12 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use common::hostile::{GET, HOST, POST, head, scene};
 use common::proxy::{body, status};
+use common::raw_answer::RawAnswer;
 
 #[test]
 fn what_could_be_read_in_two_ways_is_refused() {
@@ -167,4 +171,49 @@ fn heads_and_bodies_have_limits() {
     }
     let answer = String::from_utf8_lossy(&scene.proxy.raw(&chunked)).into_owned();
     assert_eq!(status(&answer), 413, "{answer}");
+}
+
+#[test]
+fn each_request_of_a_connection_is_looked_at() {
+    let scene = scene();
+    let lines = |more: &[&'static str]| [&[HOST][..], more].concat();
+    let mut chunked = head(POST, &lines(&["Transfer-Encoding: chunked"]));
+    chunked.extend_from_slice(b"2\r\n{}\r\n0\r\n\r\n");
+    let mut sized = head(POST, &lines(&["Content-Length: 2"]));
+    sized.extend_from_slice(b"{}");
+    // Nobody reads the body of the last: it is not taken for a request.
+    let mut refused = head("POST /nowhere HTTP/1.1", &lines(&["Content-Length: 56"]));
+    refused.extend_from_slice(b"GET /cm/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n0123456789");
+    for (name, first, status) in [
+        ("no body", head(GET, &lines(&[])), 200),
+        ("a length", sized, 200),
+        ("chunks", chunked, 200),
+        ("a body that nobody reads", refused, 404),
+    ] {
+        let mut stream = UnixStream::connect(scene.proxy.socket()).unwrap();
+        let mut answer = |bytes: &[u8]| {
+            stream.write_all(bytes).unwrap();
+            let mut come = Vec::new();
+            let mut piece = [0; 4096];
+            // Its last byte ends the body of both kinds.
+            while !come.ends_with(b"ok") && !come.ends_with(b"}") {
+                let length = stream.read(&mut piece).unwrap();
+                assert!(length > 0, "{name}: {}", String::from_utf8_lossy(&come));
+                come.extend_from_slice(&piece[..length]);
+            }
+            RawAnswer::of(&come)
+        };
+        for _ in 0..3 {
+            assert_eq!(answer(&first).status, status, "{name}");
+        }
+        let bad = answer(&head("GET /cm/a b HTTP/1.1", &[HOST]));
+        assert_eq!(bad.status, 400, "{name}: {bad:?}");
+        assert_eq!(body(&bad.text())["stage"], "request", "{name}");
+        let seen = scene.hub.requests();
+        assert!(
+            seen.iter().all(|raw| !raw.head[0].contains("smuggled")),
+            "{name}: {seen:?}"
+        );
+        assert_eq!(seen.len(), if status == 200 { 3 } else { 0 }, "{name}");
+    }
 }

@@ -192,7 +192,7 @@ fn what_is_no_http_is_told_in_our_words() {
         ),
     ] {
         refused(&scene, name, &head(first, lines), status, "request");
-        // The same behind a request that is answered, at once and a moment later.
+        // The same in one go with a request that is answered.
         let mut both = head("GET /cm/first HTTP/1.1", &[HOST]);
         both.extend(head(first, lines));
         let answers = String::from_utf8_lossy(&scene.proxy.raw(&both)).into_owned();

@@ -76,7 +76,9 @@ pub fn of(
     let resolver = Arc::new(AnsweringFirst::of(config));
     let defaults = Client::builder()
         .connect_timeout(config.hub.connect_timeout)
-        .dns_resolver(Arc::clone(&resolver));
+        .dns_resolver(Arc::clone(&resolver))
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true);
     let client = customize(defaults)
         .tls_backend_preconfigured(rustls)
         .https_only(true)

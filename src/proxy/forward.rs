@@ -111,6 +111,9 @@ async fn exchange(
         .await
         .map_err(of_the_body)?;
     record.received = body.come();
+    if let RequestBody::Whole(_) = body {
+        record.has_read();
+    }
     // Not before: who is slow with a body keeps nobody from being served.
     let Ok(_place) = house.places.try_acquire() else {
         let what = "as many requests are under way as are configured";

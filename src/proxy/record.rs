@@ -62,6 +62,13 @@ impl Record {
     }
 }
 
+impl Record {
+    /// The body of the request was read to its end.
+    pub(super) fn has_read(&self) {
+        self.business.has_read();
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         self.business.leave();

@@ -104,6 +104,8 @@ pub(super) struct Business {
     begun: AtomicU32,
     /// Those whose answer is not at its end.
     under_way: AtomicU32,
+    /// The body of the last request was read to its end.
+    read: AtomicBool,
     /// Something of an answer waits to be read by the application.
     blocked: AtomicBool,
     /// Told where an answer has come to its end, or was read on.
@@ -114,6 +116,7 @@ impl Business {
     /// The head of a request was read.
     pub(super) fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.read.store(false, Ordering::Relaxed);
         self.enter();
     }
 
@@ -125,6 +128,15 @@ impl Business {
     pub(super) fn leave(&self) {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
         self.paused.notify_one();
+    }
+
+    /// The body of the request was read to its end: what comes next is another.
+    pub(super) fn has_read(&self) {
+        self.read.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Waits until something left, or what waited was read: then there may be nothing to do.

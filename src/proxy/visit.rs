@@ -258,8 +258,9 @@ async fn requests(
                 return None;
             }
             _ = stop.wait_for(|stop| *stop), if !stopping => stopping = true,
-            () = business.paused(), if whole && !stopping => {
-                if !business.rests() {
+            () = business.paused(), if !stopping => {
+                // Where a body was not read to its end, hyper alone knows what is of it.
+                if !business.rests() || !(whole || business.is_read()) {
                     continue;
                 }
             }

@@ -9,7 +9,7 @@ use super::raw_answer::RawAnswer;
 use super::recording::{Raw, RecordingHub, Then};
 
 pub struct Scene {
-    _bank: Bank,
+    pub bank: Bank,
     pub hub: RecordingHub,
     pub proxy: Proxy,
     pub host: String,
@@ -30,7 +30,7 @@ pub fn scene_with(lines: &str, listeners: &str) -> Scene {
     let proxy = Proxy::start(&bank, ports);
     let host = format!("localhost:{}", hub.port());
     Scene {
-        _bank: bank,
+        bank,
         hub,
         proxy,
         host,
