@@ -4,6 +4,7 @@
 pub mod connector;
 mod error;
 pub(crate) mod failure;
+mod read_on;
 mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
