@@ -14,6 +14,7 @@ use super::lease::Lease;
 use super::problem::Problem;
 use super::record::Record;
 use super::traffic;
+use super::unread::Remainder;
 use crate::client::failure;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn StdError + Send + Sync>>>>;
@@ -43,6 +44,9 @@ impl AnswerBody {
         record: Record,
         patience: Duration,
     ) -> Self {
+        if let Some(remainder) = &record.remainder {
+            remainder.answers(record.status);
+        }
         let mut body = HubsBody {
             incoming,
             lease: Some(lease),
@@ -74,8 +78,14 @@ impl AnswerBody {
 impl HubsBody {
     fn end(&mut self) {
         self.record.complete = true;
-        if let Some(lease) = self.lease.take() {
-            lease.finish();
+        let remainder = self.record.remainder.as_ref();
+        if let Some(remainder) = remainder {
+            remainder.answered(self.record.status);
+        }
+        match self.lease.take() {
+            Some(lease) if remainder.is_some_and(Remainder::is_early) => lease.finish_early(),
+            Some(lease) => lease.finish(),
+            None => {}
         }
     }
 

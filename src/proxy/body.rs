@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +11,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+use super::unread::{Remainder, Unread};
 
 /// How much is kept before the hub is asked, in bytes. Forms and JSON of the scheme fit.
 pub(super) const AHEAD: usize = 64 << 10;
@@ -70,7 +72,7 @@ impl Come {
 }
 
 pub(super) struct Rest {
-    incoming: Incoming,
+    unread: Unread,
     /// Bytes that have come, for who asks afterwards.
     come: Arc<AtomicU64>,
     left: u64,
@@ -81,20 +83,21 @@ pub(super) struct Rest {
 impl RequestBody {
     /// Reads so far ahead as is kept.
     pub(super) async fn read_ahead(
-        mut incoming: Incoming,
+        unread: Option<Unread>,
         limits: BodyLimits,
     ) -> Result<Self, BodyFault> {
-        if incoming.is_end_stream() {
+        let Some(unread) = unread else {
             return Ok(Self::Whole(Bytes::new()));
-        }
-        if incoming.size_hint().lower() > limits.bytes {
+        };
+        if unread.size_hint().lower() > limits.bytes {
             return Err(BodyFault::TooLong);
         }
         let deadline = Instant::now() + limits.time;
-        let expected = incoming.size_hint().exact().unwrap_or(4096);
+        let expected = unread.size_hint().exact().unwrap_or(4096);
         let mut ahead = BytesMut::with_capacity(expected.min(AHEAD as u64) as usize);
         while ahead.len() < AHEAD {
-            let frame = timeout_at(deadline, incoming.frame())
+            let next = poll_fn(|task| unread.poll_frame(task));
+            let frame = timeout_at(deadline, next)
                 .await
                 .map_err(|_| BodyFault::TooSlow)?;
             match frame {
@@ -108,7 +111,7 @@ impl RequestBody {
                 Some(Err(_)) => return Err(BodyFault::Broken),
                 None => return whole(ahead, limits),
             }
-            if incoming.is_end_stream() {
+            if unread.is_end_stream() {
                 return whole(ahead, limits);
             }
         }
@@ -117,7 +120,7 @@ impl RequestBody {
         Ok(Self::Streamed {
             ahead: ahead.freeze(),
             rest: Box::new(Rest {
-                incoming,
+                unread,
                 come: Arc::new(AtomicU64::new(come)),
                 left: left.ok_or(BodyFault::TooLong)?,
                 patience: limits.time,
@@ -131,6 +134,14 @@ impl RequestBody {
         match self {
             Self::Whole(bytes) => Come::All(bytes.len() as u64),
             Self::Streamed { rest, .. } => Come::SoFar(Arc::clone(&rest.come)),
+        }
+    }
+
+    /// What is read of it later, if anything is.
+    pub(super) fn remainder(&self) -> Option<Remainder> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streamed { rest, .. } => Some(rest.unread.remainder()),
         }
     }
 
@@ -166,14 +177,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Streamed { ahead, rest } => ahead.is_empty() && rest.incoming.is_end_stream(),
+            Self::Streamed { ahead, rest } => ahead.is_empty() && rest.unread.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streamed { ahead, rest } => match rest.incoming.size_hint().exact() {
+            Self::Streamed { ahead, rest } => match rest.unread.size_hint().exact() {
                 Some(exact) => SizeHint::with_exact(exact + ahead.len() as u64),
                 None => SizeHint::default(),
             },
@@ -187,20 +198,22 @@ impl Rest {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(task) {
+            let fault = match self.unread.poll_frame(task) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.waiting = None;
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
-                    let Some(left) = self.left.checked_sub(data.len() as u64) else {
-                        return Poll::Ready(Some(Err(BodyFault::TooLong)));
-                    };
-                    self.left = left;
-                    self.come.fetch_add(data.len() as u64, Ordering::Relaxed);
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                    match self.left.checked_sub(data.len() as u64) {
+                        Some(left) => {
+                            self.left = left;
+                            self.come.fetch_add(data.len() as u64, Ordering::Relaxed);
+                            return Poll::Ready(Some(Ok(Frame::data(data))));
+                        }
+                        None => BodyFault::TooLong,
+                    }
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyFault::Broken))),
+                Poll::Ready(Some(Err(()))) => BodyFault::Broken,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     let patience = self.patience;
@@ -208,9 +221,11 @@ impl Rest {
                         .waiting
                         .get_or_insert_with(|| Box::pin(sleep(patience)));
                     ready!(waiting.as_mut().poll(task));
-                    return Poll::Ready(Some(Err(BodyFault::TooSlow)));
+                    BodyFault::TooSlow
                 }
-            }
+            };
+            self.waiting = None;
+            return self.unread.fail(fault, task).map_err(|()| fault);
         }
     }
 }

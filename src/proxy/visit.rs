@@ -37,20 +37,26 @@ const SMALLEST_BUFFER: usize = 8 << 10;
 /// Turns true when the proxy stops.
 pub(super) type Stop = watch::Receiver<bool>;
 
-/// Serves an application until it goes, or has to.
-pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut stop: Stop) {
+/// Serves an application until it goes, or has to. What comes back is a connection that is over for
+/// us, and not yet for the application.
+pub(super) async fn serve(
+    door: Arc<Door>,
+    stream: Stream,
+    uid: Option<u32>,
+    mut stop: Stop,
+) -> Option<Stream> {
     let business = Arc::new(Business::default());
     let mut visit = Some((stream, BytesMut::new()));
     while let Some((stream, mut early)) = visit.take() {
         let fresh = business.begun() == 0;
         match head(&door, &stream, &mut early, fresh, &mut stop).await {
             Next::Head => {}
-            Next::End => return,
+            Next::End => return None,
             Next::Refuse(problem) => {
                 traffic::problem(problem.stage);
                 let word = problem.raw(&door.house.ids.fresh());
-                stream.farewell(&word).await;
-                return;
+                stream.say(&word).await;
+                return Some(stream);
             }
         }
         let io = Io::new(
@@ -59,8 +65,13 @@ pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut
             Arc::clone(&business),
             door.house.body_limits.time,
         );
-        visit = Box::pin(requests(&door, io, &business, uid, &mut stop)).await;
+        match Box::pin(requests(&door, io, &business, uid, &mut stop)).await {
+            Left::Resting(stream, early) => visit = Some((stream, early)),
+            Left::Over(stream) => return Some(stream),
+            Left::Gone => {}
+        }
     }
+    None
 }
 
 /// What comes of waiting for a head.
@@ -213,15 +224,24 @@ fn too_slow() -> Problem {
     )
 }
 
-/// Serves requests until none comes for a while; then the stream comes back, with what was read
-/// of the next. None: it has ended.
+/// What requests leave behind.
+enum Left {
+    /// None came for a while; with what was read of the next.
+    Resting(Stream, BytesMut),
+    /// The last was answered.
+    Over(Stream),
+    /// The application has gone, or was given half an answer.
+    Gone,
+}
+
+/// Serves requests until none comes for a while, or none may come any more.
 async fn requests(
     door: &Arc<Door>,
     io: Io,
     business: &Arc<Business>,
     uid: Option<u32>,
     stop: &mut Stop,
-) -> Option<(Stream, BytesMut)> {
+) -> Left {
     let service = service_fn(|request: Request<Incoming>| {
         let (door, business) = (Arc::clone(door), Arc::clone(business));
         Box::pin(async move { Ok::<_, Infallible>(forward(&door, &business, uid, request).await) })
@@ -240,10 +260,12 @@ async fn requests(
         tokio::select! {
             biased;
             ended = &mut connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "an application's connection ended");
+                let answered = is_answered(&ended);
+                if !answered {
+                    return Left::Gone;
                 }
-                return None;
+                let (stream, _) = connection.into_parts().io.into_inner().into_stream();
+                return Left::Over(stream);
             }
             _ = stop.wait_for(|stop| *stop), if !stopping => stopping = true,
             _ = rests.tick(), if !stopping => {
@@ -261,9 +283,22 @@ async fn requests(
         }
         // The answer that is under way goes to its end, and the connection with it.
     }
-    let parts = connection.without_shutdown().await.ok()?;
+    let Ok(parts) = connection.without_shutdown().await else {
+        return Left::Gone;
+    };
     let (stream, unread) = parts.io.into_inner().into_stream();
     let mut early = BytesMut::from(parts.read_buf);
     early.extend_from_slice(&unread);
-    Some((stream, early))
+    Left::Resting(stream, early)
+}
+
+/// Whether a connection came to its end with an answer: hyper has one for what is no HTTP, too.
+pub(super) fn is_answered(ended: &hyper::Result<()>) -> bool {
+    match ended {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(%error, "an application's connection ended");
+            error.is_parse()
+        }
+    }
 }

@@ -11,10 +11,12 @@
 pub mod applications;
 pub mod audit;
 pub mod bank;
+pub mod blocking;
 pub mod by_hand;
 pub mod chaos;
 pub mod contract;
 pub mod disk;
+pub mod early;
 pub mod front_end;
 pub mod harness;
 pub mod hostile;

@@ -30,6 +30,8 @@ pub struct NginxOptions {
     pub protocols: Protocols,
     /// What `/hello-mtls` calls itself.
     pub host_name: String,
+    /// Offers HTTP/2 beside HTTP/1.1.
+    pub http2: bool,
 }
 
 impl NginxOptions {
@@ -41,6 +43,7 @@ impl NginxOptions {
             verify_client: true,
             protocols: Protocols::Both,
             host_name: names.first().expect("a server name").to_string(),
+            http2: false,
         }
     }
 }
@@ -219,6 +222,7 @@ fn configuration(options: &NginxOptions, dir: &Path, port: u16) -> String {
         Protocols::Tls13 => "TLSv1.3",
         Protocols::Both => "TLSv1.2 TLSv1.3",
     };
+    let http2 = if options.http2 { " http2" } else { "" };
     // One that was left by a try with another port cannot be bound.
     let echo = dir.join(format!("echo-{port}.sock"));
     let echo = echo.display();
@@ -242,7 +246,7 @@ http {{
         default '{{"connectionEstablished":false,"mtlsStatus":"not-established","hostName":"{host_name}"}}';
     }}
     server {{
-        listen 127.0.0.1:{port} ssl;
+        listen 127.0.0.1:{port} ssl{http2};
         ssl_certificate server.pem;
         ssl_certificate_key server-key.pem;
         ssl_protocols {protocols};
