@@ -4,8 +4,9 @@
 pub mod connector;
 mod error;
 pub(crate) mod failure;
-pub mod http2;
 pub(crate) mod happy_eyeballs;
+pub mod http2;
+mod read_on;
 mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

@@ -15,6 +15,7 @@ mod access_log;
 mod answer;
 mod body;
 mod caller;
+mod closing;
 mod error;
 mod forward;
 mod gateway;
@@ -39,6 +40,7 @@ mod staffing;
 mod stream;
 pub mod traffic;
 mod under_way;
+mod unread;
 mod upstream;
 mod visit;
 
@@ -48,8 +50,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use crate::config::Config;
 use crate::config::environment::Service;
@@ -142,7 +144,6 @@ struct Running {
     doors: Vec<Arc<Door>>,
     clients: Arc<Semaphore>,
     most: usize,
-    stop: watch::Sender<bool>,
     signals: [Signal; 3],
     manager: Arc<ServiceManager>,
 }
@@ -155,7 +156,7 @@ impl Running {
         operations: &Arc<Operations>,
     ) -> Result<Self, ProxyError> {
         let house = &operations.house;
-        let (stop, stopped) = watch::channel(false);
+        let stopped = house.stop.subscribe();
         let clients = Arc::new(Semaphore::new(proxy.max_clients));
         // Before anything listens: a signal that comes early is not lost.
         let heard = |kind| signal(kind).map_err(ProxyError::System);
@@ -181,7 +182,6 @@ impl Running {
             doors,
             clients,
             most: proxy.max_clients,
-            stop,
             signals,
             manager: Arc::new(ServiceManager::from_environment()),
         })
@@ -220,15 +220,21 @@ impl Running {
         }
         self.manager.stopping();
         // Whoever waits for a place to be accepted is answered too.
-        self.stop.send_replace(true);
+        self.house.stop.send_replace(true);
         let all = u32::try_from(self.most).unwrap_or(u32::MAX);
-        let ended = self.clients.acquire_many(all);
-        tokio::select! {
-            ended = timeout(self.house.stop_timeout, ended) => {
-                if ended.is_err() {
-                    tracing::error!("some requests were not answered within `stop_timeout`");
-                }
+        let until = Instant::now() + self.house.stop_timeout;
+        let ended = async {
+            if timeout_at(until, self.clients.acquire_many(all))
+                .await
+                .is_err()
+            {
+                tracing::error!("some requests were not answered within `stop_timeout`");
             }
+            // They have their answers, and may be busy with what they were sending.
+            let _ = timeout_at(until, self.house.closing.over()).await;
+        };
+        tokio::select! {
+            () = ended => {}
             _ = terminate.recv() => tracing::error!("told to stop twice: what was under way is cut off"),
             _ = interrupt.recv() => tracing::error!("told to stop twice: what was under way is cut off"),
         }

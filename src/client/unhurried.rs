@@ -13,21 +13,23 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::read_on::ReadOn;
+
 #[derive(Debug)]
 pub(crate) struct Unhurried {
-    tcp: TcpStream,
+    tcp: ReadOn,
     has_waited: bool,
 }
 
 impl Unhurried {
     pub(super) fn new(tcp: TcpStream) -> Self {
         Self {
-            tcp,
+            tcp: ReadOn::new(tcp),
             has_waited: false,
         }
     }
 
-    fn tcp(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+    fn tcp(self: Pin<&mut Self>) -> Pin<&mut ReadOn> {
         Pin::new(&mut self.get_mut().tcp)
     }
 }

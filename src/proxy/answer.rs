@@ -17,6 +17,7 @@ use super::lease::Lease;
 use super::problem::Problem;
 use super::record::Record;
 use super::traffic;
+use super::unread::Remainder;
 use crate::client::{ClientError, INTERACTION_ID, failure};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn StdError + Send + Sync>>>>;
@@ -49,6 +50,9 @@ impl AnswerBody {
         record: Record,
         patience: Duration,
     ) -> Self {
+        if let Some(remainder) = &record.remainder {
+            remainder.answers(record.status);
+        }
         let mut body = HubsBody {
             first,
             incoming,
@@ -111,8 +115,14 @@ impl HubsBody {
 
     fn end(&mut self) {
         self.record.complete = true;
-        if let Some(lease) = self.lease.take() {
-            lease.finish();
+        let remainder = self.record.remainder.as_ref();
+        if let Some(remainder) = remainder {
+            remainder.answered(self.record.status);
+        }
+        match self.lease.take() {
+            Some(lease) if remainder.is_some_and(Remainder::is_early) => lease.finish_early(),
+            Some(lease) => lease.finish(),
+            None => {}
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +11,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::replay::{Replay, Streamed};
+use super::unread::{Remainder, Unread};
 
 /// How much is kept before the hub is asked, in bytes. Forms and JSON of the scheme fit.
 pub(super) const AHEAD: usize = 64 << 10;
@@ -98,7 +99,7 @@ impl Come {
 }
 
 pub(super) struct Rest {
-    incoming: Incoming,
+    unread: Unread,
     /// Bytes that have come, for who asks afterwards.
     come: Arc<AtomicU64>,
     left: u64,
@@ -109,20 +110,21 @@ pub(super) struct Rest {
 impl RequestBody {
     /// Reads so far ahead as is kept.
     pub(super) async fn read_ahead(
-        mut incoming: Incoming,
+        unread: Option<Unread>,
         limits: BodyLimits,
     ) -> Result<Self, BodyFault> {
-        if incoming.is_end_stream() {
+        let Some(unread) = unread else {
             return Ok(Self::Whole(Bytes::new()));
-        }
-        if incoming.size_hint().lower() > limits.bytes {
+        };
+        if unread.size_hint().lower() > limits.bytes {
             return Err(BodyFault::TooLong);
         }
         let deadline = Instant::now() + limits.time;
-        let expected = incoming.size_hint().exact().unwrap_or(4096);
+        let expected = unread.size_hint().exact().unwrap_or(4096);
         let mut ahead = BytesMut::with_capacity(expected.min(AHEAD as u64) as usize);
         while ahead.len() < AHEAD {
-            let frame = timeout_at(deadline, incoming.frame())
+            let next = poll_fn(|task| unread.poll_frame(task));
+            let frame = timeout_at(deadline, next)
                 .await
                 .map_err(|_| BodyFault::TooSlow)?;
             match frame {
@@ -136,14 +138,14 @@ impl RequestBody {
                 Some(Err(_)) => return Err(BodyFault::Broken),
                 None => return whole(ahead, limits),
             }
-            if incoming.is_end_stream() {
+            if unread.is_end_stream() {
                 return whole(ahead, limits);
             }
         }
         let come = ahead.len() as u64;
         let left = limits.bytes.checked_sub(come);
         let rest = Rest {
-            incoming,
+            unread,
             come: Arc::new(AtomicU64::new(come)),
             left: left.ok_or(BodyFault::TooLong)?,
             patience: limits.time,
@@ -165,6 +167,14 @@ impl RequestBody {
         match self {
             Self::Whole(bytes) => Again::Whole(bytes.clone()),
             Self::Streamed(streamed) => Again::Streamed(streamed.replay()),
+        }
+    }
+
+    /// What is read of it later, if anything is.
+    pub(super) fn remainder(&self) -> Option<Remainder> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streamed(streamed) => Some(streamed.remainder()),
         }
     }
 
@@ -220,13 +230,17 @@ impl Rest {
         Arc::clone(&self.come)
     }
 
+    pub(super) fn remainder(&self) -> Remainder {
+        self.unread.remainder()
+    }
+
     pub(super) fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.unread.is_end_stream()
     }
 
     /// How many bytes are still to come, where that was said.
     pub(super) fn exact(&self) -> Option<u64> {
-        self.incoming.size_hint().exact()
+        self.unread.size_hint().exact()
     }
 
     pub(super) fn poll_data(
@@ -234,20 +248,22 @@ impl Rest {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BodyFault>>> {
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(task) {
+            let fault = match self.unread.poll_frame(task) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.waiting = None;
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
-                    let Some(left) = self.left.checked_sub(data.len() as u64) else {
-                        return Poll::Ready(Some(Err(BodyFault::TooLong)));
-                    };
-                    self.left = left;
-                    self.come.fetch_add(data.len() as u64, Ordering::Relaxed);
-                    return Poll::Ready(Some(Ok(data)));
+                    match self.left.checked_sub(data.len() as u64) {
+                        Some(left) => {
+                            self.left = left;
+                            self.come.fetch_add(data.len() as u64, Ordering::Relaxed);
+                            return Poll::Ready(Some(Ok(data)));
+                        }
+                        None => BodyFault::TooLong,
+                    }
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyFault::Broken))),
+                Poll::Ready(Some(Err(()))) => BodyFault::Broken,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     let patience = self.patience;
@@ -255,9 +271,11 @@ impl Rest {
                         .waiting
                         .get_or_insert_with(|| Box::pin(sleep(patience)));
                     ready!(waiting.as_mut().poll(task));
-                    return Poll::Ready(Some(Err(BodyFault::TooSlow)));
+                    BodyFault::TooSlow
                 }
-            }
+            };
+            self.waiting = None;
+            return self.unread.fail(fault, task).map_err(|()| fault);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -20,6 +20,7 @@ use super::problem::Problem;
 use super::record::Record;
 use super::retry::{Attempt, Retries};
 use super::stream::Business;
+use super::unread::{Remainder, Unread};
 use super::upstream::Upstream;
 use crate::client::{ClientError, INTERACTION_ID, Stage};
 
@@ -34,14 +35,24 @@ pub(super) async fn forward(
     let (mut head, body) = request.into_parts();
     let id = house.ids.of(&mut head.headers);
     let mut record = Record::begin(house, business, uid, head.method.clone(), id);
+    let awaits_continue = head.headers.contains_key(EXPECT);
+    let unread =
+        (!body.is_end_stream()).then(|| Unread::new(body, awaits_continue, house, business));
     let exchanged = match admit(door, &mut head, &mut record, uid.is_some()) {
-        Ok(Some(target)) => exchange(house, head, body, target, &mut record).await,
+        Ok(Some(target)) => exchange(house, head, unread, target, &mut record).await,
         Ok(None) => return AnswerBody::of_options(record),
+        // Whether the body comes nevertheless is not known: no other request can follow.
+        Err(problem) if awaits_continue && unread.is_some() => Err(problem.closing()),
         Err(problem) => Err(problem),
     };
     let (response, lease) = match exchanged {
         Ok(exchanged) => exchanged,
-        Err(problem) => return AnswerBody::of_problem(&problem, record),
+        Err(problem) => {
+            if problem.closes {
+                business.ends.notify_one();
+            }
+            return AnswerBody::of_problem(&problem, record);
+        }
     };
     let (mut head, mut incoming) = response.into_parts();
     head.version = Version::HTTP_11;
@@ -103,17 +114,18 @@ type Exchanged = Result<(Response<Incoming>, Lease), Problem>;
 async fn exchange(
     house: &Arc<House>,
     mut head: Parts,
-    body: Incoming,
+    unread: Option<Unread>,
     target: Target,
     record: &mut Record,
 ) -> Exchanged {
-    let body = RequestBody::read_ahead(body, house.body_limits)
+    let body = RequestBody::read_ahead(unread, house.body_limits)
         .await
         .map_err(of_the_body)?;
     record.received = body.come();
     if let RequestBody::Whole(_) = body {
         record.has_read();
     }
+    record.remainder = body.remainder();
     // Not before: who is slow with a body keeps nobody from being served.
     let Ok(_place) = house.places.try_acquire() else {
         let what = "as many requests are under way as are configured";
@@ -165,7 +177,9 @@ async fn exchange(
         };
         let unsent = error.take_message().map(Request::into_parts);
         let error = error.into_error();
-        if let Some(fault) = fault_in(&error) {
+        // Of an HTTP/2 connection, hyper does not hand it on.
+        let fault = record.remainder.as_ref().and_then(Remainder::fault);
+        if let Some(fault) = fault.or_else(|| fault_in(&error)) {
             return Err(of_the_body(fault));
         }
         let error = link.fate.explain(error);

@@ -3,12 +3,13 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::ProxyError;
 use super::access_log::AccessLog;
 use super::body::BodyLimits;
 use super::caller::Gate;
+use super::closing::Closing;
 use super::gateway::Pseudonym;
 use super::head::Names;
 use super::interaction::Ids;
@@ -41,6 +42,9 @@ pub(super) struct House {
     pub(super) stop_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) connect_patience: Duration,
+    /// Turns true when the proxy stops.
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) closing: Closing,
 }
 
 impl House {
@@ -49,13 +53,15 @@ impl House {
         proxy: &ProxyConfig,
         upstreams: [Arc<Upstream>; 2],
     ) -> Result<Arc<Self>, ProxyError> {
+        let longest_body = (proxy.max_body_mib as u64) << 20;
+        let (stop, stopped) = watch::channel(false);
         Ok(Arc::new(Self {
             upstreams,
             ids: Ids::default(),
             log: AccessLog::open(&proxy.access_log)?,
             places: Semaphore::new(proxy.max_requests),
             body_limits: BodyLimits {
-                bytes: (proxy.max_body_mib as u64) << 20,
+                bytes: longest_body,
                 time: proxy.body_timeout,
             },
             pseudonym: proxy
@@ -68,6 +74,8 @@ impl House {
             stop_timeout: proxy.stop_timeout,
             response_timeout: config.hub.response_timeout,
             connect_patience: config.hub.connect_timeout + PATIENCE_BEYOND,
+            stop,
+            closing: Closing::new(longest_body, stopped),
         }))
     }
 

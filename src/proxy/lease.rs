@@ -58,6 +58,14 @@ impl Lease {
             self.upstream.give_back(link, self.generation);
         }
     }
+
+    /// The same, of an answer that came before the request was sent: who answers so, closes, also
+    /// where it does not say so. It may take the next request with it.
+    pub(super) fn finish_early(self) {
+        if let Some(link) = &self.link {
+            link.fate.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Lease {

@@ -100,9 +100,10 @@ fn admit(
         tracing::warn!(uid, gid, pid, "a process that may not call was refused");
         // Some are told; many at once would take places from those who may call.
         if let Ok(told) = Arc::clone(&door.strangers).try_acquire_owned() {
-            let word = not_admitted().raw(&door.house.ids.fresh());
+            let house = Arc::clone(&door.house);
             tokio::spawn(async move {
-                stream.farewell(&word).await;
+                stream.say(&not_admitted().raw(&house.ids.fresh())).await;
+                house.closing.see_off(stream).await;
                 drop(told);
             });
         }
@@ -111,7 +112,9 @@ fn admit(
     let uid = peer.map(|peer| peer.uid());
     let (door, stop) = (Arc::clone(door), stop.clone());
     tokio::spawn(async move {
-        serve(door, stream, uid, stop).await;
-        drop(place);
+        let house = Arc::clone(&door.house);
+        if let Some(stream) = serve(door, stream, uid, stop).await {
+            house.closing.in_stages(stream, place).await;
+        }
     });
 }

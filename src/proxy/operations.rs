@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,7 +22,7 @@ use super::listener::Listener;
 use super::pulse::{Felt, Pulse};
 use super::stream::{Business, Io};
 use super::upstream::{Handshake, Upstream};
-use super::visit::Stop;
+use super::visit::{Stop, is_answered};
 use crate::certificate::Certificate;
 use crate::rfc3339;
 
@@ -61,28 +61,40 @@ pub(super) async fn answer(listener: Listener, operations: Arc<Operations>, stop
             Arc::new(Business::default()),
             PATIENCE,
         );
+        let house = Arc::clone(&operations.house);
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let operations = Arc::clone(&operations);
                 let stopping = *stop.borrow();
                 async move { Ok::<_, Infallible>(operations.respond(request, stopping).await) }
             });
-            let served = http1::Builder::new()
+            let mut connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(PATIENCE)
                 .max_buf_size(8 << 10)
-                .serve_connection(TokioIo::new(io), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "an operator's connection ended");
+                .serve_connection(TokioIo::new(io), service);
+            if is_answered(&(&mut connection).await) {
+                let parts = connection.into_parts();
+                let (stream, _) = parts.io.into_inner().into_stream(parts.read_buf);
+                house.closing.in_stages(stream, place).await;
             }
-            drop(place);
         });
     }
 }
 
 impl Operations {
+    /// The connection ends with a request that has a body: nothing here takes one.
     async fn respond(&self, request: Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
+        let has_body = !request.body().is_end_stream();
+        let mut response = self.response(request, stopping).await;
+        if has_body {
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn response(&self, request: Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
             let allowed = HeaderValue::from_static("GET, HEAD");

@@ -10,8 +10,8 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::client::http2::EndedBy;
 use super::gateway::METHODS;
+use crate::client::http2::EndedBy;
 use crate::client::{ClientError, INTERACTION_ID, Stage};
 use crate::engine::EngineError;
 use crate::tls::TlsError;

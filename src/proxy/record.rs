@@ -11,6 +11,7 @@ use super::access_log::Line;
 use super::body::Come;
 use super::house::House;
 use super::stream::Business;
+use super::unread::Remainder;
 use crate::config::environment::Service;
 
 /// A request, from its head to the end of its answer.
@@ -25,6 +26,8 @@ pub(super) struct Record {
     pub(super) service: Option<Service>,
     pub(super) path: Option<PathAndQuery>,
     pub(super) received: Come,
+    /// Of a body that was not read as a whole before the hub was asked.
+    pub(super) remainder: Option<Remainder>,
     pub(super) status: u16,
     pub(super) sent: u64,
     /// Whether the connection was there before the request. None: the hub was not asked.
@@ -53,6 +56,7 @@ impl Record {
             service: None,
             path: None,
             received: Come::All(0),
+            remainder: None,
             status: 0,
             sent: 0,
             warm: None,

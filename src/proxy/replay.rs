@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hyper::body::SizeHint;
 
 use super::body::{BodyFault, Rest};
+use super::unread::Remainder;
 
 /// The most that is kept of one body, in bytes.
 const OF_ONE: usize = 1 << 20;
@@ -67,6 +68,11 @@ impl Streamed {
     /// How many bytes have come, for who asks afterwards.
     pub(super) fn come(&self) -> Arc<AtomicU64> {
         lock(&self.source).rest.come()
+    }
+
+    /// What is read of it later.
+    pub(super) fn remainder(&self) -> Remainder {
+        lock(&self.source).rest.remainder()
     }
 
     pub(super) fn poll_data(

@@ -2,6 +2,7 @@
 //! watch over answers that nobody reads.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,11 +13,12 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use tokio::time::{Sleep, sleep, timeout};
 
-/// How long somebody who was refused may go on talking.
-const FAREWELL: Duration = Duration::from_millis(500);
-
+/// How long a last word may take to be handed over.
+const LAST_WORD: Duration = Duration::from_secs(5);
+/// What is forgotten at once, in bytes.
+const FORGOTTEN: usize = 16 << 10;
 /// What is read at once of a next request, in bytes.
 const PIECE: usize = 4096;
 
@@ -42,29 +44,40 @@ impl Stream {
         }
     }
 
-    /// A last word to somebody who may not listen. What they say meanwhile is read and forgotten for
-    /// a moment: closing a socket with unread bytes can overtake what was sent before.
-    pub(super) async fn farewell(&self, bytes: &[u8]) {
-        // Whoever has gone already misses nothing.
-        let _ = match self {
-            Self::Unix(stream) => stream.try_write(bytes),
-            Self::Tcp(stream) => stream.try_write(bytes),
-        };
-        let until = Instant::now() + FAREWELL;
-        while let Ok(Ok(())) = timeout_at(until, self.readable()).await {
-            if !self.forget_some() {
-                return;
+    /// A last word, to be followed by the end of the connection.
+    pub(super) async fn say(&self, bytes: &[u8]) {
+        let mut left = bytes;
+        let saying = async {
+            while !left.is_empty() {
+                let written = match self {
+                    Self::Unix(stream) => {
+                        stream.writable().await?;
+                        stream.try_write(left)
+                    }
+                    Self::Tcp(stream) => {
+                        stream.writable().await?;
+                        stream.try_write(left)
+                    }
+                };
+                match written {
+                    Ok(length) => left = left.get(length..).unwrap_or_default(),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
             }
-        }
+            Ok(())
+        };
+        // Whoever has gone already, or does not listen, misses nothing.
+        let _ = timeout(LAST_WORD, saying).await;
     }
 
-    /// Whether there may be more.
-    fn forget_some(&self) -> bool {
-        let mut forgotten = [0; 4096];
-        match self.try_read(&mut forgotten) {
-            Ok(length) => length > 0,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        }
+    /// Reads what is there, and keeps nothing of it. None: there will be no more.
+    pub(super) fn poll_forget(&mut self, task: &mut Context<'_>) -> Poll<Option<usize>> {
+        let mut forgotten = [MaybeUninit::uninit(); FORGOTTEN];
+        let mut forgotten = ReadBuf::uninit(&mut forgotten);
+        let read = ready!(self.poll_read(task, &mut forgotten));
+        let length = forgotten.filled().len();
+        Poll::Ready(read.ok().map(|()| length).filter(|length| *length > 0))
     }
 
     fn poll_read(
@@ -89,7 +102,7 @@ impl Stream {
         }
     }
 
-    fn poll_shutdown(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_shutdown(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(task),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(task),
@@ -110,6 +123,10 @@ pub(super) struct Business {
     blocked: AtomicBool,
     /// Told where an answer has come to its end, or was read on.
     paused: Notify,
+    /// A body was not read to its end: what comes next is no request.
+    pub(super) cut: AtomicBool,
+    /// To be told where the connection ends with the answer that is given now.
+    pub(super) ends: Notify,
 }
 
 impl Business {
@@ -146,7 +163,9 @@ impl Business {
 
     /// Nothing is under way, and nothing waits to be read.
     pub(super) fn rests(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) == 0 && !self.blocked.load(Ordering::Relaxed)
+        self.under_way.load(Ordering::Relaxed) == 0
+            && !self.blocked.load(Ordering::Relaxed)
+            && !self.cut.load(Ordering::Relaxed)
     }
 
     pub(super) fn begun(&self) -> u32 {

@@ -42,8 +42,14 @@ const SHORTEST_FIELD: usize = 3;
 /// Turns true when the proxy stops.
 pub(super) type Stop = watch::Receiver<bool>;
 
-/// Serves an application until it goes, or has to.
-pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut stop: Stop) {
+/// Serves an application until it goes, or has to. What comes back is a connection that is over for
+/// us, and not yet for the application.
+pub(super) async fn serve(
+    door: Arc<Door>,
+    stream: Stream,
+    uid: Option<u32>,
+    mut stop: Stop,
+) -> Option<Stream> {
     let business = Arc::new(Business::default());
     let mut visit = Some((stream, BytesMut::new()));
     while let Some((stream, mut early)) = visit.take() {
@@ -51,12 +57,12 @@ pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut
         let later = match head(&door, &stream, &mut early, fresh, &mut stop).await {
             Next::Head => None,
             Next::Whole(end) => Some(early.split_off(end)),
-            Next::End => return,
+            Next::End => return None,
             Next::Refuse(problem) => {
                 traffic::problem(problem.stage);
                 let word = problem.raw(&door.house.ids.fresh());
-                stream.farewell(&word).await;
-                return;
+                stream.say(&word).await;
+                return Some(stream);
             }
         };
         let io = Io::new(
@@ -66,8 +72,13 @@ pub(super) async fn serve(door: Arc<Door>, stream: Stream, uid: Option<u32>, mut
             Arc::clone(&business),
             door.house.body_limits.time,
         );
-        visit = Box::pin(requests(&door, io, &business, uid, &mut stop)).await;
+        match Box::pin(requests(&door, io, &business, uid, &mut stop)).await {
+            Left::Resting(stream, early) => visit = Some((stream, early)),
+            Left::Over(stream) => return Some(stream),
+            Left::Gone => {}
+        }
     }
+    None
 }
 
 /// What comes of waiting for a head.
@@ -224,15 +235,24 @@ fn too_slow() -> Problem {
     )
 }
 
-/// Serves requests until none comes for a while; then the stream comes back, with what was read
-/// of the next. None: it has ended.
+/// What requests leave behind.
+enum Left {
+    /// None came for a while; with what was read of the next.
+    Resting(Stream, BytesMut),
+    /// The last was answered.
+    Over(Stream),
+    /// The application has gone, or was given half an answer.
+    Gone,
+}
+
+/// Serves requests until none comes for a while, or none may come any more.
 async fn requests(
     door: &Arc<Door>,
     io: Io,
     business: &Arc<Business>,
     uid: Option<u32>,
     stop: &mut Stop,
-) -> Option<(Stream, BytesMut)> {
+) -> Left {
     let service = service_fn(|request: Request<Incoming>| {
         let (door, business) = (Arc::clone(door), Arc::clone(business));
         Box::pin(async move { Ok::<_, Infallible>(forward(&door, &business, uid, request).await) })
@@ -252,10 +272,13 @@ async fn requests(
         tokio::select! {
             biased;
             ended = &mut connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "an application's connection ended");
+                let answered = is_answered(&ended);
+                if !answered {
+                    return Left::Gone;
                 }
-                return None;
+                let parts = connection.into_parts();
+                let (stream, _) = parts.io.into_inner().into_stream(parts.read_buf);
+                return Left::Over(stream);
             }
             _ = stop.wait_for(|stop| *stop), if !stopping => stopping = true,
             () = business.paused(), if !stopping => {
@@ -279,6 +302,20 @@ async fn requests(
         }
         // The answer that is under way goes to its end, and the connection with it.
     }
-    let parts = connection.without_shutdown().await.ok()?;
-    Some(parts.io.into_inner().into_stream(parts.read_buf))
+    let Ok(parts) = connection.without_shutdown().await else {
+        return Left::Gone;
+    };
+    let (stream, early) = parts.io.into_inner().into_stream(parts.read_buf);
+    Left::Resting(stream, early)
+}
+
+/// Whether a connection came to its end with an answer: hyper has one for what is no HTTP, too.
+pub(super) fn is_answered(ended: &hyper::Result<()>) -> bool {
+    match ended {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(%error, "an application's connection ended");
+            error.is_parse()
+        }
+    }
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -64,6 +65,8 @@ pub struct HubOptions {
     pub lowering: Option<Lowering>,
     /// HTTP/2 by hand, of a hub that ends its first requests unanswered.
     pub endings: Option<Endings>,
+    /// Answers with this, and so long, at the head of a request, and reads no body.
+    pub early: Option<(StatusCode, usize)>,
     /// How long it thinks before it answers.
     pub thinks: Duration,
     /// Where to listen; port 0: wherever there is room.
@@ -86,6 +89,7 @@ impl HubOptions {
             streams: None,
             lowering: None,
             endings: None,
+            early: None,
             thinks: Duration::ZERO,
             address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
@@ -324,6 +328,10 @@ impl Service {
             let (hub, client) = (self.clone(), client.clone());
             async move {
                 let (head, body) = request.into_parts();
+                let body = match hub.options.early {
+                    None => body.collect().await?.to_bytes(),
+                    Some(_) => Bytes::new(),
+                };
                 let seen = SeenRequest {
                     method: head.method,
                     path_and_query: head
@@ -331,7 +339,7 @@ impl Service {
                         .path_and_query()
                         .map_or_else(String::new, ToString::to_string),
                     headers: head.headers,
-                    body: body.collect().await?.to_bytes(),
+                    body,
                     client_subject: client.as_ref().map(|names| names.subject.clone()),
                     connection,
                 };
@@ -339,7 +347,10 @@ impl Service {
                 if !hub.options.thinks.is_zero() {
                     tokio::time::sleep(hub.options.thinks).await;
                 }
-                let response = answer::to(&seen, &hub.options.host_name, client.as_ref());
+                let response = match hub.options.early {
+                    None => answer::to(&seen, &hub.options.host_name, client.as_ref()),
+                    Some((status, length)) => answer::early(status, length),
+                };
                 if let Some(observe) = &hub.options.observer {
                     observe(&seen, response.status());
                 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::bank::Bank;
 use super::poll::{found, until};
-use super::walled::{children, state};
+use super::walled::{children, state, threads};
 
 /// Examples share these fixtures, and cargo does not build the command for them.
 pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
@@ -194,7 +194,8 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
         // Its own end with it, a moment later: until then they hold its sockets.
-        let gone = |pid: &u32| state(*pid).is_none_or(|state| state == 'Z');
+        // Of one with several threads, the last of those does.
+        let gone = |pid: &u32| state(*pid).is_none_or(|state| state == 'Z') && threads(*pid) <= 1;
         let _ = found(|| started.iter().all(gone).then_some(()));
     }
 }

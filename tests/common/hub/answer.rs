@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use der::Decode as _;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -61,6 +61,15 @@ pub fn to(
     if let Some(id) = request.headers.get(INTERACTION) {
         response.headers_mut().insert(INTERACTION, id.clone());
     }
+    response
+}
+
+/// What is said before a request was read.
+pub fn early(status: StatusCode, length: usize) -> Response<Full<Bytes>> {
+    let body = json!({"errorCode": "Early", "errorMessage": "e".repeat(length)});
+    let mut response = json_answer(status, &body);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
     response
 }
 

@@ -1,0 +1,397 @@
+//! An answer that is given before the request was read reaches also who writes all of it first, and
+//! who never stops writing is let go.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::bank::Bank;
+use common::blocking::{Place, SIZES, chunked, framings};
+use common::chaos::Chaos;
+use common::hub::{Hub, HubOptions};
+use common::misbehaving::answer::Answer as Gives;
+use common::misbehaving::{Behaviour, MisbehavingHub};
+use common::poll::until;
+use common::proxy::{Ports, Proxy, TOKEN};
+use rustls::version::TLS13;
+
+const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+const HOST: &str = "Host: localhost\r\n";
+
+struct Scene {
+    _bank: Bank,
+    hub: Hub,
+    proxy: Proxy,
+    ports: Ports,
+}
+
+fn scene(lines: &str) -> Scene {
+    scene_of(lines, &[b"http/1.1"])
+}
+
+fn scene_of(lines: &str, protocols: &[&[u8]]) -> Scene {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let mut options = HubOptions::of(&bank.framework, &NAMES);
+    options.alpn = protocols.iter().map(|name| name.to_vec()).collect();
+    let hub = Hub::start_in_thread(options);
+    bank.hub_at(hub.port());
+    let ports = Proxy::configure(&mut bank, lines, "");
+    let proxy = Proxy::start(&bank, ports);
+    Scene {
+        _bank: bank,
+        hub,
+        proxy,
+        ports,
+    }
+}
+
+/// Both kinds of socket, and the beginning of a path there.
+fn places(proxy: &Proxy, ports: Ports) -> [(Place, String); 2] {
+    [
+        (Place::Unix(proxy.socket()), String::new()),
+        (Place::Tcp(ports.tcp), format!("/{TOKEN}")),
+    ]
+}
+
+/// The answer comes as a whole to who writes all before reading; what follows on a connection that is
+/// not said to end is served.
+fn reaches(place: &Place, first: &str, fields: &str, expected: u16, sizes: &[usize]) {
+    for size in sizes {
+        for (end, body) in framings(*size) {
+            let what = format!("{place:?} {first:?} {fields:?} {size} {end:?}");
+            let mut wire = place.connect();
+            let head = format!("{first} HTTP/1.1\r\n{fields}{end}");
+            wire.send(head.as_bytes())
+                .and_then(|()| wire.send(&body))
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            let answer = wire
+                .answer()
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(answer.status, expected, "{what}: {answer:?}");
+            if answer.closes() || !answer.head.contains("interaction-id") {
+                let mut rest = Vec::new();
+                wire.read_to_end(&mut rest).unwrap();
+                assert!(rest.is_empty(), "{what}: {rest:?}");
+            } else {
+                let next = format!("GET /nowhere HTTP/1.1\r\n{HOST}\r\n");
+                wire.send(next.as_bytes()).unwrap();
+                let next = wire
+                    .answer()
+                    .unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(matches!(next.status, 401 | 404), "{what}: {next:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_writes_all_first_reads_why_it_was_refused() {
+    let scene = scene("max_body_mib = 1");
+    let two = "Host: localhost\r\nHost: localhost\r\n";
+    let evil = "Host: evil.example\r\n";
+    let cake = "Host: localhost\r\nExpect: cake\r\n";
+    let space = "Host: localhost\r\nX : y\r\n";
+    let many = format!("{HOST}{}", "X: y\r\n".repeat(120));
+    for (place, prefix) in places(&scene.proxy, scene.ports) {
+        for (first, fields, expected) in [
+            ("POST {}/nowhere", HOST, 404),
+            ("POST {}/cm/pay", evil, 421),
+            ("POST {}/cm/pay", cake, 417),
+            ("TRACE {}/cm/pay", HOST, 405),
+            ("POST {}/cm/pay", two, 400),
+            // What is no HTTP for hyper, and too much of it.
+            ("POST {}/cm/pay", space, 400),
+            ("POST {}/cm/pay", &many, 431),
+        ] {
+            let first = first.replace("{}", &prefix);
+            reaches(&place, &first, fields, expected, &SIZES);
+        }
+    }
+    let tcp = Place::Tcp(scene.ports.tcp);
+    reaches(&tcp, "POST /cm/pay", HOST, 401, &SIZES);
+    // Operators have a listener of their own.
+    let (_, ready) = scene.proxy.operations("/healthz");
+    assert_eq!(ready, "ok\n");
+    let operations = Place::Tcp(scene.ports.operations);
+    reaches(&operations, "POST /healthz", HOST, 405, &SIZES);
+    reaches(&operations, "GET /nowhere", HOST, 404, &SIZES);
+    assert!(scene.hub.seen().is_empty());
+}
+
+/// A body whose length is not said is found to be too long after the hub was asked.
+#[test]
+fn a_body_that_is_too_long_is_told_so() {
+    for protocol in [&b"http/1.1"[..], b"h2"] {
+        let scene = scene_of("max_body_mib = 1", &[protocol]);
+        for (place, prefix) in places(&scene.proxy, scene.ports) {
+            let pay = format!("POST {prefix}/cm/pay");
+            reaches(&place, &pay, HOST, 413, &SIZES[2..]);
+        }
+    }
+}
+
+#[test]
+fn a_chunk_that_is_none_and_a_head_without_end_are_told() {
+    let scene = scene("");
+    for (place, prefix) in places(&scene.proxy, scene.ports) {
+        for size in SIZES {
+            let rest = vec![b'z'; size];
+            let chunks = format!(
+                "POST {prefix}/cm/pay HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\nno\r\n"
+            );
+            let answer = place.call(chunks.as_bytes(), &rest).unwrap();
+            assert_eq!(answer.status, 400, "{place:?} {size}: {answer:?}");
+            let head = format!("GET {prefix}/cm/pay HTTP/1.1\r\n{HOST}X: ");
+            let answer = place.call(head.as_bytes(), &rest).unwrap();
+            assert_eq!(answer.status, 431, "{place:?} {size}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn who_was_too_slow_and_goes_on_reads_so() {
+    let lines = "head_timeout = \"300ms\"\nbody_timeout = \"300ms\"";
+    let scenes = [scene(lines), scene_of(lines, &[b"h2"])];
+    for (place, prefix) in scenes
+        .iter()
+        .flat_map(|scene| places(&scene.proxy, scene.ports))
+    {
+        for size in SIZES {
+            let length = (200_000 + size).min(16 << 20);
+            let head =
+                format!("POST {prefix}/cm/pay HTTP/1.1\r\n{HOST}Content-Length: {length}\r\n");
+            // Within the head, within what is read ahead, and within what is streamed to the hub.
+            for sent in [None, Some(2000), Some(200_000)] {
+                let mut wire = place.connect();
+                wire.send(head.as_bytes()).unwrap();
+                if let Some(sent) = sent {
+                    wire.send(b"\r\n").unwrap();
+                    wire.send(&vec![b'a'; sent]).unwrap();
+                }
+                wire.until_readable();
+                let rest = vec![b'a'; length - sent.unwrap_or(0)];
+                let answer = wire.send(&rest).and_then(|()| wire.answer());
+                let answer =
+                    answer.unwrap_or_else(|error| panic!("{place:?} {sent:?} {size}: {error}"));
+                assert_eq!(answer.status, 408, "{place:?} {sent:?} {size}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_writes_all_first_reads_why_the_hub_was_not_asked() {
+    // Nobody listens there.
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let silent = MisbehavingHub::start(&bank.framework, &TLS13, Behaviour::Answer(Gives::Silence));
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &NAMES));
+    for (port, plan, expected) in [
+        (closed.port(), "", 502),
+        (hub.port(), "fail C_Sign all CKR_DEVICE_REMOVED", 503),
+        (silent.port(), "", 504),
+    ] {
+        bank.hub_at(port);
+        bank.configure(|settings| settings.hub_lines = "response_timeout = \"300ms\"".to_owned());
+        let lines = "warm_connections = 0\nbody_timeout = \"700ms\"";
+        let ports = Proxy::configure(&mut bank, lines, "");
+        let chaos = Chaos::between(&mut bank, "");
+        let proxy = Proxy::start_with(&bank, ports, &chaos.environment());
+        chaos.plan(plan);
+        // A hub that reads nothing takes time for each.
+        let sizes = if expected == 504 {
+            &SIZES[4..]
+        } else {
+            &SIZES[..]
+        };
+        for (place, prefix) in places(&proxy, ports) {
+            reaches(
+                &place,
+                &format!("POST {prefix}/cm/pay"),
+                HOST,
+                expected,
+                sizes,
+            );
+        }
+        chaos.plan("");
+    }
+    assert!(hub.seen().is_empty());
+}
+
+const STRANGER: &str = r#"
+import socket, sys
+for size in map(int, sys.argv[2:]):
+    wire = socket.socket(socket.AF_UNIX)
+    wire.settimeout(60)
+    wire.connect(sys.argv[1])
+    wire.sendall(b"POST /cm/pay HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
+    wire.sendall(b"a" * size)
+    answer = b""
+    while piece := wire.recv(65536):
+        answer += piece
+    print(answer.split(b" ")[1].decode(), answer.decode().endswith("}"))
+"#;
+
+#[test]
+fn another_user_that_writes_all_first_reads_that_it_may_not() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    fs::set_permissions(bank.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    let listener = "[[proxy.listener]]\nunix = \"open.sock\"\nmode = \"0666\"";
+    let ports = Proxy::configure(&mut bank, "", listener);
+    let _proxy = Proxy::start(&bank, ports);
+    let done = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .args(["/usr/bin/python3", "-c", STRANGER])
+        .arg(bank.path("open.sock"))
+        .args(SIZES.map(|size| size.to_string()))
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(done.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(told, "403 True\n".repeat(SIZES.len()), "{errors}");
+}
+
+/// No 100 (Continue) comes where the body is not wanted, and no second answer where it comes anyway.
+#[test]
+fn who_asked_before_sending_is_not_told_to_go_on() {
+    let scene = scene("max_body_mib = 1");
+    for (place, prefix) in places(&scene.proxy, scene.ports) {
+        for (path, length, expected) in [
+            ("/nowhere", 3, 404),
+            ("/nowhere", 3 << 20, 404),
+            ("/cm/pay", 3 << 20, 413),
+        ] {
+            for comes_anyway in [false, true] {
+                let mut wire = place.connect();
+                let head = format!(
+                    "POST {prefix}{path} HTTP/1.1\r\n{HOST}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+                );
+                wire.send(head.as_bytes()).unwrap();
+                if comes_anyway {
+                    wire.send(&vec![b'a'; length]).unwrap();
+                }
+                let answer = wire.answer().unwrap();
+                assert_eq!(answer.status, expected, "{answer:?}");
+                assert!(answer.closes(), "{answer:?}");
+                let mut rest = Vec::new();
+                wire.read_to_end(&mut rest).unwrap();
+                assert_eq!(rest, b"", "{path} {length}");
+            }
+        }
+    }
+    assert!(scene.hub.seen().is_empty());
+}
+
+/// One that goes on for ever after its answer, fast or byte by byte, is let go, keeps its place from nobody
+/// for long, and does not keep the proxy from stopping.
+#[test]
+fn who_never_stops_writing_is_let_go() {
+    let scene = scene("max_body_mib = 1\nmax_clients = 4");
+    let proxy = &scene.proxy;
+    for (place, prefix) in places(proxy, scene.ports) {
+        for path in ["/nowhere", "/cm/pay"] {
+            let mut wire = place.connect();
+            let head =
+                format!("POST {prefix}{path} HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n");
+            wire.send(head.as_bytes()).unwrap();
+            let chunk = chunked(&[b'a'; 65_536]);
+            let chunk = &chunk[..chunk.len() - 5];
+            let mut sent = 0;
+            while wire.send(chunk).is_ok() {
+                sent += chunk.len();
+                assert!(sent < 1 << 30, "{place:?} {path}: {sent}");
+            }
+        }
+    }
+    // More than there are places, and none of them stops by itself.
+    let mut dribbling: Vec<_> = (0..4)
+        .map(|_| {
+            let mut wire = Place::Unix(proxy.socket()).connect();
+            let head = format!("POST /nowhere HTTP/1.1\r\n{HOST}Content-Length: 10000000\r\n\r\n");
+            wire.send(head.as_bytes()).unwrap();
+            wire
+        })
+        .collect();
+    let served = std::thread::scope(|scope| {
+        let served = scope.spawn(|| proxy.get("/cm/consents/1").0);
+        until("served, or all were let go", || {
+            for wire in &mut dribbling {
+                let _ = wire.send(b"a");
+            }
+            served.is_finished()
+        });
+        served.join().unwrap()
+    });
+    assert_eq!(served, 200);
+    proxy.signal("TERM");
+    let told = Instant::now();
+    let folder = proxy.socket();
+    let ended = std::thread::scope(|scope| {
+        let ended = scope.spawn(|| scene.proxy.ended());
+        while !ended.is_finished() {
+            for wire in &mut dribbling {
+                let _ = wire.send(b"a");
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        ended.join().unwrap()
+    });
+    assert!(ended.success(), "{ended} {folder:?}");
+    assert!(
+        told.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        told.elapsed()
+    );
+}
+
+/// Requests whose bodies are under way when the proxy is told to stop: who was answered reads the
+/// answer, who was not is.
+#[test]
+fn a_stop_takes_no_answer_away() {
+    for (path, expected) in [("/nowhere", 404), ("/cm/consents/1", 200)] {
+        let scene = scene("");
+        let half = vec![b'a'; 8 << 20];
+        let mut wires: Vec<_> = places(&scene.proxy, scene.ports)
+            .map(|(place, prefix)| {
+                let mut wire = place.connect();
+                let length = 2 * half.len();
+                let head = format!(
+                    "PATCH {prefix}{path} HTTP/1.1\r\n{HOST}Content-Length: {length}\r\n\r\n"
+                );
+                wire.send(head.as_bytes()).unwrap();
+                wire.send(&half).unwrap();
+                if expected == 404 {
+                    wire.until_readable();
+                }
+                wire
+            })
+            .into();
+        scene.proxy.signal("TERM");
+        until("it stops", || scene.proxy.ready()["stopping"] == true);
+        for wire in &mut wires {
+            let answer = wire.send(&half).and_then(|()| wire.answer());
+            let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!(answer.status, expected, "{path}");
+        }
+        drop(wires);
+        assert!(scene.proxy.ended().success());
+    }
+}
