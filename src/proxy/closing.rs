@@ -77,6 +77,10 @@ impl Closing {
     pub(super) async fn discard(&self, mut body: Incoming, business: &Business) {
         let mut broken = false;
         let reading = self.read_on(LONGEST_KEPT, |task| {
+            // hyper says so before it says that there is no further frame.
+            if body.is_end_stream() {
+                return Poll::Ready(None);
+            }
             let frame = ready!(Pin::new(&mut body).poll_frame(task)).transpose();
             broken = frame.is_err();
             let frame = frame.unwrap_or_default();
