@@ -193,7 +193,7 @@ impl ClientError {
             | Self::HalfAnswer(_)
             | Self::Body(_)
             | Self::Http(_)
-            | Self::Framing(_)
+            | Self::Malformed(_)
             | Self::HeadTooLong
             | Self::TooLong(_) => ExitCode::Network,
         }

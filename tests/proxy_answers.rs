@@ -86,7 +86,11 @@ fn what_may_not_be_handed_on_is_a_502() {
             "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
         ),
     ] {
-        refused(&scene, name, ok(lines, "ok"));
+        let told = refused(&scene, name, ok(lines, "ok"));
+        assert!(
+            told.starts_with("the answer is malformed: "),
+            "{name}: {told}"
+        );
     }
     for (name, answer) in [
         (

@@ -104,9 +104,9 @@ pub enum ClientError {
     /// The answer is no HTTP.
     #[error("the answer is not HTTP: {0}")]
     Http(String),
-    /// Where the answer ends, or how its body is coded, is a guess.
-    #[error("the answer is not framed as HTTP asks for: {0}")]
-    Framing(&'static str),
+    /// The answer is HTTP, and not written as that asks for.
+    #[error("the answer is malformed: {0}")]
+    Malformed(String),
     /// The head of the answer is too long.
     #[error("the head of the answer is longer than {} KiB, or has more than {} fields", ANSWER_HEAD >> 10, ANSWER_HEAD / FIELD)]
     HeadTooLong,
@@ -158,9 +158,9 @@ impl ClientError {
             Self::HalfAnswer(_) => {
                 "a load balancer or proxy on the way ended it: try again where that is harmless, then ask who runs them".to_owned()
             }
-            Self::Http(_) => "see that [hub] names the hub's host and port: what answers there speaks another protocol, or HTTP that is not as it should be".to_owned(),
-            Self::Framing(_) => {
-                "ask the hub's operator: a server or proxy there writes lengths or codings that others read otherwise".to_owned()
+            Self::Http(_) => "is this the hub? Something else answers on this port".to_owned(),
+            Self::Malformed(_) => {
+                "ask the hub's operator: a server or proxy there writes what others read otherwise, or not at all".to_owned()
             }
             Self::HeadTooLong => {
                 "ask the hub's operator what fills the header fields of this answer".to_owned()

@@ -22,11 +22,17 @@ pub(crate) fn before_an_answer(
     if let Some(tls) = diagnose(&error) {
         return ClientError::Tls(explain(tls, foreign));
     }
-    if error.is_parse_too_large() {
-        return ClientError::HeadTooLong;
-    }
     if error.is_parse() {
-        return ClientError::Http(chain(&error));
+        let what = chain(&error);
+        // hyper names them in words only, where its server is left out.
+        return if what.contains("too large") {
+            ClientError::HeadTooLong
+        } else if what.contains("version") {
+            // Without one, it may be anything.
+            ClientError::Http(what)
+        } else {
+            ClientError::Malformed(what)
+        };
     }
     let how = match (seen, source::<io::Error>(&error)) {
         (Some(how), _) => how,

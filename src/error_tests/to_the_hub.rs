@@ -289,7 +289,7 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
         HalfAnswer: [ClientError::HalfAnswer(Ending::Abrupt)],
         Body: [ClientError::Body(text("invalid chunk size"))],
         Http: [ClientError::Http(text("invalid HTTP version parsed"))],
-        Framing: [ClientError::Framing("its Content-Length is not one number")],
+        Malformed: [ClientError::Malformed(text("invalid HTTP header parsed"))],
         HeadTooLong: [ClientError::HeadTooLong],
         TooLong: [ClientError::TooLong(64 << 20)],
         Setup: [ClientError::Setup(text("no resolver"))],

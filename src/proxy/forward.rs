@@ -56,10 +56,10 @@ pub(super) async fn forward(
     };
     let (mut head, mut incoming) = response.into_parts();
     head.version = Version::HTTP_11;
-    let framed = strip_answer(&mut head.headers).map_err(ClientError::Framing);
+    let framed = strip_answer(&mut head.headers);
     let first = match framed {
         Ok(()) => first_of(&mut incoming).await,
-        Err(error) => Err(error),
+        Err(what) => Err(ClientError::Malformed(what.to_owned())),
     };
     let first = match first {
         Ok(first) => first,

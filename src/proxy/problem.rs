@@ -185,7 +185,7 @@ fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
         ClientError::HalfAnswer(_)
         | ClientError::Body(_)
         | ClientError::Http(_)
-        | ClientError::Framing(_)
+        | ClientError::Malformed(_)
         | ClientError::HeadTooLong => (BAD, "answer", None),
         ClientError::NotConfigured { .. }
         | ClientError::Request(_)
