@@ -10,6 +10,7 @@ mod read_on;
 mod refusal;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+mod resolution;
 mod unhurried;
 
 use std::fmt::Display;

@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 use tracing::Instrument;
 
 use super::happy_eyeballs::Answered;
+use super::resolution::Resolution;
 use super::unhurried::Unhurried;
 use super::{ClientError, Stage};
 use crate::config::Config;
@@ -33,6 +34,7 @@ pub struct Connector {
     origins: Vec<Origin>,
     timeout: Duration,
     answered: Answered,
+    resolution: Resolution,
 }
 
 /// A connection that the server asked our certificate for, and got it.
@@ -105,6 +107,7 @@ impl Connector {
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
             answered: Answered::default(),
+            resolution: Resolution::default(),
         })
     }
 
@@ -157,7 +160,8 @@ impl Connector {
         Instant::now() + self.timeout
     }
 
-    /// Resolves the host's name.
+    /// Resolves the host's name. Where that takes longer than a quarter of a second, what it gave before
+    /// is good enough, for ten minutes.
     ///
     /// # Errors
     /// The host is not configured, has no address, or the resolver gave no answer in time.
@@ -176,12 +180,11 @@ impl Connector {
             host: origin.host.clone(),
             why,
         };
-        let looked_up = tokio::net::lookup_host((origin.host.as_str(), origin.port));
-        let addresses: Vec<_> = timeout_at(deadline.into(), looked_up)
+        let looked_up = self.resolution.of(&origin.host, origin.port);
+        let addresses = timeout_at(deadline.into(), looked_up)
             .await
             .map_err(|_| self.late(Stage::Resolve, origin))?
-            .map_err(|error| failed(error.to_string()))?
-            .collect();
+            .map_err(|error| failed(error.to_string()))?;
         if addresses.is_empty() {
             return Err(failed("the name has no address".to_owned()));
         }

@@ -27,6 +27,7 @@ use tower_service::Service;
 
 use super::ClientError;
 use super::happy_eyeballs::{Answered, in_order};
+use super::resolution::Resolution;
 use crate::config::Config;
 use crate::config::environment::Origin;
 use crate::engine::runtime::apart;
@@ -100,6 +101,7 @@ struct AnsweringFirst {
     origins: Vec<Origin>,
     timeout: Duration,
     answered: Answered,
+    resolution: Resolution,
 }
 
 impl AnsweringFirst {
@@ -108,6 +110,7 @@ impl AnsweringFirst {
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
             answered: Answered::default(),
+            resolution: Resolution::default(),
         }
     }
 
@@ -134,13 +137,13 @@ impl Resolve for AnsweringFirst {
             .iter()
             .all(|service| Some(service) == services.first());
         let origin = services.into_iter().next();
-        let (answered, timeout) = (self.answered.clone(), self.timeout);
+        let (answered, resolution) = (self.answered.clone(), self.resolution.clone());
+        let timeout = self.timeout;
         Box::pin(async move {
             let patience = if certain { timeout } else { timeout / 2 };
             let deadline = Instant::now() + patience;
             let port = origin.as_ref().map_or(0, |origin| origin.port);
-            let resolved = tokio::net::lookup_host((host, port)).await?;
-            let mut addresses = in_order(&resolved.collect::<Vec<_>>(), None);
+            let mut addresses = in_order(&resolution.of(&host, port).await?, None);
             if let (Some(origin), 2..) = (origin, addresses.len()) {
                 let trying = answered.connect(&origin, &addresses, deadline);
                 let late = |now| now >= deadline;

@@ -27,6 +27,7 @@ pub mod misbehaving;
 pub mod mutation;
 pub mod nginx;
 pub mod poll;
+pub mod programs;
 pub mod proxy;
 pub mod raw_answer;
 pub mod recorded;
