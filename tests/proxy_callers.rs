@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::bank::Bank;
+use common::blocking::SIZES;
 use common::hub::{Hub, HubOptions};
 use common::proxy::{Proxy, TOKEN, body, status};
 
@@ -249,4 +250,39 @@ fn a_socket_that_is_served_is_not_taken_over_and_one_left_behind_is() {
         assert_eq!(third.get("/cm/hello-mtls").0, 200);
         drop(third);
     }
+}
+
+const STRANGER: &str = r#"
+import socket, sys
+for size in map(int, sys.argv[2:]):
+    wire = socket.socket(socket.AF_UNIX)
+    wire.settimeout(60)
+    wire.connect(sys.argv[1])
+    wire.sendall(b"POST /cm/pay HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
+    wire.sendall(b"a" * size)
+    answer = b""
+    while piece := wire.recv(65536):
+        answer += piece
+    print(answer.split(b" ")[1].decode(), answer.decode().endswith("}"))
+"#;
+
+#[test]
+fn another_user_that_writes_all_first_reads_that_it_may_not() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    fs::set_permissions(bank.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    let listener = "[[proxy.listener]]\nunix = \"open.sock\"\nmode = \"0666\"";
+    let ports = Proxy::configure(&mut bank, "", listener);
+    let _proxy = Proxy::start(&bank, ports);
+    let done = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .args(["/usr/bin/python3", "-c", STRANGER])
+        .arg(bank.path("open.sock"))
+        .args(SIZES.map(|size| size.to_string()))
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(done.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(told, "403 True\n".repeat(SIZES.len()), "{errors}");
 }

@@ -15,7 +15,7 @@ use std::process::Command;
 
 use common::applications::output;
 use common::bank::Bank;
-use common::blocking::{Place, SIZES, framings};
+use common::blocking::{SIZES, framings, places};
 use common::early::{EarlyHub, Then};
 use common::hub::{Hub, HubOptions};
 use common::nginx::{Nginx, NginxOptions};
@@ -40,11 +40,7 @@ fn reaches(
     sizes: &[usize],
     length: usize,
 ) {
-    let places = [
-        (Place::Unix(proxy.socket()), String::new()),
-        (Place::Tcp(ports.tcp), format!("/{TOKEN}")),
-    ];
-    for (place, prefix) in places {
+    for (place, prefix) in places(proxy, ports) {
         for size in sizes {
             for ((end, body), expected) in framings(*size).into_iter().zip(expected) {
                 let what = format!("{place:?} {path} {size} {end:?}");

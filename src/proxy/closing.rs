@@ -25,7 +25,7 @@ const BEYOND: u64 = 64 << 20;
 /// For how long, as other servers do it.
 const LONGEST: Duration = Duration::from_secs(30);
 /// For how long a connection stays one over which requests can follow.
-const LONGEST_KEPT: Duration = Duration::from_secs(2);
+const LONGEST_KEPT: Duration = Duration::from_secs(5);
 /// For how long nothing may come meanwhile.
 const SILENCE: Duration = Duration::from_secs(5);
 /// The same two when the proxy stops.

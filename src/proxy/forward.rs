@@ -39,6 +39,10 @@ pub(super) async fn forward(
     let unread =
         (!body.is_end_stream()).then(|| Unread::new(body, awaits_continue, house, business));
     let exchanged = match admit(door, &mut head, &mut record, uid.is_some()) {
+        // To read the body would ask for it.
+        Ok(Some(_)) if awaits_continue && house.places.available_permits() == 0 => {
+            Err(too_many().closing())
+        }
         Ok(Some(target)) => exchange(house, head, unread, target, &mut record).await,
         Ok(None) => return AnswerBody::of_options(record),
         // Whether the body comes nevertheless is not known: no other request can follow.
@@ -128,8 +132,7 @@ async fn exchange(
     record.remainder = body.remainder();
     // Not before: who is slow with a body keeps nobody from being served.
     let Ok(_place) = house.places.try_acquire() else {
-        let what = "as many requests are under way as are configured";
-        return Err(Problem::overload(what, "max_requests"));
+        return Err(too_many());
     };
     let upstream = house.upstream(target.service);
     let harmless = body.is_empty() && head.method.is_idempotent();
@@ -205,6 +208,11 @@ async fn exchange(
     let error = failed.unwrap_or_else(|| ClientError::Setup("nothing was sent".to_owned()));
     tracing::warn!(interaction_id = ?record.interaction_id, %error, "no answer");
     Err(Problem::from(&error))
+}
+
+fn too_many() -> Problem {
+    let what = "as many requests are under way as are configured";
+    Problem::overload(what, "max_requests")
 }
 
 async fn lease(

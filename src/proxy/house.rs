@@ -24,7 +24,7 @@ use crate::config::proxy::ProxyConfig;
 const PATIENCE_BEYOND: Duration = Duration::from_millis(500);
 
 /// So many are told at once that they may not call.
-const STRANGERS: usize = 16;
+const STRANGERS: usize = 64;
 
 /// Shared by all.
 pub(super) struct House {

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::proxy::status;
+use super::proxy::{Ports, Proxy, TOKEN, status};
 
 /// Longer than anything that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sizes of bodies: below and above what the sockets keep by themselves.
 pub const SIZES: [usize; 5] = [64 << 10, 300 << 10, (1 << 20) + 1, 3 << 20, 16 << 20];
+
+pub const HOST: &str = "Host: localhost\r\n";
 
 /// Where the proxy listens.
 #[derive(Clone, Debug)]
@@ -162,4 +164,44 @@ pub fn framings(size: usize) -> [(String, Vec<u8>); 2] {
         (format!("Content-Length: {size}\r\n\r\n"), body),
         ("Transfer-Encoding: chunked\r\n\r\n".to_owned(), chunks),
     ]
+}
+
+/// Both kinds of socket, and the beginning of a path there.
+pub fn places(proxy: &Proxy, ports: Ports) -> [(Place, String); 2] {
+    [
+        (Place::Unix(proxy.socket()), String::new()),
+        (Place::Tcp(ports.tcp), format!("/{TOKEN}")),
+    ]
+}
+
+/// The answer comes as a whole to who writes all before reading; what follows on a connection that is
+/// not said to end is served.
+pub fn reaches(place: &Place, first: &str, fields: &str, expected: u16, sizes: &[usize]) {
+    for size in sizes {
+        for (end, body) in framings(*size) {
+            let what = format!("{place:?} {first:?} {fields:?} {size} {end:?}");
+            let mut wire = place.connect();
+            let head = format!("{first} HTTP/1.1\r\n{fields}{end}");
+            wire.send(head.as_bytes())
+                .and_then(|()| wire.send(&body))
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            let answer = wire
+                .answer()
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(answer.status, expected, "{what}: {answer:?}");
+            if answer.closes() || !answer.head.contains("interaction-id") {
+                let mut rest = Vec::new();
+                wire.read_to_end(&mut rest).expect("an end");
+                assert!(rest.is_empty(), "{what}: {rest:?}");
+            } else {
+                let next = format!("GET /nowhere HTTP/1.1\r\n{HOST}\r\n");
+                wire.send(next.as_bytes())
+                    .unwrap_or_else(|error| panic!("{what}: {error}"));
+                let next = wire
+                    .answer()
+                    .unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(matches!(next.status, 401 | 404), "{what}: {next:?}");
+            }
+        }
+    }
 }

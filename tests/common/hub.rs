@@ -13,9 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -66,7 +64,7 @@ pub struct HubOptions {
     /// HTTP/2 by hand, of a hub that ends its first requests unanswered.
     pub endings: Option<Endings>,
     /// Answers with this, and so long, at the head of a request, and reads no body.
-    pub early: Option<(StatusCode, usize)>,
+    pub early: answer::Early,
     /// How long it thinks before it answers.
     pub thinks: Duration,
     /// Where to listen; port 0: wherever there is room.
@@ -328,10 +326,7 @@ impl Service {
             let (hub, client) = (self.clone(), client.clone());
             async move {
                 let (head, body) = request.into_parts();
-                let body = match hub.options.early {
-                    None => body.collect().await?.to_bytes(),
-                    Some(_) => Bytes::new(),
-                };
+                let early = hub.options.early;
                 let seen = SeenRequest {
                     method: head.method,
                     path_and_query: head
@@ -339,7 +334,7 @@ impl Service {
                         .path_and_query()
                         .map_or_else(String::new, ToString::to_string),
                     headers: head.headers,
-                    body,
+                    body: answer::body_read(early, body).await?,
                     client_subject: client.as_ref().map(|names| names.subject.clone()),
                     connection,
                 };
@@ -347,10 +342,8 @@ impl Service {
                 if !hub.options.thinks.is_zero() {
                     tokio::time::sleep(hub.options.thinks).await;
                 }
-                let response = match hub.options.early {
-                    None => answer::to(&seen, &hub.options.host_name, client.as_ref()),
-                    Some((status, length)) => answer::early(status, length),
-                };
+                let response = answer::early(early)
+                    .unwrap_or_else(|| answer::to(&seen, &hub.options.host_name, client.as_ref()));
                 if let Some(observe) = &hub.options.observer {
                     observe(&seen, response.status());
                 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use der::Decode as _;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::SeenRequest;
@@ -64,13 +65,23 @@ pub fn to(
     response
 }
 
-/// What is said before a request was read.
-pub fn early(status: StatusCode, length: usize) -> Response<Full<Bytes>> {
+/// Status and length of an answer that is given before the request was read.
+pub type Early = Option<(StatusCode, usize)>;
+
+pub async fn body_read(early: Early, body: Incoming) -> hyper::Result<Bytes> {
+    match early {
+        None => Ok(body.collect().await?.to_bytes()),
+        Some(_) => Ok(Bytes::new()),
+    }
+}
+
+pub fn early(early: Early) -> Option<Response<Full<Bytes>>> {
+    let (status, length) = early?;
     let body = json!({"errorCode": "Early", "errorMessage": "e".repeat(length)});
     let mut response = json_answer(status, &body);
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
-    response
+    Some(response)
 }
 
 fn hello(host_name: &str, client: Option<&ClientNames>) -> Value {
