@@ -221,6 +221,7 @@ fn of_tls(error: &TlsError) -> ExitCode {
         TlsError::NoPublicRoots(_)
         | TlsError::Anchor(_)
         | TlsError::Crl { .. }
+        | TlsError::UnsupportedCrl { .. }
         | TlsError::HostNotConfigured { .. } => ExitCode::Configuration,
         TlsError::NotObserved | TlsError::Setup(_) => ExitCode::Bug,
         _ => ExitCode::Network,

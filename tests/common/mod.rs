@@ -22,6 +22,8 @@ pub mod hub;
 pub mod misbehaving;
 pub mod mutation;
 pub mod nginx;
+pub mod openssl;
+pub mod pem_forms;
 pub mod poll;
 pub mod proxy;
 pub mod recorded;
