@@ -175,12 +175,8 @@ fn algorithm_of(algorithm: &AlgorithmIdentifier<Any>) -> Result<Algorithm, Signa
     )))
 }
 
-/// The issuer's key. A key of the type id-RSASSA-PSS is an RSA key that signs with PSS only, and as its
+/// The issuer's key, and whether it is for PSS only. A key of the type id-RSASSA-PSS is an RSA key that signs with PSS only, and as its
 /// parameters demand, where it has some (RFC 4055, section 3.3).
-#[expect(
-    clippy::option_option,
-    reason = "no restriction, PSS only, PSS as the parameters say"
-)]
 fn issuer_key(issuer: &Spki) -> Result<(PublicKey, Option<Option<Pss>>), UnsupportedKey> {
     let unreadable = || UnsupportedKey::named("a public key that cannot be read");
     if issuer.algorithm.oid != RSASSA_PSS {
