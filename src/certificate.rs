@@ -1,36 +1,60 @@
 //! Our certificate chain: parsed, checked for its purpose, completed with the Issuing CA.
 
 pub mod anchors;
+pub mod contents;
 pub mod crl;
 mod error;
+mod file;
 pub mod name;
+mod path;
+mod pem;
+pub(crate) mod rsassa_pss;
+pub(crate) mod signature;
 
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use der::asn1::ObjectIdentifier;
 use der::pem::LineEnding;
-use der::{Decode, Encode, Reader, SliceReader};
+use der::{Decode, Encode};
+use x509_cert::certificate::{CertificateInner, Profile};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::time::Time;
 
 use crate::config::trust::Fingerprint;
 use crate::key::public::PublicKey;
-use crate::key::scheme::Scheme;
+use crate::key::unsupported::UnsupportedKey;
 pub use error::CertificateError;
+pub use file::{read, read_file, read_pem};
 use name::DistinguishedName;
+pub use signature::SignatureFault;
 
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+
+/// What is read as it came: serial numbers of any length and sign, and times in either form. RFC 5280 binds those
+/// who issue, and asks of those who read to be prepared for more (section 4.1.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AsIssued;
+
+impl Profile for AsIssued {
+    fn check_serial_number(_: &SerialNumber<Self>) -> der::Result<()> {
+        Ok(())
+    }
+
+    fn time_encoding(time: Time) -> der::Result<Time> {
+        Ok(time)
+    }
+}
 
 /// A parsed certificate with its DER.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     der: Vec<u8>,
-    parsed: x509_cert::Certificate,
-    public_key: Option<PublicKey>,
+    parsed: CertificateInner<AsIssued>,
+    public_key: Result<PublicKey, UnsupportedKey>,
 }
 
 impl Certificate {
@@ -40,15 +64,12 @@ impl Certificate {
     /// It is not an X.509 certificate.
     pub fn from_der(der: &[u8], place: &str) -> Result<Self, CertificateError> {
         let parsed =
-            x509_cert::Certificate::from_der(der).map_err(|error| CertificateError::Malformed {
+            CertificateInner::from_der(der).map_err(|error| CertificateError::Malformed {
                 place: place.to_owned(),
                 why: error.to_string(),
             })?;
         let spki = parsed.tbs_certificate().subject_public_key_info();
-        let public_key = spki
-            .to_der()
-            .ok()
-            .and_then(|spki| PublicKey::from_spki(&spki));
+        let public_key = PublicKey::from_spki(&spki.to_der().unwrap_or_default());
         Ok(Self {
             der: der.to_vec(),
             parsed,
@@ -80,7 +101,12 @@ impl Certificate {
 
     /// The public key; `None` where it is of a kind that is not supported.
     pub fn public_key(&self) -> Option<&PublicKey> {
-        self.public_key.as_ref()
+        self.public_key.as_ref().ok()
+    }
+
+    /// The kind of its public key, where that is not supported.
+    pub fn unsupported_key(&self) -> Option<&UnsupportedKey> {
+        self.public_key.as_ref().err()
     }
 
     /// SHA-256 of the DER.
@@ -123,7 +149,7 @@ impl Certificate {
     /// From notBefore to notAfter, in whole days.
     pub fn lifetime_days(&self) -> i64 {
         let validity = self.parsed.tbs_certificate().validity();
-        let seconds = |time: &x509_cert::time::Time| time.to_unix_duration().as_secs() as i64;
+        let seconds = |time: &Time| time.to_unix_duration().as_secs() as i64;
         (seconds(&validity.not_after) - seconds(&validity.not_before)).div_euclid(86_400)
     }
 
@@ -140,25 +166,25 @@ impl Certificate {
 
     /// Whether `issuer` has the name that this certificate gives for its issuer, and signed it.
     pub fn is_issued_by(&self, issuer: &Self) -> bool {
-        if issuer.subject() != self.issuer() {
-            return false;
-        }
-        let scheme = Scheme::of_x509(self.parsed.signature_algorithm().oid);
-        // What was signed is the bytes as they came: encoded anew they may differ.
-        let signed = SliceReader::new(&self.der).and_then(|mut der| {
-            der.sequence(|certificate| {
-                let tbs = certificate.tlv_bytes()?;
-                let _algorithm = certificate.tlv_bytes()?;
-                let _signature = certificate.tlv_bytes()?;
-                Ok(tbs)
-            })
-        });
-        match (scheme, signed, &issuer.public_key) {
-            (Some(scheme), Ok(signed), Some(key)) => {
-                key.verifies(scheme, signed, self.parsed.signature().raw_bytes())
-            }
-            _ => false,
-        }
+        self.names_as_issuer(issuer) && self.check_signature(issuer).is_ok()
+    }
+
+    /// Whether `issuer` has the name that this certificate gives for its issuer.
+    pub fn names_as_issuer(&self, issuer: &Self) -> bool {
+        issuer.subject() == self.issuer()
+    }
+
+    /// Whether the key of `issuer` signed it, whatever its name.
+    ///
+    /// # Errors
+    /// It did not, or that cannot be checked.
+    pub fn check_signature(&self, issuer: &Self) -> Result<(), SignatureFault> {
+        signature::verify(
+            &self.der,
+            self.parsed.signature_algorithm(),
+            self.parsed.signature().raw_bytes(),
+            issuer.parsed.tbs_certificate().subject_public_key_info(),
+        )
     }
 
     /// As PEM, byte for byte as it came.
@@ -169,7 +195,7 @@ impl Certificate {
     /// Whether it is in its time and may authenticate a TLS client.
     ///
     /// # Errors
-    /// Expired, not yet valid, or for another purpose.
+    /// Expired, not yet valid, of a key that is not supported, or for another purpose.
     pub fn check_client(&self, now: SystemTime) -> Result<(), CertificateError> {
         let subject = || self.subject().to_string();
         let validity = self.parsed.tbs_certificate().validity();
@@ -185,6 +211,12 @@ impl Certificate {
                 not_after: self.not_after(),
             });
         }
+        if let Some(kind) = self.unsupported_key() {
+            return Err(CertificateError::UnsupportedKey {
+                subject: subject(),
+                kind: kind.clone(),
+            });
+        }
         match self.unfit_for_clients() {
             Some(why) => Err(CertificateError::NotForClients {
                 subject: subject(),
@@ -192,6 +224,15 @@ impl Certificate {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Whether basicConstraints says that it is a CA's.
+    pub fn is_ca(&self) -> bool {
+        let constraints = self
+            .parsed
+            .tbs_certificate()
+            .get_extension::<BasicConstraints>();
+        matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
     }
 
     fn unfit_for_clients(&self) -> Option<&'static str> {
@@ -224,53 +265,4 @@ impl Certificate {
             None => Some("it has no extendedKeyUsage, so no clientAuth"),
         }
     }
-}
-
-/// Reads every certificate of a PEM text.
-///
-/// # Errors
-/// There is none, or one is malformed, or a private key lies among them.
-pub fn read_pem(text: &str, place: &str) -> Result<Vec<Certificate>, CertificateError> {
-    // Somebody exported the key: say so before it is copied about any further.
-    if text
-        .lines()
-        .any(|line| line.starts_with("-----BEGIN") && line.contains("PRIVATE KEY"))
-    {
-        return Err(CertificateError::PrivateKeyInFile(place.to_owned()));
-    }
-    let mut certificates = Vec::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("-----BEGIN CERTIFICATE-----") {
-        let malformed = |why: String| CertificateError::Malformed {
-            place: place.to_owned(),
-            why,
-        };
-        const END: &str = "-----END CERTIFICATE-----";
-        let length = rest[start..]
-            .find(END)
-            .ok_or_else(|| malformed("a PEM block has no end".to_owned()))?;
-        let (block, after) = rest[start..].split_at(length + END.len());
-        let (_, der) =
-            der::pem::decode_vec(block.as_bytes()).map_err(|error| malformed(error.to_string()))?;
-        certificates.push(Certificate::from_der(&der, place)?);
-        rest = after;
-    }
-    if certificates.is_empty() {
-        return Err(CertificateError::Empty(place.to_owned()));
-    }
-    Ok(certificates)
-}
-
-/// Reads every certificate of a PEM file.
-///
-/// # Errors
-/// The file cannot be read, or as [`read_pem`].
-pub fn read_file(path: &Path) -> Result<Vec<Certificate>, CertificateError> {
-    let bytes = fs::read(path).map_err(|source| CertificateError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    let place = path.display().to_string();
-    let text = String::from_utf8(bytes).map_err(|_| CertificateError::Empty(place.clone()))?;
-    read_pem(&text, &place)
 }

@@ -271,6 +271,7 @@ fn of_tls(error: &TlsError) -> ExitCode {
         | TlsError::Anchor(_)
         | TlsError::Crl { .. }
         | TlsError::NotYetValid { .. }
+        | TlsError::UnsupportedCrl { .. }
         | TlsError::HostNotConfigured { .. } => ExitCode::Configuration,
         TlsError::NotObserved | TlsError::Setup(_) => ExitCode::Bug,
         _ => ExitCode::Network,

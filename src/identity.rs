@@ -9,6 +9,7 @@ use crate::config::{CertificateSource, Config};
 use crate::engine::{self, EngineError, Sign, TokenEngine};
 use crate::error::Error;
 use crate::key::public::PublicKey;
+use crate::key::unsupported::UnsupportedKey;
 use crate::key::{Key, certificate_object};
 use crate::ledger::{Ledger, LedgerError, Recorder};
 use crate::token::guard::Attendance;
@@ -283,12 +284,17 @@ fn key_of(
     token: &Arc<Token>,
     leaf: &Certificate,
 ) -> Result<(Key, PublicKey), Error> {
-    let public_key = leaf
-        .public_key()
-        .ok_or_else(|| CertificateError::Malformed {
-            place: leaf.subject().to_string(),
-            why: "its public key is neither RSA, P-256, P-384, P-521 nor Ed25519".to_owned(),
-        })?;
+    let public_key = match (leaf.public_key(), leaf.unsupported_key()) {
+        (Some(public_key), _) => public_key,
+        (None, kind) => {
+            let unreadable = || UnsupportedKey::named("a public key that cannot be read");
+            return Err(CertificateError::UnsupportedKey {
+                subject: leaf.subject().to_string(),
+                kind: kind.cloned().unwrap_or_else(unreadable),
+            }
+            .into());
+        }
+    };
     let key = find_key(config, token, Some(public_key))?;
     Ok((key, public_key.clone()))
 }

@@ -15,6 +15,7 @@ pub(crate) mod recipe;
 pub mod scheme;
 pub mod signature;
 pub mod trials;
+pub mod unsupported;
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
@@ -24,17 +25,18 @@ use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::mechanism::Mechanisms;
 use crate::token::session::Session;
-use attributes::{KeyAttributes, PublicKeyOrigin};
+use attributes::{KeyAttributes, NoPublicKey, PublicKeyOrigin};
 pub use error::KeyError;
 use public::PublicKey;
 use recipe::Recipe;
 use scheme::Scheme;
+use unsupported::UnsupportedKey;
 
 /// A private key that was found: where it is and what may be done with it. No key material.
 #[derive(Clone, Debug)]
 pub struct Key {
     uri: Pkcs11Uri,
-    public_key: Option<PublicKey>,
+    public_key: Result<PublicKey, NoPublicKey>,
     origin: Option<PublicKeyOrigin>,
     allowed: Option<Vec<MechanismType>>,
     always_authenticate: bool,
@@ -72,9 +74,10 @@ impl Key {
         };
         // A public key that the private-key object itself carries decides. One beside it is
         // metadata: where no key is known to fit, such a key may still, and the proof decides.
-        let fits = |key: &Self| key.public_key.as_ref() == Some(expected);
+        let fits = |key: &Self| key.public_key.as_ref() == Ok(expected);
         let may_fit = |key: &Self| {
             key.origin != Some(PublicKeyOrigin::PrivateKeyObject)
+                && key.unsupported().is_none()
                 && attributes::may_be_of(session, key.handle, expected.algorithm())
         };
         let known = candidates.iter().any(fits);
@@ -83,8 +86,11 @@ impl Key {
             .partition(|key| fits(key) || (!known && may_fit(key)));
         if of_certificate.is_empty() {
             let with_fingerprint = |key: &Self| match &key.public_key {
-                Some(public) => format!("{} ({})", key.uri, public.fingerprint()),
-                None => key.uri.to_string(),
+                Ok(public) => format!("{} ({})", key.uri, public.fingerprint()),
+                Err(NoPublicKey::Unsupported(kind)) => {
+                    format!("{} ({kind}, which is not supported)", key.uri)
+                }
+                Err(NoPublicKey::Withheld) => key.uri.to_string(),
             };
             return Err(KeyError::NotOfCertificate {
                 uri: uri.to_string(),
@@ -93,7 +99,7 @@ impl Key {
             });
         }
         let mut key = one(of_certificate, uri)?;
-        key.public_key = Some(expected.clone());
+        key.public_key = Ok(expected.clone());
         Ok(key)
     }
 
@@ -103,7 +109,8 @@ impl Key {
         session: &Session,
         token: &Token,
     ) -> Result<ObjectHandle, KeyError> {
-        Self::find(session, token, &self.uri, self.public_key.as_ref()).map(|key| key.handle)
+        let expected = self.public_key.as_ref().ok();
+        Self::find(session, token, &self.uri, expected).map(|key| key.handle)
     }
 
     /// The URI that names this key.
@@ -119,13 +126,25 @@ impl Key {
     /// Its public half: the certificate's where one was given, else what the token tells.
     ///
     /// # Errors
-    /// The token tells none and no certificate was given.
+    /// The key is of a kind or size that is not supported, or the token tells no public key and no
+    /// certificate was given.
     pub fn public_key(&self) -> Result<&PublicKey, KeyError> {
-        self.public_key
-            .as_ref()
-            .ok_or_else(|| KeyError::PublicKeyWithheld {
-                uri: self.uri.to_string(),
-            })
+        let uri = || self.uri.to_string();
+        self.public_key.as_ref().map_err(|why| match why {
+            NoPublicKey::Withheld => KeyError::PublicKeyWithheld { uri: uri() },
+            NoPublicKey::Unsupported(kind) => KeyError::Unsupported {
+                uri: uri(),
+                kind: kind.clone(),
+            },
+        })
+    }
+
+    /// The kind of key that it is, where that is not supported.
+    pub fn unsupported(&self) -> Option<&UnsupportedKey> {
+        match &self.public_key {
+            Err(NoPublicKey::Unsupported(kind)) => Some(kind),
+            _ => None,
+        }
     }
 
     /// Whether each signature wants a login of its own (CKA_ALWAYS_AUTHENTICATE).
@@ -165,7 +184,8 @@ impl Key {
 
     pub(crate) fn describe(session: &Session, token: &Token, handle: ObjectHandle) -> Self {
         let read = attributes::public_key(session, handle);
-        let (public_key, origin) = read.unzip();
+        let origin = read.as_ref().ok().map(|(_, origin)| *origin);
+        let public_key = read.map(|(public_key, _)| public_key);
         Self {
             uri: object_uri(session, token, handle, ObjectType::Private),
             public_key,

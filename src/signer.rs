@@ -146,7 +146,7 @@ impl RemoteKey {
             serde_json::from_slice(&json).map_err(|error| not_understood(&error.to_string()))?;
         let spki = base64(&described.spki)?;
         let public_key = PublicKey::from_spki(&spki)
-            .ok_or_else(|| not_understood("a public key of an unknown kind"))?;
+            .map_err(|kind| not_understood(&format!("a public key of an unknown kind: {kind}")))?;
         let schemes: Vec<_> = Scheme::ALL
             .into_iter()
             .filter(|scheme| described.schemes.iter().any(|name| name == scheme.name()))

@@ -1,12 +1,16 @@
 //! An [`Identity`] and a trust store made into a `rustls::ClientConfig` that cannot be anonymous.
 
+mod algorithms;
 mod diagnose;
 mod error;
 pub mod issuers;
 pub mod observation;
+mod own_chain;
 mod resolver;
+mod revocation;
 mod signer;
 pub mod trust;
+mod unsupported;
 
 use std::fmt;
 use std::sync::Arc;

@@ -8,10 +8,13 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use common::bank::{Bank, Run};
 use common::hub::{Hub, HubOptions};
+use common::openssl::{LEAF_EXTENSIONS, OpenSsl};
 use common::trust_framework::{Kind, ServerIdentity, TrustFramework};
 use serde_json::Value;
 use time::Duration;
@@ -135,4 +138,53 @@ fn a_hub_that_sends_its_leaf_alone_is_understood() {
     server.chain_der.truncate(1);
     let _hub = hub(&mut bank, server);
     bank.run(&["verify"]).expect(0);
+}
+
+/// The library verifies no signature of such a key: that is no sign of an impostor.
+#[test]
+fn a_hub_with_a_key_that_is_not_supported_is_not_called_an_impostor() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let openssl = OpenSsl::new();
+    bank.framework.save(openssl.folder());
+    std::fs::copy(openssl.path("issuing-key.pem"), openssl.path("issuing.key")).unwrap();
+    assert!(openssl.key("hub", "-algorithm RSA -pkeyopt rsa_keygen_bits:1024"));
+    openssl.request("hub", "/C=AE/O=Nebras/CN=localhost");
+    let names = format!("{LEAF_EXTENSIONS},IP:127.0.0.1\n").replace("localhost\n,", "localhost,");
+    openssl.write("hub.ext", names);
+    assert!(openssl.issue("hub", "issuing", "hub.ext", "", "hub"));
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut server = Command::new("openssl")
+            .args(
+                "s_server -accept 127.0.0.1:0 -cert hub.pem -key hub.key -cert_chain issuing.pem"
+                    .split(' '),
+            )
+            .args("-CAfile bundle.pem -Verify 2 -www -cipher ALL:@SECLEVEL=0".split(' '))
+            .arg(version)
+            .current_dir(openssl.folder())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let port = lines.map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.strip_prefix("ACCEPT ")?.rsplit_once(':')?;
+            port.parse().ok()
+        });
+        bank.hub_at(port.expect("openssl tells its port"));
+        let run = bank.run(&["verify"]);
+        server.kill().unwrap();
+        server.wait().unwrap();
+        assert_eq!(run.code, 5, "{version}: {run:?}");
+        let said = run.stdout + &run.stderr;
+        assert!(
+            said.contains("its kind of key (RSA-1024) is not supported here"),
+            "{version}: {said}"
+        );
+        assert!(
+            !said.contains("not the server that the certificate is of"),
+            "{said}"
+        );
+    }
 }

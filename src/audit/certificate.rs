@@ -9,7 +9,7 @@ use super::rule::Severity;
 use crate::certificate::anchors::{Anchors, Chain};
 use crate::certificate::crl::RevocationList;
 use crate::certificate::name::{COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATIONAL_UNIT};
-use crate::certificate::{Certificate, CertificateError};
+use crate::certificate::{Certificate, CertificateError, SignatureFault};
 use crate::config::Config;
 
 /// 13 months, in the longest case.
@@ -138,7 +138,13 @@ fn revoked(
             }
         };
         for list in lists {
-            if !issuer.is_some_and(|issuer| list.is_of(issuer)) {
+            let named = issuer.filter(|issuer| list.names_as_issuer(issuer));
+            let signed = named.map(|issuer| list.check_signature(issuer));
+            if let Some(Err(fault @ (SignatureFault::Unsupported(_) | SignatureFault::Weak(_)))) =
+                signed
+            {
+                open.push(said(&format!("its signature cannot be checked: {fault}")));
+            } else if signed != Some(Ok(())) {
                 open.push(said("it is not of its issuer"));
             } else if list.names(leaf) {
                 // Whatever other lists say, and however old this one is.

@@ -213,7 +213,10 @@ impl Custody {
                 found.holds("key.type", Verdict::Seen, "RSA, 2048 bits");
             }
             Some(other) => found.violated("key.type", format!("{other}")),
-            None => found.open("key.type", "the token tells no public key"),
+            None => found.open(
+                "key.type",
+                "the token tells no public key of a kind that is supported",
+            ),
         }
     }
 
@@ -242,7 +245,10 @@ impl Custody {
     fn neighbours(&self, found: &mut Judgements) {
         if self.public_key.is_none() {
             for rule in ["key.twin", "key.twin-held", "key.purpose"] {
-                found.open(rule, "the token tells no public key");
+                found.open(
+                    rule,
+                    "the token tells no public key of a kind that is supported",
+                );
             }
             return;
         }

@@ -63,7 +63,7 @@ impl Jwk {
     fn public_key(&self) -> Option<PublicKey> {
         let decoded = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_ref()?).ok();
         match self.kty.as_deref()? {
-            "RSA" => PublicKey::from_rsa(&decoded(&self.n)?, &decoded(&self.e)?),
+            "RSA" => PublicKey::from_rsa(&decoded(&self.n)?, &decoded(&self.e)?).ok(),
             "EC" => {
                 let curve = match self.crv.as_deref()? {
                     "P-256" => "1.2.840.10045.3.1.7",
@@ -74,7 +74,7 @@ impl Jwk {
                 let curve = ObjectIdentifier::new(curve).ok()?.to_der().ok()?;
                 let (x, y) = (decoded(&self.x)?, decoded(&self.y)?);
                 let point = [&[4][..], &x, &y].concat();
-                PublicKey::from_ec(&curve, &point)
+                PublicKey::from_ec(&curve, &point).ok()
             }
             _ => None,
         }

@@ -270,7 +270,7 @@ fn pkcs1(der: &[u8]) -> Option<PublicKey> {
     (outer.decode::<u8>().ok()? == 0).then_some(())?;
     let modulus: der::asn1::UintRef<'_> = outer.decode().ok()?;
     let exponent: der::asn1::UintRef<'_> = outer.decode().ok()?;
-    PublicKey::from_rsa(modulus.as_bytes(), exponent.as_bytes())
+    PublicKey::from_rsa(modulus.as_bytes(), exponent.as_bytes()).ok()
 }
 
 /// ECPrivateKey (RFC 5915): what is secret is skipped, and the public key, where it is there, taken.

@@ -145,7 +145,10 @@ impl Walk<'_> {
         });
         self.active(&seen);
         if seen.custody.public_key.is_none() {
-            let why = "the token tells no public key, and no certificate is installed";
+            let why = match seen.key.unsupported() {
+                Some(kind) => format!("the key is {kind}, which is not supported"),
+                None => "the token tells no public key, and no certificate is installed".to_owned(),
+            };
             self.found.open("key.signs", why);
         }
         if let Some(public) = seen.custody.public_key {
@@ -185,6 +188,10 @@ impl Walk<'_> {
                 return;
             }
             Some(Err(fault)) => format!("no disposable key can be made: {fault}"),
+            None if self.asked.active && seen.key.unsupported().is_some() => {
+                "the key is of a kind that is not supported, so no key like it can be made"
+                    .to_owned()
+            }
             None if self.asked.active => {
                 "the token tells no public key, so no key like it can be made".to_owned()
             }

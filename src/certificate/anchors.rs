@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::name::COMMON_NAME;
-use super::{Certificate, CertificateError, read_file};
+use super::{Certificate, CertificateError, SignatureFault, read_file};
 use crate::config::Config;
 use crate::config::environment::Environment;
 
@@ -78,6 +78,12 @@ impl Anchors {
         &self.intermediates
     }
 
+    /// The root that issued a certificate.
+    pub(super) fn issuer_of(&self, certificate: &Certificate) -> Option<&Certificate> {
+        let issued = |root: &&Certificate| certificate.is_issued_by(root);
+        self.roots.iter().find(issued)
+    }
+
     fn subjects(&self) -> Vec<String> {
         let all = self.intermediates.iter().chain(&self.roots);
         all.map(|ca| ca.subject().to_string()).collect()
@@ -88,6 +94,28 @@ impl Anchors {
 fn is_documented(certificate: &Certificate, environment: Environment) -> bool {
     let issuer = certificate.issuer().first(COMMON_NAME);
     issuer.is_some_and(|issuer| environment.documented_ca_names().contains(&issuer))
+}
+
+/// Why none of the CAs that a certificate names as its issuer is known to have signed it. What could not be
+/// checked comes first: with that open, nobody can be said not to have signed.
+fn not_signed<'a>(
+    certificate: &Certificate,
+    namesakes: impl Iterator<Item = &'a Certificate>,
+) -> CertificateError {
+    let unchecked = namesakes
+        .filter_map(|ca| certificate.check_signature(ca).err())
+        .find(|fault| *fault != SignatureFault::Wrong);
+    match unchecked {
+        Some(fault) => CertificateError::Unchecked {
+            subject: certificate.subject().to_string(),
+            fault,
+        },
+        None => CertificateError::Chain(format!(
+            "{} is named as the issuer of {}, but did not sign it",
+            certificate.issuer(),
+            certificate.subject()
+        )),
+    }
 }
 
 /// A leaf and the CAs between it and the root, in the order of a TLS Certificate message.
@@ -102,8 +130,8 @@ impl Chain {
     /// from the bundle. The root is not part of it: the peer has it, or does not trust it.
     ///
     /// # Errors
-    /// There is no way from the leaf to a root of the bundle: a CA is missing, did not sign it, or is
-    /// of another environment.
+    /// There is no way from the leaf to a root of the bundle: a CA is missing, did not sign it or cannot be
+    /// told to have signed it, or is of another environment.
     pub fn complete(
         given: &[Certificate],
         anchors: &Anchors,
@@ -130,12 +158,9 @@ impl Chain {
                     issuers.push(ca.clone());
                     last = ca;
                 }
-                None if candidates().any(|ca| ca.subject() == last.issuer()) => {
-                    return Err(CertificateError::Chain(format!(
-                        "{} is named as the issuer of {}, but did not sign it",
-                        last.issuer(),
-                        last.subject()
-                    )));
+                None if candidates().any(|ca| last.names_as_issuer(ca)) => {
+                    let namesakes = candidates().filter(|ca| last.names_as_issuer(ca));
+                    return Err(not_signed(last, namesakes));
                 }
                 None if is_documented(last, environment) => {
                     return Err(CertificateError::IssuerMissing {

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use der::asn1::ObjectIdentifier;
-use der::{Decode, Reader, SliceReader};
+use der::{Decode, Header, SliceReader, Tag};
 use x509_cert::crl::CertificateList;
 
-use super::Certificate;
+use super::contents::{self, Contents};
 use super::name::DistinguishedName;
-use crate::key::scheme::Scheme;
+use super::pem::{self, Block};
+use super::{AsIssued, Certificate, SignatureFault, signature};
 
 /// deltaCRLIndicator and issuingDistributionPoint
 const PARTIAL: [ObjectIdentifier; 2] = [
@@ -23,7 +24,7 @@ const PARTIAL: [ObjectIdentifier; 2] = [
 #[derive(Debug)]
 pub struct RevocationList {
     der: Vec<u8>,
-    parsed: CertificateList,
+    parsed: CertificateList<AsIssued>,
 }
 
 impl RevocationList {
@@ -32,54 +33,51 @@ impl RevocationList {
     /// # Errors
     /// It cannot be read, or holds no revocation list.
     pub fn read(path: &Path) -> io::Result<Vec<Self>> {
-        let bytes = fs::read(path)?;
-        let none = |error: &dyn std::fmt::Display| {
-            io::Error::other(format!("it is no revocation list: {error}"))
+        let none = |why: &dyn std::fmt::Display| {
+            io::Error::other(format!("it is no revocation list: {why}"))
         };
-        const BEGIN: &str = "-----BEGIN X509 CRL-----";
-        const END: &str = "-----END X509 CRL-----";
-        let text = str::from_utf8(&bytes).ok();
-        let lists = match text.filter(|text| text.contains("-----BEGIN")) {
-            None => vec![bytes],
-            Some(text) => {
-                let blocks = text.split(BEGIN).skip(1);
-                let blocks = blocks.map(|rest| rest.split_once(END).map_or(rest, |(list, _)| list));
-                let decoded = blocks.map(|list| {
-                    let list = format!("{BEGIN}{list}{END}\n");
-                    let (_, der) = der::pem::decode_vec(list.as_bytes()).map_err(|e| none(&e))?;
-                    Ok(der)
-                });
-                decoded.collect::<io::Result<_>>()?
-            }
-        };
-        if lists.is_empty() {
-            return Err(none(&"there is none in it"));
-        }
-        let parsed = lists.into_iter().map(|der| {
-            let parsed = CertificateList::from_der(&der).map_err(|error| none(&error))?;
-            Ok(Self { der, parsed })
+        let lists = ders(&fs::read(path)?).map_err(|why| none(&why))?;
+        let parsed = lists.iter().map(|der| {
+            Self::from_der(der).map_err(|error| match is_version_1(der) {
+                true => io::Error::other("a list of version 1 is not supported here"),
+                false => none(&error),
+            })
         });
         parsed.collect()
     }
 
-    /// Whether `issuer` issued and signed it.
-    pub fn is_of(&self, issuer: &Certificate) -> bool {
-        let named = DistinguishedName::of(&self.parsed.tbs_cert_list.issuer) == issuer.subject();
-        let scheme = Scheme::of_x509(self.parsed.signature_algorithm.oid);
-        let signed = SliceReader::new(&self.der).and_then(|mut der| {
-            der.sequence(|list| {
-                let tbs = list.tlv_bytes()?;
-                let _algorithm = list.tlv_bytes()?;
-                let _signature = list.tlv_bytes()?;
-                Ok(tbs)
-            })
-        });
-        match (named, scheme, signed, issuer.public_key()) {
-            (true, Some(scheme), Ok(signed), Some(key)) => {
-                key.verifies(scheme, signed, self.parsed.signature.raw_bytes())
-            }
-            _ => false,
-        }
+    /// Reads DER.
+    ///
+    /// # Errors
+    /// It is no revocation list.
+    pub fn from_der(der: &[u8]) -> der::Result<Self> {
+        Ok(Self {
+            der: der.to_vec(),
+            parsed: CertificateList::from_der(der)?,
+        })
+    }
+
+    /// Whether `issuer` has the name that the list gives for its issuer.
+    pub fn names_as_issuer(&self, issuer: &Certificate) -> bool {
+        self.issuer() == issuer.subject()
+    }
+
+    /// Who issued it, by its own account.
+    pub fn issuer(&self) -> DistinguishedName {
+        DistinguishedName::of(&self.parsed.tbs_cert_list.issuer)
+    }
+
+    /// Whether the key of `issuer` signed it.
+    ///
+    /// # Errors
+    /// It did not, or that cannot be checked.
+    pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureFault> {
+        signature::verify(
+            &self.der,
+            &self.parsed.signature_algorithm,
+            self.parsed.signature.raw_bytes(),
+            issuer.parsed.tbs_certificate().subject_public_key_info(),
+        )
     }
 
     /// Whether it may leave certificates out: a list of changes, or of a part only (RFC 5280, sections 5.2.4
@@ -89,6 +87,11 @@ impl RevocationList {
         extensions
             .into_iter()
             .any(|extension| PARTIAL.contains(&extension.extn_id))
+    }
+
+    /// Whether there is a date by which a newer one is to be had.
+    pub fn has_next_update(&self) -> bool {
+        self.parsed.tbs_cert_list.next_update.is_some()
     }
 
     /// Whether it names `certificate`.
@@ -111,4 +114,41 @@ impl RevocationList {
         let next = self.parsed.tbs_cert_list.next_update;
         next.is_some_and(|next| next.to_system_time() < now)
     }
+}
+
+/// The DER of the lists in a file, unread.
+///
+/// # Errors
+/// What is in it instead.
+pub(crate) fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    /// RFC 7468, section 6.
+    const LABELS: [&str; 2] = ["X509 CRL", "CRL"];
+    let bytes = pem::from_utf16(bytes);
+    let blocks = pem::blocks(&bytes);
+    let lists = blocks
+        .iter()
+        .filter(|block| LABELS.contains(&block.label.as_str()));
+    let lists = lists.map(Block::der).collect::<Result<Vec<_>, _>>()?;
+    match (lists.is_empty(), contents::of(&bytes, &blocks)) {
+        (false, _) => Ok(lists),
+        // What this side cannot read, another may.
+        (true, Contents::RevocationList | Contents::OtherDer)
+            if blocks.is_empty() && bytes.first() == Some(&0x30) =>
+        {
+            Ok(vec![bytes.into_owned()])
+        }
+        (true, Contents::Unknown) => Err("it holds no CRL".to_owned()),
+        (true, found) => Err(format!("it holds no CRL: {found}")),
+    }
+}
+
+/// Whether it is of version 1, which has no version and no extensions (RFC 5280, section 5.1.2.1): the list
+/// begins with the algorithm.
+pub(crate) fn is_version_1(der: &[u8]) -> bool {
+    let first = signature::to_be_signed(der).and_then(|list| {
+        let mut reader = SliceReader::new(list)?;
+        Header::decode(&mut reader)?;
+        Tag::peek(&reader)
+    });
+    first == Ok(Tag::Sequence)
 }

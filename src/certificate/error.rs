@@ -6,6 +6,10 @@ use thiserror::Error;
 
 use crate::config::environment::Environment;
 use crate::config::trust::Fingerprint;
+use crate::key::unsupported::{SUPPORTED, UnsupportedKey};
+
+use super::SignatureFault;
+use super::contents::Contents;
 
 /// Why a certificate does not serve.
 #[derive(Debug, Error)]
@@ -37,6 +41,14 @@ pub enum CertificateError {
     /// No certificate in it.
     #[error("{0} holds no PEM certificate")]
     Empty(String),
+    /// No certificate in it, but something else.
+    #[error("{place} holds no PEM certificate: {found}")]
+    NotACertificate {
+        /// Where.
+        place: String,
+        /// What it is.
+        found: Contents,
+    },
     /// A private key in it.
     #[error("{0} holds a private key")]
     PrivateKeyInFile(String),
@@ -109,6 +121,30 @@ pub enum CertificateError {
     /// The chain does not verify up to a root of the bundle.
     #[error("the certificate's chain does not verify: {0}")]
     Chain(String),
+    /// Whether its issuer signed it cannot be found out here. It may be as good as any.
+    #[error("the signature on the certificate {subject} cannot be checked: {fault}")]
+    Unchecked {
+        /// Whose.
+        subject: String,
+        /// What is not supported.
+        fault: SignatureFault,
+    },
+    /// What a CA demands of the certificates below it cannot be checked here.
+    #[error("the certificate {subject} cannot be checked: {what} is not supported here")]
+    NotSupported {
+        /// Whose.
+        subject: String,
+        /// What it is that cannot be checked.
+        what: String,
+    },
+    /// Its key is of a kind or size that is not supported.
+    #[error("the certificate {subject} is of a key that is not supported: {kind}")]
+    UnsupportedKey {
+        /// Whose.
+        subject: String,
+        /// The kind of key.
+        kind: UnsupportedKey,
+    },
     /// The bundle has no root.
     #[error("{} holds no self-signed root", .0.display())]
     NoRoot(PathBuf),
@@ -150,11 +186,8 @@ impl CertificateError {
                 "fetch the Trust Framework's bundle (Issuing CA and Root) and write its path to `anchors` of [trust]".to_owned()
             }
             Self::Unwritable { .. } => "check that the folder exists and that this user may write there; nothing was changed".to_owned(),
-            Self::Empty(_) => {
-                "give the PEM file that the Trust Framework issued (-----BEGIN CERTIFICATE-----); DER becomes PEM with \
-                 `openssl x509 -inform DER -in FILE -out FILE.pem`"
-                    .to_owned()
-            },
+            Self::Empty(place) => Contents::Unknown.hint(place),
+            Self::NotACertificate { place, found } => found.hint(place),
             Self::PrivateKeyInFile(_) => {
                 "a private key outside the token is not used, and is to be treated as exposed: make a new one with \
                  `hsm-mtls key generate`, and give a file of certificates only"
@@ -194,6 +227,22 @@ impl CertificateError {
                  If that changes nothing, the certificate is not of this Trust Framework"
                     .to_owned()
             },
+            Self::Unchecked { fault: SignatureFault::Weak(_), .. } => {
+                "ask the Trust Framework for a certificate that is signed with SHA-256 or better".to_owned()
+            }
+            Self::Unchecked { .. } => format!(
+                "this says nothing against the certificate. Checked can be ECDSA and RSA (PKCS #1 v1.5 or PSS) with SHA-256, SHA-384 or \
+                 SHA-512, and Ed25519, by {SUPPORTED}: ask the Trust Framework for a certificate that is signed so"
+            ),
+            Self::NotSupported { .. } => {
+                "this says nothing against the certificate; `openssl verify -CAfile ANCHORS FILE` can tell more. Ask the Trust Framework \
+                 whether its CAs mean to have it"
+                    .to_owned()
+            }
+            Self::UnsupportedKey { .. } => format!(
+                "supported are {SUPPORTED}, and the scheme documents RSA-2048: make such a key in the token \
+                 (`hsm-mtls key generate`), and request a certificate for it (`hsm-mtls csr`)"
+            ),
             Self::NoRoot(_) => "`anchors` takes the Trust Framework's bundle: Issuing CA and Root".to_owned(),
             Self::NotPinned { .. } => {
                 "compare the fingerprint with the Trust Framework over another channel before changing `pins`".to_owned()

@@ -37,9 +37,26 @@ pub const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("
 /// CN
 pub const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
-/// A distinguished name (RFC 5280, section 4.1.2.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A distinguished name (RFC 5280, section 4.1.2.4). Two are equal as section 7.1 has it: whatever string type,
+/// case and white space they are written with.
+#[derive(Clone, Debug)]
 pub struct DistinguishedName(Name);
+
+impl PartialEq for DistinguishedName {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+impl Eq for DistinguishedName {}
+
+/// A value as it is compared.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    Text(String),
+    /// Of a type that is no string: the DER.
+    Other(Vec<u8>),
+}
 
 impl DistinguishedName {
     pub(super) fn of(name: &Name) -> Self {
@@ -72,6 +89,28 @@ impl DistinguishedName {
     pub fn der(&self) -> Vec<u8> {
         // A name that was read or built encodes again: there is no length that could overflow.
         self.0.to_der().unwrap_or_default()
+    }
+
+    /// RDN by RDN, each as an ordered set of attributes.
+    fn canonical(&self) -> Vec<Vec<(ObjectIdentifier, Value)>> {
+        let value = |value: &Any| match text(value) {
+            Some(text) => Value::Text(fold(&text)),
+            None => Value::Other(value.to_der().unwrap_or_default()),
+        };
+        let rdn = |rdn: &RelativeDistinguishedName| {
+            let attributes = rdn.iter();
+            let mut attributes: Vec<_> = attributes
+                .map(|attribute| (attribute.oid, value(&attribute.value)))
+                .collect();
+            attributes.sort();
+            attributes
+        };
+        self.0.iter_rdn().map(rdn).collect()
+    }
+
+    /// Whether it is `base` or below it in the directory: what a name constraint asks.
+    pub(crate) fn is_within(&self, base: &Self) -> bool {
+        self.canonical().starts_with(&base.canonical())
     }
 
     pub(crate) fn as_x509(&self) -> &Name {
@@ -156,7 +195,9 @@ fn text(value: &Any) -> Option<String> {
             .ok()
             .map(|text| text.to_string()),
         // TeletexString, as its users mean it: Latin-1. BMPString: UTF-16.
-        Tag::TeletexString => Some(value.value().iter().map(|byte| char::from(*byte)).collect()),
+        Tag::NumericString | Tag::VisibleString | Tag::TeletexString => {
+            Some(value.value().iter().map(|byte| char::from(*byte)).collect())
+        }
         Tag::BmpString => {
             let pairs = value.value().chunks_exact(2);
             let units: Vec<u16> = pairs

@@ -95,6 +95,61 @@ fn only_a_provable_difference_is_a_mismatch() {
     );
 }
 
+/// A name with its CN in the given string type.
+fn with_cn(tag: Tag, bytes: &[u8]) -> DistinguishedName {
+    let mut set = SetOfVec::new();
+    let value = Any::new(tag, bytes).unwrap();
+    let oid = COMMON_NAME;
+    set.insert(AttributeTypeAndValue { oid, value }).unwrap();
+    let mut sequence = RdnSequence::default();
+    sequence.push(RelativeDistinguishedName::from(set));
+    DistinguishedName::from_der(&sequence.to_der().unwrap()).unwrap()
+}
+
+/// RFC 5280, section 7.1.
+#[test]
+fn a_name_is_the_same_in_every_string_type_case_and_spacing() {
+    let wide: Vec<u8> = "Söhne & Co"
+        .encode_utf16()
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    let ours = with_cn(Tag::Utf8String, "Söhne & Co".as_bytes());
+    for same in [
+        with_cn(Tag::BmpString, &wide),
+        with_cn(Tag::TeletexString, b"S\xf6hne & Co"),
+        with_cn(Tag::Utf8String, "  söhne   &  CO ".as_bytes()),
+    ] {
+        assert_eq!(ours, same);
+        assert_ne!(ours.der(), same.der());
+    }
+    assert_eq!(
+        with_cn(Tag::PrintableString, b"Issuing CA"),
+        with_cn(Tag::Utf8String, b"Issuing CA")
+    );
+    for other in ["Söhne & C", "Söhne", "Söhne & Co 2", "Sohne & Co"] {
+        assert_ne!(ours, with_cn(Tag::Utf8String, other.as_bytes()), "{other}");
+    }
+    // What is no string is compared by its bytes.
+    assert_eq!(
+        with_cn(Tag::OctetString, b"a"),
+        with_cn(Tag::OctetString, b"a")
+    );
+    assert_ne!(
+        with_cn(Tag::OctetString, b"a"),
+        with_cn(Tag::OctetString, b"A")
+    );
+    assert_ne!(
+        with_cn(Tag::OctetString, b"a"),
+        with_cn(Tag::Utf8String, b"a")
+    );
+    // The order of RDNs is part of a name.
+    let turned = DistinguishedName::build(&[(COMMON_NAME, "9a1d"), (COUNTRY, "AE")]).unwrap();
+    let straight = DistinguishedName::build(&[(COUNTRY, "AE"), (COMMON_NAME, "9a1d")]).unwrap();
+    assert_ne!(turned, straight);
+    let country = DistinguishedName::build(&[(COUNTRY, "ae")]).unwrap();
+    assert!(straight.is_within(&country) && !turned.is_within(&country));
+}
+
 #[test]
 fn control_characters_do_not_reach_a_terminal() {
     let shown = name("Bank\u{1b}[2J").to_string();

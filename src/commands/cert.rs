@@ -67,7 +67,7 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
         rows.push(("key", identity.signer().key_uri()));
         rows.push(("pair", "proved by a signed challenge".to_owned()));
         output::fields(&rows)?;
-        for remark in remarks(&config, chain.leaf()) {
+        for remark in remarks(&config, chain) {
             output::remark(&remark);
         }
     }
@@ -75,7 +75,8 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
 }
 
 /// What fits, but may not be what was meant.
-fn remarks(config: &Config, leaf: &Certificate) -> Vec<String> {
+fn remarks(config: &Config, chain: &Chain) -> Vec<String> {
+    let leaf = chain.leaf();
     let mut remarks = Vec::new();
     let wanted = config
         .c3
@@ -84,6 +85,18 @@ fn remarks(config: &Config, leaf: &Certificate) -> Vec<String> {
         .and_then(|subject| csr::subject(subject).ok());
     if let Some(wanted) = wanted.filter(|wanted| *wanted != leaf.subject()) {
         remarks.push(format!("the subject is not that of [c3.subject]: {wanted}"));
+    }
+    let anchors = Anchors::load(config).ok();
+    for (below, issuer) in anchors
+        .iter()
+        .flat_map(|anchors| chain.other_encodings(anchors))
+    {
+        remarks.push(format!(
+            "{} names its issuer in another encoding than {} has: the same name (RFC 5280, section 7.1), which a server that \
+             compares bytes may not see",
+            below.subject(),
+            issuer.subject()
+        ));
     }
     let algorithm = leaf.public_key().map(|key| key.algorithm());
     if algorithm.is_some_and(|algorithm| algorithm != KeyAlgorithm::Rsa { bits: 2048 }) {
@@ -209,9 +222,11 @@ fn rows(config: &Config, leaf: &Certificate) -> Vec<(&'static str, String)> {
         ),
         (
             "public key",
-            leaf.public_key().map_or("unsupported".to_owned(), |key| {
-                format!("{} {}", key.algorithm(), key.fingerprint())
-            }),
+            match (leaf.public_key(), leaf.unsupported_key()) {
+                (Some(key), _) => format!("{} {}", key.algorithm(), key.fingerprint()),
+                (None, Some(kind)) => format!("{kind}, which is not supported"),
+                (None, None) => "not supported".to_owned(),
+            },
         ),
         ("fingerprint", leaf.fingerprint().to_string()),
         ("x5t#S256", leaf.x5t_s256()),

@@ -4,6 +4,7 @@ use hsm_mtls::error::ExitCode;
 use hsm_mtls::key::attributes::KeyAttributes;
 use hsm_mtls::key::generate::{self, Generated};
 use hsm_mtls::key::scheme::KeyAlgorithm;
+use hsm_mtls::key::unsupported::SUPPORTED;
 use hsm_mtls::key::{Key, KeyError, find_all};
 use hsm_mtls::ledger::Recorder;
 use hsm_mtls::token::fault::FaultClass;
@@ -124,12 +125,16 @@ fn algorithm(kind: KeyType) -> KeyAlgorithm {
 
 fn as_json(key: &Key, session: &Session) -> Value {
     let public = key.public_key().ok();
-    json!({
+    let mut json = json!({
         "uri": key.uri().to_string(),
         "type": public.map(|public| public.algorithm().to_string()),
         "spki_sha256": public.map(|public| public.fingerprint().to_string()),
         "attributes": key.attributes(session),
-    })
+    });
+    if let Some(kind) = key.unsupported() {
+        json["unsupported"] = kind.to_string().into();
+    }
+    json
 }
 
 fn print(key: &Key, session: &Session) -> Result<(), CommandError> {
@@ -139,15 +144,21 @@ fn print(key: &Key, session: &Session) -> Result<(), CommandError> {
     output::fields(&[
         (
             "  type",
-            public.map_or("unknown".to_owned(), |public| {
-                public.algorithm().to_string()
-            }),
+            match (public, key.unsupported()) {
+                (Some(public), _) => public.algorithm().to_string(),
+                (None, Some(kind)) => {
+                    format!("{kind}, which is not supported (supported are {SUPPORTED})")
+                }
+                (None, None) => "unknown".to_owned(),
+            },
         ),
         (
             "  public key",
-            public.map_or("withheld".to_owned(), |public| {
-                public.fingerprint().to_string()
-            }),
+            match (public, key.unsupported()) {
+                (Some(public), _) => public.fingerprint().to_string(),
+                (None, Some(_)) => "of that kind".to_owned(),
+                (None, None) => "withheld".to_owned(),
+            },
         ),
         ("  the token claims", claims),
     ])

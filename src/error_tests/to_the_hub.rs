@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::certificate::CertificateError;
+use crate::certificate::contents::{Contents, Form};
+use crate::certificate::{CertificateError, SignatureFault};
 use crate::client::http2::{EndedBy, Http2Ending, Scope};
 use crate::config::environment::Environment;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::key::scheme::KeyAlgorithm;
+use crate::key::unsupported::UnsupportedKey;
 use crate::tls::issuers::ForeignIssuer;
 use crate::tls::{Ending, Moment};
 
@@ -67,6 +69,10 @@ pub(super) fn certificate() -> Vec<(&'static str, Error)> {
         uri: text("pkcs11:type=cert"),
         candidates,
     };
+    let not_one = |found| CertificateError::NotACertificate {
+        place: text("/etc/bank/c3.pem"),
+        found,
+    };
     let roots = || vec![text("C=AE, CN=Root")];
     every_variant!(CertificateError {
         Unreadable: [CertificateError::Unreadable {
@@ -82,6 +88,26 @@ pub(super) fn certificate() -> Vec<(&'static str, Error)> {
             source: not_found()
         }],
         Empty: [CertificateError::Empty(text("/etc/bank/c3.pem"))],
+        NotACertificate: [
+            not_one(Contents::Nothing),
+            not_one(Contents::Pkcs7(Form::Pem)),
+            not_one(Contents::Pkcs7(Form::Der)),
+            not_one(Contents::Pkcs7(Form::Base64)),
+            not_one(Contents::Cms),
+            not_one(Contents::Pkcs12(Form::Der)),
+            not_one(Contents::Pkcs12(Form::Base64)),
+            not_one(Contents::JavaKeyStore),
+            not_one(Contents::Certificate(Form::Base64)),
+            not_one(Contents::TrustedCertificate),
+            not_one(Contents::Request),
+            not_one(Contents::RevocationList),
+            not_one(Contents::PublicKey),
+            not_one(Contents::OpenPgp),
+            not_one(Contents::Html),
+            not_one(Contents::Document("JSON")),
+            not_one(Contents::OtherDer),
+            not_one(Contents::BrokenPem),
+        ],
         PrivateKeyInFile: [CertificateError::PrivateKeyInFile(text("/etc/bank/c3.pem"))],
         Malformed: [CertificateError::Malformed {
             place: text("/etc/bank/c3.pem"),
@@ -119,6 +145,24 @@ pub(super) fn certificate() -> Vec<(&'static str, Error)> {
         Chain: [CertificateError::Chain(text(
             "the Root did not sign the Issuing CA"
         ))],
+        Unchecked: [
+            CertificateError::Unchecked {
+                subject: text(NAME),
+                fault: SignatureFault::Unsupported(text("Ed448 (1.3.101.113)")),
+            },
+            CertificateError::Unchecked {
+                subject: text(NAME),
+                fault: SignatureFault::Weak("RSA with SHA-1"),
+            },
+        ],
+        NotSupported: [CertificateError::NotSupported {
+            subject: text(NAME),
+            what: text("the critical extension 1.2.3"),
+        }],
+        UnsupportedKey: [CertificateError::UnsupportedKey {
+            subject: text(NAME),
+            kind: UnsupportedKey::rsa(1024),
+        }],
         NoRoot: [CertificateError::NoRoot("/etc/bank/anchors.pem".into())],
         NotPinned: [CertificateError::NotPinned {
             subject: text("CN=Root"),
@@ -181,6 +225,7 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
             not_before: text("2026-02-01T00:00:00Z"),
             now: text("1970-01-01T00:00:07Z")
         }],
+        Unsupported: [TlsError::Unsupported(text("RSA with SHA-224"))],
         ServerTime: [time(true), time(false)],
         ServerSignature: [TlsError::ServerSignature],
         Revocation: [TlsError::Revocation(text("it is revoked"))],
@@ -231,6 +276,10 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
         Crl: [TlsError::Crl {
             path: "/etc/bank/list.crl".into(),
             why: text("it holds no CRL")
+        }],
+        UnsupportedCrl: [TlsError::UnsupportedCrl {
+            path: "/etc/bank/list.crl".into(),
+            what: "a delta list, of changes only"
         }],
         Setup: [TlsError::Setup(text("no suite"))],
     })

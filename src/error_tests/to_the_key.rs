@@ -8,6 +8,7 @@ use super::*;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::key::signature::NotAnEcdsaSignature;
+use crate::key::unsupported::UnsupportedKey;
 use crate::ledger::LedgerError;
 use crate::ledger::chain::Broken;
 use crate::token::Start;
@@ -277,6 +278,10 @@ pub(super) fn key() -> Vec<(&'static str, Error)> {
             candidates: vec![text("pkcs11:object=c3 (sha256:02)")],
         }],
         PublicKeyWithheld: [KeyError::PublicKeyWithheld { uri: text(KEY) }],
+        Unsupported: [KeyError::Unsupported {
+            uri: text(KEY),
+            kind: UnsupportedKey::rsa(1024),
+        }],
         LabelTaken: [KeyError::LabelTaken {
             label: text("c3"),
             uri: text(KEY)

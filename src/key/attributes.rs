@@ -8,8 +8,9 @@ use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use serde::Serialize;
 
-use super::public::PublicKey;
+use super::public::{PublicKey, ec_algorithm};
 use super::scheme::KeyAlgorithm;
+use super::unsupported::UnsupportedKey;
 use crate::token::session::Session;
 
 /// CKA_ values of a private key; `None` where the token does not say.
@@ -127,6 +128,12 @@ pub(super) fn may_be_of(session: &Session, key: ObjectHandle, algorithm: KeyAlgo
     let Some(Attribute::KeyType(found)) = attribute(session, key, AttributeType::KeyType) else {
         return true;
     };
+    // Private keys of elliptic curves tell their curve also where they tell no public key.
+    if found == KeyType::EC
+        && let Some(params) = bytes(session, key, AttributeType::EcParams)
+    {
+        return is_explicit(&params) || ec_algorithm(&params) == Ok(algorithm);
+    }
     let wanted = match algorithm {
         KeyAlgorithm::Rsa { .. } => KeyType::RSA,
         KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 => KeyType::EC,
@@ -155,31 +162,74 @@ pub enum PublicKeyOrigin {
     PublicKeyObject,
 }
 
+/// Why a private key comes without its public half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoPublicKey {
+    /// The token tells none.
+    Withheld,
+    /// It is of a kind or size that is not supported.
+    Unsupported(UnsupportedKey),
+}
+
 /// The public half of a private key, as the token tells it.
 pub(super) fn public_key(
     session: &Session,
     key: ObjectHandle,
-) -> Option<(PublicKey, PublicKeyOrigin)> {
-    let read = |kind| bytes(session, key, kind);
-    let own = match attribute(session, key, AttributeType::KeyType)? {
-        Attribute::KeyType(KeyType::RSA) => read(AttributeType::Modulus)
-            .zip(read(AttributeType::PublicExponent))
-            .and_then(|(modulus, exponent)| PublicKey::from_rsa(&modulus, &exponent)),
-        Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS) => read(AttributeType::EcPoint)
-            .zip(read(AttributeType::EcParams))
-            .and_then(|(point, params)| PublicKey::from_ec(&params, &point)),
-        _ => return None,
-    };
-    let own = own.or_else(|| PublicKey::from_spki(&read(AttributeType::PublicKeyInfo)?));
-    if let Some(own) = own {
-        return Some((own, PublicKeyOrigin::PrivateKeyObject));
+) -> Result<(PublicKey, PublicKeyOrigin), NoPublicKey> {
+    let own = own(session, key);
+    let own = own.or_else(|| {
+        let info = bytes(session, key, AttributeType::PublicKeyInfo)?;
+        Some(PublicKey::from_spki(&info))
+    });
+    let told = own.map(|own| (own, PublicKeyOrigin::PrivateKeyObject));
+    let told = told.or_else(|| {
+        let beside = beside(session, key)?;
+        Some((beside, PublicKeyOrigin::PublicKeyObject))
+    });
+    match told {
+        Some((Ok(public), origin)) => Ok((public, origin)),
+        Some((Err(kind), _)) => Err(NoPublicKey::Unsupported(kind)),
+        None => Err(NoPublicKey::Withheld),
     }
-    beside(session, key).map(|key| (key, PublicKeyOrigin::PublicKeyObject))
+}
+
+/// What the object tells of itself. A kind that is not supported shows also where the public key does not:
+/// by CKA_KEY_TYPE, or by the curve in CKA_EC_PARAMS.
+fn own(session: &Session, object: ObjectHandle) -> Option<Result<PublicKey, UnsupportedKey>> {
+    let read = |kind| bytes(session, object, kind);
+    match attribute(session, object, AttributeType::KeyType)? {
+        Attribute::KeyType(KeyType::RSA) => {
+            let modulus = read(AttributeType::Modulus)?;
+            let exponent = read(AttributeType::PublicExponent)?;
+            Some(PublicKey::from_rsa(&modulus, &exponent))
+        }
+        Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS) => {
+            let params = read(AttributeType::EcParams)?;
+            match (ec_algorithm(&params), read(AttributeType::EcPoint)) {
+                (Err(_), _) if is_explicit(&params) => None,
+                (Err(kind), _) => Some(Err(kind)),
+                (Ok(_), None) => None,
+                (Ok(_), Some(point)) => Some(PublicKey::from_ec(&params, &point)),
+            }
+        }
+        Attribute::KeyType(other) => Some(Err(UnsupportedKey::named(match other {
+            KeyType::DSA => "DSA".to_owned(),
+            KeyType::DH | KeyType::X9_42_DH => "Diffie-Hellman".to_owned(),
+            KeyType::EC_MONTGOMERY => "X25519 or X448".to_owned(),
+            other => other.to_string(),
+        }))),
+        _ => None,
+    }
+}
+
+/// A curve that is given by its numbers: it may be any, also a good one, and only a certificate tells.
+fn is_explicit(params: &[u8]) -> bool {
+    params.first() == Some(&0x30)
 }
 
 /// The public-key object beside a private key. Two with one CKA_ID (a rotation leaves them) say
 /// nothing, unless the label tells them apart.
-fn beside(session: &Session, key: ObjectHandle) -> Option<PublicKey> {
+fn beside(session: &Session, key: ObjectHandle) -> Option<Result<PublicKey, UnsupportedKey>> {
     let id = bytes(session, key, AttributeType::Id)?;
     let mut template = vec![
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -194,16 +244,5 @@ fn beside(session: &Session, key: ObjectHandle) -> Option<PublicKey> {
     let [object] = found.as_slice() else {
         return None;
     };
-    let read = |kind| bytes(session, *object, kind);
-    match attribute(session, *object, AttributeType::KeyType)? {
-        Attribute::KeyType(KeyType::RSA) => PublicKey::from_rsa(
-            &read(AttributeType::Modulus)?,
-            &read(AttributeType::PublicExponent)?,
-        ),
-        Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS) => PublicKey::from_ec(
-            &read(AttributeType::EcParams)?,
-            &read(AttributeType::EcPoint)?,
-        ),
-        _ => None,
-    }
+    own(session, *object)
 }

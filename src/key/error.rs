@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::unsupported::{SUPPORTED, UnsupportedKey};
 use crate::ledger::LedgerError;
 use crate::token::fault::Fault;
 
@@ -51,6 +52,14 @@ pub enum KeyError {
         /// The private key.
         uri: String,
     },
+    /// The key is of a kind or size that is not supported.
+    #[error("the key {uri} is {kind}, which is not supported")]
+    Unsupported {
+        /// The private key.
+        uri: String,
+        /// What it is.
+        kind: UnsupportedKey,
+    },
     /// An object with this label is there already.
     #[error("the token holds an object with the label {label:?} already: {uri}")]
     LabelTaken {
@@ -99,6 +108,10 @@ impl KeyError {
             Self::PublicKeyWithheld { .. } => {
                 "import the public key beside the private one with the same CKA_ID (vendor's tool), or install the certificate first".to_owned()
             }
+            Self::Unsupported { .. } => format!(
+                "supported are {SUPPORTED}, and the scheme documents RSA-2048: make such a key with `hsm-mtls key generate` or the \
+                 vendor's tool, and name it in `key` of [c3]; nothing is wrong with the token"
+            ),
             Self::LabelTaken { .. } => {
                 "choose another --label: two keys of one label cannot be told apart later; nothing was made".to_owned()
             }

@@ -8,11 +8,15 @@ use der::{Decode, Encode, Sequence};
 use spki::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use super::scheme::{KeyAlgorithm, Scheme};
+use super::unsupported::{RSA_BITS, UnsupportedKey};
 use crate::config::trust::Fingerprint;
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// GnuPG's name of Ed25519, which some tokens tell.
+const ED25519_OF_GNUPG: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11591.15.1");
 
 const CURVES: [(ObjectIdentifier, KeyAlgorithm); 3] = [
     (
@@ -44,7 +48,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-type Spki = SubjectPublicKeyInfo<Any, BitString>;
+pub(crate) type Spki = SubjectPublicKeyInfo<Any, BitString>;
 
 #[derive(Sequence)]
 struct RsaPublicKey<'a> {
@@ -53,50 +57,49 @@ struct RsaPublicKey<'a> {
 }
 
 impl PublicKey {
-    /// Reads a DER SubjectPublicKeyInfo. `None` where it is none, or of a kind that is not
-    /// supported.
-    pub fn from_spki(der: &[u8]) -> Option<Self> {
-        let spki = Spki::from_der(der).ok()?;
-        let bits = spki.subject_public_key.as_bytes()?.to_vec();
-        let parameters = || spki.algorithm.parameters.as_ref();
+    /// Reads a DER SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// It is none, or of a kind or size that is not supported.
+    pub fn from_spki(der: &[u8]) -> Result<Self, UnsupportedKey> {
+        let unreadable = || UnsupportedKey::named("a public key that cannot be read");
+        let spki = Spki::from_der(der).map_err(|_| unreadable())?;
+        let bits = spki.subject_public_key.as_bytes().ok_or_else(unreadable)?;
         let algorithm = match spki.algorithm.oid {
             RSA_ENCRYPTION => {
-                let key = RsaPublicKey::from_der(&bits).ok()?;
-                KeyAlgorithm::Rsa {
-                    bits: modulus_bits(key.modulus.as_bytes()),
-                }
+                let key = RsaPublicKey::from_der(bits).map_err(|_| unreadable())?;
+                rsa(&key)?
             }
-            EC_PUBLIC_KEY => curve(parameters()?.decode_as::<ObjectIdentifier>().ok()?)?,
+            EC_PUBLIC_KEY => {
+                let parameters = spki.algorithm.parameters.as_ref();
+                let named = parameters.and_then(|curve| curve.decode_as().ok());
+                curve(named.ok_or_else(unnamed_curve)?)?
+            }
             ED25519 => KeyAlgorithm::Ed25519,
-            _ => return None,
+            other => return Err(UnsupportedKey::of_oid(other)),
         };
-        Some(Self {
+        Ok(Self {
             spki: der.to_vec(),
-            bits,
+            bits: bits.to_vec(),
             algorithm,
         })
     }
 
     /// From CKA_MODULUS and CKA_PUBLIC_EXPONENT, big-endian; leading zeros do not matter.
-    pub(crate) fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
+    pub(crate) fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, UnsupportedKey> {
+        let unreadable = || UnsupportedKey::named("RSA with a modulus or exponent of no bytes");
         let key = RsaPublicKey {
-            modulus: UintRef::new(modulus).ok()?,
-            exponent: UintRef::new(exponent).ok()?,
+            modulus: UintRef::new(modulus).map_err(|_| unreadable())?,
+            exponent: UintRef::new(exponent).map_err(|_| unreadable())?,
         };
-        Self::assemble(RSA_ENCRYPTION, Some(Any::from(Null)), &key.to_der().ok()?)
+        let bits = key.to_der().map_err(|_| unreadable())?;
+        Self::assemble(RSA_ENCRYPTION, Some(Any::from(Null)), &bits)
     }
 
     /// From CKA_EC_PARAMS and CKA_EC_POINT. The point is an OCTET STRING by the standard, and bare
     /// in some modules; the curve of an Edwards key is an OID or, before version 3, a name.
-    pub(crate) fn from_ec(params: &[u8], point: &[u8]) -> Option<Self> {
-        let curve_oid: Result<ObjectIdentifier, _> = ObjectIdentifier::from_der(params);
-        let algorithm = match curve_oid {
-            Ok(ED25519) => KeyAlgorithm::Ed25519,
-            Ok(oid) => curve(oid)?,
-            // PrintableString "edwards25519" (PKCS#11 3.0, section 2.3.10)
-            Err(_) if params.get(2..) == Some(b"edwards25519") => KeyAlgorithm::Ed25519,
-            Err(_) => return None,
-        };
+    pub(crate) fn from_ec(params: &[u8], point: &[u8]) -> Result<Self, UnsupportedKey> {
+        let algorithm = ec_algorithm(params)?;
         let length = algorithm.field_len().map_or(32, |field| 2 * field + 1);
         // A bare uncompressed point begins with 04, which is an OCTET STRING's tag too, and one in
         // 256 then reads as one: so the length decides.
@@ -105,19 +108,35 @@ impl PublicKey {
         let bits = [inner, Some(point)]
             .into_iter()
             .flatten()
-            .find(|bits| bits.len() == length)?;
-        match algorithm {
-            KeyAlgorithm::Ed25519 => Self::assemble(ED25519, None, bits),
-            _ => Self::assemble(EC_PUBLIC_KEY, Some(Any::from(curve_oid.ok()?)), bits),
+            .find(|bits| bits.len() == length)
+            .ok_or_else(|| {
+                UnsupportedKey::named(format!(
+                    "{algorithm} with a CKA_EC_POINT that is no uncompressed point of the curve"
+                ))
+            })?;
+        let curve: Result<ObjectIdentifier, _> = ObjectIdentifier::from_der(params);
+        match (algorithm, curve) {
+            (KeyAlgorithm::Ed25519, _) => Self::assemble(ED25519, None, bits),
+            (_, Ok(curve)) => Self::assemble(EC_PUBLIC_KEY, Some(Any::from(curve)), bits),
+            (_, Err(_)) => Err(unnamed_curve()),
         }
     }
 
-    fn assemble(oid: ObjectIdentifier, parameters: Option<Any>, bits: &[u8]) -> Option<Self> {
-        let spki = Spki {
-            algorithm: AlgorithmIdentifier { oid, parameters },
-            subject_public_key: BitString::from_bytes(bits).ok()?,
-        };
-        Self::from_spki(&spki.to_der().ok()?)
+    fn assemble(
+        oid: ObjectIdentifier,
+        parameters: Option<Any>,
+        bits: &[u8],
+    ) -> Result<Self, UnsupportedKey> {
+        let der = BitString::from_bytes(bits).and_then(|subject_public_key| {
+            let algorithm = AlgorithmIdentifier { oid, parameters };
+            Spki {
+                algorithm,
+                subject_public_key,
+            }
+            .to_der()
+        });
+        let der = der.map_err(|_| UnsupportedKey::named("a public key that cannot be encoded"))?;
+        Self::from_spki(&der)
     }
 
     /// What kind of key it is.
@@ -135,6 +154,11 @@ impl PublicKey {
         Fingerprint::of(&self.spki)
     }
 
+    /// subjectPublicKey without its wrapping.
+    pub(crate) fn bits(&self) -> &[u8] {
+        &self.bits
+    }
+
     /// Whether `signature`, in the form that TLS sends, is of this key over `message`.
     pub fn verifies(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
         self.algorithm.schemes().contains(&scheme)
@@ -144,11 +168,46 @@ impl PublicKey {
     }
 }
 
-fn curve(oid: ObjectIdentifier) -> Option<KeyAlgorithm> {
+/// The algorithm that CKA_EC_PARAMS names: an OID or, of Edwards curves before PKCS#11 3.0, a
+/// PrintableString (section 2.3.10).
+pub(crate) fn ec_algorithm(params: &[u8]) -> Result<KeyAlgorithm, UnsupportedKey> {
+    match ObjectIdentifier::from_der(params) {
+        Ok(ED25519 | ED25519_OF_GNUPG) => Ok(KeyAlgorithm::Ed25519),
+        Ok(oid) => curve(oid),
+        Err(_) => match params.get(2..).map(str::from_utf8) {
+            Some(Ok("edwards25519")) => Ok(KeyAlgorithm::Ed25519),
+            Some(Ok("edwards448")) => Err(UnsupportedKey::named("Ed448")),
+            _ => Err(unnamed_curve()),
+        },
+    }
+}
+
+fn unnamed_curve() -> UnsupportedKey {
+    UnsupportedKey::named("EC with a curve that is given by its parameters")
+}
+
+fn curve(oid: ObjectIdentifier) -> Result<KeyAlgorithm, UnsupportedKey> {
     // A curve that is not known is refused, never guessed.
     CURVES
         .iter()
         .find_map(|(known, algorithm)| (*known == oid).then_some(*algorithm))
+        .ok_or_else(|| UnsupportedKey::of_oid(oid))
+}
+
+fn rsa(key: &RsaPublicKey<'_>) -> Result<KeyAlgorithm, UnsupportedKey> {
+    /// What the library verifies with; FIPS 186-5 allows up to 256 bits, and everybody uses 65537.
+    const LONGEST_EXPONENT: usize = 33;
+    let bits = modulus_bits(key.modulus.as_bytes());
+    let exponent = modulus_bits(key.exponent.as_bytes());
+    if !RSA_BITS.contains(&bits) {
+        return Err(UnsupportedKey::rsa(bits));
+    }
+    if exponent > LONGEST_EXPONENT {
+        return Err(UnsupportedKey::named(format!(
+            "RSA-{bits} with a public exponent of {exponent} bits"
+        )));
+    }
+    Ok(KeyAlgorithm::Rsa { bits })
 }
 
 fn modulus_bits(modulus: &[u8]) -> usize {
@@ -172,8 +231,8 @@ mod tests {
         let wrapped = [&[0x04, 65], &bare[..]].concat();
         let key = PublicKey::from_ec(P256, &bare).unwrap();
         assert_eq!(key.bits, bare);
-        assert_eq!(PublicKey::from_ec(P256, &wrapped), Some(key));
-        assert_eq!(PublicKey::from_ec(P256, &bare[..64]), None);
+        assert_eq!(PublicKey::from_ec(P256, &wrapped), Ok(key));
+        assert!(PublicKey::from_ec(P256, &bare[..64]).is_err());
     }
 
     #[test]
@@ -182,11 +241,12 @@ mod tests {
         let by_oid = PublicKey::from_ec(b"\x06\x03\x2b\x65\x70", &point).unwrap();
         let by_name = PublicKey::from_ec(b"\x13\x0cedwards25519", &point).unwrap();
         assert_eq!(by_oid, by_name);
+        let of_gnupg = b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01";
+        assert_eq!(PublicKey::from_ec(of_gnupg, &point), Ok(by_name));
         assert_eq!(by_oid.algorithm(), KeyAlgorithm::Ed25519);
         assert_eq!(
             PublicKey::from_ec(b"\x06\x03\x2b\x65\x71", &point),
-            None,
-            "Ed448"
+            Err(UnsupportedKey::named("Ed448"))
         );
     }
 }

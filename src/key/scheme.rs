@@ -202,8 +202,8 @@ impl Scheme {
         }
     }
 
-    /// The name of the signature algorithm in X.509 (RFC 8017, RFC 5758, RFC 8410). RSA-PSS has one
-    /// too, with parameters that no CA of the scheme uses.
+    /// The name of the signature algorithm of a certificate request (RFC 8017, RFC 5758, RFC 8410). RSA-PSS has
+    /// one too, with parameters, and is not used for requests.
     pub(crate) fn x509_oid(self) -> Option<ObjectIdentifier> {
         let oid = match self {
             Self::RsaPkcs1Sha256 => "1.2.840.113549.1.1.11",
@@ -216,13 +216,6 @@ impl Scheme {
             Self::RsaPssSha256 | Self::RsaPssSha384 | Self::RsaPssSha512 => return None,
         };
         ObjectIdentifier::new(oid).ok()
-    }
-
-    /// The scheme of a certificate's signature algorithm.
-    pub(crate) fn of_x509(oid: ObjectIdentifier) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|scheme| scheme.x509_oid() == Some(oid))
     }
 
     /// All of them.

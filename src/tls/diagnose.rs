@@ -3,7 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
+use rustls::{CertRevocationListError, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use webpki::Error as Webpki;
 
 use super::{Ending, Moment, TlsError};
 use crate::rfc3339;
@@ -98,9 +99,21 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
                 now: rfc3339::of_unix(time.as_secs()),
             },
             // Otherwise the name of the inner error would come wrapped twice.
-            CertificateError::Other(other) => TlsError::ServerCertificate(other.0.to_string()),
+            CertificateError::Other(other) => match other.0.downcast_ref::<Webpki>() {
+                Some(error) => of_webpki(error),
+                None => TlsError::ServerCertificate(other.0.to_string()),
+            },
             other => TlsError::ServerCertificate(other.to_string()),
         },
+        Error::InvalidCertRevocationList(error) => TlsError::Revocation(match error {
+            CertRevocationListError::BadSignature => {
+                "a list of its issuer's name is not signed by its issuer".to_owned()
+            }
+            CertRevocationListError::IssuerInvalidForCrl => {
+                "its issuer may not sign lists (keyUsage has no cRLSign)".to_owned()
+            }
+            other => format!("{other:?}"),
+        }),
         // The first bytes are no record of TLS: of HTTP, most likely.
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
@@ -120,6 +133,26 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
         // Of this side: no clock, no random numbers, a configuration that does not fit.
         other => TlsError::Setup(other.to_string()),
     }
+}
+
+/// What the library says by a name of its own, in words.
+fn of_webpki(error: &Webpki) -> TlsError {
+    TlsError::ServerCertificate(match error {
+        Webpki::CaUsedAsEndEntity => "it is a CA's own".to_owned(),
+        Webpki::EndEntityUsedAsCa => {
+            "what is named as its issuer is no CA (basicConstraints)".to_owned()
+        }
+        Webpki::NameConstraintViolation => {
+            "the name constraints of a CA above it do not allow its names".to_owned()
+        }
+        Webpki::PathLenConstraintViolated => {
+            "there are more CAs above it than their pathLenConstraint allows".to_owned()
+        }
+        Webpki::SignatureAlgorithmMismatch => {
+            "it names two signature algorithms for one signature".to_owned()
+        }
+        other => other.to_string(),
+    })
 }
 
 /// The names in a certificate, which come in the words of a debugger: `DnsName("a.example")`.

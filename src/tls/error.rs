@@ -58,6 +58,9 @@ pub enum TlsError {
     /// The server's certificate is not good.
     #[error("the server's certificate was refused: {0}")]
     ServerCertificate(String),
+    /// Something about the server's certificate, or a revocation list, cannot be checked. It may be as good as any.
+    #[error("the server's certificate cannot be checked: {0} is not supported here")]
+    Unsupported(String),
     /// The server's certificate is out of its time.
     #[error("the server's certificate was refused: it {}, and this machine's clock says {now}", if *.expired { format!("expired at {limit}") } else { format!("is valid from {limit} on") })]
     ServerTime {
@@ -142,6 +145,14 @@ pub enum TlsError {
         /// What is wrong.
         why: String,
     },
+    /// A CRL is of a kind that cannot be used.
+    #[error("the CRL {} cannot be used: {what} is not supported here", path.display())]
+    UnsupportedCrl {
+        /// The file.
+        path: PathBuf,
+        /// What is not supported.
+        what: &'static str,
+    },
     /// rustls refused what we configured.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
@@ -222,6 +233,11 @@ impl TlsError {
             Self::Signature(error) => error.hint(),
             Self::ServerCertificate(_) => "ask the hub's operator; a proxy that inspects TLS presents a certificate of its own too".to_owned(),
             Self::NotYetValid { .. } => "set this machine's clock (NTP); if it is right, the certificate was installed too early: with the time it goes on by itself".to_owned(),
+            Self::Unsupported(_) => {
+                "this says nothing against the hub. Tell its operator what its certificate (or the list in `crls` of [trust]) has that is \
+                 not supported, and ask whether there is one without; until then no call is made"
+                    .to_owned()
+            }
             Self::ServerTime { expired: true, .. } => "if this machine's clock is right, the hub's operator has to renew it".to_owned(),
             Self::ServerTime { .. } => "set this machine's clock (NTP); if it is right, the hub's operator installed it too early".to_owned(),
             Self::ServerSignature => {
@@ -259,6 +275,11 @@ impl TlsError {
             Self::NoPublicRoots(_) => "install `ca-certificates`, or set `mode = \"trust-framework\"`".to_owned(),
             Self::Anchor(_) => "fetch the Trust Framework's bundle anew".to_owned(),
             Self::Crl { .. } => "fetch the CRL anew; it is PEM or DER".to_owned(),
+            Self::UnsupportedCrl { .. } => {
+                "this says nothing against the list. Ask its issuer for a complete one of version 2, of one issuer's certificates and for \
+                 all reasons, with nextUpdate (RFC 5280, section 5)"
+                    .to_owned()
+            }
             Self::Setup(_) => "this is a fault of ours: please report it with the configuration".to_owned(),
         }
     }

@@ -17,7 +17,12 @@ pub enum Acceptance {
     /// It names no issuers.
     Unsaid,
     /// This one of ours is among them.
-    Accepted(DistinguishedName),
+    Accepted {
+        /// Its name.
+        issuer: DistinguishedName,
+        /// Whether the server writes it as ours does. A server that compares bytes would not know it.
+        same_encoding: bool,
+    },
     /// None of ours is.
     Foreign(Box<ForeignIssuer>),
 }
@@ -93,7 +98,11 @@ impl OurIssuers {
             return Acceptance::Unsaid;
         }
         if let Some(issuer) = self.chain.iter().find(|issuer| accepted.contains(issuer)) {
-            return Acceptance::Accepted(issuer.clone());
+            let same = |ca: &DistinguishedName| ca.der() == issuer.der();
+            return Acceptance::Accepted {
+                issuer: issuer.clone(),
+                same_encoding: accepted.iter().any(same),
+            };
         }
         let environment = accepted.iter().find_map(|ca| self.other_environment(ca));
         Acceptance::Foreign(Box::new(ForeignIssuer {
@@ -121,5 +130,45 @@ pub(crate) fn explain(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> Tls
             foreign: Box::new(foreign.clone()),
         },
         None => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use der::Encode;
+    use der::asn1::{Any, PrintableString, SetOfVec, Utf8StringRef};
+    use x509_cert::attr::AttributeTypeAndValue;
+    use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
+
+    use super::*;
+
+    fn name(value: Any) -> DistinguishedName {
+        let oid = COMMON_NAME;
+        let mut set = SetOfVec::new();
+        set.insert(AttributeTypeAndValue { oid, value }).unwrap();
+        let mut sequence = RdnSequence::default();
+        sequence.push(RelativeDistinguishedName::from(set));
+        DistinguishedName::from_der(&sequence.to_der().unwrap()).unwrap()
+    }
+
+    /// RFC 5280, section 7.1.
+    #[test]
+    fn an_issuer_in_another_encoding_is_accepted_and_told() {
+        let utf8 = name(Any::from(Utf8StringRef::new("Issuing CA").unwrap()));
+        let printable = name(Any::from(&PrintableString::new("issuing CA").unwrap()));
+        let ours = OurIssuers {
+            chain: vec![utf8.clone()],
+            environment: Environment::Preprod,
+        };
+        for (listed, same) in [(&utf8, true), (&printable, false)] {
+            let asked = Asked {
+                issuers: vec![listed.der()],
+                schemes: Vec::new(),
+            };
+            match ours.acceptance(&asked) {
+                Acceptance::Accepted { same_encoding, .. } => assert_eq!(same_encoding, same),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

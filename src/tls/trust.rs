@@ -1,24 +1,26 @@
 //! Is this the hub? Host name, trust anchors, revocation, and two laws of our own: the certificate
 //! is for the configured hosts only, and a server that does not ask for it is refused.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::TlsError;
+use super::algorithms::for_certificates;
 use super::diagnose::of_rustls;
 use super::observation::note;
+pub use super::own_chain::verify_own_chain;
+use super::revocation::read_crls;
 use super::signer::refuse;
+use super::unsupported::{self, Against};
 use crate::certificate::Certificate;
-use crate::certificate::anchors::{Anchors, Chain};
+use crate::certificate::anchors::Anchors;
+use crate::certificate::crl::RevocationList;
 use crate::config::environment::Origin;
 use crate::config::trust::{Trust, TrustMode};
 
@@ -33,6 +35,9 @@ pub struct TrustStore {
     provider: Arc<CryptoProvider>,
     /// The bundle's CAs below the roots: a server that sends its leaf alone is understood.
     intermediates: Vec<CertificateDer<'static>>,
+    /// To tell what the library cannot check.
+    anchors: Anchors,
+    crls: Vec<RevocationList>,
 }
 
 /// Which trust a server's chain satisfies.
@@ -56,15 +61,21 @@ impl TrustStore {
         anchors: &Anchors,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
+        let provider = &for_certificates(provider);
         let roots = Arc::new(root_store(anchors)?);
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
+        let crls = read_crls(&trust.crls, &roots, provider)?;
+        let readable = crls
+            .iter()
+            .filter_map(|der| RevocationList::from_der(der).ok());
+        let readable = readable.collect();
         // A CRL that the operator gave is meant: no status is a refusal, and so is an old list.
         let verifier = if trust.crls.is_empty() {
             verifier
         } else {
             verifier
-                .with_crls(read_crls(&trust.crls, &roots, provider)?)
+                .with_crls(crls)
                 .only_check_end_entity_revocation()
                 .enforce_revocation_expiration()
         };
@@ -85,12 +96,15 @@ impl TrustStore {
                 .iter()
                 .map(|ca| CertificateDer::from(ca.der().to_vec()))
                 .collect(),
+            anchors: anchors.clone(),
+            crls: readable,
         })
     }
 
     /// Holds a chain (DER, leaf first) against every trust that is known here, whatever the mode.
     pub fn evaluate(&self, chain: &[Vec<u8>], name: &ServerName<'_>) -> Option<Satisfies> {
         let (leaf, intermediates) = chain.split_first()?;
+        let sent: Vec<_> = chain.iter().map(Vec::as_slice).collect();
         let leaf = CertificateDer::from(leaf.as_slice());
         let intermediates: Vec<_> = intermediates
             .iter()
@@ -115,7 +129,7 @@ impl TrustStore {
                     )),
                     Err(_),
                 ) => Ok(()),
-                (Err(error), _) => Err(of_rustls(&error)),
+                (Err(error), _) => Err(self.explain(&error, &sent)),
             }
         };
         Some(Satisfies {
@@ -148,7 +162,7 @@ impl TrustStore {
         let with = |verifier: &WebPkiServerVerifier| {
             verifier.verify_server_cert(leaf, &sent_and_known, name, &[], now)
         };
-        match (self.mode, &self.public) {
+        let verified = match (self.mode, &self.public) {
             (TrustMode::TrustFramework, _) | (TrustMode::Both, None) => with(&self.trust_framework),
             (TrustMode::Public, Some(public)) => with(public),
             (TrustMode::Both, Some(public)) => with(&self.trust_framework).or_else(|error| {
@@ -159,7 +173,30 @@ impl TrustStore {
                 }
             }),
             (TrustMode::Public, None) => Err(refuse(TlsError::NoPublicRoots(Vec::new()))),
-        }
+        };
+        verified.map_err(|error| {
+            let sent = std::iter::once(leaf).chain(intermediates);
+            let sent: Vec<_> = sent.map(AsRef::as_ref).collect();
+            match self.explain(&error, &sent) {
+                gap @ TlsError::Unsupported(_) => refuse(gap),
+                // The library's own error also decides which alert the server is sent.
+                _ => error,
+            }
+        })
+    }
+
+    fn explain(&self, error: &Error, sent: &[&[u8]]) -> TlsError {
+        let read = sent
+            .iter()
+            .map(|der| Certificate::from_der(der, "the server").ok());
+        let chain: Vec<_> = read.map_while(|certificate| certificate).collect();
+        let against = Against {
+            chain: &chain,
+            is_whole: chain.len() == sent.len(),
+            anchors: &self.anchors,
+            crls: &self.crls,
+        };
+        unsupported::explain(error, &against)
     }
 }
 
@@ -246,7 +283,7 @@ impl ServerCertVerifier for HubVerifier {
         let verifier = &self.trust.trust_framework;
         verifier
             .verify_tls12_signature(message, cert, dss)
-            .map_err(not_proved)
+            .map_err(|_| not_proved(cert))
     }
 
     fn verify_tls13_signature(
@@ -258,7 +295,7 @@ impl ServerCertVerifier for HubVerifier {
         let verifier = &self.trust.trust_framework;
         verifier
             .verify_tls13_signature(message, cert, dss)
-            .map_err(not_proved)
+            .map_err(|_| not_proved(cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -266,33 +303,18 @@ impl ServerCertVerifier for HubVerifier {
     }
 }
 
-/// The chain was good, and its owner did not sign: whoever answers has only copied it.
-fn not_proved(_: Error) -> Error {
-    refuse(TlsError::ServerNotProved)
+/// The chain was good, and its owner did not sign: whoever answers has only copied it. Where the key is of a
+/// kind that is not supported, nobody knows who signed.
+fn not_proved(cert: &CertificateDer<'_>) -> Error {
+    let leaf = Certificate::from_der(cert, "the server").ok();
+    let kind = leaf.as_ref().and_then(Certificate::unsupported_key);
+    refuse(match kind {
+        Some(kind) => TlsError::Unsupported(format!("its kind of key ({kind})")),
+        None => TlsError::ServerNotProved,
+    })
 }
 
-/// Verifies our own chain as a server of the environment would: up to a root of the bundle.
-///
-/// # Errors
-/// It does not verify.
-pub fn verify_own_chain(
-    chain: &Chain,
-    anchors: &Anchors,
-    provider: &Arc<CryptoProvider>,
-) -> Result<(), crate::error::Error> {
-    let roots = Arc::new(root_store(anchors)?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
-        .build()
-        .map_err(|error| TlsError::Setup(error.to_string()))?;
-    let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
-    let issuers: Vec<_> = chain.certificates().skip(1).map(der).collect();
-    verifier
-        .verify_client_cert(&der(chain.leaf()), &issuers, UnixTime::now())
-        .map(|_| ())
-        .map_err(|error| crate::certificate::CertificateError::Chain(error.to_string()).into())
-}
-
-fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
+pub(super) fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for root in anchors.roots() {
         roots
@@ -314,37 +336,4 @@ fn public_verifier(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVer
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|error| TlsError::Setup(error.to_string()))
-}
-
-fn read_crls(
-    paths: &[PathBuf],
-    roots: &Arc<RootCertStore>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let mut all = Vec::new();
-    for path in paths {
-        let wrong = |why: &dyn std::fmt::Display| TlsError::Crl {
-            path: path.clone(),
-            why: why.to_string(),
-        };
-        let bytes = fs::read(path).map_err(|error| wrong(&error))?;
-        let pem = bytes.windows(10).any(|window| window == b"-----BEGIN");
-        let lists = if pem {
-            CertificateRevocationListDer::pem_slice_iter(&bytes)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| wrong(&error))?
-        } else {
-            vec![CertificateRevocationListDer::from(bytes)]
-        };
-        if lists.is_empty() {
-            return Err(wrong(&"it holds no CRL"));
-        }
-        // Tried by itself, so that the error can name the file.
-        WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
-            .with_crls(lists.clone())
-            .build()
-            .map_err(|error| wrong(&error))?;
-        all.extend(lists);
-    }
-    Ok(all)
 }

@@ -122,11 +122,17 @@ pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observatio
             Outcome::Good,
             "asked for; the server names no issuers",
         ),
-        Some(Acceptance::Accepted(issuer)) => steps.seen(
-            NAME,
-            Outcome::Good,
-            format!("asked for; {issuer} is among the issuers that it accepts"),
-        ),
+        Some(Acceptance::Accepted {
+            issuer,
+            same_encoding,
+        }) => {
+            let but = match same_encoding {
+                true => "",
+                false => ", in another encoding than our certificate has: the same name",
+            };
+            let detail = format!("asked for; {issuer} is among the issuers that it accepts{but}");
+            steps.seen(NAME, Outcome::Good, detail);
+        }
         Some(Acceptance::Foreign(foreign)) => {
             let detail = format!("asked for by a server that does not know our issuer: {foreign}");
             steps.note(NAME, detail, foreign.hint());

@@ -26,6 +26,8 @@ pub mod hub;
 pub mod misbehaving;
 pub mod mutation;
 pub mod nginx;
+pub mod openssl;
+pub mod pem_forms;
 pub mod poll;
 pub mod programs;
 pub mod proxy;

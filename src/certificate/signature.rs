@@ -1,0 +1,232 @@
+//! The signature on a certificate or a revocation list, checked by the AlgorithmIdentifier that it
+//! carries (RFC 4055, RFC 5758, RFC 8410). TLS ties a hash to each curve and knows one RSASSA-PSS for
+//! each hash; X.509 does neither, so this is another table than that of handshakes.
+//!
+//! What cannot be checked here is told apart from what is wrong.
+
+use aws_lc_rs::signature::{self as verification, RsaParameters, VerificationAlgorithm};
+use der::asn1::{Any, Null, ObjectIdentifier};
+use der::{Decode, Encode, Reader, SliceReader};
+use spki::AlgorithmIdentifier;
+use thiserror::Error;
+
+use super::rsassa_pss::{Pss, RSASSA_PSS, pss, pss_parameters};
+use crate::key::public::{PublicKey, Spki};
+use crate::key::scheme::{Hash, KeyAlgorithm};
+use crate::key::unsupported::UnsupportedKey;
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// Why a signature is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SignatureFault {
+    /// The algorithm or the issuer's key is not supported: nothing is known of the signature.
+    #[error("{0} is not supported here")]
+    Unsupported(String),
+    /// The algorithm is broken, and a signature by it proves nothing.
+    #[error("{0} is too weak to prove anything, and is not supported here")]
+    Weak(&'static str),
+    /// The issuer's key did not make it.
+    #[error("it is not of the issuer's key")]
+    Wrong,
+}
+
+/// How something is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Pkcs1(Hash),
+    Pss(Pss),
+    Ecdsa(Hash),
+    Ed25519,
+}
+
+const ALGORITHMS: [(&str, Algorithm); 7] = [
+    ("1.2.840.113549.1.1.11", Algorithm::Pkcs1(Hash::Sha256)),
+    ("1.2.840.113549.1.1.12", Algorithm::Pkcs1(Hash::Sha384)),
+    ("1.2.840.113549.1.1.13", Algorithm::Pkcs1(Hash::Sha512)),
+    ("1.2.840.10045.4.3.2", Algorithm::Ecdsa(Hash::Sha256)),
+    ("1.2.840.10045.4.3.3", Algorithm::Ecdsa(Hash::Sha384)),
+    ("1.2.840.10045.4.3.4", Algorithm::Ecdsa(Hash::Sha512)),
+    ("1.3.101.112", Algorithm::Ed25519),
+];
+
+const WEAK: [(&str, &str); 6] = [
+    ("1.2.840.113549.1.1.2", "RSA with MD2"),
+    ("1.2.840.113549.1.1.4", "RSA with MD5"),
+    ("1.2.840.113549.1.1.5", "RSA with SHA-1"),
+    ("1.3.14.3.2.29", "RSA with SHA-1"),
+    ("1.2.840.10045.4.1", "ECDSA with SHA-1"),
+    ("1.2.840.10040.4.3", "DSA with SHA-1"),
+];
+
+const UNSUPPORTED: [(&str, &str); 20] = [
+    ("1.2.840.113549.1.1.14", "RSA with SHA-224"),
+    ("1.2.840.113549.1.1.15", "RSA with SHA-512/224"),
+    ("1.2.840.113549.1.1.16", "RSA with SHA-512/256"),
+    ("2.16.840.1.101.3.4.3.13", "RSA with SHA3-224"),
+    ("2.16.840.1.101.3.4.3.14", "RSA with SHA3-256"),
+    ("2.16.840.1.101.3.4.3.15", "RSA with SHA3-384"),
+    ("2.16.840.1.101.3.4.3.16", "RSA with SHA3-512"),
+    ("1.2.840.10045.4.3.1", "ECDSA with SHA-224"),
+    ("2.16.840.1.101.3.4.3.9", "ECDSA with SHA3-224"),
+    ("2.16.840.1.101.3.4.3.10", "ECDSA with SHA3-256"),
+    ("2.16.840.1.101.3.4.3.11", "ECDSA with SHA3-384"),
+    ("2.16.840.1.101.3.4.3.12", "ECDSA with SHA3-512"),
+    ("2.16.840.1.101.3.4.3.1", "DSA with SHA-224"),
+    ("2.16.840.1.101.3.4.3.2", "DSA with SHA-256"),
+    ("1.3.101.113", "Ed448"),
+    ("1.2.156.10197.1.501", "SM2 with SM3"),
+    ("2.16.840.1.101.3.4.3.17", "ML-DSA-44"),
+    ("2.16.840.1.101.3.4.3.18", "ML-DSA-65"),
+    ("2.16.840.1.101.3.4.3.19", "ML-DSA-87"),
+    ("1.2.643.7.1.1.3.2", "GOST R 34.10-2012"),
+];
+
+pub(super) fn unsupported(what: impl Into<String>) -> SignatureFault {
+    SignatureFault::Unsupported(what.into())
+}
+
+/// Checks the signature of a `SEQUENCE { toBeSigned, signatureAlgorithm, signature }`, which
+/// certificates and revocation lists both are, with the issuer's SubjectPublicKeyInfo.
+///
+/// # Errors
+/// The algorithm or the key is not supported, or the key did not sign it.
+pub(crate) fn verify(
+    signed_object: &[u8],
+    algorithm: &AlgorithmIdentifier<Any>,
+    signature: &[u8],
+    issuer: &Spki,
+) -> Result<(), SignatureFault> {
+    let message = to_be_signed(signed_object).map_err(|_| SignatureFault::Wrong)?;
+    let algorithm = algorithm_of(algorithm)?;
+    let (key, restriction) = issuer_key(issuer)
+        .map_err(|kind| unsupported(format!("the issuer's kind of key ({kind})")))?;
+    let bits = key.bits();
+    let verified = match (algorithm, key.algorithm()) {
+        // A key of id-RSASSA-PSS is for nothing else.
+        (Algorithm::Pkcs1(_), KeyAlgorithm::Rsa { .. }) if restriction.is_some() => None,
+        (Algorithm::Pkcs1(hash), KeyAlgorithm::Rsa { .. }) => {
+            Some(pkcs1(hash).verify_sig(bits, message, signature))
+        }
+        (Algorithm::Pss(used), KeyAlgorithm::Rsa { .. }) => match restriction {
+            Some(Some(least)) if least.hash != used.hash || used.salt < least.salt => None,
+            _ => Some(pss(used).verify_sig(bits, message, signature)),
+        },
+        (Algorithm::Ed25519, KeyAlgorithm::Ed25519) => {
+            Some(verification::ED25519.verify_sig(bits, message, signature))
+        }
+        (Algorithm::Ecdsa(hash), curve) => {
+            ecdsa(curve, hash).map(|algorithm| algorithm.verify_sig(bits, message, signature))
+        }
+        // The algorithm of another kind of key: this one cannot have signed.
+        _ => None,
+    };
+    match verified {
+        Some(Ok(())) => Ok(()),
+        _ => Err(SignatureFault::Wrong),
+    }
+}
+
+/// The first part: what was signed is the bytes as they came, because encoded anew they may differ.
+pub(super) fn to_be_signed(signed_object: &[u8]) -> der::Result<&[u8]> {
+    SliceReader::new(signed_object)?.sequence(|object| {
+        let to_be_signed = object.tlv_bytes()?;
+        let _algorithm = object.tlv_bytes()?;
+        let _signature = object.tlv_bytes()?;
+        Ok(to_be_signed)
+    })
+}
+
+/// The name of a signature algorithm, for an operator; its OID where it has none here.
+pub(crate) fn name(algorithm: &AlgorithmIdentifier<Any>) -> String {
+    match algorithm_of(algorithm) {
+        Err(SignatureFault::Unsupported(what)) => what,
+        Err(SignatureFault::Weak(what)) => what.to_owned(),
+        Ok(Algorithm::Pss(pss)) => format!(
+            "RSASSA-PSS with {} and a salt of {} bytes",
+            match pss.hash {
+                Hash::Sha256 => "SHA-256",
+                Hash::Sha384 => "SHA-384",
+                Hash::Sha512 => "SHA-512",
+            },
+            pss.salt
+        ),
+        _ => format!("the signature algorithm {}", algorithm.oid),
+    }
+}
+
+fn algorithm_of(algorithm: &AlgorithmIdentifier<Any>) -> Result<Algorithm, SignatureFault> {
+    if algorithm.oid == RSASSA_PSS {
+        return Ok(Algorithm::Pss(pss_parameters(
+            algorithm.parameters.as_ref(),
+        )?));
+    }
+    let oid = algorithm.oid.to_string();
+    if let Some((_, known)) = ALGORITHMS.iter().find(|(known, _)| *known == oid) {
+        return Ok(*known);
+    }
+    if let Some((_, name)) = WEAK.iter().find(|(known, _)| *known == oid) {
+        return Err(SignatureFault::Weak(name));
+    }
+    let known = UNSUPPORTED.iter().find(|(known, _)| *known == oid);
+    Err(unsupported(known.map_or_else(
+        || format!("the signature algorithm {oid}"),
+        |(_, name)| format!("{name} ({oid})"),
+    )))
+}
+
+/// The issuer's key, and whether it is for PSS only. A key of the type id-RSASSA-PSS is an RSA key that signs with PSS only, and as its
+/// parameters demand, where it has some (RFC 4055, section 3.3).
+fn issuer_key(issuer: &Spki) -> Result<(PublicKey, Option<Option<Pss>>), UnsupportedKey> {
+    let unreadable = || UnsupportedKey::named("a public key that cannot be read");
+    if issuer.algorithm.oid != RSASSA_PSS {
+        let der = issuer.to_der().map_err(|_| unreadable())?;
+        return Ok((PublicKey::from_spki(&der)?, None));
+    }
+    let restriction = match &issuer.algorithm.parameters {
+        None => None,
+        some => Some(pss_parameters(some.as_ref()).map_err(|_| {
+            UnsupportedKey::named("RSA of the type id-RSASSA-PSS with such parameters")
+        })?),
+    };
+    let as_rsa = Spki {
+        algorithm: AlgorithmIdentifier {
+            oid: RSA_ENCRYPTION,
+            parameters: Some(Any::from(Null)),
+        },
+        subject_public_key: issuer.subject_public_key.clone(),
+    };
+    let der = as_rsa.to_der().map_err(|_| unreadable())?;
+    Ok((PublicKey::from_spki(&der)?, Some(restriction)))
+}
+
+fn pkcs1(hash: Hash) -> RsaParameters {
+    match hash {
+        Hash::Sha256 => verification::RSA_PKCS1_2048_8192_SHA256,
+        Hash::Sha384 => verification::RSA_PKCS1_2048_8192_SHA384,
+        Hash::Sha512 => verification::RSA_PKCS1_2048_8192_SHA512,
+    }
+}
+
+fn ecdsa(curve: KeyAlgorithm, hash: Hash) -> Option<&'static dyn VerificationAlgorithm> {
+    Some(match (curve, hash) {
+        (KeyAlgorithm::EcP256, Hash::Sha256) => &verification::ECDSA_P256_SHA256_ASN1,
+        (KeyAlgorithm::EcP256, Hash::Sha384) => &verification::ECDSA_P256_SHA384_ASN1,
+        (KeyAlgorithm::EcP256, Hash::Sha512) => &verification::ECDSA_P256_SHA512_ASN1,
+        (KeyAlgorithm::EcP384, Hash::Sha256) => &verification::ECDSA_P384_SHA256_ASN1,
+        (KeyAlgorithm::EcP384, Hash::Sha384) => &verification::ECDSA_P384_SHA384_ASN1,
+        (KeyAlgorithm::EcP384, Hash::Sha512) => &verification::ECDSA_P384_SHA512_ASN1,
+        (KeyAlgorithm::EcP521, Hash::Sha256) => &verification::ECDSA_P521_SHA256_ASN1,
+        (KeyAlgorithm::EcP521, Hash::Sha384) => &verification::ECDSA_P521_SHA384_ASN1,
+        (KeyAlgorithm::EcP521, Hash::Sha512) => &verification::ECDSA_P521_SHA512_ASN1,
+        (KeyAlgorithm::Rsa { .. } | KeyAlgorithm::Ed25519, _) => return None,
+    })
+}
+
+/// Reads a DER AlgorithmIdentifier, with or without its outer SEQUENCE, which webpki leaves off.
+pub(crate) fn read_identifier(der: &[u8]) -> Option<AlgorithmIdentifier<Any>> {
+    AlgorithmIdentifier::from_der(der).ok().or_else(|| {
+        let whole = Any::new(der::Tag::Sequence, der).ok()?;
+        whole.decode_as().ok()
+    })
+}

@@ -1,0 +1,88 @@
+//! The revocation lists of [trust], read and tried before a connection is made. A list of a kind that the TLS
+//! library does not know is told apart from one that is broken.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::server::VerifierBuilderError;
+use rustls::{CertRevocationListError, RootCertStore};
+use webpki::Error as Webpki;
+
+use super::TlsError;
+use crate::certificate::crl::{self, RevocationList};
+
+/// Reads the files.
+///
+/// # Errors
+/// One cannot be read, or is not a list that can be used.
+pub(super) fn read_crls(
+    paths: &[PathBuf],
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let mut all = Vec::new();
+    for path in paths {
+        let wrong = |why: &dyn std::fmt::Display| TlsError::Crl {
+            path: path.clone(),
+            why: why.to_string(),
+        };
+        let bytes = fs::read(path).map_err(|error| wrong(&error))?;
+        let lists = crl::ders(&bytes).map_err(|why| wrong(&why))?;
+        for list in lists {
+            let der = CertificateRevocationListDer::from(list);
+            // Tried by itself, so that the error can name the file.
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+                .with_crls([der.clone()])
+                .build()
+                .map_err(|error| match &error {
+                    VerifierBuilderError::InvalidCrl(why) => match not_supported(why, &der) {
+                        Some(what) => TlsError::UnsupportedCrl {
+                            path: path.clone(),
+                            what,
+                        },
+                        None => wrong(&error),
+                    },
+                    _ => wrong(&error),
+                })?;
+            all.push(der);
+        }
+    }
+    Ok(all)
+}
+
+const VERSION_1: &str =
+    "a list of version 1 (version 2 has the extensions authorityKeyIdentifier and cRLNumber)";
+
+/// What of a revocation list the library does not do, and what to ask its issuer for instead.
+fn not_supported(error: &CertRevocationListError, der: &[u8]) -> Option<&'static str> {
+    Some(match error {
+        CertRevocationListError::UnsupportedCrlVersion => VERSION_1,
+        CertRevocationListError::ParseError if crl::is_version_1(der) => VERSION_1,
+        CertRevocationListError::UnsupportedDeltaCrl => "a delta list, of changes only",
+        CertRevocationListError::UnsupportedIndirectCrl => {
+            "an indirect list, with certificates of several issuers"
+        }
+        CertRevocationListError::UnsupportedRevocationReason => "one of its reasons of revocation",
+        CertRevocationListError::UnsupportedCriticalExtension => "one of its critical extensions",
+        CertRevocationListError::Other(other) => match other.0.downcast_ref::<Webpki>() {
+            Some(Webpki::UnsupportedCrlIssuingDistributionPoint) => {
+                "its kind of issuingDistributionPoint"
+            }
+            Some(Webpki::UnsupportedRevocationReasonsPartitioning) => {
+                "a list for some reasons of revocation only"
+            }
+            _ => return None,
+        },
+        // What can be read is not malformed.
+        CertRevocationListError::ParseError => match RevocationList::from_der(der) {
+            Ok(list) if !list.has_next_update() => "a list without nextUpdate",
+            Ok(_) => "a field or length in it",
+            Err(_) => return None,
+        },
+        _ => return None,
+    })
+}
