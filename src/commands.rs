@@ -45,7 +45,7 @@ pub(crate) struct Cli {
 #[derive(Args)]
 pub(crate) struct Global {
     /// The configuration of one environment
-    #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true)]
+    #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true, value_parser = start::file_name())]
     pub(crate) config: Option<PathBuf>,
     /// Print the result as JSON, and a failure as a JSON object on standard error
     #[arg(long, global = true)]

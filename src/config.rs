@@ -7,13 +7,19 @@ pub mod audit;
 mod c3;
 pub mod environment;
 mod error;
+mod explain;
 mod field;
+mod foreign;
 pub mod ledger;
+mod link;
 pub mod listener;
+pub(crate) mod module_env;
 pub mod pin;
 pub mod proxy;
+mod schema;
 pub mod signer;
 mod state;
+mod syntax;
 mod text;
 pub mod trust;
 pub mod uri;
@@ -28,7 +34,8 @@ use audit::AuditConfig;
 pub use c3::{C3Config, CertificateSource, SubjectConfig};
 use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
-use error::{field_error, line_of_field};
+use error::line_of_field;
+use explain::field_error;
 use ledger::LedgerConfig;
 use pin::PinSource;
 use proxy::ProxyConfig;
@@ -107,7 +114,7 @@ pub struct TokenConfig {
     pub keep_alive: Duration,
     /// Variables that the module itself reads, set before it is loaded. `{config_dir}` stands for
     /// the folder of the configuration file.
-    #[serde(default, deserialize_with = "field::variables")]
+    #[serde(default, deserialize_with = "module_env::variables")]
     pub env: BTreeMap<String, String>,
     /// Whether to log in.
     #[serde(default)]
@@ -231,7 +238,9 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or a field is wrong: [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        ConfigText::read(path)?.check()
+        let config = ConfigText::read(path)?.check()?;
+        config.check_link()?;
+        Ok(config)
     }
 
     /// Checks the text of a file that is, or would be, at `path` (absolute).
@@ -245,6 +254,7 @@ impl Config {
             line: line_of_field(text, field),
             field: field.to_owned(),
             message: message.to_owned(),
+            advice: None,
         };
         let folder = path.parent().unwrap_or(Path::new("/"));
         let [mut token]: [TokenConfig; 1] = file.token.try_into().map_err(|_| {
@@ -269,6 +279,22 @@ impl Config {
         token.state_dir = token.state_dir.map(|state| folder.join(state));
         for value in token.env.values_mut() {
             *value = value.replace("{config_dir}", &folder.to_string_lossy());
+        }
+        let mut variables = token.env.iter();
+        if let Some((name, (message, advice))) =
+            variables.find_map(|(name, value)| Some((name, module_env::not_a_place(name, value)?)))
+        {
+            let line = match line_of_field(text, name) {
+                0 => line_of_field(text, "env"),
+                line => line,
+            };
+            return Err(ConfigError::Field {
+                path: path.to_owned(),
+                line,
+                field: "env".to_owned(),
+                message,
+                advice: Some(advice),
+            });
         }
         let other = file.environment.other();
         let foreign = [&file.hub.consent_manager, &file.hub.headless_heimdall]

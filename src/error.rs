@@ -212,6 +212,7 @@ fn of_token(error: &TokenError) -> ExitCode {
         TokenError::Pin(error) => of_pin(error),
         TokenError::Ledger(_) => ExitCode::Configuration,
         TokenError::Call(fault) => of_fault(fault),
+        TokenError::OutOfReach { failed, .. } => of_token(failed),
         _ => ExitCode::Token,
     }
 }

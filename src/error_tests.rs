@@ -41,6 +41,7 @@ macro_rules! every_variant {
 
 mod to_the_hub;
 mod to_the_key;
+mod to_the_pin;
 
 /// A command meets it so.
 impl From<PinError> for Error {
@@ -67,6 +68,7 @@ impl From<UriError> for Error {
             line: 7,
             field,
             message,
+            advice: None,
         })
     }
 }
@@ -105,7 +107,7 @@ fn all() -> Vec<(&'static str, Error)> {
         to_the_key::configuration(),
         to_the_key::ledger(),
         to_the_key::token(),
-        to_the_key::pin(),
+        to_the_pin::pin(),
         to_the_key::key(),
         to_the_key::engine(),
         to_the_hub::signer(),

@@ -61,6 +61,7 @@ pub mod meter;
 
 mod accounts;
 mod hands;
+mod listed;
 mod reach;
 mod rfc3339;
 

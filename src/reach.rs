@@ -33,6 +33,7 @@ pub(crate) enum Use {
     Read,
     /// To go through a folder.
     Search,
+    Write,
 }
 
 /// A place, and whom it is for.
@@ -85,6 +86,7 @@ impl fmt::Display for Obstacle {
                 let to = match to {
                     Use::Read => "read",
                     Use::Search => "entered",
+                    Use::Write => "written to",
                 };
                 write!(f, "{place} cannot be {to} by user {}", accounts::me())
             }
@@ -116,6 +118,7 @@ impl Owned {
         let (bit, letter) = match to {
             Use::Read => (0o4, if self.is_folder { "rx" } else { "r" }),
             Use::Search => (0o1, "x"),
+            Use::Write => (0o2, "w"),
         };
         let (me, group) = (accounts::me(), accounts::group(self.gid));
         if self.uid == geteuid().as_raw() {
@@ -149,8 +152,13 @@ pub(crate) fn obstacle(path: &Path, uses: &[Use]) -> Option<Obstacle> {
     let path = std::path::absolute(path).ok()?;
     let mut place = path.clone();
     for _ in 0..=MOST_LINKS {
-        if let Some(closed) = on_the_way_to(&place) {
-            return Some(closed);
+        match on_the_way_to(&place) {
+            Some(Obstacle::Missing { .. }) if place != path => {
+                let (link, target) = (path, place);
+                return Some(Obstacle::DanglingLink { link, target });
+            }
+            None => {}
+            closed => return closed,
         }
         let meta = match fs::symlink_metadata(&place) {
             Ok(meta) => meta,
@@ -216,6 +224,7 @@ fn open_to(place: &Path, to: Use) -> bool {
     let access = match to {
         Use::Read => Access::READ_OK,
         Use::Search => Access::EXEC_OK,
+        Use::Write => Access::WRITE_OK,
     };
     accessat(CWD, place, access, AtFlags::EACCESS).is_ok()
 }

@@ -9,6 +9,7 @@ pub mod guard;
 pub mod holder;
 pub mod mechanism;
 pub mod module;
+mod module_files;
 pub mod pin;
 mod raw;
 mod role;
@@ -32,6 +33,7 @@ use fault::Fault;
 use guard::{Attendance, CountLow, PinGuard, Register};
 use mechanism::Mechanisms;
 use module::Module;
+pub use module_files::in_the_way;
 pub use role::Role;
 use session::{Access, Session};
 pub use start::Start;
@@ -82,15 +84,20 @@ impl Token {
         recorder: Recorder,
     ) -> Result<Self, TokenError> {
         let (looked_in, uri) = (Arc::clone(&module), config.uri.clone());
-        let (slot, description, mechanisms) =
-            in_time(Start::Token, config.start_timeout, move || {
-                let (slot, description) = selection::one(&looked_in, &uri)?;
-                let mechanisms = looked_in
-                    .call()
-                    .and_then(|pkcs11| Mechanisms::read(&pkcs11, slot))
-                    .map_err(TokenError::Call)?;
-                Ok::<_, TokenError>((slot, description, mechanisms))
-            })?;
+        let found = in_time(Start::Token, config.start_timeout, move || {
+            let (slot, description) = selection::one(&looked_in, &uri)?;
+            let mechanisms = looked_in
+                .call()
+                .and_then(|pkcs11| Mechanisms::read(&pkcs11, slot))
+                .map_err(TokenError::Call)?;
+            Ok::<_, TokenError>((slot, description, mechanisms))
+        });
+        let (slot, description, mechanisms) = found.map_err(|error| match error {
+            TokenError::Empty | TokenError::NoMatch { .. } | TokenError::Call(_) => {
+                module_files::explained(error, config)
+            }
+            other => other,
+        })?;
         Ok(Self {
             guard: Arc::new(PinGuard::new(
                 description.identity(),

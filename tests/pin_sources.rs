@@ -225,7 +225,11 @@ fn each_cause_at_a_pin_file_has_its_words_and_its_hint() {
             .success()
     );
     for (file, what, hint) in [
-        ("missing", "/missing is not there", "chmod 600"),
+        (
+            "missing",
+            "/missing: No such file or directory",
+            "chmod 600",
+        ),
         (
             "missing/pin",
             "the folder <bank>/missing is not there",

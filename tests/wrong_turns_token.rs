@@ -270,18 +270,25 @@ fn a_pin_that_is_refused() {
     exit 4
     step login
     no PIN was sent: the token says CKF_USER_PIN_COUNT_LOW (a wrong PIN was tried lately, and nobody said that it may be tried again)
-    hint: check the PIN source, then run `hsm-mtls token check` at a terminal and answer yes: a right PIN resets the counter
+    hint: check the PIN source, then run `hsm-mtls token check` at a terminal and answer yes: a right PIN resets the counter. Where there is no terminal, `hsm-mtls pin accept-count-low --once` by the same user allows one try within the hour (the guard's folder is <bank>/state)
     "#);
 }
 
 #[test]
 fn a_pin_file_that_is_missing() {
     let mut bank = with_key();
-    bank.configure(|settings| settings.pin = "{ file = \"/run/secrets/hsm-pin\" }".to_owned());
+    bank.configure(|settings| settings.pin = "{ file = \"hsm-pin\" }".to_owned());
     assert_snapshot!(check(&bank), @r#"
     exit 4
     step login
-    no PIN from file /run/secrets/hsm-pin: No such file or directory (os error 2)
-    hint: /run/secrets/hsm-pin must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 /run/secrets/hsm-pin`
+    no PIN from file <bank>/hsm-pin: No such file or directory (os error 2)
+    hint: <bank>/hsm-pin must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 <bank>/hsm-pin`
+    "#);
+    bank.configure(|settings| settings.pin = "{ file = \"secrets/hsm-pin\" }".to_owned());
+    assert_snapshot!(check(&bank), @r#"
+    exit 4
+    step login
+    no PIN from file <bank>/secrets/hsm-pin: the folder <bank>/secrets is not there
+    hint: write the PIN and nothing else into <bank>/secrets/hsm-pin, as the user that runs this, and `chmod 600 <bank>/secrets/hsm-pin`; or correct `pin` of [[token]]
     "#);
 }

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::config::environment::Environment;
 use crate::config::trust::Fingerprint;
 use crate::key::unsupported::{SUPPORTED, UnsupportedKey};
+use crate::listed::few;
 
 use super::SignatureFault;
 use super::contents::Contents;
@@ -93,7 +94,10 @@ pub enum CertificateError {
         why: &'static str,
     },
     /// Its issuer is the environment's by name, and nowhere to be found.
-    #[error("the certificate's issuer is missing: {issuer} is neither behind it in the file nor in `anchors` ({})", anchors.join("; "))]
+    #[error(
+        "the certificate's issuer is missing: {issuer} is neither behind it in the file nor in `anchors` ({})",
+        few(anchors, "; ")
+    )]
     IssuerMissing {
         /// The issuer.
         issuer: String,
@@ -101,7 +105,10 @@ pub enum CertificateError {
         anchors: Vec<String>,
     },
     /// Its issuer is not of the configured environment.
-    #[error("the certificate was issued by {issuer}, which is not of the {environment} anchors ({})", anchors.join("; "))]
+    #[error(
+        "the certificate was issued by {issuer}, which is not of the {environment} anchors ({})",
+        few(anchors, "; ")
+    )]
     NotOfEnvironment {
         /// The issuer.
         issuer: String,
@@ -171,7 +178,7 @@ fn how_many(candidates: &[String]) -> String {
 fn listed(candidates: &[String]) -> String {
     match candidates {
         [] => String::new(),
-        some => format!(": {}", some.join(", ")),
+        some => format!(": {}", few(some, ", ")),
     }
 }
 

@@ -65,6 +65,12 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
         for config in &configs {
             output::heading(&config.path.display().to_string())?;
             output::fields(&derived(config))?;
+            if let Some(real) = config.behind_link() {
+                output::note(&format!(
+                    "this is a link to {}; relative paths are taken from the folder of the link",
+                    real.display()
+                ))?;
+            }
             for note in proxy::notes(config) {
                 output::note(&note)?;
             }

@@ -3,10 +3,11 @@
 use std::env;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use hsm_mtls::config::{Config, ConfigError};
 use hsm_mtls::error::Error;
 use hsm_mtls::ledger::Recorder;
@@ -22,10 +23,26 @@ pub(crate) fn config(global: &Global) -> Result<Config, CommandError> {
     Config::load(path(global)?).map_err(CommandError::stage)
 }
 
+/// An empty name is told as that, in the words of the configuration.
+pub(super) fn file_name() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// Where the configuration is.
 pub(crate) fn path(global: &Global) -> Result<&Path, CommandError> {
-    let path = global.config.as_deref().ok_or(ConfigError::Unnamed);
-    path.map_err(CommandError::stage)
+    match global.config.as_deref() {
+        None => Err(CommandError::stage(ConfigError::Unnamed)),
+        // An option comes before the variable: where the variable is empty and the option is not, it is not asked.
+        Some(path) if path.as_os_str().is_empty() => {
+            let variable = !env::args_os().any(|argument| {
+                argument
+                    .to_str()
+                    .is_some_and(|text| text == "--config" || text.starts_with("--config="))
+            });
+            Err(CommandError::stage(ConfigError::EmptyName { variable }))
+        }
+        Some(path) => Ok(path),
+    }
 }
 
 /// Loads the configuration and puts the module's variables in place.

@@ -13,7 +13,7 @@ use hsm_mtls::ledger::Recorder;
 use hsm_mtls::step::{Outcome, Steps};
 use hsm_mtls::token::module::Module;
 use hsm_mtls::token::session::Access;
-use hsm_mtls::token::{Role, Token, description};
+use hsm_mtls::token::{Role, Token, description, in_the_way};
 use serde_json::json;
 
 use super::load::{self, Load};
@@ -74,6 +74,10 @@ pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
     output::heading(&describe(&module))?;
     if tokens.is_empty() {
         output::line("  no initialised token")?;
+        if let Some((seen, advice)) = in_the_way(&config.token) {
+            output::note(&seen)?;
+            output::note(&advice)?;
+        }
     }
     for token in &tokens {
         match token {

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration file, and where in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -8,16 +8,34 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
+    #[error("cannot read the configuration {}: {why}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What was seen there.
+        why: String,
+        /// What to do about it.
+        advice: String,
     },
     /// No file was named.
     #[error("no configuration was named")]
     Unnamed,
+    /// A name was given, and is empty.
+    #[error("{} is empty, so no configuration is named", if *.variable { "HSM_MTLS_CONFIG" } else { "--config" })]
+    EmptyName {
+        /// By the variable; else by the option.
+        variable: bool,
+    },
+    /// It is another kind of file.
+    #[error("{} is not a configuration but {what}", path.display())]
+    NotToml {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What to do about it.
+        advice: String,
+    },
     /// A field is wrong, missing, or not known.
     #[error("{}{}: {message}", path.display(), at_line(*line, field))]
     Field {
@@ -29,6 +47,8 @@ pub enum ConfigError {
         field: String,
         /// What is wrong and what to write.
         message: String,
+        /// What to write, where more than the message can be said.
+        advice: Option<String>,
     },
 }
 
@@ -45,51 +65,30 @@ impl ConfigError {
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
-            Self::Unreadable { .. } => {
-                "check the path and that this user may read it; `hsm-config/softhsm.toml` is an example".to_owned()
+            Self::Unreadable { advice, .. } | Self::NotToml { advice, .. } => advice.clone(),
+            Self::EmptyName { variable: true } => {
+                "unset HSM_MTLS_CONFIG, or let it name the file of an environment; --config FILE comes before it".to_owned()
+            }
+            Self::EmptyName { variable: false } => {
+                "name the file of an environment: a shell variable behind --config may not be set".to_owned()
             }
             Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
-            Self::Field { path, .. } => format!(
-                "correct the field, then run `hsm-mtls --config {} config check`",
-                path.display()
-            ),
+            Self::Field { path, advice, .. } => {
+                let check = format!("run `hsm-mtls --config {} config check`", path.display());
+                match advice {
+                    Some(advice) if advice.ends_with('?') => {
+                        format!("{advice} Correct it, then {check}")
+                    }
+                    Some(advice) => format!("{advice}; then {check}"),
+                    None => format!("correct the field, then {check}"),
+                }
+            }
         }
     }
 }
 
-/// The parser's own rendering quotes the faulty line, and that line may hold a PIN: so only the
-/// line's number and the name before its `=` are shown.
-pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
-    // A field that is missing at the top stands on no line; the parser then names the first.
-    let start = error
-        .span()
-        .map(|span| span.start.min(text.len()))
-        .filter(|start| *start > 0);
-    let (line, field) = start.map_or((0, String::new()), |start| {
-        let number = text[..start].matches('\n').count() + 1;
-        let line = text.lines().nth(number - 1).unwrap_or("");
-        let name = line.split_once('=').map_or("", |(name, _)| name.trim());
-        // A name that could be a secret written in the wrong place is not shown.
-        let plain = is_field_name(name);
-        (
-            number,
-            if plain {
-                name.to_owned()
-            } else {
-                String::new()
-            },
-        )
-    });
-    ConfigError::Field {
-        path: path.to_owned(),
-        line,
-        field,
-        message: without_strange_names(error.message()),
-    }
-}
-
 /// serde repeats the name of a field that it does not know.
-fn without_strange_names(message: &str) -> String {
+pub(super) fn without_strange_names(message: &str) -> String {
     let strange = message
         .strip_prefix("unknown field `")
         .and_then(|rest| rest.split_once('`'))
@@ -101,7 +100,7 @@ fn without_strange_names(message: &str) -> String {
 }
 
 /// Names of fields are words, with one digit at the most (`c3`, `sig4`). PINs mostly are not.
-fn is_field_name(name: &str) -> bool {
+pub(super) fn is_field_name(name: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     name.len() <= 40 && digits <= 1 && name.bytes().all(word)

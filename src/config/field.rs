@@ -1,6 +1,5 @@
-//! Fields whose text means more than TOML can say: durations, bounds, paths, variables.
+//! Fields whose text means more than TOML can say: durations, bounds, paths.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,31 +58,6 @@ pub(super) fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pat
     } else {
         Err(serde::de::Error::custom(
             "write the module's absolute path: a bare name would load whatever the linker finds first",
-        ))
-    }
-}
-
-/// A value is not repeated in a refusal: some modules take a password this way.
-pub(super) fn variables<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    let wrong = |_| serde::de::Error::custom("`env` takes NAME = \"text\" only");
-    let variables = BTreeMap::<String, String>::deserialize(deserializer).map_err(wrong)?;
-    let plain = |name: &String| {
-        let mut bytes = name.bytes();
-        bytes
-            .next()
-            .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-            && !name.starts_with("LD_")
-            && !name.starts_with("HSM_MTLS_")
-    };
-    let fit = variables.keys().all(plain) && variables.values().all(|value| !value.contains('\0'));
-    if fit {
-        Ok(variables)
-    } else {
-        Err(serde::de::Error::custom(
-            "a name in `env` is made of letters, digits and `_`; LD_* and HSM_MTLS_* are not the module's",
         ))
     }
 }

@@ -12,8 +12,6 @@ use crate::key::unsupported::UnsupportedKey;
 use crate::ledger::LedgerError;
 use crate::ledger::chain::Broken;
 use crate::token::Start;
-use crate::token::guard::EarlierTry;
-use crate::token::pin::{Oddity, SourceFault};
 
 const TOKEN: &str = "pkcs11:token=lfi";
 const KEY: &str = "pkcs11:object=c3;type=private";
@@ -26,14 +24,25 @@ pub(super) fn configuration() -> Vec<(&'static str, Error)> {
     let mut all = every_variant!(ConfigError {
         Unreadable: [ConfigError::Unreadable {
             path: "/etc/bank.toml".into(),
-            source: not_found()
+            why: text("there is no such file"),
+            advice: text("check the path"),
         }],
         Unnamed: [ConfigError::Unnamed],
+        EmptyName: [
+            ConfigError::EmptyName { variable: true },
+            ConfigError::EmptyName { variable: false },
+        ],
+        NotToml: [ConfigError::NotToml {
+            path: "/etc/bank.toml".into(),
+            what: "JSON",
+            advice: text("name the TOML file"),
+        }],
         Field: [ConfigError::Field {
             path: "/etc/bank.toml".into(),
             line: 7,
             field: text("uri"),
             message: text("slots renumber"),
+            advice: None,
         }],
     });
     all.extend(every_variant!(UriError {
@@ -134,6 +143,11 @@ pub(super) fn token() -> Vec<(&'static str, Error)> {
         }],
         Initialize: [TokenError::Initialize(fault())],
         Empty: [TokenError::Empty],
+        OutOfReach: [TokenError::OutOfReach {
+            failed: Box::new(TokenError::Empty),
+            seen: text("SOFTHSM2_CONF names /etc/softhsm2.conf: /etc/softhsm2.conf is not there"),
+            advice: text("correct the path, or put the file there"),
+        }],
         NoMatch: [TokenError::NoMatch {
             uri: text(TOKEN),
             candidates: vec![text("pkcs11:token=other")]
@@ -149,110 +163,6 @@ pub(super) fn token() -> Vec<(&'static str, Error)> {
         Ledger: [TokenError::Ledger(LedgerError::Sink(text("full")))],
         Pin: [TokenError::Pin(PinError::NobodyThere(PinSource::Prompt))],
         Call: [TokenError::Call(fault())],
-    })
-}
-
-pub(super) fn pin() -> Vec<(&'static str, Error)> {
-    let source = |pin_source, why| PinError::Source { pin_source, why };
-    let file = || PinSource::File("/run/secrets/pin".into());
-    let guarded = |flag, acceptance: Option<&str>, folder: Option<&str>| PinError::Guarded {
-        flag,
-        meaning: "what the flag means",
-        acceptance: acceptance.map(text),
-        state_folder: folder.map(PathBuf::from),
-    };
-    let earlier = |pin_source, failures| {
-        Box::new(EarlierTry {
-            pin_source,
-            at: text("2026-01-01T00:00:00Z"),
-            answer: text("C_Login returned CKR_PIN_INCORRECT"),
-            failures,
-            record: "/var/lib/hsm-mtls/pin-00.json".into(),
-        })
-    };
-    every_variant!(PinError {
-        Source: [
-            source(file(), SourceFault::Empty),
-            source(
-                file(),
-                SourceFault::Character {
-                    kind: "a byte order mark (U+FEFF)",
-                    at: 1,
-                    last: 5
-                }
-            ),
-            source(file(), SourceFault::LineBreak { and_nothing: true }),
-            source(file(), SourceFault::NotAFile("a folder")),
-            source(file(), SourceFault::Open(0o644)),
-            source(PinSource::Env(text("THE_PIN")), SourceFault::NotSet),
-            source(
-                PinSource::Env(text("THE_PIN")),
-                SourceFault::NotAPin("a PEM file")
-            ),
-            source(
-                PinSource::Credential(text("pin")),
-                SourceFault::NoCredentials
-            ),
-            source(
-                PinSource::Command(vec![text("/usr/bin/vault"), text("secret")]),
-                SourceFault::Command(text("it did not end within 30 s"))
-            ),
-            source(PinSource::Prompt, SourceFault::Asking(not_found())),
-            source(PinSource::ProtectedPath, SourceFault::NoKeypad),
-        ],
-        NobodyThere: [PinError::NobodyThere(PinSource::Prompt)],
-        Guarded: [
-            guarded("CKF_USER_PIN_COUNT_LOW", None, Some("/var/lib/hsm-mtls")),
-            guarded(
-                "CKF_USER_PIN_COUNT_LOW",
-                Some("it is of 2026-01-01T00:00:00Z, and held for an hour"),
-                None
-            ),
-            guarded("CKF_USER_PIN_LOCKED", None, None),
-        ],
-        Refused: [PinError::Refused(fault())],
-        RefusedOdd: [PinError::RefusedOdd {
-            fault: fault(),
-            pin_source: file(),
-            oddity: Oddity::BlankAtEnd,
-        }],
-        RefusedBefore: [PinError::RefusedBefore(fault())],
-        RefusedEarlier: [
-            PinError::RefusedEarlier(earlier(PinSource::File("/run/secrets/pin".into()), 0)),
-            PinError::RefusedEarlier(earlier(PinSource::Env(text("THE_PIN")), 0)),
-        ],
-        Unanswered: [
-            PinError::Unanswered(earlier(PinSource::Credential(text("pin")), 1)),
-            PinError::Unanswered(earlier(PinSource::Credential(text("pin")), 3)),
-        ],
-        RefusedInARow: [PinError::RefusedInARow(earlier(
-            PinSource::File("/run/secrets/pin".into()),
-            2
-        ))],
-        TooSoon: [PinError::TooSoon {
-            earlier: earlier(PinSource::Env(text("THE_PIN")), 5),
-            seconds: 8,
-        }],
-        Busy: [
-            PinError::Busy {
-                lock: Some("/var/lib/hsm-mtls/pin-00.lock".into()),
-                seconds: 30,
-            },
-            PinError::Busy {
-                lock: None,
-                seconds: 30,
-            },
-        ],
-        Damaged: [PinError::Damaged {
-            record: "/var/lib/hsm-mtls/pin-00.json".into(),
-            why: text("EOF while parsing"),
-        }],
-        Unrecorded: [PinError::Unrecorded {
-            place: "/var/lib/hsm-mtls".into(),
-            why: text("Read-only file system (os error 30)"),
-        }],
-        Ledger: [PinError::Ledger(LedgerError::Sink(text("full")))],
-        Call: [PinError::Call(fault())],
     })
 }
 

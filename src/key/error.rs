@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::unsupported::{SUPPORTED, UnsupportedKey};
 use crate::ledger::LedgerError;
+use crate::listed::few;
 use crate::token::fault::Fault;
 
 /// Why there is no key to sign with.
@@ -13,7 +14,7 @@ pub enum KeyError {
     #[error("no key is made or destroyed without its record: {0}")]
     Ledger(#[from] LedgerError),
     /// No private key matches.
-    #[error("no private key matches {uri}; there is: {}", candidates.join(", "))]
+    #[error("no private key matches {uri}; there is: {}", few(candidates, ", "))]
     NoMatch {
         /// What was asked for.
         uri: String,
@@ -29,7 +30,7 @@ pub enum KeyError {
         logged_in: bool,
     },
     /// More than one matches.
-    #[error("{} private keys match {uri}: {}", candidates.len(), candidates.join(", "))]
+    #[error("{} private keys match {uri}: {}", candidates.len(), few(candidates, ", "))]
     Ambiguous {
         /// What was asked for.
         uri: String,
@@ -37,7 +38,10 @@ pub enum KeyError {
         candidates: Vec<String>,
     },
     /// The keys that match are not the certificate's.
-    #[error("the certificate is of the public key {expected}, and no private key that matches {uri} has it: {}", candidates.join(", "))]
+    #[error(
+        "the certificate is of the public key {expected}, and no private key that matches {uri} has it: {}",
+        few(candidates, ", ")
+    )]
     NotOfCertificate {
         /// What was asked for.
         uri: String,

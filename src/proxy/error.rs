@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error as ThisError;
 
+use crate::listed::few;
+
 /// Why the proxy cannot start, or cannot go on.
 #[derive(Debug, ThisError)]
 pub enum ProxyError {
@@ -20,7 +22,7 @@ pub enum ProxyError {
         why: String,
     },
     /// systemd handed over no such socket.
-    #[error("systemd handed over no socket named {name}{}", if found.is_empty() { String::new() } else { format!(" (it gave {})", found.join(", ")) })]
+    #[error("systemd handed over no socket named {name}{}", if found.is_empty() { String::new() } else { format!(" (it gave {})", few(found, ", ")) })]
     NotHandedOver {
         /// The name that is configured.
         name: String,

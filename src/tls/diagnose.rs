@@ -7,6 +7,7 @@ use rustls::{CertRevocationListError, CertificateError, Error, InvalidMessage, P
 use webpki::Error as Webpki;
 
 use super::{Ending, Moment, TlsError};
+use crate::listed::few;
 use crate::rfc3339;
 
 /// Finds the TLS cause in a chain of errors, also one that came with the first read after the
@@ -163,7 +164,7 @@ fn names(presented: &[String]) -> String {
     };
     match presented {
         [] => "no host".to_owned(),
-        some => some.iter().map(plain).collect::<Vec<_>>().join(", "),
+        some => few(&some.iter().map(plain).collect::<Vec<_>>(), ", "),
     }
 }
 

@@ -9,6 +9,7 @@ use thiserror::Error as ThisError;
 use super::diagnose;
 use super::issuers::ForeignIssuer;
 use crate::engine::EngineError;
+use crate::listed::{few, words};
 
 /// Why a handshake was not had, or could not be prepared.
 #[derive(Clone, Debug, ThisError)]
@@ -40,7 +41,11 @@ pub enum TlsError {
         now: String,
     },
     /// No signature scheme in common.
-    #[error("the server accepts no signature that the token can make: it takes {}, the key can {}", offered.join(", "), ours.join(", "))]
+    #[error(
+        "the server accepts no signature that the token can make: it takes {}, the key can {}",
+        words(offered, ", "),
+        words(ours, ", ")
+    )]
     NoCommonScheme {
         /// The server's.
         offered: Vec<String>,
@@ -207,7 +212,7 @@ pub(crate) const SILENT_REFUSAL: &str = "some servers refuse a certificate witho
 fn because(errors: &[String]) -> String {
     match errors {
         [] => String::new(),
-        some => format!(": {}", some.join("; ")),
+        some => format!(": {}", few(some, "; ")),
     }
 }
 

@@ -10,6 +10,7 @@ use super::guard::PinError;
 use super::start::Start;
 use crate::config::trust::Fingerprint;
 use crate::ledger::LedgerError;
+use crate::listed::few;
 
 /// Why there is no token to work with.
 #[derive(Debug, Error)]
@@ -62,8 +63,18 @@ pub enum TokenError {
     /// No slot holds an initialised token.
     #[error("the module shows no initialised token")]
     Empty,
+    /// The module failed, or shows no token, and something is in its way to its own files.
+    #[error("{failed}; {seen}")]
+    OutOfReach {
+        /// What the module did.
+        failed: Box<TokenError>,
+        /// What was seen.
+        seen: String,
+        /// What opens the way.
+        advice: String,
+    },
     /// No token matches.
-    #[error("no token matches {uri}; there is: {}", candidates.join(", "))]
+    #[error("no token matches {uri}; there is: {}", few(candidates, ", "))]
     NoMatch {
         /// What was asked for.
         uri: String,
@@ -71,7 +82,7 @@ pub enum TokenError {
         candidates: Vec<String>,
     },
     /// More than one token matches.
-    #[error("{} tokens match {uri}: {}", candidates.len(), candidates.join(", "))]
+    #[error("{} tokens match {uri}: {}", candidates.len(), few(candidates, ", "))]
     Ambiguous {
         /// What was asked for.
         uri: String,
@@ -127,6 +138,7 @@ impl TokenError {
                  Only where there is no token yet: initialise one with the vendor's tool"
                     .to_owned()
             }
+            Self::OutOfReach { advice, .. } => advice.clone(),
             Self::NoMatch { .. } => "correct `uri` of [[token]]; `hsm-mtls token list` shows what is there".to_owned(),
             Self::Ambiguous { .. } => "add `serial=` to `uri` of [[token]] so that it names exactly one".to_owned(),
             Self::NoAnswer { .. } => {

@@ -17,6 +17,7 @@ use cryptoki::error::{Error, RvError};
 use super::TokenError;
 use super::fault::Fault;
 use super::gate::{Gate, Inside, Shut};
+use super::module_files;
 use super::raw::RawCalls;
 use super::start::{Start, in_time};
 use crate::config::TokenConfig;
@@ -96,8 +97,12 @@ impl Module {
     pub fn load(config: &TokenConfig) -> Result<Arc<Self>, TokenError> {
         Self::check_environment(config)?;
         let path = Self::check_file(config)?;
-        in_time(Start::Module, config.start_timeout, move || {
+        let loaded = in_time(Start::Module, config.start_timeout, move || {
             Self::load_file(path)
+        });
+        loaded.map_err(|error| match error {
+            TokenError::Initialize(_) => module_files::explained(error, config),
+            other => other,
         })
     }
 

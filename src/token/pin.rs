@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::guard::{Attendance, PinError};
 use crate::config::pin::PinSource;
-use crate::reach::{self, Owned, Use};
+use crate::reach::{self, Obstacle, Owned, Use};
 pub use fault::SourceFault;
 pub use filter::Oddity;
 use filter::READ_AT_MOST;
@@ -85,8 +85,9 @@ pub(super) fn read(source: &PinSource, attendance: &Attendance) -> Result<Pin, P
 /// Reads a PIN from a file whose mode has none of the `forbidden` bits.
 fn read_file(path: &Path, forbidden: u32) -> Result<(Zeroizing<Vec<u8>>, Metadata), SourceFault> {
     let out_of_reach = |error| match reach::obstacle(path, &[Use::Read]) {
+        // The source names the path, so the system's word is enough.
+        None | Some(Obstacle::Missing { is_last: true, .. }) => SourceFault::Io(error),
         Some(obstacle) => obstacle.into(),
-        None => SourceFault::Io(error),
     };
     // A pipe that nobody writes to would be waited for.
     let mut file = OpenOptions::new()

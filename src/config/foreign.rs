@@ -1,0 +1,108 @@
+//! What a file is that is no configuration: a certificate, another program's configuration, an empty file.
+//! A parser's word on its first line helps nobody who has named the wrong file.
+
+/// What it is, and what to do about it.
+pub(super) struct Foreign {
+    pub(super) what: &'static str,
+    pub(super) advice: &'static str,
+}
+
+const EXAMPLE: &str =
+    "name the TOML file of an environment with --config; the README has one, field by field";
+
+/// A text that holds nothing but comments.
+pub(super) fn empty(text: &str) -> Option<Foreign> {
+    let nothing = settings(text).next().is_none();
+    nothing.then_some(Foreign {
+        what: "an empty file",
+        advice: "write the configuration of an environment into it; the README has one, field by field",
+    })
+}
+
+/// Of a text that is no TOML: what it is, where that is plain.
+pub(super) fn recognised(text: &str) -> Option<Foreign> {
+    let known = |what| {
+        Some(Foreign {
+            what,
+            advice: EXAMPLE,
+        })
+    };
+    let start = settings(text).next().unwrap_or_default();
+    if text
+        .lines()
+        .any(|line| line.trim_start().starts_with("-----BEGIN "))
+    {
+        return Some(Foreign {
+            what: "a PEM file",
+            advice: "a certificate is named in `certificate` of [c3], a bundle in `anchors` of [trust]; --config takes the TOML file",
+        });
+    }
+    if start.starts_with('{') {
+        return known("JSON");
+    }
+    if start.starts_with('<') {
+        return known("XML or HTML");
+    }
+    if text.starts_with("#!") {
+        return known("a script");
+    }
+    // A slip in a file of ours is to be told as that slip.
+    if settings(text).any(of_ours) {
+        return None;
+    }
+    let all: Vec<&str> = settings(text).collect();
+    let most =
+        |is: &dyn Fn(&str) -> bool| 2 * all.iter().filter(|line| is(line)).count() > all.len();
+    if most(&|line| line.ends_with([';', '{', '}'])) {
+        return known("a configuration of nginx, or of a program like it");
+    }
+    let variable = |line: &str| {
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        line.split_once('=').is_some_and(|(name, _)| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        })
+    };
+    if most(&variable) {
+        return known("a file of variables (NAME=value)");
+    }
+    let yaml = |line: &str| {
+        let line = line.strip_prefix("- ").unwrap_or(line);
+        line == "---"
+            || line.ends_with(':')
+            || line.starts_with("- ")
+            || line
+                .split_once(": ")
+                .is_some_and(|(name, _)| !name.contains(['=', ' ']))
+    };
+    if most(&yaml) {
+        return known("YAML");
+    }
+    let unquoted = |line: &str| {
+        line.starts_with('[')
+            || line
+                .split_once('=')
+                .is_some_and(|(_, value)| !value.trim().starts_with(['"', '\'', '[', '{']))
+    };
+    if all.len() > 1 && most(&unquoted) {
+        return known("an INI file, or a configuration of OpenSSL");
+    }
+    None
+}
+
+/// Lines that say something.
+fn settings(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text
+        .lines()
+        .map(|line| line.trim_start_matches('\u{feff}').trim());
+    lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+}
+
+/// What only our files have.
+fn of_ours(line: &str) -> bool {
+    let sections = ["[[token]]", "[token]", "[c3]", "[trust]"];
+    let name = line.split_once('=').map_or(line, |(name, _)| name).trim();
+    sections.contains(&line) || (line.contains('=') && ["lfi_code", "environment"].contains(&name))
+}

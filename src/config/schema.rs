@@ -1,0 +1,256 @@
+//! The sections of a configuration and their fields, for advice on a name that stands in the wrong place:
+//! which section has it, and how it is written. A test holds this against what the parser takes.
+
+/// A section.
+pub(super) struct Section {
+    /// Its name in a header; empty: above all headers.
+    pub(super) name: &'static str,
+    /// There may be several: the header has two brackets.
+    pub(super) many: bool,
+    pub(super) fields: &'static [&'static str],
+}
+
+impl Section {
+    /// As it is written.
+    pub(super) fn header(&self) -> String {
+        match (self.name, self.many) {
+            ("", _) => "the top of the file, above the first [section]".to_owned(),
+            (name, true) => format!("[[{name}]]"),
+            (name, false) => format!("[{name}]"),
+        }
+    }
+}
+
+const fn one(name: &'static str, fields: &'static [&'static str]) -> Section {
+    let many = false;
+    Section { name, many, fields }
+}
+
+const fn many(name: &'static str, fields: &'static [&'static str]) -> Section {
+    let many = true;
+    Section { name, many, fields }
+}
+
+pub(super) const SECTIONS: [Section; 13] = [
+    one(
+        "",
+        &[
+            "environment",
+            "lfi_code",
+            "token",
+            "c3",
+            "trust",
+            "hub",
+            "tls",
+            "ledger",
+            "signer",
+            "proxy",
+            "audit",
+        ],
+    ),
+    many(
+        "token",
+        &[
+            "module",
+            "module_sha256",
+            "uri",
+            "pin",
+            "sessions",
+            "timeout",
+            "start_timeout",
+            "keep_alive",
+            "env",
+            "login",
+            "state_dir",
+        ],
+    ),
+    one("c3", &["key", "certificate", "subject"]),
+    one(
+        "c3.subject",
+        &[
+            "country",
+            "organization",
+            "organizational_unit",
+            "common_name",
+        ],
+    ),
+    one("trust", &["mode", "anchors", "pins", "crls"]),
+    one(
+        "hub",
+        &[
+            "consent_manager",
+            "headless_heimdall",
+            "connect_timeout",
+            "response_timeout",
+        ],
+    ),
+    one("tls", &["groups"]),
+    one(
+        "ledger",
+        &[
+            "file",
+            "fsync",
+            "fsync_interval",
+            "rotate_at_mib",
+            "head",
+            "head_interval",
+        ],
+    ),
+    one("signer", &["per_second", "landlock"]),
+    one(
+        "proxy",
+        &[
+            "listener",
+            "operations",
+            "access_log",
+            "warm_connections",
+            "max_connections",
+            "max_age",
+            "idle_timeout",
+            "h2",
+            "max_requests",
+            "max_clients",
+            "max_header_kib",
+            "max_body_mib",
+            "head_timeout",
+            "body_timeout",
+            "keep_alive",
+            "stop_timeout",
+        ],
+    ),
+    many(
+        "proxy.listener",
+        &[
+            "unix",
+            "tcp",
+            "systemd",
+            "mode",
+            "owner",
+            "group",
+            "callers",
+            "upstream",
+            "host_names",
+        ],
+    ),
+    one(
+        "proxy.operations",
+        &["unix", "tcp", "systemd", "mode", "owner", "group"],
+    ),
+    one("audit", &["fips_certificate", "backup", "attestation"]),
+];
+
+/// The sections that have a field of this name.
+pub(super) fn homes_of(field: &str) -> Vec<String> {
+    let has = |section: &&Section| section.fields.contains(&field);
+    SECTIONS.iter().filter(has).map(Section::header).collect()
+}
+
+/// How a field that must be there is written.
+pub(super) fn example(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "environment" => "environment = \"preprod\", or \"production\"",
+        "lfi_code" => {
+            "lfi_code = \"mybank\", the LFI's part of the host names that the scheme gave you"
+        }
+        "token" => "[[token]] with module, uri and pin",
+        "module" => {
+            "module = \"/usr/lib/softhsm/libsofthsm2.so\", the path of the vendor's PKCS#11 library"
+        }
+        "uri" => "uri = \"pkcs11:token=NAME\"; `hsm-mtls token list` shows the tokens",
+        "pin" => "pin = { file = \"/run/secrets/hsm-pin\" }",
+        "c3" => "[c3] with key and certificate",
+        "key" => "key = \"pkcs11:object=c3;type=private\"",
+        "certificate" => {
+            "certificate = \"/etc/hsm-mtls/c3.pem\"; `hsm-mtls cert install` puts it there"
+        }
+        "trust" => "[trust] with mode and anchors",
+        "mode" => "mode = \"trust-framework\", or \"public\" or \"both\"",
+        "anchors" => "anchors = \"/etc/hsm-mtls/tf-sandbox.pem\", the Trust Framework's bundle",
+        "file" => "file = \"/var/log/hsm-mtls/ledger.jsonl\"",
+        "fsync" => "fsync = \"interval\", or \"each\"",
+        "organization" => {
+            "organization = \"My Bank P.J.S.C.\", the legal name exactly as registered"
+        }
+        "organizational_unit" => {
+            "organizational_unit = \"UUID\", the Trust Framework's organisation id"
+        }
+        "common_name" => "common_name = \"UUID\", the application's client id",
+        _ => return None,
+    })
+}
+
+/// What other programs call it.
+pub(super) fn synonym(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "url" | "slot" | "slot_id" | "label" | "token_label" | "serial" => {
+            "uri = \"pkcs11:token=NAME;serial=NUMBER\""
+        }
+        "pin_file" | "pinfile" | "pin_source" | "user_pin" | "password" | "passphrase" => {
+            "pin = { file = \"/run/secrets/hsm-pin\" }"
+        }
+        "pin_env" => "pin = { env = \"NAME\" }",
+        "library" | "lib" | "provider" | "pkcs11_module" | "module_path" | "path" => {
+            "module = \"/the/library.so\""
+        }
+        "cert" | "crt" | "certificate_file" | "ssl_certificate" => {
+            "certificate = \"/etc/hsm-mtls/c3.pem\""
+        }
+        "private_key" | "key_file" | "ssl_certificate_key" => {
+            "key = \"pkcs11:object=c3;type=private\""
+        }
+        "ca" | "ca_file" | "cafile" | "bundle" | "roots" | "truststore" => {
+            "anchors = \"/etc/hsm-mtls/tf-sandbox.pem\""
+        }
+        "env_name" | "stage" | "profile" => "environment = \"preprod\"",
+        "socket" | "listen" => "[[proxy.listener]] with unix = \"/run/hsm-mtls/hub.sock\"",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, ConfigError};
+
+    /// A file with a field that no section has.
+    fn with_unknown(section: &Section) -> String {
+        let top = "environment = 'preprod'\nlfi_code = 'a'\n";
+        let token = "[[token]]\nmodule = '/m'\nuri = 'pkcs11:token=a'\npin = 'prompt'\n";
+        let c3 = "[c3]\nkey = 'pkcs11:object=a'\ncertificate = 'c'\n";
+        let trust = "[trust]\nmode = 'public'\nanchors = 'a'\n";
+        let field = "no_such_field = 1\n";
+        let given = |name: &str, lines: &str| match section.name == name {
+            true => format!("{lines}{field}"),
+            false => lines.to_owned(),
+        };
+        let mut all = [
+            given("", top),
+            given("token", token),
+            given("c3", c3),
+            given("trust", trust),
+        ]
+        .concat();
+        if !["", "token", "c3", "trust"].contains(&section.name) {
+            all.push_str(&format!("{}\n{field}", section.header()));
+        }
+        all
+    }
+
+    #[test]
+    fn it_is_what_the_parser_takes() {
+        for section in &SECTIONS {
+            let error = Config::parse(&with_unknown(section), Path::new("/a.toml")).unwrap_err();
+            let ConfigError::Field { message, .. } = error else {
+                panic!("{error}");
+            };
+            let (_, names) = message
+                .split_once("expected ")
+                .unwrap_or_else(|| panic!("{message}"));
+            let names: Vec<_> = names.split('`').skip(1).step_by(2).collect();
+            let ours: Vec<_> = section.fields.to_vec();
+            assert_eq!(names, ours, "{}", section.header());
+        }
+    }
+}

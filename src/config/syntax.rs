@@ -1,0 +1,262 @@
+//! A line that is no TOML: the slip that a person made there, where it is one of the usual ones.
+
+use super::error::{is_field_name, without_strange_names};
+use super::schema::SECTIONS;
+
+/// What was wrong, and what to write.
+pub(super) struct Said {
+    pub(super) message: String,
+    pub(super) advice: Option<String>,
+}
+
+pub(super) fn said(message: impl Into<String>, advice: impl Into<String>) -> Said {
+    Said {
+        message: message.into(),
+        advice: Some(advice.into()),
+    }
+}
+
+/// A place in the text.
+pub(super) struct Line<'a> {
+    /// Counted from 1.
+    pub(super) number: usize,
+    pub(super) text: &'a str,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn at(text: &'a str, number: usize) -> Self {
+        let line = text.lines().nth(number.saturating_sub(1));
+        Self {
+            number,
+            text: line.unwrap_or_default().trim_start_matches('\u{feff}'),
+        }
+    }
+
+    /// The name before the `=`, where it is one.
+    pub(super) fn field(&self) -> &'a str {
+        let name = self
+            .text
+            .split_once('=')
+            .map_or("", |(name, _)| name.trim());
+        match is_field_name(name) {
+            true => name,
+            false => "",
+        }
+    }
+
+    pub(super) fn value(&self) -> &'a str {
+        self.text
+            .split_once('=')
+            .map_or("", |(_, value)| value.trim())
+    }
+}
+
+/// Of a line that is no TOML.
+pub(super) fn syntax(text: &str, line: &Line<'_>, message: &str) -> Said {
+    let field = match line.field() {
+        "" => "name",
+        field => field,
+    };
+    if let Some(said) = strange_characters(line.text, field) {
+        return said;
+    }
+    let is = |part: &str| message.contains(part);
+    if is("duplicate key") {
+        return twice(text, line);
+    }
+    if is("string values must be quoted") || is("invalid boolean") {
+        let word = line.value().split([' ', '#']).next().unwrap_or_default();
+        let booleans = ["true", "false", "yes", "no", "on", "off"];
+        return match booleans.contains(&word.to_ascii_lowercase().as_str()) {
+            true => said(
+                "true and false are written so, in small letters and without quotation marks",
+                format!("write {field} = true or {field} = false"),
+            ),
+            false => said(
+                "text stands in quotation marks",
+                format!("write {field} = \"...\""),
+            ),
+        };
+    }
+    if is("missing opening quote") {
+        return said(
+            "the quotation mark before the text is missing",
+            format!("write {field} = \"...\""),
+        );
+    }
+    if is("invalid basic string") || is("invalid literal string") || is("multi-line") {
+        return said(
+            "the quotation mark behind the text is missing",
+            format!("write {field} = \"...\", all of it on one line"),
+        );
+    }
+    if is("escape") || is("unicode value digits") {
+        return said(
+            "a backslash within \"...\" begins an escape",
+            "write the text in single quotation marks ('...'), where a backslash is itself; the folders of a path are separated by /",
+        );
+    }
+    if is("key with no value") {
+        let inner = line.text.trim_start();
+        return if inner.starts_with("//") || inner.starts_with("/*") || inner.starts_with("--") {
+            said("this is no comment", "a comment begins with #")
+        } else if inner.starts_with("export ") || inner.starts_with("set ") {
+            said("this is a shell's word", "write name = \"value\" alone")
+        } else if inner
+            .split_once(':')
+            .is_some_and(|(name, _)| !name.contains('='))
+        {
+            said(
+                "a name and its value are separated by =, not by :",
+                "write name = \"value\"",
+            )
+        } else {
+            said(
+                "a name without = and a value",
+                "write name = \"value\"; a comment begins with #",
+            )
+        };
+    }
+    if is("expected newline") && !is("carriage return") {
+        let end = line.text.trim_end();
+        return if end.ends_with([',', ';']) {
+            said(
+                "nothing stands behind a value",
+                "remove the comma or semicolon at the end of the line",
+            )
+        } else {
+            said(
+                "something stands behind the value",
+                "one setting a line; text with quotation marks in it stands in single ones: 'a \"b\" c'",
+            )
+        };
+    }
+    if is("carriage return") {
+        return said(
+            "the lines end with a carriage return alone",
+            "convert the file: `tr '\\r' '\\n' <OLD >NEW`",
+        );
+    }
+    if is("unclosed table") {
+        return Said {
+            message: message.to_owned(),
+            advice: Some(
+                "a header is closed by as many brackets as open it: [c3], [[token]]".to_owned(),
+            ),
+        };
+    }
+    Said {
+        message: without_strange_names(message),
+        advice: None,
+    }
+}
+
+/// Characters that look like what is meant, outside of comments.
+fn strange_characters(line: &str, field: &str) -> Option<Said> {
+    let code = line.split('#').next().unwrap_or_default();
+    code.chars().find_map(|c| match c {
+        '\u{2018}'..='\u{201f}'
+        | '\u{ab}'
+        | '\u{bb}'
+        | '\u{2032}'
+        | '\u{2033}'
+        | '`'
+        | '\u{b4}' => Some(said(
+            "curly quotation marks, as a word processor puts them",
+            format!("write straight ones: {field} = \"...\""),
+        )),
+        '\u{a0}'
+        | '\u{1680}'
+        | '\u{2000}'..='\u{200f}'
+        | '\u{2028}'..='\u{202f}'
+        | '\u{205f}'..='\u{206f}'
+        | '\u{3000}'
+        | '\u{feff}'
+        | '\u{ad}' => Some(said(
+            format!(
+                "a character that looks like a blank, or like nothing, and is neither (U+{:04X})",
+                u32::from(c)
+            ),
+            "write the line anew, with plain blanks",
+        )),
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => {
+            Some(said("a dash of a word processor", "write a plain - or _"))
+        }
+        '\u{ff01}'..='\u{ff5e}' => {
+            Some(said("a character of full width", "write it in plain ASCII"))
+        }
+        _ => None,
+    })
+}
+
+/// A name that is set, or a header that is written, a second time.
+fn twice(text: &str, line: &Line<'_>) -> Said {
+    let name = |line: &str| {
+        let line = line.trim();
+        match line.strip_prefix('[') {
+            Some(_) => line.trim_matches(['[', ']', ' ']).to_owned(),
+            None => line
+                .split_once('=')
+                .map_or(line, |(name, _)| name)
+                .trim()
+                .to_owned(),
+        }
+    };
+    let wanted = name(line.text);
+    let is_header = line.text.trim_start().starts_with('[');
+    let begins = match is_header {
+        true => 1,
+        false => section_start(text, line.number),
+    };
+    let lines = text
+        .lines()
+        .enumerate()
+        .skip(begins - 1)
+        .take(line.number - begins);
+    let mut same = lines.filter(|(_, other)| {
+        other.trim_start().starts_with('[') == is_header && name(other) == wanted
+    });
+    let first = same
+        .next()
+        .map(|(at, _)| format!(" (first in line {})", at + 1));
+    let within = is_header
+        && text
+            .lines()
+            .take(line.number - 1)
+            .any(|other| name(other).starts_with(&format!("{wanted}.")));
+    if within && first.is_none() {
+        return said(
+            "a part of this section stands above it",
+            format!("move [{wanted}.*] below the header that it belongs to"),
+        );
+    }
+    let place = first.unwrap_or_default();
+    match is_header {
+        true if SECTIONS
+            .iter()
+            .any(|section| section.many && section.name == wanted) =>
+        {
+            said(
+                format!("this section is there already{place}"),
+                format!("each {wanted} has a header with two brackets: [[{wanted}]]"),
+            )
+        }
+        true => said(
+            format!("this section is there already{place}"),
+            "put all its fields under one header",
+        ),
+        false => said(
+            format!("this field is set already{place}"),
+            "keep one of the two",
+        ),
+    }
+}
+
+/// The line behind the header that a line stands under.
+fn section_start(text: &str, number: usize) -> usize {
+    let above: Vec<_> = text.lines().take(number - 1).collect();
+    let header = above
+        .iter()
+        .rposition(|line| line.trim_start().starts_with('['));
+    header.map_or(1, |at| at + 2)
+}

@@ -1,0 +1,112 @@
+//! Examples of why there is no login: the PIN's source, the guard, the token's answer.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::config::pin::PinSource;
+use crate::token::guard::EarlierTry;
+use crate::token::pin::{Oddity, SourceFault};
+
+pub(super) fn pin() -> Vec<(&'static str, Error)> {
+    let source = |pin_source, why| PinError::Source { pin_source, why };
+    let file = || PinSource::File("/run/secrets/pin".into());
+    let guarded = |flag, acceptance: Option<&str>, folder: Option<&str>| PinError::Guarded {
+        flag,
+        meaning: "what the flag means",
+        acceptance: acceptance.map(text),
+        state_folder: folder.map(PathBuf::from),
+    };
+    let earlier = |pin_source, failures| {
+        Box::new(EarlierTry {
+            pin_source,
+            at: text("2026-01-01T00:00:00Z"),
+            answer: text("C_Login returned CKR_PIN_INCORRECT"),
+            failures,
+            record: "/var/lib/hsm-mtls/pin-00.json".into(),
+        })
+    };
+    every_variant!(PinError {
+        Source: [
+            source(file(), SourceFault::Empty),
+            source(
+                file(),
+                SourceFault::Character {
+                    kind: "a byte order mark (U+FEFF)",
+                    at: 1,
+                    last: 5
+                }
+            ),
+            source(file(), SourceFault::LineBreak { and_nothing: true }),
+            source(file(), SourceFault::NotAFile("a folder")),
+            source(file(), SourceFault::Open(0o644)),
+            source(PinSource::Env(text("THE_PIN")), SourceFault::NotSet),
+            source(
+                PinSource::Env(text("THE_PIN")),
+                SourceFault::NotAPin("a PEM file")
+            ),
+            source(
+                PinSource::Credential(text("pin")),
+                SourceFault::NoCredentials
+            ),
+            source(
+                PinSource::Command(vec![text("/usr/bin/vault"), text("secret")]),
+                SourceFault::Command(text("it did not end within 30 s"))
+            ),
+            source(PinSource::Prompt, SourceFault::Asking(not_found())),
+            source(PinSource::ProtectedPath, SourceFault::NoKeypad),
+        ],
+        NobodyThere: [PinError::NobodyThere(PinSource::Prompt)],
+        Guarded: [
+            guarded("CKF_USER_PIN_COUNT_LOW", None, Some("/var/lib/hsm-mtls")),
+            guarded(
+                "CKF_USER_PIN_COUNT_LOW",
+                Some("it is of 2026-01-01T00:00:00Z, and held for an hour"),
+                None
+            ),
+            guarded("CKF_USER_PIN_LOCKED", None, None),
+        ],
+        Refused: [PinError::Refused(fault())],
+        RefusedOdd: [PinError::RefusedOdd {
+            fault: fault(),
+            pin_source: file(),
+            oddity: Oddity::BlankAtEnd,
+        }],
+        RefusedBefore: [PinError::RefusedBefore(fault())],
+        RefusedEarlier: [
+            PinError::RefusedEarlier(earlier(PinSource::File("/run/secrets/pin".into()), 0)),
+            PinError::RefusedEarlier(earlier(PinSource::Env(text("THE_PIN")), 0)),
+        ],
+        Unanswered: [
+            PinError::Unanswered(earlier(PinSource::Credential(text("pin")), 1)),
+            PinError::Unanswered(earlier(PinSource::Credential(text("pin")), 3)),
+        ],
+        RefusedInARow: [PinError::RefusedInARow(earlier(
+            PinSource::File("/run/secrets/pin".into()),
+            2
+        ))],
+        TooSoon: [PinError::TooSoon {
+            earlier: earlier(PinSource::Env(text("THE_PIN")), 5),
+            seconds: 8,
+        }],
+        Busy: [
+            PinError::Busy {
+                lock: Some("/var/lib/hsm-mtls/pin-00.lock".into()),
+                seconds: 30,
+            },
+            PinError::Busy {
+                lock: None,
+                seconds: 30,
+            },
+        ],
+        Damaged: [PinError::Damaged {
+            record: "/var/lib/hsm-mtls/pin-00.json".into(),
+            why: text("EOF while parsing"),
+        }],
+        Unrecorded: [PinError::Unrecorded {
+            place: "/var/lib/hsm-mtls".into(),
+            why: text("Read-only file system (os error 30)"),
+        }],
+        Ledger: [PinError::Ledger(LedgerError::Sink(text("full")))],
+        Call: [PinError::Call(fault())],
+    })
+}
