@@ -10,6 +10,8 @@ mod error;
 mod field;
 pub mod ledger;
 pub mod listener;
+mod missing;
+pub mod paths;
 pub mod pin;
 pub mod proxy;
 pub mod signer;

@@ -21,6 +21,7 @@ mod head;
 mod house;
 mod interaction;
 mod lease;
+mod lifecycle;
 mod link;
 mod listener;
 mod notify;
@@ -82,6 +83,7 @@ pub fn run(
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
     let (identity, connector) = prepare(&config, &proxy, &key)?;
     let certificate = identity.chain().leaf().clone();
+    let key_uri = identity.signer().key_uri();
     drop(identity);
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -105,7 +107,7 @@ pub fn run(
         let house = House::new(&config, &proxy, upstreams)?;
         let operations = Arc::new(Operations {
             house: Arc::clone(&house),
-            certificate: Mutex::new(certificate),
+            certificate: Mutex::new(certificate.clone()),
             pulse: Pulse::of(key),
             render,
             started: rfc3339::now(),
@@ -119,6 +121,7 @@ pub fn run(
             manager: Arc::clone(&running.manager),
         };
         let offers = Offers::over(control)?;
+        lifecycle::ready(&config, &certificate, &key_uri);
         running.until_stopped(reload.follow(offers)).await;
         house.log.end();
         Ok(())

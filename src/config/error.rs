@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::missing::with_what_to_write;
+
 /// Why a configuration was not taken.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -84,7 +86,7 @@ pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> C
         path: path.to_owned(),
         line,
         field,
-        message: without_strange_names(error.message()),
+        message: with_what_to_write(without_strange_names(error.message())),
     }
 }
 
