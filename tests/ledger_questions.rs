@@ -102,10 +102,13 @@ fn a_ledger_is_named_by_its_file_alone_and_what_is_missing_is_said_as_it_is_writ
     bank.configure(|settings| settings.sections = "[ledger]\nfile = \"uses.jsonl\"\n".to_owned());
     bank.run(&["config", "check"]).expect(0);
     for (section, said) in [
-        ("[ledger]\n", "missing field `file`: write file = \""),
+        (
+            "[ledger]\n",
+            "write file = \"/var/log/hsm-mtls/ledger.jsonl\"",
+        ),
         (
             "[ledger]\nfsync = \"each\"\n",
-            "missing field `file`: write file = \"",
+            "write file = \"/var/log/hsm-mtls/ledger.jsonl\"",
         ),
         (
             "[ledger]\nfile = \"l\"\nfsync = \"always\"\n",
@@ -139,7 +142,11 @@ fn a_ledger_is_named_by_its_file_alone_and_what_is_missing_is_said_as_it_is_writ
             .filter(|line| !line.starts_with(&format!("{field} = ")));
         bank.write("bank.toml", &kept.collect::<Vec<_>>().join("\n"));
         let run = bank.run(&["config", "check"]).expect(2);
-        let said = format!("missing field `{field}`: write {field} = ");
-        assert!(run.stderr.contains(&said), "{field}: {run:?}");
+        let (missing, written) = (
+            format!("missing field `{field}`"),
+            format!("hint:  write {field} = "),
+        );
+        let told = run.stderr.contains(&missing) && run.stderr.contains(&written);
+        assert!(told, "{field}: {run:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::missing::with_what_to_write;
+use super::missing::what_to_write;
 
 /// Why a configuration was not taken.
 #[derive(Debug, Error)]
@@ -51,8 +51,9 @@ impl ConfigError {
                 "check the path and that this user may read it; `hsm-config/softhsm.toml` is an example".to_owned()
             }
             Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
-            Self::Field { path, .. } => format!(
-                "correct the field, then run `hsm-mtls --config {} config check`",
+            Self::Field { path, message, .. } => format!(
+                "{}, then run `hsm-mtls --config {} config check`",
+                what_to_write(message).unwrap_or_else(|| "correct the field".to_owned()),
                 path.display()
             ),
         }
@@ -86,7 +87,7 @@ pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> C
         path: path.to_owned(),
         line,
         field,
-        message: with_what_to_write(without_strange_names(error.message())),
+        message: without_strange_names(error.message()),
     }
 }
 

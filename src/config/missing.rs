@@ -56,14 +56,11 @@ const WRITTEN: [(&str, &str); 16] = [
     ),
 ];
 
-/// The same message, and what to write, where it is of a field that is missing.
-pub(super) fn with_what_to_write(message: String) -> String {
+/// What to write, where a message is of a field that is missing.
+pub(super) fn what_to_write(message: &str) -> Option<String> {
     let field = message
         .strip_prefix("missing field `")
-        .and_then(|rest| rest.strip_suffix('`'));
-    let known = WRITTEN.iter().find(|(name, _)| Some(*name) == field);
-    match known {
-        Some((_, written)) => format!("{message}: write {written}"),
-        None => message,
-    }
+        .and_then(|rest| rest.strip_suffix('`'))?;
+    let known = WRITTEN.iter().find(|(name, _)| *name == field);
+    known.map(|(_, written)| format!("write {written}"))
 }
