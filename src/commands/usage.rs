@@ -25,6 +25,7 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         return Err(ExitCode::Good);
     }
     without_hidden(&mut error);
+    without_empty_tips(&mut error);
     let as_json = arguments
         .iter()
         .take_while(|argument| *argument != "--")
@@ -63,6 +64,14 @@ fn without_hidden(error: &mut clap::Error) {
         if let Some(left) = left {
             error.insert(kind, left);
         }
+    }
+}
+
+/// An empty list of tips would leave an empty line.
+fn without_empty_tips(error: &mut clap::Error) {
+    let tips = error.get(ContextKind::Suggested);
+    if matches!(tips, Some(ContextValue::StyledStrs(tips)) if tips.is_empty()) {
+        error.remove(ContextKind::Suggested);
     }
 }
 
