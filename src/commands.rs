@@ -4,17 +4,22 @@ mod audit;
 mod cert;
 mod config;
 mod csr;
+mod interrupt;
 mod key;
+mod layout;
 mod ledger;
 mod load;
 pub(crate) mod log;
+mod notes;
 pub(crate) mod output;
+mod output_file;
 mod pin;
 mod proxy;
 mod request;
 mod signer;
 mod start;
 mod token;
+pub(crate) mod usage;
 mod verify;
 
 use std::path::PathBuf;
@@ -27,7 +32,8 @@ use hsm_mtls::ledger::chain::Head;
 /// Proves who a bank is on every outbound TLS connection, with a private key that never leaves its HSM.
 ///
 /// Exit codes: 0 done and good; 1 the check ran and its subject falls short; 2 usage or configuration;
-/// 3 token not available; 4 no PIN, or PIN refused, locked or guarded; 5 network or peer; 70 a fault of this program.
+/// 3 token not available; 4 no PIN, or PIN refused, locked or guarded; 5 network or peer; 70 a fault of this program;
+/// 130 interrupted.
 #[derive(Parser)]
 #[command(
     name = "hsm-mtls",
@@ -50,12 +56,31 @@ pub(crate) struct Global {
     /// Print the result as JSON, and a failure as a JSON object on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// How to write logs to standard error
-    #[arg(long, value_name = "FORMAT", default_value = "text", global = true)]
-    pub(crate) log_format: LogFormat,
+    /// How to write logs to standard error; without it as text, with --json as JSON
+    #[arg(long, value_name = "FORMAT", global = true)]
+    log_format: Option<LogFormat>,
     /// Log more: -v what is sent, -vv each signature, -vvv everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
+}
+
+impl Global {
+    pub(crate) fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or(match self.json {
+            true => LogFormat::Json,
+            false => LogFormat::Text,
+        })
+    }
+}
+
+impl Cli {
+    /// Whether it runs until it is told to end.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(
+            self.command,
+            Command::Proxy | Command::FrontEnd | Command::Signer
+        )
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -83,7 +108,7 @@ enum Command {
     /// Make a certificate request, signed in the token
     ///
     /// The subject is C, O, OU, CN in this order, from [c3.subject] of the configuration or the flags.
-    Csr(CsrArgs),
+    Csr(csr::CsrArgs),
     /// The C3 certificate
     #[command(subcommand)]
     Cert(CertCommand),
@@ -96,11 +121,11 @@ enum Command {
     /// components and wrapped keys are asked for by their length only. Ends with 1 where there is a finding.
     Audit(audit::AuditArgs),
     /// Show mutual TLS to Consent Manager and Headless Heimdall, step by step
-    Verify(VerifyArgs),
+    Verify(verify::VerifyArgs),
     /// One call to the hub, curl-like; redirects are shown, never followed
     ///
     /// Ends with 1 where the hub answers 400 or above.
-    Request(RequestArgs),
+    Request(request::RequestArgs),
     /// The process that holds module, PIN and ledger; started by the others, never by hand
     #[command(hide = true)]
     Signer,
@@ -157,7 +182,7 @@ struct GenerateArgs {
     #[arg(long = "type", value_name = "TYPE", default_value = "rsa-2048")]
     kind: KeyType,
     /// CKA_LABEL; without it, the `object` of `key` in [c3]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     label: Option<String>,
     /// PIN source of the role that makes keys: file:/path, env:NAME, credential:NAME,
     /// command:PROGRAM, prompt or protected-path; without it, the `pin` of [[token]]
@@ -186,25 +211,6 @@ enum KeyType {
     Ed25519,
 }
 
-#[derive(Args)]
-struct CsrArgs {
-    /// C, two capital letters
-    #[arg(long)]
-    country: Option<String>,
-    /// O, the legal name exactly as registered
-    #[arg(long)]
-    organization: Option<String>,
-    /// OU, the Trust Framework's organisation id (a UUID)
-    #[arg(long)]
-    organizational_unit: Option<String>,
-    /// CN, the application's client id (a UUID)
-    #[arg(long)]
-    common_name: Option<String>,
-    /// Write the PEM here instead of to standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-}
-
 #[derive(Subcommand)]
 enum CertCommand {
     /// Check a certificate against key, issuer, environment, purpose and dates, then store it
@@ -217,7 +223,7 @@ enum CertCommand {
     /// The installed certificate, its x5t#S256 and the days that it has left
     Show {
         /// End with 1 where fewer days are left
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(0..=36_500))]
         min_days: Option<i64>,
     },
 }
@@ -233,57 +239,7 @@ enum LedgerCommand {
     /// What the key was used for, when, and for whom
     ///
     /// With --json each record as it stands in the file, a line each.
-    Show(ShowArgs),
-}
-
-#[derive(Args)]
-struct ShowArgs {
-    /// From this time on (UTC): a day as 2026-11-24, or as far as 2026-11-24T14:45:11.2
-    #[arg(long, value_name = "TIME", value_parser = ledger::time)]
-    since: Option<ledger::Time>,
-    /// Until this time, with all that begins with it
-    #[arg(long, value_name = "TIME", value_parser = ledger::time)]
-    until: Option<ledger::Time>,
-    /// tls13-client-auth, tls12-client-auth, csr, proof or self-test
-    #[arg(long)]
-    purpose: Option<String>,
-    /// A host, or a host:port
-    #[arg(long)]
-    peer: Option<String>,
-    /// Only how many, by day, purpose, result and key
-    #[arg(long)]
-    counts: bool,
-    /// Go on with what comes, until interrupted
-    #[arg(long)]
-    follow: bool,
-}
-
-#[derive(Args)]
-struct VerifyArgs {
-    /// Keep a record for the onboarding ticket in this new file: JSON, in words first, without secrets
-    #[arg(long, value_name = "FILE")]
-    evidence: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct RequestArgs {
-    /// GET, POST, PATCH ...
-    method: http::Method,
-    /// An https URL of a configured host, or cm:/path or hh:/path
-    url: String,
-    /// A header, NAME: VALUE
-    #[arg(short = 'H', long = "header", value_name = "HEADER")]
-    headers: Vec<String>,
-    /// A body; @FILE reads it from a file, @- from standard input. Without a Content-Type header, one that
-    /// begins with { or [ is sent as application/json, any other as a form
-    #[arg(short, long, value_name = "DATA")]
-    data: Option<String>,
-    /// Write the answer's body here
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Print status and headers too
-    #[arg(short, long)]
-    include: bool,
+    Show(ledger::ShowArgs),
 }
 
 /// Why a command could not do its work.

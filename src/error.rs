@@ -75,6 +75,8 @@ pub enum ExitCode {
     Network = 5,
     /// A bug of ours.
     Bug = 70,
+    /// Ended by SIGINT before it was done: 128 and the signal's number, as shells have it.
+    Interrupted = 130,
 }
 
 impl ExitCode {
@@ -87,6 +89,7 @@ impl ExitCode {
             Self::Token,
             Self::Pin,
             Self::Network,
+            Self::Interrupted,
         ]
         .into_iter()
         .find(|code| *code as u8 == number)
@@ -96,11 +99,13 @@ impl ExitCode {
     /// Of several causes, the one nearest to the token: 4 before 3 before 2 before 5 before 1.
     pub fn nearest_to_token(codes: impl IntoIterator<Item = Self>) -> Self {
         let rank = |code: &Self| match code {
-            Self::Bug => 6,
-            Self::Pin => 5,
-            Self::Token => 4,
-            Self::Configuration => 3,
-            Self::Network => 2,
+            Self::Bug => 7,
+            Self::Pin => 6,
+            Self::Token => 5,
+            Self::Configuration => 4,
+            Self::Network => 3,
+            // What failed before is known; what would have come after is not.
+            Self::Interrupted => 2,
             Self::Finding => 1,
             Self::Good => 0,
         };

@@ -24,6 +24,7 @@ mod house;
 mod http2;
 mod interaction;
 mod lease;
+mod lifecycle;
 mod link;
 mod listener;
 mod notify;
@@ -95,6 +96,7 @@ pub fn run(
         let (now, hint) = (rfc3339::now(), early.hint());
         tracing::warn!(now, hint, "{early}: it is waited for");
     }
+    let key_uri = identity.signer().key_uri();
     drop(identity);
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -118,7 +120,7 @@ pub fn run(
         let house = House::new(&config, &proxy, upstreams)?;
         let operations = Arc::new(Operations {
             house: Arc::clone(&house),
-            certificate: Mutex::new(certificate),
+            certificate: Mutex::new(certificate.clone()),
             pulse: Pulse::of(key),
             render,
             started: rfc3339::now(),
@@ -132,6 +134,7 @@ pub fn run(
             manager: Arc::clone(&running.manager),
         };
         let offers = Offers::over(control)?;
+        lifecycle::ready(&config, &certificate, &key_uri);
         running.until_stopped(reload.follow(offers)).await;
         house.log.end();
         Ok(())

@@ -94,3 +94,21 @@ fn one_token_for_two_environments_is_found() {
     mode(&config, 0o644);
     audit(&preprod, &production).golden("environments_one_token", &[]);
 }
+
+#[test]
+fn all_configurations_of_an_audit_are_spared() {
+    let (one, other) = (Bank::new(), Bank::new());
+    let (first, second) = (one.config_path(), other.config_path());
+    let run = one.run(&[
+        "audit",
+        first.to_str().unwrap(),
+        second.to_str().unwrap(),
+        "--force",
+        "--html",
+        other.path("anchors.pem").to_str().unwrap(),
+    ]);
+    assert!(
+        run.code == 2 && run.stderr.contains("`anchors` of [trust]"),
+        "{run:?}"
+    );
+}

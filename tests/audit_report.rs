@@ -153,6 +153,49 @@ fn the_page_fetches_nothing_and_runs_nothing() {
     assert!(at("Uses of the key per day") < page.len());
 }
 
+/// Printed: a word is broken where it has a joint and nowhere else, and no page is begun for a few lines.
+#[test]
+fn the_printed_page_breaks_no_word() {
+    let bank = Bank::new();
+    bank.run(&["key", "generate"]).expect(0);
+    let file = bank.path("report.html");
+    bank.run(&["audit", "--html", file.to_str().unwrap()])
+        .expect(1);
+    let page = fs::read_to_string(&file).unwrap();
+    let (style, body) = page.split_once("</style>").unwrap();
+    for broken in [
+        "overflow-wrap: anywhere",
+        "word-break",
+        "hyphens: auto",
+        "break-before: page",
+        "break-after: page",
+    ] {
+        assert!(!style.contains(broken), "{broken}");
+    }
+    assert!(style.contains(".whole, td:first-child > code { white-space: nowrap; }"));
+    assert!(style.contains("h1, h2 { break-after: avoid; }"));
+    // A browser breaks a word behind a hyphen.
+    assert!(
+        body.contains("<span class=\"whole\">--active</span>"),
+        "{body}"
+    );
+    let hash = body.split("SHA-256 of the module").nth(1).unwrap();
+    let hash = hash
+        .split_once("<td>")
+        .unwrap()
+        .1
+        .split_once("</td>")
+        .unwrap()
+        .0;
+    let parts: Vec<_> = hash.split("<wbr>").collect();
+    assert_eq!(parts.concat().len(), "sha256:".len() + 64, "{hash}");
+    assert_eq!(
+        parts.iter().map(|part| part.len()).max(),
+        Some(16),
+        "{hash}"
+    );
+}
+
 #[test]
 fn the_page_of_a_file_that_cannot_be_written_is_an_error_before_any_login() {
     let mut bank = Bank::new();

@@ -8,8 +8,10 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use common::bank::Bank;
+use common::trust_framework::Kind;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
 
 fn install(bank: &Bank, pem: &str) -> common::bank::Run {
@@ -140,6 +142,103 @@ fn a_certificate_in_the_token_is_not_replaced_in_place() {
     install(&bank, &second).expect(0);
     assert_ne!(fingerprint(&bank), old);
     bank.run(&["token", "check", "-n", "1"]).expect(0);
+}
+
+/// What `cert install` has replaced, oldest first.
+fn kept(bank: &Bank) -> Vec<String> {
+    let entries = fs::read_dir(bank.folder()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names
+        .filter(|name| name.starts_with("c3.pem.replaced-"))
+        .collect();
+    names.sort();
+    names
+        .iter()
+        .map(|name| fs::read_to_string(bank.path(name)).unwrap())
+        .collect()
+}
+
+/// Files of two renewals are soon mixed up: nothing of either is lost.
+#[test]
+fn the_certificate_before_is_kept_beside_and_a_shorter_one_is_said() {
+    let bank = Bank::new();
+    bank.run(&["key", "generate"]).expect(0);
+    let csr = bank.csr();
+    let until = |year| {
+        bank.framework
+            .issue_client_with(&csr, |params| params.not_after = date_time_ymd(year, 1, 1))
+    };
+    let (long, short, longest) = (until(2040), until(2039), until(2041));
+    let run = install(&bank, &long).expect(0);
+    assert!(run.stderr.is_empty() && kept(&bank).is_empty(), "{run:?}");
+    let place = bank.path("c3.pem");
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o640)).unwrap();
+    let installed = fs::read_to_string(&place).unwrap();
+    let run = install(&bank, &short).expect(0);
+    let said = "it ends sooner (2039-01-01T00:00:00Z) than the one that it replaces (2040-01-01T00:00:00Z)";
+    let named = run.stderr.contains("the one before is kept in ")
+        && run.stderr.contains("c3.pem.replaced-");
+    assert!(run.stderr.contains(said) && named, "{run:?}");
+    assert_eq!(kept(&bank), std::slice::from_ref(&installed));
+    assert_eq!(fs::metadata(&place).unwrap().mode() & 0o777, 0o640);
+    // The same once more changes nothing; a longer one is only kept.
+    install(&bank, &short).expect(0);
+    assert_eq!(kept(&bank).len(), 1);
+    let run = install(&bank, &longest).expect(0);
+    assert!(!run.stderr.contains("sooner"), "{run:?}");
+    // As often as it goes within a second, none takes the place of another.
+    for pem in [&long, &short, &longest, &long] {
+        install(&bank, pem).expect(0);
+    }
+    let all = kept(&bank);
+    assert_eq!(all.len(), 6, "{all:?}");
+    assert_eq!(all.iter().filter(|pem| **pem == installed).count(), 2);
+    // What is there and is no certificate is kept as well.
+    fs::write(&place, "a request").unwrap();
+    install(&bank, &long).expect(0);
+    assert!(kept(&bank).contains(&"a request".to_owned()));
+}
+
+#[test]
+fn a_certificate_takes_the_place_of_nothing_else() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let leaf = bank.issue();
+    let anchors = fs::read(bank.path("anchors.pem")).unwrap();
+    std::os::unix::fs::symlink("anchors.pem", bank.path("link.pem")).unwrap();
+    for place in ["anchors.pem", "state/../anchors.pem", "link.pem"] {
+        bank.configure(|settings| settings.certificate = place.to_owned());
+        let run = install(&bank, &leaf).expect(2);
+        assert!(
+            run.stderr.contains("which is also `anchors` of [trust]"),
+            "{run:?}"
+        );
+    }
+    bank.configure(|settings| settings.certificate = "state".to_owned());
+    install(&bank, &leaf).expect(2);
+    assert_eq!(fs::read(bank.path("anchors.pem")).unwrap(), anchors);
+}
+
+/// Of a configuration that wants another environment's: what is there is said, not what is wanted.
+#[test]
+fn what_is_shown_is_named_after_its_issuer() {
+    let production = Bank::of(Kind::Production);
+    production.certify("p-256");
+    let shown = production.run(&["cert", "show"]).expect(0).stdout;
+    assert!(
+        shown.starts_with("C3 of the production environment\n"),
+        "{shown}"
+    );
+    let preprod = Bank::new();
+    fs::copy(production.path("c3.pem"), preprod.path("c3.pem")).unwrap();
+    let run = preprod.run(&["cert", "show"]).expect(1);
+    let title = "C3 of the production environment; the configuration is of preprod\n";
+    assert!(run.stdout.starts_with(title), "{run:?}");
+    assert!(
+        run.stdout
+            .contains("https://keystore.directory.openfinance.ae/"),
+        "{run:?}"
+    );
 }
 
 /// The name of the Issuing CA is public; its key is not.

@@ -10,7 +10,9 @@ mod common;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use common::bank::{Bank, CLIENT_ID, ORGANIZATION, ORGANIZATION_ID};
+use common::bank::{Bank, CLIENT_ID, ORGANIZATION, ORGANIZATION_ID, config_of_child};
+use common::by_hand::{import_rsa, session};
+use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 fn openssl(arguments: &[&str], input: &str) -> String {
     let mut child = Command::new("openssl")
@@ -31,6 +33,41 @@ fn openssl(arguments: &[&str], input: &str) -> String {
     let text = String::from_utf8(both).unwrap();
     assert!(done.status.success(), "{text}");
     text
+}
+
+/// A key that existed outside may still be there. The audit is not the first that says so.
+#[test]
+fn a_key_that_was_imported_is_noted() {
+    const NAME: &str = "a_key_that_was_imported_is_noted";
+    if config_of_child().is_some() {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        return import_rsa(&session(), "c3", key.serialized_der(), &[]);
+    }
+    let bank = Bank::new();
+    bank.run_test(NAME, &[]);
+    let said = "the token says not CKA_LOCAL";
+    let run = bank.run(&["csr"]).expect(0);
+    assert!(
+        run.stderr.contains(said) && run.stdout.ends_with("REQUEST-----\n"),
+        "{run:?}"
+    );
+    let run = bank.run(&["--json", "csr"]).expect(0);
+    assert!(
+        run.stderr.contains(said) && run.json()["pem"].is_string(),
+        "{run:?}"
+    );
+    let run = bank.run(&["token", "check", "-n", "1"]).expect(0);
+    let step = run
+        .stdout
+        .lines()
+        .find(|line| line.contains("key attributes"))
+        .unwrap();
+    assert!(step.starts_with("  note") && step.contains(said), "{step}");
+    let made = Bank::new();
+    made.run(&["key", "generate"]).expect(0);
+    assert!(made.run(&["csr"]).expect(0).stderr.is_empty());
+    let run = made.run(&["token", "check", "-n", "1"]).expect(0);
+    assert!(!run.stdout.contains("CKA_LOCAL"), "{run:?}");
 }
 
 #[test]

@@ -180,3 +180,43 @@ fn connections_are_replaced_before_they_are_old() {
         0.0
     );
 }
+
+/// Whoever starts a service, or reloads it, waits for a word of it: one line each, and no warning.
+#[test]
+fn it_says_that_it_is_ready_and_that_it_was_reloaded() {
+    let (bank, _hub, proxy) = scene(b"http/1.1", "");
+    let lines = |word: &str| -> Vec<String> {
+        let log = proxy.log();
+        let lines = log.lines().filter(|line| line.contains(word));
+        lines.map(str::to_owned).collect()
+    };
+    until("it is ready", || !lines(" ready ").is_empty());
+    let ready = lines(" ready ");
+    let socket = proxy.socket().display().to_string();
+    let hub = "Consent Manager at https://localhost:";
+    for part in [
+        "INFO",
+        &socket,
+        "127.0.0.1:",
+        hub,
+        common::bank::CLIENT_ID,
+        "not_after=",
+        "days_left=",
+        "object=c3",
+    ] {
+        assert!(ready[0].contains(part), "{part}: {ready:?}");
+    }
+    assert_eq!(proxy.log().lines().count(), 1, "{}", proxy.log());
+    proxy.signal("HUP");
+    until("it is reloaded", || {
+        proxy.metric("hsm_mtls_proxy_reloads_total", &[("result", "good")]) == 1.0
+    });
+    until("it says so", || !lines(" reloaded ").is_empty());
+    let log = proxy.log();
+    assert!(
+        lines(" reloaded ")[0].contains("INFO") && log.lines().count() == 2,
+        "{log}"
+    );
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    drop(bank);
+}

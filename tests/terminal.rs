@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 
 use common::bank::Bank;
 use common::chaos::Chaos;
+use common::poll::until;
 use common::softhsm::PIN;
 
 /// Printed when what is typed no longer shows.
@@ -154,4 +155,218 @@ fn what_no_keyboard_gives_is_not_sent_from_the_prompt() {
         shown.contains("the PIN from the prompt ends with a blank"),
         "{shown}"
     );
+}
+/// What appears on a terminal that is so wide, without colours.
+fn screen(bank: &Bank, columns: usize, arguments: &str) -> String {
+    let command = format!(
+        "stty cols {columns} rows 200 -onlcr; exec '{}' --config '{}' {arguments}",
+        env!("CARGO_BIN_EXE_hsm-mtls"),
+        bank.config_path().display()
+    );
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env_remove("COLUMNS")
+        .stdin(Stdio::null())
+        .output()
+        .expect("script: part of Debian's bsdutils");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut plain = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, behind)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        let end = behind.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+        rest = &behind[end + 1..];
+    }
+    plain + rest
+}
+
+/// Lines that the terminal would break, in a word or not, though they could have been broken between two.
+fn too_long(text: &str, columns: usize) -> Vec<&str> {
+    // What the bar has shown is written over.
+    let lines = text.lines().map(|line| line.trim_end_matches('\r'));
+    let lines = lines.map(|line| line.rsplit('\r').next().unwrap_or_default());
+    let long = lines.filter(|line| line.chars().count() > columns);
+    long.filter(|line| line.split_whitespace().count() > 1)
+        .collect()
+}
+
+#[test]
+fn no_word_is_broken_however_wide_the_terminal_is() {
+    let mut bank = Bank::new();
+    bank.configure(|settings| {
+        settings.sections = "[ledger]\nfile = \"uses/ledger.jsonl\"\n".to_owned();
+    });
+    bank.certify("rsa-2048");
+    for columns in [40, 60, 80, 100, 200] {
+        for arguments in [
+            "config check",
+            "token list",
+            "token check -n 1",
+            "token check -n 1 --load 20",
+            "key list",
+            "csr -o made.csr --force",
+            "csr -o anchors.pem --force",
+            "cert show",
+            "cert show --min-days 9999",
+            "cert install issued.pem",
+            "ledger verify",
+            "ledger show",
+            "ledger show --counts",
+            "ledger show --peer elsewhere.example",
+            "verify",
+            "request GET https://elsewhere.example/",
+            "audit",
+        ] {
+            let shown = screen(&bank, columns, arguments);
+            let long = too_long(&shown, columns);
+            assert!(
+                !shown.is_empty() && long.is_empty(),
+                "{arguments} in {columns}: {long:#?}\n{shown}"
+            );
+        }
+    }
+    // In a pipe a line stays a line.
+    let piped = bank.run(&["audit"]).stdout;
+    assert!(
+        piped.lines().any(|line| line.chars().count() > 100),
+        "{piped}"
+    );
+}
+
+#[test]
+fn every_help_fits_a_terminal_of_80_columns() {
+    let bank = Bank::new();
+    let mut commands = vec![String::new()];
+    let mut seen = 0;
+    while let Some(command) = commands.pop() {
+        seen += 1;
+        for help in ["--help", "-h"] {
+            let shown = screen(&bank, 80, &format!("{command} {help}"));
+            let long = too_long(&shown, 80);
+            assert!(
+                shown.contains("Usage: ") && long.is_empty(),
+                "{command} {help}: {long:#?}"
+            );
+        }
+        let shown = bank
+            .run(
+                &[
+                    &command.split_whitespace().collect::<Vec<_>>()[..],
+                    &["--help"],
+                ]
+                .concat(),
+            )
+            .stdout;
+        let below = shown.split("\nCommands:\n").nth(1).unwrap_or_default();
+        let names = below.lines().take_while(|line| !line.is_empty());
+        let names = names.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let names = names.filter_map(|line| line.split_whitespace().next());
+        commands.extend(
+            names
+                .filter(|name| *name != "help")
+                .map(|name| format!("{command} {name}")),
+        );
+    }
+    assert!(seen >= 20, "{seen}");
+}
+
+#[test]
+fn a_bar_has_room_and_a_rate_without_fractions() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let chaos = Chaos::between(&mut bank, "delay C_Sign 5ms");
+    let environment = chaos.environment();
+    let variables = environment
+        .iter()
+        .map(|(name, value)| format!("{name}='{}'", value.display()));
+    let variables = variables.collect::<Vec<_>>().join(" ");
+    for columns in [40, 80] {
+        let command = format!(
+            "stty cols {columns} rows 50; exec env {variables} '{}' --config '{}' token check -n 1 --load 400",
+            env!("CARGO_BIN_EXE_hsm-mtls"),
+            bank.config_path().display()
+        );
+        let output = Command::new("script")
+            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let bars: Vec<_> = text
+            .split(['\r', '\u{1b}'])
+            .filter(|part| part.contains("/400"))
+            .collect();
+        assert!(!bars.is_empty(), "{text}");
+        for bar in bars {
+            let rate = bar
+                .split_whitespace()
+                .find(|word| word.ends_with("/s"))
+                .unwrap();
+            assert!(rate.trim_end_matches("/s").parse::<u64>().is_ok(), "{bar}");
+            assert!(bar.contains("load [") && bar.contains(" left"), "{bar}");
+        }
+    }
+}
+
+/// Whoever measured for a minute, and has seen enough, sees what was measured.
+#[test]
+fn an_interrupted_load_shows_its_figures() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let chaos = Chaos::between(&mut bank, "delay C_Sign 5ms");
+    for json in [false, true] {
+        chaos.forget_calls();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hsm-mtls"));
+        command.arg("--config").arg(bank.config_path());
+        command.args(json.then_some("--json"));
+        let child = command
+            .args(["token", "check", "-n", "1", "--load", "1000000"])
+            .envs(chaos.environment())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until("it is at work", || chaos.calls("C_Sign") > 40);
+        let sent = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{shown}");
+        if json {
+            let report: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            let load = &report["load"];
+            assert_eq!(load["interrupted"], true);
+            assert!(
+                load["results"]["good"]["count"].as_u64().unwrap() >= 30,
+                "{load}"
+            );
+            assert!(load["asked"].as_u64().unwrap() < 1_000_000, "{load}");
+        } else {
+            assert!(
+                shown.contains("interrupted: ") && shown.contains(" of 1000000 signed"),
+                "{shown}"
+            );
+            assert!(
+                shown.lines().any(|line| line.trim().starts_with("good ")),
+                "{shown}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_audit_without_a_key_says_why_once() {
+    let bank = Bank::new();
+    let run = bank.run(&["audit"]).expect(2);
+    let reason = "no private key matches";
+    assert_eq!(run.stdout.matches(reason).count(), 1, "{}", run.stdout);
+    assert!(!run.stderr.contains(reason), "{}", run.stderr);
+    let page = bank.path("audit.html");
+    bank.run(&["audit", "--html", page.to_str().unwrap()])
+        .expect(2);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches(reason).count(), 1, "{page}");
 }

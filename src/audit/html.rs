@@ -3,6 +3,7 @@
 
 mod chart;
 mod style;
+mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -11,9 +12,12 @@ use super::finding::{Judgement, Verdict};
 use super::report::{Report, Subject};
 use super::rule::{Rule, rule};
 use super::rules::{ROOMS, Room};
+use words::words;
 
 /// Writes the report out.
 pub fn page(report: &Report) -> String {
+    let subjects = report.subjects.iter().map(Subject::reason_said_once);
+    let subjects: Vec<_> = subjects.collect();
     let title = format!("Custody audit, {}", report.made);
     let page = html! {
         (DOCTYPE)
@@ -34,10 +38,10 @@ pub fn page(report: &Report) -> String {
                         @else { "; nothing in the token was changed" }
                     }
                 }
-                @for subject in &report.subjects { (first(report, subject)) }
+                @for subject in &subjects { (first(report, subject)) }
                 @if report.subjects.len() > 1 { (environments(report)) }
                 (legend())
-                @for subject in &report.subjects { (details(report, subject)) }
+                @for subject in &subjects { (details(report, subject)) }
                 (sources())
             }
         }
@@ -66,18 +70,18 @@ fn first(report: &Report, subject: &Subject) -> Markup {
             p.question { "Can this private key leave the HSM?" }
             p class=(format!("answer {class}")) { (answer.sentence) }
             @if !answer.rests_on.is_empty() {
-                ul { @for reason in &answer.rests_on { li { (reason) } } }
+                ul { @for reason in &answer.rests_on { li { (words(reason)) } } }
             }
             p.question { "Who can use it?" }
-            p { (answer.who_can_use_it) }
+            p { (words(&answer.who_can_use_it)) }
             dl {
-                dt { "Configuration" } dd { (subject.configuration) " (" (subject.environment) ")" }
-                @if let Some(key) = &subject.key { dt { "Key" } dd { code { (key) } } }
-                @if let Some(token) = &subject.token { dt { "Token" } dd { (token) } }
-                @if let Some(issuer) = &subject.issuer { dt { "Certificate issued by" } dd { (issuer) } }
+                dt { "Configuration" } dd { (words(&subject.configuration)) " (" (subject.environment) ")" }
+                @if let Some(key) = &subject.key { dt { "Key" } dd { code { (words(key)) } } }
+                @if let Some(token) = &subject.token { dt { "Token" } dd { (words(token)) } }
+                @if let Some(issuer) = &subject.issuer { dt { "Certificate issued by" } dd { (words(issuer)) } }
             }
             @if let Some(stopped) = &subject.stopped {
-                p.stopped { b { "The audit got no further: " } (stopped.error) ". Next: " (words(&stopped.hint)) "." }
+                p.stopped { b { "The audit got no further: " } (words(&stopped.error)) ". Next: " (words(&stopped.hint)) "." }
             }
             h2 { @match findings.len() {
                 0 => "No findings",
@@ -112,15 +116,6 @@ fn evidence(made: &Judgement) -> Markup {
         @match made.evidence.as_slice() {
             [one] => (words(one)),
             several => ul { @for one in several { li { (words(one)) } } },
-        }
-    }
-}
-
-/// What stands between backticks is something to type.
-fn words(text: &str) -> Markup {
-    html! {
-        @for (number, part) in text.split('`').enumerate() {
-            @if number % 2 == 0 { (part) } @else { code { (part) } }
         }
     }
 }
@@ -217,7 +212,7 @@ fn details(report: &Report, subject: &Subject) -> Markup {
             @for facts in &subject.facts {
                 h2 { (facts.about) }
                 table.facts { @for (name, value) in &facts.rows {
-                    tr { th { (name) } td { (value) } }
+                    tr { th { (name) } td { (words(value)) } }
                 } }
             }
         }

@@ -140,6 +140,23 @@ impl Report {
 }
 
 impl Subject {
+    /// The same for people: why the audit got no further is said once, and not with each rule that it left open.
+    pub fn reason_said_once(&self) -> Self {
+        let mut subject = self.clone();
+        let Some(stopped) = &self.stopped else {
+            return subject;
+        };
+        let reason = format!(": {}", stopped.error);
+        let evidence = subject.judgements.iter_mut();
+        let evidence = evidence.flat_map(|made| &mut made.evidence);
+        for text in evidence.chain(&mut subject.answer.rests_on) {
+            if let Some(shortened) = text.strip_suffix(&reason) {
+                *text = shortened.to_owned();
+            }
+        }
+        subject
+    }
+
     /// What was said of a rule.
     pub fn judged(&self, rule: &str) -> Option<&Judgement> {
         self.judgements.iter().find(|made| made.rule == rule)

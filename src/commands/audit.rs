@@ -1,8 +1,5 @@
 //! `audit`: the custody report, as text, JSON or a page.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -19,6 +16,8 @@ use hsm_mtls::signer::SignerError;
 use hsm_mtls::signer::hardening::Part;
 use serde::Deserialize;
 
+use super::notes::Said;
+use super::output_file::{OutputFile, PRIVATE, Wanted};
 use super::{CommandError, Global, output, signer, start};
 
 #[derive(Args)]
@@ -38,6 +37,9 @@ pub(super) struct AuditArgs {
     /// Write the report to this file: one page that fetches nothing, to be read or printed
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Replace a file that is there; what the configurations name is never written over
+    #[arg(long, requires = "html")]
+    force: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,72 +51,43 @@ enum ProfileName {
 
 pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, CommandError> {
     // Before anything is begun: it may execute this program anew.
-    let config = match args.files.as_slice() {
-        [] => Some(start::config_for_module(global)?),
-        _ => None,
+    let configs = match args.files.as_slice() {
+        [] => vec![start::config_for_module(global)?],
+        files => files
+            .iter()
+            .map(|file| Config::load(file).map_err(CommandError::stage))
+            .collect::<Result<_, _>>()?,
     };
-    // What cannot be written is said before the token is asked.
-    let page = args.html.as_deref().map(Page::begin).transpose()?;
-    let report = match &config {
-        Some(config) => one(global, args, config),
-        None => several(global, args)?,
+    // It tells where a bank is weak: nobody else reads it. What cannot be written is said before the token is asked.
+    let wanted = args.html.as_deref().map(|path| Wanted {
+        what: "the report",
+        path,
+        force: args.force,
+        mode: PRIVATE,
+    });
+    let named: Vec<_> = configs.iter().collect();
+    let page = wanted.map(|wanted| OutputFile::claim(&wanted, &named));
+    let page = page.transpose()?;
+    if global.json {
+        OutputFile::beside_json(page.as_ref())?;
+    }
+    let alone = page.as_ref().is_some_and(OutputFile::is_stdout);
+    let report = match configs.as_slice() {
+        [config] if args.files.is_empty() => one(global, args, config),
+        configs => several(global, args, configs)?,
     };
     if let Some(page) = page {
-        page.write(&html::page(&report))?;
+        page.keep(html::page(&report).as_bytes())?;
     }
     match global.json {
         true => output::json(&report)?,
+        false if alone => {}
         false => print(&report)?,
     }
-    if let Some(path) = &args.html {
+    if let (Some(path), false) = (&args.html, alone) {
         output::remark(&format!("the report is in {}", path.display()));
     }
     Ok(report.exit_code())
-}
-
-/// A page that is written beside its place and put there whole. It tells where a bank is weak: nobody else reads
-/// it, and a link that lies there is replaced, not followed.
-struct Page {
-    path: PathBuf,
-    beside: PathBuf,
-    file: File,
-}
-
-impl Page {
-    fn begin(path: &Path) -> Result<Self, CommandError> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.new", std::process::id()));
-        let beside = path.with_file_name(name);
-        // Of an audit that was killed.
-        let _ = fs::remove_file(&beside);
-        let mut options = File::options();
-        let opened = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside);
-        let file = opened.map_err(|error| output::unwritable(path, &error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            beside,
-            file,
-        })
-    }
-
-    fn write(mut self, text: &str) -> Result<(), CommandError> {
-        let written = self
-            .file
-            .write_all(text.as_bytes())
-            .and_then(|()| fs::rename(&self.beside, &self.path));
-        written.map_err(|error| output::unwritable(&self.path, &error))
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        // There where nothing was put into its place.
-        let _ = fs::remove_file(&self.beside);
-    }
 }
 
 fn one(global: &Global, args: &AuditArgs, config: &Config) -> Report {
@@ -161,12 +134,7 @@ fn in_force(global: &Global, config: &Config) -> Result<Vec<Part>, Error> {
 
 /// Modules are configured by variables of the process, and two configurations may give one module two
 /// values: so each is audited by a process of its own.
-fn several(global: &Global, args: &AuditArgs) -> Result<Report, CommandError> {
-    let configs: Vec<_> = args
-        .files
-        .iter()
-        .map(|file| Config::load(file).map_err(CommandError::stage))
-        .collect::<Result<_, _>>()?;
+fn several(global: &Global, args: &AuditArgs, configs: &[Config]) -> Result<Report, CommandError> {
     let profile = profile(args, &configs.iter().collect::<Vec<_>>());
     let subjects = configs.iter().map(|config| ask(global, args, &config.path));
     let subjects = subjects.collect::<Result<Vec<_>, _>>()?;
@@ -193,15 +161,25 @@ fn ask(global: &Global, args: &AuditArgs, file: &Path) -> Result<Vec<Subject>, C
         command.arg("--search").arg(folder);
     }
     // A person may be asked for the PIN.
-    command.stdin(Stdio::inherit()).stderr(Stdio::inherit());
+    command.stdin(Stdio::inherit());
     let output = command.output()?;
+    let said = Said::read(&output.stderr);
+    let named = |note: &String| format!("{}: {note}", file.display());
+    let notes = said.notes.iter().chain(&said.lines).map(named);
+    notes.for_each(|note| output::remark(&note));
     let told: Result<Told, _> = serde_json::from_slice(&output.stdout);
     told.map(|told| told.subjects)
         .map_err(|_| CommandError::Usage {
-            message: format!("{} could not be audited", file.display()),
-            hint: format!(
-                "run `hsm-mtls --config {} audit` by itself: it says why",
-                file.display()
+            message: match &said.error {
+                Some((error, _)) => format!("{} could not be audited: {error}", file.display()),
+                None => format!("{} could not be audited", file.display()),
+            },
+            hint: said.error.map_or_else(
+                || {
+                    let file = file.display();
+                    format!("run `hsm-mtls --config {file} audit` by itself: it says why")
+                },
+                |(_, hint)| hint,
             ),
             code: output
                 .status
@@ -212,7 +190,8 @@ fn ask(global: &Global, args: &AuditArgs, file: &Path) -> Result<Vec<Subject>, C
 }
 
 fn print(report: &Report) -> Result<(), CommandError> {
-    for subject in &report.subjects {
+    let subjects = report.subjects.iter().map(Subject::reason_said_once);
+    for subject in subjects {
         output::heading(&format!(
             "{} ({}, profile {})",
             subject.configuration,
@@ -230,12 +209,6 @@ fn print(report: &Report) -> Result<(), CommandError> {
             "\nWho can use it?\n{}",
             subject.answer.who_can_use_it
         ))?;
-        for room in ROOMS.iter().filter(|room| room.name != "environments") {
-            output::line("")?;
-            output::heading(room.title)?;
-            let made = room.rules.iter().filter_map(|rule| subject.judged(rule.id));
-            made.into_iter().try_for_each(judgement)?;
-        }
         if let Some(stopped) = &subject.stopped {
             output::line("")?;
             output::verdict(
@@ -243,6 +216,12 @@ fn print(report: &Report) -> Result<(), CommandError> {
                 &format!("the audit got no further: {}", stopped.error),
             )?;
             output::line(&format!("  hint: {}", stopped.hint))?;
+        }
+        for room in ROOMS.iter().filter(|room| room.name != "environments") {
+            output::line("")?;
+            output::heading(room.title)?;
+            let made = room.rules.iter().filter_map(|rule| subject.judged(rule.id));
+            made.into_iter().try_for_each(judgement)?;
         }
         output::line("")?;
     }

@@ -1,13 +1,14 @@
 //! `cert install` and `cert show`.
 
-use std::fs;
-use std::io::Write;
+mod replacement;
+
 use std::path::Path;
 use std::time::SystemTime;
 
 use hsm_mtls::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
 use hsm_mtls::certificate::{Certificate, CertificateError, read_file};
+use hsm_mtls::config::environment::Environment;
 use hsm_mtls::config::{CertificateSource, Config};
 use hsm_mtls::csr;
 use hsm_mtls::error::{Error, ExitCode};
@@ -20,9 +21,14 @@ use hsm_mtls::token::session::Access;
 use serde_json::json;
 
 use super::{CommandError, Global, output, start};
+use replacement::Replacement;
 
 pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
+    let file_of_ours = match &config.c3.certificate {
+        CertificateSource::File(path) => Some(Replacement::claim(&config, path)?),
+        CertificateSource::Token(_) => None,
+    };
     let chain = checked(&config, file).map_err(CommandError::Stage)?;
     let token = start::token(&config).map_err(CommandError::Stage)?;
     let signer =
@@ -30,11 +36,19 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
     let identity =
         Identity::prove(chain, std::sync::Arc::new(signer)).map_err(CommandError::stage)?;
     let chain = identity.chain();
+    let mut notes = remarks(&config, chain);
+    let mut kept = None;
+    if let Some(file) = file_of_ours {
+        let before = file.leaf.clone();
+        kept = file.put(&chain.pem())?;
+        notes.extend(before.and_then(|before| sooner(chain.leaf(), &before)));
+        let told = kept
+            .as_ref()
+            .map(|kept| format!("the one before is kept in {}", kept.display()));
+        notes.extend(told);
+    }
     let place = match &config.c3.certificate {
-        CertificateSource::File(path) => {
-            replace(path, &chain.pem()).map_err(CommandError::stage)?;
-            path.display().to_string()
-        }
+        CertificateSource::File(path) => path.display().to_string(),
         CertificateSource::Token(uri) => {
             let session = token
                 .session(Access::ReadWrite)
@@ -55,23 +69,34 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
         }
     };
     if global.json {
-        output::json(&json!({
+        let mut report = json!({
             "schema": 0,
             "installed": place,
             "certificate": as_json(&config, chain.leaf()),
             "key": identity.signer().key_uri(),
-        }))?;
+        });
+        if let Some(kept) = &kept {
+            report["replaced"] = json!(kept);
+        }
+        output::json(&report)?;
     } else {
         output::heading(&format!("installed in {place}"))?;
         let mut rows = rows(&config, chain.leaf());
         rows.push(("key", identity.signer().key_uri()));
         rows.push(("pair", "proved by a signed challenge".to_owned()));
         output::fields(&rows)?;
-        for remark in remarks(&config, chain) {
-            output::remark(&remark);
-        }
     }
+    notes.iter().for_each(|note| output::remark(note));
     Ok(ExitCode::Good)
+}
+
+/// Whether a certificate ends before the one that it replaces: files of two renewals are soon mixed up.
+fn sooner(leaf: &Certificate, before: &Certificate) -> Option<String> {
+    // RFC 3339 in UTC: as text in the order of time.
+    let (ends, ended) = (leaf.not_after(), before.not_after());
+    (ends < ended).then(|| {
+        format!("it ends sooner ({ends}) than the one that it replaces ({ended}): is it the older of the two?")
+    })
 }
 
 /// What fits, but may not be what was meant.
@@ -115,28 +140,6 @@ fn checked(config: &Config, file: &Path) -> Result<Chain, Error> {
     Ok(chain)
 }
 
-/// Beside the old file first, then over it in one step: a reader sees one of the two, whole.
-fn replace(path: &Path, pem: &str) -> Result<(), CertificateError> {
-    let unwritable = |source| CertificateError::Unwritable {
-        path: path.to_owned(),
-        source,
-    };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".new-{}", std::process::id()));
-    let beside = path.with_file_name(name);
-    let written = (|| {
-        let mut file = fs::File::create_new(&beside)?;
-        file.write_all(pem.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    })();
-    if written.is_err() {
-        // Whatever went wrong, what is half written goes; the old certificate stays.
-        let _ = fs::remove_file(&beside);
-    }
-    written.map_err(unwritable)
-}
-
 pub(super) fn show(global: &Global, min_days: Option<i64>) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
     let given = installed(&config).map_err(CommandError::Stage)?;
@@ -148,7 +151,7 @@ pub(super) fn show(global: &Global, min_days: Option<i64>) -> Result<ExitCode, C
         let certificate = as_json(&config, leaf);
         output::json(&json!({ "schema": 0, "certificate": certificate, "faults": faults }))?;
     } else {
-        output::heading(&format!("C3 of the {} environment", config.environment))?;
+        output::heading(&title(config.environment, leaf))?;
         output::fields(&rows(&config, leaf))?;
         for fault in &faults {
             output::verdict(false, fault)?;
@@ -159,6 +162,32 @@ pub(super) fn show(global: &Global, min_days: Option<i64>) -> Result<ExitCode, C
     } else {
         ExitCode::Finding
     })
+}
+
+/// Whose a certificate is by its issuer's name. Older CAs have names of their own: of those the chain tells.
+fn environment_of(leaf: &Certificate) -> Option<Environment> {
+    let issuer = leaf.issuer().first(COMMON_NAME)?;
+    let both = [Environment::Preprod, Environment::Production];
+    both.into_iter()
+        .find(|environment| environment.documented_ca_names().contains(&issuer))
+}
+
+/// What it is, whatever the configuration wants it to be.
+fn title(configured: Environment, leaf: &Certificate) -> String {
+    match environment_of(leaf) {
+        Some(environment) if environment == configured => {
+            format!("C3 of the {environment} environment")
+        }
+        Some(environment) => {
+            format!("C3 of the {environment} environment; the configuration is of {configured}")
+        }
+        None => {
+            let issuer = leaf.issuer();
+            let name = issuer.first(COMMON_NAME);
+            let name = name.unwrap_or_else(|| issuer.to_string());
+            format!("certificate issued by {name}; the configuration is of {configured}")
+        }
+    }
 }
 
 /// What a monitor has to hear of.
@@ -203,7 +232,9 @@ fn jwks_url(config: &Config, leaf: &Certificate) -> Option<String> {
     );
     Some(format!(
         "{}/{organisation}/{client}/application.jwks",
-        config.environment.keystore()
+        environment_of(leaf)
+            .unwrap_or(config.environment)
+            .keystore()
     ))
 }
 

@@ -14,6 +14,7 @@ use hsm_mtls::error::ExitCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::notes::Said;
 use super::{CommandError, Global, output, start};
 
 pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, CommandError> {
@@ -246,11 +247,18 @@ fn keys(config: &Config) -> Result<Vec<ListedKey>, CommandError> {
         .stdin(Stdio::inherit())
         .output()?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
         let path = config.path.display();
+        let said = Said::read(&output.stderr);
+        let (why, next) = said.error.unwrap_or_else(|| {
+            let lines = said.lines.join(" ");
+            (
+                lines,
+                format!("make `hsm-mtls --config {path} key list` work"),
+            )
+        });
         return Err(CommandError::Usage {
-            message: format!("the keys of {path} cannot be listed:\n{}", said.trim_end()),
-            hint: format!("make `hsm-mtls --config {path} key list` work first"),
+            message: format!("the keys of {path} cannot be listed: {why}"),
+            hint: next,
             code: match output.status.code() {
                 Some(3) => ExitCode::Token,
                 Some(4) => ExitCode::Pin,

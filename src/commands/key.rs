@@ -47,7 +47,6 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     let config = start::config_for_module(global)?;
     let label = args
         .label
-        .filter(|label| !label.is_empty())
         .or_else(|| config.c3.key.object.clone())
         .ok_or_else(|| {
             CommandError::usage(

@@ -1,17 +1,52 @@
 //! `ledger verify`: whether the record of the key's uses is as it was written. `ledger show`: what it says.
 
 mod pause;
+mod period;
 mod show;
 
 use std::path::PathBuf;
 
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use hsm_mtls::engine::Purpose;
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::ledger::chain::Head;
 use hsm_mtls::ledger::history::{self, Flaw, History};
 use hsm_mtls::ledger::reader::Reader;
 use serde_json::{Value, json};
 
-use super::{CommandError, Global, ShowArgs, output, start};
+use super::{CommandError, Global, output, start};
+
+/// All that there are.
+const PURPOSES: [Purpose; 5] = [
+    Purpose::Tls13ClientAuth,
+    Purpose::Tls12ClientAuth,
+    Purpose::Csr,
+    Purpose::Proof,
+    Purpose::SelfTest,
+];
+
+#[derive(Args)]
+pub(super) struct ShowArgs {
+    /// From this time on (UTC): a day as 2026-11-24, or as far as 2026-11-24T14:45:11.2
+    #[arg(long, value_name = "TIME", value_parser = period::time)]
+    since: Option<period::Time>,
+    /// Until this time, with all that begins with it
+    #[arg(long, value_name = "TIME", value_parser = period::time)]
+    until: Option<period::Time>,
+    /// What the key was used for
+    #[arg(long, value_parser = PossibleValuesParser::new(PURPOSES.map(Purpose::name)))]
+    purpose: Option<String>,
+    /// A host, or a host:port
+    #[arg(long)]
+    peer: Option<String>,
+    /// Only how many, by day, purpose, result and key
+    #[arg(long)]
+    counts: bool,
+    /// Go on with what comes, until interrupted
+    #[arg(long)]
+    follow: bool,
+}
 
 pub(super) fn verify(global: &Global, expected: Option<&Head>) -> Result<ExitCode, CommandError> {
     match history::verify(&file(global)?, expected) {
@@ -44,26 +79,9 @@ pub(super) fn verify(global: &Global, expected: Option<&Head>) -> Result<ExitCod
 }
 
 pub(super) fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
+    period::check(args)?;
     let reader = Reader::open(&file(global)?).map_err(CommandError::stage)?;
     show::show(global, args, reader)
-}
-
-/// A point in time, or the beginning of one.
-#[derive(Clone)]
-pub(super) struct Time(pub(super) String);
-
-pub(super) fn time(text: &str) -> Result<Time, String> {
-    const FORM: &[u8] = b"0000-00-00T00:00:00.000000Z";
-    let fits = |(given, form): (u8, &u8)| match form {
-        b'0' => given.is_ascii_digit(),
-        other => given == *other,
-    };
-    let whole = text.len() >= 10 && text.len() <= FORM.len();
-    if whole && text.bytes().zip(FORM).all(fits) {
-        Ok(Time(text.to_owned()))
-    } else {
-        Err("write a day as 2026-11-24, or a time as 2026-11-24T14:45:11".to_owned())
-    }
 }
 
 fn file(global: &Global) -> Result<PathBuf, CommandError> {
@@ -71,7 +89,7 @@ fn file(global: &Global) -> Result<PathBuf, CommandError> {
     configured.ok_or_else(|| {
         CommandError::usage(
             "the configuration names no ledger",
-            "write `file` and `fsync` into [ledger]: from then on each use of the key is recorded there",
+            "write `file` into [ledger]: from then on each use of the key is recorded there",
         )
     })
 }

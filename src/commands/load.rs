@@ -2,6 +2,7 @@
 //! applications find out.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +12,14 @@ use std::time::{Duration, Instant};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
-use hsm_mtls::error::Error;
+use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::step::Steps;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::interrupt::Interrupt;
 use super::token::millis;
+use super::{CommandError, output};
 
 /// The step's name in the report.
 pub(super) const STEP: &str = "load";
@@ -42,6 +45,8 @@ pub(super) struct Load {
 pub(super) struct Measured {
     load: Load,
     elapsed: Duration,
+    /// Whether somebody at the terminal ended it.
+    pub(super) interrupted: bool,
     /// How long each took, sorted, by result: `good` or the class of the error.
     by_result: BTreeMap<&'static str, Vec<Duration>>,
 }
@@ -49,7 +54,7 @@ pub(super) struct Measured {
 /// What the callers have in common.
 struct Shared {
     next: AtomicU32,
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
     last: Mutex<Option<EngineError>>,
 }
 
@@ -59,9 +64,11 @@ impl Load {
         let bar = bar(self.total);
         let shared = Shared {
             next: AtomicU32::new(0),
-            stop: AtomicBool::new(false),
+            stop: Arc::new(AtomicBool::new(false)),
             last: Mutex::new(None),
         };
+        // What was measured so far is what whoever waits no longer wants to see.
+        let interrupt = Interrupt::sets(&shared.stop);
         let started = Instant::now();
         let mut by_result = BTreeMap::<_, Vec<_>>::new();
         thread::scope(|scope| {
@@ -83,10 +90,17 @@ impl Load {
         let measured = Measured {
             load: self,
             elapsed,
+            interrupted: interrupt.came(),
             by_result,
         };
         let last = shared.last.into_inner();
         match last.unwrap_or_else(PoisonError::into_inner) {
+            None if measured.interrupted => steps.bad(
+                STEP,
+                format!("interrupted: {}", measured.summary()),
+                "what is below was measured until then",
+                ExitCode::Interrupted,
+            ),
             None => steps.good(STEP, measured.summary()),
             Some(error) => {
                 let error = Error::from(error);
@@ -136,9 +150,13 @@ fn bar(total: u32) -> ProgressBar {
         false => ProgressDrawTarget::hidden(),
     };
     let bar = ProgressBar::with_draw_target(Some(total.into()), target);
-    let style = "  load  {bar:40} {pos}/{len}  {per_sec}  {eta} left";
+    let style = "  load [{wide_bar}] {pos}/{len}  {rate}  {eta} left";
     if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A bar that cannot be written is no reason to stop.
+            let _ = write!(out, "{:.0}/s", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
     }
     bar
 }
@@ -166,8 +184,24 @@ impl Measured {
         )
     }
 
-    /// For people.
-    pub(super) fn table(&self) -> Table {
+    /// Prints it for people: a row for each result, or a list where the terminal is too narrow for that.
+    pub(super) fn print(&self) -> Result<(), CommandError> {
+        let table = self.table().to_string();
+        output::line("")?;
+        if output::fits(&table) {
+            output::whole(&table)?;
+        } else {
+            for (result, times) in &self.by_result {
+                output::line(&format!("{result} {}", times.len()))?;
+                let shares = SHARES
+                    .map(|(name, share)| (name, format!("{:.2} ms", millis(at(times, share)))));
+                output::fields(&shares)?;
+            }
+        }
+        output::line("")
+    }
+
+    fn table(&self) -> Table {
         let mut table = Table::new();
         *table.style_mut() = NOTHING;
         let shares = SHARES.iter().map(|(name, _)| format!("{name} ms"));
@@ -199,14 +233,18 @@ impl Measured {
                 (*result, row)
             })
             .collect();
-        json!({
+        let mut report = json!({
             "signatures": self.load.total,
             "asked": self.asked(),
             "concurrency": self.load.concurrency,
             "elapsed_ms": millis(self.elapsed),
             "per_second": self.per_second(),
             "results": results,
-        })
+        });
+        if self.interrupted {
+            report["interrupted"] = json!(true);
+        }
+        report
     }
 }
 

@@ -1,8 +1,6 @@
 //! How results and failures look. Colour on a terminal, plain text in a pipe.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use hsm_mtls::audit::Verdict;
@@ -10,8 +8,10 @@ use hsm_mtls::error::ExitCode;
 use hsm_mtls::step::{Outcome, Step, plain};
 use serde::Serialize;
 use serde_json::json;
+use textwrap::core::display_width;
 
-use super::CommandError;
+use super::layout::{beside, columns, flow};
+use super::{CommandError, notes};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -35,27 +35,58 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
     };
     let mut out = anstream::stderr().lock();
     if as_json {
-        let object =
+        let mut object =
             json!({ "schema": 0, "error": error.to_string(), "hint": hint, "exit": code as u8 });
+        let notes = notes::take();
+        if !notes.is_empty() {
+            object["notes"] = notes.into();
+        }
         let _ = writeln!(out, "{}", tame(&object.to_string()));
         return code;
     }
     // Some of it may be another process' word.
     let error: String = error.to_string().chars().map(plain).collect();
     let hint: String = hint.chars().map(plain).collect();
+    let wide = columns(io::stderr());
+    let error = beside(&format!("{BAD}error:{BAD:#} "), &error, wide);
+    let hint = beside(&format!("{STRONG}hint:{STRONG:#}  "), &hint, wide);
     // Where standard error is closed, the exit code speaks.
-    let _ = writeln!(
-        out,
-        "{BAD}error:{BAD:#} {error}\n{STRONG}hint:{STRONG:#}  {hint}"
-    );
+    let _ = writeln!(out, "{error}\n{hint}");
     code
+}
+
+/// Says that this program panicked, where what the panic said was kept.
+pub(crate) fn bug(as_json: bool) -> ExitCode {
+    if as_json {
+        let (message, hint) = (
+            "this program came to a state that it should never be in",
+            "this is a fault of ours: please report it",
+        );
+        let (message, hint, code) = (message.to_owned(), hint.to_owned(), ExitCode::Bug);
+        failure(
+            &CommandError::Usage {
+                message,
+                hint,
+                code,
+            },
+            true,
+        );
+    }
+    ExitCode::Bug
+}
+
+/// Prints what is still to be said of a command that went well.
+pub(crate) fn rest(as_json: bool) {
+    if let Some(object) = notes::object().filter(|_| as_json) {
+        let _ = writeln!(anstream::stderr().lock(), "{}", tame(&object.to_string()));
+    }
 }
 
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value)?;
     let lines: Vec<_> = text.lines().map(tame).collect();
-    line(&lines.join("\n"))
+    whole(&lines.join("\n"))
 }
 
 /// A line of JSON, without what a terminal would obey: that may stand in a text, where it can be
@@ -76,9 +107,20 @@ pub(crate) fn tame(json: &str) -> String {
     tame
 }
 
-/// Prints a line of the result.
+/// Prints a line of the result, broken where the terminal ends.
 pub(crate) fn line(text: &str) -> Result<(), CommandError> {
+    whole(&flow(text, 2, columns(io::stdout())))
+}
+
+/// Prints a line of the result as it is.
+pub(crate) fn whole(text: &str) -> Result<(), CommandError> {
     still_read(text).map(drop)
+}
+
+/// Whether lines as long as the longest of these can be shown.
+pub(crate) fn fits(text: &str) -> bool {
+    let longest = text.lines().map(display_width).max().unwrap_or(0);
+    columns(io::stdout()).is_none_or(|columns| longest <= columns)
 }
 
 /// The same, of a result that has no end: says whether somebody still reads it.
@@ -105,30 +147,16 @@ fn unless_gone(written: io::Result<()>) -> Result<(), CommandError> {
 
 /// Says something beside the result, on standard error.
 pub(crate) fn remark(text: &str) {
+    if notes::add(text) {
+        return;
+    }
     // Where standard error is closed, the exit code speaks.
-    let _ = writeln!(anstream::stderr().lock(), "{NOTE}note:{NOTE:#}  {text}");
-}
-
-/// Opens a file that a result was asked for in; what is in it stays until there is a result.
-pub(crate) fn open(path: &Path) -> Result<File, CommandError> {
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
-    file.map_err(|error| unwritable(path, &error))
-}
-
-pub(crate) fn unwritable(path: &Path, error: &io::Error) -> CommandError {
-    CommandError::usage(
-        format!("{} cannot be written: {error}", path.display()),
-        "check that the folder exists and that this user may write there; nothing was sent",
-    )
-}
-
-/// Writes a result that was asked for in a file.
-pub(crate) fn file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
-    std::fs::write(path, bytes).map_err(|error| unwritable(path, &error))
+    let said = beside(
+        &format!("{NOTE}note:{NOTE:#}  "),
+        text,
+        columns(io::stderr()),
+    );
+    let _ = writeln!(anstream::stderr().lock(), "{said}");
 }
 
 /// Prints a heading.
@@ -139,18 +167,23 @@ pub(crate) fn heading(text: &str) -> Result<(), CommandError> {
 /// Prints names and what they stand for, aligned.
 pub(crate) fn fields(rows: &[(&str, String)]) -> Result<(), CommandError> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    rows.iter()
-        .try_for_each(|(name, value)| line(&format!("  {FAINT}{name:width$}{FAINT:#}  {value}")))
+    let wide = columns(io::stdout());
+    rows.iter().try_for_each(|(name, value)| {
+        let name = format!("  {FAINT}{name:width$}{FAINT:#}  ");
+        whole(&beside(&name, value, wide))
+    })
 }
 
 /// Prints what a person should look at twice.
 pub(crate) fn note(text: &str) -> Result<(), CommandError> {
-    line(&format!("  {NOTE}note{NOTE:#}  {text}"))
+    let name = format!("  {NOTE}note{NOTE:#}  ");
+    whole(&beside(&name, text, columns(io::stdout())))
 }
 
 /// Prints the steps of a check.
 pub(crate) fn steps(steps: &[Step]) -> Result<(), CommandError> {
     let width = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    let wide = columns(io::stdout());
     for step in steps {
         let mark = match step.outcome {
             Outcome::Good => format!("{GOOD}ok  {GOOD:#}"),
@@ -161,18 +194,14 @@ pub(crate) fn steps(steps: &[Step]) -> Result<(), CommandError> {
         let time = step
             .millis
             .map_or(String::new(), |millis| format!("{millis:.1} ms"));
-        line(
-            format!(
-                "  {mark}  {:width$}  {FAINT}{time:>9}{FAINT:#}  {}",
-                step.name, step.detail
-            )
-            .trim_end(),
-        )?;
+        let name = format!(
+            "  {mark}  {:width$}  {FAINT}{time:>9}{FAINT:#}  ",
+            step.name
+        );
+        whole(&beside(&name, &step.detail, wide))?;
         if let Some(hint) = &step.hint {
-            line(&format!(
-                "        {:width$}  {STRONG}hint:{STRONG:#} {hint}",
-                ""
-            ))?;
+            let hint = format!("{STRONG}hint:{STRONG:#} {hint}");
+            whole(&beside(&format!("        {:width$}  ", ""), &hint, wide))?;
         }
     }
     Ok(())
@@ -193,9 +222,9 @@ pub(crate) fn judged(
         _ => format!("{GOOD}ok  {GOOD:#}"),
     };
     let evidence = evidence.join("; ");
-    line(&format!(
-        "  {mark}  {rule:24}  {said}: {FAINT}{evidence}{FAINT:#}"
-    ))
+    let name = format!("  {mark}  {rule:24}  ");
+    let said = format!("{said}: {FAINT}{evidence}{FAINT:#}");
+    whole(&beside(&name, &said, columns(io::stdout())))
 }
 
 /// Prints the verdict of a check.

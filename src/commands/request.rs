@@ -1,11 +1,13 @@
 //! `request`: one call to the hub, curl-like.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use clap::Args;
 use hsm_mtls::client::{Answer, Client, ClientError, INTERACTION_ID};
 use hsm_mtls::config::Config;
 use hsm_mtls::error::ExitCode;
@@ -15,7 +17,32 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{CommandError, Global, RequestArgs, output, signer, start};
+use super::output_file::{OutputFile, USUAL, Wanted};
+use super::{CommandError, Global, output, signer, start};
+
+#[derive(Args)]
+pub(super) struct RequestArgs {
+    /// GET, POST, PATCH ...
+    method: Method,
+    /// An https URL of a configured host, or cm:/path or hh:/path
+    url: String,
+    /// A header, NAME: VALUE
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// A body; @FILE reads it from a file, @- from standard input. Without a Content-Type header, one that
+    /// begins with { or [ is sent as application/json, any other as a form
+    #[arg(short, long, value_name = "DATA")]
+    data: Option<String>,
+    /// Write the answer's body here instead of to standard output (-)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print status and headers too
+    #[arg(short, long)]
+    include: bool,
+    /// Replace a file that is there; what the configuration names is never written over
+    #[arg(long, requires = "output")]
+    force: bool,
+}
 
 pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, CommandError> {
     let config = start::config(global)?;
@@ -31,8 +58,15 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
             "leave out one of them: the JSON holds the body",
         ));
     }
-    // Opened before anything is sent: a POST whose answer cannot be kept is not to be repeated.
-    let file = args.output.as_deref().map(output::open).transpose()?;
+    // Before anything is sent: a POST whose answer cannot be kept is not to be repeated.
+    let wanted = args.output.as_deref().map(|path| Wanted {
+        what: "the answer",
+        path,
+        force: args.force,
+        mode: USUAL,
+    });
+    let file = wanted.map(|wanted| OutputFile::claim(&wanted, &[&config]));
+    let file = file.transpose()?;
     let identity = signer::identity(global, &config).map_err(CommandError::Stage)?;
     let client = Client::of(&config, &identity).map_err(CommandError::Stage)?;
     let answer = start::runtime()?
@@ -57,24 +91,26 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     })
 }
 
-fn print(answer: &Answer, include: bool, file: Option<File>) -> Result<(), CommandError> {
+fn print(answer: &Answer, include: bool, file: Option<OutputFile>) -> Result<(), CommandError> {
     if include {
-        output::line(&format!("HTTP/1.1 {}", answer.status))?;
+        output::whole(&format!("HTTP/1.1 {}", answer.status))?;
         for (name, value) in &answer.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
             let value: String = value.chars().map(plain).collect();
-            output::line(&format!("{name}: {value}"))?;
+            output::whole(&format!("{name}: {value}"))?;
         }
-        output::line("")?;
+        output::whole("")?;
     }
-    let Some(mut file) = file else {
+    let Some(file) = file else {
         return output::raw(&answer.body);
     };
-    file.set_len(0).and_then(|()| file.write_all(&answer.body)).map_err(|error| {
+    file.keep(&answer.body).map_err(|error| {
         let (status, id) = (answer.status, &answer.interaction_id);
         CommandError::usage(
-            format!("the hub answered {status}, but its body could not be kept: {error}"),
-            format!("the request was made ({INTERACTION_ID} {id}): look at the hub before you repeat it"),
+            format!("the hub answered {status}, but {error}"),
+            format!(
+                "the request was made ({INTERACTION_ID} {id}): look at the hub before you repeat it"
+            ),
         )
     })
 }

@@ -50,7 +50,17 @@ pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, Err
     // Whatever the shell left open is nothing for a process that has the PIN.
     hardening::keep_descriptors();
     hardening::harden(0);
-    signer::identity(config, launch(global, config))
+    signer::identity(config, launch_for_command(global, config))
+}
+
+/// Set for a signer that works for one command: what it cannot do is that command's error.
+pub(super) const OF_A_COMMAND: &str = "HSM_MTLS_SIGNER_OF_A_COMMAND";
+
+fn launch_for_command(global: &Global, config: &Config) -> Launch {
+    let mut launch = launch(global, config);
+    let set = (OF_A_COMMAND.to_owned(), "1".to_owned());
+    launch.environment.extend([set]);
+    launch
 }
 
 pub(super) fn launch(global: &Global, config: &Config) -> Launch {
@@ -70,7 +80,10 @@ pub(super) const PROGRAM: &str = "/proc/self/exe";
 /// What another process of this program is told.
 pub(super) fn arguments(global: &Global, config: &Config, command: &str) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["--config".into(), config.path.clone().into()];
-    if global.log_format == LogFormat::Json {
+    if global.json {
+        arguments.push("--json".into());
+    }
+    if global.log_format() == LogFormat::Json {
         arguments.extend(["--log-format".into(), "json".into()]);
     }
     arguments.extend((0..global.verbose).map(|_| "-v".into()));
@@ -131,7 +144,7 @@ pub(super) fn hardening(global: &Global, config: &Config) -> Result<Vec<Part>, E
 fn in_process(global: &Global, config: &Config) -> Result<(RemoteKey, Duration), Error> {
     hardening::keep_descriptors();
     let (supervised, sockets) =
-        Supervised::start(launch(global, config), signer::channels(config))?;
+        Supervised::start(launch_for_command(global, config), signer::channels(config))?;
     let (key, _) = RemoteKey::over(config, sockets, Some(supervised))?;
     let took = challenge(&key, Purpose::Proof)?;
     Ok((key, took))

@@ -9,6 +9,7 @@ use hsm_mtls::config::{CertificateSource, Config, LoginPolicy};
 use hsm_mtls::engine::{Purpose, Sign, TokenEngine, challenge};
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::{self, Identity};
+use hsm_mtls::key::attributes::KeyAttributes;
 use hsm_mtls::ledger::Recorder;
 use hsm_mtls::step::{Outcome, Steps};
 use hsm_mtls::token::module::Module;
@@ -142,10 +143,11 @@ pub(super) fn check(
     } else {
         output::steps(steps.list())?;
         if let Some(measured) = &measured {
-            output::line(&format!("\n{}\n", measured.table()))?;
+            measured.print()?;
         }
         let verdict = match code {
             ExitCode::Good => "the token signs",
+            ExitCode::Interrupted => "interrupted before all was signed",
             _ => "the token is not ready: see the step that failed",
         };
         output::verdict(code == ExitCode::Good, verdict)?;
@@ -216,25 +218,8 @@ fn walk(
         Ok((key, public_key, attributes))
     })?;
     steps.good("key", format!("{} {}", public_key.algorithm(), key.uri()));
-    let custody = match (attributes.sensitive, attributes.extractable) {
-        (Some(true), Some(false)) => (
-            Outcome::Good,
-            "the token claims CKA_SENSITIVE and not CKA_EXTRACTABLE",
-        ),
-        (_, Some(true)) => (
-            Outcome::Note,
-            "the token says CKA_EXTRACTABLE: this key can leave it",
-        ),
-        (Some(false), _) => (
-            Outcome::Note,
-            "the token says not CKA_SENSITIVE: this key can be read",
-        ),
-        _ => (
-            Outcome::Note,
-            "the token does not say whether the key can leave it",
-        ),
-    };
-    steps.seen("key attributes", custody.0, custody.1);
+    let (outcome, said) = custody(&attributes);
+    steps.seen("key attributes", outcome, said);
     let engine = attempt(steps, "mechanisms", || {
         TokenEngine::start(Arc::clone(&token), key, public_key, &config.token)
     })?;
@@ -288,6 +273,34 @@ fn walk(
     })?;
     steps.good("signatures", summary(times));
     Ok((signer, certified))
+}
+
+/// What the token claims that bears on whether the key can leave it, or has been elsewhere.
+fn custody(attributes: &KeyAttributes) -> (Outcome, String) {
+    let (mut outcome, said) = match (attributes.sensitive, attributes.extractable) {
+        (Some(true), Some(false)) => (
+            Outcome::Good,
+            "the token claims CKA_SENSITIVE and not CKA_EXTRACTABLE",
+        ),
+        (_, Some(true)) => (
+            Outcome::Note,
+            "the token says CKA_EXTRACTABLE: this key can leave it",
+        ),
+        (Some(false), _) => (
+            Outcome::Note,
+            "the token says not CKA_SENSITIVE: this key can be read",
+        ),
+        _ => (
+            Outcome::Note,
+            "the token does not say whether the key can leave it",
+        ),
+    };
+    let mut said = vec![said];
+    if let Some(elsewhere) = attributes.made_elsewhere() {
+        outcome = Outcome::Note;
+        said.push(elsewhere);
+    }
+    (outcome, said.join("; "))
 }
 
 /// The chain that is installed, if there is one.

@@ -1,27 +1,49 @@
 //! `verify`: shows the certificate to CM and HH, and keeps evidence of it.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use clap::Args;
 use hsm_mtls::config::trust::Fingerprint;
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::verify::evidence::Evidence;
 use hsm_mtls::verify::{self, Report};
 
-use super::{CommandError, Global, VerifyArgs, output, signer, start};
+use super::output_file::{OutputFile, USUAL, Wanted};
+use super::{CommandError, Global, output, signer, start};
+
+#[derive(Args)]
+pub(super) struct VerifyArgs {
+    /// Keep a record for the onboarding ticket in this file: JSON, in words first, without secrets
+    #[arg(long, value_name = "FILE")]
+    evidence: Option<PathBuf>,
+    /// Replace a file that is there; what the configuration names is never written over
+    #[arg(long, requires = "evidence")]
+    force: bool,
+}
 
 pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, CommandError> {
     let config = start::config(global)?;
     // Before anything is sent: a proof that cannot be kept is a proof to be made again.
-    let file = args.evidence.map(EvidenceFile::create).transpose()?;
+    let wanted = args.evidence.as_deref().map(|path| Wanted {
+        what: "the evidence",
+        path,
+        force: args.force,
+        mode: USUAL,
+    });
+    let file = wanted.map(|wanted| OutputFile::claim(&wanted, &[&config]));
+    let file = file.transpose()?;
+    if global.json {
+        OutputFile::beside_json(file.as_ref())?;
+    }
+    let alone = file.as_ref().is_some_and(OutputFile::is_stdout);
     let open = || signer::identity(global, &config);
     let verified = start::runtime()?.block_on(verify::verify(&config, open));
     let kept = file.map_or(Ok(()), |file| {
-        file.keep(&match &verified {
+        let evidence = match &verified {
             Ok(report) => Evidence::of(report),
             Err(error) => Evidence::of_failure(&config, error),
-        })
+        };
+        keep(file, &evidence)
     });
     // What was found comes first, also where it could not be kept.
     if let (Err(unkept), Err(_)) = (&kept, &verified) {
@@ -30,7 +52,7 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     let report = verified.map_err(CommandError::Stage)?;
     if global.json {
         output::json(&report)?;
-    } else {
+    } else if !alone {
         print(&report)?;
     }
     kept?;
@@ -76,37 +98,15 @@ fn print(report: &Report) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A new file: earlier evidence, or what a slip of the keyboard names, is never overwritten.
-struct EvidenceFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl EvidenceFile {
-    fn create(path: PathBuf) -> Result<Self, CommandError> {
-        let file = File::create_new(&path).map_err(|error| unkept(&path, &error))?;
-        Ok(Self { path, file })
-    }
-
-    fn keep(mut self, evidence: &Evidence<'_>) -> Result<(), CommandError> {
-        let mut text = serde_json::to_vec_pretty(evidence)?;
-        text.push(b'\n');
-        self.file
-            .write_all(&text)
-            .and_then(|()| self.file.sync_all())
-            .map_err(|error| unkept(&self.path, &error))?;
-        output::remark(&format!(
-            "evidence is in {} ({})",
-            self.path.display(),
-            Fingerprint::of(&text)
-        ));
-        Ok(())
-    }
-}
-
-fn unkept(path: &Path, error: &std::io::Error) -> CommandError {
-    CommandError::usage(
-        format!("the evidence cannot be kept in {}: {error}", path.display()),
-        "name a file that does not exist yet, in a folder that this user can write to; evidence is never overwritten",
-    )
+/// Says where it is, and what it has to be: for the ticket.
+fn keep(file: OutputFile, evidence: &Evidence<'_>) -> Result<(), CommandError> {
+    let mut text = serde_json::to_vec_pretty(evidence)?;
+    text.push(b'\n');
+    let place = file.path().display().to_string();
+    file.keep(&text)?;
+    output::remark(&format!(
+        "evidence is in {place} ({})",
+        Fingerprint::of(&text)
+    ));
+    Ok(())
 }

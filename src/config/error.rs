@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::missing::what_to_write;
+
 /// Why a configuration was not taken.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -73,8 +75,14 @@ impl ConfigError {
                 "name the file of an environment: a shell variable behind --config may not be set".to_owned()
             }
             Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
-            Self::Field { path, advice, .. } => {
+            Self::Field {
+                path,
+                message,
+                advice,
+                ..
+            } => {
                 let check = format!("run `hsm-mtls --config {} config check`", path.display());
+                let advice = advice.clone().or_else(|| what_to_write(message));
                 match advice {
                     Some(advice) if advice.ends_with('?') => {
                         format!("{advice} Correct it, then {check}")

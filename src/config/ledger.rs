@@ -15,6 +15,7 @@ pub struct LedgerConfig {
     /// The file, on a disk of this machine.
     pub file: PathBuf,
     /// When records are put where a power cut cannot take them.
+    #[serde(default, deserialize_with = "fsync")]
     pub fsync: Fsync,
     /// With `fsync = "interval"`: how long a record may be without.
     #[serde(
@@ -41,13 +42,24 @@ pub struct LedgerConfig {
 }
 
 /// When records are put where a power cut cannot take them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
     /// Each before what it tells of goes on.
     Each,
     /// After a while, for all that came in between.
+    #[default]
     Interval,
+}
+
+fn fsync<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Fsync, D::Error> {
+    match Written::deserialize(deserializer)? {
+        Written::Word(word) if word == "each" => Ok(Fsync::Each),
+        Written::Word(word) if word == "interval" => Ok(Fsync::Interval),
+        _ => Err(serde::de::Error::custom(
+            "`fsync` is \"interval\" (within `fsync_interval`; so it is where nothing is written) or \"each\" (before \
+             the token is asked, and before a signature is released)",
+        )),
+    }
 }
 
 /// Who is told where the chain ends.

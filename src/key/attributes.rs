@@ -45,6 +45,18 @@ pub struct KeyAttributes {
 }
 
 impl KeyAttributes {
+    /// What is to be known of where the key was made (PKCS#11 3.1, section 4.10: CKA_LOCAL is true only of a key
+    /// that was made in the token). `None` where it was made there, as the token says.
+    pub fn made_elsewhere(&self) -> Option<&'static str> {
+        match self.local {
+            Some(true) => None,
+            Some(false) => Some(
+                "the token says not CKA_LOCAL: the key was not made in it, and whoever imported it may have a copy",
+            ),
+            None => Some("the token does not say whether the key was made in it (CKA_LOCAL)"),
+        }
+    }
+
     pub(crate) fn read(session: &Session, key: ObjectHandle) -> Self {
         let flag = |kind| match attribute(session, key, kind)? {
             Attribute::Private(on)

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::ProxyError;
 use super::house::Door;
+use super::lifecycle;
 use super::notify::ServiceManager;
 use super::operations::Operations;
 use super::traffic;
@@ -113,7 +114,7 @@ impl Reload {
         let before = match self.open(offer).await {
             Ok(prepared) => {
                 let leaf = prepared.identity.chain().leaf();
-                tracing::warn!(subject = %leaf.subject(), not_after = leaf.not_after(), key = prepared.identity.signer().key_uri(), "reloaded");
+                lifecycle::reloaded(leaf, &prepared.identity.signer().key_uri());
                 let certificate = &self.operations.certificate;
                 *certificate.lock().unwrap_or_else(PoisonError::into_inner) = leaf.clone();
                 self.operations.pulse.follow(prepared.key).await;

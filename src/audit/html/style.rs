@@ -19,18 +19,20 @@ h2 { font-size: 1.15rem; margin: 1.4rem 0 .4rem; border-bottom: 1px solid var(--
 .stopped { border: 1px solid var(--ink); padding: .5rem; }
 ul { margin: .2rem 0; padding-left: 1.2rem; }
 dl { display: grid; grid-template-columns: 11rem 1fr; gap: .15rem .8rem; margin: .6rem 0; }
-dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
+dt { color: var(--faint); } dd { margin: 0; min-width: 0; overflow-wrap: break-word; }
 .legend dl { grid-template-columns: 13rem 1fr; }
-code { font: .88em 'Liberation Mono', Consolas, monospace; overflow-wrap: anywhere; }
+code { font: .88em 'Liberation Mono', Consolas, monospace; }
+.whole, td:first-child > code { white-space: nowrap; }
 table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .5rem; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
 thead th { background: var(--wash); font-weight: bold; }
 td code { color: var(--faint); }
 table.rules th:nth-child(2), table.rules td:nth-child(2) { width: 23%; }
-table.sources th:first-child { width: 17%; } table.sources th:nth-child(2) { width: 30%; }
-table.sources th:nth-child(4) { width: 20%; }
-table.findings th:first-child { width: 11%; }
+table.sources th:first-child { width: 25%; } table.sources th:nth-child(2) { width: 32%; }
+table.sources th:nth-child(4) { width: 17%; }
+table.findings th:first-child { width: 12%; }
+table.facts td { font-size: .88em; }
 table.facts th { width: 30%; font-weight: normal; color: var(--faint); }
 tr.finding td:first-child { border-left: 4px solid var(--ink); }
 .sign { display: inline-block; width: 1em; }
@@ -42,9 +44,11 @@ svg { max-width: 100%; height: auto; }
   @page { size: A4; margin: 16mm 14mm; }
   body { max-width: none; margin: 0; padding: 0; font-size: 8.8pt; line-height: 1.32; }
   tr, .answer, figure { break-inside: avoid; }
-  h2 { break-after: avoid; margin-top: .9rem; }
+  h1, h2 { break-after: avoid; }
+  h2 { margin-top: .9rem; }
+  .details h1 { margin-top: 1.4rem; }
   .question { margin-top: .6rem; } dl { gap: 0 .8rem; margin: .3rem 0; }
   thead { display: table-header-group; }
-  .details { break-before: page; }
+  p, li, dd { orphans: 3; widows: 3; }
 }
 ";

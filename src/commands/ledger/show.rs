@@ -1,6 +1,7 @@
 //! `ledger show`: what the key was used for, when, and for whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::stdout;
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::NOTHING;
@@ -11,11 +12,19 @@ use hsm_mtls::ledger::reader::{Reader, Record, Seen};
 use hsm_mtls::step::plain;
 use serde_json::json;
 
-use super::super::{CommandError, Global, ShowArgs, output};
+use super::super::layout::{columns, flow};
+use super::super::{CommandError, Global, output};
+use super::ShowArgs;
 use super::pause::Pause;
 
 /// With --follow: after so long without an outcome a use is shown as it is. Its outcome may still come.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the number of a record takes, and what stands after it.
+const SEQUENCE: usize = 2;
+
+/// As many peers are named where none matches.
+const FEW: usize = 5;
 
 /// What the signer process was asked for and did not sign: nothing was begun, and there is no outcome.
 const REFUSED: &str = "refused";
@@ -36,6 +45,9 @@ pub(super) fn show(
         as_json: global.json,
         begun: BTreeMap::new(),
         counts: BTreeMap::new(),
+        looked: 0,
+        matching: 0,
+        peers: BTreeSet::new(),
         gone: false,
         failed: None,
     };
@@ -75,6 +87,12 @@ struct Shown<'a> {
     /// What waits for its outcome.
     begun: BTreeMap<u64, Begun>,
     counts: BTreeMap<Counted, u64>,
+    /// Records that were read.
+    looked: u64,
+    /// Those of them that were asked for.
+    matching: u64,
+    /// Whom there are uses for.
+    peers: BTreeSet<String>,
     /// Whether whoever reads has gone.
     gone: bool,
     failed: Option<CommandError>,
@@ -102,6 +120,7 @@ impl Shown<'_> {
         if self.failed.is_some() || self.gone {
             return;
         }
+        self.looked += 1;
         let told = match seen {
             Seen::Record(record, line) => self.take(*record, line),
             Seen::OfAnotherForm(sequence) => self.another_form(sequence),
@@ -118,7 +137,11 @@ impl Shown<'_> {
             },
             ("outcome", None) => self.another_form(record.seq),
             _ => {
+                if let Some(peer) = record.peer.as_ref().filter(|_| self.args.peer.is_some()) {
+                    self.peers.insert(peer.clone());
+                }
                 if self.wants(&record) {
+                    self.matching += 1;
                     let sequence = record.seq;
                     let begun = Begun {
                         record,
@@ -166,6 +189,10 @@ impl Shown<'_> {
     /// What has no outcome, and the counts.
     fn end(mut self) -> Result<(), CommandError> {
         self.without_outcome(Duration::ZERO)?;
+        if self.matching == 0 {
+            // An empty answer could also be one to a question that was not meant.
+            output::remark(&self.none());
+        }
         if !self.args.counts {
             return Ok(());
         }
@@ -190,7 +217,40 @@ impl Shown<'_> {
         if let Some(counts) = table.column_mut(3) {
             counts.set_cell_alignment(CellAlignment::Right);
         }
-        output::line(&table.to_string())
+        let table = table.to_string();
+        if output::fits(&table) {
+            return output::whole(&table);
+        }
+        let mut key = None;
+        for (of, count) in &self.counts {
+            if key.replace(&of.spki) != Some(&of.spki) {
+                output::line(&format!("public key {}", of.spki))?;
+            }
+            let Counted {
+                day, what, result, ..
+            } = of;
+            let row = format!("  {day}  {what:17}  {result}  {count}");
+            output::line(&row.chars().map(plain).collect::<String>())?;
+        }
+        Ok(())
+    }
+
+    fn none(&self) -> String {
+        let mut said = format!(
+            "no use of the key matches; {} records were looked at",
+            self.looked
+        );
+        let known: Vec<_> = self.peers.iter().take(FEW).map(String::as_str).collect();
+        if self.args.peer.is_some() && known.is_empty() {
+            said.push_str("; none is for a peer");
+        } else if self.args.peer.is_some() {
+            said.push_str(&format!("; there are some for {}", known.join(", ")));
+            match self.peers.len() - known.len() {
+                0 => {}
+                more => said.push_str(&format!(" and {more} more")),
+            }
+        }
+        said.chars().map(plain).collect()
     }
 
     fn wants(&self, record: &Record) -> bool {
@@ -201,10 +261,12 @@ impl Shown<'_> {
             peer,
             ..
         } = self.args;
+        // Host names have no case (RFC 4343).
         let of_peer = |peer: &String| {
-            let host = |whole: &str| whole.rsplit_once(':').is_some_and(|(host, _)| host == peer);
+            let is = |theirs: &str| theirs.eq_ignore_ascii_case(peer);
+            let host = |whole: &str| whole.rsplit_once(':').is_some_and(|(host, _)| is(host));
             let theirs = record.peer.as_ref();
-            theirs.is_some_and(|theirs| theirs == peer || host(theirs))
+            theirs.is_some_and(|theirs| is(theirs) || host(theirs))
         };
         since.as_ref().is_none_or(|since| record.time >= since.0)
             && until
@@ -274,6 +336,6 @@ impl Shown<'_> {
         );
         // A label or a peer is text of somebody else's.
         let row: String = row.trim_end().chars().map(plain).collect();
-        self.print(&row)
+        self.print(&flow(&row, SEQUENCE, columns(stdout())))
     }
 }

@@ -1,0 +1,103 @@
+//! The command line: what is said of one that cannot be understood, to people and to programs.
+
+use std::env;
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+use hsm_mtls::error::ExitCode;
+
+use super::{Cli, CommandError, output};
+
+/// Reads the command line.
+///
+/// # Errors
+/// It asks for help, or cannot be understood: that was said, and this is how the program ends.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let mut error = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    if !error.use_stderr() {
+        // Whoever reads the help may have had enough.
+        let _ = error.print();
+        return Err(ExitCode::Good);
+    }
+    without_hidden(&mut error);
+    without_empty_tips(&mut error);
+    let as_json = arguments
+        .iter()
+        .take_while(|argument| *argument != "--")
+        .any(|argument| argument == "--json");
+    if as_json {
+        return Err(output::failure(&told(&error), true));
+    }
+    // Where standard error is closed, the exit code speaks.
+    let _ = error.print();
+    Err(ExitCode::Configuration)
+}
+
+/// What is not for people is not suggested to them.
+fn without_hidden(error: &mut clap::Error) {
+    let command = Cli::command();
+    let hidden: Vec<_> = command
+        .get_subcommands()
+        .filter(|command| command.is_hide_set())
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let is_hidden = |name: &String| hidden.contains(name);
+    for kind in [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::ValidSubcommand,
+    ] {
+        let left = match error.remove(kind) {
+            Some(ContextValue::String(name)) => {
+                (!is_hidden(&name)).then_some(ContextValue::String(name))
+            }
+            Some(ContextValue::Strings(mut names)) => {
+                names.retain(|name| !is_hidden(name));
+                (!names.is_empty()).then_some(ContextValue::Strings(names))
+            }
+            other => other,
+        };
+        if let Some(left) = left {
+            error.insert(kind, left);
+        }
+    }
+}
+
+/// An empty list of tips would leave an empty line.
+fn without_empty_tips(error: &mut clap::Error) {
+    let tips = error.get(ContextKind::Suggested);
+    if matches!(tips, Some(ContextValue::StyledStrs(tips)) if tips.is_empty()) {
+        error.remove(ContextKind::Suggested);
+    }
+}
+
+/// The same for programs: the error without its frame, and all else as its hint.
+fn told(error: &clap::Error) -> CommandError {
+    if matches!(
+        error.kind(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return CommandError::usage("a command is missing", "`--help` lists the commands");
+    }
+    let text = error.to_string();
+    let in_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n").map(in_one_line);
+    let first = paragraphs.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
+    let rest: Vec<_> = paragraphs.filter(|text| !text.is_empty()).collect();
+    CommandError::usage(message, rest.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}
