@@ -39,6 +39,7 @@ macro_rules! every_variant {
     }};
 }
 
+mod of_requests;
 mod to_the_hub;
 mod to_the_key;
 mod to_the_pin;
@@ -114,8 +115,8 @@ fn all() -> Vec<(&'static str, Error)> {
         to_the_hub::certificate(),
         to_the_hub::csr(),
         to_the_hub::tls(),
-        to_the_hub::client(),
-        to_the_hub::proxy(),
+        of_requests::client(),
+        of_requests::proxy(),
         gathering(),
     ];
     stages.into_iter().flatten().collect()

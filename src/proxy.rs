@@ -22,6 +22,7 @@ mod gateway;
 mod head;
 mod house;
 mod http2;
+mod hub_stream;
 mod interaction;
 mod lease;
 mod lifecycle;
@@ -42,6 +43,7 @@ mod stream;
 pub mod traffic;
 mod under_way;
 mod unread;
+mod upkeep;
 mod upstream;
 mod visit;
 

@@ -8,8 +8,11 @@
 
 mod common;
 
+use std::process::{Command, Stdio};
+
 use common::bank::Bank;
 use common::chaos::Chaos;
+use common::poll::until;
 use serde_json::Value;
 
 fn bank() -> Bank {
@@ -98,5 +101,92 @@ fn without_a_token_there_is_nothing_to_put_a_load_on() {
     for wrong in [["--load", "0"], ["--concurrency", "4"], ["--load", "-1"]] {
         bank.run(&[&["token", "check"][..], &wrong].concat())
             .expect(2);
+    }
+}
+
+#[test]
+fn a_bar_has_room_and_a_rate_without_fractions() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let chaos = Chaos::between(&mut bank, "delay C_Sign 5ms");
+    let environment = chaos.environment();
+    let variables = environment
+        .iter()
+        .map(|(name, value)| format!("{name}='{}'", value.display()));
+    let variables = variables.collect::<Vec<_>>().join(" ");
+    for columns in [40, 80] {
+        let command = format!(
+            "stty cols {columns} rows 50; exec env {variables} '{}' --config '{}' token check -n 1 --load 400",
+            env!("CARGO_BIN_EXE_hsm-mtls"),
+            bank.config_path().display()
+        );
+        let output = Command::new("script")
+            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let bars: Vec<_> = text
+            .split(['\r', '\u{1b}'])
+            .filter(|part| part.contains("/400"))
+            .collect();
+        assert!(!bars.is_empty(), "{text}");
+        for bar in bars {
+            let rate = bar
+                .split_whitespace()
+                .find(|word| word.ends_with("/s"))
+                .unwrap();
+            assert!(rate.trim_end_matches("/s").parse::<u64>().is_ok(), "{bar}");
+            assert!(bar.contains("load [") && bar.contains(" left"), "{bar}");
+        }
+    }
+}
+
+/// Whoever measured for a minute, and has seen enough, sees what was measured.
+#[test]
+fn an_interrupted_load_shows_its_figures() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let chaos = Chaos::between(&mut bank, "delay C_Sign 5ms");
+    for json in [false, true] {
+        chaos.forget_calls();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hsm-mtls"));
+        command.arg("--config").arg(bank.config_path());
+        command.args(json.then_some("--json"));
+        let child = command
+            .args(["token", "check", "-n", "1", "--load", "1000000"])
+            .envs(chaos.environment())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until("it is at work", || chaos.calls("C_Sign") > 40);
+        let sent = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{shown}");
+        if json {
+            let report: Value = serde_json::from_str(&shown).unwrap();
+            let load = &report["load"];
+            assert_eq!(load["interrupted"], true);
+            assert!(
+                load["results"]["good"]["count"].as_u64().unwrap() >= 30,
+                "{load}"
+            );
+            assert!(load["asked"].as_u64().unwrap() < 1_000_000, "{load}");
+        } else {
+            assert!(
+                shown.contains("interrupted: ") && shown.contains(" of 1000000 signed"),
+                "{shown}"
+            );
+            assert!(
+                shown.lines().any(|line| line.trim().starts_with("good ")),
+                "{shown}"
+            );
+        }
     }
 }

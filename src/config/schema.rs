@@ -108,6 +108,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "max_age",
             "idle_timeout",
             "h2",
+            "via",
             "max_requests",
             "max_clients",
             "max_header_kib",

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::*;
 use crate::certificate::contents::{Contents, Form};
 use crate::certificate::{CertificateError, SignatureFault};
-use crate::client::http2::{EndedBy, Http2Ending, Scope};
 use crate::config::environment::Environment;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
@@ -282,89 +281,5 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
             what: "a delta list, of changes only"
         }],
         Setup: [TlsError::Setup(text("no suite"))],
-    })
-}
-
-pub(super) fn client() -> Vec<(&'static str, Error)> {
-    let late = |stage| ClientError::Deadline {
-        stage,
-        host: text("cm"),
-        after: Duration::from_secs(10),
-    };
-    let ended = |by, scope, code| ClientError::Http2(Http2Ending { by, scope, code });
-    every_variant!(ClientError {
-        NotConfigured: [ClientError::NotConfigured {
-            origin: text("https://other"),
-            configured: vec![text("https://cm")]
-        }],
-        Request: [ClientError::Request(text("cm is not a URL"))],
-        Resolve: [ClientError::Resolve {
-            host: text("cm"),
-            why: text("no such name")
-        }],
-        Connect: [ClientError::Connect {
-            host: text("cm"),
-            why: text("192.0.2.1:443: refused")
-        }],
-        ConnectDeadline: [ClientError::ConnectDeadline {
-            host: text("cm"),
-            after: Duration::from_secs(10),
-            why: text("192.0.2.1:443: no answer; 192.0.2.2:443: refused")
-        }],
-        Deadline: [
-            late(Stage::Resolve),
-            late(Stage::Handshake),
-            late(Stage::Response)
-        ],
-        Tls: [ClientError::Tls(TlsError::NotAsked)],
-        NoAnswer: [
-            ClientError::NoAnswer(Ending::Orderly),
-            ClientError::NoAnswer(Ending::Abrupt),
-            ClientError::NoAnswer(Ending::Reset)
-        ],
-        ConnectionLost: [ClientError::ConnectionLost(Ending::Orderly)],
-        Http2: [
-            ended(EndedBy::Server, Scope::Connection, 0x0),
-            ended(EndedBy::Server, Scope::Connection, 0xb),
-            ended(EndedBy::Server, Scope::Stream, 0x1),
-            ended(EndedBy::Server, Scope::Stream, 0x2),
-            ended(EndedBy::Server, Scope::Stream, 0x7),
-            ended(EndedBy::Server, Scope::Connection, 0xc),
-            ended(EndedBy::Server, Scope::Stream, 0xd),
-            ended(EndedBy::Us, Scope::Stream, 0x1),
-            ended(EndedBy::Us, Scope::Connection, 0x1),
-        ],
-        NoPing: [ClientError::NoPing],
-        HalfAnswer: [ClientError::HalfAnswer(Ending::Abrupt)],
-        Body: [ClientError::Body(text("invalid chunk size"))],
-        Http: [ClientError::Http(text("invalid HTTP version parsed"))],
-        Malformed: [ClientError::Malformed(text("invalid HTTP header parsed"))],
-        HeadTooLong: [ClientError::HeadTooLong],
-        TooLong: [ClientError::TooLong(64 << 20)],
-        Setup: [ClientError::Setup(text("no resolver"))],
-    })
-}
-
-pub(super) fn proxy() -> Vec<(&'static str, Error)> {
-    let handed_over = |found: &[&str]| ProxyError::NotHandedOver {
-        name: text("hub"),
-        found: found.iter().map(|name| text(name)).collect(),
-    };
-    every_variant!(ProxyError {
-        NotConfigured: [ProxyError::NotConfigured],
-        Listen: [ProxyError::Listen {
-            place: text("127.0.0.1:8080"),
-            why: text("address in use")
-        }],
-        NotHandedOver: [handed_over(&[]), handed_over(&["cm", "hh"])],
-        CallerToken: [ProxyError::CallerToken {
-            path: "/etc/bank/caller".into(),
-            why: text("its mode is 644: others than its owner may use it")
-        }],
-        AccessLog: [ProxyError::AccessLog {
-            path: "/var/log/access.jsonl".into(),
-            source: not_found()
-        }],
-        System: [ProxyError::System(not_found())],
     })
 }

@@ -1,29 +1,24 @@
 //! One connection to the hub, spoken to in HTTP/1.1 or HTTP/2, and what was heard of its end.
-//!
-//! In TLS 1.3 a server refuses a certificate after the client believes the handshake done: the
-//! alert comes with the first read, and hyper's HTTP/2 hands on only its text. So the stream itself
-//! is listened to.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2 as hyper_http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::RequestBody;
 use super::http2;
+use super::hub_stream::Watched;
 use crate::client::ClientError;
-use crate::client::connector::{Connection, HubStream};
+use crate::client::connector::Connection;
 use crate::client::{ANSWER_HEAD, failure, http1_of_the_hub};
 use crate::tls::issuers::{ForeignIssuer, explain};
-use crate::tls::{Ending, TlsError, diagnose, ended};
+use crate::tls::{Ending, TlsError, ended};
 
 /// Windows of HTTP/2: what the hub may send before the application has read it, in bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -73,6 +68,16 @@ impl Fate {
         Some(ClientError::Tls(explain(error, foreign)))
     }
 
+    /// The peer refused us in TLS. The first is the cause of those after it.
+    pub(super) fn heard(&self, error: TlsError) {
+        let _ = self.heard.set(error);
+    }
+
+    /// The peer ended it, in a way of which the first sight counts.
+    pub(super) fn ended(&self, how: Ending) {
+        let _ = self.ending.set(how);
+    }
+
     /// Over which something was answered: our certificate is good then.
     pub(super) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed) > 0
@@ -102,7 +107,7 @@ impl Fate {
     /// hyper reads what the peer says in a task of its own, and tells nobody how many streams that
     /// takes. At its first words, and where there is no room, whoever drives the connection looks at
     /// each read: it runs after that task, on the one thread of the proxy.
-    fn look(&self) {
+    pub(super) fn look(&self) {
         let first = !self.told.swap(true, Ordering::Relaxed);
         if !first && self.has_room() && self.most_streams.load(Ordering::Relaxed) > STREAMS_UNTOLD {
             return;
@@ -186,7 +191,7 @@ impl Link {
             told: AtomicBool::new(!is_h2),
             driver: Mutex::new(None),
         });
-        let io = TokioIo::new(Overheard {
+        let io = TokioIo::new(Watched {
             stream,
             fate: Arc::clone(&fate),
         });
@@ -289,70 +294,5 @@ impl Link {
                 fate: Arc::clone(&self.fate),
             }),
         }
-    }
-}
-
-/// The stream of a connection; the first error of reading is kept.
-struct Overheard {
-    stream: HubStream,
-    fate: Arc<Fate>,
-}
-
-impl AsyncRead for Overheard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let (before, room) = (into.filled().len(), into.remaining());
-        let read = Pin::new(&mut self.stream).poll_read(task, into);
-        // Of each the first is the cause of those after it.
-        match &read {
-            Poll::Ready(Ok(())) => {
-                if into.filled().len() == before && room > 0 {
-                    let _ = self.fate.ending.set(Ending::Orderly);
-                }
-                self.fate.look();
-            }
-            Poll::Ready(Err(error)) => {
-                if let Some(heard) = diagnose(error) {
-                    let _ = self.fate.heard.set(heard);
-                } else if let Some(how) = ended(error.kind()) {
-                    let _ = self.fate.ending.set(how);
-                }
-            }
-            Poll::Pending => {}
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Overheard {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(task, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(task, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(task)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(task)
     }
 }

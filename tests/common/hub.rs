@@ -4,103 +4,33 @@ pub mod answer;
 pub mod ending;
 mod handshake;
 pub mod lowering;
+mod options;
 mod seen;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
-use rustls::{SignatureScheme, SupportedProtocolVersion};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::server::TlsStream;
 
-use super::trust_framework::{ServerIdentity, TrustFramework};
-use ending::Endings;
 use handshake::Acceptor;
-use lowering::Lowering;
+pub use options::{AskForCertificate, HubOptions};
 pub use seen::{SeenConnection, SeenRequest};
 
 /// How long [`Hub::wait_for_connections`] waits before it calls the test failed.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Whether the hub asks the client for its certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AskForCertificate {
-    Required,
-    /// The misconfigured hub, or the middlebox in front of it.
-    Never,
-}
-
-/// Told each request and the status of its answer.
-pub type Observer = Box<dyn Fn(&SeenRequest, StatusCode) + Send + Sync>;
-
-pub struct HubOptions {
-    pub server: ServerIdentity,
-    /// Trust anchors for clients; their subjects go out as the list of acceptable issuers.
-    pub client_roots_pem: String,
-    pub ask: AskForCertificate,
-    pub versions: Vec<&'static SupportedProtocolVersion>,
-    /// What `/hello-mtls` calls itself.
-    pub host_name: String,
-    pub alpn: Vec<Vec<u8>>,
-    /// Takes signatures of the client with these schemes only.
-    pub client_schemes: Option<Vec<SignatureScheme>>,
-    pub observer: Option<Observer>,
-    /// HTTP/2: streams that it takes at once; None: as hyper does.
-    pub streams: Option<u32>,
-    /// HTTP/2 by hand, of a hub that takes fewer streams after a while.
-    pub lowering: Option<Lowering>,
-    /// HTTP/2 by hand, of a hub that ends its first requests unanswered.
-    pub endings: Option<Endings>,
-    /// Answers with this, and so long, at the head of a request, and reads no body.
-    pub early: answer::Early,
-    /// How long it thinks before it answers.
-    pub thinks: Duration,
-    /// Where to listen; port 0: wherever there is room.
-    pub address: IpAddr,
-    pub port: u16,
-}
-
-impl HubOptions {
-    /// A well-behaved hub: TLS 1.2 and 1.3, certificate required, HTTP/1.1.
-    pub fn new(server: ServerIdentity, client_roots_pem: impl Into<String>) -> Self {
-        Self {
-            server,
-            client_roots_pem: client_roots_pem.into(),
-            ask: AskForCertificate::Required,
-            versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
-            host_name: "localhost".to_owned(),
-            alpn: vec![b"http/1.1".to_vec()],
-            client_schemes: None,
-            observer: None,
-            streams: None,
-            lowering: None,
-            endings: None,
-            early: None,
-            thinks: Duration::ZERO,
-            address: Ipv4Addr::LOCALHOST.into(),
-            port: 0,
-        }
-    }
-
-    /// The same, its server certificate and client roots from one Trust Framework.
-    pub fn of(framework: &TrustFramework, names: &[&str]) -> Self {
-        let mut options = Self::new(framework.issue_server(names), framework.bundle_pem());
-        options.host_name = names.first().expect("a server name").to_string();
-        options
-    }
-}
 
 #[derive(Default)]
 struct Seen {

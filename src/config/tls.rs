@@ -1,0 +1,31 @@
+//! `[tls]`: what the handshake offers, where a middlebox or a policy wants something else than the default.
+
+use serde::Deserialize;
+
+use super::field;
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Key-exchange groups in order of preference. None: the provider's default, which begins with
+    /// the hybrid post-quantum X25519MLKEM768 and so sends a large hello.
+    #[serde(default, deserialize_with = "field::groups")]
+    pub groups: Option<Vec<Group>>,
+}
+
+/// A key-exchange group, by its name in the IANA registry "TLS Supported Groups".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Group {
+    /// Hybrid of X25519 and ML-KEM-768.
+    X25519MLKEM768,
+    /// X25519 (RFC 8446)
+    #[serde(rename = "x25519")]
+    X25519,
+    /// NIST P-256
+    #[serde(rename = "secp256r1")]
+    Secp256r1,
+    /// NIST P-384
+    #[serde(rename = "secp384r1")]
+    Secp384r1,
+}
