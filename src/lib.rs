@@ -58,8 +58,10 @@ pub mod verify;
 
 pub mod error;
 pub mod meter;
+pub mod standard_error;
 
 mod hands;
+mod lossy;
 mod rfc3339;
 
 #[cfg(test)]

@@ -6,16 +6,28 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
+use hsm_mtls::standard_error;
 
 fn main() -> ExitCode {
-    let cli = commands::Cli::parse();
+    commands::log::prepare();
+    let code = match commands::Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(said) => commands::output::usage(&said),
+    };
+    standard_error::flush();
+    ExitCode::from(code as u8)
+}
+
+fn run(cli: commands::Cli) -> hsm_mtls::error::ExitCode {
     let as_json = cli.global.json;
     commands::log::start(&cli.global);
+    if !cli.is_of_the_proxy() {
+        standard_error::release();
+    }
     // A panic is a bug of ours and has an exit code of its own; the hook has printed it already.
-    let code = match catch_unwind(AssertUnwindSafe(|| commands::run(cli))) {
+    match catch_unwind(AssertUnwindSafe(|| commands::run(cli))) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => commands::output::failure(&error, as_json),
         Err(_) => hsm_mtls::error::ExitCode::Bug,
-    };
-    ExitCode::from(code as u8)
+    }
 }

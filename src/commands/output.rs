@@ -7,6 +7,7 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 use hsm_mtls::audit::Verdict;
 use hsm_mtls::error::ExitCode;
+use hsm_mtls::standard_error;
 use hsm_mtls::step::{Outcome, Step, plain};
 use serde::Serialize;
 use serde_json::json;
@@ -33,22 +34,44 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
             ExitCode::Bug,
         ),
     };
-    let mut out = anstream::stderr().lock();
     if as_json {
         let object =
             json!({ "schema": 0, "error": error.to_string(), "hint": hint, "exit": code as u8 });
-        let _ = writeln!(out, "{}", tame(&object.to_string()));
+        aside(&tame(&object.to_string()));
         return code;
     }
     // Some of it may be another process' word.
     let error: String = error.to_string().chars().map(plain).collect();
     let hint: String = hint.chars().map(plain).collect();
-    // Where standard error is closed, the exit code speaks.
-    let _ = writeln!(
-        out,
+    aside(&format!(
         "{BAD}error:{BAD:#} {error}\n{STRONG}hint:{STRONG:#}  {hint}"
-    );
+    ));
     code
+}
+
+/// What clap has to say: help and version, which are a result, or what is wrong with the arguments.
+pub(crate) fn usage(said: &clap::Error) -> ExitCode {
+    let text = said.render().ansi().to_string();
+    let text = text.trim_end_matches('\n');
+    if said.use_stderr() {
+        aside(text);
+        return ExitCode::Configuration;
+    }
+    match line(text) {
+        Ok(()) => ExitCode::Good,
+        Err(error) => failure(&error, false),
+    }
+}
+
+/// A line on standard error. Where nobody takes it, the exit code speaks.
+fn aside(text: &str) {
+    let plain = anstream::AutoStream::choice(&io::stderr()) == anstream::ColorChoice::Never;
+    let text = match plain {
+        true => anstream::adapter::strip_str(text).to_string(),
+        false => text.to_owned(),
+    };
+    standard_error::write(format!("{text}\n").as_bytes());
+    standard_error::flush();
 }
 
 /// Prints a value as JSON.
@@ -105,8 +128,7 @@ fn unless_gone(written: io::Result<()>) -> Result<(), CommandError> {
 
 /// Says something beside the result, on standard error.
 pub(crate) fn remark(text: &str) {
-    // Where standard error is closed, the exit code speaks.
-    let _ = writeln!(anstream::stderr().lock(), "{NOTE}note:{NOTE:#}  {text}");
+    aside(&format!("{NOTE}note:{NOTE:#}  {text}"));
 }
 
 /// Opens a file that a result was asked for in; what is in it stays until there is a result.
