@@ -58,10 +58,12 @@ pub mod verify;
 
 pub mod error;
 pub mod meter;
+pub mod standard_error;
 
 mod accounts;
 mod hands;
 mod listed;
+mod lossy;
 mod reach;
 mod rfc3339;
 

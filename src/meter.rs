@@ -57,10 +57,11 @@ const INITIALIZATIONS: &str = "hsm_mtls_module_initializations_total";
 const TOKEN_UP: &str = "hsm_mtls_token_up";
 const SEARCHES: &str = "hsm_mtls_token_searches_total";
 const DAYS: &str = "hsm_mtls_certificate_days_left";
+const LOST: &str = "hsm_mtls_log_lines_lost_total";
 
 /// Every metric of this crate. `key` is the key's PKCS#11 URI, `result` is `good` or the class of
 /// the error ([`crate::engine::EngineError::class`]).
-pub const ALL: [Metric; 10] = {
+pub const ALL: [Metric; 11] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric(
@@ -108,6 +109,12 @@ pub const ALL: [Metric; 10] = {
             &["key"],
             "whole days until the certificate ends, as of the last handshake",
         ),
+        metric(
+            LOST,
+            Counter,
+            &[],
+            "log lines that standard error did not take",
+        ),
     ]
 };
 
@@ -138,6 +145,11 @@ pub(crate) fn login(result: &'static str) {
 pub(crate) fn initialized_again(good: bool) {
     let result = if good { "good" } else { "failed" };
     counter!(INITIALIZATIONS, "result" => result).increment(1);
+}
+
+/// Standard error did not take so many lines.
+pub(crate) fn log_lines_lost(lines: u64) {
+    counter!(LOST).increment(lines);
 }
 
 /// What is measured of one key.

@@ -243,5 +243,6 @@ impl Running {
             _ = terminate.recv() => tracing::error!("told to stop twice: what was under way is cut off"),
             _ = interrupt.recv() => tracing::error!("told to stop twice: what was under way is cut off"),
         }
+        self.manager.end();
     }
 }

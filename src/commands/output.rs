@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use hsm_mtls::audit::Verdict;
 use hsm_mtls::error::ExitCode;
+use hsm_mtls::standard_error;
 use hsm_mtls::step::{Outcome, Step, plain};
 use serde::Serialize;
 use serde_json::json;
@@ -33,7 +34,6 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
             ExitCode::Bug,
         ),
     };
-    let mut out = anstream::stderr().lock();
     if as_json {
         let mut object =
             json!({ "schema": 0, "error": error.to_string(), "hint": hint, "exit": code as u8 });
@@ -41,7 +41,7 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
         if !notes.is_empty() {
             object["notes"] = notes.into();
         }
-        let _ = writeln!(out, "{}", tame(&object.to_string()));
+        aside(&tame(&object.to_string()));
         return code;
     }
     // Some of it may be another process' word.
@@ -50,8 +50,7 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
     let wide = columns(io::stderr());
     let error = beside(&format!("{BAD}error:{BAD:#} "), &error, wide);
     let hint = beside(&format!("{STRONG}hint:{STRONG:#}  "), &hint, wide);
-    // Where standard error is closed, the exit code speaks.
-    let _ = writeln!(out, "{error}\n{hint}");
+    aside(&format!("{error}\n{hint}"));
     code
 }
 
@@ -78,8 +77,33 @@ pub(crate) fn bug(as_json: bool) -> ExitCode {
 /// Prints what is still to be said of a command that went well.
 pub(crate) fn rest(as_json: bool) {
     if let Some(object) = notes::object().filter(|_| as_json) {
-        let _ = writeln!(anstream::stderr().lock(), "{}", tame(&object.to_string()));
+        aside(&tame(&object.to_string()));
     }
+}
+
+/// What clap has to say: help and version, which are a result, or what is wrong with the arguments.
+pub(crate) fn usage(said: &clap::Error) -> ExitCode {
+    let text = said.render().ansi().to_string();
+    let text = text.trim_end_matches('\n');
+    if said.use_stderr() {
+        aside(text);
+        return ExitCode::Configuration;
+    }
+    match whole(text) {
+        Ok(()) => ExitCode::Good,
+        Err(error) => failure(&error, false),
+    }
+}
+
+/// A line on standard error. Where nobody takes it, the exit code speaks.
+fn aside(text: &str) {
+    let plain = anstream::AutoStream::choice(&io::stderr()) == anstream::ColorChoice::Never;
+    let text = match plain {
+        true => anstream::adapter::strip_str(text).to_string(),
+        false => text.to_owned(),
+    };
+    standard_error::write(format!("{text}\n").as_bytes());
+    standard_error::flush();
 }
 
 /// Prints a value as JSON.
@@ -150,13 +174,12 @@ pub(crate) fn remark(text: &str) {
     if notes::add(text) {
         return;
     }
-    // Where standard error is closed, the exit code speaks.
     let said = beside(
         &format!("{NOTE}note:{NOTE:#}  "),
         text,
         columns(io::stderr()),
     );
-    let _ = writeln!(anstream::stderr().lock(), "{said}");
+    aside(&said);
 }
 
 /// Prints a heading.

@@ -14,6 +14,7 @@ use hsm_mtls::signer::WalledKey;
 use hsm_mtls::signer::front::{Plan, inherit, supervise};
 use hsm_mtls::signer::sandbox::Sandbox;
 use hsm_mtls::signer::supervisor::Launch;
+use hsm_mtls::standard_error;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::{CommandError, Global, output, signer, start};
@@ -58,6 +59,7 @@ fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
     let settings = settings(&config)?;
     // Before any thread runs: what systemd handed over is taken out of the environment.
     let sockets = Sockets::open(settings).map_err(CommandError::stage)?;
+    standard_error::release();
     let front_end = || {
         let mut command = Command::new(signer::PROGRAM);
         command
@@ -88,6 +90,7 @@ fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     // Before any thread runs: those that there are would stay outside.
     let sandbox = Sandbox::of_front_end(&config).and_then(|sandbox| sandbox.enter());
     let part = sandbox.map_err(CommandError::stage)?;
+    standard_error::release();
     tracing::info!(detail = part.detail, "the front end is under Landlock");
     let metrics = recorder()?;
     let render = move || metrics.render();

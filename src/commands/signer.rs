@@ -15,6 +15,7 @@ use hsm_mtls::identity::Identity;
 use hsm_mtls::signer::hardening::Part;
 use hsm_mtls::signer::supervisor::{Launch, Supervised};
 use hsm_mtls::signer::{self, RemoteKey, hardening, service};
+use hsm_mtls::standard_error;
 use hsm_mtls::step::{Outcome, Steps};
 
 use super::{CommandError, Global, LogFormat, start};
@@ -38,6 +39,7 @@ fn begin_again() -> CommandError {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
+    standard_error::flush();
     let error = again.args(arguments).env(AGAIN, "1").exec();
     CommandError::usage(
         format!("the signer process cannot be executed once more: {error}"),

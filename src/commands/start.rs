@@ -11,6 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use hsm_mtls::config::{Config, ConfigError};
 use hsm_mtls::error::Error;
 use hsm_mtls::ledger::Recorder;
+use hsm_mtls::standard_error;
 use hsm_mtls::token::Token;
 use hsm_mtls::token::guard::Attendance;
 use secrecy::SecretString;
@@ -60,6 +61,7 @@ pub(crate) fn config_for_module(global: &Global) -> Result<Config, CommandError>
         if let Some(name) = arguments.next() {
             again.arg0(name);
         }
+        standard_error::flush();
         let error = again.args(arguments).envs(&config.token.env).exec();
         return Err(CommandError::usage(
             format!("the variables of [[token]] env cannot be put in place: {error}"),

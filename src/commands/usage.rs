@@ -20,9 +20,7 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         Err(error) => error,
     };
     if !error.use_stderr() {
-        // Whoever reads the help may have had enough.
-        let _ = error.print();
-        return Err(ExitCode::Good);
+        return Err(output::usage(&error));
     }
     without_hidden(&mut error);
     without_empty_tips(&mut error);
@@ -33,9 +31,7 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
     if as_json {
         return Err(output::failure(&told(&error), true));
     }
-    // Where standard error is closed, the exit code speaks.
-    let _ = error.print();
-    Err(ExitCode::Configuration)
+    Err(output::usage(&error))
 }
 
 /// What is not for people is not suggested to them.

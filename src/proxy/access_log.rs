@@ -1,26 +1,29 @@
 //! The access log: a line of JSON for each request. Never a header, a body or a query, because they
 //! carry what the customer consents to.
 //!
-//! A thread of its own writes, so that a disk that hangs holds up no request.
+//! A thread of its own writes, so that a disk that hangs, or a pipe that nobody reads, holds up no request.
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
+
+use rustix::fs::OFlags;
 
 use super::ProxyError;
 use crate::config::proxy::AccessLog as Place;
+use crate::lossy::{LossyWriter, Notices, Target};
 use crate::rfc3339;
 
 /// Lines are handed to the writer from this many bytes on, and every so often.
 const BATCH: usize = 32 << 10;
 pub(super) const INTERVAL: Duration = Duration::from_millis(200);
-/// Batches that wait for a disk that does not keep up; more are lost, and counted.
-const WAITING: usize = 64;
+/// Bytes that wait for a disk or a reader that does not keep up; more are lost, and counted.
+const MOST: usize = 64 * BATCH;
+/// How long the end of the proxy waits for it.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a line says.
 #[derive(Debug)]
@@ -46,8 +49,7 @@ pub(super) struct Line<'a> {
 #[derive(Debug)]
 pub(super) struct AccessLog {
     lines: Mutex<Lines>,
-    writer: Option<SyncSender<Batch>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    writer: Option<LossyWriter>,
 }
 
 #[derive(Debug, Default)]
@@ -55,39 +57,28 @@ struct Lines {
     text: String,
     /// The second that was written last, and how.
     second: (u64, String),
-    lost: u64,
 }
 
-enum Batch {
-    Lines(String),
-    Into(Box<dyn Write + Send>),
-    End,
-}
+const NOTICES: Notices = Notices {
+    lost: super::traffic::log_lines_lost,
+    failing: |error| tracing::error!(error, "the access log is not written: lines are lost"),
+    recovered: |lost| tracing::warn!(lost, "the access log is written again"),
+};
 
 impl AccessLog {
     /// # Errors
     /// The file cannot be opened.
     pub(super) fn open(place: &Place) -> Result<Self, ProxyError> {
-        let target: Option<Box<dyn Write + Send>> = match place {
+        let target = match place {
             Place::Off => None,
-            Place::Stdout => Some(Box::new(io::stdout())),
-            Place::File(path) => Some(Box::new(open(path)?)),
+            Place::Stdout => Some(Target::Standard(rustix::stdio::stdout())),
+            Place::File(path) => Some(open(path)?),
         };
-        let mut log = Self {
+        Ok(Self {
             lines: Mutex::default(),
-            writer: None,
-            thread: Mutex::new(None),
-        };
-        if let Some(target) = target {
-            let (send, receive) = sync_channel(WAITING);
-            let thread = thread::Builder::new()
-                .name("access-log".to_owned())
-                .spawn(move || write(target, &receive))
-                .map_err(ProxyError::System)?;
-            log.writer = Some(send);
-            log.thread = Mutex::new(Some(thread));
-        }
-        Ok(log)
+            writer: target
+                .map(|target| LossyWriter::new("access-log", target, MOST, NOTICES, false)),
+        })
     }
 
     /// Goes on in a new file of the same name: the old one was moved away.
@@ -98,94 +89,64 @@ impl AccessLog {
         if let (Place::File(path), Some(writer)) = (place, &self.writer) {
             let file = open(path)?;
             self.flush();
-            // A writer that is behind takes it when it gets there.
-            let _ = writer.send(Batch::Into(Box::new(file)));
+            writer.turn_to(file);
         }
         Ok(())
     }
 
     pub(super) fn add(&self, line: &Line<'_>) {
-        if self.writer.is_none() {
+        let Some(writer) = &self.writer else {
             return;
-        }
+        };
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.append(line);
         if lines.text.len() >= BATCH {
-            self.hand_over(&mut lines);
+            writer.add(lines.take());
         }
     }
 
     /// Hands what there is to the writer.
     pub(super) fn flush(&self) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lines.text.is_empty() {
-            self.hand_over(&mut lines);
+        if let Some(writer) = &self.writer {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if !lines.text.is_empty() {
+                writer.add(lines.take());
+            }
         }
     }
 
-    fn hand_over(&self, lines: &mut Lines) {
-        let Some(writer) = &self.writer else {
-            return;
-        };
-        let text = std::mem::replace(&mut lines.text, String::with_capacity(BATCH / 8));
-        if let Err(
-            TrySendError::Full(Batch::Lines(text)) | TrySendError::Disconnected(Batch::Lines(text)),
-        ) = writer.try_send(Batch::Lines(text))
-        {
-            let lost = text.lines().count() as u64;
-            lines.lost += lost;
-            super::traffic::log_lines_lost(lost);
-            tracing::error!(
-                lost = lines.lost,
-                "the access log is not written fast enough"
-            );
-        }
-    }
-
-    /// Writes the rest, and waits for that.
+    /// Writes the rest, and waits for that, but not for ever.
     pub(super) fn end(&self) {
         self.flush();
-        if let Some(writer) = &self.writer {
-            let _ = writer.send(Batch::End);
-        }
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        if let Some(writer) = &self.writer
+            && !writer.flush(FAREWELL)
+        {
+            tracing::error!("the access log was not written to its end");
         }
     }
 }
 
-fn open(path: &Path) -> Result<File, ProxyError> {
-    let file = File::options().append(true).create(true).open(path);
-    file.map_err(|source| ProxyError::AccessLog {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn write(mut target: Box<dyn Write + Send>, batches: &Receiver<Batch>) {
-    while let Ok(batch) = batches.recv() {
-        match batch {
-            Batch::Lines(text) => {
-                let written = target
-                    .write_all(text.as_bytes())
-                    .and_then(|()| target.flush());
-                if let Err(error) = written {
-                    super::traffic::log_lines_lost(text.lines().count() as u64);
-                    tracing::error!(%error, "the access log was not written");
-                }
-            }
-            Batch::Into(another) => target = another,
-            Batch::End => return,
-        }
-    }
+/// A pipe that nobody has open for reading is an error, and nothing to wait for.
+fn open(path: &Path) -> Result<Target, ProxyError> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = File::options()
+        .append(true)
+        .create(true)
+        .custom_flags(flags)
+        .open(path);
+    file.map(|file| Target::Owned(file.into()))
+        .map_err(|source| ProxyError::AccessLog {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 impl Lines {
+    fn take(&mut self) -> Vec<u8> {
+        let text = std::mem::replace(&mut self.text, String::with_capacity(BATCH / 8));
+        text.into_bytes()
+    }
+
     fn append(&mut self, line: &Line<'_>) {
         let since = line
             .time

@@ -1,17 +1,34 @@
 //! What systemd is told (sd_notify(3)): ready, reloading, stopping. Elsewhere nobody listens.
+//!
+//! A manager that is busy does not empty its socket. The word that the proxy is ready is worth waiting
+//! for then, because a start that is not told of is ended; but the proxy's own work waits for nothing.
 
 use std::env;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::lossy::{LossyWriter, Notices, Target};
+
+/// Bytes of words that wait.
+const MOST: usize = 4 << 10;
+/// How long the end of the proxy waits for the last one.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// The service manager, where there is one.
 #[derive(Debug)]
 pub(super) struct ServiceManager {
-    socket: Option<UnixDatagram>,
+    socket: Option<LossyWriter>,
 }
+
+const NOTICES: Notices = Notices {
+    lost: |_| {},
+    failing: |error| tracing::warn!(error, "the service manager was not told"),
+    recovered: |_| {},
+};
 
 impl ServiceManager {
     /// The one that `$NOTIFY_SOCKET` names. Connected at once: the way there may be closed later.
@@ -23,7 +40,13 @@ impl ServiceManager {
             }
             connected.ok()
         });
-        Self { socket }
+        let writer = |socket: UnixDatagram| {
+            let target = Target::Owned(socket.into());
+            LossyWriter::new("sd-notify", target, MOST, NOTICES, false)
+        };
+        Self {
+            socket: socket.map(writer),
+        }
     }
 
     pub(super) fn ready(&self) {
@@ -40,11 +63,16 @@ impl ServiceManager {
         self.tell("STOPPING=1");
     }
 
+    /// Waits a moment for what it was told last.
+    pub(super) fn end(&self) {
+        if let Some(socket) = &self.socket {
+            socket.flush(FAREWELL);
+        }
+    }
+
     fn tell(&self, state: &str) {
-        if let Some(socket) = &self.socket
-            && let Err(error) = socket.send(state.as_bytes())
-        {
-            tracing::warn!(%error, "the service manager was not told");
+        if let Some(socket) = &self.socket {
+            socket.add(state.as_bytes().to_vec());
         }
     }
 }
@@ -56,7 +84,5 @@ fn connect(name: &str) -> io::Result<UnixDatagram> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    // Whoever does not read must not keep the proxy waiting.
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }

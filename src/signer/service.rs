@@ -25,6 +25,7 @@ use crate::engine::{Peer, Sign, SignRequest, Told};
 use crate::error::{Error, ExitCode};
 use crate::identity::{Files, Validity, certificate_in_token, engine_for_callers};
 use crate::ledger::Recorder;
+use crate::standard_error;
 use crate::token::guard::Attendance;
 use crate::token::{Token, TokenError};
 
@@ -71,6 +72,8 @@ pub fn serve(path: &Path, attendance: impl Fn(bool) -> Attendance) -> Result<Exi
         Some(folders) => Sandbox::of_signer(&folders.read, &folders.write).enter()?,
         None => Part::new("Landlock", false, "not asked for in [signer]"),
     });
+    // From here on there may be threads.
+    standard_error::release();
     tell(&hardening, "signer");
     let service = Arc::new(Service {
         phases: Phases::default(),
@@ -96,6 +99,7 @@ pub fn serve(path: &Path, attendance: impl Fn(bool) -> Attendance) -> Result<Exi
     // last request is answered.
     let _deaf = (!handed.attended).then(deaf);
     service.go_on(&|| attendance(handed.attended), handed.attended);
+    standard_error::flush();
     // Not through the module's exit handlers, under threads that may be inside it: some crash there.
     let _ = kill_process(getpid(), Signal::KILL);
     Ok(ExitCode::Good)

@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::SignerError;
 use super::frame::{Answer, encode_answer};
 use super::handover::{self, Sign};
+use crate::standard_error::{Relay, relayed};
 
 /// A signer that says nothing for so long is stopped or wedged.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -75,6 +76,7 @@ impl Launch {
             // What interrupts a program at its terminal does not end its signer before it: the
             // program does, when it has answered what it was asked.
             command.process_group(0);
+            relayed(&mut command);
         }
         command
     }
@@ -105,6 +107,7 @@ impl Supervised {
             stopped,
             pid: Arc::clone(&pid),
             deaths: VecDeque::new(),
+            relay: Mutex::new(None),
         };
         let (tell, told) = sync_channel(1);
         // Started by the thread that watches it: a signer is ended with the thread that started it.
@@ -163,23 +166,20 @@ struct Watch {
     pid: Arc<AtomicU32>,
     /// The last ones.
     deaths: VecDeque<Instant>,
+    relay: Mutex<Option<Relay>>,
 }
 
 impl Watch {
     fn spawn(&self) -> Result<(Child, OwnedFd), SignerError> {
         let (ours, theirs) = handover::pair().map_err(|error| SignerError::handover(&error))?;
         let spawned = self.launch.command().stdin(Stdio::from(theirs)).spawn();
-        let child = spawned.map_err(|error| SignerError::Spawn {
+        let mut child = spawned.map_err(|error| SignerError::Spawn {
             program: self.launch.program.clone(),
             why: error.to_string(),
         })?;
-        let Launch {
-            attended,
-            configuration,
-            ..
-        } = &self.launch;
-        let text = configuration.as_deref();
-        if let Err(error) = handover::give(&ours, *attended, text, &self.ends, &[]) {
+        *self.relay() = Relay::of(&mut child);
+        let (attended, text) = (self.launch.attended, self.launch.configuration.as_deref());
+        if let Err(error) = handover::give(&ours, attended, text, &self.ends, &[]) {
             self.end(child);
             return Err(error);
         }
@@ -311,6 +311,7 @@ impl Watch {
         let deadline = Instant::now() + LAST_WAIT;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = child.try_wait() {
+                drop(self.relay().take());
                 return Some(status);
             }
             thread::park_timeout(Duration::from_millis(1));
@@ -322,6 +323,10 @@ impl Watch {
         // It is nobody's business any more, but it is to be reaped when it ends.
         let _ = thread::Builder::new().spawn(move || child.wait());
         None
+    }
+
+    fn relay(&self) -> MutexGuard<'_, Option<Relay>> {
+        self.relay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped_within(&self, pause: Duration) -> bool {

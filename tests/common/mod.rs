@@ -13,6 +13,7 @@ pub mod applications;
 pub mod audit;
 pub mod bank;
 pub mod blocking;
+pub mod broken_stream;
 pub mod by_hand;
 pub mod chaos;
 pub mod contract;

@@ -69,16 +69,31 @@ tcp = "{}"
             .create(true)
             .open(bank.path("proxy.log"))
             .expect("a log");
-        let mut command = Command::new(BINARY.expect("cargo tells tests where the command is"));
+        let mut command = Self::command(bank, &[]);
         command
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
+            .stdout(Stdio::null())
+            .stderr(log);
+        Self::start_command(bank, ports, command)
+    }
+
+    /// To be started, by `before` where that is not empty.
+    pub fn command(bank: &Bank, before: &[&str]) -> Command {
+        let program = BINARY.expect("cargo tells tests where the command is");
+        let mut words = before.iter().copied().chain([program]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command
+            .args(words)
             .arg("--config")
             .arg(bank.config_path())
             .arg("proxy")
             .env_remove("SOFTHSM2_CONF")
-            .envs(environment.iter().map(|(name, value)| (*name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts what [`Self::command`] made, with other streams, and waits until it is ready.
+    pub fn start_command(bank: &Bank, ports: Ports, mut command: Command) -> Self {
         let mut proxy = Self {
             child: command.spawn().expect("hsm-mtls runs"),
             folder: bank.folder().to_owned(),
