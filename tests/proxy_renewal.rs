@@ -201,7 +201,12 @@ fn what_cannot_be_taken_leaves_everything_as_it_was() {
             "[hub]\nconnect_timeout = \"9s\"",
             "[hub]",
         ),
-        ("a field that there is not", "[hub]", "[hob]", "hob"),
+        (
+            "a section that there is not",
+            "[hub]",
+            "[hob]",
+            "there is no such section",
+        ),
         ("a ledger in reach", &ledger, &own, "the ledger"),
     ] {
         let changed = good.replacen(from, to, 1);

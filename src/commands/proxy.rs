@@ -59,7 +59,6 @@ fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
     let settings = settings(&config)?;
     // Before any thread runs: what systemd handed over is taken out of the environment.
     let sockets = Sockets::open(settings).map_err(CommandError::stage)?;
-    standard_error::release();
     let front_end = || {
         let mut command = Command::new(signer::PROGRAM);
         command

@@ -20,6 +20,7 @@ use rustix::process::{Resource, getrlimit, setrlimit, umask};
 use super::ProxyError;
 use crate::config::listener::{Callers, ListenerConfig, Place};
 use crate::config::proxy::ProxyConfig;
+use crate::standard_error;
 
 /// How long after its `stop_timeout` a proxy has surely ended.
 const AFTER_ITS_STOP: Duration = Duration::from_secs(5);
@@ -42,13 +43,15 @@ pub struct Sockets {
 
 impl Sockets {
     /// Makes or receives all sockets. To be called before any thread is started: what systemd says
-    /// of its sockets is taken out of the environment.
+    /// of its sockets is taken out of the environment. The writer of standard error is, here.
     ///
     /// # Errors
     /// One cannot be had.
     pub fn open(config: &ProxyConfig) -> Result<Self, ProxyError> {
         raise_the_limit_of_open_files();
         let mut received = Received::from_environment();
+        // From here on another thread may run; what is waited for below is to be read meanwhile.
+        standard_error::release();
         let mut listeners = Vec::new();
         // A proxy that is being replaced answers what is under way, and is gone by then.
         let patience = config.stop_timeout + AFTER_ITS_STOP;
