@@ -14,7 +14,6 @@ use std::process::{Command, Stdio};
 
 use common::bank::Bank;
 use common::chaos::Chaos;
-use common::poll::until;
 use common::softhsm::PIN;
 
 /// Printed when what is typed no longer shows.

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
@@ -114,7 +113,7 @@ impl Connector {
     /// The same, with HTTP/1.1 alone offered: for a server that wants no HTTP/2.
     #[cfg(feature = "proxy")]
     pub(crate) fn over_http1(&self) -> Self {
-        let mut client = ClientConfig::clone(self.handshakes.config());
+        let mut client = rustls::ClientConfig::clone(self.handshakes.config());
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {
             handshakes: TlsConnector::from(Arc::new(client)),
