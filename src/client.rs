@@ -17,7 +17,10 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT,
+};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -114,6 +117,7 @@ impl Client {
         body: Bytes,
     ) -> Result<Answer, ClientError> {
         let origin = origin_of(url)?;
+        check_fields(&headers, &origin)?;
         let interaction_id = interaction_id(&mut headers)?;
         let connecting = self.connector.connect_for(&origin, Some(&interaction_id));
         let connection = connecting.await?;
@@ -140,6 +144,7 @@ impl Client {
                 configured: vec![connection.origin().to_string()],
             });
         }
+        check_fields(&headers, &origin)?;
         let interaction_id = interaction_id(&mut headers)?;
         let request = assemble(method, url, &origin, headers, body)?;
         // Before it is sent: an answer that never comes can then still be asked about.
@@ -211,6 +216,35 @@ fn origin_of(url: &Url) -> Result<Origin, ClientError> {
         ));
     }
     Origin::of(url).ok_or_else(|| ClientError::Request(format!("{url} is not an https URL")))
+}
+
+/// What says where the request ends and whom it is for is this client's to say: another word for it would cut the
+/// body short, or keep the hub waiting for more of it.
+fn check_fields(headers: &HeaderMap, origin: &Origin) -> Result<(), ClientError> {
+    for name in [
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+        CONNECTION,
+        TE,
+        TRAILER,
+        UPGRADE,
+    ] {
+        if headers.contains_key(&name) {
+            return Err(ClientError::Request(format!(
+                "{name} is set by this client: leave it out"
+            )));
+        }
+    }
+    let authority = origin.authority();
+    match headers
+        .get(HOST)
+        .filter(|host| host.as_bytes() != authority.as_bytes())
+    {
+        Some(_) => Err(ClientError::Request(format!(
+            "host is set by this client, to {authority}: leave it out"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn interaction_id(headers: &mut HeaderMap) -> Result<String, ClientError> {

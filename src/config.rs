@@ -301,6 +301,10 @@ impl Config {
                 let message = "at least one [[proxy.listener]]: nobody could call";
                 return Err(wrong("proxy", message));
             }
+            if let Some(place) = proxy.path_too_long() {
+                let message = format!("{place}: the path of a socket has 107 bytes at the most");
+                return Err(wrong("unix", &message));
+            }
             if let Some(place) = proxy.place_twice() {
                 let message = format!("{place} is listened on already");
                 return Err(wrong("proxy", &message));

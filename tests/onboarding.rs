@@ -167,6 +167,28 @@ fn a_body_is_sent_as_given() {
         seen[1].headers["content-type"],
         "application/x-www-form-urlencoded"
     );
+    // What says where the body ends, and whom it is for, is not the caller's.
+    for header in [
+        "Content-Length: 1",
+        "content-length: 50",
+        "Transfer-Encoding: chunked",
+        "Connection: keep-alive",
+        "Host: elsewhere.example",
+    ] {
+        let refused = bank.run(&[
+            "request",
+            "PATCH",
+            "cm:/consents/1",
+            "-d",
+            data,
+            "-H",
+            header,
+        ]);
+        let said = &refused.expect(2).stderr;
+        assert!(said.contains("is set by this client"), "{header}: {said}");
+    }
+    assert_eq!(hub.seen().len(), 2);
+    assert_eq!(hub.connections().len(), 2);
     assert_eq!(bank.run(&["request", "GET", "cm:/nowhere"]).code, 1);
 }
 

@@ -266,6 +266,23 @@ for size in map(int, sys.argv[2:]):
     print(answer.split(b" ")[1].decode(), answer.decode().endswith("}"))
 "#;
 
+/// What stands at the socket's path is somebody's: it is neither replaced nor waited for.
+#[test]
+fn what_is_no_socket_is_left_alone_and_told_at_once() {
+    let mut scene = scene();
+    let ports = Proxy::configure(&mut scene.bank, "", "");
+    let _ = ports;
+    let place = scene.bank.write("hub.sock", "a file");
+    let run = scene.bank.run(&["proxy"]).expect(2);
+    assert!(
+        run.stderr.contains("no socket; it is left alone"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("tried again"), "{}", run.stderr);
+    assert_eq!(fs::read_to_string(&place).unwrap(), "a file");
+}
+
 #[test]
 fn another_user_that_writes_all_first_reads_that_it_may_not() {
     let mut bank = Bank::new();

@@ -17,6 +17,18 @@ use common::proxy::{body, status};
 use common::raw_answer::RawAnswer;
 
 #[test]
+fn tls_to_a_listener_is_told_at_once() {
+    let scene = scene();
+    for version in [1, 3] {
+        // A ClientHello of which the rest is still to come.
+        let hello = [0x16, 0x03, version, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc];
+        let answer = String::from_utf8_lossy(&scene.proxy.raw(&hello)).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("this is TLS"), "{answer}");
+    }
+}
+
+#[test]
 fn what_could_be_read_in_two_ways_is_refused() {
     let scene = scene();
     let smuggled = "GET /cm/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";

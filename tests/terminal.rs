@@ -164,6 +164,7 @@ fn screen(bank: &Bank, columns: usize, arguments: &str) -> String {
     );
     let output = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .current_dir(bank.folder())
         .env_remove("COLUMNS")
         .stdin(Stdio::null())
         .output()

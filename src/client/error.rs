@@ -129,7 +129,7 @@ impl ClientError {
             Self::Resolve { .. } => {
                 "check `lfi_code` and [hub] (`hsm-mtls config check`), and this machine's DNS".to_owned()
             }
-            Self::Connect { .. } => "check firewall and routes from this machine to the hub".to_owned(),
+            Self::Connect { .. } => "where it was refused, nothing listens there: check host and port of [hub], and whether the hub runs; else check firewall and routes from this machine to it".to_owned(),
             Self::Deadline { stage, .. } => match stage {
                 Stage::Handshake => {
                     "something on the way drops what is sent: `hsm-mtls verify` finds out whether the size of the hello is the cause".to_owned()

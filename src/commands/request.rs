@@ -12,7 +12,7 @@ use hsm_mtls::client::{Answer, Client, ClientError, INTERACTION_ID};
 use hsm_mtls::config::Config;
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::step::plain;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use url::Url;
@@ -83,6 +83,12 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
                 "the hub answered {status} ({INTERACTION_ID} {id}): {}",
                 refusal.hint
             ));
+        } else if let Some(to) = answer.headers.get(LOCATION).filter(|_| !args.include) {
+            let to: String = String::from_utf8_lossy(to.as_bytes())
+                .chars()
+                .map(plain)
+                .collect();
+            output::remark(&format!("the hub answered {}, to {to}", answer.status));
         }
     }
     Ok(match refused {

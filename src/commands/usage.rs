@@ -9,6 +9,9 @@ use hsm_mtls::error::ExitCode;
 
 use super::{Cli, CommandError, output};
 
+/// How much alike two words have to be (Jaro) for one to be meant by the other.
+const ALIKE: f64 = 0.8;
+
 /// Reads the command line.
 ///
 /// # Errors
@@ -23,6 +26,7 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         return Err(output::usage(&error));
     }
     without_hidden(&mut error);
+    without_far_fetched(&mut error);
     without_empty_tips(&mut error);
     let as_json = arguments
         .iter()
@@ -63,11 +67,45 @@ fn without_hidden(error: &mut clap::Error) {
     }
 }
 
-/// An empty list of tips would leave an empty line.
+/// What is like what was typed by a few letters only is another thing: `delete` is not meant for `generate`.
+fn without_far_fetched(error: &mut clap::Error) {
+    for (typed, suggested) in [
+        (
+            ContextKind::InvalidSubcommand,
+            ContextKind::SuggestedSubcommand,
+        ),
+        (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+    ] {
+        let Some(ContextValue::String(typed)) = error.get(typed) else {
+            continue;
+        };
+        let typed = typed.trim_start_matches('-').to_owned();
+        let near = |name: &String| {
+            let name = name.trim_start_matches('-');
+            name.starts_with(&typed) || strsim::jaro(name, &typed) >= ALIKE
+        };
+        let left = match error.remove(suggested) {
+            Some(ContextValue::String(name)) => near(&name).then_some(ContextValue::String(name)),
+            Some(ContextValue::Strings(mut names)) => {
+                names.retain(near);
+                (!names.is_empty()).then_some(ContextValue::Strings(names))
+            }
+            other => other,
+        };
+        if let Some(left) = left {
+            error.insert(suggested, left);
+        }
+    }
+}
+
+/// An empty list of tips would leave an empty line; that an option can be passed as a value is meant by nobody.
 fn without_empty_tips(error: &mut clap::Error) {
-    let tips = error.get(ContextKind::Suggested);
-    if matches!(tips, Some(ContextValue::StyledStrs(tips)) if tips.is_empty()) {
-        error.remove(ContextKind::Suggested);
+    let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) else {
+        return;
+    };
+    tips.retain(|tip| !tip.to_string().contains("as a value"));
+    if !tips.is_empty() {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
 
@@ -229,7 +229,11 @@ fn place(
                     .ok_or("`mode` is written as \"0660\"")?,
             };
             Ok(Place::Unix {
-                path,
+                // `./a` is `a`: one place has one name.
+                path: path
+                    .components()
+                    .filter(|part| *part != Component::CurDir)
+                    .collect(),
                 mode,
                 owner,
                 group,

@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer};
 use super::field;
 use super::listener::{Callers, ListenerConfig, OperationsConfig, Place};
 
+/// What `sun_path` has room for beside its NUL, in bytes.
+const LONGEST_SOCKET_PATH: usize = 107;
+
 /// `[proxy]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,6 +193,14 @@ impl ProxyConfig {
                 Callers::Token(file) => Some(file.as_path()),
                 _ => None,
             })
+    }
+
+    /// The first socket whose path is longer than the system takes (`sun_path`, unix(7)).
+    pub(super) fn path_too_long(&self) -> Option<&Place> {
+        let listeners = self.listeners.iter().map(|found| &found.place);
+        let operations = self.operations.iter().map(|found| &found.place);
+        let long = |place: &&Place| matches!(place, Place::Unix { path, .. } if path.as_os_str().len() > LONGEST_SOCKET_PATH);
+        listeners.chain(operations).find(long)
     }
 
     /// The first place that stands there twice.

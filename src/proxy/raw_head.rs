@@ -39,6 +39,22 @@ pub(super) fn check(head: &mut [u8]) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether a record of TLS stands there: handshake, of any version (RFC 8446, section 5.1). No method begins so.
+pub(super) fn is_tls(head: &[u8]) -> bool {
+    head.starts_with(&[0x16, 0x03])
+}
+
+/// Somebody speaks TLS to a listener that speaks plain HTTP.
+pub(super) fn of_tls() -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "request",
+        "this is TLS, and the listener speaks plain HTTP: TLS begins behind the proxy",
+        "call http://, not https://",
+    )
+    .closing()
+}
+
 /// More came than a head may have (RFC 9112, section 3: 414 where it is the target).
 pub(super) fn too_large(head: &[u8], limit: usize) -> Problem {
     let hint = "send less, or raise `max_header_kib` of [proxy]";

@@ -224,8 +224,12 @@ fn unix(
     owner: Option<u32>,
     group: Option<u32>,
 ) -> io::Result<UnixListener> {
-    let left_behind = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    if left_behind {
+    let there = fs::symlink_metadata(path).map(|meta| meta.file_type());
+    if there.as_ref().is_ok_and(|kind| !kind.is_socket()) {
+        let why = "something is there that is no socket; it is left alone";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+    }
+    if there.is_ok() {
         match UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path)?;

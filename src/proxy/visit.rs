@@ -115,6 +115,9 @@ async fn head(
                 early.advance(1);
                 looked = 0;
             }
+            if raw_head::is_tls(early) {
+                return Next::Refuse(raw_head::of_tls());
+            }
             let found = end_of_head(early, looked);
             if found.unwrap_or(early.len()) > house.head_limit {
                 return Next::Refuse(raw_head::too_large(early, house.head_limit));

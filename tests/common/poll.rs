@@ -8,8 +8,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Polls until the condition yields; `None` when it has not in time.
-pub fn found<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + PATIENCE;
+pub fn found<T>(condition: impl FnMut() -> Option<T>) -> Option<T> {
+    found_within(PATIENCE, condition)
+}
+
+/// The same, of something that may take as long as this.
+pub fn found_within<T>(patience: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(met) = condition() {
             return Some(met);

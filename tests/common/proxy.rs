@@ -7,15 +7,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::bank::Bank;
-use super::poll::{found, until};
+use super::poll::{found, found_within, until};
 use super::walled::{children, state, threads};
 
 /// Examples share these fixtures, and cargo does not build the command for them.
 pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
+
+/// The default of `stop_timeout`, and some for a busy machine.
+const STOPS_WITHIN: Duration = Duration::from_secs(40);
 
 /// A proxy that is killed when it is dropped.
 pub struct Proxy {
@@ -132,9 +136,9 @@ tcp = "{}"
         assert!(sent.expect("kill").success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, which may take as long as `stop_timeout`.
     pub fn ended(mut self) -> ExitStatus {
-        let ended = found(|| self.child.try_wait().expect("its state"));
+        let ended = found_within(STOPS_WITHIN, || self.child.try_wait().expect("its state"));
         ended.unwrap_or_else(|| panic!("it goes on:\n{}", self.log()))
     }
 
