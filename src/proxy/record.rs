@@ -75,6 +75,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if let Some(remainder) = self.remainder.as_ref().filter(|_| !self.complete) {
+            remainder.abandoned();
+        }
         self.business.leave();
         let took = self.started.elapsed();
         // Who went away before there was an answer got none.

@@ -203,17 +203,16 @@ impl Remainder {
     /// having read it as a whole is, for as long as it takes it.
     pub(super) fn answered(&self, status: u16) {
         let over = self.0.is_over();
-        let reader = {
-            let mut state = self.0.state();
-            state.answered = true;
-            state.reader.take()
-        };
+        self.0.waits_no_more();
         if refuses(status) && !over {
             self.0.give_up();
         }
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+    }
+
+    /// The answer is broken off, most often because the application has gone: the hub is not left
+    /// waiting for the rest of the body.
+    pub(super) fn abandoned(&self) {
+        self.0.waits_no_more();
     }
 }
 
@@ -225,6 +224,18 @@ fn refuses(status: u16) -> bool {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is no answer any more that the end of the body could cut off.
+    fn waits_no_more(&self) {
+        let reader = {
+            let mut state = self.state();
+            state.answered = true;
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     fn is_over(&self) -> bool {
