@@ -74,7 +74,8 @@ impl Closing {
 
     /// Reads a body that nobody wants, so that its sender comes to reading the answer. Where that
     /// takes too long, or the connection is to end, the body is cut off, and the connection with it.
-    pub(super) async fn discard(&self, mut body: Incoming, business: &Business) {
+    /// Whether it came to its end.
+    pub(super) async fn discard(&self, mut body: Incoming, business: &Business) -> bool {
         let mut broken = false;
         let reading = self.read_on(LONGEST_KEPT, |task| {
             // hyper says so before it says that there is no further frame.
@@ -91,9 +92,11 @@ impl Closing {
             () = business.ends.notified() => false,
             ended = reading => ended,
         };
-        if broken || !ended {
+        let whole = ended && !broken;
+        if !whole {
             business.cut.store(true, Ordering::Relaxed);
         }
+        whole
     }
 
     /// Waits until no connection is closing any more.

@@ -32,6 +32,8 @@ pub(super) struct Remainder(Arc<Shared>);
 struct Shared {
     house: Arc<House>,
     business: Arc<Business>,
+    /// Which request of the connection it is.
+    begun: u32,
     state: Mutex<State>,
 }
 
@@ -71,6 +73,7 @@ impl Unread {
         Self(Arc::new(Shared {
             house: Arc::clone(house),
             business: Arc::clone(business),
+            begun: business.begun(),
             state: Mutex::new(state),
         }))
     }
@@ -103,7 +106,15 @@ impl Unread {
         let Some(body) = &mut state.body else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(body).poll_frame(task);
+        let polled = Pin::new(&mut *body).poll_frame(task);
+        let at_end = match &polled {
+            Poll::Ready(Some(Ok(_))) => body.is_end_stream(),
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        if at_end {
+            self.0.business.has_read(self.0.begun);
+        }
         state.wanted = polled.is_pending();
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -266,9 +277,12 @@ impl Shared {
             return;
         };
         let (house, business) = (Arc::clone(&self.house), Arc::clone(&self.business));
+        let begun = self.begun;
         business.enter();
         runtime.spawn(async move {
-            house.closing.discard(body, &business).await;
+            if house.closing.discard(body, &business).await {
+                business.has_read(begun);
+            }
             business.leave();
         });
     }
