@@ -87,9 +87,12 @@ impl Closing {
             let frame = frame.unwrap_or_default();
             Poll::Ready(frame.map(|frame| frame.data_ref().map_or(0, Bytes::len)))
         });
+        let mut stop = self.stop.clone();
         let ended = tokio::select! {
             biased;
             () = business.ends.notified() => false,
+            // No request can follow: what is left is read as of every connection that ends.
+            _ = stop.wait_for(|stop| *stop) => false,
             ended = reading => ended,
         };
         let whole = ended && !broken;
