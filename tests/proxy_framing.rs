@@ -9,9 +9,13 @@
 
 mod common;
 
+use common::bank::Bank;
+use common::blocking::{self, Place, framings};
 use common::hostile::{
     CLOSE, GET, HOST, POST, head, ok, passed, passed_to, refused, scene, values,
 };
+use common::hub::{Hub, HubOptions};
+use common::proxy::Proxy;
 use common::raw_answer::RawAnswer;
 use common::recording::Then;
 
@@ -205,5 +209,32 @@ fn an_expectation_is_met_here() {
         ),
     ] {
         refused(&scene, "at once", &head(POST, lines), status, "request");
+    }
+}
+
+/// A body that is streamed is hyper's to read. The head that comes after its answer is looked at as any other.
+#[test]
+fn a_head_behind_a_long_body_is_looked_at_as_any_other() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    let ports = Proxy::configure(&mut bank, "", "");
+    let proxy = Proxy::start(&bank, ports);
+    let host = blocking::HOST;
+    for (end, body) in framings(300 << 10) {
+        let mut wire = Place::Unix(proxy.socket()).connect();
+        let head = format!("PATCH /cm/consents/1 HTTP/1.1\r\n{host}{end}");
+        for (next, status) in [("GET /a HTTP/1.2", 404), ("GET  /a HTTP/1.1", 400)] {
+            wire.send(head.as_bytes()).unwrap();
+            wire.send(&body).unwrap();
+            assert_eq!(wire.answer().unwrap().status, 200, "{head:?}");
+            wire.send(format!("{next}\r\n{host}\r\n").as_bytes())
+                .unwrap();
+            let answer = wire.answer().unwrap();
+            assert_eq!(answer.status, status, "{head:?} {next}: {answer:?}");
+            let told = String::from_utf8_lossy(&answer.body);
+            assert!(told.contains("\"detail\""), "{head:?} {next}: {answer:?}");
+        }
     }
 }

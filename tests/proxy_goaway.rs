@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use common::bank::Bank;
+use common::blocking::Place;
 use common::hub::ending::{Endings, How};
 use common::hub::{Hub, HubOptions};
 use common::nginx::{Nginx, NginxOptions};
+use common::poll::until;
 use common::proxy::{Proxy, exchange, status};
 
 /// A body that is read ahead as a whole, and one that is streamed.
@@ -118,7 +120,10 @@ fn none_is_lost_where_nginx_ends_a_connection_after_1000_requests() {
 
 /// A hub that ends its first requests so, and a proxy before it.
 fn before(endings: &Endings) -> (Bank, Hub, Proxy) {
-    let mut bank = Bank::new();
+    before_of(Bank::new(), endings)
+}
+
+fn before_of(mut bank: Bank, endings: &Endings) -> (Bank, Hub, Proxy) {
     bank.certify("p-256");
     let mut options = HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]);
     options.alpn = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -253,4 +258,25 @@ fn a_hub_that_never_processes_is_given_up_and_the_caller_may_try_again() {
     assert!(answer.contains("retry-after: 1"), "{answer}");
     assert_eq!(usize::MAX - endings.left(), 13);
     assert_eq!(hub.seen().len(), 0);
+}
+
+/// A stream that nobody waits for is ended: else the hub would hold it for as long as the connection stands, and
+/// the connection would stand for as long as it holds it.
+#[test]
+fn an_answer_that_is_given_up_ends_the_stream_that_the_body_goes_over() {
+    let endings = Endings::new(How::Begun, usize::MAX, 40 << 10);
+    let mut bank = Bank::new();
+    bank.configure(|settings| settings.hub_lines = "response_timeout = \"500ms\"".to_owned());
+    let (_bank, _hub, proxy) = before_of(bank, &endings);
+    for times in 1..=3 {
+        let mut wire = Place::Unix(proxy.socket()).connect();
+        let head = "POST /cm/pay HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n";
+        wire.send(head.as_bytes()).unwrap();
+        wire.send(&[b'a'; 200 << 10]).unwrap();
+        wire.until_readable();
+        drop(wire);
+        until("the end of the stream", || {
+            endings.resets.load(Ordering::SeqCst) == times
+        });
+    }
 }

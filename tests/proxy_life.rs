@@ -19,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::bank::Bank;
+use common::blocking::Place;
 use common::hub::{Hub, HubOptions};
 use common::poll::until;
 use common::proxy::{BINARY, Proxy, status};
@@ -306,4 +307,29 @@ fn a_reload_takes_a_new_certificate_and_refuses_a_wrong_one() {
     proxy.signal("TERM");
     assert_eq!(told(), "STOPPING=1");
     assert!(proxy.ended().success());
+}
+
+/// Who was answered, and sends the rest drop by drop, has what every connection has at the end, and no more.
+#[test]
+fn a_body_that_nobody_wants_is_waited_for_once_at_the_stop() {
+    let (mut bank, _hub) = scene();
+    let ports = Proxy::configure(&mut bank, "", "");
+    let proxy = Proxy::start(&bank, ports);
+    let mut wire = Place::Unix(proxy.socket()).connect();
+    wire.send(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+        .unwrap();
+    assert_eq!(wire.answer().unwrap().status, 404);
+    proxy.signal("TERM");
+    let told = Instant::now();
+    thread::scope(|scope| {
+        let ended = scope.spawn(|| proxy.ended());
+        while !ended.is_finished() {
+            // Once it has ended there is nobody to take it.
+            let _ = wire.send(b"a");
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        assert!(ended.join().unwrap().success());
+    });
+    let took = told.elapsed();
+    assert!(took < Duration::from_secs(9), "{took:?}");
 }

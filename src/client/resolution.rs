@@ -15,12 +15,22 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// What was looked up longer ago is not known any more.
 const KNOWN: Duration = Duration::from_secs(600);
+/// So many lookups of a name go on at once where its addresses are known. Each holds a thread for as long as
+/// it takes, and they are few: the signer is asked on them, too.
+const AT_ONCE: usize = 3;
 
 type Name = (String, u16);
 
 /// What the last lookup of each name gave. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Resolution(Arc<Mutex<HashMap<Name, Known>>>);
+pub(super) struct Resolution(Arc<Mutex<Names>>);
+
+#[derive(Debug, Default)]
+struct Names {
+    known: HashMap<Name, Known>,
+    /// How many lookups are under way.
+    looking: HashMap<Name, usize>,
+}
 
 #[derive(Clone, Debug)]
 struct Known {
@@ -43,9 +53,14 @@ impl Resolution {
         lookup: impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
     ) -> io::Result<Vec<SocketAddr>> {
         let known = self.known(&name, Instant::now());
+        let under_way = match (UnderWay::begin(self, &name, known.is_some()), &known) {
+            (None, Some(known)) => return Ok(known.clone()),
+            (under_way, _) => under_way,
+        };
         let all = self.clone();
         // On its own: who does not wait for it leaves its answer to the next.
         let looking = tokio::spawn(async move {
+            let _under_way = under_way;
             let found = lookup.await?;
             all.learn(name, &found, Instant::now());
             Ok(found)
@@ -62,7 +77,7 @@ impl Resolution {
 
     fn known(&self, name: &Name, now: Instant) -> Option<Vec<SocketAddr>> {
         let all = self.lock();
-        let known = all.get(name)?;
+        let known = all.known.get(name)?;
         let fresh = now.saturating_duration_since(known.since) < KNOWN;
         fresh.then(|| known.addresses.clone())
     }
@@ -70,17 +85,48 @@ impl Resolution {
     fn learn(&self, name: Name, addresses: &[SocketAddr], now: Instant) {
         let mut all = self.lock();
         if addresses.is_empty() {
-            all.remove(&name);
+            all.known.remove(&name);
             return;
         }
         let addresses = addresses.to_vec();
         let since = now;
-        all.insert(name, Known { addresses, since });
+        all.known.insert(name, Known { addresses, since });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Known>> {
+    fn lock(&self) -> MutexGuard<'_, Names> {
         // Changed in single steps: whole also after a panic elsewhere.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A lookup, counted for as long as it goes on.
+struct UnderWay {
+    all: Resolution,
+    name: Name,
+}
+
+impl UnderWay {
+    /// None: there are enough, where those may be.
+    fn begin(all: &Resolution, name: &Name, limited: bool) -> Option<Self> {
+        let mut names = all.lock();
+        let looking = names.looking.entry(name.clone()).or_default();
+        if limited && *looking >= AT_ONCE {
+            return None;
+        }
+        *looking += 1;
+        drop(names);
+        Some(Self {
+            all: all.clone(),
+            name: name.clone(),
+        })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(looking) = self.all.lock().looking.get_mut(&self.name) {
+            *looking -= 1;
+        }
     }
 }
 
@@ -132,5 +178,40 @@ mod tests {
         assert_eq!(names.known(&name(), later), None);
         names.learn(name(), &[], Instant::now());
         assert_eq!(names.known(&name(), Instant::now()), None);
+    }
+
+    #[tokio::test]
+    async fn lookups_that_do_not_end_are_few() {
+        let names = Resolution::default();
+        let found = names.looked_up(name(), ready(Ok(addresses(1)))).await;
+        assert_eq!(found.unwrap(), addresses(1));
+        let (begun, mut all) = tokio::sync::mpsc::unbounded_channel();
+        let mut answers = Vec::new();
+        for _ in 0..AT_ONCE * 4 {
+            let (answer, answered) = oneshot::channel::<Vec<SocketAddr>>();
+            answers.push(answer);
+            let begun = begun.clone();
+            let lookup = async move {
+                begun.send(()).unwrap();
+                answered.await.map_err(io::Error::other)
+            };
+            let found = names.looked_up(name(), lookup).await;
+            assert_eq!(found.unwrap(), addresses(1));
+        }
+        drop(begun);
+        assert_eq!(all.len(), AT_ONCE);
+        // Once they have ended, others are made.
+        for answer in answers {
+            let _ = answer.send(addresses(2));
+        }
+        while all.recv().await.is_some() {}
+        let ended = async {
+            while names.lock().looking.values().any(|looking| *looking > 0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(20), ended).await.is_ok());
+        let found = names.looked_up(name(), ready(Ok(addresses(3)))).await;
+        assert_eq!(found.unwrap(), addresses(3));
     }
 }

@@ -74,7 +74,8 @@ impl Closing {
 
     /// Reads a body that nobody wants, so that its sender comes to reading the answer. Where that
     /// takes too long, or the connection is to end, the body is cut off, and the connection with it.
-    pub(super) async fn discard(&self, mut body: Incoming, business: &Business) {
+    /// Whether it came to its end.
+    pub(super) async fn discard(&self, mut body: Incoming, business: &Business) -> bool {
         let mut broken = false;
         let reading = self.read_on(LONGEST_KEPT, |task| {
             // hyper says so before it says that there is no further frame.
@@ -86,14 +87,19 @@ impl Closing {
             let frame = frame.unwrap_or_default();
             Poll::Ready(frame.map(|frame| frame.data_ref().map_or(0, Bytes::len)))
         });
+        let mut stop = self.stop.clone();
         let ended = tokio::select! {
             biased;
             () = business.ends.notified() => false,
+            // No request can follow: what is left is read as of every connection that ends.
+            _ = stop.wait_for(|stop| *stop) => false,
             ended = reading => ended,
         };
-        if broken || !ended {
+        let whole = ended && !broken;
+        if !whole {
             business.cut.store(true, Ordering::Relaxed);
         }
+        whole
     }
 
     /// Waits until no connection is closing any more.

@@ -38,6 +38,9 @@ pub(super) async fn forward(
     let awaits_continue = head.headers.contains_key(EXPECT);
     let unread =
         (!body.is_end_stream()).then(|| Unread::new(body, awaits_continue, house, business));
+    if unread.is_none() {
+        business.has_read(business.begun());
+    }
     let exchanged = match admit(door, &mut head, &mut record, uid.is_some()) {
         // To read the body would ask for it.
         Ok(Some(_)) if awaits_continue && house.places.available_permits() == 0 => {
@@ -126,9 +129,6 @@ async fn exchange(
         .await
         .map_err(of_the_body)?;
     record.received = body.come();
-    if let RequestBody::Whole(_) = body {
-        record.has_read();
-    }
     record.remainder = body.remainder();
     // Not before: who is slow with a body keeps nobody from being served.
     let Ok(_place) = house.places.try_acquire() else {
@@ -146,6 +146,9 @@ async fn exchange(
         let repeatable = harmless && lease.warm;
         // hyper gives no request back that an HTTP/2 peer did not process, so one is kept.
         let kept = (repeatable || lease.is_h2()).then(|| (head.clone(), body.again()));
+        if kept.is_none() {
+            body.again().release();
+        }
         let streamed = matches!(body, RequestBody::Streamed(_));
         let request = request_for(upstream, head, body, lease.is_h2());
         upstream.meter.used(lease.warm);

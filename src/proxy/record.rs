@@ -66,15 +66,11 @@ impl Record {
     }
 }
 
-impl Record {
-    /// The body of the request was read to its end.
-    pub(super) fn has_read(&self) {
-        self.business.has_read();
-    }
-}
-
 impl Drop for Record {
     fn drop(&mut self) {
+        if let Some(remainder) = self.remainder.as_ref().filter(|_| !self.complete) {
+            remainder.abandoned();
+        }
         self.business.leave();
         let took = self.started.elapsed();
         // Who went away before there was an answer got none.

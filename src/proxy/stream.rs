@@ -147,9 +147,12 @@ impl Business {
         self.paused.notify_one();
     }
 
-    /// The body of the request was read to its end: what comes next is another.
-    pub(super) fn has_read(&self) {
-        self.read.store(true, Ordering::Relaxed);
+    /// The body of the request that began as the so-manyth was read to its end: what comes next is
+    /// another. It may have begun already.
+    pub(super) fn has_read(&self, begun: u32) {
+        if self.begun() == begun {
+            self.read.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn is_read(&self) -> bool {

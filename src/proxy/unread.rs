@@ -32,6 +32,8 @@ pub(super) struct Remainder(Arc<Shared>);
 struct Shared {
     house: Arc<House>,
     business: Arc<Business>,
+    /// Which request of the connection it is.
+    begun: u32,
     state: Mutex<State>,
 }
 
@@ -71,6 +73,7 @@ impl Unread {
         Self(Arc::new(Shared {
             house: Arc::clone(house),
             business: Arc::clone(business),
+            begun: business.begun(),
             state: Mutex::new(state),
         }))
     }
@@ -103,7 +106,15 @@ impl Unread {
         let Some(body) = &mut state.body else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(body).poll_frame(task);
+        let polled = Pin::new(&mut *body).poll_frame(task);
+        let at_end = match &polled {
+            Poll::Ready(Some(Ok(_))) => body.is_end_stream(),
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        if at_end {
+            self.0.business.has_read(self.0.begun);
+        }
         state.wanted = polled.is_pending();
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -203,17 +214,16 @@ impl Remainder {
     /// having read it as a whole is, for as long as it takes it.
     pub(super) fn answered(&self, status: u16) {
         let over = self.0.is_over();
-        let reader = {
-            let mut state = self.0.state();
-            state.answered = true;
-            state.reader.take()
-        };
+        self.0.waits_no_more();
         if refuses(status) && !over {
             self.0.give_up();
         }
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+    }
+
+    /// The answer is broken off, most often because the application has gone: the hub is not left
+    /// waiting for the rest of the body.
+    pub(super) fn abandoned(&self) {
+        self.0.waits_no_more();
     }
 }
 
@@ -225,6 +235,18 @@ fn refuses(status: u16) -> bool {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is no answer any more that the end of the body could cut off.
+    fn waits_no_more(&self) {
+        let reader = {
+            let mut state = self.state();
+            state.answered = true;
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -255,9 +277,12 @@ impl Shared {
             return;
         };
         let (house, business) = (Arc::clone(&self.house), Arc::clone(&self.business));
+        let begun = self.begun;
         business.enter();
         runtime.spawn(async move {
-            house.closing.discard(body, &business).await;
+            if house.closing.discard(body, &business).await {
+                business.has_read(begun);
+            }
             business.leave();
         });
     }

@@ -29,6 +29,8 @@ pub enum How {
     GoAway { code: u32, processed: bool },
     /// A frame that must not come: a CONTINUATION of nothing.
     Malformed,
+    /// The head of an answer that never ends, while the body is read on.
+    Begun,
 }
 
 /// How requests are ended.
@@ -39,6 +41,8 @@ pub struct Endings {
     pub times: Arc<AtomicUsize>,
     /// Once so many bytes of the body have come, or all.
     pub after: usize,
+    /// Streams that the client has ended by RST_STREAM.
+    pub resets: Arc<AtomicUsize>,
 }
 
 impl Endings {
@@ -47,6 +51,7 @@ impl Endings {
             how,
             times: Arc::new(AtomicUsize::new(times)),
             after,
+            resets: Arc::default(),
         }
     }
 
@@ -83,7 +88,10 @@ impl Endings {
                         io.write_all(&frame(PING, ACK, 0, &got.payload)).await?;
                     }
                     HEADERS => drop(open.insert(got.stream, BytesMut::new())),
-                    RST_STREAM => drop(open.remove(&got.stream)),
+                    RST_STREAM => {
+                        self.resets.fetch_add(1, Ordering::SeqCst);
+                        open.remove(&got.stream);
+                    }
                     DATA => {
                         let length = u32::try_from(got.payload.len()).expect("a short frame");
                         if length > 0 {
@@ -141,6 +149,7 @@ impl Endings {
                 };
                 [goaway, reset].concat()
             }
+            How::Begun => frame(HEADERS, END_HEADERS, stream, &OK),
             How::Malformed => frame(CONTINUATION, END_HEADERS, stream, &OK),
         }
     }
