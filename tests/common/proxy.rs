@@ -233,7 +233,7 @@ pub const TOKEN: &str = "0123456789abcdef-caller_TOKEN";
 pub fn exchange(socket: &Path, bytes: &[u8]) -> Vec<u8> {
     let mut stream = UnixStream::connect(socket).expect("the proxy listens");
     stream
-        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(20)))
         .expect("a time-out");
     // It may refuse before all is sent.
     let _ = stream.write_all(bytes);
