@@ -113,6 +113,19 @@ impl Obstacle {
 }
 
 impl Owned {
+    /// What makes a file this user's and nobody else's.
+    pub(crate) fn advice_for_a_secret(&self) -> String {
+        let place = self.place.display();
+        if self.uid == geteuid().as_raw() {
+            return format!("it is yours: `chmod 600 {place}`");
+        }
+        format!(
+            "`chown {} {place}` and `chmod 600 {place}`, or run this as user {}",
+            accounts::me(),
+            accounts::user(self.uid)
+        )
+    }
+
     fn advice(&self, to: Use) -> String {
         let place = self.place.display();
         let (bit, letter) = match to {

@@ -311,3 +311,22 @@ fn what_is_no_certificate_is_told_by_its_name() {
         }
     }
 }
+
+#[test]
+fn anchors_that_cannot_be_used_are_an_error_of_each_command() {
+    let bank = certified();
+    let good = fs::read(bank.path("anchors.pem")).unwrap();
+    for bad in [None, Some("nothing"), Some("")] {
+        match bad {
+            None => fs::remove_file(bank.path("anchors.pem")).unwrap(),
+            Some(text) => fs::write(bank.path("anchors.pem"), text).unwrap(),
+        }
+        for command in [&["cert", "show"][..], &["cert", "install", "c3.pem"]] {
+            let run = bank.run(command).expect(2);
+            assert!(run.stdout.is_empty(), "{bad:?}: {run:?}");
+            assert!(run.stderr.contains("\nhint:"), "{bad:?}: {run:?}");
+        }
+    }
+    fs::write(bank.path("anchors.pem"), good).unwrap();
+    bank.run(&["cert", "show"]).expect(0);
+}

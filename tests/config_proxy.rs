@@ -155,6 +155,41 @@ fn what_the_proxy_would_not_start_with_is_refused_in_its_words() {
 }
 
 #[test]
+fn an_access_log_beside_the_pin_is_told_as_such() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let pin = bank.write("pin", &fs::read_to_string(bank.token.pin_file()).unwrap());
+    fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
+    for file in ["c3.pem", "anchors.pem"] {
+        fs::create_dir_all(bank.path("public")).unwrap();
+        fs::rename(bank.path(file), bank.path("public").join(file)).unwrap();
+    }
+    let settings = "[proxy]\naccess_log = \"none\"\n[[proxy.listener]]\nunix = \"hub.sock\"\n";
+    bank.configure(|set| {
+        set.pin = "{ file = \"pin\" }".to_owned();
+        set.certificate = "public/c3.pem".to_owned();
+        set.sections = settings.to_owned();
+    });
+    let config = fs::read_to_string(bank.config_path()).unwrap();
+    let moved = config.replace("\"anchors.pem\"", "\"public/anchors.pem\"");
+    for place in ["none", "access.jsonl"] {
+        fs::write(
+            bank.config_path(),
+            moved.replace("\"none\"", &format!("\"{place}\"")),
+        )
+        .unwrap();
+        refused(&bank, "because `access_log` is there, and the PIN (");
+        let check = bank.run(&["config", "check"]).expect(2);
+        assert!(
+            check.stderr.contains("\"off\" switches it off"),
+            "{check:?}"
+        );
+    }
+    fs::write(bank.config_path(), moved.replace("\"none\"", "\"off\"")).unwrap();
+    bank.run(&["config", "check"]).expect(0);
+}
+
+#[test]
 fn a_pin_that_the_proxy_does_not_take_is_named() {
     let mut bank = Bank::new();
     bank.certify("p-256");

@@ -129,3 +129,16 @@ fn flags_stand_in_for_the_configured_subject() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn a_folder_that_is_not_there_is_named_and_no_file_of_ours() {
+    let bank = Bank::new();
+    let missing = bank.path("missing/c3.csr");
+    let run = bank
+        .run(&["csr", "-o", missing.to_str().unwrap()])
+        .expect(2);
+    let folder = bank.path("missing");
+    let said = format!("the folder {} is not there", folder.display());
+    assert!(run.stderr.contains(&said), "{run:?}");
+    assert!(!run.stderr.contains(".hsm-mtls-"), "{run:?}");
+}

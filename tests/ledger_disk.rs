@@ -101,20 +101,25 @@ fn a_full_or_read_only_disk_is_an_error_before_the_login() {
     let (bank, chaos) = with_ledger();
     let full = "head -c 1M /dev/zero > log/filler 2>/dev/null";
     let begun = "touch log/ledger.jsonl";
-    for (before, said) in [
-        (full.to_owned(), "No space left on device"),
-        (format!("{begun}; {full}"), "No space left on device"),
+    let room = "its disk is full: make room there (`df ";
+    let mount = "its disk cannot be written to: mount it for writing";
+    for (before, said, hint) in [
+        (full.to_owned(), "No space left on device", room),
+        (format!("{begun}; {full}"), "No space left on device", room),
         (
             "mount -o remount,ro log".to_owned(),
             "Read-only file system",
+            mount,
         ),
         (
             format!("{begun}; mount -o remount,ro log"),
             "Read-only file system",
+            mount,
         ),
     ] {
         let run = on_a_small_disk(&bank, &chaos, &before, &["csr"], "").expect(2);
         assert!(run.stderr.contains(said), "{before}: {}", run.stderr);
+        assert!(run.stderr.contains(hint), "{before}: {}", run.stderr);
         assert!(run.stderr.contains("nothing is signed"), "{}", run.stderr);
     }
     assert_eq!(chaos.calls("C_Sign"), 0);
@@ -148,7 +153,53 @@ fn a_folder_of_somebody_else_is_an_error() {
         said.contains("ledger.jsonl cannot be written: Permission denied"),
         "{said}"
     );
+    let log = bank.path("log");
+    let hint = format!(
+        "the folder {0} (root:root, mode 0755) is not for this user: `chown nobody {0}`",
+        log.display()
+    );
+    assert!(said.contains(&hint), "{said}");
     assert_eq!(chaos.calls("C_Sign"), 0);
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_ledger_is_told_with_what_helps() {
+    let (bank, chaos) = with_ledger();
+    let ledger = bank.path("log/ledger.jsonl");
+    fs::create_dir(&ledger).unwrap();
+    let folder = chaos.run(&bank, &["csr"]).expect(2);
+    assert!(folder.stderr.contains("it is a folder: "), "{folder:?}");
+    fs::remove_dir(&ledger).unwrap();
+    fs::write(&ledger, "").unwrap();
+    fs::set_permissions(&ledger, fs::Permissions::from_mode(0o640)).unwrap();
+    chown(&ledger, Some(NOBODY), Some(NOBODY)).unwrap();
+    let theirs = chaos.run(&bank, &["csr"]).expect(2);
+    let hint = format!(
+        "{0} (nobody:nogroup, mode 0640): `chown root {0}`",
+        ledger.display()
+    );
+    assert!(theirs.stderr.contains(&hint), "{theirs:?}");
+    chown(&ledger, Some(0), None).unwrap();
+    chaos.run(&bank, &["csr"]).expect(0);
+}
+
+/// The same disk, where the guard's record and the certificate are.
+#[test]
+fn a_full_disk_is_told_as_such_wherever_it_is() {
+    let (mut bank, chaos) = with_ledger();
+    let full = "head -c 1M /dev/zero > log/filler 2>/dev/null";
+    bank.configure(|settings| {
+        settings.sections = String::new();
+        settings.certificate = "log/c3.pem".to_owned();
+    });
+    let install = on_a_small_disk(&bank, &chaos, full, &["cert", "install", "c3.pem"], "");
+    let said = &install.expect(2).stderr;
+    assert!(said.contains("the disk is full: make room there"), "{said}");
+    bank.configure(|settings| settings.state_dir = "log".to_owned());
+    let before = format!("chmod 700 log; {full}");
+    let login = on_a_small_disk(&bank, &chaos, &before, &["csr"], "");
+    let said = &login.expect(4).stderr;
+    assert!(said.contains("its disk is full: make room there"), "{said}");
 }
 
 #[test]

@@ -178,13 +178,13 @@ fn a_program_is_read_to_its_end_and_no_further() {
 }
 
 /// As `nobody` of Debian, with the bank's folder its own.
-fn as_nobody(bank: &Bank, chaos: &Chaos) -> Run {
+fn as_nobody(bank: &Bank, chaos: &Chaos, arguments: &[&str]) -> Run {
     let done = Command::new("setpriv")
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .arg(env!("CARGO_BIN_EXE_hsm-mtls"))
         .arg("--config")
         .arg(bank.config_path())
-        .args(["key", "list"])
+        .args(arguments)
         .envs(chaos.environment())
         .output()
         .expect("setpriv: part of Debian's util-linux");
@@ -301,21 +301,35 @@ fn a_pin_file_that_is_closed_to_this_user_is_told_with_whom_it_is_for() {
     });
     // Stopped at the file.
     set(&folder, 0o755);
-    let file = as_nobody(&bank, &chaos).expect(4);
+    let file = as_nobody(&bank, &chaos, &["key", "list"]).expect(4);
     said(
         &file,
         "/secrets/pin (root:adm, mode 0640) cannot be read by user nobody",
     );
-    said(
-        &file,
-        "group adm may: add user nobody to it (`usermod -aG adm nobody`)",
-    );
+    // A group's right would be refused next: what is advised is what is taken.
+    let pin = folder.join("pin");
+    let advice = format!("`chown nobody {0}` and `chmod 600 {0}`", pin.display());
+    said(&file, &advice);
+    set(&pin, 0o644);
+    let open = as_nobody(&bank, &chaos, &["key", "list"]).expect(4);
+    said(&open, &advice);
+    std::os::unix::fs::chown(&pin, Some(65534), None).unwrap();
+    set(&pin, 0o600);
+    as_nobody(&bank, &chaos, &["key", "list"]).expect(0);
+    chaos.forget_calls();
     // Stopped on the way.
     set(&folder, 0o700);
-    let way = as_nobody(&bank, &chaos).expect(4);
+    let way = as_nobody(&bank, &chaos, &["key", "list"]).expect(4);
     said(
         &way,
         "/secrets (root:root, mode 0700) cannot be entered by user nobody",
     );
+    let check = as_nobody(&bank, &chaos, &["config", "check"]).expect(0);
+    let unseen = format!(
+        "{} (cannot be looked at by this user: the folder {} (root:root, mode 0700)",
+        pin.display(),
+        folder.display()
+    );
+    assert!(check.stdout.contains(&unseen), "{check:?}");
     assert_eq!(chaos.calls("C_Login"), 0);
 }

@@ -1,6 +1,7 @@
 //! What can be wrong with a certificate, and what to do about it.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -192,6 +193,10 @@ impl CertificateError {
             Self::AnchorsUnreadable { .. } => {
                 "fetch the Trust Framework's bundle (Issuing CA and Root) and write its path to `anchors` of [trust]".to_owned()
             }
+            Self::Unwritable { source, path } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => format!(
+                "the disk is full: make room there (`df {}` shows it); nothing was changed",
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).display()
+            ),
             Self::Unwritable { .. } => "check that the folder exists and that this user may write there; nothing was changed".to_owned(),
             Self::Empty(place) => Contents::Unknown.hint(place),
             Self::NotACertificate { place, found } => found.hint(place),

@@ -146,7 +146,9 @@ pub(super) fn show(global: &Global, min_days: Option<i64>) -> Result<ExitCode, C
     let leaf = given.first().ok_or_else(|| {
         CommandError::stage(CertificateError::Empty("the configured place".to_owned()))
     })?;
-    let faults = faults(&config, &given, leaf, min_days);
+    // Without them nothing can be said of the chain: that is no finding on the certificate.
+    let anchors = Anchors::load(&config).map_err(CommandError::stage)?;
+    let faults = faults(&config, &anchors, &given, leaf, min_days);
     if global.json {
         let certificate = as_json(&config, leaf);
         output::json(&json!({ "schema": 0, "certificate": certificate, "faults": faults }))?;
@@ -193,14 +195,14 @@ fn title(configured: Environment, leaf: &Certificate) -> String {
 /// What a monitor has to hear of.
 fn faults(
     config: &Config,
+    anchors: &Anchors,
     given: &[Certificate],
     leaf: &Certificate,
     min_days: Option<i64>,
 ) -> Vec<String> {
     let now = SystemTime::now();
     let mut faults = Vec::new();
-    let chain = Anchors::load(config)
-        .and_then(|anchors| Chain::complete(given, &anchors, config.environment));
+    let chain = Chain::complete(given, anchors, config.environment);
     faults.extend(chain.err().map(|error| error.to_string()));
     faults.extend(leaf.check_client(now).err().map(|error| error.to_string()));
     let days = leaf.days_left(now);

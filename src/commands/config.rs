@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use hsm_mtls::config::environment::Service;
+use hsm_mtls::config::paths::unseen;
 use hsm_mtls::config::pin::PinSource;
 use hsm_mtls::config::{CertificateSource, Config};
 use hsm_mtls::csr;
@@ -218,12 +219,10 @@ fn place(certificate: &CertificateSource) -> String {
 
 /// A path, and whether something is there: a file that is checked on another machine may lack them.
 fn shown(path: &Path) -> String {
-    let there = matches!(path.try_exists(), Ok(true));
-    format!(
-        "{}{}",
-        path.display(),
-        if there { "" } else { " (not there)" }
-    )
+    match unseen(path) {
+        None => path.display().to_string(),
+        Some(why) => format!("{} ({why})", path.display()),
+    }
 }
 
 /// What `key list --json` prints, as far as it is wanted here.

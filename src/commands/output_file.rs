@@ -66,7 +66,13 @@ impl OutputFile {
             let message = format!("{what} cannot be kept in {}: {why}", path.display());
             CommandError::usage(message, hint)
         };
-        let failed = |error: &io::Error| refused(error.to_string(), ELSEWHERE);
+        let failed = |error: &io::Error| {
+            let hint = match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FULL,
+                _ => ELSEWHERE,
+            };
+            refused(error.to_string(), hint)
+        };
         let claimed = |place| {
             Ok(Self {
                 what,
@@ -182,6 +188,7 @@ impl OutputFile {
 }
 
 const ELSEWHERE: &str = "name a file that does not exist yet, in a folder that this user can write to; nothing was sent or asked";
+const FULL: &str = "make room there, or name a file on another disk; nothing was sent or asked";
 const EXISTS: &str = "name a file that does not exist yet, or replace this one with --force";
 const NAMED: &str = "name a file that does not exist yet: what the configuration names is in use, and is not \
      written over, with --force either";
@@ -200,7 +207,27 @@ pub(super) fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let mut file = Builder::new();
     file.prefix(BEGINNING)
         .permissions(Permissions::from_mode(mode));
-    file.tempfile_in(folder_of(path))
+    let folder = folder_of(path);
+    file.tempfile_in(folder)
+        .map_err(|error| in_folder(folder, &error))
+}
+
+/// The name of a file that was only tried for says nothing to whoever reads of it.
+fn in_folder(folder: &Path, error: &io::Error) -> io::Error {
+    let (kind, place) = (error.kind(), folder.display());
+    let why = match kind {
+        ErrorKind::NotFound => format!("the folder {place} is not there"),
+        ErrorKind::NotADirectory => format!("{place} is not a folder"),
+        ErrorKind::PermissionDenied => format!("this user may not write to the folder {place}"),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            format!("the disk of the folder {place} is full")
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            format!("the folder {place} is on a disk that cannot be written to")
+        }
+        _ => format!("no file can be made in the folder {place}: {kind}"),
+    };
+    io::Error::new(kind, why)
 }
 
 fn write(path: &Path, bytes: &[u8], replaces: bool, mode: u32) -> io::Result<()> {

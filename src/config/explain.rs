@@ -146,10 +146,9 @@ fn wrong_type(line: &Line<'_>, found: &str, wanted: &str) -> Said {
             "true or false",
             format!("{field} = true or {field} = false, without quotation marks"),
         ),
-        "usize" | "u64" | "u32" | "u16" | "u8" | "i64" | "u128" => (
-            "a whole number from 0 on",
-            format!("{field} = 5, without quotation marks"),
-        ),
+        "usize" | "u64" | "u32" | "u16" | "u8" | "i64" | "u128" => {
+            ("a whole number from 0 on", number_of(field))
+        }
         "a sequence" => ("a list", format!("{field} = [\"...\", \"...\"]")),
         wanted if wanted.starts_with("struct ") || wanted == "a map" => (
             "a section of its own",
@@ -165,6 +164,16 @@ fn wrong_type(line: &Line<'_>, found: &str, wanted: &str) -> Said {
         },
         false => said(message, format!("write {form}")),
     }
+}
+
+/// How a number is written: which one is the reader's to say.
+fn number_of(field: &str) -> String {
+    let printed_by = match field {
+        "owner" | "uids" => "; `id -u USER` prints a user's",
+        "group" | "gids" => "; `getent group GROUP` prints a group's, as its third part",
+        _ => "",
+    };
+    format!("{field} = NUMBER, digits without quotation marks{printed_by}")
 }
 
 fn missing(text: &str, field: &str) -> String {

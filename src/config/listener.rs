@@ -135,7 +135,7 @@ struct CallersTable {
     token_file: Option<PathBuf>,
 }
 
-const CALLERS_FORMS: &str = "`callers` is { uids = [1000], gids = [1000] } or \"socket-mode\" for a Unix socket, \
+const CALLERS_FORMS: &str = "`callers` is { uids = [NUMBER], gids = [NUMBER] } (`id -u USER` and `getent group GROUP` print them) or \"socket-mode\" for a Unix socket, \
      { token_file = \"/a/file\" } for TCP, or \"allow-any-local-process\"";
 const OPEN_PORT: &str = "every process of this machine can reach a TCP port: write callers = { token_file = \"/a/file\" }, \
      or callers = \"allow-any-local-process\" if that is meant";
@@ -226,7 +226,7 @@ fn place(
                 Some(text) => u32::from_str_radix(&text, 8)
                     .ok()
                     .filter(|mode| *mode <= 0o777)
-                    .ok_or("`mode` is written as \"0660\"")?,
+                    .ok_or("`mode` is written as octal digits in quotation marks: \"0600\" is for the owner, \"0660\" for the group too")?,
             };
             Ok(Place::Unix {
                 // `./a` is `a`: one place has one name.

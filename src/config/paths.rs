@@ -2,6 +2,7 @@
 //! request, may take the place of one of them.
 
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ledger::HeadExport;
@@ -9,6 +10,7 @@ use super::listener::{Callers, Place};
 use super::pin::PinSource;
 use super::proxy::AccessLog;
 use super::{CertificateSource, Config};
+use crate::reach;
 
 /// A path, and what the configuration names it for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,22 @@ pub enum Extent {
     WithOlder(&'static str),
     /// All that lies in the folder; where it is no folder, the file itself.
     Contents,
+}
+
+/// What [`unseen`] says of a place where nothing is.
+pub const NOT_THERE: &str = "not there";
+
+/// Why nothing is seen at a path: "not there", or what keeps this user from looking. `None`: something is there.
+pub fn unseen(path: &Path) -> Option<String> {
+    match path.try_exists() {
+        Ok(true) => None,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let why = reach::obstacle(path, &[]).map(|obstacle| obstacle.to_string());
+            let why = why.unwrap_or_else(|| error.to_string());
+            Some(format!("cannot be looked at by this user: {why}"))
+        }
+        Ok(false) | Err(_) => Some(NOT_THERE.to_owned()),
+    }
 }
 
 /// Variables that name where anything may lie.

@@ -137,6 +137,39 @@ fn times_have_units_and_bounds() {
     }
 }
 
+#[test]
+fn no_number_is_invented_for_the_reader() {
+    let listener = "[proxy]\n[[proxy.listener]]\nunix = 'a.sock'\n";
+    for (lines, expected) in [
+        ("group = \"www-data\"", "`getent group GROUP`"),
+        ("owner = \"www-data\"", "`id -u USER`"),
+        (
+            "callers = { gids = [\"www-data\"] }",
+            "`getent group GROUP`",
+        ),
+    ] {
+        let text = format!("{GOOD}\n{listener}{lines}\n");
+        let error = Config::parse(&text, Path::new("/etc/bank.toml")).unwrap_err();
+        let told = format!("{error}; {}", error.hint());
+        assert!(told.contains(expected), "{told}");
+        let message = told.replace("/etc/bank.toml", "");
+        let numbers = message.split(|c: char| !c.is_ascii_digit());
+        // The line is the only one; a number is "from 0 on".
+        assert_eq!(
+            numbers.filter(|number| !["", "0"].contains(number)).count(),
+            1,
+            "{told}"
+        );
+    }
+    let text = GOOD.replacen("[c3]\n", "sessions = \"eight\"\n[c3]\n", 1);
+    let error = Config::parse(&text, Path::new("/a.toml")).unwrap_err();
+    assert!(
+        error.hint().contains("sessions = NUMBER"),
+        "{}",
+        error.hint()
+    );
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in ".*", at in 0..400_usize) {

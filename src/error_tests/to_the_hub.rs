@@ -22,6 +22,12 @@ fn pem() -> PathBuf {
 }
 
 pub(super) fn signer() -> Vec<(&'static str, Error)> {
+    let in_reach = |access_log| SignerError::InReach {
+        what: "the PIN",
+        secret: "/etc/hsm-mtls/pin".into(),
+        folder: "/etc/hsm-mtls".into(),
+        access_log,
+    };
     every_variant!(SignerError {
         Spawn: [SignerError::Spawn {
             program: "/usr/bin/hsm-mtls".into(),
@@ -42,11 +48,7 @@ pub(super) fn signer() -> Vec<(&'static str, Error)> {
             part: "Landlock",
             why: text("this kernel has none"),
         }],
-        InReach: [SignerError::InReach {
-            what: "the PIN",
-            secret: "/etc/hsm-mtls/pin".into(),
-            folder: "/etc/hsm-mtls".into(),
-        }],
+        InReach: [in_reach(false), in_reach(true)],
         OutOfReach: [SignerError::OutOfReach {
             folder: "/etc/elsewhere".into(),
         }],

@@ -38,7 +38,13 @@ pub(super) fn pin() -> Vec<(&'static str, Error)> {
             ),
             source(file(), SourceFault::LineBreak { and_nothing: true }),
             source(file(), SourceFault::NotAFile("a folder")),
-            source(file(), SourceFault::Open(0o644)),
+            source(
+                file(),
+                SourceFault::Open {
+                    mode: 0o644,
+                    of_root: false
+                }
+            ),
             source(PinSource::Env(text("THE_PIN")), SourceFault::NotSet),
             source(
                 PinSource::Env(text("THE_PIN")),

@@ -1,5 +1,6 @@
 //! Why a record was not kept, and what to do about it.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +8,9 @@ use std::time::Duration;
 use thiserror::Error as ThisError;
 
 use super::chain::Broken;
+use super::place::folder_of;
+use crate::accounts;
+use crate::reach::{Obstacle, Owned, Use, obstacle};
 
 /// Why a record was not kept. What it tells of was then not done, or not released.
 #[derive(Debug, ThisError)]
@@ -130,10 +134,17 @@ impl LedgerError {
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
-            Self::Unwritable { .. } => {
-                "nothing is signed without its record: make room on its disk, and have its folder belong to the user that runs this".to_owned()
+            Self::Unwritable { path, source } => {
+                format!("nothing is signed without its record: {}", unwritable(path, source))
             }
-            Self::Unreadable { .. } => "check the path, and that this user may read it: its group may".to_owned(),
+            Self::Unreadable { path, source } => match source.kind() {
+                io::ErrorKind::PermissionDenied => match obstacle(path, &[Use::Read]) {
+                    Some(obstacle) => format!("{obstacle}: {}", obstacle.advice()),
+                    None => DENIED_OTHERWISE.to_owned(),
+                },
+                io::ErrorKind::IsADirectory => IS_A_FOLDER.to_owned(),
+                _ => "check the path, and that this user may read it: its group may".to_owned(),
+            },
             Self::Locked { path, .. } => format!(
                 "see which process holds it (`fuser {}` names it): one that was stopped in the middle of a record keeps the lock; nothing is signed meanwhile",
                 path.display()
@@ -150,12 +161,63 @@ impl LedgerError {
             Self::TooLong { .. } => {
                 "shorten what goes into it: a key's label, a peer's name or the id of a request; nothing is signed without its record".to_owned()
             }
+            Self::Unsafe { path, why } if why.contains(ANOTHERS) => {
+                let owned = fs::metadata(path).map(|meta| Owned::new(path, &meta).to_string());
+                format!(
+                    "{}: `chown {} {}` where it is to be this user's, or name another place in `file` of [ledger]",
+                    owned.unwrap_or_else(|_| path.display().to_string()),
+                    accounts::me(),
+                    path.display()
+                )
+            }
             Self::Unsafe { path, .. } => format!(
-                "have it belong to root or to the user that runs this (`chown`), and take the right to write from the others (`chmod go-w {}`), or name another place in `file` of [ledger]",
+                "take the right to write from the others (`chmod go-w {}`), or name another place in `file` of [ledger]",
                 path.display()
             ),
             Self::Unfit { .. } => "name another file in `file` of [ledger]: one that is not there yet is begun".to_owned(),
             Self::Sink(_) => "ask whoever wrote the application; nothing is signed meanwhile".to_owned(),
         }
+    }
+}
+
+/// What the reason says where a place is not this user's.
+const ANOTHERS: &str = "belongs to another user";
+const IS_A_FOLDER: &str = "it is a folder: let `file` of [ledger] name a file in it, which is begun where it is not there";
+const DENIED_OTHERWISE: &str =
+    "its mode allows it: an ACL or a security module of the kernel denies it";
+
+/// What to do about the cause that was seen.
+fn unwritable(path: &Path, source: &io::Error) -> String {
+    use io::ErrorKind::{
+        IsADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let folder = folder_of(path).display();
+    match source.kind() {
+        StorageFull | QuotaExceeded => {
+            format!("its disk is full: make room there (`df {folder}` shows it)")
+        }
+        ReadOnlyFilesystem => format!(
+            "its disk cannot be written to: mount it for writing (`findmnt -T {folder}` names it)"
+        ),
+        IsADirectory => IS_A_FOLDER.to_owned(),
+        PermissionDenied => {
+            let closed = match obstacle(path, &[Use::Read, Use::Write]) {
+                // A new file is made by whoever may write to its folder.
+                Some(Obstacle::Missing { .. }) => {
+                    obstacle(folder_of(path), &[Use::Search, Use::Write])
+                }
+                other => other,
+            };
+            match closed {
+                Some(Obstacle::Closed { place, .. }) => format!(
+                    "{place} is not for this user: `chown {} {}`, or run this as its owner",
+                    accounts::me(),
+                    place.place.display()
+                ),
+                Some(obstacle) => format!("{obstacle}: {}", obstacle.advice()),
+                None => DENIED_OTHERWISE.to_owned(),
+            }
+        }
+        _ => "see what keeps its disk from taking it".to_owned(),
     }
 }

@@ -82,7 +82,7 @@ impl ProxyError {
                 "make a file of mode 600 that this user owns, with 20 to 200 letters, digits, - or _ in it: `openssl rand -hex 32` prints such a token".to_owned()
             }
             Self::AccessLog { .. } => {
-                "check the folder and its owner, or write access_log = \"stdout\"".to_owned()
+                "check the folder and its owner, or write access_log = \"stdout\"; \"off\" switches it off".to_owned()
             }
             Self::System(_) => "look at the limits of this service (LimitNOFILE=, TasksMax=)".to_owned(),
         }

@@ -51,7 +51,14 @@ pub enum SignerError {
         why: String,
     },
     /// The sandbox of the front end would leave it what it is to be kept from.
-    #[error("the front end must be able to read {}, and {what} ({}) lies in it", folder.display(), secret.display())]
+    #[error(
+        "the front end must be able to {}, and {what} ({}) lies in it",
+        match access_log {
+            true => format!("write to {}, because `access_log` is there", folder.display()),
+            false => format!("read {}", folder.display()),
+        },
+        secret.display()
+    )]
     InReach {
         /// What is in reach.
         what: &'static str,
@@ -59,6 +66,8 @@ pub enum SignerError {
         secret: PathBuf,
         /// The folder.
         folder: PathBuf,
+        /// It is the access log's.
+        access_log: bool,
     },
     /// The running front end may not open what another configuration names.
     #[error("the running front end may not open {}: what it may open was settled when it was started", folder.display())]
@@ -111,6 +120,10 @@ impl SignerError {
                 "restart the proxy: nothing of the new configuration is in use before"
             }
             Self::NoOffer { .. } => "restart the proxy, and report it if this comes again",
+            Self::InReach { access_log: true, .. } => {
+                "name a file in another folder in `access_log` of [proxy], or write access_log = \"stdout\"; \
+                 \"off\" switches it off, and any other word is the name of a file"
+            }
             Self::InReach { .. } => {
                 "put it into another folder than certificate, trust anchors and CRLs"
             }

@@ -139,6 +139,8 @@ impl Sandbox {
                     what,
                     secret,
                     folder: folder.clone(),
+                    // Of a folder that it must read too, the log is not the reason.
+                    access_log: !self.read.contains(folder),
                 });
             }
         }

@@ -109,7 +109,10 @@ fn read_file(path: &Path, forbidden: u32) -> Result<(Zeroizing<Vec<u8>>, Metadat
         return Err(SourceFault::of_another_user(&Owned::new(path, &meta)));
     }
     if meta.mode() & forbidden != 0 {
-        return Err(SourceFault::Open(meta.mode() & 0o777));
+        return Err(SourceFault::Open {
+            mode: meta.mode() & 0o777,
+            of_root: meta.uid() != geteuid().as_raw(),
+        });
     }
     let bytes = bytes_of(&mut file).map_err(SourceFault::Io)?;
     // Half of an old PIN and half of a new one would cost a try.

@@ -6,6 +6,7 @@ use std::path::Path;
 use hsm_mtls::config::Config;
 use hsm_mtls::config::environment::Service;
 use hsm_mtls::config::listener::{Callers, ListenerConfig, Place};
+use hsm_mtls::config::paths::{NOT_THERE, unseen};
 use hsm_mtls::config::pin::PinSource;
 use hsm_mtls::config::proxy::{AccessLog, ProxyConfig, Setting, Via};
 use hsm_mtls::proxy::{CALLER_TOKEN, check_tokens};
@@ -183,13 +184,13 @@ fn served(service: Option<Service>) -> String {
 
 /// A path that is made at the start; whether there is a folder for it.
 fn in_its_folder(path: &Path) -> String {
-    let there = path.parent().is_some_and(Path::is_dir);
-    let note = if there {
-        ""
-    } else {
-        " (its folder is not there)"
-    };
-    format!("{}{note}", path.display())
+    let folder = path.parent().unwrap_or(path);
+    match unseen(folder) {
+        None if folder.is_dir() => path.display().to_string(),
+        None => format!("{} (its folder is no folder)", path.display()),
+        Some(why) if why == NOT_THERE => format!("{} (its folder is {why})", path.display()),
+        Some(why) => format!("{} (its folder {why})", path.display()),
+    }
 }
 
 /// The same for programs.

@@ -187,6 +187,10 @@ impl PinError {
             Self::Damaged { record, .. } => {
                 format!("make sure of the PIN, then {}", release(record))
             }
+            Self::Unrecorded { place, why } if is_full(why) => format!(
+                "its disk is full: make room there (`df {}` shows it); no PIN is sent without a record of it",
+                place.display()
+            ),
             Self::Unrecorded { .. } => {
                 "let `state_dir` of [[token]] name a folder that survives restarts and that only this user can write to; \
                  what is there of another user's is used by running this as that user"
@@ -196,6 +200,13 @@ impl PinError {
             Self::Call(fault) => fault.advice().to_owned(),
         }
     }
+}
+
+/// ENOSPC or EDQUOT of Linux, as the system's word on it ends.
+fn is_full(why: &str) -> bool {
+    ["(os error 28)", "(os error 122)"]
+        .iter()
+        .any(|full| why.contains(full))
 }
 
 /// How a person takes responsibility for one more try, from wherever and as whoever that may be.

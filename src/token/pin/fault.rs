@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::config::pin::PinSource;
-use crate::reach::{Obstacle, Owned};
+use crate::reach::{Obstacle, Owned, Use};
 
 /// Why a source gave nothing that is sent.
 #[derive(Debug)]
@@ -22,7 +22,12 @@ pub enum SourceFault {
     /// Whoever owns the file chooses the PIN.
     OfAnotherUser(String),
     /// Others may read or write the file.
-    Open(u32),
+    Open {
+        /// Its mode.
+        mode: u32,
+        /// It is root's, and this user is another.
+        of_root: bool,
+    },
     /// Half of an old PIN and half of a new one would cost a try.
     WrittenMeanwhile,
     /// There is nothing.
@@ -89,7 +94,7 @@ impl fmt::Display for SourceFault {
             Self::Io(error) | Self::Asking(error) => error.fmt(f),
             Self::NotAFile(kind) => write!(f, "it is not a file but {kind}"),
             Self::OfAnotherUser(file) => write!(f, "it belongs to another user: {file}"),
-            Self::Open(mode) => write!(
+            Self::Open { mode, .. } => write!(
                 f,
                 "its mode is {mode:03o}: others than its owner may use it"
             ),
@@ -134,6 +139,12 @@ impl SourceFault {
                     "write the PIN and nothing else into {0}, as the user that runs this, and `chmod 600 {0}`; or correct `pin` of [[token]]",
                     path.display()
                 ),
+                // No mode that a group can read is taken: what opens other files does not open this one.
+                (Obstacle::Closed { place, to: Use::Read }, PinSource::File(_)) => format!(
+                    "{}: the PIN file belongs to the user that runs this, and no group may read it",
+                    place.advice_for_a_secret()
+                ),
+                (Obstacle::Missing { .. } | Obstacle::Closed { .. }, PinSource::Credential(_)) => how_it_comes(source),
                 (Obstacle::Missing { .. }, source) => how_it_comes(source),
                 (obstacle, _) => format!(
                     "{}; the PIN file belongs to the user that runs this, with mode 600",
@@ -146,13 +157,19 @@ impl SourceFault {
             Self::NotAFile(_) => "name the file that holds the PIN".to_owned(),
             Self::OfAnotherUser(_) => match source {
                 PinSource::File(path) => format!(
-                    "whoever owns the file chooses the PIN: `chown {} {}`, or run this as its owner",
+                    "whoever owns the file chooses the PIN: `chown {0} {1}` and `chmod 600 {1}`, or run this as its owner",
                     crate::accounts::me(),
                     path.display()
                 ),
                 source => how_it_comes(source),
             },
-            Self::Open(_) => match source {
+            Self::Open { of_root, .. } => match source {
+                // With that mode, root's file would be out of this user's reach.
+                PinSource::File(path) if *of_root => format!(
+                    "`chown {0} {1}` and `chmod 600 {1}`",
+                    crate::accounts::me(),
+                    path.display()
+                ),
                 PinSource::File(path) => format!("`chmod 600 {}`", path.display()),
                 source => how_it_comes(source),
             },
