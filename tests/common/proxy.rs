@@ -32,10 +32,7 @@ impl Proxy {
     /// With a Unix socket `hub.sock` for this user, one at `tcp` for who knows the token, and
     /// operations; `lines` are further lines of [proxy], `listeners` further sections.
     pub fn configure(bank: &mut Bank, lines: &str, listeners: &str) -> Ports {
-        let ports = Ports {
-            tcp: free_port(),
-            operations: free_port(),
-        };
+        let ports = Ports::free();
         bank.write("caller-token", TOKEN);
         let token = bank.path("caller-token");
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("its mode");
@@ -226,6 +223,17 @@ pub struct Ports {
     pub operations: SocketAddr,
 }
 
+impl Ports {
+    /// Two that are free, and not the same: each is held until both are known.
+    fn free() -> Self {
+        let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+        let [tcp, operations] = held
+            .each_ref()
+            .map(|listener| listener.local_addr().expect("its address"));
+        Self { tcp, operations }
+    }
+}
+
 /// What callers over TCP know.
 pub const TOKEN: &str = "0123456789abcdef-caller_TOKEN";
 
@@ -269,10 +277,4 @@ fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let code = status(&answer);
     let (_, body) = answer.split_once("\r\n\r\n")?;
     Some((code, body.to_owned()))
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
 }
