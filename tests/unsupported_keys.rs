@@ -147,8 +147,10 @@ fn beside_a_good_key_it_is_only_listed() {
         run.stderr.contains("no private key that matches"),
         "{run:?}"
     );
-    assert!(
-        run.stderr.contains("secp256k1, which is not supported"),
-        "{run:?}"
-    );
+    // The first three are listed, in whatever order the token has them; one of them at the most is the good key.
+    let listed = KINDS.iter().filter(|(kind, _)| {
+        let said = format!("{kind}, which is not supported");
+        run.stderr.contains(&said)
+    });
+    assert!(listed.count() >= 2, "{run:?}");
 }
