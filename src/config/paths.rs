@@ -17,7 +17,7 @@ use crate::reach;
 pub struct NamedPath {
     /// Where.
     pub path: PathBuf,
-    /// In words: "the certificate of [c3]".
+    /// In words: "the certificate of `[c3]`".
     pub role: String,
     /// What belongs to it.
     pub extent: Extent,
