@@ -24,7 +24,7 @@ use crate::config::TokenConfig;
 use crate::key::Key;
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
-use crate::meter::KeyMeter;
+use crate::metrics::KeyMetrics;
 use crate::token::Token;
 pub use condition::{Condition, Down};
 pub use error::{EngineError, Told};
@@ -138,7 +138,7 @@ pub struct TokenEngine {
     work: Arc<Work>,
     hands: Hands,
     keep_alive: Duration,
-    meter: KeyMeter,
+    meter: KeyMetrics,
 }
 
 /// Who makes the calls.
@@ -201,7 +201,7 @@ impl TokenEngine {
         }
         let schemes = recipes.iter().map(|(scheme, _)| *scheme).collect();
         let sessions = token.sessions_at_most(config.sessions);
-        let meter = KeyMeter::new(&uri);
+        let meter = KeyMetrics::new(&uri);
         let station = Station::new(Arc::clone(&token), key, meter.clone());
         let work = Arc::new(Work::new(station, recipes, public_key.clone()));
         Ok(Self {

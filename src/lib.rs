@@ -53,19 +53,23 @@ pub mod proxy;
 #[cfg(feature = "audit")]
 pub mod audit;
 
-pub mod step;
+pub mod check_steps;
 pub mod verify;
 
 pub mod error;
-pub mod meter;
+pub mod metrics;
 pub mod standard_error;
 
 mod accounts;
-mod hands;
-mod listed;
-mod lossy;
-mod reach;
+#[doc(hidden)]
+pub mod backoff;
+mod lossy_writer;
+mod path_access;
+mod path_permissions;
+#[doc(hidden)]
+pub mod poison;
 mod rfc3339;
+mod truncated_list;
 
 #[cfg(test)]
 mod error_tests;

@@ -28,6 +28,7 @@ mod lease;
 mod lifecycle;
 mod link;
 mod listener;
+pub mod metrics;
 mod notify;
 mod operations;
 mod problem;
@@ -40,7 +41,6 @@ mod retry;
 mod socket;
 mod staffing;
 mod stream;
-pub mod traffic;
 mod under_way;
 mod unread;
 mod upkeep;
@@ -215,7 +215,7 @@ impl Running {
                 _ = keeping.tick() => {
                     // Each listener holds the place of the next.
                     let taken = self.most - self.clients.available_permits();
-                    traffic::clients(taken.saturating_sub(self.doors.len()));
+                    metrics::clients(taken.saturating_sub(self.doors.len()));
                     for upstream in &self.house.upstreams {
                         upstream.keep();
                     }

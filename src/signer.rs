@@ -51,7 +51,7 @@ use crate::error::Error;
 use crate::identity::{Files, Identity, InToken};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
-use crate::meter::KeyMeter;
+use crate::metrics::KeyMetrics;
 use crate::token::holder::Holder;
 use channel::{Channels, Reply};
 pub use error::SignerError;
@@ -93,7 +93,7 @@ pub struct RemoteKey {
     spki: Fingerprint,
     schemes: Vec<Scheme>,
     timeout: Duration,
-    meter: KeyMeter,
+    meter: KeyMetrics,
     hardening: Vec<Part>,
     // Last: the signer goes when nobody can ask it any more.
     supervised: Option<Supervised>,
@@ -163,7 +163,7 @@ impl RemoteKey {
         let key = Self {
             channels,
             apart,
-            meter: KeyMeter::new(&described.key),
+            meter: KeyMetrics::new(&described.key),
             uri: described.key,
             spki: public_key.fingerprint(),
             public_key,

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::lossy::{LossyWriter, Notices, Target};
-use crate::meter;
+use crate::lossy_writer::{LossyWriter, Notices, Target};
+use crate::metrics;
 
 /// Bytes that wait for a reader who does not keep up.
 const MOST: usize = 1 << 20;
@@ -27,7 +27,7 @@ const IN_ONE_PIECE: usize = 4 << 10;
 static WRITER: OnceLock<LossyWriter> = OnceLock::new();
 
 const NOTICES: Notices = Notices {
-    lost: meter::log_lines_lost,
+    lost: metrics::log_lines_lost,
     // Nobody reads it.
     failing: |_| {},
     recovered: |lost| {

@@ -18,7 +18,7 @@ pub mod session;
 mod start;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cryptoki::slot::Slot;
@@ -27,6 +27,7 @@ use crate::config::pin::PinSource;
 use crate::config::uri::Pkcs11Uri;
 use crate::config::{LoginPolicy, TokenConfig};
 use crate::ledger::Recorder;
+use crate::poison::IgnorePoison as _;
 use description::TokenDescription;
 pub use error::TokenError;
 use fault::Fault;
@@ -233,7 +234,7 @@ impl Token {
     }
 
     fn hold(&self, session: Session) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+        *self.held.lock().ignore_poison() = Some(session);
     }
 
     /// Opens a further session; the login covers it.

@@ -10,6 +10,7 @@ mod visit;
 use serde::Serialize;
 
 use crate::certificate::Certificate;
+use crate::check_steps::Steps;
 use crate::client::Client;
 use crate::client::connector::Connector;
 use crate::config::Config;
@@ -17,7 +18,6 @@ use crate::config::environment::Service;
 use crate::error::{Error, ExitCode};
 use crate::identity::Identity;
 use crate::rfc3339;
-use crate::step::Steps;
 use crate::tls::Tls;
 use crate::token::holder::Holder;
 pub use seen::ServerCertificate;

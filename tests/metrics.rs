@@ -22,7 +22,7 @@ use hsm_mtls::client::Client;
 use hsm_mtls::client::connector::Connector;
 use hsm_mtls::engine::{Purpose, challenge};
 use hsm_mtls::identity::Identity;
-use hsm_mtls::meter::{self, Kind};
+use hsm_mtls::metrics::{self, Kind};
 use hsm_mtls::tls::Tls;
 use hsm_mtls::token::guard::Attendance;
 use http::{HeaderMap, Method};
@@ -36,7 +36,7 @@ fn seen(snapshots: &Snapshotter) -> BTreeMap<String, f64> {
     let all = snapshots.snapshot().into_vec().into_iter();
     all.map(|(key, unit, description, value)| {
         let key = key.key();
-        let known = meter::ALL.iter().find(|known| known.name == key.name());
+        let known = metrics::ALL.iter().find(|known| known.name == key.name());
         let known = known.unwrap_or_else(|| panic!("{key:?} is not listed"));
         let labels: Vec<_> = key.labels().map(|label| label.key()).collect();
         assert_eq!(labels, known.labels, "{}", known.name);
@@ -75,7 +75,7 @@ fn the_recorder_is_told_of_signatures_and_of_the_way_to_the_token() {
     let recorder = DebuggingRecorder::new();
     let snapshots = recorder.snapshotter();
     recorder.install().unwrap();
-    meter::describe();
+    metrics::describe();
     let chaos = Chaos::of_child();
 
     // A client that starts: one login, the proof.

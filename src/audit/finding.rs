@@ -61,7 +61,7 @@ impl Judgement {
 
 /// Some of it is the text of somebody else: of a label, a certificate, a file.
 pub(super) fn plain(text: String) -> String {
-    text.chars().map(crate::step::plain).collect()
+    text.chars().map(crate::check_steps::plain).collect()
 }
 
 /// Without these nobody can say that the key is kept: an audit that cannot answer them does not end well.

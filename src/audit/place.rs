@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::hands::{By, Loose, others_can_change};
+use crate::path_permissions::{WritableBy, WritablePath, writable_by_others};
 
 /// Why others than root and this user could change what is at `path`, or put something else there.
 /// Empty where they could not.
@@ -13,14 +13,14 @@ use crate::hands::{By, Loose, others_can_change};
 /// # Errors
 /// It cannot be looked at.
 pub(super) fn changeable_by_others(path: &Path) -> io::Result<Vec<String>> {
-    let said = |Loose {
+    let said = |WritablePath {
                     place, by, mode, ..
                 }| match by {
-        By::Owner(uid) => format!("{} belongs to uid {uid}", place.display()),
-        By::Group => format!("its group may write to {} ({mode:04o})", place.display()),
-        By::Everybody => format!("everybody may write to {} ({mode:04o})", place.display()),
+        WritableBy::Owner(uid) => format!("{} belongs to uid {uid}", place.display()),
+        WritableBy::Group => format!("its group may write to {} ({mode:04o})", place.display()),
+        WritableBy::Everybody => format!("everybody may write to {} ({mode:04o})", place.display()),
     };
-    Ok(others_can_change(path)?.into_iter().map(said).collect())
+    Ok(writable_by_others(path)?.into_iter().map(said).collect())
 }
 
 /// Why others than its owner could read the file, where `forbidden` bits of its mode say so.

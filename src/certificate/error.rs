@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::config::environment::Environment;
 use crate::config::trust::Fingerprint;
 use crate::key::unsupported::{SUPPORTED, UnsupportedKey};
-use crate::listed::few;
+use crate::truncated_list::first_few;
 
 use super::SignatureFault;
 use super::contents::Contents;
@@ -97,7 +97,7 @@ pub enum CertificateError {
     /// Its issuer is the environment's by name, and nowhere to be found.
     #[error(
         "the certificate's issuer is missing: {issuer} is neither behind it in the file nor in `anchors` ({})",
-        few(anchors, "; ")
+        first_few(anchors, "; ")
     )]
     IssuerMissing {
         /// The issuer.
@@ -108,7 +108,7 @@ pub enum CertificateError {
     /// Its issuer is not of the configured environment.
     #[error(
         "the certificate was issued by {issuer}, which is not of the {environment} anchors ({})",
-        few(anchors, "; ")
+        first_few(anchors, "; ")
     )]
     NotOfEnvironment {
         /// The issuer.
@@ -179,7 +179,7 @@ fn how_many(candidates: &[String]) -> String {
 fn listed(candidates: &[String]) -> String {
     match candidates {
         [] => String::new(),
-        some => format!(": {}", few(some, ", ")),
+        some => format!(": {}", first_few(some, ", ")),
     }
 }
 

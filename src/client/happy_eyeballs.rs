@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Display};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 
 use super::ClientError;
 use crate::config::environment::Origin;
+use crate::poison::IgnorePoison as _;
 
 /// "Connection Attempt Delay": RFC 8305, section 8, recommends it.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -131,7 +132,7 @@ impl Answered {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Remembered>> {
         // Changed in single steps: whole also after a panic elsewhere.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 }
 

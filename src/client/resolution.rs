@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
+
+use crate::poison::IgnorePoison as _;
 
 /// A lookup that takes longer is not waited for where the addresses are known. It goes on meanwhile.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -95,7 +97,7 @@ impl Resolution {
 
     fn lock(&self) -> MutexGuard<'_, Names> {
         // Changed in single steps: whole also after a panic elsewhere.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 }
 

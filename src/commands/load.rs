@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use hsm_mtls::check_steps::Steps;
 use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
 use hsm_mtls::error::{Error, ExitCode};
-use hsm_mtls::step::Steps;
+use hsm_mtls::poison::IgnorePoison as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -94,7 +95,7 @@ impl Load {
             by_result,
         };
         let last = shared.last.into_inner();
-        match last.unwrap_or_else(PoisonError::into_inner) {
+        match last.ignore_poison() {
             None if measured.interrupted => steps.bad(
                 STEP,
                 format!("interrupted: {}", measured.summary()),
@@ -132,7 +133,7 @@ impl Load {
                     if error.pin().is_some() {
                         shared.stop.store(true, Ordering::Relaxed);
                     }
-                    let mut last = shared.last.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut last = shared.last.lock().ignore_poison();
                     *last = Some(error);
                     (class, started.elapsed())
                 }

@@ -2,22 +2,24 @@
 //! warnings are kept until the end, and are part of it.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
+
+use hsm_mtls::poison::IgnorePoison as _;
 
 /// None: each is said at once.
 static KEPT: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
 /// From now on they are kept.
 pub(super) fn keep() {
-    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    *KEPT.lock().ignore_poison() = Some(Vec::new());
 }
 
 /// Keeps one, where they are kept.
 pub(super) fn add(text: &str) -> bool {
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = KEPT.lock().ignore_poison();
     match kept.as_mut() {
         Some(notes) => {
             notes.push(text.to_owned());
@@ -29,7 +31,7 @@ pub(super) fn add(text: &str) -> bool {
 
 /// Those that were kept, and no more.
 pub(super) fn take() -> Vec<String> {
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = KEPT.lock().ignore_poison();
     kept.as_mut().map(std::mem::take).unwrap_or_default()
 }
 

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use hsm_mtls::audit::Verdict;
+use hsm_mtls::check_steps::{Outcome, Step, plain};
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::standard_error;
-use hsm_mtls::step::{Outcome, Step, plain};
 use serde::Serialize;
 use serde_json::json;
 use textwrap::core::display_width;

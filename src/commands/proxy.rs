@@ -8,8 +8,8 @@ use std::time::Duration;
 use hsm_mtls::config::proxy::ProxyConfig;
 use hsm_mtls::config::{Config, ConfigText};
 use hsm_mtls::error::ExitCode;
-use hsm_mtls::meter;
-use hsm_mtls::proxy::{self, ProxyError, Sockets, traffic};
+use hsm_mtls::metrics;
+use hsm_mtls::proxy::{self, ProxyError, Sockets};
 use hsm_mtls::signer::WalledKey;
 use hsm_mtls::signer::front::{Plan, inherit, supervise};
 use hsm_mtls::signer::sandbox::Sandbox;
@@ -116,11 +116,11 @@ fn recorder() -> Result<PrometheusHandle, CommandError> {
     let proxy = Matcher::Prefix("hsm_mtls_proxy_".to_owned());
     let recorder = PrometheusBuilder::new()
         .set_buckets(&SIGNATURE_BUCKETS)
-        .and_then(|builder| builder.set_buckets_for_metric(proxy, &traffic::BUCKETS))
+        .and_then(|builder| builder.set_buckets_for_metric(proxy, &proxy::metrics::BUCKETS))
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(wrong)?;
-    meter::describe();
-    traffic::describe();
+    metrics::describe();
+    proxy::metrics::describe();
     let kept = recorder.clone();
     std::thread::Builder::new()
         .name("metrics".to_owned())

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
+use hsm_mtls::check_steps::{Outcome, Steps};
 use hsm_mtls::config::Config;
 use hsm_mtls::config::pin::PinSource;
 use hsm_mtls::engine::{Purpose, challenge};
@@ -16,7 +17,6 @@ use hsm_mtls::signer::hardening::Part;
 use hsm_mtls::signer::supervisor::{Launch, Supervised};
 use hsm_mtls::signer::{self, RemoteKey, hardening, service};
 use hsm_mtls::standard_error;
-use hsm_mtls::step::{Outcome, Steps};
 
 use super::{CommandError, Global, LogFormat, start};
 

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use hsm_mtls::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::certificate::{Certificate, read_file};
+use hsm_mtls::check_steps::{Outcome, Steps};
 use hsm_mtls::config::{CertificateSource, Config, LoginPolicy};
 use hsm_mtls::engine::{Purpose, Sign, TokenEngine, challenge};
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::{self, Identity};
 use hsm_mtls::key::attributes::KeyAttributes;
 use hsm_mtls::ledger::Recorder;
-use hsm_mtls::step::{Outcome, Steps};
 use hsm_mtls::token::module::Module;
 use hsm_mtls::token::session::Access;
 use hsm_mtls::token::{Role, Token, description, in_the_way};

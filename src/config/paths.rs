@@ -10,7 +10,7 @@ use super::listener::{Callers, Place};
 use super::pin::PinSource;
 use super::proxy::AccessLog;
 use super::{CertificateSource, Config};
-use crate::reach;
+use crate::path_access;
 
 /// A path, and what the configuration names it for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn unseen(path: &Path) -> Option<String> {
     match path.try_exists() {
         Ok(true) => None,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let why = reach::obstacle(path, &[]).map(|obstacle| obstacle.to_string());
+            let why = path_access::obstacle(path, &[]).map(|obstacle| obstacle.to_string());
             let why = why.unwrap_or_else(|| error.to_string());
             Some(format!("cannot be looked at by this user: {why}"))
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Config, ConfigError};
-use crate::reach::{self, Obstacle, Use};
+use crate::path_access::{self, Obstacle, Use};
 
 /// Longest configuration that is read, in bytes.
 const LONGEST: u64 = 1024 * 1024;
@@ -30,7 +30,7 @@ impl ConfigText {
         let unreadable = |error: io::Error| unreadable(path, &error);
         // Each process reads it for itself, and some once more: what can be read once is no configuration.
         let meta = fs::metadata(path).map_err(unreadable)?;
-        if let Some(kind) = reach::no_file(&meta) {
+        if let Some(kind) = path_access::no_file(&meta) {
             return Err(ConfigError::Unreadable {
                 path: path.to_owned(),
                 why: format!("it is not a file but {kind}"),
@@ -75,7 +75,7 @@ impl ConfigText {
 
 /// What is in the way to the file, where that can be seen; else the system's word.
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
-    let (why, advice) = match reach::obstacle(path, &[Use::Read]) {
+    let (why, advice) = match path_access::obstacle(path, &[Use::Read]) {
         Some(Obstacle::Missing { is_last: true, .. }) => (
             "there is no such file".to_owned(),
             "check the path; the README has a configuration, field by field".to_owned(),

@@ -11,10 +11,10 @@ use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::key::signature::NotAnEcdsaSignature;
 use crate::ledger::{Failure, LedgerError};
-use crate::listed::words;
 use crate::token::TokenError;
 use crate::token::fault::{Fault, FaultClass};
 use crate::token::guard::PinError;
+use crate::truncated_list::first_words;
 
 /// Why there is no signature.
 #[derive(Debug, Error)]
@@ -40,7 +40,7 @@ pub enum EngineError {
     #[error("the signing engine has stopped")]
     Stopped,
     /// Neither token nor key offer a mechanism that TLS has a use for.
-    #[error("the token has no mechanism for the {algorithm} key {uri}; it signs with {}", match listed.as_slice() { [] => "nothing".to_owned(), some => words(some, ", ") })]
+    #[error("the token has no mechanism for the {algorithm} key {uri}; it signs with {}", match listed.as_slice() { [] => "nothing".to_owned(), some => first_words(some, ", ") })]
     NoMechanism {
         /// The key.
         uri: String,

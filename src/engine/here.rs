@@ -5,11 +5,12 @@
 //! what ends it is whoever ends the process.
 
 use std::fmt;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::work::{OneTooMany, Open, Work};
 use super::{EngineError, SignRequest};
+use crate::poison::IgnorePoison as _;
 
 /// After this long a token that had no session left is asked for more again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -132,10 +133,7 @@ impl Here {
                 state.waiting -= 1;
                 return None;
             }
-            let (woken, _) = self
-                .returned
-                .wait_timeout(state, patience)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (woken, _) = self.returned.wait_timeout(state, patience).ignore_poison();
             state = woken;
         }
     }
@@ -161,7 +159,7 @@ impl Here {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Counts and whole sessions: there is no state in between.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tracing::Span;
 use super::queue::{Claim, Job, Next, Queue, Seat};
 use super::work::{OneTooMany, Open, Work};
 use super::{EngineError, SignRequest};
+use crate::poison::IgnorePoison as _;
 
 /// How long the last owner waits for sessions to close, so that no thread is inside the module
 /// while the process ends.
@@ -107,7 +108,7 @@ impl Pool {
 }
 
 fn take(seat: &Mutex<Option<Seat>>) -> Option<Seat> {
-    seat.lock().unwrap_or_else(PoisonError::into_inner).take()
+    seat.lock().ignore_poison().take()
 }
 
 impl Drop for Pool {

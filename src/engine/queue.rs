@@ -3,14 +3,15 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
 
 use super::{EngineError, Peer, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
-use crate::meter::KeyMeter;
+use crate::metrics::KeyMetrics;
+use crate::poison::IgnorePoison as _;
 
 /// How many requests may wait before a caller is turned away: as many as there may be handshakes
 /// at once. It bounds memory; how long one waits is bounded by its deadline.
@@ -63,7 +64,7 @@ pub(super) enum Next {
 }
 
 pub(super) struct Queue {
-    meter: KeyMeter,
+    meter: KeyMetrics,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -93,7 +94,7 @@ impl State {
         }
     }
 
-    fn tell(&self, meter: &KeyMeter) {
+    fn tell(&self, meter: &KeyMetrics) {
         let in_use = self.workers - self.idle;
         meter.queue(self.waiting.len(), in_use, self.most_workers);
     }
@@ -118,7 +119,7 @@ impl Drop for Seat {
 }
 
 impl Queue {
-    pub(super) fn new(most_workers: usize, meter: KeyMeter) -> Self {
+    pub(super) fn new(most_workers: usize, meter: KeyMetrics) -> Self {
         Self {
             meter,
             state: Mutex::new(State {
@@ -199,10 +200,7 @@ impl Queue {
             }
             state.idle += 1;
             state.tell(&self.meter);
-            let (woken, waited) = self
-                .changed
-                .wait_timeout(state, idle)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (woken, waited) = self.changed.wait_timeout(state, idle).ignore_poison();
             state = woken;
             state.idle -= 1;
             if waited.timed_out() && state.waiting.is_empty() && !state.closed {
@@ -249,7 +247,7 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is changed in single steps: it is whole also after a panic elsewhere.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 }
 
@@ -276,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_token_that_had_no_session_left_is_asked_again() -> Result<(), EngineError> {
-        let queue = Arc::new(Queue::new(2, KeyMeter::new("pkcs11:object=c3")));
+        let queue = Arc::new(Queue::new(2, KeyMetrics::new("pkcs11:object=c3")));
         let _first = queue.submit(job())?;
         let mut second = queue.submit(job())?;
         assert!(queue.one_too_many(job()).is_ok());

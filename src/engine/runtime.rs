@@ -8,13 +8,15 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
+
+use crate::poison::IgnorePoison as _;
 
 /// Handshakes that are worked on at once; more of them wait for a thread.
 const MOST_THREADS: usize = 512;
@@ -124,7 +126,7 @@ impl Due {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
-        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+        self.task.lock().ignore_poison()
     }
 }
 

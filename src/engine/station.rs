@@ -7,7 +7,7 @@
 //! enough there). While that fails, callers are told so at once, and it is tried with growing
 //! pauses.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use cryptoki::object::ObjectHandle;
@@ -15,24 +15,24 @@ use cryptoki::object::ObjectHandle;
 use super::EngineError;
 use super::condition::Down;
 use super::error::{Remedy, remedy};
+use crate::backoff::Backoff;
 use crate::key::Key;
-use crate::meter::KeyMeter;
+use crate::metrics::KeyMetrics;
+use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
 use crate::token::guard::PinError;
 use crate::token::session::{Access, Session};
 use crate::token::{Token, TokenError};
 
-/// The pause after the first attempt that failed; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause: a token that is back is found within this time.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Between attempts to find the token again. A token that is back is found within the longest delay.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 /// Losses in a row, without a signature in between, after which gentle means are not tried.
 const GENTLE: u32 = 1;
 
 #[derive(Debug)]
 pub(super) struct Station {
     key: Key,
-    meter: KeyMeter,
+    meter: KeyMetrics,
     // Held while the token is being found: whoever needs it waits for that.
     state: Mutex<State>,
     // Beside it, for those who must not wait.
@@ -63,7 +63,8 @@ struct State {
 struct Lost {
     down: Down,
     next: Instant,
-    pause: Duration,
+    /// Failures in a row, which the backoff counts by.
+    failures: u32,
 }
 
 /// Where the token is. What was opened at one place is of no use at another.
@@ -74,7 +75,7 @@ pub(super) struct Place {
 }
 
 impl Station {
-    pub(super) fn new(token: Arc<Token>, key: Key, meter: KeyMeter) -> Self {
+    pub(super) fn new(token: Arc<Token>, key: Key, meter: KeyMetrics) -> Self {
         meter.token_up(true);
         Self {
             key,
@@ -126,8 +127,8 @@ impl Station {
                             last: Some(error),
                             ..lost.down
                         },
-                        next: Instant::now() + lost.pause,
-                        pause: (lost.pause * 2).min(LONGEST_PAUSE),
+                        next: Instant::now() + BACKOFF.delay(lost.failures),
+                        failures: lost.failures.saturating_add(1),
                     };
                     let told = lost.down.error();
                     self.look().down = Some(lost.down.clone());
@@ -152,10 +153,9 @@ impl Station {
         self.meter.token_up(false);
         // The first time it is looked for at once. A token that is found each time, and fails each
         // time, gets its pauses too.
-        let pause = FIRST_PAUSE * 2_u32.saturating_pow(state.losses.min(8));
-        let pause = pause.min(LONGEST_PAUSE);
+        let failures = state.losses.saturating_add(1);
         let wait = if state.losses > GENTLE {
-            pause
+            BACKOFF.delay(failures)
         } else {
             Duration::ZERO
         };
@@ -168,7 +168,7 @@ impl Station {
         state.lost = Some(Lost {
             down,
             next: Instant::now() + wait,
-            pause,
+            failures,
         });
     }
 
@@ -196,7 +196,7 @@ impl Station {
         Ok((session, handle))
     }
 
-    pub(super) fn meter(&self) -> &KeyMeter {
+    pub(super) fn meter(&self) -> &KeyMetrics {
         &self.meter
     }
 
@@ -242,10 +242,10 @@ impl Station {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is changed in single steps: it is whole also after a panic elsewhere.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     fn look(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().ignore_poison()
     }
 }

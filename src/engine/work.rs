@@ -16,7 +16,7 @@ use crate::key::recipe::Recipe;
 use crate::key::scheme::Scheme;
 use crate::key::signature::ecdsa_der;
 use crate::ledger::{Attempt, End, Entry, Process};
-use crate::meter::KeyMeter;
+use crate::metrics::KeyMetrics;
 use crate::token::fault::FaultClass;
 use crate::token::session::{Session, SignFault};
 
@@ -82,7 +82,7 @@ impl Work {
         self.station.seen()
     }
 
-    pub(super) fn meter(&self) -> &KeyMeter {
+    pub(super) fn meter(&self) -> &KeyMetrics {
         self.station.meter()
     }
 

@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use super::unsupported::{SUPPORTED, UnsupportedKey};
 use crate::ledger::LedgerError;
-use crate::listed::few;
 use crate::token::fault::Fault;
+use crate::truncated_list::first_few;
 
 /// Why there is no key to sign with.
 #[derive(Debug, Error)]
@@ -14,7 +14,10 @@ pub enum KeyError {
     #[error("no key is made or destroyed without its record: {0}")]
     Ledger(#[from] LedgerError),
     /// No private key matches.
-    #[error("no private key matches {uri}; there is: {}", few(candidates, ", "))]
+    #[error(
+        "no private key matches {uri}; there is: {}",
+        first_few(candidates, ", ")
+    )]
     NoMatch {
         /// What was asked for.
         uri: String,
@@ -30,7 +33,7 @@ pub enum KeyError {
         logged_in: bool,
     },
     /// More than one matches.
-    #[error("{} private keys match {uri}: {}", candidates.len(), few(candidates, ", "))]
+    #[error("{} private keys match {uri}: {}", candidates.len(), first_few(candidates, ", "))]
     Ambiguous {
         /// What was asked for.
         uri: String,
@@ -40,7 +43,7 @@ pub enum KeyError {
     /// The keys that match are not the certificate's.
     #[error(
         "the certificate is of the public key {expected}, and no private key that matches {uri} has it: {}",
-        few(candidates, ", ")
+        first_few(candidates, ", ")
     )]
     NotOfCertificate {
         /// What was asked for.

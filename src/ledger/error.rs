@@ -10,7 +10,7 @@ use thiserror::Error as ThisError;
 use super::chain::Broken;
 use super::place::folder_of;
 use crate::accounts;
-use crate::reach::{Obstacle, Owned, Use, obstacle};
+use crate::path_access::{Obstacle, Owned, Use, obstacle};
 
 /// Why a record was not kept. What it tells of was then not done, or not released.
 #[derive(Debug, ThisError)]

@@ -5,13 +5,14 @@
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::chain::Head;
 use super::turn;
 use crate::config::ledger::HeadExport;
+use crate::poison::IgnorePoison as _;
 
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,7 +95,7 @@ impl Drop for Export {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Wanted> {
         // Values that are each whole.
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.lock().ignore_poison()
     }
 
     /// Waits for what is to be told. `None`: nothing more comes.
@@ -108,7 +109,7 @@ impl Shared {
                     .take_if(|head| wanted.told.as_ref() == Some(head));
                 wanted.head.is_none() && !wanted.stop
             })
-            .unwrap_or_else(PoisonError::into_inner);
+            .ignore_poison();
         wanted.head.take()
     }
 }

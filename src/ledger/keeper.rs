@@ -2,7 +2,7 @@
 //! is handed to whoever tells others of it, and a file that another process has closed is let go of.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use super::export::Export;
 use super::file::ChainFile;
 use super::turn;
 use crate::config::ledger::{Fsync, LedgerConfig};
+use crate::poison::IgnorePoison as _;
 
 /// How often it is looked after a file that another process may have closed.
 const LOOK: Duration = Duration::from_secs(10);
@@ -113,7 +114,7 @@ impl Drop for Keeper {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Two values that are each whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 }
 
@@ -128,7 +129,7 @@ impl Work {
             let next = due.into_iter().flatten().min().unwrap_or(now + LOOK);
             if now < next && !state.stop {
                 let waited = shared.changed.wait_timeout(state, next - now);
-                (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                (state, _) = waited.ignore_poison();
                 continue;
             }
             let stop = state.stop;

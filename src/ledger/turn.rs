@@ -4,9 +4,11 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use crate::poison::IgnorePoison as _;
 
 /// There is no wait for the lock of a file with a time limit: it is asked for again.
 const ASK_AGAIN: Duration = Duration::from_micros(50);
@@ -42,7 +44,7 @@ impl<T> Turn<T> {
         let (mut slot, _) = self
             .free
             .wait_timeout_while(self.lock(), patience, |slot| slot.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
+            .ignore_poison();
         slot.take().map(|value| Taken {
             turn: self,
             value: Some(value),
@@ -51,7 +53,7 @@ impl<T> Turn<T> {
 
     fn lock(&self) -> MutexGuard<'_, Option<T>> {
         // It is there or not: there is no state in between.
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slot.lock().ignore_poison()
     }
 }
 

@@ -7,14 +7,15 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 
 use super::ProxyError;
 use crate::config::proxy::AccessLog as Place;
-use crate::lossy::{LossyWriter, Notices, Target};
+use crate::lossy_writer::{LossyWriter, Notices, Target};
+use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
 
 /// Lines are handed to the writer from this many bytes on, and every so often.
@@ -60,7 +61,7 @@ struct Lines {
 }
 
 const NOTICES: Notices = Notices {
-    lost: super::traffic::log_lines_lost,
+    lost: super::metrics::log_lines_lost,
     failing: |error| tracing::error!(error, "the access log is not written: lines are lost"),
     recovered: |lost| tracing::warn!(lost, "the access log is written again"),
 };
@@ -98,7 +99,7 @@ impl AccessLog {
         let Some(writer) = &self.writer else {
             return;
         };
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock().ignore_poison();
         lines.append(line);
         if lines.text.len() >= BATCH {
             writer.add(lines.take());
@@ -108,7 +109,7 @@ impl AccessLog {
     /// Hands what there is to the writer.
     pub(super) fn flush(&self) {
         if let Some(writer) = &self.writer {
-            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lines = self.lines.lock().ignore_poison();
             if !lines.text.is_empty() {
                 writer.add(lines.take());
             }

@@ -14,9 +14,9 @@ use tokio::time::{Sleep, sleep};
 
 use super::gateway::METHODS;
 use super::lease::Lease;
+use super::metrics;
 use super::problem::Problem;
 use super::record::Record;
-use super::traffic;
 use super::unread::Remainder;
 use crate::client::{ClientError, INTERACTION_ID, failure};
 
@@ -84,7 +84,7 @@ impl AnswerBody {
 
     /// A problem of ours.
     pub(super) fn of_problem(problem: &Problem, mut record: Record) -> Response<Self> {
-        traffic::problem(problem.stage);
+        metrics::problem(problem.stage);
         let response = problem.response(record.interaction_id.clone());
         record.status = problem.status.as_u16();
         record.stage = Some(problem.stage);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error as ThisError;
 
-use crate::listed::few;
+use crate::truncated_list::first_few;
 
 /// Why the proxy cannot start, or cannot go on.
 #[derive(Debug, ThisError)]
@@ -22,7 +22,7 @@ pub enum ProxyError {
         why: String,
     },
     /// systemd handed over no such socket.
-    #[error("systemd handed over no socket named {name}{}", if found.is_empty() { String::new() } else { format!(" (it gave {})", few(found, ", ")) })]
+    #[error("systemd handed over no socket named {name}{}", if found.is_empty() { String::new() } else { format!(" (it gave {})", first_few(found, ", ")) })]
     NotHandedOver {
         /// The name that is configured.
         name: String,

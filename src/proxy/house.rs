@@ -1,6 +1,6 @@
 //! What all connections of applications share, and what those of one listener share.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::config::environment::Service;
 use crate::config::listener::{Callers, ListenerConfig};
 use crate::config::proxy::ProxyConfig;
+use crate::poison::IgnorePoison as _;
 
 /// A connection to the hub is waited for a little longer than making one may take: its own error
 /// says more.
@@ -115,7 +116,7 @@ impl Door {
     }
 
     pub(super) fn gate(&self) -> RwLockReadGuard<'_, Gate> {
-        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+        self.gate.read().ignore_poison()
     }
 
     /// Reads the caller token anew.
@@ -124,7 +125,7 @@ impl Door {
     /// It cannot be used; the old one stays.
     pub(super) fn reload(&self) -> Result<(), ProxyError> {
         let gate = Gate::of(&self.callers)?;
-        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = gate;
+        *self.gate.write().ignore_poison() = gate;
         Ok(())
     }
 }

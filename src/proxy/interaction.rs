@@ -1,13 +1,14 @@
 //! `x-fapi-interaction-id`: kept where it is a UUIDv4, replaced where it is not. The hub drops any
 //! other value silently.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use aws_lc_rs::rand;
 use http::{HeaderMap, HeaderValue};
 use uuid::{Builder, Uuid};
 
 use crate::client::INTERACTION_ID;
+use crate::poison::IgnorePoison as _;
 
 /// Random bytes that are fetched at once: a call of the system for each id costs more than the id.
 const AT_ONCE: usize = 64 * 16;
@@ -40,7 +41,7 @@ impl Ids {
     }
 
     fn uuid(&self) -> Uuid {
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut random = self.random.lock().ignore_poison();
         if random.len() < 16 {
             random.resize(AT_ONCE, 0);
             if rand::fill(&mut random).is_err() {

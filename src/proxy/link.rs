@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,7 @@ use super::hub_stream::Watched;
 use crate::client::ClientError;
 use crate::client::connector::Connection;
 use crate::client::{ANSWER_HEAD, failure, http1_of_the_hub};
+use crate::poison::IgnorePoison as _;
 use crate::tls::issuers::{ForeignIssuer, explain};
 use crate::tls::{Ending, TlsError, ended};
 
@@ -113,7 +114,7 @@ impl Fate {
             return;
         }
         let driver = self.driver.lock();
-        if let Some(driver) = driver.unwrap_or_else(PoisonError::into_inner).as_ref() {
+        if let Some(driver) = driver.ignore_poison().as_ref() {
             driver.wake_by_ref();
         }
     }
@@ -126,7 +127,7 @@ impl Fate {
 
     fn driven_by(&self, task: &Context<'_>) {
         let driver = self.driver.lock();
-        let mut driver = driver.unwrap_or_else(PoisonError::into_inner);
+        let mut driver = driver.ignore_poison();
         if !driver
             .as_ref()
             .is_some_and(|driver| driver.will_wake(task.waker()))

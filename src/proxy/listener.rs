@@ -10,9 +10,9 @@ use tokio::time::sleep;
 
 use super::caller::not_admitted;
 use super::house::Door;
+use super::metrics;
 use super::socket::Listening;
 use super::stream::Stream;
-use super::traffic;
 use super::visit::{Stop, serve};
 
 /// Out of descriptors, most likely: some are given back soon.
@@ -94,7 +94,7 @@ fn admit(
     stop: &Stop,
 ) {
     if !door.gate().admits(peer) {
-        traffic::caller_refused();
+        metrics::caller_refused();
         let (uid, gid) = (peer.map(|peer| peer.uid()), peer.map(|peer| peer.gid()));
         let pid = peer.and_then(|peer| peer.pid());
         tracing::warn!(uid, gid, pid, "a process that may not call was refused");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::lossy::{LossyWriter, Notices, Target};
+use crate::lossy_writer::{LossyWriter, Notices, Target};
 
 /// Bytes of words that wait.
 const MOST: usize = 4 << 10;

@@ -2,7 +2,7 @@
 //! machine's operators, and they answer also where applications wait.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use super::stream::{Business, Io};
 use super::upstream::{Handshake, Upstream};
 use super::visit::{Stop, is_answered};
 use crate::certificate::Certificate;
+use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
 
 /// Writes the metrics as Prometheus reads them.
@@ -129,10 +130,7 @@ impl Operations {
     /// service was made, or none was tried yet.
     fn readiness(&self, stopping: bool, felt: &Felt) -> (bool, Value) {
         let now = SystemTime::now();
-        let certificate = self
-            .certificate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let certificate = self.certificate.lock().ignore_poison();
         let untimely = certificate.check_client(now).err();
         let in_time = untimely.is_none();
         let upstreams = self.house.upstreams.iter();

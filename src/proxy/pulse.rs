@@ -1,13 +1,14 @@
 //! What the signer says of itself, for `/readyz`: asked on another thread than the one that serves, and
 //! not more often than it can change.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::problem::stage_of;
 use crate::engine::EngineError;
+use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
 use crate::signer::{Health, WalledKey};
 
@@ -61,16 +62,12 @@ impl Pulse {
     pub(super) async fn follow(&self, key: WalledKey) {
         // Not while one is being asked: its answer would be taken for the other's.
         let mut last = self.last.lock().await;
-        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+        *self.key.lock().ignore_poison() = key;
         *last = None;
     }
 
     async fn ask(&self) -> Felt {
-        let key = self
-            .key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let key = self.key.lock().ignore_poison().clone();
         let asked = tokio::task::spawn_blocking(move || key.health()).await;
         match asked.unwrap_or(Err(EngineError::SignerSilent)) {
             Ok(health) => Felt {

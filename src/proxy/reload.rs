@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,15 +14,16 @@ use tokio::time::timeout;
 use super::ProxyError;
 use super::house::Door;
 use super::lifecycle;
+use super::metrics;
 use super::notify::ServiceManager;
 use super::operations::Operations;
-use super::traffic;
 use super::under_way::UnderWay;
 use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
 use crate::identity::{Identity, Validity};
+use crate::poison::IgnorePoison as _;
 use crate::signer::WalledKey;
 use crate::signer::front::{Offer, Offers};
 use crate::tls::Tls;
@@ -79,7 +80,7 @@ impl Reload {
                 Some(_) => offers.taken(id),
                 None => offers.kept(id),
             };
-            traffic::reloaded(before.is_some());
+            metrics::reloaded(before.is_some());
             self.manager.ready();
             let let_go = match before {
                 Some(before) => {
@@ -116,7 +117,7 @@ impl Reload {
                 let leaf = prepared.identity.chain().leaf();
                 lifecycle::reloaded(leaf, &prepared.identity.signer().key_uri());
                 let certificate = &self.operations.certificate;
-                *certificate.lock().unwrap_or_else(PoisonError::into_inner) = leaf.clone();
+                *certificate.lock().ignore_poison() = leaf.clone();
                 self.operations.pulse.follow(prepared.key).await;
                 self.config = prepared.config;
                 let upstreams = self.operations.house.upstreams.each_ref();

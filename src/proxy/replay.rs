@@ -5,7 +5,7 @@
 //! one body, and of all. Beyond that a body can be sent once.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use hyper::body::SizeHint;
 
 use super::body::{BodyFault, Rest};
 use super::unread::Remainder;
+use crate::poison::IgnorePoison as _;
 
 /// The most that is kept of one body, in bytes.
 const OF_ONE: usize = 1 << 20;
@@ -175,5 +176,5 @@ impl Drop for Source {
 }
 
 fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
-    source.lock().unwrap_or_else(PoisonError::into_inner)
+    source.lock().ignore_poison()
 }

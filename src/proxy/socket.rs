@@ -18,14 +18,14 @@ use rustix::net::sockopt::socket_domain;
 use rustix::process::{Resource, getrlimit, setrlimit, umask};
 
 use super::ProxyError;
+use crate::backoff::Backoff;
 use crate::config::listener::{Callers, ListenerConfig, Place};
 use crate::config::proxy::ProxyConfig;
 use crate::standard_error;
 
 /// How long after its `stop_timeout` a proxy has surely ended.
 const AFTER_ITS_STOP: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const BIND_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// Something to accept connections from.
 #[derive(Debug)]
@@ -159,15 +159,15 @@ fn open(
     patience: Duration,
 ) -> Result<Listening, ProxyError> {
     let until = Instant::now() + patience;
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     loop {
         match open_now(place, received) {
             Err(Unopened::System(error)) if passes(&error) && Instant::now() < until => {
-                if pause == FIRST_PAUSE {
+                if failures == 0 {
                     tracing::warn!(%place, %error, seconds = patience.as_secs(), "cannot listen yet: it is tried again for so long");
                 }
-                thread::park_timeout(pause);
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                failures += 1;
+                thread::park_timeout(BIND_BACKOFF.delay(failures));
             }
             Err(Unopened::System(error)) => return Err(refused(place, &error)),
             Err(Unopened::NotHandedOver(error)) => return Err(error),

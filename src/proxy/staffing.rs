@@ -9,6 +9,7 @@ use super::lease::Lease;
 use super::link::{Fate, Link, REFUSED_WITHIN, Sender};
 use super::problem::{CERTIFICATE, Problem, is_of_the_token};
 use super::upstream::{Handshake, State, Upstream};
+use crate::backoff::Backoff;
 use crate::client::ClientError;
 use crate::rfc3339;
 use crate::tls::TlsError;
@@ -16,7 +17,7 @@ use crate::tls::TlsError;
 /// How long before its end a connection that is ready is replaced.
 const REPLACED_BEFORE: Duration = Duration::from_secs(5);
 /// How soon after a failure ready connections are tried for again; doubled up to the second.
-const TRY_AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+const REFILL_BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
 impl Upstream {
     /// Makes as many connections as are wanted and allowed.
@@ -158,8 +159,8 @@ impl Upstream {
         state.failures += 1;
         let pause = match problem.stage {
             // Nothing was sent, and it ends at a second that is known.
-            CERTIFICATE => TRY_AGAIN[0],
-            _ => wait(state.failures),
+            CERTIFICATE => REFILL_BACKOFF.delay(1),
+            _ => REFILL_BACKOFF.delay(state.failures),
         };
         state.not_before = Instant::now() + pause;
         state.last = Some(Handshake {
@@ -274,7 +275,7 @@ impl Open {
             return;
         }
         state.refusals += 1;
-        state.refused_until = Instant::now() + wait(state.refusals);
+        state.refused_until = Instant::now() + REFILL_BACKOFF.delay(state.refusals);
         let Some(refusal) = refusal else {
             return;
         };
@@ -287,12 +288,6 @@ impl Open {
             of_the_token: false,
         });
     }
-}
-
-/// After so many failures in a row.
-fn wait(failures: u32) -> Duration {
-    let doubled = TRY_AGAIN[0] * (1 << (failures.clamp(1, 8) - 1));
-    doubled.min(TRY_AGAIN[1])
 }
 
 impl Drop for Open {

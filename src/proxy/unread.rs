@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::body::BodyFault;
 use super::house::House;
 use super::stream::Business;
+use crate::poison::IgnorePoison as _;
 
 /// A hub that has refused a request, and takes nothing for so long, takes nothing more.
 const TAKES_NO_MORE: Duration = Duration::from_secs(1);
@@ -234,7 +235,7 @@ fn refuses(status: u16) -> bool {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     /// There is no answer any more that the end of the body could cut off.

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -16,13 +16,14 @@ use tokio::sync::oneshot;
 
 use super::lease::Lease;
 use super::link::Link;
+use super::metrics::Meter;
 use super::problem::Problem;
-use super::traffic::Meter;
 use super::under_way::UnderWay;
 use crate::client::ClientError;
 use crate::client::connector::Connector;
 use crate::config::environment::{Origin, Service};
 use crate::config::proxy::ProxyConfig;
+use crate::poison::IgnorePoison as _;
 
 /// One service.
 pub(super) struct Upstream {
@@ -132,7 +133,7 @@ impl Upstream {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     /// A connection for a request: one that is ready, else the first that is to be had. Who was sent before and not

@@ -22,10 +22,10 @@ use tokio::time::{Instant, interval_at, timeout_at};
 use super::body::{AHEAD, BodyFault};
 use super::forward::{forward, of_the_body};
 use super::house::Door;
+use super::metrics;
 use super::problem::Problem;
 use super::raw_head;
 use super::stream::{Business, Io, Stream};
-use super::traffic;
 
 /// How long a connection is without a request before hyper is sent away.
 const RESTS_AFTER: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub(super) async fn serve(
             Next::Whole(end) => Some(early.split_off(end)),
             Next::End => return None,
             Next::Refuse(problem) => {
-                traffic::problem(problem.stage);
+                metrics::problem(problem.stage);
                 let word = problem.raw(&door.house.ids.fresh());
                 stream.say(&word).await;
                 return Some(stream);

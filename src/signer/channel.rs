@@ -7,7 +7,7 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,6 +17,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::frame::{self, Answer, LONGEST, Request};
 use super::supervisor::timespec;
 use crate::engine::{EngineError, Told};
+use crate::poison::IgnorePoison as _;
 
 /// How many may wait for a channel before a caller is turned away: as many as there may be handshakes
 /// at once.
@@ -180,10 +181,7 @@ impl Channels {
             }
             state.looking |= looks;
             let wait = if looks { left.min(LOOK_AGAIN) } else { left };
-            let (woken, _) = self
-                .free
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (woken, _) = self.free.wait_timeout(state, wait).ignore_poison();
             state = woken;
             state.looking &= !looks;
         };
@@ -202,7 +200,7 @@ impl Channels {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Lists and counts: there is no state in between.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 }
 

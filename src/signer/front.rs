@@ -22,6 +22,7 @@ pub use super::offer::{Offer, Offers};
 pub use super::succession::Plan;
 use super::succession::Succession;
 use super::{SignerError, handover};
+use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::error::{Error, ExitCode};
 
@@ -41,8 +42,7 @@ const KEPT: [&str; 11] = [
     "LOCALDOMAIN",
     "HOSTALIASES",
 ];
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// Runs a front end, with a signer for it, until the front end ends by itself or is told to.
 ///
@@ -94,7 +94,7 @@ async fn watch(
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     loop {
         let since = Instant::now();
         // Channels and signer of its own for each: what one that was taken over has done to its channels,
@@ -131,15 +131,16 @@ async fn watch(
             return Ok(ExitCode::Good);
         }
         if since.elapsed() >= LIVED {
-            pause = FIRST_PAUSE;
+            failures = 0;
         }
+        failures += 1;
+        let pause = BACKOFF.delay(failures);
         tracing::error!(%status, pause_ms = pause.as_millis(), "the front end ended; it is started again");
         tokio::select! {
             () = sleep(pause) => {}
             _ = terminate.recv() => return Ok(ExitCode::Good),
             _ = interrupt.recv() => return Ok(ExitCode::Good),
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

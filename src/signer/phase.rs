@@ -1,6 +1,6 @@
 //! Whether the signer has its key, and what it says as long as it has none.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::service::refused_told;
 use crate::engine::{EngineError, TokenEngine, Told};
 use crate::error::ExitCode;
 use crate::ledger::{Entry, Process, Recorder, Refused};
+use crate::poison::IgnorePoison as _;
 
 /// Longer than anybody waits, and short enough for the clock to add.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
@@ -49,7 +50,7 @@ impl Phases {
         let (phase, _) = self
             .changed
             .wait_timeout_while(lock(&self.now), patience, starting)
-            .unwrap_or_else(PoisonError::into_inner);
+            .ignore_poison();
         match &*phase {
             Phase::Ready(ready) => Ok(Arc::clone(ready)),
             Phase::Failed(told) => Err(told.clone()),
@@ -104,7 +105,7 @@ impl Phases {
         let (phase, _) = self
             .changed
             .wait_timeout_while(lock(&self.now), pause.min(FOR_EVER), goes_on)
-            .unwrap_or_else(PoisonError::into_inner);
+            .ignore_poison();
         matches!(*phase, Phase::Over)
     }
 }
@@ -167,5 +168,5 @@ impl Ready {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Changed in single steps: whole also after a panic elsewhere.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignore_poison()
 }

@@ -19,6 +19,7 @@ use super::policy::Policy;
 use super::sandbox::Sandbox;
 use super::watch::Calls;
 use super::{Description, SignerError, desk, handover};
+use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config, ConfigText};
 use crate::engine::{Peer, Sign, SignRequest, Told};
@@ -29,11 +30,11 @@ use crate::standard_error;
 use crate::token::guard::Attendance;
 use crate::token::{Token, TokenError};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// A token that is back is found within this time.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// What a person has to mend is looked at so often.
-const LONGEST_PAUSE_FOR_PEOPLE: Duration = Duration::from_secs(10);
+/// Between attempts to open the key. A token that is back is found within the longest delay.
+const BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(1));
+/// The same where a person has to correct something first.
+const MANUAL_FIX_BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(10));
+const FIRST_DELAY: Duration = Duration::from_millis(100);
 
 /// A token that is lost is looked for so often, and one that somebody asks after.
 const LOOK: Duration = Duration::from_secs(1);
@@ -143,7 +144,7 @@ impl Service {
     /// Opens the key, again and again where that fails, and lets go of it at the end. Where a person
     /// is asked (for the PIN, at a keypad, or whether one of few tries may be used), once.
     fn go_on(&self, attendance: &dyn Fn() -> Attendance, attended: bool) {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0_u32;
         loop {
             // Each step has its own deadline; what has none is bounded by all of them. A person is not
             // to be hurried.
@@ -159,7 +160,11 @@ impl Service {
                 Err(error) => error,
             };
             let hangs = matches!(&failed, Error::Token(TokenError::NoAnswer { .. }));
-            let of_people = failed.exit_code() != ExitCode::Token;
+            let backoff = match failed.exit_code() {
+                ExitCode::Token => BACKOFF,
+                _ => MANUAL_FIX_BACKOFF,
+            };
+            failures = failures.saturating_add(1);
             let told = Told::of(failed);
             tracing::error!(
                 error = told.message,
@@ -167,7 +172,7 @@ impl Service {
                 "the signer has no key"
             );
             self.phases.becomes(Phase::Failed(told));
-            if self.phases.is_over_within(pause) {
+            if self.phases.is_over_within(backoff.delay(failures)) {
                 return;
             }
             if hangs {
@@ -178,12 +183,6 @@ impl Service {
                 self.phases.is_over_within(Duration::MAX);
                 return;
             }
-            let longest = if of_people {
-                LONGEST_PAUSE_FOR_PEOPLE
-            } else {
-                LONGEST_PAUSE
-            };
-            pause = (pause * 2).min(longest);
         }
         self.phases.is_over_within(Duration::MAX);
     }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,17 +25,18 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::SignerError;
 use super::frame::{Answer, encode_answer};
 use super::handover::{self, Sign};
+use crate::backoff::Backoff;
+use crate::poison::IgnorePoison as _;
 use crate::standard_error::{Relay, relayed};
 
 /// A signer that says nothing for so long is stopped or wedged.
 const SILENCE: Duration = Duration::from_secs(5);
 const SPEAK_NOW: Duration = Duration::from_secs(1);
-/// So many deaths in a minute are mended at once. Each start is a login, so with more of them the HSM
-/// gets its pauses: a dozen a minute in the end.
-const AT_ONCE: usize = 8;
-const LATELY: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// So many restarts within `RESTART_WINDOW` are made without delay. Each start is a login, so with more of them
+/// the HSM is spared: a dozen a minute in the end.
+const RESTART_BURST: usize = 8;
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 /// How long the end of a killed process is waited for: a driver may hold it in the kernel.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long a signer may take to close its sessions and its ledger.
@@ -217,11 +218,9 @@ impl Watch {
     fn pause(&mut self, now: Instant) -> Duration {
         self.deaths.push_back(now);
         self.deaths
-            .retain(|death| now.saturating_duration_since(*death) < LATELY);
-        let more = self.deaths.len().saturating_sub(AT_ONCE);
-        PAUSE
-            .saturating_mul(u32::try_from(more).unwrap_or(u32::MAX))
-            .min(LONGEST_PAUSE)
+            .retain(|death| now.saturating_duration_since(*death) < RESTART_WINDOW);
+        let beyond = self.deaths.len().saturating_sub(RESTART_BURST);
+        RESTART_BACKOFF.delay(u32::try_from(beyond).unwrap_or(u32::MAX))
     }
 
     fn watch(&self, child: Child, control: OwnedFd) -> End {
@@ -326,7 +325,7 @@ impl Watch {
     }
 
     fn relay(&self) -> MutexGuard<'_, Option<Relay>> {
-        self.relay.lock().unwrap_or_else(PoisonError::into_inner)
+        self.relay.lock().ignore_poison()
     }
 
     fn is_stopped_within(&self, pause: Duration) -> bool {

@@ -7,8 +7,8 @@ use rustls::{CertRevocationListError, CertificateError, Error, InvalidMessage, P
 use webpki::Error as Webpki;
 
 use super::{Ending, Moment, TlsError};
-use crate::listed::few;
 use crate::rfc3339;
+use crate::truncated_list::first_few;
 
 /// Finds the TLS cause in a chain of errors, also one that came with the first read after the
 /// handshake: in TLS 1.3 a server refuses a certificate only then.
@@ -164,7 +164,7 @@ fn names(presented: &[String]) -> String {
     };
     match presented {
         [] => "no host".to_owned(),
-        some => few(&some.iter().map(plain).collect::<Vec<_>>(), ", "),
+        some => first_few(&some.iter().map(plain).collect::<Vec<_>>(), ", "),
     }
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error as ThisError;
 use super::diagnose;
 use super::issuers::ForeignIssuer;
 use crate::engine::EngineError;
-use crate::listed::{few, words};
+use crate::truncated_list::{first_few, first_words};
 
 /// Why a handshake was not had, or could not be prepared.
 #[derive(Clone, Debug, ThisError)]
@@ -43,8 +43,8 @@ pub enum TlsError {
     /// No signature scheme in common.
     #[error(
         "the server accepts no signature that the token can make: it takes {}, the key can {}",
-        words(offered, ", "),
-        words(ours, ", ")
+        first_words(offered, ", "),
+        first_words(ours, ", ")
     )]
     NoCommonScheme {
         /// The server's.
@@ -212,7 +212,7 @@ pub(crate) const SILENT_REFUSAL: &str = "some servers refuse a certificate witho
 fn because(errors: &[String]) -> String {
     match errors {
         [] => String::new(),
-        some => format!(": {}", few(some, "; ")),
+        some => format!(": {}", first_few(some, "; ")),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Moment, TlsError};
 use crate::certificate::anchors::Chain;
 use crate::certificate::name::{COMMON_NAME, DistinguishedName};
 use crate::config::environment::Environment;
-use crate::listed::few;
+use crate::truncated_list::first_few;
 
 /// What a CertificateRequest says of our certificate's issuer.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct ForeignIssuer {
 
 impl Display for ForeignIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let accepted = few(&self.accepted, "; ");
+        let accepted = first_few(&self.accepted, "; ");
         write!(
             f,
             "it accepts certificates issued by {accepted}, and ours is issued by {}",

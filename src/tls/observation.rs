@@ -4,11 +4,12 @@
 //! tells neither which connection it serves. So each handshake is polled inside a task-local, and
 //! what its callbacks note there belongs to it alone.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Moment, TlsError};
 use crate::key::scheme::Scheme;
+use crate::poison::IgnorePoison as _;
 
 tokio::task_local! {
     static CURRENT: Arc<Mutex<Observation>>;
@@ -84,16 +85,13 @@ impl Observer {
 
     /// What was seen so far.
     pub fn seen(&self) -> Observation {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().ignore_poison().clone()
     }
 }
 
 /// Notes something about the handshake that this task polls. `None` where nobody watches it.
 pub(super) fn note<T>(with: impl FnOnce(&mut Observation) -> T) -> Option<T> {
     CURRENT
-        .try_with(|seen| with(&mut seen.lock().unwrap_or_else(PoisonError::into_inner)))
+        .try_with(|seen| with(&mut seen.lock().ignore_poison()))
         .ok()
 }

@@ -12,14 +12,14 @@ use super::observation::{Asked, note};
 use super::signer::{TokenKey, name};
 use crate::certificate::Certificate;
 use crate::identity::Identity;
-use crate::meter::KeyMeter;
+use crate::metrics::KeyMetrics;
 
 /// Answers each CertificateRequest with the one identity.
 #[derive(Debug)]
 pub(super) struct OneIdentity {
     certified: Arc<CertifiedKey>,
     leaf: Certificate,
-    meter: KeyMeter,
+    meter: KeyMetrics,
 }
 
 impl OneIdentity {
@@ -30,7 +30,7 @@ impl OneIdentity {
         Self {
             certified: Arc::new(CertifiedKey::new(der.collect(), Arc::new(key))),
             leaf: identity.chain().leaf().clone(),
-            meter: KeyMeter::new(&identity.signer().key_uri()),
+            meter: KeyMetrics::new(&identity.signer().key_uri()),
         }
     }
 }

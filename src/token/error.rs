@@ -10,7 +10,7 @@ use super::guard::PinError;
 use super::start::Start;
 use crate::config::trust::Fingerprint;
 use crate::ledger::LedgerError;
-use crate::listed::few;
+use crate::truncated_list::first_few;
 
 /// Why there is no token to work with.
 #[derive(Debug, Error)]
@@ -74,7 +74,7 @@ pub enum TokenError {
         advice: String,
     },
     /// No token matches.
-    #[error("no token matches {uri}; there is: {}", few(candidates, ", "))]
+    #[error("no token matches {uri}; there is: {}", first_few(candidates, ", "))]
     NoMatch {
         /// What was asked for.
         uri: String,
@@ -82,7 +82,7 @@ pub enum TokenError {
         candidates: Vec<String>,
     },
     /// More than one token matches.
-    #[error("{} tokens match {uri}: {}", candidates.len(), few(candidates, ", "))]
+    #[error("{} tokens match {uri}: {}", candidates.len(), first_few(candidates, ", "))]
     Ambiguous {
         /// What was asked for.
         uri: String,

@@ -5,8 +5,10 @@
 //! each session knows the generation that it is of, and a module is initialised again only when
 //! nobody is inside.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::poison::IgnorePoison as _;
 
 /// How long a call waits at the gate while the module is initialised again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,7 +54,7 @@ impl Gate {
         let (mut state, waited) = self
             .changed
             .wait_timeout_while(self.lock(), PATIENCE, |state| state.shut)
-            .unwrap_or_else(PoisonError::into_inner);
+            .ignore_poison();
         if waited.timed_out() && state.shut {
             return None;
         }
@@ -111,16 +113,13 @@ impl Gate {
                 (true, _) => patience,
                 (false, false) => rest,
             };
-            (state, _) = self
-                .changed
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner);
+            (state, _) = self.changed.wait_timeout(state, wait).ignore_poison();
         }
         state.shut = true;
         let (mut state, waited) = self
             .changed
             .wait_timeout_while(state, patience, |state| state.inside > 0)
-            .unwrap_or_else(PoisonError::into_inner);
+            .ignore_poison();
         let inside = state.inside;
         if waited.timed_out() && inside > 0 {
             state.stuck = Some(Instant::now());
@@ -139,7 +138,7 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 }
 

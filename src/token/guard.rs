@@ -14,8 +14,8 @@ mod refused;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
@@ -27,7 +27,8 @@ use super::pin::{self, Pin};
 use super::session::SessionCall;
 use crate::config::pin::PinSource;
 use crate::ledger::{Begun, End, Entry, LedgerError, Login, Process, Recorder};
-use crate::meter;
+use crate::metrics;
+use crate::poison::IgnorePoison as _;
 use acceptance::Acceptance;
 pub use acceptance::CountLow;
 pub use error::{EarlierTry, PinError};
@@ -164,7 +165,7 @@ impl PinGuard {
             reason = "the one place that logs in (law 6)"
         )]
         let answer = session.login(user, pin.as_ref().map(|pin| &pin.text));
-        meter::login(match &answer {
+        metrics::login(match &answer {
             Ok(()) => "good",
             Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => "already-logged-in",
             Err(_) => "failed",
@@ -273,7 +274,7 @@ impl PinGuard {
 
     /// The PIN that was good, else what the source gives.
     fn pin(&self) -> Result<Pin, PinError> {
-        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        let good = self.good.lock().ignore_poison();
         match &*good {
             Some(pin) => Ok(pin.clone()),
             None => {
@@ -284,13 +285,13 @@ impl PinGuard {
     }
 
     fn is_good(&self, pin: &Pin) -> bool {
-        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        let good = self.good.lock().ignore_poison();
         good.as_ref()
             .is_some_and(|good| good.text.expose_secret() == pin.text.expose_secret())
     }
 
     fn keep(&self, pin: Option<Pin>) {
-        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut good = self.good.lock().ignore_poison();
         if good.is_none() {
             *good = pin;
         }
@@ -298,7 +299,7 @@ impl PinGuard {
 
     /// What was good is so no more: the next login looks at the source again.
     fn forget(&self) {
-        *self.good.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.good.lock().ignore_poison() = None;
     }
 
     fn subject(&self, role: Role) -> Subject<'_> {

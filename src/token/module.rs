@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -22,9 +22,10 @@ use super::raw::RawCalls;
 use super::start::{Start, in_time};
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
-use crate::hands::{By, others_can_change};
 use crate::ledger::{End, Entry, Failure, Initialize, Process, Recorder};
-use crate::meter;
+use crate::metrics;
+use crate::path_permissions::{WritableBy, writable_by_others};
+use crate::poison::IgnorePoison as _;
 
 /// A PKCS#11 module, mapped and initialised.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl Module {
     }
 
     fn load_file(path: PathBuf) -> Result<Arc<Self>, TokenError> {
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = LOADED.lock().ignore_poison();
         if let Some(module) = loaded.get(&path) {
             return Ok(Arc::clone(module));
         }
@@ -210,7 +211,7 @@ impl Module {
             self.pkcs11.initialize(arguments()).map_err(Fault::of)
         });
         if let Ok(result) = &renewed {
-            meter::initialized_again(result.is_ok());
+            metrics::initialized_again(result.is_ok());
         }
         let not_called = |class| Failure {
             class,
@@ -281,11 +282,11 @@ impl Module {
                 detail: "it is not a file".to_owned(),
             });
         }
-        // By the name that was configured: whoever can turn a link on the way to it chooses the module.
-        let loose = others_can_change(&config.module).map_err(missing)?;
+        // WritableBy the name that was configured: whoever can turn a link on the way to it chooses the module.
+        let loose = writable_by_others(&config.module).map_err(missing)?;
         if let Some(first) = loose.first() {
             let why = match (first.by, first.is_folder) {
-                (By::Owner(_), _) => "it belongs to another user",
+                (WritableBy::Owner(_), _) => "it belongs to another user",
                 (_, true) => "others may write to this folder, and so put another module there",
                 (_, false) => "others may write to it",
             };

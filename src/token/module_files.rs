@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::TokenError;
 use crate::config::TokenConfig;
 use crate::config::module_env::KNOWN;
-use crate::reach::{Obstacle, Use, obstacle};
+use crate::path_access::{Obstacle, Use, obstacle};
 
 /// Longest configuration that is looked into, in bytes.
 const LONGEST: u64 = 256 * 1024;

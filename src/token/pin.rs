@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::guard::{Attendance, PinError};
 use crate::config::pin::PinSource;
-use crate::reach::{self, Obstacle, Owned, Use};
+use crate::path_access::{self, Obstacle, Owned, Use};
 pub use fault::SourceFault;
 pub use filter::Oddity;
 use filter::READ_AT_MOST;
@@ -84,7 +84,7 @@ pub(super) fn read(source: &PinSource, attendance: &Attendance) -> Result<Pin, P
 
 /// Reads a PIN from a file whose mode has none of the `forbidden` bits.
 fn read_file(path: &Path, forbidden: u32) -> Result<(Zeroizing<Vec<u8>>, Metadata), SourceFault> {
-    let out_of_reach = |error| match reach::obstacle(path, &[Use::Read]) {
+    let out_of_reach = |error| match path_access::obstacle(path, &[Use::Read]) {
         // The source names the path, so the system's word is enough.
         None | Some(Obstacle::Missing { is_last: true, .. }) => SourceFault::Io(error),
         Some(obstacle) => obstacle.into(),
@@ -95,14 +95,14 @@ fn read_file(path: &Path, forbidden: u32) -> Result<(Zeroizing<Vec<u8>>, Metadat
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
         .map_err(
-            |error| match fs::metadata(path).as_ref().map(reach::no_file) {
+            |error| match fs::metadata(path).as_ref().map(path_access::no_file) {
                 Ok(Some(kind)) => SourceFault::NotAFile(kind),
                 _ => out_of_reach(error),
             },
         )?;
     // The open file is asked, not the path: nobody can swap one for the other in between.
     let meta = file.metadata().map_err(SourceFault::Io)?;
-    if let Some(kind) = reach::no_file(&meta) {
+    if let Some(kind) = path_access::no_file(&meta) {
         return Err(SourceFault::NotAFile(kind));
     }
     if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {

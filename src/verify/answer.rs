@@ -8,9 +8,9 @@ use http::header::DATE;
 use super::hello::{Hello, SeenCertificate};
 use crate::certificate::Certificate;
 use crate::certificate::name::Comparison;
+use crate::check_steps::{Outcome, Steps};
 use crate::client::Answer;
 use crate::error::ExitCode;
-use crate::step::{Outcome, Steps};
 
 /// The step that tells whose certificate the hub saw.
 pub(super) const PRESENTED: &str = "presented certificate";

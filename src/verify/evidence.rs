@@ -6,10 +6,10 @@ use serde::Serialize;
 use super::answer::PRESENTED;
 use super::seen::SIGNATURE;
 use super::{PROGRAM, Report, ServiceReport};
+use crate::check_steps::{Outcome, Step};
 use crate::config::Config;
 use crate::error::Error;
 use crate::rfc3339;
-use crate::step::{Outcome, Step};
 
 /// What is written to the evidence file.
 #[derive(Debug, Serialize)]

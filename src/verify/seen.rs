@@ -4,10 +4,10 @@
 use serde::Serialize;
 
 use crate::certificate::Certificate;
+use crate::check_steps::{Outcome, Steps};
 use crate::client::connector::server_name;
 use crate::config::environment::Origin;
 use crate::error::ExitCode;
-use crate::step::{Outcome, Steps};
 use crate::tls::issuers::Acceptance;
 use crate::tls::observation::Observation;
 use crate::tls::{Tls, TlsError};

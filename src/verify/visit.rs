@@ -12,12 +12,12 @@ use uuid::Uuid;
 use super::answer::{clock, judge};
 use super::seen::{SIGNATURE, ServerCertificate, client_certificate, server_certificate};
 use crate::certificate::Certificate;
+use crate::check_steps::Steps;
 use crate::client::connector::{Connection, Connector};
 use crate::client::happy_eyeballs::survey;
 use crate::client::{Answer, Client, ClientError, INTERACTION_ID, Stage};
 use crate::config::environment::Origin;
 use crate::error::ExitCode;
-use crate::step::Steps;
 use crate::tls::observation::Observation;
 use crate::tls::{Moment, Tls, TlsError};
 

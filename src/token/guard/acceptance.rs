@@ -21,7 +21,7 @@ use super::record::{Record, Role, Subject, replace, sync_folder_of};
 use super::{Attendance, PinGuard};
 use crate::config::pin::PinSource;
 use crate::ledger::Accepted;
-use crate::reach::no_file;
+use crate::path_access::no_file;
 use crate::rfc3339;
 use crate::token::fault::Fault;
 use crate::token::pin;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::geteuid;
 
 use super::error::PinError;
-use crate::reach::Owned;
+use crate::path_access::Owned;
 
 /// How long another process's login is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);

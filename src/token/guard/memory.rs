@@ -1,7 +1,11 @@
 //! What is remembered of a PIN source, and what it allows. No file and no clock of its own: only
 //! the rules.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::backoff::Backoff;
 
 /// Refused in a row, whatever the source gave: then a person has to look. HSMs lock after three,
 /// and a source may change at each start without being corrected (a new file in a new container).
@@ -11,9 +15,9 @@ const UNANSWERED: u32 = 2;
 /// The same for one that was good before: by then it is not an outage that ends by itself.
 const CUT_SHORT: u32 = 6;
 /// Without an answer in a row, before the next has to wait.
-const AT_ONCE: u32 = 3;
-/// The longest wait, in seconds.
-const LONGEST_WAIT: u64 = 60;
+const UNDELAYED: u32 = 3;
+/// Between the attempts after those.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
 /// Refused versions that are remembered.
 const VERSIONS: usize = 16;
 
@@ -83,11 +87,9 @@ impl Memory {
             if self.last == Last::Attempt && self.unanswered >= CUT_SHORT {
                 return Err(HeldBack::Unanswered);
             }
-            let doublings = self.unanswered.saturating_sub(AT_ONCE).min(16);
-            let wait = match doublings {
-                0 => 0,
-                some => (1_u64 << some).min(LONGEST_WAIT),
-            };
+            let wait = BACKOFF
+                .delay(self.unanswered.saturating_sub(UNDELAYED))
+                .as_secs();
             // A clock that was set back makes it wait once more, not for ever.
             return match wait.saturating_sub(now.saturating_sub(self.at)) {
                 0 => Ok(()),
@@ -202,7 +204,7 @@ mod tests {
     #[test]
     fn an_outage_does_not_hold_back_a_pin_that_was_good_but_spaces_its_tries() {
         let mut starts = vec![("1", Good)];
-        for _ in 0..AT_ONCE {
+        for _ in 0..UNDELAYED {
             starts.push(("1", Failed));
             assert_eq!(allows(&starts, "1", 0), Ok(()));
         }

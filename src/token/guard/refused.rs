@@ -4,7 +4,7 @@
 //! is kept here tells a PIN from others whatever source it comes from; it never leaves the memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::Identity;
 use super::error::PinError;
+use crate::poison::IgnorePoison as _;
 use crate::token::fault::Fault;
 
 /// One login at a time per token, whoever asks.
 pub(super) fn flight(token: &Identity) -> Arc<Mutex<()>> {
     static FLIGHTS: Mutex<BTreeMap<Identity, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
-    let mut flights = FLIGHTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut flights = FLIGHTS.lock().ignore_poison();
     Arc::clone(flights.entry(token.clone()).or_default())
 }
 
@@ -56,7 +57,7 @@ pub(super) struct Mark {
 static REFUSED: Mutex<Vec<(Mark, Fault)>> = Mutex::new(Vec::new());
 
 fn refused() -> MutexGuard<'static, Vec<(Mark, Fault)>> {
-    REFUSED.lock().unwrap_or_else(PoisonError::into_inner)
+    REFUSED.lock().ignore_poison()
 }
 
 impl Mark {

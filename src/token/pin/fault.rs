@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::config::pin::PinSource;
-use crate::reach::{Obstacle, Owned, Use};
+use crate::path_access::{Obstacle, Owned, Use};
 
 /// Why a source gave nothing that is sent.
 #[derive(Debug)]

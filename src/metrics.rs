@@ -154,11 +154,11 @@ pub(crate) fn log_lines_lost(lines: u64) {
 
 /// What is measured of one key.
 #[derive(Clone, Debug)]
-pub(crate) struct KeyMeter {
+pub(crate) struct KeyMetrics {
     key: SharedString,
 }
 
-impl KeyMeter {
+impl KeyMetrics {
     pub(crate) fn new(uri: &str) -> Self {
         Self {
             key: SharedString::from(Arc::<str>::from(uri)),

@@ -5,12 +5,12 @@
 const NAMED: usize = 3;
 
 /// The first three, and how many more.
-pub(crate) fn few<T: AsRef<str>>(all: &[T], between: &str) -> String {
+pub(crate) fn first_few<T: AsRef<str>>(all: &[T], between: &str) -> String {
     first(all, between, NAMED)
 }
 
 /// The same of words that are short, such as schemes and mechanisms.
-pub(crate) fn words<T: AsRef<str>>(all: &[T], between: &str) -> String {
+pub(crate) fn first_words<T: AsRef<str>>(all: &[T], between: &str) -> String {
     first(all, between, 4 * NAMED)
 }
 
@@ -29,11 +29,14 @@ mod tests {
 
     #[test]
     fn the_first_three_and_how_many_more() {
-        assert_eq!(few::<&str>(&[], ", "), "");
-        assert_eq!(few(&["a", "b", "c"], ", "), "a, b, c");
-        assert_eq!(few(&["a", "b", "c", "d"], "; "), "a; b; c; and 1 more");
+        assert_eq!(first_few::<&str>(&[], ", "), "");
+        assert_eq!(first_few(&["a", "b", "c"], ", "), "a, b, c");
+        assert_eq!(
+            first_few(&["a", "b", "c", "d"], "; "),
+            "a; b; c; and 1 more"
+        );
         let many = vec!["name".to_owned(); 140];
-        assert!(few(&many, "; ").ends_with("; and 137 more"));
-        assert!(words(&many, ", ").ends_with(", and 128 more"));
+        assert!(first_few(&many, "; ").ends_with("; and 137 more"));
+        assert!(first_words(&many, ", ").ends_with(", and 128 more"));
     }
 }

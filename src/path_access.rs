@@ -259,5 +259,5 @@ pub(crate) fn no_file(meta: &Metadata) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[path = "reach_tests.rs"]
+#[path = "path_access_tests.rs"]
 mod tests;

@@ -1,11 +1,11 @@
-//! What is counted of the proxy. Names and labels are a contract, as those of [`crate::meter`].
+//! What is counted of the proxy. Names and labels are a contract, as those of [`crate::metrics`].
 
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::config::environment::Service;
-use crate::meter::{Kind, Metric, describe_all, metric};
+use crate::metrics::{Kind, Metric, describe_all, metric};
 
 const REQUESTS: &str = "hsm_mtls_proxy_requests_total";
 const SECONDS: &str = "hsm_mtls_proxy_request_seconds";

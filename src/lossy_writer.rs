@@ -6,12 +6,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr, write};
+
+use crate::poison::IgnorePoison as _;
 
 /// Where lines go.
 #[derive(Debug)]
@@ -159,7 +161,7 @@ impl LossyWriter {
                 return false;
             }
             let waited = self.0.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = waited.ignore_poison().0;
         }
         true
     }
@@ -191,7 +193,7 @@ impl Drop for LossyWriter {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each change of it is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     fn serve(&self) {
@@ -199,7 +201,7 @@ impl Shared {
             self.write_queued();
             let idle = |state: &mut State| state.queue.is_empty() && !state.ended;
             let state = self.changed.wait_while(self.lock(), idle);
-            let state = state.unwrap_or_else(PoisonError::into_inner);
+            let state = state.ignore_poison();
             if state.queue.is_empty() {
                 return;
             }
@@ -207,7 +209,7 @@ impl Shared {
     }
 
     fn write_queued(&self) {
-        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sink = self.sink.lock().ignore_poison();
         loop {
             let mut state = self.lock();
             let Some(item) = state.queue.pop_front() else {
@@ -306,5 +308,5 @@ fn count(lines: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "lossy_tests.rs"]
+#[path = "lossy_writer_tests.rs"]
 mod tests;

@@ -11,9 +11,9 @@ use rustix::process::geteuid;
 
 /// A place on the way to a file that somebody else can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Loose {
+pub(crate) struct WritablePath {
     pub(crate) place: PathBuf,
-    pub(crate) by: By,
+    pub(crate) by: WritableBy,
     pub(crate) is_folder: bool,
     /// Its permission bits.
     pub(crate) mode: u32,
@@ -21,7 +21,7 @@ pub(crate) struct Loose {
 
 /// Who can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum By {
+pub(crate) enum WritableBy {
     /// The user that it belongs to.
     Owner(u32),
     /// The group that it belongs to.
@@ -34,7 +34,7 @@ pub(crate) enum By {
 ///
 /// # Errors
 /// It cannot be looked at.
-pub(crate) fn others_can_change(path: &Path) -> io::Result<Vec<Loose>> {
+pub(crate) fn writable_by_others(path: &Path) -> io::Result<Vec<WritablePath>> {
     let me = geteuid().as_raw();
     let mut found = Vec::new();
     for (above, place) in on_the_way(path)?.into_iter().enumerate() {
@@ -43,13 +43,13 @@ pub(crate) fn others_can_change(path: &Path) -> io::Result<Vec<Loose>> {
         // folder itself, and there everybody can add something.
         let sticky = above > 0 && meta.is_dir() && meta.mode() & 0o1000 != 0;
         let by = match (meta.uid(), meta.mode()) {
-            (uid, _) if uid != 0 && uid != me => By::Owner(uid),
+            (uid, _) if uid != 0 && uid != me => WritableBy::Owner(uid),
             _ if sticky || meta.is_symlink() => continue,
-            (_, mode) if mode & 0o002 != 0 => By::Everybody,
-            (_, mode) if mode & 0o020 != 0 => By::Group,
+            (_, mode) if mode & 0o002 != 0 => WritableBy::Everybody,
+            (_, mode) if mode & 0o020 != 0 => WritableBy::Group,
             _ => continue,
         };
-        found.push(Loose {
+        found.push(WritablePath {
             place,
             by,
             is_folder: meta.is_dir(),
@@ -119,18 +119,18 @@ mod tests {
         // ours/file -> open/link -> real/file: neither end lies in the open folder.
         symlink("../real/file", root.join("open/link"))?;
         symlink("../open/link", root.join("ours/file"))?;
-        let found = others_can_change(&root.join("ours/file"))?;
-        let [Loose { place, by, .. }] = found.as_slice() else {
+        let found = writable_by_others(&root.join("ours/file"))?;
+        let [WritablePath { place, by, .. }] = found.as_slice() else {
             panic!("{found:?}");
         };
-        assert_eq!((place, by), (&root.join("open"), &By::Everybody));
-        assert!(others_can_change(&root.join("ours/../real/./file"))?.is_empty());
+        assert_eq!((place, by), (&root.join("open"), &WritableBy::Everybody));
+        assert!(writable_by_others(&root.join("ours/../real/./file"))?.is_empty());
         let sticky = fs::Permissions::from_mode(0o1777);
         fs::set_permissions(root.join("open"), sticky)?;
-        assert!(others_can_change(&root.join("ours/file"))?.is_empty());
-        assert_eq!(others_can_change(&root.join("open"))?.len(), 1);
+        assert!(writable_by_others(&root.join("ours/file"))?.is_empty());
+        assert_eq!(writable_by_others(&root.join("open"))?.len(), 1);
         symlink("round", root.join("round"))?;
-        assert!(others_can_change(&root.join("round")).is_err());
+        assert!(writable_by_others(&root.join("round")).is_err());
         Ok(())
     }
 }
