@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::error::ExitCode;
+use crate::exit_code::ExitCode;
 
 /// How much of a detail is kept, in characters.
 const LONGEST_DETAIL: usize = 1200;

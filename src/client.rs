@@ -31,7 +31,6 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::config::environment::Origin;
-use crate::error::Error;
 use crate::identity::Identity;
 use crate::tls::Tls;
 use crate::token::guard::Attendance;
@@ -77,7 +76,7 @@ impl Client {
     ///
     /// # Errors
     /// Any of it is not as it must be; the error of the stage.
-    pub fn open(config: &Config, attendance: Attendance) -> Result<Self, Error> {
+    pub fn open(config: &Config, attendance: Attendance) -> Result<Self, ClientError> {
         Self::of(config, &Identity::open(config, attendance)?)
     }
 
@@ -85,7 +84,7 @@ impl Client {
     ///
     /// # Errors
     /// The trust anchors are not as they must be.
-    pub fn of(config: &Config, identity: &Identity) -> Result<Self, Error> {
+    pub fn of(config: &Config, identity: &Identity) -> Result<Self, ClientError> {
         let tls = Tls::new(config, identity)?;
         Ok(Self::new(config, Connector::new(config, &tls)?))
     }

@@ -4,6 +4,7 @@ mod audit;
 mod cert;
 mod config;
 mod csr;
+mod error;
 mod interrupt;
 mod key;
 mod layout;
@@ -26,8 +27,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hsm_mtls::config::pin::PinSource;
-use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::ledger::chain::Head;
+
+pub(crate) use error::CommandError;
 
 /// Proves who a bank is on every outbound TLS connection, with a private key that never leaves its HSM.
 ///
@@ -240,37 +243,6 @@ enum LedgerCommand {
     ///
     /// With --json each record as it stands in the file, a line each.
     Show(ledger::ShowArgs),
-}
-
-/// Why a command could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CommandError {
-    #[error(transparent)]
-    Stage(#[from] Error),
-    #[error("{message}")]
-    Usage {
-        message: String,
-        hint: String,
-        code: ExitCode,
-    },
-    #[error("cannot write the result: {0}")]
-    Output(#[from] std::io::Error),
-    #[error("the result cannot be made into JSON: {0}")]
-    Json(#[from] serde_json::Error),
-}
-
-impl CommandError {
-    fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Usage {
-            message: message.into(),
-            hint: hint.into(),
-            code: ExitCode::Configuration,
-        }
-    }
-
-    fn stage(error: impl Into<Error>) -> Self {
-        Self::Stage(error.into())
-    }
 }
 
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, CommandError> {

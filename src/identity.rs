@@ -1,5 +1,7 @@
 //! Certificate chain and key, proved to belong together. Nothing that is not a pair gets further.
 
+mod error;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +9,6 @@ use crate::certificate::anchors::{Anchors, Chain};
 use crate::certificate::{Certificate, CertificateError, read_file};
 use crate::config::{CertificateSource, Config};
 use crate::engine::{self, EngineError, Sign, TokenEngine};
-use crate::error::Error;
 use crate::key::public::PublicKey;
 use crate::key::unsupported::UnsupportedKey;
 use crate::key::{Key, certificate_object};
@@ -16,6 +17,7 @@ use crate::token::guard::Attendance;
 use crate::token::holder::Holder;
 use crate::token::session::Access;
 use crate::token::{Start, Token, in_time};
+pub use error::IdentityError;
 
 /// A chain and the key that signs for it.
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl Files {
     ///
     /// # Errors
     /// Any of it is not as it must be.
-    pub fn read(config: &Config) -> Result<Self, Error> {
+    pub fn read(config: &Config) -> Result<Self, IdentityError> {
         Self::read_valid(config, Validity::Now)
     }
 
@@ -67,7 +69,7 @@ impl Files {
     ///
     /// # Errors
     /// Any of it is not as it must be.
-    pub(crate) fn read_valid(config: &Config, validity: Validity) -> Result<Self, Error> {
+    pub(crate) fn read_valid(config: &Config, validity: Validity) -> Result<Self, IdentityError> {
         let anchors = Anchors::load(config)?;
         let chain = match &config.c3.certificate {
             CertificateSource::File(path) => {
@@ -90,8 +92,8 @@ impl Files {
     pub fn chain(
         self,
         config: &Config,
-        in_token: impl FnOnce() -> Result<Certificate, Error>,
-    ) -> Result<Chain, Error> {
+        in_token: impl FnOnce() -> Result<Certificate, IdentityError>,
+    ) -> Result<Chain, IdentityError> {
         match self.chain {
             Some(chain) => Ok(chain),
             None => Ok(complete(
@@ -112,7 +114,7 @@ impl Files {
         config: &Config,
         signer: Arc<dyn Sign>,
         in_token: InToken,
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, IdentityError> {
         let InToken {
             certificate,
             holder,
@@ -150,7 +152,7 @@ impl Identity {
     ///
     /// # Errors
     /// Any of it fails; the error of the stage.
-    pub fn open(config: &Config, attendance: Attendance) -> Result<Self, Error> {
+    pub fn open(config: &Config, attendance: Attendance) -> Result<Self, IdentityError> {
         Self::open_recorded(config, attendance, || {
             Recorder::open(config.ledger.as_ref())
         })
@@ -164,7 +166,7 @@ impl Identity {
         config: &Config,
         attendance: Attendance,
         ledger: Arc<dyn Ledger>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, IdentityError> {
         Self::open_recorded(config, attendance, || Ok(Recorder::new(ledger)))
     }
 
@@ -172,7 +174,7 @@ impl Identity {
         config: &Config,
         attendance: Attendance,
         recorder: impl FnOnce() -> Result<Recorder, LedgerError>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, IdentityError> {
         // Files first: what can be said without the token costs no login.
         let files = Files::read(config)?;
         let token = Token::open(&config.token, attendance, recorder()?)?;
@@ -230,7 +232,7 @@ impl Identity {
 ///
 /// # Errors
 /// None or several match, or it is malformed.
-pub fn certificate_in_token(config: &Config, token: &Token) -> Result<Certificate, Error> {
+pub fn certificate_in_token(config: &Config, token: &Token) -> Result<Certificate, IdentityError> {
     let CertificateSource::Token(uri) = &config.c3.certificate else {
         return Err(CertificateError::Empty("the token".to_owned()).into());
     };
@@ -254,7 +256,7 @@ pub fn signer_for(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
-) -> Result<TokenEngine, Error> {
+) -> Result<TokenEngine, IdentityError> {
     let (key, public_key) = key_of(config, token, leaf)?;
     let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
     Ok(engine)
@@ -268,7 +270,7 @@ pub(crate) fn engine_for_callers(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
-) -> Result<TokenEngine, Error> {
+) -> Result<TokenEngine, IdentityError> {
     let (key, public_key) = key_of(config, token, leaf)?;
     let token = Arc::clone(token);
     Ok(TokenEngine::start_for_callers(
@@ -283,7 +285,7 @@ fn key_of(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
-) -> Result<(Key, PublicKey), Error> {
+) -> Result<(Key, PublicKey), IdentityError> {
     let public_key = match (leaf.public_key(), leaf.unsupported_key()) {
         (Some(public_key), _) => public_key,
         (None, kind) => {
@@ -307,7 +309,7 @@ fn key_of(
 pub fn signer_without_certificate(
     config: &Config,
     token: &Arc<Token>,
-) -> Result<TokenEngine, Error> {
+) -> Result<TokenEngine, IdentityError> {
     let key = find_key(config, token, None)?;
     let public_key = key.public_key()?.clone();
     let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
@@ -322,7 +324,7 @@ pub fn find_key(
     config: &Config,
     token: &Arc<Token>,
     expected: Option<&PublicKey>,
-) -> Result<Key, Error> {
+) -> Result<Key, IdentityError> {
     let (uri, expected) = (config.c3.key.clone(), expected.cloned());
     let looked_in = Arc::clone(token);
     in_time(Start::Key, token.start_timeout(), move || {

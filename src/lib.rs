@@ -56,7 +56,8 @@ pub mod audit;
 pub mod check_steps;
 pub mod verify;
 
-pub mod error;
+pub mod diagnostic;
+pub mod exit_code;
 pub mod metrics;
 pub mod standard_error;
 

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     ExitCode::from(code as u8)
 }
 
-fn run(cli: commands::Cli) -> hsm_mtls::error::ExitCode {
+fn run(cli: commands::Cli) -> hsm_mtls::exit_code::ExitCode {
     let as_json = cli.global.json;
     commands::log::start(&cli);
     if !cli.is_of_the_proxy() {

@@ -59,7 +59,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use crate::config::Config;
 use crate::config::environment::Service;
 use crate::config::proxy::ProxyConfig;
-use crate::error::Error;
+use crate::diagnostic::Diagnostic as _;
 use crate::identity::Validity;
 use crate::rfc3339;
 use crate::signer::WalledKey;
@@ -89,7 +89,7 @@ pub fn run(
     key: WalledKey,
     control: OwnedFd,
     render: Render,
-) -> Result<(), Error> {
+) -> Result<(), ProxyError> {
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
     let (identity, connector) = prepare(&config, &proxy, &key, Validity::NowOrLater)?;
     let certificate = identity.chain().leaf().clone();

@@ -46,8 +46,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
+use crate::diagnostic::Diagnostic as _;
 use crate::engine::{EngineError, Sign, SignRequest, Signature, Told};
-use crate::error::Error;
 use crate::identity::{Files, Identity, InToken};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
@@ -109,12 +109,12 @@ pub fn channels(config: &Config) -> usize {
 ///
 /// # Errors
 /// Any of it fails; the error of the stage, in the signer's words where it is the signer's.
-pub fn identity(config: &Config, launch: Launch) -> Result<Identity, Error> {
+pub fn identity(config: &Config, launch: Launch) -> Result<Identity, SignerError> {
     // Files first: what can be said without the token costs no login.
     let files = Files::read(config)?;
     let (supervised, sockets) = Supervised::start(launch, channels(config))?;
     let (key, in_token) = RemoteKey::over(config, sockets, Some(supervised))?;
-    files.identity(config, Arc::new(key), in_token)
+    Ok(files.identity(config, Arc::new(key), in_token)?)
 }
 
 impl RemoteKey {
@@ -126,7 +126,7 @@ impl RemoteKey {
         config: &Config,
         mut sockets: Vec<OwnedFd>,
         supervised: Option<Supervised>,
-    ) -> Result<(Self, InToken), Error> {
+    ) -> Result<(Self, InToken), SignerError> {
         let apart = (sockets.len() > 1).then(|| sockets.pop()).flatten();
         let apart = apart.map(|socket| Channels::new(vec![socket]));
         let channels = Channels::new(sockets);
@@ -255,17 +255,11 @@ impl Sign for RemoteKey {
 
 impl Told {
     /// What is said of an error to another process.
-    pub(crate) fn of(error: Error) -> Self {
+    pub(crate) fn of(error: SignerError) -> Self {
         let (message, hint) = (error.to_string(), error.hint());
         let exit = error.exit_code() as u8;
         let transient = error.is_transient();
-        let class = match error {
-            Error::Engine(error) => error.class(),
-            Error::Token(error) => EngineError::from(error).class(),
-            Error::Key(error) => EngineError::from(error).class(),
-            Error::Ledger(error) => EngineError::from(error).class(),
-            _ => "configuration",
-        };
+        let class = error.class();
         Self {
             message,
             hint,

@@ -24,7 +24,6 @@ use crate::certificate::anchors::Anchors;
 use crate::certificate::name::DistinguishedName;
 use crate::config::environment::Environment;
 use crate::config::{Config, Group, TlsConfig};
-use crate::error::Error;
 use crate::identity::Identity;
 use crate::rfc3339;
 pub use diagnose::diagnose;
@@ -80,7 +79,7 @@ impl Tls {
     ///
     /// # Errors
     /// The trust anchors cannot be read or used.
-    pub fn new(config: &Config, identity: &Identity) -> Result<Self, Error> {
+    pub fn new(config: &Config, identity: &Identity) -> Result<Self, TlsError> {
         let anchors = Anchors::load(config)?;
         let provider = provider(&config.tls);
         let trust = Arc::new(TrustStore::load(&config.trust, &anchors, &provider)?);

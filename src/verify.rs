@@ -15,10 +15,10 @@ use crate::client::Client;
 use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::config::environment::Service;
-use crate::error::{Error, ExitCode};
+use crate::exit_code::ExitCode;
 use crate::identity::Identity;
 use crate::rfc3339;
-use crate::tls::Tls;
+use crate::tls::{Tls, TlsError};
 use crate::token::holder::Holder;
 pub use seen::ServerCertificate;
 use visit::Visit;
@@ -108,10 +108,10 @@ pub const PROGRAM: &str = concat!("hsm-mtls ", env!("CARGO_PKG_VERSION"));
 /// # Errors
 /// Token, key, certificate or anchors are not as they must be: nothing was sent. What goes wrong
 /// with the hub is in the report.
-pub async fn verify(
+pub async fn verify<E: From<TlsError>>(
     config: &Config,
-    open: impl FnOnce() -> Result<Identity, Error>,
-) -> Result<Report, Error> {
+    open: impl FnOnce() -> Result<Identity, E>,
+) -> Result<Report, E> {
     let time = rfc3339::now();
     let identity = open()?;
     let tls = Tls::new(config, &identity)?;

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
 use common::poll::until;
+use hsm_mtls::diagnostic::Diagnostic as _;
 use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
-use hsm_mtls::error::Error;
 use hsm_mtls::identity::Identity;
 use hsm_mtls::token::guard::Attendance;
 
@@ -57,7 +57,7 @@ fn sign(signer: &Arc<dyn Sign>) -> Result<Duration, EngineError> {
 fn outcome(result: Result<Duration, EngineError>) -> String {
     match result {
         Ok(_) => "signed".to_owned(),
-        Err(error) => format!("exit {}", Error::from(error).exit_code() as u8),
+        Err(error) => format!("exit {}", error.exit_code() as u8),
     }
 }
 

@@ -21,6 +21,7 @@ use common::remote::{CLIENT, RemoteToken};
 use hsm_mtls::client::connector::Connector;
 use hsm_mtls::client::{self, Client, ClientError};
 use hsm_mtls::config::Config;
+use hsm_mtls::diagnostic::Diagnostic as _;
 use hsm_mtls::identity::Identity;
 use hsm_mtls::tls::Tls;
 use hsm_mtls::token::guard::Attendance;

@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex};
 use common::bank::{Bank, Run, config_of_child};
 use common::chaos::Chaos;
 use hsm_mtls::engine::{EngineError, Purpose, challenge};
-use hsm_mtls::error::Error;
 use hsm_mtls::identity::Identity;
 use hsm_mtls::ledger::{Entry, Ledger, LedgerError};
 use hsm_mtls::token::guard::Attendance;
@@ -226,7 +225,7 @@ fn replaced_under(config: &hsm_mtls::config::Config) {
         let before = chaos.calls("C_Sign");
         let error = sign().expect_err(what);
         assert!(matches!(error, EngineError::Ledger(_)), "{what}: {error}");
-        assert_eq!(Error::from(error).exit_code() as u8, 2);
+        assert_eq!(error.exit_code() as u8, 2);
         assert_eq!(chaos.calls("C_Sign"), before, "{what}");
     };
     sign().unwrap();

@@ -22,7 +22,7 @@ use common::poll::until;
 use common::renewal::signal;
 use common::walled::{self, children, signers, state};
 use hsm_mtls::config::ConfigText;
-use hsm_mtls::error::Error;
+use hsm_mtls::signer::SignerError;
 use hsm_mtls::signer::front::{Plan, inherit, supervise};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -191,7 +191,7 @@ fn a_process_of_the_test() {
     }
 }
 
-fn plan(path: &Path) -> Result<Plan, Error> {
+fn plan(path: &Path) -> Result<Plan, SignerError> {
     Plan::of(&ConfigText::read(path)?, |config| {
         walled::launch_of(config, None)
     })

@@ -24,10 +24,9 @@ use common::trust_framework::write_file;
 use common::walled::{self, maps, memory_holds};
 use hsm_mtls::client::Client;
 use hsm_mtls::config::{Config, ConfigText};
-use hsm_mtls::error::Error;
-use hsm_mtls::signer::WalledKey;
 use hsm_mtls::signer::front::{Plan, inherit, supervise};
 use hsm_mtls::signer::sandbox::Sandbox;
+use hsm_mtls::signer::{SignerError, WalledKey};
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
 use url::Url;
@@ -230,7 +229,7 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
     }
 }
 
-fn plan(path: &Path) -> Result<Plan, Error> {
+fn plan(path: &Path) -> Result<Plan, SignerError> {
     Plan::of(&ConfigText::read(path)?, |config| {
         walled::launch_of(config, None)
     })

@@ -9,8 +9,7 @@ use crate::certificate::name::DistinguishedName;
 use crate::certificate::{Certificate, CertificateError};
 use crate::config::Config;
 use crate::config::uri::Pkcs11Uri;
-use crate::error::Error;
-use crate::identity;
+use crate::identity::{self, IdentityError};
 use crate::key::disposable::{Tried, try_on_disposable};
 use crate::key::public::PublicKey;
 use crate::key::{Key, certificate_object, find_all};
@@ -47,7 +46,7 @@ pub(super) struct Seen {
 pub(super) fn shown_without_login(
     token: Token,
     key: Pkcs11Uri,
-) -> Result<(Token, Option<bool>), Error> {
+) -> Result<(Token, Option<bool>), IdentityError> {
     in_time(Start::Audit, token.start_timeout(), move || {
         let session = token.session(Access::ReadOnly)?;
         let shown = match session.logged_in() {
@@ -63,14 +62,14 @@ pub(super) fn shown_without_login(
 pub(super) fn certificate_in_token(
     config: &Config,
     token: &Arc<Token>,
-) -> Result<Vec<Certificate>, Error> {
+) -> Result<Vec<Certificate>, IdentityError> {
     let (config, token) = (config.clone(), Arc::clone(token));
     let found = in_time(Start::Audit, token.start_timeout(), move || {
         identity::certificate_in_token(&config, &token)
     });
     match found {
         Ok(certificate) => Ok(vec![certificate]),
-        Err(Error::Certificate(CertificateError::NotOneInToken { candidates, .. }))
+        Err(IdentityError::Certificate(CertificateError::NotOneInToken { candidates, .. }))
             if candidates.is_empty() =>
         {
             Ok(Vec::new())
@@ -84,13 +83,13 @@ impl Question {
     ///
     /// # Errors
     /// There is no such key, or the token does not answer.
-    pub(super) fn ask(self) -> Result<Seen, Error> {
+    pub(super) fn ask(self) -> Result<Seen, IdentityError> {
         // It is many calls, and a pair is made in some: each in itself is no longer than a start.
         let patience = self.token.start_timeout() * 4;
         in_time(Start::Audit, patience, move || self.look())
     }
 
-    fn look(self) -> Result<Seen, Error> {
+    fn look(self) -> Result<Seen, IdentityError> {
         let Self { token, active, .. } = &self;
         // One session for all: the handle of an object may be another in another session.
         let session = token.session(Access::ReadOnly)?;
@@ -137,7 +136,7 @@ impl Question {
     }
 
     /// The configured key, also where it is not the certificate's.
-    fn find(&self, session: &Session) -> Result<(Key, Option<String>), Error> {
+    fn find(&self, session: &Session) -> Result<(Key, Option<String>), IdentityError> {
         let expected = self.certificate.as_ref().map(|(public, _)| public);
         match Key::find(session, &self.token, &self.key, expected) {
             Ok(key) => Ok((key, None)),
@@ -156,7 +155,7 @@ impl Question {
         &self,
         session: &Session,
         public: Option<&PublicKey>,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<String>, IdentityError> {
         let all = certificate_object::find(session, &self.token, &Pkcs11Uri::default())?;
         let of_key = all.iter().filter_map(|(uri, der)| {
             let certificate = Certificate::from_der(der, "the token").ok()?;

@@ -9,7 +9,7 @@ use super::finding::Judgement;
 use super::rule::{Profile, Rule};
 use super::rules;
 use super::uses::Use;
-use crate::error::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::rfc3339;
 
 /// What is written: of one or several configurations.

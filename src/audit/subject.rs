@@ -14,11 +14,13 @@ use super::tried::{Claim, tried};
 use super::{certificate, holder, host, rules, uses};
 use crate::certificate::{Certificate, read_file};
 use crate::config::{CertificateSource, Config};
+use crate::diagnostic::Diagnostic as _;
 use crate::engine::{Purpose, TokenEngine, challenge};
-use crate::error::Error;
+use crate::identity::IdentityError;
 use crate::key::Key;
 use crate::key::public::PublicKey;
 use crate::ledger::Recorder;
+use crate::signer::SignerError;
 use crate::signer::hardening::Part;
 use crate::token::guard::Attendance;
 use crate::token::module::Module;
@@ -33,7 +35,7 @@ pub struct Asked<'a> {
     /// Folders in which copies of the key are looked for.
     pub search: Vec<PathBuf>,
     /// Starts a signer process, and says what is in force in it.
-    pub hardening: &'a dyn Fn(&Config) -> Result<Vec<Part>, Error>,
+    pub hardening: &'a dyn Fn(&Config) -> Result<Vec<Part>, SignerError>,
 }
 
 /// Audits one configuration.
@@ -53,7 +55,7 @@ pub fn audit(config: &Config, asked: &Asked<'_>, attendance: Attendance) -> Subj
     let mut given = match &config.c3.certificate {
         // One that may not be looked at is not one that is not there.
         CertificateSource::File(path) if !matches!(path.try_exists(), Ok(false)) => {
-            read_file(path).map_err(Error::from)
+            read_file(path).map_err(IdentityError::from)
         }
         _ => Ok(Vec::new()),
     };
@@ -99,11 +101,11 @@ struct Walk<'a> {
     token: Option<String>,
 }
 
-type Given = Result<Vec<Certificate>, Error>;
+type Given = Result<Vec<Certificate>, IdentityError>;
 
 impl Walk<'_> {
     /// All that needs the token.
-    fn token(&mut self, attendance: Attendance, given: &mut Given) -> Result<(), Error> {
+    fn token(&mut self, attendance: Attendance, given: &mut Given) -> Result<(), IdentityError> {
         let config = self.config;
         let module = Module::load(&config.token)?;
         let recorder = Recorder::open(config.ledger.as_ref())?;
@@ -207,7 +209,7 @@ impl Walk<'_> {
         let engine = TokenEngine::start(token, key, public.clone(), &self.config.token);
         let signed = engine
             .and_then(|engine| challenge(&engine, Purpose::Proof))
-            .map_err(Error::from);
+            .map_err(IdentityError::from);
         match signed {
             Ok(_) => {
                 let whose = if of_certificate {
@@ -266,7 +268,7 @@ impl Walk<'_> {
 
     fn finish(
         self,
-        stopped: Option<Error>,
+        stopped: Option<IdentityError>,
         issuer: Option<String>,
         uses: Vec<uses::Use>,
     ) -> Subject {

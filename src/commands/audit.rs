@@ -11,7 +11,7 @@ use hsm_mtls::audit::{self, Asked, Judgement, Verdict, html};
 use hsm_mtls::config::Config;
 use hsm_mtls::config::environment::Environment;
 use hsm_mtls::config::pin::PinSource;
-use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::signer::SignerError;
 use hsm_mtls::signer::hardening::Part;
 use serde::Deserialize;
@@ -120,14 +120,13 @@ fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
 }
 
 /// What is in force in a signer process, as `token check` says it.
-fn in_force(global: &Global, config: &Config) -> Result<Vec<Part>, Error> {
+fn in_force(global: &Global, config: &Config) -> Result<Vec<Part>, SignerError> {
     // A person is not asked for the PIN a second time.
     match config.token.pin {
         PinSource::Prompt | PinSource::ProtectedPath => Err(SignerError::PinSource {
             pin_source: config.token.pin.clone(),
             why: "the PIN would be asked for once more",
-        }
-        .into()),
+        }),
         _ => signer::hardening(global, config),
     }
 }

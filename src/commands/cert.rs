@@ -5,13 +5,14 @@ mod replacement;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::error::Error;
 use hsm_mtls::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
 use hsm_mtls::certificate::{Certificate, CertificateError, read_file};
 use hsm_mtls::config::environment::Environment;
 use hsm_mtls::config::{CertificateSource, Config};
 use hsm_mtls::csr;
-use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::identity::{self, Identity};
 use hsm_mtls::key::Key;
 use hsm_mtls::key::certificate_object::{self, Parts};
@@ -29,10 +30,10 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
         CertificateSource::File(path) => Some(Replacement::claim(&config, path)?),
         CertificateSource::Token(_) => None,
     };
-    let chain = checked(&config, file).map_err(CommandError::Stage)?;
-    let token = start::token(&config).map_err(CommandError::Stage)?;
+    let chain = checked(&config, file).map_err(CommandError::stage)?;
+    let token = start::token(&config).map_err(CommandError::stage)?;
     let signer =
-        identity::signer_for(&config, &token, chain.leaf()).map_err(CommandError::Stage)?;
+        identity::signer_for(&config, &token, chain.leaf()).map_err(CommandError::stage)?;
     let identity =
         Identity::prove(chain, std::sync::Arc::new(signer)).map_err(CommandError::stage)?;
     let chain = identity.chain();
@@ -142,7 +143,7 @@ fn checked(config: &Config, file: &Path) -> Result<Chain, Error> {
 
 pub(super) fn show(global: &Global, min_days: Option<i64>) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
-    let given = installed(&config).map_err(CommandError::Stage)?;
+    let given = installed(&config).map_err(CommandError::stage)?;
     let leaf = given.first().ok_or_else(|| {
         CommandError::stage(CertificateError::Empty("the configured place".to_owned()))
     })?;

@@ -11,7 +11,7 @@ use hsm_mtls::config::paths::unseen;
 use hsm_mtls::config::pin::PinSource;
 use hsm_mtls::config::{CertificateSource, Config};
 use hsm_mtls::csr;
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hsm_mtls::config::SubjectConfig;
 use hsm_mtls::csr::{self, CsrError};
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::identity;
 use hsm_mtls::token::session::Access;
 use serde_json::json;
@@ -53,14 +53,14 @@ pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, Comman
     let told = path.filter(|_| file.as_ref().is_some_and(|file| !file.is_stdout()));
     let subject =
         csr::subject(&subject(config.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
-    let token = start::token(&config).map_err(CommandError::Stage)?;
-    let key = identity::find_key(&config, &token, None).map_err(CommandError::Stage)?;
+    let token = start::token(&config).map_err(CommandError::stage)?;
+    let key = identity::find_key(&config, &token, None).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;
     let attributes = key.attributes(&session);
     let signer =
-        identity::signer_without_certificate(&config, &token).map_err(CommandError::Stage)?;
+        identity::signer_without_certificate(&config, &token).map_err(CommandError::stage)?;
     let pem = csr::request(&signer, &subject).map_err(CommandError::stage)?;
     match file {
         Some(file) => file.keep(pem.as_bytes())?,

@@ -1,6 +1,6 @@
 //! `key list` and `key generate`.
 
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::key::attributes::KeyAttributes;
 use hsm_mtls::key::generate::{self, Generated};
 use hsm_mtls::key::scheme::KeyAlgorithm;
@@ -17,7 +17,7 @@ use super::{CommandError, GenerateArgs, Global, KeyType, output, start};
 
 pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
-    let token = start::token(&config).map_err(CommandError::Stage)?;
+    let token = start::token(&config).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;

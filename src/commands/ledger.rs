@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use hsm_mtls::engine::Purpose;
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::ledger::chain::Head;
 use hsm_mtls::ledger::history::{self, Flaw, History};
 use hsm_mtls::ledger::reader::Reader;

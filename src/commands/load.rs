@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::error::Error;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hsm_mtls::check_steps::Steps;
+use hsm_mtls::diagnostic::Diagnostic as _;
 use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
-use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::poison::IgnorePoison as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use hsm_mtls::config::pin::PinSource;
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::ledger::Recorder;
 use hsm_mtls::token::guard::{Attendance, CountLow};
 use hsm_mtls::token::module::Module;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hsm_mtls::config::proxy::ProxyConfig;
 use hsm_mtls::config::{Config, ConfigText};
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::diagnostic::Diagnostic as _;
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::metrics;
 use hsm_mtls::proxy::{self, ProxyError, Sockets};
 use hsm_mtls::signer::WalledKey;
@@ -72,11 +73,11 @@ fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
         attended: false,
         ..signer::launch(global, config)
     };
-    let first = Plan::of(&text, launch).map_err(CommandError::Stage)?;
+    let first = Plan::of(&text, launch).map_err(CommandError::stage)?;
     let read = || Plan::of(&ConfigText::read(path)?, launch);
     // What a mistake in the configuration makes impossible is said before anything is started.
     Sandbox::of_front_end(&config).map_err(CommandError::stage)?;
-    supervise(first, read, front_end, &sockets.descriptors()).map_err(CommandError::Stage)
+    supervise(first, read, front_end, &sockets.descriptors()).map_err(CommandError::stage)
 }
 
 fn serve(global: &Global) -> Result<ExitCode, CommandError> {
@@ -93,9 +94,9 @@ fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     tracing::info!(detail = part.detail, "the front end is under Landlock");
     let metrics = recorder()?;
     let render = move || metrics.render();
-    let key = WalledKey::over(&config, inherited.channels).map_err(CommandError::Stage)?;
+    let key = WalledKey::over(&config, inherited.channels).map_err(CommandError::stage)?;
     let render = Arc::new(render);
-    proxy::run(config, sockets, key, inherited.control, render).map_err(CommandError::Stage)?;
+    proxy::run(config, sockets, key, inherited.control, render).map_err(CommandError::stage)?;
     Ok(ExitCode::Good)
 }
 

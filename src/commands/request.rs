@@ -11,7 +11,7 @@ use clap::Args;
 use hsm_mtls::check_steps::plain;
 use hsm_mtls::client::{Answer, Client, ClientError, INTERACTION_ID};
 use hsm_mtls::config::Config;
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -67,8 +67,8 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     });
     let file = wanted.map(|wanted| OutputFile::claim(&wanted, &[&config]));
     let file = file.transpose()?;
-    let identity = signer::identity(global, &config).map_err(CommandError::Stage)?;
-    let client = Client::of(&config, &identity).map_err(CommandError::Stage)?;
+    let identity = signer::identity(global, &config).map_err(CommandError::stage)?;
+    let client = Client::of(&config, &identity).map_err(CommandError::stage)?;
     let answer = start::runtime()?
         .block_on(client.request(method(args.method), &url, headers, body))
         .map_err(CommandError::stage)?;

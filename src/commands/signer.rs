@@ -10,12 +10,13 @@ use std::time::Duration;
 use hsm_mtls::check_steps::{Outcome, Steps};
 use hsm_mtls::config::Config;
 use hsm_mtls::config::pin::PinSource;
+use hsm_mtls::diagnostic::Diagnostic as _;
 use hsm_mtls::engine::{Purpose, challenge};
-use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::identity::Identity;
 use hsm_mtls::signer::hardening::Part;
 use hsm_mtls::signer::supervisor::{Launch, Supervised};
-use hsm_mtls::signer::{self, RemoteKey, hardening, service};
+use hsm_mtls::signer::{self, RemoteKey, SignerError, hardening, service};
 use hsm_mtls::standard_error;
 
 use super::{CommandError, Global, LogFormat, start};
@@ -25,7 +26,7 @@ pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     if hardening::has_strays()? && env::var_os(AGAIN).is_none() {
         return Err(begin_again());
     }
-    service::serve(start::path(global)?, start::attendance_of).map_err(CommandError::Stage)
+    service::serve(start::path(global)?, start::attendance_of).map_err(CommandError::stage)
 }
 
 /// Set in a signer that was executed once more.
@@ -48,7 +49,7 @@ fn begin_again() -> CommandError {
 }
 
 /// The configured chain, and its key in a signer process of this program's.
-pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, Error> {
+pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, SignerError> {
     // Whatever the shell left open is nothing for a process that has the PIN.
     hardening::keep_descriptors();
     hardening::harden(0);
@@ -139,11 +140,11 @@ pub(super) fn check(global: &Global, config: &Config, certified: bool, steps: &m
 }
 
 /// What is in force in a signer process that is started for this.
-pub(super) fn hardening(global: &Global, config: &Config) -> Result<Vec<Part>, Error> {
+pub(super) fn hardening(global: &Global, config: &Config) -> Result<Vec<Part>, SignerError> {
     in_process(global, config).map(|(key, _)| key.hardening().to_vec())
 }
 
-fn in_process(global: &Global, config: &Config) -> Result<(RemoteKey, Duration), Error> {
+fn in_process(global: &Global, config: &Config) -> Result<(RemoteKey, Duration), SignerError> {
     hardening::keep_descriptors();
     let (supervised, sockets) =
         Supervised::start(launch_for_command(global, config), signer::channels(config))?;

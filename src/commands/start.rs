@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use super::error::Error;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use hsm_mtls::config::{Config, ConfigError};
-use hsm_mtls::error::Error;
 use hsm_mtls::ledger::Recorder;
 use hsm_mtls::standard_error;
 use hsm_mtls::token::Token;

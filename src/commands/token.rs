@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::error::Error;
 use hsm_mtls::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::certificate::{Certificate, read_file};
 use hsm_mtls::check_steps::{Outcome, Steps};
 use hsm_mtls::config::{CertificateSource, Config, LoginPolicy};
+use hsm_mtls::diagnostic::Diagnostic as _;
 use hsm_mtls::engine::{Purpose, Sign, TokenEngine, challenge};
-use hsm_mtls::error::{Error, ExitCode};
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::identity::{self, Identity};
 use hsm_mtls::key::attributes::KeyAttributes;
 use hsm_mtls::ledger::Recorder;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 
 use super::{Cli, CommandError, output};
 

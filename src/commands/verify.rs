@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hsm_mtls::config::trust::Fingerprint;
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::verify::evidence::Evidence;
 use hsm_mtls::verify::{self, Report};
 
+use super::error::Error;
 use super::output_file::{OutputFile, USUAL, Wanted};
 use super::{CommandError, Global, output, signer, start};
 
@@ -36,7 +37,7 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
         OutputFile::beside_json(file.as_ref())?;
     }
     let alone = file.as_ref().is_some_and(OutputFile::is_stdout);
-    let open = || signer::identity(global, &config);
+    let open = || signer::identity(global, &config).map_err(Error::from);
     let verified = start::runtime()?.block_on(verify::verify(&config, open));
     let kept = file.map_or(Ok(()), |file| {
         let evidence = match &verified {
@@ -49,7 +50,7 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     if let (Err(unkept), Err(_)) = (&kept, &verified) {
         output::remark(&unkept.to_string());
     }
-    let report = verified.map_err(CommandError::Stage)?;
+    let report = verified.map_err(CommandError::stage)?;
     if global.json {
         output::json(&report)?;
     } else if !alone {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::key::signature::NotAnEcdsaSignature;
@@ -117,7 +119,7 @@ pub struct Told {
     pub class: String,
     /// How a command ends that fails with it.
     pub exit: u8,
-    /// As [`crate::error::Error::is_transient`].
+    /// As [`Diagnostic::is_transient`].
     #[serde(default)]
     pub transient: bool,
 }
@@ -154,57 +156,6 @@ const CLASSES: [&str; 21] = [
 ];
 
 impl EngineError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Deadline(_) => {
-                "look at the way to the HSM; if it is merely slow, raise `timeout` of [[token]]. \
-                 A call that hangs for ever can only be ended with this process"
-                    .to_owned()
-            }
-            Self::TokenDown { last, .. } => {
-                let last = last.as_ref().map_or_else(String::new, |last| format!("{}; ", last.hint()));
-                format!("{last}it is tried again by itself, without a restart")
-            }
-            Self::QueueFull(_) => {
-                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` says how long one signature takes".to_owned()
-            }
-            Self::Stopped => "start the program again".to_owned(),
-            Self::NoMechanism { algorithm, .. } => format!(
-                "have {} switched on in the token's policy, or use a key of a type that the token signs with, or another token",
-                algorithm.mechanism()
-            ),
-            Self::Scheme(_) => {
-                "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()
-            }
-            Self::Call(fault) => fault.advice().to_owned(),
-            Self::Ledger(error) => error.hint(),
-            Self::Token(error) => error.hint(),
-            Self::Key(error) => error.hint(),
-            Self::Pin(error) => error.hint(),
-            Self::Answer(_) | Self::WrongSignature { .. } => {
-                "run `hsm-mtls token check`: if it fails too, the vendor's module or the HSM is broken; update it or ask its support".to_owned()
-            }
-            Self::NotThePair { .. } => {
-                "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
-            }
-            Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
-            Self::Told(told) => told.hint.clone(),
-            Self::SignerGone { .. } => {
-                "the vendor's module most likely brought it down: update it, or ask its support with what stands above it in the log; \
-                 the process is started again by itself"
-                    .to_owned()
-            }
-            Self::SignerSilent => {
-                "it has ended, or its module holds it up: it is started again by itself; look at what stands above in the log"
-                    .to_owned()
-            }
-            Self::MessageTooLong { .. } => {
-                "it is the whole handshake with TLS 1.2: the server sends a chain of unusual length; ask its operator".to_owned()
-            }
-        }
-    }
-
     /// What kind it is, in a word for records and metrics; the words are a contract.
     pub fn class(&self) -> &'static str {
         match self {
@@ -261,6 +212,85 @@ impl EngineError {
             Self::Pin(error) | Self::Token(TokenError::Pin(error)) => Some(error),
             Self::TokenDown { last, .. } => last.as_ref()?.pin(),
             _ => None,
+        }
+    }
+}
+
+impl Diagnostic for EngineError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Deadline(_) => {
+                "look at the way to the HSM; if it is merely slow, raise `timeout` of [[token]]. \
+                 A call that hangs for ever can only be ended with this process"
+                    .to_owned()
+            }
+            Self::TokenDown { last, .. } => {
+                let last = last.as_ref().map_or_else(String::new, |last| format!("{}; ", last.hint()));
+                format!("{last}it is tried again by itself, without a restart")
+            }
+            Self::QueueFull(_) => {
+                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` says how long one signature takes".to_owned()
+            }
+            Self::Stopped => "start the program again".to_owned(),
+            Self::NoMechanism { algorithm, .. } => format!(
+                "have {} switched on in the token's policy, or use a key of a type that the token signs with, or another token",
+                algorithm.mechanism()
+            ),
+            Self::Scheme(_) => {
+                "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()
+            }
+            Self::Call(fault) => fault.advice().to_owned(),
+            Self::Ledger(error) => error.hint(),
+            Self::Token(error) => error.hint(),
+            Self::Key(error) => error.hint(),
+            Self::Pin(error) => error.hint(),
+            Self::Answer(_) | Self::WrongSignature { .. } => {
+                "run `hsm-mtls token check`: if it fails too, the vendor's module or the HSM is broken; update it or ask its support".to_owned()
+            }
+            Self::NotThePair { .. } => {
+                "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
+            }
+            Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
+            Self::Told(told) => told.hint.clone(),
+            Self::SignerGone { .. } => {
+                "the vendor's module most likely brought it down: update it, or ask its support with what stands above it in the log; \
+                 the process is started again by itself"
+                    .to_owned()
+            }
+            Self::SignerSilent => {
+                "it has ended, or its module holds it up: it is started again by itself; look at what stands above in the log"
+                    .to_owned()
+            }
+            Self::MessageTooLong { .. } => {
+                "it is the whole handshake with TLS 1.2: the server sends a chain of unusual length; ask its operator".to_owned()
+            }
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Pin(error) => error.exit_code(),
+            Self::Token(error) => error.exit_code(),
+            Self::Key(error) => error.exit_code(),
+            Self::Call(fault) => fault.exit_code(),
+            Self::NotThePair { .. } | Self::Ledger(_) => ExitCode::Configuration,
+            Self::NoRandom => ExitCode::Bug,
+            Self::Told(told) => ExitCode::of(told.exit),
+            Self::TokenDown {
+                last: Some(last), ..
+            } => last.exit_code(),
+            _ => ExitCode::Token,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Told(told) => told.transient,
+            Self::Ledger(error)
+            | Self::Token(TokenError::Ledger(error))
+            | Self::Pin(PinError::Ledger(error)) => error.is_transient(),
+            Self::Pin(error) | Self::Token(TokenError::Pin(error)) => error.is_transient(),
+            _ => self.exit_code() == ExitCode::Token,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::client::http2::{EndedBy, Http2Ending, Scope};
 use crate::tls::Ending;
 
-pub(super) fn client() -> Vec<(&'static str, Error)> {
+pub(super) fn client() -> Vec<Example> {
     let late = |stage| ClientError::Deadline {
         stage,
         host: text("cm"),
@@ -14,6 +14,7 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
     };
     let ended = |by, scope, code| ClientError::Http2(Http2Ending { by, scope, code });
     every_variant!(ClientError {
+        Identity: [IdentityError::from(TokenError::Empty).into()],
         NotConfigured: [ClientError::NotConfigured {
             origin: text("https://other"),
             configured: vec![text("https://cm")]
@@ -66,7 +67,7 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
     })
 }
 
-pub(super) fn proxy() -> Vec<(&'static str, Error)> {
+pub(super) fn proxy() -> Vec<Example> {
     let handed_over = |found: &[&str]| ProxyError::NotHandedOver {
         name: text("hub"),
         found: found.iter().map(|name| text(name)).collect(),
@@ -87,5 +88,9 @@ pub(super) fn proxy() -> Vec<(&'static str, Error)> {
             source: not_found()
         }],
         System: [ProxyError::System(not_found())],
+        Config: [ConfigError::Unnamed.into()],
+        Signer: [SignerError::NotStartedByUs.into()],
+        Tls: [TlsError::NotAsked.into()],
+        Client: [ClientError::NoPing.into()],
     })
 }

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 
 use thiserror::Error as ThisError;
 
+use crate::client::ClientError;
+use crate::config::ConfigError;
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
+use crate::signer::SignerError;
+use crate::tls::TlsError;
 use crate::truncated_list::first_few;
 
 /// Why the proxy cannot start, or cannot go on.
@@ -48,27 +54,39 @@ pub enum ProxyError {
     /// The system gives no threads, timers or signals.
     #[error("the system does not give what a server needs: {0}")]
     System(#[source] io::Error),
+    /// The configuration, at a reload.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Token, key or certificate, or the signer process.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The TLS configuration.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The client of the hub.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 impl ProxyError {
-    /// Whether it may pass with time alone.
-    pub(crate) fn is_transient(&self) -> bool {
+    fn of_stage(&self) -> Option<&dyn Diagnostic> {
         match self {
-            // Threads, memory, descriptors: others give them back.
-            Self::System(_) => true,
-            Self::AccessLog { source, .. } => {
-                matches!(
-                    source.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                )
-            }
-            _ => false,
+            Self::Config(error) => Some(error),
+            Self::Signer(error) => Some(error),
+            Self::Tls(error) => Some(error),
+            Self::Client(error) => Some(error),
+            _ => None,
         }
     }
+}
 
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl Diagnostic for ProxyError {
+    fn hint(&self) -> String {
         match self {
+            Self::Config(error) => error.hint(),
+            Self::Signer(error) => error.hint(),
+            Self::Tls(error) => error.hint(),
+            Self::Client(error) => error.hint(),
             Self::NotConfigured => {
                 "add [proxy] with a [[proxy.listener]]: docs/proxy.md has an example".to_owned()
             }
@@ -85,6 +103,23 @@ impl ProxyError {
                 "check the folder and its owner, or write access_log = \"stdout\"; \"off\" switches it off".to_owned()
             }
             Self::System(_) => "look at the limits of this service (LimitNOFILE=, TasksMax=)".to_owned(),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.of_stage()
+            .map_or(ExitCode::Configuration, Diagnostic::exit_code)
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            // Threads, memory, descriptors: others give them back.
+            Self::System(_) => true,
+            Self::AccessLog { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            _ => self.of_stage().is_some_and(Diagnostic::is_transient),
         }
     }
 }

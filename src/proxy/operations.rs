@@ -24,6 +24,7 @@ use super::stream::{Business, Io};
 use super::upstream::{Handshake, Upstream};
 use super::visit::{Stop, is_answered};
 use crate::certificate::Certificate;
+use crate::diagnostic::Diagnostic as _;
 use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
 

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::gateway::METHODS;
 use crate::client::http2::EndedBy;
 use crate::client::{ClientError, INTERACTION_ID, Stage};
+use crate::diagnostic::Diagnostic as _;
 use crate::engine::EngineError;
 use crate::tls::TlsError;
 
@@ -187,7 +188,8 @@ fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
         | ClientError::Http(_)
         | ClientError::Malformed(_)
         | ClientError::HeadTooLong => (BAD, "answer", None),
-        ClientError::NotConfigured { .. }
+        ClientError::Identity(_)
+        | ClientError::NotConfigured { .. }
         | ClientError::Request(_)
         | ClientError::TooLong(_)
         | ClientError::Setup(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", None),

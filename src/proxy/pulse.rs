@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::problem::stage_of;
+use crate::diagnostic::Diagnostic as _;
 use crate::engine::EngineError;
 use crate::poison::IgnorePoison as _;
 use crate::rfc3339;

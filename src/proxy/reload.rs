@@ -21,7 +21,7 @@ use super::under_way::UnderWay;
 use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::config::proxy::ProxyConfig;
-use crate::error::Error;
+use crate::diagnostic::Diagnostic as _;
 use crate::identity::{Identity, Validity};
 use crate::poison::IgnorePoison as _;
 use crate::signer::WalledKey;
@@ -51,7 +51,7 @@ pub(super) fn prepare(
     proxy: &ProxyConfig,
     key: &WalledKey,
     validity: Validity,
-) -> Result<(Identity, Connector), Error> {
+) -> Result<(Identity, Connector), ProxyError> {
     let identity = key.identity_valid(config, validity)?;
     let tls = Tls::new(config, &identity)?;
     let protocols: &[&[u8]] = match proxy.h2 {
@@ -154,7 +154,7 @@ impl Reload {
         });
         let opened = opened.await.map_err(ProxyError::System);
         opened
-            .map_err(Error::from)
+            .map_err(ProxyError::from)
             .and_then(|opened| opened)
             .map_err(|error| Failed {
                 message: error.to_string(),
@@ -170,7 +170,7 @@ struct Failed {
 }
 
 impl Prepared {
-    fn of(config: Config, channels: Vec<OwnedFd>, proxy: &ProxyConfig) -> Result<Self, Error> {
+    fn of(config: Config, channels: Vec<OwnedFd>, proxy: &ProxyConfig) -> Result<Self, ProxyError> {
         let key = WalledKey::over(&config, channels)?;
         let (identity, connector) = prepare(&config, proxy, &key, Validity::Now)?;
         Ok(Self {

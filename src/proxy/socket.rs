@@ -65,7 +65,7 @@ impl Sockets {
             .map(|config| {
                 let socket = open(&config.place, &mut received, patience)?;
                 loopback(&socket, &config.place)?;
-                Ok(socket)
+                Ok::<_, ProxyError>(socket)
             })
             .transpose()?;
         Ok(Self {

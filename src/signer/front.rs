@@ -24,7 +24,7 @@ use super::succession::Succession;
 use super::{SignerError, handover};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
-use crate::error::{Error, ExitCode};
+use crate::exit_code::ExitCode;
 
 /// A front end that lived so long begins with a short pause again. Each start is a login.
 const LIVED: Duration = Duration::from_secs(60);
@@ -56,10 +56,10 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 /// or a process cannot be started.
 pub fn supervise(
     first: Plan,
-    read: impl Fn() -> Result<Plan, Error>,
+    read: impl Fn() -> Result<Plan, SignerError>,
     front_end: impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, SignerError> {
     fit(&first.config.token.pin)?;
     keep_descriptors();
     tell(&harden(sockets.len()), "supervisor");
@@ -86,7 +86,7 @@ pub(super) fn fit(source: &PinSource) -> Result<(), SignerError> {
 
 async fn watch(
     mut plan: Plan,
-    read: &dyn Fn() -> Result<Plan, Error>,
+    read: &dyn Fn() -> Result<Plan, SignerError>,
     front_end: &impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {

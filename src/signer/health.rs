@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::not_understood;
 use crate::engine::{Condition, EngineError, Told};
-use crate::error::ExitCode;
+use crate::exit_code::ExitCode;
 
 /// How a signer is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

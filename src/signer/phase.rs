@@ -9,7 +9,7 @@ use super::health::{AtWork, Health};
 use super::policy::{Policy, Refusal};
 use super::service::refused_told;
 use crate::engine::{EngineError, TokenEngine, Told};
-use crate::error::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::ledger::{Entry, Process, Recorder, Refused};
 use crate::poison::IgnorePoison as _;
 

@@ -22,9 +22,10 @@ use super::{Description, SignerError, desk, handover};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config, ConfigText};
+use crate::diagnostic::Diagnostic as _;
 use crate::engine::{Peer, Sign, SignRequest, Told};
-use crate::error::{Error, ExitCode};
-use crate::identity::{Files, Validity, certificate_in_token, engine_for_callers};
+use crate::exit_code::ExitCode;
+use crate::identity::{Files, IdentityError, Validity, certificate_in_token, engine_for_callers};
 use crate::ledger::Recorder;
 use crate::standard_error;
 use crate::token::guard::Attendance;
@@ -63,7 +64,10 @@ pub(super) struct Service {
 ///
 /// # Errors
 /// Nobody of ours started it, or it is not given what it works with.
-pub fn serve(path: &Path, attendance: impl Fn(bool) -> Attendance) -> Result<ExitCode, Error> {
+pub fn serve(
+    path: &Path,
+    attendance: impl Fn(bool) -> Attendance,
+) -> Result<ExitCode, SignerError> {
     let handed = handover::take()?;
     let config = ConfigText::given_or_read(handed.configuration, path)?.check()?;
     let channels = handed.channels;
@@ -159,7 +163,10 @@ impl Service {
                 }
                 Err(error) => error,
             };
-            let hangs = matches!(&failed, Error::Token(TokenError::NoAnswer { .. }));
+            let hangs = matches!(
+                &failed,
+                SignerError::Identity(IdentityError::Token(TokenError::NoAnswer { .. }))
+            );
             let backoff = match failed.exit_code() {
                 ExitCode::Token => BACKOFF,
                 _ => MANUAL_FIX_BACKOFF,
@@ -194,7 +201,7 @@ impl Service {
         )
     }
 
-    fn open(&self, attendance: Attendance) -> Result<Ready, Error> {
+    fn open(&self, attendance: Attendance) -> Result<Ready, SignerError> {
         let config = &self.config;
         // When it may be used is for whoever shows it: nothing is signed here but on behalf of others.
         let files = Files::read_valid(config, Validity::NowOrLater)?;

@@ -20,8 +20,8 @@ use super::sandbox::Sandbox;
 use super::supervisor::{Launch, Supervised};
 use super::{STARTS, SignerError, channels};
 use crate::config::{Config, ConfigText};
+use crate::diagnostic::Diagnostic as _;
 use crate::engine::Told;
-use crate::error::Error;
 
 /// What a front end may take beyond what the token may: to read files, and to answer.
 const BEYOND: Duration = Duration::from_secs(5);
@@ -41,7 +41,10 @@ impl Plan {
     ///
     /// # Errors
     /// A field is wrong.
-    pub fn of(text: &ConfigText, launch: impl FnOnce(&Config) -> Launch) -> Result<Self, Error> {
+    pub fn of(
+        text: &ConfigText,
+        launch: impl FnOnce(&Config) -> Launch,
+    ) -> Result<Self, SignerError> {
         let config = text.check()?;
         let signer = Launch {
             configuration: Some(Arc::clone(&text.text)),
@@ -93,7 +96,7 @@ pub(super) struct Succession<'a> {
     control: UnixDatagram,
     /// The front end has closed its side, or is no longer listened to.
     deaf: bool,
-    read: &'a dyn Fn() -> Result<Plan, Error>,
+    read: &'a dyn Fn() -> Result<Plan, SignerError>,
     walls: Sandbox,
     plan: Plan,
     signer: Supervised,
@@ -109,7 +112,7 @@ pub(super) struct Succession<'a> {
 impl<'a> Succession<'a> {
     pub(super) fn new(
         control: OwnedFd,
-        read: &'a dyn Fn() -> Result<Plan, Error>,
+        read: &'a dyn Fn() -> Result<Plan, SignerError>,
         plan: Plan,
         signer: Supervised,
     ) -> Result<Self, SignerError> {
@@ -211,7 +214,7 @@ impl<'a> Succession<'a> {
     }
 
     /// A signer as the file asks for it now, where a running front end can go by that file.
-    fn prepare(&self) -> Result<(Plan, Supervised, Vec<OwnedFd>), Error> {
+    fn prepare(&self) -> Result<(Plan, Supervised, Vec<OwnedFd>), SignerError> {
         let plan = (self.read)()?;
         if let Some(what) = self.plan.config.needs_restart(&plan.config) {
             return Err(SignerError::NeedsRestart { what }.into());

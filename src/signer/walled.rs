@@ -3,10 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Health, RemoteKey};
+use super::{Health, RemoteKey, SignerError};
 use crate::config::Config;
 use crate::engine::{EngineError, Sign};
-use crate::error::Error;
 use crate::identity::{Files, Identity, InToken, Validity};
 
 /// A key in a signer process that somebody else supervises: the front end of three processes.
@@ -21,7 +20,7 @@ impl WalledKey {
     ///
     /// # Errors
     /// The signer has none, or there is no signer.
-    pub fn over(config: &Config, sockets: Vec<OwnedFd>) -> Result<Self, Error> {
+    pub fn over(config: &Config, sockets: Vec<OwnedFd>) -> Result<Self, SignerError> {
         // Files first: of what is wrong there the signer says less.
         Files::read_valid(config, Validity::NowOrLater)?;
         let (key, in_token) = RemoteKey::over(config, sockets, None)?;
@@ -33,7 +32,7 @@ impl WalledKey {
     ///
     /// # Errors
     /// They are no pair, or a file is not as it must be.
-    pub fn identity(&self, config: &Config) -> Result<Identity, Error> {
+    pub fn identity(&self, config: &Config) -> Result<Identity, SignerError> {
         self.identity_valid(config, Validity::Now)
     }
 
@@ -42,9 +41,10 @@ impl WalledKey {
         &self,
         config: &Config,
         validity: Validity,
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, SignerError> {
         let key: Arc<dyn Sign> = Arc::<RemoteKey>::clone(&self.key);
-        Files::read_valid(config, validity)?.identity(config, key, self.in_token.clone())
+        let files = Files::read_valid(config, validity)?;
+        Ok(files.identity(config, key, self.in_token.clone())?)
     }
 
     /// How the signer is, in its own words. Blocks, for a second at the most.

@@ -10,7 +10,7 @@ use crate::certificate::Certificate;
 use crate::certificate::name::Comparison;
 use crate::check_steps::{Outcome, Steps};
 use crate::client::Answer;
-use crate::error::ExitCode;
+use crate::exit_code::ExitCode;
 
 /// The step that tells whose certificate the hub saw.
 pub(super) const PRESENTED: &str = "presented certificate";

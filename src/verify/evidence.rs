@@ -8,7 +8,7 @@ use super::seen::SIGNATURE;
 use super::{PROGRAM, Report, ServiceReport};
 use crate::check_steps::{Outcome, Step};
 use crate::config::Config;
-use crate::error::Error;
+use crate::diagnostic::Diagnostic;
 use crate::rfc3339;
 
 /// What is written to the evidence file.
@@ -71,7 +71,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// Of one that did not.
-    pub fn of_failure(config: &Config, error: &Error) -> Self {
+    pub fn of_failure(config: &Config, error: &dyn Diagnostic) -> Self {
         let failure = Failure {
             time: rfc3339::now(),
             program: PROGRAM,

@@ -17,7 +17,8 @@ use crate::client::connector::{Connection, Connector};
 use crate::client::happy_eyeballs::survey;
 use crate::client::{Answer, Client, ClientError, INTERACTION_ID, Stage};
 use crate::config::environment::Origin;
-use crate::error::ExitCode;
+use crate::diagnostic::Diagnostic as _;
+use crate::exit_code::ExitCode;
 use crate::tls::observation::Observation;
 use crate::tls::{Moment, Tls, TlsError};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hsm_mtls::check_steps::plain;
-use hsm_mtls::error::ExitCode;
+use hsm_mtls::exit_code::ExitCode;
 use hsm_mtls::ledger::history::Flaw;
 use hsm_mtls::ledger::reader::{Reader, Record, Seen};
 use serde_json::json;
