@@ -18,7 +18,6 @@ use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
 use crate::ledger::chain::Broken;
-use crate::proxy::ProxyError;
 use crate::signer::SignerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
@@ -38,7 +37,7 @@ macro_rules! every_variant {
         $($(
             let example: $enum = $example;
             assert_eq!(name(&example), concat!(stringify!($enum), "::", stringify!($variant)));
-            all.push((name(&example), example.as_met()));
+            all.push((name(&example), example.into_diagnostic()));
         )+)+
         all
     }};
@@ -50,14 +49,14 @@ mod to_the_key;
 mod to_the_pin;
 
 /// An error as whoever calls this crate meets it.
-trait AsMet {
-    fn as_met(self) -> Box<dyn Diagnostic>;
+trait IntoDiagnostic {
+    fn into_diagnostic(self) -> Box<dyn Diagnostic>;
 }
 
 macro_rules! met_as_it_is {
     ($($error:ident),+ $(,)?) => {
-        $(impl AsMet for $error {
-            fn as_met(self) -> Box<dyn Diagnostic> {
+        $(impl IntoDiagnostic for $error {
+            fn into_diagnostic(self) -> Box<dyn Diagnostic> {
                 Box::new(self)
             }
         })+
@@ -73,29 +72,28 @@ met_as_it_is!(
     IdentityError,
     KeyError,
     LedgerError,
-    ProxyError,
     SignerError,
     TlsError,
     TokenError,
 );
 
-impl AsMet for PinError {
-    fn as_met(self) -> Box<dyn Diagnostic> {
-        TokenError::from(self).as_met()
+impl IntoDiagnostic for PinError {
+    fn into_diagnostic(self) -> Box<dyn Diagnostic> {
+        TokenError::from(self).into_diagnostic()
     }
 }
 
 /// A ledger that is written to tells of it so.
-impl AsMet for Broken {
-    fn as_met(self) -> Box<dyn Diagnostic> {
+impl IntoDiagnostic for Broken {
+    fn into_diagnostic(self) -> Box<dyn Diagnostic> {
         let path = "/var/log/hsm-mtls/ledger.jsonl".into();
-        LedgerError::Broken { path, why: self }.as_met()
+        LedgerError::Broken { path, why: self }.into_diagnostic()
     }
 }
 
 /// The configuration's parser tells of it so.
-impl AsMet for UriError {
-    fn as_met(self) -> Box<dyn Diagnostic> {
+impl IntoDiagnostic for UriError {
+    fn into_diagnostic(self) -> Box<dyn Diagnostic> {
         let (path, field) = (PathBuf::from("/etc/bank.toml"), "uri".to_owned());
         ConfigError::Field {
             path,
@@ -104,7 +102,7 @@ impl AsMet for UriError {
             message: self.to_string(),
             advice: None,
         }
-        .as_met()
+        .into_diagnostic()
     }
 }
 
@@ -144,7 +142,6 @@ fn all() -> Vec<Example> {
         to_the_hub::csr(),
         to_the_hub::tls(),
         of_requests::client(),
-        of_requests::proxy(),
         identity(),
     ];
     stages.into_iter().flatten().collect()

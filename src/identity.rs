@@ -40,7 +40,8 @@ pub struct Files {
 
 /// When the certificate has to be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Validity {
+pub enum Validity {
+    /// Now.
     Now,
     /// Now or later: whoever uses it waits for that. A machine's clock may not be set yet.
     NowOrLater,

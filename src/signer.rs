@@ -18,18 +18,18 @@ mod channel;
 mod desk;
 mod error;
 mod frame;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "front-end")]
 pub mod front;
 mod handover;
 pub mod hardening;
 mod health;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "front-end")]
 mod offer;
 mod phase;
 mod policy;
 pub mod sandbox;
 pub mod service;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "front-end")]
 mod succession;
 pub mod supervisor;
 mod walled;
@@ -139,7 +139,7 @@ impl RemoteKey {
             Reply::Described(json) => json,
             Reply::Failed(told) => return Err(EngineError::Told(Box::new(told)).into()),
             Reply::Signed(_) | Reply::Health(_) => {
-                return Err(not_understood("the answer to another question").into());
+                return Err(not_understood("the answer to another question"));
             }
         };
         let described: Description =

@@ -27,7 +27,8 @@ use crate::config::{Config, Group, TlsConfig};
 use crate::identity::Identity;
 use crate::rfc3339;
 pub use diagnose::diagnose;
-pub(crate) use diagnose::{ended, of_handshake};
+pub use diagnose::ended;
+pub(crate) use diagnose::of_handshake;
 pub(crate) use error::SILENT_REFUSAL;
 pub use error::{Ending, Moment, TlsError};
 use issuers::{Acceptance, OurIssuers};
@@ -140,7 +141,7 @@ impl Tls {
 
     /// The same without the hybrid group, and so with a small hello. `None` where the hello is small
     /// already, or nothing that the configuration allows would be left.
-    pub(crate) fn with_small_hello(&self) -> Option<Self> {
+    pub fn with_small_hello(&self) -> Option<Self> {
         let mut provider = CryptoProvider::clone(&self.provider);
         provider
             .kx_groups
@@ -181,7 +182,7 @@ impl Tls {
     /// handshake that cannot be signed fails with the true reason, and nothing is resumed. What
     /// cannot be enforced: that the server *asks* for the certificate. rustls tells a resolver and
     /// a verifier nothing of the connection that they serve, so a server that does not ask gets an
-    /// anonymous client. Use [`crate::client`] or its `reqwest` where you can.
+    /// anonymous client. Use [`crate::Client`] or `hsm_mtls::reqwest` where you can.
     ///
     /// # Errors
     /// rustls refuses the configuration.

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
 use common::poll::until;
-use hsm_mtls::diagnostic::Diagnostic as _;
-use hsm_mtls::config::Config;
-use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
-use hsm_mtls::exit_code::ExitCode;
-use hsm_mtls::identity::Identity;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::token::guard::Attendance;
 
 /// Sets the scene, and is the other half's configuration within it.
 fn scene(name: &str, plan: &str, lines: &str) -> Option<Config> {

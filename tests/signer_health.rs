@@ -17,9 +17,9 @@ use common::front_end::*;
 use common::poll::until;
 use common::trust_framework::write_file;
 use common::walled::{config, launch};
-use hsm_mtls::engine::EngineError;
-use hsm_mtls::signer::supervisor::Supervised;
-use hsm_mtls::signer::{self, Health, RemoteKey};
+use hsm_mtls::internal::engine::EngineError;
+use hsm_mtls::internal::signer::supervisor::Supervised;
+use hsm_mtls::internal::signer::{self, Health, RemoteKey};
 use serde_json::Value;
 
 /// Far below what any call that hangs here would take.
@@ -157,7 +157,7 @@ fn one_that_is_busy_answers_and_one_that_is_stopped_is_told_so() {
     let (key, _) = RemoteKey::over(&config, sockets, None).unwrap();
     chaos.plan("hang C_Sign 1..");
     std::thread::scope(|scope| {
-        let hangs = scope.spawn(|| hsm_mtls::engine::prove(&key));
+        let hangs = scope.spawn(|| hsm_mtls::internal::engine::prove(&key));
         until(
             "it is at work",
             || matches!(key.health().unwrap(), Health::Ready(at_work) if at_work.in_use == 1),

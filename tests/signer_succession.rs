@@ -21,9 +21,9 @@ use common::bank::{Bank, config_of_child};
 use common::poll::until;
 use common::renewal::signal;
 use common::walled::{self, children, signers, state};
-use hsm_mtls::config::ConfigText;
-use hsm_mtls::signer::SignerError;
-use hsm_mtls::signer::front::{Plan, inherit, supervise};
+use hsm_mtls::internal::config::ConfigText;
+use hsm_mtls::internal::signer::SignerError;
+use hsm_mtls::internal::signer::front::{Plan, inherit, supervise};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 const ROLE: &str = "HSM_MTLS_TEST_ROLE";

@@ -66,31 +66,3 @@ pub(super) fn client() -> Vec<Example> {
         Setup: [ClientError::Setup(text("no resolver"))],
     })
 }
-
-pub(super) fn proxy() -> Vec<Example> {
-    let handed_over = |found: &[&str]| ProxyError::NotHandedOver {
-        name: text("hub"),
-        found: found.iter().map(|name| text(name)).collect(),
-    };
-    every_variant!(ProxyError {
-        NotConfigured: [ProxyError::NotConfigured],
-        Listen: [ProxyError::Listen {
-            place: text("127.0.0.1:8080"),
-            why: text("address in use")
-        }],
-        NotHandedOver: [handed_over(&[]), handed_over(&["cm", "hh"])],
-        CallerToken: [ProxyError::CallerToken {
-            path: "/etc/bank/caller".into(),
-            why: text("its mode is 644: others than its owner may use it")
-        }],
-        AccessLog: [ProxyError::AccessLog {
-            path: "/var/log/access.jsonl".into(),
-            source: not_found()
-        }],
-        System: [ProxyError::System(not_found())],
-        Config: [ConfigError::Unnamed.into()],
-        Signer: [SignerError::NotStartedByUs.into()],
-        Tls: [TlsError::NotAsked.into()],
-        Client: [ClientError::NoPing.into()],
-    })
-}

@@ -65,7 +65,7 @@ pub fn supervise(
     tell(&harden(sockets.len()), "supervisor");
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
-    Ok(runtime.block_on(watch(first, &read, &front_end, sockets))?)
+    runtime.block_on(watch(first, &read, &front_end, sockets))
 }
 
 pub(super) fn fit(source: &PinSource) -> Result<(), SignerError> {

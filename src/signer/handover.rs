@@ -50,7 +50,7 @@ pub(super) struct Handed {
     pub(super) attended: bool,
     pub(super) channels: Vec<OwnedFd>,
     #[cfg_attr(
-        not(feature = "proxy"),
+        not(feature = "front-end"),
         expect(dead_code, reason = "a signer is given none; a front end is")
     )]
     pub(super) sockets: Vec<OwnedFd>,

@@ -111,7 +111,7 @@ pub fn serve(
 }
 
 /// Takes SIGTERM, SIGINT and SIGHUP, and does nothing about them for as long as this is held.
-#[cfg(feature = "proxy")]
+#[cfg(feature = "front-end")]
 fn deaf() -> std::io::Result<impl Sized> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -128,7 +128,7 @@ fn deaf() -> std::io::Result<impl Sized> {
     Ok((runtime, held))
 }
 
-#[cfg(not(feature = "proxy"))]
+#[cfg(not(feature = "front-end"))]
 fn deaf() {}
 
 /// A panic is a bug of ours; the process begins afresh.

@@ -217,7 +217,7 @@ impl<'a> Succession<'a> {
     fn prepare(&self) -> Result<(Plan, Supervised, Vec<OwnedFd>), SignerError> {
         let plan = (self.read)()?;
         if let Some(what) = self.plan.config.needs_restart(&plan.config) {
-            return Err(SignerError::NeedsRestart { what }.into());
+            return Err(SignerError::NeedsRestart { what });
         }
         fit(&plan.config.token.pin)?;
         self.walls.fits(&plan.config)?;

@@ -37,7 +37,7 @@ impl WalledKey {
     }
 
     /// The same of a certificate whose time may begin later.
-    pub(crate) fn identity_valid(
+    pub fn identity_valid(
         &self,
         config: &Config,
         validity: Validity,

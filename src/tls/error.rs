@@ -231,7 +231,7 @@ impl From<CertificateError> for TlsError {
 impl Diagnostic for TlsError {
     fn hint(&self) -> String {
         match self {
-            Self::Certificate(error) => return error.hint(),
+            Self::Certificate(error) => error.hint(),
             Self::NotAsked => {
                 "is this the mTLS host? Some servers ask only on certain paths (by renegotiation, which is not supported): \
                  the hub asks on every connection, so look for a proxy or load balancer that ends TLS in between"

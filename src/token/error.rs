@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::fault::Fault;
+use super::fault::{Fault, FaultClass};
 use super::guard::PinError;
 use super::start::Start;
 use crate::config::trust::Fingerprint;
@@ -108,6 +108,16 @@ pub enum TokenError {
     /// A call failed.
     #[error("the token failed: {0}")]
     Call(Fault),
+}
+
+impl Fault {
+    /// How a command ends that fails with it.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self.class() {
+            FaultClass::Pin => ExitCode::Pin,
+            _ => ExitCode::Token,
+        }
+    }
 }
 
 impl Diagnostic for TokenError {

@@ -1,6 +1,5 @@
 //! What a PKCS#11 return value means and what to do about it: one table, by code, never by text.
 
-use crate::exit_code::ExitCode;
 use std::fmt::{self, Display};
 
 use cryptoki::context::Function;
@@ -194,14 +193,6 @@ impl Fault {
             R::VendorDefined(_) | R::UnknownErrorCode(_) => LoginVerdict::Refused,
             _ if self.class() == FaultClass::Pin => LoginVerdict::Refused,
             _ => LoginVerdict::Unknown,
-        }
-    }
-
-    /// How a command ends that fails with it.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        match self.class() {
-            FaultClass::Pin => ExitCode::Pin,
-            _ => ExitCode::Token,
         }
     }
 
