@@ -67,6 +67,7 @@ use hsm_mtls::internal::identity::Validity;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::signer::WalledKey;
 use hsm_mtls::internal::signer::front::Offers;
+pub use lifecycle::LIFECYCLE;
 use listener::{Listener, listen};
 use notify::ServiceManager;
 pub use operations::Render;
