@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hsm_mtls::config::pin::PinSource;
 use hsm_mtls::error::{Error, ExitCode};
-use hsm_mtls::ledger::chain::Head;
+use hsm_mtls::ledger::hash_chain::ChainHead;
 
 /// Proves who a bank is on every outbound TLS connection, with a private key that never leaves its HSM.
 ///
@@ -234,7 +234,7 @@ enum LedgerCommand {
     Verify {
         /// A head that was exported earlier: shows whether the end was cut off since
         #[arg(long, value_name = "SEQ:HASH")]
-        expect_head: Option<Head>,
+        expect_head: Option<ChainHead>,
     },
     /// What the key was used for, when, and for whom
     ///

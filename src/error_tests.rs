@@ -15,7 +15,7 @@ use crate::error::{Error, ExitCode};
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
-use crate::ledger::chain::Broken;
+use crate::ledger::hash_chain::ChainBreak;
 use crate::proxy::ProxyError;
 use crate::signer::SignerError;
 use crate::tls::TlsError;
@@ -52,8 +52,8 @@ impl From<PinError> for Error {
 }
 
 /// A ledger that is written to tells of it so.
-impl From<Broken> for Error {
-    fn from(why: Broken) -> Self {
+impl From<ChainBreak> for Error {
+    fn from(why: ChainBreak) -> Self {
         let path = "/var/log/hsm-mtls/ledger.jsonl".into();
         LedgerError::Broken { path, why }.into()
     }

@@ -15,7 +15,7 @@ use crate::config::listener::{Callers, Place};
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config};
 use crate::key::public::PublicKey;
-use crate::ledger::history::{Flaw, History};
+use crate::ledger::verify::{ChainSummary, VerifyError};
 use crate::signer::hardening::Part;
 
 /// Files that are named one by one.
@@ -150,7 +150,7 @@ fn pin_command(words: &[String], found: &mut Judgements) {
 /// The files of the ledger, as far as the chain tells of them.
 pub(super) fn judge_ledger(
     ledger: &LedgerConfig,
-    history: &Result<History, Flaw>,
+    history: &Result<ChainSummary, VerifyError>,
     found: &mut Judgements,
 ) {
     const RULE: &str = "host.ledger";

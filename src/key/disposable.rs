@@ -122,7 +122,7 @@ impl<'a> Disposable<'a> {
             token: &token.description().uri().to_string(),
             label: LABEL,
             algorithm: &algorithm.to_string(),
-            process: Process::this(),
+            process: Process::current(),
         }));
         let begun = begun.map_err(|error| Fault::answer(error.to_string()))?;
         let made = session.pkcs11()?;
@@ -130,11 +130,11 @@ impl<'a> Disposable<'a> {
         let (public, private) = match made.map_err(Fault::of) {
             Ok(made) => made,
             Err(fault) => {
-                begun.end_in_failure(fault.failure());
+                begun.fail(fault.failure());
                 return Err(fault);
             }
         };
-        begun.end_good();
+        begun.succeed();
         Ok(Self {
             session,
             token,
@@ -191,7 +191,7 @@ impl Disposable<'_> {
             .recorder()
             .begin(&Entry::KeyDestruction(KeyDestruction {
                 key: LABEL,
-                process: Process::this(),
+                process: Process::current(),
             }));
         let mut failed = Vec::new();
         for object in self.objects.drain(..) {
@@ -202,8 +202,8 @@ impl Disposable<'_> {
             failed.extend(destroyed.err());
         }
         match (begun, failed.first()) {
-            (Ok(begun), None) => begun.end_good(),
-            (Ok(begun), Some(fault)) => begun.end_in_failure(fault.failure()),
+            (Ok(begun), None) => begun.succeed(),
+            (Ok(begun), Some(fault)) => begun.fail(fault.failure()),
             (Err(error), _) => {
                 tracing::error!(%error, "the end of a session key is not on record");
             }

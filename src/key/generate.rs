@@ -11,7 +11,7 @@ use super::public::PublicKey;
 use super::scheme::KeyAlgorithm;
 use super::{Key, KeyError, find_objects, object_uri};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
-use crate::ledger::{End, Entry, KeyDestruction, KeyGeneration, Process};
+use crate::ledger::{Completion, Entry, KeyDestruction, KeyGeneration, Process};
 use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::session::Session;
@@ -72,20 +72,20 @@ pub fn generate(
             token: &token.description().uri().to_string(),
             label,
             algorithm: &algorithm.to_string(),
-            process: Process::this(),
+            process: Process::current(),
         }))?;
     let (made, not_restricted) = match make(session, &mechanism, &public, &private) {
         Ok(made) => made,
         Err(fault) => {
-            begun.end_in_failure(fault.failure());
+            begun.fail(fault.failure());
             return Err(KeyError::Call(fault));
         }
     };
     let key = Key::describe(session, token, made.private);
     let public_key = key.public_key().ok();
-    let recorded = begun.end(End {
+    let recorded = begun.finish(Completion {
         spki: public_key.map(PublicKey::fingerprint),
-        ..End::default()
+        ..Completion::default()
     });
     if let Err(error) = recorded {
         destroy(token, session, &key, &made);
@@ -111,7 +111,7 @@ fn destroy(token: &Token, session: &Session, key: &Key, made: &Made) {
         .recorder()
         .begin(&Entry::KeyDestruction(KeyDestruction {
             key: &key.uri().to_string(),
-            process: Process::this(),
+            process: Process::current(),
         }));
     let destroyed = [made.private, made.public].map(|object| {
         let session = session.pkcs11()?;
@@ -119,9 +119,9 @@ fn destroy(token: &Token, session: &Session, key: &Key, made: &Made) {
     });
     let failed = destroyed.into_iter().find_map(Result::err);
     match (begun, failed) {
-        (Ok(begun), Some(fault)) => begun.end_in_failure(fault.failure()),
+        (Ok(begun), Some(fault)) => begun.fail(fault.failure()),
         (Ok(begun), None) => {
-            if let Err(error) = begun.end(End::default()) {
+            if let Err(error) = begun.finish(Completion::default()) {
                 tracing::error!(%error, "that the key pair was destroyed is not on record");
             }
         }
