@@ -14,7 +14,7 @@ use hsm_mtls::csr;
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::identity::{self, Identity};
 use hsm_mtls::key::Key;
-use hsm_mtls::key::certificate_object::{self, Parts};
+use hsm_mtls::key::certificate_object::{self, CertificateFields};
 use hsm_mtls::key::scheme::KeyAlgorithm;
 use hsm_mtls::tls;
 use hsm_mtls::token::session::Access;
@@ -57,7 +57,7 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
             let public_key = leaf.public_key();
             let key = Key::find(&session, &token, &config.c3.key, public_key)
                 .map_err(CommandError::stage)?;
-            let parts = Parts {
+            let parts = CertificateFields {
                 der: leaf.der(),
                 subject: &leaf.subject().der(),
                 issuer: &leaf.issuer().der(),

@@ -11,10 +11,10 @@ use super::error::{Remedy, remedy};
 use super::station::{Place, Seen, Station};
 use super::{EngineError, SignRequest};
 use crate::config::trust::Fingerprint;
+use crate::key::ecdsa_signature::ecdsa_der;
 use crate::key::public::PublicKey;
-use crate::key::recipe::Recipe;
 use crate::key::scheme::Scheme;
-use crate::key::signature::ecdsa_der;
+use crate::key::signing_mechanism::SigningMechanism;
 use crate::ledger::{Attempt, Completion, Entry, Process};
 use crate::metrics::KeyMetrics;
 use crate::token::fault::FaultClass;
@@ -33,7 +33,7 @@ pub(super) struct Work {
 /// How a scheme is made, and which of the recipes the token has not yet refused.
 struct Way {
     scheme: Scheme,
-    recipes: Vec<Recipe>,
+    recipes: Vec<SigningMechanism>,
     // A token that lists a mechanism and then answers CKR_MECHANISM_INVALID is asked once.
     learnt: AtomicUsize,
 }
@@ -57,7 +57,7 @@ impl fmt::Debug for Work {
 impl Work {
     pub(super) fn new(
         station: Station,
-        recipes: Vec<(Scheme, Vec<Recipe>)>,
+        recipes: Vec<(Scheme, Vec<SigningMechanism>)>,
         public_key: PublicKey,
     ) -> Self {
         let schemes = recipes

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
-use crate::key::signature::NotAnEcdsaSignature;
+use crate::key::ecdsa_signature::InvalidEcdsaSignature;
 use crate::key::unsupported::UnsupportedKey;
 use crate::ledger::LedgerError;
 use crate::ledger::hash_chain::ChainBreak;
@@ -244,7 +244,7 @@ pub(super) fn engine() -> Vec<(&'static str, Error)> {
             uri: text(KEY)
         })],
         Pin: [EngineError::Pin(PinError::Refused(fault()))],
-        Answer: [EngineError::Answer(NotAnEcdsaSignature {
+        Answer: [EngineError::Answer(InvalidEcdsaSignature {
             len: 63,
             field_len: 32
         })],
