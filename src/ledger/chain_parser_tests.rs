@@ -1,4 +1,5 @@
-//! Each change of a chain is reported at the record that was changed; a torn line is skipped only if its repair record follows.
+//! Each change of a chain is reported at the record that was changed; a torn line is skipped only if its repair record
+//! follows.
 
 use serde::Serialize;
 
