@@ -21,7 +21,7 @@ pub enum LedgerError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The file cannot be read.
@@ -29,7 +29,7 @@ pub enum LedgerError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// Another process holds the file's lock, or other threads of this one wait for it.
@@ -62,7 +62,7 @@ pub enum LedgerError {
     Unsynced {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The thread that syncs the file cannot be started.
@@ -70,7 +70,7 @@ pub enum LedgerError {
     NoThread {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A record is longer than a line may be.
@@ -189,13 +189,13 @@ impl LedgerError {
     }
 }
 
-/// What the reason says where a place is not this user's.
+/// Part of the reason if the file or folder belongs to another user.
 const ANOTHERS: &str = "belongs to another user";
 const IS_A_FOLDER: &str = "it is a folder: let `file` of [ledger] name a file in it, which is begun where it is not there";
 const DENIED_OTHERWISE: &str =
     "its mode allows it: an ACL or a security module of the kernel denies it";
 
-/// What to do about the cause that was seen.
+/// The advice for an error of the operating system.
 fn unwritable(path: &Path, source: &io::Error) -> String {
     use io::ErrorKind::{
         IsADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
@@ -211,7 +211,7 @@ fn unwritable(path: &Path, source: &io::Error) -> String {
         IsADirectory => IS_A_FOLDER.to_owned(),
         PermissionDenied => {
             let closed = match obstacle(path, &[Use::Read, Use::Write]) {
-                // A new file is made by whoever may write to its folder.
+                // A file that does not exist yet needs write access to its folder.
                 Some(Obstacle::Missing { .. }) => {
                     obstacle(parent_folder(path), &[Use::Search, Use::Write])
                 }
