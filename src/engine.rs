@@ -190,7 +190,7 @@ impl TokenEngine {
         config: &TokenConfig,
         hands: impl FnOnce(Arc<Work>, usize) -> Hands,
     ) -> Result<Self, EngineError> {
-        let recipes = key.recipes(token.mechanisms(), &public_key);
+        let recipes = key.signing_mechanisms(token.mechanisms(), &public_key);
         let uri = key.uri().to_string();
         if recipes.is_empty() {
             return Err(EngineError::NoMechanism {

@@ -11,11 +11,11 @@ use super::error::{Remedy, remedy};
 use super::station::{Place, Seen, Station};
 use super::{EngineError, SignRequest};
 use crate::config::trust::Fingerprint;
+use crate::key::ecdsa_signature::ecdsa_der;
 use crate::key::public::PublicKey;
-use crate::key::recipe::Recipe;
 use crate::key::scheme::Scheme;
-use crate::key::signature::ecdsa_der;
-use crate::ledger::{Attempt, End, Entry, Process};
+use crate::key::signing_mechanism::SigningMechanism;
+use crate::ledger::{Attempt, Completion, Entry, Process};
 use crate::metrics::KeyMetrics;
 use crate::token::fault::FaultClass;
 use crate::token::session::{Session, SignFault};
@@ -33,7 +33,7 @@ pub(super) struct Work {
 /// How a scheme is made, and which of the recipes the token has not yet refused.
 struct Way {
     scheme: Scheme,
-    recipes: Vec<Recipe>,
+    recipes: Vec<SigningMechanism>,
     // A token that lists a mechanism and then answers CKR_MECHANISM_INVALID is asked once.
     learnt: AtomicUsize,
 }
@@ -57,7 +57,7 @@ impl fmt::Debug for Work {
 impl Work {
     pub(super) fn new(
         station: Station,
-        recipes: Vec<(Scheme, Vec<Recipe>)>,
+        recipes: Vec<(Scheme, Vec<SigningMechanism>)>,
         public_key: PublicKey,
     ) -> Self {
         let schemes = recipes
@@ -192,12 +192,12 @@ impl Work {
                 message: Fingerprint::of(request.message),
                 peer: request.peer.name,
                 interaction_id: request.peer.interaction_id,
-                process: Process::this(),
+                process: Process::current(),
             }))?;
             // The ledger may have been waited for: a signature that nobody waits for is not made.
             if Instant::now() >= request.deadline {
                 let late = EngineError::Deadline(Duration::ZERO);
-                begun.end_in_failure(late.failure());
+                begun.fail(late.failure());
                 return Err(late);
             }
             let input = recipe.input(request.message);
@@ -209,11 +209,11 @@ impl Work {
                 })
                 .and_then(|answer| self.verified(request, answer));
             match &answer {
-                Ok(_) => begun.end(End {
+                Ok(_) => begun.finish(Completion {
                     late: Instant::now() >= request.deadline,
-                    ..End::default()
+                    ..Completion::default()
                 })?,
-                Err(error) => begun.end_in_failure(error.failure()),
+                Err(error) => begun.fail(error.failure()),
             }
             let fault = match answer {
                 Err(EngineError::Call(fault)) if fault.class() == FaultClass::Mechanism => fault,

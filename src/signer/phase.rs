@@ -10,7 +10,7 @@ use super::policy::{Policy, Refusal};
 use super::service::refused_told;
 use crate::engine::{EngineError, TokenEngine, Told};
 use crate::exit_code::ExitCode;
-use crate::ledger::{Entry, Process, Recorder, Refused};
+use crate::ledger::{Entry, Process, Recorder, RefusedRequest};
 use crate::poison::IgnorePoison as _;
 
 /// Longer than anybody waits, and short enough for the clock to add.
@@ -152,15 +152,15 @@ impl Ready {
         let purpose = asked.map(|asked| asked.purpose.name());
         let peer = asked.and_then(|asked| asked.peer);
         tracing::error!(purpose, why, peer, left_out, "refused to sign");
-        let entry = Entry::Refused(Refused {
+        let entry = Entry::Refused(RefusedRequest {
             purpose,
             why,
             peer,
             interaction_id: asked.and_then(|asked| asked.interaction_id),
             left_out,
-            process: Process::this(),
+            process: Process::current(),
         });
-        if let Err(error) = self.recorder.note(&entry) {
+        if let Err(error) = self.recorder.record(&entry) {
             tracing::error!(%error, "a refusal is not on record");
         }
     }
