@@ -23,7 +23,7 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
 use crate::token::Token;
 use crate::token::fault::Fault;
-use crate::token::mechanism::Mechanisms;
+use crate::token::mechanism_list::MechanismList;
 use crate::token::session::Session;
 use attributes::{KeyAttributes, NoPublicKey, PublicKeyOrigin};
 pub use error::KeyError;
@@ -160,7 +160,7 @@ impl Key {
     /// The ways to sign that token and key both allow, by what they say; best scheme first.
     pub(crate) fn recipes(
         &self,
-        mechanisms: &Mechanisms,
+        mechanisms: &MechanismList,
         public_key: &PublicKey,
     ) -> Vec<(Scheme, Vec<Recipe>)> {
         let algorithm = public_key.algorithm();
@@ -216,7 +216,7 @@ fn one(mut keys: Vec<Key>, uri: &Pkcs11Uri) -> Result<Key, KeyError> {
 /// # Errors
 /// The search failed.
 pub fn find_all(session: &Session, token: &Token, uri: &Pkcs11Uri) -> Result<Vec<Key>, KeyError> {
-    if !token.is_named_by(uri) {
+    if !token.matches_uri(uri) {
         return Ok(Vec::new());
     }
     let handles = find_objects(session, uri, ObjectClass::PRIVATE_KEY)?;

@@ -142,7 +142,7 @@ pub(crate) fn login(result: &'static str) {
 }
 
 /// C_Finalize and C_Initialize were called.
-pub(crate) fn initialized_again(good: bool) {
+pub(crate) fn module_reinitialized(good: bool) {
     let result = if good { "good" } else { "failed" };
     counter!(INITIALIZATIONS, "result" => result).increment(1);
 }

@@ -19,7 +19,7 @@ use crate::error::{Error, ExitCode};
 use crate::identity::Identity;
 use crate::rfc3339;
 use crate::tls::Tls;
-use crate::token::holder::Holder;
+use crate::token::device_info::DeviceInfo;
 pub use seen::ServerCertificate;
 use visit::Visit;
 
@@ -39,7 +39,7 @@ pub struct Report {
     /// The certificate that was shown.
     pub certificate: Shown,
     /// Module and token that hold its key.
-    pub holder: Option<Holder>,
+    pub holder: Option<DeviceInfo>,
     /// CM and HH.
     pub services: Vec<ServiceReport>,
     /// Whether both are established.

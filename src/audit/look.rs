@@ -16,7 +16,7 @@ use crate::key::public::PublicKey;
 use crate::key::{Key, certificate_object, find_all};
 use crate::token::fault::Fault;
 use crate::token::session::{Access, Session};
-use crate::token::{Start, Token, in_time};
+use crate::token::{Token, TokenOperation, with_timeout};
 
 /// What is asked.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) fn shown_without_login(
     token: Token,
     key: Pkcs11Uri,
 ) -> Result<(Token, Option<bool>), Error> {
-    in_time(Start::Audit, token.start_timeout(), move || {
+    with_timeout(TokenOperation::Audit, token.start_timeout(), move || {
         let session = token.session(Access::ReadOnly)?;
         let shown = match session.logged_in() {
             true => None,
@@ -65,7 +65,7 @@ pub(super) fn certificate_in_token(
     token: &Arc<Token>,
 ) -> Result<Vec<Certificate>, Error> {
     let (config, token) = (config.clone(), Arc::clone(token));
-    let found = in_time(Start::Audit, token.start_timeout(), move || {
+    let found = with_timeout(TokenOperation::Audit, token.start_timeout(), move || {
         identity::certificate_in_token(&config, &token)
     });
     match found {
@@ -87,7 +87,7 @@ impl Question {
     pub(super) fn ask(self) -> Result<Seen, Error> {
         // It is many calls, and a pair is made in some: each in itself is no longer than a start.
         let patience = self.token.start_timeout() * 4;
-        in_time(Start::Audit, patience, move || self.look())
+        with_timeout(TokenOperation::Audit, patience, move || self.look())
     }
 
     fn look(self) -> Result<Seen, Error> {

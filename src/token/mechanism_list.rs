@@ -1,4 +1,5 @@
-//! What the token says that it can sign with. A claim until a first signature was made.
+//! The token's mechanisms (C_GetMechanismList, C_GetMechanismInfo). They are a claim: only a first signature proves
+//! that one works.
 
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::{MechanismInfo, MechanismType};
@@ -6,16 +7,16 @@ use cryptoki::slot::Slot;
 
 use super::fault::Fault;
 
-/// The token's mechanism list with sizes and flags.
+/// The token's mechanisms with their key sizes and flags.
 #[derive(Clone, Debug, Default)]
-pub struct Mechanisms {
+pub struct MechanismList {
     entries: Vec<(MechanismType, MechanismInfo)>,
 }
 
-impl Mechanisms {
+impl MechanismList {
     pub(crate) fn read(pkcs11: &Pkcs11, slot: Slot) -> Result<Self, Fault> {
         let types = pkcs11.get_mechanism_list(slot).map_err(Fault::of)?;
-        // A mechanism that is listed but cannot be described is left out: nothing says what it does.
+        // A mechanism without CK_MECHANISM_INFO is left out: its flags and key sizes are unknown.
         let entries = types
             .into_iter()
             .filter_map(|kind| Some((kind, pkcs11.get_mechanism_info(slot, kind).ok()?)))
@@ -23,7 +24,7 @@ impl Mechanisms {
         Ok(Self { entries })
     }
 
-    /// Whether the token says that it signs with `kind` (CKF_SIGN) for keys of `bits`.
+    /// Whether the token claims to sign with `kind` (CKF_SIGN) for keys of `bits`.
     pub(crate) fn can_sign(&self, kind: MechanismType, bits: usize) -> bool {
         self.entries.iter().any(|(listed, info)| {
             let (min, max) = (info.min_key_size(), info.max_key_size());
@@ -34,14 +35,14 @@ impl Mechanisms {
         })
     }
 
-    /// Whether the token says that it generates key pairs with `kind`.
+    /// Whether the token claims to generate key pairs with `kind` (CKF_GENERATE_KEY_PAIR).
     pub(crate) fn can_generate(&self, kind: MechanismType) -> bool {
         self.entries
             .iter()
             .any(|(listed, info)| *listed == kind && info.generate_key_pair())
     }
 
-    /// Whether the token says that it wraps keys with `kind` (CKF_WRAP).
+    /// Whether the token claims to wrap keys with `kind` (CKF_WRAP).
     pub(crate) fn can_wrap(&self, kind: MechanismType) -> bool {
         self.entries
             .iter()

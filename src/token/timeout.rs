@@ -1,5 +1,5 @@
-//! A deadline on what comes before the first signature. PKCS#11 has none: C_Initialize looks for an
-//! HSM that does not answer for as long as the vendor's code likes, and so does C_Login.
+//! A timeout for PKCS#11 calls that have none of their own: C_Initialize looks for an HSM that does not answer for
+//! as long as the vendor's code likes, and so does C_Login. Signatures have the engine's deadline instead.
 
 use std::fmt::{self, Display};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -11,9 +11,9 @@ use tracing::Span;
 use super::TokenError;
 use super::fault::Fault;
 
-/// What is done before the first signature.
+/// A step before the first signature, or of an audit; named in the error when it times out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum TokenOperation {
     /// dlopen and C_Initialize
     Module,
     /// C_GetSlotList, C_GetTokenInfo, C_GetMechanismList
@@ -22,11 +22,11 @@ pub enum Start {
     Login,
     /// C_FindObjects and C_GetAttributeValue
     Key,
-    /// What an audit asks and tries.
+    /// The audit's calls.
     Audit,
 }
 
-impl Display for Start {
+impl Display for TokenOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Module => "loading the module",
@@ -38,43 +38,43 @@ impl Display for Start {
     }
 }
 
-/// Does the work on a thread of its own, and waits so long for it. A call that hangs keeps its
-/// thread: nothing can end it but the end of the process.
-pub(crate) fn in_time<T, E>(
-    during: Start,
-    patience: Duration,
+/// Runs `work` on a thread of its own and waits for it, at most for `timeout`. A call that hangs keeps its thread:
+/// only the end of the process ends it.
+pub(crate) fn with_timeout<T, E>(
+    operation: TokenOperation,
+    timeout: Duration,
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<TokenError> + Send + 'static,
 {
-    let (tell, told) = sync_channel(1);
+    let (sender, receiver) = sync_channel(1);
     let span = Span::current();
     let spawned = thread::Builder::new()
         .name("hsm-start".to_owned())
         .spawn(move || {
-            // Whoever waited may have gone.
-            let _ = tell.send(span.in_scope(work));
+            // The receiver is gone after a timeout.
+            let _ = sender.send(span.in_scope(work));
         });
     let thread = spawned.map_err(|error| {
-        TokenError::Call(Fault::answer(format!("no thread for {during}: {error}")))
+        TokenError::Call(Fault::answer(format!("no thread for {operation}: {error}")))
     })?;
-    match told.recv_timeout(patience) {
+    match receiver.recv_timeout(timeout) {
         Ok(result) => {
-            // So that nobody is inside the module when the process ends next.
+            // No thread may still be in the module when the process ends next.
             drop(thread.join());
             result
         }
         Err(RecvTimeoutError::Timeout) => Err(TokenError::NoAnswer {
-            during,
-            after: patience,
+            during: operation,
+            after: timeout,
         }
         .into()),
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => {
-                Err(TokenError::Call(Fault::answer(format!("{during} gave no answer"))).into())
+                Err(TokenError::Call(Fault::answer(format!("{operation} gave no answer"))).into())
             }
         },
     }

@@ -1,9 +1,9 @@
-//! One token or none: the slot is found by what the token says of itself, because slots renumber.
+//! Finds the slot of exactly one token by its CK_TOKEN_INFO, never by its number: slots renumber.
 
 use cryptoki::slot::Slot;
 
 use super::TokenError;
-use super::description::{TokenDescription, slots};
+use super::description::{TokenDescription, read_slots};
 use super::module::Module;
 use crate::config::uri::Pkcs11Uri;
 
@@ -11,11 +11,11 @@ use crate::config::uri::Pkcs11Uri;
 ///
 /// # Errors
 /// None or several match, or the slots cannot be read.
-pub(super) fn one(
+pub(super) fn select_slot(
     module: &Module,
     uri: &Pkcs11Uri,
 ) -> Result<(Slot, TokenDescription), TokenError> {
-    let all = slots(module)?;
+    let all = read_slots(module)?;
     let readable = || {
         all.iter()
             .filter_map(|(slot, token)| Some((*slot, token.as_ref().ok()?)))
@@ -31,7 +31,7 @@ pub(super) fn one(
         [(slot, description)] => Ok((*slot, (*description).clone())),
         [] if all.is_empty() => Err(TokenError::Empty),
         [] => {
-            // A slot that failed may well be the one: say so instead of "no such token".
+            // The slot that cannot be read may be the wanted one: its error says more than "no such token".
             if let Some((_, Err(fault))) = all.iter().find(|(_, token)| token.is_err()) {
                 return Err(TokenError::Call(fault.clone()));
             }

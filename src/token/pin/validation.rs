@@ -1,33 +1,33 @@
-//! What cannot be a PIN, told before a token is asked: a wrong one costs one of few tries.
+//! Rejects what cannot be a PIN before it is sent: each wrong PIN brings the token nearer to its lock.
 //!
-//! The form of a PIN is the vendor's business (`user:password`, `0001password`, an API key), and any
-//! text that a keyboard gives may be one. What no keyboard gives is of an editor, a word processor or
-//! a wrong file. Neither the PIN nor a part of it is in what is said of it.
+//! Vendors define the form of a PIN (`user:password`, `0001password`, an API key), and any text that can be typed at
+//! a keyboard may be one. Other characters come from an editor, a word processor or a wrong file. No message holds
+//! the PIN or a part of it.
 
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::fault::SourceFault;
+use super::source_error::PinSourceError;
 
-/// Longest PIN that is taken, in bytes; vendors' forms (`user:password`, an API key) fit well.
-pub(super) const LONGEST_PIN: usize = 4096;
-/// What is read of a source at the most: the longest PIN, a line end, and one byte too many.
-pub(super) const READ_AT_MOST: usize = LONGEST_PIN + 3;
+/// The longest accepted PIN in bytes; vendors' forms (`user:password`, an API key) are much shorter.
+pub(super) const MAX_PIN_LENGTH: usize = 4096;
+/// How much of a source is read: the longest PIN, a line end, and one byte that shows that it is too long.
+pub(super) const MAX_READ: usize = MAX_PIN_LENGTH + 3;
 
-/// What may be a part of the PIN, and mostly is a slip. It is said before the try.
+/// A part of the PIN that is probably a mistake. It is logged as a warning before the PIN is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oddity {
-    /// It begins with a blank.
+pub enum PinAnomaly {
+    /// The PIN begins with a blank.
     BlankAtStart,
-    /// It ends with a blank.
+    /// The PIN ends with a blank.
     BlankAtEnd,
-    /// Both.
+    /// The PIN begins and ends with a blank.
     BlanksAround,
-    /// Quotation marks stand around it.
+    /// Quotation marks surround the PIN.
     Quoted,
 }
 
-impl Oddity {
+impl PinAnomaly {
     fn of(text: &str) -> Option<Self> {
         let quoted = ['"', '\'', '`'].into_iter().any(|mark| {
             text.strip_prefix(mark)
@@ -41,8 +41,8 @@ impl Oddity {
         }
     }
 
-    /// What the PIN does, as in "the PIN ...".
-    pub fn said(self) -> &'static str {
+    /// A predicate for a sentence that begins with "the PIN".
+    pub fn predicate(self) -> &'static str {
         match self {
             Self::BlankAtStart => "begins with a blank",
             Self::BlankAtEnd => "ends with a blank",
@@ -52,52 +52,54 @@ impl Oddity {
     }
 }
 
-/// The PIN in what a source gave, whatever source it is: one line end behind it is cut off.
-pub(super) fn pin_of(bytes: &[u8]) -> Result<(SecretString, Option<Oddity>), SourceFault> {
+/// The PIN in the bytes that a source gave; one trailing line end is removed.
+pub(super) fn parse_pin(
+    bytes: &[u8],
+) -> Result<(SecretString, Option<PinAnomaly>), PinSourceError> {
     let bytes = match bytes {
         [before @ .., b'\r', b'\n'] | [before @ .., b'\n'] => before,
         all => all,
     };
     if bytes.is_empty() {
-        return Err(SourceFault::Empty);
+        return Err(PinSourceError::Empty);
     }
-    if bytes.len() > LONGEST_PIN {
-        return Err(SourceFault::TooLong(LONGEST_PIN));
+    if bytes.len() > MAX_PIN_LENGTH {
+        return Err(PinSourceError::TooLong(MAX_PIN_LENGTH));
     }
-    if let Some(encoding) = other_encoding(bytes) {
-        return Err(SourceFault::Encoding(encoding));
+    if let Some(encoding) = detect_wide_encoding(bytes) {
+        return Err(PinSourceError::Encoding(encoding));
     }
-    let text = str::from_utf8(bytes).map_err(|error| SourceFault::NotUtf8 {
+    let text = str::from_utf8(bytes).map_err(|error| PinSourceError::NotUtf8 {
         byte: error.valid_up_to() + 1,
     })?;
-    if let Some(what) = something_else(text) {
-        return Err(SourceFault::NotAPin(what));
+    if let Some(what) = detect_other_format(text) {
+        return Err(PinSourceError::NotAPin(what));
     }
     if let Some((_, rest)) = text.split_once('\n') {
-        return Err(SourceFault::LineBreak {
+        return Err(PinSourceError::LineBreak {
             and_nothing: rest.trim().is_empty(),
         });
     }
     let last = text.chars().count();
     for (at, c) in (1..).zip(text.chars()) {
-        if let Some(kind) = untypable(c) {
-            return Err(SourceFault::Character { kind, at, last });
+        if let Some(kind) = non_keyboard_character(c) {
+            return Err(PinSourceError::Character { kind, at, last });
         }
     }
     if text.trim_matches(' ').is_empty() {
-        return Err(SourceFault::OnlyBlanks);
+        return Err(PinSourceError::OnlyBlanks);
     }
-    Ok((SecretString::from(text), Oddity::of(text)))
+    Ok((SecretString::from(text), PinAnomaly::of(text)))
 }
 
-/// A text of 16 or 32 bits a character: by its mark, else by the NULs of its ASCII.
-fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
+/// Detects UTF-16 and UTF-32, by the byte order mark or by the NUL bytes of ASCII text.
+fn detect_wide_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => return Some("UTF-32"),
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return Some("UTF-16"),
         _ => {}
     }
-    // An odd last byte is half of a line end whose other half was cut off.
+    // An odd last byte is half of a UTF-16 line end whose `\n` was removed.
     let (pairs, _) = bytes.as_chunks::<2>();
     let ascii = |byte: u8| byte != 0 && byte.is_ascii();
     let wide = !pairs.is_empty()
@@ -106,8 +108,8 @@ fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
     wide.then_some("UTF-16")
 }
 
-/// What stands there instead of a PIN, where that is plain.
-fn something_else(text: &str) -> Option<&'static str> {
+/// Recognises formats that are no PIN.
+fn detect_other_format(text: &str) -> Option<&'static str> {
     let inner = text.trim();
     let begins = |with: &str| {
         inner
@@ -147,15 +149,15 @@ fn something_else(text: &str) -> Option<&'static str> {
     if ["null", "(null)", "undefined", "<no value>"].contains(&inner) {
         return Some("what a program prints for a value that is missing");
     }
-    setting(inner).then_some("a setting (NAME=value), not its value alone")
+    is_assignment(inner).then_some("a setting (NAME=value), not its value alone")
 }
 
-/// `HSM_PIN=...`, `export PIN=...`, `pin: ...`: by a name that says what it is of.
-fn setting(text: &str) -> bool {
+/// Recognises `HSM_PIN=...`, `export PIN=...` and `pin: ...` by the end of the name.
+fn is_assignment(text: &str) -> bool {
     let line = text.lines().next().unwrap_or_default();
     let line = line.strip_prefix("export ").unwrap_or(line);
     let name = match (line.split_once('='), line.split_once(": ")) {
-        // Base64 ends in `=`.
+        // A trailing `=` is padding of base64.
         (Some((name, value)), _) if !value.trim_matches('=').is_empty() => name,
         (_, Some((name, _))) => name,
         _ => return false,
@@ -166,8 +168,8 @@ fn setting(text: &str) -> bool {
     name.bytes().all(word) && ends.iter().any(|end| name.ends_with(end))
 }
 
-/// What a character is that no keyboard gives.
-fn untypable(c: char) -> Option<&'static str> {
+/// The kind of a character that cannot be typed at a keyboard; `None` for all others.
+fn non_keyboard_character(c: char) -> Option<&'static str> {
     Some(match c {
         '\0' => "a NUL (U+0000)",
         '\t' => "a tab",
@@ -213,5 +215,5 @@ fn untypable(c: char) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[path = "filter_tests.rs"]
+#[path = "validation_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
-//! The files that a module's variables name, looked at when it fails or shows no token: vendors' code
-//! answers CKR_GENERAL_ERROR, or nothing, to a configuration that it cannot read.
+//! Checks the module's own configuration files, which its environment variables name, after the module failed or
+//! showed no token: vendors' modules return CKR_GENERAL_ERROR, or no slot, when they cannot read them.
 //!
-//! What is said is what was seen, beside the module's own answer; where the module works, nobody looks.
+//! What is found is reported beside the module's own error. While the module works, nothing is checked.
 
 use std::env;
 use std::fs;
@@ -12,14 +12,14 @@ use crate::config::TokenConfig;
 use crate::config::module_env::KNOWN;
 use crate::path_access::{Obstacle, Use, obstacle};
 
-/// Longest configuration that is looked into, in bytes.
-const LONGEST: u64 = 256 * 1024;
-/// Entries of a token folder that are looked at.
-const ENTRIES: usize = 256;
+/// The longest configuration file that is searched for paths, in bytes.
+const MAX_CONFIG_SIZE: u64 = 256 * 1024;
+/// How many entries of a folder are checked.
+const MAX_ENTRIES: usize = 256;
 
-/// The failure, with what was seen to be in the module's way.
-pub(super) fn explained(failed: TokenError, config: &TokenConfig) -> TokenError {
-    match in_the_way(config) {
+/// Adds the first configuration file that is out of reach to the module's failure.
+pub(super) fn explain_failure(failed: TokenError, config: &TokenConfig) -> TokenError {
+    match config_obstacle(config) {
         Some((seen, advice)) => TokenError::OutOfReach {
             failed: Box::new(failed),
             seen,
@@ -29,8 +29,9 @@ pub(super) fn explained(failed: TokenError, config: &TokenConfig) -> TokenError 
     }
 }
 
-/// What is in the module's way to its own files, and what opens it: for a module that shows no token.
-pub fn in_the_way(config: &TokenConfig) -> Option<(String, String)> {
+/// The first of the module's own files that is missing or not accessible, and the advice that goes with it: for a
+/// module that shows no token.
+pub fn config_obstacle(config: &TokenConfig) -> Option<(String, String)> {
     let own = config.env.iter();
     let own = own.map(|(name, value)| (name.as_str(), PathBuf::from(value)));
     let inherited = KNOWN
@@ -38,12 +39,12 @@ pub fn in_the_way(config: &TokenConfig) -> Option<(String, String)> {
         .filter(|name| !config.env.contains_key(*name))
         .filter_map(|name| Some((name, PathBuf::from(env::var_os(name)?))));
     own.chain(inherited)
-        .chain(default_of_softhsm(config))
-        .find_map(|(name, value)| named(name, &value))
+        .chain(softhsm_default(config))
+        .find_map(|(name, value)| check_variable(name, &value))
 }
 
-/// SoftHSM's own order, where no variable names its configuration.
-fn default_of_softhsm(config: &TokenConfig) -> Option<(&'static str, PathBuf)> {
+/// Where SoftHSM looks for its configuration when SOFTHSM2_CONF is not set.
+fn softhsm_default(config: &TokenConfig) -> Option<(&'static str, PathBuf)> {
     let name = "SOFTHSM2_CONF";
     let is_softhsm = config.module.to_string_lossy().contains("softhsm");
     if !is_softhsm || config.env.contains_key(name) || env::var_os(name).is_some() {
@@ -56,7 +57,8 @@ fn default_of_softhsm(config: &TokenConfig) -> Option<(&'static str, PathBuf)> {
     Some(("SoftHSM, without SOFTHSM2_CONF,", path))
 }
 
-fn named(name: &str, value: &Path) -> Option<(String, String)> {
+/// What is wrong with the path that a variable holds, or with a path in the file that it names.
+fn check_variable(name: &str, value: &Path) -> Option<(String, String)> {
     let known = KNOWN.contains(&name) || name.starts_with("SoftHSM");
     if value.is_relative() {
         if !known || value.exists() {
@@ -78,28 +80,28 @@ fn named(name: &str, value: &Path) -> Option<(String, String)> {
         false => &[Use::Read],
     };
     match obstacle(value, uses) {
-        // What a variable of a name that is not known names may be made by the module.
+        // A variable that is not known may name a file that the module creates.
         Some(Obstacle::Missing { is_last: true, .. }) if !known => None,
         Some(obstacle) => Some((
             format!("{name} names {}: {obstacle}", value.display()),
             obstacle.advice(),
         )),
-        None => within(name, value),
+        None => check_config_file(name, value),
     }
 }
 
-/// The paths that a configuration names in its turn: SoftHSM's token folder with all that is in it, and of
-/// others what is there and closed.
-fn within(name: &str, file: &Path) -> Option<(String, String)> {
+/// What is wrong with the paths in a configuration file: SoftHSM's token folder is checked with its content, other
+/// paths only for permissions.
+fn check_config_file(name: &str, file: &Path) -> Option<(String, String)> {
     let meta = fs::metadata(file).ok()?;
-    if !meta.is_file() || meta.len() > LONGEST {
+    if !meta.is_file() || meta.len() > MAX_CONFIG_SIZE {
         return None;
     }
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| {
-        let (field, path) = setting(line)?;
+        let (field, path) = parse_setting(line)?;
         let found = if field == "directories.tokendir" {
-            token_folder(&path)
+            check_token_folder(&path)
         } else {
             obstacle(&path, &[Use::Read]).filter(|found| matches!(found, Obstacle::Closed { .. }))
         }?;
@@ -112,8 +114,8 @@ fn within(name: &str, file: &Path) -> Option<(String, String)> {
     })
 }
 
-/// `name = /path` or `name: /path`, as the configurations of vendors have it.
-fn setting(line: &str) -> Option<(&str, PathBuf)> {
+/// Parses `name = /path` or `name: /path`, the forms of the vendors' configuration files.
+fn parse_setting(line: &str) -> Option<(&str, PathBuf)> {
     let line = line.trim();
     if line.starts_with(['#', ';']) {
         return None;
@@ -126,8 +128,8 @@ fn setting(line: &str) -> Option<(&str, PathBuf)> {
         .then(|| (field.trim(), PathBuf::from(value)))
 }
 
-/// The folder, the token folders in it and their files: SoftHSM gives up on the first that it cannot read.
-fn token_folder(folder: &Path) -> Option<Obstacle> {
+/// Checks SoftHSM's folder, the token folders in it and their files: SoftHSM fails at the first that it cannot read.
+fn check_token_folder(folder: &Path) -> Option<Obstacle> {
     let open = [Use::Read, Use::Search];
     let closed = |path: &Path| {
         let uses: &[Use] = if path.is_dir() { &open } else { &[Use::Read] };
@@ -145,7 +147,7 @@ fn token_folder(folder: &Path) -> Option<Obstacle> {
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let found = fs::read_dir(folder).into_iter().flatten().flatten();
-    found.take(ENTRIES).map(|entry| entry.path()).collect()
+    found.take(MAX_ENTRIES).map(|entry| entry.path()).collect()
 }
 
 #[cfg(test)]
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_of_each_vendors_form_are_read() {
+    fn settings_in_each_vendors_syntax_are_parsed() {
         for (line, found) in [
             (
                 "directories.tokendir = /var/lib/softhsm/tokens/",
@@ -174,7 +176,7 @@ mod tests {
             ("log.level = ERROR", None),
             ("connector=http://127.0.0.1:12345", None),
         ] {
-            let read = setting(line);
+            let read = parse_setting(line);
             let read = read
                 .as_ref()
                 .map(|(field, path)| (*field, path.to_str().unwrap()));

@@ -1,4 +1,4 @@
-//! What is taken for a PIN, what is refused, and that nothing of it is repeated.
+//! Which inputs are accepted as a PIN and which are rejected, and that no message repeats a part of them.
 
 use secrecy::ExposeSecret;
 
@@ -6,20 +6,20 @@ use super::*;
 use crate::config::pin::PinSource;
 
 fn refusal(bytes: &[u8]) -> String {
-    match pin_of(bytes) {
-        Err(fault) => fault.to_string(),
+    match parse_pin(bytes) {
+        Err(error) => error.to_string(),
         Ok(_) => panic!("taken for a PIN: {bytes:?}"),
     }
 }
 
-fn taken(bytes: &[u8]) -> (String, Option<Oddity>) {
-    let (text, oddity) = pin_of(bytes).unwrap_or_else(|fault| panic!("{bytes:?}: {fault}"));
-    (text.expose_secret().to_owned(), oddity)
+fn accepted(bytes: &[u8]) -> (String, Option<PinAnomaly>) {
+    let (text, anomaly) = parse_pin(bytes).unwrap_or_else(|error| panic!("{bytes:?}: {error}"));
+    (text.expose_secret().to_owned(), anomaly)
 }
 
-/// The forms of vendors, and what keyboards of several countries give.
+/// The vendors' forms, and characters of keyboards of several countries.
 #[test]
-fn what_a_keyboard_gives_is_taken_and_one_line_end_cut_off() {
+fn keyboard_characters_are_accepted_and_one_line_end_is_removed() {
     for pin in [
         "1234",
         "user:password",
@@ -41,33 +41,33 @@ fn what_a_keyboard_gives_is_taken_and_one_line_end_cut_off() {
     ] {
         for end in ["", "\n", "\r\n"] {
             assert_eq!(
-                taken(format!("{pin}{end}").as_bytes()),
+                accepted(format!("{pin}{end}").as_bytes()),
                 (pin.to_owned(), None)
             );
         }
     }
-    assert_eq!(taken(&[b'1'; LONGEST_PIN]).0.len(), LONGEST_PIN);
+    assert_eq!(accepted(&[b'1'; MAX_PIN_LENGTH]).0.len(), MAX_PIN_LENGTH);
 }
 
 #[test]
-fn blanks_and_quotation_marks_around_it_are_a_part_of_it_and_are_noticed() {
-    for (pin, oddity) in [
-        (" 1234", Oddity::BlankAtStart),
-        ("1234  ", Oddity::BlankAtEnd),
-        (" 1234 ", Oddity::BlanksAround),
-        ("\"1234\"", Oddity::Quoted),
-        ("'1234'", Oddity::Quoted),
+fn surrounding_blanks_and_quotation_marks_are_kept_and_reported_as_anomaly() {
+    for (pin, anomaly) in [
+        (" 1234", PinAnomaly::BlankAtStart),
+        ("1234  ", PinAnomaly::BlankAtEnd),
+        (" 1234 ", PinAnomaly::BlanksAround),
+        ("\"1234\"", PinAnomaly::Quoted),
+        ("'1234'", PinAnomaly::Quoted),
     ] {
         assert_eq!(
-            taken(format!("{pin}\n").as_bytes()),
-            (pin.to_owned(), Some(oddity))
+            accepted(format!("{pin}\n").as_bytes()),
+            (pin.to_owned(), Some(anomaly))
         );
     }
 }
 
-/// Each at the start, in the middle and at the end.
+/// Each character at the start, in the middle and at the end.
 #[test]
-fn what_no_keyboard_gives_is_refused_wherever_it_stands() {
+fn other_characters_are_rejected_at_every_position() {
     let controls = ('\0'..='\u{1f}')
         .chain('\u{7f}'..='\u{9f}')
         .filter(|c| *c != '\n');
@@ -93,7 +93,7 @@ fn what_no_keyboard_gives_is_refused_wherever_it_stands() {
 }
 
 #[test]
-fn what_is_no_text_of_one_line_is_refused_as_what_it_is() {
+fn other_than_one_line_of_text_is_rejected_with_its_reason() {
     for (bytes, says) in [
         (&b""[..], "it is empty"),
         (b"\n", "it is empty"),
@@ -119,7 +119,7 @@ fn what_is_no_text_of_one_line_is_refused_as_what_it_is() {
         (b"8745\n\n", "a line break within the PIN: an empty line"),
         (b"8745\r", "a carriage return at its end"),
         (b"8745\r\r\n", "a carriage return at its end"),
-        (&[b'1'; LONGEST_PIN + 1], "it is longer than 4096 bytes"),
+        (&[b'1'; MAX_PIN_LENGTH + 1], "it is longer than 4096 bytes"),
     ] {
         let said = refusal(bytes);
         assert!(said.contains(says), "{bytes:?}: {said}");
@@ -127,7 +127,7 @@ fn what_is_no_text_of_one_line_is_refused_as_what_it_is() {
 }
 
 #[test]
-fn what_is_plainly_something_else_is_not_sent() {
+fn other_formats_are_recognised_and_not_sent() {
     for (text, says) in [
         ("-----BEGIN PRIVATE KEY-----\nMIG\n", "a PEM file"),
         ("-----BEGIN CERTIFICATE-----", "a PEM file"),
@@ -157,7 +157,7 @@ fn what_is_plainly_something_else_is_not_sent() {
 }
 
 #[test]
-fn each_fault_has_an_advice_for_each_source() {
+fn each_error_has_advice_for_each_source() {
     let sources = [
         PinSource::File("/run/pin".into()),
         PinSource::Env("PIN".to_owned()),
@@ -175,9 +175,9 @@ fn each_fault_has_an_advice_for_each_source() {
         &[b'1'; 5000],
     ] {
         for source in &sources {
-            let fault = pin_of(bytes).err().map(|fault| fault.advice(source));
+            let error = parse_pin(bytes).err().map(|error| error.advice(source));
             assert!(
-                fault.is_some_and(|advice| advice.len() > 20),
+                error.is_some_and(|advice| advice.len() > 20),
                 "{source}: {bytes:?}"
             );
         }

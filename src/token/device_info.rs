@@ -1,12 +1,12 @@
-//! What holds a key, as a record of it has to name it: module and token.
+//! The module and the token that hold a key, as evidence files and the audit name them.
 
 use serde::{Deserialize, Serialize};
 
 use super::Token;
 
-/// Module and token, by what they say of themselves.
+/// Module and token, from CK_INFO and CK_TOKEN_INFO.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Holder {
+pub struct DeviceInfo {
     /// The module's file.
     pub module: String,
     /// SHA-256 of that file as it is now; `None` where it cannot be read.
@@ -22,11 +22,11 @@ pub struct Holder {
 }
 
 impl Token {
-    /// What holds the keys of this token.
-    pub fn holder(&self) -> Holder {
+    /// The module and the token, for a record of a key that this token holds.
+    pub fn device_info(&self) -> DeviceInfo {
         let version = |(major, minor): (u8, u8)| format!("{major}.{minor}");
         let library = self.module.description();
-        Holder {
+        DeviceInfo {
             module: self.module.path().display().to_string(),
             module_fingerprint: self.module.fingerprint().ok().map(|hash| hash.to_string()),
             library: format!("{} {}", library.description, version(library.version)),

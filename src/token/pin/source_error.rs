@@ -1,4 +1,4 @@
-//! What is wrong with a PIN's source, and what its owner does about it. Nothing here holds what was read.
+//! Why a PIN source gave no PIN, and what to do about it. No error holds any part of what was read.
 
 use std::fmt;
 use std::io;
@@ -6,84 +6,84 @@ use std::io;
 use crate::config::pin::PinSource;
 use crate::path_access::{Obstacle, Owned, Use};
 
-/// Why a source gave nothing that is sent.
+/// Why a PIN source gave no PIN.
 #[derive(Debug)]
-pub enum SourceFault {
-    /// The variable is not there.
+pub enum PinSourceError {
+    /// The environment variable is not set.
     NotSet,
-    /// `$CREDENTIALS_DIRECTORY` is not there.
+    /// `$CREDENTIALS_DIRECTORY` is not set.
     NoCredentials,
-    /// Something is in the way to the file.
+    /// The file is missing or not accessible.
     Unreachable(Unreachable),
     /// The file cannot be opened or read.
     Io(io::Error),
-    /// A folder, a pipe, a device.
+    /// It is a folder, a pipe or a device.
     NotAFile(&'static str),
-    /// Whoever owns the file chooses the PIN.
+    /// The file belongs to another user, who would choose the PIN.
     OfAnotherUser(String),
-    /// Others may read or write the file.
+    /// Other users may read or write the file.
     Open {
-        /// Its mode.
+        /// The file's mode.
         mode: u32,
-        /// It is root's, and this user is another.
+        /// The file belongs to root, and this process runs as another user.
         of_root: bool,
     },
-    /// Half of an old PIN and half of a new one would cost a try.
+    /// The file was written to while it was read: it may hold parts of two PINs.
     WrittenMeanwhile,
-    /// There is nothing.
+    /// The source is empty.
     Empty,
-    /// There are blanks, and nothing else.
+    /// The source holds blanks and nothing else.
     OnlyBlanks,
-    /// Longer than so many bytes.
+    /// It is longer than the longest PIN, of so many bytes.
     TooLong(usize),
-    /// Text of another encoding.
+    /// It is text of another encoding than UTF-8.
     Encoding(&'static str),
-    /// Bytes that are no text.
+    /// It is not valid UTF-8.
     NotUtf8 {
-        /// The first, counted from 1.
+        /// The first invalid byte, counted from 1.
         byte: usize,
     },
-    /// Something else than a PIN.
+    /// It is recognised as something else (a PEM file, JSON, a setting).
     NotAPin(&'static str),
-    /// More than a line.
+    /// It has more than one line.
     LineBreak {
-        /// The further lines are empty.
+        /// All further lines are empty.
         and_nothing: bool,
     },
-    /// A character that no keyboard gives.
+    /// It has a character that cannot be typed at a keyboard.
     Character {
-        /// Which kind.
+        /// The kind of character.
         kind: &'static str,
-        /// Its place, counted from 1.
+        /// Its position, counted from 1.
         at: usize,
-        /// The place of the last character.
+        /// The position of the last character.
         last: usize,
     },
-    /// The program that should print it.
+    /// The PIN command failed.
     Command(String),
-    /// The question to a person.
+    /// The operator could not be asked.
     Asking(io::Error),
-    /// The token has no keypad.
+    /// The token has no protected authentication path (keypad).
     NoKeypad,
 }
 
-/// What is in the way to a file.
+/// Why a file is missing or not accessible.
 #[derive(Debug)]
 pub struct Unreachable(Obstacle);
 
-impl From<Obstacle> for SourceFault {
+impl From<Obstacle> for PinSourceError {
     fn from(obstacle: Obstacle) -> Self {
         Self::Unreachable(Unreachable(obstacle))
     }
 }
 
-impl SourceFault {
+impl PinSourceError {
     pub(super) fn of_another_user(file: &Owned) -> Self {
         Self::OfAnotherUser(file.to_string())
     }
 }
 
-impl fmt::Display for SourceFault {
+impl fmt::Display for PinSourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotSet => f.write_str("it is not set"),
@@ -130,7 +130,7 @@ impl fmt::Display for SourceFault {
     }
 }
 
-impl SourceFault {
+impl PinSourceError {
     /// What to do about it.
     pub fn advice(&self, source: &PinSource) -> String {
         match self {
@@ -139,13 +139,13 @@ impl SourceFault {
                     "write the PIN and nothing else into {0}, as the user that runs this, and `chmod 600 {0}`; or correct `pin` of [[token]]",
                     path.display()
                 ),
-                // No mode that a group can read is taken: what opens other files does not open this one.
+                // Group permissions, which would make other files readable, are not accepted for a PIN file.
                 (Obstacle::Closed { place, to: Use::Read }, PinSource::File(_)) => format!(
                     "{}: the PIN file belongs to the user that runs this, and no group may read it",
                     place.advice_for_a_secret()
                 ),
-                (Obstacle::Missing { .. } | Obstacle::Closed { .. }, PinSource::Credential(_)) => how_it_comes(source),
-                (Obstacle::Missing { .. }, source) => how_it_comes(source),
+                (Obstacle::Missing { .. } | Obstacle::Closed { .. }, PinSource::Credential(_)) => setup_advice(source),
+                (Obstacle::Missing { .. }, source) => setup_advice(source),
                 (obstacle, _) => format!(
                     "{}; the PIN file belongs to the user that runs this, with mode 600",
                     obstacle.advice()
@@ -161,40 +161,41 @@ impl SourceFault {
                     crate::accounts::me(),
                     path.display()
                 ),
-                source => how_it_comes(source),
+                source => setup_advice(source),
             },
             Self::Open { of_root, .. } => match source {
-                // With that mode, root's file would be out of this user's reach.
+                // With mode 600, this user could not read a file of root.
                 PinSource::File(path) if *of_root => format!(
                     "`chown {0} {1}` and `chmod 600 {1}`",
                     crate::accounts::me(),
                     path.display()
                 ),
                 PinSource::File(path) => format!("`chmod 600 {}`", path.display()),
-                source => how_it_comes(source),
+                source => setup_advice(source),
             },
             Self::WrittenMeanwhile => "try again when it is written".to_owned(),
             Self::Empty | Self::OnlyBlanks => match source {
                 PinSource::File(path) => {
                     format!("write the PIN and nothing else into {}", path.display())
                 }
-                source => how_it_comes(source),
+                source => setup_advice(source),
             },
             Self::Encoding(_) | Self::NotUtf8 { .. } | Self::Character { .. } => format!(
                 "nothing was sent; write the PIN anew, typed at a keyboard: {}",
-                as_what(source)
+                expected_form(source)
             ),
             Self::TooLong(_) | Self::NotAPin(_) | Self::LineBreak { .. } => format!(
                 "nothing was sent; the PIN stands there alone: {}",
-                as_what(source)
+                expected_form(source)
             ),
             Self::NotSet | Self::NoCredentials | Self::Io(_) | Self::Command(_) | Self::Asking(_)
-            | Self::NoKeypad => how_it_comes(source),
+            | Self::NoKeypad => setup_advice(source),
         }
     }
 }
 
-fn as_what(source: &PinSource) -> &'static str {
+/// The form that a PIN must have in the source.
+fn expected_form(source: &PinSource) -> &'static str {
     match source {
         PinSource::File(_) | PinSource::Credential(_) => {
             "one line of plain UTF-8 without a byte order mark"
@@ -207,8 +208,8 @@ fn as_what(source: &PinSource) -> &'static str {
     }
 }
 
-/// How a PIN gets to where it is looked for.
-fn how_it_comes(source: &PinSource) -> String {
+/// How to set up the source.
+fn setup_advice(source: &PinSource) -> String {
     match source {
         PinSource::File(path) => format!(
             "{0} must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
