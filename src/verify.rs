@@ -116,7 +116,7 @@ pub async fn verify(
     let identity = open()?;
     let tls = Tls::new(config, &identity)?;
     let connector = Connector::new(config, &tls)?;
-    let small_hello = match tls.with_small_hello() {
+    let small_hello = match tls.with_small_client_hello() {
         Some(small) => Some(Connector::new(config, &small)?),
         None => None,
     };

@@ -22,7 +22,7 @@ use hsm_mtls::config::Config;
 use hsm_mtls::config::environment::Environment;
 use hsm_mtls::config::uri::Pkcs11Uri;
 use hsm_mtls::tls;
-use hsm_mtls::tls::trust::{TrustStore, verify_own_chain};
+use hsm_mtls::tls::trust::{TrustStore, verify_client_chain};
 use hsm_mtls::verify::hello::Hello;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -209,7 +209,7 @@ proptest! {
         if let Ok(anchors) = Anchors::load(&config) {
             let leaf = Certificate::from_der(&VALID.leaf, PLACE).unwrap();
             if let Ok(chain) = Chain::complete(&[leaf], &anchors, Environment::Preprod) {
-                let _ = verify_own_chain(&chain, &anchors, &provider);
+                let _ = verify_client_chain(&chain, &anchors, &provider);
             }
         }
     }

@@ -138,7 +138,7 @@ pub(super) fn to_be_signed(signed_object: &[u8]) -> der::Result<&[u8]> {
 }
 
 /// The name of a signature algorithm, for an operator; its OID where it has none here.
-pub(crate) fn name(algorithm: &AlgorithmIdentifier<Any>) -> String {
+pub(crate) fn algorithm_name(algorithm: &AlgorithmIdentifier<Any>) -> String {
     match algorithm_of(algorithm) {
         Err(SignatureFault::Unsupported(what)) => what,
         Err(SignatureFault::Weak(what)) => what.to_owned(),
@@ -224,7 +224,7 @@ fn ecdsa(curve: KeyAlgorithm, hash: Hash) -> Option<&'static dyn VerificationAlg
 }
 
 /// Reads a DER AlgorithmIdentifier, with or without its outer SEQUENCE, which webpki leaves off.
-pub(crate) fn read_identifier(der: &[u8]) -> Option<AlgorithmIdentifier<Any>> {
+pub(crate) fn parse_identifier(der: &[u8]) -> Option<AlgorithmIdentifier<Any>> {
     AlgorithmIdentifier::from_der(der).ok().or_else(|| {
         let whole = Any::new(der::Tag::Sequence, der).ok()?;
         whole.decode_as().ok()

@@ -13,7 +13,7 @@ use crate::config::trust::Fingerprint;
 use crate::key::scheme::KeyAlgorithm;
 use crate::key::unsupported::UnsupportedKey;
 use crate::tls::issuers::ForeignIssuer;
-use crate::tls::{Ending, Moment};
+use crate::tls::{Ending, HandshakePhase};
 
 const NAME: &str = "C=AE, CN=c3";
 
@@ -190,7 +190,7 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
     let alert = |name, code| TlsError::Alert {
         name: text(name),
         code,
-        when: Moment::AfterOurCertificate,
+        when: HandshakePhase::AfterClientCertificate,
     };
     let time = |expired| TlsError::ServerTime {
         expired,
@@ -240,7 +240,7 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
             TlsError::Alert {
                 name: text("handshake_failure"),
                 code: 40,
-                when: Moment::AfterOurHello
+                when: HandshakePhase::AfterClientHello
             },
             alert("handshake_failure", 40),
             alert("bad_certificate", 42),
@@ -261,9 +261,9 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
         ],
         IssuerNotAccepted: [foreign(Some(Environment::Production)), foreign(None)],
         Closed: [
-            closed(Ending::Reset, Moment::AfterOurHello),
-            closed(Ending::Abrupt, Moment::DuringTheHandshake),
-            closed(Ending::Orderly, Moment::AfterOurCertificate),
+            closed(Ending::Reset, HandshakePhase::AfterClientHello),
+            closed(Ending::Abrupt, HandshakePhase::DuringHandshake),
+            closed(Ending::Orderly, HandshakePhase::AfterClientCertificate),
         ],
         NotTls: [TlsError::NotTls],
         Protocol: [TlsError::Protocol(text("no suite in common"))],

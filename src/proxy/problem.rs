@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::gateway::METHODS;
-use crate::client::http2::EndedBy;
+use crate::client::http2_error::EndedBy;
 use crate::client::{ClientError, INTERACTION_ID, Stage};
 use crate::engine::EngineError;
 use crate::tls::TlsError;

@@ -8,8 +8,8 @@ use crate::check_steps::{Outcome, Steps};
 use crate::client::connector::server_name;
 use crate::config::environment::Origin;
 use crate::error::ExitCode;
-use crate::tls::issuers::Acceptance;
-use crate::tls::observation::Observation;
+use crate::tls::handshake_observer::Observation;
+use crate::tls::issuers::IssuerMatch;
 use crate::tls::{Tls, TlsError};
 
 /// The step that tells of our signature.
@@ -116,13 +116,17 @@ pub(super) fn server_certificate(
 /// Whether we were asked, from whom a certificate would be taken, and how the token signed.
 pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observation) {
     const NAME: &str = "client certificate asked for";
-    match seen.asked.as_ref().map(|asked| tls.acceptance(asked)) {
-        Some(Acceptance::Unsaid) => steps.seen(
+    match seen
+        .certificate_request
+        .as_ref()
+        .map(|request| tls.match_issuers(request))
+    {
+        Some(IssuerMatch::Unspecified) => steps.seen(
             NAME,
             Outcome::Good,
             "asked for; the server names no issuers",
         ),
-        Some(Acceptance::Accepted {
+        Some(IssuerMatch::Accepted {
             issuer,
             same_encoding,
         }) => {
@@ -133,7 +137,7 @@ pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observatio
             let detail = format!("asked for; {issuer} is among the issuers that it accepts{but}");
             steps.seen(NAME, Outcome::Good, detail);
         }
-        Some(Acceptance::Foreign(foreign)) => {
+        Some(IssuerMatch::Foreign(foreign)) => {
             let detail = format!("asked for by a server that does not know our issuer: {foreign}");
             steps.note(NAME, detail, foreign.hint());
         }
@@ -142,7 +146,7 @@ pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observatio
         }
         None => {}
     }
-    if let Some(signed) = seen.signed {
+    if let Some(signed) = seen.signature {
         let millis = signed.elapsed.as_micros() as f64 / 1000.0;
         let detail = format!("{} in {millis:.1} ms, verified before use", signed.scheme);
         steps.seen(SIGNATURE, Outcome::Good, detail);

@@ -14,12 +14,12 @@ use super::seen::{SIGNATURE, ServerCertificate, client_certificate, server_certi
 use crate::certificate::Certificate;
 use crate::check_steps::Steps;
 use crate::client::connector::{Connection, Connector};
-use crate::client::happy_eyeballs::survey;
-use crate::client::{Answer, Client, ClientError, INTERACTION_ID, Stage};
+use crate::client::happy_eyeballs::probe_all;
+use crate::client::{Client, ClientError, HubResponse, INTERACTION_ID, Stage};
 use crate::config::environment::Origin;
 use crate::error::ExitCode;
-use crate::tls::observation::Observation;
-use crate::tls::{Moment, Tls, TlsError};
+use crate::tls::handshake_observer::Observation;
+use crate::tls::{HandshakePhase, Tls, TlsError};
 
 const STEPS: [&str; 11] = [
     "name resolution",
@@ -245,12 +245,12 @@ impl Visit<'_> {
         let now = Instant::now();
         // The handshake is to have the most of the time.
         let patience = (deadline.saturating_duration_since(now) / 4).min(PATIENCE);
-        let unconnected = survey(&others, now + patience).await;
+        let unconnected = probe_all(&others, now + patience).await;
         if unconnected.is_empty() {
             steps.good("tcp", peer.to_string());
             return;
         }
-        let said = unconnected.iter().map(|tried| match &tried.refusal {
+        let said = unconnected.iter().map(|tried| match &tried.error {
             Some(refusal) => format!("{}: {refusal}", tried.address),
             None => format!(
                 "{} did not answer within {} ms",
@@ -264,17 +264,22 @@ impl Visit<'_> {
         steps.good_but("tcp", detail, hint);
     }
 
-    async fn hello(&self, steps: &mut Steps, connection: Connection, id: &str) -> Option<Answer> {
+    async fn hello(
+        &self,
+        steps: &mut Steps,
+        connection: Connection,
+        id: &str,
+    ) -> Option<HubResponse> {
         const NAME: &str = "GET /hello-mtls";
         steps.begin();
         let url = Url::parse(&format!("{}/hello-mtls", self.origin)).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(INTERACTION_ID, id.parse().ok()?);
-        let client = self.client.clone().with_longest_body(LONGEST_HELLO);
+        let client = self.client.clone().with_max_body(LONGEST_HELLO);
         let request = client.request_over(connection, Method::GET, &url, headers, Bytes::new());
         match request.await {
             Ok(answer) => {
-                let refusal = answer.refusal();
+                let refusal = answer.error_response();
                 match &refusal {
                     None => steps.good(NAME, answer.status.as_str()),
                     Some(refusal) => {
@@ -301,7 +306,9 @@ impl Visit<'_> {
 fn unanswered(error: &ClientError) -> bool {
     match error {
         ClientError::Deadline { stage, .. } => *stage == Stage::Handshake,
-        ClientError::Tls(TlsError::Closed { when, .. }) => *when == Moment::AfterOurHello,
+        ClientError::Tls(TlsError::Closed { when, .. }) => {
+            *when == HandshakePhase::AfterClientHello
+        }
         ClientError::Tls(TlsError::Network(_)) => true,
         _ => false,
     }

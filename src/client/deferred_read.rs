@@ -1,8 +1,7 @@
-//! A stream whose first read waits for another poll.
+//! A stream whose first read returns `Pending`, also if data is available.
 //!
-//! The first poll of a handshake is the application's own (see [`apart_once_begun`]). It sends the
-//! ClientHello and must not get as far as the signature, also where the server's answer is there
-//! before the poll is over.
+//! The first poll of a handshake runs on the application's thread (see [`apart_once_begun`]). It sends the ClientHello
+//! and must not get as far as the signature, which blocks, even if the server's response arrives within that poll.
 //!
 //! [`apart_once_begun`]: crate::engine::runtime::apart_once_begun
 
@@ -13,35 +12,36 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::read_on::ReadOn;
+use super::read_after_epipe::ReadAfterEpipe;
 
+/// The stream of a handshake that is not read in its first poll.
 #[derive(Debug)]
-pub(crate) struct Unhurried {
-    tcp: ReadOn,
-    has_waited: bool,
+pub(crate) struct DeferredRead {
+    tcp: ReadAfterEpipe,
+    was_deferred: bool,
 }
 
-impl Unhurried {
+impl DeferredRead {
     pub(super) fn new(tcp: TcpStream) -> Self {
         Self {
-            tcp: ReadOn::new(tcp),
-            has_waited: false,
+            tcp: ReadAfterEpipe::new(tcp),
+            was_deferred: false,
         }
     }
 
-    fn tcp(self: Pin<&mut Self>) -> Pin<&mut ReadOn> {
+    fn tcp(self: Pin<&mut Self>) -> Pin<&mut ReadAfterEpipe> {
         Pin::new(&mut self.get_mut().tcp)
     }
 }
 
-impl AsyncRead for Unhurried {
+impl AsyncRead for DeferredRead {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.has_waited {
-            self.has_waited = true;
+        if !self.was_deferred {
+            self.was_deferred = true;
             ready!(self.tcp.poll_read_ready(task))?;
             task.waker().wake_by_ref();
             return Poll::Pending;
@@ -50,7 +50,7 @@ impl AsyncRead for Unhurried {
     }
 }
 
-impl AsyncWrite for Unhurried {
+impl AsyncWrite for DeferredRead {
     fn poll_write(
         self: Pin<&mut Self>,
         task: &mut Context<'_>,
@@ -91,13 +91,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_there_already_is_read_by_the_second_poll() -> io::Result<()> {
+    async fn available_data_is_read_by_the_second_poll() -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let near = TcpStream::connect(listener.local_addr()?).await?;
         let (mut far, _) = listener.accept().await?;
         tokio::io::AsyncWriteExt::write_all(&mut far, b"early").await?;
         near.readable().await?;
-        let mut stream = Unhurried::new(near);
+        let mut stream = DeferredRead::new(near);
         let mut answer = [0; 5];
         {
             let mut first = pin!(stream.read(&mut answer));

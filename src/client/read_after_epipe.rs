@@ -1,7 +1,7 @@
-//! A TCP stream that is read to its end also where the peer takes no more.
+//! A TCP stream that can still be read after a write failed with EPIPE or ECONNRESET.
 //!
-//! A server may answer before it has read a request, and close. What is written then fails, and the
-//! answer has come nevertheless: it says why. Whoever gives up at the failure never reads it.
+//! A server may respond before it has read the whole request, and close. Further writes fail then, but the response,
+//! which gives the reason, has arrived: it must be read before the failure is reported.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -10,24 +10,28 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+/// The stream; it ends with the write error, if there was one.
 #[derive(Debug)]
-pub(super) struct ReadOn {
+pub(super) struct ReadAfterEpipe {
     tcp: TcpStream,
-    /// Why nothing can be written any more; told at the end of what is to be read.
-    failed: Option<ErrorKind>,
+    /// The error of a write; reported at the end of the input.
+    write_error: Option<ErrorKind>,
 }
 
-impl ReadOn {
+impl ReadAfterEpipe {
     pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, failed: None }
+        Self {
+            tcp,
+            write_error: None,
+        }
     }
 
     pub(super) fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tcp.poll_read_ready(task)
     }
 
-    /// What the peer does not take is dropped.
-    fn taken(
+    /// Reports EPIPE and ECONNRESET as success and keeps the error: further output is discarded.
+    fn absorb_error(
         &mut self,
         length: usize,
         written: Poll<io::Result<usize>>,
@@ -36,8 +40,8 @@ impl ReadOn {
             return written;
         };
         match error.kind() {
-            gone @ (ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
-                self.failed = Some(gone);
+            kind @ (ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                self.write_error = Some(kind);
                 Poll::Ready(Ok(length))
             }
             _ => written,
@@ -45,7 +49,7 @@ impl ReadOn {
     }
 }
 
-impl AsyncRead for ReadOn {
+impl AsyncRead for ReadAfterEpipe {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
@@ -54,25 +58,25 @@ impl AsyncRead for ReadOn {
         let before = into.filled().len();
         let read = Pin::new(&mut self.tcp).poll_read(task, into);
         let ended = matches!(read, Poll::Ready(Ok(()))) && into.filled().len() == before;
-        match self.failed {
-            // The system tells an error of a socket once, and that was to the write.
-            Some(failed) if ended && into.remaining() > 0 => Poll::Ready(Err(failed.into())),
+        match self.write_error {
+            // The system reports a socket's error once (SO_ERROR), and the write has received it.
+            Some(kind) if ended && into.remaining() > 0 => Poll::Ready(Err(kind.into())),
             _ => read,
         }
     }
 }
 
-impl AsyncWrite for ReadOn {
+impl AsyncWrite for ReadAfterEpipe {
     fn poll_write(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.failed.is_some() {
+        if self.write_error.is_some() {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.tcp).poll_write(task, bytes);
-        self.taken(bytes.len(), written)
+        self.absorb_error(bytes.len(), written)
     }
 
     fn poll_write_vectored(
@@ -81,11 +85,11 @@ impl AsyncWrite for ReadOn {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = slices.iter().map(|slice| slice.len()).sum();
-        if self.failed.is_some() {
+        if self.write_error.is_some() {
             return Poll::Ready(Ok(length));
         }
         let written = Pin::new(&mut self.tcp).poll_write_vectored(task, slices);
-        self.taken(length, written)
+        self.absorb_error(length, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -108,19 +112,19 @@ mod tests {
 
     use super::*;
 
-    /// What a peer said before it closed with unread input is read, and then why it is gone.
+    /// The peer closes with unread input, which makes the system send a RST.
     #[tokio::test]
-    async fn what_came_before_a_reset_is_read() -> io::Result<()> {
+    async fn input_before_a_reset_is_read_and_then_the_error() -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let near = TcpStream::connect(listener.local_addr()?).await?;
         let (mut far, _) = listener.accept().await?;
-        let mut near = ReadOn::new(near);
+        let mut near = ReadAfterEpipe::new(near);
         near.write_all(b"unread").await?;
         far.readable().await?;
         far.write_all(b"too large").await?;
         drop(far);
-        // Until the reset has come, it is the system that takes it.
-        while near.failed.is_none() {
+        // Until the RST arrives, writes succeed.
+        while near.write_error.is_none() {
             near.write_all(&[0; 4096]).await?;
             tokio::task::yield_now().await;
         }

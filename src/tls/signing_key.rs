@@ -1,4 +1,5 @@
-//! The token's key as rustls sees it: a `SigningKey` that always offers a signer.
+//! The token's key as a rustls `SigningKey`. It always returns a signer, so that a failure is an error of the
+//! handshake and never an anonymous client.
 
 use std::sync::Arc;
 
@@ -7,17 +8,17 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, OtherError, SignatureAlgorithm, SignatureScheme};
 
 use super::TlsError;
-use super::observation::{Signed, note};
+use super::handshake_observer::{HandshakeSignature, record};
 use crate::engine::{Peer, Purpose, Sign, SignRequest, tls13_client_hash};
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 
-/// A key in a token.
+/// A private key in a token.
 #[derive(Clone, Debug)]
-pub(super) struct TokenKey(pub(super) Arc<dyn Sign>);
+pub(super) struct TokenSigningKey(pub(super) Arc<dyn Sign>);
 
-impl SigningKey for TokenKey {
-    /// Never `None`: rustls would then send an *empty* certificate, and with TLS 1.3 the handshake
-    /// "succeeds". A signer that fails makes the handshake fail, with the true reason.
+impl SigningKey for TokenSigningKey {
+    /// Never `None`: rustls would send an *empty* certificate then, and a TLS 1.3 handshake would "succeed". A signer
+    /// that fails makes the handshake fail with the true reason.
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let ours = self.0.schemes();
         let chosen = ours
@@ -28,8 +29,8 @@ impl SigningKey for TokenKey {
                 key: Arc::clone(&self.0),
                 scheme: *scheme,
             }),
-            None => Box::new(Refusal {
-                offered: offered.iter().map(|scheme| name(*scheme)).collect(),
+            None => Box::new(NoCommonScheme {
+                offered: offered.iter().map(|scheme| scheme_name(*scheme)).collect(),
                 ours: ours.iter().map(|scheme| scheme.name()).collect(),
             }),
         })
@@ -59,7 +60,7 @@ struct TokenSigner {
 impl Signer for TokenSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let (peer, interaction_id) =
-            note(|seen| (seen.peer.clone(), seen.interaction_id.clone())).unwrap_or_default();
+            record(|seen| (seen.peer.clone(), seen.interaction_id.clone())).unwrap_or_default();
         let request = SignRequest {
             message,
             scheme: self.scheme,
@@ -72,15 +73,15 @@ impl Signer for TokenSigner {
         };
         match self.key.sign(&request) {
             Ok(signature) => {
-                note(|seen| {
-                    seen.signed = Some(Signed {
+                record(|observation| {
+                    observation.signature = Some(HandshakeSignature {
                         scheme: self.scheme,
                         elapsed: signature.elapsed,
                     });
                 });
                 Ok(signature.bytes)
             }
-            Err(error) => Err(refuse(TlsError::Signature(Arc::new(error)))),
+            Err(error) => Err(rustls_error(TlsError::Signature(Arc::new(error)))),
         }
     }
 
@@ -89,33 +90,33 @@ impl Signer for TokenSigner {
     }
 }
 
-/// Stands where there is no scheme in common.
+/// The signer where client and server have no scheme in common: it always fails.
 #[derive(Debug)]
-struct Refusal {
+struct NoCommonScheme {
     offered: Vec<String>,
     ours: Vec<&'static str>,
 }
 
-impl Signer for Refusal {
+impl Signer for NoCommonScheme {
     fn sign(&self, _: &[u8]) -> Result<Vec<u8>, Error> {
-        Err(refuse(TlsError::NoCommonScheme {
+        Err(rustls_error(TlsError::NoCommonScheme {
             offered: self.offered.clone(),
             ours: self.ours.clone(),
         }))
     }
 
     fn scheme(&self) -> SignatureScheme {
-        // Never sent: `sign` comes first and fails.
+        // Never sent: `sign` is called first, and fails.
         SignatureScheme::Unknown(0)
     }
 }
 
-/// Carries our error through rustls; `diagnose` takes it out again.
-pub(super) fn refuse(error: TlsError) -> Error {
+/// Wraps an error of this crate for rustls; `diagnose` unwraps it.
+pub(super) fn rustls_error(error: TlsError) -> Error {
     Error::Other(OtherError(Arc::new(error)))
 }
 
-/// rustls does not say which version it signs for, but the message does.
+/// The purpose of the signature: rustls does not tell the TLS version, but the message shows it.
 fn purpose(message: &[u8]) -> Purpose {
     match tls13_client_hash(message) {
         Some(_) => Purpose::Tls13ClientAuth,
@@ -138,8 +139,8 @@ fn rustls_scheme(scheme: Scheme) -> SignatureScheme {
     }
 }
 
-/// A scheme's name in the IANA registry, as far as we know it.
-pub(super) fn name(scheme: SignatureScheme) -> String {
+/// The scheme's name in the IANA registry, if this crate knows it.
+pub(super) fn scheme_name(scheme: SignatureScheme) -> String {
     let ours = Scheme::ALL
         .iter()
         .find(|ours| rustls_scheme(**ours) == scheme);
@@ -151,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_purpose_is_read_off_the_message() {
+    fn the_purpose_is_derived_from_the_message() {
         let mut tls13 = vec![b' '; 64];
         tls13.extend_from_slice(b"TLS 1.3, client CertificateVerify\0");
         tls13.extend_from_slice(&[7; 32]);

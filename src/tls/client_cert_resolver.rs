@@ -1,4 +1,4 @@
-//! Which certificate for which server: always ours. That we were asked is noted.
+//! The resolver of the client certificate: every CertificateRequest gets the same certificate, and is recorded.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,57 +8,60 @@ use rustls::client::ResolvesClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
-use super::observation::{Asked, note};
-use super::signer::{TokenKey, name};
+use super::handshake_observer::{CertificateRequest, record};
+use super::signing_key::{TokenSigningKey, scheme_name};
 use crate::certificate::Certificate;
 use crate::identity::Identity;
 use crate::metrics::KeyMetrics;
 
-/// Answers each CertificateRequest with the one identity.
+/// Answers each CertificateRequest with the identity's certificate.
 #[derive(Debug)]
-pub(super) struct OneIdentity {
+pub(super) struct ClientCertResolver {
     certified: Arc<CertifiedKey>,
     leaf: Certificate,
-    meter: KeyMetrics,
+    metrics: KeyMetrics,
 }
 
-impl OneIdentity {
-    pub(super) fn of(identity: &Identity) -> Self {
+impl ClientCertResolver {
+    pub(super) fn new(identity: &Identity) -> Self {
         let chain = identity.chain().certificates();
         let der = chain.map(|certificate| CertificateDer::from(certificate.der().to_vec()));
-        let key = TokenKey(Arc::clone(identity.signer()));
+        let key = TokenSigningKey(Arc::clone(identity.signer()));
         Self {
             certified: Arc::new(CertifiedKey::new(der.collect(), Arc::new(key))),
             leaf: identity.chain().leaf().clone(),
-            meter: KeyMetrics::new(&identity.signer().key_uri()),
+            metrics: KeyMetrics::new(&identity.signer().key_uri()),
         }
     }
 }
 
-impl OneIdentity {
+impl ClientCertResolver {
     pub(super) fn leaf(&self) -> &Certificate {
         &self.leaf
     }
 }
 
-impl ResolvesClientCert for OneIdentity {
-    /// Never `None`, also where the server's list of issuers lacks ours: the server refuses then,
-    /// and says so, instead of serving a client that it does not know.
+impl ResolvesClientCert for ClientCertResolver {
+    /// Never `None`, even if the server's list lacks the certificate's issuer: the server then refuses the certificate
+    /// with a reason, instead of serving an anonymous client.
     fn resolve(
         &self,
         root_hint_subjects: &[&[u8]],
         sigschemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        note(|seen| {
-            seen.asked = Some(Asked {
+        record(|observation| {
+            observation.certificate_request = Some(CertificateRequest {
                 issuers: root_hint_subjects
                     .iter()
                     .map(|name| name.to_vec())
                     .collect(),
-                schemes: sigschemes.iter().map(|scheme| name(*scheme)).collect(),
+                schemes: sigschemes
+                    .iter()
+                    .map(|scheme| scheme_name(*scheme))
+                    .collect(),
             });
         });
-        self.meter
+        self.metrics
             .certificate(self.leaf.days_left(SystemTime::now()));
         Some(Arc::clone(&self.certified))
     }

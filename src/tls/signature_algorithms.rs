@@ -1,6 +1,6 @@
-//! The signatures on certificates and revocation lists that the TLS library is taught to check beyond its
-//! own table: RSASSA-PSS with the salts that CAs use, and keys of the type id-RSASSA-PSS. What a handshake
-//! is signed with stays TLS's matter (RFC 8446, section 4.2.3).
+//! Signature algorithms for certificates and CRLs beyond those of rustls: RSASSA-PSS with the salt lengths that CAs
+//! use, and keys of the type id-RSASSA-PSS. The signature schemes of the handshake stay those of TLS (RFC 8446,
+//! section 4.2.3).
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,13 +14,13 @@ use rustls::pki_types::{
 use crate::certificate::rsassa_pss::{Pss, RSASSA_PSS, pss, pss_identifier};
 use crate::key::scheme::Hash;
 
-/// Lengths of salts: none, that of SHA-1 (the default of RFC 4055), of each hash, and the longest that fits
-/// RSA-2048, RSA-3072 and RSA-4096 with each hash, which OpenSSL before 3.1 takes unless told otherwise.
-const SALTS: [u16; 14] = [
+/// Salt lengths in bytes: none, that of SHA-1 (the default of RFC 4055), that of each hash, and the longest for
+/// RSA-2048, RSA-3072 and RSA-4096 with each hash (the default of OpenSSL before 3.1).
+const SALT_LENGTHS: [u16; 14] = [
     0, 20, 32, 48, 64, 190, 206, 222, 318, 334, 350, 446, 462, 478,
 ];
 
-/// RSASSA-PSS with one set of parameters, by one type of key.
+/// RSASSA-PSS with one set of parameters, for one type of public key.
 #[derive(Debug)]
 struct RsaPss {
     parameters: Pss,
@@ -49,22 +49,23 @@ impl SignatureVerificationAlgorithm for RsaPss {
     }
 }
 
-/// The library's table and ours, made once.
-static TABLE: LazyLock<Vec<&'static dyn SignatureVerificationAlgorithm>> = LazyLock::new(|| {
-    let own = rustls::crypto::aws_lc_rs::default_provider();
-    let mut all = own.signature_verification_algorithms.all.to_vec();
-    for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
-        for salt in SALTS {
-            all.extend(of(Pss { hash, salt }).into_iter().flatten());
+/// The algorithms of rustls and the additional ones.
+static ALGORITHMS: LazyLock<Vec<&'static dyn SignatureVerificationAlgorithm>> =
+    LazyLock::new(|| {
+        let own = rustls::crypto::aws_lc_rs::default_provider();
+        let mut all = own.signature_verification_algorithms.all.to_vec();
+        for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
+            for salt in SALT_LENGTHS {
+                all.extend(rsa_pss(Pss { hash, salt }).into_iter().flatten());
+            }
         }
-    }
-    all
-});
+        all
+    });
 
-/// By keys of rsaEncryption, of id-RSASSA-PSS without parameters, and with the same ones.
-fn of(parameters: Pss) -> Option<[&'static dyn SignatureVerificationAlgorithm; 3]> {
+/// The algorithm for keys of rsaEncryption, of id-RSASSA-PSS without parameters, and with the same parameters.
+fn rsa_pss(parameters: Pss) -> Option<[&'static dyn SignatureVerificationAlgorithm; 3]> {
     let bare = |der: Vec<u8>| -> Option<AlgorithmIdentifier> {
-        // webpki holds identifiers without the SEQUENCE around them.
+        // webpki's identifiers are the content of the SEQUENCE, without its tag and length.
         let content = SliceReader::new(&der).ok().and_then(|mut reader| {
             der::Header::decode(&mut reader).ok()?;
             let length = reader.remaining_len();
@@ -74,21 +75,25 @@ fn of(parameters: Pss) -> Option<[&'static dyn SignatureVerificationAlgorithm; 3
     };
     let signature = bare(pss_identifier(parameters)?.to_der().ok()?)?;
     let unrestricted = AlgorithmIdentifier::from_slice(RSASSA_PSS.to_der().ok()?.leak());
-    let by = |key| -> &'static dyn SignatureVerificationAlgorithm {
+    let with_key = |key| -> &'static dyn SignatureVerificationAlgorithm {
         Box::leak(Box::new(RsaPss {
             parameters,
             key,
             signature,
         }))
     };
-    Some([by(alg_id::RSA_ENCRYPTION), by(unrestricted), by(signature)])
+    Some([
+        with_key(alg_id::RSA_ENCRYPTION),
+        with_key(unrestricted),
+        with_key(signature),
+    ])
 }
 
-/// The provider for those who check certificates.
-pub(super) fn for_certificates(provider: &CryptoProvider) -> Arc<CryptoProvider> {
+/// The provider with all of these algorithms, for certificate verification.
+pub(super) fn with_all_algorithms(provider: &CryptoProvider) -> Arc<CryptoProvider> {
     let mut provider = provider.clone();
     provider.signature_verification_algorithms = WebPkiSupportedAlgorithms {
-        all: TABLE.as_slice(),
+        all: ALGORITHMS.as_slice(),
         mapping: provider.signature_verification_algorithms.mapping,
     };
     Arc::new(provider)

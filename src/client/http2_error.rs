@@ -1,11 +1,10 @@
-//! How an HTTP/2 peer ends a stream or a connection, and what that says: the error codes of RFC 9113, section 7.
+//! RST_STREAM and GOAWAY of HTTP/2: how a stream or a connection was ended, with the error codes of RFC 9113, section 7.
 //!
-//! The code is the peer's own word, or ours where we found its frames to be wrong. It is told as such: none of
-//! them speaks of a certificate.
+//! The code is the server's, or ours if its frames were not valid. No message is about the client certificate.
 
 use std::fmt;
 
-/// A stream or connection of HTTP/2 that was ended before an answer.
+/// How an HTTP/2 stream or connection was ended before a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2Ending {
     /// Who ended it.
@@ -21,7 +20,7 @@ pub struct Http2Ending {
 pub enum EndedBy {
     /// The server, by RST_STREAM or GOAWAY.
     Server,
-    /// This side, because of what the server sent.
+    /// This side, because of invalid frames of the server.
     Us,
 }
 
@@ -34,13 +33,13 @@ pub enum Scope {
     Connection,
 }
 
-/// GOAWAY without an error: the server ends its connections in order.
+/// GOAWAY without an error: a graceful shutdown of the connection.
 pub(crate) const NO_ERROR: u32 = 0x0;
 /// RST_STREAM of a request that was not processed (RFC 9113, section 8.7).
 const REFUSED_STREAM: u32 = 0x7;
-/// Too many requests for the server's taste.
+/// Too many requests for the server.
 const ENHANCE_YOUR_CALM: u32 = 0xb;
-/// The server wants HTTP/1.1 instead.
+/// The server requires HTTP/1.1.
 pub(crate) const HTTP_1_1_REQUIRED: u32 = 0xd;
 
 const NAMES: [&str; 14] = [
@@ -61,15 +60,15 @@ const NAMES: [&str; 14] = [
 ];
 
 impl Http2Ending {
-    /// Whether the server says that it did not process the request: it refused the stream, or the
-    /// stream is above the last one of its GOAWAY (RFC 9113, sections 6.8 and 8.7), or it wants the request over
-    /// HTTP/1.1. Such a request may be sent again, whatever its method.
+    /// Whether the server did not process the request: it refused the stream, the stream is above the last one of its
+    /// GOAWAY (RFC 9113, sections 6.8 and 8.7), or it requires HTTP/1.1. Such a request may be retried, whatever its
+    /// method.
     pub fn is_unprocessed(&self) -> bool {
         let refused = [REFUSED_STREAM, HTTP_1_1_REQUIRED].contains(&self.code);
         self.by == EndedBy::Server && (self.scope == Scope::Connection || refused)
     }
 
-    /// Whether the server wants HTTP/1.1.
+    /// Whether the server requires HTTP/1.1.
     pub fn requires_http1(&self) -> bool {
         self.by == EndedBy::Server && self.code == HTTP_1_1_REQUIRED
     }
@@ -138,9 +137,9 @@ impl fmt::Display for Http2Ending {
 mod tests {
     use super::*;
 
-    /// Only what RFC 9113 says was not processed may go again.
+    /// Only requests that RFC 9113 defines as unprocessed may be retried.
     #[test]
-    fn what_was_not_processed_is_told_from_what_may_have_been() {
+    fn unprocessed_requests_are_distinguished_from_others() {
         for code in 0..=14 {
             for (by, scope) in [
                 (EndedBy::Server, Scope::Stream),
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_nobody_has_named_is_told_by_its_number() {
+    fn an_unknown_error_code_is_shown_as_a_number() {
         let ending = Http2Ending {
             by: EndedBy::Server,
             scope: Scope::Stream,

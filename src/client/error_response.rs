@@ -1,8 +1,8 @@
-//! An answer that refuses us: which of the hub's parts speaks, and what it may mean.
+//! Interprets HTTP error responses: which component of the hub probably sent them, and what to do.
 //!
-//! What a missing or bad certificate looks like is not documented. nginx and its like complete the
-//! handshake and answer with a 400 page; a gateway behind them answers 401 or 403; the services
-//! answer 400 as JSON.
+//! The hub's response to a missing or refused certificate is not documented. nginx and similar servers complete the
+//! handshake and respond with a 400 page; a gateway behind them responds 401 or 403; the services respond 400 with
+//! JSON.
 
 use std::borrow::Cow;
 
@@ -10,35 +10,34 @@ use http::StatusCode;
 use http::header::LOCATION;
 use serde_json::Value;
 
-use super::Answer;
+use super::HubResponse;
 
-/// How much of a body is looked at, in bytes.
-const LOOKED_AT: usize = 16 << 10;
-/// How much of a body is shown, in characters.
-const EXCERPT: usize = 160;
+/// How much of a body is searched, in bytes.
+const MAX_SEARCHED: usize = 16 << 10;
+/// The longest excerpt, in characters.
+const MAX_EXCERPT: usize = 160;
 
-/// A status that is no success, told apart by who seems to speak.
+/// A response whose status is no success.
 #[derive(Debug)]
-pub struct Refusal {
-    /// Status and what the body says.
+pub struct ErrorResponse {
+    /// The status and an excerpt of the body.
     pub detail: String,
     /// What to do next.
     pub hint: &'static str,
 }
 
-impl Answer {
-    /// The beginning of the body, or its title, for people.
+impl HubResponse {
+    /// The title of an HTML body or else its beginning, for people.
     pub fn excerpt(&self) -> String {
         excerpt(&self.beginning())
     }
 
     fn beginning(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.body.get(..LOOKED_AT).unwrap_or(&self.body))
+        String::from_utf8_lossy(self.body.get(..MAX_SEARCHED).unwrap_or(&self.body))
     }
 
-    /// What is wrong, where the answer is no success. A redirect may be one: that is for the caller
-    /// to know.
-    pub fn refusal(&self) -> Option<Refusal> {
+    /// What is wrong, if the status is no success. A redirect counts as such, and the caller may know better.
+    pub fn error_response(&self) -> Option<ErrorResponse> {
         let status = self.status;
         if status.is_success() {
             return None;
@@ -55,7 +54,7 @@ impl Answer {
             StatusCode::BAD_REQUEST if page.contains("plain http request") => {
                 "the server took this for plain HTTP: something in between ends TLS"
             }
-            StatusCode::BAD_REQUEST if is_of_a_service(&self.body) => {
+            StatusCode::BAD_REQUEST if is_service_error(&self.body) => {
                 "the service itself answers, so mutual TLS is there: correct the request as its message says"
             }
             StatusCode::BAD_REQUEST => {
@@ -93,17 +92,17 @@ impl Answer {
             Some(to) => format!("to {to}"),
             None => excerpt(&text),
         };
-        // nginx repeats the status in its title.
+        // nginx's title begins with the status.
         let said = said.trim_start_matches(status.as_str()).trim();
-        Some(Refusal {
+        Some(ErrorResponse {
             detail: format!("{} {said}", status.as_str()).trim_end().to_owned(),
             hint,
         })
     }
 }
 
-/// CM: `{errorCode, errorMessage}`; HH: `{error, error_description}`.
-fn is_of_a_service(body: &[u8]) -> bool {
+/// Whether it is the JSON of the CM, `{errorCode, errorMessage}`, or of the HH, `{error, error_description}`.
+fn is_service_error(body: &[u8]) -> bool {
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         return false;
     };
@@ -111,7 +110,7 @@ fn is_of_a_service(body: &[u8]) -> bool {
 }
 
 fn excerpt(text: &str) -> String {
-    // The title says it all, on a page for people.
+    // An HTML page's title is its summary.
     let lower = text.to_ascii_lowercase();
     let title = lower
         .find("<title>")
@@ -121,6 +120,6 @@ fn excerpt(text: &str) -> String {
     plain
         .chars()
         .filter(|c| !c.is_control())
-        .take(EXCERPT)
+        .take(MAX_EXCERPT)
         .collect()
 }

@@ -1,5 +1,5 @@
-//! Our own chain, verified as a server of the environment would: so that a certificate that no hub would take is
-//! not installed.
+//! Verifies the client certificate's chain as a server of the environment does, so that no certificate is installed
+//! that the hub would refuse.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,26 +9,27 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 
 use super::TlsError;
-use super::algorithms::for_certificates;
+use super::signature_algorithms::with_all_algorithms;
 use super::trust::root_store;
-use super::unsupported::{self, Against};
+use super::unsupported::{self, VerificationContext};
 use crate::certificate::anchors::{Anchors, Chain};
 use crate::certificate::{Certificate, CertificateError};
 use crate::error::Error;
 
-/// Verifies it up to a root of the bundle.
+/// Verifies the chain up to a root of the bundle.
 ///
 /// # Errors
 /// It does not verify.
-pub fn verify_own_chain(
+pub fn verify_client_chain(
     chain: &Chain,
     anchors: &Anchors,
     provider: &Arc<CryptoProvider>,
 ) -> Result<(), Error> {
     let roots = Arc::new(root_store(anchors)?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, for_certificates(provider))
-        .build()
-        .map_err(|error| TlsError::Setup(error.to_string()))?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots, with_all_algorithms(provider))
+            .build()
+            .map_err(|error| TlsError::Setup(error.to_string()))?;
     let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
     let issuers: Vec<_> = chain.certificates().skip(1).map(der).collect();
     let verified = verifier.verify_client_cert(&der(chain.leaf()), &issuers, UnixTime::now());
@@ -36,14 +37,14 @@ pub fn verify_own_chain(
         return Ok(());
     };
     let certificates: Vec<_> = chain.certificates().cloned().collect();
-    let against = Against {
+    let context = VerificationContext {
         chain: &certificates,
-        is_whole: true,
+        is_complete: true,
         anchors,
         crls: &[],
     };
-    match unsupported::explain(&error, &against) {
-        // What the library has no means for is checked here.
+    match unsupported::explain(&error, &context) {
+        // rustls does not support something in it: this crate's own path validation decides.
         TlsError::Unsupported(_) => Ok(chain.check_path(anchors, SystemTime::now())?),
         _ => Err(CertificateError::Chain(error.to_string()).into()),
     }
