@@ -138,7 +138,7 @@ fn complete(
     let now = SystemTime::now();
     let judged_at = match validity {
         Validity::Now => now,
-        Validity::NowOrLater => now.max(chain.leaf().begins()),
+        Validity::NowOrLater => now.max(chain.leaf().not_before_time()),
     };
     chain.check_client(judged_at)?;
     Ok(chain)

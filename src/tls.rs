@@ -112,7 +112,7 @@ impl Tls {
     /// Checks the client certificate's notBefore. Its notAfter is for the server to check.
     pub(crate) fn check_not_before(&self, now: SystemTime) -> Result<(), TlsError> {
         let leaf = self.resolver.leaf();
-        match leaf.begins() > now {
+        match leaf.not_before_time() > now {
             true => Err(TlsError::NotYetValid {
                 not_before: leaf.not_before(),
                 now: rfc3339::now(),

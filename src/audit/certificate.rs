@@ -9,7 +9,7 @@ use super::rule::Severity;
 use crate::certificate::anchors::{Anchors, Chain};
 use crate::certificate::crl::RevocationList;
 use crate::certificate::name::{COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATIONAL_UNIT};
-use crate::certificate::{Certificate, CertificateError, SignatureFault};
+use crate::certificate::{Certificate, CertificateError, SignatureError};
 use crate::config::Config;
 
 /// 13 months, in the longest case.
@@ -41,7 +41,7 @@ pub(super) fn judge(config: &Config, given: &[Certificate], found: &mut Judgemen
     }
     dates(leaf, now, found);
     // As if now were within its time: what it is for does not depend on that.
-    match leaf.check_client(leaf.begins() + Duration::from_secs(1)) {
+    match leaf.check_client(leaf.not_before_time() + Duration::from_secs(1)) {
         Err(error @ CertificateError::NotForClients { .. }) => {
             found.violated("certificate.purpose", error.to_string());
         }
@@ -140,13 +140,13 @@ fn revoked(
         for list in lists {
             let named = issuer.filter(|issuer| list.names_as_issuer(issuer));
             let signed = named.map(|issuer| list.check_signature(issuer));
-            if let Some(Err(fault @ (SignatureFault::Unsupported(_) | SignatureFault::Weak(_)))) =
+            if let Some(Err(fault @ (SignatureError::Unsupported(_) | SignatureError::Weak(_)))) =
                 signed
             {
                 open.push(said(&format!("its signature cannot be checked: {fault}")));
             } else if signed != Some(Ok(())) {
                 open.push(said("it is not of its issuer"));
-            } else if list.names(leaf) {
+            } else if list.lists(leaf) {
                 // Whatever other lists say, and however old this one is.
                 return found.violated(RULE, said("it is on this list"));
             } else if list.is_partial() {

@@ -186,20 +186,20 @@ mod tests {
         let names = DnsCache::default();
         let found = names.resolve_with(name(), ready(Ok(addresses(1)))).await;
         assert_eq!(found.unwrap(), addresses(1));
-        let (begun, mut all) = tokio::sync::mpsc::unbounded_channel();
+        let (started, mut all) = tokio::sync::mpsc::unbounded_channel();
         let mut answers = Vec::new();
         for _ in 0..MAX_CONCURRENT_LOOKUPS * 4 {
             let (answer, answered) = oneshot::channel::<Vec<SocketAddr>>();
             answers.push(answer);
-            let begun = begun.clone();
+            let started = started.clone();
             let lookup = async move {
-                begun.send(()).unwrap();
+                started.send(()).unwrap();
                 answered.await.map_err(io::Error::other)
             };
             let found = names.resolve_with(name(), lookup).await;
             assert_eq!(found.unwrap(), addresses(1));
         }
-        drop(begun);
+        drop(started);
         assert_eq!(all.len(), MAX_CONCURRENT_LOOKUPS);
         // After they have ended, new lookups are made.
         for answer in answers {

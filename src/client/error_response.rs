@@ -88,14 +88,16 @@ impl HubResponse {
             }
             _ => "ask the hub's operator with the time and the interaction id of this call",
         };
-        let said = match self.headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
+        let detail = match self.headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
             Some(to) => format!("to {to}"),
             None => excerpt(&text),
         };
         // nginx's title begins with the status.
-        let said = said.trim_start_matches(status.as_str()).trim();
+        let detail = detail.trim_start_matches(status.as_str()).trim();
         Some(ErrorResponse {
-            detail: format!("{} {said}", status.as_str()).trim_end().to_owned(),
+            detail: format!("{} {detail}", status.as_str())
+                .trim_end()
+                .to_owned(),
             hint,
         })
     }

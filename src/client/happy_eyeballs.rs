@@ -69,11 +69,11 @@ impl RaceResult {
         timed_out: bool,
     ) -> Result<TcpStream, ClientError> {
         let host = origin.host.clone();
-        let said: Vec<_> = self.failed.iter().map(ToString::to_string).collect();
-        let why = said.join("; ");
+        let errors: Vec<_> = self.failed.iter().map(ToString::to_string).collect();
+        let why = errors.join("; ");
         match self.connected {
             Some(stream) => {
-                if let (false, Ok(answered)) = (said.is_empty(), stream.peer_addr()) {
+                if let (false, Ok(answered)) = (errors.is_empty(), stream.peer_addr()) {
                     tracing::info!(host, %answered, tried = why, "not every address of the hub answers");
                 }
                 Ok(stream)
@@ -174,9 +174,9 @@ pub(super) fn sort_addresses(
 /// Tries one address after the other, each after ATTEMPT_DELAY or when an attempt failed. The first connection wins, and
 /// the other attempts are cancelled.
 async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> RaceResult {
-    let begun = Instant::now();
+    let started = Instant::now();
     // With a short deadline the delay is shorter, so that the last address is tried as well.
-    let share = deadline.saturating_duration_since(begun) / addresses.len().max(1) as u32;
+    let share = deadline.saturating_duration_since(started) / addresses.len().max(1) as u32;
     let delay = ATTEMPT_DELAY.min(share);
     let mut next = VecDeque::from(addresses);
     let mut pending = Vec::new();

@@ -10,12 +10,12 @@ use crate::tls::{Ending, HandshakePhase, TlsError, diagnose, ending_of};
 
 /// Translates an error before the response.
 ///
-/// `seen` is how the connection ended, where that was observed; otherwise it is derived from the error. If the
+/// `observed` is how the connection ended, where that is known; otherwise it is derived from the error. If the
 /// connection had `answered` requests before, its end is not about the client certificate.
 pub(crate) fn before_response(
     error: hyper::Error,
     foreign: Option<&ForeignIssuer>,
-    seen: Option<Ending>,
+    observed: Option<Ending>,
     answered: bool,
 ) -> ClientError {
     let foreign = foreign.filter(|_| !answered);
@@ -34,7 +34,7 @@ pub(crate) fn before_response(
             ClientError::Malformed(what)
         };
     }
-    let how = match (seen, find_source::<io::Error>(&error)) {
+    let how = match (observed, find_source::<io::Error>(&error)) {
         (Some(how), _) => how,
         (None, Some(io)) => match ending_of(io.kind()) {
             Some(how) => how,
@@ -91,10 +91,10 @@ fn full_message(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
-        let said = source.to_string();
-        if !text.contains(&said) {
+        let message = source.to_string();
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&said);
+            text.push_str(&message);
         }
         next = source.source();
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::certificate::contents::{Contents, Form};
-use crate::certificate::{CertificateError, SignatureFault};
+use crate::certificate::file_format::{Encoding, FileFormat};
+use crate::certificate::{CertificateError, SignatureError};
 use crate::config::environment::Environment;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
@@ -90,24 +90,24 @@ pub(super) fn certificate() -> Vec<(&'static str, Error)> {
         }],
         Empty: [CertificateError::Empty(text("/etc/bank/c3.pem"))],
         NotACertificate: [
-            not_one(Contents::Nothing),
-            not_one(Contents::Pkcs7(Form::Pem)),
-            not_one(Contents::Pkcs7(Form::Der)),
-            not_one(Contents::Pkcs7(Form::Base64)),
-            not_one(Contents::Cms),
-            not_one(Contents::Pkcs12(Form::Der)),
-            not_one(Contents::Pkcs12(Form::Base64)),
-            not_one(Contents::JavaKeyStore),
-            not_one(Contents::Certificate(Form::Base64)),
-            not_one(Contents::TrustedCertificate),
-            not_one(Contents::Request),
-            not_one(Contents::RevocationList),
-            not_one(Contents::PublicKey),
-            not_one(Contents::OpenPgp),
-            not_one(Contents::Html),
-            not_one(Contents::Document("JSON")),
-            not_one(Contents::OtherDer),
-            not_one(Contents::BrokenPem),
+            not_one(FileFormat::Empty),
+            not_one(FileFormat::Pkcs7(Encoding::Pem)),
+            not_one(FileFormat::Pkcs7(Encoding::Der)),
+            not_one(FileFormat::Pkcs7(Encoding::Base64)),
+            not_one(FileFormat::Cms),
+            not_one(FileFormat::Pkcs12(Encoding::Der)),
+            not_one(FileFormat::Pkcs12(Encoding::Base64)),
+            not_one(FileFormat::JavaKeyStore),
+            not_one(FileFormat::Certificate(Encoding::Base64)),
+            not_one(FileFormat::TrustedCertificate),
+            not_one(FileFormat::Request),
+            not_one(FileFormat::RevocationList),
+            not_one(FileFormat::PublicKey),
+            not_one(FileFormat::OpenPgp),
+            not_one(FileFormat::Html),
+            not_one(FileFormat::Document("JSON")),
+            not_one(FileFormat::OtherDer),
+            not_one(FileFormat::BrokenPem),
         ],
         PrivateKeyInFile: [CertificateError::PrivateKeyInFile(text("/etc/bank/c3.pem"))],
         Malformed: [CertificateError::Malformed {
@@ -149,11 +149,11 @@ pub(super) fn certificate() -> Vec<(&'static str, Error)> {
         Unchecked: [
             CertificateError::Unchecked {
                 subject: text(NAME),
-                fault: SignatureFault::Unsupported(text("Ed448 (1.3.101.113)")),
+                fault: SignatureError::Unsupported(text("Ed448 (1.3.101.113)")),
             },
             CertificateError::Unchecked {
                 subject: text(NAME),
-                fault: SignatureFault::Weak("RSA with SHA-1"),
+                fault: SignatureError::Weak("RSA with SHA-1"),
             },
         ],
         NotSupported: [CertificateError::NotSupported {

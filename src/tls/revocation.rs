@@ -31,7 +31,7 @@ pub(super) fn load_crls(
             why: why.to_string(),
         };
         let bytes = fs::read(path).map_err(|error| wrong(&error))?;
-        let lists = crl::ders(&bytes).map_err(|why| wrong(&why))?;
+        let lists = crl::extract_ders(&bytes).map_err(|why| wrong(&why))?;
         for list in lists {
             let der = CertificateRevocationListDer::from(list);
             // One verifier for each CRL, so that the error names the file.

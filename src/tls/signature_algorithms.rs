@@ -11,7 +11,7 @@ use rustls::pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
 };
 
-use crate::certificate::rsassa_pss::{Pss, RSASSA_PSS, pss, pss_identifier};
+use crate::certificate::rsassa_pss::{PssParams, RSASSA_PSS, algorithm_identifier, pss_verifier};
 use crate::key::scheme::Hash;
 
 /// Salt lengths in bytes: none, that of SHA-1 (the default of RFC 4055), that of each hash, and the longest for
@@ -23,7 +23,7 @@ const SALT_LENGTHS: [u16; 14] = [
 /// RSASSA-PSS with one set of parameters, for one type of public key.
 #[derive(Debug)]
 struct RsaPss {
-    parameters: Pss,
+    parameters: PssParams,
     key: AlgorithmIdentifier,
     signature: AlgorithmIdentifier,
 }
@@ -35,7 +35,7 @@ impl SignatureVerificationAlgorithm for RsaPss {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        pss(self.parameters)
+        pss_verifier(self.parameters)
             .verify_sig(public_key, message, signature)
             .map_err(|_| InvalidSignature)
     }
@@ -56,14 +56,14 @@ static ALGORITHMS: LazyLock<Vec<&'static dyn SignatureVerificationAlgorithm>> =
         let mut all = own.signature_verification_algorithms.all.to_vec();
         for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
             for salt in SALT_LENGTHS {
-                all.extend(rsa_pss(Pss { hash, salt }).into_iter().flatten());
+                all.extend(rsa_pss(PssParams { hash, salt }).into_iter().flatten());
             }
         }
         all
     });
 
 /// The algorithm for keys of rsaEncryption, of id-RSASSA-PSS without parameters, and with the same parameters.
-fn rsa_pss(parameters: Pss) -> Option<[&'static dyn SignatureVerificationAlgorithm; 3]> {
+fn rsa_pss(parameters: PssParams) -> Option<[&'static dyn SignatureVerificationAlgorithm; 3]> {
     let bare = |der: Vec<u8>| -> Option<AlgorithmIdentifier> {
         // webpki's identifiers are the content of the SEQUENCE, without its tag and length.
         let content = SliceReader::new(&der).ok().and_then(|mut reader| {
@@ -73,7 +73,7 @@ fn rsa_pss(parameters: Pss) -> Option<[&'static dyn SignatureVerificationAlgorit
         })?;
         Some(AlgorithmIdentifier::from_slice(content.leak()))
     };
-    let signature = bare(pss_identifier(parameters)?.to_der().ok()?)?;
+    let signature = bare(algorithm_identifier(parameters)?.to_der().ok()?)?;
     let unrestricted = AlgorithmIdentifier::from_slice(RSASSA_PSS.to_der().ok()?.leak());
     let with_key = |key| -> &'static dyn SignatureVerificationAlgorithm {
         Box::leak(Box::new(RsaPss {

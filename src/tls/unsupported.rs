@@ -9,7 +9,7 @@ use super::diagnose::from_rustls;
 use crate::certificate::anchors::Anchors;
 use crate::certificate::crl::RevocationList;
 use crate::certificate::signature::{algorithm_name, parse_identifier};
-use crate::certificate::{Certificate, SignatureFault};
+use crate::certificate::{Certificate, SignatureError};
 
 /// The longest certification path that is followed.
 const MAX_PATH_LENGTH: usize = 10;
@@ -98,8 +98,8 @@ impl VerificationContext<'_> {
                 .collect();
             let Some((issuer, _)) = verdicts.iter().find(|(_, verdict)| verdict.is_ok()) else {
                 return verdicts.iter().find_map(|(_, verdict)| match verdict {
-                    Err(SignatureFault::Unsupported(what)) => Some(what.clone()),
-                    Err(SignatureFault::Weak(what)) => Some((*what).to_owned()),
+                    Err(SignatureError::Unsupported(what)) => Some(what.clone()),
+                    Err(SignatureError::Weak(what)) => Some((*what).to_owned()),
                     _ => None,
                 });
             };
@@ -147,7 +147,7 @@ impl VerificationContext<'_> {
                 let pairs = issuers.flat_map(|ca| self.crls.iter().map(move |list| (ca, list)));
                 let mut faults = pairs.filter_map(|(ca, list)| list.check_signature(ca).err());
                 return faults.find_map(|fault| match fault {
-                    SignatureFault::Unsupported(what) => {
+                    SignatureError::Unsupported(what) => {
                         Some(format!("on a revocation list, {what}"))
                     }
                     _ => None,

@@ -194,7 +194,7 @@ impl PinGuard {
         let is_recorded = sent.attempt.is_some();
         match (sent.attempt, verdict) {
             (Some(attempt), LoginVerdict::Refused) => attempt.end(Outcome::Refused, Some(&fault)),
-            (Some(attempt), LoginVerdict::NotLookedAt) => attempt.discard(),
+            (Some(attempt), LoginVerdict::NotCompared) => attempt.discard(),
             (Some(attempt), LoginVerdict::Unknown) => attempt.end(Outcome::Failed, Some(&fault)),
             (None, _) => {}
         }

@@ -20,9 +20,9 @@ const MAX_ENTRIES: usize = 256;
 /// Adds the first configuration file that is out of reach to the module's failure.
 pub(super) fn explain_failure(failed: TokenError, config: &TokenConfig) -> TokenError {
     match config_obstacle(config) {
-        Some((seen, advice)) => TokenError::OutOfReach {
+        Some((finding, advice)) => TokenError::OutOfReach {
             failed: Box::new(failed),
-            seen,
+            seen: finding,
             advice,
         },
         None => failed,
@@ -64,12 +64,12 @@ fn check_variable(name: &str, value: &Path) -> Option<(String, String)> {
         if !known || value.exists() {
             return None;
         }
-        let here = env::current_dir().unwrap_or_default();
+        let current = env::current_dir().unwrap_or_default();
         return Some((
             format!(
                 "{name} is {}, a path from the folder that this was started in ({}), and nothing is there",
                 value.display(),
-                here.display()
+                current.display()
             ),
             "write the absolute path into `env` of [[token]]; {config_dir} stands for the configuration's folder"
                 .to_owned(),
@@ -105,12 +105,12 @@ fn check_config_file(name: &str, file: &Path) -> Option<(String, String)> {
         } else {
             obstacle(&path, &[Use::Read]).filter(|found| matches!(found, Obstacle::Closed { .. }))
         }?;
-        let seen = format!(
+        let finding = format!(
             "{name} names {}, and `{field}` there {}: {found}",
             file.display(),
             path.display()
         );
-        Some((seen, found.advice()))
+        Some((finding, found.advice()))
     })
 }
 

@@ -121,8 +121,8 @@ impl AttemptFile {
     ///
     /// # Errors
     /// The folder or the file cannot be used, or the lock timed out; then no PIN may be sent.
-    pub(super) fn open(subject: AttemptScope<'_>) -> Result<Self, PinError> {
-        let path = subject.path()?;
+    pub(super) fn open(scope: AttemptScope<'_>) -> Result<Self, PinError> {
+        let path = scope.path()?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         create_private_folder(folder).map_err(|why| PinError::Unrecorded {
             place: folder.to_owned(),
@@ -132,9 +132,9 @@ impl AttemptFile {
         let history = read(&path)?;
         Ok(Self {
             path,
-            source: subject.source.clone(),
-            token: subject.token.first().cloned().unwrap_or_default(),
-            role: subject.role,
+            source: scope.source.clone(),
+            token: scope.token.first().cloned().unwrap_or_default(),
+            role: scope.role,
             history,
             lock,
         })

@@ -1,6 +1,6 @@
-//! What CAs demand of the certificates below them (RFC 5280, section 6.1), for our own chain. The TLS
-//! library checks it too, and knows less: it compares names by their bytes, and takes any constraint on
-//! directory names for violated. Its "no" is held against this.
+//! Certification path validation (RFC 5280, section 6.1) for the client certificate's chain. rustls validates it too, but
+//! compares names by their bytes and treats any constraint on directory names as violated: this decides where rustls
+//! refuses for such a reason.
 
 use std::time::SystemTime;
 
@@ -12,9 +12,9 @@ use super::anchors::{Anchors, Chain};
 use super::name::DistinguishedName;
 use super::{Certificate, CertificateError};
 
-/// basicConstraints, keyUsage, subjectAltName, nameConstraints, extendedKeyUsage, and the policies that
-/// nobody demands here.
-const PROCESSED: [ObjectIdentifier; 6] = [
+/// basicConstraints, keyUsage, subjectAltName, nameConstraints, extendedKeyUsage, and certificatePolicies, of which none
+/// is required here.
+const PROCESSED_EXTENSIONS: [ObjectIdentifier; 6] = [
     ObjectIdentifier::new_unwrap("2.5.29.19"),
     ObjectIdentifier::new_unwrap("2.5.29.15"),
     ObjectIdentifier::new_unwrap("2.5.29.17"),
@@ -24,12 +24,14 @@ const PROCESSED: [ObjectIdentifier; 6] = [
 ];
 
 impl Certificate {
-    /// The critical extensions that are not processed here, by their OIDs.
+    /// The OIDs of the critical extensions that are not processed here.
     pub(crate) fn unknown_critical_extensions(&self) -> Vec<String> {
         let extensions = self.parsed.tbs_certificate().extensions();
         let extensions = extensions.into_iter().flatten();
         extensions
-            .filter(|extension| extension.critical && !PROCESSED.contains(&extension.extn_id))
+            .filter(|extension| {
+                extension.critical && !PROCESSED_EXTENSIONS.contains(&extension.extn_id)
+            })
             .map(|extension| extension.extn_id.to_string())
             .collect()
     }
@@ -42,7 +44,7 @@ impl Certificate {
         found.ok().flatten().map(|(_, constraints)| constraints)
     }
 
-    /// Whether its name constraints are on names that are not those of hosts.
+    /// Whether it has name constraints on other than DNS names and IP addresses.
     pub(crate) fn constrains_other_names(&self) -> bool {
         self.name_constraints().is_some_and(|constraints| {
             let permitted = constraints.permitted_subtrees.into_iter().flatten();
@@ -56,7 +58,7 @@ impl Certificate {
         })
     }
 
-    fn wrong(&self, what: &str) -> CertificateError {
+    fn chain_error(&self, what: &str) -> CertificateError {
         CertificateError::Chain(format!("{}: {what}", self.subject()))
     }
 
@@ -65,30 +67,32 @@ impl Certificate {
         CertificateError::NotSupported { subject, what }
     }
 
-    /// Whether it may issue, with so many CAs below it.
-    fn check_as_ca(&self, below: usize, now: SystemTime) -> Result<(), CertificateError> {
+    /// Checks that it may issue certificates, with `below` CAs below it.
+    fn check_ca(&self, below: usize, now: SystemTime) -> Result<(), CertificateError> {
         let tbs = self.parsed.tbs_certificate();
         let validity = tbs.validity();
         if validity.not_after.to_system_time() < now || validity.not_before.to_system_time() > now {
-            return Err(self.wrong("the CA is out of its time"));
+            return Err(self.chain_error("the CA is out of its time"));
         }
         if !self.is_ca() {
-            return Err(self.wrong("basicConstraints does not say that it is a CA"));
+            return Err(self.chain_error("basicConstraints does not say that it is a CA"));
         }
         let constraints = tbs.get_extension::<BasicConstraints>().ok().flatten();
-        let most = constraints.and_then(|(_, constraints)| constraints.path_len_constraint);
-        if most.is_some_and(|most| below > usize::from(most)) {
-            return Err(self.wrong("there are more CAs below it than pathLenConstraint allows"));
+        let path_len = constraints.and_then(|(_, constraints)| constraints.path_len_constraint);
+        if path_len.is_some_and(|limit| below > usize::from(limit)) {
+            return Err(
+                self.chain_error("there are more CAs below it than pathLenConstraint allows")
+            );
         }
         let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
         if usage.is_some_and(|(_, usage)| !usage.key_cert_sign()) {
-            return Err(self.wrong("its keyUsage has no keyCertSign"));
+            return Err(self.chain_error("its keyUsage has no keyCertSign"));
         }
         Ok(())
     }
 
-    /// Holds a certificate against the name constraints of a CA above it (RFC 5280, section 4.2.1.10).
-    fn check_name(&self, below: &Self) -> Result<(), CertificateError> {
+    /// Checks a certificate below it against its name constraints (RFC 5280, section 4.2.1.10).
+    fn check_name_constraints(&self, below: &Self) -> Result<(), CertificateError> {
         let Some(constraints) = self.name_constraints() else {
             return Ok(());
         };
@@ -105,20 +109,20 @@ impl Certificate {
         };
         let permitted = bases(constraints.permitted_subtrees);
         let excluded = bases(constraints.excluded_subtrees);
-        // A constraint on a form of name that the certificate does not have asks nothing of it.
-        let is_open = |base: &GeneralName| {
+        // A constraint applies only to certificates with a name of that form. Only directory names are checked here.
+        let is_unsupported = |base: &GeneralName| {
             let same_form =
                 |name: &GeneralName| std::mem::discriminant(name) == std::mem::discriminant(base);
             names.iter().any(same_form)
         };
-        if permitted.iter().chain(&excluded).any(is_open) {
+        if permitted.iter().chain(&excluded).any(is_unsupported) {
             return Err(self.not_supported(format!(
                 "its name constraint on names like those in subjectAltName of {}",
                 below.subject()
             )));
         }
         let directory = |base: &GeneralName| match base {
-            GeneralName::DirectoryName(name) => Some(DistinguishedName::of(name)),
+            GeneralName::DirectoryName(name) => Some(DistinguishedName::new(name)),
             _ => None,
         };
         let subject = below.subject();
@@ -126,7 +130,7 @@ impl Certificate {
         let excluded: Vec<_> = excluded.iter().filter_map(directory).collect();
         let within = |bases: &[DistinguishedName]| bases.iter().any(|base| subject.is_within(base));
         if (!permitted.is_empty() && !within(&permitted)) || within(&excluded) {
-            return Err(self.wrong(&format!(
+            return Err(self.chain_error(&format!(
                 "its name constraints do not allow the name {subject}"
             )));
         }
@@ -135,10 +139,10 @@ impl Certificate {
 }
 
 impl Chain {
-    /// Whether each CA may issue what is below it. Signatures were checked when the chain was made.
+    /// Validates the path, without signatures: they were verified when the chain was built.
     ///
     /// # Errors
-    /// One may not, or that cannot be checked.
+    /// A CA may not issue a certificate below it, or that cannot be checked.
     pub(crate) fn check_path(
         &self,
         anchors: &Anchors,
@@ -147,7 +151,7 @@ impl Chain {
         let all: Vec<_> = self.certificates().collect();
         let root = all.last().and_then(|last| anchors.issuer_of(last));
         for (index, ca) in all.iter().enumerate().skip(1) {
-            ca.check_as_ca(index - 1, now)?;
+            ca.check_ca(index - 1, now)?;
         }
         for certificate in &all {
             let unknown = certificate.unknown_critical_extensions();
@@ -158,13 +162,13 @@ impl Chain {
         }
         for (index, ca) in all.iter().copied().chain(root).enumerate().skip(1) {
             for below in &all[..index.min(all.len())] {
-                ca.check_name(below)?;
+                ca.check_name_constraints(below)?;
             }
         }
         Ok(())
     }
 
-    /// The certificates that write their issuer's name in another encoding than the issuer does, as pairs.
+    /// The pairs of certificate and issuer where the issuer's name is encoded differently.
     pub fn other_encodings<'a>(
         &'a self,
         anchors: &'a Anchors,

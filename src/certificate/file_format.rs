@@ -1,74 +1,74 @@
-//! What a file holds that was given for a certificate or a revocation list and has none. People hand in
-//! the container that it came in, the request that it was made from, or the page that a download ended on:
-//! each is told by its name, with the command that takes the certificate out of it.
+//! Detects the format of a file that was given as a certificate or CRL and holds none: a container such as PKCS#12, a
+//! certificate request, the HTML page of a failed download. The message names the format and the command that extracts
+//! the certificate.
 
-mod binary;
+mod der;
 
 use std::fmt::{self, Display};
 
 use super::pem::{self, Block};
-use binary::of_ber;
-pub(super) use binary::of_der;
+use der::detect_ber;
+pub(super) use der::detect_der;
 
-/// How something binary is written in a file.
+/// How DER is encoded in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As it is.
+pub enum Encoding {
+    /// Not at all.
     Der,
-    /// In PEM.
+    /// PEM.
     Pem,
-    /// In base64 without the lines around it.
+    /// Base64 without the BEGIN and END lines.
     Base64,
 }
 
-/// What a file holds.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Contents {
-    /// Nothing.
-    Nothing,
-    /// A private key of whatever format: nothing more is read of it.
+pub enum FileFormat {
+    /// An empty file.
+    Empty,
+    /// A private key in any format. It is not parsed any further.
     PrivateKey,
-    /// PKCS#7, CMS (RFC 5652): a bag of certificates.
-    Pkcs7(Form),
-    /// The same under the label of CMS, which `openssl pkcs7` does not take.
+    /// PKCS#7 or CMS (RFC 5652): a set of certificates.
+    Pkcs7(Encoding),
+    /// The same with the PEM label CMS, which `openssl pkcs7` does not accept.
     Cms,
-    /// PKCS#12 (RFC 7292): certificates, and a private key as a rule.
-    Pkcs12(Form),
-    /// A key store of Java.
+    /// PKCS#12 (RFC 7292): certificates, and usually a private key.
+    Pkcs12(Encoding),
+    /// A Java key store.
     JavaKeyStore,
     /// A certificate.
-    Certificate(Form),
-    /// OpenSSL's own form, with trust settings behind the certificate.
+    Certificate(Encoding),
+    /// OpenSSL's TRUSTED CERTIFICATE, with trust settings after the certificate.
     TrustedCertificate,
-    /// A PKCS#10 request.
+    /// A PKCS#10 certificate request.
     Request,
-    /// A revocation list.
+    /// A CRL.
     RevocationList,
-    /// A public key, in the form of TLS or of SSH.
+    /// A public key, as SubjectPublicKeyInfo or of SSH.
     PublicKey,
-    /// Something of OpenPGP.
+    /// OpenPGP.
     OpenPgp,
     /// An HTML page.
     Html,
     /// JSON or XML.
     Document(&'static str),
-    /// Something else in DER.
+    /// Other DER.
     OtherDer,
-    /// The words of PEM without its hyphens, as word processors leave it.
+    /// PEM whose hyphens a word processor replaced.
     BrokenPem,
-    /// PEM of another kind, or text, or anything.
+    /// None of these.
     Unknown,
 }
 
-impl Display for Contents {
+impl Display for FileFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = |form: &Form| match form {
-            Form::Der => " in DER",
-            Form::Pem => "",
-            Form::Base64 => " in base64 without the lines of PEM around it",
+        let form = |form: &Encoding| match form {
+            Encoding::Der => " in DER",
+            Encoding::Pem => "",
+            Encoding::Base64 => " in base64 without the lines of PEM around it",
         };
         match self {
-            Self::Nothing => f.write_str("it is empty"),
+            Self::Empty => f.write_str("it is empty"),
             Self::PrivateKey => f.write_str("it is a private key"),
             Self::Pkcs7(how) => write!(f, "it is a PKCS#7 bag (.p7b){}", form(how)),
             Self::Cms => f.write_str("it is a CMS bag"),
@@ -93,20 +93,20 @@ impl Display for Contents {
     }
 }
 
-impl Contents {
-    /// What to do about it where a certificate was wanted; `place` is the file's name.
+impl FileFormat {
+    /// What to do where a certificate is expected; `place` is the file's name.
     pub(super) fn hint(self, place: &str) -> String {
-        let file = quoted(place);
-        let out = quoted(&format!("{place}.pem"));
+        let file = shell_quoted(place);
+        let out = shell_quoted(&format!("{place}.pem"));
         let then = format!("then give {out}");
         match self {
-            Self::Pkcs7(Form::Pem) => {
+            Self::Pkcs7(Encoding::Pem) => {
                 format!("take the certificates out of it: `openssl pkcs7 -print_certs -in {file} -out {out}`, {then}")
             }
-            Self::Pkcs7(Form::Der) => format!(
+            Self::Pkcs7(Encoding::Der) => format!(
                 "take the certificates out of it: `openssl pkcs7 -inform DER -print_certs -in {file} -out {out}`, {then}"
             ),
-            Self::Pkcs7(Form::Base64) => format!(
+            Self::Pkcs7(Encoding::Base64) => format!(
                 "take the certificates out of it: `base64 -di {file} | openssl pkcs7 -inform DER -print_certs -out {out}`, {then}"
             ),
             Self::Cms => format!(
@@ -115,10 +115,10 @@ impl Contents {
             ),
             Self::Pkcs12(form) => {
                 let command = match form {
-                    Form::Der | Form::Pem => {
+                    Encoding::Der | Encoding::Pem => {
                         format!("openssl pkcs12 -in {file} -nokeys -out {out}")
                     }
-                    Form::Base64 => {
+                    Encoding::Base64 => {
                         format!("base64 -di {file} | openssl pkcs12 -nokeys -out {out}")
                     }
                 };
@@ -134,7 +134,7 @@ impl Contents {
             Self::TrustedCertificate => {
                 format!("make a certificate of it: `openssl x509 -in {file} -out {out}`, {then}")
             }
-            Self::Certificate(Form::Base64) => format!(
+            Self::Certificate(Encoding::Base64) => format!(
                 "make PEM of it: `base64 -di {file} | openssl x509 -inform DER -out {out}`, {then}"
             ),
             Self::Request => {
@@ -146,7 +146,7 @@ impl Contents {
             Self::PublicKey => {
                 "a certificate is more than its public key: give the file that the Trust Framework issued (-----BEGIN CERTIFICATE-----)".to_owned()
             }
-            Self::Nothing | Self::Html | Self::Document(_) => {
+            Self::Empty | Self::Html | Self::Document(_) => {
                 "the download failed, or wants a login: fetch the certificate anew from the Trust Framework, and look at the file \
                  before you give it (-----BEGIN CERTIFICATE-----)"
                     .to_owned()
@@ -165,8 +165,8 @@ impl Contents {
     }
 }
 
-/// A name of a file as a shell takes it.
-fn quoted(name: &str) -> String {
+/// Quotes a file name for a shell.
+fn shell_quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
     match name.chars().all(plain) && !name.starts_with('-') {
         true => name.to_owned(),
@@ -174,8 +174,8 @@ fn quoted(name: &str) -> String {
     }
 }
 
-/// Whether a private key is in a text, whatever its format and wherever in it.
-pub(super) fn names_a_private_key(text: &[u8]) -> bool {
+/// Whether the text holds the marker of a private key in any format.
+pub(super) fn has_private_key(text: &[u8]) -> bool {
     const MARKS: [&[u8]; 5] = [
         b"PRIVATE KEY-",
         b"PRIVATE KEY BLOCK-",
@@ -186,77 +186,80 @@ pub(super) fn names_a_private_key(text: &[u8]) -> bool {
     MARKS.iter().any(|mark| pem::find(text, mark).is_some())
 }
 
-/// What it is, where it has no certificate in PEM.
-pub(super) fn of(text: &[u8], blocks: &[Block<'_>]) -> Contents {
-    if names_a_private_key(text) {
-        return Contents::PrivateKey;
+/// Detects the format of a file that has no certificate in PEM.
+pub(super) fn detect(text: &[u8], blocks: &[Block<'_>]) -> FileFormat {
+    if has_private_key(text) {
+        return FileFormat::PrivateKey;
     }
-    let found = blocks.iter().map(of_block);
-    // The parameters of a curve stand beside what matters.
-    if let Some(found) = found.into_iter().find(|found| *found != Contents::Unknown) {
+    let found = blocks.iter().map(from_pem_label);
+    // Blocks of other kinds, such as EC PARAMETERS, are skipped.
+    if let Some(found) = found
+        .into_iter()
+        .find(|found| *found != FileFormat::Unknown)
+    {
         return found;
     }
     if text.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) || text.starts_with(&[0xce; 4]) {
-        return Contents::JavaKeyStore;
+        return FileFormat::JavaKeyStore;
     }
-    if let Some(found) = of_der(text, Form::Der) {
+    if let Some(found) = detect_der(text, Encoding::Der) {
         return found;
     }
-    if let Some(found) = of_ber(text) {
+    if let Some(found) = detect_ber(text) {
         return found;
     }
     let trimmed = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let trimmed = trimmed.trim_ascii();
     if trimmed.is_empty() {
-        return Contents::Nothing;
+        return FileFormat::Empty;
     }
-    if let Some(found) = pem::decode(trimmed).and_then(|der| of_der(&der, Form::Base64)) {
+    if let Some(found) = pem::decode(trimmed).and_then(|der| detect_der(&der, Encoding::Base64)) {
         return found;
     }
-    of_text(trimmed)
+    detect_text(trimmed)
 }
 
-fn of_block(block: &Block<'_>) -> Contents {
+fn from_pem_label(block: &Block<'_>) -> FileFormat {
     match block.label.as_str() {
-        "PKCS7" | "PKCS #7 SIGNED DATA" => Contents::Pkcs7(Form::Pem),
-        "CMS" => Contents::Cms,
-        "PKCS12" => Contents::Pkcs12(Form::Pem),
-        "TRUSTED CERTIFICATE" => Contents::TrustedCertificate,
-        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => Contents::Request,
-        "X509 CRL" | "CRL" => Contents::RevocationList,
-        "PUBLIC KEY" | "RSA PUBLIC KEY" => Contents::PublicKey,
-        label if label.starts_with("PGP ") => Contents::OpenPgp,
+        "PKCS7" | "PKCS #7 SIGNED DATA" => FileFormat::Pkcs7(Encoding::Pem),
+        "CMS" => FileFormat::Cms,
+        "PKCS12" => FileFormat::Pkcs12(Encoding::Pem),
+        "TRUSTED CERTIFICATE" => FileFormat::TrustedCertificate,
+        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => FileFormat::Request,
+        "X509 CRL" | "CRL" => FileFormat::RevocationList,
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => FileFormat::PublicKey,
+        label if label.starts_with("PGP ") => FileFormat::OpenPgp,
         "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" => {
-            Contents::Certificate(Form::Pem)
+            FileFormat::Certificate(Encoding::Pem)
         }
-        _ => Contents::Unknown,
+        _ => FileFormat::Unknown,
     }
 }
 
-fn of_text(text: &[u8]) -> Contents {
+fn detect_text(text: &[u8]) -> FileFormat {
     let start: Vec<u8> = text.iter().take(512).map(u8::to_ascii_lowercase).collect();
     let has = |word: &[u8]| pem::find(&start, word).is_some();
     match text.first() {
-        Some(b'<') if has(b"<html") || has(b"<!doctype html") || has(b"<head") => Contents::Html,
-        Some(b'<') => Contents::Document("XML"),
+        Some(b'<') if has(b"<html") || has(b"<!doctype html") || has(b"<head") => FileFormat::Html,
+        Some(b'<') => FileFormat::Document("XML"),
         // A JWK with its private part (RFC 7517, RFC 7518).
         Some(b'{' | b'[')
             if pem::find(text, b"\"kty\"").is_some() && pem::find(text, b"\"d\"").is_some() =>
         {
-            Contents::PrivateKey
+            FileFormat::PrivateKey
         }
-        Some(b'{' | b'[') => Contents::Document("JSON"),
+        Some(b'{' | b'[') => FileFormat::Document("JSON"),
         _ if start.starts_with(b"ssh-")
             || start.starts_with(b"ecdsa-sha2-")
             || start.starts_with(b"---- begin ssh2 public") =>
         {
-            Contents::PublicKey
+            FileFormat::PublicKey
         }
         _ if pem::find(text, b"BEGIN CERTIFICATE").is_some()
             || pem::find(text, b"END CERTIFICATE").is_some() =>
         {
-            Contents::BrokenPem
+            FileFormat::BrokenPem
         }
-        _ => Contents::Unknown,
+        _ => FileFormat::Unknown,
     }
 }
