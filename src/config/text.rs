@@ -30,7 +30,7 @@ impl ConfigText {
         let unreadable = |error: io::Error| unreadable(path, &error);
         // Each process reads it for itself, and some once more: what can be read once is no configuration.
         let meta = fs::metadata(path).map_err(unreadable)?;
-        if let Some(kind) = path_access::no_file(&meta) {
+        if let Some(kind) = path_access::other_than_file(&meta) {
             return Err(ConfigError::Unreadable {
                 path: path.to_owned(),
                 why: format!("it is not a file but {kind}"),

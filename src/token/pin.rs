@@ -97,15 +97,18 @@ fn read_file(
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
-        .map_err(
-            |error| match fs::metadata(path).as_ref().map(path_access::no_file) {
+        .map_err(|error| {
+            match fs::metadata(path)
+                .as_ref()
+                .map(path_access::other_than_file)
+            {
                 Ok(Some(kind)) => PinSourceError::NotAFile(kind),
                 _ => unreadable(error),
-            },
-        )?;
+            }
+        })?;
     // fstat of the open file, not stat of the path: the file cannot be replaced in between.
     let meta = file.metadata().map_err(PinSourceError::Io)?;
-    if let Some(kind) = path_access::no_file(&meta) {
+    if let Some(kind) = path_access::other_than_file(&meta) {
         return Err(PinSourceError::NotAFile(kind));
     }
     check_owner_and_mode(&meta, forbidden).map_err(|exposure| match exposure {

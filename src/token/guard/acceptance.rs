@@ -20,7 +20,7 @@ use super::attempt_file::{AttemptFile, AttemptScope, PinRole, replace, sync_fold
 use super::error::PinError;
 use super::pin_flags::{FlagWarning, warning};
 use crate::ledger::Accepted;
-use crate::path_access::no_file;
+use crate::path_access::other_than_file;
 use crate::path_permissions::check_owner_and_mode;
 use crate::rfc3339;
 
@@ -140,7 +140,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
         Err(error) => return Err(unreadable(error)),
     };
     let meta = file.metadata().map_err(unreadable)?;
-    if no_file(&meta).is_some() || check_owner_and_mode(&meta, 0o022).is_err() {
+    if other_than_file(&meta).is_some() || check_owner_and_mode(&meta, 0o022).is_err() {
         return Err(format!("others could have written {}", path.display()));
     }
     let mut text = Vec::new();

@@ -142,7 +142,7 @@ impl PinSourceError {
                 // Group permissions, which would make other files readable, are not accepted for a PIN file.
                 (Obstacle::Closed { place, to: Use::Read }, PinSource::File(_)) => format!(
                     "{}: the PIN file belongs to the user that runs this, and no group may read it",
-                    place.advice_for_a_secret()
+                    place.advice_for_secret()
                 ),
                 (Obstacle::Missing { .. } | Obstacle::Closed { .. }, PinSource::Credential(_)) => setup_advice(source),
                 (Obstacle::Missing { .. }, source) => setup_advice(source),
@@ -158,7 +158,7 @@ impl PinSourceError {
             Self::OfAnotherUser(_) => match source {
                 PinSource::File(path) => format!(
                     "whoever owns the file chooses the PIN: `chown {0} {1}` and `chmod 600 {1}`, or run this as its owner",
-                    crate::accounts::me(),
+                    crate::accounts::effective_user(),
                     path.display()
                 ),
                 source => setup_advice(source),
@@ -167,7 +167,7 @@ impl PinSourceError {
                 // With mode 600, this user could not read a file of root.
                 PinSource::File(path) if *of_root => format!(
                     "`chown {0} {1}` and `chmod 600 {1}`",
-                    crate::accounts::me(),
+                    crate::accounts::effective_user(),
                     path.display()
                 ),
                 PinSource::File(path) => format!("`chmod 600 {}`", path.display()),
