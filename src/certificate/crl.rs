@@ -28,7 +28,7 @@ pub struct RevocationList {
 }
 
 impl RevocationList {
-    /// Reads the CRLs of a file: one in DER, or any number in PEM, as for `crls` of [trust].
+    /// Reads the CRLs of a file: one in DER, or any number in PEM, as for `crls` of the configuration.
     ///
     /// # Errors
     /// The file cannot be read, or holds no CRL.

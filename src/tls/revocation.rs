@@ -1,4 +1,4 @@
-//! Loads the CRLs of [trust] before a connection is made. A CRL of a kind that rustls does not support is
+//! Loads the CRLs of `[trust]` before a connection is made. A CRL of a kind that rustls does not support is
 //! distinguished from one that is damaged.
 
 use std::fs;

@@ -111,7 +111,7 @@ impl AttemptScope<'_> {
             .and_then(|file| file.begin_attempt(version))
             .map(|attempt| attempt.end(Outcome::Refused, Some(fault)));
         if let Err(error) = recorded {
-            tracing::error!(%error, "that the PIN was refused is not on record");
+            tracing::error!(target: "hsm_mtls::token::guard", %error, "that the PIN was refused is not on record");
         }
     }
 }
@@ -270,7 +270,8 @@ impl PendingAttempt {
 
 fn log_failure(written: Result<(), PinError>) {
     if let Err(error) = written {
-        tracing::error!(%error, "how the login ended is not on record");
+        // The target that this event always had: operators filter logs by it.
+        tracing::error!(target: "hsm_mtls::token::guard::record", %error, "how the login ended is not on record");
     }
 }
 
