@@ -1,12 +1,13 @@
-//! Our certificate chain: parsed, checked for its purpose, completed with the Issuing CA.
+//! The client certificate and its chain: parsed, checked for client authentication, completed with the Issuing CA.
 
 pub mod anchors;
-pub mod contents;
+mod chain;
 pub mod crl;
 mod error;
 mod file;
+pub mod file_format;
 pub mod name;
-mod path;
+mod path_validation;
 mod pem;
 pub(crate) mod rsassa_pss;
 pub(crate) mod signature;
@@ -29,17 +30,17 @@ use crate::key::unsupported::UnsupportedKey;
 pub use error::CertificateError;
 pub use file::{read, read_file, read_pem};
 use name::DistinguishedName;
-pub use signature::SignatureFault;
+pub use signature::SignatureError;
 
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
-/// What is read as it came: serial numbers of any length and sign, and times in either form. RFC 5280 binds those
-/// who issue, and asks of those who read to be prepared for more (section 4.1.2.2).
+/// Accepts serial numbers of any length and sign, and times in either form. RFC 5280 restricts what CAs issue, and asks
+/// certificate users to handle more (section 4.1.2.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct AsIssued;
+pub(crate) struct LenientProfile;
 
-impl Profile for AsIssued {
+impl Profile for LenientProfile {
     fn check_serial_number(_: &SerialNumber<Self>) -> der::Result<()> {
         Ok(())
     }
@@ -53,12 +54,12 @@ impl Profile for AsIssued {
 #[derive(Clone, Debug)]
 pub struct Certificate {
     der: Vec<u8>,
-    parsed: CertificateInner<AsIssued>,
+    parsed: CertificateInner<LenientProfile>,
     public_key: Result<PublicKey, UnsupportedKey>,
 }
 
 impl Certificate {
-    /// Reads DER. `place` names its origin in the error.
+    /// Parses DER. `place` names its origin in the error.
     ///
     /// # Errors
     /// It is not an X.509 certificate.
@@ -84,27 +85,27 @@ impl Certificate {
 
     /// The subject.
     pub fn subject(&self) -> DistinguishedName {
-        DistinguishedName::of(self.parsed.tbs_certificate().subject())
+        DistinguishedName::new(self.parsed.tbs_certificate().subject())
     }
 
     /// The issuer.
     pub fn issuer(&self) -> DistinguishedName {
-        DistinguishedName::of(self.parsed.tbs_certificate().issuer())
+        DistinguishedName::new(self.parsed.tbs_certificate().issuer())
     }
 
     /// The serial number as a DER INTEGER.
     pub fn serial_der(&self) -> Vec<u8> {
         let serial = self.parsed.tbs_certificate().serial_number();
-        // What was decoded from DER encodes again.
+        // Cannot fail: it was decoded from DER.
         serial.to_der().unwrap_or_default()
     }
 
-    /// The public key; `None` where it is of a kind that is not supported.
+    /// The public key; `None` if its type is not supported.
     pub fn public_key(&self) -> Option<&PublicKey> {
         self.public_key.as_ref().ok()
     }
 
-    /// The kind of its public key, where that is not supported.
+    /// The type of the public key if it is not supported.
     pub fn unsupported_key(&self) -> Option<&UnsupportedKey> {
         self.public_key.as_ref().err()
     }
@@ -114,7 +115,7 @@ impl Certificate {
         Fingerprint::of(&self.der)
     }
 
-    /// `x5t#S256` (RFC 7515, section 4.1.8): what the scheme uses as `kid`.
+    /// `x5t#S256` (RFC 7515, section 4.1.8), which the scheme uses as `kid`.
     pub fn x5t_s256(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.fingerprint().0)
     }
@@ -154,31 +155,31 @@ impl Certificate {
     }
 
     /// notBefore.
-    pub fn begins(&self) -> SystemTime {
+    pub fn not_before_time(&self) -> SystemTime {
         let validity = self.parsed.tbs_certificate().validity();
         validity.not_before.to_system_time()
     }
 
-    /// Whether subject and issuer are the same name.
+    /// Whether subject and issuer are the same name (self-issued, RFC 5280, section 3.2).
     pub fn is_self_issued(&self) -> bool {
         self.subject() == self.issuer()
     }
 
-    /// Whether `issuer` has the name that this certificate gives for its issuer, and signed it.
+    /// Whether the subject of `issuer` is this certificate's issuer, and its key signed it.
     pub fn is_issued_by(&self, issuer: &Self) -> bool {
         self.names_as_issuer(issuer) && self.check_signature(issuer).is_ok()
     }
 
-    /// Whether `issuer` has the name that this certificate gives for its issuer.
+    /// Whether the subject of `issuer` is this certificate's issuer.
     pub fn names_as_issuer(&self, issuer: &Self) -> bool {
         issuer.subject() == self.issuer()
     }
 
-    /// Whether the key of `issuer` signed it, whatever its name.
+    /// Verifies the signature by the key of `issuer`, whatever its name.
     ///
     /// # Errors
-    /// It did not, or that cannot be checked.
-    pub fn check_signature(&self, issuer: &Self) -> Result<(), SignatureFault> {
+    /// The signature does not match, or its algorithm or the key is not supported.
+    pub fn check_signature(&self, issuer: &Self) -> Result<(), SignatureError> {
         signature::verify(
             &self.der,
             self.parsed.signature_algorithm(),
@@ -187,15 +188,15 @@ impl Certificate {
         )
     }
 
-    /// As PEM, byte for byte as it came.
+    /// PEM of the original DER.
     pub fn pem(&self) -> String {
         der::pem::encode_string("CERTIFICATE", LineEnding::LF, &self.der).unwrap_or_default()
     }
 
-    /// Whether it is in its time and may authenticate a TLS client.
+    /// Checks validity, key type and client authentication.
     ///
     /// # Errors
-    /// Expired, not yet valid, of a key that is not supported, or for another purpose.
+    /// Expired, not yet valid, a key that is not supported, or another purpose.
     pub fn check_client(&self, now: SystemTime) -> Result<(), CertificateError> {
         let subject = || self.subject().to_string();
         let validity = self.parsed.tbs_certificate().validity();
@@ -217,7 +218,7 @@ impl Certificate {
                 kind: kind.clone(),
             });
         }
-        match self.unfit_for_clients() {
+        match self.client_auth_error() {
             Some(why) => Err(CertificateError::NotForClients {
                 subject: subject(),
                 why,
@@ -226,7 +227,7 @@ impl Certificate {
         }
     }
 
-    /// Whether basicConstraints says that it is a CA's.
+    /// Whether it is a CA certificate (basicConstraints).
     pub fn is_ca(&self) -> bool {
         let constraints = self
             .parsed
@@ -235,7 +236,8 @@ impl Certificate {
         matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
     }
 
-    fn unfit_for_clients(&self) -> Option<&'static str> {
+    /// The extension that excludes client authentication.
+    fn client_auth_error(&self) -> Option<&'static str> {
         let tbs = self.parsed.tbs_certificate();
         let Ok(constraints) = tbs.get_extension::<BasicConstraints>() else {
             return Some("basicConstraints cannot be read");

@@ -1,17 +1,17 @@
-//! One mTLS request to the hub. Redirects are handed back, never followed: a 303 of Headless
-//! Heimdall is for the customer's browser.
+//! The HTTP client: one mTLS request to the hub, over a connection of its own. Redirects are returned, never followed:
+//! a 303 of Headless Heimdall is for the customer's browser.
 
 pub mod connector;
+mod deferred_read;
+mod dns_cache;
 mod error;
-pub mod failure;
+mod error_response;
 pub mod happy_eyeballs;
-pub mod http2;
-mod read_on;
-mod refusal;
+pub mod http2_error;
+pub mod hyper_error;
+mod read_after_epipe;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
-mod resolution;
-mod unhurried;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -36,31 +36,31 @@ use crate::tls::Tls;
 use crate::token::guard::Attendance;
 use connector::{Connection, Connector};
 pub use error::{ClientError, Stage};
-pub use refusal::Refusal;
+pub use error_response::ErrorResponse;
 
-/// The scheme's correlation id: a UUIDv4; the hub silently drops any other value.
+/// The scheme's correlation id, a UUIDv4. The hub silently drops any other value.
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 
-/// The longest head of an answer, in bytes.
-pub const ANSWER_HEAD: usize = 128 << 10;
-/// What HTTP/2 counts for a field beside its letters (RFC 9113, section 6.5.2), in bytes: so many
-/// fields and no more fit into a head, in HTTP/1.1 too.
-pub(crate) const FIELD: usize = 32;
+/// The longest head of a response, in bytes.
+pub const MAX_RESPONSE_HEAD: usize = 128 << 10;
+/// The overhead that HTTP/2 counts for each header field (RFC 9113, section 6.5.2), in bytes. It limits the number of
+/// fields in a head, in HTTP/1.1 too.
+pub(crate) const FIELD_OVERHEAD: usize = 32;
 
-/// The longest body that is kept in memory, in bytes.
-const LONGEST_BODY: usize = 64 << 20;
+/// The longest response body, in bytes: it is kept in memory.
+const MAX_RESPONSE_BODY: usize = 64 << 20;
 
 /// A client of the configured hub, with a connection per request.
 #[derive(Clone)]
 pub struct Client {
     connector: Connector,
     response_timeout: Duration,
-    longest_body: usize,
+    max_body: usize,
 }
 
-/// An answer, whole.
+/// A response with its whole body.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HubResponse {
     /// The status; 3xx too.
     pub status: StatusCode,
     /// The headers.
@@ -75,7 +75,7 @@ impl Client {
     /// Opens token, key and certificate as configured.
     ///
     /// # Errors
-    /// Any of it is not as it must be; the error of the stage.
+    /// The error of the stage that failed.
     pub fn open(config: &Config, attendance: Attendance) -> Result<Self, ClientError> {
         Self::of(config, &Identity::open(config, attendance)?)
     }
@@ -83,51 +83,51 @@ impl Client {
     /// A client of an identity that was opened before.
     ///
     /// # Errors
-    /// The trust anchors are not as they must be.
+    /// The trust anchors cannot be used.
     pub fn of(config: &Config, identity: &Identity) -> Result<Self, ClientError> {
         let tls = Tls::new(config, identity)?;
         Ok(Self::new(config, Connector::new(config, &tls)?))
     }
 
-    /// A client over a connector.
+    /// A client that uses this connector.
     pub fn new(config: &Config, connector: Connector) -> Self {
         Self {
             connector,
             response_timeout: config.hub.response_timeout,
-            longest_body: LONGEST_BODY,
+            max_body: MAX_RESPONSE_BODY,
         }
     }
 
-    /// The same, with an answer of so many bytes at the most.
-    pub fn with_longest_body(mut self, bytes: usize) -> Self {
-        self.longest_body = bytes;
+    /// The same, with another limit for the response body.
+    pub fn with_max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
         self
     }
 
-    /// Sends one request over a connection of its own.
+    /// Sends one request over a new connection.
     ///
     /// # Errors
-    /// The host is not configured, or there is no answer.
+    /// The host is not configured, or there is no valid response.
     pub async fn request(
         &self,
         method: Method,
         url: &Url,
         mut headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, ClientError> {
-        let origin = origin_of(url)?;
-        check_fields(&headers, &origin)?;
-        let interaction_id = interaction_id(&mut headers)?;
+    ) -> Result<HubResponse, ClientError> {
+        let origin = parse_origin(url)?;
+        check_headers(&headers, &origin)?;
+        let interaction_id = ensure_interaction_id(&mut headers)?;
         let connecting = self.connector.connect_for(&origin, Some(&interaction_id));
         let connection = connecting.await?;
         self.request_over(connection, method, url, headers, body)
             .await
     }
 
-    /// Sends one request over a given connection, which ends with it.
+    /// Sends one request over this connection, and closes it.
     ///
     /// # Errors
-    /// There is no answer.
+    /// The connection is to another host, or there is no valid response.
     pub async fn request_over(
         &self,
         connection: Connection,
@@ -135,18 +135,18 @@ impl Client {
         url: &Url,
         mut headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, ClientError> {
-        let origin = origin_of(url)?;
+    ) -> Result<HubResponse, ClientError> {
+        let origin = parse_origin(url)?;
         if origin != *connection.origin() {
             return Err(ClientError::NotConfigured {
                 origin: origin.to_string(),
                 configured: vec![connection.origin().to_string()],
             });
         }
-        check_fields(&headers, &origin)?;
-        let interaction_id = interaction_id(&mut headers)?;
-        let request = assemble(method, url, &origin, headers, body)?;
-        // Before it is sent: an answer that never comes can then still be asked about.
+        check_headers(&headers, &origin)?;
+        let interaction_id = ensure_interaction_id(&mut headers)?;
+        let request = build_request(method, url, &origin, headers, body)?;
+        // Logged before it is sent: the id is needed most where no response arrives.
         tracing::info!(
             method = %request.method(),
             host = url.host_str(),
@@ -158,58 +158,59 @@ impl Client {
         let deadline = (Instant::now() + self.response_timeout).into();
         let exchange = async {
             let (stream, foreign) = connection.into_parts();
-            let refused = |error| failure::before_an_answer(error, foreign.as_deref(), None, false);
-            let (mut sender, driver) = http1_of_the_hub()
+            let failed =
+                |error| hyper_error::before_response(error, foreign.as_deref(), None, false);
+            let (mut sender, driver) = http1_builder()
                 .handshake(TokioIo::new(stream))
                 .await
-                .map_err(refused)?;
+                .map_err(failed)?;
             let driver = tokio::spawn(driver);
-            let response = sender.send_request(request).await.map_err(refused)?;
+            let response = sender.send_request(request).await.map_err(failed)?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, self.longest_body).collect().await;
+            let body = Limited::new(body, self.max_body).collect().await;
             driver.abort();
             let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-                true => ClientError::TooLong(self.longest_body),
-                false => failure::within_an_answer(error.as_ref()),
+                true => ClientError::TooLong(self.max_body),
+                false => hyper_error::within_response(error.as_ref()),
             })?;
-            Ok(Answer {
+            Ok(HubResponse {
                 status: head.status,
                 headers: head.headers,
                 body: body.to_bytes(),
                 interaction_id,
             })
         };
-        let answer = timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
+        let response = timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
             Err(ClientError::Deadline {
                 stage: Stage::Response,
                 host: origin.host.clone(),
                 after: self.response_timeout,
             })
         });
-        if let Err(error) = &answer {
-            // What the hub's operator will ask for.
+        if let Err(error) = &response {
+            // The hub's operator needs the id.
             tracing::warn!(interaction_id = sent_id, %error, "no answer");
         }
-        answer
+        response
     }
 }
 
-/// HTTP/1.1 as the hub is spoken to. White space before the colon of a field is taken out of an
-/// answer, and a folded line is made one (RFC 9112, sections 5.1 and 5.2): old servers write both.
-pub fn http1_of_the_hub() -> http1::Builder {
+/// HTTP/1.1 with the options for the hub. White space before a field's colon and folded lines (RFC 9112, sections 5.1
+/// and 5.2) are accepted in responses: old servers write both.
+pub fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true)
-        .max_headers(ANSWER_HEAD / FIELD)
-        .max_header_size(ANSWER_HEAD)
-        .max_buf_size(ANSWER_HEAD);
+        .max_headers(MAX_RESPONSE_HEAD / FIELD_OVERHEAD)
+        .max_header_size(MAX_RESPONSE_HEAD)
+        .max_buf_size(MAX_RESPONSE_HEAD);
     builder
 }
 
-fn origin_of(url: &Url) -> Result<Origin, ClientError> {
+fn parse_origin(url: &Url) -> Result<Origin, ClientError> {
     if !url.username().is_empty() || url.password().is_some() {
-        // Not repeated: it may be a password.
+        // The URL is not in the message: it may hold a password.
         return Err(ClientError::Request(
             "a URL with a user name in it".to_owned(),
         ));
@@ -217,9 +218,9 @@ fn origin_of(url: &Url) -> Result<Origin, ClientError> {
     Origin::of(url).ok_or_else(|| ClientError::Request(format!("{url} is not an https URL")))
 }
 
-/// What says where the request ends and whom it is for is this client's to say: another word for it would cut the
-/// body short, or keep the hub waiting for more of it.
-fn check_fields(headers: &HeaderMap, origin: &Origin) -> Result<(), ClientError> {
+/// Refuses header fields that this client sets: others for the length, the connection or the host would break the
+/// framing of the request.
+fn check_headers(headers: &HeaderMap, origin: &Origin) -> Result<(), ClientError> {
     for name in [
         CONTENT_LENGTH,
         TRANSFER_ENCODING,
@@ -246,12 +247,13 @@ fn check_fields(headers: &HeaderMap, origin: &Origin) -> Result<(), ClientError>
     }
 }
 
-fn interaction_id(headers: &mut HeaderMap) -> Result<String, ClientError> {
+/// The request's interaction id; a new one is added where it has none.
+fn ensure_interaction_id(headers: &mut HeaderMap) -> Result<String, ClientError> {
     let given = headers
         .get(INTERACTION_ID)
         .and_then(|value| value.to_str().ok());
-    let fit = given.filter(|id| Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 4));
-    if let Some(id) = fit {
+    let valid = given.filter(|id| Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 4));
+    if let Some(id) = valid {
         return Ok(id.to_owned());
     }
     if headers.contains_key(INTERACTION_ID) {
@@ -266,16 +268,16 @@ fn interaction_id(headers: &mut HeaderMap) -> Result<String, ClientError> {
     Ok(id)
 }
 
-fn assemble(
+fn build_request(
     method: Method,
     url: &Url,
     origin: &Origin,
     mut headers: HeaderMap,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, ClientError> {
-    let wrong = |error: &dyn Display| ClientError::Request(error.to_string());
-    let host = HeaderValue::from_str(&origin.authority()).map_err(|error| wrong(&error))?;
-    // The certificate is good for this host and no other: a Host of somebody's wish is not sent.
+    let invalid = |error: &dyn Display| ClientError::Request(error.to_string());
+    let host = HeaderValue::from_str(&origin.authority()).map_err(|error| invalid(&error))?;
+    // Always the origin's: a Host that the caller chose is not sent.
     headers.insert(HOST, host);
     headers
         .entry(USER_AGENT)
@@ -291,7 +293,7 @@ fn assemble(
         .method(method)
         .uri(target)
         .body(Full::new(body))
-        .map_err(|error| wrong(&error))?;
+        .map_err(|error| invalid(&error))?;
     *request.headers_mut() = headers;
     Ok(request)
 }

@@ -200,7 +200,7 @@ impl TokenEngine {
             });
         }
         let schemes = recipes.iter().map(|(scheme, _)| *scheme).collect();
-        let sessions = token.sessions_at_most(config.sessions);
+        let sessions = token.session_limit(config.sessions);
         let meter = KeyMetrics::new(&uri);
         let station = Station::new(Arc::clone(&token), key, meter.clone());
         let work = Arc::new(Work::new(station, recipes, public_key.clone()));

@@ -13,10 +13,10 @@ use crate::key::public::PublicKey;
 use crate::key::unsupported::UnsupportedKey;
 use crate::key::{Key, certificate_object};
 use crate::ledger::{Ledger, LedgerError, Recorder};
+use crate::token::device_info::DeviceInfo;
 use crate::token::guard::Attendance;
-use crate::token::holder::Holder;
 use crate::token::session::Access;
-use crate::token::{Start, Token, in_time};
+use crate::token::{Token, TokenOperation, with_timeout};
 pub use error::IdentityError;
 
 /// A chain and the key that signs for it.
@@ -25,7 +25,7 @@ pub struct Identity {
     chain: Chain,
     signer: Arc<dyn Sign>,
     proof: Duration,
-    holder: Option<Holder>,
+    holder: Option<DeviceInfo>,
     // Held for as long as its key is in use.
     token: Option<Arc<Token>>,
 }
@@ -53,7 +53,7 @@ pub struct InToken {
     /// The certificate (DER), where the configuration says that it is in the token.
     pub certificate: Option<Vec<u8>>,
     /// Module and token.
-    pub holder: Option<Holder>,
+    pub holder: Option<DeviceInfo>,
 }
 
 impl Files {
@@ -141,7 +141,7 @@ fn complete(
     let now = SystemTime::now();
     let judged_at = match validity {
         Validity::Now => now,
-        Validity::NowOrLater => now.max(chain.leaf().begins()),
+        Validity::NowOrLater => now.max(chain.leaf().not_before_time()),
     };
     chain.check_client(judged_at)?;
     Ok(chain)
@@ -182,7 +182,7 @@ impl Identity {
         let chain = files.chain(config, || certificate_in_token(config, &token))?;
         let signer = signer_for(config, &token, chain.leaf())?;
         let mut identity = Self::prove(chain, Arc::new(signer))?;
-        identity.holder = Some(token.holder());
+        identity.holder = Some(token.device_info());
         identity.token = Some(token);
         Ok(identity)
     }
@@ -219,7 +219,7 @@ impl Identity {
     }
 
     /// Module and token that hold the key, where they are known.
-    pub fn holder(&self) -> Option<Holder> {
+    pub fn holder(&self) -> Option<DeviceInfo> {
         self.holder.clone()
     }
 
@@ -328,7 +328,7 @@ pub fn find_key(
 ) -> Result<Key, IdentityError> {
     let (uri, expected) = (config.c3.key.clone(), expected.cloned());
     let looked_in = Arc::clone(token);
-    in_time(Start::Key, token.start_timeout(), move || {
+    with_timeout(TokenOperation::Key, token.start_timeout(), move || {
         let session = looked_in.session(Access::ReadOnly)?;
         Ok(Key::find(&session, &looked_in, &uri, expected.as_ref())?)
     })

@@ -23,7 +23,7 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
 use crate::token::Token;
 use crate::token::fault::Fault;
-use crate::token::mechanism::Mechanisms;
+use crate::token::mechanism_list::MechanismList;
 use crate::token::session::Session;
 use attributes::{KeyAttributes, MissingPublicKey, PublicKeyOrigin};
 pub use error::KeyError;
@@ -161,7 +161,7 @@ impl Key {
     /// it.
     pub(crate) fn signing_mechanisms(
         &self,
-        mechanisms: &Mechanisms,
+        mechanisms: &MechanismList,
         public_key: &PublicKey,
     ) -> Vec<(Scheme, Vec<SigningMechanism>)> {
         let algorithm = public_key.algorithm();
@@ -218,7 +218,7 @@ fn exactly_one(mut keys: Vec<Key>, uri: &Pkcs11Uri) -> Result<Key, KeyError> {
 /// # Errors
 /// The search failed.
 pub fn find_all(session: &Session, token: &Token, uri: &Pkcs11Uri) -> Result<Vec<Key>, KeyError> {
-    if !token.is_named_by(uri) {
+    if !token.matches_uri(uri) {
         return Ok(Vec::new());
     }
     let handles = find_objects(session, uri, ObjectClass::PRIVATE_KEY)?;

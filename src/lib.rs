@@ -76,7 +76,7 @@ mod tls;
 mod client;
 
 pub use certificate::CertificateError;
-pub use client::{Answer, Client, ClientError, INTERACTION_ID};
+pub use client::{Client, ClientError, HubResponse, INTERACTION_ID};
 pub use config::{Config, ConfigError};
 pub use diagnostic::Diagnostic;
 pub use engine::{EngineError, Sign, SignRequest, Signature};

@@ -1,7 +1,6 @@
-//! Lines beside the main work: logs, the access log, words for the service manager. Their reader may be
-//! gone, slow or out of space, and none of that may hold up or end what the process is for. So a line
-//! goes into a bounded queue, and a thread writes it; what finds no room, or cannot be written, is
-//! dropped and counted.
+//! A non-blocking writer for logs, the access log and messages to the service manager. Their reader may be gone, slow or
+//! out of disk space, which must not block or end the process. So lines go into a bounded queue, and a thread writes
+//! them; a line that finds the queue full or cannot be written is dropped and counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,10 +14,10 @@ use rustix::io::{Errno, retry_on_intr, write};
 
 use crate::poison::IgnorePoison as _;
 
-/// Where lines go.
+/// Where lines are written.
 #[derive(Debug)]
 pub enum Target {
-    /// A stream that the process was started with.
+    /// A standard stream of the process.
     Standard(BorrowedFd<'static>),
     /// A file or socket of this process' own.
     Owned(OwnedFd),
@@ -33,43 +32,43 @@ impl AsFd for Target {
     }
 }
 
-/// Who is told of what was dropped.
+/// Callbacks about dropped lines.
 #[derive(Clone, Copy)]
 pub struct Notices {
-    /// So many lines were dropped.
+    /// This many lines were dropped.
     pub lost: fn(u64),
-    /// The first of a series was dropped, and why.
+    /// The first of a series of lines was dropped, for this reason.
     pub failing: fn(&str),
-    /// What came since was written; so many had been dropped.
+    /// The queue was written again; this many lines had been dropped.
     pub recovered: fn(u64),
 }
 
-/// Writes without ever making anybody wait, or fail.
+/// The writer: adding lines never blocks and never fails.
 pub struct LossyWriter(Arc<Shared>);
 
 struct Shared {
-    /// The thread's.
+    /// The thread's name.
     name: &'static str,
-    /// Bytes that may wait.
-    most: usize,
+    /// The capacity of the queue in bytes.
+    capacity: usize,
     notices: Notices,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
     sink: Mutex<Sink>,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     queue: VecDeque<Item>,
-    /// Bytes in the queue, and of what is being written.
-    waiting: usize,
+    /// Bytes in the queue and in the current write.
+    queued_bytes: usize,
     writing: bool,
-    /// Since it was told last.
+    /// Lines lost since the last `recovered`.
     lost: u64,
     failing: bool,
-    /// Nothing was written since somebody waited in vain.
-    stuck: bool,
-    /// No thread may be started yet.
+    /// A flush timed out, and nothing was written since.
+    flush_timed_out: bool,
+    /// The thread must not be started yet.
     held: bool,
     running: bool,
     ended: bool,
@@ -78,13 +77,13 @@ struct State {
 enum Item {
     Lines(Vec<u8>),
     #[cfg_attr(not(feature = "front-end"), allow(dead_code, reason = "the proxy's"))]
-    Into(Target),
+    Switch(Target),
 }
 
 struct Sink {
     target: Target,
-    /// The last line was written in part.
-    torn: bool,
+    /// The last line was written incompletely.
+    partial_line: bool,
 }
 
 impl fmt::Debug for LossyWriter {
@@ -94,52 +93,54 @@ impl fmt::Debug for LossyWriter {
 }
 
 impl LossyWriter {
-    /// Where it is `held`, no thread is started before [`Self::release`].
+    /// `held`: the thread is not started before [`Self::release`].
     pub fn new(
         name: &'static str,
         target: Target,
-        most: usize,
+        capacity: usize,
         notices: Notices,
         held: bool,
     ) -> Self {
         Self(Arc::new(Shared {
             name,
-            most,
+            capacity,
             notices,
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 held,
-                ..State::default()
+                ..QueueState::default()
             }),
             changed: Condvar::new(),
             sink: Mutex::new(Sink {
                 target,
-                torn: false,
+                partial_line: false,
             }),
         }))
     }
 
-    /// Takes whole lines.
+    /// Queues whole lines.
     pub fn add(&self, lines: Vec<u8>) {
         let shared = &self.0;
         let mut state = shared.lock();
-        if state.waiting > 0 && state.waiting.saturating_add(lines.len()) > shared.most {
+        if state.queued_bytes > 0
+            && state.queued_bytes.saturating_add(lines.len()) > shared.capacity
+        {
             drop(state);
-            return shared.lose(count(&lines), "it is not written fast enough");
+            return shared.drop_lines(count_lines(&lines), "it is not written fast enough");
         }
-        state.waiting += lines.len();
+        state.queued_bytes += lines.len();
         state.queue.push_back(Item::Lines(lines));
         self.wake(state);
     }
 
-    /// Goes on in another place, after what waits.
+    /// Switches to another target, after the lines that are queued.
     #[cfg(feature = "front-end")]
-    pub fn turn_to(&self, target: Target) {
+    pub fn switch_to(&self, target: Target) {
         let mut state = self.0.lock();
-        state.queue.push_back(Item::Into(target));
+        state.queue.push_back(Item::Switch(target));
         self.wake(state);
     }
 
-    /// From now on it may have a thread.
+    /// Lets the thread be started.
     pub fn release(&self) {
         let mut state = self.0.lock();
         state.held = false;
@@ -148,16 +149,16 @@ impl LossyWriter {
         }
     }
 
-    /// Waits until all is written or dropped; says whether it was in time. Whoever is made to wait in vain
-    /// once is not again, until something was written.
-    pub fn flush(&self, within: Duration) -> bool {
+    /// Waits until the queue is written or dropped; returns whether that was in time. After a timeout, further flushes
+    /// return at once until something was written.
+    pub fn flush(&self, timeout: Duration) -> bool {
         self.release();
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + timeout;
         let mut state = self.0.lock();
         while state.writing || !state.queue.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.stuck || left.is_zero() {
-                state.stuck = true;
+            if state.flush_timed_out || left.is_zero() {
+                state.flush_timed_out = true;
                 return false;
             }
             let waited = self.0.changed.wait_timeout(state, left);
@@ -166,7 +167,7 @@ impl LossyWriter {
         true
     }
 
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
+    fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
         if state.running {
             self.0.changed.notify_all();
         } else if !state.held {
@@ -175,7 +176,7 @@ impl LossyWriter {
             let shared = Arc::clone(&self.0);
             let thread = thread::Builder::new().name(shared.name.to_owned());
             if thread.spawn(move || shared.serve()).is_err() {
-                // Better late than never.
+                // Without a thread, this one writes, and may block.
                 self.0.write_queued();
                 self.0.lock().running = false;
             }
@@ -191,15 +192,14 @@ impl Drop for LossyWriter {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change of it is whole.
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().ignore_poison()
     }
 
     fn serve(&self) {
         loop {
             self.write_queued();
-            let idle = |state: &mut State| state.queue.is_empty() && !state.ended;
+            let idle = |state: &mut QueueState| state.queue.is_empty() && !state.ended;
             let state = self.changed.wait_while(self.lock(), idle);
             let state = state.ignore_poison();
             if state.queue.is_empty() {
@@ -223,20 +223,20 @@ impl Shared {
                     length = lines.len();
                     sink.write(&lines).map(|()| true)
                 }
-                Item::Into(target) => {
+                Item::Switch(target) => {
                     *sink = Sink {
                         target,
-                        torn: false,
+                        partial_line: false,
                     };
                     Ok(false)
                 }
             };
             if let Err((lost, error)) = written {
-                self.lose(lost, &error.to_string());
+                self.drop_lines(lost, &error.to_string());
             }
             let mut state = self.lock();
-            state.waiting -= length;
-            state.stuck = false;
+            state.queued_bytes -= length;
+            state.flush_timed_out = false;
             let caught_up = written == Ok(true) && state.queue.is_empty() && state.failing;
             let lost = state.lost;
             if caught_up {
@@ -247,13 +247,13 @@ impl Shared {
             if caught_up {
                 (self.notices.recovered)(lost);
             }
-            // Not before: what is told of it may be waited for too.
+            // Only now: a flush also waits for what the callback queued.
             self.lock().writing = false;
             self.changed.notify_all();
         }
     }
 
-    fn lose(&self, lines: u64, why: &str) {
+    fn drop_lines(&self, lines: u64, why: &str) {
         let mut state = self.lock();
         state.lost += lines;
         let first = !std::mem::replace(&mut state.failing, true);
@@ -266,44 +266,44 @@ impl Shared {
 }
 
 impl Sink {
-    /// Says how many lines were not written whole, where some were not.
+    /// On an error, returns how many lines were not written completely.
     fn write(&mut self, lines: &[u8]) -> Result<(), (u64, Errno)> {
-        if self.torn {
-            // What is left of a line must not run into the next.
-            self.put(b"\n")
-                .map_err(|(_, error)| (count(lines), error))?;
-            self.torn = false;
+        if self.partial_line {
+            // Ends the incomplete line.
+            self.write_all(b"\n")
+                .map_err(|(_, error)| (count_lines(lines), error))?;
+            self.partial_line = false;
         }
-        self.put(lines).map_err(|(written, error)| {
+        self.write_all(lines).map_err(|(written, error)| {
             let (done, rest) = lines.split_at(written);
-            self.torn = done.last().is_some_and(|last| *last != b'\n');
-            (count(rest), error)
+            self.partial_line = done.last().is_some_and(|last| *last != b'\n');
+            (count_lines(rest), error)
         })
     }
 
-    /// Says how much was written, where not all was.
-    fn put(&self, bytes: &[u8]) -> Result<(), (usize, Errno)> {
+    /// On an error, returns how many bytes were written.
+    fn write_all(&self, bytes: &[u8]) -> Result<(), (usize, Errno)> {
         let mut written = 0;
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
             match retry_on_intr(|| write(&self.target, rest)) {
                 Ok(0) => return Err((written, Errno::IO)),
                 Ok(more) => written += more,
-                // Somebody who has the same pipe made it non-blocking.
-                Err(Errno::AGAIN) => self.until_writable().map_err(|error| (written, error))?,
+                // Another process made the shared pipe non-blocking.
+                Err(Errno::AGAIN) => self.wait_writable().map_err(|error| (written, error))?,
                 Err(error) => return Err((written, error)),
             }
         }
         Ok(())
     }
 
-    fn until_writable(&self) -> Result<(), Errno> {
+    fn wait_writable(&self) -> Result<(), Errno> {
         let mut fds = [PollFd::new(&self.target, PollFlags::OUT)];
         retry_on_intr(|| poll(&mut fds, None)).map(drop)
     }
 }
 
-/// What has no line break at its end is a line as well.
-fn count(lines: &[u8]) -> u64 {
+/// Counts lines, one without a line break at the end as well.
+fn count_lines(lines: &[u8]) -> u64 {
     lines.split_inclusive(|byte| *byte == b'\n').count() as u64
 }
 

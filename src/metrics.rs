@@ -1,20 +1,19 @@
-//! What is counted and timed, each name in one place: through the `metrics` facade, to whatever
-//! recorder the application installs. Without one nothing is kept, and it costs next to nothing.
+//! The library's metrics, reported through the `metrics` facade to the recorder that the application installs. Without one
+//! nothing is stored, at almost no cost.
 //!
-//! Names and labels are read by dashboards: they are a contract. No label holds a secret, and none
-//! comes from the network.
+//! Dashboards depend on names and labels: they do not change. No label holds a secret, and none comes from the network.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{SharedString, counter, gauge, histogram};
 
-/// How a metric behaves.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
+    /// Only increases.
     Counter,
-    /// It goes up and down.
+    /// Increases and decreases.
     Gauge,
     /// A distribution.
     Histogram,
@@ -23,13 +22,13 @@ pub enum Kind {
 /// One metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Prometheus style, the unit at the end.
+    /// In Prometheus style, with the unit at the end.
     pub name: &'static str,
-    /// How it behaves.
+    /// Its type.
     pub kind: Kind,
-    /// What it is split by.
+    /// Its label names.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its description.
     pub meaning: &'static str,
 }
 
@@ -49,17 +48,17 @@ pub const fn metric(
     }
 }
 
-const SIGNATURE: &str = "hsm_mtls_signature_seconds";
-const QUEUE: &str = "hsm_mtls_queue_depth";
-const IN_USE: &str = "hsm_mtls_sessions_in_use";
-const AT_MOST: &str = "hsm_mtls_sessions_at_most";
-const OPENED: &str = "hsm_mtls_sessions_opened_total";
+const SIGNATURE_SECONDS: &str = "hsm_mtls_signature_seconds";
+const QUEUE_DEPTH: &str = "hsm_mtls_queue_depth";
+const SESSIONS_IN_USE: &str = "hsm_mtls_sessions_in_use";
+const SESSION_LIMIT: &str = "hsm_mtls_sessions_at_most";
+const SESSIONS_OPENED: &str = "hsm_mtls_sessions_opened_total";
 const LOGINS: &str = "hsm_mtls_logins_total";
 const INITIALIZATIONS: &str = "hsm_mtls_module_initializations_total";
 const TOKEN_UP: &str = "hsm_mtls_token_up";
-const SEARCHES: &str = "hsm_mtls_token_searches_total";
-const DAYS: &str = "hsm_mtls_certificate_days_left";
-const LOST: &str = "hsm_mtls_log_lines_lost_total";
+const TOKEN_SEARCHES: &str = "hsm_mtls_token_searches_total";
+const CERTIFICATE_DAYS_LEFT: &str = "hsm_mtls_certificate_days_left";
+const LOG_LINES_LOST: &str = "hsm_mtls_log_lines_lost_total";
 
 /// Every metric of this crate. `key` is the key's PKCS#11 URI, `result` is `good` or the class of
 /// the error ([`crate::engine::EngineError::class`]).
@@ -67,21 +66,31 @@ pub const ALL: [Metric; 11] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric(
-            SIGNATURE,
+            SIGNATURE_SECONDS,
             Histogram,
             &["key", "purpose", "result"],
             "from the request to the verified signature or the error, queueing included",
         ),
-        metric(QUEUE, Gauge, &["key"], "requests that wait for a session"),
-        metric(IN_USE, Gauge, &["key"], "sessions at work on a signature"),
         metric(
-            AT_MOST,
+            QUEUE_DEPTH,
+            Gauge,
+            &["key"],
+            "requests that wait for a session",
+        ),
+        metric(
+            SESSIONS_IN_USE,
+            Gauge,
+            &["key"],
+            "sessions at work on a signature",
+        ),
+        metric(
+            SESSION_LIMIT,
             Gauge,
             &["key"],
             "the most sessions: `sessions`, or less where the token gives less",
         ),
         metric(
-            OPENED,
+            SESSIONS_OPENED,
             Counter,
             &["key", "result"],
             "sessions opened for signatures, the key found in them",
@@ -100,19 +109,19 @@ pub const ALL: [Metric; 11] = {
             "1, or 0 from the loss of the token until it is found again",
         ),
         metric(
-            SEARCHES,
+            TOKEN_SEARCHES,
             Counter,
             &["key", "result"],
             "attempts to find a lost token again",
         ),
         metric(
-            DAYS,
+            CERTIFICATE_DAYS_LEFT,
             Gauge,
             &["key"],
             "whole days until the certificate ends, as of the last handshake",
         ),
         metric(
-            LOST,
+            LOG_LINES_LOST,
             Counter,
             &[],
             "log lines that standard error did not take",
@@ -120,8 +129,7 @@ pub const ALL: [Metric; 11] = {
     ]
 };
 
-/// Tells the recorder what each metric means. An application calls it once, after it has installed
-/// its recorder.
+/// Registers the descriptions. An application calls it once, after it has installed its recorder.
 pub fn describe() {
     describe_all(&ALL);
 }
@@ -146,17 +154,17 @@ pub(crate) fn login(result: &'static str) {
 }
 
 /// C_Finalize and C_Initialize were called.
-pub(crate) fn initialized_again(good: bool) {
+pub(crate) fn module_reinitialized(good: bool) {
     let result = if good { "good" } else { "failed" };
     counter!(INITIALIZATIONS, "result" => result).increment(1);
 }
 
-/// Standard error did not take so many lines.
+/// This many log lines could not be written to standard error.
 pub(crate) fn log_lines_lost(lines: u64) {
-    counter!(LOST).increment(lines);
+    counter!(LOG_LINES_LOST).increment(lines);
 }
 
-/// What is measured of one key.
+/// The metrics of one key.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyMetrics {
     key: SharedString,
@@ -174,18 +182,18 @@ impl KeyMetrics {
     }
 
     pub(crate) fn signature(&self, purpose: &'static str, result: &'static str, took: Duration) {
-        histogram!(SIGNATURE, "key" => self.key(), "purpose" => purpose, "result" => result)
+        histogram!(SIGNATURE_SECONDS, "key" => self.key(), "purpose" => purpose, "result" => result)
             .record(took.as_secs_f64());
     }
 
-    pub(crate) fn queue(&self, waiting: usize, in_use: usize, at_most: usize) {
-        gauge!(QUEUE, "key" => self.key()).set(waiting as f64);
-        gauge!(IN_USE, "key" => self.key()).set(in_use as f64);
-        gauge!(AT_MOST, "key" => self.key()).set(at_most as f64);
+    pub(crate) fn queue(&self, waiting: usize, in_use: usize, limit: usize) {
+        gauge!(QUEUE_DEPTH, "key" => self.key()).set(waiting as f64);
+        gauge!(SESSIONS_IN_USE, "key" => self.key()).set(in_use as f64);
+        gauge!(SESSION_LIMIT, "key" => self.key()).set(limit as f64);
     }
 
     pub(crate) fn session_opened(&self, result: &'static str) {
-        counter!(OPENED, "key" => self.key(), "result" => result).increment(1);
+        counter!(SESSIONS_OPENED, "key" => self.key(), "result" => result).increment(1);
     }
 
     pub(crate) fn token_up(&self, up: bool) {
@@ -193,11 +201,11 @@ impl KeyMetrics {
     }
 
     pub(crate) fn searched(&self, result: &'static str) {
-        counter!(SEARCHES, "key" => self.key(), "result" => result).increment(1);
+        counter!(TOKEN_SEARCHES, "key" => self.key(), "result" => result).increment(1);
     }
 
     pub(crate) fn certificate(&self, days_left: i64) {
-        gauge!(DAYS, "key" => self.key()).set(days_left as f64);
+        gauge!(CERTIFICATE_DAYS_LEFT, "key" => self.key()).set(days_left as f64);
     }
 }
 
@@ -206,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_for_operators_lists_each() {
+    fn the_documentation_lists_each_metric() {
         let page = include_str!("../docs/metrics.md");
         for metric in ALL {
             let Metric {

@@ -1,5 +1,5 @@
-//! Why a file is out of reach: which place on the way to it is missing or closed, whose it is, and what
-//! opens it. "Permission denied" names the end of a path; what denies is mostly a folder in the middle.
+//! Finds out why a path cannot be accessed: which component is missing or denies access, its owner and mode, and what to
+//! do. The system's "Permission denied" names the whole path, while a folder in the middle usually denies access.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -15,28 +15,28 @@ use crate::accounts;
 /// What keeps this process from a file or folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
-    /// Nothing is there.
+    /// Nothing exists there; `is_last`: the last component is missing.
     Missing { place: PathBuf, is_last: bool },
-    /// A link that leads nowhere.
+    /// A symbolic link whose target does not exist.
     DanglingLink { link: PathBuf, target: PathBuf },
-    /// Links that lead in a circle.
-    LinksInACircle(PathBuf),
-    /// A file where a folder has to be.
+    /// A loop of symbolic links.
+    SymlinkLoop(PathBuf),
+    /// A file where a folder is expected.
     NotAFolder(PathBuf),
-    /// It is there, and not for this user.
+    /// It exists, and denies access to this user.
     Closed { place: Owned, to: Use },
 }
 
-/// What a place is wanted for.
+/// The access that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     Read,
-    /// To go through a folder.
+    /// The right to pass through a folder (x).
     Search,
     Write,
 }
 
-/// A place, and whom it is for.
+/// A path with its owner, group and mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owned {
     pub(crate) place: PathBuf,
@@ -78,7 +78,7 @@ impl fmt::Display for Obstacle {
                 let (link, target) = (link.display(), target.display());
                 write!(f, "{link} is a link to {target}, which is not there")
             }
-            Self::LinksInACircle(place) => {
+            Self::SymlinkLoop(place) => {
                 write!(f, "{} is a link that leads back to itself", place.display())
             }
             Self::NotAFolder(place) => write!(f, "{} is not a folder", place.display()),
@@ -88,14 +88,18 @@ impl fmt::Display for Obstacle {
                     Use::Search => "entered",
                     Use::Write => "written to",
                 };
-                write!(f, "{place} cannot be {to} by user {}", accounts::me())
+                write!(
+                    f,
+                    "{place} cannot be {to} by user {}",
+                    accounts::effective_user()
+                )
             }
         }
     }
 }
 
 impl Obstacle {
-    /// What opens the way.
+    /// What to do about it.
     pub(crate) fn advice(&self) -> String {
         match self {
             Self::Missing { .. } => "correct the path, or put the file there".to_owned(),
@@ -103,7 +107,7 @@ impl Obstacle {
                 "turn the link to where the file is: `ln -sfn TARGET {}`",
                 link.display()
             ),
-            Self::LinksInACircle(link) => format!("remove the link {}", link.display()),
+            Self::SymlinkLoop(link) => format!("remove the link {}", link.display()),
             Self::NotAFolder(_) => {
                 "correct the path: what stands before a `/` is a folder".to_owned()
             }
@@ -113,19 +117,20 @@ impl Obstacle {
 }
 
 impl Owned {
-    /// What makes a file this user's and nobody else's.
-    pub(crate) fn advice_for_a_secret(&self) -> String {
+    /// How to make a file with a secret accessible to this user only.
+    pub(crate) fn advice_for_secret(&self) -> String {
         let place = self.place.display();
         if self.uid == geteuid().as_raw() {
             return format!("it is yours: `chmod 600 {place}`");
         }
         format!(
             "`chown {} {place}` and `chmod 600 {place}`, or run this as user {}",
-            accounts::me(),
+            accounts::effective_user(),
             accounts::user(self.uid)
         )
     }
 
+    /// How to give this user the access.
     fn advice(&self, to: Use) -> String {
         let place = self.place.display();
         let (bit, letter) = match to {
@@ -133,13 +138,13 @@ impl Owned {
             Use::Search => (0o1, "x"),
             Use::Write => (0o2, "w"),
         };
-        let (me, group) = (accounts::me(), accounts::group(self.gid));
+        let (me, group) = (accounts::effective_user(), accounts::group(self.gid));
         if self.uid == geteuid().as_raw() {
             return format!("it is yours: `chmod u+{letter} {place}`");
         }
         if self.mode & (bit << 3) != 0 {
-            return match accounts::acts_in(self.gid) {
-                false if accounts::belongs_to(self.gid) => format!(
+            return match accounts::is_process_group(self.gid) {
+                false if accounts::is_member_of(self.gid) => format!(
                     "user {me} is in group {group}, but this session began before that: log in anew, or restart the service"
                 ),
                 false => format!(
@@ -157,15 +162,15 @@ impl Owned {
     }
 }
 
-/// As many links as Linux follows.
-const MOST_LINKS: usize = 40;
+/// How many symbolic links Linux follows in one path (path_resolution(7)).
+const MAX_SYMLINKS: usize = 40;
 
-/// The first obstacle on the way to `path` and at its end. `None`: nothing keeps this process from it.
+/// The first obstacle on `path`, its last component included. `None`: this process has access.
 pub(crate) fn obstacle(path: &Path, uses: &[Use]) -> Option<Obstacle> {
     let path = std::path::absolute(path).ok()?;
     let mut place = path.clone();
-    for _ in 0..=MOST_LINKS {
-        match on_the_way_to(&place) {
+    for _ in 0..=MAX_SYMLINKS {
+        match obstacle_above(&place) {
             Some(Obstacle::Missing { .. }) if place != path => {
                 let (link, target) = (path, place);
                 return Some(Obstacle::DanglingLink { link, target });
@@ -194,21 +199,21 @@ pub(crate) fn obstacle(path: &Path, uses: &[Use]) -> Option<Obstacle> {
             place = place.parent().unwrap_or(Path::new("/")).join(target);
             continue;
         }
-        let closed = uses.iter().find(|to| !open_to(&place, **to))?;
+        let closed = uses.iter().find(|to| !has_access(&place, **to))?;
         let place = Owned::new(&place, &meta);
         return Some(Obstacle::Closed { place, to: *closed });
     }
-    Some(Obstacle::LinksInACircle(path))
+    Some(Obstacle::SymlinkLoop(path))
 }
 
-/// The first folder above `place` that is missing or closed; links among them are followed.
-fn on_the_way_to(place: &Path) -> Option<Obstacle> {
+/// The first folder above `place` that is missing or denies access; links are followed.
+fn obstacle_above(place: &Path) -> Option<Obstacle> {
     let mut above: Vec<_> = place.ancestors().skip(1).collect();
     above.reverse();
     for folder in above {
         match fs::metadata(folder) {
             Ok(meta) if !meta.is_dir() => return Some(Obstacle::NotAFolder(folder.to_owned())),
-            Ok(meta) if !open_to(folder, Use::Search) => {
+            Ok(meta) if !has_access(folder, Use::Search) => {
                 let place = Owned::new(folder, &meta);
                 return Some(Obstacle::Closed {
                     place,
@@ -216,7 +221,7 @@ fn on_the_way_to(place: &Path) -> Option<Obstacle> {
                 });
             }
             Ok(_) => {}
-            // A link in the middle may lead nowhere, or through what is closed.
+            // A symbolic link in the middle may be dangling, or lead through a folder that denies access.
             Err(_) if fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink()) => {
                 return obstacle(folder, &[Use::Search]);
             }
@@ -233,7 +238,8 @@ fn on_the_way_to(place: &Path) -> Option<Obstacle> {
     None
 }
 
-fn open_to(place: &Path, to: Use) -> bool {
+/// Whether this process has the access, by its effective ids (faccessat2).
+fn has_access(place: &Path, to: Use) -> bool {
     let access = match to {
         Use::Read => Access::READ_OK,
         Use::Search => Access::EXEC_OK,
@@ -242,8 +248,8 @@ fn open_to(place: &Path, to: Use) -> bool {
     accessat(CWD, place, access, AtFlags::EACCESS).is_ok()
 }
 
-/// What stands in the place of a file, in a word; `None` for a file.
-pub(crate) fn no_file(meta: &Metadata) -> Option<&'static str> {
+/// What it is if it is no regular file; `None` for a regular file.
+pub(crate) fn other_than_file(meta: &Metadata) -> Option<&'static str> {
     let kind = meta.file_type();
     if kind.is_file() {
         None

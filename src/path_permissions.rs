@@ -1,7 +1,7 @@
-//! In whose hands a file is: who else than root and this user could change it, or put another in its place.
-//! A module is given the PIN, so each folder and each link on the way to it counts as much as the file itself.
+//! Checks owner and mode of files and folders: whether a user other than root and this one could read, change or
+//! replace them. A PKCS#11 module is given the PIN, so each folder and each link on its path counts as much as the file.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -9,52 +9,79 @@ use std::path::{Component, Path, PathBuf};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// A place on the way to a file that somebody else can change.
+/// Why a file or folder is not safe from other users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exposure {
+    /// It belongs to a user other than root and this one.
+    ForeignOwner,
+    /// Its permission bits (rwxrwxrwx) give the group or others more than is allowed.
+    Mode(u32),
+}
+
+/// Checks that a file or folder belongs to root or to this user, and that its mode has none of the `forbidden` bits.
+///
+/// # Errors
+/// The owner is another user, or else a forbidden bit is set.
+pub(crate) fn check_owner_and_mode(meta: &Metadata, forbidden: u32) -> Result<(), Exposure> {
+    if is_foreign(meta) {
+        return Err(Exposure::ForeignOwner);
+    }
+    match meta.mode() & forbidden {
+        0 => Ok(()),
+        _ => Err(Exposure::Mode(meta.mode() & 0o777)),
+    }
+}
+
+/// Whether it belongs to a user other than root and this one (the effective user id).
+fn is_foreign(meta: &Metadata) -> bool {
+    meta.uid() != 0 && meta.uid() != geteuid().as_raw()
+}
+
+/// A file, folder or link that another user can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WritablePath {
     /// The file, folder or link.
-    pub place: PathBuf,
+    pub path: PathBuf,
     /// Who can change it.
     pub by: WritableBy,
     /// Whether it is a folder.
     pub is_folder: bool,
-    /// Its permission bits.
+    /// Its permission bits, with set-user-id, set-group-id and sticky.
     pub mode: u32,
 }
 
-/// Who can.
+/// Who can change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WritableBy {
-    /// The user that it belongs to.
+    /// Its owner.
     Owner(u32),
-    /// The group that it belongs to.
+    /// Its group.
     Group,
     /// Every user of the machine.
     Everybody,
 }
 
-/// Where others than root and this user could change what is at `path`, or put something else there: the
-/// place itself first, then what is above it. Empty where they could not.
+/// What on `path` a user other than root and this one could change: the file or folder itself first, then the folders
+/// and links above it.
 ///
 /// # Errors
-/// It cannot be looked at.
+/// A part of the path is missing or not accessible.
 pub fn writable_by_others(path: &Path) -> io::Result<Vec<WritablePath>> {
-    let me = geteuid().as_raw();
     let mut found = Vec::new();
-    for (above, place) in on_the_way(path)?.into_iter().enumerate() {
-        let meta = fs::symlink_metadata(&place)?;
-        // In a sticky folder (/tmp) nobody else can replace what is ours; what is asked for may be such a
-        // folder itself, and there everybody can add something.
+    for (above, path) in path_components(path)?.into_iter().enumerate() {
+        let meta = fs::symlink_metadata(&path)?;
+        // In a sticky folder (/tmp) other users cannot replace this user's files. Where `path` itself is a sticky
+        // folder, every user can add files to it.
         let sticky = above > 0 && meta.is_dir() && meta.mode() & 0o1000 != 0;
-        let by = match (meta.uid(), meta.mode()) {
-            (uid, _) if uid != 0 && uid != me => WritableBy::Owner(uid),
+        let by = match meta.mode() {
+            _ if is_foreign(&meta) => WritableBy::Owner(meta.uid()),
             _ if sticky || meta.is_symlink() => continue,
-            (_, mode) if mode & 0o002 != 0 => WritableBy::Everybody,
-            (_, mode) if mode & 0o020 != 0 => WritableBy::Group,
+            mode if mode & 0o002 != 0 => WritableBy::Everybody,
+            mode if mode & 0o020 != 0 => WritableBy::Group,
             _ => continue,
         };
         found.push(WritablePath {
-            place,
+            path,
             by,
             is_folder: meta.is_dir(),
             mode: meta.mode() & 0o7777,
@@ -63,45 +90,44 @@ pub fn writable_by_others(path: &Path) -> io::Result<Vec<WritablePath>> {
     Ok(found)
 }
 
-/// As many links as Linux follows.
-const MOST_LINKS: usize = 40;
+/// How many symbolic links Linux follows in one path (path_resolution(7)).
+const MAX_SYMLINKS: usize = 40;
 
-/// Every folder and every link that the system goes through to what is at `path`, and that itself. Whoever
-/// can turn any of them decides what is found.
-fn on_the_way(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut places = Vec::new();
-    let mut here = PathBuf::new();
+/// Every folder and every symbolic link that the kernel resolves on `path`, the last first. Who can change one of them
+/// decides which file is opened.
+fn path_components(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut resolved = Vec::new();
+    let mut current = PathBuf::new();
     let mut links = 0;
-    let mut ahead = vec![std::path::absolute(path)?];
-    while let Some(next) = ahead.pop() {
+    let mut pending = vec![std::path::absolute(path)?];
+    while let Some(next) = pending.pop() {
         let mut parts = next.components();
         let Some(part) = parts.next() else {
             continue;
         };
-        ahead.push(parts.as_path().to_owned());
+        pending.push(parts.as_path().to_owned());
         match part {
             Component::CurDir => continue,
             Component::ParentDir => {
-                here.pop();
+                current.pop();
                 continue;
             }
-            part => here.push(part),
+            part => current.push(part),
         }
-        if !places.contains(&here) {
-            places.push(here.clone());
+        if !resolved.contains(&current) {
+            resolved.push(current.clone());
         }
-        if fs::symlink_metadata(&here)?.is_symlink() {
+        if fs::symlink_metadata(&current)?.is_symlink() {
             links += 1;
-            if links > MOST_LINKS {
+            if links > MAX_SYMLINKS {
                 return Err(Errno::LOOP.into());
             }
-            ahead.push(fs::read_link(&here)?);
-            here.pop();
+            pending.push(fs::read_link(&current)?);
+            current.pop();
         }
     }
-    // The last first: what is asked for, then the folders above it.
-    places.reverse();
-    Ok(places)
+    resolved.reverse();
+    Ok(resolved)
 }
 
 #[cfg(test)]
@@ -111,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_in_the_middle_is_on_the_way() -> io::Result<()> {
+    fn a_link_in_the_middle_of_a_path_is_checked() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let root = fs::canonicalize(folder.path())?;
         for name in ["real", "open", "ours"] {
@@ -124,10 +150,10 @@ mod tests {
         symlink("../real/file", root.join("open/link"))?;
         symlink("../open/link", root.join("ours/file"))?;
         let found = writable_by_others(&root.join("ours/file"))?;
-        let [WritablePath { place, by, .. }] = found.as_slice() else {
+        let [WritablePath { path, by, .. }] = found.as_slice() else {
             panic!("{found:?}");
         };
-        assert_eq!((place, by), (&root.join("open"), &WritableBy::Everybody));
+        assert_eq!((path, by), (&root.join("open"), &WritableBy::Everybody));
         assert!(writable_by_others(&root.join("ours/../real/./file"))?.is_empty());
         let sticky = fs::Permissions::from_mode(0o1777);
         fs::set_permissions(root.join("open"), sticky)?;

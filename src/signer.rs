@@ -52,7 +52,7 @@ use crate::identity::{Files, Identity, InToken};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
-use crate::token::holder::Holder;
+use crate::token::device_info::DeviceInfo;
 use channel::{Channels, Reply};
 pub use error::SignerError;
 use frame::{Request, SignFrame};
@@ -77,7 +77,7 @@ struct Description {
     key: String,
     spki: String,
     schemes: Vec<String>,
-    holder: Holder,
+    holder: DeviceInfo,
     certificate: Option<String>,
     hardening: Vec<Part>,
 }

@@ -1,7 +1,7 @@
-//! Standard error, where logs, errors and panics go: a stream that makes nobody wait and never fails.
+//! Standard error, for logs, errors and panics: writes never block and never fail.
 //!
-//! A process of this program writes to it through here only. `eprintln!`, and the hook for panics that
-//! a program has without its own, end the thread or wait for ever where the reader has gone or does not read.
+//! All output of the command to standard error goes through here. `eprintln!` and Rust's own panic hook would panic if the
+//! reader is gone, and block for ever if it does not read.
 
 use std::io::Read;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -13,22 +13,22 @@ use std::time::Duration;
 use crate::lossy_writer::{LossyWriter, Notices, Target};
 use crate::metrics;
 
-/// Bytes that wait for a reader who does not keep up.
-const MOST: usize = 1 << 20;
-/// How long the end of a process, or what is to be read before it goes on, waits for a reader.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// The last words of a process that has ended are in its pipe already.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-/// So much of a line that has no end yet is kept together.
-const LONGEST_LINE: usize = 64 << 10;
-/// So much is written to a pipe in one piece, whoever else writes to it (`PIPE_BUF`, pipe(7)).
-const IN_ONE_PIECE: usize = 4 << 10;
+/// How many bytes are queued if the reader is too slow.
+const MAX_QUEUED: usize = 1 << 20;
+/// How long a flush waits for the reader.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the end of a child's output is waited for: the child has exited, so it is in the pipe already.
+const RELAY_TIMEOUT: Duration = Duration::from_millis(200);
+/// A longer line is passed on in parts.
+const MAX_LINE: usize = 64 << 10;
+/// Writes up to this size to a pipe are atomic (`PIPE_BUF`, pipe(7)).
+const PIPE_BUF: usize = 4 << 10;
 
 static WRITER: OnceLock<LossyWriter> = OnceLock::new();
 
 const NOTICES: Notices = Notices {
     lost: metrics::log_lines_lost,
-    // Nobody reads it.
+    // A log line about it would have no reader.
     failing: |_| {},
     recovered: |lost| {
         tracing::warn!(
@@ -38,73 +38,73 @@ const NOTICES: Notices = Notices {
     },
 };
 
-/// Makes this the only way to standard error, in a program that writes to it in no other. What is written
-/// waits until [`release`]: some processes must not have a second thread yet.
+/// Begins to queue output for standard error. The queue is written after [`release`]: until then some processes must not
+/// have a second thread.
 pub fn install() {
     let target = Target::Standard(rustix::stdio::stderr());
-    WRITER.get_or_init(|| LossyWriter::new("standard-error", target, MOST, NOTICES, true));
+    WRITER.get_or_init(|| LossyWriter::new("standard-error", target, MAX_QUEUED, NOTICES, true));
 }
 
-/// Lets a thread write what there is and what comes.
+/// Starts the thread that writes the queue.
 pub fn release() {
     if let Some(writer) = WRITER.get() {
         writer.release();
     }
 }
 
-/// Writes whole lines, where [`install`] was called.
+/// Queues whole lines, if [`install`] was called.
 pub fn write(lines: &[u8]) {
     if let Some(writer) = WRITER.get() {
         writer.add(lines.to_vec());
     }
 }
 
-/// Waits a second at the most until all is written: before the process ends or executes another
-/// program, and where something else is to stand after it.
+/// Waits up to a second until the queue is written: before the process exits or executes another program, and before
+/// other output that has to follow.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {
-        writer.flush(PATIENCE);
+        writer.flush(FLUSH_TIMEOUT);
     }
 }
 
-/// What a process that was started writes to its standard error. Dropping it waits for the last words.
+/// Relays a child process's standard error. Dropping it waits for the end of the output.
 #[derive(Debug)]
 pub(crate) struct Relay(Receiver<()>);
 
-/// Has a process that is about to be started write to a pipe of ours, which is always read: a vendor's module
-/// or a program that gives the PIN writes as it likes, and would wait with the key in its hands.
-pub(crate) fn relayed(command: &mut Command) {
+/// Redirects a child's standard error to a pipe that is always read: output of a vendor's module or of a PIN command would
+/// otherwise block the signer when the reader is slow.
+pub(crate) fn pipe_stderr(command: &mut Command) {
     if WRITER.get().is_some() {
         command.stderr(Stdio::piped());
     }
 }
 
 impl Relay {
-    /// Passes on what the process writes, until it and what it has started have ended.
-    pub(crate) fn of(child: &mut Child) -> Option<Self> {
+    /// Relays the output until the child and all processes that inherited the pipe have ended.
+    pub(crate) fn new(child: &mut Child) -> Option<Self> {
         let pipe = child.stderr.take()?;
-        let (tell, told) = sync_channel(1);
+        let (sender, receiver) = sync_channel(1);
         let thread = thread::Builder::new().name("standard-error-of".to_owned());
         let work = move || {
-            pass_on(pipe);
-            let _ = tell.send(());
+            relay(pipe);
+            let _ = sender.send(());
         };
-        thread.spawn(work).ok().map(|_| Self(told))
+        thread.spawn(work).ok().map(|_| Self(receiver))
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // What the process has started may go on, and write.
-        let _ = self.0.recv_timeout(LAST_WORDS);
+        // Processes that inherited the pipe may still run.
+        let _ = self.0.recv_timeout(RELAY_TIMEOUT);
     }
 }
 
-/// Others write to the same place: none of them between the two halves of a line.
-fn write_in_pieces(lines: &[u8]) {
+/// Queues lines in pieces of up to PIPE_BUF: other processes write to the same pipe, and must not split a line.
+fn write_pieces(lines: &[u8]) {
     let mut piece = Vec::new();
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        if !piece.is_empty() && piece.len() + line.len() > IN_ONE_PIECE {
+        if !piece.is_empty() && piece.len() + line.len() > PIPE_BUF {
             write(&std::mem::take(&mut piece));
         }
         piece.extend_from_slice(line);
@@ -112,18 +112,18 @@ fn write_in_pieces(lines: &[u8]) {
     write(&piece);
 }
 
-fn pass_on(mut pipe: ChildStderr) {
+fn relay(mut pipe: ChildStderr) {
     let mut text = Vec::new();
     let mut chunk = vec![0; 8 << 10];
     while let Ok(length @ 1..) = pipe.read(&mut chunk) {
         text.extend_from_slice(chunk.get(..length).unwrap_or_default());
         let whole = match text.iter().rposition(|byte| *byte == b'\n') {
             Some(last) => last + 1,
-            None if text.len() > LONGEST_LINE => text.len(),
+            None if text.len() > MAX_LINE => text.len(),
             None => continue,
         };
         let rest = text.split_off(whole);
-        write_in_pieces(&std::mem::replace(&mut text, rest));
+        write_pieces(&std::mem::replace(&mut text, rest));
     }
     if !text.is_empty() {
         text.push(b'\n');

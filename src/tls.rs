@@ -1,14 +1,15 @@
-//! An [`Identity`] and a trust store made into a `rustls::ClientConfig` that cannot be anonymous.
+//! Builds a `rustls::ClientConfig` from an [`Identity`] and a trust store, such that no handshake succeeds without the
+//! client certificate.
 
-mod algorithms;
+mod client_cert_resolver;
+mod client_chain;
 mod diagnose;
 mod error;
+pub mod handshake_observer;
 pub mod issuers;
-pub mod observation;
-mod own_chain;
-mod resolver;
 mod revocation;
-mod signer;
+mod signature_algorithms;
+mod signing_key;
 pub mod trust;
 mod unsupported;
 
@@ -26,17 +27,17 @@ use crate::config::environment::Environment;
 use crate::config::{Config, Group, TlsConfig};
 use crate::identity::Identity;
 use crate::rfc3339;
+use client_cert_resolver::ClientCertResolver;
 pub use diagnose::diagnose;
-pub use diagnose::ended;
-pub(crate) use diagnose::of_handshake;
+pub use diagnose::ending_of;
+pub(crate) use diagnose::from_handshake;
 pub(crate) use error::SILENT_REFUSAL;
-pub use error::{Ending, Moment, TlsError};
-use issuers::{Acceptance, OurIssuers};
-use observation::Asked;
-use resolver::OneIdentity;
-use trust::{HubVerifier, TrustStore, Watched};
+pub use error::{Ending, HandshakePhase, TlsError};
+use handshake_observer::CertificateRequest;
+use issuers::{ClientIssuers, IssuerMatch};
+use trust::{ObservationPolicy, ServerVerifier, TrustStore};
 
-/// The crypto provider, chosen here and nowhere else: aws-lc-rs, with the configured groups.
+/// The crypto provider of all TLS in this crate: aws-lc-rs, with the configured key exchange groups.
 pub fn provider(config: &TlsConfig) -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     if let Some(groups) = &config.groups {
@@ -57,13 +58,13 @@ fn kx_group(group: Group) -> &'static dyn SupportedKxGroup {
 const BOTH_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 const TLS12_ONLY: &[&SupportedProtocolVersion] = &[&version::TLS12];
 
-/// Everything that a handshake needs, proved and checked.
+/// What handshakes need: client certificate, signing key, trust anchors and crypto provider.
 #[derive(Clone)]
 pub struct Tls {
     provider: Arc<CryptoProvider>,
-    resolver: Arc<OneIdentity>,
+    resolver: Arc<ClientCertResolver>,
     trust: Arc<TrustStore>,
-    issuers: Arc<OurIssuers>,
+    issuers: Arc<ClientIssuers>,
     versions: &'static [&'static SupportedProtocolVersion],
 }
 
@@ -84,8 +85,8 @@ impl Tls {
         let anchors = Anchors::load(config)?;
         let provider = provider(&config.tls);
         let trust = Arc::new(TrustStore::load(&config.trust, &anchors, &provider)?);
-        // An RSA key in a token without PSS cannot sign for TLS 1.3. It would be negotiated, and
-        // fail: so it is not offered.
+        // An RSA key in a token without RSA-PSS cannot sign for TLS 1.3, so TLS 1.3 is not offered: it would be
+        // negotiated, and fail.
         let tls13 = identity
             .signer()
             .schemes()
@@ -96,9 +97,9 @@ impl Tls {
         }
         Ok(Self {
             provider,
-            resolver: Arc::new(OneIdentity::of(identity)),
+            resolver: Arc::new(ClientCertResolver::new(identity)),
             trust,
-            issuers: Arc::new(OurIssuers::of(identity.chain(), config.environment)),
+            issuers: Arc::new(ClientIssuers::new(identity.chain(), config.environment)),
             versions: if tls13 { BOTH_VERSIONS } else { TLS12_ONLY },
         })
     }
@@ -108,10 +109,10 @@ impl Tls {
         &self.trust
     }
 
-    /// Whether our certificate may be shown yet. When its time is over is for the server to say.
-    pub(crate) fn has_begun(&self, now: SystemTime) -> Result<(), TlsError> {
+    /// Checks the client certificate's notBefore. Its notAfter is for the server to check.
+    pub(crate) fn check_not_before(&self, now: SystemTime) -> Result<(), TlsError> {
         let leaf = self.resolver.leaf();
-        match leaf.begins() > now {
+        match leaf.not_before_time() > now {
             true => Err(TlsError::NotYetValid {
                 not_before: leaf.not_before(),
                 now: rfc3339::now(),
@@ -120,33 +121,32 @@ impl Tls {
         }
     }
 
-    /// What a server's CertificateRequest says of our issuer.
-    pub fn acceptance(&self, asked: &Asked) -> Acceptance {
-        self.issuers.acceptance(asked)
+    /// Whether a server's CertificateRequest accepts an issuer of the client certificate.
+    pub fn match_issuers(&self, request: &CertificateRequest) -> IssuerMatch {
+        self.issuers.match_request(request)
     }
 
-    /// The other environment, where this is the name of one of its documented CAs.
+    /// The other environment, if this is the name of one of its documented CAs.
     pub fn other_environment(&self, ca: &DistinguishedName) -> Option<Environment> {
         self.issuers.other_environment(ca)
     }
 
-    /// Whether the hello is as large as the hybrid group makes it: more than one packet, which some
-    /// middleboxes drop.
-    fn hello_is_large(&self) -> bool {
+    /// Whether the ClientHello offers X25519MLKEM768 and so takes more than one packet, which some middleboxes drop.
+    fn has_large_client_hello(&self) -> bool {
         self.provider
             .kx_groups
             .iter()
             .any(|group| group.name() == NamedGroup::X25519MLKEM768)
     }
 
-    /// The same without the hybrid group, and so with a small hello. `None` where the hello is small
-    /// already, or nothing that the configuration allows would be left.
-    pub fn with_small_hello(&self) -> Option<Self> {
+    /// The same without X25519MLKEM768, for a ClientHello of one packet. `None` if that group is not offered, or no
+    /// configured group would be left.
+    pub fn with_small_client_hello(&self) -> Option<Self> {
         let mut provider = CryptoProvider::clone(&self.provider);
         provider
             .kx_groups
             .retain(|group| group.name() != NamedGroup::X25519MLKEM768);
-        if provider.kx_groups.is_empty() || !self.hello_is_large() {
+        if provider.kx_groups.is_empty() || !self.has_large_client_hello() {
             return None;
         }
         Some(Self {
@@ -155,7 +155,7 @@ impl Tls {
         })
     }
 
-    /// An alert that is explained by what this side could not offer.
+    /// Explains a protocol_version alert by the TLS versions that were offered.
     pub(crate) fn explain_version(&self, error: TlsError) -> TlsError {
         const PROTOCOL_VERSION: u8 = 70;
         match error {
@@ -167,22 +167,21 @@ impl Tls {
         }
     }
 
-    /// The configuration for connections that this crate makes and watches.
-    pub(crate) fn watched(
+    /// The configuration for connections whose handshakes this crate observes.
+    pub(crate) fn watched_client_config(
         &self,
         config: &Config,
         alpn: &[&[u8]],
     ) -> Result<ClientConfig, TlsError> {
-        self.client_config(config, alpn, Watched::Always)
+        self.client_config(config, alpn, ObservationPolicy::Required)
     }
 
     /// A configuration for an application that makes its own connections.
     ///
-    /// What still holds on this path: the certificate is offered to the configured hosts only, a
-    /// handshake that cannot be signed fails with the true reason, and nothing is resumed. What
-    /// cannot be enforced: that the server *asks* for the certificate. rustls tells a resolver and
-    /// a verifier nothing of the connection that they serve, so a server that does not ask gets an
-    /// anonymous client. Use [`crate::Client`] or `hsm_mtls::reqwest` where you can.
+    /// Still guaranteed: the certificate is offered to the configured hosts only, a handshake that cannot be signed
+    /// fails with the true reason, and no session is resumed. Not guaranteed: that the server *asks* for the
+    /// certificate. rustls does not tell a resolver or a verifier which connection it serves, so a server that does
+    /// not ask gets an anonymous client. Use [`crate::Client`] or `hsm_mtls::reqwest` where you can.
     ///
     /// # Errors
     /// rustls refuses the configuration.
@@ -191,23 +190,24 @@ impl Tls {
         config: &Config,
         alpn: &[&[u8]],
     ) -> Result<ClientConfig, TlsError> {
-        self.client_config(config, alpn, Watched::Perhaps)
+        self.client_config(config, alpn, ObservationPolicy::Optional)
     }
 
     fn client_config(
         &self,
         config: &Config,
         alpn: &[&[u8]],
-        watched: Watched,
+        observation: ObservationPolicy,
     ) -> Result<ClientConfig, TlsError> {
-        let verifier = HubVerifier::new(Arc::clone(&self.trust), &config.hub.origins(), watched);
+        let verifier =
+            ServerVerifier::new(Arc::clone(&self.trust), &config.hub.origins(), observation);
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(self.versions)
             .map_err(|error| TlsError::Setup(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::clone(&self.resolver) as Arc<_>);
-        // A resumed session proves no key: every connection is a full handshake.
+        // A resumed session has no CertificateVerify: every connection makes a full handshake.
         client.resumption = Resumption::disabled();
         client.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(client)

@@ -1,21 +1,21 @@
-//! Exactly one token: the module loaded once, the slot found by what the token says of itself, one
-//! login held for as long as the token is in use.
+//! One token: its module is loaded once, its slot is found by the token's CK_TOKEN_INFO, and one session keeps the
+//! login for as long as the token is in use.
 
+mod call_gate;
 pub mod description;
+pub mod device_info;
 mod error;
 pub mod fault;
-mod gate;
 pub mod guard;
-pub mod holder;
-pub mod mechanism;
+pub mod mechanism_list;
 pub mod module;
-mod module_files;
+mod module_config;
 pub mod pin;
 mod raw;
 mod role;
-mod selection;
 pub mod session;
-mod start;
+mod slot_selection;
+mod timeout;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -31,22 +31,23 @@ use crate::poison::IgnorePoison as _;
 use description::TokenDescription;
 pub use error::TokenError;
 use fault::Fault;
-use guard::{Attendance, CountLow, PinGuard, Register};
-use mechanism::Mechanisms;
+use guard::{Attendance, CountLow, LoginRecorder, PinGuard};
+use mechanism_list::MechanismList;
 use module::Module;
-pub use module_files::in_the_way;
+pub use module_config::config_obstacle;
 pub use role::Role;
 use session::{Access, Session};
-pub use start::Start;
-pub use start::in_time;
+use slot_selection::select_slot;
+pub use timeout::TokenOperation;
+pub use timeout::with_timeout;
 
-/// One token of one module, and the login to it.
+/// A token of a module, and the login to it.
 #[derive(Debug)]
 pub struct Token {
     module: Arc<Module>,
     slot: Slot,
     description: TokenDescription,
-    mechanisms: Mechanisms,
+    mechanisms: MechanismList,
     policy: LoginPolicy,
     timeout: Duration,
     start_timeout: Duration,
@@ -54,16 +55,16 @@ pub struct Token {
     recorder: Recorder,
     uri: Pkcs11Uri,
     state_folder: Option<PathBuf>,
-    // Closing an application's last session logs it out and invalidates every handle, so one
+    // Closing an application's last session logs it out and invalidates every handle, so this
     // session stays open for as long as the token is in use.
-    held: Mutex<Option<Session>>,
+    login_session: Mutex<Option<Session>>,
 }
 
 impl Token {
     /// Loads the module, finds exactly one token, and logs the user in.
     ///
     /// # Errors
-    /// Any of the three fails; see [`TokenError`].
+    /// One of the three fails; see [`TokenError`].
     pub fn open(
         config: &TokenConfig,
         attendance: Attendance,
@@ -77,35 +78,35 @@ impl Token {
     /// Finds exactly one token, without a login.
     ///
     /// # Errors
-    /// None or several match.
+    /// No token or several tokens match.
     pub fn select(
         module: Arc<Module>,
         config: &TokenConfig,
         attendance: Attendance,
         recorder: Recorder,
     ) -> Result<Self, TokenError> {
-        let (looked_in, uri) = (Arc::clone(&module), config.uri.clone());
-        let found = in_time(Start::Token, config.start_timeout, move || {
-            let (slot, description) = selection::one(&looked_in, &uri)?;
-            let mechanisms = looked_in
+        let (searched, uri) = (Arc::clone(&module), config.uri.clone());
+        let found = with_timeout(TokenOperation::Token, config.start_timeout, move || {
+            let (slot, description) = select_slot(&searched, &uri)?;
+            let mechanisms = searched
                 .call()
-                .and_then(|pkcs11| Mechanisms::read(&pkcs11, slot))
+                .and_then(|pkcs11| MechanismList::read(&pkcs11, slot))
                 .map_err(TokenError::Call)?;
             Ok::<_, TokenError>((slot, description, mechanisms))
         });
         let (slot, description, mechanisms) = found.map_err(|error| match error {
             TokenError::Empty | TokenError::NoMatch { .. } | TokenError::Call(_) => {
-                module_files::explained(error, config)
+                module_config::explain_failure(error, config)
             }
             other => other,
         })?;
         Ok(Self {
             guard: Arc::new(PinGuard::new(
-                description.identity(),
+                description.id(),
                 config.pin.clone(),
                 attendance,
                 config.state_folder(),
-                register(&recorder, &description),
+                login_recorder(&recorder, &description),
             )),
             recorder,
             uri: config.uri.clone(),
@@ -117,18 +118,18 @@ impl Token {
             slot,
             description,
             mechanisms,
-            held: Mutex::new(None),
+            login_session: Mutex::new(None),
         })
     }
 
-    /// The same token, found anew and logged in to: its slot may have another number by now. The PIN
-    /// that was good is used again.
+    /// Searches the same token again, whose slot number may have changed, and logs in with the PIN that the token
+    /// accepted before.
     ///
     /// # Errors
-    /// It is not there, another is in its place, or the login fails.
-    pub(crate) fn again(&self) -> Result<Self, TokenError> {
-        let (slot, description) = selection::one(&self.module, &self.uri)?;
-        if description.identity() != self.description.identity() {
+    /// The token is not found, another token matches the URI now, or the login fails.
+    pub(crate) fn reopen(&self) -> Result<Self, TokenError> {
+        let (slot, description) = select_slot(&self.module, &self.uri)?;
+        if description.id() != self.description.id() {
             return Err(TokenError::NoMatch {
                 uri: self.description.uri().to_string(),
                 candidates: vec![description.uri().to_string()],
@@ -146,68 +147,68 @@ impl Token {
             recorder: self.recorder.clone(),
             uri: self.uri.clone(),
             state_folder: self.state_folder.clone(),
-            held: Mutex::new(None),
+            login_session: Mutex::new(None),
         };
-        // No deadline here: it is the callers of a running engine that have theirs, and a thread for
-        // each attempt at a token that hangs would be one too many.
-        let wanted = token.wants_login();
-        let session = token.login(Role::User, wanted)()?;
-        token.hold(session);
+        // Without a timeout: the callers of a running engine have deadlines of their own, and each attempt at a
+        // token that hangs would leave a thread behind.
+        let required = token.requires_login();
+        let session = token.login(Role::User, required)()?;
+        token.keep_login_session(session);
         Ok(token)
     }
 
-    /// Asks the token after the session that is held for the login: keeps it from being closed as
-    /// idle, and tells early that it was.
+    /// Calls C_GetSessionInfo on the login session: prevents that an idle connection to the HSM is closed, and
+    /// detects early that it was.
     pub(crate) fn keep_alive(&self) -> Result<(), Fault> {
-        // Where somebody is asking already, and perhaps waits for ever, nobody else is to wait too.
-        let Ok(held) = self.held.try_lock() else {
+        // Another thread's call may hang in the token: this one must not wait for it.
+        let Ok(session) = self.login_session.try_lock() else {
             return Ok(());
         };
-        held.as_ref().map_or(Ok(()), Session::is_alive)
+        session.as_ref().map_or(Ok(()), Session::is_alive)
     }
 
-    /// The same token for another role, whose PIN has a source of its own.
+    /// The same token with another PIN source, for another role.
     pub fn with_pin_source(mut self, source: PinSource, attendance: Attendance) -> Self {
-        let (token, folder) = (self.description.identity(), self.state_folder.clone());
-        let register = register(&self.recorder, &self.description);
-        self.guard = Arc::new(PinGuard::new(token, source, attendance, folder, register));
+        let (token, folder) = (self.description.id(), self.state_folder.clone());
+        let recorder = login_recorder(&self.recorder, &self.description);
+        self.guard = Arc::new(PinGuard::new(token, source, attendance, folder, recorder));
         self
     }
 
-    /// Opens the session that is held, and logs in where the token wants it. The flags are read
-    /// anew first; nothing is tried where they warn. Says whether C_Login was called.
+    /// Opens the login session, and logs in where the token requires it. The PIN flags of CK_TOKEN_INFO are read
+    /// first, and no PIN is sent while they warn. Returns whether C_Login was called.
     ///
     /// # Errors
-    /// The PIN is guarded, missing or refused, or the session cannot be had.
+    /// No PIN was sent or the token refused it, or C_OpenSession failed.
     pub fn log_in(&self, role: Role) -> Result<bool, TokenError> {
-        let wanted = self.wants_login();
-        let login = self.login(role, wanted);
-        let session = match self.guard.typed() {
-            // A person takes the time that it takes.
+        let required = self.requires_login();
+        let login = self.login(role, required);
+        let session = match self.guard.needs_operator() {
+            // There is no timeout for a person who types a PIN.
             true => login()?,
-            false => in_time(Start::Login, self.start_timeout, login)?,
+            false => with_timeout(TokenOperation::Login, self.start_timeout, login)?,
         };
-        self.hold(session);
-        Ok(wanted)
+        self.keep_login_session(session);
+        Ok(required)
     }
 
-    /// Writes down that an operator answers for one login although the token says
-    /// CKF_USER_PIN_COUNT_LOW: where nobody is at a terminal when the service starts. Nothing is sent.
+    /// Writes the operator's acceptance of CKF_USER_PIN_COUNT_LOW for one login, for services that start without
+    /// a terminal. No PIN is sent.
     ///
     /// # Errors
-    /// The token warns of more than that, an earlier PIN of this source was refused, what the source has
-    /// is no PIN, or it cannot be written down.
+    /// The token warns of more than that flag, it refused an earlier PIN of this source, the source holds no PIN,
+    /// or the acceptance cannot be written.
     pub fn accept_count_low(&self, role: Role) -> Result<CountLow, TokenError> {
         let (module, slot) = (Arc::clone(&self.module), self.slot);
         let guard = Arc::clone(&self.guard);
-        in_time(Start::Token, self.start_timeout, move || {
+        with_timeout(TokenOperation::Token, self.start_timeout, move || {
             let session = Session::open(&module, slot, role.access()).map_err(TokenError::Call)?;
             let session = session.pkcs11().map_err(TokenError::Call)?;
             Ok(guard.accept_count_low(&session, role.user_type())?)
         })
     }
 
-    fn wants_login(&self) -> bool {
+    fn requires_login(&self) -> bool {
         match self.policy {
             LoginPolicy::Auto => self.description.login_required,
             LoginPolicy::Always => true,
@@ -215,17 +216,17 @@ impl Token {
         }
     }
 
-    /// A session, logged in.
+    /// Opens a session and logs in where that is required; a closure, so that it can run with a timeout.
     fn login(
         &self,
         role: Role,
-        wanted: bool,
+        required: bool,
     ) -> impl FnOnce() -> Result<Session, TokenError> + Send + use<> {
         let (module, slot) = (Arc::clone(&self.module), self.slot);
         let guard = Arc::clone(&self.guard);
         move || {
             let session = Session::open(&module, slot, role.access()).map_err(TokenError::Call)?;
-            if wanted {
+            if required {
                 let session = session.pkcs11().map_err(TokenError::Call)?;
                 guard.log_in(&session, role.user_type())?;
             }
@@ -233,8 +234,8 @@ impl Token {
         }
     }
 
-    fn hold(&self, session: Session) {
-        *self.held.lock().ignore_poison() = Some(session);
+    fn keep_login_session(&self, session: Session) {
+        *self.login_session.lock().ignore_poison() = Some(session);
     }
 
     /// Opens a further session; the login covers it.
@@ -245,38 +246,37 @@ impl Token {
         Session::open(&self.module, self.slot, access).map_err(TokenError::Call)
     }
 
-    /// What the token says of itself.
+    /// The token's CK_TOKEN_INFO and CK_SLOT_INFO.
     pub fn description(&self) -> &TokenDescription {
         &self.description
     }
 
-    /// Whether module, slot and token are what `uri` names; an object's URI must not contradict the
-    /// token that was selected.
-    pub fn is_named_by(&self, uri: &Pkcs11Uri) -> bool {
+    /// Whether module, slot and token match `uri`: an object's URI must not contradict the selected token.
+    pub fn matches_uri(&self, uri: &Pkcs11Uri) -> bool {
         self.description.matches(uri, &self.module)
     }
 
-    /// What it says that it can sign with.
-    pub fn mechanisms(&self) -> &Mechanisms {
+    /// The mechanisms that the token claims.
+    pub fn mechanisms(&self) -> &MechanismList {
         &self.mechanisms
     }
 
-    /// The module that shows it.
+    /// The token's module.
     pub fn module(&self) -> &Module {
         &self.module
     }
 
-    /// When a signature that is asked for now must be there.
+    /// The deadline of a signature that is requested now.
     pub fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
-    /// How long each step before the first signature may take.
+    /// The timeout of each step before the first signature.
     pub fn start_timeout(&self) -> Duration {
         self.start_timeout
     }
 
-    /// Where what is done with it is recorded.
+    /// The ledger's recorder for operations on this token.
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.recorder
     }
@@ -285,8 +285,8 @@ impl Token {
         &self.guard
     }
 
-    /// The most sessions that can sign at once: the token's limit less the one that is held.
-    pub(crate) fn sessions_at_most(&self, wanted: usize) -> usize {
+    /// The number of sessions for signatures: at most `wanted`, and at most the token's limit less the login session.
+    pub(crate) fn session_limit(&self, wanted: usize) -> usize {
         self.description.max_sessions.map_or(wanted, |limit| {
             wanted
                 .min(usize::try_from(limit).unwrap_or(wanted).saturating_sub(1))
@@ -295,9 +295,6 @@ impl Token {
     }
 }
 
-fn register(recorder: &Recorder, description: &TokenDescription) -> Register {
-    Register {
-        recorder: recorder.clone(),
-        token: description.uri().to_string(),
-    }
+fn login_recorder(recorder: &Recorder, description: &TokenDescription) -> LoginRecorder {
+    LoginRecorder::new(recorder.clone(), description.uri().to_string())
 }

@@ -1,25 +1,25 @@
-//! Names within a sentence: the first of them, and how many more there are. A bundle of a system has a
-//! hundred and forty, and a line of eleven kilobytes says less than three names.
+//! Truncates lists in messages: the first items, and how many more there are. The system's bundle has 140 CAs, and a line
+//! of eleven kilobytes helps nobody.
 
-/// How many are named.
-const NAMED: usize = 3;
+/// How many items are shown.
+const MAX_SHOWN: usize = 3;
 
-/// The first three, and how many more.
-pub fn first_few<T: AsRef<str>>(all: &[T], between: &str) -> String {
-    first(all, between, NAMED)
+/// The first three items, and how many more.
+pub fn first_few<T: AsRef<str>>(all: &[T], separator: &str) -> String {
+    truncate(all, separator, MAX_SHOWN)
 }
 
-/// The same of words that are short, such as schemes and mechanisms.
-pub fn first_words<T: AsRef<str>>(all: &[T], between: &str) -> String {
-    first(all, between, 4 * NAMED)
+/// The first twelve, for short words such as schemes and mechanisms.
+pub fn first_words<T: AsRef<str>>(all: &[T], separator: &str) -> String {
+    truncate(all, separator, 4 * MAX_SHOWN)
 }
 
-fn first<T: AsRef<str>>(all: &[T], between: &str, most: usize) -> String {
-    let named: Vec<&str> = all.iter().take(most).map(AsRef::as_ref).collect();
-    let named = named.join(between);
-    match all.len().saturating_sub(most) {
-        0 => named,
-        more => format!("{named}{between}and {more} more"),
+fn truncate<T: AsRef<str>>(all: &[T], separator: &str, max: usize) -> String {
+    let shown: Vec<&str> = all.iter().take(max).map(AsRef::as_ref).collect();
+    let shown = shown.join(separator);
+    match all.len().saturating_sub(max) {
+        0 => shown,
+        more => format!("{shown}{separator}and {more} more"),
     }
 }
 
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_three_and_how_many_more() {
+    fn the_first_items_are_shown_and_the_rest_counted() {
         assert_eq!(first_few::<&str>(&[], ", "), "");
         assert_eq!(first_few(&["a", "b", "c"], ", "), "a, b, c");
         assert_eq!(

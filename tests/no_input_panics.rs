@@ -23,7 +23,7 @@ use hsm_mtls::internal::config::environment::Environment;
 use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::tls;
-use hsm_mtls::internal::tls::trust::{TrustStore, verify_own_chain};
+use hsm_mtls::internal::tls::trust::{TrustStore, verify_client_chain};
 use hsm_mtls_cli::verify::hello::Hello;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -210,7 +210,7 @@ proptest! {
         if let Ok(anchors) = Anchors::load(&config) {
             let leaf = Certificate::from_der(&VALID.leaf, PLACE).unwrap();
             if let Ok(chain) = Chain::complete(&[leaf], &anchors, Environment::Preprod) {
-                let _ = verify_own_chain(&chain, &anchors, &provider);
+                let _ = verify_client_chain(&chain, &anchors, &provider);
             }
         }
     }

@@ -19,7 +19,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::tls::{Tls, TlsError};
-use hsm_mtls::internal::token::holder::Holder;
+use hsm_mtls::internal::token::device_info::DeviceInfo;
 pub use seen::ServerCertificate;
 use visit::Visit;
 
@@ -39,7 +39,7 @@ pub struct Report {
     /// The certificate that was shown.
     pub certificate: Shown,
     /// Module and token that hold its key.
-    pub holder: Option<Holder>,
+    pub holder: Option<DeviceInfo>,
     /// CM and HH.
     pub services: Vec<ServiceReport>,
     /// Whether both are established.
@@ -116,7 +116,7 @@ pub async fn verify<E: From<TlsError>>(
     let identity = open()?;
     let tls = Tls::new(config, &identity)?;
     let connector = Connector::new(config, &tls)?;
-    let small_hello = match tls.with_small_hello() {
+    let small_hello = match tls.with_small_client_hello() {
         Some(small) => Some(Connector::new(config, &small)?),
         None => None,
     };

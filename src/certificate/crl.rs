@@ -1,4 +1,4 @@
-//! Whether a certificate is on a revocation list that its issuer signed (RFC 5280, section 5).
+//! Certificate revocation lists (RFC 5280, section 5).
 
 use std::fs;
 use std::io;
@@ -9,34 +9,34 @@ use der::asn1::ObjectIdentifier;
 use der::{Decode, Header, SliceReader, Tag};
 use x509_cert::crl::CertificateList;
 
-use super::contents::{self, Contents};
+use super::file_format::{self, FileFormat};
 use super::name::DistinguishedName;
 use super::pem::{self, Block};
-use super::{AsIssued, Certificate, SignatureFault, signature};
+use super::{Certificate, LenientProfile, SignatureError, signature};
 
-/// deltaCRLIndicator and issuingDistributionPoint
-const PARTIAL: [ObjectIdentifier; 2] = [
+/// The extensions of partial CRLs: deltaCRLIndicator and issuingDistributionPoint.
+const PARTIAL_CRL_EXTENSIONS: [ObjectIdentifier; 2] = [
     ObjectIdentifier::new_unwrap("2.5.29.27"),
     ObjectIdentifier::new_unwrap("2.5.29.28"),
 ];
 
-/// A revocation list, as a file has it.
+/// A parsed CRL with its DER.
 #[derive(Debug)]
 pub struct RevocationList {
     der: Vec<u8>,
-    parsed: CertificateList<AsIssued>,
+    parsed: CertificateList<LenientProfile>,
 }
 
 impl RevocationList {
-    /// Reads the lists of a file: one in DER, or any number in PEM, as the trust in servers takes them.
+    /// Reads the CRLs of a file: one in DER, or any number in PEM, as for `crls` of the configuration.
     ///
     /// # Errors
-    /// It cannot be read, or holds no revocation list.
+    /// The file cannot be read, or holds no CRL.
     pub fn read(path: &Path) -> io::Result<Vec<Self>> {
         let none = |why: &dyn std::fmt::Display| {
             io::Error::other(format!("it is no revocation list: {why}"))
         };
-        let lists = ders(&fs::read(path)?).map_err(|why| none(&why))?;
+        let lists = extract_ders(&fs::read(path)?).map_err(|why| none(&why))?;
         let parsed = lists.iter().map(|der| {
             Self::from_der(der).map_err(|error| match is_version_1(der) {
                 true => io::Error::other("a list of version 1 is not supported here"),
@@ -46,10 +46,10 @@ impl RevocationList {
         parsed.collect()
     }
 
-    /// Reads DER.
+    /// Parses DER.
     ///
     /// # Errors
-    /// It is no revocation list.
+    /// It is no CRL.
     pub fn from_der(der: &[u8]) -> der::Result<Self> {
         Ok(Self {
             der: der.to_vec(),
@@ -57,21 +57,21 @@ impl RevocationList {
         })
     }
 
-    /// Whether `issuer` has the name that the list gives for its issuer.
+    /// Whether the subject of `issuer` is this CRL's issuer.
     pub fn names_as_issuer(&self, issuer: &Certificate) -> bool {
         self.issuer() == issuer.subject()
     }
 
-    /// Who issued it, by its own account.
+    /// The issuer.
     pub fn issuer(&self) -> DistinguishedName {
-        DistinguishedName::of(&self.parsed.tbs_cert_list.issuer)
+        DistinguishedName::new(&self.parsed.tbs_cert_list.issuer)
     }
 
-    /// Whether the key of `issuer` signed it.
+    /// Verifies the signature by the key of `issuer`.
     ///
     /// # Errors
-    /// It did not, or that cannot be checked.
-    pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureFault> {
+    /// The signature does not match, or its algorithm or the key is not supported.
+    pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureError> {
         signature::verify(
             &self.der,
             &self.parsed.signature_algorithm,
@@ -80,22 +80,22 @@ impl RevocationList {
         )
     }
 
-    /// Whether it may leave certificates out: a list of changes, or of a part only (RFC 5280, sections 5.2.4
-    /// and 5.2.5). What it does not name may be revoked all the same.
+    /// Whether it is a delta CRL or has an issuingDistributionPoint (RFC 5280, sections 5.2.4 and 5.2.5): a certificate
+    /// that it does not list may still be revoked.
     pub fn is_partial(&self) -> bool {
         let extensions = self.parsed.tbs_cert_list.crl_extensions.iter().flatten();
         extensions
             .into_iter()
-            .any(|extension| PARTIAL.contains(&extension.extn_id))
+            .any(|extension| PARTIAL_CRL_EXTENSIONS.contains(&extension.extn_id))
     }
 
-    /// Whether there is a date by which a newer one is to be had.
+    /// Whether it has a nextUpdate.
     pub fn has_next_update(&self) -> bool {
         self.parsed.tbs_cert_list.next_update.is_some()
     }
 
-    /// Whether it names `certificate`.
-    pub fn names(&self, certificate: &Certificate) -> bool {
+    /// Whether it lists the serial number of `certificate`.
+    pub fn lists(&self, certificate: &Certificate) -> bool {
         let serial = certificate.parsed.tbs_certificate().serial_number();
         let revoked = self.parsed.tbs_cert_list.revoked_certificates.iter();
         revoked
@@ -103,24 +103,24 @@ impl RevocationList {
             .any(|entry| entry.serial_number == *serial)
     }
 
-    /// nextUpdate as RFC 3339, where there is one.
+    /// nextUpdate as RFC 3339.
     pub fn next_update(&self) -> Option<String> {
         let next = self.parsed.tbs_cert_list.next_update?;
         Some(next.to_date_time().to_string())
     }
 
-    /// Whether a newer one was to be had before `now`.
+    /// Whether its nextUpdate is before `now`.
     pub fn is_outdated(&self, now: SystemTime) -> bool {
         let next = self.parsed.tbs_cert_list.next_update;
         next.is_some_and(|next| next.to_system_time() < now)
     }
 }
 
-/// The DER of the lists in a file, unread.
+/// The DER of each CRL in a file, not parsed.
 ///
 /// # Errors
-/// What is in it instead.
-pub(crate) fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+/// The file's format, if it holds no CRL.
+pub(crate) fn extract_ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     /// RFC 7468, section 6.
     const LABELS: [&str; 2] = ["X509 CRL", "CRL"];
     let bytes = pem::from_utf16(bytes);
@@ -129,21 +129,21 @@ pub(crate) fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         .iter()
         .filter(|block| LABELS.contains(&block.label.as_str()));
     let lists = lists.map(Block::der).collect::<Result<Vec<_>, _>>()?;
-    match (lists.is_empty(), contents::of(&bytes, &blocks)) {
+    match (lists.is_empty(), file_format::detect(&bytes, &blocks)) {
         (false, _) => Ok(lists),
-        // What this side cannot read, another may.
-        (true, Contents::RevocationList | Contents::OtherDer)
+        // DER that this crate does not parse as a CRL: rustls may.
+        (true, FileFormat::RevocationList | FileFormat::OtherDer)
             if blocks.is_empty() && bytes.first() == Some(&0x30) =>
         {
             Ok(vec![bytes.into_owned()])
         }
-        (true, Contents::Unknown) => Err("it holds no CRL".to_owned()),
+        (true, FileFormat::Unknown) => Err("it holds no CRL".to_owned()),
         (true, found) => Err(format!("it holds no CRL: {found}")),
     }
 }
 
-/// Whether it is of version 1, which has no version and no extensions (RFC 5280, section 5.1.2.1): the list
-/// begins with the algorithm.
+/// Whether it is a CRL of version 1 (RFC 5280, section 5.1.2.1): without a version field, it begins with the signature
+/// algorithm.
 pub(crate) fn is_version_1(der: &[u8]) -> bool {
     let first = signature::to_be_signed(der).and_then(|list| {
         let mut reader = SliceReader::new(list)?;

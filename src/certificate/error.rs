@@ -1,4 +1,4 @@
-//! What can be wrong with a certificate, and what to do about it.
+//! Why a certificate cannot be used, and what to do about it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::exit_code::ExitCode;
 use crate::key::unsupported::{SUPPORTED, UnsupportedKey};
 use crate::truncated_list::first_few;
 
-use super::SignatureFault;
-use super::contents::Contents;
+use super::SignatureError;
+use super::file_format::FileFormat;
 
-/// Why a certificate does not serve.
+/// Why a certificate cannot be used.
 #[derive(Debug, Error)]
 pub enum CertificateError {
     /// The file cannot be read.
@@ -23,7 +23,7 @@ pub enum CertificateError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// The bundle cannot be read.
@@ -31,7 +31,7 @@ pub enum CertificateError {
     AnchorsUnreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// The file cannot be written.
@@ -39,64 +39,64 @@ pub enum CertificateError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// No certificate in it.
+    /// The file holds no certificate, and its format is unknown.
     #[error("{0} holds no PEM certificate")]
     Empty(String),
-    /// No certificate in it, but something else.
+    /// The file holds no certificate, but another format.
     #[error("{place} holds no PEM certificate: {found}")]
     NotACertificate {
-        /// Where.
+        /// The file.
         place: String,
-        /// What it is.
-        found: Contents,
+        /// Its format.
+        found: FileFormat,
     },
-    /// A private key in it.
+    /// The file holds a private key.
     #[error("{0} holds a private key")]
     PrivateKeyInFile(String),
-    /// Not X.509, or of a kind that is not supported.
+    /// It cannot be parsed as X.509.
     #[error("{place} holds a certificate that cannot be used: {why}")]
     Malformed {
-        /// Where.
+        /// The file.
         place: String,
-        /// What is wrong.
+        /// The parser's error.
         why: String,
     },
-    /// The token holds none, or several.
-    #[error("{} {uri}{}", how_many(candidates), listed(candidates))]
+    /// The URI matches no certificate in the token, or several.
+    #[error("{} {uri}{}", count_matches(candidates), list_candidates(candidates))]
     NotOneInToken {
-        /// What was asked for.
+        /// The configured URI.
         uri: String,
-        /// What matches.
+        /// The certificates that match.
         candidates: Vec<String>,
     },
-    /// notBefore lies ahead.
+    /// Its notBefore is in the future.
     #[error("the certificate {subject} is not valid before {not_before}")]
     NotYetValid {
-        /// Whose.
+        /// The certificate's subject.
         subject: String,
         /// RFC 3339
         not_before: String,
     },
-    /// notAfter has passed.
+    /// Its notAfter is in the past.
     #[error("the certificate {subject} expired on {not_after}")]
     Expired {
-        /// Whose.
+        /// The certificate's subject.
         subject: String,
         /// RFC 3339
         not_after: String,
     },
-    /// It may not authenticate a client.
+    /// It is not for client authentication.
     #[error("the certificate {subject} is not for TLS clients: {why}")]
     NotForClients {
-        /// Whose.
+        /// The certificate's subject.
         subject: String,
-        /// Which extension says so.
+        /// Which extension excludes that.
         why: &'static str,
     },
-    /// Its issuer is the environment's by name, and nowhere to be found.
+    /// Its issuer has the name of a CA of the environment, and is in neither the file nor the bundle.
     #[error(
         "the certificate's issuer is missing: {issuer} is neither behind it in the file nor in `anchors` ({})",
         first_few(anchors, "; ")
@@ -107,7 +107,7 @@ pub enum CertificateError {
         /// Subjects of the bundle.
         anchors: Vec<String>,
     },
-    /// Its issuer is not of the configured environment.
+    /// Its issuer is no CA of the configured environment.
     #[error(
         "the certificate was issued by {issuer}, which is not of the {environment} anchors ({})",
         first_few(anchors, "; ")
@@ -120,7 +120,7 @@ pub enum CertificateError {
         /// Subjects of the bundle.
         anchors: Vec<String>,
     },
-    /// The bundle is the other environment's.
+    /// The bundle is for the other environment.
     #[error("the anchors hold {subject}, which is not of the {environment} environment")]
     AnchorsOfOther {
         /// The CA.
@@ -131,28 +131,28 @@ pub enum CertificateError {
     /// The chain does not verify up to a root of the bundle.
     #[error("the certificate's chain does not verify: {0}")]
     Chain(String),
-    /// Whether its issuer signed it cannot be found out here. It may be as good as any.
+    /// Its signature cannot be checked here. It may be valid.
     #[error("the signature on the certificate {subject} cannot be checked: {fault}")]
     Unchecked {
-        /// Whose.
+        /// The certificate's subject.
         subject: String,
         /// What is not supported.
-        fault: SignatureFault,
+        fault: SignatureError,
     },
-    /// What a CA demands of the certificates below it cannot be checked here.
+    /// A constraint or extension of a CA cannot be checked here.
     #[error("the certificate {subject} cannot be checked: {what} is not supported here")]
     NotSupported {
-        /// Whose.
+        /// The certificate's subject.
         subject: String,
-        /// What it is that cannot be checked.
+        /// What cannot be checked.
         what: String,
     },
-    /// Its key is of a kind or size that is not supported.
+    /// The type or size of its key is not supported.
     #[error("the certificate {subject} is of a key that is not supported: {kind}")]
     UnsupportedKey {
-        /// Whose.
+        /// The certificate's subject.
         subject: String,
-        /// The kind of key.
+        /// The type of key.
         kind: UnsupportedKey,
     },
     /// The bundle has no root.
@@ -168,17 +168,17 @@ pub enum CertificateError {
     },
 }
 
-/// Why a certificate that is a CA's own is not for clients.
+/// Why a CA certificate is not for client authentication.
 pub(super) const IS_A_CA: &str = "it is a CA certificate";
 
-fn how_many(candidates: &[String]) -> String {
+fn count_matches(candidates: &[String]) -> String {
     match candidates {
         [] => "no certificate in the token matches".to_owned(),
         some => format!("{} certificates in the token match", some.len()),
     }
 }
 
-fn listed(candidates: &[String]) -> String {
+fn list_candidates(candidates: &[String]) -> String {
     match candidates {
         [] => String::new(),
         some => format!(": {}", first_few(some, ", ")),
@@ -199,7 +199,7 @@ impl Diagnostic for CertificateError {
                 path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).display()
             ),
             Self::Unwritable { .. } => "check that the folder exists and that this user may write there; nothing was changed".to_owned(),
-            Self::Empty(place) => Contents::Unknown.hint(place),
+            Self::Empty(place) => FileFormat::Unknown.hint(place),
             Self::NotACertificate { place, found } => found.hint(place),
             Self::PrivateKeyInFile(_) => {
                 "a private key outside the token is not used, and is to be treated as exposed: make a new one with \
@@ -240,7 +240,7 @@ impl Diagnostic for CertificateError {
                  If that changes nothing, the certificate is not of this Trust Framework"
                     .to_owned()
             },
-            Self::Unchecked { fault: SignatureFault::Weak(_), .. } => {
+            Self::Unchecked { fault: SignatureError::Weak(_), .. } => {
                 "ask the Trust Framework for a certificate that is signed with SHA-256 or better".to_owned()
             }
             Self::Unchecked { .. } => format!(

@@ -1,35 +1,35 @@
-//! Files of certificates: what the Trust Framework issued, in whatever form it reached the machine.
+//! Reads certificate files, in PEM or DER.
 
 use std::fs;
 use std::path::Path;
 
 use der::{Reader, SliceReader};
 
-use super::contents::{self, Contents, Form};
+use super::file_format::{self, Encoding, FileFormat};
 use super::{Certificate, CertificateError, pem};
 
-/// The labels of a certificate. RFC 7468, section 5.1 has old ones taken for the new.
+/// The PEM labels of a certificate, with the older ones of RFC 7468, section 5.1.
 const LABELS: [&str; 3] = ["CERTIFICATE", "X509 CERTIFICATE", "X.509 CERTIFICATE"];
 
-/// Reads every certificate of a file in PEM, or in DER. `place` names its origin in the error. Where a CA's
-/// comes first and one alone is no CA's, that one is put first: PKCS#7 sorts its certificates by their bytes.
+/// Parses every certificate of a file in PEM or DER. `place` names its origin in the error. If a CA certificate comes
+/// first and exactly one is not a CA's, that one is moved to the front: PKCS#7 sorts certificates by their bytes.
 ///
 /// # Errors
-/// There is none, or one is malformed, or a private key lies among them.
+/// There is no certificate, one is malformed, or the file holds a private key.
 pub fn read(bytes: &[u8], place: &str) -> Result<Vec<Certificate>, CertificateError> {
     let bytes = pem::from_utf16(bytes);
     let blocks = pem::blocks(&bytes);
-    let not_one = |found: Contents| match found {
-        // Somebody exported the key: say so before it is copied about any further.
-        Contents::PrivateKey => CertificateError::PrivateKeyInFile(place.to_owned()),
-        Contents::Unknown => CertificateError::Empty(place.to_owned()),
+    let not_a_certificate = |found: FileFormat| match found {
+        // A private key was exported from somewhere, which the operator has to know.
+        FileFormat::PrivateKey => CertificateError::PrivateKeyInFile(place.to_owned()),
+        FileFormat::Unknown => CertificateError::Empty(place.to_owned()),
         found => CertificateError::NotACertificate {
             place: place.to_owned(),
             found,
         },
     };
-    if contents::names_a_private_key(&bytes) {
-        return Err(not_one(Contents::PrivateKey));
+    if file_format::has_private_key(&bytes) {
+        return Err(not_a_certificate(FileFormat::PrivateKey));
     }
     let mut certificates = Vec::new();
     for block in &blocks {
@@ -41,27 +41,29 @@ pub fn read(bytes: &[u8], place: &str) -> Result<Vec<Certificate>, CertificateEr
             why,
         })?;
         let read = Certificate::from_der(&der, place);
-        match (read, contents::of_der(&der, Form::Pem)) {
+        match (read, file_format::detect_der(&der, Encoding::Pem)) {
             (Ok(certificate), _) => certificates.push(certificate),
-            // Some put their PKCS#7 under this label.
-            (Err(_), Some(found)) if found != Contents::OtherDer => return Err(not_one(found)),
+            // Some tools write PKCS#7 with the label of a certificate.
+            (Err(_), Some(found)) if found != FileFormat::OtherDer => {
+                return Err(not_a_certificate(found));
+            }
             (Err(error), _) => return Err(error),
         }
     }
     if certificates.is_empty() {
-        certificates = all_in_der(&bytes);
+        certificates = parse_concatenated_der(&bytes);
     }
     if certificates.is_empty() {
-        return Err(not_one(contents::of(&bytes, &blocks)));
+        return Err(not_a_certificate(file_format::detect(&bytes, &blocks)));
     }
     let leaf = match certificates.first() {
         Some(first) if first.is_ca() => {
-            let no_cas = certificates
+            let leaves = certificates
                 .iter()
                 .enumerate()
                 .filter(|(_, it)| !it.is_ca());
-            let no_cas: Vec<_> = no_cas.map(|(index, _)| index).collect();
-            <[usize; 1]>::try_from(no_cas).map_or(0, |[only]| only)
+            let leaves: Vec<_> = leaves.map(|(index, _)| index).collect();
+            <[usize; 1]>::try_from(leaves).map_or(0, |[only]| only)
         }
         _ => 0,
     };
@@ -69,8 +71,8 @@ pub fn read(bytes: &[u8], place: &str) -> Result<Vec<Certificate>, CertificateEr
     Ok(certificates)
 }
 
-/// One certificate after the other, with nothing else.
-fn all_in_der(bytes: &[u8]) -> Vec<Certificate> {
+/// Certificates in DER, one after the other.
+fn parse_concatenated_der(bytes: &[u8]) -> Vec<Certificate> {
     let one_by_one = || {
         let mut reader = SliceReader::new(bytes).ok()?;
         let mut all = Vec::new();
@@ -82,7 +84,7 @@ fn all_in_der(bytes: &[u8]) -> Vec<Certificate> {
     one_by_one().unwrap_or_default()
 }
 
-/// Reads every certificate of a PEM text.
+/// Parses every certificate of a PEM text.
 ///
 /// # Errors
 /// As [`read`].

@@ -1,5 +1,5 @@
-//! Distinguished names, read and built as DER. A legal name holds commas, dots and quotes, so a
-//! name is never made by joining strings, nor compared by splitting one at its commas.
+//! Distinguished names, parsed and built as DER. Legal names hold commas, dots and quotes, so a name is never built by
+//! joining strings, nor compared by splitting one at its commas.
 
 use std::fmt::{self, Display};
 
@@ -8,7 +8,7 @@ use der::{Decode, Encode, Tag, Tagged};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 
-/// The short names that people and servers use (RFC 4514, section 3, and OpenSSL's own).
+/// The short names of attribute types (RFC 4514, section 3, and OpenSSL's).
 const SHORT_NAMES: [(&str, &str); 16] = [
     ("CN", "2.5.4.3"),
     ("SN", "2.5.4.4"),
@@ -28,7 +28,7 @@ const SHORT_NAMES: [(&str, &str); 16] = [
     ("E", "1.2.840.113549.1.9.1"),
 ];
 
-/// C, O, OU and CN.
+/// C
 pub const COUNTRY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.6");
 /// O
 pub const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
@@ -37,8 +37,8 @@ pub const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("
 /// CN
 pub const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
-/// A distinguished name (RFC 5280, section 4.1.2.4). Two are equal as section 7.1 has it: whatever string type,
-/// case and white space they are written with.
+/// A distinguished name (RFC 5280, section 4.1.2.4). Names are compared by section 7.1: string type, case and runs of
+/// white space do not matter.
 #[derive(Clone, Debug)]
 pub struct DistinguishedName(Name);
 
@@ -50,26 +50,26 @@ impl PartialEq for DistinguishedName {
 
 impl Eq for DistinguishedName {}
 
-/// A value as it is compared.
+/// An attribute value, normalised for comparison.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Value {
     Text(String),
-    /// Of a type that is no string: the DER.
+    /// The DER of a value that is no string.
     Other(Vec<u8>),
 }
 
 impl DistinguishedName {
-    pub(super) fn of(name: &Name) -> Self {
+    pub(super) fn new(name: &Name) -> Self {
         Self(name.clone())
     }
 
-    /// Reads a DER Name.
+    /// Parses a DER Name.
     pub fn from_der(der: &[u8]) -> Option<Self> {
         Name::from_der(der).ok().map(Self)
     }
 
-    /// A name of one attribute per RDN, in this order. C is a PrintableString as RFC 5280 wants it,
-    /// the others are UTF-8. `None` where a value cannot be encoded so.
+    /// A name with one attribute per RDN, in this order. C is a PrintableString, as RFC 5280 requires, and all others are
+    /// UTF8String. `None` if a value cannot be encoded so.
     pub fn build(attributes: &[(ObjectIdentifier, &str)]) -> Option<Self> {
         let mut sequence = RdnSequence::default();
         for (oid, text) in attributes {
@@ -87,14 +87,14 @@ impl DistinguishedName {
 
     /// The DER.
     pub fn der(&self) -> Vec<u8> {
-        // A name that was read or built encodes again: there is no length that could overflow.
+        // Cannot fail: the name was decoded from DER.
         self.0.to_der().unwrap_or_default()
     }
 
-    /// RDN by RDN, each as an ordered set of attributes.
+    /// The RDNs in order, each as a sorted list of normalised attributes.
     fn canonical(&self) -> Vec<Vec<(ObjectIdentifier, Value)>> {
-        let value = |value: &Any| match text(value) {
-            Some(text) => Value::Text(fold(&text)),
+        let value = |value: &Any| match string_value(value) {
+            Some(text) => Value::Text(normalize(&text)),
             None => Value::Other(value.to_der().unwrap_or_default()),
         };
         let rdn = |rdn: &RelativeDistinguishedName| {
@@ -108,7 +108,7 @@ impl DistinguishedName {
         self.0.iter_rdn().map(rdn).collect()
     }
 
-    /// Whether it is `base` or below it in the directory: what a name constraint asks.
+    /// Whether it is `base` or below it in the directory, as a name constraint requires.
     pub(crate) fn is_within(&self, base: &Self) -> bool {
         self.canonical().starts_with(&base.canonical())
     }
@@ -122,18 +122,18 @@ impl DistinguishedName {
         self.0
             .iter()
             .find(|attribute| attribute.oid == oid)
-            .and_then(|attribute| text(&attribute.value))
+            .and_then(|attribute| string_value(&attribute.value))
     }
 
     fn attributes(&self) -> Option<Vec<(String, String)>> {
         self.0
             .iter()
-            .map(|attribute| Some((attribute.oid.to_string(), text(&attribute.value)?)))
+            .map(|attribute| Some((attribute.oid.to_string(), string_value(&attribute.value)?)))
             .collect()
     }
 
-    /// Holds a peer's rendering of a name against this one, as sets of attributes: neither their
-    /// order nor the escaping is specified, so only a difference that no rendering explains counts.
+    /// Compares a name that a server rendered as text with this one, as sets of attributes. Neither order nor escaping
+    /// is specified, so only a difference that no rendering explains counts.
     pub fn compare(&self, rendered: &str) -> Comparison {
         let Some(ours) = self.attributes() else {
             return Comparison::CannotTell;
@@ -148,11 +148,11 @@ impl DistinguishedName {
         for (oid, value) in ours {
             if let Some(at) = theirs
                 .iter()
-                .position(|(kind, text)| *kind == oid && fold(text) == fold(&value))
+                .position(|(kind, text)| *kind == oid && normalize(text) == normalize(&value))
             {
                 theirs.swap_remove(at);
             } else if !value.is_ascii() && theirs.iter().any(|(kind, _)| *kind == oid) {
-                // Servers mangle what is not ASCII in many ways: that proves nothing.
+                // Servers garble other than ASCII in many ways: a difference there proves nothing.
                 doubtful = true;
             } else {
                 return Comparison::Mismatch;
@@ -166,24 +166,25 @@ impl DistinguishedName {
     }
 }
 
-/// The outcome of holding a rendered name against a certificate's.
+/// The result of comparing a rendered name with a certificate's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// The same attributes with the same values.
     Match,
-    /// Another name, whatever the rendering.
+    /// A different name, however it is rendered.
     Mismatch,
-    /// The rendering is in no form that is known, or mangled.
+    /// The rendering is of an unknown form, or garbled.
     CannotTell,
 }
 
-/// RFC 5280, section 7.1: case and runs of white space do not tell names apart.
-fn fold(text: &str) -> String {
+/// Normalises case and white space (RFC 5280, section 7.1).
+fn normalize(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     words.join(" ").to_lowercase()
 }
 
-fn text(value: &Any) -> Option<String> {
+/// The text of a value of any string type; `None` for other types.
+fn string_value(value: &Any) -> Option<String> {
     match value.tag() {
         Tag::Utf8String => value.decode_as::<String>().ok(),
         Tag::PrintableString => value
@@ -194,7 +195,7 @@ fn text(value: &Any) -> Option<String> {
             .decode_as::<Ia5String>()
             .ok()
             .map(|text| text.to_string()),
-        // TeletexString, as its users mean it: Latin-1. BMPString: UTF-16.
+        // TeletexString is Latin-1 in practice. BMPString is UTF-16.
         Tag::NumericString | Tag::VisibleString | Tag::TeletexString => {
             Some(value.value().iter().map(|byte| char::from(*byte)).collect())
         }
@@ -219,7 +220,7 @@ impl Display for DistinguishedName {
                 .iter()
                 .find(|(_, known)| *known == oid)
                 .map_or(oid.as_str(), |(name, _)| name);
-            let value = text(&attribute.value).unwrap_or_else(|| "(unreadable)".to_owned());
+            let value = string_value(&attribute.value).unwrap_or_else(|| "(unreadable)".to_owned());
             write!(f, "{separator}{name}={}", escape(&value))?;
         }
         Ok(())
@@ -236,7 +237,7 @@ fn escape(value: &str) -> String {
         if special {
             out.push('\\');
         }
-        // A control character in a name is somebody's attempt at the reader's terminal.
+        // Control characters could manipulate the reader's terminal.
         out.push(if c.is_control() {
             char::REPLACEMENT_CHARACTER
         } else {
@@ -246,8 +247,8 @@ fn escape(value: &str) -> String {
     out
 }
 
-/// Reads RFC 4514 (with either separator, either order, and RFC 1779's quotes) and OpenSSL's
-/// one-line form into (OID, value). `None` where the text is neither.
+/// Parses RFC 4514 (either separator, either order, and RFC 1779's quotes) and OpenSSL's one-line form into (OID,
+/// value). `None` if the text is neither.
 fn parse(text: &str) -> Option<Vec<(String, String)>> {
     let text = text.trim();
     if text.is_empty() {
@@ -261,14 +262,15 @@ fn parse(text: &str) -> Option<Vec<(String, String)>> {
     let mut rest = text;
     while !rest.is_empty() {
         let (name, after) = rest.split_once('=')?;
-        let (value, after) = take_value(after, separators)?;
-        attributes.push((oid_of(name.trim())?, value));
+        let (value, after) = parse_value(after, separators)?;
+        attributes.push((parse_attribute_type(name.trim())?, value));
         rest = after;
     }
     Some(attributes)
 }
 
-fn oid_of(name: &str) -> Option<String> {
+/// The OID of an attribute type's short name or dotted OID.
+fn parse_attribute_type(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("OID.").unwrap_or(&upper);
     SHORT_NAMES
@@ -278,10 +280,11 @@ fn oid_of(name: &str) -> Option<String> {
         .or_else(|| ObjectIdentifier::new(bare).ok().map(|oid| oid.to_string()))
 }
 
-fn take_value<'a>(text: &'a str, separators: &[char]) -> Option<(String, &'a str)> {
+/// The first value in `text`, unescaped, and the rest behind its separator.
+fn parse_value<'a>(text: &'a str, separators: &[char]) -> Option<(String, &'a str)> {
     let text = text.trim_start_matches(' ');
     if text.starts_with('#') {
-        // Hexadecimal DER (RFC 4514, section 2.4): a value that its writer could not print.
+        // Hexadecimal DER (RFC 4514, section 2.4) is not parsed.
         return None;
     }
     let mut value: Vec<u8> = Vec::new();
@@ -291,7 +294,7 @@ fn take_value<'a>(text: &'a str, separators: &[char]) -> Option<(String, &'a str
         quoted = true;
         chars.next();
     }
-    // Trailing spaces are cut off, unless they were escaped.
+    // Trailing spaces are removed unless they were escaped.
     let mut keep = 0;
     while let Some((at, c)) = chars.next() {
         match c {
@@ -304,7 +307,7 @@ fn take_value<'a>(text: &'a str, separators: &[char]) -> Option<(String, &'a str
                 };
                 if let Some(byte) = digits
                     .get(..2)
-                    // `+A` is no pair of digits, though from_str_radix takes a sign.
+                    // from_str_radix would accept the sign of `+A`.
                     .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
                     .and_then(|hex| u8::from_str_radix(hex, 16).ok())
                 {

@@ -1,4 +1,4 @@
-//! Names as servers render them, held against names as certificates carry them.
+//! Compares names that servers render with the names of certificates.
 
 use proptest::prelude::*;
 
@@ -63,9 +63,9 @@ fn every_known_rendering_of_the_same_name_matches() {
     assert_eq!(ours.compare(&ours.to_string()), Comparison::Match);
 }
 
-/// `\+A` escapes a plus sign; read as a pair of digits it would be 10.
+/// `\+A` is an escaped plus sign, not the hexadecimal pair 0x0A.
 #[test]
-fn an_escaped_sign_is_no_pair_of_digits() {
+fn an_escaped_sign_is_not_a_hexadecimal_pair() {
     let ours = name("+A-1");
     assert_eq!(ours.compare(&ours.to_string()), Comparison::Match);
 }
@@ -108,7 +108,7 @@ fn with_cn(tag: Tag, bytes: &[u8]) -> DistinguishedName {
 
 /// RFC 5280, section 7.1.
 #[test]
-fn a_name_is_the_same_in_every_string_type_case_and_spacing() {
+fn names_are_equal_in_every_string_type_case_and_spacing() {
     let wide: Vec<u8> = "Söhne & Co"
         .encode_utf16()
         .flat_map(u16::to_be_bytes)
@@ -159,7 +159,7 @@ fn control_characters_do_not_reach_a_terminal() {
 proptest! {
     #[test]
     fn any_name_matches_its_own_rendering(organization in "[^\\p{Cc}]{1,40}") {
-        prop_assume!(!fold(&organization).is_empty());
+        prop_assume!(!normalize(&organization).is_empty());
         let ours = name(&organization);
         prop_assert_eq!(ours.compare(&ours.to_string()), Comparison::Match, "{}", ours);
     }

@@ -1,6 +1,6 @@
-//! PEM as it comes. RFC 7468 binds generators to lines of 64 characters and asks of parsers to take more:
-//! any width, white space anywhere, text around the blocks. Other tools go further still (headers, UTF-16,
-//! escaped line ends), and none of that says anything about what is inside.
+//! A lenient PEM parser. RFC 7468 requires of generators lines of 64 characters, and of parsers to accept any width,
+//! white space anywhere and text around the blocks. Some tools deviate further (headers, UTF-16, escaped line ends),
+//! which is accepted as well.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Padding and the bits that fill the last group are a generator's matter too.
+/// Base64 with any padding, and any trailing bits in the last group.
 pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -20,16 +20,16 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// One block, not decoded yet: what is not asked for is not looked into.
+/// One block, not decoded yet.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
     pub(super) label: String,
-    /// `None` where the end is missing.
+    /// `None` if the END line is missing.
     body: Option<&'a [u8]>,
 }
 
 impl Block<'_> {
-    /// What it encodes.
+    /// The decoded content.
     pub(super) fn der(&self) -> Result<Vec<u8>, String> {
         let body = self
             .body
@@ -38,7 +38,7 @@ impl Block<'_> {
     }
 }
 
-/// The blocks of a file, in its order. Whatever stands around them is nobody's business.
+/// The blocks of a file in order; text around them is ignored.
 pub(super) fn blocks(bytes: &[u8]) -> Vec<Block<'_>> {
     let mut found = Vec::new();
     let mut rest = bytes;
@@ -52,7 +52,7 @@ pub(super) fn blocks(bytes: &[u8]) -> Vec<Block<'_>> {
             continue;
         }
         let end = find(after, END);
-        // Of a block that was cut off the next one begins before it ends.
+        // If another block begins before the END line, this one is truncated.
         let end = end.filter(|end| find(&after[..*end], BEGIN).is_none());
         found.push(Block {
             label: String::from_utf8_lossy(label).trim().to_ascii_uppercase(),
@@ -63,7 +63,7 @@ pub(super) fn blocks(bytes: &[u8]) -> Vec<Block<'_>> {
     found
 }
 
-/// Base64 with white space in it, also with line ends that were escaped on their way through JSON.
+/// Decodes base64 with white space, also with line ends that JSON escaped.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut digits = Vec::with_capacity(text.len());
     let mut bytes = text.iter().copied().peekable();
@@ -83,7 +83,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         .filter(|decoded| !decoded.is_empty())
 }
 
-/// RFC 1421 puts `Name: value` lines before an empty line.
+/// Skips the `Name: value` headers of RFC 1421 and the empty line behind them.
 fn without_headers(body: &[u8]) -> &[u8] {
     if !body.contains(&b':') {
         return body;
@@ -107,7 +107,7 @@ fn without_headers(body: &[u8]) -> &[u8] {
     &body[headers_end..]
 }
 
-/// A file of UTF-16, as PowerShell's `>` writes it, is read as what it says.
+/// Converts a file in UTF-16, as PowerShell's `>` writes it, to UTF-8.
 pub(super) fn from_utf16(bytes: &[u8]) -> Cow<'_, [u8]> {
     let wide = |text: &[u8], unit: fn(u8) -> [u8; 2]| -> Vec<u8> {
         text.iter().flat_map(|byte| unit(*byte)).collect()
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_read_in_every_dress() {
+    fn every_variant_of_pem_is_decoded_alike() {
         let expected: Vec<u8> = (0..10).collect();
         let wide = |little: bool, mark: bool| -> Vec<u8> {
             let units = mark
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_cut_off_does_not_swallow_the_next() {
+    fn a_truncated_block_does_not_include_the_next() {
         let text = format!("-----BEGIN CERTIFICATE-----\nAAEC\n{PLAIN}");
         let found = blocks(text.as_bytes());
         assert_eq!(found.len(), 2);

@@ -1,12 +1,12 @@
-//! The parameters of RSASSA-PSS in X.509 (RFC 4055, section 3.1), of signatures and of keys. Any length of the
-//! salt is taken; a hash of MGF1's own is not.
+//! The parameters of RSASSA-PSS in X.509 (RFC 4055, section 3.1), of signatures and of keys. Any salt length is supported;
+//! a different hash for MGF1 is not.
 
 use aws_lc_rs::signature::{self as verification, RsaParameters, RsaPssSaltLength};
 use der::Sequence;
 use der::asn1::{Any, Null, ObjectIdentifier};
 use spki::AlgorithmIdentifier;
 
-use super::SignatureFault;
+use super::SignatureError;
 use super::signature::unsupported;
 use crate::key::scheme::Hash;
 
@@ -15,16 +15,17 @@ pub(crate) const RSASSA_PSS: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
 
-/// The parameters of RSASSA-PSS, with MGF1 by the same hash.
+/// The parameters of RSASSA-PSS, with the same hash for MGF1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pss {
+pub(crate) struct PssParams {
     pub(crate) hash: Hash,
+    /// In bytes.
     pub(crate) salt: u16,
 }
 
-/// RSASSA-PSS-params (RFC 4055, section 3.1). What is left out has SHA-1 for its default.
+/// The ASN.1 type RSASSA-PSS-params (RFC 4055, section 3.1). The defaults are those of SHA-1.
 #[derive(Sequence)]
-struct PssParameters {
+struct RsassaPssParams {
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
     hash: Option<AlgorithmIdentifier<Any>>,
     #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
@@ -35,8 +36,8 @@ struct PssParameters {
     trailer: Option<u8>,
 }
 
-/// Of SHA-1, as all defaults of these parameters.
-const DEFAULT_SALT: u16 = 20;
+/// The length of a SHA-1 hash.
+const DEFAULT_SALT_LENGTH: u16 = 20;
 
 const HASHES: [(ObjectIdentifier, Hash); 3] = [
     (
@@ -53,25 +54,25 @@ const HASHES: [(ObjectIdentifier, Hash); 3] = [
     ),
 ];
 
-/// Reads them.
+/// Parses the parameters.
 ///
 /// # Errors
-/// They cannot be read, or are not supported.
-pub(super) fn pss_parameters(parameters: Option<&Any>) -> Result<Pss, SignatureFault> {
-    let parameters = parameters.and_then(|any| any.decode_as::<PssParameters>().ok());
+/// They cannot be parsed, or are not supported.
+pub(super) fn parse_parameters(parameters: Option<&Any>) -> Result<PssParams, SignatureError> {
+    let parameters = parameters.and_then(|any| any.decode_as::<RsassaPssParams>().ok());
     let parameters =
         parameters.ok_or_else(|| unsupported("RSASSA-PSS with parameters that cannot be read"))?;
-    const SHA1: SignatureFault = SignatureFault::Weak("RSASSA-PSS with SHA-1");
-    let hash = hash_of(parameters.hash.as_ref().ok_or(SHA1)?)?;
+    const SHA1: SignatureError = SignatureError::Weak("RSASSA-PSS with SHA-1");
+    let hash = parse_hash(parameters.hash.as_ref().ok_or(SHA1)?)?;
     let mask = parameters.mask_generation;
-    // The hash of MGF1 is no promise of anything: SHA-1 there is not weak, but the library has it not.
+    // SHA-1 in MGF1 is not weak, but aws-lc-rs does not support a different hash there.
     let mask_hash = match &mask {
         None => None,
         Some(mask) if mask.oid == MGF1 => mask
             .parameters
             .as_ref()
             .and_then(|inner| inner.decode_as::<AlgorithmIdentifier<Any>>().ok())
-            .and_then(|inner| hash_of(&inner).ok()),
+            .and_then(|inner| parse_hash(&inner).ok()),
         Some(other) => {
             return Err(unsupported(format!(
                 "RSASSA-PSS with the mask generation function {}",
@@ -87,18 +88,18 @@ pub(super) fn pss_parameters(parameters: Option<&Any>) -> Result<Pss, SignatureF
     if !matches!(parameters.trailer, None | Some(1)) {
         return Err(unsupported("RSASSA-PSS with another trailer than 0xbc"));
     }
-    Ok(Pss {
+    Ok(PssParams {
         hash,
-        salt: parameters.salt_length.unwrap_or(DEFAULT_SALT),
+        salt: parameters.salt_length.unwrap_or(DEFAULT_SALT_LENGTH),
     })
 }
 
-fn hash_of(algorithm: &AlgorithmIdentifier<Any>) -> Result<Hash, SignatureFault> {
+fn parse_hash(algorithm: &AlgorithmIdentifier<Any>) -> Result<Hash, SignatureError> {
     const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
     let known = HASHES.iter().find(|(oid, _)| *oid == algorithm.oid);
     match known {
         Some((_, hash)) => Ok(*hash),
-        None if algorithm.oid == SHA1 => Err(SignatureFault::Weak("RSASSA-PSS with SHA-1")),
+        None if algorithm.oid == SHA1 => Err(SignatureError::Weak("RSASSA-PSS with SHA-1")),
         None => Err(unsupported(format!(
             "RSASSA-PSS with the hash {}",
             algorithm.oid
@@ -106,8 +107,8 @@ fn hash_of(algorithm: &AlgorithmIdentifier<Any>) -> Result<Hash, SignatureFault>
     }
 }
 
-/// How the library checks RSASSA-PSS of these parameters.
-pub(crate) fn pss(parameters: Pss) -> RsaParameters {
+/// The verification algorithm of aws-lc-rs for these parameters.
+pub(crate) fn pss_verifier(parameters: PssParams) -> RsaParameters {
     let by_hash = match parameters.hash {
         Hash::Sha256 => verification::RSA_PSS_2048_8192_SHA256,
         Hash::Sha384 => verification::RSA_PSS_2048_8192_SHA384,
@@ -116,8 +117,8 @@ pub(crate) fn pss(parameters: Pss) -> RsaParameters {
     by_hash.with_pss_salt_length(RsaPssSaltLength::Custom(parameters.salt))
 }
 
-/// The AlgorithmIdentifier of RSASSA-PSS with these parameters, as RFC 4055 has it encoded.
-pub(crate) fn pss_identifier(parameters: Pss) -> Option<AlgorithmIdentifier<Any>> {
+/// The AlgorithmIdentifier of RSASSA-PSS with these parameters, encoded as in RFC 4055.
+pub(crate) fn algorithm_identifier(parameters: PssParams) -> Option<AlgorithmIdentifier<Any>> {
     let (hash, _) = HASHES.iter().find(|(_, hash)| *hash == parameters.hash)?;
     let hash = AlgorithmIdentifier {
         oid: *hash,
@@ -127,11 +128,11 @@ pub(crate) fn pss_identifier(parameters: Pss) -> Option<AlgorithmIdentifier<Any>
         oid: MGF1,
         parameters: Some(Any::encode_from(&hash).ok()?),
     };
-    let parameters = PssParameters {
+    let parameters = RsassaPssParams {
         hash: Some(hash),
         mask_generation: Some(mask_generation),
-        // DER leaves out what is the default.
-        salt_length: Some(parameters.salt).filter(|salt| *salt != DEFAULT_SALT),
+        // DER omits default values.
+        salt_length: Some(parameters.salt).filter(|salt| *salt != DEFAULT_SALT_LENGTH),
         trailer: None,
     };
     Some(AlgorithmIdentifier {

@@ -1,8 +1,8 @@
-//! The signature on a certificate or a revocation list, checked by the AlgorithmIdentifier that it
-//! carries (RFC 4055, RFC 5758, RFC 8410). TLS ties a hash to each curve and knows one RSASSA-PSS for
-//! each hash; X.509 does neither, so this is another table than that of handshakes.
+//! Verifies the signature of a certificate or CRL by its AlgorithmIdentifier (RFC 4055, RFC 5758, RFC 8410). X.509 allows
+//! any hash with a curve and any parameters of RSASSA-PSS, other than TLS, so this table differs from that of
+//! handshakes.
 //!
-//! What cannot be checked here is told apart from what is wrong.
+//! An algorithm that is not supported is distinguished from a signature that does not match.
 
 use aws_lc_rs::signature::{self as verification, RsaParameters, VerificationAlgorithm};
 use der::asn1::{Any, Null, ObjectIdentifier};
@@ -10,40 +10,40 @@ use der::{Decode, Encode, Reader, SliceReader};
 use spki::AlgorithmIdentifier;
 use thiserror::Error;
 
-use super::rsassa_pss::{Pss, RSASSA_PSS, pss, pss_parameters};
+use super::rsassa_pss::{PssParams, RSASSA_PSS, parse_parameters, pss_verifier};
 use crate::key::public::{PublicKey, Spki};
 use crate::key::scheme::{Hash, KeyAlgorithm};
 use crate::key::unsupported::UnsupportedKey;
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
-/// Why a signature is not taken.
+/// Why a signature is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum SignatureFault {
-    /// The algorithm or the issuer's key is not supported: nothing is known of the signature.
+pub enum SignatureError {
+    /// The algorithm or the issuer's key is not supported, so the signature was not checked.
     #[error("{0} is not supported here")]
     Unsupported(String),
-    /// The algorithm is broken, and a signature by it proves nothing.
+    /// The algorithm is broken: its signatures prove nothing.
     #[error("{0} is too weak to prove anything, and is not supported here")]
     Weak(&'static str),
-    /// The issuer's key did not make it.
+    /// The issuer's key did not make this signature.
     #[error("it is not of the issuer's key")]
-    Wrong,
+    Mismatch,
 }
 
-/// How something is signed.
+/// A supported signature algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
-    Pkcs1(Hash),
-    Pss(Pss),
+    RsaPkcs1(Hash),
+    RsaPss(PssParams),
     Ecdsa(Hash),
     Ed25519,
 }
 
 const ALGORITHMS: [(&str, Algorithm); 7] = [
-    ("1.2.840.113549.1.1.11", Algorithm::Pkcs1(Hash::Sha256)),
-    ("1.2.840.113549.1.1.12", Algorithm::Pkcs1(Hash::Sha384)),
-    ("1.2.840.113549.1.1.13", Algorithm::Pkcs1(Hash::Sha512)),
+    ("1.2.840.113549.1.1.11", Algorithm::RsaPkcs1(Hash::Sha256)),
+    ("1.2.840.113549.1.1.12", Algorithm::RsaPkcs1(Hash::Sha384)),
+    ("1.2.840.113549.1.1.13", Algorithm::RsaPkcs1(Hash::Sha512)),
     ("1.2.840.10045.4.3.2", Algorithm::Ecdsa(Hash::Sha256)),
     ("1.2.840.10045.4.3.3", Algorithm::Ecdsa(Hash::Sha384)),
     ("1.2.840.10045.4.3.4", Algorithm::Ecdsa(Hash::Sha512)),
@@ -82,35 +82,35 @@ const UNSUPPORTED: [(&str, &str); 20] = [
     ("1.2.643.7.1.1.3.2", "GOST R 34.10-2012"),
 ];
 
-pub(super) fn unsupported(what: impl Into<String>) -> SignatureFault {
-    SignatureFault::Unsupported(what.into())
+pub(super) fn unsupported(what: impl Into<String>) -> SignatureError {
+    SignatureError::Unsupported(what.into())
 }
 
-/// Checks the signature of a `SEQUENCE { toBeSigned, signatureAlgorithm, signature }`, which
-/// certificates and revocation lists both are, with the issuer's SubjectPublicKeyInfo.
+/// Verifies the signature of a `SEQUENCE { toBeSigned, signatureAlgorithm, signature }`, as certificates and CRLs are,
+/// with the issuer's SubjectPublicKeyInfo.
 ///
 /// # Errors
-/// The algorithm or the key is not supported, or the key did not sign it.
+/// The algorithm or the key is not supported, or the signature does not match.
 pub(crate) fn verify(
     signed_object: &[u8],
     algorithm: &AlgorithmIdentifier<Any>,
     signature: &[u8],
     issuer: &Spki,
-) -> Result<(), SignatureFault> {
-    let message = to_be_signed(signed_object).map_err(|_| SignatureFault::Wrong)?;
-    let algorithm = algorithm_of(algorithm)?;
+) -> Result<(), SignatureError> {
+    let message = to_be_signed(signed_object).map_err(|_| SignatureError::Mismatch)?;
+    let algorithm = parse_algorithm(algorithm)?;
     let (key, restriction) = issuer_key(issuer)
         .map_err(|kind| unsupported(format!("the issuer's kind of key ({kind})")))?;
     let bits = key.bits();
     let verified = match (algorithm, key.algorithm()) {
-        // A key of id-RSASSA-PSS is for nothing else.
-        (Algorithm::Pkcs1(_), KeyAlgorithm::Rsa { .. }) if restriction.is_some() => None,
-        (Algorithm::Pkcs1(hash), KeyAlgorithm::Rsa { .. }) => {
+        // A key of the type id-RSASSA-PSS signs with RSASSA-PSS only.
+        (Algorithm::RsaPkcs1(_), KeyAlgorithm::Rsa { .. }) if restriction.is_some() => None,
+        (Algorithm::RsaPkcs1(hash), KeyAlgorithm::Rsa { .. }) => {
             Some(pkcs1(hash).verify_sig(bits, message, signature))
         }
-        (Algorithm::Pss(used), KeyAlgorithm::Rsa { .. }) => match restriction {
+        (Algorithm::RsaPss(used), KeyAlgorithm::Rsa { .. }) => match restriction {
             Some(Some(least)) if least.hash != used.hash || used.salt < least.salt => None,
-            _ => Some(pss(used).verify_sig(bits, message, signature)),
+            _ => Some(pss_verifier(used).verify_sig(bits, message, signature)),
         },
         (Algorithm::Ed25519, KeyAlgorithm::Ed25519) => {
             Some(verification::ED25519.verify_sig(bits, message, signature))
@@ -118,16 +118,16 @@ pub(crate) fn verify(
         (Algorithm::Ecdsa(hash), curve) => {
             ecdsa(curve, hash).map(|algorithm| algorithm.verify_sig(bits, message, signature))
         }
-        // The algorithm of another kind of key: this one cannot have signed.
+        // The algorithm is one of another key type.
         _ => None,
     };
     match verified {
         Some(Ok(())) => Ok(()),
-        _ => Err(SignatureFault::Wrong),
+        _ => Err(SignatureError::Mismatch),
     }
 }
 
-/// The first part: what was signed is the bytes as they came, because encoded anew they may differ.
+/// The first element, in its original bytes: encoding it again might change them.
 pub(super) fn to_be_signed(signed_object: &[u8]) -> der::Result<&[u8]> {
     SliceReader::new(signed_object)?.sequence(|object| {
         let to_be_signed = object.tlv_bytes()?;
@@ -137,12 +137,12 @@ pub(super) fn to_be_signed(signed_object: &[u8]) -> der::Result<&[u8]> {
     })
 }
 
-/// The name of a signature algorithm, for an operator; its OID where it has none here.
-pub(crate) fn name(algorithm: &AlgorithmIdentifier<Any>) -> String {
-    match algorithm_of(algorithm) {
-        Err(SignatureFault::Unsupported(what)) => what,
-        Err(SignatureFault::Weak(what)) => what.to_owned(),
-        Ok(Algorithm::Pss(pss)) => format!(
+/// The name of a signature algorithm for messages, or its OID.
+pub(crate) fn algorithm_name(algorithm: &AlgorithmIdentifier<Any>) -> String {
+    match parse_algorithm(algorithm) {
+        Err(SignatureError::Unsupported(what)) => what,
+        Err(SignatureError::Weak(what)) => what.to_owned(),
+        Ok(Algorithm::RsaPss(pss)) => format!(
             "RSASSA-PSS with {} and a salt of {} bytes",
             match pss.hash {
                 Hash::Sha256 => "SHA-256",
@@ -155,9 +155,9 @@ pub(crate) fn name(algorithm: &AlgorithmIdentifier<Any>) -> String {
     }
 }
 
-fn algorithm_of(algorithm: &AlgorithmIdentifier<Any>) -> Result<Algorithm, SignatureFault> {
+fn parse_algorithm(algorithm: &AlgorithmIdentifier<Any>) -> Result<Algorithm, SignatureError> {
     if algorithm.oid == RSASSA_PSS {
-        return Ok(Algorithm::Pss(pss_parameters(
+        return Ok(Algorithm::RsaPss(parse_parameters(
             algorithm.parameters.as_ref(),
         )?));
     }
@@ -166,7 +166,7 @@ fn algorithm_of(algorithm: &AlgorithmIdentifier<Any>) -> Result<Algorithm, Signa
         return Ok(*known);
     }
     if let Some((_, name)) = WEAK.iter().find(|(known, _)| *known == oid) {
-        return Err(SignatureFault::Weak(name));
+        return Err(SignatureError::Weak(name));
     }
     let known = UNSUPPORTED.iter().find(|(known, _)| *known == oid);
     Err(unsupported(known.map_or_else(
@@ -175,9 +175,9 @@ fn algorithm_of(algorithm: &AlgorithmIdentifier<Any>) -> Result<Algorithm, Signa
     )))
 }
 
-/// The issuer's key, and whether it is for PSS only. A key of the type id-RSASSA-PSS is an RSA key that signs with PSS only, and as its
-/// parameters demand, where it has some (RFC 4055, section 3.3).
-fn issuer_key(issuer: &Spki) -> Result<(PublicKey, Option<Option<Pss>>), UnsupportedKey> {
+/// The issuer's key, and for the type id-RSASSA-PSS its restriction: such an RSA key signs with RSASSA-PSS only, with the
+/// parameters of the key, if it has any (RFC 4055, section 3.3).
+fn issuer_key(issuer: &Spki) -> Result<(PublicKey, Option<Option<PssParams>>), UnsupportedKey> {
     let unreadable = || UnsupportedKey::named("a public key that cannot be read");
     if issuer.algorithm.oid != RSASSA_PSS {
         let der = issuer.to_der().map_err(|_| unreadable())?;
@@ -185,7 +185,7 @@ fn issuer_key(issuer: &Spki) -> Result<(PublicKey, Option<Option<Pss>>), Unsuppo
     }
     let restriction = match &issuer.algorithm.parameters {
         None => None,
-        some => Some(pss_parameters(some.as_ref()).map_err(|_| {
+        some => Some(parse_parameters(some.as_ref()).map_err(|_| {
             UnsupportedKey::named("RSA of the type id-RSASSA-PSS with such parameters")
         })?),
     };
@@ -223,8 +223,8 @@ fn ecdsa(curve: KeyAlgorithm, hash: Hash) -> Option<&'static dyn VerificationAlg
     })
 }
 
-/// Reads a DER AlgorithmIdentifier, with or without its outer SEQUENCE, which webpki leaves off.
-pub(crate) fn read_identifier(der: &[u8]) -> Option<AlgorithmIdentifier<Any>> {
+/// Parses a DER AlgorithmIdentifier with or without its outer SEQUENCE, which webpki omits.
+pub(crate) fn parse_identifier(der: &[u8]) -> Option<AlgorithmIdentifier<Any>> {
     AlgorithmIdentifier::from_der(der).ok().or_else(|| {
         let whole = Any::new(der::Tag::Sequence, der).ok()?;
         whole.decode_as().ok()

@@ -1,4 +1,4 @@
-//! Name, TCP, TLS: one watched connection to a configured host, each part with a deadline.
+//! Makes a connection to a configured host (DNS, TCP, TLS) within one deadline, and observes its handshake.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,48 +11,48 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::Instrument;
 
-use super::happy_eyeballs::Answered;
-use super::resolution::Resolution;
-use super::unhurried::Unhurried;
+use super::deferred_read::DeferredRead;
+use super::dns_cache::DnsCache;
+use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::environment::Origin;
 use crate::engine::runtime::apart_once_begun;
-use crate::tls::issuers::{Acceptance, ForeignIssuer, explain};
-use crate::tls::observation::{Observation, Observer};
-use crate::tls::{Tls, TlsError, of_handshake};
+use crate::tls::handshake_observer::{Observation, Observer};
+use crate::tls::issuers::{ForeignIssuer, IssuerMatch, explain_refusal};
+use crate::tls::{Tls, TlsError, from_handshake};
 
-/// The stream of a watched connection.
-pub type HubStream = TlsStream<Unhurried>;
+/// The stream of a connection whose handshake was observed.
+pub type HubStream = TlsStream<DeferredRead>;
 
-/// Makes watched connections to the configured hosts, and to no other.
+/// Makes connections to the configured hosts only, and observes each handshake.
 #[derive(Clone)]
 pub struct Connector {
     handshakes: TlsConnector,
     tls: Tls,
     origins: Vec<Origin>,
     timeout: Duration,
-    answered: Answered,
-    resolution: Resolution,
+    preferred: PreferredAddresses,
+    dns: DnsCache,
 }
 
-/// A connection that the server asked our certificate for, and got it.
+/// A connection on which the server asked for the client certificate and received it.
 ///
-/// Made by a [`Connector`] only: a stream of other making might be anonymous.
+/// Only a [`Connector`] makes it: any other stream might be anonymous.
 pub struct Connection {
     stream: HubStream,
     origin: Origin,
-    // In TLS 1.3 a refusal comes with the first read: this explains it then.
+    // Explains a refusal, which in TLS 1.3 arrives with the first read.
     foreign: Option<Box<ForeignIssuer>>,
 }
 
 impl Connection {
-    /// Where it leads.
+    /// The host that it is to.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Version, suite and group, as an operator compares them.
+    /// TLS version, cipher suite and key exchange group, for people.
     pub fn describe(&self) -> String {
         let (_, tls) = self.stream.get_ref();
         let version = tls
@@ -91,7 +91,7 @@ impl Connector {
         Self::with_protocols(config, tls, &[b"http/1.1"])
     }
 
-    /// A connector that offers these protocols (ALPN), the best first.
+    /// A connector that offers these ALPN protocols, the preferred first.
     ///
     /// # Errors
     /// rustls refuses the configuration.
@@ -100,18 +100,18 @@ impl Connector {
         tls: &Tls,
         protocols: &[&[u8]],
     ) -> Result<Self, TlsError> {
-        let client = tls.watched(config, protocols)?;
+        let client = tls.watched_client_config(config, protocols)?;
         Ok(Self {
             handshakes: TlsConnector::from(Arc::new(client)),
             tls: tls.clone(),
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
-            answered: Answered::default(),
-            resolution: Resolution::default(),
+            preferred: PreferredAddresses::default(),
+            dns: DnsCache::default(),
         })
     }
 
-    /// The same, with HTTP/1.1 alone offered: for a server that wants no HTTP/2.
+    /// The same with HTTP/1.1 only, for a server that requires it.
     #[cfg(feature = "front-end")]
     pub fn over_http1(&self) -> Self {
         let mut client = rustls::ClientConfig::clone(self.handshakes.config());
@@ -122,7 +122,7 @@ impl Connector {
         }
     }
 
-    /// Connects; all three parts share one deadline.
+    /// Connects; DNS, TCP and TLS share one deadline.
     ///
     /// # Errors
     /// The host is not configured, cannot be reached, or the handshake fails.
@@ -130,7 +130,7 @@ impl Connector {
         self.connect_for(origin, None).await
     }
 
-    /// The same for the request of this `x-fapi-interaction-id`: the ledger names it.
+    /// The same for the request with this `x-fapi-interaction-id`, which the ledger records.
     ///
     /// # Errors
     /// As [`Connector::connect`].
@@ -142,29 +142,28 @@ impl Connector {
         let span = tracing::debug_span!("connection", host = origin.host, port = origin.port);
         let connecting = async {
             let deadline = self.deadline();
-            self.tls.has_begun(SystemTime::now())?;
+            self.tls.check_not_before(SystemTime::now())?;
             let addresses = self.resolve(origin, deadline).await?;
             let tcp = self.tcp(origin, &addresses, deadline).await?;
             let interaction_id = interaction_id.map(str::to_owned);
-            let (made, _) = self.handshake(origin, interaction_id, tcp, deadline).await;
-            if made.is_err() {
-                self.answered.forget(origin);
+            let (connection, _) = self.handshake(origin, interaction_id, tcp, deadline).await;
+            if connection.is_err() {
+                self.preferred.forget(origin);
             }
-            made
+            connection
         };
         connecting.instrument(span).await
     }
 
-    /// When a connection that is begun now must stand.
+    /// The deadline of a connection that is begun now.
     pub fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
-    /// Resolves the host's name. Where that takes longer than a quarter of a second, what it gave before
-    /// is good enough, for ten minutes.
+    /// Resolves the host name. After a quarter of a second, addresses of a lookup in the last ten minutes are used.
     ///
     /// # Errors
-    /// The host is not configured, has no address, or the resolver gave no answer in time.
+    /// The host is not configured, has no address, or the deadline passed.
     pub async fn resolve(
         &self,
         origin: &Origin,
@@ -180,10 +179,10 @@ impl Connector {
             host: origin.host.clone(),
             why,
         };
-        let looked_up = self.resolution.of(&origin.host, origin.port);
-        let addresses = timeout_at(deadline.into(), looked_up)
+        let lookup = self.dns.resolve(&origin.host, origin.port);
+        let addresses = timeout_at(deadline.into(), lookup)
             .await
-            .map_err(|_| self.late(Stage::Resolve, origin))?
+            .map_err(|_| self.deadline_error(Stage::Resolve, origin))?
             .map_err(|error| failed(error.to_string()))?;
         if addresses.is_empty() {
             return Err(failed("the name has no address".to_owned()));
@@ -191,22 +190,23 @@ impl Connector {
         Ok(addresses)
     }
 
-    /// Connects to the first address that answers (RFC 8305): the next one is tried where one is silent
-    /// for a quarter of a second, or refuses; and the one that answered before is tried first.
+    /// Connects to the first address that accepts (Happy Eyeballs, RFC 8305): the next is tried after a quarter of a
+    /// second, or when one fails. The address of the last connection is tried first.
     ///
     /// # Errors
-    /// None does in time. Each that was tried is named, with what it said.
+    /// No address accepts before the deadline. Each that was tried is named, with its error.
     pub async fn tcp(
         &self,
         origin: &Origin,
         addresses: &[SocketAddr],
         deadline: Instant,
     ) -> Result<TcpStream, ClientError> {
-        let trying = self.answered.connect(origin, addresses, deadline);
-        let stream = trying
-            .await
-            .stream(origin, self.timeout, Instant::now() >= deadline)?;
-        // A handshake is small writes that wait for answers: Nagle would add 40 ms to some.
+        let connecting = self.preferred.connect(origin, addresses, deadline);
+        let stream =
+            connecting
+                .await
+                .into_stream(origin, self.timeout, Instant::now() >= deadline)?;
+        // A handshake is small writes that wait for responses: Nagle's algorithm would add 40 ms to some.
         stream
             .set_nodelay(true)
             .map_err(|error| ClientError::Connect {
@@ -216,7 +216,7 @@ impl Connector {
         Ok(stream)
     }
 
-    /// Makes the handshake, and says what it showed also where it failed.
+    /// Makes the TLS handshake. Returns what was observed, also if it failed.
     pub async fn handshake(
         &self,
         origin: &Origin,
@@ -224,28 +224,29 @@ impl Connector {
         tcp: TcpStream,
         deadline: Instant,
     ) -> (Result<Connection, ClientError>, Observation) {
-        let observer = Observer::of(origin.host_and_port(), interaction_id);
+        let observer = Observer::new(origin.host_and_port(), interaction_id);
         let attempt = async {
             let name = server_name(origin)?;
-            let stream = Unhurried::new(tcp);
-            let (connecting, watched) = (self.handshakes.connect(name, stream), observer.clone());
-            let handshake = apart_once_begun(async move { watched.watch(connecting).await })
+            let stream = DeferredRead::new(tcp);
+            let (connecting, recorder) = (self.handshakes.connect(name, stream), observer.clone());
+            let handshake = apart_once_begun(async move { recorder.observe(connecting).await })
                 .instrument(tracing::debug_span!("handshake"));
             timeout_at(deadline.into(), handshake)
                 .await
-                .map_err(|_| self.late(Stage::Handshake, origin))?
-                .map_err(|error| ClientError::Tls(of_handshake(&error)))
+                .map_err(|_| self.deadline_error(Stage::Handshake, origin))?
+                .map_err(|error| ClientError::Tls(from_handshake(&error)))
         };
         let result = attempt.await;
-        let seen = observer.seen();
-        let foreign = match seen.asked.as_ref().map(|asked| self.tls.acceptance(asked)) {
-            Some(Acceptance::Foreign(foreign)) => Some(foreign),
+        let observation = observer.observation();
+        let request = observation.certificate_request.as_ref();
+        let foreign = match request.map(|request| self.tls.match_issuers(request)) {
+            Some(IssuerMatch::Foreign(foreign)) => Some(foreign),
             _ => None,
         };
-        // The verifier has refused already where we were not asked. This is the second lock: a
-        // connection over which no certificate was asked for is never handed out.
+        // The verifier refuses a server that sends no CertificateRequest. This is a second check: no connection
+        // without one is ever returned.
         let result = match result {
-            Ok(_) if seen.asked.is_none() || seen.signed.is_none() => {
+            Ok(_) if request.is_none() || observation.signature.is_none() => {
                 Err(ClientError::Tls(TlsError::NotAsked))
             }
             Ok(stream) => Ok(Connection {
@@ -254,15 +255,15 @@ impl Connector {
                 foreign,
             }),
             Err(ClientError::Tls(error)) => {
-                let error = self.tls.explain_version(seen.place(error));
-                Err(ClientError::Tls(explain(error, foreign.as_deref())))
+                let error = self.tls.explain_version(observation.add_phase(error));
+                Err(ClientError::Tls(explain_refusal(error, foreign.as_deref())))
             }
             Err(other) => Err(other),
         };
-        (result, seen)
+        (result, observation)
     }
 
-    fn late(&self, stage: Stage, origin: &Origin) -> ClientError {
+    fn deadline_error(&self, stage: Stage, origin: &Origin) -> ClientError {
         ClientError::Deadline {
             stage,
             host: origin.host.clone(),
@@ -271,7 +272,7 @@ impl Connector {
     }
 }
 
-/// The name that a server's certificate must carry.
+/// The name that the server's certificate must have.
 ///
 /// # Errors
 /// It is neither a DNS name nor an IP address.

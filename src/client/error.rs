@@ -1,25 +1,25 @@
-//! Why a request got no answer, and what to do about it.
+//! Why a request got no response, and what to do about it.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
-use super::http2::Http2Ending;
-use super::{ANSWER_HEAD, FIELD};
+use super::http2_error::Http2Ending;
+use super::{FIELD_OVERHEAD, MAX_RESPONSE_HEAD};
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::identity::IdentityError;
 use crate::tls::{Ending, SILENT_REFUSAL, TlsError};
 
-/// What had to be done by a deadline.
+/// A stage of a request that has a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The name.
+    /// Resolving the host name.
     Resolve,
-    /// TLS.
+    /// The TLS handshake.
     Handshake,
-    /// The answer.
+    /// The response.
     Response,
 }
 
@@ -33,90 +33,90 @@ impl Display for Stage {
     }
 }
 
-/// Why a request got no answer.
+/// Why a request got no response.
 #[derive(Debug, ThisError)]
 pub enum ClientError {
     /// Token, key or certificate.
     #[error(transparent)]
     Identity(Box<IdentityError>),
-    /// Not a host of the configuration.
+    /// The host is not configured.
     #[error("{origin} is not a configured host ({}); nothing was sent", configured.join(", "))]
     NotConfigured {
-        /// Who would have been called.
+        /// The requested origin.
         origin: String,
-        /// Who may be.
+        /// The configured origins.
         configured: Vec<String>,
     },
-    /// The request cannot be made from what was given.
+    /// The request is not valid.
     #[error("this is no request: {0}")]
     Request(String),
-    /// The name has no address.
+    /// The host name cannot be resolved.
     #[error("{host} cannot be resolved: {why}")]
     Resolve {
-        /// The name.
+        /// The host name.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         why: String,
     },
-    /// No address answers.
+    /// No address accepts a connection.
     #[error("{host} cannot be reached: {why}")]
     Connect {
-        /// The name.
+        /// The host name.
         host: String,
-        /// What each address said.
+        /// Each address with its error.
         why: String,
     },
-    /// No address answered in time.
+    /// No address accepted a connection before the deadline.
     #[error("connecting to {host} took longer than {} ms: {why}", after.as_millis())]
     ConnectDeadline {
-        /// The name.
+        /// The host name.
         host: String,
         /// The limit.
         after: Duration,
-        /// What each address said.
+        /// Each address with its error.
         why: String,
     },
-    /// Too late.
+    /// A stage exceeded its deadline.
     #[error("{stage} {host} took longer than {} ms", after.as_millis())]
     Deadline {
-        /// Of what.
+        /// Which stage.
         stage: Stage,
-        /// The name.
+        /// The host name.
         host: String,
         /// The limit.
         after: Duration,
     },
-    /// The handshake failed, or the server refused us right after it.
+    /// The handshake failed, or the server refused the client right after it.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The connection ended before anything of an answer had come.
+    /// The connection ended before a response.
     #[error("the server {0} without an answer")]
     NoAnswer(Ending),
-    /// The connection ended before anything of this answer. It had answered other requests: the certificate is good.
+    /// The connection ended before this response. It had served other requests, so the client certificate is accepted.
     #[error("the server {0} without an answer to this request; it had answered others over it")]
     ConnectionLost(Ending),
-    /// A stream or connection of HTTP/2 was ended before an answer.
+    /// An HTTP/2 stream or connection was ended before a response.
     #[error("{0}")]
     Http2(Http2Ending),
-    /// The server does not answer, not even whether it is there.
+    /// The server did not answer a PING of HTTP/2.
     #[error("the server did not answer a PING of HTTP/2 in time")]
     NoPing,
-    /// The connection ended within the answer.
+    /// The connection ended within the response.
     #[error("the server {0} in the middle of its answer")]
     HalfAnswer(Ending),
-    /// The body of the answer is malformed.
+    /// The response body is malformed.
     #[error("the body of the answer cannot be read: {0}")]
     Body(String),
-    /// The answer is no HTTP.
+    /// The response is not HTTP.
     #[error("the answer is not HTTP: {0}")]
     Http(String),
-    /// The answer is HTTP, and not written as that asks for.
+    /// The response is malformed HTTP.
     #[error("the answer is malformed: {0}")]
     Malformed(String),
-    /// The head of the answer is too long.
-    #[error("the head of the answer is longer than {} KiB, or has more than {} fields", ANSWER_HEAD >> 10, ANSWER_HEAD / FIELD)]
+    /// The response head is too long.
+    #[error("the head of the answer is longer than {} KiB, or has more than {} fields", MAX_RESPONSE_HEAD >> 10, MAX_RESPONSE_HEAD / FIELD_OVERHEAD)]
     HeadTooLong,
-    /// The answer is too long.
+    /// The response body is too long.
     #[error("the answer is longer than {} KiB", .0 >> 10)]
     TooLong(usize),
     /// reqwest could not be set up.

@@ -1,8 +1,8 @@
-//! One name, several addresses: which of them answers (RFC 8305, "Happy Eyeballs").
+//! Connects to the first of a host's addresses that accepts (Happy Eyeballs, RFC 8305).
 //!
-//! An address that swallows packets (a broken route, a firewall, a host that is down) answers nothing,
-//! not even a refusal. So the next one is tried a quarter of a second later, beside it, and the first that
-//! connects is taken. It is remembered: the next connection begins with it.
+//! Behind a broken route or a firewall, or on a host that is down, a connection attempt gets no response at all. So the
+//! next address is tried in parallel a quarter of a second later, and the first that connects wins. It is remembered,
+//! and tried first for the next connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Display};
@@ -22,79 +22,79 @@ use crate::poison::IgnorePoison as _;
 /// "Connection Attempt Delay": RFC 8305, section 8, recommends it.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// For so long an address is tried first because it answered. Then the resolver's order has its turn:
-/// the address that it prefers may be well again, and a name that is served round robin stays so.
-const REMEMBERED: Duration = Duration::from_secs(600);
+/// How long an address is tried first because it connected. Then the resolver's order counts again: the address that
+/// it prefers may work by now, and round-robin DNS keeps its effect.
+const PREFERENCE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// The address of each origin that answered last. Clones share it.
+/// The address of each origin that connected last. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answered(Arc<Mutex<HashMap<Origin, Remembered>>>);
+pub(super) struct PreferredAddresses(Arc<Mutex<HashMap<Origin, PreferredAddress>>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Remembered {
+struct PreferredAddress {
     address: SocketAddr,
     since: Instant,
 }
 
-/// An address that no connection came of.
+/// A connection attempt that failed.
 #[derive(Debug)]
-pub struct Unconnected {
+pub struct FailedAttempt {
     /// The address.
     pub address: SocketAddr,
-    /// What the system said; `None` where nothing came back.
-    pub refusal: Option<io::Error>,
+    /// The system's error; `None` after a timeout.
+    pub error: Option<io::Error>,
 }
 
-impl Display for Unconnected {
+impl Display for FailedAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.refusal {
-            Some(refusal) => write!(f, "{}: {refusal}", self.address),
+        match &self.error {
+            Some(error) => write!(f, "{}: {error}", self.address),
             None => write!(f, "{}: no answer", self.address),
         }
     }
 }
 
-/// The first that connected, and those that had been tried in vain by then.
-pub(super) struct Outcome {
+/// The first connection, and the attempts that had failed by then.
+pub(super) struct RaceResult {
     pub(super) connected: Option<TcpStream>,
-    pub(super) unconnected: Vec<Unconnected>,
+    pub(super) failed: Vec<FailedAttempt>,
 }
 
-impl Outcome {
+impl RaceResult {
     /// # Errors
-    /// There is none: each address is named, with what it said. `late`: because time ran out.
-    pub(super) fn stream(
+    /// There is no connection: each address is named, with its error. `timed_out`: the deadline passed.
+    pub(super) fn into_stream(
         self,
         origin: &Origin,
         after: Duration,
-        late: bool,
+        timed_out: bool,
     ) -> Result<TcpStream, ClientError> {
         let host = origin.host.clone();
-        let said: Vec<_> = self.unconnected.iter().map(ToString::to_string).collect();
-        let why = said.join("; ");
+        let errors: Vec<_> = self.failed.iter().map(ToString::to_string).collect();
+        let why = errors.join("; ");
         match self.connected {
             Some(stream) => {
-                if let (false, Ok(answered)) = (said.is_empty(), stream.peer_addr()) {
+                if let (false, Ok(answered)) = (errors.is_empty(), stream.peer_addr()) {
                     tracing::info!(host, %answered, tried = why, "not every address of the hub answers");
                 }
                 Ok(stream)
             }
-            None if late => Err(ClientError::ConnectDeadline { host, after, why }),
+            None if timed_out => Err(ClientError::ConnectDeadline { host, after, why }),
             None => Err(ClientError::Connect { host, why }),
         }
     }
 }
 
-impl Answered {
-    /// Connects to one of the addresses, the one that is remembered first.
+impl PreferredAddresses {
+    /// Connects to one of the addresses; the preferred one is tried first.
     pub(super) async fn connect(
         &self,
         origin: &Origin,
         addresses: &[SocketAddr],
         deadline: Instant,
-    ) -> Outcome {
-        let first = self.of(origin, Instant::now());
-        let outcome = race(in_order(addresses, first), deadline).await;
+    ) -> RaceResult {
+        let first = self.preferred(origin, Instant::now());
+        let outcome = race(sort_addresses(addresses, first), deadline).await;
         let answered = outcome.connected.as_ref();
         self.learn(
             origin,
@@ -104,14 +104,15 @@ impl Answered {
         outcome
     }
 
-    /// Whoever answers there does not serve: the resolver's order has its turn again.
+    /// Forgets the preferred address, whose handshake failed: the resolver's order counts again.
     pub(super) fn forget(&self, origin: &Origin) {
         self.lock().remove(origin);
     }
 
-    fn of(&self, origin: &Origin, now: Instant) -> Option<SocketAddr> {
+    fn preferred(&self, origin: &Origin, now: Instant) -> Option<SocketAddr> {
         let remembered = self.lock().get(origin).copied()?;
-        (now.saturating_duration_since(remembered.since) < REMEMBERED).then_some(remembered.address)
+        (now.saturating_duration_since(remembered.since) < PREFERENCE_LIFETIME)
+            .then_some(remembered.address)
     }
 
     fn learn(&self, origin: &Origin, answered: Option<SocketAddr>, now: Instant) {
@@ -120,26 +121,30 @@ impl Answered {
             all.remove(origin);
             return;
         };
-        let fresh = Remembered {
+        let fresh = PreferredAddress {
             address,
             since: now,
         };
         let known = all.entry(origin.clone()).or_insert(fresh);
-        // Not prolonged by its own use: what is tried first answers first.
-        if known.address != address || now.saturating_duration_since(known.since) >= REMEMBERED {
+        // Its lifetime is not extended by its own use: the address that is tried first usually connects first.
+        if known.address != address
+            || now.saturating_duration_since(known.since) >= PREFERENCE_LIFETIME
+        {
             *known = fresh;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Remembered>> {
-        // Changed in single steps: whole also after a panic elsewhere.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, PreferredAddress>> {
         self.0.lock().ignore_poison()
     }
 }
 
-/// Each address once: the remembered one, then the families in turn, each in the resolver's order
-/// (RFC 8305, section 4).
-pub(super) fn in_order(addresses: &[SocketAddr], first: Option<SocketAddr>) -> Vec<SocketAddr> {
+/// Each address once: `first`, then the address families alternately, each in the resolver's order (RFC 8305,
+/// section 4).
+pub(super) fn sort_addresses(
+    addresses: &[SocketAddr],
+    first: Option<SocketAddr>,
+) -> Vec<SocketAddr> {
     let mut rest: Vec<SocketAddr> = Vec::new();
     for address in addresses {
         if !rest.contains(address) {
@@ -148,7 +153,7 @@ pub(super) fn in_order(addresses: &[SocketAddr], first: Option<SocketAddr>) -> V
     }
     let first = first.filter(|first| rest.contains(first));
     rest.retain(|address| Some(*address) != first);
-    // After the remembered one the other family has its turn.
+    // `first` is followed by an address of the other family.
     let begins_with_v6 = match first {
         Some(first) => first.is_ipv4(),
         None => rest.first().is_some_and(SocketAddr::is_ipv6),
@@ -167,21 +172,21 @@ pub(super) fn in_order(addresses: &[SocketAddr], first: Option<SocketAddr>) -> V
     }
 }
 
-/// Tries one after the other, each a moment after the one before, or at once where that one failed. The
-/// first that connects is taken, and the others are let go.
-async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> Outcome {
-    let begun = Instant::now();
-    // Where time is short each gets its share of it, so that the last one is tried at all.
-    let share = deadline.saturating_duration_since(begun) / addresses.len().max(1) as u32;
+/// Tries one address after the other, each after ATTEMPT_DELAY or when an attempt failed. The first connection wins, and
+/// the other attempts are cancelled.
+async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> RaceResult {
+    let started = Instant::now();
+    // With a short deadline the delay is shorter, so that the last address is tried as well.
+    let share = deadline.saturating_duration_since(started) / addresses.len().max(1) as u32;
     let delay = ATTEMPT_DELAY.min(share);
     let mut next = VecDeque::from(addresses);
-    let mut silent = Vec::new();
-    let mut unconnected = Vec::new();
+    let mut pending = Vec::new();
+    let mut failed = Vec::new();
     let mut attempts = JoinSet::new();
     let mut connected = None;
     loop {
         if let Some(address) = next.pop_front() {
-            silent.push(address);
+            pending.push(address);
             attempts.spawn(async move { (address, TcpStream::connect(address).await) });
         }
         let until = match next.is_empty() {
@@ -190,19 +195,19 @@ async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> Outcome {
         };
         match timeout_at(until.into(), attempts.join_next()).await {
             Ok(Some(Ok((address, tried)))) => {
-                silent.retain(|other| *other != address);
+                pending.retain(|other| *other != address);
                 match tried {
                     Ok(stream) => {
                         connected = Some(stream);
                         break;
                     }
-                    Err(error) => unconnected.push(Unconnected {
+                    Err(error) => failed.push(FailedAttempt {
                         address,
-                        refusal: Some(error),
+                        error: Some(error),
                     }),
                 }
             }
-            // The runtime ends: no attempt comes to anything any more.
+            // The attempt was cancelled: the runtime shuts down.
             Ok(Some(Err(_))) => {}
             Ok(None) if next.is_empty() => break,
             Ok(None) => {}
@@ -210,33 +215,30 @@ async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> Outcome {
             Err(_) => {}
         }
     }
-    // What was not tried for want of time is none that is silent.
-    unconnected.extend(silent.into_iter().map(|address| Unconnected {
+    // Attempts without a result. Addresses that were not tried are not listed.
+    failed.extend(pending.into_iter().map(|address| FailedAttempt {
         address,
-        refusal: None,
+        error: None,
     }));
-    Outcome {
-        connected,
-        unconnected,
-    }
+    RaceResult { connected, failed }
 }
 
-/// Tries all of them at once, and says which do not connect.
-pub async fn survey(addresses: &[SocketAddr], deadline: Instant) -> Vec<Unconnected> {
+/// Tries all addresses at once and returns those that do not connect.
+pub async fn probe_all(addresses: &[SocketAddr], deadline: Instant) -> Vec<FailedAttempt> {
     let mut attempts = JoinSet::new();
-    for (place, address) in addresses.iter().copied().enumerate() {
+    for (index, address) in addresses.iter().copied().enumerate() {
         attempts.spawn(async move {
             let tried = timeout_at(deadline.into(), TcpStream::connect(address)).await;
-            let refusal = match tried {
+            let error = match tried {
                 Ok(Ok(_)) => return None,
                 Ok(Err(error)) => Some(error),
                 Err(_) => None,
             };
-            Some((place, Unconnected { address, refusal }))
+            Some((index, FailedAttempt { address, error }))
         });
     }
     let mut found: Vec<_> = attempts.join_all().await.into_iter().flatten().collect();
-    found.sort_by_key(|(place, _)| *place);
+    found.sort_by_key(|(index, _)| *index);
     found.into_iter().map(|(_, tried)| tried).collect()
 }
 
@@ -253,7 +255,7 @@ mod tests {
 
     fn ordered(of: &[&str], first: Option<&str>) -> Vec<String> {
         let first = first.map(|ip| SocketAddr::new(ip.parse().unwrap(), 443));
-        let ordered = in_order(&addresses(of), first);
+        let ordered = sort_addresses(&addresses(of), first);
         ordered
             .iter()
             .map(|address| address.ip().to_string())
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_and_each_keeps_its_order() {
+    fn families_alternate_and_keep_the_resolvers_order() {
         for (given, first, expected) in [
             (&[][..], None, &[][..]),
             (&["192.0.2.1"], None, &["192.0.2.1"]),
@@ -287,7 +289,7 @@ mod tests {
                 None,
                 &["192.0.2.9", "2001:db8::1", "192.0.2.1"],
             ),
-            // Twice in a hosts file.
+            // Duplicates, as in a hosts file.
             (
                 &["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1"],
                 None,
@@ -303,7 +305,7 @@ mod tests {
                 Some("2001:db8::1"),
                 &["2001:db8::1", "192.0.2.1"],
             ),
-            // The name has moved: what is remembered of before is no address of it.
+            // The preferred address is no longer one of the name's.
             (&["192.0.2.1"], Some("192.0.2.7"), &["192.0.2.1"]),
         ] {
             assert_eq!(ordered(given, first), expected, "{given:?} {first:?}");
@@ -311,25 +313,28 @@ mod tests {
     }
 
     #[test]
-    fn what_answered_is_tried_first_for_a_while_and_forgotten_where_it_fails() {
+    fn a_preferred_address_expires_and_can_be_forgotten() {
         let origin: Origin = "https://cm.example".parse().unwrap();
         let [one, two] = addresses(&["192.0.2.1", "192.0.2.2"]).try_into().unwrap();
-        let answered = Answered::default();
+        let answered = PreferredAddresses::default();
         let shared = answered.clone();
         let now = Instant::now();
-        assert_eq!(answered.of(&origin, now), None);
+        assert_eq!(answered.preferred(&origin, now), None);
         answered.learn(&origin, Some(one), now);
-        assert_eq!(shared.of(&origin, now), Some(one));
-        // Its own use does not prolong it.
-        let later = now + REMEMBERED / 2;
+        assert_eq!(shared.preferred(&origin, now), Some(one));
+        // Its own use does not extend its lifetime.
+        let later = now + PREFERENCE_LIFETIME / 2;
         answered.learn(&origin, Some(one), later);
-        assert_eq!(answered.of(&origin, later), Some(one));
-        assert_eq!(answered.of(&origin, now + REMEMBERED), None);
+        assert_eq!(answered.preferred(&origin, later), Some(one));
+        assert_eq!(answered.preferred(&origin, now + PREFERENCE_LIFETIME), None);
         answered.learn(&origin, Some(two), later);
-        assert_eq!(answered.of(&origin, now + REMEMBERED), Some(two));
+        assert_eq!(
+            answered.preferred(&origin, now + PREFERENCE_LIFETIME),
+            Some(two)
+        );
         let other: Origin = "https://hh.example".parse().unwrap();
-        assert_eq!(answered.of(&other, later), None);
+        assert_eq!(answered.preferred(&other, later), None);
         answered.learn(&origin, None, later);
-        assert_eq!(shared.of(&origin, later), None);
+        assert_eq!(shared.preferred(&origin, later), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A `reqwest::Client` that cannot be made to send an anonymous or software-signed handshake.
+//! A `reqwest::Client` whose handshakes are never anonymous and always signed by the token.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,30 +26,30 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::ClientError;
-use super::happy_eyeballs::{Answered, in_order};
-use super::resolution::Resolution;
+use super::dns_cache::DnsCache;
+use super::happy_eyeballs::{PreferredAddresses, sort_addresses};
 use crate::config::Config;
 use crate::config::environment::Origin;
 use crate::engine::runtime::apart;
 use crate::identity::Identity;
 use crate::tls::Tls;
-use crate::tls::observation::Observer;
+use crate::tls::handshake_observer::Observer;
 use crate::token::guard::Attendance;
 
 /// A client for the configured hub: HTTP/2 and HTTP/1.1, keep-alive, no redirects, no proxy.
 ///
-/// Connections are made on threads of their own: a token that takes its time for a signature keeps
-/// no other task waiting, also on a runtime of one thread.
+/// Connections are made on separate threads: a slow signature of the token blocks no other task, also on a runtime with
+/// one thread.
 ///
 /// # Errors
-/// Token, key, certificate or trust anchors are not as they must be.
+/// Token, key, certificate or trust anchors cannot be used.
 pub fn client(config: &Config, attendance: Attendance) -> Result<Client, ClientError> {
     customized(config, attendance, |builder| builder)
 }
 
-/// As [`client`], with options of your own (headers, time-outs, pool). What this crate stands for
-/// is set after them and cannot be undone: the TLS configuration, HTTPS only, no redirects, and no
-/// proxy, because reqwest would offer it the certificate.
+/// As [`client`], with options of your own (headers, timeouts, pool). The options that this crate depends on are set
+/// after them and cannot be overridden: the TLS configuration, HTTPS only, no redirects, and no proxy, because reqwest
+/// would offer it the certificate.
 ///
 /// # Errors
 /// As [`client`].
@@ -61,19 +61,19 @@ pub fn customized(
     of(config, &Identity::open(config, attendance)?, customize)
 }
 
-/// As [`customized`], with an identity that was opened before: with a ledger of your own
-/// ([`Identity::open_with_ledger`]), say.
+/// As [`customized`], with an identity that was opened before, for example with a ledger of your own
+/// ([`Identity::open_with_ledger`]).
 ///
 /// # Errors
-/// The trust anchors are not as they must be.
+/// The trust anchors cannot be used.
 pub fn of(
     config: &Config,
     identity: &Identity,
     customize: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, ClientError> {
     let tls = Tls::new(config, identity)?;
-    let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
-    let resolver = Arc::new(AnsweringFirst::of(config));
+    let rustls = tls.watched_client_config(config, &[b"h2", b"http/1.1"])?;
+    let resolver = Arc::new(PreferringResolver::new(config));
     let defaults = Client::builder()
         .connect_timeout(config.hub.connect_timeout)
         .dns_resolver(Arc::clone(&resolver))
@@ -84,75 +84,76 @@ pub fn of(
         .https_only(true)
         .redirect(Policy::none())
         .no_proxy()
-        .connector_layer(WatchLayer(resolver))
+        .connector_layer(ObserverLayer(resolver))
         .build()
         .map_err(|error| ClientError::Setup(error.to_string()))?;
     Ok(client)
 }
 
-/// Resolves names so that an address that answers comes first.
+/// Resolves names and puts an address that accepts connections first.
 ///
-/// reqwest tries the addresses of a family one after the other, and gives each its share of the connect
-/// time-out; and it makes its own TCP connections, which nobody else can make for it. So where a name
-/// has several addresses, the first that answers is found out by a connection of our own, which is closed.
+/// reqwest tries the addresses of a family one after the other, each with a share of the connect timeout, and always
+/// makes its own TCP connections. So for a name with several addresses, a separate connection finds the first address
+/// that accepts, and is closed.
 #[derive(Debug)]
-struct AnsweringFirst {
+struct PreferringResolver {
     origins: Vec<Origin>,
     timeout: Duration,
-    answered: Answered,
-    resolution: Resolution,
+    preferred: PreferredAddresses,
+    dns: DnsCache,
 }
 
-impl AnsweringFirst {
-    fn of(config: &Config) -> Self {
+impl PreferringResolver {
+    fn new(config: &Config) -> Self {
         Self {
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
-            answered: Answered::default(),
-            resolution: Resolution::default(),
+            preferred: PreferredAddresses::default(),
+            dns: DnsCache::default(),
         }
     }
 
-    /// A connection failed. Which service's is not told.
+    /// Forgets all preferred addresses after a failed connection: reqwest does not tell which host it was to.
     fn forget(&self) {
         for origin in &self.origins {
-            self.answered.forget(origin);
+            self.preferred.forget(origin);
         }
     }
 }
 
-impl Resolve for AnsweringFirst {
+impl Resolve for PreferringResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
-        // Which port is meant is not told. Where two services have this name, what is found of one is no
-        // more than an order for the other.
+        // reqwest does not tell the port. Where two services have this name, the result for one only sorts the
+        // addresses of the other.
         let services: Vec<_> = self
             .origins
             .iter()
             .filter(|origin| origin.host == host)
             .cloned()
             .collect();
-        let certain = services
+        let is_unambiguous = services
             .iter()
             .all(|service| Some(service) == services.first());
         let origin = services.into_iter().next();
-        let (answered, resolution) = (self.answered.clone(), self.resolution.clone());
+        let (preferred, dns) = (self.preferred.clone(), self.dns.clone());
         let timeout = self.timeout;
         Box::pin(async move {
-            let patience = if certain { timeout } else { timeout / 2 };
-            let deadline = Instant::now() + patience;
+            let limit = if is_unambiguous { timeout } else { timeout / 2 };
+            let deadline = Instant::now() + limit;
             let port = origin.as_ref().map_or(0, |origin| origin.port);
-            let mut addresses = in_order(&resolution.of(&host, port).await?, None);
+            let mut addresses = sort_addresses(&dns.resolve(&host, port).await?, None);
             if let (Some(origin), 2..) = (origin, addresses.len()) {
-                let trying = answered.connect(&origin, &addresses, deadline);
-                let late = |now| now >= deadline;
-                match trying.await.stream(&origin, timeout, late(Instant::now())) {
-                    Ok(stream) => addresses = in_order(&addresses, stream.peer_addr().ok()),
-                    Err(error) if certain => return Err(error.into()),
+                let connecting = preferred.connect(&origin, &addresses, deadline);
+                let timed_out = |now| now >= deadline;
+                let result = connecting.await;
+                match result.into_stream(&origin, timeout, timed_out(Instant::now())) {
+                    Ok(stream) => addresses = sort_addresses(&addresses, stream.peer_addr().ok()),
+                    Err(error) if is_unambiguous => return Err(error.into()),
                     Err(_) => {}
                 }
             }
-            // The port is the URL's.
+            // With port 0, reqwest uses the URL's port.
             for address in &mut addresses {
                 address.set_port(0);
             }
@@ -161,23 +162,23 @@ impl Resolve for AnsweringFirst {
     }
 }
 
-/// Puts each connection attempt into a watched scope of its own. Without it the verifier refuses
-/// every handshake, so that forgetting it cannot make a client anonymous.
+/// Observes each connection attempt. Without it the verifier refuses every handshake, so that leaving it out cannot make
+/// a client anonymous.
 #[derive(Clone, Debug)]
-struct WatchLayer(Arc<AnsweringFirst>);
+struct ObserverLayer(Arc<PreferringResolver>);
 
-impl<S> Layer<S> for WatchLayer {
-    type Service = Watch<S>;
+impl<S> Layer<S> for ObserverLayer {
+    type Service = ObservedConnector<S>;
 
-    fn layer(&self, connector: S) -> Watch<S> {
-        Watch(connector, Arc::clone(&self.0))
+    fn layer(&self, connector: S) -> ObservedConnector<S> {
+        ObservedConnector(connector, Arc::clone(&self.0))
     }
 }
 
 #[derive(Clone, Debug)]
-struct Watch<S>(S, Arc<AnsweringFirst>);
+struct ObservedConnector<S>(S, Arc<PreferringResolver>);
 
-impl<S, R> Service<R> for Watch<S>
+impl<S, R> Service<R> for ObservedConnector<S>
 where
     S: Service<R>,
     S::Future: Send + 'static,
@@ -195,11 +196,11 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let (connecting, resolver) = (self.0.call(request), Arc::clone(&self.1));
         Box::pin(apart(async move {
-            let made = Observer::default().watch(connecting).await;
-            if made.is_err() {
+            let connection = Observer::default().observe(connecting).await;
+            if connection.is_err() {
                 resolver.forget();
             }
-            made
+            connection
         }))
     }
 }

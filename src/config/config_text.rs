@@ -30,7 +30,7 @@ impl ConfigText {
         let unreadable = |error: io::Error| unreadable(path, &error);
         // Several processes read the file, and some twice: a pipe, which can be read once only, is refused.
         let meta = fs::metadata(path).map_err(unreadable)?;
-        if let Some(kind) = path_access::no_file(&meta) {
+        if let Some(kind) = path_access::other_than_file(&meta) {
             return Err(ConfigError::Unreadable {
                 path: path.to_owned(),
                 why: format!("it is not a file but {kind}"),

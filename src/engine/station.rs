@@ -220,14 +220,14 @@ impl Station {
         match error.pin() {
             // C_Login itself failed: the PIN is not sent a second time in one search.
             Some(PinError::Call(_)) => {
-                module.initialize_again(generation, state.token.recorder())?;
+                module.reinitialize(generation, state.token.recorder())?;
                 Err(error)
             }
             Some(_) => Err(error),
             // The module is well, and others use it.
             None if remedy(&error) == Remedy::FewerSessions => Err(error),
             None => {
-                module.initialize_again(generation, state.token.recorder())?;
+                module.reinitialize(generation, state.token.recorder())?;
                 self.arrive(&state.token)
             }
         }
@@ -235,7 +235,7 @@ impl Station {
 
     /// Selects the token, logs in and finds the key: all that a signature takes, short of it.
     fn arrive(&self, before: &Token) -> Result<Token, EngineError> {
-        let token = before.again()?;
+        let token = before.reopen()?;
         self.session_with_key(&token)?;
         Ok(token)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::client::http2::{EndedBy, Http2Ending, Scope};
+use crate::client::http2_error::{EndedBy, Http2Ending, Scope};
 use crate::tls::Ending;
 
 pub(super) fn client() -> Vec<Example> {

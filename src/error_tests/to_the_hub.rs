@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::certificate::contents::{Contents, Form};
-use crate::certificate::{CertificateError, SignatureFault};
+use crate::certificate::file_format::{Encoding, FileFormat};
+use crate::certificate::{CertificateError, SignatureError};
 use crate::config::environment::Environment;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::key::scheme::KeyAlgorithm;
 use crate::key::unsupported::UnsupportedKey;
 use crate::tls::issuers::ForeignIssuer;
-use crate::tls::{Ending, Moment};
+use crate::tls::{Ending, HandshakePhase};
 
 const NAME: &str = "C=AE, CN=c3";
 
@@ -92,24 +92,24 @@ pub(super) fn certificate() -> Vec<Example> {
         }],
         Empty: [CertificateError::Empty(text("/etc/bank/c3.pem"))],
         NotACertificate: [
-            not_one(Contents::Nothing),
-            not_one(Contents::Pkcs7(Form::Pem)),
-            not_one(Contents::Pkcs7(Form::Der)),
-            not_one(Contents::Pkcs7(Form::Base64)),
-            not_one(Contents::Cms),
-            not_one(Contents::Pkcs12(Form::Der)),
-            not_one(Contents::Pkcs12(Form::Base64)),
-            not_one(Contents::JavaKeyStore),
-            not_one(Contents::Certificate(Form::Base64)),
-            not_one(Contents::TrustedCertificate),
-            not_one(Contents::Request),
-            not_one(Contents::RevocationList),
-            not_one(Contents::PublicKey),
-            not_one(Contents::OpenPgp),
-            not_one(Contents::Html),
-            not_one(Contents::Document("JSON")),
-            not_one(Contents::OtherDer),
-            not_one(Contents::BrokenPem),
+            not_one(FileFormat::Empty),
+            not_one(FileFormat::Pkcs7(Encoding::Pem)),
+            not_one(FileFormat::Pkcs7(Encoding::Der)),
+            not_one(FileFormat::Pkcs7(Encoding::Base64)),
+            not_one(FileFormat::Cms),
+            not_one(FileFormat::Pkcs12(Encoding::Der)),
+            not_one(FileFormat::Pkcs12(Encoding::Base64)),
+            not_one(FileFormat::JavaKeyStore),
+            not_one(FileFormat::Certificate(Encoding::Base64)),
+            not_one(FileFormat::TrustedCertificate),
+            not_one(FileFormat::Request),
+            not_one(FileFormat::RevocationList),
+            not_one(FileFormat::PublicKey),
+            not_one(FileFormat::OpenPgp),
+            not_one(FileFormat::Html),
+            not_one(FileFormat::Document("JSON")),
+            not_one(FileFormat::OtherDer),
+            not_one(FileFormat::BrokenPem),
         ],
         PrivateKeyInFile: [CertificateError::PrivateKeyInFile(text("/etc/bank/c3.pem"))],
         Malformed: [CertificateError::Malformed {
@@ -151,11 +151,11 @@ pub(super) fn certificate() -> Vec<Example> {
         Unchecked: [
             CertificateError::Unchecked {
                 subject: text(NAME),
-                fault: SignatureFault::Unsupported(text("Ed448 (1.3.101.113)")),
+                fault: SignatureError::Unsupported(text("Ed448 (1.3.101.113)")),
             },
             CertificateError::Unchecked {
                 subject: text(NAME),
-                fault: SignatureFault::Weak("RSA with SHA-1"),
+                fault: SignatureError::Weak("RSA with SHA-1"),
             },
         ],
         NotSupported: [CertificateError::NotSupported {
@@ -192,7 +192,7 @@ pub(super) fn tls() -> Vec<Example> {
     let alert = |name, code| TlsError::Alert {
         name: text(name),
         code,
-        when: Moment::AfterOurCertificate,
+        when: HandshakePhase::AfterClientCertificate,
     };
     let time = |expired| TlsError::ServerTime {
         expired,
@@ -243,7 +243,7 @@ pub(super) fn tls() -> Vec<Example> {
             TlsError::Alert {
                 name: text("handshake_failure"),
                 code: 40,
-                when: Moment::AfterOurHello
+                when: HandshakePhase::AfterClientHello
             },
             alert("handshake_failure", 40),
             alert("bad_certificate", 42),
@@ -264,9 +264,9 @@ pub(super) fn tls() -> Vec<Example> {
         ],
         IssuerNotAccepted: [foreign(Some(Environment::Production)), foreign(None)],
         Closed: [
-            closed(Ending::Reset, Moment::AfterOurHello),
-            closed(Ending::Abrupt, Moment::DuringTheHandshake),
-            closed(Ending::Orderly, Moment::AfterOurCertificate),
+            closed(Ending::Reset, HandshakePhase::AfterClientHello),
+            closed(Ending::Abrupt, HandshakePhase::DuringHandshake),
+            closed(Ending::Orderly, HandshakePhase::AfterClientCertificate),
         ],
         NotTls: [TlsError::NotTls],
         Protocol: [TlsError::Protocol(text("no suite in common"))],

@@ -11,7 +11,7 @@ use crate::key::ecdsa_signature::InvalidEcdsaSignature;
 use crate::key::unsupported::UnsupportedKey;
 use crate::ledger::LedgerError;
 use crate::ledger::hash_chain::ChainBreak;
-use crate::token::Start;
+use crate::token::TokenOperation;
 
 const TOKEN: &str = "pkcs11:token=lfi";
 const KEY: &str = "pkcs11:object=c3;type=private";
@@ -157,7 +157,7 @@ pub(super) fn token() -> Vec<Example> {
             candidates: vec![text(TOKEN), text(TOKEN)]
         }],
         NoAnswer: [TokenError::NoAnswer {
-            during: Start::Login,
+            during: TokenOperation::Login,
             after: Duration::from_secs(60),
         }],
         Ledger: [TokenError::Ledger(LedgerError::Sink(text("full")))],

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::pin::PinSource;
-use crate::token::guard::EarlierTry;
-use crate::token::pin::{Oddity, SourceFault};
+use crate::token::guard::EarlierAttempt;
+use crate::token::pin::{PinAnomaly, PinSourceError};
 
 pub(super) fn pin() -> Vec<Example> {
     let source = |pin_source, why| PinError::Source { pin_source, why };
@@ -17,7 +17,7 @@ pub(super) fn pin() -> Vec<Example> {
         state_folder: folder.map(PathBuf::from),
     };
     let earlier = |pin_source, failures| {
-        Box::new(EarlierTry {
+        Box::new(EarlierAttempt {
             pin_source,
             at: text("2026-01-01T00:00:00Z"),
             answer: text("C_Login returned CKR_PIN_INCORRECT"),
@@ -27,39 +27,39 @@ pub(super) fn pin() -> Vec<Example> {
     };
     every_variant!(PinError {
         Source: [
-            source(file(), SourceFault::Empty),
+            source(file(), PinSourceError::Empty),
             source(
                 file(),
-                SourceFault::Character {
+                PinSourceError::Character {
                     kind: "a byte order mark (U+FEFF)",
                     at: 1,
                     last: 5
                 }
             ),
-            source(file(), SourceFault::LineBreak { and_nothing: true }),
-            source(file(), SourceFault::NotAFile("a folder")),
+            source(file(), PinSourceError::LineBreak { and_nothing: true }),
+            source(file(), PinSourceError::NotAFile("a folder")),
             source(
                 file(),
-                SourceFault::Open {
+                PinSourceError::Open {
                     mode: 0o644,
                     of_root: false
                 }
             ),
-            source(PinSource::Env(text("THE_PIN")), SourceFault::NotSet),
+            source(PinSource::Env(text("THE_PIN")), PinSourceError::NotSet),
             source(
                 PinSource::Env(text("THE_PIN")),
-                SourceFault::NotAPin("a PEM file")
+                PinSourceError::NotAPin("a PEM file")
             ),
             source(
                 PinSource::Credential(text("pin")),
-                SourceFault::NoCredentials
+                PinSourceError::NoCredentials
             ),
             source(
                 PinSource::Command(vec![text("/usr/bin/vault"), text("secret")]),
-                SourceFault::Command(text("it did not end within 30 s"))
+                PinSourceError::Command(text("it did not end within 30 s"))
             ),
-            source(PinSource::Prompt, SourceFault::Asking(not_found())),
-            source(PinSource::ProtectedPath, SourceFault::NoKeypad),
+            source(PinSource::Prompt, PinSourceError::Asking(not_found())),
+            source(PinSource::ProtectedPath, PinSourceError::NoKeypad),
         ],
         NobodyThere: [PinError::NobodyThere(PinSource::Prompt)],
         Guarded: [
@@ -75,7 +75,7 @@ pub(super) fn pin() -> Vec<Example> {
         RefusedOdd: [PinError::RefusedOdd {
             fault: fault(),
             pin_source: file(),
-            oddity: Oddity::BlankAtEnd,
+            anomaly: PinAnomaly::BlankAtEnd,
         }],
         RefusedBefore: [PinError::RefusedBefore(fault())],
         RefusedEarlier: [

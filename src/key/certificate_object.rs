@@ -31,7 +31,7 @@ pub fn find(
     token: &Token,
     uri: &Pkcs11Uri,
 ) -> Result<Vec<(Pkcs11Uri, Vec<u8>)>, KeyError> {
-    if !token.is_named_by(uri) {
+    if !token.matches_uri(uri) {
         return Ok(Vec::new());
     }
     let found = find_objects(session, uri, ObjectClass::CERTIFICATE)?;

@@ -158,7 +158,7 @@ impl Diagnostic for LedgerError {
                 format!(
                     "{}: `chown {} {}` where it is to be this user's, or name another place in `file` of [ledger]",
                     owned.unwrap_or_else(|_| path.display().to_string()),
-                    accounts::me(),
+                    accounts::effective_user(),
                     path.display()
                 )
             }
@@ -227,7 +227,7 @@ fn unwritable(path: &Path, source: &io::Error) -> String {
             match closed {
                 Some(Obstacle::Closed { place, .. }) => format!(
                     "{place} is not for this user: `chown {} {}`, or run this as its owner",
-                    accounts::me(),
+                    accounts::effective_user(),
                     place.place.display()
                 ),
                 Some(obstacle) => format!("{obstacle}: {}", obstacle.advice()),

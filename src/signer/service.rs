@@ -221,7 +221,7 @@ impl Service {
                 .iter()
                 .map(|scheme| scheme.name().to_owned())
                 .collect(),
-            holder: token.holder(),
+            holder: token.device_info(),
             certificate,
             hardening: self.hardening.clone(),
         };

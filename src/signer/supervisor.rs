@@ -27,7 +27,7 @@ use super::frame::{Answer, encode_answer};
 use super::handover::{self, Sign};
 use crate::backoff::Backoff;
 use crate::poison::IgnorePoison as _;
-use crate::standard_error::{Relay, relayed};
+use crate::standard_error::{Relay, pipe_stderr};
 
 /// A signer that says nothing for so long is stopped or wedged.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ impl Launch {
             // What interrupts a program at its terminal does not end its signer before it: the
             // program does, when it has answered what it was asked.
             command.process_group(0);
-            relayed(&mut command);
+            pipe_stderr(&mut command);
         }
         command
     }
@@ -178,7 +178,7 @@ impl Watch {
             program: self.launch.program.clone(),
             why: error.to_string(),
         })?;
-        *self.relay() = Relay::of(&mut child);
+        *self.relay() = Relay::new(&mut child);
         let (attended, text) = (self.launch.attended, self.launch.configuration.as_deref());
         if let Err(error) = handover::give(&ours, attended, text, &self.ends, &[]) {
             self.end(child);

@@ -1,4 +1,4 @@
-//! From what rustls and the network report to what is wrong, in the operator's words.
+//! Translates errors of rustls and of the network into [`TlsError`], and fatal alerts into advice.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,12 +6,12 @@ use std::io;
 use rustls::{CertRevocationListError, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use webpki::Error as Webpki;
 
-use super::{Ending, Moment, TlsError};
+use super::{Ending, HandshakePhase, TlsError};
 use crate::rfc3339;
 use crate::truncated_list::first_few;
 
-/// Finds the TLS cause in a chain of errors, also one that came with the first read after the
-/// handshake: in TLS 1.3 a server refuses a certificate only then.
+/// Finds the TLS error in a chain of error sources, also one of the first read after the handshake: in TLS 1.3 the
+/// server's refusal of the client certificate arrives there.
 pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -19,9 +19,9 @@ pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
             return Some(ours.clone());
         }
         if let Some(tls) = error.downcast_ref::<Error>() {
-            return Some(of_rustls(tls));
+            return Some(from_rustls(tls));
         }
-        // An io::Error hands out its inner error's source, not the inner error itself.
+        // `io::Error::source` returns the source of its inner error, not the inner error itself.
         let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
@@ -33,19 +33,19 @@ pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
     None
 }
 
-/// An error of the handshake itself.
-pub(crate) fn of_handshake(error: &io::Error) -> TlsError {
-    diagnose(error).unwrap_or_else(|| match ended(error.kind()) {
+/// Translates an error of the handshake itself.
+pub(crate) fn from_handshake(error: &io::Error) -> TlsError {
+    diagnose(error).unwrap_or_else(|| match ending_of(error.kind()) {
         Some(how) => TlsError::Closed {
             how,
-            when: Moment::DuringTheHandshake,
+            when: HandshakePhase::DuringHandshake,
         },
         None => TlsError::Network(error.to_string()),
     })
 }
 
-/// How the other side ended the connection, if it did.
-pub fn ended(kind: io::ErrorKind) -> Option<Ending> {
+/// How the peer ended the connection, if the error means that.
+pub fn ending_of(kind: io::ErrorKind) -> Option<Ending> {
     match kind {
         io::ErrorKind::UnexpectedEof => Some(Ending::Abrupt),
         io::ErrorKind::ConnectionReset
@@ -55,7 +55,7 @@ pub fn ended(kind: io::ErrorKind) -> Option<Ending> {
     }
 }
 
-pub(super) fn of_rustls(error: &Error) -> TlsError {
+pub(super) fn from_rustls(error: &Error) -> TlsError {
     match error {
         Error::Other(other) => match other.0.downcast_ref::<TlsError>() {
             Some(ours) => ours.clone(),
@@ -64,8 +64,8 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
         Error::AlertReceived(alert) => TlsError::Alert {
             name: snake_case(&format!("{alert:?}")),
             code: u8::from(*alert),
-            // In TLS 1.3 the server speaks of our certificate only after the handshake.
-            when: Moment::AfterOurCertificate,
+            // In TLS 1.3 an alert about the client certificate arrives after the handshake.
+            when: HandshakePhase::AfterClientCertificate,
         },
         Error::InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer => TlsError::ServerUntrusted,
@@ -74,11 +74,11 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
                 presented,
             } => TlsError::ServerName {
                 expected: expected.to_str().into_owned(),
-                presented: names(presented),
+                presented: presented_names(presented),
             },
             CertificateError::NotValidForName => TlsError::ServerName {
                 expected: "the host that was called".to_owned(),
-                presented: names(&[]),
+                presented: presented_names(&[]),
             },
             CertificateError::BadSignature => TlsError::ServerSignature,
             CertificateError::Revoked => TlsError::Revocation("it is revoked".to_owned()),
@@ -99,9 +99,9 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
                 limit: rfc3339::of_unix(not_before.as_secs()),
                 now: rfc3339::of_unix(time.as_secs()),
             },
-            // Otherwise the name of the inner error would come wrapped twice.
+            // The library's own message would wrap the inner error's name twice.
             CertificateError::Other(other) => match other.0.downcast_ref::<Webpki>() {
-                Some(error) => of_webpki(error),
+                Some(error) => from_webpki(error),
                 None => TlsError::ServerCertificate(other.0.to_string()),
             },
             other => TlsError::ServerCertificate(other.to_string()),
@@ -115,7 +115,7 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
             }
             other => format!("{other:?}"),
         }),
-        // The first bytes are no record of TLS: of HTTP, most likely.
+        // The first bytes are no TLS record, but most likely HTTP.
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => TlsError::NotTls,
@@ -131,13 +131,13 @@ pub(super) fn of_rustls(error: &Error) -> TlsError {
         | Error::PeerMisbehaved(_)
         | Error::PeerSentOversizedRecord
         | Error::DecryptError => TlsError::Malformed(error.to_string()),
-        // Of this side: no clock, no random numbers, a configuration that does not fit.
+        // Errors of this side: no clock, no random numbers, an unusable configuration.
         other => TlsError::Setup(other.to_string()),
     }
 }
 
-/// What the library says by a name of its own, in words.
-fn of_webpki(error: &Webpki) -> TlsError {
+/// Translates an error that webpki gives by its name only.
+fn from_webpki(error: &Webpki) -> TlsError {
     TlsError::ServerCertificate(match error {
         Webpki::CaUsedAsEndEntity => "it is a CA's own".to_owned(),
         Webpki::EndEntityUsedAsCa => {
@@ -156,8 +156,8 @@ fn of_webpki(error: &Webpki) -> TlsError {
     })
 }
 
-/// The names in a certificate, which come in the words of a debugger: `DnsName("a.example")`.
-fn names(presented: &[String]) -> String {
+/// The names in a certificate, from webpki's debug format: `DnsName("a.example")`.
+fn presented_names(presented: &[String]) -> String {
     let plain = |name: &String| match name.split_once("(\"") {
         Some((_, rest)) => rest.trim_end_matches("\")").to_owned(),
         None => name.clone(),
@@ -186,8 +186,8 @@ fn snake_case(name: &str) -> String {
         })
 }
 
-/// What to do about a fatal alert of the hub, by its number.
-pub(super) fn alert_hint(code: u8, when: Moment) -> &'static str {
+/// What to do about a fatal alert of the hub, by its number (RFC 8446, section 6).
+pub(super) fn alert_hint(code: u8, when: HandshakePhase) -> &'static str {
     match code {
         116 => {
             "the hub wants a certificate and saw none, though we sent ours: something in between ends TLS and does not pass it on"
@@ -216,7 +216,7 @@ pub(super) fn alert_hint(code: u8, when: Moment) -> &'static str {
         51 => {
             "the hub finds our signature wrong: `hsm-mtls token check` tells whether the token signs rightly"
         }
-        40 if when == Moment::AfterOurHello => {
+        40 if when == HandshakePhase::AfterClientHello => {
             "no suite, group or signature in common: the hub speaks TLS 1.2 with ECDHE and AEAD, or TLS 1.3; see `groups` of [tls] and, for what the token can sign, `hsm-mtls token check`"
         }
         40 => {
@@ -258,25 +258,25 @@ mod tests {
     }
 
     #[test]
-    fn our_own_refusal_is_found_within_rustls() {
+    fn an_error_of_this_crate_is_found_within_rustls() {
         let error = io::Error::new(
             io::ErrorKind::InvalidData,
             Error::Other(OtherError(Arc::new(TlsError::NotAsked))),
         );
-        assert!(matches!(of_handshake(&error), TlsError::NotAsked));
+        assert!(matches!(from_handshake(&error), TlsError::NotAsked));
     }
 
     #[test]
-    fn an_end_in_the_middle_is_told_from_a_network_fault() {
+    fn a_truncated_handshake_is_distinguished_from_a_network_error() {
         let end = io::Error::from(io::ErrorKind::UnexpectedEof);
         assert!(matches!(
-            of_handshake(&end),
+            from_handshake(&end),
             TlsError::Closed {
                 how: Ending::Abrupt,
                 ..
             }
         ));
         let other = io::Error::from(io::ErrorKind::HostUnreachable);
-        assert!(matches!(of_handshake(&other), TlsError::Network(_)));
+        assert!(matches!(from_handshake(&other), TlsError::Network(_)));
     }
 }

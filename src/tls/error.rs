@@ -1,4 +1,4 @@
-//! Why there is no handshake, and what to do about it.
+//! Why a TLS handshake failed, and what to do about it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,29 +14,29 @@ use crate::engine::EngineError;
 use crate::exit_code::ExitCode;
 use crate::truncated_list::{first_few, first_words};
 
-/// Why a handshake was not had, or could not be prepared.
+/// Why a handshake failed, or could not be prepared.
 #[derive(Clone, Debug, ThisError)]
 pub enum TlsError {
     /// Our certificate, or the trust anchors, are not as they must be.
     #[error(transparent)]
     Certificate(Arc<CertificateError>),
-    /// Our certificate was not wanted. Nothing was sent over this connection.
+    /// The server sent no CertificateRequest. Nothing was sent over this connection.
     #[error("the server did not ask for our certificate")]
     NotAsked,
-    /// The resolver, verifier and connection could not be told to belong together.
+    /// The handshake was not observed, so it is unknown whether the server sent a CertificateRequest.
     #[error(
         "a handshake was made outside of the connector, so it is not known whether the server asked for our certificate"
     )]
     NotObserved,
-    /// The certificate is not for this host.
+    /// The client certificate is offered to the configured hosts only.
     #[error("{host} is not a configured host ({}); it was not offered the certificate", configured.join(", "))]
     HostNotConfigured {
-        /// Who would have been offered it.
+        /// The host of the connection.
         host: String,
-        /// Who may be.
+        /// The configured hosts.
         configured: Vec<String>,
     },
-    /// The time of our certificate has not begun, as far as this machine knows.
+    /// The client certificate is not valid yet, by this machine's clock.
     #[error(
         "our certificate is valid from {not_before} on, and this machine's clock says {now}: no connection is made before"
     )]
@@ -46,7 +46,7 @@ pub enum TlsError {
         /// RFC 3339
         now: String,
     },
-    /// No signature scheme in common.
+    /// The server accepts no signature scheme that the token supports for this key.
     #[error(
         "the server accepts no signature that the token can make: it takes {}, the key can {}",
         first_words(offered, ", "),
@@ -58,37 +58,37 @@ pub enum TlsError {
         /// Ours.
         ours: Vec<&'static str>,
     },
-    /// The server wants TLS 1.3, and the token cannot sign for that.
+    /// The server requires TLS 1.3, and the token has no RSA-PSS for it.
     #[error(
         "the server does not speak TLS 1.2, and TLS 1.3 was not offered: it needs RSA-PSS, which the token does not do with this key"
     )]
     NeedsRsaPss,
-    /// The token did not sign.
+    /// The token did not sign the handshake.
     #[error("our side of the handshake was not signed: {0}")]
     Signature(Arc<EngineError>),
-    /// The server's certificate is not good.
+    /// The server's certificate is not valid.
     #[error("the server's certificate was refused: {0}")]
     ServerCertificate(String),
-    /// Something about the server's certificate, or a revocation list, cannot be checked. It may be as good as any.
+    /// The server's certificate or a CRL has something that is not supported here. It may be valid.
     #[error("the server's certificate cannot be checked: {0} is not supported here")]
     Unsupported(String),
-    /// The server's certificate is out of its time.
+    /// The server's certificate has expired or is not valid yet.
     #[error("the server's certificate was refused: it {}, and this machine's clock says {now}", if *.expired { format!("expired at {limit}") } else { format!("is valid from {limit} on") })]
     ServerTime {
-        /// Else it is not valid yet.
+        /// Whether it has expired; otherwise it is not valid yet.
         expired: bool,
-        /// The end or the beginning of its validity, RFC 3339.
+        /// Its notAfter or notBefore, RFC 3339.
         limit: String,
         /// RFC 3339
         now: String,
     },
-    /// A CA signed the server's certificate that only has the name of a trusted one.
+    /// The server's certificate names a trusted CA as its issuer, which did not sign it.
     #[error("the server's certificate was refused: the CA that it names did not sign it")]
     ServerSignature,
-    /// The CRLs speak against the server's certificate, or do not speak of it.
+    /// The server's certificate is revoked, or its status is unknown.
     #[error("the server's certificate was refused by the CRLs of [trust]: {0}")]
     Revocation(String),
-    /// The server showed a certificate, and does not have its key.
+    /// The server's signature does not match its certificate: it does not have the private key.
     #[error(
         "the server presents a certificate, but did not sign the handshake with its key: it is not the server that the certificate is of"
     )]
@@ -105,47 +105,47 @@ pub enum TlsError {
         presented: String,
     },
     /// The server sent a fatal alert.
-    #[error("the server refused us with the TLS alert {name} ({code}){}", if *.when == Moment::AfterOurHello { " in answer to our hello" } else { "" })]
+    #[error("the server refused us with the TLS alert {name} ({code}){}", if *.when == HandshakePhase::AfterClientHello { " in answer to our hello" } else { "" })]
     Alert {
         /// The name of RFC 8446, section 6.
         name: String,
         /// Its number.
         code: u8,
         /// How far the handshake was.
-        when: Moment,
+        when: HandshakePhase,
     },
-    /// The server refused us, and its own list of issuers says why.
+    /// The server refused the client certificate, and its own list of accepted issuers explains that.
     #[error("{refusal}: {foreign}")]
     IssuerNotAccepted {
         /// How it refused.
         refusal: Box<TlsError>,
-        /// Its list and our issuer.
+        /// The list, and the client certificate's issuer.
         foreign: Box<ForeignIssuer>,
     },
-    /// The connection ended in the middle.
+    /// The peer ended the connection during the handshake.
     #[error("the server {how} {when}")]
     Closed {
-        /// By whose hand, as far as that shows.
+        /// How it was ended.
         how: Ending,
         /// How far the handshake was.
-        when: Moment,
+        when: HandshakePhase,
     },
-    /// What answered does not speak TLS.
+    /// The peer does not speak TLS.
     #[error("what answered does not speak TLS")]
     NotTls,
-    /// Neither side could go on.
+    /// No protocol version or parameters in common.
     #[error("no common ground with the server: {0}")]
     Protocol(String),
-    /// What came is not TLS as it should be, so this side ended it.
+    /// The server sent malformed TLS, so this side ended the connection.
     #[error("what the server sent is no valid TLS, so we ended the connection: {0}")]
     Malformed(String),
     /// The network failed.
     #[error("the network failed: {0}")]
     Network(String),
-    /// Public trust is configured and the machine has no roots.
-    #[error("this machine has no public roots{}", because(.0))]
+    /// Public trust is configured, and this machine has no root certificates.
+    #[error("this machine has no public roots{}", append_causes(.0))]
     NoPublicRoots(Vec<String>),
-    /// A root of the bundle cannot be an anchor.
+    /// A root of the bundle cannot be used as trust anchor.
     #[error("a root of `anchors` cannot be used: {0}")]
     Anchor(String),
     /// A CRL cannot be used.
@@ -156,7 +156,7 @@ pub enum TlsError {
         /// What is wrong.
         why: String,
     },
-    /// A CRL is of a kind that cannot be used.
+    /// A CRL of a kind that is not supported.
     #[error("the CRL {} cannot be used: {what} is not supported here", path.display())]
     UnsupportedCrl {
         /// The file.
@@ -164,19 +164,19 @@ pub enum TlsError {
         /// What is not supported.
         what: &'static str,
     },
-    /// rustls refused what we configured.
+    /// rustls refused the configuration.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }
 
-/// How a connection ended.
+/// How the peer ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// TLS was ended as it should be, by a close_notify.
+    /// By a close_notify alert of TLS.
     Orderly,
-    /// TCP was closed in the middle of TLS.
+    /// By closing TCP (FIN) without a close_notify.
     Abrupt,
-    /// By a TCP RST, as firewalls do it.
+    /// By a TCP RST, as firewalls do.
     Reset,
 }
 
@@ -190,32 +190,32 @@ impl fmt::Display for Ending {
     }
 }
 
-/// How far a handshake was when it failed.
+/// The phase of a handshake in which it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// The server had shown nothing of itself.
-    AfterOurHello,
-    /// It had, and did not have our certificate yet.
-    DuringTheHandshake,
-    /// It had our certificate and signature.
-    AfterOurCertificate,
+pub enum HandshakePhase {
+    /// After the ClientHello: the server had not sent its certificate.
+    AfterClientHello,
+    /// The server had sent its certificate, and had not received the client's.
+    DuringHandshake,
+    /// The server had received the client certificate and signature.
+    AfterClientCertificate,
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for HandshakePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::AfterOurHello => "in answer to our hello",
-            Self::DuringTheHandshake => "in the middle of the handshake",
-            Self::AfterOurCertificate => "when it had our certificate",
+            Self::AfterClientHello => "in answer to our hello",
+            Self::DuringHandshake => "in the middle of the handshake",
+            Self::AfterClientCertificate => "when it had our certificate",
         })
     }
 }
 
-/// What servers do that refuse a certificate and do not say so.
+/// Advice where a server may have refused the client certificate without an alert.
 pub(crate) const SILENT_REFUSAL: &str = "some servers refuse a certificate without saying so: check with `hsm-mtls cert show` that it is the C3 of this \
      environment, and ask the hub's operator what its log says";
 
-fn because(errors: &[String]) -> String {
+fn append_causes(errors: &[String]) -> String {
     match errors {
         [] => String::new(),
         some => format!(": {}", first_few(some, "; ")),
@@ -275,11 +275,11 @@ impl Diagnostic for TlsError {
             Self::Alert { code, when, .. } => diagnose::alert_hint(*code, *when).to_owned(),
             Self::IssuerNotAccepted { foreign, .. } => foreign.hint(),
             Self::Closed { when, .. } => match when {
-                Moment::AfterOurHello => {
+                HandshakePhase::AfterClientHello => {
                     "a firewall or load balancer in between may end it: `hsm-mtls verify` finds out whether the size of the hello is the cause".to_owned()
                 }
-                Moment::DuringTheHandshake => "a firewall or load balancer in between may end it; try again, then ask who runs them".to_owned(),
-                Moment::AfterOurCertificate => SILENT_REFUSAL.to_owned(),
+                HandshakePhase::DuringHandshake => "a firewall or load balancer in between may end it; try again, then ask who runs them".to_owned(),
+                HandshakePhase::AfterClientCertificate => SILENT_REFUSAL.to_owned(),
             },
             Self::NotTls => {
                 "is this the hub's port for TLS? A plain HTTP server answers so, and so does a proxy that wants to be asked by CONNECT".to_owned()

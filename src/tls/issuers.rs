@@ -1,41 +1,41 @@
-//! The issuers that a server says it accepts, held against ours.
+//! Compares the issuers that a server's CertificateRequest accepts with those of the client certificate.
 //!
-//! It is the best diagnosis there is of a certificate from the wrong environment: the server names
-//! its CAs in the CertificateRequest, before it has seen ours.
+//! That is the best diagnosis of a certificate from the wrong environment: the server names its CAs before it has seen
+//! the client certificate.
 
 use std::fmt::{self, Display};
 
-use super::observation::Asked;
-use super::{Moment, TlsError};
+use super::handshake_observer::CertificateRequest;
+use super::{HandshakePhase, TlsError};
 use crate::certificate::anchors::Chain;
 use crate::certificate::name::{COMMON_NAME, DistinguishedName};
 use crate::config::environment::Environment;
 use crate::truncated_list::first_few;
 
-/// What a CertificateRequest says of our certificate's issuer.
+/// Whether a CertificateRequest accepts an issuer of the client certificate.
 #[derive(Clone, Debug)]
-pub enum Acceptance {
+pub enum IssuerMatch {
     /// It names no issuers.
-    Unsaid,
-    /// This one of ours is among them.
+    Unspecified,
+    /// It accepts this issuer.
     Accepted {
         /// Its name.
         issuer: DistinguishedName,
-        /// Whether the server writes it as ours does. A server that compares bytes would not know it.
+        /// Whether both encode the name in the same bytes: a server that compares bytes does not recognise it else.
         same_encoding: bool,
     },
-    /// None of ours is.
+    /// It accepts none of the issuers.
     Foreign(Box<ForeignIssuer>),
 }
 
-/// A server that accepts certificates, but none of our issuer.
+/// A server that accepts certificates of other issuers only.
 #[derive(Clone, Debug)]
 pub struct ForeignIssuer {
-    /// Who issued ours.
+    /// The issuer of the client certificate.
     pub ours: String,
-    /// Whose certificates it accepts.
+    /// The issuers that the server accepts.
     pub accepted: Vec<String>,
-    /// The environment whose documented CA is among those, where it is not ours.
+    /// The other environment, if one of its documented CAs is among those.
     pub environment: Option<Environment>,
 }
 
@@ -66,47 +66,47 @@ impl ForeignIssuer {
     }
 }
 
-/// The issuers in our chain, and the environment that they are of.
+/// The issuers in the client certificate's chain, and its environment.
 #[derive(Debug)]
-pub(super) struct OurIssuers {
+pub(super) struct ClientIssuers {
     chain: Vec<DistinguishedName>,
     environment: Environment,
 }
 
-impl OurIssuers {
-    pub(super) fn of(chain: &Chain, environment: Environment) -> Self {
+impl ClientIssuers {
+    pub(super) fn new(chain: &Chain, environment: Environment) -> Self {
         Self {
             chain: chain.certificates().map(|ca| ca.issuer()).collect(),
             environment,
         }
     }
 
-    /// The other environment, where this is the name of one of its documented CAs.
+    /// The other environment, if this is the name of one of its documented CAs.
     pub(super) fn other_environment(&self, ca: &DistinguishedName) -> Option<Environment> {
         let other = self.environment.other();
         let name = ca.first(COMMON_NAME)?;
         other.documented_ca_names().contains(&name).then_some(other)
     }
 
-    /// Holds a server's list against our chain.
-    pub(super) fn acceptance(&self, asked: &Asked) -> Acceptance {
-        let accepted: Vec<_> = asked
+    /// Compares a server's list with the chain.
+    pub(super) fn match_request(&self, request: &CertificateRequest) -> IssuerMatch {
+        let accepted: Vec<_> = request
             .issuers
             .iter()
             .filter_map(|der| DistinguishedName::from_der(der))
             .collect();
         if accepted.is_empty() {
-            return Acceptance::Unsaid;
+            return IssuerMatch::Unspecified;
         }
         if let Some(issuer) = self.chain.iter().find(|issuer| accepted.contains(issuer)) {
             let same = |ca: &DistinguishedName| ca.der() == issuer.der();
-            return Acceptance::Accepted {
+            return IssuerMatch::Accepted {
                 issuer: issuer.clone(),
                 same_encoding: accepted.iter().any(same),
             };
         }
         let environment = accepted.iter().find_map(|ca| self.other_environment(ca));
-        Acceptance::Foreign(Box::new(ForeignIssuer {
+        IssuerMatch::Foreign(Box::new(ForeignIssuer {
             ours: self
                 .chain
                 .first()
@@ -117,12 +117,12 @@ impl OurIssuers {
     }
 }
 
-/// A refusal that the server's own list of issuers explains.
-pub fn explain(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> TlsError {
+/// Adds the server's list of issuers to a refusal that it explains.
+pub fn explain_refusal(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> TlsError {
     let of_our_certificate = match &refusal {
-        // Expired, revoked and denied are said of a certificate whose issuer is known.
+        // certificate_expired, certificate_revoked and access_denied are about a certificate of a known issuer.
         TlsError::Alert { code, .. } => matches!(code, 40 | 42 | 43 | 46 | 48 | 116),
-        TlsError::Closed { when, .. } => *when == Moment::AfterOurCertificate,
+        TlsError::Closed { when, .. } => *when == HandshakePhase::AfterClientCertificate,
         _ => false,
     };
     match foreign.filter(|_| of_our_certificate) {
@@ -154,20 +154,20 @@ mod tests {
 
     /// RFC 5280, section 7.1.
     #[test]
-    fn an_issuer_in_another_encoding_is_accepted_and_told() {
+    fn an_issuer_in_another_encoding_is_accepted_and_reported() {
         let utf8 = name(Any::from(Utf8StringRef::new("Issuing CA").unwrap()));
         let printable = name(Any::from(&PrintableString::new("issuing CA").unwrap()));
-        let ours = OurIssuers {
+        let ours = ClientIssuers {
             chain: vec![utf8.clone()],
             environment: Environment::Preprod,
         };
         for (listed, same) in [(&utf8, true), (&printable, false)] {
-            let asked = Asked {
+            let request = CertificateRequest {
                 issuers: vec![listed.der()],
                 schemes: Vec::new(),
             };
-            match ours.acceptance(&asked) {
-                Acceptance::Accepted { same_encoding, .. } => assert_eq!(same_encoding, same),
+            match ours.match_request(&request) {
+                IssuerMatch::Accepted { same_encoding, .. } => assert_eq!(same_encoding, same),
                 other => panic!("{other:?}"),
             }
         }

@@ -1,5 +1,5 @@
-//! The revocation lists of [trust], read and tried before a connection is made. A list of a kind that the TLS
-//! library does not know is told apart from one that is broken.
+//! Loads the CRLs of `[trust]` before a connection is made. A CRL of a kind that rustls does not support is
+//! distinguished from one that is damaged.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,11 +15,11 @@ use webpki::Error as Webpki;
 use super::TlsError;
 use crate::certificate::crl::{self, RevocationList};
 
-/// Reads the files.
+/// Reads the files and checks that rustls can use each CRL.
 ///
 /// # Errors
-/// One cannot be read, or is not a list that can be used.
-pub(super) fn read_crls(
+/// A file cannot be read, or holds a CRL that cannot be used.
+pub(super) fn load_crls(
     paths: &[PathBuf],
     roots: &Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
@@ -31,10 +31,10 @@ pub(super) fn read_crls(
             why: why.to_string(),
         };
         let bytes = fs::read(path).map_err(|error| wrong(&error))?;
-        let lists = crl::ders(&bytes).map_err(|why| wrong(&why))?;
+        let lists = crl::extract_ders(&bytes).map_err(|why| wrong(&why))?;
         for list in lists {
             let der = CertificateRevocationListDer::from(list);
-            // Tried by itself, so that the error can name the file.
+            // One verifier for each CRL, so that the error names the file.
             WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
                 .with_crls([der.clone()])
                 .build()
@@ -57,7 +57,7 @@ pub(super) fn read_crls(
 const VERSION_1: &str =
     "a list of version 1 (version 2 has the extensions authorityKeyIdentifier and cRLNumber)";
 
-/// What of a revocation list the library does not do, and what to ask its issuer for instead.
+/// What in a CRL rustls does not support; `None` if the CRL is damaged.
 fn not_supported(error: &CertRevocationListError, der: &[u8]) -> Option<&'static str> {
     Some(match error {
         CertRevocationListError::UnsupportedCrlVersion => VERSION_1,
@@ -77,7 +77,7 @@ fn not_supported(error: &CertRevocationListError, der: &[u8]) -> Option<&'static
             }
             _ => return None,
         },
-        // What can be read is not malformed.
+        // A CRL that this crate can parse is not malformed.
         CertRevocationListError::ParseError => match RevocationList::from_der(der) {
             Ok(list) if !list.has_next_update() => "a list without nextUpdate",
             Ok(_) => "a field or length in it",

@@ -1,5 +1,5 @@
-//! Is this the hub? Host name, trust anchors, revocation, and two laws of our own: the certificate
-//! is for the configured hosts only, and a server that does not ask for it is refused.
+//! Verifies the server: host name, trust anchors and revocation; and two rules of this crate: the client certificate is
+//! offered to the configured hosts only, and a server that does not ask for it is refused.
 
 use std::sync::Arc;
 
@@ -11,43 +11,43 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::TlsError;
-use super::algorithms::for_certificates;
-use super::diagnose::of_rustls;
-use super::observation::note;
-pub use super::own_chain::verify_own_chain;
-use super::revocation::read_crls;
-use super::signer::refuse;
-use super::unsupported::{self, Against};
+pub use super::client_chain::verify_client_chain;
+use super::diagnose::from_rustls;
+use super::handshake_observer::record;
+use super::revocation::load_crls;
+use super::signature_algorithms::with_all_algorithms;
+use super::signing_key::rustls_error;
+use super::unsupported::{self, VerificationContext};
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Anchors;
 use crate::certificate::crl::RevocationList;
 use crate::config::environment::Origin;
 use crate::config::trust::{Trust, TrustMode};
 
-/// The trust anchors of a configuration. A chain can be held against those that are not configured
-/// too, to tell the operator.
+/// The configured trust anchors and CRLs. For diagnosis, a chain can also be evaluated against anchors that are not
+/// configured.
 #[derive(Debug)]
 pub struct TrustStore {
     mode: TrustMode,
     trust_framework: Arc<WebPkiServerVerifier>,
-    /// There where the mode takes it. Reading a machine's whole store costs more than a handshake.
+    /// Only if `mode` includes public trust: loading the system's store takes longer than a handshake.
     public: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
-    /// The bundle's CAs below the roots: a server that sends its leaf alone is understood.
+    /// The bundle's intermediate CAs, for servers that send their leaf certificate alone.
     intermediates: Vec<CertificateDer<'static>>,
-    /// To tell what the library cannot check.
+    /// To find out what rustls does not support.
     anchors: Anchors,
     crls: Vec<RevocationList>,
 }
 
-/// Which trust a server's chain satisfies.
+/// Which trust anchors and which host name a server's chain satisfies.
 #[derive(Debug)]
-pub struct Satisfies {
-    /// The Trust Framework's root; else why not.
+pub struct TrustEvaluation {
+    /// A root of the Trust Framework, or why not.
     pub trust_framework: Result<(), TlsError>,
-    /// A public root of this machine; else why not.
+    /// A public root of this machine, or why not.
     pub public: Result<(), TlsError>,
-    /// The host name; else why not.
+    /// The host name, or why not.
     pub host_name: Result<(), TlsError>,
 }
 
@@ -55,22 +55,22 @@ impl TrustStore {
     /// Builds the verifiers.
     ///
     /// # Errors
-    /// An anchor or CRL cannot be used, or public trust is wanted and this machine has no roots.
+    /// An anchor or CRL cannot be used, or public trust is configured and this machine has no roots.
     pub fn load(
         trust: &Trust,
         anchors: &Anchors,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
-        let provider = &for_certificates(provider);
+        let provider = &with_all_algorithms(provider);
         let roots = Arc::new(root_store(anchors)?);
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
-        let crls = read_crls(&trust.crls, &roots, provider)?;
-        let readable = crls
+        let crls = load_crls(&trust.crls, &roots, provider)?;
+        let parsed = crls
             .iter()
             .filter_map(|der| RevocationList::from_der(der).ok());
-        let readable = readable.collect();
-        // A CRL that the operator gave is meant: no status is a refusal, and so is an old list.
+        let parsed = parsed.collect();
+        // With configured CRLs, an unknown status and an expired CRL are refusals.
         let verifier = if trust.crls.is_empty() {
             verifier
         } else {
@@ -97,12 +97,12 @@ impl TrustStore {
                 .map(|ca| CertificateDer::from(ca.der().to_vec()))
                 .collect(),
             anchors: anchors.clone(),
-            crls: readable,
+            crls: parsed,
         })
     }
 
-    /// Holds a chain (DER, leaf first) against every trust that is known here, whatever the mode.
-    pub fn evaluate(&self, chain: &[Vec<u8>], name: &ServerName<'_>) -> Option<Satisfies> {
+    /// Evaluates a chain (DER, leaf first) against all trust anchors, whatever `mode` is.
+    pub fn evaluate(&self, chain: &[Vec<u8>], name: &ServerName<'_>) -> Option<TrustEvaluation> {
         let (leaf, intermediates) = chain.split_first()?;
         let sent: Vec<_> = chain.iter().map(Vec::as_slice).collect();
         let leaf = CertificateDer::from(leaf.as_slice());
@@ -113,12 +113,12 @@ impl TrustStore {
             .collect();
         let host_name =
             ParsedCertificate::try_from(&leaf).and_then(|parsed| verify_server_name(&parsed, name));
-        // One time for both trusts: the roots of the system take a while to read, and two verdicts
-        // that differ in nothing but the clock's second would read like two reasons.
+        // The same time for both: loading the system's roots takes a while, and two messages that differ in the
+        // clock's second only would read like two reasons.
         let now = UnixTime::now();
-        // The chain is judged apart from the name: a verifier that fails at the name alone has
-        // accepted the chain, because it looks at the name last.
-        let judge = |verifier: &WebPkiServerVerifier| {
+        // The host name is evaluated apart: webpki checks it last, so an error about the name means that the chain
+        // was accepted.
+        let evaluate_chain = |verifier: &WebPkiServerVerifier| {
             let verdict = verifier.verify_server_cert(&leaf, &intermediates, name, &[], now);
             match (verdict, &host_name) {
                 (Ok(_), _) => Ok(()),
@@ -132,17 +132,19 @@ impl TrustStore {
                 (Err(error), _) => Err(self.explain(&error, &sent)),
             }
         };
-        Some(Satisfies {
-            trust_framework: judge(&self.trust_framework),
+        Some(TrustEvaluation {
+            trust_framework: evaluate_chain(&self.trust_framework),
             public: match &self.public {
-                Some(verifier) => judge(verifier),
-                None => public_verifier(&self.provider).and_then(|verifier| judge(&verifier)),
+                Some(verifier) => evaluate_chain(verifier),
+                None => {
+                    public_verifier(&self.provider).and_then(|verifier| evaluate_chain(&verifier))
+                }
             },
-            host_name: host_name.map_err(|error| of_rustls(&error)),
+            host_name: host_name.map_err(|error| from_rustls(&error)),
         })
     }
 
-    /// The configured anchors.
+    /// The configured mode.
     pub fn mode(&self) -> TrustMode {
         self.mode
     }
@@ -166,71 +168,75 @@ impl TrustStore {
             (TrustMode::TrustFramework, _) | (TrustMode::Both, None) => with(&self.trust_framework),
             (TrustMode::Public, Some(public)) => with(public),
             (TrustMode::Both, Some(public)) => with(&self.trust_framework).or_else(|error| {
-                // Revoked by the Trust Framework is revoked: the other trust does not heal it.
+                // Public trust does not override another error, such as a revocation by the Trust Framework.
                 match error {
                     Error::InvalidCertificate(CertificateError::UnknownIssuer) => with(public),
                     other => Err(other),
                 }
             }),
-            (TrustMode::Public, None) => Err(refuse(TlsError::NoPublicRoots(Vec::new()))),
+            (TrustMode::Public, None) => Err(rustls_error(TlsError::NoPublicRoots(Vec::new()))),
         };
         verified.map_err(|error| {
             let sent = std::iter::once(leaf).chain(intermediates);
             let sent: Vec<_> = sent.map(AsRef::as_ref).collect();
             match self.explain(&error, &sent) {
-                gap @ TlsError::Unsupported(_) => refuse(gap),
-                // The library's own error also decides which alert the server is sent.
+                unsupported @ TlsError::Unsupported(_) => rustls_error(unsupported),
+                // rustls derives the alert that it sends from its own error.
                 _ => error,
             }
         })
     }
 
     fn explain(&self, error: &Error, sent: &[&[u8]]) -> TlsError {
-        let read = sent
+        let parsed = sent
             .iter()
             .map(|der| Certificate::from_der(der, "the server").ok());
-        let chain: Vec<_> = read.map_while(|certificate| certificate).collect();
-        let against = Against {
+        let chain: Vec<_> = parsed.map_while(|certificate| certificate).collect();
+        let context = VerificationContext {
             chain: &chain,
-            is_whole: chain.len() == sent.len(),
+            is_complete: chain.len() == sent.len(),
             anchors: &self.anchors,
             crls: &self.crls,
         };
-        unsupported::explain(error, &against)
+        unsupported::explain(error, &context)
     }
 }
 
-/// Whether connections are watched ([`super::observation`]).
+/// Whether a handshake must be observed ([`super::handshake_observer`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watched {
-    /// Always: a handshake that nobody watches is refused.
-    Always,
-    /// The application makes its own connections: whether the server asked cannot be known.
-    Perhaps,
+pub(super) enum ObservationPolicy {
+    /// A handshake that is not observed is refused.
+    Required,
+    /// The application makes its own connections: whether the server asked for the certificate is unknown.
+    Optional,
 }
 
-/// The verifier that rustls is given.
+/// The `ServerCertVerifier` of all connections to the hub.
 #[derive(Debug)]
-pub(super) struct HubVerifier {
+pub(super) struct ServerVerifier {
     trust: Arc<TrustStore>,
     origins: Vec<Origin>,
-    watched: Watched,
+    observation: ObservationPolicy,
 }
 
-impl HubVerifier {
-    pub(super) fn new(trust: Arc<TrustStore>, origins: &[&Origin], watched: Watched) -> Self {
+impl ServerVerifier {
+    pub(super) fn new(
+        trust: Arc<TrustStore>,
+        origins: &[&Origin],
+        observation: ObservationPolicy,
+    ) -> Self {
         Self {
             trust,
             origins: origins.iter().copied().cloned().collect(),
-            watched,
+            observation,
         }
     }
 }
 
-impl ServerCertVerifier for HubVerifier {
-    /// rustls calls this once per full handshake, and always after the resolver: the server's
-    /// CertificateRequest precedes its Certificate in TLS 1.3, and its ServerHelloDone in 1.2.
-    /// So here, before anything of ours is sent, it is known whether we were asked.
+impl ServerCertVerifier for ServerVerifier {
+    /// rustls calls this once per full handshake, after the resolver: the CertificateRequest precedes the server's
+    /// Certificate in TLS 1.3, and the ServerHelloDone in TLS 1.2. So it is known here, before the client certificate
+    /// is sent, whether the server asked for it.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -242,20 +248,20 @@ impl ServerCertVerifier for HubVerifier {
         let host = server_name.to_str();
         let of_host = |origin: &&Origin| origin.host.eq_ignore_ascii_case(&host);
         let known: Vec<_> = self.origins.iter().filter(of_host).collect();
-        let asked = note(|seen| {
+        let asked = record(|seen| {
             seen.server_chain = std::iter::once(end_entity)
                 .chain(intermediates)
                 .map(|certificate| certificate.to_vec())
                 .collect();
-            // Who makes the connection mostly knows; reqwest's layer does not.
+            // The connector sets it beforehand; reqwest's layer does not know the server.
             seen.peer.get_or_insert_with(|| match known.as_slice() {
                 [origin] => origin.host_and_port(),
                 _ => host.clone().into_owned(),
             });
-            seen.asked.is_some()
+            seen.certificate_request.is_some()
         });
         if known.is_empty() {
-            return Err(refuse(TlsError::HostNotConfigured {
+            return Err(rustls_error(TlsError::HostNotConfigured {
                 host: host.into_owned(),
                 configured: self
                     .origins
@@ -267,10 +273,10 @@ impl ServerCertVerifier for HubVerifier {
         let verified = self
             .trust
             .verify(end_entity, intermediates, server_name, now)?;
-        match (asked, self.watched) {
-            (Some(true), _) | (None, Watched::Perhaps) => Ok(verified),
-            (Some(false), _) => Err(refuse(TlsError::NotAsked)),
-            (None, Watched::Always) => Err(refuse(TlsError::NotObserved)),
+        match (asked, self.observation) {
+            (Some(true), _) | (None, ObservationPolicy::Optional) => Ok(verified),
+            (Some(false), _) => Err(rustls_error(TlsError::NotAsked)),
+            (None, ObservationPolicy::Required) => Err(rustls_error(TlsError::NotObserved)),
         }
     }
 
@@ -283,7 +289,7 @@ impl ServerCertVerifier for HubVerifier {
         let verifier = &self.trust.trust_framework;
         verifier
             .verify_tls12_signature(message, cert, dss)
-            .map_err(|_| not_proved(cert))
+            .map_err(|_| proof_error(cert))
     }
 
     fn verify_tls13_signature(
@@ -295,7 +301,7 @@ impl ServerCertVerifier for HubVerifier {
         let verifier = &self.trust.trust_framework;
         verifier
             .verify_tls13_signature(message, cert, dss)
-            .map_err(|_| not_proved(cert))
+            .map_err(|_| proof_error(cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -303,12 +309,12 @@ impl ServerCertVerifier for HubVerifier {
     }
 }
 
-/// The chain was good, and its owner did not sign: whoever answers has only copied it. Where the key is of a
-/// kind that is not supported, nobody knows who signed.
-fn not_proved(cert: &CertificateDer<'_>) -> Error {
+/// The server's CertificateVerify does not match its certificate: it has no key for the chain that it presents. Where
+/// the type of the key is not supported, the signature could not be checked.
+fn proof_error(cert: &CertificateDer<'_>) -> Error {
     let leaf = Certificate::from_der(cert, "the server").ok();
     let kind = leaf.as_ref().and_then(Certificate::unsupported_key);
-    refuse(match kind {
+    rustls_error(match kind {
         Some(kind) => TlsError::Unsupported(format!("its kind of key ({kind})")),
         None => TlsError::ServerNotProved,
     })
@@ -327,7 +333,7 @@ pub(super) fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
 fn public_verifier(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // A store of an operating system holds certificates that webpki cannot read; they are left out.
+    // The system's store may hold certificates that webpki cannot parse; they are left out.
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let errors = found.errors.iter().map(ToString::to_string).collect();

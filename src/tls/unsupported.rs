@@ -1,64 +1,64 @@
-//! What the TLS library cannot check of a certificate or revocation list, told apart from what is wrong with
-//! it. The library says "unknown issuer", "bad signature" or "constraint violated" for both.
+//! Distinguishes what rustls does not support in a certificate or CRL from what is wrong with it: rustls reports "unknown
+//! issuer", "bad signature" or "constraint violated" for both.
 
 use rustls::{CertRevocationListError, CertificateError, Error};
 use webpki::Error as Webpki;
 
 use super::TlsError;
-use super::diagnose::of_rustls;
+use super::diagnose::from_rustls;
 use crate::certificate::anchors::Anchors;
 use crate::certificate::crl::RevocationList;
-use crate::certificate::signature::{name, read_identifier};
-use crate::certificate::{Certificate, SignatureFault};
+use crate::certificate::signature::{algorithm_name, parse_identifier};
+use crate::certificate::{Certificate, SignatureError};
 
-/// More CAs than this are in no path.
-const LONGEST_PATH: usize = 10;
+/// The longest certification path that is followed.
+const MAX_PATH_LENGTH: usize = 10;
 
-/// What a server's certificate was checked with.
-pub(super) struct Against<'a> {
-    /// As far as it can be read.
+/// What a chain was verified with.
+pub(super) struct VerificationContext<'a> {
+    /// The chain, leaf first, up to the first certificate that this crate cannot parse.
     pub(super) chain: &'a [Certificate],
-    /// Whether that is all of it.
-    pub(super) is_whole: bool,
+    /// Whether that is the whole chain.
+    pub(super) is_complete: bool,
     pub(super) anchors: &'a Anchors,
     pub(super) crls: &'a [RevocationList],
 }
 
-/// What the refusal means.
-pub(super) fn explain(error: &Error, against: &Against<'_>) -> TlsError {
-    let gap = match error {
-        Error::InvalidCertificate(error) => against.of_certificate(error),
-        Error::InvalidCertRevocationList(error) => against.of_list(error),
+/// Translates an error of the verification.
+pub(super) fn explain(error: &Error, context: &VerificationContext<'_>) -> TlsError {
+    let unsupported = match error {
+        Error::InvalidCertificate(error) => context.in_certificate(error),
+        Error::InvalidCertRevocationList(error) => context.in_crl(error),
         _ => None,
     };
-    match gap {
+    match unsupported {
         Some(what) => TlsError::Unsupported(what),
-        None => of_rustls(error),
+        None => from_rustls(error),
     }
 }
 
-impl Against<'_> {
-    fn of_certificate(&self, error: &CertificateError) -> Option<String> {
+impl VerificationContext<'_> {
+    fn in_certificate(&self, error: &CertificateError) -> Option<String> {
         match error {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => self.on_the_way(),
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => self.in_path(),
             CertificateError::UnsupportedSignatureAlgorithmContext {
                 signature_algorithm_id: id,
                 ..
-            } => self.on_the_way().or_else(|| Some(algorithm(id))),
+            } => self.in_path().or_else(|| Some(describe_algorithm(id))),
             CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
                 signature_algorithm_id: id,
                 ..
             } => self
-                .on_the_way()
-                .or_else(|| Some(format!("{} by such a key", algorithm(id)))),
-            CertificateError::UnknownRevocationStatus => self.without_status(),
-            // The library reads less than X.509 allows.
-            CertificateError::BadEncoding if self.is_whole => {
+                .in_path()
+                .or_else(|| Some(format!("{} by such a key", describe_algorithm(id)))),
+            CertificateError::UnknownRevocationStatus => self.in_unmatched_crl(),
+            // webpki parses less than X.509 allows.
+            CertificateError::BadEncoding if self.is_complete => {
                 Some("a field or length in one of its certificates".to_owned())
             }
             CertificateError::Other(other) => match other.0.downcast_ref::<Webpki>()? {
                 Webpki::NameConstraintViolation => {
-                    let all = self.all();
+                    let all = self.all_certificates();
                     let ca = all.into_iter().find(|ca| ca.constrains_other_names())?;
                     Some(format!(
                         "a name constraint on names other than hosts ({})",
@@ -80,43 +80,46 @@ impl Against<'_> {
         }
     }
 
-    fn all(&self) -> Vec<&Certificate> {
+    /// The chain, and all CAs of the bundle.
+    fn all_certificates(&self) -> Vec<&Certificate> {
         let known = self.anchors.intermediates().iter();
         let known = known.chain(self.anchors.roots());
         self.chain.iter().chain(known).collect()
     }
 
-    /// Goes from the leaf towards a root and says what the library could not take on the way.
-    fn on_the_way(&self) -> Option<String> {
-        let mut last = self.chain.first()?;
-        for _ in 0..LONGEST_PATH {
-            let all = self.all();
-            let namesakes = all.into_iter().filter(|ca| last.names_as_issuer(ca));
-            let verdicts: Vec<_> = namesakes.map(|ca| (ca, last.check_signature(ca))).collect();
+    /// Follows the path from the leaf to a root, to the first signature or name that rustls does not support.
+    fn in_path(&self) -> Option<String> {
+        let mut current = self.chain.first()?;
+        for _ in 0..MAX_PATH_LENGTH {
+            let all = self.all_certificates();
+            let candidates = all.into_iter().filter(|ca| current.names_as_issuer(ca));
+            let verdicts: Vec<_> = candidates
+                .map(|ca| (ca, current.check_signature(ca)))
+                .collect();
             let Some((issuer, _)) = verdicts.iter().find(|(_, verdict)| verdict.is_ok()) else {
                 return verdicts.iter().find_map(|(_, verdict)| match verdict {
-                    Err(SignatureFault::Unsupported(what)) => Some(what.clone()),
-                    Err(SignatureFault::Weak(what)) => Some((*what).to_owned()),
+                    Err(SignatureError::Unsupported(what)) => Some(what.clone()),
+                    Err(SignatureError::Weak(what)) => Some((*what).to_owned()),
                     _ => None,
                 });
             };
-            if issuer.subject().der() != last.issuer().der() {
+            if issuer.subject().der() != current.issuer().der() {
                 return Some(format!(
                     "the same name in another encoding ({}, as {} and its issuer write it)",
                     issuer.subject(),
-                    last.subject()
+                    current.subject()
                 ));
             }
             if issuer.is_self_issued() {
                 return None;
             }
-            last = issuer;
+            current = issuer;
         }
         None
     }
 
-    /// Why lists that are there say nothing.
-    fn without_status(&self) -> Option<String> {
+    /// Why a CRL of the leaf's issuer has no status for the leaf.
+    fn in_unmatched_crl(&self) -> Option<String> {
         let leaf = self.chain.first()?;
         let issuer = leaf.issuer();
         let of_issuer = |list: &&RevocationList| list.issuer() == issuer;
@@ -127,7 +130,7 @@ impl Against<'_> {
         })
     }
 
-    fn of_list(&self, error: &CertRevocationListError) -> Option<String> {
+    fn in_crl(&self, error: &CertRevocationListError) -> Option<String> {
         let id = match error {
             CertRevocationListError::UnsupportedSignatureAlgorithmContext {
                 signature_algorithm_id: id,
@@ -139,12 +142,12 @@ impl Against<'_> {
             } => id,
             CertRevocationListError::BadSignature => {
                 let leaf = self.chain.first()?;
-                let all = self.all();
+                let all = self.all_certificates();
                 let issuers = all.into_iter().filter(|ca| leaf.names_as_issuer(ca));
                 let pairs = issuers.flat_map(|ca| self.crls.iter().map(move |list| (ca, list)));
                 let mut faults = pairs.filter_map(|(ca, list)| list.check_signature(ca).err());
                 return faults.find_map(|fault| match fault {
-                    SignatureFault::Unsupported(what) => {
+                    SignatureError::Unsupported(what) => {
                         Some(format!("on a revocation list, {what}"))
                     }
                     _ => None,
@@ -152,13 +155,13 @@ impl Against<'_> {
             }
             _ => return None,
         };
-        Some(format!("on a revocation list, {}", algorithm(id)))
+        Some(format!("on a revocation list, {}", describe_algorithm(id)))
     }
 }
 
-fn algorithm(id: &[u8]) -> String {
-    read_identifier(id).map_or_else(
+fn describe_algorithm(id: &[u8]) -> String {
+    parse_identifier(id).map_or_else(
         || "its signature algorithm".to_owned(),
-        |algorithm| name(&algorithm),
+        |algorithm| algorithm_name(&algorithm),
     )
 }

@@ -1,14 +1,16 @@
-//! What a token says of itself, and how a URI is held against it.
+//! What a token reports in CK_TOKEN_INFO and CK_SLOT_INFO, and how a PKCS#11 URI is matched against that.
 
 use cryptoki::slot::{Limit, Slot, SlotInfo, TokenInfo};
 
 use super::TokenError;
 use super::fault::Fault;
-use super::guard::Identity;
 use super::module::Module;
 use crate::config::uri::Pkcs11Uri;
 
-/// What a token says of itself (CK_TOKEN_INFO, CK_SLOT_INFO).
+/// What identifies a token across the objects that stand for it in this process: label, serial number, manufacturer.
+pub(super) type TokenId = [String; 3];
+
+/// What a token reports (CK_TOKEN_INFO, CK_SLOT_INFO).
 #[derive(Clone, Debug)]
 pub struct TokenDescription {
     /// The token's label.
@@ -29,11 +31,11 @@ pub struct TokenDescription {
     pub protected_path: bool,
     /// CKF_SO_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED, as far as they are set.
     pub so_pin_warnings: Vec<&'static str>,
-    /// CKF_HW_SLOT: whether the slot says that it is a device and not a program.
+    /// CKF_HW_SLOT: the slot claims to be a hardware device.
     pub hardware_slot: bool,
     /// CKF_USER_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED, as far as they are set.
     pub pin_warnings: Vec<&'static str>,
-    /// ulMaxSessionCount; `None` where the token does not say or sets no limit.
+    /// ulMaxSessionCount; `None` where it is unavailable or unlimited.
     pub max_sessions: Option<u64>,
     slot_id: u64,
     slot_description: String,
@@ -85,7 +87,7 @@ impl TokenDescription {
         }
     }
 
-    pub(super) fn identity(&self) -> Identity {
+    pub(super) fn id(&self) -> TokenId {
         [
             self.label.clone(),
             self.serial.clone(),
@@ -93,7 +95,7 @@ impl TokenDescription {
         ]
     }
 
-    /// The URI that names this token and no other.
+    /// The PKCS#11 URI of this token.
     pub fn uri(&self) -> Pkcs11Uri {
         Pkcs11Uri {
             token: Some(self.label.clone()),
@@ -104,7 +106,7 @@ impl TokenDescription {
         }
     }
 
-    /// Whether the token, its slot and its module are what `uri` names. Objects are not looked at.
+    /// Whether token, slot and module match `uri`; its object attributes are ignored.
     pub fn matches(&self, uri: &Pkcs11Uri, module: &Module) -> bool {
         let library = module.description();
         let same = |wanted: &Option<String>, found: &str| {
@@ -125,24 +127,26 @@ impl TokenDescription {
     }
 }
 
-/// The tokens that a module shows. A slot that cannot be read does not hide the others.
+/// The initialised tokens of a module. A slot that cannot be read is an entry of its own and hides no other.
 ///
 /// # Errors
-/// The slot list itself cannot be had.
-pub fn list(module: &Module) -> Result<Vec<Result<TokenDescription, Fault>>, TokenError> {
-    let tokens = slots(module)?;
+/// C_GetSlotList failed.
+pub fn list_tokens(module: &Module) -> Result<Vec<Result<TokenDescription, Fault>>, TokenError> {
+    let tokens = read_slots(module)?;
     Ok(tokens.into_iter().map(|(_, token)| token).collect())
 }
 
-pub(super) type ReadSlot = (Slot, Result<TokenDescription, Fault>);
+/// A slot and what its token reports.
+pub(super) type SlotEntry = (Slot, Result<TokenDescription, Fault>);
 
-pub(super) fn slots(module: &Module) -> Result<Vec<ReadSlot>, TokenError> {
+/// Every slot with an initialised token, or with one that cannot be read.
+pub(super) fn read_slots(module: &Module) -> Result<Vec<SlotEntry>, TokenError> {
     let pkcs11 = module.call().map_err(TokenError::Call)?;
     let slots = pkcs11
         .get_slots_with_token()
         .map_err(|error| TokenError::Call(Fault::of(error)))?;
     let read = |slot| match pkcs11.get_token_info(slot) {
-        // An empty slot of SoftHSM shows a token that is not initialised: there is no key in it.
+        // An empty slot of SoftHSM reports an uninitialised token, which holds no key.
         Ok(info) if !info.token_initialized() => None,
         Ok(info) => {
             let slot_info = pkcs11.get_slot_info(slot).ok();

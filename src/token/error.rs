@@ -1,4 +1,4 @@
-//! Why there is no token to work with, and what to do about it.
+//! Why no token can be used, and what to do about it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use thiserror::Error;
 
 use super::fault::{Fault, FaultClass};
 use super::guard::PinError;
-use super::start::Start;
+use super::timeout::TokenOperation;
 use crate::config::trust::Fingerprint;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::ledger::LedgerError;
 use crate::truncated_list::first_few;
 
-/// Why there is no token to work with.
+/// Why no token can be used.
 #[derive(Debug, Error)]
 pub enum TokenError {
     /// The module's file cannot be found or read.
@@ -22,15 +22,15 @@ pub enum TokenError {
     ModuleMissing {
         /// As configured.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// Someone else could change the module.
+    /// Another user could change or replace the module.
     #[error("the PKCS#11 module is not loaded because of {}: {why}", path.display())]
     ModuleUnsafe {
         /// The file, or the folder above it.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it is not safe.
         why: String,
     },
     /// The module is not the one that was pinned.
@@ -40,7 +40,7 @@ pub enum TokenError {
         path: PathBuf,
         /// `module_sha256`
         expected: Fingerprint,
-        /// What the file has.
+        /// The file's hash.
         found: Fingerprint,
     },
     /// It is not a PKCS#11 module, or lacks a library.
@@ -48,10 +48,10 @@ pub enum TokenError {
     ModuleLoad {
         /// The file.
         path: PathBuf,
-        /// What the linker or the module said.
+        /// The dynamic linker's or the module's message.
         detail: String,
     },
-    /// A variable of `env` is not what the configuration says.
+    /// A variable of `env` does not have the configured value.
     #[error(
         "the variable {name}, which the module reads, does not have the value of the configuration"
     )]
@@ -65,44 +65,44 @@ pub enum TokenError {
     /// No slot holds an initialised token.
     #[error("the module shows no initialised token")]
     Empty,
-    /// The module failed, or shows no token, and something is in its way to its own files.
+    /// The module failed, or shows no token, and one of its own files is missing or not accessible.
     #[error("{failed}; {seen}")]
     OutOfReach {
-        /// What the module did.
+        /// How the module failed.
         failed: Box<TokenError>,
-        /// What was seen.
+        /// Which file is out of reach, and why.
         seen: String,
-        /// What opens the way.
+        /// How to make it accessible.
         advice: String,
     },
     /// No token matches.
     #[error("no token matches {uri}; there is: {}", first_few(candidates, ", "))]
     NoMatch {
-        /// What was asked for.
+        /// The configured URI.
         uri: String,
-        /// What there is.
+        /// The tokens that were found.
         candidates: Vec<String>,
     },
     /// More than one token matches.
     #[error("{} tokens match {uri}: {}", candidates.len(), first_few(candidates, ", "))]
     Ambiguous {
-        /// What was asked for.
+        /// The configured URI.
         uri: String,
-        /// What matches.
+        /// The tokens that match.
         candidates: Vec<String>,
     },
-    /// The module did not come back. It may still be at it.
+    /// A call did not return within its timeout. It may still be running.
     #[error("{during} did not come to an end within {} s", after.as_secs_f64())]
     NoAnswer {
-        /// What it was at.
-        during: Start,
-        /// How long it was waited for.
+        /// Which step.
+        during: TokenOperation,
+        /// The timeout.
         after: Duration,
     },
-    /// The ledger does not take the record of what was to be done, so it was not done.
+    /// The ledger could not record the operation, so it was not carried out.
     #[error("nothing is done with the token without its record: {0}")]
     Ledger(#[source] LedgerError),
-    /// The login failed or was not tried.
+    /// The login failed or was not attempted.
     #[error(transparent)]
     Pin(#[from] PinError),
     /// A call failed.

@@ -1,4 +1,5 @@
-//! What a PKCS#11 return value means and what to do about it: one table, by code, never by text.
+//! Classifies PKCS#11 return values (CKR_): what can be done about each, and whether a login may have used up an attempt.
+//! By code only, never by a message's text.
 
 use std::fmt::{self, Display};
 
@@ -18,46 +19,46 @@ pub struct Fault {
 enum Code {
     /// A CKR_ value of the standard or of the vendor.
     Ckr(RvError),
-    /// The binding could not use what the module answered.
+    /// cryptoki could not use the module's output.
     Answer(String),
     /// No call was made: the session is of an earlier C_Initialize.
     Stale,
 }
 
-/// What can be done about a fault.
+/// The class of a fault, by what can be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultClass {
-    /// The session is gone: a new one may work.
+    /// The session is invalid: a new one may work.
     Session,
-    /// The handle of the key no longer stands for it: find it again.
+    /// The key's handle is invalid: search the key again.
     Key,
-    /// The token wants a login.
+    /// The token requires a login.
     Login,
-    /// The PIN was refused, or must not be tried. Never retried.
+    /// The PIN was refused, or must not be sent. Never retried.
     Pin,
-    /// The token does not do this mechanism, whatever its list says.
+    /// The token does not support this mechanism, whatever its mechanism list says.
     Mechanism,
-    /// No further session can be had for now.
+    /// The token has no further session at present.
     SessionLimit,
-    /// The module, the token or the way to it is out of order.
+    /// The module, the token or the connection to it fails.
     Device,
-    /// The call itself was not permitted or not well-formed: repeating it changes nothing.
+    /// The call is not permitted or not well-formed: retrying it changes nothing.
     Refused,
 }
 
-/// What a failed C_Login says of the PIN.
+/// What a failed C_Login means for the PIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoginVerdict {
-    /// It was refused, or the token does not want to be asked again.
+    /// It was refused, or the token does not accept further attempts.
     Refused,
-    /// It cannot have been compared.
-    NotLookedAt,
-    /// It may have cost a try.
+    /// The token did not compare it.
+    NotCompared,
+    /// It may have been compared, and counted as a wrong PIN.
     Unknown,
 }
 
 impl FaultClass {
-    /// A word for records and metrics.
+    /// Its name in the ledger and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
@@ -73,7 +74,7 @@ impl FaultClass {
 }
 
 impl Fault {
-    /// The session is of an earlier C_Initialize: another one may work.
+    /// The session is stale, of an earlier C_Initialize: a new one may work.
     pub(super) const STALE: Self = Self {
         function: None,
         code: Code::Stale,
@@ -106,7 +107,7 @@ impl Fault {
         }
     }
 
-    /// As the ledger has it.
+    /// The fault as a field of a ledger record.
     pub(crate) fn failure(&self) -> Failure {
         Failure {
             class: self.class().name(),
@@ -118,7 +119,7 @@ impl Fault {
         }
     }
 
-    /// What can be done about it.
+    /// The class, by return value.
     pub fn class(&self) -> FaultClass {
         use RvError as R;
         let code = match &self.code {
@@ -168,18 +169,18 @@ impl Fault {
         }
     }
 
-    /// What C_Login's answer says of the PIN. Everything that is not known to be harmless may have
-    /// cost a try: CKR_DEVICE_REMOVED and CKR_SESSION_CLOSED mean "in the middle of the call"
-    /// (PKCS#11 3.1, section 5.1), and some modules answer a wrong PIN with CKR_GENERAL_ERROR.
+    /// What this return value of C_Login means for the PIN. Every value that is not known to be harmless may have counted
+    /// as a wrong PIN: CKR_DEVICE_REMOVED and CKR_SESSION_CLOSED mean "in the middle of the call" (PKCS#11 3.1, section
+    /// 5.1), and some modules return CKR_GENERAL_ERROR for a wrong PIN.
     pub(crate) fn verdict_on_login(&self) -> LoginVerdict {
         use RvError as R;
         let code = match &self.code {
             Code::Ckr(code) => code,
             Code::Answer(_) => return LoginVerdict::Unknown,
-            Code::Stale => return LoginVerdict::NotLookedAt,
+            Code::Stale => return LoginVerdict::NotCompared,
         };
         match code {
-            // The module turned the call away before there was anything to compare.
+            // The module refused the call before it compared the PIN.
             R::CryptokiNotInitialized
             | R::SessionHandleInvalid
             | R::SessionReadOnlyExists
@@ -188,15 +189,15 @@ impl Fault {
             | R::UserTypeInvalid
             | R::UserAnotherAlreadyLoggedIn
             | R::UserTooManyTypes
-            | R::FunctionNotSupported => LoginVerdict::NotLookedAt,
-            // Some say "locked" or "throttled" with a code of their own.
+            | R::FunctionNotSupported => LoginVerdict::NotCompared,
+            // Vendors have codes of their own for "locked" or "throttled".
             R::VendorDefined(_) | R::UnknownErrorCode(_) => LoginVerdict::Refused,
             _ if self.class() == FaultClass::Pin => LoginVerdict::Refused,
             _ => LoginVerdict::Unknown,
         }
     }
 
-    /// The next step for the person who reads the error.
+    /// What to do next.
     pub fn advice(&self) -> &'static str {
         match &self.code {
             Code::Ckr(RvError::UserPinNotInitialized) => {
@@ -252,7 +253,7 @@ impl Display for Fault {
     }
 }
 
-/// `PinIncorrect` → `CKR_PIN_INCORRECT`; codes outside the standard keep their number.
+/// `PinIncorrect` → `CKR_PIN_INCORRECT`; values outside the standard are shown as numbers.
 fn ckr_name(code: &RvError) -> String {
     match code {
         RvError::VendorDefined(number) => format!("CKR_VENDOR_DEFINED + {number:#x}"),
@@ -276,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_spelled_as_the_standard_spells_them() {
+    fn return_values_have_the_names_of_the_standard() {
         let fault = Fault::new(RvError::PinIncorrect, Function::Login);
         assert_eq!(fault.to_string(), "C_Login returned CKR_PIN_INCORRECT");
         let vendor = Fault::new(RvError::VendorDefined(0x8000_0105), Function::SignInit);
@@ -287,10 +288,10 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_not_made_returned_nothing() {
+    fn a_stale_session_has_no_return_value() {
         let fault = Fault::STALE;
         assert_eq!(fault.class(), FaultClass::Session);
-        assert_eq!(fault.verdict_on_login(), LoginVerdict::NotLookedAt);
+        assert_eq!(fault.verdict_on_login(), LoginVerdict::NotCompared);
         let Failure { ckr, function, .. } = fault.failure();
         assert_eq!((ckr, function), (None, None));
     }
@@ -310,7 +311,7 @@ mod tests {
             RvError::AttributeReadOnly,
         ] {
             let fault = Fault::new(code, Function::Sign);
-            // A class that is added needs a code above.
+            // Exhaustive, so that a new class needs a code above.
             match fault.class() {
                 C::Session | C::Key | C::Login | C::Pin => {}
                 C::Mechanism | C::SessionLimit | C::Device | C::Refused => {}

@@ -1,68 +1,56 @@
-//! The PIN guard: a PIN is tried once, and only here.
+//! The PIN guard: the only place that calls C_Login, and never twice with a PIN that was refused.
 //!
-//! An HSM locks after a few wrong PINs, for every client at once. So nothing is tried while the
-//! token's flags warn, and a PIN that was refused is not sent again, by this process or a later one.
+//! An HSM locks after a few wrong PINs, for every client at once. So no PIN is sent while the PIN flags of
+//! CK_TOKEN_INFO warn, and a PIN that was refused is not sent again, by this process or a later one.
 
 mod acceptance;
+mod attempt_file;
+mod attendance;
 mod error;
-mod flags;
-mod lock;
-mod memory;
-mod record;
-mod refused;
+mod ledger_entry;
+mod login_lock;
+mod pin_cache;
+mod pin_flags;
+mod refused_pins;
+mod retry_policy;
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
 use cryptoki::slot::TokenInfo;
-use secrecy::{ExposeSecret, SecretString};
 
+use super::description::TokenId;
 use super::fault::{Fault, LoginVerdict};
 use super::pin::{self, Pin};
 use super::session::SessionCall;
 use crate::config::pin::PinSource;
-use crate::ledger::{Completion, Entry, LedgerError, Login, Operation, Process, Recorder};
+use crate::ledger::{Completion, Operation};
 use crate::metrics;
-use crate::poison::IgnorePoison as _;
 use acceptance::Acceptance;
 pub use acceptance::CountLow;
-pub use error::{EarlierTry, PinError};
-use memory::Last;
-use record::{Record, Role, Subject};
-use refused::{Mark, flight, in_time};
+use attempt_file::{AttemptFile, AttemptScope, PendingAttempt, PinRole};
+use attendance::needs_operator;
+pub use attendance::{Attendance, OperatorPrompt};
+pub use error::{EarlierAttempt, PinError};
+pub(super) use ledger_entry::LoginRecorder;
+use login_lock::{lock_process, process_lock};
+use pin_cache::PinCache;
+use refused_pins::PinDigest;
+use retry_policy::Outcome;
 
-/// Asks a person for a PIN; the text says which.
-pub type AskPerson = dyn Fn(&str) -> io::Result<SecretString> + Send + Sync;
-
-/// Whether a person is there: to type a PIN, and to answer for a try when few are left.
-pub enum Attendance {
-    /// A service, a script, CI.
-    Unattended,
-    /// Someone at a terminal.
-    Attended(Box<AskPerson>),
-}
-
-/// Where logins are recorded, and what the token is called there.
-#[derive(Clone, Debug)]
-pub(super) struct Register {
-    pub(super) recorder: Recorder,
-    pub(super) token: String,
-}
-
-/// Holds the source and the PIN once it was good.
+/// Logs in to one token with the PIN of one source.
 pub struct PinGuard {
-    token: Identity,
+    token: TokenId,
     source: PinSource,
     attendance: Attendance,
     state_folder: Option<PathBuf>,
-    register: Register,
-    good: Mutex<Option<Pin>>,
-    good_per_signature: AtomicBool,
+    recorder: LoginRecorder,
+    accepted_pin: PinCache,
+    /// The token accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE) before.
+    accepted_per_signature: AtomicBool,
 }
 
 impl fmt::Debug for PinGuard {
@@ -73,89 +61,78 @@ impl fmt::Debug for PinGuard {
     }
 }
 
+/// A call of C_Login and what has to be concluded after it.
+struct SentLogin {
+    user: UserType,
+    pin: Option<Pin>,
+    digest: Option<PinDigest>,
+    attempt: Option<PendingAttempt>,
+    ledger_entry: Operation,
+}
+
 impl PinGuard {
     pub(super) fn new(
-        token: Identity,
+        token: TokenId,
         source: PinSource,
         attendance: Attendance,
         state_folder: Option<PathBuf>,
-        register: Register,
+        recorder: LoginRecorder,
     ) -> Self {
         Self {
             token,
             source,
             attendance,
             state_folder,
-            register,
-            good: Mutex::new(None),
-            good_per_signature: AtomicBool::new(false),
+            recorder,
+            accepted_pin: PinCache::default(),
+            accepted_per_signature: AtomicBool::new(false),
         }
     }
 
-    /// C_Login, the only place that calls it. CK_TOKEN_INFO is read first: where its flags warn,
-    /// nothing is sent. CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the
-    /// application, not to the session.
+    /// Whether the operator enters the PIN, anew for each attempt.
+    pub(super) fn needs_operator(&self) -> bool {
+        needs_operator(&self.source)
+    }
+
+    /// C_Login, unless the token's flags, an earlier refusal or the retry policy forbid it.
+    /// CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the application, not to the session.
     pub(super) fn log_in(&self, session: &SessionCall<'_>, user: UserType) -> Result<(), PinError> {
-        // Before anybody is kept waiting: a program that gives the PIN may take its time.
-        let early = match self.typed() {
+        // Before the lock: a PIN command may take its time.
+        let early_pin = match self.needs_operator() {
             true => None,
-            false => Some(self.pin()?),
+            false => Some(self.read_pin()?),
         };
-        // Eight clients that are opened at once must not all find the PIN untried, and the flags
-        // are worth nothing if they were read before another's try.
-        let flight = flight(&self.token);
-        let _one = in_time(&flight)?;
-        let record = self.record(user, early.as_ref())?;
-        let info = &session.token_info().map_err(PinError::Call)?;
-        if !self.is_of(info) {
-            // Slots renumbered since the token was selected: the PIN is another's here.
-            return Err(PinError::Call(Fault::answer(
-                "another token is in this slot now; no PIN was sent",
-            )));
-        }
-        let accepted = self.check_flags(user, info)?;
-        let pin = match (&self.source, early) {
+        // The lock comes before the flags are read: another login changes them, and of several clients that are
+        // opened at once only the first may find the PIN untried.
+        let lock = process_lock(&self.token);
+        let _locked = lock_process(&lock)?;
+        let file = self.open_attempt_file(user, early_pin.as_ref())?;
+        let info = &self.token_info(session, "no PIN was sent")?;
+        let scope = self.scope(PinRole::of(user));
+        let acceptance = pin_flags::check(user, info, &self.attendance, scope)?;
+        let pin = match (&self.source, early_pin) {
             (PinSource::ProtectedPath, _) => {
-                self.check_keypad(info)?;
+                self.attendance.check_keypad(&self.source, info)?;
                 None
             }
             (_, Some(pin)) => Some(pin),
-            (_, None) => Some(self.pin()?),
+            (_, None) => Some(self.read_pin()?),
         };
-        let mark = pin
+        let digest = pin
             .as_ref()
-            .map(|pin| Mark::of(&pin.text, user, &self.token));
-        if let Some(fault) = mark.as_ref().and_then(Mark::refused_before) {
-            self.forget();
+            .map(|pin| PinDigest::new(&pin.text, user, &self.token));
+        if let Some(fault) = digest.as_ref().and_then(PinDigest::earlier_refusal) {
+            self.accepted_pin.clear();
             return Err(PinError::RefusedBefore(fault));
         }
+        self.warn_of_anomaly(pin.as_ref());
         let version = pin.as_ref().and_then(|pin| pin.version.clone());
-        if let Some((pin, oddity)) = pin.as_ref().and_then(|pin| Some((pin, pin.oddity?)))
-            && !self.is_good(pin)
-        {
-            tracing::warn!(
-                "the PIN from {} {}: it is sent with that",
-                self.source,
-                oddity.said()
-            );
-        }
-        let attempt = match record {
-            Some(record) => {
-                if let Err(held_back) = record.allows(version.as_deref())
-                    && !self.person_agrees(&held_back.to_string())
-                {
-                    self.forget();
-                    return Err(held_back);
-                }
-                Some(record.attempt(version.clone())?)
-            }
-            None => None,
-        };
-        let begun = match self.begin(user, accepted.as_ref()) {
-            Ok(begun) => begun,
+        let attempt = self.begin_attempt(file, version)?;
+        let ledger_entry = match self.begin_ledger_entry(user, acceptance.as_ref()) {
+            Ok(entry) => entry,
             Err(error) => {
                 if let Some(attempt) = attempt {
-                    attempt.not_looked_at();
+                    attempt.discard();
                 }
                 return Err(error);
             }
@@ -164,146 +141,148 @@ impl PinGuard {
             clippy::disallowed_methods,
             reason = "the one place that logs in (law 6)"
         )]
-        let answer = session.login(user, pin.as_ref().map(|pin| &pin.text));
-        metrics::login(match &answer {
-            Ok(()) => "good",
-            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => "already-logged-in",
-            Err(_) => "failed",
-        });
-        let per_signature = matches!(user, UserType::ContextSpecific);
-        let fault = match answer {
-            Ok(()) => {
-                if let Some(attempt) = attempt {
-                    attempt.end(Last::Good, None);
-                    // What it was accepted for is over.
-                    self.subject(flags::role(user)).withdraw_acceptance();
-                }
-                if per_signature {
-                    self.good_per_signature.store(true, Ordering::Relaxed);
-                }
-                self.keep(pin);
-                return Ok(begun.finish(Completion::default())?);
-            }
-            // Somebody's earlier login; whether our PIN is any good was not looked at.
-            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-                if let Some(attempt) = attempt {
-                    attempt.not_looked_at();
-                }
-                return Ok(begun.finish(Completion::default())?);
-            }
-            Err(error) => Fault::of(error),
+        let result = session.login(user, pin.as_ref().map(|pin| &pin.text));
+        let sent = SentLogin {
+            user,
+            pin,
+            digest,
+            attempt,
+            ledger_entry,
         };
-        begun.fail(fault.failure());
+        match result {
+            Ok(()) => {
+                metrics::login("good");
+                self.conclude_success(sent)
+            }
+            // The token did not compare the PIN: an earlier login of this application holds.
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                metrics::login("already-logged-in");
+                if let Some(attempt) = sent.attempt {
+                    attempt.discard();
+                }
+                Ok(sent.ledger_entry.finish(Completion::default())?)
+            }
+            Err(error) => {
+                metrics::login("failed");
+                Err(self.conclude_failure(sent, Fault::of(error)))
+            }
+        }
+    }
+
+    /// C_Login returned CKR_OK.
+    fn conclude_success(&self, sent: SentLogin) -> Result<(), PinError> {
+        if let Some(attempt) = sent.attempt {
+            attempt.end(Outcome::Good, None);
+            self.scope(PinRole::of(sent.user)).withdraw_acceptance();
+        }
+        if matches!(sent.user, UserType::ContextSpecific) {
+            self.accepted_per_signature.store(true, Ordering::Relaxed);
+        }
+        self.accepted_pin.keep(sent.pin);
+        Ok(sent.ledger_entry.finish(Completion::default())?)
+    }
+
+    /// C_Login failed: whether the PIN was refused depends on the return value.
+    fn conclude_failure(&self, sent: SentLogin, fault: Fault) -> PinError {
+        sent.ledger_entry.fail(fault.failure());
+        let per_signature = matches!(sent.user, UserType::ContextSpecific);
         if per_signature {
-            // From here on each is on record again.
-            self.good_per_signature.store(false, Ordering::Relaxed);
+            // From here on, each attempt is recorded in the attempt file again.
+            self.accepted_per_signature.store(false, Ordering::Relaxed);
         }
         let verdict = fault.verdict_on_login();
-        let on_record = attempt.is_some();
-        match (attempt, verdict) {
-            (Some(attempt), LoginVerdict::Refused) => attempt.end(Last::Refused, Some(&fault)),
-            (Some(attempt), LoginVerdict::NotLookedAt) => attempt.not_looked_at(),
-            (Some(attempt), LoginVerdict::Unknown) => attempt.end(Last::Failed, Some(&fault)),
+        let is_recorded = sent.attempt.is_some();
+        match (sent.attempt, verdict) {
+            (Some(attempt), LoginVerdict::Refused) => attempt.end(Outcome::Refused, Some(&fault)),
+            (Some(attempt), LoginVerdict::NotCompared) => attempt.discard(),
+            (Some(attempt), LoginVerdict::Unknown) => attempt.end(Outcome::Failed, Some(&fault)),
             (None, _) => {}
         }
         if verdict != LoginVerdict::Refused {
-            return Err(PinError::Call(fault));
+            return PinError::Call(fault);
         }
-        self.forget();
-        if per_signature && !self.typed() {
-            if !on_record {
-                self.refuse_for(Role::PerSignature, version.clone(), &fault);
+        self.accepted_pin.clear();
+        if per_signature && !self.needs_operator() {
+            let version = sent.pin.as_ref().and_then(|pin| pin.version.clone());
+            if !is_recorded {
+                self.scope(PinRole::PerSignature)
+                    .record_refusal(version.clone(), &fault);
             }
-            self.refuse_for(Role::User, version, &fault);
+            // A PIN that was refused for a signature is not sent for a login either.
+            self.scope(PinRole::User).record_refusal(version, &fault);
         }
-        if let Some(mark) = mark {
-            mark.remember(fault.clone());
+        if let Some(digest) = sent.digest {
+            digest.add_refusal(fault.clone());
         }
-        Err(match pin.and_then(|pin| pin.oddity) {
-            Some(oddity) => PinError::RefusedOdd {
+        match sent.pin.and_then(|pin| pin.anomaly) {
+            Some(anomaly) => PinError::RefusedOdd {
                 fault,
                 pin_source: self.source.clone(),
-                oddity,
+                anomaly,
             },
             None => PinError::Refused(fault),
-        })
+        }
     }
 
-    /// Uses up what was accepted, and puts the login on the ledger.
-    fn begin(&self, user: UserType, accepted: Option<&Acceptance>) -> Result<Operation, PinError> {
-        let Some(accepted) = accepted else {
-            return Ok(self.on_ledger(user, None)?);
-        };
-        accepted.use_up()?;
-        let begun = self.on_ledger(user, Some(accepted));
-        Ok(begun.inspect_err(|_| accepted.not_needed())?)
-    }
-
-    /// A login of the session is recorded. The one that a key wants before each signature is a part
-    /// of that signature, and of its record.
-    fn on_ledger(
+    /// Writes the operator's acceptance of CKF_USER_PIN_COUNT_LOW for one attempt: only where that flag is set now, the
+    /// retry policy allows an attempt, and a PIN file holds what could be a PIN.
+    pub(super) fn accept_count_low(
         &self,
+        session: &SessionCall<'_>,
         user: UserType,
-        accepted: Option<&Acceptance>,
-    ) -> Result<Operation, LedgerError> {
-        let role = match user {
-            UserType::ContextSpecific => return Ok(Operation::unrecorded()),
-            UserType::User => "user".to_owned(),
-            UserType::So => "security-officer".to_owned(),
-            UserType::VendorExtension(number) => number.to_string(),
+    ) -> Result<CountLow, PinError> {
+        if self.needs_operator() {
+            return Err(PinError::NobodyThere(self.source.clone()));
+        }
+        let version = match &self.source {
+            // Only a file is the same for the operator and the service: their environments differ.
+            PinSource::File(_) => pin::read(&self.source, &Attendance::Unattended)?.version,
+            _ => None,
         };
-        self.register.recorder.begin(&Entry::Login(Login {
-            token: &self.register.token,
-            role: &role,
-            pin_source: &self.source.to_string(),
-            accepted: accepted.map(Acceptance::on_ledger),
-            process: Process::current(),
-        }))
+        let scope = self.scope(PinRole::of(user));
+        let file = AttemptFile::open(scope)?;
+        let info = &self.token_info(session, "nothing was accepted")?;
+        acceptance::accept(user, info, scope, &file, version.as_deref())
     }
 
-    /// Whether it is the token that was selected.
-    fn is_of(&self, info: &TokenInfo) -> bool {
-        let there = [info.label(), info.serial_number(), info.manufacturer_id()];
-        there == self.token.each_ref().map(String::as_str)
+    /// The token's current CK_TOKEN_INFO; an error if slots were renumbered since the token was selected.
+    fn token_info(
+        &self,
+        session: &SessionCall<'_>,
+        consequence: &str,
+    ) -> Result<TokenInfo, PinError> {
+        let info = session.token_info().map_err(PinError::Call)?;
+        let current = [info.label(), info.serial_number(), info.manufacturer_id()];
+        if current != self.token.each_ref().map(String::as_str) {
+            return Err(PinError::Call(Fault::answer(format!(
+                "another token is in this slot now; {consequence}"
+            ))));
+        }
+        Ok(info)
     }
 
-    /// A person types it, answers for it, and types another one next time.
-    pub(super) fn typed(&self) -> bool {
-        matches!(self.source, PinSource::Prompt | PinSource::ProtectedPath)
-    }
-
-    /// The PIN that was good, else what the source gives.
-    fn pin(&self) -> Result<Pin, PinError> {
-        let good = self.good.lock().ignore_poison();
-        match &*good {
-            Some(pin) => Ok(pin.clone()),
-            None => {
-                drop(good);
-                pin::read(&self.source, &self.attendance)
-            }
+    /// The PIN that the token accepted before, or else the source's.
+    fn read_pin(&self) -> Result<Pin, PinError> {
+        match self.accepted_pin.pin() {
+            Some(pin) => Ok(pin),
+            None => pin::read(&self.source, &self.attendance),
         }
     }
 
-    fn is_good(&self, pin: &Pin) -> bool {
-        let good = self.good.lock().ignore_poison();
-        good.as_ref()
-            .is_some_and(|good| good.text.expose_secret() == pin.text.expose_secret())
-    }
-
-    fn keep(&self, pin: Option<Pin>) {
-        let mut good = self.good.lock().ignore_poison();
-        if good.is_none() {
-            *good = pin;
+    fn warn_of_anomaly(&self, pin: Option<&Pin>) {
+        if let Some((pin, anomaly)) = pin.and_then(|pin| Some((pin, pin.anomaly?)))
+            && !self.accepted_pin.holds(pin)
+        {
+            tracing::warn!(
+                "the PIN from {} {}: it is sent with that",
+                self.source,
+                anomaly.predicate()
+            );
         }
     }
 
-    /// What was good is so no more: the next login looks at the source again.
-    fn forget(&self) {
-        *self.good.lock().ignore_poison() = None;
-    }
-
-    fn subject(&self, role: Role) -> Subject<'_> {
-        Subject {
+    fn scope(&self, role: PinRole) -> AttemptScope<'_> {
+        AttemptScope {
             folder: self.state_folder.as_deref(),
             token: &self.token,
             role,
@@ -311,38 +290,60 @@ impl PinGuard {
         }
     }
 
-    /// The record of this source, held until it is dropped.
-    ///
-    /// The login that CKA_ALWAYS_AUTHENTICATE wants for each signature is recorded until the PIN
-    /// was good for one: two writes to the disk for each signature would buy nothing more. What
-    /// other processes saw of it is looked at each time.
-    fn record(&self, user: UserType, pin: Option<&Pin>) -> Result<Option<Record>, PinError> {
-        if self.typed() {
+    /// The attempt file, locked until it is dropped; `None` where attempts are not recorded. Those for a signature
+    /// (CKA_ALWAYS_AUTHENTICATE) are, until the token accepted the PIN for one: two disk writes for each further
+    /// signature would protect nothing more. Refusals that other processes recorded are checked each time.
+    fn open_attempt_file(
+        &self,
+        user: UserType,
+        pin: Option<&Pin>,
+    ) -> Result<Option<AttemptFile>, PinError> {
+        if self.needs_operator() {
             return Ok(None);
         }
-        let role = flags::role(user);
-        if role == Role::PerSignature {
+        let role = PinRole::of(user);
+        if role == PinRole::PerSignature {
             let version = pin.and_then(|pin| pin.version.as_deref());
-            self.subject(Role::User).refused_elsewhere(version)?;
-            if self.good_per_signature.load(Ordering::Relaxed) {
-                self.subject(role).refused_elsewhere(version)?;
+            self.scope(PinRole::User).check_refusals(version)?;
+            if self.accepted_per_signature.load(Ordering::Relaxed) {
+                self.scope(role).check_refusals(version)?;
                 return Ok(None);
             }
         }
-        Record::open(self.subject(role)).map(Some)
+        AttemptFile::open(self.scope(role)).map(Some)
     }
 
-    /// A PIN that was refused for a signature is not sent for a login either.
-    fn refuse_for(&self, role: Role, version: Option<String>, fault: &Fault) {
-        let refused = Record::open(self.subject(role))
-            .and_then(|record| record.attempt(version))
-            .map(|attempt| attempt.end(Last::Refused, Some(fault)));
-        if let Err(error) = refused {
-            tracing::error!(%error, "that the PIN was refused is not on record");
+    /// Applies the retry policy, which an operator may override, and records that an attempt begins.
+    fn begin_attempt(
+        &self,
+        file: Option<AttemptFile>,
+        version: Option<String>,
+    ) -> Result<Option<PendingAttempt>, PinError> {
+        let Some(file) = file else {
+            return Ok(None);
+        };
+        if let Err(denied) = file.allows(version.as_deref())
+            && !self.attendance.confirms(&denied.to_string(), &self.source)
+        {
+            self.accepted_pin.clear();
+            return Err(denied);
         }
+        file.begin_attempt(version).map(Some)
+    }
+
+    /// Uses up the operator's acceptance, and records in the ledger that C_Login is about to be called.
+    fn begin_ledger_entry(
+        &self,
+        user: UserType,
+        acceptance: Option<&Acceptance>,
+    ) -> Result<Operation, PinError> {
+        if let Some(acceptance) = acceptance {
+            acceptance.use_up()?;
+        }
+        let begun = self.recorder.begin(user, &self.source, acceptance);
+        if let (Err(_), Some(acceptance)) = (&begun, acceptance) {
+            acceptance.restore();
+        }
+        Ok(begun?)
     }
 }
-
-/// What a token is known by across the objects that stand for it in this process: its label, its
-/// serial number and its manufacturer.
-pub(super) type Identity = [String; 3];

@@ -1,7 +1,7 @@
-//! The vendor's library: checked before it is mapped, loaded and initialised once per process.
+//! The PKCS#11 module: its file is checked before it is mapped, and it is loaded and initialised once per process.
 //!
-//! A module is native code that runs with all our rights and is handed the PIN. So the file and every
-//! folder and link on the way to it must belong to root or to us, and nobody else may write there.
+//! A module is native code that runs with all rights of this process and is given the PIN. So the file, and every
+//! folder and link on its path, must belong to root or to this user, and no other user may write to them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,11 +15,11 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 
 use super::TokenError;
+use super::call_gate::{ActiveCall, CallGate, NotReinitialized};
 use super::fault::Fault;
-use super::gate::{Gate, Inside, Shut};
-use super::module_files;
+use super::module_config;
 use super::raw::RawCalls;
-use super::start::{Start, in_time};
+use super::timeout::{TokenOperation, with_timeout};
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
 use crate::ledger::{Completion, Entry, Failure, Initialize, Process, Recorder};
@@ -34,19 +34,19 @@ pub struct Module {
     pkcs11: Pkcs11,
     pub(super) raw: Option<RawCalls>,
     description: ModuleDescription,
-    gate: Gate,
-    // Something else in this process called C_Initialize before us: it is not ours to end.
-    ours: bool,
+    gate: CallGate,
+    // False where other code in this process called C_Initialize first: then C_Finalize is not ours to call.
+    initialized_here: bool,
 }
 
-/// Somebody is inside the module: it is not initialised again meanwhile.
+/// Access to the module's functions; the module is not reinitialised while this exists.
 #[derive(Debug)]
-pub(super) struct Call<'a> {
+pub(super) struct ModuleCall<'a> {
     pkcs11: &'a Pkcs11,
-    inside: Inside<'a>,
+    active: ActiveCall<'a>,
 }
 
-impl Deref for Call<'_> {
+impl Deref for ModuleCall<'_> {
     type Target = Pkcs11;
 
     fn deref(&self) -> &Pkcs11 {
@@ -54,14 +54,14 @@ impl Deref for Call<'_> {
     }
 }
 
-impl Call<'_> {
-    /// Which C_Initialize the handles of now are of.
+impl ModuleCall<'_> {
+    /// The generation of the handles that this call may use.
     pub(super) fn generation(&self) -> u64 {
-        self.inside.generation()
+        self.active.generation()
     }
 }
 
-/// What a module says of itself (CK_INFO).
+/// What a module reports (CK_INFO).
 #[derive(Clone, Debug)]
 pub struct ModuleDescription {
     /// libraryDescription
@@ -74,35 +74,35 @@ pub struct ModuleDescription {
     pub cryptoki: (u8, u8),
 }
 
-/// A module is initialised again this often at the most.
-const PAUSE: Duration = Duration::from_millis(100);
-/// How long the calls that are inside get to come back.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The least time between two reinitialisations of a module.
+const MIN_REINIT_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a reinitialisation waits for the calls in progress.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Workers call from several threads, so the module must use the system's locks.
-fn arguments() -> CInitializeArgs {
+/// CKF_OS_LOCKING_OK: worker threads call the module concurrently, so it must use the system's locks.
+fn init_args() -> CInitializeArgs {
     CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)
 }
 
-/// One owner of each module per process: C_Initialize is once, and the last handle that a second
-/// owner dropped must not take the sessions of the first. There is no C_Finalize at exit: with some
-/// modules it crashes in their own destructors (SoftHSMv2#729, libp11#500).
+/// The modules of this process, each loaded once: C_Initialize may be called once per process, and one user's
+/// C_Finalize would end the sessions of another. C_Finalize is not called at exit either: some modules crash in their
+/// own destructors then (SoftHSMv2#729, libp11#500).
 static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
 impl Module {
     /// Checks the file, maps it and calls C_Initialize; a module that is loaded already is shared.
     ///
     /// # Errors
-    /// The file is missing or not safe, its environment is not in place, or it is not a PKCS#11
-    /// module that initialises.
+    /// The file is missing or not safe, a variable of `env` is not set, the file is no PKCS#11 module, or
+    /// C_Initialize fails.
     pub fn load(config: &TokenConfig) -> Result<Arc<Self>, TokenError> {
         Self::check_environment(config)?;
         let path = Self::check_file(config)?;
-        let loaded = in_time(Start::Module, config.start_timeout, move || {
+        let loaded = with_timeout(TokenOperation::Module, config.start_timeout, move || {
             Self::load_file(path)
         });
         loaded.map_err(|error| match error {
-            TokenError::Initialize(_) => module_files::explained(error, config),
+            TokenError::Initialize(_) => module_config::explain_failure(error, config),
             other => other,
         })
     }
@@ -127,9 +127,9 @@ impl Module {
             other => not_a_module(Fault::of(other).to_string()),
         })?;
         let raw = RawCalls::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
-        let ours = match pkcs11.initialize(arguments()) {
+        let initialized_here = match pkcs11.initialize(init_args()) {
             Ok(()) => true,
-            // Something else in this process initialised it: just as good, but not ours to end.
+            // Other code in this process initialised it: it can be used, and must not be finalised here.
             Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
             Err(error) => return Err(TokenError::Initialize(Fault::of(error))),
         };
@@ -148,45 +148,46 @@ impl Module {
             pkcs11,
             raw,
             description,
-            gate: Gate::default(),
-            ours,
+            gate: CallGate::default(),
+            initialized_here,
         })
     }
 
-    /// Goes inside, for as long as the answer lives.
-    pub(super) fn call(&self) -> Result<Call<'_>, Fault> {
-        self.called(self.gate.enter())
+    /// Begins a call; waits while the module is being reinitialised.
+    pub(super) fn call(&self) -> Result<ModuleCall<'_>, Fault> {
+        self.gate
+            .enter()
+            .map(|active| self.admit(active))
             .ok_or_else(|| Fault::answer("the module has been initialising for too long"))
     }
 
-    /// Goes inside at once, or not at all.
-    pub(super) fn call_now(&self) -> Option<Call<'_>> {
-        self.called(self.gate.enter_now())
+    /// Begins a call without a wait. `None`: the module is being reinitialised.
+    pub(super) fn try_call(&self) -> Option<ModuleCall<'_>> {
+        self.gate.try_enter().map(|active| self.admit(active))
     }
 
-    fn called<'a>(&'a self, inside: Option<Inside<'a>>) -> Option<Call<'a>> {
+    fn admit<'a>(&'a self, active: ActiveCall<'a>) -> ModuleCall<'a> {
         let pkcs11 = &self.pkcs11;
-        inside.map(|inside| Call { pkcs11, inside })
+        ModuleCall { pkcs11, active }
     }
 
-    /// Which C_Initialize the handles of now are of.
+    /// How many times the module was reinitialised: handles of an earlier generation are stale.
     pub(crate) fn generation(&self) -> u64 {
         self.gate.generation()
     }
 
-    /// C_Finalize and C_Initialize: what heals a module whose process, daemon or connection behind
-    /// it has gone. Every session and object handle of `generation`, the one that failed, ends with
-    /// it, also those of other users of this module in this process. Nobody may be inside, so a
-    /// call that hangs prevents it.
+    /// C_Finalize and C_Initialize: recovers a module whose daemon or connection to the HSM was lost. Every session
+    /// and object handle of `generation`, the one whose handles failed, becomes invalid, also those of other users
+    /// of this module in this process. No call may be in progress, so a call that hangs prevents it.
     ///
     /// # Errors
-    /// A call hangs, the module is not ours to initialise, or C_Initialize fails.
-    pub(crate) fn initialize_again(
+    /// A call hangs, other code initialised the module first, or C_Initialize fails.
+    pub(crate) fn reinitialize(
         &self,
         generation: u64,
         recorder: &Recorder,
     ) -> Result<(), TokenError> {
-        if !self.ours {
+        if !self.initialized_here {
             return Err(TokenError::Initialize(Fault::answer(
                 "something else in this process initialised the module, so it is not ours to do it again",
             )));
@@ -194,48 +195,52 @@ impl Module {
         if self.generation() != generation {
             return Ok(());
         }
-        let begun = recorder
+        let entry = recorder
             .begin(&Entry::Initialize(Initialize {
                 module: &self.path.to_string_lossy(),
                 process: Process::current(),
             }))
             .map_err(TokenError::Ledger)?;
-        let renewed = self.gate.renew(generation, PAUSE, PATIENCE, || {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "nobody is inside, and it is ours"
-            )]
-            let ended = self.pkcs11.clone().finalize();
-            // Whatever it said: what counts is whether C_Initialize succeeds now.
-            drop(ended);
-            self.pkcs11.initialize(arguments()).map_err(Fault::of)
-        });
-        if let Ok(result) = &renewed {
-            metrics::initialized_again(result.is_ok());
+        let reinitialized =
+            self.gate
+                .drain_and_run(generation, MIN_REINIT_INTERVAL, DRAIN_TIMEOUT, || {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "no call is in progress, and this crate initialised the module"
+                    )]
+                    let finalized = self.pkcs11.clone().finalize();
+                    // Its result does not matter: C_Initialize decides.
+                    drop(finalized);
+                    self.pkcs11.initialize(init_args()).map_err(Fault::of)
+                });
+        if let Ok(result) = &reinitialized {
+            metrics::module_reinitialized(result.is_ok());
         }
         let not_called = |class| Failure {
             class,
             ckr: None,
             function: None,
         };
-        match &renewed {
-            Ok(Ok(())) => begun
+        match &reinitialized {
+            Ok(Ok(())) => entry
                 .finish(Completion::default())
                 .map_err(TokenError::Ledger)?,
-            Ok(Err(fault)) => begun.fail(fault.failure()),
-            Err(Shut::AlreadyDone) => begun.fail(not_called("already-done")),
-            Err(Shut::StillInside(_)) => begun.fail(not_called("call-hangs")),
+            Ok(Err(fault)) => entry.fail(fault.failure()),
+            Err(NotReinitialized::AlreadyDone) => entry.fail(not_called("already-done")),
+            Err(NotReinitialized::CallsInProgress(_)) => entry.fail(not_called("call-hangs")),
         }
-        match renewed {
+        match reinitialized {
             Ok(Ok(())) => {
                 tracing::warn!(module = %self.path.display(), "the module was initialised again");
                 Ok(())
             }
             Ok(Err(fault)) => Err(TokenError::Initialize(fault)),
-            Err(Shut::AlreadyDone) => Ok(()),
-            Err(Shut::StillInside(calls)) => Err(TokenError::Initialize(Fault::answer(format!(
-                "{calls} calls hang in the module, and it cannot be initialised under them"
-            )))),
+            Err(NotReinitialized::AlreadyDone) => Ok(()),
+            Err(NotReinitialized::CallsInProgress(calls)) => {
+                Err(TokenError::Initialize(Fault::answer(format!(
+                    "{calls} calls hang in the module, and it cannot be initialised under them"
+                ))))
+            }
         }
     }
 
@@ -244,21 +249,21 @@ impl Module {
         &self.path
     }
 
-    /// SHA-256 of the file as it is now.
+    /// SHA-256 of the file's current content.
     ///
     /// # Errors
-    /// It cannot be read any more.
+    /// The file cannot be read any more.
     pub fn fingerprint(&self) -> io::Result<Fingerprint> {
         fs::read(&self.path).map(|bytes| Fingerprint::of(&bytes))
     }
 
-    /// What the module says of itself.
+    /// The module's CK_INFO.
     pub fn description(&self) -> &ModuleDescription {
         &self.description
     }
 
-    /// The module reads its variables with getenv at any time, from any thread. Changing the
-    /// environment under running threads is undefined, so it has to be right from the start.
+    /// The module calls getenv at any time, from any thread, and changing the environment while threads run is
+    /// undefined: so the variables must have their values before this.
     fn check_environment(config: &TokenConfig) -> Result<(), TokenError> {
         match config
             .env
@@ -270,7 +275,8 @@ impl Module {
         }
     }
 
-    /// Who could swap or edit the file? Returns the path with its links resolved.
+    /// Checks that no other user can change or replace the file, and its pinned hash. Returns the path with all
+    /// links resolved.
     fn check_file(config: &TokenConfig) -> Result<PathBuf, TokenError> {
         let missing = |source| TokenError::ModuleMissing {
             path: config.module.clone(),
@@ -284,16 +290,16 @@ impl Module {
                 detail: "it is not a file".to_owned(),
             });
         }
-        // WritableBy the name that was configured: whoever can turn a link on the way to it chooses the module.
-        let loose = writable_by_others(&config.module).map_err(missing)?;
-        if let Some(first) = loose.first() {
+        // The configured path is checked, not the resolved one: who can change a link on it chooses the module.
+        let writable = writable_by_others(&config.module).map_err(missing)?;
+        if let Some(first) = writable.first() {
             let why = match (first.by, first.is_folder) {
                 (WritableBy::Owner(_), _) => "it belongs to another user",
                 (_, true) => "others may write to this folder, and so put another module there",
                 (_, false) => "others may write to it",
             };
             return Err(TokenError::ModuleUnsafe {
-                path: first.place.clone(),
+                path: first.path.clone(),
                 why: why.to_owned(),
             });
         }

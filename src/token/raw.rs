@@ -1,11 +1,11 @@
-//! C_Sign with the output's length known beforehand, and C_WrapKey without an output: the only file
-//! that holds `unsafe`.
+//! Direct calls of C_Sign (the signature's length is known beforehand) and of C_WrapKey (only the output's length is
+//! asked for): the only file with `unsafe`.
 //!
 //! cryptoki asks C_Sign for the length first. On an HSM 3 ms away that is a third of the time of a
-//! signature, and the length of an RSA, ECDSA or EdDSA signature is known. The binding also has no
-//! place for the context-specific login that CKA_ALWAYS_AUTHENTICATE wants between C_SignInit and
-//! C_Sign, so C_Sign is called here by itself. Its C_WrapKey fetches the wrapped key, which is what an
-//! audit must never do: here only its length can be asked for.
+//! signature, and the length of an RSA, ECDSA or EdDSA signature is known. cryptoki also
+//! makes C_SignInit and C_Sign one operation, and CKA_ALWAYS_AUTHENTICATE wants a context-specific login between
+//! them, so C_Sign is called here by itself. cryptoki's C_WrapKey returns the wrapped key, which an audit must never
+//! do: here only its length can be asked for.
 #![expect(
     unsafe_code,
     reason = "a call through the module's function list; each block says why it holds"
@@ -41,7 +41,7 @@ type CWrapKey = unsafe extern "C" fn(
 pub(crate) struct RawCalls {
     c_sign: CSign,
     c_wrap_key: Option<CWrapKey>,
-    // Keeps the module mapped for as long as they may be called.
+    // Keeps the module mapped for as long as the function pointers may be called.
     _library: cryptoki_sys::Pkcs11,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Debug for RawCalls {
 
 impl RawCalls {
     /// Finds C_Sign in a module that cryptoki has loaded already. `None` where each function list has
-    /// a state of its own (p11-kit-client.so): what the binding initialised is out of reach then.
+    /// a state of its own (p11-kit-client.so): the list that cryptoki initialised cannot be obtained then.
     pub(crate) fn load(path: &Path) -> Result<Option<Self>, Fault> {
         // SAFETY: the path was just loaded by cryptoki, so no new initialiser runs: the linker
         // hands out the same library again and counts one more user.
@@ -75,10 +75,10 @@ impl RawCalls {
         }))
     }
 
-    /// C_Sign in one call. `capacity` is the longest signature that is acceptable, in bytes.
+    /// Calls C_Sign once. `capacity` is the longest acceptable signature in bytes.
     ///
-    /// The session must be of the module that `self` was loaded from, with a C_SignInit behind it,
-    /// and not in use by another thread: [`super::session::Session`] sees to that.
+    /// The session must be of the module that `self` was loaded from, after a C_SignInit,
+    /// and not in use by another thread: [`super::session::Session`] ensures that.
     pub(crate) fn sign(
         &self,
         session: CK_SESSION_HANDLE,
@@ -101,8 +101,8 @@ impl RawCalls {
         if let Rv::Error(code) = Rv::from(rv) {
             return Err(Fault::new(code, Function::Sign));
         }
-        // A module that claims more than it was given would have written past the buffer; what it
-        // wrote is not to be trusted, and neither is a length that the buffer cannot have.
+        // A module that reports more bytes than the buffer has would have written past its end: its output is
+        // not trusted.
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > capacity {
             return Err(Fault::new(RvError::BufferTooSmall, Function::Sign));
@@ -113,8 +113,8 @@ impl RawCalls {
 }
 
 impl RawCalls {
-    /// C_WrapKey with no place for its output: how long the wrapped key would be, where the token would
-    /// wrap it at all (PKCS#11 3.1, section 5.2). The key itself is not asked for.
+    /// C_WrapKey with a null output pointer: the length that the wrapped key would have, or the token's refusal to
+    /// wrap it (PKCS#11 3.1, section 5.2). The wrapped key itself is not fetched.
     ///
     /// The session must be of the module that `self` was loaded from, and not in use by another thread.
     pub(crate) fn wrapped_length(
@@ -148,8 +148,8 @@ impl RawCalls {
     }
 }
 
-/// The same list that cryptoki chose: the default interface where it is of version 3, else
-/// C_GetFunctionList. Wrapping modules (pkcs11-spy, p11-kit) give each its own.
+/// The function list that cryptoki chose as well: the default interface where it is of version 3, else
+/// C_GetFunctionList. Wrapping modules (pkcs11-spy, p11-kit) return another list for each.
 fn function_list(library: &cryptoki_sys::Pkcs11) -> Result<*const CK_FUNCTION_LIST, Fault> {
     if library.C_GetInterface.is_ok() {
         let mut interface: *mut CK_INTERFACE = ptr::null_mut();

@@ -1,17 +1,17 @@
-//! Who logs in.
+//! The role of a login: CK_USER_TYPE and the session that it needs.
 
 use cryptoki::session::UserType;
 
 use super::session::Access;
 
-/// Which role logs in (CK_USER_TYPE).
+/// The role that logs in (CK_USER_TYPE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// CKU_USER
     User,
     /// CKU_SO
     SecurityOfficer,
-    /// A role of the vendor, by number (a crypto officer, say).
+    /// A vendor-defined role, by number (a crypto officer, for example).
     Vendor(u32),
 }
 
@@ -24,7 +24,7 @@ impl Role {
         }
     }
 
-    /// CKR_SESSION_READ_ONLY_EXISTS: the SO can only be in read-write sessions.
+    /// The SO can log in to read-write sessions only (CKR_SESSION_READ_ONLY_EXISTS).
     pub(super) fn access(self) -> Access {
         match self {
             Self::SecurityOfficer => Access::ReadWrite,

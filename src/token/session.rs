@@ -1,4 +1,4 @@
-//! A session with the token, and the one way to sign in it.
+//! A PKCS#11 session, and the only place that calls C_SignInit and C_Sign.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use cryptoki::slot::{Slot, TokenInfo};
 
 use super::fault::Fault;
 use super::guard::{PinError, PinGuard};
-use super::module::{Call, Module};
+use super::module::{Module, ModuleCall};
 
-/// What a session may do.
+/// The kind of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Sign and look (CKS_RO_*).
+    /// Sign and read objects (CKS_RO_*).
     ReadOnly,
-    /// Make and change token objects as well (CKS_RW_*).
+    /// Create and change token objects as well (CKS_RW_*).
     ReadWrite,
 }
 
-/// An open session; closed when dropped. May move between threads, and is used by one at a time.
+/// An open session, closed when dropped. It may move between threads, and one thread at a time uses it.
 ///
-/// It is of one generation of its module: after C_Initialize was called again its handle may be
-/// somebody's fresh one, so it is neither used nor closed any more.
+/// It belongs to one generation of its module: after a reinitialisation its handle may be another session's, so it
+/// is neither used nor closed any more.
 #[derive(Debug)]
 pub struct Session {
     inner: Option<cryptoki::session::Session>,
@@ -32,11 +32,11 @@ pub struct Session {
     module: Arc<Module>,
 }
 
-/// A session in use: the module is not initialised again meanwhile.
+/// A session in use; the module is not reinitialised while this exists.
 #[derive(Debug)]
 pub(crate) struct SessionCall<'a> {
     session: &'a cryptoki::session::Session,
-    call: Call<'a>,
+    call: ModuleCall<'a>,
 }
 
 impl Deref for SessionCall<'_> {
@@ -48,7 +48,7 @@ impl Deref for SessionCall<'_> {
 }
 
 impl SessionCall<'_> {
-    /// The token's flags as they are now.
+    /// The token's current CK_TOKEN_INFO.
     pub(super) fn token_info(&self) -> Result<TokenInfo, Fault> {
         let session = self.session.get_session_info().map_err(Fault::of)?;
         self.call
@@ -57,12 +57,12 @@ impl SessionCall<'_> {
     }
 }
 
-/// Why a signature was not made.
+/// Why no signature was made.
 #[derive(Debug)]
 pub(crate) enum SignFault {
     /// C_SignInit or C_Sign failed.
     Call(Fault),
-    /// The login that this key wants before each signature failed.
+    /// The context-specific login that CKA_ALWAYS_AUTHENTICATE requires failed.
     Pin(PinError),
 }
 
@@ -80,7 +80,7 @@ impl Session {
         })
     }
 
-    /// The binding's session, for the rooms that may speak PKCS#11.
+    /// cryptoki's session, for the modules of this crate that make PKCS#11 calls; an error if it is stale.
     pub(crate) fn pkcs11(&self) -> Result<SessionCall<'_>, Fault> {
         let call = self.module.call()?;
         match &self.inner {
@@ -91,7 +91,7 @@ impl Session {
         }
     }
 
-    /// Whether somebody is logged in. A token that does not say so is not blamed on a missing login.
+    /// Whether a user is logged in. `true` also where the session's state cannot be read: that is no missing login.
     pub fn logged_in(&self) -> bool {
         let state = self.pkcs11().ok().and_then(|session| {
             let info = session.get_session_info().ok()?;
@@ -100,15 +100,15 @@ impl Session {
         !matches!(state, Some(SessionState::RoPublic | SessionState::RwPublic))
     }
 
-    /// Whether the token still knows this session: a cheap call, which also keeps the way to the
-    /// HSM from being closed as idle.
+    /// Whether the token still knows this session (C_GetSessionInfo). The call also prevents that an idle connection
+    /// to the HSM is closed.
     pub(crate) fn is_alive(&self) -> Result<(), Fault> {
         let session = self.pkcs11()?;
         session.get_session_info().map(|_| ()).map_err(Fault::of)
     }
 
-    /// C_SignInit and C_Sign: two calls. `capacity` is the longest acceptable answer in bytes.
-    /// With a `guard`, the key is CKA_ALWAYS_AUTHENTICATE and gets its login in between.
+    /// C_SignInit and C_Sign: two calls. `capacity` is the longest acceptable signature in bytes. A `guard` is given
+    /// for a key with CKA_ALWAYS_AUTHENTICATE: it makes the context-specific login between the two.
     pub(crate) fn sign(
         &self,
         mechanism: &Mechanism<'_>,
@@ -117,10 +117,10 @@ impl Session {
         capacity: usize,
         guard: Option<&PinGuard>,
     ) -> Result<Vec<u8>, SignFault> {
-        // One stay inside for both: in between, the handle must not become another's.
+        // One module call spans both: a reinitialisation in between would make the handle another session's.
         let session = self.pkcs11().map_err(SignFault::Call)?;
         let Some(raw) = &self.module.raw else {
-            return through_the_binding(&session, mechanism, key, data, guard);
+            return sign_with_cryptoki(&session, mechanism, key, data, guard);
         };
         session
             .sign_init(mechanism, key)
@@ -134,8 +134,8 @@ impl Session {
             .map_err(SignFault::Call)
     }
 
-    /// How long `key` would be, wrapped by `wrapping_key`: C_WrapKey with no place for its output.
-    /// `None` where the module's own functions are out of reach.
+    /// The length of `key` wrapped by `wrapping_key`: C_WrapKey with a null output pointer. `None` where the module's
+    /// function list cannot be called directly (see [`super::raw`]).
     pub(crate) fn wrapped_length(
         &self,
         mechanism: &Mechanism<'_>,
@@ -156,9 +156,9 @@ impl Session {
     }
 }
 
-/// C_SignInit and C_Sign twice, as the binding does it: a call more than it takes, and with no
-/// place for a login in between.
-fn through_the_binding(
+/// C_SignInit, C_Sign for the length, and C_Sign, as cryptoki makes them: one call more, and no context-specific login
+/// in between.
+fn sign_with_cryptoki(
     session: &SessionCall<'_>,
     mechanism: &Mechanism<'_>,
     key: ObjectHandle,
@@ -172,7 +172,7 @@ fn through_the_binding(
     }
     #[expect(
         clippy::disallowed_methods,
-        reason = "such a module's C_Sign is the binding's alone"
+        reason = "such a module's C_Sign can be called through cryptoki only"
     )]
     let signed = session.sign(mechanism, key, data);
     signed.map_err(|error| SignFault::Call(Fault::of(error)))
@@ -180,13 +180,13 @@ fn through_the_binding(
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(call) = self.module.call_now() else {
+        let Some(call) = self.module.try_call() else {
             return;
         };
         if call.generation() == self.generation
             && let Some(inner) = self.inner.take()
         {
-            // A session that the token has closed already is as good.
+            // It fails where the token has closed the session already.
             let _ = inner.close();
         }
     }

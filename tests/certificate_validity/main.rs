@@ -20,7 +20,7 @@ use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::read_file;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::tls;
-use hsm_mtls::internal::tls::trust::{TrustStore, verify_own_chain};
+use hsm_mtls::internal::tls::trust::{TrustStore, verify_client_chain};
 use rustls::pki_types::ServerName;
 
 const CONFIG: &str = r#"
@@ -60,7 +60,7 @@ fn judge(openssl: &OpenSsl, leaf: &str, issuing: &str, root: &str, crl: Option<&
         chain
             .check_client(SystemTime::now())
             .map_err(|error| error.to_string())?;
-        verify_own_chain(&chain, &anchors, &provider).map_err(|error| error.to_string())
+        verify_client_chain(&chain, &anchors, &provider).map_err(|error| error.to_string())
     };
     let hub = || -> Result<(), String> {
         let store = TrustStore::load(&config.trust, &anchors, &provider)

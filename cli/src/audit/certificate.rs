@@ -11,7 +11,7 @@ use hsm_mtls::internal::certificate::crl::RevocationList;
 use hsm_mtls::internal::certificate::name::{
     COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATIONAL_UNIT,
 };
-use hsm_mtls::internal::certificate::{Certificate, CertificateError, SignatureFault};
+use hsm_mtls::internal::certificate::{Certificate, CertificateError, SignatureError};
 use hsm_mtls::internal::config::Config;
 
 /// 13 months, in the longest case.
@@ -43,7 +43,7 @@ pub(super) fn judge(config: &Config, given: &[Certificate], found: &mut Judgemen
     }
     dates(leaf, now, found);
     // As if now were within its time: what it is for does not depend on that.
-    match leaf.check_client(leaf.begins() + Duration::from_secs(1)) {
+    match leaf.check_client(leaf.not_before_time() + Duration::from_secs(1)) {
         Err(error @ CertificateError::NotForClients { .. }) => {
             found.violated("certificate.purpose", error.to_string());
         }
@@ -142,13 +142,13 @@ fn revoked(
         for list in lists {
             let named = issuer.filter(|issuer| list.names_as_issuer(issuer));
             let signed = named.map(|issuer| list.check_signature(issuer));
-            if let Some(Err(fault @ (SignatureFault::Unsupported(_) | SignatureFault::Weak(_)))) =
+            if let Some(Err(fault @ (SignatureError::Unsupported(_) | SignatureError::Weak(_)))) =
                 signed
             {
                 open.push(said(&format!("its signature cannot be checked: {fault}")));
             } else if signed != Some(Ok(())) {
                 open.push(said("it is not of its issuer"));
-            } else if list.names(leaf) {
+            } else if list.lists(leaf) {
                 // Whatever other lists say, and however old this one is.
                 return found.violated(RULE, said("it is on this list"));
             } else if list.is_partial() {

@@ -15,7 +15,7 @@ use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::key::{Key, certificate_object, find_all};
 use hsm_mtls::internal::token::fault::Fault;
 use hsm_mtls::internal::token::session::{Access, Session};
-use hsm_mtls::internal::token::{Start, Token, in_time};
+use hsm_mtls::internal::token::{Token, TokenOperation, with_timeout};
 
 /// What is asked.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) fn shown_without_login(
     token: Token,
     key: Pkcs11Uri,
 ) -> Result<(Token, Option<bool>), IdentityError> {
-    in_time(Start::Audit, token.start_timeout(), move || {
+    with_timeout(TokenOperation::Audit, token.start_timeout(), move || {
         let session = token.session(Access::ReadOnly)?;
         let shown = match session.logged_in() {
             true => None,
@@ -64,7 +64,7 @@ pub(super) fn certificate_in_token(
     token: &Arc<Token>,
 ) -> Result<Vec<Certificate>, IdentityError> {
     let (config, token) = (config.clone(), Arc::clone(token));
-    let found = in_time(Start::Audit, token.start_timeout(), move || {
+    let found = with_timeout(TokenOperation::Audit, token.start_timeout(), move || {
         identity::certificate_in_token(&config, &token)
     });
     match found {
@@ -86,7 +86,7 @@ impl Question {
     pub(super) fn ask(self) -> Result<Seen, IdentityError> {
         // It is many calls, and a pair is made in some: each in itself is no longer than a start.
         let patience = self.token.start_timeout() * 4;
-        in_time(Start::Audit, patience, move || self.look())
+        with_timeout(TokenOperation::Audit, patience, move || self.look())
     }
 
     fn look(self) -> Result<Seen, IdentityError> {

@@ -14,7 +14,10 @@ use hsm_mtls::internal::path_permissions::{WritableBy, WritablePath, writable_by
 /// It cannot be looked at.
 pub(super) fn changeable_by_others(path: &Path) -> io::Result<Vec<String>> {
     let said = |WritablePath {
-                    place, by, mode, ..
+                    path: place,
+                    by,
+                    mode,
+                    ..
                 }| match by {
         WritableBy::Owner(uid) => format!("{} belongs to uid {uid}", place.display()),
         WritableBy::Group => format!("its group may write to {} ({mode:04o})", place.display()),

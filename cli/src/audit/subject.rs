@@ -229,7 +229,7 @@ impl Walk<'_> {
     }
 
     fn facts_of_token(&mut self, token: &Token) {
-        let holder = token.holder();
+        let holder = token.device_info();
         let described = token.description();
         self.token = Some(format!("{} ({})", described.label, described.serial));
         let yes = |set: bool| if set { "yes" } else { "no" }.to_owned();

@@ -137,7 +137,7 @@ fn checked(config: &Config, file: &Path) -> Result<Chain, Error> {
     let anchors = Anchors::load(config)?;
     let chain = Chain::complete(&given, &anchors, config.environment)?;
     chain.check_client(SystemTime::now())?;
-    tls::trust::verify_own_chain(&chain, &anchors, &tls::provider(&config.tls))?;
+    tls::trust::verify_client_chain(&chain, &anchors, &tls::provider(&config.tls))?;
     Ok(chain)
 }
 

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clap::Args;
-use hsm_mtls::internal::client::{Answer, Client, ClientError, INTERACTION_ID};
+use hsm_mtls::internal::client::{Client, ClientError, HubResponse, INTERACTION_ID};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::exit_code::ExitCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
@@ -72,7 +72,9 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     let answer = start::runtime()?
         .block_on(client.request(method(args.method), &url, headers, body))
         .map_err(CommandError::stage)?;
-    let refused = answer.refusal().filter(|_| answer.status.as_u16() >= 400);
+    let refused = answer
+        .error_response()
+        .filter(|_| answer.status.as_u16() >= 400);
     if global.json {
         output::json(&as_json(&answer))?;
     } else {
@@ -97,7 +99,11 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     })
 }
 
-fn print(answer: &Answer, include: bool, file: Option<OutputFile>) -> Result<(), CommandError> {
+fn print(
+    answer: &HubResponse,
+    include: bool,
+    file: Option<OutputFile>,
+) -> Result<(), CommandError> {
     if include {
         output::whole(&format!("HTTP/1.1 {}", answer.status))?;
         for (name, value) in &answer.headers {
@@ -199,7 +205,7 @@ fn headers(given: &[String], body: &Bytes) -> Result<HeaderMap, CommandError> {
     Ok(headers)
 }
 
-fn as_json(answer: &Answer) -> Value {
+fn as_json(answer: &HubResponse) -> Value {
     let headers: Vec<_> = answer
         .headers
         .iter()

@@ -16,7 +16,7 @@ use hsm_mtls::internal::key::attributes::KeyAttributes;
 use hsm_mtls::internal::ledger::Recorder;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::session::Access;
-use hsm_mtls::internal::token::{Role, Token, description, in_the_way};
+use hsm_mtls::internal::token::{Role, Token, config_obstacle, description};
 use serde_json::json;
 
 use super::load::{self, Load};
@@ -55,7 +55,7 @@ pub(super) fn role(text: &str) -> Result<Role, String> {
 pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
     let config = start::config_for_module(global)?;
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
-    let tokens = description::list(&module).map_err(CommandError::stage)?;
+    let tokens = description::list_tokens(&module).map_err(CommandError::stage)?;
     if global.json {
         let tokens: Vec<_> = tokens
             .iter()
@@ -77,7 +77,7 @@ pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
     output::heading(&describe(&module))?;
     if tokens.is_empty() {
         output::line("  no initialised token")?;
-        if let Some((seen, advice)) = in_the_way(&config.token) {
+        if let Some((seen, advice)) = config_obstacle(&config.token) {
             output::note(&seen)?;
             output::note(&advice)?;
         }

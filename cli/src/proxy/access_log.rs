@@ -90,7 +90,7 @@ impl AccessLog {
         if let (Place::File(path), Some(writer)) = (place, &self.writer) {
             let file = open(path)?;
             self.flush();
-            writer.turn_to(file);
+            writer.switch_to(file);
         }
         Ok(())
     }

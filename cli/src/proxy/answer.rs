@@ -18,7 +18,7 @@ use super::metrics;
 use super::problem::Problem;
 use super::record::Record;
 use super::unread::Remainder;
-use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, failure};
+use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, hyper_error};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn StdError + Send + Sync>>>>;
 
@@ -102,7 +102,7 @@ impl AnswerBody {
 pub(super) async fn first_of(incoming: &mut Incoming) -> Result<Option<Frame<Bytes>>, ClientError> {
     let polled = poll_fn(|task| Poll::Ready(Pin::new(&mut *incoming).poll_frame(task))).await;
     match polled {
-        Poll::Ready(Some(Err(error))) => Err(failure::within_an_answer(&error)),
+        Poll::Ready(Some(Err(error))) => Err(hyper_error::within_response(&error)),
         Poll::Ready(Some(Ok(frame))) => Ok(Some(frame)),
         Poll::Ready(None) | Poll::Pending => Ok(None),
     }
@@ -146,7 +146,7 @@ impl HubsBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = failure::within_an_answer(&error);
+                let error = hyper_error::within_response(&error);
                 self.record.stage = Some("answer");
                 tracing::warn!(interaction_id = ?self.record.interaction_id, %error, "half an answer");
                 Poll::Ready(Some(Err(error.into())))

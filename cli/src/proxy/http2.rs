@@ -6,7 +6,7 @@
 use std::error::Error as _;
 use std::io;
 
-use hsm_mtls::internal::client::http2::{EndedBy, Http2Ending, Scope};
+use hsm_mtls::internal::client::http2_error::{EndedBy, Http2Ending, Scope};
 
 /// How the stream or connection was ended, where that is what failed.
 pub(super) fn ending(error: &hyper::Error) -> Option<Http2Ending> {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::link::Fate;
 use hsm_mtls::internal::client::connector::HubStream;
-use hsm_mtls::internal::tls::{Ending, diagnose, ended};
+use hsm_mtls::internal::tls::{Ending, diagnose, ending_of};
 
 /// The stream of a connection; the first error of reading is kept.
 pub(super) struct Watched {
@@ -38,7 +38,7 @@ impl AsyncRead for Watched {
             Poll::Ready(Err(error)) => {
                 if let Some(heard) = diagnose(error) {
                     self.fate.heard(heard);
-                } else if let Some(how) = ended(error.kind()) {
+                } else if let Some(how) = ending_of(error.kind()) {
                     self.fate.ended(how);
                 }
             }

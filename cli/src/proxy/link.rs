@@ -16,10 +16,10 @@ use super::http2;
 use super::hub_stream::Watched;
 use hsm_mtls::internal::client::ClientError;
 use hsm_mtls::internal::client::connector::Connection;
-use hsm_mtls::internal::client::{ANSWER_HEAD, failure, http1_of_the_hub};
+use hsm_mtls::internal::client::{MAX_RESPONSE_HEAD, http1_builder, hyper_error};
 use hsm_mtls::internal::poison::IgnorePoison as _;
-use hsm_mtls::internal::tls::issuers::{ForeignIssuer, explain};
-use hsm_mtls::internal::tls::{Ending, TlsError, ended};
+use hsm_mtls::internal::tls::issuers::{ForeignIssuer, explain_refusal};
+use hsm_mtls::internal::tls::{Ending, TlsError, ending_of};
 
 /// Windows of HTTP/2: what the hub may send before the application has read it, in bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -66,7 +66,7 @@ impl Fate {
     pub(super) fn refusal(&self) -> Option<ClientError> {
         let error = self.heard.get()?.clone();
         let foreign = self.foreign.as_deref().filter(|_| !self.has_answered());
-        Some(ClientError::Tls(explain(error, foreign)))
+        Some(ClientError::Tls(explain_refusal(error, foreign)))
     }
 
     /// The peer refused us in TLS. The first is the cause of those after it.
@@ -101,8 +101,8 @@ impl Fate {
             return ClientError::NoPing;
         }
         let seen = self.ending.get().copied();
-        let seen = seen.or_else(|| http2::io_kind(&error).and_then(ended));
-        failure::before_an_answer(error, self.foreign.as_deref(), seen, self.has_answered())
+        let seen = seen.or_else(|| http2::io_kind(&error).and_then(ending_of));
+        hyper_error::before_response(error, self.foreign.as_deref(), seen, self.has_answered())
     }
 
     /// hyper reads what the peer says in a task of its own, and tells nobody how many streams that
@@ -202,7 +202,7 @@ impl Link {
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_send_buf_size(SEND_BUFFER)
-                .max_header_list_size(ANSWER_HEAD as u32)
+                .max_header_list_size(MAX_RESPONSE_HEAD as u32)
                 .initial_max_send_streams(STREAMS_UNTOLD)
                 .keep_alive_interval(PING_EVERY)
                 .keep_alive_timeout(PING_TIMEOUT)
@@ -239,7 +239,7 @@ impl Link {
             };
             return Ok((link, Box::pin(driving) as Driving));
         }
-        let begun = http1_of_the_hub().handshake(io).await;
+        let begun = http1_builder().handshake(io).await;
         let (sender, driver) = begun.map_err(|error| fate.explain(error))?;
         let driving = async move {
             if let Err(error) = driver.await {

@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::gateway::METHODS;
-use hsm_mtls::internal::client::http2::EndedBy;
+use hsm_mtls::internal::client::http2_error::EndedBy;
 use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, Stage};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::EngineError;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use hsm_mtls::internal::client::ClientError;
-use hsm_mtls::internal::client::http2::{HTTP_1_1_REQUIRED, Http2Ending, NO_ERROR, Scope};
+use hsm_mtls::internal::client::http2_error::{HTTP_1_1_REQUIRED, Http2Ending, NO_ERROR, Scope};
 
 /// How often a request is sent again that the hub did not process. Each of its connections may be near
 /// its end when the request comes. Few: the last of them cost a handshake each, and so a signature of the HSM's.
@@ -90,7 +90,7 @@ impl Retries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hsm_mtls::internal::client::http2::EndedBy;
+    use hsm_mtls::internal::client::http2_error::EndedBy;
     use hsm_mtls::internal::tls::Ending;
 
     fn by_the_server(scope: Scope, code: u32) -> ClientError {

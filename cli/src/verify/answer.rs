@@ -9,7 +9,7 @@ use super::hello::{Hello, SeenCertificate};
 use crate::check_steps::{Outcome, Steps};
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::certificate::name::Comparison;
-use hsm_mtls::internal::client::Answer;
+use hsm_mtls::internal::client::HubResponse;
 use hsm_mtls::internal::exit_code::ExitCode;
 
 /// The step that tells whose certificate the hub saw.
@@ -19,7 +19,7 @@ pub(super) const PRESENTED: &str = "presented certificate";
 const SKEW_ALLOWED: Duration = Duration::from_secs(10);
 
 /// Holds this machine's clock against the hub's `Date`, which counts whole seconds.
-pub(super) fn clock(steps: &mut Steps, answer: &Answer) {
+pub(super) fn clock(steps: &mut Steps, answer: &HubResponse) {
     const NAME: &str = "clock";
     let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
     let Some(hub) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
@@ -52,7 +52,7 @@ pub(super) fn clock(steps: &mut Steps, answer: &Answer) {
 }
 
 /// Whether the hub holds the session for mutual, with the certificate that was presented.
-pub(super) fn judge(steps: &mut Steps, answer: &Answer, presented: &Certificate) {
+pub(super) fn judge(steps: &mut Steps, answer: &HubResponse, presented: &Certificate) {
     let Some(hello) = Hello::parse(&answer.body) else {
         steps.fault(
             "mTLS status",

@@ -9,8 +9,8 @@ use hsm_mtls::internal::client::connector::server_name;
 use hsm_mtls::internal::config::environment::Origin;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::tls::issuers::Acceptance;
-use hsm_mtls::internal::tls::observation::Observation;
+use hsm_mtls::internal::tls::handshake_observer::Observation;
+use hsm_mtls::internal::tls::issuers::IssuerMatch;
 use hsm_mtls::internal::tls::{Tls, TlsError};
 
 /// The step that tells of our signature.
@@ -117,13 +117,17 @@ pub(super) fn server_certificate(
 /// Whether we were asked, from whom a certificate would be taken, and how the token signed.
 pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observation) {
     const NAME: &str = "client certificate asked for";
-    match seen.asked.as_ref().map(|asked| tls.acceptance(asked)) {
-        Some(Acceptance::Unsaid) => steps.seen(
+    match seen
+        .certificate_request
+        .as_ref()
+        .map(|request| tls.match_issuers(request))
+    {
+        Some(IssuerMatch::Unspecified) => steps.seen(
             NAME,
             Outcome::Good,
             "asked for; the server names no issuers",
         ),
-        Some(Acceptance::Accepted {
+        Some(IssuerMatch::Accepted {
             issuer,
             same_encoding,
         }) => {
@@ -134,7 +138,7 @@ pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observatio
             let detail = format!("asked for; {issuer} is among the issuers that it accepts{but}");
             steps.seen(NAME, Outcome::Good, detail);
         }
-        Some(Acceptance::Foreign(foreign)) => {
+        Some(IssuerMatch::Foreign(foreign)) => {
             let detail = format!("asked for by a server that does not know our issuer: {foreign}");
             steps.note(NAME, detail, foreign.hint());
         }
@@ -143,7 +147,7 @@ pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observatio
         }
         None => {}
     }
-    if let Some(signed) = seen.signed {
+    if let Some(signed) = seen.signature {
         let millis = signed.elapsed.as_micros() as f64 / 1000.0;
         let detail = format!("{} in {millis:.1} ms, verified before use", signed.scheme);
         steps.seen(SIGNATURE, Outcome::Good, detail);

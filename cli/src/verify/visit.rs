@@ -14,13 +14,13 @@ use super::seen::{SIGNATURE, ServerCertificate, client_certificate, server_certi
 use crate::check_steps::Steps;
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::client::connector::{Connection, Connector};
-use hsm_mtls::internal::client::happy_eyeballs::survey;
-use hsm_mtls::internal::client::{Answer, Client, ClientError, INTERACTION_ID, Stage};
+use hsm_mtls::internal::client::happy_eyeballs::probe_all;
+use hsm_mtls::internal::client::{Client, ClientError, HubResponse, INTERACTION_ID, Stage};
 use hsm_mtls::internal::config::environment::Origin;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::tls::observation::Observation;
-use hsm_mtls::internal::tls::{Moment, Tls, TlsError};
+use hsm_mtls::internal::tls::handshake_observer::Observation;
+use hsm_mtls::internal::tls::{HandshakePhase, Tls, TlsError};
 
 const STEPS: [&str; 11] = [
     "name resolution",
@@ -246,12 +246,12 @@ impl Visit<'_> {
         let now = Instant::now();
         // The handshake is to have the most of the time.
         let patience = (deadline.saturating_duration_since(now) / 4).min(PATIENCE);
-        let unconnected = survey(&others, now + patience).await;
+        let unconnected = probe_all(&others, now + patience).await;
         if unconnected.is_empty() {
             steps.good("tcp", peer.to_string());
             return;
         }
-        let said = unconnected.iter().map(|tried| match &tried.refusal {
+        let said = unconnected.iter().map(|tried| match &tried.error {
             Some(refusal) => format!("{}: {refusal}", tried.address),
             None => format!(
                 "{} did not answer within {} ms",
@@ -265,17 +265,22 @@ impl Visit<'_> {
         steps.good_but("tcp", detail, hint);
     }
 
-    async fn hello(&self, steps: &mut Steps, connection: Connection, id: &str) -> Option<Answer> {
+    async fn hello(
+        &self,
+        steps: &mut Steps,
+        connection: Connection,
+        id: &str,
+    ) -> Option<HubResponse> {
         const NAME: &str = "GET /hello-mtls";
         steps.begin();
         let url = Url::parse(&format!("{}/hello-mtls", self.origin)).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(INTERACTION_ID, id.parse().ok()?);
-        let client = self.client.clone().with_longest_body(LONGEST_HELLO);
+        let client = self.client.clone().with_max_body(LONGEST_HELLO);
         let request = client.request_over(connection, Method::GET, &url, headers, Bytes::new());
         match request.await {
             Ok(answer) => {
-                let refusal = answer.refusal();
+                let refusal = answer.error_response();
                 match &refusal {
                     None => steps.good(NAME, answer.status.as_str()),
                     Some(refusal) => {
@@ -302,7 +307,9 @@ impl Visit<'_> {
 fn unanswered(error: &ClientError) -> bool {
     match error {
         ClientError::Deadline { stage, .. } => *stage == Stage::Handshake,
-        ClientError::Tls(TlsError::Closed { when, .. }) => *when == Moment::AfterOurHello,
+        ClientError::Tls(TlsError::Closed { when, .. }) => {
+            *when == HandshakePhase::AfterClientHello
+        }
         ClientError::Tls(TlsError::Network(_)) => true,
         _ => false,
     }

@@ -1,64 +1,61 @@
-//! One try in spite of CKF_USER_PIN_COUNT_LOW, answered for by an operator beforehand: for machines at
-//! whose terminal nobody ever is.
+//! An operator's acceptance of CKF_USER_PIN_COUNT_LOW, given beforehand, for one login attempt of a service that runs
+//! without a terminal.
 //!
-//! It is a small dated file beside the guard's record, for one token, role and source. It is removed
-//! *before* the C_Login that it allows, so a crash, a restart or a second replica finds it used up; and it
-//! lifts that one warning only: what the record holds back, and the token's other flags, stay as they are.
+//! It is a small dated file beside the attempt file, for one token, role and PIN source. It is removed *before* the
+//! C_Login that it allows, so a crash, a restart or a second replica finds it used up. It overrides that one flag
+//! only, not the token's other flags and not the retry policy.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cryptoki::session::UserType;
+use cryptoki::slot::TokenInfo;
 use rustix::fs::OFlags;
-use rustix::process::{geteuid, getuid};
+use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
+use super::attempt_file::{AttemptFile, AttemptScope, PinRole, replace, sync_folder_of};
 use super::error::PinError;
-use super::flags::{Warning, role, warning};
-use super::record::{Record, Role, Subject, replace, sync_folder_of};
-use super::{Attendance, PinGuard};
-use crate::config::pin::PinSource;
+use super::pin_flags::{FlagWarning, warning};
 use crate::ledger::AcceptedLogin;
-use crate::path_access::no_file;
+use crate::path_access::other_than_file;
+use crate::path_permissions::check_owner_and_mode;
 use crate::rfc3339;
-use crate::token::fault::Fault;
-use crate::token::pin;
-use crate::token::session::SessionCall;
 
-/// How long an acceptance holds, in seconds: the operator starts the service next.
-const HOLDS: u64 = 3600;
-/// Clocks that are set a little may not void it.
-const SLACK: u64 = 60;
+/// How long an acceptance is valid, in seconds: the operator starts the service next.
+const VALIDITY: u64 = 3600;
+/// How far in the future its date may be, in seconds: the clock may have been set back a little.
+const CLOCK_SKEW: u64 = 60;
 
-/// What came of an operator's wish to accept CKF_USER_PIN_COUNT_LOW.
+/// The result of `pin accept-count-low`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CountLow {
-    /// The token does not warn: nothing was written, and the next login needs no acceptance.
+    /// The flag is not set: nothing was written, and the next login needs no acceptance.
     NotSet,
-    /// One try is allowed.
+    /// One attempt is allowed.
     Accepted {
         /// The CKF_ flag.
         flag: &'static str,
-        /// The file that allows it.
+        /// The acceptance file.
         file: PathBuf,
-        /// Until then, RFC 3339.
+        /// When it expires, RFC 3339.
         until: String,
     },
 }
 
-/// An acceptance that holds.
+/// A valid acceptance.
 #[derive(Debug)]
 pub(super) struct Acceptance {
     path: PathBuf,
-    written: Written,
+    content: AcceptanceContent,
 }
 
-/// What the file holds.
+/// The file's JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct AcceptanceContent {
     schema: u32,
     /// Label, serial number and manufacturer.
     token: [String; 3],
@@ -71,27 +68,27 @@ struct Written {
     by: u32,
 }
 
-impl Subject<'_> {
+impl AttemptScope<'_> {
     fn acceptance_path(&self) -> Result<PathBuf, PinError> {
-        Ok(self.for_role().path()?.with_extension("count-low"))
+        Ok(self.acceptance_scope().path()?.with_extension("count-low"))
     }
 
-    /// The PIN for a signature is mostly the user's, and the flag is the user's: one acceptance for both.
-    fn for_role(&self) -> Self {
+    /// The scope of an acceptance: the user's role stands for `PerSignature` too, since the flag is the user PIN's.
+    fn acceptance_scope(&self) -> Self {
         Self {
             role: match self.role {
-                Role::PerSignature => Role::User,
+                PinRole::PerSignature => PinRole::User,
                 other => other,
             },
             ..*self
         }
     }
 
-    fn written(&self, flag: &str, at: u64, by: u32) -> Written {
-        Written {
+    fn content(&self, flag: &str, at: u64, by: u32) -> AcceptanceContent {
+        AcceptanceContent {
             schema: 0,
             token: self.token.clone(),
-            role: self.for_role().role.name().to_owned(),
+            role: self.acceptance_scope().role.name().to_owned(),
             source: self.source.to_string(),
             flag: flag.to_owned(),
             at,
@@ -99,37 +96,37 @@ impl Subject<'_> {
         }
     }
 
-    /// The acceptance of `flag` that holds `now`; or why the one that is there does not.
+    /// The acceptance of `flag` if one is valid `now`; an error if there is one that is not valid.
     pub(super) fn acceptance(&self, flag: &str, now: u64) -> Result<Option<Acceptance>, String> {
         let path = self.acceptance_path().map_err(|error| error.to_string())?;
         let Some(text) = read(&path)? else {
             return Ok(None);
         };
-        let written: Written = serde_json::from_slice(&text)
+        let content: AcceptanceContent = serde_json::from_slice(&text)
             .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-        if written != self.written(flag, written.at, written.by) {
+        if content != self.content(flag, content.at, content.by) {
             return Err(format!("{} is for something else", path.display()));
         }
-        let at = || rfc3339::of_unix(written.at);
-        if written.at > now.saturating_add(SLACK) {
+        let at = || rfc3339::of_unix(content.at);
+        if content.at > now.saturating_add(CLOCK_SKEW) {
             return Err(format!("it is dated {}, which is yet to come", at()));
         }
-        if now.saturating_sub(written.at) >= HOLDS {
+        if now.saturating_sub(content.at) >= VALIDITY {
             return Err(format!("it is of {}, and held for an hour", at()));
         }
-        Ok(Some(Acceptance { path, written }))
+        Ok(Some(Acceptance { path, content }))
     }
 
-    /// A good login ends what it was accepted for.
+    /// Removes the acceptance after a successful login.
     pub(super) fn withdraw_acceptance(&self) {
         if let Ok(path) = self.acceptance_path() {
-            // Mostly there is none.
+            // It fails where there is none, the usual case.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// What stands in a file that only root and this user could have written.
+/// Reads a file that no user other than root and this one could have written.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let unreadable = |error: io::Error| format!("{} cannot be read: {error}", path.display());
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -143,8 +140,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
         Err(error) => return Err(unreadable(error)),
     };
     let meta = file.metadata().map_err(unreadable)?;
-    let foreign = meta.uid() != 0 && meta.uid() != geteuid().as_raw();
-    if no_file(&meta).is_some() || foreign || meta.mode() & 0o022 != 0 {
+    if other_than_file(&meta).is_some() || check_owner_and_mode(&meta, 0o022).is_err() {
         return Err(format!("others could have written {}", path.display()));
     }
     let mut text = Vec::new();
@@ -153,87 +149,80 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
 }
 
 impl Acceptance {
-    /// Takes it off the disk: from here on it allows nothing any more. Of several who find it, one can.
+    /// Removes the file. Of several processes that found it, one succeeds.
     pub(super) fn use_up(&self) -> Result<(), PinError> {
-        let gone = fs::remove_file(&self.path).and_then(|()| sync_folder_of(&self.path));
-        gone.map_err(|error| PinError::Unrecorded {
+        let removed = fs::remove_file(&self.path).and_then(|()| sync_folder_of(&self.path));
+        removed.map_err(|error| PinError::Unrecorded {
             place: self.path.clone(),
             why: format!("the operator's acceptance cannot be used up: {error}"),
         })?;
         tracing::warn!(
             "the token says {}, and user {} accepted that at {}: the PIN is sent once",
-            self.written.flag,
-            self.written.by,
-            rfc3339::of_unix(self.written.at)
+            self.content.flag,
+            self.content.by,
+            rfc3339::of_unix(self.content.at)
         );
         Ok(())
     }
 
-    /// No PIN was sent after all.
-    pub(super) fn not_needed(&self) {
-        if let Err(error) = replace(&self.path, &self.written) {
+    /// Writes the file again: no PIN was sent after all.
+    pub(super) fn restore(&self) {
+        if let Err(error) = replace(&self.path, &self.content) {
             tracing::error!(%error, "the operator's acceptance is used up, though no PIN was sent");
         }
     }
 
     pub(super) fn on_ledger(&self) -> AcceptedLogin<'_> {
         AcceptedLogin {
-            flag: &self.written.flag,
-            at: rfc3339::of_unix(self.written.at),
-            by: self.written.by,
+            flag: &self.content.flag,
+            at: rfc3339::of_unix(self.content.at),
+            by: self.content.by,
         }
     }
 }
 
-impl PinGuard {
-    /// Writes down that an operator answers for one try although few are left. Only where the token says
-    /// so now, the record holds nothing back, and what a PIN file has could be a PIN.
-    pub(in crate::token) fn accept_count_low(
-        &self,
-        session: &SessionCall<'_>,
-        user: UserType,
-    ) -> Result<CountLow, PinError> {
-        if self.typed() {
-            return Err(PinError::NobodyThere(self.source.clone()));
-        }
-        let version = match &self.source {
-            // The service's environment is not the operator's: only a file is the same for both.
-            PinSource::File(_) => pin::read(&self.source, &Attendance::Unattended)?.version,
-            _ => None,
-        };
-        let subject = self.subject(role(user));
-        let record = Record::open(subject)?;
-        let info = &session.token_info().map_err(PinError::Call)?;
-        if !self.is_of(info) {
-            return Err(PinError::Call(Fault::answer(
-                "another token is in this slot now; nothing was accepted",
-            )));
-        }
-        let Some(Warning { flag, meaning, low }) = warning(user, info) else {
-            return Ok(CountLow::NotSet);
-        };
-        if !low {
-            return Err(PinError::Guarded {
-                flag,
-                meaning,
-                acceptance: None,
-                state_folder: self.state_folder.clone(),
-            });
-        }
-        match record.allows(version.as_deref()) {
-            Ok(()) | Err(PinError::TooSoon { .. }) => {}
-            Err(held_back) => return Err(held_back),
-        }
-        let at = rfc3339::unix_now();
-        let file = subject.acceptance_path()?;
-        let written = subject.written(flag, at, getuid().as_raw());
-        replace(&file, &written).map_err(|error| PinError::Unrecorded {
-            place: file.clone(),
-            why: error.to_string(),
-        })?;
-        let until = rfc3339::of_unix(at.saturating_add(HOLDS));
-        Ok(CountLow::Accepted { flag, file, until })
+/// Writes the operator's acceptance for one attempt, if the token's flag asks for one now and the retry policy does
+/// not forbid the attempt.
+pub(super) fn accept(
+    user: UserType,
+    info: &TokenInfo,
+    scope: AttemptScope<'_>,
+    file: &AttemptFile,
+    version: Option<&str>,
+) -> Result<CountLow, PinError> {
+    let Some(FlagWarning {
+        flag,
+        meaning,
+        is_count_low,
+    }) = warning(user, info)
+    else {
+        return Ok(CountLow::NotSet);
+    };
+    if !is_count_low {
+        return Err(PinError::Guarded {
+            flag,
+            meaning,
+            acceptance: None,
+            state_folder: scope.folder.map(Path::to_owned),
+        });
     }
+    match file.allows(version) {
+        Ok(()) | Err(PinError::TooSoon { .. }) => {}
+        Err(denied) => return Err(denied),
+    }
+    let at = rfc3339::unix_now();
+    let path = scope.acceptance_path()?;
+    let content = scope.content(flag, at, getuid().as_raw());
+    replace(&path, &content).map_err(|error| PinError::Unrecorded {
+        place: path.clone(),
+        why: error.to_string(),
+    })?;
+    let until = rfc3339::of_unix(at.saturating_add(VALIDITY));
+    Ok(CountLow::Accepted {
+        flag,
+        file: path,
+        until,
+    })
 }
 
 #[cfg(test)]

@@ -1,23 +1,24 @@
-//! What an acceptance allows: one try, of one PIN, at one token, within the hour.
+//! An acceptance allows one attempt, with one PIN source, at one token, within the hour.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use tempfile::TempDir;
 
-use super::super::Identity;
 use super::*;
+use crate::config::pin::PinSource;
+use crate::token::description::TokenId;
 
 const FLAG: &str = "CKF_USER_PIN_COUNT_LOW";
 const NOON: u64 = 1_800_000_000;
 
-struct Place {
+struct Fixture {
     folder: TempDir,
-    token: Identity,
+    token: TokenId,
     source: PinSource,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -26,8 +27,8 @@ impl Place {
         }
     }
 
-    fn subject(&self, role: Role) -> Subject<'_> {
-        Subject {
+    fn scope(&self, role: PinRole) -> AttemptScope<'_> {
+        AttemptScope {
             folder: Some(self.folder.path()),
             token: &self.token,
             role,
@@ -35,88 +36,93 @@ impl Place {
         }
     }
 
-    /// As `pin accept-count-low` does it.
+    /// Writes the file as `pin accept-count-low` does.
     fn accept(&self) -> PathBuf {
-        let subject = self.subject(Role::User);
-        let path = subject.acceptance_path().unwrap();
+        let scope = self.scope(PinRole::User);
+        let path = scope.acceptance_path().unwrap();
         let by = getuid().as_raw();
-        replace(&path, &subject.written(FLAG, NOON, by)).unwrap();
+        replace(&path, &scope.content(FLAG, NOON, by)).unwrap();
         path
     }
 
     fn at(&self, now: u64) -> Result<Option<Acceptance>, String> {
-        self.subject(Role::User).acceptance(FLAG, now)
+        self.scope(PinRole::User).acceptance(FLAG, now)
     }
 }
 
 #[test]
-fn it_is_used_up_once_by_whoever_comes_first() {
-    let place = Place::new();
-    assert!(place.at(NOON).unwrap().is_none());
-    place.accept();
+fn it_can_be_used_up_once() {
+    let fixture = Fixture::new();
+    assert!(fixture.at(NOON).unwrap().is_none());
+    fixture.accept();
     let (first, second) = (
-        place.at(NOON).unwrap().unwrap(),
-        place.at(NOON).unwrap().unwrap(),
+        fixture.at(NOON).unwrap().unwrap(),
+        fixture.at(NOON).unwrap().unwrap(),
     );
     first.use_up().unwrap();
     let late = second.use_up().unwrap_err().to_string();
     assert!(late.contains("cannot be used up"), "{late}");
-    assert!(place.at(NOON).unwrap().is_none());
-    // Where no PIN was sent after all, it holds as before, and not longer.
-    first.not_needed();
-    assert!(place.at(NOON + HOLDS - 1).unwrap().is_some());
-    assert!(place.at(NOON + HOLDS).is_err());
-    place.subject(Role::User).withdraw_acceptance();
-    assert!(place.at(NOON).unwrap().is_none());
+    assert!(fixture.at(NOON).unwrap().is_none());
+    // If no PIN was sent after all, it is valid again, until the same time.
+    first.restore();
+    assert!(fixture.at(NOON + VALIDITY - 1).unwrap().is_some());
+    assert!(fixture.at(NOON + VALIDITY).is_err());
+    fixture.scope(PinRole::User).withdraw_acceptance();
+    assert!(fixture.at(NOON).unwrap().is_none());
 }
 
 #[test]
-fn it_is_dated() {
-    let place = Place::new();
-    place.accept();
-    for now in [NOON - SLACK, NOON, NOON + HOLDS - 1] {
-        assert!(place.at(now).unwrap().is_some(), "{now}");
+fn it_is_valid_for_an_hour() {
+    let fixture = Fixture::new();
+    fixture.accept();
+    for now in [NOON - CLOCK_SKEW, NOON, NOON + VALIDITY - 1] {
+        assert!(fixture.at(now).unwrap().is_some(), "{now}");
     }
     assert!(
-        place
-            .at(NOON - SLACK - 1)
+        fixture
+            .at(NOON - CLOCK_SKEW - 1)
             .unwrap_err()
             .contains("yet to come")
     );
-    assert!(place.at(NOON + HOLDS).unwrap_err().contains("for an hour"));
-    assert!(place.at(u64::MAX).is_err());
+    assert!(
+        fixture
+            .at(NOON + VALIDITY)
+            .unwrap_err()
+            .contains("for an hour")
+    );
+    assert!(fixture.at(u64::MAX).is_err());
 }
 
 #[test]
 fn it_is_for_one_token_role_source_and_flag() {
-    let place = Place::new();
-    let path = place.accept();
+    let fixture = Fixture::new();
+    let path = fixture.accept();
     assert!(
-        place
-            .subject(Role::PerSignature)
+        fixture
+            .scope(PinRole::PerSignature)
             .acceptance(FLAG, NOON)
             .unwrap()
             .is_some()
     );
     assert!(
-        place
-            .subject(Role::SecurityOfficer)
+        fixture
+            .scope(PinRole::SecurityOfficer)
             .acceptance(FLAG, NOON)
             .unwrap()
             .is_none()
     );
-    let other = place
-        .subject(Role::User)
+    let other = fixture
+        .scope(PinRole::User)
         .acceptance("CKF_SO_PIN_COUNT_LOW", NOON);
     assert!(other.unwrap_err().contains("is for something else"));
     for change in [
-        |place: &mut Place| place.source = PinSource::File("/run/pin".into()),
-        |place: &mut Place| place.token[1] = "4712".to_owned(),
+        |fixture: &mut Fixture| fixture.source = PinSource::File("/run/pin".into()),
+        |fixture: &mut Fixture| fixture.token[1] = "4712".to_owned(),
     ] {
-        let mut another = Place::new();
+        let mut another = Fixture::new();
         change(&mut another);
-        // Also by the name that its own would have.
-        let copy = another.subject(Role::User).acceptance_path().unwrap();
+        // Also under the file name of the other scope.
+        let copy = another.scope(PinRole::User).acceptance_path().unwrap();
         fs::copy(&path, copy).unwrap();
         assert!(
             another
@@ -128,30 +134,30 @@ fn it_is_for_one_token_role_source_and_flag() {
 }
 
 #[test]
-fn what_others_could_have_written_allows_nothing() {
-    let place = Place::new();
-    let path = place.accept();
+fn a_file_that_others_could_have_written_is_invalid() {
+    let fixture = Fixture::new();
+    let path = fixture.accept();
     for mode in [0o620, 0o602, 0o666] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         assert!(
-            place
+            fixture
                 .at(NOON)
                 .unwrap_err()
                 .contains("others could have written")
         );
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(place.at(NOON).unwrap().is_some());
+    assert!(fixture.at(NOON).unwrap().is_some());
     for text in ["", "{}", "once"] {
         fs::write(&path, text).unwrap();
-        assert!(place.at(NOON).unwrap_err().contains("cannot be read"));
+        assert!(fixture.at(NOON).unwrap_err().contains("cannot be read"));
     }
-    let real = place.folder.path().join("real");
-    place.accept();
+    let real = fixture.folder.path().join("real");
+    fixture.accept();
     fs::rename(&path, &real).unwrap();
     symlink(&real, &path).unwrap();
-    assert!(place.at(NOON).is_err());
+    assert!(fixture.at(NOON).is_err());
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(place.at(NOON).is_err());
+    assert!(fixture.at(NOON).is_err());
 }

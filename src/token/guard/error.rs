@@ -1,4 +1,4 @@
-//! Why there is no login, and what the person who reads that may do.
+//! Why a login failed or was not attempted, and what to do about it.
 
 use std::path::PathBuf;
 
@@ -9,77 +9,77 @@ use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::ledger::LedgerError;
 use crate::token::fault::Fault;
-use crate::token::pin::{Oddity, SourceFault};
+use crate::token::pin::{PinAnomaly, PinSourceError};
 
-/// Why there is no login.
+/// Why a login failed or was not attempted.
 #[derive(Debug, ThisError)]
 pub enum PinError {
     /// The source gave no PIN.
     #[error("no PIN from {pin_source}: {why}")]
     Source {
-        /// Where it should have come from.
+        /// The PIN source.
         pin_source: PinSource,
-        /// What is wrong there.
-        why: SourceFault,
+        /// What is wrong with it.
+        why: PinSourceError,
     },
-    /// The source is a person, and none is there.
+    /// The PIN comes from an operator, and none is at a terminal.
     #[error("the PIN comes from {0}, and nobody is at a terminal")]
     NobodyThere(PinSource),
-    /// The token's flags forbid a try. Nothing was sent.
-    #[error("no PIN was sent: the token says {flag} ({meaning}){}", unfit(.acceptance.as_deref()))]
+    /// A PIN flag of CK_TOKEN_INFO is set. No PIN was sent.
+    #[error("no PIN was sent: the token says {flag} ({meaning}){}", invalid_acceptance(.acceptance.as_deref()))]
     Guarded {
         /// The CKF_ flag.
         flag: &'static str,
         /// What it means.
         meaning: &'static str,
-        /// Why the operator's acceptance that is there does not hold.
+        /// Why the operator's acceptance is not valid; `None` where there is none.
         acceptance: Option<String>,
-        /// Where an acceptance is looked for.
+        /// The folder of attempt files and acceptances.
         state_folder: Option<PathBuf>,
     },
     /// The token refused the PIN.
     #[error("the token refused the PIN: {0}")]
     Refused(Fault),
-    /// The token refused the PIN, and something about it was odd.
-    #[error("the token refused the PIN: {fault}; the PIN from {pin_source} {}", .oddity.said())]
+    /// The token refused a PIN that probably holds a mistake.
+    #[error("the token refused the PIN: {fault}; the PIN from {pin_source} {}", .anomaly.predicate())]
     RefusedOdd {
-        /// The token's answer.
+        /// The token's error.
         fault: Fault,
-        /// Where it came from.
+        /// The PIN source.
         pin_source: PinSource,
-        /// What was said before it was sent.
-        oddity: Oddity,
+        /// The probable mistake.
+        anomaly: PinAnomaly,
     },
-    /// This process sent this PIN before, and it was refused. It is not sent a second time.
+    /// The token refused this PIN to this process before. No PIN was sent.
     #[error("no PIN was sent: the token refused this PIN before ({0})")]
     RefusedBefore(Fault),
-    /// An earlier process sent what this source gave, and it was refused. Nothing was sent.
+    /// The token refused this version of the source to an earlier process. No PIN was sent.
     #[error("no PIN was sent: the token refused the PIN from {} at {} ({}), and the source has not changed since", .0.pin_source, .0.at, .0.answer)]
-    RefusedEarlier(Box<EarlierTry>),
-    /// One PIN after the other was refused, though the source changed in between. Nothing was sent.
+    RefusedEarlier(Box<EarlierAttempt>),
+    /// The token refused several versions of the source in a row. No PIN was sent.
     #[error("no PIN was sent: the token refused {} PINs in a row from {}, the last at {} ({})", .0.failures, .0.pin_source, .0.at, .0.answer)]
-    RefusedInARow(Box<EarlierTry>),
-    /// Earlier logins with what this source gives had no answer that says whether the PIN is good:
-    /// each may have cost a try. Nothing was sent.
-    #[error("no PIN was sent: {} at {} had no answer about the PIN ({}), and {}may have cost a try", logins(.0.failures), .0.at, .0.answer, if .0.failures > 1 { "each " } else { "" })]
-    Unanswered(Box<EarlierTry>),
-    /// The same, with a PIN that was good before: it is tried again, with growing pauses.
+    RefusedInARow(Box<EarlierAttempt>),
+    /// Earlier attempts with this source had no answer about the PIN, and each may count as a wrong PIN. No PIN was
+    /// sent.
+    #[error("no PIN was sent: {} at {} had no answer about the PIN ({}), and {}may have cost a try", describe_logins(.0.failures), .0.at, .0.answer, if .0.failures > 1 { "each " } else { "" })]
+    Unanswered(Box<EarlierAttempt>),
+    /// The same, with a PIN that the token accepted before: the next attempt waits for the backoff.
     #[error("no PIN was sent: the last {} logins had no answer about the PIN ({}), and the next is tried in {seconds} s", earlier.failures, earlier.answer)]
     TooSoon {
         /// The last of them.
-        earlier: Box<EarlierTry>,
-        /// Until then.
+        earlier: Box<EarlierAttempt>,
+        /// The rest of the backoff.
         seconds: u64,
     },
-    /// Somebody else is logging in, and does not come to an end.
+    /// Waiting for another login timed out.
     #[error("no PIN was sent: another login has not ended within {seconds} s")]
     Busy {
-        /// The file that it has locked; `None`: it is of this process.
+        /// The file that another process has locked; `None`: the login is this process's.
         lock: Option<PathBuf>,
-        /// How long it was waited for.
+        /// The timeout.
         seconds: u64,
     },
-    /// What is remembered of earlier tries cannot be read.
+    /// The attempt file cannot be read.
     #[error("no PIN was sent: the record of earlier tries {} cannot be read: {why}", record.display())]
     Damaged {
         /// The file.
@@ -87,7 +87,7 @@ pub enum PinError {
         /// What is wrong with it.
         why: String,
     },
-    /// It could not be written down that a PIN is about to be sent, so none was.
+    /// The attempt could not be recorded. No PIN was sent.
     #[error("no PIN was sent: that it was tried cannot be recorded in {}: {why}", place.display())]
     Unrecorded {
         /// The folder or file.
@@ -95,7 +95,7 @@ pub enum PinError {
         /// What is wrong with it.
         why: String,
     },
-    /// The ledger does not take the login's record, so there is no login.
+    /// The ledger could not record the login, so it was not attempted.
     #[error("no login without its record: {0}")]
     Ledger(#[from] LedgerError),
     /// C_Login failed for a reason that is not the PIN.
@@ -103,28 +103,28 @@ pub enum PinError {
     Call(Fault),
 }
 
-/// What is on record of an earlier try.
+/// What the attempt file holds about an earlier attempt.
 #[derive(Clone, Debug)]
-pub struct EarlierTry {
-    /// Where the PIN comes from.
+pub struct EarlierAttempt {
+    /// The PIN source.
     pub pin_source: PinSource,
     /// When it began, RFC 3339.
     pub at: String,
-    /// What came back.
+    /// The token's error.
     pub answer: String,
-    /// How many in a row had no answer about the PIN.
+    /// How many consecutive attempts were refused or had no answer about the PIN.
     pub failures: u32,
-    /// Where all that is recorded.
+    /// The attempt file.
     pub record: PathBuf,
 }
 
-fn unfit(acceptance: Option<&str>) -> String {
+fn invalid_acceptance(acceptance: Option<&str>) -> String {
     acceptance.map_or_else(String::new, |why| {
         format!("; the operator's acceptance does not hold: {why}")
     })
 }
 
-fn logins(count: u32) -> String {
+fn describe_logins(count: u32) -> String {
     match count {
         1 => "the login".to_owned(),
         more => format!("{more} logins in a row, the last"),
@@ -152,9 +152,9 @@ impl Diagnostic for PinError {
                 }
                 _ => "the token's administrator (SO) has to reset or change the PIN with the vendor's tool".to_owned(),
             },
-            Self::RefusedOdd { pin_source, oddity, .. } => format!(
+            Self::RefusedOdd { pin_source, anomaly, .. } => format!(
                 "look at {pin_source}: it {}. Do not try again before it is corrected: a few wrong tries lock the token for everyone",
-                oddity.said()
+                anomaly.predicate()
             ),
             Self::Refused(_) | Self::RefusedBefore(_) => {
                 "do not try again before the PIN source is corrected: a few wrong tries lock the token for everyone".to_owned()
@@ -163,17 +163,17 @@ impl Diagnostic for PinError {
                 PinSource::File(path) => format!(
                     "write the right PIN to {}: when that file has changed it is tried, once. If the PIN is right, and the token was reset: {}",
                     path.display(),
-                    release(&earlier.record)
+                    removal_advice(&earlier.record)
                 ),
-                source => format!("correct what {source} gives, then {}", release(&earlier.record)),
+                source => format!("correct what {source} gives, then {}", removal_advice(&earlier.record)),
             },
             Self::RefusedInARow(earlier) => format!(
                 "a third wrong PIN may lock the token: make sure of the PIN, then {}",
-                release(&earlier.record)
+                removal_advice(&earlier.record)
             ),
             Self::Unanswered(earlier) => format!(
                 "see that the HSM is well and that the PIN is the right one, then {}",
-                release(&earlier.record)
+                removal_advice(&earlier.record)
             ),
             Self::TooSoon { .. } => {
                 "see that the HSM is well; it is tried again by itself, without a restart".to_owned()
@@ -186,9 +186,9 @@ impl Diagnostic for PinError {
                 "a login of this same process hangs in the module: look at the way to the HSM; if it never comes back, only a restart helps".to_owned()
             }
             Self::Damaged { record, .. } => {
-                format!("make sure of the PIN, then {}", release(record))
+                format!("make sure of the PIN, then {}", removal_advice(record))
             }
-            Self::Unrecorded { place, why } if is_full(why) => format!(
+            Self::Unrecorded { place, why } if is_disk_full(why) => format!(
                 "its disk is full: make room there (`df {}` shows it); no PIN is sent without a record of it",
                 place.display()
             ),
@@ -227,14 +227,14 @@ impl Diagnostic for PinError {
     }
 }
 
-/// ENOSPC or EDQUOT of Linux, as the system's word on it ends.
-fn is_full(why: &str) -> bool {
+/// Whether the message ends with Linux's ENOSPC or EDQUOT.
+fn is_disk_full(why: &str) -> bool {
     ["(os error 28)", "(os error 122)"]
         .iter()
         .any(|full| why.contains(full))
 }
 
-/// How a person takes responsibility for one more try, from wherever and as whoever that may be.
-fn release(record: &std::path::Path) -> String {
+/// How an operator allows one more attempt.
+fn removal_advice(record: &std::path::Path) -> String {
     format!("remove {}: that allows one more try", record.display())
 }

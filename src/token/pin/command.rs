@@ -1,4 +1,4 @@
-//! A program whose standard output is the PIN: run to its end, within a time, and read whole.
+//! Runs the program whose standard output is the PIN, with a timeout, and reads all of its output.
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -8,74 +8,74 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use secrecy::zeroize::Zeroizing;
 
-use super::fault::SourceFault;
-use super::filter::{LONGEST_PIN, READ_AT_MOST};
+use super::source_error::PinSourceError;
+use super::validation::{MAX_PIN_LENGTH, MAX_READ};
 
-/// How long a PIN command may take.
+/// The timeout of a PIN command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often it is looked after.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How often its exit and its output are polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// All that the program printed until it ended. What an agent that it leaves behind may print later is
-/// not waited for, though it holds the output open for ever; a second line of its own is seen.
-pub(super) fn output_of(words: &[String]) -> Result<Zeroizing<Vec<u8>>, SourceFault> {
-    let fault = |why: String| SourceFault::Command(why);
+/// All that the program printed until it exited. A background process that it leaves behind may keep the pipe open:
+/// its output is not waited for.
+pub(super) fn read_output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, PinSourceError> {
+    let failed = |why: String| PinSourceError::Command(why);
     let (program, arguments) = words
         .split_first()
-        .ok_or_else(|| fault("it names no program".to_owned()))?;
+        .ok_or_else(|| failed("it names no program".to_owned()))?;
     let deadline = Instant::now() + COMMAND_TIMEOUT;
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| fault(error.to_string()))?;
+        .map_err(|error| failed(error.to_string()))?;
     let output = child.stdout.take();
-    let mut output = Output::new(output.ok_or_else(|| fault("it has no output".to_owned()))?);
-    let status = end_of(&mut child, &mut output, deadline)?;
+    let mut output = Output::new(output.ok_or_else(|| failed("it has no output".to_owned()))?);
+    let status = wait_for_exit(&mut child, &mut output, deadline)?;
     if !status.success() {
-        return Err(fault(format!("it ended with {status}")));
+        return Err(failed(format!("it ended with {status}")));
     }
     Ok(output.read)
 }
 
-/// Reads until the program ends, and ends it at the deadline.
-fn end_of(
+/// Reads until the program exits, and kills it at the deadline.
+fn wait_for_exit(
     child: &mut Child,
     output: &mut Output,
     deadline: Instant,
-) -> Result<ExitStatus, SourceFault> {
-    let fault = |error: io::Error| SourceFault::Command(error.to_string());
+) -> Result<ExitStatus, PinSourceError> {
+    let failed = |error: io::Error| PinSourceError::Command(error.to_string());
     loop {
-        // Asked first: what it printed before its end is in the pipe then.
-        let ended = child.try_wait().map_err(fault)?;
-        output.take_what_is_there().map_err(fault)?;
-        if let Some(status) = ended {
+        // Before the read: what the program printed before its exit is in the pipe then.
+        let exited = child.try_wait().map_err(failed)?;
+        output.read_available().map_err(failed)?;
+        if let Some(status) = exited {
             return Ok(status);
         }
         let too_long = output.is_full();
         if too_long || Instant::now() >= deadline {
-            // It may have ended by itself just now; either way it is gone.
+            // Both fail where it has exited by now, which is as good.
             let _ = child.kill();
             let _ = child.wait();
         }
         if too_long {
-            return Err(SourceFault::TooLong(LONGEST_PIN));
+            return Err(PinSourceError::TooLong(MAX_PIN_LENGTH));
         }
         if Instant::now() >= deadline {
             let seconds = COMMAND_TIMEOUT.as_secs();
-            return Err(SourceFault::Command(format!(
+            return Err(PinSourceError::Command(format!(
                 "it did not end within {seconds} s"
             )));
         }
         // There is no wait with a time limit in the standard library.
-        thread::park_timeout(PAUSE);
+        thread::park_timeout(POLL_INTERVAL);
     }
 }
 
 struct Output {
     from: ChildStdout,
-    // With room for all of it at once: a growing buffer would leave copies of the PIN behind.
+    // Allocated at its full size: a growing buffer would leave copies of the PIN behind.
     read: Zeroizing<Vec<u8>>,
 }
 
@@ -83,11 +83,11 @@ impl Output {
     fn new(from: ChildStdout) -> Self {
         Self {
             from,
-            read: Zeroizing::new(Vec::with_capacity(READ_AT_MOST)),
+            read: Zeroizing::new(Vec::with_capacity(MAX_READ)),
         }
     }
 
-    fn take_what_is_there(&mut self) -> io::Result<()> {
+    fn read_available(&mut self) -> io::Result<()> {
         let flags = fcntl_getfl(&self.from)?;
         fcntl_setfl(&self.from, flags | OFlags::NONBLOCK)?;
         let mut part = Zeroizing::new([0; 512]);
@@ -95,7 +95,7 @@ impl Output {
             match self.from.read(part.as_mut_slice()) {
                 Ok(0) => return Ok(()),
                 Ok(length) => {
-                    let room = READ_AT_MOST - self.read.len();
+                    let room = MAX_READ - self.read.len();
                     let kept = part.get(..length.min(room)).unwrap_or_default();
                     self.read.extend_from_slice(kept);
                 }
@@ -107,8 +107,8 @@ impl Output {
         Ok(())
     }
 
-    /// It is no PIN, however it goes on.
+    /// It is longer than any PIN.
     fn is_full(&self) -> bool {
-        self.read.len() == READ_AT_MOST
+        self.read.len() == MAX_READ
     }
 }

@@ -1,0 +1,125 @@
+//! The client certificate's chain, completed with the CAs of the bundle up to, not including, a root.
+
+use std::time::SystemTime;
+
+use super::anchors::Anchors;
+use super::name::COMMON_NAME;
+use super::{Certificate, CertificateError, SignatureError};
+use crate::config::environment::Environment;
+
+/// Whether the certificate's issuer has the name of a documented CA of this environment.
+fn is_documented(certificate: &Certificate, environment: Environment) -> bool {
+    let issuer = certificate.issuer().first(COMMON_NAME);
+    issuer.is_some_and(|issuer| environment.documented_ca_names().contains(&issuer))
+}
+
+/// The error where no CA with the issuer's name is known to have signed the certificate. A signature that could not be
+/// checked comes first: it may be the valid one.
+fn signature_error<'a>(
+    certificate: &Certificate,
+    same_name: impl Iterator<Item = &'a Certificate>,
+) -> CertificateError {
+    let unchecked = same_name
+        .filter_map(|ca| certificate.check_signature(ca).err())
+        .find(|fault| *fault != SignatureError::Mismatch);
+    match unchecked {
+        Some(fault) => CertificateError::Unchecked {
+            subject: certificate.subject().to_string(),
+            fault,
+        },
+        None => CertificateError::Chain(format!(
+            "{} is named as the issuer of {}, but did not sign it",
+            certificate.issuer(),
+            certificate.subject()
+        )),
+    }
+}
+
+/// A leaf certificate and the CAs between it and a root, in the order of a TLS Certificate message.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    leaf: Certificate,
+    issuers: Vec<Certificate>,
+}
+
+impl Chain {
+    /// Builds the chain from the given certificates, of which the first is the leaf, and adds missing CAs from the
+    /// bundle. The root is not part of it: the peer has it, or does not trust it.
+    ///
+    /// # Errors
+    /// There is no path from the leaf to a root of the bundle: a CA is missing, its signature does not match or cannot
+    /// be checked, or it is of the other environment.
+    pub fn complete(
+        given: &[Certificate],
+        anchors: &Anchors,
+        environment: Environment,
+    ) -> Result<Self, CertificateError> {
+        let (leaf, rest) = given
+            .split_first()
+            .ok_or_else(|| CertificateError::Empty("the certificate".to_owned()))?;
+        let mut issuers: Vec<Certificate> = Vec::new();
+        let mut last = leaf;
+        while !anchors.roots().iter().any(|root| last.is_issued_by(root)) {
+            // After a key rollover two CAs have the same name: the signature decides.
+            let candidates = || {
+                anchors
+                    .intermediates()
+                    .iter()
+                    .chain(rest)
+                    .chain(anchors.roots())
+            };
+            let next = candidates().find(|ca| last.is_issued_by(ca) && !ca.is_self_issued());
+            // A chain with more CAs than there are candidates is a loop.
+            match next.filter(|_| issuers.len() < candidates().count()) {
+                Some(ca) => {
+                    issuers.push(ca.clone());
+                    last = ca;
+                }
+                None if candidates().any(|ca| last.names_as_issuer(ca)) => {
+                    let same_name = candidates().filter(|ca| last.names_as_issuer(ca));
+                    return Err(signature_error(last, same_name));
+                }
+                None if is_documented(last, environment) => {
+                    return Err(CertificateError::IssuerMissing {
+                        issuer: last.issuer().to_string(),
+                        anchors: anchors.subjects(),
+                    });
+                }
+                None => {
+                    return Err(CertificateError::NotOfEnvironment {
+                        issuer: last.issuer().to_string(),
+                        environment,
+                        anchors: anchors.subjects(),
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            leaf: leaf.clone(),
+            issuers,
+        })
+    }
+
+    /// The leaf.
+    pub fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+
+    /// The leaf, then its issuers.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        std::iter::once(&self.leaf).chain(&self.issuers)
+    }
+
+    /// PEM, the leaf first.
+    pub fn pem(&self) -> String {
+        self.certificates().map(Certificate::pem).collect()
+    }
+
+    /// Checks the leaf's validity and client authentication.
+    ///
+    /// # Errors
+    /// See [`Certificate::check_client`].
+    pub fn check_client(&self, now: SystemTime) -> Result<(), CertificateError> {
+        self.leaf.check_client(now)
+    }
+}

@@ -1,0 +1,218 @@
+//! DNS lookups with a cache for slow resolvers. If the first of the system's name servers does not respond, each lookup
+//! takes seconds: a new connection then uses the cached addresses. That is safe, since the server has to prove its name
+//! by its certificate.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use crate::poison::IgnorePoison as _;
+
+/// How long a lookup is waited for if there are cached addresses. It continues in the background.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long addresses stay in the cache.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// How many lookups of a name run concurrently if its addresses are cached. Each blocks one of the few threads on which
+/// the signer is called, too.
+const MAX_CONCURRENT_LOOKUPS: usize = 3;
+
+type Name = (String, u16);
+
+/// The addresses from the last lookup of each name. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DnsCache(Arc<Mutex<CacheState>>);
+
+#[derive(Debug, Default)]
+struct CacheState {
+    entries: HashMap<Name, CacheEntry>,
+    /// How many lookups are running.
+    active: HashMap<Name, usize>,
+}
+
+#[derive(Clone, Debug)]
+struct CacheEntry {
+    addresses: Vec<SocketAddr>,
+    since: Instant,
+}
+
+impl DnsCache {
+    /// The addresses of a name, in the resolver's order.
+    pub(super) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let name = (host.to_owned(), port);
+        let queried = name.clone();
+        let lookup = async move { Ok(tokio::net::lookup_host(queried).await?.collect()) };
+        self.resolve_with(name, lookup).await
+    }
+
+    async fn resolve_with(
+        &self,
+        name: Name,
+        lookup: impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    ) -> io::Result<Vec<SocketAddr>> {
+        let cached = self.cached(&name, Instant::now());
+        let active = match (ActiveLookup::begin(self, &name, cached.is_some()), &cached) {
+            (None, Some(cached)) => return Ok(cached.clone()),
+            (active, _) => active,
+        };
+        let cache = self.clone();
+        // A task of its own: after a timeout, its result is cached for the next connection.
+        let task = tokio::spawn(async move {
+            let _active = active;
+            let found = lookup.await?;
+            cache.insert(name, &found, Instant::now());
+            Ok(found)
+        });
+        let result = match cached {
+            None => task.await,
+            Some(cached) => match timeout(LOOKUP_TIMEOUT, task).await {
+                Ok(result) => result,
+                Err(_) => return Ok(cached),
+            },
+        };
+        result.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    fn cached(&self, name: &Name, now: Instant) -> Option<Vec<SocketAddr>> {
+        let state = self.lock();
+        let entry = state.entries.get(name)?;
+        let fresh = now.saturating_duration_since(entry.since) < MAX_AGE;
+        fresh.then(|| entry.addresses.clone())
+    }
+
+    fn insert(&self, name: Name, addresses: &[SocketAddr], now: Instant) {
+        let mut state = self.lock();
+        if addresses.is_empty() {
+            state.entries.remove(&name);
+            return;
+        }
+        let addresses = addresses.to_vec();
+        let since = now;
+        state.entries.insert(name, CacheEntry { addresses, since });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
+        self.0.lock().ignore_poison()
+    }
+}
+
+/// A running lookup, counted until this is dropped.
+struct ActiveLookup {
+    cache: DnsCache,
+    name: Name,
+}
+
+impl ActiveLookup {
+    /// `None` if `limited` and the limit is reached.
+    fn begin(cache: &DnsCache, name: &Name, limited: bool) -> Option<Self> {
+        let mut state = cache.lock();
+        let active = state.active.entry(name.clone()).or_default();
+        if limited && *active >= MAX_CONCURRENT_LOOKUPS {
+            return None;
+        }
+        *active += 1;
+        drop(state);
+        Some(Self {
+            cache: cache.clone(),
+            name: name.clone(),
+        })
+    }
+}
+
+impl Drop for ActiveLookup {
+    fn drop(&mut self) {
+        if let Some(active) = self.cache.lock().active.get_mut(&self.name) {
+            *active -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn addresses(last: u8) -> Vec<SocketAddr> {
+        vec![SocketAddr::from(([192, 0, 2, last], 443))]
+    }
+
+    fn name() -> Name {
+        ("cm.example".to_owned(), 443)
+    }
+
+    #[tokio::test]
+    async fn cached_addresses_are_used_while_a_lookup_is_slow() {
+        let names = DnsCache::default();
+        // Nothing is cached: the lookup is waited for.
+        let first = names.resolve_with(name(), pending());
+        assert!(timeout(LOOKUP_TIMEOUT * 2, first).await.is_err());
+        let found = names.resolve_with(name(), ready(Ok(addresses(1)))).await;
+        assert_eq!(found.unwrap(), addresses(1));
+        let found = names.clone().resolve_with(name(), pending()).await;
+        assert_eq!(found.unwrap(), addresses(1));
+        // A result in time is used, an error too.
+        let found = names.resolve_with(name(), ready(Ok(addresses(2)))).await;
+        assert_eq!(found.unwrap(), addresses(2));
+        let gone = || ready(Err(io::Error::other("no such name")));
+        assert!(names.resolve_with(name(), gone()).await.is_err());
+        // A late result is cached.
+        let (answer, answered) = oneshot::channel::<Vec<SocketAddr>>();
+        let late = async move { answered.await.map_err(io::Error::other) };
+        let found = names.resolve_with(name(), late).await;
+        assert_eq!(found.unwrap(), addresses(2));
+        answer.send(addresses(3)).unwrap();
+        let cached = async {
+            while names.cached(&name(), Instant::now()) != Some(addresses(3)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(20), cached).await.is_ok());
+        // Entries expire, and are removed when the name has no address any more.
+        let later = Instant::now() + MAX_AGE;
+        assert_eq!(names.cached(&name(), later), None);
+        names.insert(name(), &[], Instant::now());
+        assert_eq!(names.cached(&name(), Instant::now()), None);
+    }
+
+    #[tokio::test]
+    async fn concurrent_lookups_are_limited() {
+        let names = DnsCache::default();
+        let found = names.resolve_with(name(), ready(Ok(addresses(1)))).await;
+        assert_eq!(found.unwrap(), addresses(1));
+        let (started, mut all) = tokio::sync::mpsc::unbounded_channel();
+        let mut answers = Vec::new();
+        for _ in 0..MAX_CONCURRENT_LOOKUPS * 4 {
+            let (answer, answered) = oneshot::channel::<Vec<SocketAddr>>();
+            answers.push(answer);
+            let started = started.clone();
+            let lookup = async move {
+                started.send(()).unwrap();
+                answered.await.map_err(io::Error::other)
+            };
+            let found = names.resolve_with(name(), lookup).await;
+            assert_eq!(found.unwrap(), addresses(1));
+        }
+        drop(started);
+        assert_eq!(all.len(), MAX_CONCURRENT_LOOKUPS);
+        // After they have ended, new lookups are made.
+        for answer in answers {
+            let _ = answer.send(addresses(2));
+        }
+        while all.recv().await.is_some() {}
+        let ended = async {
+            while names.lock().active.values().any(|active| *active > 0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(20), ended).await.is_ok());
+        let found = names.resolve_with(name(), ready(Ok(addresses(3)))).await;
+        assert_eq!(found.unwrap(), addresses(3));
+    }
+}

@@ -1,0 +1,101 @@
+//! Records what happened in one handshake: the server's CertificateRequest and certificate chain, and the client's
+//! signature.
+//!
+//! rustls shares one resolver and one verifier among all connections of a configuration, and does not tell them which
+//! connection they serve. So each handshake is polled inside a task-local, into which its callbacks record.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{HandshakePhase, TlsError};
+use crate::key::scheme::Scheme;
+use crate::poison::IgnorePoison as _;
+
+tokio::task_local! {
+    static CURRENT: Arc<Mutex<Observation>>;
+}
+
+/// What was recorded during one handshake.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// The server's CertificateRequest, if it sent one.
+    pub certificate_request: Option<CertificateRequest>,
+    /// The server's chain as it was sent, leaf first (DER). Empty: the handshake did not get that far.
+    pub server_chain: Vec<Vec<u8>>,
+    /// The client's signature.
+    pub signature: Option<HandshakeSignature>,
+    /// The server, as `host:port`, or `host` where the port is not known.
+    pub peer: Option<String>,
+    /// `x-fapi-interaction-id` of the request that the connection is made for.
+    pub interaction_id: Option<String>,
+}
+
+impl Observation {
+    /// Adds the phase in which the server ended the handshake to the error.
+    pub(crate) fn add_phase(&self, error: TlsError) -> TlsError {
+        let when = match (
+            &self.signature,
+            self.server_chain.is_empty(),
+            &self.certificate_request,
+        ) {
+            (Some(_), ..) => HandshakePhase::AfterClientCertificate,
+            (None, true, None) => HandshakePhase::AfterClientHello,
+            (None, ..) => HandshakePhase::DuringHandshake,
+        };
+        match error {
+            TlsError::Closed { how, .. } => TlsError::Closed { how, when },
+            TlsError::Alert { name, code, .. } => TlsError::Alert { name, code, when },
+            other => other,
+        }
+    }
+}
+
+/// The server's CertificateRequest.
+#[derive(Clone, Debug)]
+pub struct CertificateRequest {
+    /// The distinguished names (DER) of the accepted issuers. Empty: not specified.
+    pub issuers: Vec<Vec<u8>>,
+    /// The accepted signature schemes, by name.
+    pub schemes: Vec<String>,
+}
+
+/// The client's signature in a handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeSignature {
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// How long it took, with queueing and verification.
+    pub elapsed: Duration,
+}
+
+/// Observes one handshake.
+#[derive(Clone, Debug, Default)]
+pub struct Observer(Arc<Mutex<Observation>>);
+
+impl Observer {
+    /// An observer for a connection to `peer`, made for the request with this interaction id.
+    pub fn new(peer: String, interaction_id: Option<String>) -> Self {
+        Self(Arc::new(Mutex::new(Observation {
+            peer: Some(peer),
+            interaction_id,
+            ..Observation::default()
+        })))
+    }
+
+    /// Polls a handshake so that its callbacks record here.
+    pub async fn observe<F: Future>(&self, handshake: F) -> F::Output {
+        CURRENT.scope(Arc::clone(&self.0), handshake).await
+    }
+
+    /// What was recorded so far.
+    pub fn observation(&self) -> Observation {
+        self.0.lock().ignore_poison().clone()
+    }
+}
+
+/// Records something about the handshake that this task polls. `None` where it is not observed.
+pub(super) fn record<T>(with: impl FnOnce(&mut Observation) -> T) -> Option<T> {
+    CURRENT
+        .try_with(|current| with(&mut current.lock().ignore_poison()))
+        .ok()
+}

@@ -1,0 +1,231 @@
+//! Counts the PKCS#11 calls in progress, and keeps C_Finalize and C_Initialize apart from them.
+//!
+//! C_Finalize under a running call is undefined, and afterwards the module numbers its sessions and objects from
+//! the beginning: an old handle may be another session's new one. So each call is counted, each session knows its
+//! generation (how many times the module had been reinitialised when it was opened), and the module is
+//! reinitialised only when no call is in progress.
+
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::poison::IgnorePoison as _;
+
+/// How long a call waits while the module is reinitialised.
+const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After a drain timed out, no further drain is attempted for this long while a PKCS#11 call is still in progress.
+const DRAIN_COOLDOWN: Duration = Duration::from_secs(30);
+
+/// Lets any number of PKCS#11 calls in, or one reinitialisation, never both.
+#[derive(Debug, Default)]
+pub(super) struct CallGate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    active_calls: usize,
+    /// No new call is let in: a reinitialisation drains the gate, or runs.
+    closed: bool,
+    generation: u64,
+    last_reinitialized: Option<Instant>,
+    /// When the last drain timed out; `None` once no call was in progress since.
+    drain_timed_out: Option<Instant>,
+}
+
+/// A call in progress, until this is dropped.
+#[derive(Debug)]
+pub(super) struct ActiveCall<'a> {
+    gate: &'a CallGate,
+    generation: u64,
+}
+
+/// Why the module was not reinitialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotReinitialized {
+    /// Another thread has done it already.
+    AlreadyDone,
+    /// The drain timed out: so many calls are still in progress.
+    CallsInProgress(usize),
+}
+
+impl CallGate {
+    /// Begins a call; waits while the module is being reinitialised. `None`: the wait timed out.
+    pub(super) fn enter(&self) -> Option<ActiveCall<'_>> {
+        let (state, waited) = self
+            .changed
+            .wait_timeout_while(self.lock(), ENTER_TIMEOUT, |state| state.closed)
+            .ignore_poison();
+        if waited.timed_out() && state.closed {
+            return None;
+        }
+        Some(self.begin_call(state))
+    }
+
+    /// Begins a call without a wait. `None`: the module is being reinitialised.
+    pub(super) fn try_enter(&self) -> Option<ActiveCall<'_>> {
+        let state = self.lock();
+        if state.closed {
+            return None;
+        }
+        Some(self.begin_call(state))
+    }
+
+    fn begin_call(&self, mut state: MutexGuard<'_, GateState>) -> ActiveCall<'_> {
+        state.active_calls += 1;
+        ActiveCall {
+            gate: self,
+            generation: state.generation,
+        }
+    }
+
+    /// How many times the module was reinitialised: handles of an earlier generation are stale.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Lets no new call in, waits up to `drain_timeout` for those in progress, and runs `reinitialize`; a new
+    /// generation begins with that. `generation` is the one whose handles failed. `min_interval` lies at least
+    /// between two reinitialisations.
+    pub(super) fn drain_and_run<T>(
+        &self,
+        generation: u64,
+        min_interval: Duration,
+        drain_timeout: Duration,
+        reinitialize: impl FnOnce() -> T,
+    ) -> Result<T, NotReinitialized> {
+        let mut state = self.lock();
+        let deadline = Instant::now() + drain_timeout + min_interval;
+        loop {
+            if Instant::now() >= deadline {
+                return Err(NotReinitialized::CallsInProgress(state.active_calls));
+            }
+            if state.generation != generation {
+                return Err(NotReinitialized::AlreadyDone);
+            }
+            // A drain keeps all other calls out, which a call that hangs must not bring about again and again.
+            if state
+                .drain_timed_out
+                .is_some_and(|since| since.elapsed() < DRAIN_COOLDOWN)
+            {
+                return Err(NotReinitialized::CallsInProgress(state.active_calls));
+            }
+            let rest = state.last_reinitialized.map_or(Duration::ZERO, |last| {
+                min_interval.saturating_sub(last.elapsed())
+            });
+            let wait = match (state.closed, rest.is_zero()) {
+                (false, true) => break,
+                (true, _) => drain_timeout,
+                (false, false) => rest,
+            };
+            (state, _) = self.changed.wait_timeout(state, wait).ignore_poison();
+        }
+        state.closed = true;
+        let (mut state, waited) = self
+            .changed
+            .wait_timeout_while(state, drain_timeout, |state| state.active_calls > 0)
+            .ignore_poison();
+        let active_calls = state.active_calls;
+        if waited.timed_out() && active_calls > 0 {
+            state.drain_timed_out = Some(Instant::now());
+        }
+        drop(state);
+        // Also when `reinitialize` panics.
+        let _reopen = ReopenOnDrop(self);
+        if waited.timed_out() && active_calls > 0 {
+            return Err(NotReinitialized::CallsInProgress(active_calls));
+        }
+        let result = reinitialize();
+        let mut state = self.lock();
+        state.generation += 1;
+        state.last_reinitialized = Some(Instant::now());
+        Ok(result)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().ignore_poison()
+    }
+}
+
+struct ReopenOnDrop<'a>(&'a CallGate);
+
+impl Drop for ReopenOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl ActiveCall<'_> {
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+impl Drop for ActiveCall<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        state.active_calls -= 1;
+        if state.active_calls == 0 {
+            state.drain_timed_out = None;
+            if state.closed {
+                self.gate.changed.notify_all();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn no_call_is_in_progress_during_a_reinitialization() {
+        let gate = CallGate::default();
+        let (sender, receiver) = mpsc::channel();
+        thread::scope(|scope| {
+            let call = gate.enter().expect("it is open");
+            let draining = scope.spawn(|| {
+                gate.drain_and_run(0, Duration::ZERO, LONG, || {
+                    assert!(gate.try_enter().is_none());
+                    sender.send("done").expect("a test that listens");
+                })
+            });
+            while gate.try_enter().is_some() {
+                thread::yield_now();
+            }
+            assert!(receiver.try_recv().is_err(), "a call is in progress");
+            drop(call);
+            assert_eq!(draining.join().expect("no panic"), Ok(()));
+        });
+        assert_eq!(receiver.try_recv(), Ok("done"));
+        assert_eq!(gate.enter().map(|call| call.generation()), Some(1));
+        assert_eq!(
+            gate.drain_and_run(0, Duration::ZERO, LONG, || ()),
+            Err(NotReinitialized::AlreadyDone)
+        );
+    }
+
+    #[test]
+    fn a_hanging_call_prevents_the_reinitialization_and_no_other_call() {
+        let gate = CallGate::default();
+        let hanging = gate.enter();
+        let drained = gate.drain_and_run(0, Duration::ZERO, Duration::from_millis(1), || ());
+        assert_eq!(drained, Err(NotReinitialized::CallsInProgress(1)));
+        assert!(gate.try_enter().is_some());
+        assert_eq!(gate.generation(), 0);
+        // Within the cooldown the gate is not even closed: the other calls go on.
+        let started = Instant::now();
+        let drained = gate.drain_and_run(0, Duration::ZERO, LONG, || ());
+        assert_eq!(drained, Err(NotReinitialized::CallsInProgress(1)));
+        assert!(started.elapsed() < LONG);
+        drop(hanging);
+        assert_eq!(gate.drain_and_run(0, Duration::ZERO, LONG, || ()), Ok(()));
+    }
+}

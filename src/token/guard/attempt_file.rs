@@ -1,0 +1,339 @@
+//! The attempt file: the history of the login attempts with one PIN source, kept across restarts.
+//!
+//! A restart policy that starts a program again and again with the same wrong PIN would lock an HSM within a minute.
+//! So the attempt is recorded before C_Login (the module may crash in it), and its outcome afterwards. The file is
+//! about the *source*, never about the PIN: no PIN can be guessed from it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use cryptoki::session::UserType;
+use serde::{Deserialize, Serialize};
+
+use super::error::{EarlierAttempt, PinError};
+use super::login_lock::lock_file;
+use super::retry_policy::{AttemptHistory, Outcome, RetryDenied};
+use crate::config::pin::PinSource;
+use crate::path_access::Owned;
+use crate::path_permissions::{Exposure, check_owner_and_mode};
+use crate::rfc3339;
+use crate::token::description::TokenId;
+use crate::token::fault::Fault;
+
+/// The attempt file of one scope, locked by this process.
+#[derive(Debug)]
+pub(super) struct AttemptFile {
+    path: PathBuf,
+    source: PinSource,
+    token: String,
+    role: PinRole,
+    history: Option<AttemptHistory>,
+    // The kernel releases it however this process ends.
+    lock: File,
+}
+
+/// The file's JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct FileContent {
+    schema: u32,
+    token: String,
+    role: String,
+    source: String,
+    #[serde(flatten)]
+    history: AttemptHistory,
+}
+
+/// Which PIN of the token. A key with CKA_ALWAYS_AUTHENTICATE may have another PIN than the user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PinRole {
+    User,
+    SecurityOfficer,
+    PerSignature,
+}
+
+impl PinRole {
+    /// The PIN that a login of `user` takes.
+    pub(super) fn of(user: UserType) -> Self {
+        match user {
+            UserType::So => Self::SecurityOfficer,
+            UserType::ContextSpecific => Self::PerSignature,
+            _ => Self::User,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::SecurityOfficer => "so",
+            Self::PerSignature => "context-specific",
+        }
+    }
+}
+
+/// What attempts are counted for: a token, a role and a PIN source, in a state folder.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttemptScope<'a> {
+    pub(super) folder: Option<&'a Path>,
+    pub(super) token: &'a TokenId,
+    pub(super) role: PinRole,
+    pub(super) source: &'a PinSource,
+}
+
+impl AttemptScope<'_> {
+    pub(super) fn path(&self) -> Result<PathBuf, PinError> {
+        let folder = self.folder.ok_or_else(|| PinError::Unrecorded {
+            place: "~/.local/state".into(),
+            why: "HOME is not set".to_owned(),
+        })?;
+        Ok(folder.join(file_name(self.token, self.role.name(), self.source)))
+    }
+
+    /// An error if the token refused this version to any process. Reads the attempt file without its lock.
+    pub(super) fn check_refusals(&self, version: Option<&str>) -> Result<(), PinError> {
+        let path = self.path()?;
+        let Some(history) = read(&path)? else {
+            return Ok(());
+        };
+        match history.allows(version, rfc3339::unix_now()) {
+            Err(denied @ (RetryDenied::Refused | RetryDenied::RefusedInARow)) => {
+                Err(denial_error(denied, &history, self.source, &path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Records a refusal without an attempt of its own.
+    pub(super) fn record_refusal(self, version: Option<String>, fault: &Fault) {
+        let recorded = AttemptFile::open(self)
+            .and_then(|file| file.begin_attempt(version))
+            .map(|attempt| attempt.end(Outcome::Refused, Some(fault)));
+        if let Err(error) = recorded {
+            tracing::error!(target: "hsm_mtls::token::guard", %error, "that the PIN was refused is not on record");
+        }
+    }
+}
+
+impl AttemptFile {
+    /// Locks and reads the file: no other process logs in with this source until this is dropped.
+    ///
+    /// # Errors
+    /// The folder or the file cannot be used, or the lock timed out; then no PIN may be sent.
+    pub(super) fn open(scope: AttemptScope<'_>) -> Result<Self, PinError> {
+        let path = scope.path()?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        create_private_folder(folder).map_err(|why| PinError::Unrecorded {
+            place: folder.to_owned(),
+            why,
+        })?;
+        let lock = lock_file(&path.with_extension("lock"))?;
+        let history = read(&path)?;
+        Ok(Self {
+            path,
+            source: scope.source.clone(),
+            token: scope.token.first().cloned().unwrap_or_default(),
+            role: scope.role,
+            history,
+            lock,
+        })
+    }
+
+    /// Whether the source's current version may be sent without an operator's confirmation.
+    ///
+    /// # Errors
+    /// The token refused it, or earlier attempts had no answer.
+    pub(super) fn allows(&self, version: Option<&str>) -> Result<(), PinError> {
+        let Some(history) = &self.history else {
+            return Ok(());
+        };
+        history
+            .allows(version, rfc3339::unix_now())
+            .map_err(|denied| denial_error(denied, history, &self.source, &self.path))
+    }
+
+    /// Records that an attempt begins. The PIN may be sent only after this has returned.
+    ///
+    /// # Errors
+    /// [`PinError::Unrecorded`]
+    pub(super) fn begin_attempt(self, version: Option<String>) -> Result<PendingAttempt, PinError> {
+        let history =
+            AttemptHistory::begin_attempt(self.history.as_ref(), version, rfc3339::unix_now());
+        if let Err(error) = self.write(&history) {
+            // No PIN was sent: an attempt that did not take place must not stay recorded.
+            let _ = self.restore();
+            return Err(error);
+        }
+        Ok(PendingAttempt {
+            file: self,
+            history,
+        })
+    }
+
+    fn restore(&self) -> Result<(), PinError> {
+        match &self.history {
+            Some(history) => self.write(history),
+            None => fs::remove_file(&self.path).map_err(|error| self.unwritable(&error)),
+        }
+    }
+
+    fn unwritable(&self, error: &io::Error) -> PinError {
+        PinError::Unrecorded {
+            place: self.path.clone(),
+            why: error.to_string(),
+        }
+    }
+
+    fn write(&self, history: &AttemptHistory) -> Result<(), PinError> {
+        let content = FileContent {
+            schema: 0,
+            token: self.token.clone(),
+            role: self.role.name().to_owned(),
+            source: self.source.to_string(),
+            history: history.clone(),
+        };
+        replace(&self.path, &content).map_err(|error| self.unwritable(&error))
+    }
+}
+
+/// Creates the folder if it is missing, and checks that no other user may write to it: who may could remove the file.
+fn create_private_folder(folder: &Path) -> Result<(), String> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| error.to_string())?;
+    let meta = fs::metadata(folder).map_err(|error| error.to_string())?;
+    check_owner_and_mode(&meta, 0o022).map_err(|exposure| match exposure {
+        Exposure::ForeignOwner => {
+            format!("it belongs to another user: {}", Owned::new(folder, &meta))
+        }
+        Exposure::Mode(mode) => format!("its mode is {mode:03o}: others may write to it"),
+    })
+}
+
+/// Replaces a file atomically (write, fsync, rename), with mode 600.
+pub(super) fn replace(path: &Path, content: &impl Serialize) -> io::Result<()> {
+    let next = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&next)?;
+    file.write_all(&serde_json::to_vec_pretty(content)?)?;
+    // It must be on the disk if the machine crashes during C_Login.
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    sync_folder_of(path)
+}
+
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all() {
+        // Some network file systems have no fsync for folders.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}
+
+impl Drop for AttemptFile {
+    fn drop(&mut self) {
+        // The module may have forked a daemon that inherited the file descriptor: closing ours would not release
+        // the lock.
+        let _ = self.lock.unlock();
+    }
+}
+
+/// An attempt that has begun, and is recorded as unfinished until its outcome is.
+#[derive(Debug)]
+pub(super) struct PendingAttempt {
+    file: AttemptFile,
+    history: AttemptHistory,
+}
+
+impl PendingAttempt {
+    /// Records the outcome. Where that cannot be written, the attempt stays recorded as unfinished, which blocks a PIN
+    /// that was never accepted.
+    pub(super) fn end(self, outcome: Outcome, fault: Option<&Fault>) {
+        let history = self
+            .history
+            .end_attempt(outcome, fault.map(ToString::to_string));
+        log_failure(self.file.write(&history));
+    }
+
+    /// Removes the attempt from the history: the token did not compare the PIN.
+    pub(super) fn discard(self) {
+        log_failure(self.file.restore());
+    }
+}
+
+fn log_failure(written: Result<(), PinError>) {
+    if let Err(error) = written {
+        // The target that this event always had: operators filter logs by it.
+        tracing::error!(target: "hsm_mtls::token::guard::record", %error, "how the login ended is not on record");
+    }
+}
+
+fn denial_error(
+    denied: RetryDenied,
+    history: &AttemptHistory,
+    source: &PinSource,
+    path: &Path,
+) -> PinError {
+    let unfinished = || "the process ended within C_Login".to_owned();
+    let earlier = Box::new(EarlierAttempt {
+        pin_source: source.clone(),
+        at: rfc3339::of_unix(history.at),
+        answer: history.answer.clone().unwrap_or_else(unfinished),
+        failures: history.unanswered.max(history.refused_in_a_row),
+        record: path.to_owned(),
+    });
+    match denied {
+        RetryDenied::Refused => PinError::RefusedEarlier(earlier),
+        RetryDenied::RefusedInARow => PinError::RefusedInARow(earlier),
+        RetryDenied::Unanswered => PinError::Unanswered(earlier),
+        RetryDenied::TooSoon(seconds) => PinError::TooSoon { earlier, seconds },
+    }
+}
+
+/// One file for each token, role and source. Its name is a hash: the source may be a path that is private.
+fn file_name(token: &TokenId, role: &str, source: &PinSource) -> String {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let source = source.to_string();
+    let parts = token.iter().map(String::as_str).chain([role, &source]);
+    for part in parts {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digits = hash
+        .finish()
+        .as_ref()
+        .iter()
+        .take(8)
+        .fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
+    format!("pin-{digits}.json")
+}
+
+/// The history in the file; `None` where there is no file.
+fn read(path: &Path) -> Result<Option<AttemptHistory>, PinError> {
+    let damaged = |why: String| PinError::Damaged {
+        record: path.to_owned(),
+        why,
+    };
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(damaged(error.to_string())),
+    };
+    let content: FileContent =
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    match content.schema {
+        0 => Ok(Some(content.history)),
+        newer => Err(damaged(format!("its schema {newer} is of another version"))),
+    }
+}
+
+#[cfg(test)]
+#[path = "attempt_file_tests.rs"]
+mod tests;

@@ -1,0 +1,103 @@
+//! The PIN flags of CK_TOKEN_INFO: while one warns, no PIN is sent, unless it is CKF_USER_PIN_COUNT_LOW and an
+//! operator takes the risk.
+
+use cryptoki::session::UserType;
+use cryptoki::slot::TokenInfo;
+
+use super::acceptance::Acceptance;
+use super::attempt_file::AttemptScope;
+use super::attendance::needs_operator;
+use super::{Attendance, PinError};
+use crate::rfc3339;
+
+/// A flag that is set.
+pub(super) struct FlagWarning {
+    /// The flag's CKF_ name.
+    pub(super) flag: &'static str,
+    pub(super) meaning: &'static str,
+    /// It is CKF_USER_PIN_COUNT_LOW or CKF_SO_PIN_COUNT_LOW, which an operator may accept.
+    pub(super) is_count_low: bool,
+}
+
+/// The most severe flag that is set for the PIN of `user`.
+pub(super) fn warning(user: UserType, info: &TokenInfo) -> Option<FlagWarning> {
+    let so = matches!(user, UserType::So);
+    let flag = |user_flag: (bool, &'static str), so_flag: (bool, &'static str)| {
+        let (set, name) = if so { so_flag } else { user_flag };
+        set.then_some(name)
+    };
+    let locked = flag(
+        (info.user_pin_locked(), "CKF_USER_PIN_LOCKED"),
+        (info.so_pin_locked(), "CKF_SO_PIN_LOCKED"),
+    );
+    let final_try = flag(
+        (info.user_pin_final_try(), "CKF_USER_PIN_FINAL_TRY"),
+        (info.so_pin_final_try(), "CKF_SO_PIN_FINAL_TRY"),
+    );
+    let to_be_changed = flag(
+        (info.user_pin_to_be_changed(), "CKF_USER_PIN_TO_BE_CHANGED"),
+        (info.so_pin_to_be_changed(), "CKF_SO_PIN_TO_BE_CHANGED"),
+    );
+    let count_low = flag(
+        (info.user_pin_count_low(), "CKF_USER_PIN_COUNT_LOW"),
+        (info.so_pin_count_low(), "CKF_SO_PIN_COUNT_LOW"),
+    );
+    let all = [
+        (locked, "the PIN is locked"),
+        (final_try, "one more wrong PIN locks it"),
+        (to_be_changed, "the PIN is to be changed first"),
+        (
+            count_low,
+            "a wrong PIN was tried lately, and nobody said that it may be tried again",
+        ),
+    ];
+    all.into_iter().find_map(|(flag, meaning)| {
+        let flag = flag?;
+        let is_count_low = Some(flag) == count_low;
+        Some(FlagWarning {
+            flag,
+            meaning,
+            is_count_low,
+        })
+    })
+}
+
+/// Checks the token's flags before a login of `user`. Where CKF_USER_PIN_COUNT_LOW is the only one, the attempt is
+/// allowed if the operator at the terminal confirms it, or by an acceptance that was written beforehand. That is
+/// returned, and has to be used up before the attempt.
+pub(super) fn check(
+    user: UserType,
+    info: &TokenInfo,
+    attendance: &Attendance,
+    scope: AttemptScope<'_>,
+) -> Result<Option<Acceptance>, PinError> {
+    let Some(FlagWarning {
+        flag,
+        meaning,
+        is_count_low,
+    }) = warning(user, info)
+    else {
+        return Ok(None);
+    };
+    let guarded = |acceptance| PinError::Guarded {
+        flag,
+        meaning,
+        acceptance,
+        state_folder: scope.folder.map(Into::into),
+    };
+    match attendance {
+        _ if !is_count_low => Err(guarded(None)),
+        Attendance::Attended(_) => {
+            match attendance.confirms(&format!("{flag}: {meaning}"), scope.source) {
+                true => Ok(None),
+                false => Err(guarded(None)),
+            }
+        }
+        Attendance::Unattended if needs_operator(scope.source) => Err(guarded(None)),
+        Attendance::Unattended => match scope.acceptance(flag, rfc3339::unix_now()) {
+            Ok(Some(acceptance)) => Ok(Some(acceptance)),
+            Ok(None) => Err(guarded(None)),
+            Err(invalid) => Err(guarded(Some(invalid))),
+        },
+    }
+}

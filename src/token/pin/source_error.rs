@@ -1,0 +1,232 @@
+//! Why a PIN source gave no PIN, and what to do about it. No error holds any part of what was read.
+
+use std::fmt;
+use std::io;
+
+use crate::config::pin::PinSource;
+use crate::path_access::{Obstacle, Owned, Use};
+
+/// Why a PIN source gave no PIN.
+#[derive(Debug)]
+pub enum PinSourceError {
+    /// The environment variable is not set.
+    NotSet,
+    /// `$CREDENTIALS_DIRECTORY` is not set.
+    NoCredentials,
+    /// The file is missing or not accessible.
+    Unreachable(Unreachable),
+    /// The file cannot be opened or read.
+    Io(io::Error),
+    /// It is a folder, a pipe or a device.
+    NotAFile(&'static str),
+    /// The file belongs to another user, who would choose the PIN.
+    OfAnotherUser(String),
+    /// Other users may read or write the file.
+    Open {
+        /// The file's mode.
+        mode: u32,
+        /// The file belongs to root, and this process runs as another user.
+        of_root: bool,
+    },
+    /// The file was written to while it was read: it may hold parts of two PINs.
+    WrittenMeanwhile,
+    /// The source is empty.
+    Empty,
+    /// The source holds blanks and nothing else.
+    OnlyBlanks,
+    /// It is longer than the longest PIN, of so many bytes.
+    TooLong(usize),
+    /// It is text of another encoding than UTF-8.
+    Encoding(&'static str),
+    /// It is not valid UTF-8.
+    NotUtf8 {
+        /// The first invalid byte, counted from 1.
+        byte: usize,
+    },
+    /// It is recognised as something else (a PEM file, JSON, a setting).
+    NotAPin(&'static str),
+    /// It has more than one line.
+    LineBreak {
+        /// All further lines are empty.
+        and_nothing: bool,
+    },
+    /// It has a character that cannot be typed at a keyboard.
+    Character {
+        /// The kind of character.
+        kind: &'static str,
+        /// Its position, counted from 1.
+        at: usize,
+        /// The position of the last character.
+        last: usize,
+    },
+    /// The PIN command failed.
+    Command(String),
+    /// The operator could not be asked.
+    Asking(io::Error),
+    /// The token has no protected authentication path (keypad).
+    NoKeypad,
+}
+
+/// Why a file is missing or not accessible.
+#[derive(Debug)]
+pub struct Unreachable(Obstacle);
+
+impl From<Obstacle> for PinSourceError {
+    fn from(obstacle: Obstacle) -> Self {
+        Self::Unreachable(Unreachable(obstacle))
+    }
+}
+
+impl PinSourceError {
+    pub(super) fn of_another_user(file: &Owned) -> Self {
+        Self::OfAnotherUser(file.to_string())
+    }
+}
+
+impl fmt::Display for PinSourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSet => f.write_str("it is not set"),
+            Self::NoCredentials => {
+                f.write_str("$CREDENTIALS_DIRECTORY is not set: not started by systemd")
+            }
+            Self::Unreachable(Unreachable(obstacle)) => obstacle.fmt(f),
+            Self::Io(error) | Self::Asking(error) => error.fmt(f),
+            Self::NotAFile(kind) => write!(f, "it is not a file but {kind}"),
+            Self::OfAnotherUser(file) => write!(f, "it belongs to another user: {file}"),
+            Self::Open { mode, .. } => write!(
+                f,
+                "its mode is {mode:03o}: others than its owner may use it"
+            ),
+            Self::WrittenMeanwhile => f.write_str("it was written to at this moment"),
+            Self::Empty => f.write_str("it is empty"),
+            Self::OnlyBlanks => f.write_str("it holds blanks and nothing else"),
+            Self::TooLong(most) => write!(f, "it is longer than {most} bytes"),
+            Self::Encoding(name) => write!(f, "it is not UTF-8 but {name}"),
+            Self::NotUtf8 { byte } => {
+                write!(f, "it is not UTF-8: byte {byte} belongs to no character")
+            }
+            Self::NotAPin(what) => write!(f, "it is no PIN but {what}"),
+            Self::LineBreak { and_nothing: false } => f.write_str(
+                "it holds a line break within the PIN: several lines, where the PIN stands alone",
+            ),
+            Self::LineBreak { and_nothing: true } => {
+                f.write_str("it holds a line break within the PIN: an empty line follows it")
+            }
+            Self::Character { kind, at, last } => {
+                write!(f, "it has {kind} ")?;
+                match at {
+                    1 => f.write_str("at its start")?,
+                    at if at == last => f.write_str("at its end")?,
+                    at => write!(f, "as character {at}")?,
+                }
+                f.write_str(", which no keyboard gives")
+            }
+            Self::Command(why) => f.write_str(why),
+            Self::NoKeypad => {
+                f.write_str("the token has none: CKF_PROTECTED_AUTHENTICATION_PATH is not set")
+            }
+        }
+    }
+}
+
+impl PinSourceError {
+    /// What to do about it.
+    pub fn advice(&self, source: &PinSource) -> String {
+        match self {
+            Self::Unreachable(Unreachable(obstacle)) => match (obstacle, source) {
+                (Obstacle::Missing { .. }, PinSource::File(path)) => format!(
+                    "write the PIN and nothing else into {0}, as the user that runs this, and `chmod 600 {0}`; or correct `pin` of [[token]]",
+                    path.display()
+                ),
+                // Group permissions, which would make other files readable, are not accepted for a PIN file.
+                (Obstacle::Closed { place, to: Use::Read }, PinSource::File(_)) => format!(
+                    "{}: the PIN file belongs to the user that runs this, and no group may read it",
+                    place.advice_for_secret()
+                ),
+                (Obstacle::Missing { .. } | Obstacle::Closed { .. }, PinSource::Credential(_)) => setup_advice(source),
+                (Obstacle::Missing { .. }, source) => setup_advice(source),
+                (obstacle, _) => format!(
+                    "{}; the PIN file belongs to the user that runs this, with mode 600",
+                    obstacle.advice()
+                ),
+            },
+            Self::NotAFile("a pipe") => {
+                "name a file that stays; a program that prints the PIN is named with { command = [\"/program\"] }".to_owned()
+            }
+            Self::NotAFile(_) => "name the file that holds the PIN".to_owned(),
+            Self::OfAnotherUser(_) => match source {
+                PinSource::File(path) => format!(
+                    "whoever owns the file chooses the PIN: `chown {0} {1}` and `chmod 600 {1}`, or run this as its owner",
+                    crate::accounts::effective_user(),
+                    path.display()
+                ),
+                source => setup_advice(source),
+            },
+            Self::Open { of_root, .. } => match source {
+                // With mode 600, this user could not read a file of root.
+                PinSource::File(path) if *of_root => format!(
+                    "`chown {0} {1}` and `chmod 600 {1}`",
+                    crate::accounts::effective_user(),
+                    path.display()
+                ),
+                PinSource::File(path) => format!("`chmod 600 {}`", path.display()),
+                source => setup_advice(source),
+            },
+            Self::WrittenMeanwhile => "try again when it is written".to_owned(),
+            Self::Empty | Self::OnlyBlanks => match source {
+                PinSource::File(path) => {
+                    format!("write the PIN and nothing else into {}", path.display())
+                }
+                source => setup_advice(source),
+            },
+            Self::Encoding(_) | Self::NotUtf8 { .. } | Self::Character { .. } => format!(
+                "nothing was sent; write the PIN anew, typed at a keyboard: {}",
+                expected_form(source)
+            ),
+            Self::TooLong(_) | Self::NotAPin(_) | Self::LineBreak { .. } => format!(
+                "nothing was sent; the PIN stands there alone: {}",
+                expected_form(source)
+            ),
+            Self::NotSet | Self::NoCredentials | Self::Io(_) | Self::Command(_) | Self::Asking(_)
+            | Self::NoKeypad => setup_advice(source),
+        }
+    }
+}
+
+/// The form that a PIN must have in the source.
+fn expected_form(source: &PinSource) -> &'static str {
+    match source {
+        PinSource::File(_) | PinSource::Credential(_) => {
+            "one line of plain UTF-8 without a byte order mark"
+        }
+        PinSource::Env(_) => "the variable's value is the PIN, without quotation marks",
+        PinSource::Command(_) => "one line of UTF-8, and nothing before or after it",
+        PinSource::Prompt | PinSource::ProtectedPath => {
+            "what is pasted may hold more than it shows"
+        }
+    }
+}
+
+/// How to set up the source.
+fn setup_advice(source: &PinSource) -> String {
+    match source {
+        PinSource::File(path) => format!(
+            "{0} must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
+            path.display()
+        ),
+        PinSource::Env(name) => {
+            format!("set {name} for this process only, or use a file or a systemd credential")
+        }
+        PinSource::Credential(name) => format!(
+            "start under systemd (247 or later) with `LoadCredential={name}:/path` or LoadCredentialEncrypted"
+        ),
+        PinSource::Command(_) => {
+            "run the command by hand: it must print the PIN and exit 0".to_owned()
+        }
+        PinSource::Prompt => "run this at a terminal, and type the PIN when asked".to_owned(),
+        PinSource::ProtectedPath => {
+            "give [[token]] another `pin`: file, credential, command or prompt".to_owned()
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Finds the slot of exactly one token by its CK_TOKEN_INFO, never by its number: slots renumber.
+
+use cryptoki::slot::Slot;
+
+use super::TokenError;
+use super::description::{TokenDescription, read_slots};
+use super::module::Module;
+use crate::config::uri::Pkcs11Uri;
+
+/// The slot of exactly one token that `uri` names.
+///
+/// # Errors
+/// None or several match, or the slots cannot be read.
+pub(super) fn select_slot(
+    module: &Module,
+    uri: &Pkcs11Uri,
+) -> Result<(Slot, TokenDescription), TokenError> {
+    let all = read_slots(module)?;
+    let readable = || {
+        all.iter()
+            .filter_map(|(slot, token)| Some((*slot, token.as_ref().ok()?)))
+    };
+    let uris = |tokens: &[(Slot, &TokenDescription)]| {
+        let uri = |(_, token): &(Slot, &TokenDescription)| token.uri().to_string();
+        tokens.iter().map(uri).collect::<Vec<_>>()
+    };
+    let matching: Vec<_> = readable()
+        .filter(|(_, token)| token.matches(uri, module))
+        .collect();
+    match matching.as_slice() {
+        [(slot, description)] => Ok((*slot, (*description).clone())),
+        [] if all.is_empty() => Err(TokenError::Empty),
+        [] => {
+            // The slot that cannot be read may be the wanted one: its error says more than "no such token".
+            if let Some((_, Err(fault))) = all.iter().find(|(_, token)| token.is_err()) {
+                return Err(TokenError::Call(fault.clone()));
+            }
+            Err(TokenError::NoMatch {
+                uri: uri.to_string(),
+                candidates: uris(&readable().collect::<Vec<_>>()),
+            })
+        }
+        several => Err(TokenError::Ambiguous {
+            uri: uri.to_string(),
+            candidates: uris(several),
+        }),
+    }
+}
