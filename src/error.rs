@@ -143,7 +143,7 @@ impl Error {
             Self::Token(TokenError::Pin(error)) => of_pin_transient(error),
             Self::Token(TokenError::Ledger(error)) => error.is_transient(),
             Self::Engine(error) => match error {
-                EngineError::Told(told) => told.transient,
+                EngineError::Reported(error) => error.transient,
                 EngineError::Ledger(error)
                 | EngineError::Token(TokenError::Ledger(error))
                 | EngineError::Pin(PinError::Ledger(error)) => error.is_transient(),
@@ -262,7 +262,7 @@ fn of_engine(error: &EngineError) -> ExitCode {
         EngineError::Call(fault) => of_fault(fault),
         EngineError::NotThePair { .. } | EngineError::Ledger(_) => ExitCode::Configuration,
         EngineError::NoRandom => ExitCode::Bug,
-        EngineError::Told(told) => ExitCode::of(told.exit),
+        EngineError::Reported(error) => ExitCode::of(error.exit),
         EngineError::TokenDown {
             last: Some(last), ..
         } => of_engine(last),

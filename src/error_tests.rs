@@ -10,7 +10,7 @@ use crate::client::{ClientError, Stage};
 use crate::config::ConfigError;
 use crate::config::uri::UriError;
 use crate::csr::CsrError;
-use crate::engine::{EngineError, Told};
+use crate::engine::{EngineError, ReportedError};
 use crate::error::{Error, ExitCode};
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};

@@ -271,7 +271,7 @@ pub(crate) fn engine_for_callers(
 ) -> Result<TokenEngine, Error> {
     let (key, public_key) = key_of(config, token, leaf)?;
     let token = Arc::clone(token);
-    Ok(TokenEngine::start_for_callers(
+    Ok(TokenEngine::start_on_caller_threads(
         token,
         key,
         public_key,

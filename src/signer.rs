@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
-use crate::engine::{EngineError, Sign, SignRequest, Signature, Told};
+use crate::engine::{EngineError, ReportedError, Sign, SignRequest, Signature};
 use crate::error::Error;
 use crate::identity::{Files, Identity, InToken};
 use crate::key::public::PublicKey;
@@ -57,7 +57,7 @@ use channel::{Channels, Reply};
 pub use error::SignerError;
 use frame::{Request, SignFrame};
 use hardening::Part;
-pub use health::{AtWork, DownSince, Health};
+pub use health::SignerHealth;
 use supervisor::{Launch, Supervised};
 pub use walled::WalledKey;
 
@@ -137,7 +137,7 @@ impl RemoteKey {
         };
         let json = match channels.ask(&Request::Describe, Instant::now() + patience)? {
             Reply::Described(json) => json,
-            Reply::Failed(told) => return Err(EngineError::Told(Box::new(told)).into()),
+            Reply::Failed(told) => return Err(EngineError::Reported(Box::new(told)).into()),
             Reply::Signed(_) | Reply::Health(_) => {
                 return Err(not_understood("the answer to another question").into());
             }
@@ -203,7 +203,7 @@ impl RemoteKey {
         };
         match self.channels.ask(&Request::Sign(frame), request.deadline)? {
             Reply::Signed(bytes) => Ok(bytes),
-            Reply::Failed(told) => Err(EngineError::Told(Box::new(told))),
+            Reply::Failed(told) => Err(EngineError::Reported(Box::new(told))),
             Reply::Described(_) | Reply::Health(_) => Err(another_question()),
         }
     }
@@ -212,11 +212,11 @@ impl RemoteKey {
     ///
     /// # Errors
     /// It does not answer ([`EngineError::SignerSilent`]).
-    pub fn health(&self) -> Result<Health, EngineError> {
+    pub fn health(&self) -> Result<SignerHealth, EngineError> {
         let channels = self.apart.as_ref().unwrap_or(&self.channels);
         match channels.ask(&Request::Health, Instant::now() + AT_ONCE) {
-            Ok(Reply::Health(json)) => Health::read(&json),
-            Ok(Reply::Failed(told)) => Err(EngineError::Told(Box::new(told))),
+            Ok(Reply::Health(json)) => SignerHealth::from_json(&json),
+            Ok(Reply::Failed(told)) => Err(EngineError::Reported(Box::new(told))),
             Ok(Reply::Described(_) | Reply::Signed(_)) => Err(another_question()),
             Err(EngineError::Deadline(_) | EngineError::Stopped) => Err(EngineError::SignerSilent),
             Err(error) => Err(error),
@@ -253,7 +253,7 @@ impl Sign for RemoteKey {
     }
 }
 
-impl Told {
+impl ReportedError {
     /// What is said of an error to another process.
     pub(crate) fn of(error: Error) -> Self {
         let (message, hint) = (error.to_string(), error.hint());

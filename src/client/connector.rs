@@ -17,7 +17,7 @@ use super::unhurried::Unhurried;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::environment::Origin;
-use crate::engine::runtime::apart_once_begun;
+use crate::engine::handshake_threads::offload_after_first_poll;
 use crate::tls::issuers::{Acceptance, ForeignIssuer, explain};
 use crate::tls::observation::{Observation, Observer};
 use crate::tls::{Tls, TlsError, of_handshake};
@@ -228,8 +228,9 @@ impl Connector {
             let name = server_name(origin)?;
             let stream = Unhurried::new(tcp);
             let (connecting, watched) = (self.handshakes.connect(name, stream), observer.clone());
-            let handshake = apart_once_begun(async move { watched.watch(connecting).await })
-                .instrument(tracing::debug_span!("handshake"));
+            let handshake =
+                offload_after_first_poll(async move { watched.watch(connecting).await })
+                    .instrument(tracing::debug_span!("handshake"));
             timeout_at(deadline.into(), handshake)
                 .await
                 .map_err(|_| self.late(Stage::Handshake, origin))?

@@ -30,7 +30,7 @@ use super::happy_eyeballs::{Answered, in_order};
 use super::resolution::Resolution;
 use crate::config::Config;
 use crate::config::environment::Origin;
-use crate::engine::runtime::apart;
+use crate::engine::handshake_threads::offload;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::tls::Tls;
@@ -195,7 +195,7 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let (connecting, resolver) = (self.0.call(request), Arc::clone(&self.1));
-        Box::pin(apart(async move {
+        Box::pin(offload(async move {
             let made = Observer::default().watch(connecting).await;
             if made.is_err() {
                 resolver.forget();

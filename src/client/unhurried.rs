@@ -1,10 +1,10 @@
 //! A stream whose first read waits for another poll.
 //!
-//! The first poll of a handshake is the application's own (see [`apart_once_begun`]). It sends the
+//! The first poll of a handshake is the application's own (see [`offload_after_first_poll`]). It sends the
 //! ClientHello and must not get as far as the signature, also where the server's answer is there
 //! before the poll is over.
 //!
-//! [`apart_once_begun`]: crate::engine::runtime::apart_once_begun
+//! [`offload_after_first_poll`]: crate::engine::handshake_threads::offload_after_first_poll
 
 use std::io;
 use std::pin::Pin;

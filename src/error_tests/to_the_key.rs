@@ -244,7 +244,7 @@ pub(super) fn engine() -> Vec<(&'static str, Error)> {
             uri: text(KEY)
         })],
         Pin: [EngineError::Pin(PinError::Refused(fault()))],
-        Answer: [EngineError::Answer(NotAnEcdsaSignature {
+        MalformedSignature: [EngineError::MalformedSignature(NotAnEcdsaSignature {
             len: 63,
             field_len: 32
         })],
@@ -253,7 +253,7 @@ pub(super) fn engine() -> Vec<(&'static str, Error)> {
         }],
         NotThePair: [EngineError::NotThePair { uri: text(KEY) }],
         NoRandom: [EngineError::NoRandom],
-        Told: [EngineError::Told(Box::new(Told {
+        Reported: [EngineError::Reported(Box::new(ReportedError {
             message: text("the PIN was refused"),
             hint: text("put the right PIN into its source"),
             class: text("pin"),

@@ -10,7 +10,7 @@ use super::problem::stage_of;
 use crate::engine::EngineError;
 use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
-use crate::signer::{Health, WalledKey};
+use crate::signer::{SignerHealth, WalledKey};
 
 /// Who asks within this time is told the same.
 const FRESH: Duration = Duration::from_millis(250);
@@ -25,7 +25,7 @@ pub(super) struct Pulse {
 /// What came of the question.
 #[derive(Debug)]
 pub(super) struct Felt {
-    health: Option<Health>,
+    health: Option<SignerHealth>,
     trouble: Option<EngineError>,
     /// Since when it is ready, where it was seen not to be before: seconds after the beginning of 1970.
     back_since: Option<u64>,
@@ -71,7 +71,7 @@ impl Pulse {
         let asked = tokio::task::spawn_blocking(move || key.health()).await;
         match asked.unwrap_or(Err(EngineError::SignerSilent)) {
             Ok(health) => Felt {
-                trouble: health.trouble(),
+                trouble: health.error(),
                 health: Some(health),
                 back_since: None,
             },
@@ -105,11 +105,12 @@ impl Felt {
     /// Whether what failed at that time, for want of the token, says nothing of now: the signer has its key
     /// again since, or has signed since.
     pub(super) fn outdates(&self, failed_at: u64) -> bool {
-        let Some(Health::Ready(at_work)) = self.health.as_ref().filter(|_| self.trouble.is_none())
+        let Some(SignerHealth::Ready(engine)) =
+            self.health.as_ref().filter(|_| self.trouble.is_none())
         else {
             return false;
         };
-        let signed = at_work.last_signature_ms.map(signed_at);
+        let signed = engine.last_signature_ms.map(signed_at);
         [self.back_since, signed]
             .into_iter()
             .flatten()
@@ -127,14 +128,14 @@ impl Felt {
         let Some(health) = &self.health else {
             return json!({ "state": "silent" });
         };
-        let mut report = json!({ "state": health.name() });
-        if let Health::Ready(at_work) = health {
-            report["sessions_in_use"] = at_work.in_use.into();
-            report["sessions_at_most"] = at_work.at_most.into();
-            report["waiting"] = at_work.waiting.into();
-            let down = at_work.down.as_ref();
+        let mut report = json!({ "state": health.state() });
+        if let SignerHealth::Ready(engine) = health {
+            report["sessions_in_use"] = engine.sessions_in_use.into();
+            report["sessions_at_most"] = engine.max_sessions.into();
+            report["waiting"] = engine.waiting.into();
+            let down = engine.outage.as_ref();
             report["down_since"] = down.map(|down| down.since.as_str()).into();
-            let signed = at_work.last_signature_ms.map(signed_at);
+            let signed = engine.last_signature_ms.map(signed_at);
             let signed = signed.map(rfc3339::of_unix);
             report["last_signature"] = signed.into();
         }

@@ -16,7 +16,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::frame::{self, Answer, LONGEST, Request};
 use super::supervisor::timespec;
-use crate::engine::{EngineError, Told};
+use crate::engine::{EngineError, ReportedError};
 use crate::poison::IgnorePoison as _;
 
 /// How many may wait for a channel before a caller is turned away: as many as there may be handshakes
@@ -53,7 +53,7 @@ struct State {
 pub(super) enum Reply {
     Described(Vec<u8>),
     Signed(Vec<u8>),
-    Failed(Told),
+    Failed(ReportedError),
     Health(Vec<u8>),
 }
 

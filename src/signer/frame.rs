@@ -65,9 +65,9 @@ pub(super) enum Answer<'a> {
     Described(&'a [u8]),
     /// The signature.
     Signed(&'a [u8]),
-    /// JSON: [`crate::engine::Told`].
+    /// JSON: [`crate::engine::ReportedError`].
     Failed(&'a [u8]),
-    /// JSON: [`super::Health`].
+    /// JSON: [`super::SignerHealth`].
     Health(&'a [u8]),
     /// Said by the supervisor: whoever had the request is no more, and why.
     Gone(&'a str),

@@ -22,7 +22,7 @@ use tokio::net::UnixDatagram;
 use super::SignerError;
 use super::frame::VERSION;
 use super::handover::{receive, send_all, text_of};
-use crate::engine::Told;
+use crate::engine::ReportedError;
 
 /// What comes first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ struct Opening {
     id: u64,
     channels: usize,
     /// There is no other signer, and why.
-    refused: Option<Told>,
+    refused: Option<ReportedError>,
 }
 
 /// What a front end answers.
@@ -55,7 +55,7 @@ const WORD_LEN: usize = 9;
 pub(super) fn make(
     control: BorrowedFd<'_>,
     id: u64,
-    offered: Result<(&str, &[OwnedFd]), &Told>,
+    offered: Result<(&str, &[OwnedFd]), &ReportedError>,
 ) -> io::Result<()> {
     let (text, channels) = match offered {
         Ok((text, channels)) => (Some(text), channels),
@@ -111,7 +111,7 @@ pub struct Offer {
     pub id: u64,
     /// The configuration to go by from then on, and channels to a signer that goes by it; or why there
     /// is none.
-    pub offered: Result<(String, Vec<OwnedFd>), Told>,
+    pub offered: Result<(String, Vec<OwnedFd>), ReportedError>,
 }
 
 impl Offers {
@@ -207,7 +207,7 @@ mod tests {
     async fn an_offer_is_read_as_it_was_made_and_so_is_its_answer() {
         let (supervisor, front_end) = pair().unwrap();
         let offers = Offers::over(front_end).unwrap();
-        let told = Told {
+        let told = ReportedError {
             message: "no".to_owned(),
             hint: "yes".to_owned(),
             class: "configuration".to_owned(),

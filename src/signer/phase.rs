@@ -5,10 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frame::SignFrame;
-use super::health::{AtWork, Health};
+use super::health::SignerHealth;
 use super::policy::{Policy, Refusal};
 use super::service::refused_told;
-use crate::engine::{EngineError, TokenEngine, Told};
+use crate::engine::{EngineError, ReportedError, TokenEngine};
 use crate::error::ExitCode;
 use crate::ledger::{Entry, Process, Recorder, Refused};
 use crate::poison::IgnorePoison as _;
@@ -21,7 +21,7 @@ pub(super) enum Phase {
     /// Nobody knows yet: whoever asks waits.
     Starting,
     Ready(Arc<Ready>),
-    Failed(Told),
+    Failed(ReportedError),
     Over,
 }
 
@@ -42,7 +42,7 @@ impl Default for Phases {
 
 impl Phases {
     /// The key, waited for while nobody knows whether there will be one.
-    pub(super) fn ready(&self, until: Option<Instant>) -> Result<Arc<Ready>, Told> {
+    pub(super) fn ready(&self, until: Option<Instant>) -> Result<Arc<Ready>, ReportedError> {
         let patience = until.map_or(FOR_EVER, |until| {
             until.saturating_duration_since(Instant::now())
         });
@@ -54,20 +54,21 @@ impl Phases {
         match &*phase {
             Phase::Ready(ready) => Ok(Arc::clone(ready)),
             Phase::Failed(told) => Err(told.clone()),
-            Phase::Over => Err(Told::of(EngineError::Stopped.into())),
-            Phase::Starting => Err(Told::of(EngineError::Deadline(patience).into())),
+            Phase::Over => Err(ReportedError::of(EngineError::Stopped.into())),
+            Phase::Starting => Err(ReportedError::of(EngineError::Deadline(patience).into())),
         }
     }
 
     /// How it is, now: nobody is waited for.
-    pub(super) fn health(&self) -> Health {
+    pub(super) fn health(&self) -> SignerHealth {
         let ready = match &*lock(&self.now) {
-            Phase::Starting => return Health::Starting,
-            Phase::Failed(told) => return Health::Failed(told.clone()),
-            Phase::Over => return Health::Over,
+            Phase::Starting => return SignerHealth::Starting,
+            Phase::Failed(told) => return SignerHealth::Failed(told.clone()),
+            Phase::Over => return SignerHealth::Stopping,
             Phase::Ready(ready) => Arc::clone(ready),
         };
-        Health::Ready(AtWork::of(ready.engine.condition()))
+        let health = ready.engine.health();
+        SignerHealth::Ready(health.map_error(|error| ReportedError::of(error.into())))
     }
 
     /// The key, where there is one now.
@@ -120,7 +121,7 @@ pub(super) struct Ready {
 
 impl Ready {
     /// Whether this is signed, now. What is not is recorded.
-    pub(super) fn permits(&self, asked: &SignFrame<'_>) -> Result<(), Told> {
+    pub(super) fn permits(&self, asked: &SignFrame<'_>) -> Result<(), ReportedError> {
         let permitted = lock(&self.policy).permits(asked, Instant::now());
         permitted.map_err(|refusal| self.refused(asked, refusal))
     }
@@ -130,11 +131,11 @@ impl Ready {
         self.record(None, why);
     }
 
-    fn refused(&self, asked: &SignFrame<'_>, refusal: Refusal) -> Told {
+    fn refused(&self, asked: &SignFrame<'_>, refusal: Refusal) -> ReportedError {
         let why = refusal.to_string();
         self.record(Some(asked), &why);
         match refusal {
-            Refusal::Rate(_) => Told {
+            Refusal::Rate(_) => ReportedError {
                 message: format!("the signer process does not sign: {why}"),
                 hint: "raise `per_second` of [signer], if these were requests of yours".to_owned(),
                 class: "rate".to_owned(),

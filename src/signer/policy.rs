@@ -113,7 +113,7 @@ fn form(frame: &SignFrame<'_>) -> Result<(), Refusal> {
 }
 
 fn is_tls13(message: &[u8]) -> bool {
-    engine::tls13_client_hash(message).is_some_and(|hash| TLS13_HASHES.contains(&hash.len()))
+    engine::tls13_transcript_hash(message).is_some_and(|hash| TLS13_HASHES.contains(&hash.len()))
 }
 
 /// A whole handshake with client authentication, message by message, as far as its client signs it

@@ -22,7 +22,7 @@ use super::{Description, SignerError, desk, handover};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config, ConfigText};
-use crate::engine::{Peer, Sign, SignRequest, Told};
+use crate::engine::{Peer, ReportedError, Sign, SignRequest};
 use crate::error::{Error, ExitCode};
 use crate::identity::{Files, Validity, certificate_in_token, engine_for_callers};
 use crate::ledger::Recorder;
@@ -165,7 +165,7 @@ impl Service {
                 _ => MANUAL_FIX_BACKOFF,
             };
             failures = failures.saturating_add(1);
-            let told = Told::of(failed);
+            let told = ReportedError::of(failed);
             tracing::error!(
                 error = told.message,
                 hint = told.hint,
@@ -256,7 +256,7 @@ impl Service {
         frame::encode_answer(out, id, &Answer::Failed(&json));
     }
 
-    fn sign(&self, caller: usize, asked: &SignFrame<'_>) -> Result<Vec<u8>, Told> {
+    fn sign(&self, caller: usize, asked: &SignFrame<'_>) -> Result<Vec<u8>, ReportedError> {
         // The caller's clock is ours. However late its deadline, a call that takes longer hangs.
         let left = asked.deadline.saturating_sub(frame::clock());
         let left = left.min(self.config.token.timeout);
@@ -277,7 +277,7 @@ impl Service {
         let signed = ready.engine.sign(&request);
         signed
             .map(|signature| signature.bytes)
-            .map_err(|error| Told::of(error.into()))
+            .map_err(|error| ReportedError::of(error.into()))
     }
 
     /// Records that something came that is not even a request.
@@ -297,7 +297,7 @@ impl Service {
             // Who asks how it is wants to know it as it is; and whoever would ask for a signature may
             // wait for the word that the token is back.
             let asked = self.asked.swap(false, Ordering::Relaxed);
-            let down = ready.engine.condition().down.is_some();
+            let down = ready.engine.health().outage.is_some();
             // A login may be a question to somebody at a keypad.
             let hurried = (asked || down) && !self.asks_people();
             if !hurried && looked.elapsed() < keep_alive {
@@ -316,8 +316,8 @@ impl Service {
 }
 
 /// What is said of a request that is none.
-pub(super) fn refused_told(why: &str) -> Told {
-    Told {
+pub(super) fn refused_told(why: &str) -> ReportedError {
+    ReportedError {
         message: format!("the signer process does not sign: {why}"),
         hint: "this is a fault of ours, or somebody has taken over the front end: keep ledger and logs, and look at both"
             .to_owned(),

@@ -20,7 +20,7 @@ use super::sandbox::Sandbox;
 use super::supervisor::{Launch, Supervised};
 use super::{STARTS, SignerError, channels};
 use crate::config::{Config, ConfigText};
-use crate::engine::Told;
+use crate::engine::ReportedError;
 use crate::error::Error;
 
 /// What a front end may take beyond what the token may: to read files, and to answer.
@@ -182,7 +182,7 @@ impl<'a> Succession<'a> {
 
     fn offer(&mut self) {
         self.id += 1;
-        let prepared = self.prepare().map_err(Told::of);
+        let prepared = self.prepare().map_err(ReportedError::of);
         let made = match &prepared {
             Ok((plan, _, channels)) => Ok((&*plan.text, &channels[..])),
             Err(told) => Err(told),

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Health, RemoteKey};
+use super::{RemoteKey, SignerHealth};
 use crate::config::Config;
 use crate::engine::{EngineError, Sign};
 use crate::error::Error;
@@ -51,7 +51,7 @@ impl WalledKey {
     ///
     /// # Errors
     /// It does not answer ([`EngineError::SignerSilent`]).
-    pub fn health(&self) -> Result<Health, EngineError> {
+    pub fn health(&self) -> Result<SignerHealth, EngineError> {
         self.key.health()
     }
 }

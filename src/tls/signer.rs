@@ -8,7 +8,7 @@ use rustls::{Error, OtherError, SignatureAlgorithm, SignatureScheme};
 
 use super::TlsError;
 use super::observation::{Signed, note};
-use crate::engine::{Peer, Purpose, Sign, SignRequest, tls13_client_hash};
+use crate::engine::{Peer, Purpose, Sign, SignRequest, tls13_transcript_hash};
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 
 /// A key in a token.
@@ -117,7 +117,7 @@ pub(super) fn refuse(error: TlsError) -> Error {
 
 /// rustls does not say which version it signs for, but the message does.
 fn purpose(message: &[u8]) -> Purpose {
-    match tls13_client_hash(message) {
+    match tls13_transcript_hash(message) {
         Some(_) => Purpose::Tls13ClientAuth,
         None => Purpose::Tls12ClientAuth,
     }
