@@ -62,8 +62,8 @@ use crate::config::proxy::ProxyConfig;
 use crate::error::Error;
 use crate::identity::Validity;
 use crate::rfc3339;
-use crate::signer::WalledKey;
-use crate::signer::front::Offers;
+use crate::signer::RemoteKey;
+use crate::signer::front_end_supervisor::ReloadOffers;
 pub use caller::{TOKEN as CALLER_TOKEN, check_tokens};
 pub use error::ProxyError;
 use house::{Door, House};
@@ -86,7 +86,7 @@ const KEEPING: Duration = Duration::from_secs(1);
 pub fn run(
     config: Config,
     sockets: Sockets,
-    key: WalledKey,
+    key: Arc<RemoteKey>,
     control: OwnedFd,
     render: Render,
 ) -> Result<(), Error> {
@@ -135,7 +135,7 @@ pub fn run(
             operations,
             manager: Arc::clone(&running.manager),
         };
-        let offers = Offers::over(control)?;
+        let offers = ReloadOffers::new(control)?;
         lifecycle::ready(&config, &certificate, &key_uri);
         running.until_stopped(reload.follow(offers)).await;
         house.log.end();

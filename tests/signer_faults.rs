@@ -26,7 +26,7 @@ use hsm_mtls::config::Config;
 use hsm_mtls::engine::prove;
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::identity::Identity;
-use hsm_mtls::signer::supervisor::{Launch, Supervised};
+use hsm_mtls::signer::supervisor::{Launch, SupervisedSigner};
 use hsm_mtls::signer::{self, RemoteKey};
 use hsm_mtls::tls::TlsError;
 use hsm_mtls::token::guard::Attendance;
@@ -272,8 +272,8 @@ fn a_person_is_asked_once() {
         attended: true,
         ..launch(&bank, Some(&chaos))
     };
-    let (_signer, mut channels) = Supervised::start(launch, 2).unwrap();
-    let mut ask = || RemoteKey::over(&config, vec![channels.pop().unwrap()], None).map(drop);
+    let (_signer, mut channels) = SupervisedSigner::start(launch, 2).unwrap();
+    let mut ask = || RemoteKey::connect(&config, vec![channels.pop().unwrap()], None).map(drop);
     ask().expect_err("the login fails");
     let told = Instant::now();
     until("many pauses are over", || {

@@ -18,7 +18,7 @@ use common::poll::until;
 use common::trust_framework::write_file;
 use common::walled::{config, launch};
 use hsm_mtls::engine::EngineError;
-use hsm_mtls::signer::supervisor::Supervised;
+use hsm_mtls::signer::supervisor::SupervisedSigner;
 use hsm_mtls::signer::{self, RemoteKey, SignerHealth};
 use serde_json::Value;
 
@@ -152,9 +152,9 @@ fn one_that_is_busy_answers_and_one_that_is_stopped_is_told_so() {
     bank.configure(|settings| settings.token_lines = "timeout = \"20s\"\nsessions = 1".to_owned());
     let config = config(&bank);
     let (signer, sockets) =
-        Supervised::start(launch(&bank, Some(&chaos)), signer::channels(&config)).unwrap();
+        SupervisedSigner::start(launch(&bank, Some(&chaos)), signer::channels(&config)).unwrap();
     let pid = signer.pid().unwrap();
-    let (key, _) = RemoteKey::over(&config, sockets, None).unwrap();
+    let key = RemoteKey::connect(&config, sockets, None).unwrap();
     chaos.plan("hang C_Sign 1..");
     std::thread::scope(|scope| {
         let hangs = scope.spawn(|| hsm_mtls::engine::prove(&key));

@@ -16,7 +16,7 @@ use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config};
 use crate::key::public::PublicKey;
 use crate::ledger::history::{Flaw, History};
-use crate::signer::hardening::Part;
+use crate::signer::hardening::Measure;
 
 /// Files that are named one by one.
 const MOST_SAID: usize = 40;
@@ -287,8 +287,8 @@ pub(super) fn judge_key_files(
 }
 
 /// What is in force in a signer process that was started for this.
-pub(super) fn judge_hardening(parts: &[Part], found: &mut Judgements) {
-    let said = |part: &Part| format!("{}: {}", part.name, part.detail);
+pub(super) fn judge_hardening(parts: &[Measure], found: &mut Judgements) {
+    let said = |part: &Measure| format!("{}: {}", part.name, part.detail);
     // Landlock for the signer is the operator's choice: vendors' modules need what they need.
     let missing = parts
         .iter()

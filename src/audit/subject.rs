@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::key::public::PublicKey;
 use crate::ledger::Recorder;
-use crate::signer::hardening::Part;
+use crate::signer::hardening::Measure;
 use crate::token::guard::Attendance;
 use crate::token::module::Module;
 use crate::token::{Role, Token};
@@ -33,7 +33,7 @@ pub struct Asked<'a> {
     /// Folders in which copies of the key are looked for.
     pub search: Vec<PathBuf>,
     /// Starts a signer process, and says what is in force in it.
-    pub hardening: &'a dyn Fn(&Config) -> Result<Vec<Part>, Error>,
+    pub hardening: &'a dyn Fn(&Config) -> Result<Vec<Measure>, Error>,
 }
 
 /// Audits one configuration.

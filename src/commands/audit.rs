@@ -13,7 +13,7 @@ use hsm_mtls::config::environment::Environment;
 use hsm_mtls::config::pin::PinSource;
 use hsm_mtls::error::{Error, ExitCode};
 use hsm_mtls::signer::SignerError;
-use hsm_mtls::signer::hardening::Part;
+use hsm_mtls::signer::hardening::Measure;
 use serde::Deserialize;
 
 use super::notes::Said;
@@ -120,7 +120,7 @@ fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
 }
 
 /// What is in force in a signer process, as `token check` says it.
-fn in_force(global: &Global, config: &Config) -> Result<Vec<Part>, Error> {
+fn in_force(global: &Global, config: &Config) -> Result<Vec<Measure>, Error> {
     // A person is not asked for the PIN a second time.
     match config.token.pin {
         PinSource::Prompt | PinSource::ProtectedPath => Err(SignerError::PinSource {

@@ -31,8 +31,8 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
     };
     let chain = checked(&config, file).map_err(CommandError::Stage)?;
     let token = start::token(&config).map_err(CommandError::Stage)?;
-    let signer =
-        identity::signer_for(&config, &token, chain.leaf()).map_err(CommandError::Stage)?;
+    let signer = identity::engine_for_certificate(&config, &token, chain.leaf())
+        .map_err(CommandError::Stage)?;
     let identity =
         Identity::prove(chain, std::sync::Arc::new(signer)).map_err(CommandError::stage)?;
     let chain = identity.chain();

@@ -10,8 +10,8 @@ use hsm_mtls::config::{Config, ConfigText};
 use hsm_mtls::error::ExitCode;
 use hsm_mtls::metrics;
 use hsm_mtls::proxy::{self, ProxyError, Sockets};
-use hsm_mtls::signer::WalledKey;
-use hsm_mtls::signer::front::{Plan, inherit, supervise};
+use hsm_mtls::signer::RemoteKey;
+use hsm_mtls::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
 use hsm_mtls::signer::sandbox::Sandbox;
 use hsm_mtls::signer::supervisor::Launch;
 use hsm_mtls::standard_error;
@@ -72,8 +72,8 @@ fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
         attended: false,
         ..signer::launch(global, config)
     };
-    let first = Plan::of(&text, launch).map_err(CommandError::Stage)?;
-    let read = || Plan::of(&ConfigText::read(path)?, launch);
+    let first = SignerPlan::of(&text, launch).map_err(CommandError::Stage)?;
+    let read = || SignerPlan::of(&ConfigText::read(path)?, launch);
     // What a mistake in the configuration makes impossible is said before anything is started.
     Sandbox::of_front_end(&config).map_err(CommandError::stage)?;
     supervise(first, read, front_end, &sockets.descriptors()).map_err(CommandError::Stage)
@@ -93,7 +93,8 @@ fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     tracing::info!(detail = part.detail, "the front end is under Landlock");
     let metrics = recorder()?;
     let render = move || metrics.render();
-    let key = WalledKey::over(&config, inherited.channels).map_err(CommandError::Stage)?;
+    let key =
+        RemoteKey::connect_inherited(&config, inherited.channels).map_err(CommandError::Stage)?;
     let render = Arc::new(render);
     proxy::run(config, sockets, key, inherited.control, render).map_err(CommandError::Stage)?;
     Ok(ExitCode::Good)

@@ -10,14 +10,14 @@ use super::problem::stage_of;
 use crate::engine::EngineError;
 use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
-use crate::signer::{SignerHealth, WalledKey};
+use crate::signer::{RemoteKey, SignerHealth};
 
 /// Who asks within this time is told the same.
 const FRESH: Duration = Duration::from_millis(250);
 
 /// Asks the signer of now.
 pub(super) struct Pulse {
-    key: Mutex<WalledKey>,
+    key: Mutex<Arc<RemoteKey>>,
     // Held while it is asked: whoever comes meanwhile waits for that answer.
     last: tokio::sync::Mutex<Option<(Instant, Arc<Felt>)>>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Felt {
 }
 
 impl Pulse {
-    pub(super) fn of(key: WalledKey) -> Arc<Self> {
+    pub(super) fn of(key: Arc<RemoteKey>) -> Arc<Self> {
         Arc::new(Self {
             key: Mutex::new(key),
             last: tokio::sync::Mutex::new(None),
@@ -59,7 +59,7 @@ impl Pulse {
     }
 
     /// From now on another signer is asked.
-    pub(super) async fn follow(&self, key: WalledKey) {
+    pub(super) async fn follow(&self, key: Arc<RemoteKey>) {
         // Not while one is being asked: its answer would be taken for the other's.
         let mut last = self.last.lock().await;
         *self.key.lock().ignore_poison() = key;
