@@ -26,20 +26,20 @@ SOAK_SECONDS = 600
 soak:
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 p11-kit=p11-kit \
 	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules
-	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_PAGE=$(CURDIR)/docs/soak.md $(CARGO) test --locked --test soak -- --nocapture
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_PAGE=$(CURDIR)/docs/soak.md $(CARGO) test --locked -p hsm-mtls-cli --test soak -- --nocapture
 
 # Figures of docs/bench.md, on this machine. Not part of the tests: what it finds is the machine's too.
 bench:
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
 	    /usr/lib/*/engines-3/pkcs11.so=libengine-pkcs11-openssl stunnel=stunnel4
-	$(CARGO) bench --locked --bench signing
+	$(CARGO) bench --locked -p hsm-mtls-cli --bench signing
 
 # The Debian package, in target/debian; docs/deploy.md. deploy/try.sh installs it here and uses it.
 DEB = $(or $(CARGO_TARGET_DIR),target)/debian
 deb:
 	@demo/install.sh cc=gcc dpkg-shlibdeps=dpkg-dev
 	@$(CARGO) deb --version >/dev/null 2>&1 || { echo "installing what is missing: cargo-deb"; $(CARGO) install --locked cargo-deb; }
-	$(CARGO) deb --locked --output $(DEB)/
+	$(CARGO) deb --locked -p hsm-mtls-cli --output $(DEB)/
 	@deploy/contents.sh $(DEB)/hsm-mtls_*.deb
 
 fmt:
@@ -51,7 +51,7 @@ clippy:
 
 # The library without the command and without reqwest, as a lean user takes it.
 lib-only:
-	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+	$(CARGO) clippy --locked -p hsm-mtls --lib --no-default-features -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

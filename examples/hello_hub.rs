@@ -12,9 +12,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use hsm_mtls::client;
-use hsm_mtls::config::Config;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::{Attendance, Config};
 
 const USAGE: &str =
     "usage: hello_hub CONFIG      prints what the Consent Manager says to GET /hello-mtls";
@@ -47,7 +45,7 @@ async fn main() -> ExitCode {
 
 async fn hello(path: &str) -> Result<String, Box<dyn Error>> {
     let config = Config::load(path.as_ref())?;
-    let client = client::reqwest::client(&config, Attendance::Unattended)?;
+    let client = hsm_mtls::reqwest::client(&config, Attendance::Unattended)?;
     let url = format!("{}/hello-mtls", config.hub.consent_manager);
     let answer = client.get(url).send().await?.error_for_status()?;
     Ok(answer.text().await?)

@@ -3,8 +3,8 @@
 
 pub mod connector;
 mod error;
-pub(crate) mod failure;
-pub(crate) mod happy_eyeballs;
+pub mod failure;
+pub mod happy_eyeballs;
 pub mod http2;
 mod read_on;
 mod refusal;
@@ -31,7 +31,6 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::config::environment::Origin;
-use crate::error::Error;
 use crate::identity::Identity;
 use crate::tls::Tls;
 use crate::token::guard::Attendance;
@@ -43,7 +42,7 @@ pub use refusal::Refusal;
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 
 /// The longest head of an answer, in bytes.
-pub(crate) const ANSWER_HEAD: usize = 128 << 10;
+pub const ANSWER_HEAD: usize = 128 << 10;
 /// What HTTP/2 counts for a field beside its letters (RFC 9113, section 6.5.2), in bytes: so many
 /// fields and no more fit into a head, in HTTP/1.1 too.
 pub(crate) const FIELD: usize = 32;
@@ -77,7 +76,7 @@ impl Client {
     ///
     /// # Errors
     /// Any of it is not as it must be; the error of the stage.
-    pub fn open(config: &Config, attendance: Attendance) -> Result<Self, Error> {
+    pub fn open(config: &Config, attendance: Attendance) -> Result<Self, ClientError> {
         Self::of(config, &Identity::open(config, attendance)?)
     }
 
@@ -85,7 +84,7 @@ impl Client {
     ///
     /// # Errors
     /// The trust anchors are not as they must be.
-    pub fn of(config: &Config, identity: &Identity) -> Result<Self, Error> {
+    pub fn of(config: &Config, identity: &Identity) -> Result<Self, ClientError> {
         let tls = Tls::new(config, identity)?;
         Ok(Self::new(config, Connector::new(config, &tls)?))
     }
@@ -100,7 +99,7 @@ impl Client {
     }
 
     /// The same, with an answer of so many bytes at the most.
-    pub(crate) fn with_longest_body(mut self, bytes: usize) -> Self {
+    pub fn with_longest_body(mut self, bytes: usize) -> Self {
         self.longest_body = bytes;
         self
     }
@@ -197,7 +196,7 @@ impl Client {
 
 /// HTTP/1.1 as the hub is spoken to. White space before the colon of a field is taken out of an
 /// answer, and a folded line is made one (RFC 9112, sections 5.1 and 5.2): old servers write both.
-pub(crate) fn http1_of_the_hub() -> http1::Builder {
+pub fn http1_of_the_hub() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .allow_spaces_after_header_name_in_responses(true)

@@ -14,7 +14,9 @@ use crate::certificate::name::{
     COMMON_NAME, COUNTRY, DistinguishedName, ORGANIZATION, ORGANIZATIONAL_UNIT,
 };
 use crate::config::SubjectConfig;
+use crate::diagnostic::Diagnostic;
 use crate::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
+use crate::exit_code::ExitCode;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 
 /// Why there is no request.
@@ -44,9 +46,8 @@ pub enum CsrError {
     Engine(#[from] EngineError),
 }
 
-impl CsrError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl Diagnostic for CsrError {
+    fn hint(&self) -> String {
         match self {
             Self::SubjectMissing(_) => {
                 "write [c3.subject] into the configuration, or pass --organization, --organizational-unit and --common-name"
@@ -58,6 +59,14 @@ impl CsrError {
             }
             Self::Encoding(_) | Self::NoAlgorithm(_) => "this is a fault of ours: please report it with the subject that you used".to_owned(),
             Self::Engine(error) => error.hint(),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Engine(error) => error.exit_code(),
+            Self::Encoding(_) | Self::NoAlgorithm(_) => ExitCode::Bug,
+            Self::Subject { .. } | Self::SubjectMissing(_) => ExitCode::Configuration,
         }
     }
 }

@@ -228,7 +228,7 @@ impl TokenEngine {
     }
 
     /// The engine's health. Neither blocks nor calls the module.
-    pub fn health(&self) -> EngineHealth<EngineError> {
+    pub fn health(&self) -> EngineHealth {
         let (waiting, sessions_in_use, max_sessions) = match &self.call_threads {
             CallThreads::Workers(pool) => pool.counts(),
             CallThreads::Callers(pool) => pool.counts(),
@@ -240,7 +240,7 @@ impl TokenEngine {
             max_sessions,
             waiting,
             outage: status.outage.map(|outage| TokenOutage {
-                error: outage.error(),
+                error: outage.error().into(),
                 since: outage.since,
             }),
             last_signature_ms: elapsed

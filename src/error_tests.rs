@@ -10,18 +10,22 @@ use crate::client::{ClientError, Stage};
 use crate::config::ConfigError;
 use crate::config::uri::UriError;
 use crate::csr::CsrError;
+use crate::diagnostic::Diagnostic;
 use crate::engine::{EngineError, ReportedError};
-use crate::error::{Error, ExitCode};
+use crate::exit_code::ExitCode;
+use crate::identity::IdentityError;
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
 use crate::ledger::chain::Broken;
-use crate::proxy::ProxyError;
 use crate::signer::SignerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
 use crate::token::fault::Fault;
 use crate::token::guard::PinError;
+
+/// An error, and the name of its variant.
+type Example = (&'static str, Box<dyn Diagnostic>);
 
 /// Names each variant with examples of it, and matches on all of them. A new variant: add a line.
 macro_rules! every_variant {
@@ -29,11 +33,11 @@ macro_rules! every_variant {
         let name = |error: &$enum| match error {
             $($enum::$variant { .. } => concat!(stringify!($enum), "::", stringify!($variant)),)+
         };
-        let mut all: Vec<(&'static str, Error)> = Vec::new();
+        let mut all: Vec<Example> = Vec::new();
         $($(
             let example: $enum = $example;
             assert_eq!(name(&example), concat!(stringify!($enum), "::", stringify!($variant)));
-            all.push((name(&example), Error::from(example)));
+            all.push((name(&example), example.into_diagnostic()));
         )+)+
         all
     }};
@@ -44,33 +48,61 @@ mod to_the_hub;
 mod to_the_key;
 mod to_the_pin;
 
-/// A command meets it so.
-impl From<PinError> for Error {
-    fn from(error: PinError) -> Self {
-        TokenError::from(error).into()
+/// An error as whoever calls this crate meets it.
+trait IntoDiagnostic {
+    fn into_diagnostic(self) -> Box<dyn Diagnostic>;
+}
+
+macro_rules! met_as_it_is {
+    ($($error:ident),+ $(,)?) => {
+        $(impl IntoDiagnostic for $error {
+            fn into_diagnostic(self) -> Box<dyn Diagnostic> {
+                Box::new(self)
+            }
+        })+
+    };
+}
+
+met_as_it_is!(
+    CertificateError,
+    ClientError,
+    ConfigError,
+    CsrError,
+    EngineError,
+    IdentityError,
+    KeyError,
+    LedgerError,
+    SignerError,
+    TlsError,
+    TokenError,
+);
+
+impl IntoDiagnostic for PinError {
+    fn into_diagnostic(self) -> Box<dyn Diagnostic> {
+        TokenError::from(self).into_diagnostic()
     }
 }
 
 /// A ledger that is written to tells of it so.
-impl From<Broken> for Error {
-    fn from(why: Broken) -> Self {
+impl IntoDiagnostic for Broken {
+    fn into_diagnostic(self) -> Box<dyn Diagnostic> {
         let path = "/var/log/hsm-mtls/ledger.jsonl".into();
-        LedgerError::Broken { path, why }.into()
+        LedgerError::Broken { path, why: self }.into_diagnostic()
     }
 }
 
 /// The configuration's parser tells of it so.
-impl From<UriError> for Error {
-    fn from(error: UriError) -> Self {
+impl IntoDiagnostic for UriError {
+    fn into_diagnostic(self) -> Box<dyn Diagnostic> {
         let (path, field) = (PathBuf::from("/etc/bank.toml"), "uri".to_owned());
-        let message = error.to_string();
-        Self::Config(ConfigError::Field {
+        ConfigError::Field {
             path,
             line: 7,
             field,
-            message,
+            message: self.to_string(),
             advice: None,
-        })
+        }
+        .into_diagnostic()
     }
 }
 
@@ -86,24 +118,18 @@ fn not_found() -> std::io::Error {
     std::io::Error::from_raw_os_error(2)
 }
 
-/// The gathering enum, each variant with an error of its stage.
-fn gathering() -> Vec<(&'static str, Error)> {
-    every_variant!(Error {
-        Config: [ConfigError::Unnamed.into()],
+/// Each variant with an error of its stage.
+fn identity() -> Vec<Example> {
+    every_variant!(IdentityError {
+        Certificate: [CertificateError::Empty(text("c3.pem")).into()],
         Token: [TokenError::Empty.into()],
         Key: [KeyError::Call(fault()).into()],
-        Ledger: [LedgerError::Sink(text("full")).into()],
         Engine: [EngineError::Stopped.into()],
-        Certificate: [CertificateError::Empty(text("c3.pem")).into()],
-        Csr: [CsrError::SubjectMissing("O").into()],
-        Signer: [SignerError::NotStartedByUs.into()],
-        Tls: [TlsError::NotAsked.into()],
-        Client: [ClientError::TooLong(1 << 20).into()],
-        Proxy: [ProxyError::NotConfigured.into()],
+        Ledger: [LedgerError::Sink(text("full")).into()],
     })
 }
 
-fn all() -> Vec<(&'static str, Error)> {
+fn all() -> Vec<Example> {
     let stages = [
         to_the_key::configuration(),
         to_the_key::ledger(),
@@ -116,8 +142,7 @@ fn all() -> Vec<(&'static str, Error)> {
         to_the_hub::csr(),
         to_the_hub::tls(),
         of_requests::client(),
-        of_requests::proxy(),
-        gathering(),
+        identity(),
     ];
     stages.into_iter().flatten().collect()
 }

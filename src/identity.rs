@@ -1,5 +1,7 @@
 //! The identity: a certificate chain and its private key, proved to belong together. No later stage sees an unproved pair.
 
+mod error;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +9,6 @@ use crate::certificate::anchors::{Anchors, Chain};
 use crate::certificate::{Certificate, CertificateError, read_file};
 use crate::config::{CertificateSource, Config};
 use crate::engine::{self, EngineError, Sign, TokenEngine};
-use crate::error::Error;
 use crate::key::public::PublicKey;
 use crate::key::unsupported::UnsupportedKey;
 use crate::key::{Key, certificate_object};
@@ -16,6 +17,7 @@ use crate::token::guard::Attendance;
 use crate::token::holder::Holder;
 use crate::token::session::Access;
 use crate::token::{Start, Token, in_time};
+pub use error::IdentityError;
 
 /// A certificate chain, and the key that signs for its leaf.
 #[derive(Debug)]
@@ -38,7 +40,8 @@ pub struct IdentityFiles {
 
 /// When the certificate must be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Validity {
+pub enum Validity {
+    /// Now.
     Now,
     /// Now or later: its user waits until then. A machine's clock may not be set yet.
     NowOrLater,
@@ -50,7 +53,7 @@ impl IdentityFiles {
     ///
     /// # Errors
     /// A file cannot be read, or the certificate is not as it must be.
-    pub fn read(config: &Config) -> Result<Self, Error> {
+    pub fn read(config: &Config) -> Result<Self, IdentityError> {
         Self::read_valid(config, Validity::Now)
     }
 
@@ -58,7 +61,7 @@ impl IdentityFiles {
     ///
     /// # Errors
     /// A file cannot be read, or the certificate is not as it must be.
-    pub(crate) fn read_valid(config: &Config, validity: Validity) -> Result<Self, Error> {
+    pub(crate) fn read_valid(config: &Config, validity: Validity) -> Result<Self, IdentityError> {
         let anchors = Anchors::load(config)?;
         let chain = match &config.c3.certificate {
             CertificateSource::File(path) => {
@@ -81,8 +84,8 @@ impl IdentityFiles {
     pub fn chain(
         self,
         config: &Config,
-        in_token: impl FnOnce() -> Result<Certificate, Error>,
-    ) -> Result<Chain, Error> {
+        in_token: impl FnOnce() -> Result<Certificate, IdentityError>,
+    ) -> Result<Chain, IdentityError> {
         match self.chain {
             Some(chain) => Ok(chain),
             None => Ok(complete_chain(
@@ -105,7 +108,7 @@ impl IdentityFiles {
         signer: Arc<dyn Sign>,
         certificate: Option<&[u8]>,
         holder: Holder,
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, IdentityError> {
         let chain = self.chain(config, || {
             let empty = || CertificateError::Empty("the token".to_owned());
             let der = certificate.ok_or_else(empty)?;
@@ -140,7 +143,7 @@ impl Identity {
     ///
     /// # Errors
     /// Any of it fails; the error of the stage.
-    pub fn open(config: &Config, attendance: Attendance) -> Result<Self, Error> {
+    pub fn open(config: &Config, attendance: Attendance) -> Result<Self, IdentityError> {
         Self::open_recorded(config, attendance, || {
             Recorder::open(config.ledger.as_ref())
         })
@@ -154,7 +157,7 @@ impl Identity {
         config: &Config,
         attendance: Attendance,
         ledger: Arc<dyn Ledger>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, IdentityError> {
         Self::open_recorded(config, attendance, || Ok(Recorder::new(ledger)))
     }
 
@@ -162,7 +165,7 @@ impl Identity {
         config: &Config,
         attendance: Attendance,
         recorder: impl FnOnce() -> Result<Recorder, LedgerError>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, IdentityError> {
         // Files first: an error in them is found without a login.
         let files = IdentityFiles::read(config)?;
         let token = Token::open(&config.token, attendance, recorder()?)?;
@@ -220,7 +223,7 @@ impl Identity {
 ///
 /// # Errors
 /// None or several match, or it is malformed.
-pub fn certificate_in_token(config: &Config, token: &Token) -> Result<Certificate, Error> {
+pub fn certificate_in_token(config: &Config, token: &Token) -> Result<Certificate, IdentityError> {
     let CertificateSource::Token(uri) = &config.c3.certificate else {
         return Err(CertificateError::Empty("the token".to_owned()).into());
     };
@@ -244,7 +247,7 @@ pub fn engine_for_certificate(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
-) -> Result<TokenEngine, Error> {
+) -> Result<TokenEngine, IdentityError> {
     let (key, public_key) = find_key_of_certificate(config, token, leaf)?;
     let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
     Ok(engine)
@@ -258,7 +261,7 @@ pub(crate) fn engine_on_caller_threads(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
-) -> Result<TokenEngine, Error> {
+) -> Result<TokenEngine, IdentityError> {
     let (key, public_key) = find_key_of_certificate(config, token, leaf)?;
     let token = Arc::clone(token);
     Ok(TokenEngine::start_on_caller_threads(
@@ -273,7 +276,7 @@ fn find_key_of_certificate(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
-) -> Result<(Key, PublicKey), Error> {
+) -> Result<(Key, PublicKey), IdentityError> {
     let public_key = match (leaf.public_key(), leaf.unsupported_key()) {
         (Some(public_key), _) => public_key,
         (None, kind) => {
@@ -296,7 +299,7 @@ fn find_key_of_certificate(
 pub fn engine_without_certificate(
     config: &Config,
     token: &Arc<Token>,
-) -> Result<TokenEngine, Error> {
+) -> Result<TokenEngine, IdentityError> {
     let key = find_key(config, token, None)?;
     let public_key = key.public_key()?.clone();
     let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
@@ -311,7 +314,7 @@ pub fn find_key(
     config: &Config,
     token: &Arc<Token>,
     expected: Option<&PublicKey>,
-) -> Result<Key, Error> {
+) -> Result<Key, IdentityError> {
     let (uri, expected) = (config.c3.key.clone(), expected.cloned());
     let searched = Arc::clone(token);
     in_time(Start::Key, token.start_timeout(), move || {

@@ -3,73 +3,130 @@
 //! hsm-mtls proves who a bank is on every outbound TLS connection. The private key stays in an HSM;
 //! the handshake's signature is made there and verified here before it is sent.
 //!
+//! - `reqwest::client` (feature `reqwest`, on by default) makes a ready `reqwest::Client` from a configuration.
+//! - [`Client`] is a client of its own: HTTP/1.1, a connection for each request.
+//! - [`Tls`] makes the `rustls::ClientConfig` for another HTTP stack, and says what cannot be enforced on that path.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use hsm_mtls::{Attendance, Config};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::load(Path::new("/etc/hsm-mtls/preprod.toml"))?;
+//! let client = hsm_mtls::reqwest::client(&config, Attendance::Unattended)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The command `hsm-mtls`, with the local proxy and the custody audit, is the package `hsm-mtls-cli`.
+//!
+//! # Stages
+//!
 //! ```text
 //! a TOML file
 //!     │ parse, don't validate
 //!     ▼
-//!  config ──► token ──► key ──► engine ──► certificate · csr · identity ──► tls ──► client ──► verify
-//!             one       one     deadline   chain and key, proved            one      one
-//!             slot,     key,    verify     to be a pair                     rustls   mTLS
-//!             one       its     record                                      signer   request
+//!  config ──► token ──► key ──► engine ──► certificate · csr · identity ──► tls ──► client
+//!             one       one     deadline   chain and key, proved            one     one
+//!             slot,     key,    verify     to be a pair                     rustls  mTLS
+//!             one       its     record                                      signer  request
 //!             login     SPKI
 //! ```
 //!
-//! Each stage that uses the token writes into the `ledger` first, and after it. From token to engine all
-//! may be in a process of its own: `signer` stands for it then. The `audit` is on nobody's way: it reads token,
-//! key, configuration and ledger, and writes a report.
+//! Each stage that uses the token writes into the ledger before and after. The stages from token to engine may run in
+//! a process of their own, the signer. The modules below stand in the order of the stages; each uses those above it
+//! only. `ARCHITECTURE.md` has the whole drawing.
 //!
-//! Arrows only go to the right: a stage uses those before it and knows nothing of those after it.
-//! The modules stand in that order.
+//! # The module's environment
 //!
-//! A program that uses the library sets the variables of `[[token]] env` before it starts any
+//! A program that uses this library sets the variables of `[[token]] env` before it starts any
 //! thread: the module reads them whenever it likes, and changing them later is undefined. The
 //! command does so by itself.
-//!
-//! With the `reqwest` feature, `client::reqwest` makes a ready client in a few lines. With
-//! another HTTP stack, [`tls::Tls::unwatched_client_config`] gives the `rustls::ClientConfig`, and
-//! says what cannot be enforced on that path.
 
-pub mod config;
-pub mod ledger;
-pub mod token;
-
-pub mod key;
-
-pub mod engine;
-
-pub mod certificate;
-pub mod csr;
-pub mod identity;
-
-pub mod signer;
-
-pub mod tls;
-
-pub mod client;
-
-#[cfg(feature = "proxy")]
-pub mod proxy;
-
-#[cfg(feature = "audit")]
-pub mod audit;
-
-pub mod check_steps;
-pub mod verify;
-
-pub mod error;
-pub mod metrics;
-pub mod standard_error;
-
+// What knows no stage.
 mod accounts;
-#[doc(hidden)]
-pub mod backoff;
+mod backoff;
+mod diagnostic;
+mod exit_code;
 mod lossy_writer;
+pub mod metrics;
 mod path_access;
 mod path_permissions;
-#[doc(hidden)]
-pub mod poison;
+mod poison;
 mod rfc3339;
+mod standard_error;
 mod truncated_list;
+
+// The stages, in their order.
+mod config;
+mod ledger;
+mod token;
+
+mod key;
+
+mod engine;
+
+mod certificate;
+mod csr;
+mod identity;
+mod signer;
+mod tls;
+
+mod client;
+
+pub use certificate::CertificateError;
+pub use client::{Answer, Client, ClientError, INTERACTION_ID};
+pub use config::{Config, ConfigError};
+pub use diagnostic::Diagnostic;
+pub use engine::{EngineError, Sign, SignRequest, Signature};
+pub use exit_code::ExitCode;
+pub use identity::{Identity, IdentityError};
+pub use key::KeyError;
+pub use ledger::{Ledger, LedgerError};
+pub use tls::{Tls, TlsError};
+pub use token::TokenError;
+pub use token::guard::Attendance;
+
+#[cfg(feature = "reqwest")]
+pub use client::reqwest;
+
+/// The stages as the command of this workspace uses them. It is no part of what this crate promises: anything here
+/// may change with any version.
+#[doc(hidden)]
+pub mod internal {
+    macro_rules! stages {
+        ($($stage:ident),+ $(,)?) => {
+            $(pub mod $stage {
+                pub use crate::$stage::*;
+            })+
+        };
+    }
+
+    stages!(
+        backoff,
+        certificate,
+        client,
+        config,
+        csr,
+        diagnostic,
+        engine,
+        exit_code,
+        identity,
+        key,
+        ledger,
+        lossy_writer,
+        metrics,
+        path_permissions,
+        poison,
+        rfc3339,
+        signer,
+        standard_error,
+        tls,
+        token,
+        truncated_list,
+    );
+}
 
 #[cfg(test)]
 mod error_tests;

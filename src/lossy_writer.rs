@@ -17,10 +17,10 @@ use crate::poison::IgnorePoison as _;
 
 /// Where lines go.
 #[derive(Debug)]
-pub(crate) enum Target {
+pub enum Target {
     /// A stream that the process was started with.
     Standard(BorrowedFd<'static>),
-    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the proxy's"))]
+    /// A file or socket of this process' own.
     Owned(OwnedFd),
 }
 
@@ -35,17 +35,17 @@ impl AsFd for Target {
 
 /// Who is told of what was dropped.
 #[derive(Clone, Copy)]
-pub(crate) struct Notices {
+pub struct Notices {
     /// So many lines were dropped.
-    pub(crate) lost: fn(u64),
+    pub lost: fn(u64),
     /// The first of a series was dropped, and why.
-    pub(crate) failing: fn(&str),
+    pub failing: fn(&str),
     /// What came since was written; so many had been dropped.
-    pub(crate) recovered: fn(u64),
+    pub recovered: fn(u64),
 }
 
 /// Writes without ever making anybody wait, or fail.
-pub(crate) struct LossyWriter(Arc<Shared>);
+pub struct LossyWriter(Arc<Shared>);
 
 struct Shared {
     /// The thread's.
@@ -77,7 +77,7 @@ struct State {
 
 enum Item {
     Lines(Vec<u8>),
-    #[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "the proxy's"))]
+    #[cfg_attr(not(feature = "front-end"), allow(dead_code, reason = "the proxy's"))]
     Into(Target),
 }
 
@@ -95,7 +95,7 @@ impl fmt::Debug for LossyWriter {
 
 impl LossyWriter {
     /// Where it is `held`, no thread is started before [`Self::release`].
-    pub(crate) fn new(
+    pub fn new(
         name: &'static str,
         target: Target,
         most: usize,
@@ -119,7 +119,7 @@ impl LossyWriter {
     }
 
     /// Takes whole lines.
-    pub(crate) fn add(&self, lines: Vec<u8>) {
+    pub fn add(&self, lines: Vec<u8>) {
         let shared = &self.0;
         let mut state = shared.lock();
         if state.waiting > 0 && state.waiting.saturating_add(lines.len()) > shared.most {
@@ -132,15 +132,15 @@ impl LossyWriter {
     }
 
     /// Goes on in another place, after what waits.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn turn_to(&self, target: Target) {
+    #[cfg(feature = "front-end")]
+    pub fn turn_to(&self, target: Target) {
         let mut state = self.0.lock();
         state.queue.push_back(Item::Into(target));
         self.wake(state);
     }
 
     /// From now on it may have a thread.
-    pub(crate) fn release(&self) {
+    pub fn release(&self) {
         let mut state = self.0.lock();
         state.held = false;
         if !state.queue.is_empty() {
@@ -150,7 +150,7 @@ impl LossyWriter {
 
     /// Waits until all is written or dropped; says whether it was in time. Whoever is made to wait in vain
     /// once is not again, until something was written.
-    pub(crate) fn flush(&self, within: Duration) -> bool {
+    pub fn flush(&self, within: Duration) -> bool {
         self.release();
         let deadline = Instant::now() + within;
         let mut state = self.0.lock();

@@ -126,9 +126,9 @@ fn a_reader_that_has_gone_costs_each_line_and_another_place_none() {
     }
     assert_eq!(LOST.load(Ordering::Relaxed), 6);
     let (mut reader, another) = pipe().unwrap();
-    #[cfg(feature = "proxy")]
+    #[cfg(feature = "front-end")]
     writer.turn_to(owned(another));
-    #[cfg(not(feature = "proxy"))]
+    #[cfg(not(feature = "front-end"))]
     drop(another);
     writer.add(b"three\n".to_vec());
     assert!(writer.flush(PATIENCE));
@@ -137,7 +137,7 @@ fn a_reader_that_has_gone_costs_each_line_and_another_place_none() {
     reader.read_to_string(&mut text).unwrap();
     assert_eq!(
         text,
-        if cfg!(feature = "proxy") {
+        if cfg!(feature = "front-end") {
             "three\n"
         } else {
             ""

@@ -33,7 +33,9 @@ pub struct Metric {
     pub meaning: &'static str,
 }
 
-pub(crate) const fn metric(
+/// A metric of another crate of this workspace.
+#[doc(hidden)]
+pub const fn metric(
     name: &'static str,
     kind: Kind,
     labels: &'static [&'static str],
@@ -124,7 +126,9 @@ pub fn describe() {
     describe_all(&ALL);
 }
 
-pub(crate) fn describe_all(metrics: &[Metric]) {
+/// Describes metrics to the installed recorder.
+#[doc(hidden)]
+pub fn describe_all(metrics: &[Metric]) {
     for metric in metrics {
         match metric.kind {
             Kind::Counter => metrics::describe_counter!(metric.name, metric.meaning),

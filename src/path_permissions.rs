@@ -11,21 +11,25 @@ use rustix::process::geteuid;
 
 /// A place on the way to a file that somebody else can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WritablePath {
-    pub(crate) place: PathBuf,
-    pub(crate) by: WritableBy,
-    pub(crate) is_folder: bool,
+pub struct WritablePath {
+    /// The file, folder or link.
+    pub place: PathBuf,
+    /// Who can change it.
+    pub by: WritableBy,
+    /// Whether it is a folder.
+    pub is_folder: bool,
     /// Its permission bits.
-    pub(crate) mode: u32,
+    pub mode: u32,
 }
 
 /// Who can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WritableBy {
+pub enum WritableBy {
     /// The user that it belongs to.
     Owner(u32),
     /// The group that it belongs to.
     Group,
+    /// Every user of the machine.
     Everybody,
 }
 
@@ -34,7 +38,7 @@ pub(crate) enum WritableBy {
 ///
 /// # Errors
 /// It cannot be looked at.
-pub(crate) fn writable_by_others(path: &Path) -> io::Result<Vec<WritablePath>> {
+pub fn writable_by_others(path: &Path) -> io::Result<Vec<WritablePath>> {
     let me = geteuid().as_raw();
     let mut found = Vec::new();
     for (above, place) in on_the_way(path)?.into_iter().enumerate() {

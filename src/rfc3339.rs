@@ -5,24 +5,24 @@ use std::time::{Duration, SystemTime};
 use der::DateTime;
 
 /// So many seconds after the beginning of 1970.
-pub(crate) fn of_unix(seconds: u64) -> String {
+pub fn of_unix(seconds: u64) -> String {
     DateTime::from_unix_duration(Duration::from_secs(seconds))
         .map_or_else(|_| "a time beyond 9999".to_owned(), |time| time.to_string())
 }
 
 /// The same, of this machine's clock; a clock before 1970 counts as its beginning.
-pub(crate) fn unix_now() -> u64 {
+pub fn unix_now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
 /// What this machine's clock says.
-pub(crate) fn now() -> String {
+pub fn now() -> String {
     of_unix(unix_now())
 }
 
 /// The same with microseconds, for what comes many times a second.
-pub(crate) fn precisely(time: SystemTime) -> String {
+pub fn precisely(time: SystemTime) -> String {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

@@ -17,7 +17,7 @@ mod channel;
 mod error;
 mod fd_passing;
 mod frame;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "front-end")]
 pub mod front_end_supervisor;
 pub mod hardening;
 mod health;
@@ -25,9 +25,9 @@ mod heartbeat;
 mod launch;
 mod policy;
 mod rate_limit;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "front-end")]
 mod reload;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "front-end")]
 mod reload_protocol;
 mod remote_key;
 mod request_handler;
@@ -39,8 +39,8 @@ pub mod supervisor;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::engine::{EngineError, ReportedError};
-use crate::error::Error;
+use crate::diagnostic::Diagnostic as _;
+use crate::engine::ReportedError;
 use crate::identity::{Identity, IdentityFiles};
 pub use error::SignerError;
 pub use health::SignerHealth;
@@ -62,7 +62,7 @@ pub fn channels(config: &Config) -> usize {
 ///
 /// # Errors
 /// Any of it fails; the error of the stage, in the signer's words where it is the signer's.
-pub fn identity(config: &Config, launch: Launch) -> Result<Identity, Error> {
+pub fn identity(config: &Config, launch: Launch) -> Result<Identity, SignerError> {
     // Files first: an error in them is found without a login.
     let files = IdentityFiles::read(config)?;
     let (signer, sockets) = SupervisedSigner::start(launch, channels(config))?;
@@ -72,17 +72,11 @@ pub fn identity(config: &Config, launch: Launch) -> Result<Identity, Error> {
 
 impl ReportedError {
     /// The form of an error that another process is sent.
-    pub(crate) fn of(error: Error) -> Self {
+    pub(crate) fn of(error: SignerError) -> Self {
         let (message, hint) = (error.to_string(), error.hint());
         let exit = error.exit_code() as u8;
         let transient = error.is_transient();
-        let class = match error {
-            Error::Engine(error) => error.class(),
-            Error::Token(error) => EngineError::from(error).class(),
-            Error::Key(error) => EngineError::from(error).class(),
-            Error::Ledger(error) => EngineError::from(error).class(),
-            _ => "configuration",
-        };
+        let class = error.class();
         Self {
             message,
             hint,

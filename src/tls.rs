@@ -24,11 +24,11 @@ use crate::certificate::anchors::Anchors;
 use crate::certificate::name::DistinguishedName;
 use crate::config::environment::Environment;
 use crate::config::{Config, Group, TlsConfig};
-use crate::error::Error;
 use crate::identity::Identity;
 use crate::rfc3339;
 pub use diagnose::diagnose;
-pub(crate) use diagnose::{ended, of_handshake};
+pub use diagnose::ended;
+pub(crate) use diagnose::of_handshake;
 pub(crate) use error::SILENT_REFUSAL;
 pub use error::{Ending, Moment, TlsError};
 use issuers::{Acceptance, OurIssuers};
@@ -80,7 +80,7 @@ impl Tls {
     ///
     /// # Errors
     /// The trust anchors cannot be read or used.
-    pub fn new(config: &Config, identity: &Identity) -> Result<Self, Error> {
+    pub fn new(config: &Config, identity: &Identity) -> Result<Self, TlsError> {
         let anchors = Anchors::load(config)?;
         let provider = provider(&config.tls);
         let trust = Arc::new(TrustStore::load(&config.trust, &anchors, &provider)?);
@@ -141,7 +141,7 @@ impl Tls {
 
     /// The same without the hybrid group, and so with a small hello. `None` where the hello is small
     /// already, or nothing that the configuration allows would be left.
-    pub(crate) fn with_small_hello(&self) -> Option<Self> {
+    pub fn with_small_hello(&self) -> Option<Self> {
         let mut provider = CryptoProvider::clone(&self.provider);
         provider
             .kx_groups
@@ -182,7 +182,7 @@ impl Tls {
     /// handshake that cannot be signed fails with the true reason, and nothing is resumed. What
     /// cannot be enforced: that the server *asks* for the certificate. rustls tells a resolver and
     /// a verifier nothing of the connection that they serve, so a server that does not ask gets an
-    /// anonymous client. Use [`crate::client`] or its `reqwest` where you can.
+    /// anonymous client. Use [`crate::Client`] or `hsm_mtls::reqwest` where you can.
     ///
     /// # Errors
     /// rustls refuses the configuration.

@@ -38,7 +38,7 @@ pub use module_files::in_the_way;
 pub use role::Role;
 use session::{Access, Session};
 pub use start::Start;
-pub(crate) use start::in_time;
+pub use start::in_time;
 
 /// One token of one module, and the login to it.
 #[derive(Debug)]
@@ -272,7 +272,7 @@ impl Token {
     }
 
     /// How long each step before the first signature may take.
-    pub(crate) fn start_timeout(&self) -> Duration {
+    pub fn start_timeout(&self) -> Duration {
         self.start_timeout
     }
 

@@ -5,12 +5,12 @@
 const NAMED: usize = 3;
 
 /// The first three, and how many more.
-pub(crate) fn first_few<T: AsRef<str>>(all: &[T], between: &str) -> String {
+pub fn first_few<T: AsRef<str>>(all: &[T], between: &str) -> String {
     first(all, between, NAMED)
 }
 
 /// The same of words that are short, such as schemes and mechanisms.
-pub(crate) fn first_words<T: AsRef<str>>(all: &[T], between: &str) -> String {
+pub fn first_words<T: AsRef<str>>(all: &[T], between: &str) -> String {
     first(all, between, 4 * NAMED)
 }
 

@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use common::addresses::{Swallowing, with_hosts};
 use common::bank::{BINARY, Bank, config_of_child};
 use common::hub::{Hub, HubOptions};
-use hsm_mtls::client::connector::Connector;
-use hsm_mtls::client::{self, ClientError};
-use hsm_mtls::config::Config;
-use hsm_mtls::config::environment::Origin;
-use hsm_mtls::identity::Identity;
-use hsm_mtls::tls::Tls;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::client::connector::Connector;
+use hsm_mtls::internal::client::{self, ClientError};
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::environment::Origin;
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::tls::Tls;
+use hsm_mtls::internal::token::guard::Attendance;
 
 /// One after the other, each of two silent addresses would have a third of it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,7 +1,8 @@
-//! The project's law, held against its own sources: which room may use what.
+//! The project's structure, held against its own sources: which module may use what.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
 
@@ -30,26 +31,26 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
+/// The sources of both crates.
 fn product() -> Vec<(String, String)> {
     let mut found = Vec::new();
     sources(&root().join("src"), &mut found);
+    sources(&root().join("cli/src"), &mut found);
     assert!(found.len() > 40, "{}", found.len());
     found
 }
 
-/// Lines of code that hold `needle`, outside of the rooms that may.
-fn outside(needle: &str, rooms: &[&str]) -> Vec<String> {
+/// Lines of code that hold `needle`, outside of the folders that may.
+fn outside(needle: &str, allowed: &[&str]) -> Vec<String> {
     let files = product().into_iter();
-    let strangers = files.filter(|(name, _)| !rooms.iter().any(|room| name.starts_with(room)));
-    strangers
+    let others = files.filter(|(name, _)| !allowed.iter().any(|path| name.starts_with(path)));
+    others
         .flat_map(|(name, text)| {
-            let lines: Vec<_> = text
-                .lines()
-                .map(str::trim_start)
-                .filter(|line| !line.starts_with("//") && line.contains(needle))
+            let lines: Vec<_> = code(&text)
+                .filter(|line| line.contains(needle))
                 .map(|line| format!("{name}: {line}"))
                 .collect();
             lines
@@ -57,29 +58,49 @@ fn outside(needle: &str, rooms: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// Its lines without comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with("//"))
+}
+
 #[test]
-fn each_library_is_used_in_its_room_only() {
-    for (needle, rooms) in [
+fn each_library_is_used_where_it_belongs_only() {
+    for (needle, allowed) in [
         ("cryptoki::", &["src/token", "src/key", "src/engine/"][..]),
         ("cryptoki_sys", &["src/token/raw.rs"]),
         ("rustls::", &["src/tls", "src/client"]),
         ("landlock::", &["src/signer/sandbox.rs"]),
         ("close_fds::", &["src/signer/hardening.rs"]),
-        ("clap::", &["src/commands", "src/main.rs"]),
-        ("println!", &["src/commands", "src/main.rs"]),
-        ("anstream::", &["src/commands"]),
+        ("clap::", &["cli/src/commands"]),
+        ("println!", &["cli/src/commands"]),
+        ("anstream::", &["cli/src/commands"]),
         ("unsafe ", &["src/token/raw.rs"]),
-        ("commands::", &["src/main.rs", "src/commands"]),
+        ("hsm_mtls_cli", &["cli/src/main.rs"]),
     ] {
-        let found = outside(needle, rooms);
-        assert!(found.is_empty(), "{needle} is for {rooms:?}: {found:#?}");
+        let found = outside(needle, allowed);
+        assert!(found.is_empty(), "{needle} is for {allowed:?}: {found:#?}");
     }
 }
 
-/// config → ledger → token → key → engine → certificate → csr, identity → signer → tls → client → proxy, verify, audit
+/// Each module of a crate uses those before it in this list, and none after it. The library's are in the order of
+/// its stages.
 #[test]
-fn arrows_only_go_to_the_right() {
-    let order = [
+fn no_arrow_runs_back() {
+    let library = [
+        "exit_code",
+        "diagnostic",
+        "backoff",
+        "poison",
+        "rfc3339",
+        "truncated_list",
+        "accounts",
+        "path_access",
+        "path_permissions",
+        "lossy_writer",
+        "metrics",
+        "standard_error",
         "config",
         "ledger",
         "token",
@@ -91,27 +112,57 @@ fn arrows_only_go_to_the_right() {
         "signer",
         "tls",
         "client",
-        "proxy",
-        "verify",
-        "audit",
     ];
-    for (name, text) in product() {
-        let room = name.strip_prefix("src/").unwrap();
-        let room = room.split(['/', '.']).next().unwrap();
-        let Some(place) = order.iter().position(|stage| *stage == room) else {
-            continue;
-        };
-        for later in &order[place + 1..] {
-            let arrow = format!("crate::{later}");
-            let wrong = text.lines().find(|line| {
-                let code = line.trim_start();
-                !code.starts_with("//")
-                    && code.contains(&arrow)
-                    && !code.contains(&format!("{arrow}_"))
-            });
-            assert!(wrong.is_none(), "{name} uses {later}: {wrong:?}");
+    let command = ["check_steps", "proxy", "verify", "audit", "commands"];
+    for (folder, order) in [("src", &library[..]), ("cli/src", &command[..])] {
+        let mut files = Vec::new();
+        sources(&root().join(folder), &mut files);
+        for (name, text) in files {
+            let module = name.strip_prefix(&format!("{folder}/")).unwrap();
+            let module = module.split(['/', '.']).next().unwrap();
+            let module = module.strip_suffix("_tests").unwrap_or(module);
+            if ["lib", "main", "error"].contains(&module) {
+                continue;
+            }
+            let place = order.iter().position(|known| *known == module);
+            let place = place.unwrap_or_else(|| panic!("{name} is in no order"));
+            for later in &order[place + 1..] {
+                let arrow = format!("crate::{later}");
+                let wrong = code(&text).find(|line| {
+                    line.match_indices(&arrow).any(|(at, _)| {
+                        let next = line[at + arrow.len()..].chars().next();
+                        !next.is_some_and(|next| next.is_alphanumeric() || next == '_')
+                    })
+                });
+                assert!(wrong.is_none(), "{name} uses {later}: {wrong:?}");
+            }
         }
     }
+}
+
+/// The order in which lib.rs names the stages is the true one.
+#[test]
+fn the_stages_stand_in_their_order() {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let named: Vec<_> = code(&text)
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+        .skip_while(|module| *module != "config")
+        .take_while(|module| *module != "error_tests")
+        .collect();
+    let stages = [
+        "config",
+        "ledger",
+        "token",
+        "key",
+        "engine",
+        "certificate",
+        "csr",
+        "identity",
+        "signer",
+        "tls",
+        "client",
+    ];
+    assert_eq!(named, stages);
 }
 
 #[test]

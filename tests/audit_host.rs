@@ -15,9 +15,11 @@ use common::audit::{Audited, SECTIONS, audit, bank, certified, mode};
 use common::bank::Settings;
 use common::records::{long_files, record, short_files};
 use common::softhsm::PIN;
-use hsm_mtls::audit::rules;
-use hsm_mtls::config::trust::Fingerprint;
-use hsm_mtls::ledger::{Attempt, Done, Entry, FileLedger, Ledger, Outcome, Process, Refused};
+use hsm_mtls::internal::config::trust::Fingerprint;
+use hsm_mtls::internal::ledger::{
+    Attempt, Done, Entry, FileLedger, Ledger, Outcome, Process, Refused,
+};
+use hsm_mtls_cli::audit::rules;
 
 /// What is changed in the configuration.
 type Change = fn(&mut Settings);

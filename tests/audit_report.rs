@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::bank::Bank;
-use hsm_mtls::audit::{rule, rules};
+use hsm_mtls_cli::audit::{rule, rules};
 
 fn docs(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .join("docs")
         .join(name)
 }

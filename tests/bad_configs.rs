@@ -56,7 +56,7 @@ fn in_folder() -> TempDir {
 
 #[test]
 fn each_mistake_has_its_message_hint_and_exit_code() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("hsm-config/bad");
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("hsm-config/bad");
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

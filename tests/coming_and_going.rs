@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
 use common::poll::until;
-use hsm_mtls::config::Config;
-use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
-use hsm_mtls::error::{Error, ExitCode};
-use hsm_mtls::identity::Identity;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::token::guard::Attendance;
 
 /// Sets the scene, and is the other half's configuration within it.
 fn scene(name: &str, plan: &str, lines: &str) -> Option<Config> {
@@ -96,7 +97,7 @@ fn a_token_comes_back_in_another_slot() {
         chaos.plan("vanished");
         for _ in 0..20 {
             let error = sign(&signer).unwrap_err();
-            assert_eq!(Error::from(error).exit_code(), ExitCode::Token);
+            assert_eq!(error.exit_code(), ExitCode::Token);
         }
         let logins = chaos.calls("C_Login");
         assert_eq!(logins, round, "no PIN is sent to a token that is not there");

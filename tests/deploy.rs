@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use common::bank::Bank;
 use common::proxy::Proxy;
-use hsm_mtls::config::Config;
-use hsm_mtls::config::listener::{Callers, Place};
-use hsm_mtls::config::pin::PinSource;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::listener::{Callers, Place};
+use hsm_mtls::internal::config::pin::PinSource;
 use tempfile::TempDir;
 
 /// From 0 (shut in) to 10. What is left of it: the network, callers' uids, and who says READY=1.
@@ -29,7 +29,7 @@ const SOCKET: &str = "hsm-mtls-proxy.socket";
 const HEAD: Duration = Duration::from_secs(12);
 
 fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .join("deploy")
         .join(name)
 }
@@ -158,7 +158,7 @@ fn the_service_is_shut_in() {
     let (_, level) = level.split_once(": ").unwrap();
     let level: f64 = level.split_whitespace().next().unwrap().parse().unwrap();
     assert!(level <= EXPOSURE, "{said}");
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/deploy.md");
+    let page = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("docs/deploy.md");
     let page = fs::read_to_string(page).unwrap();
     assert!(page.contains(&format!("**{EXPOSURE}**")));
 }

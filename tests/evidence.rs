@@ -16,7 +16,7 @@ use common::hub::{Hub, HubOptions};
 use common::misbehaving::answer::Answer;
 use common::misbehaving::{Behaviour, MisbehavingHub};
 use common::sign;
-use hsm_mtls::config::trust::Fingerprint;
+use hsm_mtls::internal::config::trust::Fingerprint;
 use insta::assert_snapshot;
 use serde_json::Value;
 

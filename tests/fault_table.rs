@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
 use common::poll::until;
-use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
-use hsm_mtls::error::Error;
-use hsm_mtls::identity::Identity;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::token::guard::Attendance;
 
 const TABLE: &str = "FAULT_TABLE";
 
@@ -32,7 +32,8 @@ const FUNCTIONS: [&str; 4] = ["C_OpenSession", "C_FindObjectsInit", "C_SignInit"
 /// Every CKR_ of PKCS#11 3.0 but CKR_OK, as the fault-injecting module knows them; and what is in no
 /// standard.
 fn codes() -> Vec<String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/chaos-token/src/names.rs");
+    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .join("softhsm/chaos-token/src/names.rs");
     let text = fs::read_to_string(source).unwrap();
     let (_, table) = text.split_once("RETURN_VALUES: CK_RV =").unwrap();
     let (table, _) = table.split_once('}').unwrap();
@@ -57,7 +58,7 @@ fn sign(signer: &Arc<dyn Sign>) -> Result<Duration, EngineError> {
 fn outcome(result: Result<Duration, EngineError>) -> String {
     match result {
         Ok(_) => "signed".to_owned(),
-        Err(error) => format!("exit {}", Error::from(error).exit_code() as u8),
+        Err(error) => format!("exit {}", error.exit_code() as u8),
     }
 }
 

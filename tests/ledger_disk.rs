@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex};
 
 use common::bank::{Bank, Run, config_of_child};
 use common::chaos::Chaos;
-use hsm_mtls::engine::{EngineError, Purpose, challenge};
-use hsm_mtls::error::Error;
-use hsm_mtls::identity::Identity;
-use hsm_mtls::ledger::{Entry, Ledger, LedgerError};
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::engine::{EngineError, Purpose, challenge};
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::ledger::{Entry, Ledger, LedgerError};
+use hsm_mtls::internal::token::guard::Attendance;
 use serde_json::Value;
 
 /// `nobody` of Debian.
@@ -216,7 +216,7 @@ fn a_file_that_is_replaced_stops_a_running_process() {
     );
 }
 
-fn replaced_under(config: &hsm_mtls::config::Config) {
+fn replaced_under(config: &hsm_mtls::internal::config::Config) {
     let chaos = Chaos::of_child();
     let identity = Identity::open(config, Attendance::Unattended).unwrap();
     let sign = || challenge(identity.signer().as_ref(), Purpose::SelfTest);
@@ -226,7 +226,7 @@ fn replaced_under(config: &hsm_mtls::config::Config) {
         let before = chaos.calls("C_Sign");
         let error = sign().expect_err(what);
         assert!(matches!(error, EngineError::Ledger(_)), "{what}: {error}");
-        assert_eq!(Error::from(error).exit_code() as u8, 2);
+        assert_eq!(error.exit_code() as u8, 2);
         assert_eq!(chaos.calls("C_Sign"), before, "{what}");
     };
     sign().unwrap();
@@ -280,7 +280,7 @@ fn an_application_may_keep_the_records_itself() {
     );
 }
 
-fn kept_by_the_application(config: &hsm_mtls::config::Config) {
+fn kept_by_the_application(config: &hsm_mtls::internal::config::Config) {
     let chaos = Chaos::of_child();
     let open = |room| {
         let own = Arc::new(Own {

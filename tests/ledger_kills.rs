@@ -20,7 +20,7 @@ use common::bank::Bank;
 use common::recorded::{Recorded, by_process, records};
 use common::softhsm::MODULE;
 use common::spy::{self, Seen};
-use hsm_mtls::ledger::history;
+use hsm_mtls::internal::ledger::history;
 
 const LEDGER: &str = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n";
 const KILLS: usize = 200;

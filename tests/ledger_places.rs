@@ -16,8 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::records::{self, folder_of_child, long_files, record, short_files};
-use hsm_mtls::ledger::history::verify;
-use hsm_mtls::ledger::{FileLedger, LedgerError};
+use hsm_mtls::internal::ledger::history::verify;
+use hsm_mtls::internal::ledger::{FileLedger, LedgerError};
 use tempfile::TempDir;
 
 /// `nobody` and `adm` of Debian.

@@ -20,10 +20,10 @@ use std::time::Duration;
 use common::bank::Bank;
 use common::poll;
 use common::records::{long_files, record, short_files};
-use hsm_mtls::config::trust::Fingerprint;
-use hsm_mtls::ledger::history::{Flaw, verify};
-use hsm_mtls::ledger::reader::{Reader, Seen};
-use hsm_mtls::ledger::{Entry, FileLedger, KeyGeneration, Ledger, LedgerError, Process};
+use hsm_mtls::internal::config::trust::Fingerprint;
+use hsm_mtls::internal::ledger::history::{Flaw, verify};
+use hsm_mtls::internal::ledger::reader::{Reader, Seen};
+use hsm_mtls::internal::ledger::{Entry, FileLedger, KeyGeneration, Ledger, LedgerError, Process};
 
 #[test]
 fn a_ledger_holds_while_it_is_rotated() {

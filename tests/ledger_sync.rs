@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use common::records::{self, folder_of_child, long_files, record, short_files};
 use common::{disk, poll};
-use hsm_mtls::config::ledger::{Fsync, HeadExport, LedgerConfig};
-use hsm_mtls::ledger::FileLedger;
-use hsm_mtls::ledger::history::verify;
+use hsm_mtls::internal::config::ledger::{Fsync, HeadExport, LedgerConfig};
+use hsm_mtls::internal::ledger::FileLedger;
+use hsm_mtls::internal::ledger::history::verify;
 
 /// Nothing that is waited for here takes so long.
 const LONG: Duration = Duration::from_secs(3600);

@@ -9,11 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hsm_mtls::config::ledger::{Fsync, LedgerConfig};
-use hsm_mtls::config::trust::Fingerprint;
-use hsm_mtls::ledger::chain::Head;
-use hsm_mtls::ledger::history::{Flaw, verify};
-use hsm_mtls::ledger::{Attempt, Done, Entry, FileLedger, Ledger, Outcome, Process};
+use hsm_mtls::internal::config::ledger::{Fsync, LedgerConfig};
+use hsm_mtls::internal::config::trust::Fingerprint;
+use hsm_mtls::internal::ledger::chain::Head;
+use hsm_mtls::internal::ledger::history::{Flaw, verify};
+use hsm_mtls::internal::ledger::{Attempt, Done, Entry, FileLedger, Ledger, Outcome, Process};
 
 /// One `begin`, and an attempt and an outcome for each signature.
 const SIGNATURES: u64 = 100_000;

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use common::bank::{Bank, config_of_child};
 use common::hub::{AskForCertificate, Hub, HubOptions};
-use hsm_mtls::client;
-use hsm_mtls::config::Config;
-use hsm_mtls::identity::Identity;
-use hsm_mtls::tls::{Tls, TlsError, diagnose};
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::client;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::tls::{Tls, TlsError, diagnose};
+use hsm_mtls::internal::token::guard::Attendance;
 use rustls::SupportedProtocolVersion;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};

@@ -15,15 +15,16 @@ use std::time::SystemTime;
 
 use common::mutation::{edited, edits};
 use common::trust_framework::{Kind, TrustFramework};
-use hsm_mtls::certificate::anchors::{Anchors, Chain};
-use hsm_mtls::certificate::name::{Comparison, DistinguishedName};
-use hsm_mtls::certificate::{Certificate, read_pem};
-use hsm_mtls::config::Config;
-use hsm_mtls::config::environment::Environment;
-use hsm_mtls::config::uri::Pkcs11Uri;
-use hsm_mtls::tls;
-use hsm_mtls::tls::trust::{TrustStore, verify_own_chain};
-use hsm_mtls::verify::hello::Hello;
+use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
+use hsm_mtls::internal::certificate::name::{Comparison, DistinguishedName};
+use hsm_mtls::internal::certificate::{Certificate, read_pem};
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::environment::Environment;
+use hsm_mtls::internal::config::uri::Pkcs11Uri;
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::tls;
+use hsm_mtls::internal::tls::trust::{TrustStore, verify_own_chain};
+use hsm_mtls_cli::verify::hello::Hello;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -224,7 +225,7 @@ proptest! {
         let path = folder.path().join("list.crl");
         fs::write(&path, if as_pem { pem("X509 CRL", &der).into_bytes() } else { der }).unwrap();
         let mut trust = config.trust.clone();
-        trust.mode = hsm_mtls::config::trust::TrustMode::TrustFramework;
+        trust.mode = hsm_mtls::internal::config::trust::TrustMode::TrustFramework;
         trust.crls = vec![path.clone()];
         if let Err(error) = TrustStore::load(&trust, &anchors, &provider) {
             prop_assert!(error.to_string().contains(path.to_str().unwrap()), "{}", error);

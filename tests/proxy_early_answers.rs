@@ -214,7 +214,8 @@ fn python_node_java_and_curl_read_what_they_are_answered() {
             ("/bin/sh", "early_answers.sh", &[&tcp, &unix]),
         ] {
             for base in bases {
-                let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+                let folder =
+                    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/clients");
                 let mut command = Command::new(program);
                 let calls = command
                     .arg(folder.join(file))

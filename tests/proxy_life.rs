@@ -158,7 +158,8 @@ fn behind_a_socket_of_systemd_nobody_is_refused_during_a_restart() {
     });
     let socket = bank.path("activated.sock");
     let log = fs::File::create(bank.path("proxy.log")).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/activate.py");
+    let script =
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/clients/activate.py");
     let mut manager = Command::new("python3")
         .arg(script)
         .arg(&socket)

@@ -20,7 +20,7 @@ use common::proxy::status;
 use common::renewal::{Scene, scene, signal};
 use common::trust_framework::write_file;
 use common::walled::{children, signers, state};
-use hsm_mtls::ledger::history;
+use hsm_mtls::internal::ledger::history;
 use serde_json::Value;
 
 const GET: &[u8] = b"GET /cm/consents/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";

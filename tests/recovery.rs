@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use common::bank::{Bank, config_of_child};
 use common::poll::until;
 use common::remote::{CLIENT, RemoteToken};
-use hsm_mtls::engine::{EngineError, Purpose, Sign, challenge};
-use hsm_mtls::identity::Identity;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::token::guard::Attendance;
 
 const SOCKET: &str = "REMOTE_TOKEN_SOCKET";
 

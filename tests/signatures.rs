@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use common::bank::{Bank, config_of_child};
 use der::{Decode, Encode};
-use hsm_mtls::engine::{Peer, Purpose, Sign, SignRequest};
-use hsm_mtls::identity;
-use hsm_mtls::key::scheme::Scheme;
-use hsm_mtls::ledger::Recorder;
-use hsm_mtls::token::Token;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::engine::{Peer, Purpose, Sign, SignRequest};
+use hsm_mtls::internal::identity;
+use hsm_mtls::internal::key::scheme::Scheme;
+use hsm_mtls::internal::ledger::Recorder;
+use hsm_mtls::internal::token::Token;
+use hsm_mtls::internal::token::guard::Attendance;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
     SerialNumber, SubjectPublicKeyInfo,

@@ -15,8 +15,8 @@ use common::bank::Bank;
 use common::chaos::Chaos;
 use common::poll::until;
 use common::walled::{self, launch, threads};
-use hsm_mtls::engine::{EngineError, Purpose, challenge};
-use hsm_mtls::signer;
+use hsm_mtls::internal::engine::{EngineError, Purpose, challenge};
+use hsm_mtls::internal::signer;
 
 #[test]
 fn a_call_that_hangs_for_ever_is_ended_and_leaves_nothing_behind() {

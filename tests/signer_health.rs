@@ -17,9 +17,9 @@ use common::front_end::*;
 use common::poll::until;
 use common::trust_framework::write_file;
 use common::walled::{config, launch};
-use hsm_mtls::engine::EngineError;
-use hsm_mtls::signer::supervisor::SupervisedSigner;
-use hsm_mtls::signer::{self, RemoteKey, SignerHealth};
+use hsm_mtls::internal::engine::EngineError;
+use hsm_mtls::internal::signer::supervisor::SupervisedSigner;
+use hsm_mtls::internal::signer::{self, RemoteKey, SignerHealth};
 use serde_json::Value;
 
 /// Far below what any call that hangs here would take.
@@ -157,7 +157,7 @@ fn one_that_is_busy_answers_and_one_that_is_stopped_is_told_so() {
     let key = RemoteKey::connect(&config, sockets, None).unwrap();
     chaos.plan("hang C_Sign 1..");
     std::thread::scope(|scope| {
-        let hangs = scope.spawn(|| hsm_mtls::engine::prove(&key));
+        let hangs = scope.spawn(|| hsm_mtls::internal::engine::prove(&key));
         until(
             "it is at work",
             || matches!(key.health().unwrap(), SignerHealth::Ready(engine) if engine.sessions_in_use == 1),

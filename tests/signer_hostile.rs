@@ -17,9 +17,9 @@ use common::bank::Bank;
 use common::front_end::*;
 use common::poll::until;
 use common::walled;
-use hsm_mtls::key::public::PublicKey;
-use hsm_mtls::key::scheme::Scheme;
-use hsm_mtls::ledger::history;
+use hsm_mtls::internal::key::public::PublicKey;
+use hsm_mtls::internal::key::scheme::Scheme;
+use hsm_mtls::internal::ledger::history;
 use serde_json::Value;
 
 #[test]

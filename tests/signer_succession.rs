@@ -21,9 +21,9 @@ use common::bank::{Bank, config_of_child};
 use common::poll::until;
 use common::renewal::signal;
 use common::walled::{self, children, signers, state};
-use hsm_mtls::config::ConfigText;
-use hsm_mtls::error::Error;
-use hsm_mtls::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
+use hsm_mtls::internal::config::ConfigText;
+use hsm_mtls::internal::signer::SignerError;
+use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 const ROLE: &str = "HSM_MTLS_TEST_ROLE";
@@ -191,7 +191,7 @@ fn a_process_of_the_test() {
     }
 }
 
-fn plan(path: &Path) -> Result<SignerPlan, Error> {
+fn plan(path: &Path) -> Result<SignerPlan, SignerError> {
     SignerPlan::of(&ConfigText::read(path)?, |config| {
         walled::launch_of(config, None)
     })

@@ -22,12 +22,12 @@ use common::harness::{PORT_FILE, ROLE, Walled, scene};
 use common::poll::until;
 use common::trust_framework::write_file;
 use common::walled::{self, maps, memory_holds};
-use hsm_mtls::client::Client;
-use hsm_mtls::config::{Config, ConfigText};
-use hsm_mtls::error::Error;
-use hsm_mtls::signer::RemoteKey;
-use hsm_mtls::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
-use hsm_mtls::signer::sandbox::Sandbox;
+use hsm_mtls::internal::client::Client;
+use hsm_mtls::internal::config::{Config, ConfigText};
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
+use hsm_mtls::internal::signer::sandbox::Sandbox;
+use hsm_mtls::internal::signer::{RemoteKey, SignerError};
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
 use url::Url;
@@ -230,7 +230,7 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
     }
 }
 
-fn plan(path: &Path) -> Result<SignerPlan, Error> {
+fn plan(path: &Path) -> Result<SignerPlan, SignerError> {
     SignerPlan::of(&ConfigText::read(path)?, |config| {
         walled::launch_of(config, None)
     })

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
-use hsm_mtls::identity::Identity;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::token::guard::Attendance;
 
 /// Where it hangs, the step of `token check` that fails, what is said.
 const HANGS: [(&str, &str, &str); 5] = [

@@ -7,15 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hsm_mtls::certificate::anchors::Anchors;
-use hsm_mtls::client::Client;
-use hsm_mtls::client::connector::Connector;
-use hsm_mtls::config::Config;
-use hsm_mtls::config::environment::Service;
-use hsm_mtls::identity::Identity;
-use hsm_mtls::key::scheme::KeyAlgorithm;
-use hsm_mtls::tls::{Tls, provider};
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::certificate::anchors::Anchors;
+use hsm_mtls::internal::client::Client;
+use hsm_mtls::internal::client::connector::Connector;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::key::scheme::KeyAlgorithm;
+use hsm_mtls::internal::tls::{Tls, provider};
+use hsm_mtls::internal::token::guard::Attendance;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
@@ -117,7 +117,7 @@ fn inline_tls(config: &Config, identity: &Identity) -> TlsConnector {
             false => SignatureScheme::ECDSA_NISTP256_SHA256,
         },
     };
-    let der = |certificate: &hsm_mtls::certificate::Certificate| {
+    let der = |certificate: &hsm_mtls::internal::certificate::Certificate| {
         CertificateDer::from(certificate.der().to_vec())
     };
     let chain = identity.chain().certificates().map(der).collect();

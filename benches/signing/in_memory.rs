@@ -10,13 +10,13 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RSA_PSS_SHA256, RsaKeyPair,
 };
-use hsm_mtls::certificate::anchors::{Anchors, Chain};
-use hsm_mtls::certificate::read_pem;
-use hsm_mtls::config::Config;
-use hsm_mtls::engine::{EngineError, Sign, SignRequest, Signature};
-use hsm_mtls::identity::Identity;
-use hsm_mtls::key::public::PublicKey;
-use hsm_mtls::key::scheme::Scheme;
+use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
+use hsm_mtls::internal::certificate::read_pem;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::engine::{EngineError, Sign, SignRequest, Signature};
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::key::public::PublicKey;
+use hsm_mtls::internal::key::scheme::Scheme;
 use rcgen::{CertificateParams, KeyPair, RsaKeySize};
 
 use crate::common::bank::Bank;

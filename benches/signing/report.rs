@@ -13,7 +13,7 @@ const END: &str = "<!-- written by make bench: end -->";
 
 /// Prints the tables and writes the files of docs/.
 pub fn write(results: &Results) {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("docs");
     let folder = docs.join("bench");
     fs::create_dir_all(&folder).expect("docs/bench");
     let json = serde_json::to_string_pretty(results).expect("JSON");

@@ -7,14 +7,14 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hsm_mtls::config::Config;
-use hsm_mtls::config::ledger::{Fsync, LedgerConfig};
-use hsm_mtls::engine::{Peer, Purpose, Sign, SignRequest};
-use hsm_mtls::identity::Identity;
-use hsm_mtls::key::scheme::KeyAlgorithm;
-use hsm_mtls::ledger::FileLedger;
-use hsm_mtls::signer;
-use hsm_mtls::token::guard::Attendance;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::ledger::{Fsync, LedgerConfig};
+use hsm_mtls::internal::engine::{Peer, Purpose, Sign, SignRequest};
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::key::scheme::KeyAlgorithm;
+use hsm_mtls::internal::ledger::FileLedger;
+use hsm_mtls::internal::signer;
+use hsm_mtls::internal::token::guard::Attendance;
 
 use crate::common::walled;
 use crate::raw::RawKey;

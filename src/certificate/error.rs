@@ -7,6 +7,8 @@ use thiserror::Error;
 
 use crate::config::environment::Environment;
 use crate::config::trust::Fingerprint;
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
 use crate::key::unsupported::{SUPPORTED, UnsupportedKey};
 use crate::truncated_list::first_few;
 
@@ -183,9 +185,8 @@ fn listed(candidates: &[String]) -> String {
     }
 }
 
-impl CertificateError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl Diagnostic for CertificateError {
+    fn hint(&self) -> String {
         match self {
             Self::Unreadable { .. } => {
                 "check the path, and that this user may read it; the configured certificate is put in its place by `hsm-mtls cert install FILE`".to_owned()
@@ -260,5 +261,13 @@ impl CertificateError {
                 "compare the fingerprint with the Trust Framework over another channel before changing `pins`".to_owned()
             }
         }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Configuration
+    }
+
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::NotYetValid { .. })
     }
 }

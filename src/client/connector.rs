@@ -23,7 +23,7 @@ use crate::tls::observation::{Observation, Observer};
 use crate::tls::{Tls, TlsError, of_handshake};
 
 /// The stream of a watched connection.
-pub(crate) type HubStream = TlsStream<Unhurried>;
+pub type HubStream = TlsStream<Unhurried>;
 
 /// Makes watched connections to the configured hosts, and to no other.
 #[derive(Clone)]
@@ -76,7 +76,8 @@ impl Connection {
         self.stream.get_ref().1.alpn_protocol() == Some(b"h2")
     }
 
-    pub(crate) fn into_parts(self) -> (HubStream, Option<Box<ForeignIssuer>>) {
+    /// The stream, and what the server's CertificateRequest said of our issuer where it does not accept it.
+    pub fn into_parts(self) -> (HubStream, Option<Box<ForeignIssuer>>) {
         (self.stream, self.foreign)
     }
 }
@@ -111,8 +112,8 @@ impl Connector {
     }
 
     /// The same, with HTTP/1.1 alone offered: for a server that wants no HTTP/2.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn over_http1(&self) -> Self {
+    #[cfg(feature = "front-end")]
+    pub fn over_http1(&self) -> Self {
         let mut client = rustls::ClientConfig::clone(self.handshakes.config());
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {

@@ -7,6 +7,9 @@ use thiserror::Error as ThisError;
 
 use super::http2::Http2Ending;
 use super::{ANSWER_HEAD, FIELD};
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
+use crate::identity::IdentityError;
 use crate::tls::{Ending, SILENT_REFUSAL, TlsError};
 
 /// What had to be done by a deadline.
@@ -33,6 +36,9 @@ impl Display for Stage {
 /// Why a request got no answer.
 #[derive(Debug, ThisError)]
 pub enum ClientError {
+    /// Token, key or certificate.
+    #[error(transparent)]
+    Identity(Box<IdentityError>),
     /// Not a host of the configuration.
     #[error("{origin} is not a configured host ({}); nothing was sent", configured.join(", "))]
     NotConfigured {
@@ -118,10 +124,16 @@ pub enum ClientError {
     Setup(String),
 }
 
-impl ClientError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl From<IdentityError> for ClientError {
+    fn from(error: IdentityError) -> Self {
+        Self::Identity(Box::new(error))
+    }
+}
+
+impl Diagnostic for ClientError {
+    fn hint(&self) -> String {
         match self {
+            Self::Identity(error) => error.hint(),
             Self::NotConfigured { .. } => {
                 "the certificate is for the hub only: call a path on a configured host, or correct [hub]".to_owned()
             }
@@ -167,6 +179,37 @@ impl ClientError {
             }
             Self::TooLong(_) => "this client keeps the answer in memory; fetch it in parts".to_owned(),
             Self::Setup(_) => "this is a fault of ours: please report it".to_owned(),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Tls(error) => error.exit_code(),
+            Self::Identity(error) => error.exit_code(),
+            Self::NotConfigured { .. } | Self::Request(_) => ExitCode::Configuration,
+            Self::Setup(_) => ExitCode::Bug,
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::ConnectDeadline { .. }
+            | Self::Deadline { .. }
+            | Self::NoAnswer(_)
+            | Self::ConnectionLost(_)
+            | Self::Http2(_)
+            | Self::NoPing
+            | Self::HalfAnswer(_)
+            | Self::Body(_)
+            | Self::Http(_)
+            | Self::Malformed(_)
+            | Self::HeadTooLong
+            | Self::TooLong(_) => ExitCode::Network,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Tls(error) => error.is_transient(),
+            Self::Identity(error) => error.is_transient(),
+            _ => self.exit_code() == ExitCode::Network,
         }
     }
 }

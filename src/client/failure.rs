@@ -12,7 +12,7 @@ use crate::tls::{Ending, Moment, TlsError, diagnose, ended};
 ///
 /// `seen` is how the connection ended, where that was seen; else it is read from the error. Over a connection that
 /// had `answered`, an end says nothing of our certificate.
-pub(crate) fn before_an_answer(
+pub fn before_an_answer(
     error: hyper::Error,
     foreign: Option<&ForeignIssuer>,
     seen: Option<Ending>,
@@ -56,7 +56,7 @@ pub(crate) fn before_an_answer(
 }
 
 /// Status and headers had come.
-pub(crate) fn within_an_answer(error: &(dyn StdError + 'static)) -> ClientError {
+pub fn within_an_answer(error: &(dyn StdError + 'static)) -> ClientError {
     if let Some(tls) = diagnose(error) {
         return ClientError::Tls(tls);
     }

@@ -38,10 +38,11 @@ struct Remembered {
 
 /// An address that no connection came of.
 #[derive(Debug)]
-pub(crate) struct Unconnected {
-    pub(crate) address: SocketAddr,
+pub struct Unconnected {
+    /// The address.
+    pub address: SocketAddr,
     /// What the system said; `None` where nothing came back.
-    pub(crate) refusal: Option<io::Error>,
+    pub refusal: Option<io::Error>,
 }
 
 impl Display for Unconnected {
@@ -221,7 +222,7 @@ async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> Outcome {
 }
 
 /// Tries all of them at once, and says which do not connect.
-pub(crate) async fn survey(addresses: &[SocketAddr], deadline: Instant) -> Vec<Unconnected> {
+pub async fn survey(addresses: &[SocketAddr], deadline: Instant) -> Vec<Unconnected> {
     let mut attempts = JoinSet::new();
     for (place, address) in addresses.iter().copied().enumerate() {
         attempts.spawn(async move {

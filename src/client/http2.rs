@@ -35,13 +35,13 @@ pub enum Scope {
 }
 
 /// GOAWAY without an error: the server ends its connections in order.
-pub(crate) const NO_ERROR: u32 = 0x0;
+pub const NO_ERROR: u32 = 0x0;
 /// RST_STREAM of a request that was not processed (RFC 9113, section 8.7).
 const REFUSED_STREAM: u32 = 0x7;
 /// Too many requests for the server's taste.
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 /// The server wants HTTP/1.1 instead.
-pub(crate) const HTTP_1_1_REQUIRED: u32 = 0xd;
+pub const HTTP_1_1_REQUIRED: u32 = 0xd;
 
 const NAMES: [&str; 14] = [
     "NO_ERROR",

@@ -31,7 +31,6 @@ use super::resolution::Resolution;
 use crate::config::Config;
 use crate::config::environment::Origin;
 use crate::engine::handshake_threads::offload;
-use crate::error::Error;
 use crate::identity::Identity;
 use crate::tls::Tls;
 use crate::tls::observation::Observer;
@@ -44,7 +43,7 @@ use crate::token::guard::Attendance;
 ///
 /// # Errors
 /// Token, key, certificate or trust anchors are not as they must be.
-pub fn client(config: &Config, attendance: Attendance) -> Result<Client, Error> {
+pub fn client(config: &Config, attendance: Attendance) -> Result<Client, ClientError> {
     customized(config, attendance, |builder| builder)
 }
 
@@ -58,7 +57,7 @@ pub fn customized(
     config: &Config,
     attendance: Attendance,
     customize: impl FnOnce(ClientBuilder) -> ClientBuilder,
-) -> Result<Client, Error> {
+) -> Result<Client, ClientError> {
     of(config, &Identity::open(config, attendance)?, customize)
 }
 
@@ -71,7 +70,7 @@ pub fn of(
     config: &Config,
     identity: &Identity,
     customize: impl FnOnce(ClientBuilder) -> ClientBuilder,
-) -> Result<Client, Error> {
+) -> Result<Client, ClientError> {
     let tls = Tls::new(config, identity)?;
     let rustls = tls.watched(config, &[b"h2", b"http/1.1"])?;
     let resolver = Arc::new(AnsweringFirst::of(config));

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::read_on::ReadOn;
 
 #[derive(Debug)]
-pub(crate) struct Unhurried {
+pub struct Unhurried {
     tcp: ReadOn,
     has_waited: bool,
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::missing::what_to_write;
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
 
 /// Why a configuration was not taken.
 #[derive(Debug, Error)]
@@ -63,9 +65,8 @@ fn at_line(line: usize, field: &str) -> String {
     }
 }
 
-impl ConfigError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl Diagnostic for ConfigError {
+    fn hint(&self) -> String {
         match self {
             Self::Unreadable { advice, .. } | Self::NotToml { advice, .. } => advice.clone(),
             Self::EmptyName { variable: true } => {
@@ -92,6 +93,10 @@ impl ConfigError {
                 }
             }
         }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Configuration
     }
 }
 

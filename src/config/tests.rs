@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::diagnostic::Diagnostic as _;
 
 const GOOD: &str = r#"
 environment = "preprod"

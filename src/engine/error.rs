@@ -1,12 +1,13 @@
 //! The errors of a signature: message, hint and class of each, and the remedy that the engine tries by itself.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::key::signature::NotAnEcdsaSignature;
@@ -107,7 +108,8 @@ pub enum EngineError {
 }
 
 /// An error of another process, in words: its causes stay in that process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[error("{message}")]
 pub struct ReportedError {
     /// What is wrong.
     pub message: String,
@@ -117,15 +119,9 @@ pub struct ReportedError {
     pub class: String,
     /// The exit code of a command that fails with it.
     pub exit: u8,
-    /// As [`crate::error::Error::is_transient`].
+    /// As [`Diagnostic::is_transient`].
     #[serde(default)]
     pub transient: bool,
-}
-
-impl fmt::Display for ReportedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
 }
 
 /// The classes that another process may report.
@@ -154,57 +150,6 @@ const REPORTED_CLASSES: [&str; 21] = [
 ];
 
 impl EngineError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Deadline(_) => {
-                "look at the way to the HSM; if it is merely slow, raise `timeout` of [[token]]. \
-                 A call that hangs for ever can only be ended with this process"
-                    .to_owned()
-            }
-            Self::TokenDown { last, .. } => {
-                let last = last.as_ref().map_or_else(String::new, |last| format!("{}; ", last.hint()));
-                format!("{last}it is tried again by itself, without a restart")
-            }
-            Self::QueueFull(_) => {
-                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` says how long one signature takes".to_owned()
-            }
-            Self::Stopped => "start the program again".to_owned(),
-            Self::NoMechanism { algorithm, .. } => format!(
-                "have {} switched on in the token's policy, or use a key of a type that the token signs with, or another token",
-                algorithm.mechanism()
-            ),
-            Self::Scheme(_) => {
-                "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()
-            }
-            Self::Call(fault) => fault.advice().to_owned(),
-            Self::Ledger(error) => error.hint(),
-            Self::Token(error) => error.hint(),
-            Self::Key(error) => error.hint(),
-            Self::Pin(error) => error.hint(),
-            Self::MalformedSignature(_) | Self::WrongSignature { .. } => {
-                "run `hsm-mtls token check`: if it fails too, the vendor's module or the HSM is broken; update it or ask its support".to_owned()
-            }
-            Self::NotThePair { .. } => {
-                "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
-            }
-            Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
-            Self::Reported(error) => error.hint.clone(),
-            Self::SignerGone { .. } => {
-                "the vendor's module most likely brought it down: update it, or ask its support with what stands above it in the log; \
-                 the process is started again by itself"
-                    .to_owned()
-            }
-            Self::SignerSilent => {
-                "it has ended, or its module holds it up: it is started again by itself; look at what stands above in the log"
-                    .to_owned()
-            }
-            Self::MessageTooLong { .. } => {
-                "it is the whole handshake with TLS 1.2: the server sends a chain of unusual length; ask its operator".to_owned()
-            }
-        }
-    }
-
     /// The error's class, for ledger records and metrics; the words are a contract.
     pub fn class(&self) -> &'static str {
         match self {
@@ -263,6 +208,97 @@ impl EngineError {
             Self::Pin(error) | Self::Token(TokenError::Pin(error)) => Some(error),
             Self::TokenDown { last, .. } => last.as_ref()?.pin(),
             _ => None,
+        }
+    }
+}
+
+impl Diagnostic for EngineError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Deadline(_) => {
+                "look at the way to the HSM; if it is merely slow, raise `timeout` of [[token]]. \
+                 A call that hangs for ever can only be ended with this process"
+                    .to_owned()
+            }
+            Self::TokenDown { last, .. } => {
+                let last = last.as_ref().map_or_else(String::new, |last| format!("{}; ", last.hint()));
+                format!("{last}it is tried again by itself, without a restart")
+            }
+            Self::QueueFull(_) => {
+                "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` says how long one signature takes".to_owned()
+            }
+            Self::Stopped => "start the program again".to_owned(),
+            Self::NoMechanism { algorithm, .. } => format!(
+                "have {} switched on in the token's policy, or use a key of a type that the token signs with, or another token",
+                algorithm.mechanism()
+            ),
+            Self::Scheme(_) => {
+                "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()
+            }
+            Self::Call(fault) => fault.advice().to_owned(),
+            Self::Ledger(error) => error.hint(),
+            Self::Token(error) => error.hint(),
+            Self::Key(error) => error.hint(),
+            Self::Pin(error) => error.hint(),
+            Self::MalformedSignature(_) | Self::WrongSignature { .. } => {
+                "run `hsm-mtls token check`: if it fails too, the vendor's module or the HSM is broken; update it or ask its support".to_owned()
+            }
+            Self::NotThePair { .. } => {
+                "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
+            }
+            Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
+            Self::Reported(error) => error.hint.clone(),
+            Self::SignerGone { .. } => {
+                "the vendor's module most likely brought it down: update it, or ask its support with what stands above it in the log; \
+                 the process is started again by itself"
+                    .to_owned()
+            }
+            Self::SignerSilent => {
+                "it has ended, or its module holds it up: it is started again by itself; look at what stands above in the log"
+                    .to_owned()
+            }
+            Self::MessageTooLong { .. } => {
+                "it is the whole handshake with TLS 1.2: the server sends a chain of unusual length; ask its operator".to_owned()
+            }
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Pin(error) => error.exit_code(),
+            Self::Token(error) => error.exit_code(),
+            Self::Key(error) => error.exit_code(),
+            Self::Call(fault) => fault.exit_code(),
+            Self::NotThePair { .. } | Self::Ledger(_) => ExitCode::Configuration,
+            Self::NoRandom => ExitCode::Bug,
+            Self::Reported(error) => ExitCode::of(error.exit),
+            Self::TokenDown {
+                last: Some(last), ..
+            } => last.exit_code(),
+            _ => ExitCode::Token,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Reported(error) => error.transient,
+            Self::Ledger(error)
+            | Self::Token(TokenError::Ledger(error))
+            | Self::Pin(PinError::Ledger(error)) => error.is_transient(),
+            Self::Pin(error) | Self::Token(TokenError::Pin(error)) => error.is_transient(),
+            _ => self.exit_code() == ExitCode::Token,
+        }
+    }
+}
+
+impl From<EngineError> for ReportedError {
+    fn from(error: EngineError) -> Self {
+        Self {
+            message: error.to_string(),
+            hint: error.hint(),
+            class: error.class().to_owned(),
+            exit: error.exit_code() as u8,
+            transient: error.is_transient(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::client::http2::{EndedBy, Http2Ending, Scope};
 use crate::tls::Ending;
 
-pub(super) fn client() -> Vec<(&'static str, Error)> {
+pub(super) fn client() -> Vec<Example> {
     let late = |stage| ClientError::Deadline {
         stage,
         host: text("cm"),
@@ -14,6 +14,7 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
     };
     let ended = |by, scope, code| ClientError::Http2(Http2Ending { by, scope, code });
     every_variant!(ClientError {
+        Identity: [IdentityError::from(TokenError::Empty).into()],
         NotConfigured: [ClientError::NotConfigured {
             origin: text("https://other"),
             configured: vec![text("https://cm")]
@@ -63,29 +64,5 @@ pub(super) fn client() -> Vec<(&'static str, Error)> {
         HeadTooLong: [ClientError::HeadTooLong],
         TooLong: [ClientError::TooLong(64 << 20)],
         Setup: [ClientError::Setup(text("no resolver"))],
-    })
-}
-
-pub(super) fn proxy() -> Vec<(&'static str, Error)> {
-    let handed_over = |found: &[&str]| ProxyError::NotHandedOver {
-        name: text("hub"),
-        found: found.iter().map(|name| text(name)).collect(),
-    };
-    every_variant!(ProxyError {
-        NotConfigured: [ProxyError::NotConfigured],
-        Listen: [ProxyError::Listen {
-            place: text("127.0.0.1:8080"),
-            why: text("address in use")
-        }],
-        NotHandedOver: [handed_over(&[]), handed_over(&["cm", "hh"])],
-        CallerToken: [ProxyError::CallerToken {
-            path: "/etc/bank/caller".into(),
-            why: text("its mode is 644: others than its owner may use it")
-        }],
-        AccessLog: [ProxyError::AccessLog {
-            path: "/var/log/access.jsonl".into(),
-            source: not_found()
-        }],
-        System: [ProxyError::System(not_found())],
     })
 }

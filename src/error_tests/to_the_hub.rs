@@ -21,7 +21,7 @@ fn pem() -> PathBuf {
     "/etc/bank/c3.pem".into()
 }
 
-pub(super) fn signer() -> Vec<(&'static str, Error)> {
+pub(super) fn signer() -> Vec<Example> {
     let in_reach = |access_log| SignerError::InReach {
         what: "the PIN",
         secret: "/etc/hsm-mtls/pin".into(),
@@ -58,10 +58,12 @@ pub(super) fn signer() -> Vec<(&'static str, Error)> {
         NoOffer: [SignerError::NoOffer {
             why: text("Broken pipe"),
         }],
+        Config: [ConfigError::Unnamed.into()],
+        Identity: [IdentityError::from(TokenError::Empty).into()],
     })
 }
 
-pub(super) fn certificate() -> Vec<(&'static str, Error)> {
+pub(super) fn certificate() -> Vec<Example> {
     let unfit = |why| CertificateError::NotForClients {
         subject: text(NAME),
         why,
@@ -172,7 +174,7 @@ pub(super) fn certificate() -> Vec<(&'static str, Error)> {
     })
 }
 
-pub(super) fn csr() -> Vec<(&'static str, Error)> {
+pub(super) fn csr() -> Vec<Example> {
     every_variant!(CsrError {
         SubjectMissing: [CsrError::SubjectMissing("OU")],
         Subject: [CsrError::Subject {
@@ -186,7 +188,7 @@ pub(super) fn csr() -> Vec<(&'static str, Error)> {
     })
 }
 
-pub(super) fn tls() -> Vec<(&'static str, Error)> {
+pub(super) fn tls() -> Vec<Example> {
     let alert = |name, code| TlsError::Alert {
         name: text(name),
         code,
@@ -207,6 +209,7 @@ pub(super) fn tls() -> Vec<(&'static str, Error)> {
         }),
     };
     every_variant!(TlsError {
+        Certificate: [CertificateError::Empty(text("c3.pem")).into()],
         NotAsked: [TlsError::NotAsked],
         NotObserved: [TlsError::NotObserved],
         HostNotConfigured: [TlsError::HostNotConfigured {

@@ -20,7 +20,7 @@ fn module() -> PathBuf {
     "/opt/hsm/libvendor.so".into()
 }
 
-pub(super) fn configuration() -> Vec<(&'static str, Error)> {
+pub(super) fn configuration() -> Vec<Example> {
     let mut all = every_variant!(ConfigError {
         Unreadable: [ConfigError::Unreadable {
             path: "/etc/bank.toml".into(),
@@ -61,7 +61,7 @@ pub(super) fn configuration() -> Vec<(&'static str, Error)> {
     all
 }
 
-pub(super) fn ledger() -> Vec<(&'static str, Error)> {
+pub(super) fn ledger() -> Vec<Example> {
     let path = || PathBuf::from("/var/log/hsm-mtls/ledger.jsonl");
     let mut all = every_variant!(LedgerError {
         Unwritable: [LedgerError::Unwritable {
@@ -118,7 +118,7 @@ pub(super) fn ledger() -> Vec<(&'static str, Error)> {
     all
 }
 
-pub(super) fn token() -> Vec<(&'static str, Error)> {
+pub(super) fn token() -> Vec<Example> {
     let hash = |byte| Fingerprint([byte; 32]);
     every_variant!(TokenError {
         ModuleMissing: [TokenError::ModuleMissing {
@@ -166,7 +166,7 @@ pub(super) fn token() -> Vec<(&'static str, Error)> {
     })
 }
 
-pub(super) fn key() -> Vec<(&'static str, Error)> {
+pub(super) fn key() -> Vec<Example> {
     let none = |logged_in| KeyError::NoneShown {
         uri: text(KEY),
         logged_in,
@@ -208,7 +208,7 @@ pub(super) fn key() -> Vec<(&'static str, Error)> {
     })
 }
 
-pub(super) fn engine() -> Vec<(&'static str, Error)> {
+pub(super) fn engine() -> Vec<Example> {
     let no_mechanism = |algorithm, listed| EngineError::NoMechanism {
         uri: text(KEY),
         algorithm,

@@ -7,7 +7,7 @@ use crate::config::pin::PinSource;
 use crate::token::guard::EarlierTry;
 use crate::token::pin::{Oddity, SourceFault};
 
-pub(super) fn pin() -> Vec<(&'static str, Error)> {
+pub(super) fn pin() -> Vec<Example> {
     let source = |pin_source, why| PinError::Source { pin_source, why };
     let file = || PinSource::File("/run/secrets/pin".into());
     let guarded = |flag, acceptance: Option<&str>, folder: Option<&str>| PinError::Guarded {

@@ -3,6 +3,8 @@
 use thiserror::Error;
 
 use super::unsupported::{SUPPORTED, UnsupportedKey};
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
 use crate::ledger::LedgerError;
 use crate::token::fault::Fault;
 use crate::truncated_list::first_few;
@@ -97,9 +99,8 @@ pub enum KeyError {
     Call(Fault),
 }
 
-impl KeyError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl Diagnostic for KeyError {
+    fn hint(&self) -> String {
         match self {
             Self::NoneShown { logged_in: true, .. } => {
                 "check that `uri` of [[token]] names the right token; on a new one, make a key with `hsm-mtls key generate`".to_owned()
@@ -137,6 +138,14 @@ impl KeyError {
             }
             Self::Ledger(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Call(fault) => fault.exit_code(),
+            Self::NotAsAsked { .. } | Self::CannotGenerate(_) => ExitCode::Token,
+            _ => ExitCode::Configuration,
         }
     }
 }

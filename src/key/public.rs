@@ -86,7 +86,7 @@ impl PublicKey {
     }
 
     /// From CKA_MODULUS and CKA_PUBLIC_EXPONENT, big-endian; leading zeros do not matter.
-    pub(crate) fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, UnsupportedKey> {
+    pub fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, UnsupportedKey> {
         let unreadable = || UnsupportedKey::named("RSA with a modulus or exponent of no bytes");
         let key = RsaPublicKey {
             modulus: UintRef::new(modulus).map_err(|_| unreadable())?,
@@ -98,7 +98,7 @@ impl PublicKey {
 
     /// From CKA_EC_PARAMS and CKA_EC_POINT. The point is an OCTET STRING by the standard, and bare
     /// in some modules; the curve of an Edwards key is an OID or, before version 3, a name.
-    pub(crate) fn from_ec(params: &[u8], point: &[u8]) -> Result<Self, UnsupportedKey> {
+    pub fn from_ec(params: &[u8], point: &[u8]) -> Result<Self, UnsupportedKey> {
         let algorithm = ec_algorithm(params)?;
         let length = algorithm.field_len().map_or(32, |field| 2 * field + 1);
         // A bare uncompressed point begins with 04, which is an OCTET STRING's tag too, and one in

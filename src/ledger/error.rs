@@ -10,6 +10,8 @@ use thiserror::Error as ThisError;
 use super::chain::Broken;
 use super::place::folder_of;
 use crate::accounts;
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
 use crate::path_access::{Obstacle, Owned, Use, obstacle};
 
 /// Why a record was not kept. What it tells of was then not done, or not released.
@@ -110,29 +112,10 @@ impl LedgerError {
             source,
         }
     }
+}
 
-    /// Whether it may pass with time alone: whoever holds the file ends, a disk gets room.
-    pub(crate) fn is_transient(&self) -> bool {
-        match self {
-            Self::Locked { .. } | Self::NoThread { .. } | Self::Unsynced { .. } => true,
-            Self::Unwritable { source, .. } | Self::Unreadable { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::ReadOnlyFilesystem
-                    | io::ErrorKind::StaleNetworkFileHandle
-                    | io::ErrorKind::ResourceBusy
-                    | io::ErrorKind::TimedOut
-                    | io::ErrorKind::Interrupted
-                    | io::ErrorKind::WouldBlock
-                    | io::ErrorKind::OutOfMemory
-            ),
-            _ => false,
-        }
-    }
-
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl Diagnostic for LedgerError {
+    fn hint(&self) -> String {
         match self {
             Self::Unwritable { path, source } => {
                 format!("nothing is signed without its record: {}", unwritable(path, source))
@@ -176,6 +159,30 @@ impl LedgerError {
             ),
             Self::Unfit { .. } => "name another file in `file` of [ledger]: one that is not there yet is begun".to_owned(),
             Self::Sink(_) => "ask whoever wrote the application; nothing is signed meanwhile".to_owned(),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Configuration
+    }
+
+    /// Whoever holds the file ends, a disk gets room.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Locked { .. } | Self::NoThread { .. } | Self::Unsynced { .. } => true,
+            Self::Unwritable { source, .. } | Self::Unreadable { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::StaleNetworkFileHandle
+                    | io::ErrorKind::ResourceBusy
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::Interrupted
+                    | io::ErrorKind::WouldBlock
+                    | io::ErrorKind::OutOfMemory
+            ),
+            _ => false,
         }
     }
 }

@@ -5,8 +5,14 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::config::ConfigError;
 use crate::config::pin::PinSource;
-use crate::error::ExitCode;
+use crate::diagnostic::Diagnostic;
+use crate::engine::EngineError;
+use crate::exit_code::ExitCode;
+use crate::identity::IdentityError;
+use crate::ledger::LedgerError;
+use crate::token::TokenError;
 
 /// Why there is no signer process.
 #[derive(Debug, Error)]
@@ -87,7 +93,25 @@ pub enum SignerError {
         /// Why.
         why: String,
     },
+    /// The configuration that the processes are to go by.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Key or certificate, in this process.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
+
+macro_rules! from_stage {
+    ($($stage:ident),+) => {
+        $(impl From<$stage> for SignerError {
+            fn from(error: $stage) -> Self {
+                Self::Identity(error.into())
+            }
+        })+
+    };
+}
+
+from_stage!(EngineError, LedgerError, TokenError);
 
 impl SignerError {
     pub(super) fn handover(why: &dyn Display) -> Self {
@@ -96,9 +120,20 @@ impl SignerError {
         }
     }
 
-    /// What to do next.
-    pub fn hint(&self) -> String {
+    /// As [`IdentityError::class`].
+    pub(crate) fn class(self) -> &'static str {
         match self {
+            Self::Identity(error) => error.class(),
+            _ => "configuration",
+        }
+    }
+}
+
+impl Diagnostic for SignerError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Config(error) => return error.hint(),
+            Self::Identity(error) => return error.hint(),
             Self::Spawn { .. } => {
                 "check that this user may execute the program, and how many processes and open files it may have"
             }
@@ -131,8 +166,7 @@ impl SignerError {
         .to_owned()
     }
 
-    /// How a command ends that fails with this.
-    pub fn exit_code(&self) -> ExitCode {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Spawn { .. } | Self::Handover { .. } | Self::NoOffer { .. } => ExitCode::Token,
             Self::NotStartedByUs
@@ -142,6 +176,16 @@ impl SignerError {
             | Self::NeedsRestart { .. }
             | Self::Hardening { .. } => ExitCode::Configuration,
             Self::Description { .. } => ExitCode::Bug,
+            Self::Config(error) => error.exit_code(),
+            Self::Identity(error) => error.exit_code(),
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Config(error) => error.is_transient(),
+            Self::Identity(error) => error.is_transient(),
+            _ => self.exit_code() == ExitCode::Token,
         }
     }
 }

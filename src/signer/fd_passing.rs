@@ -45,7 +45,7 @@ struct Header {
 /// What a child process inherits from its supervisor.
 #[derive(Debug)]
 #[cfg_attr(
-    not(feature = "proxy"),
+    not(feature = "front-end"),
     expect(
         unreachable_pub,
         reason = "only a front end outside of this crate inherits"
@@ -60,7 +60,7 @@ pub struct Inherited {
     pub channels: Vec<OwnedFd>,
     /// A front end's listening sockets.
     #[cfg_attr(
-        not(feature = "proxy"),
+        not(feature = "front-end"),
         expect(dead_code, reason = "only a front end has listening sockets")
     )]
     pub sockets: Vec<OwnedFd>,

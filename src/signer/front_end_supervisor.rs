@@ -24,7 +24,7 @@ pub use super::reload_protocol::{ReloadOffer, ReloadOffers};
 use super::{SignerError, fd_passing};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
-use crate::error::{Error, ExitCode};
+use crate::exit_code::ExitCode;
 
 /// A front end that ran for so long is restarted with the shortest delay again. Each restart costs a login.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
@@ -54,16 +54,16 @@ const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Durati
 /// The PIN's source would be open to the front end too, or does not survive a restart; or a process cannot be started.
 pub fn supervise(
     first: SignerPlan,
-    read: impl Fn() -> Result<SignerPlan, Error>,
+    read: impl Fn() -> Result<SignerPlan, SignerError>,
     front_end: impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, SignerError> {
     check_pin_source(&first.config.token.pin)?;
     close_descriptors_on_exec();
     log_missing(&harden(sockets.len()), "supervisor");
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
-    Ok(runtime.block_on(supervise_until_exit(first, &read, &front_end, sockets))?)
+    runtime.block_on(supervise_until_exit(first, &read, &front_end, sockets))
 }
 
 /// Whether the PIN's source suits three processes.
@@ -85,7 +85,7 @@ pub(super) fn check_pin_source(source: &PinSource) -> Result<(), SignerError> {
 
 async fn supervise_until_exit(
     mut plan: SignerPlan,
-    read: &dyn Fn() -> Result<SignerPlan, Error>,
+    read: &dyn Fn() -> Result<SignerPlan, SignerError>,
     front_end: &impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {

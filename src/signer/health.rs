@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::not_understood;
 use crate::engine::{EngineError, EngineHealth, ReportedError};
-use crate::error::ExitCode;
+use crate::exit_code::ExitCode;
 
 /// The health of a signer process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub enum SignerHealth {
     /// It is opening token and key.
     Starting,
     /// It has its key.
-    Ready(EngineHealth<ReportedError>),
+    Ready(EngineHealth),
     /// It could not open token or key, and tries again.
     Failed(ReportedError),
     /// It is about to end.
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use crate::engine::TokenOutage;
 
-    fn engine() -> EngineHealth<ReportedError> {
+    fn engine() -> EngineHealth {
         EngineHealth {
             sessions_in_use: 1,
             max_sessions: 8,

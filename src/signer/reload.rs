@@ -20,8 +20,8 @@ use super::sandbox::Sandbox;
 use super::supervisor::{Launch, SupervisedSigner};
 use super::{START_STEPS, SignerError, channels};
 use crate::config::{Config, ConfigText};
+use crate::diagnostic::Diagnostic as _;
 use crate::engine::ReportedError;
-use crate::error::Error;
 
 /// What the front end may take beyond the token's timeouts: to read files, and to answer.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
@@ -41,7 +41,10 @@ impl SignerPlan {
     ///
     /// # Errors
     /// A field is wrong.
-    pub fn of(text: &ConfigText, launch: impl FnOnce(&Config) -> Launch) -> Result<Self, Error> {
+    pub fn of(
+        text: &ConfigText,
+        launch: impl FnOnce(&Config) -> Launch,
+    ) -> Result<Self, SignerError> {
         let config = text.check()?;
         let launch = Launch {
             configuration: Some(Arc::clone(&text.text)),
@@ -93,7 +96,7 @@ pub(super) struct SignerReload<'a> {
     control: UnixDatagram,
     /// The front end has closed its side, or has violated the protocol.
     control_closed: bool,
-    read: &'a dyn Fn() -> Result<SignerPlan, Error>,
+    read: &'a dyn Fn() -> Result<SignerPlan, SignerError>,
     /// What the front end was restricted to when it was started.
     sandbox: Sandbox,
     plan: SignerPlan,
@@ -110,7 +113,7 @@ pub(super) struct SignerReload<'a> {
 impl<'a> SignerReload<'a> {
     pub(super) fn new(
         control: OwnedFd,
-        read: &'a dyn Fn() -> Result<SignerPlan, Error>,
+        read: &'a dyn Fn() -> Result<SignerPlan, SignerError>,
         plan: SignerPlan,
         signer: SupervisedSigner,
     ) -> Result<Self, SignerError> {
@@ -217,10 +220,10 @@ impl<'a> SignerReload<'a> {
     }
 
     /// Starts a signer with the present configuration file, where the running front end can use that configuration.
-    fn prepare(&self) -> Result<(SignerPlan, SupervisedSigner, Vec<OwnedFd>), Error> {
+    fn prepare(&self) -> Result<(SignerPlan, SupervisedSigner, Vec<OwnedFd>), SignerError> {
         let plan = (self.read)()?;
         if let Some(what) = self.plan.config.needs_restart(&plan.config) {
-            return Err(SignerError::NeedsRestart { what }.into());
+            return Err(SignerError::NeedsRestart { what });
         }
         check_pin_source(&plan.config.token.pin)?;
         self.sandbox.fits(&plan.config)?;

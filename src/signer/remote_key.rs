@@ -17,7 +17,6 @@ use crate::config::Config;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::engine::{EngineError, Sign, SignRequest, Signature};
-use crate::error::Error;
 use crate::identity::{Identity, IdentityFiles, Validity};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
@@ -71,7 +70,7 @@ impl RemoteKey {
         config: &Config,
         mut sockets: Vec<OwnedFd>,
         signer: Option<SupervisedSigner>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, SignerError> {
         let health_channel = (sockets.len() > 1).then(|| sockets.pop()).flatten();
         let health_channel = health_channel.map(|socket| Channels::new(vec![socket]));
         let channels = Channels::new(sockets);
@@ -85,7 +84,7 @@ impl RemoteKey {
                 return Err(EngineError::Reported(Box::new(error)).into());
             }
             OwnedResponse::Signed(_) | OwnedResponse::Health(_) => {
-                return Err(not_understood("the answer to another question").into());
+                return Err(not_understood("the answer to another question"));
             }
         };
         let description: KeyDescription =
@@ -121,7 +120,10 @@ impl RemoteKey {
     ///
     /// # Errors
     /// A file is not as it must be, the signer has no key, or there is no signer.
-    pub fn connect_inherited(config: &Config, sockets: Vec<OwnedFd>) -> Result<Arc<Self>, Error> {
+    pub fn connect_inherited(
+        config: &Config,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Arc<Self>, SignerError> {
         // Files first: their own errors say more than the signer's do.
         IdentityFiles::read_valid(config, Validity::NowOrLater)?;
         Ok(Arc::new(Self::connect(config, sockets, None)?))
@@ -131,16 +133,19 @@ impl RemoteKey {
     ///
     /// # Errors
     /// Chain and key are no pair, or a file is not as it must be.
-    pub fn identity(self: &Arc<Self>, config: &Config) -> Result<Identity, Error> {
+    pub fn identity(self: &Arc<Self>, config: &Config) -> Result<Identity, SignerError> {
         self.identity_valid(config, Validity::Now)
     }
 
     /// [`RemoteKey::identity`] with a certificate that may become valid later.
-    pub(crate) fn identity_valid(
+    ///
+    /// # Errors
+    /// As [`RemoteKey::identity`].
+    pub fn identity_valid(
         self: &Arc<Self>,
         config: &Config,
         validity: Validity,
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, SignerError> {
         self.identity_of(config, IdentityFiles::read_valid(config, validity)?)
     }
 
@@ -148,10 +153,10 @@ impl RemoteKey {
         self: &Arc<Self>,
         config: &Config,
         files: IdentityFiles,
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, SignerError> {
         let signer: Arc<dyn Sign> = Arc::<Self>::clone(self);
         let certificate = self.certificate.as_deref();
-        files.identity(config, signer, certificate, self.holder.clone())
+        Ok(files.identity(config, signer, certificate, self.holder.clone())?)
     }
 
     /// The hardening of the signer process.

@@ -15,7 +15,7 @@ use super::service::Service;
 use super::supervisor::timespec;
 use crate::config::trust::Fingerprint;
 use crate::engine::{ReportedError, Sign as _, SignRequest, TokenEngine};
-use crate::error::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::ledger::{Entry, Process, Recorder, Refused};
 use crate::poison::IgnorePoison as _;
 
@@ -142,7 +142,7 @@ fn sign(
     let signed = key.engine.sign(&request);
     signed
         .map(|signature| signature.bytes)
-        .map_err(|error| ReportedError::of(error.into()))
+        .map_err(ReportedError::from)
 }
 
 impl OpenKey {

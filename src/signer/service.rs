@@ -24,9 +24,12 @@ use super::{START_STEPS, SignerError};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config, ConfigText};
+use crate::diagnostic::Diagnostic as _;
 use crate::engine::{ReportedError, Sign as _};
-use crate::error::{Error, ExitCode};
-use crate::identity::{IdentityFiles, Validity, certificate_in_token, engine_on_caller_threads};
+use crate::exit_code::ExitCode;
+use crate::identity::{
+    IdentityError, IdentityFiles, Validity, certificate_in_token, engine_on_caller_threads,
+};
 use crate::ledger::Recorder;
 use crate::standard_error;
 use crate::token::guard::Attendance;
@@ -64,7 +67,10 @@ pub(super) struct Service {
 ///
 /// # Errors
 /// The process was not started by a supervisor, or did not get what it needs.
-pub fn serve(path: &Path, attendance: impl Fn(bool) -> Attendance) -> Result<ExitCode, Error> {
+pub fn serve(
+    path: &Path,
+    attendance: impl Fn(bool) -> Attendance,
+) -> Result<ExitCode, SignerError> {
     let inherited = receive_from_supervisor()?;
     let config = ConfigText::given_or_read(inherited.configuration, path)?.check()?;
     let channels = inherited.channels;
@@ -109,7 +115,7 @@ pub fn serve(path: &Path, attendance: impl Fn(bool) -> Attendance) -> Result<Exi
 }
 
 /// Ignores SIGTERM, SIGINT and SIGHUP while the result is held.
-#[cfg(feature = "proxy")]
+#[cfg(feature = "front-end")]
 fn ignore_signals() -> std::io::Result<impl Sized> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -126,7 +132,7 @@ fn ignore_signals() -> std::io::Result<impl Sized> {
     Ok((runtime, held))
 }
 
-#[cfg(not(feature = "proxy"))]
+#[cfg(not(feature = "front-end"))]
 fn ignore_signals() {}
 
 /// Starts a thread. A panic in it is a bug: the process is aborted, and its supervisor restarts it.
@@ -161,7 +167,10 @@ impl Service {
                 }
                 Err(error) => error,
             };
-            let hangs = matches!(&failed, Error::Token(TokenError::NoAnswer { .. }));
+            let hangs = matches!(
+                &failed,
+                SignerError::Identity(IdentityError::Token(TokenError::NoAnswer { .. }))
+            );
             let backoff = match failed.exit_code() {
                 ExitCode::Token => BACKOFF,
                 _ => MANUAL_FIX_BACKOFF,
@@ -196,7 +205,7 @@ impl Service {
         )
     }
 
-    fn open(&self, attendance: Attendance) -> Result<OpenKey, Error> {
+    fn open(&self, attendance: Attendance) -> Result<OpenKey, SignerError> {
         let config = &self.config;
         // The front end decides when the certificate may be used.
         let files = IdentityFiles::read_valid(config, Validity::NowOrLater)?;

@@ -55,8 +55,8 @@ impl SharedState {
         match &*state {
             SignerState::Ready(key) => Ok(Arc::clone(key)),
             SignerState::Failed(error) => Err(error.clone()),
-            SignerState::Stopping => Err(ReportedError::of(EngineError::Stopped.into())),
-            SignerState::Starting => Err(ReportedError::of(EngineError::Deadline(timeout).into())),
+            SignerState::Stopping => Err(EngineError::Stopped.into()),
+            SignerState::Starting => Err(EngineError::Deadline(timeout).into()),
         }
     }
 
@@ -68,8 +68,7 @@ impl SharedState {
             SignerState::Stopping => return SignerHealth::Stopping,
             SignerState::Ready(key) => Arc::clone(key),
         };
-        let health = key.engine.health();
-        SignerHealth::Ready(health.map_error(|error| ReportedError::of(error.into())))
+        SignerHealth::Ready(key.engine.health())
     }
 
     /// The key, where the signer is ready.

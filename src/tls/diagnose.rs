@@ -45,7 +45,7 @@ pub(crate) fn of_handshake(error: &io::Error) -> TlsError {
 }
 
 /// How the other side ended the connection, if it did.
-pub(crate) fn ended(kind: io::ErrorKind) -> Option<Ending> {
+pub fn ended(kind: io::ErrorKind) -> Option<Ending> {
     match kind {
         io::ErrorKind::UnexpectedEof => Some(Ending::Abrupt),
         io::ErrorKind::ConnectionReset

@@ -8,12 +8,18 @@ use thiserror::Error as ThisError;
 
 use super::diagnose;
 use super::issuers::ForeignIssuer;
+use crate::certificate::CertificateError;
+use crate::diagnostic::Diagnostic;
 use crate::engine::EngineError;
+use crate::exit_code::ExitCode;
 use crate::truncated_list::{first_few, first_words};
 
 /// Why a handshake was not had, or could not be prepared.
 #[derive(Clone, Debug, ThisError)]
 pub enum TlsError {
+    /// Our certificate, or the trust anchors, are not as they must be.
+    #[error(transparent)]
+    Certificate(Arc<CertificateError>),
     /// Our certificate was not wanted. Nothing was sent over this connection.
     #[error("the server did not ask for our certificate")]
     NotAsked,
@@ -216,10 +222,16 @@ fn because(errors: &[String]) -> String {
     }
 }
 
-impl TlsError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl From<CertificateError> for TlsError {
+    fn from(error: CertificateError) -> Self {
+        Self::Certificate(Arc::new(error))
+    }
+}
+
+impl Diagnostic for TlsError {
+    fn hint(&self) -> String {
         match self {
+            Self::Certificate(error) => error.hint(),
             Self::NotAsked => {
                 "is this the mTLS host? Some servers ask only on certain paths (by renegotiation, which is not supported): \
                  the hub asks on every connection, so look for a proxy or load balancer that ends TLS in between"
@@ -286,6 +298,28 @@ impl TlsError {
                     .to_owned()
             }
             Self::Setup(_) => "this is a fault of ours: please report it with the configuration".to_owned(),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Signature(error) => error.exit_code(),
+            Self::NoPublicRoots(_)
+            | Self::Anchor(_)
+            | Self::Crl { .. }
+            | Self::NotYetValid { .. }
+            | Self::UnsupportedCrl { .. }
+            | Self::HostNotConfigured { .. }
+            | Self::Certificate(_) => ExitCode::Configuration,
+            Self::NotObserved | Self::Setup(_) => ExitCode::Bug,
+            _ => ExitCode::Network,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Certificate(error) => error.is_transient(),
+            _ => matches!(self.exit_code(), ExitCode::Token | ExitCode::Network),
         }
     }
 }

@@ -118,7 +118,7 @@ impl OurIssuers {
 }
 
 /// A refusal that the server's own list of issuers explains.
-pub(crate) fn explain(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> TlsError {
+pub fn explain(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> TlsError {
     let of_our_certificate = match &refusal {
         // Expired, revoked and denied are said of a certificate whose issuer is known.
         TlsError::Alert { code, .. } => matches!(code, 40 | 42 | 43 | 46 | 48 | 116),

@@ -14,7 +14,6 @@ use super::trust::root_store;
 use super::unsupported::{self, Against};
 use crate::certificate::anchors::{Anchors, Chain};
 use crate::certificate::{Certificate, CertificateError};
-use crate::error::Error;
 
 /// Verifies it up to a root of the bundle.
 ///
@@ -24,7 +23,7 @@ pub fn verify_own_chain(
     chain: &Chain,
     anchors: &Anchors,
     provider: &Arc<CryptoProvider>,
-) -> Result<(), Error> {
+) -> Result<(), TlsError> {
     let roots = Arc::new(root_store(anchors)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, for_certificates(provider))
         .build()

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::fault::Fault;
+use super::fault::{Fault, FaultClass};
 use super::guard::PinError;
 use super::start::Start;
 use crate::config::trust::Fingerprint;
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
 use crate::ledger::LedgerError;
 use crate::truncated_list::first_few;
 
@@ -108,9 +110,18 @@ pub enum TokenError {
     Call(Fault),
 }
 
-impl TokenError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl Fault {
+    /// How a command ends that fails with it.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self.class() {
+            FaultClass::Pin => ExitCode::Pin,
+            _ => ExitCode::Token,
+        }
+    }
+}
+
+impl Diagnostic for TokenError {
+    fn hint(&self) -> String {
         match self {
             Self::ModuleMissing { .. } => {
                 "install the HSM vendor's client (SoftHSM: `apt-get install softhsm2`) and write its path to `module`".to_owned()
@@ -148,6 +159,24 @@ impl TokenError {
             Self::Ledger(error) => error.hint(),
             Self::Pin(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Pin(error) => error.exit_code(),
+            Self::Ledger(_) => ExitCode::Configuration,
+            Self::Call(fault) => fault.exit_code(),
+            Self::OutOfReach { failed, .. } => failed.exit_code(),
+            _ => ExitCode::Token,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Pin(error) => error.is_transient(),
+            Self::Ledger(error) => error.is_transient(),
+            _ => self.exit_code() == ExitCode::Token,
         }
     }
 }

@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// Whether somebody is logged in. A token that does not say so is not blamed on a missing login.
-    pub(crate) fn logged_in(&self) -> bool {
+    pub fn logged_in(&self) -> bool {
         let state = self.pkcs11().ok().and_then(|session| {
             let info = session.get_session_info().ok()?;
             Some(info.session_state())

@@ -40,7 +40,7 @@ impl Display for Start {
 
 /// Does the work on a thread of its own, and waits so long for it. A call that hangs keeps its
 /// thread: nothing can end it but the end of the process.
-pub(crate) fn in_time<T, E>(
+pub fn in_time<T, E>(
     during: Start,
     patience: Duration,
     work: impl FnOnce() -> Result<T, E> + Send + 'static,

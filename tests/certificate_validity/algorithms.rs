@@ -1,8 +1,8 @@
 //! Whatever `openssl` signs certificates and revocation lists with, and accepts: it is accepted here too, or
 //! said to be unsupported. It is never said to be false.
 
-use hsm_mtls::certificate::crl::RevocationList;
-use hsm_mtls::certificate::{Certificate, read_file};
+use hsm_mtls::internal::certificate::crl::RevocationList;
+use hsm_mtls::internal::certificate::{Certificate, read_file};
 
 use super::common::openssl::OpenSsl;
 use super::{ISSUING, LEAF, ROOT, judge};

@@ -16,11 +16,11 @@ mod names;
 use std::time::SystemTime;
 
 use common::openssl::OpenSsl;
-use hsm_mtls::certificate::anchors::{Anchors, Chain};
-use hsm_mtls::certificate::read_file;
-use hsm_mtls::config::Config;
-use hsm_mtls::tls;
-use hsm_mtls::tls::trust::{TrustStore, verify_own_chain};
+use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
+use hsm_mtls::internal::certificate::read_file;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::tls;
+use hsm_mtls::internal::tls::trust::{TrustStore, verify_own_chain};
 use rustls::pki_types::ServerName;
 
 const CONFIG: &str = r#"

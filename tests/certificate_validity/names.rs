@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use hsm_mtls::certificate::crl::RevocationList;
-use hsm_mtls::certificate::read_file;
+use hsm_mtls::internal::certificate::crl::RevocationList;
+use hsm_mtls::internal::certificate::read_file;
 
 use super::common::openssl::OpenSsl;
 use super::{ISSUING, LEAF, P256, ROOT, judge};

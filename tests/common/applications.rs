@@ -33,7 +33,7 @@ pub fn clients() -> [(&'static str, Command); 3] {
 }
 
 fn program(program: &str, file: &str) -> Command {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/clients");
     let mut command = Command::new(program);
     command.arg(folder.join(file));
     command

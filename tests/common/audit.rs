@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use hsm_mtls::audit::rules;
+use hsm_mtls_cli::audit::rules;
 use serde_json::Value;
 
 use super::bank::{Bank, Run};

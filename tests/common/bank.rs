@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use hsm_mtls::config::Config;
+use hsm_mtls::internal::config::Config;
 use serde_json::Value;
 use tempfile::TempDir;
 

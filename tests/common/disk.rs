@@ -16,7 +16,10 @@ pub fn variables(folder: &Path) -> Vec<(&'static str, PathBuf)> {
     let built = Command::new("cc")
         .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
         .arg(&library)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/disk.c"))
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/common/disk.c"
+        ))
         .arg("-ldl")
         .status();
     assert!(built.expect("a C compiler").success());

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 /// Where the project is.
 pub fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).to_owned()
 }
 
 /// Exit code, standard output and standard error; there is nothing on its standard input.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use hsm_mtls::config::trust::Fingerprint;
+use hsm_mtls::internal::config::trust::Fingerprint;
 use serde_json::Value;
 
 /// The records of one process, in order.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use hsm_mtls::config::ledger::{Fsync, LedgerConfig};
-use hsm_mtls::ledger::{Entry, FileLedger, Initialize, Ledger, LedgerError, Process};
+use hsm_mtls::internal::config::ledger::{Fsync, LedgerConfig};
+use hsm_mtls::internal::ledger::{Entry, FileLedger, Initialize, Ledger, LedgerError, Process};
 
 const CHILD_FOLDER: &str = "HSM_MTLS_LEDGER_FOLDER";
 

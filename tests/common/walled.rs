@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use hsm_mtls::config::Config;
-use hsm_mtls::signer::supervisor::Launch;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::signer::supervisor::Launch;
 
 use super::bank::{BINARY, Bank};
 use super::chaos::Chaos;

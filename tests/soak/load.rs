@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use bytes::Bytes;
-use hsm_mtls::client::connector::Connector;
-use hsm_mtls::client::{Client, ClientError};
-use hsm_mtls::config::Config;
-use hsm_mtls::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
-use hsm_mtls::identity::Identity;
-use hsm_mtls::tls::{Tls, TlsError};
-use hsm_mtls::token::guard::{Attendance, PinError};
+use hsm_mtls::internal::client::connector::Connector;
+use hsm_mtls::internal::client::{Client, ClientError};
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
+use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::tls::{Tls, TlsError};
+use hsm_mtls::internal::token::guard::{Attendance, PinError};
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
@@ -157,7 +157,7 @@ impl Load {
 
     /// A signature for whoever asks now, outside the pace.
     pub fn sign_now(&self) -> Result<Duration, EngineError> {
-        hsm_mtls::engine::challenge(self.signer.as_ref(), Purpose::SelfTest)
+        hsm_mtls::internal::engine::challenge(self.signer.as_ref(), Purpose::SelfTest)
     }
 
     fn failed(&self, error: &EngineError, asked: Instant) {

@@ -32,7 +32,7 @@ use common::chaos::Chaos;
 use common::hub::{Hub, HubOptions};
 use common::remote::{CLIENT, RemoteToken};
 use faults::Faults;
-use hsm_mtls::config::Config;
+use hsm_mtls::internal::config::Config;
 use load::Load;
 use memory::Trend;
 use outcome::{ClientOutcome, HubOutcome, Outcome};

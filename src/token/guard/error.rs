@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use thiserror::Error as ThisError;
 
 use crate::config::pin::PinSource;
+use crate::diagnostic::Diagnostic;
+use crate::exit_code::ExitCode;
 use crate::ledger::LedgerError;
 use crate::token::fault::Fault;
 use crate::token::pin::{Oddity, SourceFault};
@@ -129,9 +131,8 @@ fn logins(count: u32) -> String {
     }
 }
 
-impl PinError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+impl Diagnostic for PinError {
+    fn hint(&self) -> String {
         match self {
             Self::Source { pin_source, why } => why.advice(pin_source),
             Self::NobodyThere(_) => {
@@ -198,6 +199,30 @@ impl PinError {
             }
             Self::Ledger(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            // These heal by themselves: a restart later is right.
+            Self::Ledger(_) => ExitCode::Configuration,
+            Self::Call(_) | Self::TooSoon { .. } | Self::Busy { .. } => ExitCode::Token,
+            _ => ExitCode::Pin,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_transient(),
+            // What was not given was not sent.
+            Self::Source { pin_source, .. } => match pin_source {
+                // It asks others, who may not be up yet.
+                PinSource::Command(_) => true,
+                // Whoever puts it there may do so later than we start.
+                PinSource::File(path) => !path.exists(),
+                _ => false,
+            },
+            _ => self.exit_code() == ExitCode::Token,
         }
     }
 }

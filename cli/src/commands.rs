@@ -1,0 +1,308 @@
+//! The clap tree. What a command does is in the file of its noun.
+
+mod audit;
+mod cert;
+mod config;
+mod csr;
+pub(crate) mod error;
+mod interrupt;
+mod key;
+mod layout;
+mod ledger;
+mod load;
+pub(crate) mod log;
+mod notes;
+pub(crate) mod output;
+mod output_file;
+mod pin;
+mod proxy;
+mod request;
+mod signer;
+mod start;
+mod token;
+pub(crate) mod usage;
+mod verify;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hsm_mtls::internal::config::pin::PinSource;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::ledger::chain::Head;
+use hsm_mtls::internal::standard_error;
+
+pub(crate) use error::CommandError;
+
+/// Proves who a bank is on every outbound TLS connection, with a private key that never leaves its HSM.
+///
+/// Exit codes: 0 done and good; 1 the check ran and its subject falls short; 2 usage or configuration;
+/// 3 token not available; 4 no PIN, or PIN refused, locked or guarded; 5 network or peer; 70 a fault of this program;
+/// 130 interrupted.
+#[derive(Parser)]
+#[command(
+    name = "hsm-mtls",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+pub(crate) struct Global {
+    /// The configuration of one environment
+    #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true, value_parser = start::file_name())]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the result as JSON, and a failure as a JSON object on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How to write logs to standard error; without it as text, with --json as JSON
+    #[arg(long, value_name = "FORMAT", global = true)]
+    log_format: Option<LogFormat>,
+    /// Log more: -v what is sent, -vv each signature, -vvv everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+impl Global {
+    pub(crate) fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or(match self.json {
+            true => LogFormat::Json,
+            false => LogFormat::Text,
+        })
+    }
+}
+
+impl Cli {
+    /// Whether it runs until it is told to end.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(
+            self.command,
+            Command::Proxy | Command::FrontEnd | Command::Signer
+        )
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The token that holds the keys
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// The guard that keeps wrong PINs from locking the token
+    #[command(subcommand)]
+    Pin(pin::PinCommand),
+    /// The keys in the token
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Make a certificate request, signed in the token
+    ///
+    /// The subject is C, O, OU, CN in this order, from [c3.subject] of the configuration or the flags.
+    Csr(csr::CsrArgs),
+    /// The C3 certificate
+    #[command(subcommand)]
+    Cert(CertCommand),
+    /// The record of every use of the key
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Can the key leave the HSM, and who can use it? The custody report
+    ///
+    /// What was tried is kept apart from what the module claims. Nothing in the token is changed; private
+    /// components and wrapped keys are asked for by their length only. Ends with 1 where there is a finding.
+    Audit(audit::AuditArgs),
+    /// Show mutual TLS to Consent Manager and Headless Heimdall, step by step
+    Verify(verify::VerifyArgs),
+    /// One call to the hub, curl-like; redirects are shown, never followed
+    ///
+    /// Ends with 1 where the hub answers 400 or above.
+    Request(request::RequestArgs),
+    /// The process that holds module, PIN and ledger; started by the others, never by hand
+    #[command(hide = true)]
+    Signer,
+    /// The process of the proxy that parses the network; started by `proxy`, never by hand
+    #[command(hide = true)]
+    FrontEnd,
+    /// The local proxy: plain HTTP from applications of this machine, mutual TLS to the hub
+    ///
+    /// Runs until SIGTERM or SIGINT, and then answers what is under way. SIGHUP: certificate, key, trust
+    /// anchors, caller tokens and access log are opened anew; what fails stays as it was.
+    Proxy,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Parse and check the file, and say what was derived from it
+    ///
+    /// Given several files, it also opens their tokens and looks for keys that two environments share.
+    Check {
+        /// Configurations; without any, the one of --config
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// The tokens that the module shows
+    List,
+    /// Every step from loading the module to verified signatures; names the one that fails
+    Check {
+        /// How many signatures to measure
+        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        signatures: u32,
+        /// Then measure the token under load: so many signatures in all
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        load: Option<u32>,
+        /// How many of them are asked for at once; `sessions` of [[token]] work on them
+        #[arg(long, value_name = "C", default_value_t = 8, requires = "load", value_parser = clap::value_parser!(u32).range(1..=1024))]
+        concurrency: u32,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// The private keys in the token with what it claims about them
+    List,
+    /// Make a key pair in the token: non-extractable, for signing only
+    Generate(GenerateArgs),
+}
+
+#[derive(Args)]
+struct GenerateArgs {
+    /// What kind of key; the scheme accepts rsa-2048 only
+    #[arg(long = "type", value_name = "TYPE", default_value = "rsa-2048")]
+    kind: KeyType,
+    /// CKA_LABEL; without it, the `object` of `key` in [c3]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    label: Option<String>,
+    /// PIN source of the role that makes keys: file:/path, env:NAME, credential:NAME,
+    /// command:PROGRAM, prompt or protected-path; without it, the `pin` of [[token]]
+    #[arg(long, value_name = "SOURCE")]
+    pin_source: Option<PinSource>,
+    /// Which role logs in: user, so, or a number of the vendor
+    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::role)]
+    user_type: hsm_mtls::internal::token::Role,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KeyType {
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+    #[value(name = "rsa-3072")]
+    Rsa3072,
+    #[value(name = "rsa-4096")]
+    Rsa4096,
+    #[value(name = "p-256")]
+    P256,
+    #[value(name = "p-384")]
+    P384,
+    #[value(name = "p-521")]
+    P521,
+    #[value(name = "ed25519")]
+    Ed25519,
+}
+
+#[derive(Subcommand)]
+enum CertCommand {
+    /// Check a certificate against key, issuer, environment, purpose and dates, then store it
+    ///
+    /// It is stored where `certificate` of [c3] says: in that file, or in the token.
+    Install {
+        /// PEM: the leaf first, then, if there is one, its Issuing CA
+        file: PathBuf,
+    },
+    /// The installed certificate, its x5t#S256 and the days that it has left
+    Show {
+        /// End with 1 where fewer days are left
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(0..=36_500))]
+        min_days: Option<i64>,
+    },
+}
+
+#[derive(Subcommand)]
+enum LedgerCommand {
+    /// Check that no record was changed, removed or put in; ends with 1 and its number where one was
+    Verify {
+        /// A head that was exported earlier: shows whether the end was cut off since
+        #[arg(long, value_name = "SEQ:HASH")]
+        expect_head: Option<Head>,
+    },
+    /// What the key was used for, when, and for whom
+    ///
+    /// With --json each record as it stands in the file, a line each.
+    Show(ledger::ShowArgs),
+}
+
+/// Parses the command line, sets up logs, runs, prints error and hint; the exit code of the process.
+pub fn main() -> std::process::ExitCode {
+    log::prepare();
+    let code = match usage::parse() {
+        Ok(cli) => run(cli),
+        Err(code) => code,
+    };
+    standard_error::flush();
+    std::process::ExitCode::from(code as u8)
+}
+
+fn run(cli: Cli) -> ExitCode {
+    let as_json = cli.global.json;
+    log::start(&cli);
+    if !cli.is_of_the_proxy() {
+        standard_error::release();
+    }
+    // A panic is a bug of ours and has an exit code of its own; the hook has printed it already.
+    match catch_unwind(AssertUnwindSafe(|| dispatch(cli))) {
+        Ok(Ok(code)) => {
+            output::rest(as_json);
+            code
+        }
+        Ok(Err(error)) => output::failure(&error, as_json),
+        Err(_) => output::bug(as_json),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Config(ConfigCommand::Check { files }) => config::check(global, files),
+        Command::Token(TokenCommand::List) => token::list(global),
+        Command::Token(TokenCommand::Check {
+            signatures,
+            load,
+            concurrency,
+        }) => {
+            let load = load.map(|total| load::Load { total, concurrency });
+            token::check(global, signatures, load)
+        }
+        Command::Pin(command) => pin::run(global, command),
+        Command::Key(KeyCommand::List) => key::list(global),
+        Command::Key(KeyCommand::Generate(args)) => key::generate(global, args),
+        Command::Csr(args) => csr::request(global, args),
+        Command::Cert(CertCommand::Install { file }) => cert::install(global, &file),
+        Command::Cert(CertCommand::Show { min_days }) => cert::show(global, min_days),
+        Command::Ledger(LedgerCommand::Verify { expect_head }) => {
+            ledger::verify(global, expect_head.as_ref())
+        }
+        Command::Ledger(LedgerCommand::Show(args)) => ledger::show(global, &args),
+        Command::Audit(args) => audit::audit(global, &args),
+        Command::Verify(args) => verify::verify(global, args),
+        Command::Request(args) => request::request(global, args),
+        Command::Signer => signer::serve(global),
+        Command::FrontEnd => proxy::front_end(global),
+        Command::Proxy => proxy::proxy(global),
+    }
+}

@@ -1,0 +1,268 @@
+//! `audit`: the custody report, as text, JSON or a page.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::audit::report::{Report, Subject};
+use crate::audit::rule::{Profile, Severity};
+use crate::audit::rules::ROOMS;
+use crate::audit::{self, Asked, Judgement, Verdict, html};
+use clap::{Args, ValueEnum};
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::environment::Environment;
+use hsm_mtls::internal::config::pin::PinSource;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::signer::SignerError;
+use hsm_mtls::internal::signer::hardening::Measure;
+use serde::Deserialize;
+
+use super::notes::Said;
+use super::output_file::{OutputFile, PRIVATE, Wanted};
+use super::{CommandError, Global, output, signer, start};
+
+#[derive(Args)]
+pub(super) struct AuditArgs {
+    /// Configurations, of several environments too; without any, the one of --config
+    files: Vec<PathBuf>,
+    /// What the place is held to; without it, what the configuration's environment is
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<ProfileName>,
+    /// Also try what must not be possible on disposable session keys: makes objects in the token for a
+    /// moment, and may raise an alarm on an HSM
+    #[arg(long)]
+    active: bool,
+    /// Look for copies of the key in the files of this folder; may be given several times
+    #[arg(long, value_name = "FOLDER")]
+    search: Vec<PathBuf>,
+    /// Write the report to this file: one page that fetches nothing, to be read or printed
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Replace a file that is there; what the configurations name is never written over
+    #[arg(long, requires = "html")]
+    force: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ProfileName {
+    Production,
+    Preprod,
+    Development,
+}
+
+pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, CommandError> {
+    // Before anything is begun: it may execute this program anew.
+    let configs = match args.files.as_slice() {
+        [] => vec![start::config_for_module(global)?],
+        files => files
+            .iter()
+            .map(|file| Config::load(file).map_err(CommandError::stage))
+            .collect::<Result<_, _>>()?,
+    };
+    // It tells where a bank is weak: nobody else reads it. What cannot be written is said before the token is asked.
+    let wanted = args.html.as_deref().map(|path| Wanted {
+        what: "the report",
+        path,
+        force: args.force,
+        mode: PRIVATE,
+    });
+    let named: Vec<_> = configs.iter().collect();
+    let page = wanted.map(|wanted| OutputFile::claim(&wanted, &named));
+    let page = page.transpose()?;
+    if global.json {
+        OutputFile::beside_json(page.as_ref())?;
+    }
+    let alone = page.as_ref().is_some_and(OutputFile::is_stdout);
+    let report = match configs.as_slice() {
+        [config] if args.files.is_empty() => one(global, args, config),
+        configs => several(global, args, configs)?,
+    };
+    if let Some(page) = page {
+        page.keep(html::page(&report).as_bytes())?;
+    }
+    match global.json {
+        true => output::json(&report)?,
+        false if alone => {}
+        false => print(&report)?,
+    }
+    if let (Some(path), false) = (&args.html, alone) {
+        output::remark(&format!("the report is in {}", path.display()));
+    }
+    Ok(report.exit_code())
+}
+
+fn one(global: &Global, args: &AuditArgs, config: &Config) -> Report {
+    if args.active {
+        output::remark(
+            "--active makes session keys in the token and destroys them again; an HSM may raise an alarm",
+        );
+    }
+    let profile = profile(args, &[config]);
+    let hardening = |config: &Config| in_force(global, config);
+    let asked = Asked {
+        profile,
+        active: args.active,
+        search: args.search.clone(),
+        hardening: &hardening,
+    };
+    let subject = audit::audit(config, &asked, start::attendance());
+    Report::new(profile, args.active, vec![subject])
+}
+
+fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
+    let production = |config: &&Config| config.environment == Environment::Production;
+    match args.profile {
+        Some(ProfileName::Production) => Profile::Production,
+        Some(ProfileName::Preprod) => Profile::Preprod,
+        Some(ProfileName::Development) => Profile::Development,
+        None if configs.iter().any(production) => Profile::Production,
+        None => Profile::Preprod,
+    }
+}
+
+/// What is in force in a signer process, as `token check` says it.
+fn in_force(global: &Global, config: &Config) -> Result<Vec<Measure>, SignerError> {
+    // A person is not asked for the PIN a second time.
+    match config.token.pin {
+        PinSource::Prompt | PinSource::ProtectedPath => Err(SignerError::PinSource {
+            pin_source: config.token.pin.clone(),
+            why: "the PIN would be asked for once more",
+        }),
+        _ => signer::hardening(global, config),
+    }
+}
+
+/// Modules are configured by variables of the process, and two configurations may give one module two
+/// values: so each is audited by a process of its own.
+fn several(global: &Global, args: &AuditArgs, configs: &[Config]) -> Result<Report, CommandError> {
+    let profile = profile(args, &configs.iter().collect::<Vec<_>>());
+    let subjects = configs.iter().map(|config| ask(global, args, &config.path));
+    let subjects = subjects.collect::<Result<Vec<_>, _>>()?;
+    Ok(Report::new(profile, args.active, subjects.concat()))
+}
+
+#[derive(Deserialize)]
+struct Told {
+    subjects: Vec<Subject>,
+}
+
+fn ask(global: &Global, args: &AuditArgs, file: &Path) -> Result<Vec<Subject>, CommandError> {
+    let mut command = Command::new(signer::PROGRAM);
+    command.arg("--config").arg(file).arg("--json");
+    command.args((0..global.verbose).map(|_| "-v"));
+    command.arg("audit");
+    if let Some(profile) = args.profile.and_then(|named| named.to_possible_value()) {
+        command.args(["--profile", profile.get_name()]);
+    }
+    if args.active {
+        command.arg("--active");
+    }
+    for folder in &args.search {
+        command.arg("--search").arg(folder);
+    }
+    // A person may be asked for the PIN.
+    command.stdin(Stdio::inherit());
+    let output = command.output()?;
+    let said = Said::read(&output.stderr);
+    let named = |note: &String| format!("{}: {note}", file.display());
+    let notes = said.notes.iter().chain(&said.lines).map(named);
+    notes.for_each(|note| output::remark(&note));
+    let told: Result<Told, _> = serde_json::from_slice(&output.stdout);
+    told.map(|told| told.subjects)
+        .map_err(|_| CommandError::Usage {
+            message: match &said.error {
+                Some((error, _)) => format!("{} could not be audited: {error}", file.display()),
+                None => format!("{} could not be audited", file.display()),
+            },
+            hint: said.error.map_or_else(
+                || {
+                    let file = file.display();
+                    format!("run `hsm-mtls --config {file} audit` by itself: it says why")
+                },
+                |(_, hint)| hint,
+            ),
+            code: output
+                .status
+                .code()
+                .and_then(|code| u8::try_from(code).ok())
+                .map_or(ExitCode::Bug, ExitCode::of),
+        })
+}
+
+fn print(report: &Report) -> Result<(), CommandError> {
+    let subjects = report.subjects.iter().map(Subject::reason_said_once);
+    for subject in subjects {
+        output::heading(&format!(
+            "{} ({}, profile {})",
+            subject.configuration,
+            subject.environment,
+            subject.profile.name()
+        ))?;
+        output::line("")?;
+        let good = subject.answer.can_leave == audit::answer::Leave::No;
+        output::line("Can this private key leave the HSM?")?;
+        output::verdict(good, &subject.answer.sentence)?;
+        for reason in &subject.answer.rests_on {
+            output::line(&format!("  {reason}"))?;
+        }
+        output::line(&format!(
+            "\nWho can use it?\n{}",
+            subject.answer.who_can_use_it
+        ))?;
+        if let Some(stopped) = &subject.stopped {
+            output::line("")?;
+            output::verdict(
+                false,
+                &format!("the audit got no further: {}", stopped.error),
+            )?;
+            output::line(&format!("  hint: {}", stopped.hint))?;
+        }
+        for room in ROOMS.iter().filter(|room| room.name != "environments") {
+            output::line("")?;
+            output::heading(room.title)?;
+            let made = room.rules.iter().filter_map(|rule| subject.judged(rule.id));
+            made.into_iter().try_for_each(judgement)?;
+        }
+        output::line("")?;
+    }
+    if report.subjects.len() > 1 {
+        output::heading("Several environments")?;
+        report.environments.iter().try_for_each(judgement)?;
+        output::line("")?;
+    }
+    let all = report
+        .subjects
+        .iter()
+        .flat_map(|subject| &subject.judgements);
+    let all = all.chain(&report.environments);
+    let count = |verdict| all.clone().filter(|made| made.verdict == verdict).count();
+    output::line(&format!(
+        "{} tried and refused, {} seen, {} claimed by the module, {} asserted by the operator, {} not answerable here",
+        count(Verdict::TriedAndRefused),
+        count(Verdict::Seen),
+        count(Verdict::Claimed),
+        count(Verdict::Asserted),
+        count(Verdict::NotAnswerable)
+    ))?;
+    let said = match report.findings {
+        0 => "no findings".to_owned(),
+        1 => "1 finding".to_owned(),
+        count => format!("{count} findings"),
+    };
+    output::verdict(report.good, &said)
+}
+
+fn judgement(made: &Judgement) -> Result<(), CommandError> {
+    let grave = made
+        .severity
+        .map_or(String::new(), |severity| match severity {
+            Severity::Note => " (note)".to_owned(),
+            severity => format!(" ({severity})"),
+        });
+    output::judged(
+        made.is_finding(),
+        made.verdict,
+        &made.rule,
+        &format!("{}{grave}", made.verdict.name()),
+        &made.evidence,
+    )
+}

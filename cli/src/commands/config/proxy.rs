@@ -1,0 +1,278 @@
+//! What `config check` says of [proxy]: who may call where, and what `proxy` would refuse at its
+//! start, before anybody starts it.
+
+use std::path::Path;
+
+use crate::proxy::{CALLER_TOKEN, check_tokens};
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::config::listener::{Callers, ListenerConfig, Place};
+use hsm_mtls::internal::config::paths::{NOT_THERE, unseen};
+use hsm_mtls::internal::config::pin::PinSource;
+use hsm_mtls::internal::config::proxy::{AccessLog, ProxyConfig, Setting, Via};
+use hsm_mtls::internal::signer::sandbox::Sandbox;
+use serde_json::{Value, json};
+
+use super::super::CommandError;
+
+/// Refuses what `proxy` would refuse at its start, in its words.
+///
+/// # Errors
+/// A caller token cannot be used, or the front end would reach the PIN or the ledger.
+pub(super) fn refuse(config: &Config) -> Result<(), CommandError> {
+    let Some(proxy) = &config.proxy else {
+        return Ok(());
+    };
+    check_tokens(proxy).map_err(CommandError::stage)?;
+    Sandbox::of_front_end(config).map_err(CommandError::stage)?;
+    Ok(())
+}
+
+/// Names and what they stand for.
+pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
+    let Some(proxy) = &config.proxy else {
+        return Vec::new();
+    };
+    let mut rows: Vec<_> = proxy
+        .listeners
+        .iter()
+        .map(|listener| ("proxy listens on", sentence(listener)))
+        .collect();
+    rows.push((
+        "operations",
+        proxy.operations.as_ref().map_or_else(
+            || "nowhere: no /healthz, /readyz and /metrics".to_owned(),
+            |operations| described(&operations.place),
+        ),
+    ));
+    rows.push((
+        "access log",
+        match &proxy.access_log {
+            AccessLog::Stdout => "standard output".to_owned(),
+            AccessLog::File(path) => in_its_folder(path),
+            AccessLog::Off => "off".to_owned(),
+        },
+    ));
+    let changed = proxy
+        .limits()
+        .into_iter()
+        .filter(|limit| limit.value != limit.default);
+    rows.extend(changed.map(|limit| {
+        (
+            limit.name,
+            format!("{} (else {})", limit.value, limit.default),
+        )
+    }));
+    if let Some(via) = via(proxy) {
+        rows.push(("via", via.to_owned()));
+    }
+    rows
+}
+
+/// What `via` is set to; None where it is the default.
+fn via(proxy: &ProxyConfig) -> Option<&str> {
+    match &proxy.via {
+        Via::OfTheBank => None,
+        Via::Name(name) => Some(name),
+        Via::Off => Some("off"),
+    }
+}
+
+/// What a person should look at twice.
+pub(super) fn notes(config: &Config) -> Vec<String> {
+    let Some(proxy) = &config.proxy else {
+        return Vec::new();
+    };
+    let mut notes: Vec<_> = proxy.listeners.iter().filter_map(open_to_all).collect();
+    let unfit = match &config.token.pin {
+        PinSource::Env(_) | PinSource::Prompt | PinSource::ProtectedPath => true,
+        PinSource::File(_) | PinSource::Credential(_) | PinSource::Command(_) => false,
+    };
+    if unfit {
+        notes.push(format!(
+            "`proxy` does not start with this file: it takes the PIN from a file, a systemd credential or a program, \
+             and not from {}",
+            config.token.pin
+        ));
+    }
+    notes
+}
+
+/// Whether everybody on the machine speaks to the hub as the bank.
+fn open_to_all(listener: &ListenerConfig) -> Option<String> {
+    let place = &listener.place;
+    match (&listener.callers, place) {
+        (Callers::AnyLocalProcess, Place::Unix { .. }) if !place.is_for_everybody() => None,
+        (Callers::AnyLocalProcess, _) => Some(format!(
+            "every process of this machine can call the hub as the bank at {place} (allow-any-local-process)"
+        )),
+        (Callers::SocketMode, Place::Unix { mode, .. }) if place.is_for_everybody() => {
+            Some(format!(
+                "every process that reaches {place} can call the hub as the bank: its mode {mode:04o} lets all connect"
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn sentence(listener: &ListenerConfig) -> String {
+    format!(
+        "{}; {}; {}",
+        described(&listener.place),
+        callers(&listener.callers, &listener.place),
+        served(listener.service)
+    )
+}
+
+fn described(place: &Place) -> String {
+    match place {
+        Place::Unix {
+            path,
+            mode,
+            owner,
+            group,
+        } => {
+            let mut said = format!("{}, mode {mode:04o}", in_its_folder(path));
+            if let Some(owner) = owner {
+                said.push_str(&format!(", owner {owner}"));
+            }
+            if let Some(group) = group {
+                said.push_str(&format!(", group {group}"));
+            }
+            said
+        }
+        Place::Tcp(_) | Place::Systemd(_) => place.to_string(),
+    }
+}
+
+fn callers(callers: &Callers, place: &Place) -> String {
+    match callers {
+        Callers::Own => "for the user that runs the proxy".to_owned(),
+        Callers::Peers { uids, gids } => {
+            let of = |what: &str, ids: &[u32]| {
+                let ids: Vec<_> = ids.iter().map(u32::to_string).collect();
+                (!ids.is_empty()).then(|| format!("{what} {}", ids.join(", ")))
+            };
+            let all = [of("uid", uids), of("primary gid", gids)];
+            let all: Vec<_> = all.into_iter().flatten().collect();
+            format!("for {}", all.join(" or "))
+        }
+        Callers::SocketMode => {
+            "for whoever the socket's owner, group and mode let connect".to_owned()
+        }
+        Callers::Token(file) => format!(
+            "for whoever sends the token of {} as {CALLER_TOKEN} or before the path",
+            file.display()
+        ),
+        Callers::AnyLocalProcess => match place.is_for_everybody() {
+            true => "for every process of this machine".to_owned(),
+            false => "for every process that its mode lets connect".to_owned(),
+        },
+    }
+}
+
+fn served(service: Option<Service>) -> String {
+    match service {
+        Some(service) => format!("to {}", service.name()),
+        None => {
+            let all =
+                Service::ALL.map(|service| format!("/{}/ to {}", service.label(), service.name()));
+            all.join(", ")
+        }
+    }
+}
+
+/// A path that is made at the start; whether there is a folder for it.
+fn in_its_folder(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(path);
+    match unseen(folder) {
+        None if folder.is_dir() => path.display().to_string(),
+        None => format!("{} (its folder is no folder)", path.display()),
+        Some(why) if why == NOT_THERE => format!("{} (its folder is {why})", path.display()),
+        Some(why) => format!("{} (its folder {why})", path.display()),
+    }
+}
+
+/// The same for programs.
+pub(super) fn as_json(config: &Config) -> Value {
+    let Some(proxy) = &config.proxy else {
+        return Value::Null;
+    };
+    let listeners: Vec<_> = proxy.listeners.iter().map(listener_json).collect();
+    json!({
+        "listeners": listeners,
+        "operations": proxy.operations.as_ref().map(|operations| place_json(&operations.place)),
+        "access_log": match &proxy.access_log {
+            AccessLog::Stdout => json!("stdout"),
+            AccessLog::File(path) => json!(path),
+            AccessLog::Off => json!("off"),
+        },
+        "limits": limits_json(proxy),
+        "notes": notes(config),
+    })
+}
+
+fn listener_json(listener: &ListenerConfig) -> Value {
+    let callers = match &listener.callers {
+        Callers::Own => json!({ "kind": "own-user" }),
+        Callers::Peers { uids, gids } => json!({ "kind": "peers", "uids": uids, "gids": gids }),
+        Callers::SocketMode => json!({ "kind": "socket-mode" }),
+        Callers::Token(file) => {
+            json!({ "kind": "token", "token_file": file, "header": CALLER_TOKEN.as_str() })
+        }
+        Callers::AnyLocalProcess => json!({ "kind": "allow-any-local-process" }),
+    };
+    let upstreams: Vec<_> = Service::ALL
+        .into_iter()
+        .filter(|service| listener.service.is_none_or(|only| only == *service))
+        .map(|service| {
+            let prefix = listener
+                .service
+                .is_none()
+                .then(|| format!("/{}", service.label()));
+            json!({ "service": service.label(), "prefix": prefix })
+        })
+        .collect();
+    json!({
+        "place": place_json(&listener.place),
+        "callers": callers,
+        "upstreams": upstreams,
+        "host_names": listener.host_names,
+    })
+}
+
+fn place_json(place: &Place) -> Value {
+    match place {
+        Place::Unix {
+            path,
+            mode,
+            owner,
+            group,
+        } => {
+            json!({ "unix": path, "mode": format!("{mode:04o}"), "owner": owner, "group": group })
+        }
+        Place::Tcp(address) => json!({ "tcp": address.to_string() }),
+        Place::Systemd(name) => json!({ "systemd": name }),
+    }
+}
+
+/// Those that differ from their defaults; times in milliseconds.
+fn limits_json(proxy: &ProxyConfig) -> Value {
+    let changed = proxy
+        .limits()
+        .into_iter()
+        .filter(|limit| limit.value != limit.default);
+    let via = via(proxy).map(|via| ("via".to_owned(), json!(via)));
+    changed
+        .map(|limit| match limit.value {
+            Setting::Count(count) => (limit.name.to_owned(), json!(count)),
+            Setting::Time(time) => (
+                format!("{}_ms", limit.name),
+                json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            ),
+            Setting::Switch(on) => (limit.name.to_owned(), json!(on)),
+        })
+        .chain(via)
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}

@@ -1,0 +1,105 @@
+//! `csr`: a certificate request, signed in the token.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use hsm_mtls::internal::config::SubjectConfig;
+use hsm_mtls::internal::csr::{self, CsrError};
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::identity;
+use hsm_mtls::internal::token::session::Access;
+use serde_json::json;
+
+use super::output_file::{OutputFile, USUAL, Wanted};
+use super::{CommandError, Global, output, start};
+
+#[derive(Args)]
+pub(super) struct CsrArgs {
+    /// C, two capital letters
+    #[arg(long)]
+    country: Option<String>,
+    /// O, the legal name exactly as registered
+    #[arg(long)]
+    organization: Option<String>,
+    /// OU, the Trust Framework's organisation id (a UUID)
+    #[arg(long)]
+    organizational_unit: Option<String>,
+    /// CN, the application's client id (a UUID)
+    #[arg(long)]
+    common_name: Option<String>,
+    /// Write the PEM here instead of to standard output (-)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace a file that is there; what the configuration names is never written over
+    #[arg(long, requires = "output")]
+    force: bool,
+}
+
+pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, CommandError> {
+    let config = start::config_for_module(global)?;
+    let path = args.output.clone();
+    let wanted = path.as_deref().map(|path| Wanted {
+        what: "the request",
+        path,
+        force: args.force,
+        mode: USUAL,
+    });
+    // Before the token is asked.
+    let file = wanted.map(|wanted| OutputFile::claim(&wanted, &[&config]));
+    let file = file.transpose()?;
+    if global.json {
+        OutputFile::beside_json(file.as_ref())?;
+    }
+    let told = path.filter(|_| file.as_ref().is_some_and(|file| !file.is_stdout()));
+    let subject =
+        csr::subject(&subject(config.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
+    let token = start::token(&config).map_err(CommandError::stage)?;
+    let key = identity::find_key(&config, &token, None).map_err(CommandError::stage)?;
+    let session = token
+        .session(Access::ReadOnly)
+        .map_err(CommandError::stage)?;
+    let attributes = key.attributes(&session);
+    let signer =
+        identity::engine_without_certificate(&config, &token).map_err(CommandError::stage)?;
+    let pem = csr::request(&signer, &subject).map_err(CommandError::stage)?;
+    match file {
+        Some(file) => file.keep(pem.as_bytes())?,
+        None if !global.json => output::raw(pem.as_bytes())?,
+        None => {}
+    }
+    if global.json {
+        output::json(&json!({ "schema": 0, "subject": subject.to_string(), "pem": pem }))?;
+    } else if let Some(path) = told {
+        output::line(&format!(
+            "request for {subject}\nwritten to {}",
+            path.display()
+        ))?;
+    }
+    if let Some(elsewhere) = attributes.made_elsewhere() {
+        output::remark(elsewhere);
+    }
+    Ok(ExitCode::Good)
+}
+
+/// What the configuration says, with flags in its place where they are given.
+fn subject(config: Option<SubjectConfig>, args: CsrArgs) -> Result<SubjectConfig, CommandError> {
+    let missing = |field| CommandError::stage(CsrError::SubjectMissing(field));
+    let configured = config.as_ref();
+    let pick = |flag: Option<String>, of: fn(&SubjectConfig) -> &String, field| {
+        flag.or_else(|| configured.map(|config| of(config).clone()))
+            .ok_or_else(|| missing(field))
+    };
+    Ok(SubjectConfig {
+        country: args
+            .country
+            .or_else(|| configured.map(|config| config.country.clone()))
+            .unwrap_or_else(|| "AE".to_owned()),
+        organization: pick(args.organization, |config| &config.organization, "O")?,
+        organizational_unit: pick(
+            args.organizational_unit,
+            |config| &config.organizational_unit,
+            "OU",
+        )?,
+        common_name: pick(args.common_name, |config| &config.common_name, "CN")?,
+    })
+}

@@ -1,0 +1,110 @@
+//! The stages' errors, gathered, and what a command can fail with beside them.
+
+use crate::proxy::ProxyError;
+use hsm_mtls::internal::certificate::CertificateError;
+use hsm_mtls::internal::client::ClientError;
+use hsm_mtls::internal::config::ConfigError;
+use hsm_mtls::internal::csr::CsrError;
+use hsm_mtls::internal::diagnostic::Diagnostic;
+use hsm_mtls::internal::engine::EngineError;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::identity::IdentityError;
+use hsm_mtls::internal::key::KeyError;
+use hsm_mtls::internal::ledger::LedgerError;
+use hsm_mtls::internal::signer::SignerError;
+use hsm_mtls::internal::tls::TlsError;
+use hsm_mtls::internal::token::TokenError;
+use thiserror::Error as ThisError;
+
+/// The error of any stage.
+#[derive(Debug, ThisError)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+}
+
+impl Error {
+    fn of_stage(&self) -> &dyn Diagnostic {
+        match self {
+            Self::Config(error) => error,
+            Self::Token(error) => error,
+            Self::Key(error) => error,
+            Self::Ledger(error) => error,
+            Self::Engine(error) => error,
+            Self::Certificate(error) => error,
+            Self::Csr(error) => error,
+            Self::Identity(error) => error,
+            Self::Signer(error) => error,
+            Self::Tls(error) => error,
+            Self::Client(error) => error,
+            Self::Proxy(error) => error,
+        }
+    }
+}
+
+impl Diagnostic for Error {
+    fn hint(&self) -> String {
+        self.of_stage().hint()
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.of_stage().exit_code()
+    }
+
+    fn is_transient(&self) -> bool {
+        self.of_stage().is_transient()
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, ThisError)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Stage(#[from] Error),
+    #[error("{message}")]
+    Usage {
+        message: String,
+        hint: String,
+        code: ExitCode,
+    },
+    #[error("cannot write the result: {0}")]
+    Output(#[from] std::io::Error),
+    #[error("the result cannot be made into JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CommandError {
+    pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: hint.into(),
+            code: ExitCode::Configuration,
+        }
+    }
+
+    pub(super) fn stage(error: impl Into<Error>) -> Self {
+        Self::Stage(error.into())
+    }
+}

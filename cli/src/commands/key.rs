@@ -1,0 +1,192 @@
+//! `key list` and `key generate`.
+
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::key::attributes::KeyAttributes;
+use hsm_mtls::internal::key::generate::{self, Generated};
+use hsm_mtls::internal::key::scheme::KeyAlgorithm;
+use hsm_mtls::internal::key::unsupported::SUPPORTED;
+use hsm_mtls::internal::key::{Key, KeyError, find_all};
+use hsm_mtls::internal::ledger::Recorder;
+use hsm_mtls::internal::token::fault::FaultClass;
+use hsm_mtls::internal::token::module::Module;
+use hsm_mtls::internal::token::session::{Access, Session};
+use hsm_mtls::internal::token::{Role, Token};
+use serde_json::{Value, json};
+
+use super::{CommandError, GenerateArgs, Global, KeyType, output, start};
+
+pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
+    let config = start::config_for_module(global)?;
+    let token = start::token(&config).map_err(CommandError::stage)?;
+    let session = token
+        .session(Access::ReadOnly)
+        .map_err(CommandError::stage)?;
+    let everything = hsm_mtls::internal::config::uri::Pkcs11Uri::default();
+    let keys = find_all(&session, &token, &everything).map_err(CommandError::stage)?;
+    if global.json {
+        let keys: Vec<_> = keys.iter().map(|key| as_json(key, &session)).collect();
+        output::json(&json!({
+            "schema": 0,
+            "environment": config.environment.as_str(),
+            "token": token.description().uri().to_string(),
+            "keys": keys,
+        }))?;
+    } else {
+        output::heading(&token.description().uri().to_string())?;
+        if keys.is_empty() {
+            output::line("  no private key that this user can see")?;
+        }
+        for key in &keys {
+            print(key, &session)?;
+        }
+    }
+    Ok(ExitCode::Good)
+}
+
+pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, CommandError> {
+    let config = start::config_for_module(global)?;
+    let label = args
+        .label
+        .or_else(|| config.c3.key.object.clone())
+        .ok_or_else(|| {
+            CommandError::usage(
+                "the key has no name",
+                "pass --label, or write `object=` into `key` of [c3]",
+            )
+        })?;
+    if args.user_type != Role::User && args.pin_source.is_none() {
+        // The user's PIN sent as another role's is a wrong try, and an SO's few tries guard more.
+        return Err(CommandError::usage(
+            "this role has a PIN of its own, and no source for it was given",
+            "pass --pin-source: the `pin` of [[token]] is the user's, and is not tried for another role",
+        ));
+    }
+    let module = Module::load(&config.token).map_err(CommandError::stage)?;
+    let recorder = Recorder::open(config.ledger.as_ref()).map_err(CommandError::stage)?;
+    let mut token = Token::select(module, &config.token, start::attendance(), recorder)
+        .map_err(CommandError::stage)?;
+    if let Some(source) = args.pin_source {
+        token = token.with_pin_source(source, start::attendance());
+    }
+    token.log_in(args.user_type).map_err(CommandError::stage)?;
+    let session = token
+        .session(Access::ReadWrite)
+        .map_err(CommandError::stage)?;
+    let Generated {
+        key,
+        not_restricted,
+    } = generate::generate(&token, &session, algorithm(args.kind), &label).map_err(|error| {
+        match error {
+            KeyError::Call(fault)
+                if args.user_type != Role::User && fault.class() == FaultClass::Login =>
+            {
+                CommandError::usage(
+                    format!("this role may not make private keys on this token: {fault}"),
+                    "use --user-type user, or the number of the vendor's role for it",
+                )
+            }
+            other => CommandError::stage(other),
+        }
+    })?;
+    if global.json {
+        output::json(&json!({
+            "schema": 0,
+            "key": as_json(&key, &session),
+            "not_restricted": not_restricted,
+        }))?;
+    } else {
+        output::heading("made in the token")?;
+        print(&key, &session)?;
+        if args.kind as u8 != KeyType::Rsa2048 as u8 {
+            output::remark("the scheme documents RSA-2048 as the only type that it accepts");
+        }
+        if !not_restricted.is_empty() {
+            output::line(&format!(
+                "  the token does not take {} for a key pair",
+                not_restricted.join(" and ")
+            ))?;
+        }
+    }
+    Ok(ExitCode::Good)
+}
+
+fn algorithm(kind: KeyType) -> KeyAlgorithm {
+    match kind {
+        KeyType::Rsa2048 => KeyAlgorithm::Rsa { bits: 2048 },
+        KeyType::Rsa3072 => KeyAlgorithm::Rsa { bits: 3072 },
+        KeyType::Rsa4096 => KeyAlgorithm::Rsa { bits: 4096 },
+        KeyType::P256 => KeyAlgorithm::EcP256,
+        KeyType::P384 => KeyAlgorithm::EcP384,
+        KeyType::P521 => KeyAlgorithm::EcP521,
+        KeyType::Ed25519 => KeyAlgorithm::Ed25519,
+    }
+}
+
+fn as_json(key: &Key, session: &Session) -> Value {
+    let public = key.public_key().ok();
+    let mut json = json!({
+        "uri": key.uri().to_string(),
+        "type": public.map(|public| public.algorithm().to_string()),
+        "spki_sha256": public.map(|public| public.fingerprint().to_string()),
+        "attributes": key.attributes(session),
+    });
+    if let Some(kind) = key.unsupported() {
+        json["unsupported"] = kind.to_string().into();
+    }
+    json
+}
+
+fn print(key: &Key, session: &Session) -> Result<(), CommandError> {
+    let public = key.public_key().ok();
+    let claims = claims(&key.attributes(session));
+    output::line(&format!("  {}", key.uri()))?;
+    output::fields(&[
+        (
+            "  type",
+            match (public, key.unsupported()) {
+                (Some(public), _) => public.algorithm().to_string(),
+                (None, Some(kind)) => {
+                    format!("{kind}, which is not supported (supported are {SUPPORTED})")
+                }
+                (None, None) => "unknown".to_owned(),
+            },
+        ),
+        (
+            "  public key",
+            match (public, key.unsupported()) {
+                (Some(public), _) => public.fingerprint().to_string(),
+                (None, Some(_)) => "of that kind".to_owned(),
+                (None, None) => "withheld".to_owned(),
+            },
+        ),
+        ("  the token claims", claims),
+    ])
+}
+
+/// What bears on custody, in PKCS#11's spelling.
+fn claims(attributes: &KeyAttributes) -> String {
+    let all = [
+        ("CKA_PRIVATE", attributes.private),
+        ("CKA_SENSITIVE", attributes.sensitive),
+        ("CKA_EXTRACTABLE", attributes.extractable),
+        ("CKA_ALWAYS_SENSITIVE", attributes.always_sensitive),
+        ("CKA_NEVER_EXTRACTABLE", attributes.never_extractable),
+        ("CKA_LOCAL", attributes.local),
+        ("CKA_SIGN", attributes.sign),
+        ("CKA_DECRYPT", attributes.decrypt),
+        ("CKA_UNWRAP", attributes.unwrap),
+        ("CKA_DERIVE", attributes.derive),
+        ("CKA_MODIFIABLE", attributes.modifiable),
+        ("CKA_COPYABLE", attributes.copyable),
+    ];
+    let told = all.iter().filter_map(|(name, value)| {
+        value.map(|on| {
+            if on {
+                (*name).to_owned()
+            } else {
+                format!("not {name}")
+            }
+        })
+    });
+    told.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,132 @@
+//! `ledger verify`: whether the record of the key's uses is as it was written. `ledger show`: what it says.
+
+mod pause;
+mod period;
+mod show;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use hsm_mtls::internal::engine::Purpose;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::ledger::chain::Head;
+use hsm_mtls::internal::ledger::history::{self, Flaw, History};
+use hsm_mtls::internal::ledger::reader::Reader;
+use serde_json::{Value, json};
+
+use super::{CommandError, Global, output, start};
+
+/// All that there are.
+const PURPOSES: [Purpose; 5] = [
+    Purpose::Tls13ClientAuth,
+    Purpose::Tls12ClientAuth,
+    Purpose::Csr,
+    Purpose::Proof,
+    Purpose::SelfTest,
+];
+
+#[derive(Args)]
+pub(super) struct ShowArgs {
+    /// From this time on (UTC): a day as 2026-11-24, or as far as 2026-11-24T14:45:11.2
+    #[arg(long, value_name = "TIME", value_parser = period::time)]
+    since: Option<period::Time>,
+    /// Until this time, with all that begins with it
+    #[arg(long, value_name = "TIME", value_parser = period::time)]
+    until: Option<period::Time>,
+    /// What the key was used for
+    #[arg(long, value_parser = PossibleValuesParser::new(PURPOSES.map(Purpose::name)))]
+    purpose: Option<String>,
+    /// A host, or a host:port
+    #[arg(long)]
+    peer: Option<String>,
+    /// Only how many, by day, purpose, result and key
+    #[arg(long)]
+    counts: bool,
+    /// Go on with what comes, until interrupted
+    #[arg(long)]
+    follow: bool,
+}
+
+pub(super) fn verify(global: &Global, expected: Option<&Head>) -> Result<ExitCode, CommandError> {
+    match history::verify(&file(global)?, expected) {
+        Ok(history) => {
+            if global.json {
+                output::json(&json!({ "schema": 0, "holds": true, "history": history }))?;
+            } else {
+                print(&history, expected)?;
+            }
+            Ok(ExitCode::Good)
+        }
+        Err(Flaw::Unreadable(error)) => Err(CommandError::stage(error)),
+        Err(flaw) => {
+            if global.json {
+                output::json(&json!({
+                    "schema": 0,
+                    "holds": false,
+                    "flaw": flaw.to_string(),
+                    "sequence": flaw.sequence(),
+                    "history": Value::Null,
+                }))?;
+            } else {
+                output::verdict(false, "the chain does NOT hold")?;
+                output::line(&format!("  {flaw}"))?;
+                output::remark("keep the files as they are: they are evidence");
+            }
+            Ok(ExitCode::Finding)
+        }
+    }
+}
+
+pub(super) fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
+    period::check(args)?;
+    let reader = Reader::open(&file(global)?).map_err(CommandError::stage)?;
+    show::show(global, args, reader)
+}
+
+fn file(global: &Global) -> Result<PathBuf, CommandError> {
+    let configured = start::config(global)?.ledger.map(|ledger| ledger.file);
+    configured.ok_or_else(|| {
+        CommandError::usage(
+            "the configuration names no ledger",
+            "write `file` into [ledger]: from then on each use of the key is recorded there",
+        )
+    })
+}
+
+fn print(history: &History, expected: Option<&Head>) -> Result<(), CommandError> {
+    let files: Vec<_> = history.files.iter().map(|file| file.display()).collect();
+    let mut rows = vec![("records", format!("{} to {}", history.first, history.last))];
+    rows.extend(files.iter().map(|file| ("file", file.to_string())));
+    rows.push(("signatures asked for", history.attempts.to_string()));
+    if !history.unfinished.is_empty() {
+        let numbers: Vec<_> = history.unfinished.iter().map(u64::to_string).collect();
+        rows.push((
+            "without an outcome",
+            format!(
+                "record {}: the process was ended, or is at it",
+                numbers.join(", ")
+            ),
+        ));
+    }
+    if history.repairs > 0 {
+        let lines = format!("{} lines that a crash tore, accounted for", history.repairs);
+        rows.push(("repairs", lines));
+    }
+    if history.torn > 0 {
+        let bytes = format!(
+            "{} bytes without an end; the next record accounts for them",
+            history.torn
+        );
+        rows.push(("torn", bytes));
+    }
+    rows.push(("head", history.head.clone()));
+    output::verdict(true, "the chain holds")?;
+    output::fields(&rows)?;
+    if expected.is_none() {
+        output::remark(
+            "whether its end was cut off shows only with --expect-head and a head that was kept elsewhere",
+        );
+    }
+    Ok(())
+}

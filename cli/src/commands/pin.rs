@@ -1,0 +1,111 @@
+//! `pin accept-count-low`: an operator answers for one try, for a machine at whose terminal nobody is.
+
+use clap::{Args, Subcommand};
+use hsm_mtls::internal::config::pin::PinSource;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::ledger::Recorder;
+use hsm_mtls::internal::token::guard::{Attendance, CountLow};
+use hsm_mtls::internal::token::module::Module;
+use hsm_mtls::internal::token::{Role, Token};
+use serde_json::json;
+
+use super::{CommandError, Global, output, start, token};
+
+#[derive(Subcommand)]
+pub(super) enum PinCommand {
+    /// Allow one login although the token says CKF_USER_PIN_COUNT_LOW, where nobody is at a terminal
+    ///
+    /// Make sure first that the PIN source has the right PIN, then run this as the user of the service, and
+    /// start the service within an hour. It allows one C_Login with the PIN of this source and is used up
+    /// before it: by a wrong PIN, a crash and a restart too. Nothing is sent by this command. It is refused
+    /// where the token says FINAL_TRY, LOCKED or TO_BE_CHANGED, and where what the source has was refused
+    /// before. Ends with 0 also where the token does not warn: then none is needed.
+    AcceptCountLow(AcceptArgs),
+}
+
+#[derive(Args)]
+pub(super) struct AcceptArgs {
+    /// For one try, which must be said
+    #[arg(long, required = true)]
+    once: bool,
+    /// PIN source of another role, as `key generate` takes it; without it, the `pin` of [[token]]
+    #[arg(long, value_name = "SOURCE")]
+    pin_source: Option<PinSource>,
+    /// Whose PIN: user, so, or a number of the vendor
+    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::role)]
+    user_type: Role,
+}
+
+pub(super) fn run(global: &Global, command: PinCommand) -> Result<ExitCode, CommandError> {
+    match command {
+        PinCommand::AcceptCountLow(args) => accept_count_low(global, args),
+    }
+}
+
+fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, CommandError> {
+    let config = start::config_for_module(global)?;
+    if args.user_type != Role::User && args.pin_source.is_none() {
+        return Err(CommandError::usage(
+            "this role has a PIN of its own, and no source for it was given",
+            "pass --pin-source: the `pin` of [[token]] is the user's",
+        ));
+    }
+    let source = args.pin_source.unwrap_or_else(|| config.token.pin.clone());
+    if matches!(source, PinSource::Prompt | PinSource::ProtectedPath) {
+        return Err(CommandError::usage(
+            format!("the PIN comes from {source}: whoever types it is asked then"),
+            "run `hsm-mtls token check` at a terminal and answer yes; an acceptance is for a PIN that needs no person",
+        ));
+    }
+    // Nothing is logged in to: what is recorded is the login that uses it up.
+    let module = Module::load(&config.token).map_err(CommandError::stage)?;
+    let selected = Token::select(
+        module,
+        &config.token,
+        Attendance::Unattended,
+        Recorder::NONE,
+    );
+    let token = selected
+        .map_err(CommandError::stage)?
+        .with_pin_source(source.clone(), Attendance::Unattended);
+    let outcome = token
+        .accept_count_low(args.user_type)
+        .map_err(CommandError::stage)?;
+    let uri = token.description().uri().to_string();
+    if global.json {
+        let report = match &outcome {
+            CountLow::NotSet => json!({ "schema": 0, "accepted": false, "token": uri }),
+            CountLow::Accepted { flag, file, until } => json!({
+                "schema": 0,
+                "accepted": true,
+                "token": uri,
+                "flag": flag,
+                "pin_source": source.to_string(),
+                "until": until,
+                "file": file,
+            }),
+        };
+        output::json(&report)?;
+        return Ok(ExitCode::Good);
+    }
+    match outcome {
+        CountLow::NotSet => output::line(
+            "the token does not say that few tries are left: the next login needs no acceptance, and none was written",
+        )?,
+        CountLow::Accepted { flag, file, until } => {
+            output::heading(&format!("{flag} is accepted for one login until {until}"))?;
+            output::fields(&[
+                ("token", uri),
+                ("PIN from", source.to_string()),
+                ("kept in", file.display().to_string()),
+            ])?;
+            if config.token.state_dir.is_none() {
+                output::note(
+                    "`state_dir` of [[token]] is not set: see that the service looks in the same folder",
+                )?;
+            }
+            output::line("start the service now; a second try takes a second acceptance")?;
+        }
+    }
+    Ok(ExitCode::Good)
+}

@@ -1,0 +1,136 @@
+//! `proxy`: the local proxy, in the foreground, until it is told to stop.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::proxy::{self, ProxyError, Sockets};
+use hsm_mtls::internal::config::proxy::ProxyConfig;
+use hsm_mtls::internal::config::{Config, ConfigText};
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::metrics;
+use hsm_mtls::internal::signer::RemoteKey;
+use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
+use hsm_mtls::internal::signer::sandbox::Sandbox;
+use hsm_mtls::internal::signer::supervisor::Launch;
+use hsm_mtls::internal::standard_error;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::{CommandError, Global, output, signer, start};
+
+/// Buckets of what the token takes for a signature, in seconds.
+const SIGNATURE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// Values of histograms wait in memory until they are put into their buckets: some 20,000 a second under load.
+const UPKEEP: Duration = Duration::from_millis(200);
+
+/// The supervisor: makes the sockets, and starts the signer and the front end.
+pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
+    ended(global, supervisor(global))
+}
+
+/// The process that parses the network. The supervisor starts it.
+pub(super) fn front_end(global: &Global) -> Result<ExitCode, CommandError> {
+    ended(global, serve(global))
+}
+
+/// A service manager does not start again what ends with the code of a mistake or of a PIN. What may pass
+/// with time alone has the code of a token that is away for now.
+fn ended(
+    global: &Global,
+    result: Result<ExitCode, CommandError>,
+) -> Result<ExitCode, CommandError> {
+    match result {
+        Err(CommandError::Stage(error)) if error.is_transient() => {
+            let code = output::failure(&CommandError::Stage(error), global.json);
+            Ok(match code {
+                ExitCode::Configuration | ExitCode::Pin => ExitCode::Token,
+                other => other,
+            })
+        }
+        other => other,
+    }
+}
+
+fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
+    let path = start::path(global)?;
+    let text = ConfigText::read(path).map_err(CommandError::stage)?;
+    let config = text.check().map_err(CommandError::stage)?;
+    let settings = settings(&config)?;
+    // Before any thread runs: what systemd handed over is taken out of the environment.
+    let sockets = Sockets::open(settings).map_err(CommandError::stage)?;
+    let front_end = || {
+        let mut command = Command::new(signer::PROGRAM);
+        command
+            .arg0("hsm-mtls")
+            .args(signer::arguments(global, &config, "front-end"))
+            // The allocator's, which else keeps a heap of its own for each of many short-lived threads.
+            .env("MALLOC_ARENA_MAX", "2");
+        command
+    };
+    let launch = |config: &Config| Launch {
+        attended: false,
+        ..signer::launch(global, config)
+    };
+    let first = SignerPlan::of(&text, launch).map_err(CommandError::stage)?;
+    let read = || SignerPlan::of(&ConfigText::read(path)?, launch);
+    // What a mistake in the configuration makes impossible is said before anything is started.
+    Sandbox::of_front_end(&config).map_err(CommandError::stage)?;
+    supervise(first, read, front_end, &sockets.descriptors()).map_err(CommandError::stage)
+}
+
+fn serve(global: &Global) -> Result<ExitCode, CommandError> {
+    let inherited = inherit().map_err(CommandError::stage)?;
+    let text = ConfigText::given_or_read(inherited.configuration, start::path(global)?);
+    let config = text.and_then(|text| text.check());
+    let config = config.map_err(CommandError::stage)?;
+    let sockets = Sockets::inherited(settings(&config)?, inherited.sockets);
+    let sockets = sockets.map_err(CommandError::stage)?;
+    // Before any thread runs: those that there are would stay outside.
+    let sandbox = Sandbox::of_front_end(&config).and_then(|sandbox| sandbox.enter());
+    let part = sandbox.map_err(CommandError::stage)?;
+    standard_error::release();
+    tracing::info!(detail = part.detail, "the front end is under Landlock");
+    let metrics = recorder()?;
+    let render = move || metrics.render();
+    let key =
+        RemoteKey::connect_inherited(&config, inherited.channels).map_err(CommandError::stage)?;
+    let render = Arc::new(render);
+    proxy::run(config, sockets, key, inherited.control, render).map_err(CommandError::stage)?;
+    Ok(ExitCode::Good)
+}
+
+fn settings(config: &Config) -> Result<&ProxyConfig, CommandError> {
+    let settings = config.proxy.as_ref();
+    settings
+        .ok_or(ProxyError::NotConfigured)
+        .map_err(CommandError::stage)
+}
+
+fn recorder() -> Result<PrometheusHandle, CommandError> {
+    let wrong = |error: metrics_exporter_prometheus::BuildError| {
+        CommandError::usage(
+            format!("metrics cannot be kept: {error}"),
+            "this is a fault of ours: please report it",
+        )
+    };
+    let proxy = Matcher::Prefix("hsm_mtls_proxy_".to_owned());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets(&SIGNATURE_BUCKETS)
+        .and_then(|builder| builder.set_buckets_for_metric(proxy, &proxy::metrics::BUCKETS))
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(wrong)?;
+    metrics::describe();
+    proxy::metrics::describe();
+    let kept = recorder.clone();
+    std::thread::Builder::new()
+        .name("metrics".to_owned())
+        .spawn(move || {
+            loop {
+                std::thread::park_timeout(UPKEEP);
+                kept.run_upkeep();
+            }
+        })?;
+    Ok(recorder)
+}

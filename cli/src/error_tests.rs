@@ -1,0 +1,124 @@
+//! Every error of the proxy, one by one, and of the enum that gathers all stages: what it says, what to do next, and how
+//! a command ends. The library's own are tested beside it in the same way.
+
+use hsm_mtls::internal::certificate::CertificateError;
+use hsm_mtls::internal::client::ClientError;
+use hsm_mtls::internal::config::ConfigError;
+use hsm_mtls::internal::csr::CsrError;
+use hsm_mtls::internal::diagnostic::Diagnostic;
+use hsm_mtls::internal::engine::EngineError;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::identity::IdentityError;
+use hsm_mtls::internal::key::KeyError;
+use hsm_mtls::internal::ledger::LedgerError;
+use hsm_mtls::internal::signer::SignerError;
+use hsm_mtls::internal::tls::TlsError;
+use hsm_mtls::internal::token::TokenError;
+
+use crate::commands::error::Error;
+use crate::proxy::ProxyError;
+
+/// An error, and the name of its variant.
+type Example = (&'static str, Box<dyn Diagnostic>);
+
+/// Names each variant with examples of it, and matches on all of them. A new variant: add a line.
+macro_rules! every_variant {
+    ($enum:ident { $($variant:ident: [$($example:expr),+ $(,)?],)+ }) => {{
+        let name = |error: &$enum| match error {
+            $($enum::$variant { .. } => concat!(stringify!($enum), "::", stringify!($variant)),)+
+        };
+        let mut all: Vec<Example> = Vec::new();
+        $($(
+            let example: $enum = $example;
+            assert_eq!(name(&example), concat!(stringify!($enum), "::", stringify!($variant)));
+            all.push((name(&example), Box::new(example)));
+        )+)+
+        all
+    }};
+}
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn not_found() -> std::io::Error {
+    std::io::Error::from_raw_os_error(2)
+}
+
+fn proxy() -> Vec<Example> {
+    let handed_over = |found: &[&str]| ProxyError::NotHandedOver {
+        name: text("hub"),
+        found: found.iter().map(|name| text(name)).collect(),
+    };
+    every_variant!(ProxyError {
+        NotConfigured: [ProxyError::NotConfigured],
+        Listen: [ProxyError::Listen {
+            place: text("127.0.0.1:8080"),
+            why: text("address in use")
+        }],
+        NotHandedOver: [handed_over(&[]), handed_over(&["cm", "hh"])],
+        CallerToken: [ProxyError::CallerToken {
+            path: "/etc/bank/caller".into(),
+            why: text("its mode is 644: others than its owner may use it")
+        }],
+        AccessLog: [ProxyError::AccessLog {
+            path: "/var/log/access.jsonl".into(),
+            source: not_found()
+        }],
+        System: [ProxyError::System(not_found())],
+        Config: [ConfigError::Unnamed.into()],
+        Signer: [SignerError::NotStartedByUs.into()],
+        Tls: [TlsError::NotAsked.into()],
+        Client: [ClientError::NoPing.into()],
+    })
+}
+
+/// The gathering enum, each variant with an error of its stage.
+fn gathering() -> Vec<Example> {
+    every_variant!(Error {
+        Config: [ConfigError::Unnamed.into()],
+        Token: [TokenError::Empty.into()],
+        Key: [KeyError::Ledger(LedgerError::Sink(text("full"))).into()],
+        Ledger: [LedgerError::Sink(text("full")).into()],
+        Engine: [EngineError::Stopped.into()],
+        Certificate: [CertificateError::Empty(text("c3.pem")).into()],
+        Csr: [CsrError::SubjectMissing("O").into()],
+        Identity: [IdentityError::from(TokenError::Empty).into()],
+        Signer: [SignerError::NotStartedByUs.into()],
+        Tls: [TlsError::NotAsked.into()],
+        Client: [ClientError::TooLong(1 << 20).into()],
+        Proxy: [ProxyError::NotConfigured.into()],
+    })
+}
+
+fn all() -> Vec<Example> {
+    [proxy(), gathering()].into_iter().flatten().collect()
+}
+
+#[test]
+fn each_error_says_what_is_wrong_and_what_to_do_next() {
+    for (name, error) in all() {
+        let (message, hint) = (error.to_string(), error.hint());
+        for said in [&message, &hint] {
+            assert!(!said.is_empty() && said.trim() == said, "{name}: {said:?}");
+            assert!(!said.ends_with(['.', ':']), "{name}: {said}");
+            for leftover in ["Some(", "None", "Os {", "Err(", "\"\"", "  "] {
+                assert!(!said.contains(leftover), "{name} shows {leftover}: {said}");
+            }
+        }
+        assert_ne!(message, hint, "{name}");
+        assert_ne!(error.exit_code(), ExitCode::Good, "{name}");
+    }
+}
+
+#[test]
+fn the_words_are_reviewed() {
+    let lines: Vec<_> = all()
+        .iter()
+        .map(|(name, error)| {
+            let code = error.exit_code() as u8;
+            format!("{name} | exit {code} | {error} | {}", error.hint())
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}

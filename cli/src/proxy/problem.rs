@@ -1,0 +1,237 @@
+//! What the application is told when there is no answer of the hub's: problem details (RFC 9457)
+//! that name the stage. The stages are a contract; `docs/proxy.md` lists them.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use super::gateway::METHODS;
+use hsm_mtls::internal::client::http2::EndedBy;
+use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, Stage};
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::engine::EngineError;
+use hsm_mtls::internal::tls::TlsError;
+
+/// How a caller says who it is: a 401 has to name a way (RFC 9110, section 15.5.2).
+const CHALLENGE: HeaderValue = HeaderValue::from_static("X-HSM-MTLS-Caller");
+/// The stage of a certificate whose time has not begun.
+pub(super) const CERTIFICATE: &str = "certificate";
+
+/// A refusal or failure of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) stage: &'static str,
+    pub(super) detail: String,
+    pub(super) hint: String,
+    /// Seconds, where it is known when another try is worth it.
+    pub(super) retry_after: Option<u64>,
+    /// The connection is not to be used again: where the request ends is not sure, or not awaited.
+    pub(super) closes: bool,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, stage: &'static str, detail: &str, hint: &str) -> Self {
+        Self {
+            status,
+            stage,
+            detail: detail.to_owned(),
+            hint: hint.to_owned(),
+            retry_after: None,
+            closes: false,
+        }
+    }
+
+    /// The request is not well-formed, or means something else to others than to us.
+    pub(super) fn malformed(detail: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "request",
+            detail,
+            "the proxy forwards a request only where all servers would read it alike: correct the client",
+        )
+        .closing()
+    }
+
+    pub(super) fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    pub(super) fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// More at once than is configured.
+    pub(super) fn overload(what: &str, setting: &str) -> Self {
+        let hint = format!("call less at once, or raise `{setting}` of [proxy]");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overload", what, &hint).after(1)
+    }
+
+    /// The body as JSON.
+    fn json(&self, interaction_id: &HeaderValue) -> Bytes {
+        let problem = json!({
+            "type": format!("urn:hsm-mtls:problem:{}", self.stage),
+            "title": self.status.canonical_reason(),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "stage": self.stage,
+            "hint": self.hint,
+            "interaction_id": interaction_id.to_str().ok(),
+        });
+        Bytes::from(problem.to_string())
+    }
+
+    pub(super) fn response(&self, interaction_id: HeaderValue) -> Response<Bytes> {
+        let mut response = Response::new(self.json(&interaction_id));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(INTERACTION_ID, interaction_id);
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+            }
+            // RFC 9110, section 15.5.6.
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, METHODS);
+            }
+            _ => {}
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// The whole answer as it goes over a connection that speaks HTTP no more.
+    pub(super) fn raw(&self, interaction_id: &HeaderValue) -> Vec<u8> {
+        let mut response = self.clone().closing().response(interaction_id.clone());
+        let length = response.body().len();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, length.into());
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        if let Ok(now) = HeaderValue::from_str(&now) {
+            headers.insert(DATE, now);
+        }
+        let reason = self.status.canonical_reason().unwrap_or("");
+        let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_str()).into_bytes();
+        for (name, value) in response.headers() {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(response.body());
+        bytes
+    }
+}
+
+impl From<&ClientError> for Problem {
+    fn from(error: &ClientError) -> Self {
+        let (status, stage, retry_after) = stage(error);
+        Self {
+            status,
+            stage,
+            detail: error.to_string(),
+            hint: error.hint(),
+            retry_after,
+            closes: false,
+        }
+    }
+}
+
+/// Status, stage and when another try is worth it.
+fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
+    const BAD: StatusCode = StatusCode::BAD_GATEWAY;
+    const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
+    match error {
+        ClientError::Tls(TlsError::Signature(error)) => of_signature(error),
+        ClientError::Tls(TlsError::NotYetValid { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, CERTIFICATE, Some(5))
+        }
+        ClientError::Tls(error) => (BAD, of_tls(error), None),
+        ClientError::Resolve { .. } => (BAD, "name", None),
+        ClientError::Connect { .. } => (BAD, "connect", Some(1)),
+        ClientError::ConnectDeadline { .. } => (LATE, "deadline-connect", None),
+        ClientError::Deadline { stage, .. } => {
+            let stage = match stage {
+                Stage::Resolve => "deadline-name",
+                Stage::Handshake => "deadline-handshake",
+                Stage::Response => "deadline-answer",
+            };
+            (LATE, stage, None)
+        }
+        ClientError::Http2(ending) if ending.is_unprocessed() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "overload", Some(1))
+        }
+        ClientError::Http2(ending) if ending.by == EndedBy::Us => (BAD, "answer", None),
+        ClientError::NoAnswer(_)
+        | ClientError::ConnectionLost(_)
+        | ClientError::Http2(_)
+        | ClientError::NoPing => (BAD, "no-answer", None),
+        ClientError::HalfAnswer(_)
+        | ClientError::Body(_)
+        | ClientError::Http(_)
+        | ClientError::Malformed(_)
+        | ClientError::HeadTooLong => (BAD, "answer", None),
+        ClientError::Identity(_)
+        | ClientError::NotConfigured { .. }
+        | ClientError::Request(_)
+        | ClientError::TooLong(_)
+        | ClientError::Setup(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", None),
+    }
+}
+
+fn of_tls(error: &TlsError) -> &'static str {
+    match error {
+        TlsError::Alert { .. } | TlsError::IssuerNotAccepted { .. } => "tls-refused",
+        TlsError::NotAsked | TlsError::NotObserved => "not-asked",
+        TlsError::ServerCertificate(_)
+        | TlsError::ServerTime { .. }
+        | TlsError::ServerSignature
+        | TlsError::Revocation(_)
+        | TlsError::ServerNotProved
+        | TlsError::ServerUntrusted
+        | TlsError::ServerName { .. } => "server-certificate",
+        _ => "tls",
+    }
+}
+
+/// The stage of a signature that is not made.
+pub(super) fn stage_of(error: &EngineError) -> &'static str {
+    of_signature(error).1
+}
+
+/// A token that is away comes back by itself, and is looked for once a second; a PIN error waits
+/// for a person.
+fn of_signature(error: &EngineError) -> (StatusCode, &'static str, Option<u64>) {
+    const AWAY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+    match error.class() {
+        "pin" => (AWAY, "pin-guarded", None),
+        "deadline" => (StatusCode::GATEWAY_TIMEOUT, "deadline-token", Some(1)),
+        "queue-full" | "rate" => (AWAY, "token-busy", Some(1)),
+        "ledger" => (AWAY, "ledger", None),
+        "mechanism" | "wrong-signature" | "not-the-pair" | "refused" | "no-random"
+        | "refused-by-signer" | "message-too-long" | "configuration" => (AWAY, "signature", None),
+        _ => (AWAY, "token-down", Some(1)),
+    }
+}
+
+/// Whether the failure lies between us and the key, not between us and the hub.
+pub(super) fn is_of_the_token(error: &ClientError) -> bool {
+    matches!(error, ClientError::Tls(TlsError::Signature(_)))
+}

@@ -1,0 +1,151 @@
+//! What a handshake showed of the server, also where it failed: whose certificate it is, and whom
+//! it would take one from.
+
+use serde::Serialize;
+
+use crate::check_steps::{Outcome, Steps};
+use hsm_mtls::internal::certificate::Certificate;
+use hsm_mtls::internal::client::connector::server_name;
+use hsm_mtls::internal::config::environment::Origin;
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::tls::issuers::Acceptance;
+use hsm_mtls::internal::tls::observation::Observation;
+use hsm_mtls::internal::tls::{Tls, TlsError};
+
+/// The step that tells of our signature.
+pub(super) const SIGNATURE: &str = "signature";
+
+/// The certificate that the server presented, for the record.
+#[derive(Debug, Serialize)]
+pub struct ServerCertificate {
+    /// Its subject.
+    pub subject: String,
+    /// Its issuer.
+    pub issuer: String,
+    /// RFC 3339
+    pub not_after: String,
+    /// SHA-256 of its DER.
+    pub fingerprint: String,
+}
+
+impl ServerCertificate {
+    pub(super) fn of(seen: &Observation) -> Option<Self> {
+        let leaf = leaf(seen)?;
+        Some(Self {
+            subject: leaf.subject().to_string(),
+            issuer: leaf.issuer().to_string(),
+            not_after: leaf.not_after(),
+            fingerprint: leaf.fingerprint().to_string(),
+        })
+    }
+}
+
+fn leaf(seen: &Observation) -> Option<Certificate> {
+    let der = seen.server_chain.first()?;
+    Certificate::from_der(der, "the server").ok()
+}
+
+/// Which trust the chain satisfies, whichever is configured: where the hub's certificate comes
+/// from is not documented beyond doubt, so the operator is told.
+pub(super) fn server_certificate(
+    steps: &mut Steps,
+    tls: &Tls,
+    origin: &Origin,
+    seen: &Observation,
+) {
+    let Ok(name) = server_name(origin) else {
+        return;
+    };
+    let Some(satisfies) = tls.trust().evaluate(&seen.server_chain, &name) else {
+        return;
+    };
+    let mode = tls.trust().mode();
+    let trust = match (&satisfies.trust_framework, &satisfies.public) {
+        (Ok(()), Ok(())) => "satisfies the Trust Framework and public trust".to_owned(),
+        (Ok(()), Err(_)) => "satisfies the Trust Framework, not public trust".to_owned(),
+        (Err(_), Ok(())) => "satisfies public trust, not the Trust Framework".to_owned(),
+        (Err(framework), Err(public)) if framework.to_string() == public.to_string() => {
+            format!("satisfies neither the Trust Framework nor public trust: {framework}")
+        }
+        (Err(framework), Err(public)) => {
+            format!(
+                "satisfies neither the Trust Framework ({framework}) nor public trust ({public})"
+            )
+        }
+    };
+    let issuer = leaf(seen).map(|leaf| leaf.issuer());
+    let foreign = issuer
+        .as_ref()
+        .and_then(|issuer| tls.other_environment(issuer));
+    let issued = issuer.map_or_else(String::new, |issuer| format!("; issued by {issuer}"));
+    let detail = format!("{trust}{issued}");
+    let trusted = (mode.takes_trust_framework() && satisfies.trust_framework.is_ok())
+        || (mode.takes_public() && satisfies.public.is_ok());
+    if trusted {
+        steps.seen("server certificate", Outcome::Good, detail);
+    } else {
+        let hint = match (&satisfies.trust_framework, &satisfies.public) {
+            (Ok(()), _) => {
+                "if the hub's operator confirms it, set `mode = \"trust-framework\"` in [trust]"
+                    .to_owned()
+            }
+            (_, Ok(())) => {
+                "if the hub's operator confirms it, set `mode = \"public\"` in [trust]".to_owned()
+            }
+            (Err(TlsError::ServerUntrusted), _) if foreign.is_some() => {
+                "this host is of the other environment's Trust Framework: check [hub], and that `environment` and `anchors` belong together".to_owned()
+            }
+            (Err(TlsError::ServerUntrusted), _) => {
+                "check `anchors` of [trust]; a proxy that inspects TLS presents a certificate of its own too".to_owned()
+            }
+            (Err(error), _) => error.hint(),
+        };
+        steps.fault("server certificate", detail, hint, ExitCode::Network);
+    }
+    match satisfies.host_name {
+        Ok(()) => steps.seen("host name", Outcome::Good, origin.host.clone()),
+        Err(error) => steps.fault(
+            "host name",
+            error.to_string(),
+            "check [hub] and `lfi_code`: the name is what tells the hub from other participants",
+            ExitCode::Network,
+        ),
+    }
+}
+
+/// Whether we were asked, from whom a certificate would be taken, and how the token signed.
+pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observation) {
+    const NAME: &str = "client certificate asked for";
+    match seen.asked.as_ref().map(|asked| tls.acceptance(asked)) {
+        Some(Acceptance::Unsaid) => steps.seen(
+            NAME,
+            Outcome::Good,
+            "asked for; the server names no issuers",
+        ),
+        Some(Acceptance::Accepted {
+            issuer,
+            same_encoding,
+        }) => {
+            let but = match same_encoding {
+                true => "",
+                false => ", in another encoding than our certificate has: the same name",
+            };
+            let detail = format!("asked for; {issuer} is among the issuers that it accepts{but}");
+            steps.seen(NAME, Outcome::Good, detail);
+        }
+        Some(Acceptance::Foreign(foreign)) => {
+            let detail = format!("asked for by a server that does not know our issuer: {foreign}");
+            steps.note(NAME, detail, foreign.hint());
+        }
+        None if !seen.server_chain.is_empty() => {
+            steps.seen(NAME, Outcome::Note, "the server did not ask");
+        }
+        None => {}
+    }
+    if let Some(signed) = seen.signed {
+        let millis = signed.elapsed.as_micros() as f64 / 1000.0;
+        let detail = format!("{} in {millis:.1} ms, verified before use", signed.scheme);
+        steps.seen(SIGNATURE, Outcome::Good, detail);
+    }
+}

@@ -1,0 +1,68 @@
+//! Why certificate and key could not be opened as one: the error of the stage that failed.
+
+use thiserror::Error;
+
+use crate::certificate::CertificateError;
+use crate::diagnostic::Diagnostic;
+use crate::engine::EngineError;
+use crate::exit_code::ExitCode;
+use crate::key::KeyError;
+use crate::ledger::LedgerError;
+use crate::token::TokenError;
+
+/// Why there is no identity.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// A certificate, or the trust anchors.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The module or the token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A signature.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl IdentityError {
+    fn of_stage(&self) -> &dyn Diagnostic {
+        match self {
+            Self::Certificate(error) => error,
+            Self::Token(error) => error,
+            Self::Key(error) => error,
+            Self::Engine(error) => error,
+            Self::Ledger(error) => error,
+        }
+    }
+
+    /// As [`EngineError::class`]; `configuration` where no engine is concerned.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "configuration",
+            Self::Token(error) => EngineError::from(error).class(),
+            Self::Key(error) => EngineError::from(error).class(),
+            Self::Engine(error) => error.class(),
+            Self::Ledger(error) => EngineError::from(error).class(),
+        }
+    }
+}
+
+impl Diagnostic for IdentityError {
+    fn hint(&self) -> String {
+        self.of_stage().hint()
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.of_stage().exit_code()
+    }
+
+    fn is_transient(&self) -> bool {
+        self.of_stage().is_transient()
+    }
+}
