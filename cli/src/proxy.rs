@@ -67,6 +67,7 @@ use hsm_mtls::internal::identity::Validity;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
+pub use lifecycle::LIFECYCLE;
 use listener::{Listener, listen};
 use notify::ServiceManager;
 pub use operations::Render;

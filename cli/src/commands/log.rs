@@ -13,16 +13,18 @@ use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
+use crate::proxy;
+
 use super::{Cli, Command, LogFormat, notes, signer};
 
 /// What a service says of itself unasked: that it is ready, and that it was reloaded.
-const LIFECYCLE: &str = "crate::proxy::lifecycle";
+const LIFECYCLE: &str = proxy::LIFECYCLE;
 
 /// What is logged here is also the error that a command ends with.
 const TOLD_ANYWAY: [&str; 3] = [
-    "hsm_mtls::internal::signer::service",
-    "hsm_mtls::internal::engine",
-    "hsm_mtls::internal::client",
+    "hsm_mtls::signer::service",
+    "hsm_mtls::engine",
+    "hsm_mtls::client",
 ];
 
 impl Cli {

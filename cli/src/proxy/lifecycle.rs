@@ -7,6 +7,9 @@ use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
 
+/// The target of these log events, which the command shows without `-v`.
+pub const LIFECYCLE: &str = "hsm_mtls::proxy::lifecycle";
+
 /// It listens, and token, key, certificate and anchors were proved.
 pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {
     let proxy = config.proxy.iter();
@@ -20,6 +23,7 @@ pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {
         .map(|service| format!("{} at {}", service.name(), config.hub.origin(service)))
         .join(", ");
     tracing::info!(
+        target: LIFECYCLE,
         environment = config.environment.as_str(),
         listeners = listeners.join(", "),
         operations = operations.join(", "),
@@ -35,6 +39,7 @@ pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {
 /// Another identity is in use.
 pub(super) fn reloaded(certificate: &Certificate, key: &str) {
     tracing::info!(
+        target: LIFECYCLE,
         subject = %certificate.subject(),
         not_after = certificate.not_after(),
         days_left = certificate.days_left(SystemTime::now()),
