@@ -1,4 +1,4 @@
-//! Which messages are signed for which purpose. Messages of real handshakes are in tests/signer_hostile.rs.
+//! Which messages are signed for which purpose. The integration tests of the signer make real handshakes.
 
 use std::time::Duration;
 
