@@ -1,28 +1,29 @@
-//! One TOML file per environment, parsed into a value that is already checked.
+//! Parses the TOML file of an environment into a value whose fields are all checked.
 //!
-//! Nothing after this stage sees a string that could be wrong: each field's type refuses what it
-//! cannot mean, and the refusal names file, line, field and what to write instead.
+//! Parse, don't validate: later stages never see a string that may be wrong. Each field's type refuses invalid values,
+//! and the error names file, line, field and what to write instead.
 
 pub mod audit;
 mod c3;
+mod config_text;
 pub mod environment;
 mod error;
-mod explain;
 mod field;
-mod foreign;
+mod field_error;
+mod file_format;
 pub mod ledger;
-mod link;
 pub mod listener;
-mod missing;
+mod missing_field;
 pub(crate) mod module_env;
 pub mod paths;
 pub mod pin;
 pub mod proxy;
+mod reload;
 mod schema;
 pub mod signer;
-mod state;
-mod syntax;
-mod text;
+mod state_dir;
+mod symlink;
+mod syntax_error;
 mod tls;
 pub mod trust;
 pub mod uri;
@@ -35,15 +36,15 @@ use serde::Deserialize;
 
 use audit::AuditConfig;
 pub use c3::{C3Config, CertificateSource, SubjectConfig};
+pub use config_text::ConfigText;
 use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
 use error::line_of_field;
-use explain::field_error;
+use field_error::field_error;
 use ledger::LedgerConfig;
 use pin::PinSource;
 use proxy::ProxyConfig;
 use signer::SignerConfig;
-pub use text::ConfigText;
 pub use tls::{Group, TlsConfig};
 use trust::{Fingerprint, Trust};
 use uri::Pkcs11Uri;
@@ -51,7 +52,7 @@ use uri::Pkcs11Uri;
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file that it came from.
+    /// The configuration file.
     pub path: PathBuf,
     /// The hub environment and its Trust Framework.
     pub environment: Environment,
@@ -61,19 +62,19 @@ pub struct Config {
     pub token: TokenConfig,
     /// The transport certificate and its key.
     pub c3: C3Config,
-    /// Whom we believe to be the hub.
+    /// The trust anchors that authenticate the hub.
     pub trust: Trust,
-    /// Where the hub is and how long it may take.
+    /// The hub's origins and timeouts.
     pub hub: HubConfig,
-    /// What the handshake offers.
+    /// What the TLS handshake offers.
     pub tls: TlsConfig,
-    /// Where each use of the key is recorded. None: nowhere.
+    /// The ledger that records each use of the key. None: uses are not recorded.
     pub ledger: Option<LedgerConfig>,
-    /// What the signer process may do, where there is one.
+    /// The signer process's rate limit and sandbox.
     pub signer: SignerConfig,
-    /// The local proxy. None: `hsm-mtls proxy` has nothing to listen on.
+    /// The local proxy. None: `hsm-mtls proxy` does not start.
     pub proxy: Option<ProxyConfig>,
-    /// What the operator asserts in an audit.
+    /// The operator's assertions in an audit.
     pub audit: AuditConfig,
 }
 
@@ -84,46 +85,46 @@ pub struct TokenConfig {
     /// Absolute path of the PKCS#11 module.
     #[serde(deserialize_with = "field::absolute")]
     pub module: PathBuf,
-    /// SHA-256 that the module's file must have. None: not pinned.
+    /// The SHA-256 of the module's file. None: not pinned.
     #[serde(default)]
     pub module_sha256: Option<Fingerprint>,
-    /// Which token; must match exactly one.
+    /// The token; the URI must match exactly one.
     pub uri: Pkcs11Uri,
-    /// Where the user's PIN comes from.
+    /// The source of the user's PIN.
     pub pin: PinSource,
-    /// How many sessions may sign at once (1 to 1024); the token may allow fewer.
+    /// The number of sessions that sign in parallel (1 to 1024); the token may allow fewer.
     #[serde(
         default = "field::default_sessions",
         deserialize_with = "field::sessions"
     )]
     pub sessions: usize,
-    /// How long one signature may take, queueing included.
+    /// The timeout of a signature, including its time in the queue.
     #[serde(
         default = "field::default_timeout",
         deserialize_with = "field::duration"
     )]
     pub timeout: Duration,
-    /// How long each step before that may take: loading the module, finding token and key, the login.
+    /// The timeout of each step of the start: loading the module, finding token and key, the login.
     #[serde(
         default = "field::default_start_timeout",
         deserialize_with = "field::duration"
     )]
     pub start_timeout: Duration,
-    /// How long a session may be idle before the token is asked after it, so that no firewall
-    /// forgets the connection.
+    /// How long a session may be idle before C_GetSessionInfo is called, so that no firewall drops the connection to the
+    /// token.
     #[serde(
         default = "field::default_keep_alive",
         deserialize_with = "field::duration"
     )]
     pub keep_alive: Duration,
-    /// Variables that the module itself reads, set before it is loaded. `{config_dir}` stands for
-    /// the folder of the configuration file.
+    /// Environment variables for the module, set before it is loaded. `{config_dir}` stands for the folder of the
+    /// configuration file.
     #[serde(default, deserialize_with = "module_env::variables")]
     pub env: BTreeMap<String, String>,
     /// Whether to log in.
     #[serde(default)]
     pub login: LoginPolicy,
-    /// Where it is remembered that a PIN was refused. None: where the system keeps such things.
+    /// The folder for records of refused PINs. None: the system's state folder.
     #[serde(default)]
     pub state_dir: Option<PathBuf>,
 }
@@ -132,7 +133,7 @@ impl TokenConfig {
     /// The folder of the PIN guard's record: `state_dir`, else `$STATE_DIRECTORY` (systemd), else
     /// `hsm-mtls` in `$XDG_STATE_HOME` or `~/.local/state`. `None` where none of them is known.
     pub fn state_folder(&self) -> Option<PathBuf> {
-        state::folder(self.state_dir.as_deref())
+        state_dir::folder(self.state_dir.as_deref())
     }
 }
 
@@ -140,26 +141,25 @@ impl TokenConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginPolicy {
-    /// As CKF_LOGIN_REQUIRED says.
+    /// Log in if the token has CKF_LOGIN_REQUIRED.
     #[default]
     Auto,
-    /// Log in although the token says that it needs no login.
+    /// Log in even if the token says that it needs no login.
     Always,
     /// Never log in.
     Never,
 }
 
-/// `[hub]`: overrides of what the environment derives.
+/// `[hub]`: the hub's origins, which override those of the environment, and timeouts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubConfig {
-    /// CM
+    /// The Consent Manager (CM).
     pub consent_manager: Origin,
-    /// HH
+    /// Headless Heimdall (HH).
     pub headless_heimdall: Origin,
-    /// How long resolving, connecting and the handshake may take together, the token's signature
-    /// included.
+    /// The timeout of name resolution, TCP connect and TLS handshake together, including the token's signature.
     pub connect_timeout: Duration,
-    /// How long the whole answer may take.
+    /// The timeout of the whole response.
     pub response_timeout: Duration,
 }
 
@@ -172,7 +172,7 @@ impl HubConfig {
         }
     }
 
-    /// Every origin that may be offered our certificate.
+    /// Every origin to which the client certificate may be presented.
     pub fn origins(&self) -> [&Origin; 2] {
         Service::ALL.map(|service| self.origin(service))
     }
@@ -217,7 +217,7 @@ impl Config {
     /// The file cannot be read, or a field is wrong: [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let config = ConfigText::read(path)?.check()?;
-        config.check_link()?;
+        config.check_symlink()?;
         Ok(config)
     }
 
@@ -260,7 +260,7 @@ impl Config {
         }
         let mut variables = token.env.iter();
         if let Some((name, (message, advice))) =
-            variables.find_map(|(name, value)| Some((name, module_env::not_a_place(name, value)?)))
+            variables.find_map(|(name, value)| Some((name, module_env::invalid_path(name, value)?)))
         {
             let line = match line_of_field(text, name) {
                 0 => line_of_field(text, "env"),
@@ -301,12 +301,12 @@ impl Config {
                 let message = "at least one [[proxy.listener]]: nobody could call";
                 return Err(wrong("proxy", message));
             }
-            if let Some(place) = proxy.path_too_long() {
-                let message = format!("{place}: the path of a socket has 107 bytes at the most");
+            if let Some(address) = proxy.too_long_socket_path() {
+                let message = format!("{address}: the path of a socket has 107 bytes at the most");
                 return Err(wrong("unix", &message));
             }
-            if let Some(place) = proxy.place_twice() {
-                let message = format!("{place} is listened on already");
+            if let Some(address) = proxy.duplicate_address() {
+                let message = format!("{address} is listened on already");
                 return Err(wrong("proxy", &message));
             }
         }

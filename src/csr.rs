@@ -1,6 +1,6 @@
-//! A PKCS#10 request for the C3 certificate, signed inside the token.
+//! A PKCS#10 certificate signing request for the C3 (transport) certificate, signed by the key in the token.
 //!
-//! The scheme wants exactly C, O, OU, CN in this order and no SAN.
+//! The Open Finance scheme requires exactly C, O, OU, CN in this order, and no subject alternative name.
 
 use der::asn1::{Any, BitString, Null, SetOfVec};
 use der::pem::LineEnding;
@@ -19,29 +19,29 @@ use crate::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
 use crate::exit_code::ExitCode;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 
-/// Why there is no request.
+/// Why a request cannot be made.
 #[derive(Debug, Error)]
 pub enum CsrError {
     /// Neither configuration nor flags give a subject.
     #[error("the subject of the request is not known: {0} is missing")]
     SubjectMissing(&'static str),
-    /// A part of the subject is not what the scheme wants there.
+    /// A part of the subject does not have the form that the scheme requires.
     #[error("the subject's {field} {value:?} is not {expected}")]
     Subject {
         /// C, O, OU or CN.
         field: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
-        /// What could stand there.
+        /// The expected form.
         expected: &'static str,
     },
-    /// DER could not be made.
+    /// The request cannot be encoded as DER.
     #[error("the request cannot be encoded: {0}")]
     Encoding(#[from] der::Error),
-    /// X.509 has no name for what the key signs with.
+    /// X.509 has no signature algorithm for the key.
     #[error("certificate requests have no signature algorithm for a {0} key")]
     NoAlgorithm(KeyAlgorithm),
-    /// There is no signature.
+    /// The key could not sign.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -71,10 +71,10 @@ impl Diagnostic for CsrError {
     }
 }
 
-/// The subject as DER: C, O, OU, CN.
+/// The subject as a distinguished name: C, O, OU, CN.
 ///
 /// # Errors
-/// A value is not what the scheme wants there.
+/// A value does not have the form that the scheme requires.
 pub fn subject(config: &SubjectConfig) -> Result<DistinguishedName, CsrError> {
     let wrong = |field, value: &str, expected| CsrError::Subject {
         field,
@@ -93,7 +93,7 @@ pub fn subject(config: &SubjectConfig) -> Result<DistinguishedName, CsrError> {
         ("OU", &config.organizational_unit),
         ("CN", &config.common_name),
     ] {
-        // Hyphenated and nothing else: a UUID in braces is another string, so another subject.
+        // Only the hyphenated form: a UUID in braces is another string, and so another subject.
         if value.len() != 36 || Uuid::try_parse(value).is_err() {
             return Err(wrong(field, value, "a UUID"));
         }
@@ -107,7 +107,7 @@ pub fn subject(config: &SubjectConfig) -> Result<DistinguishedName, CsrError> {
     .ok_or_else(|| wrong("O", organization, "text that DER can carry"))
 }
 
-/// Makes the request as PEM.
+/// Makes and signs the request, as PEM.
 ///
 /// # Errors
 /// The key cannot sign it.
@@ -136,8 +136,8 @@ pub fn request(signer: &dyn Sign, subject: &DistinguishedName) -> Result<String,
     Ok(request.to_pem(LineEnding::LF)?)
 }
 
-/// The scheme for a request and its name in X.509. With RSA it is PKCS#1 v1.5 with SHA-256: what
-/// the Trust Framework documents.
+/// The signature scheme of a request, and its AlgorithmIdentifier. With RSA it is PKCS#1 v1.5 with SHA-256, as the
+/// Trust Framework documents.
 fn signature_algorithm(key: KeyAlgorithm) -> Option<(Scheme, AlgorithmIdentifier<Any>)> {
     let scheme = match key {
         KeyAlgorithm::Rsa { .. } => Scheme::RsaPkcs1Sha256,
@@ -146,7 +146,7 @@ fn signature_algorithm(key: KeyAlgorithm) -> Option<(Scheme, AlgorithmIdentifier
         KeyAlgorithm::EcP521 => Scheme::EcdsaP521Sha512,
         KeyAlgorithm::Ed25519 => Scheme::Ed25519,
     };
-    // RSA says NULL, the others say nothing (RFC 8017 A.2.4, RFC 5758, RFC 8410).
+    // The parameters are NULL with RSA and absent otherwise (RFC 8017 A.2.4, RFC 5758, RFC 8410).
     let parameters = matches!(key, KeyAlgorithm::Rsa { .. }).then(|| Any::from(Null));
     let oid = scheme.x509_oid()?;
     Some((scheme, AlgorithmIdentifier { oid, parameters }))

@@ -191,7 +191,7 @@ impl TokenEngine {
         config: &TokenConfig,
         call_threads: impl FnOnce(Arc<TokenSigner>, usize) -> CallThreads,
     ) -> Result<Self, EngineError> {
-        let recipes = key.recipes(token.mechanisms(), &public_key);
+        let recipes = key.signing_mechanisms(token.mechanisms(), &public_key);
         let uri = key.uri().to_string();
         if recipes.is_empty() {
             return Err(EngineError::NoMechanism {

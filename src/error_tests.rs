@@ -17,7 +17,7 @@ use crate::identity::IdentityError;
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
-use crate::ledger::chain::Broken;
+use crate::ledger::hash_chain::ChainBreak;
 use crate::signer::SignerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
@@ -84,7 +84,7 @@ impl IntoDiagnostic for PinError {
 }
 
 /// A ledger that is written to tells of it so.
-impl IntoDiagnostic for Broken {
+impl IntoDiagnostic for ChainBreak {
     fn into_diagnostic(self) -> Box<dyn Diagnostic> {
         let path = "/var/log/hsm-mtls/ledger.jsonl".into();
         LedgerError::Broken { path, why: self }.into_diagnostic()

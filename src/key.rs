@@ -1,20 +1,20 @@
-//! Exactly one private key, and its public half.
+//! Finds exactly one private key in the token, and its public half.
 //!
-//! Labels and CKA_ID are metadata that a rotation doubles; what identifies a key is its public
-//! key. So where the certificate is known the key is found by it, and what stays ambiguous is
-//! refused with the candidates listed.
+//! Two keys may share a label or a CKA_ID, as after a key rollover; only its public key identifies a key. So the
+//! certificate's public key decides if there is a certificate, and a search that stays ambiguous fails and lists the
+//! candidates.
 
 pub mod attributes;
 pub mod certificate_object;
-pub mod claims;
-pub mod disposable;
+pub mod custody_attributes;
+pub mod ecdsa_signature;
 mod error;
+pub mod extraction_probes;
 pub mod generate;
+pub mod probe_keys;
 pub mod public;
-pub(crate) mod recipe;
 pub mod scheme;
-pub mod signature;
-pub mod trials;
+pub(crate) mod signing_mechanism;
 pub mod unsupported;
 
 use cryptoki::mechanism::MechanismType;
@@ -25,18 +25,18 @@ use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::mechanism::Mechanisms;
 use crate::token::session::Session;
-use attributes::{KeyAttributes, NoPublicKey, PublicKeyOrigin};
+use attributes::{KeyAttributes, MissingPublicKey, PublicKeyOrigin};
 pub use error::KeyError;
 use public::PublicKey;
-use recipe::Recipe;
 use scheme::Scheme;
+use signing_mechanism::SigningMechanism;
 use unsupported::UnsupportedKey;
 
-/// A private key that was found: where it is and what may be done with it. No key material.
+/// A private key in the token: its handle, its URI and its permitted uses. It holds no key material.
 #[derive(Clone, Debug)]
 pub struct Key {
     uri: Pkcs11Uri,
-    public_key: Result<PublicKey, NoPublicKey>,
+    public_key: Result<PublicKey, MissingPublicKey>,
     origin: Option<PublicKeyOrigin>,
     allowed: Option<Vec<MechanismType>>,
     always_authenticate: bool,
@@ -44,11 +44,11 @@ pub struct Key {
 }
 
 impl Key {
-    /// Finds the one private key that `uri` names. Where several match, `expected` (the
-    /// certificate's public key) decides between them.
+    /// Finds the one private key that `uri` names. If several match, `expected` (the certificate's public key) decides
+    /// between them.
     ///
     /// # Errors
-    /// None, several, or only such keys match that are not the certificate's.
+    /// No key matches, several do, or none that matches has the certificate's public key.
     pub fn find(
         session: &Session,
         token: &Token,
@@ -70,15 +70,15 @@ impl Key {
             });
         }
         let Some(expected) = expected else {
-            return one(candidates, uri);
+            return exactly_one(candidates, uri);
         };
-        // A public key that the private-key object itself carries decides. One beside it is
-        // metadata: where no key is known to fit, such a key may still, and the proof decides.
+        // A public key in the private-key object itself decides. One in a separate object does not: if no key has the
+        // expected public key, such a key is a candidate too, and the test signature decides.
         let fits = |key: &Self| key.public_key.as_ref() == Ok(expected);
         let may_fit = |key: &Self| {
             key.origin != Some(PublicKeyOrigin::PrivateKeyObject)
                 && key.unsupported().is_none()
-                && attributes::may_be_of(session, key.handle, expected.algorithm())
+                && attributes::may_fit_algorithm(session, key.handle, expected.algorithm())
         };
         let known = candidates.iter().any(fits);
         let (of_certificate, others): (Vec<_>, Vec<_>) = candidates
@@ -87,10 +87,10 @@ impl Key {
         if of_certificate.is_empty() {
             let with_fingerprint = |key: &Self| match &key.public_key {
                 Ok(public) => format!("{} ({})", key.uri, public.fingerprint()),
-                Err(NoPublicKey::Unsupported(kind)) => {
+                Err(MissingPublicKey::Unsupported(kind)) => {
                     format!("{} ({kind}, which is not supported)", key.uri)
                 }
-                Err(NoPublicKey::Withheld) => key.uri.to_string(),
+                Err(MissingPublicKey::Withheld) => key.uri.to_string(),
             };
             return Err(KeyError::NotOfCertificate {
                 uri: uri.to_string(),
@@ -98,12 +98,12 @@ impl Key {
                 candidates: others.iter().map(with_fingerprint).collect(),
             });
         }
-        let mut key = one(of_certificate, uri)?;
+        let mut key = exactly_one(of_certificate, uri)?;
         key.public_key = Ok(expected.clone());
         Ok(key)
     }
 
-    /// The handle of this same key in another session, after handles were lost.
+    /// Finds this key's handle in another session, after a reinitialisation made the old handle invalid.
     pub(crate) fn find_again(
         &self,
         session: &Session,
@@ -119,53 +119,54 @@ impl Key {
     }
 
     /// Whether both are the same object of a token.
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn is_same_object(&self, other: &Self) -> bool {
         self.handle == other.handle
     }
 
-    /// Its public half: the certificate's where one was given, else what the token tells.
+    /// Its public half: the certificate's if one was given, else the one that the token reports.
     ///
     /// # Errors
-    /// The key is of a kind or size that is not supported, or the token tells no public key and no
-    /// certificate was given.
+    /// The key is of a kind or size that is not supported, or the token reports no public key and no certificate was
+    /// given.
     pub fn public_key(&self) -> Result<&PublicKey, KeyError> {
         let uri = || self.uri.to_string();
         self.public_key.as_ref().map_err(|why| match why {
-            NoPublicKey::Withheld => KeyError::PublicKeyWithheld { uri: uri() },
-            NoPublicKey::Unsupported(kind) => KeyError::Unsupported {
+            MissingPublicKey::Withheld => KeyError::PublicKeyWithheld { uri: uri() },
+            MissingPublicKey::Unsupported(kind) => KeyError::Unsupported {
                 uri: uri(),
                 kind: kind.clone(),
             },
         })
     }
 
-    /// The kind of key that it is, where that is not supported.
+    /// The key's kind, if that is not supported.
     pub fn unsupported(&self) -> Option<&UnsupportedKey> {
         match &self.public_key {
-            Err(NoPublicKey::Unsupported(kind)) => Some(kind),
+            Err(MissingPublicKey::Unsupported(kind)) => Some(kind),
             _ => None,
         }
     }
 
-    /// Whether each signature wants a login of its own (CKA_ALWAYS_AUTHENTICATE).
+    /// Whether each signature needs a login of its own (CKA_ALWAYS_AUTHENTICATE).
     pub fn always_authenticate(&self) -> bool {
         self.always_authenticate
     }
 
-    /// What the token claims about it.
+    /// Its attributes, as the token reports them.
     pub fn attributes(&self, session: &Session) -> KeyAttributes {
         KeyAttributes::read(session, self.handle)
     }
 
-    /// The ways to sign that token and key both allow, by what they say; best scheme first.
-    pub(crate) fn recipes(
+    /// The schemes, preferred first, with their mechanisms, as far as the token lists the mechanism and the key allows
+    /// it.
+    pub(crate) fn signing_mechanisms(
         &self,
         mechanisms: &Mechanisms,
         public_key: &PublicKey,
-    ) -> Vec<(Scheme, Vec<Recipe>)> {
+    ) -> Vec<(Scheme, Vec<SigningMechanism>)> {
         let algorithm = public_key.algorithm();
-        let usable = |recipe: &Recipe| {
-            let kind = recipe.mechanism_type();
+        let usable = |candidate: &SigningMechanism| {
+            let kind = candidate.mechanism_type();
             mechanisms.can_sign(kind, algorithm.bits())
                 && self
                     .allowed
@@ -175,14 +176,15 @@ impl Key {
         let schemes = algorithm.schemes().iter();
         schemes
             .map(|scheme| {
-                let recipes = Recipe::of(*scheme).into_iter().filter(&usable).collect();
-                (*scheme, recipes)
+                let candidates = SigningMechanism::candidates(*scheme).into_iter();
+                (*scheme, candidates.filter(&usable).collect())
             })
-            .filter(|(_, recipes): &(_, Vec<_>)| !recipes.is_empty())
+            .filter(|(_, mechanisms): &(_, Vec<_>)| !mechanisms.is_empty())
             .collect()
     }
 
-    pub(crate) fn describe(session: &Session, token: &Token, handle: ObjectHandle) -> Self {
+    /// Reads the attributes of a private-key object.
+    pub(crate) fn read(session: &Session, token: &Token, handle: ObjectHandle) -> Self {
         let read = attributes::public_key(session, handle);
         let origin = read.as_ref().ok().map(|(_, origin)| *origin);
         let public_key = read.map(|(public_key, _)| public_key);
@@ -197,7 +199,7 @@ impl Key {
     }
 }
 
-fn one(mut keys: Vec<Key>, uri: &Pkcs11Uri) -> Result<Key, KeyError> {
+fn exactly_one(mut keys: Vec<Key>, uri: &Pkcs11Uri) -> Result<Key, KeyError> {
     match (keys.pop(), keys.is_empty()) {
         (Some(key), true) => Ok(key),
         (last, _) => Err(KeyError::Ambiguous {
@@ -211,7 +213,7 @@ fn one(mut keys: Vec<Key>, uri: &Pkcs11Uri) -> Result<Key, KeyError> {
     }
 }
 
-/// Every private key of the token that `uri` names.
+/// Finds every private key of the token that `uri` names.
 ///
 /// # Errors
 /// The search failed.
@@ -222,10 +224,11 @@ pub fn find_all(session: &Session, token: &Token, uri: &Pkcs11Uri) -> Result<Vec
     let handles = find_objects(session, uri, ObjectClass::PRIVATE_KEY)?;
     Ok(handles
         .into_iter()
-        .map(|handle| Key::describe(session, token, handle))
+        .map(|handle| Key::read(session, token, handle))
         .collect())
 }
 
+/// Finds the token objects of a class that `uri` names by label and CKA_ID.
 pub(crate) fn find_objects(
     session: &Session,
     uri: &Pkcs11Uri,

@@ -1,26 +1,26 @@
-//! A record of every use of the key: what was asked before the token was, and what came of it before
-//! anything was released.
+//! The audit log of the key: a record before each operation on the token, and a record of its outcome before any
+//! result is released.
 //!
-//! An HSM's own log says that a key was used, not for which connection. Here each C_Sign has an
-//! *attempt*, written before it, and each attempt an *outcome*; so have logins, initialisations of
-//! the module, and keys that are made or destroyed. Where a record cannot be written, nothing is
-//! done. [`FileLedger`] keeps them as a chain of JSON lines; a program may give any other
-//! [`Ledger`].
+//! An HSM's own log says that a key was used, not for which connection. Here each C_Sign has an *attempt* record,
+//! which is written before it, and each attempt an *outcome* record; so have logins, initialisations of the module,
+//! and keys that are generated or destroyed. An operation whose record cannot be written does not take place.
+//! [`FileLedger`] keeps the records as a hash chain of JSON lines; an application may supply another [`Ledger`].
 
-pub mod chain;
+mod appender;
+mod chain_files;
+mod chain_parser;
+mod chunked_read;
 mod entry;
 mod error;
-mod export;
-mod file;
-mod follow;
-mod following;
-pub mod history;
-mod keeper;
-mod place;
-pub mod reader;
+mod file_ledger;
+pub mod hash_chain;
+mod head_export;
+mod location;
+mod lock;
+pub mod record_reader;
 mod rotation;
-mod stretch;
-mod turn;
+mod sync_thread;
+pub mod verify;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -29,39 +29,38 @@ use std::time::Instant;
 use crate::config::ledger::LedgerConfig;
 use crate::config::trust::Fingerprint;
 pub use entry::{
-    Accepted, Attempt, Done, Entry, Initialize, KeyDestruction, KeyGeneration, Login, Outcome,
-    Process, Refused,
+    AcceptedLogin, Attempt, Entry, Initialize, KeyDestruction, KeyGeneration, Login, Outcome,
+    OutcomeResult, Process, RefusedRequest,
 };
 pub use error::LedgerError;
-pub use file::FileLedger;
+pub use file_ledger::FileLedger;
 
-/// Keeps records. It is called by several threads at once, and each call is on the way of a
-/// signature.
+/// A store of records. Several threads call it at once, and each call delays a signature.
 pub trait Ledger: Debug + Send + Sync {
-    /// Keeps a record and says its number, which is never 0.
+    /// Stores a record and returns its sequence number, which is never 0.
     ///
     /// # Errors
-    /// It is not kept. Then what it tells of is not done, or not released.
+    /// The record was not stored. Its operation then does not take place, or the result is not released.
     fn record(&self, entry: &Entry<'_>) -> Result<u64, LedgerError>;
 }
 
-/// Where records go: a ledger, or nowhere.
+/// Writes records to a ledger, or to none if none is configured.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Option<Arc<dyn Ledger>>);
 
 impl Recorder {
-    /// Keeps no record.
+    /// Writes no records.
     pub const NONE: Self = Self(None);
 
-    /// Into a ledger of the application's.
+    /// Writes to an application's ledger.
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
         Self(Some(ledger))
     }
 
-    /// Into the configured file.
+    /// Opens the configured file.
     ///
     /// # Errors
-    /// It cannot be written, or is no ledger.
+    /// The file cannot be written, or is not a ledger.
     pub fn open(config: Option<&LedgerConfig>) -> Result<Self, LedgerError> {
         match config {
             Some(config) => Ok(Self::new(Arc::new(FileLedger::open(config)?))),
@@ -72,48 +71,51 @@ impl Recorder {
         }
     }
 
-    /// Records what has no outcome.
+    /// Writes a record that has no outcome.
     ///
     /// # Errors
-    /// It is not recorded.
-    pub(crate) fn note(&self, entry: &Entry<'_>) -> Result<(), LedgerError> {
+    /// The record was not written.
+    pub(crate) fn record(&self, entry: &Entry<'_>) -> Result<(), LedgerError> {
         match &self.0 {
             Some(ledger) => ledger.record(entry).map(drop),
             None => Ok(()),
         }
     }
 
-    /// Records what is about to be done.
+    /// Writes the record of an operation that is about to take place.
     ///
     /// # Errors
-    /// It is not recorded, and must not be done.
-    pub(crate) fn begin(&self, entry: &Entry<'_>) -> Result<Begun, LedgerError> {
-        let begun = Instant::now();
-        let number = match &self.0 {
+    /// The record was not written, and the operation must not take place.
+    pub(crate) fn begin(&self, entry: &Entry<'_>) -> Result<Operation, LedgerError> {
+        let started = Instant::now();
+        let record = match &self.0 {
             Some(ledger) => Some((Arc::clone(ledger), ledger.record(entry)?)),
             None => None,
         };
-        Ok(Begun { number, begun })
+        Ok(Operation { record, started })
     }
 }
 
-/// Something that is on record as begun. Its end is to be said.
+/// An operation whose first record is written and whose outcome is not.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Begun {
-    number: Option<(Arc<dyn Ledger>, u64)>,
-    begun: Instant,
+pub(crate) struct Operation {
+    /// The ledger and the number of the first record.
+    record: Option<(Arc<dyn Ledger>, u64)>,
+    started: Instant,
 }
 
-/// How it ended.
+/// How an operation ended.
 #[derive(Debug, Default)]
-pub(crate) struct End {
+pub(crate) struct Completion {
+    /// The caller's deadline had passed, so the result was discarded.
     pub(crate) late: bool,
     pub(crate) failure: Option<Failure>,
+    /// SHA-256 of a generated key's SubjectPublicKeyInfo.
     pub(crate) spki: Option<Fingerprint>,
 }
 
-/// Why it was not done.
+/// Why an operation failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) class: &'static str,
@@ -121,7 +123,7 @@ pub(crate) struct Failure {
     pub(crate) function: Option<String>,
 }
 
-impl From<Failure> for End {
+impl From<Failure> for Completion {
     fn from(failure: Failure) -> Self {
         Self {
             failure: Some(failure),
@@ -130,44 +132,43 @@ impl From<Failure> for End {
     }
 }
 
-impl Begun {
-    /// What is part of something else that is on record.
+impl Operation {
+    /// For a step of an operation that has its own record: no outcome is written.
     pub(crate) fn unrecorded() -> Self {
         Self {
-            number: None,
-            begun: Instant::now(),
+            record: None,
+            started: Instant::now(),
         }
     }
 
-    /// Records that it was not done. Where that fails too, the failure itself is what its caller
-    /// has to know.
-    pub(crate) fn end_in_failure(self, failure: Failure) {
-        if let Err(error) = self.end(failure.into()) {
+    /// Records a failure. An error of the ledger is only logged: the caller reports the failure itself.
+    pub(crate) fn fail(self, failure: Failure) {
+        if let Err(error) = self.finish(failure.into()) {
             tracing::error!(%error, "how it ended is not on record");
         }
     }
 
-    /// Records that what releases nothing was done.
-    pub(crate) fn end_good(self) {
-        if let Err(error) = self.end(End::default()) {
+    /// Records the success of an operation that releases nothing. An error of the ledger is only logged.
+    pub(crate) fn succeed(self) {
+        if let Err(error) = self.finish(Completion::default()) {
             tracing::error!(%error, "how it ended is not on record");
         }
     }
 
-    /// Records how it ended.
+    /// Records the outcome.
     ///
     /// # Errors
-    /// It is not recorded, and what came of it must not be released.
-    pub(crate) fn end(self, end: End) -> Result<(), LedgerError> {
-        let Some((ledger, of)) = self.number else {
+    /// The record was not written, and the operation's result must not be released.
+    pub(crate) fn finish(self, completion: Completion) -> Result<(), LedgerError> {
+        let Some((ledger, of)) = self.record else {
             return Ok(());
         };
-        let result = match (&end.failure, end.late) {
-            (Some(_), _) => Done::Failed,
-            (None, true) => Done::Late,
-            (None, false) => Done::Good,
+        let result = match (&completion.failure, completion.late) {
+            (Some(_), _) => OutcomeResult::Failed,
+            (None, true) => OutcomeResult::Late,
+            (None, false) => OutcomeResult::Good,
         };
-        let (class, (ckr, function)) = match end.failure {
+        let (class, (ckr, function)) = match completion.failure {
             Some(failure) => (Some(failure.class), (failure.ckr, failure.function)),
             None => (None, (None, None)),
         };
@@ -177,8 +178,8 @@ impl Begun {
             class,
             ckr,
             function,
-            spki: end.spki,
-            took: self.begun.elapsed(),
+            spki: completion.spki,
+            duration: self.started.elapsed(),
         };
         ledger.record(&Entry::Outcome(outcome)).map(drop)
     }

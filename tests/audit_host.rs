@@ -17,7 +17,7 @@ use common::records::{long_files, record, short_files};
 use common::softhsm::PIN;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::ledger::{
-    Attempt, Done, Entry, FileLedger, Ledger, Outcome, Process, Refused,
+    Attempt, Entry, FileLedger, Ledger, Outcome, OutcomeResult, Process, RefusedRequest,
 };
 use hsm_mtls_cli::audit::rules;
 
@@ -191,18 +191,18 @@ fn attempt(file: PathBuf, key: Fingerprint, purpose: &str, peer: Option<&str>) {
             message: Fingerprint([9; 32]),
             peer,
             interaction_id: None,
-            process: Process::this(),
+            process: Process::current(),
         }))
         .unwrap();
     ledger
         .record(&Entry::Outcome(Outcome {
             of,
-            result: Done::Good,
+            result: OutcomeResult::Good,
             class: None,
             ckr: None,
             function: None,
             spki: None,
-            took: std::time::Duration::from_millis(3),
+            duration: std::time::Duration::from_millis(3),
         }))
         .unwrap();
 }
@@ -210,13 +210,13 @@ fn attempt(file: PathBuf, key: Fingerprint, purpose: &str, peer: Option<&str>) {
 /// A signer that was asked for what it does not sign.
 fn refusal(file: PathBuf) {
     let ledger = FileLedger::open(&long_files(file)).unwrap();
-    let refused = Refused {
+    let refused = RefusedRequest {
         purpose: Some("tls13-client-auth"),
         why: "the message is no CertificateVerify",
         peer: None,
         interaction_id: None,
         left_out: 0,
-        process: Process::this(),
+        process: Process::current(),
     };
     ledger.record(&Entry::Refused(refused)).unwrap();
 }

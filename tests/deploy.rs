@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::bank::Bank;
 use common::proxy::Proxy;
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::listener::{Callers, Place};
+use hsm_mtls::internal::config::listener::{Callers, ListenAddress};
 use hsm_mtls::internal::config::pin::PinSource;
 use tempfile::TempDir;
 
@@ -203,8 +203,8 @@ fn configuration_and_units_speak_of_the_same() {
     let [listener] = proxy.listeners.as_slice() else {
         panic!("one listener: {:?}", proxy.listeners);
     };
-    let named = Place::Systemd(said_once(SOCKET, "FileDescriptorName"));
-    assert_eq!(listener.place, named);
+    let named = ListenAddress::Systemd(said_once(SOCKET, "FileDescriptorName"));
+    assert_eq!(listener.address, named);
     assert_eq!(listener.callers, Callers::SocketMode);
     assert_eq!(said_once(SOCKET, "SocketMode"), "0660");
     assert_eq!(said_once(SOCKET, "SocketGroup"), "hsm-mtls-callers");

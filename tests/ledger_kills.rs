@@ -20,7 +20,7 @@ use common::bank::Bank;
 use common::recorded::{Recorded, by_process, records};
 use common::softhsm::MODULE;
 use common::spy::{self, Seen};
-use hsm_mtls::internal::ledger::history;
+use hsm_mtls::internal::ledger::verify;
 
 const LEDGER: &str = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n";
 const KILLS: usize = 200;
@@ -222,7 +222,7 @@ fn two_hundred_kills_leave_one_chain() {
         .collect();
     bank.run(&["ledger", "verify"]).expect(0);
     let ledger = bank.path("ledger.jsonl");
-    let history = history::verify(&ledger, None).unwrap();
+    let history = verify::verify(&ledger, None).unwrap();
     let processes = by_process(&records(&ledger));
     let mut phases = BTreeMap::new();
     let mut unfinished = 0;

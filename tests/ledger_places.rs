@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::records::{self, folder_of_child, long_files, record, short_files};
-use hsm_mtls::internal::ledger::history::verify;
+use hsm_mtls::internal::ledger::verify::verify;
 use hsm_mtls::internal::ledger::{FileLedger, LedgerError};
 use tempfile::TempDir;
 

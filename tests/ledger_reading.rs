@@ -21,8 +21,8 @@ use common::bank::Bank;
 use common::poll;
 use common::records::{long_files, record, short_files};
 use hsm_mtls::internal::config::trust::Fingerprint;
-use hsm_mtls::internal::ledger::history::{Flaw, verify};
-use hsm_mtls::internal::ledger::reader::{Reader, Seen};
+use hsm_mtls::internal::ledger::record_reader::{LedgerLine, RecordReader};
+use hsm_mtls::internal::ledger::verify::{VerifyError, verify};
 use hsm_mtls::internal::ledger::{Entry, FileLedger, KeyGeneration, Ledger, LedgerError, Process};
 
 #[test]
@@ -54,10 +54,10 @@ fn what_is_written_and_rotated_while_it_is_shown_is_shown() {
     let ledger = FileLedger::open(&config).unwrap();
     let long = FileLedger::open(&long_files(config.file.clone())).unwrap();
     let mut shown = Vec::new();
-    let mut reader = Reader::open(&config.file).unwrap();
+    let mut reader = RecordReader::open(&config.file).unwrap();
     for more in [20, 40] {
         let read = reader.read(|seen| {
-            let Seen::Record(seen, _) = seen else {
+            let LedgerLine::Record(seen, _) = seen else {
                 panic!("{seen:?}");
             };
             shown.push(seen.seq);
@@ -144,7 +144,10 @@ fn a_file_of_another_ledger_is_found() {
     let renamed = format!("{}00000000{}\n", &begin[..at], &begin[at + 8..]);
     fs::write(&config.file, renamed).unwrap();
     let flaw = verify(&config.file, None).unwrap_err();
-    assert!(matches!(flaw, Flaw::Stray { sequence: 2, .. }), "{flaw}");
+    assert!(
+        matches!(flaw, VerifyError::Stray { sequence: 2, .. }),
+        "{flaw}"
+    );
 }
 
 fn label(ledger: &FileLedger, label: &str) -> Result<u64, LedgerError> {
@@ -152,7 +155,7 @@ fn label(ledger: &FileLedger, label: &str) -> Result<u64, LedgerError> {
         token: "pkcs11:token=lfi",
         label,
         algorithm: "ec-p256",
-        process: Process::this(),
+        process: Process::current(),
     }))
 }
 
@@ -186,7 +189,7 @@ fn a_long_file_is_followed_piece_by_piece() {
     assert_eq!(record(&idle).unwrap(), 502);
     assert_eq!(verify(&config.file, None).unwrap().last, 502);
     let mut read = 0;
-    let mut reader = Reader::open(&config.file).unwrap();
+    let mut reader = RecordReader::open(&config.file).unwrap();
     reader.read(|_| read += 1).unwrap();
     assert_eq!(read, 502);
 }

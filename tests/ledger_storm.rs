@@ -21,7 +21,7 @@ use common::hub::{Hub, HubOptions};
 use common::recorded::{Asked, Recorded, by_process, records};
 use common::spy::{self, Seen};
 use hsm_mtls::internal::client::Client;
-use hsm_mtls::internal::ledger::history;
+use hsm_mtls::internal::ledger::verify;
 use hsm_mtls::internal::token::guard::Attendance;
 use http::{HeaderMap, Method};
 use tokio::task::JoinSet;
@@ -69,7 +69,7 @@ fn each_c_sign_of_four_processes_has_its_attempt() {
         }
     });
     let ledger = bank.path("ledger.jsonl");
-    let history = history::verify(&ledger, None).unwrap();
+    let history = verify::verify(&ledger, None).unwrap();
     assert!(history.unfinished.is_empty(), "{history:?}");
     let processes = by_process(&records(&ledger));
     assert_eq!(processes.len(), AT_ONCE.len());

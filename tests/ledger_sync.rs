@@ -21,7 +21,7 @@ use common::records::{self, folder_of_child, long_files, record, short_files};
 use common::{disk, poll};
 use hsm_mtls::internal::config::ledger::{Fsync, HeadExport, LedgerConfig};
 use hsm_mtls::internal::ledger::FileLedger;
-use hsm_mtls::internal::ledger::history::verify;
+use hsm_mtls::internal::ledger::verify::verify;
 
 /// Nothing that is waited for here takes so long.
 const LONG: Duration = Duration::from_secs(3600);

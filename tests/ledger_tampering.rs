@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use hsm_mtls::internal::config::ledger::{Fsync, LedgerConfig};
 use hsm_mtls::internal::config::trust::Fingerprint;
-use hsm_mtls::internal::ledger::chain::Head;
-use hsm_mtls::internal::ledger::history::{Flaw, verify};
-use hsm_mtls::internal::ledger::{Attempt, Done, Entry, FileLedger, Ledger, Outcome, Process};
+use hsm_mtls::internal::ledger::hash_chain::ChainHead;
+use hsm_mtls::internal::ledger::verify::{VerifyError, verify};
+use hsm_mtls::internal::ledger::{
+    Attempt, Entry, FileLedger, Ledger, Outcome, OutcomeResult, Process,
+};
 
 /// One `begin`, and an attempt and an outcome for each signature.
 const SIGNATURES: u64 = 100_000;
 
-fn write(file: PathBuf, signatures: u64) -> Head {
+fn write(file: PathBuf, signatures: u64) -> ChainHead {
     let ledger = FileLedger::open(&LedgerConfig {
         file,
         fsync: Fsync::Interval,
@@ -38,17 +40,17 @@ fn write(file: PathBuf, signatures: u64) -> Head {
                 message: Fingerprint([9; 32]),
                 peer: Some("cm.mybank.preprod.apihub.openfinance.ae:443"),
                 interaction_id: Some("c4a2f1de-0a1b-4b8e-8f63-2c9e1b7d4a55"),
-                process: Process::this(),
+                process: Process::current(),
             }))
             .unwrap();
         let outcome = Outcome {
             of,
-            result: Done::Good,
+            result: OutcomeResult::Good,
             class: None,
             ckr: None,
             function: None,
             spki: None,
-            took: Duration::from_millis(3),
+            duration: Duration::from_millis(3),
         };
         ledger.record(&Entry::Outcome(outcome)).unwrap();
     }
@@ -123,7 +125,7 @@ fn whatever_is_done_to_a_long_chain_is_found() {
     write(path.clone(), SIGNATURES);
     assert!(matches!(
         verify(&path, Some(&head)),
-        Err(Flaw::AnotherChain { sequence, .. }) if sequence == head.sequence
+        Err(VerifyError::AnotherChain { sequence, .. }) if sequence == head.sequence
     ));
 }
 
@@ -137,7 +139,7 @@ fn changed<'a>(
     flaw(path, &changed, None)
 }
 
-fn flaw(path: &Path, lines: &[&str], head: Option<&Head>) -> Option<u64> {
+fn flaw(path: &Path, lines: &[&str], head: Option<&ChainHead>) -> Option<u64> {
     fs::write(path, lines.join("\n") + "\n").unwrap();
     verify(path, head)
         .err()

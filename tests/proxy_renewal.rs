@@ -20,7 +20,7 @@ use common::proxy::status;
 use common::renewal::{Scene, scene, signal};
 use common::trust_framework::write_file;
 use common::walled::{children, signers, state};
-use hsm_mtls::internal::ledger::history;
+use hsm_mtls::internal::ledger::verify;
 use serde_json::Value;
 
 const GET: &[u8] = b"GET /cm/consents/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -112,7 +112,7 @@ fn another_key_is_taken_under_load_and_no_request_fails() {
     scene.proxy.signal("TERM");
     let ledger = scene.apart.path().join("ledger.jsonl");
     until("all are gone", || signers(&scene.bank).is_empty());
-    let history = history::verify(&ledger, None).unwrap();
+    let history = verify::verify(&ledger, None).unwrap();
     assert!(history.unfinished.is_empty(), "{history:?}");
     let text = fs::read_to_string(&ledger).unwrap();
     let keys: BTreeSet<String> = text

@@ -19,7 +19,7 @@ use common::poll::until;
 use common::walled;
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::key::scheme::Scheme;
-use hsm_mtls::internal::ledger::history;
+use hsm_mtls::internal::ledger::verify;
 use serde_json::Value;
 
 #[test]
@@ -175,7 +175,7 @@ fn what_a_hostile_front_end_asks_is_refused_recorded_and_the_next_one_served() {
         2 * count + 3,
         "and nothing that was refused was attempted"
     );
-    let history = history::verify(&ledger, None).unwrap();
+    let history = verify::verify(&ledger, None).unwrap();
     assert!(history.unfinished.is_empty(), "{history:?}");
 }
 

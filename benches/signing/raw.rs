@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use aws_lc_rs::digest;
 use cryptoki_sys::*;
-use hsm_mtls::internal::key::signature::ecdsa_der;
+use hsm_mtls::internal::key::ecdsa_signature::ecdsa_der;
 
 /// Sessions that are logged in already, because somebody of this process is.
 pub struct RawKey {

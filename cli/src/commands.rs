@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::ledger::chain::Head;
+use hsm_mtls::internal::ledger::hash_chain::ChainHead;
 use hsm_mtls::internal::standard_error;
 
 pub(crate) use error::CommandError;
@@ -239,7 +239,7 @@ enum LedgerCommand {
     Verify {
         /// A head that was exported earlier: shows whether the end was cut off since
         #[arg(long, value_name = "SEQ:HASH")]
-        expect_head: Option<Head>,
+        expect_head: Option<ChainHead>,
     },
     /// What the key was used for, when, and for whom
     ///

@@ -1,4 +1,4 @@
-//! What the operator asserts and no call to a token can show: taken into the audit as assertions.
+//! `[audit]`: facts that no PKCS#11 call can show, which the audit reports as the operator's assertions.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! The transport identity: which key, where its certificate is, and whom a request for it names.
+//! `[c3]`, the transport identity: the private key, its certificate, and the subject of a certificate request.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use super::uri::{ObjectType, Pkcs11Uri};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct C3Config {
-    /// The private key; must match exactly one.
+    /// The private key; the URI must match exactly one.
     #[serde(deserialize_with = "field::private_key_uri")]
     pub key: Pkcs11Uri,
-    /// Where the certificate is.
+    /// The source of the certificate.
     pub certificate: CertificateSource,
     /// The subject of a request for it.
     #[serde(default)]
@@ -26,7 +26,7 @@ pub struct C3Config {
 pub enum CertificateSource {
     /// A PEM file, leaf first.
     File(PathBuf),
-    /// A certificate object of the token; the Issuing CA comes from the anchors.
+    /// A certificate object in the token; the Issuing CA is taken from the anchors.
     Token(Box<Pkcs11Uri>),
 }
 

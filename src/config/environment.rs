@@ -1,5 +1,5 @@
-//! The environments of the scheme and all that follows from naming one: hosts, Trust Framework,
-//! keystore. The pair is named once so that a sandbox certificate cannot meet a production host.
+//! The environments of the Open Finance scheme, and what each determines: host names, Trust Framework, keystore. Hub
+//! and Trust Framework are chosen together, so that a sandbox certificate is never presented to a production host.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// The word of the configuration.
+    /// Its name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Preprod => "preprod",
@@ -25,7 +25,7 @@ impl Environment {
         }
     }
 
-    /// The other one: what must never be mixed with this.
+    /// The other environment, which must never be mixed with this one.
     pub fn other(self) -> Self {
         match self {
             Self::Preprod => Self::Production,
@@ -33,7 +33,7 @@ impl Environment {
         }
     }
 
-    /// Whether a host is one of this environment's documented ones, whichever LFI's.
+    /// Whether a host is one of this environment's documented hosts, of any LFI.
     pub fn owns(self, origin: &Origin) -> bool {
         let Some(rest) = origin.host.strip_suffix(".apihub.openfinance.ae") else {
             return false;
@@ -64,7 +64,7 @@ impl Environment {
         })
     }
 
-    /// Where participants' public keys (JWKS) are published.
+    /// The base URL at which participants' public keys (JWKS) are published.
     pub fn keystore(self) -> &'static str {
         match self {
             Self::Preprod => "https://keystore.sandbox.directory.openfinance.ae",
@@ -109,14 +109,14 @@ impl<'de> Deserialize<'de> for Environment {
 /// The two services of the hub that an LFI's authorisation server calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// CM
+    /// The Consent Manager (CM).
     ConsentManager,
     /// HH, the Headless Heimdall authorisation server
     HeadlessHeimdall,
 }
 
 impl Service {
-    /// Both, in the order of the onboarding page.
+    /// Both services, in the order of the onboarding page.
     pub const ALL: [Self; 2] = [Self::ConsentManager, Self::HeadlessHeimdall];
 
     /// The label in host names.
@@ -127,7 +127,7 @@ impl Service {
         }
     }
 
-    /// The name that people use.
+    /// The service's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::ConsentManager => "Consent Manager",
@@ -149,7 +149,7 @@ impl Display for LfiCode {
 impl<'de> Deserialize<'de> for LfiCode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let code = String::deserialize(deserializer)?;
-        // A label of DNS: 63 characters at the most (RFC 1035, section 2.3.4).
+        // A DNS label has at most 63 characters (RFC 1035, section 2.3.4).
         let fits = (1..=63).contains(&code.len());
         if fits
             && code
@@ -165,7 +165,7 @@ impl<'de> Deserialize<'de> for LfiCode {
     }
 }
 
-/// Scheme `https`, a host and a port: what may be called, and what is offered our certificate.
+/// An `https` origin: a host and a port. Only configured origins are called and presented the client certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// DNS name in lower case, or an IP address (IPv6 without brackets).
@@ -213,7 +213,7 @@ impl Origin {
         })
     }
 
-    /// Host and port as they stand in a URL and in the Host header.
+    /// The authority of a URL and of the Host header: the host, and the port unless it is 443.
     pub fn authority(&self) -> String {
         match self.port {
             443 => self.host_in_url(),
@@ -221,7 +221,7 @@ impl Origin {
         }
     }
 
-    /// Host and port, the usual one too.
+    /// Host and port, also if the port is 443.
     pub fn host_and_port(&self) -> String {
         format!("{}:{}", self.host_in_url(), self.port)
     }

@@ -1,14 +1,14 @@
-//! What is wrong with a configuration file, and where in it.
+//! The errors of the configuration: what is wrong in which line, and what to write instead.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::missing::what_to_write;
+use super::missing_field::what_to_write;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 
-/// Why a configuration was not taken.
+/// Why a configuration was refused.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file could not be read.
@@ -16,26 +16,26 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What was seen there.
+        /// The cause.
         why: String,
         /// What to do about it.
         advice: String,
     },
-    /// No file was named.
+    /// No configuration file was given.
     #[error("no configuration was named")]
     Unnamed,
-    /// A name was given, and is empty.
+    /// The file name that was given is empty.
     #[error("{} is empty, so no configuration is named", if *.variable { "HSM_MTLS_CONFIG" } else { "--config" })]
     EmptyName {
-        /// By the variable; else by the option.
+        /// Whether it was given by HSM_MTLS_CONFIG; else by `--config`.
         variable: bool,
     },
-    /// It is another kind of file.
+    /// The file is of another format than TOML.
     #[error("{} is not a configuration but {what}", path.display())]
     NotToml {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The format that was recognised.
         what: &'static str,
         /// What to do about it.
         advice: String,
@@ -45,13 +45,13 @@ pub enum ConfigError {
     Field {
         /// The file.
         path: PathBuf,
-        /// Line, counted from 1; 0 where the fault is in no line.
+        /// The line, counted from 1; 0 if the error is not in a particular line.
         line: usize,
         /// The field on that line, if it has one.
         field: String,
         /// What is wrong and what to write.
         message: String,
-        /// What to write, where more than the message can be said.
+        /// What to write, if that is known.
         advice: Option<String>,
     },
 }
@@ -100,8 +100,8 @@ impl Diagnostic for ConfigError {
     }
 }
 
-/// serde repeats the name of a field that it does not know.
-pub(super) fn without_strange_names(message: &str) -> String {
+/// Removes the name of an unknown field from serde's message unless it looks like a field's name: it may be a PIN.
+pub(super) fn redact_field_name(message: &str) -> String {
     let strange = message
         .strip_prefix("unknown field `")
         .and_then(|rest| rest.split_once('`'))
@@ -112,14 +112,14 @@ pub(super) fn without_strange_names(message: &str) -> String {
     }
 }
 
-/// Names of fields are words, with one digit at the most (`c3`, `sig4`). PINs mostly are not.
+/// Whether a name looks like a field's: lower case, with at most one digit (`c3`, `sig4`). Most PINs do not.
 pub(super) fn is_field_name(name: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     name.len() <= 40 && digits <= 1 && name.bytes().all(word)
 }
 
-/// The first line that sets a field or opens a section of this name; 0 where there is none.
+/// The first line that sets the field or opens the section of this name; 0 if there is none.
 pub(super) fn line_of_field(text: &str, field: &str) -> usize {
     text.lines()
         .position(|line| {

@@ -1,4 +1,4 @@
-//! Fields whose text means more than TOML can say: durations, bounds, paths.
+//! Deserialisers and defaults of fields that TOML's types do not describe: durations, bounded numbers, absolute paths.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -103,17 +103,17 @@ pub(super) fn private_key_uri<'de, D: Deserializer<'de>>(
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum TextOrOther {
     Text(String),
     Other(serde::de::IgnoredAny),
 }
 
 /// A duration written as `500ms`, `5s` or `2m`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    // Whatever else stands there gets the same answer as a wrong text.
-    let text = match Written::deserialize(deserializer)? {
-        Written::Text(text) => text,
-        Written::Other(_) => String::new(),
+    // A value of another type gets the same error as a malformed text.
+    let text = match TextOrOther::deserialize(deserializer)? {
+        TextOrOther::Text(text) => text,
+        TextOrOther::Other(_) => String::new(),
     };
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);

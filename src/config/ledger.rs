@@ -1,5 +1,4 @@
-//! Where each use of the key is recorded, how soon that is safe from a power cut, and who else is
-//! told where the record ends.
+//! `[ledger]`: the ledger's file, when it is synced to the disk and rotated, and where its head is exported to.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,26 +13,25 @@ use super::field;
 pub struct LedgerConfig {
     /// The file, on a disk of this machine.
     pub file: PathBuf,
-    /// When records are put where a power cut cannot take them.
+    /// When records are synced to the disk.
     #[serde(default, deserialize_with = "fsync")]
     pub fsync: Fsync,
-    /// With `fsync = "interval"`: how long a record may be without.
+    /// With `fsync = "interval"`: how long a record may stay unsynced.
     #[serde(
         default = "field::default_fsync_interval",
         deserialize_with = "field::duration"
     )]
     pub fsync_interval: Duration,
-    /// From this size on the file is closed and another begun, in MiB (1 to 65536).
+    /// The size at which the file is rotated, in MiB (1 to 65536).
     #[serde(
         default = "field::default_rotate_at_mib",
         deserialize_with = "field::mebibytes"
     )]
     pub rotate_at_mib: u64,
-    /// Who is told where the chain ends. None: nobody, and then nothing shows that its end was cut
-    /// off.
+    /// Where the chain's head is exported to. None: nowhere, and then nothing shows that the chain's end was cut off.
     #[serde(default)]
     pub head: Option<HeadExport>,
-    /// How often, while there are new records.
+    /// How often the head is exported while there are new records.
     #[serde(
         default = "field::default_head_interval",
         deserialize_with = "field::duration"
@@ -41,20 +39,20 @@ pub struct LedgerConfig {
     pub head_interval: Duration,
 }
 
-/// When records are put where a power cut cannot take them.
+/// When records are synced to the disk, so that they survive a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// Each before what it tells of goes on.
+    /// Each record before its operation continues.
     Each,
-    /// After a while, for all that came in between.
+    /// Together, after `fsync_interval`.
     #[default]
     Interval,
 }
 
 fn fsync<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Fsync, D::Error> {
-    match Written::deserialize(deserializer)? {
-        Written::Word(word) if word == "each" => Ok(Fsync::Each),
-        Written::Word(word) if word == "interval" => Ok(Fsync::Interval),
+    match WordOrTable::deserialize(deserializer)? {
+        WordOrTable::Word(word) if word == "each" => Ok(Fsync::Each),
+        WordOrTable::Word(word) if word == "interval" => Ok(Fsync::Interval),
         _ => Err(serde::de::Error::custom(
             "`fsync` is \"interval\" (within `fsync_interval`; so it is where nothing is written) or \"each\" (before \
              the token is asked, and before a signature is released)",
@@ -62,17 +60,17 @@ fn fsync<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Fsync, D::
     }
 }
 
-/// Who is told where the chain ends.
+/// Where the chain's head is exported to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeadExport {
     /// A syslog socket; journald listens on the usual one too.
     Syslog(PathBuf),
-    /// A program, called with `SEQ:HASH` behind its arguments.
+    /// A program, called with `SEQ:HASH` as its last argument.
     Command(Vec<String>),
 }
 
-/// Where syslog and journald listen.
-const SYSLOG: &str = "/dev/log";
+/// The socket of syslog and journald.
+const SYSLOG_SOCKET: &str = "/dev/log";
 
 impl LedgerConfig {
     pub(super) fn relative_to(mut self, folder: &Path) -> Self {
@@ -83,7 +81,7 @@ impl LedgerConfig {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum WordOrTable {
     Word(String),
     Table(Table),
     Other(serde::de::IgnoredAny),
@@ -99,13 +97,15 @@ struct Table {
 impl<'de> Deserialize<'de> for HeadExport {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let absolute = |program: &String| Path::new(program).is_absolute();
-        match Written::deserialize(deserializer)? {
-            Written::Word(word) if word == "syslog" => return Ok(Self::Syslog(SYSLOG.into())),
-            Written::Table(Table {
+        match WordOrTable::deserialize(deserializer)? {
+            WordOrTable::Word(word) if word == "syslog" => {
+                return Ok(Self::Syslog(SYSLOG_SOCKET.into()));
+            }
+            WordOrTable::Table(Table {
                 syslog: Some(socket),
                 command: None,
             }) if socket.is_absolute() => return Ok(Self::Syslog(socket)),
-            Written::Table(Table {
+            WordOrTable::Table(Table {
                 syslog: None,
                 command: Some(command),
             }) if command.first().is_some_and(absolute) => return Ok(Self::Command(command)),

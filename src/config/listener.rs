@@ -1,4 +1,4 @@
-//! Where the proxy listens, and who may call there: a Unix socket or loopback, and nothing else.
+//! The proxy's listen addresses, which are Unix sockets or loopback only, and the callers that each allows.
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use super::environment::Service;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "ListenerFile")]
 pub struct ListenerConfig {
-    /// Where.
-    pub place: Place,
-    /// Who may call.
+    /// The address.
+    pub address: ListenAddress,
+    /// The allowed callers.
     pub callers: Callers,
-    /// The service that all requests are for. None: the path begins with `/cm/` or `/hh/`.
+    /// The service that all requests go to. None: the path's first part decides, `/cm/` or `/hh/`.
     pub service: Option<Service>,
-    /// Names that a request's Host may have beside those of this machine and of the hub.
+    /// Additional names that are allowed in a request's Host, beside those of this machine and of the hub.
     pub host_names: Vec<String>,
 }
 
@@ -26,14 +26,14 @@ pub struct ListenerConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "OperationsFile")]
 pub struct OperationsConfig {
-    /// Where.
-    pub place: Place,
+    /// The address.
+    pub address: ListenAddress,
 }
 
-/// Where something is listened on.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A Unix socket, made with this mode; owner and group are changed where they are given.
+pub enum ListenAddress {
+    /// A Unix socket, created with this mode; owner and group are changed if they are given.
     Unix {
         /// Its path.
         path: PathBuf,
@@ -44,36 +44,35 @@ pub enum Place {
         /// The gid of its group.
         group: Option<u32>,
     },
-    /// A port of loopback.
+    /// A TCP port on a loopback address.
     Tcp(SocketAddr),
-    /// A socket that systemd hands over, by its `FileDescriptorName=`.
+    /// A socket that systemd passes (socket activation), by its `FileDescriptorName=`.
     Systemd(String),
 }
 
-/// Who may call.
+/// The callers that a listener allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Callers {
     /// Processes of the user that runs the proxy (Unix sockets).
-    Own,
+    SameUser,
     /// Processes of these users, or with one of these groups as their primary one (Unix sockets).
     Peers {
         /// Effective user ids.
         uids: Vec<u32>,
-        /// Effective group ids. SO_PEERCRED has no supplementary ones: for those, `SocketMode`.
+        /// Effective group ids. SO_PEERCRED does not report supplementary groups: for those, `SocketMode`.
         gids: Vec<u32>,
     },
-    /// Whoever the socket's owner, group and mode let connect (Unix sockets).
+    /// Processes that the socket's owner, group and mode allow to connect (Unix sockets).
     SocketMode,
-    /// Who knows what stands in this file (TCP).
+    /// Processes that send the token in this file (TCP).
     Token(PathBuf),
-    /// Every process of this machine.
+    /// Every process on this machine.
     AnyLocalProcess,
 }
 
-impl Place {
-    /// Whether every process of this machine gets as far as connecting. Of a socket that systemd makes, its
-    /// unit decides: it may.
-    pub fn is_for_everybody(&self) -> bool {
+impl ListenAddress {
+    /// Whether every process on this machine can connect. True also of a systemd socket, whose mode its unit decides.
+    pub fn is_open_to_all(&self) -> bool {
         match self {
             Self::Unix { mode, .. } => mode & 0o002 != 0,
             Self::Tcp(_) | Self::Systemd(_) => true,
@@ -81,7 +80,7 @@ impl Place {
     }
 }
 
-impl Display for Place {
+impl Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix { path, .. } => write!(f, "{}", path.display()),
@@ -144,16 +143,16 @@ impl TryFrom<ListenerFile> for ListenerConfig {
     type Error = String;
 
     fn try_from(file: ListenerFile) -> Result<Self, String> {
-        let place = place(
+        let address = address(
             file.unix,
             file.tcp,
             file.systemd,
             (file.mode, file.owner, file.group),
         )?;
         let callers = match file.callers {
-            None => match place {
-                Place::Tcp(_) => return Err(OPEN_PORT.to_owned()),
-                Place::Unix { .. } | Place::Systemd(_) => Callers::Own,
+            None => match address {
+                ListenAddress::Tcp(_) => return Err(OPEN_PORT.to_owned()),
+                ListenAddress::Unix { .. } | ListenAddress::Systemd(_) => Callers::SameUser,
             },
             Some(CallersFile::Word(word)) => match word.as_str() {
                 "allow-any-local-process" => Callers::AnyLocalProcess,
@@ -171,11 +170,14 @@ impl TryFrom<ListenerFile> for ListenerConfig {
             },
             Some(CallersFile::Other(_)) => return Err(CALLERS_FORMS.to_owned()),
         };
-        match (&place, &callers) {
-            (Place::Tcp(_), Callers::Own | Callers::Peers { .. } | Callers::SocketMode) => {
+        match (&address, &callers) {
+            (
+                ListenAddress::Tcp(_),
+                Callers::SameUser | Callers::Peers { .. } | Callers::SocketMode,
+            ) => {
                 return Err(OPEN_PORT.to_owned());
             }
-            (Place::Unix { .. }, Callers::Token(_)) => return Err(CALLERS_FORMS.to_owned()),
+            (ListenAddress::Unix { .. }, Callers::Token(_)) => return Err(CALLERS_FORMS.to_owned()),
             _ => {}
         }
         let service = match file.upstream.as_deref() {
@@ -190,7 +192,7 @@ impl TryFrom<ListenerFile> for ListenerConfig {
             }
         };
         Ok(Self {
-            place,
+            address,
             callers,
             service,
             host_names: file.host_names,
@@ -202,23 +204,24 @@ impl TryFrom<OperationsFile> for OperationsConfig {
     type Error = String;
 
     fn try_from(file: OperationsFile) -> Result<Self, String> {
-        let place = place(
+        let address = address(
             file.unix,
             file.tcp,
             file.systemd,
             (file.mode, file.owner, file.group),
         )?;
-        Ok(Self { place })
+        Ok(Self { address })
     }
 }
 
-fn place(
+/// Parses the fields of a listen address.
+fn address(
     unix: Option<PathBuf>,
     tcp: Option<String>,
     systemd: Option<String>,
     (mode, owner, group): (Option<String>, Option<u32>, Option<u32>),
-) -> Result<Place, String> {
-    let of_a_socket = mode.is_some() || owner.is_some() || group.is_some();
+) -> Result<ListenAddress, String> {
+    let has_socket_fields = mode.is_some() || owner.is_some() || group.is_some();
     match (unix, tcp, systemd) {
         (Some(path), None, None) => {
             let mode = match mode {
@@ -228,8 +231,8 @@ fn place(
                     .filter(|mode| *mode <= 0o777)
                     .ok_or("`mode` is written as octal digits in quotation marks: \"0600\" is for the owner, \"0660\" for the group too")?,
             };
-            Ok(Place::Unix {
-                // `./a` is `a`: one place has one name.
+            Ok(ListenAddress::Unix {
+                // `./a` becomes `a`, so that equal paths compare equal.
                 path: path
                     .components()
                     .filter(|part| *part != Component::CurDir)
@@ -239,7 +242,7 @@ fn place(
                 group,
             })
         }
-        (None, Some(_), None) | (None, None, Some(_)) if of_a_socket => {
+        (None, Some(_), None) | (None, None, Some(_)) if has_socket_fields => {
             Err("`mode`, `owner` and `group` are of a `unix` socket".to_owned())
         }
         (None, Some(text), None) => {
@@ -247,11 +250,11 @@ fn place(
                 .parse()
                 .map_err(|_| "`tcp` is an address with its port: \"127.0.0.1:8080\"")?;
             match address.ip().is_loopback() {
-                true => Ok(Place::Tcp(address)),
+                true => Ok(ListenAddress::Tcp(address)),
                 false => Err(NOT_LOOPBACK.to_owned()),
             }
         }
-        (None, None, Some(name)) => Ok(Place::Systemd(name)),
+        (None, None, Some(name)) => Ok(ListenAddress::Systemd(name)),
         _ => Err("one of `unix`, `tcp` and `systemd` says where to listen".to_owned()),
     }
 }

@@ -1,12 +1,12 @@
-//! Variables that a vendor's module reads, as the configuration gives them: names that are its, and paths
-//! that do not depend on the folder that a command happens to be started in.
+//! `env` of `[[token]]`: environment variables for the vendor's module. Checks the names, and that paths do not depend on
+//! the working directory.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-/// Variables by which modules find their configuration, their store or their socket.
-pub(crate) const KNOWN: [&str; 16] = [
+/// Variables from which vendors' modules take the path of their configuration, store or socket.
+pub(crate) const PATH_VARIABLES: [&str; 16] = [
     "SOFTHSM2_CONF",
     "ChrystokiConfigurationPath",
     "CS_PKCS11_R3_CFG",
@@ -25,7 +25,7 @@ pub(crate) const KNOWN: [&str; 16] = [
     "FORTANIX_PKCS11_CONFIG_PATH",
 ];
 
-/// A value is not repeated in a refusal: some modules take a password this way.
+/// Deserialises `env`. Errors do not repeat a value: some modules take a password this way.
 pub(super) fn variables<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -50,9 +50,9 @@ pub(super) fn variables<'de, D: Deserializer<'de>>(
     }
 }
 
-/// What is wrong with a value that is to be a path, and what to write. `{config_dir}` is replaced by now.
-pub(super) fn not_a_place(name: &str, value: &str) -> Option<(String, String)> {
-    let known = KNOWN.contains(&name);
+/// What is wrong with a value that should be an absolute path, and what to write. `{config_dir}` is already replaced.
+pub(super) fn invalid_path(name: &str, value: &str) -> Option<(String, String)> {
+    let known = PATH_VARIABLES.contains(&name);
     let write = || {
         "write the absolute path; {config_dir} at its start stands for the folder of this file"
             .to_owned()
@@ -66,14 +66,14 @@ pub(super) fn not_a_place(name: &str, value: &str) -> Option<(String, String)> {
             write(),
         ));
     }
-    let place = value.split_once('/').map_or(value, |(first, _)| first);
-    if (known || value.contains('/')) && place.starts_with('$') {
+    let first_part = value.split_once('/').map_or(value, |(first, _)| first);
+    if (known || value.contains('/')) && first_part.starts_with('$') {
         return Some((
             format!("{name} begins with a variable, and none is replaced here"),
             write(),
         ));
     }
-    if (known || value.contains('/')) && place.starts_with('{') {
+    if (known || value.contains('/')) && first_part.starts_with('{') {
         return Some((
             format!("{name} begins with a name in braces that is not {{config_dir}}"),
             write(),
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_depends_on_where_one_is_is_told() {
+    fn a_path_that_depends_on_the_working_directory_is_refused() {
         for (name, value, says) in [
             ("SOFTHSM2_CONF", "softhsm2.conf", "relative path"),
             ("SOFTHSM2_CONF", "softhsm/softhsm2.conf", "relative path"),
@@ -114,7 +114,8 @@ mod tests {
             ("SOFTHSM2_CONF", "{config-dir}/softhsm2.conf", "braces"),
             ("SOFTHSM2_CONF", "", "is empty"),
         ] {
-            let (message, _) = not_a_place(name, value).unwrap_or_else(|| panic!("{name}={value}"));
+            let (message, _) =
+                invalid_path(name, value).unwrap_or_else(|| panic!("{name}={value}"));
             assert!(message.contains(says), "{message}");
         }
         for (name, value) in [
@@ -125,7 +126,7 @@ mod tests {
             ("EMPTY", ""),
             ("NO", "n/a"),
         ] {
-            assert_eq!(not_a_place(name, value), None, "{name}");
+            assert_eq!(invalid_path(name, value), None, "{name}");
         }
     }
 }

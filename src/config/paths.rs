@@ -1,43 +1,43 @@
-//! Every path that a configuration names, and for what: nothing that is written elsewhere, a report or a
-//! request, may take the place of one of them.
+//! Lists every path that a configuration names, with its role, so that no output file (a report, a certificate request)
+//! overwrites one of them.
 
 use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ledger::HeadExport;
-use super::listener::{Callers, Place};
+use super::listener::{Callers, ListenAddress};
 use super::pin::PinSource;
 use super::proxy::AccessLog;
 use super::{CertificateSource, Config};
 use crate::path_access;
 
-/// A path, and what the configuration names it for.
+/// A path that the configuration names, and its role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedPath {
-    /// Where.
+    /// The path.
     pub path: PathBuf,
-    /// In words: "the certificate of `[c3]`".
+    /// Its role as text: "the certificate of `[c3]`".
     pub role: String,
-    /// What belongs to it.
+    /// Which files belong to it.
     pub extent: Extent,
 }
 
-/// What belongs to a path.
+/// Which files belong to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// The file itself.
     File,
-    /// The file, and those beside it whose names begin with its own and this: what was closed, rotated or kept.
+    /// The file, and its older versions: files whose names begin with its own and this suffix.
     WithOlder(&'static str),
-    /// All that lies in the folder; where it is no folder, the file itself.
+    /// All files in the folder; if it is not a folder, the file itself.
     Contents,
 }
 
-/// What [`unseen`] says of a place where nothing is.
+/// What [`unseen`] returns for a path at which there is no file.
 pub const NOT_THERE: &str = "not there";
 
-/// Why nothing is seen at a path: "not there", or what keeps this user from looking. `None`: something is there.
+/// Why no file is seen at a path: "not there", or what keeps this user from looking. `None`: there is a file.
 pub fn unseen(path: &Path) -> Option<String> {
     match path.try_exists() {
         Ok(true) => None,
@@ -50,16 +50,16 @@ pub fn unseen(path: &Path) -> Option<String> {
     }
 }
 
-/// Variables that name where anything may lie.
-const EVERYBODYS: [&str; 5] = ["HOME", "PWD", "TMPDIR", "TMP", "TEMP"];
+/// Environment variables whose folders are not the module's own.
+const COMMON_VARIABLES: [&str; 5] = ["HOME", "PWD", "TMPDIR", "TMP", "TEMP"];
 
-/// Behind the name of a certificate file that `cert install` has replaced.
+/// The suffix of a certificate file that `cert install` has replaced.
 pub const REPLACED: &str = ".replaced-";
 
 impl Config {
-    /// All of them, the configuration file itself first.
+    /// Every path in the configuration, the configuration file itself first.
     pub fn named_paths(&self) -> Vec<NamedPath> {
-        let mut all = Named(Vec::new());
+        let mut all = PathList(Vec::new());
         all.file(&self.path, "the configuration file");
         if let CertificateSource::File(path) = &self.c3.certificate {
             all.add(path, "the certificate of [c3]", Extent::WithOlder(REPLACED));
@@ -68,7 +68,7 @@ impl Config {
         for path in &self.trust.crls {
             all.file(path, "one of `crls` of [trust]");
         }
-        self.of_token(&mut all);
+        self.add_token_paths(&mut all);
         if let Some(ledger) = &self.ledger {
             all.add(&ledger.file, "the ledger", Extent::WithOlder("."));
             match &ledger.head {
@@ -81,10 +81,10 @@ impl Config {
             if let AccessLog::File(path) = &proxy.access_log {
                 all.add(path, "the access log", Extent::WithOlder("."));
             }
-            let operations = proxy.operations.iter().map(|found| &found.place);
-            let places = proxy.listeners.iter().map(|listener| &listener.place);
-            for place in places.chain(operations) {
-                if let Place::Unix { path, .. } = place {
+            let operations = proxy.operations.iter().map(|config| &config.address);
+            let addresses = proxy.listeners.iter().map(|listener| &listener.address);
+            for address in addresses.chain(operations) {
+                if let ListenAddress::Unix { path, .. } = address {
                     all.file(path, "a socket of [proxy]");
                 }
             }
@@ -100,7 +100,7 @@ impl Config {
         all.0
     }
 
-    fn of_token(&self, all: &mut Named) {
+    fn add_token_paths(&self, all: &mut PathList) {
         let token = &self.token;
         all.file(&token.module, "the module");
         match &token.pin {
@@ -118,10 +118,11 @@ impl Config {
             all.add(&folder, role, Extent::Contents);
         }
         for (name, value) in &token.env {
-            if EVERYBODYS.contains(&name.as_str()) {
+            if COMMON_VARIABLES.contains(&name.as_str()) {
                 continue;
             }
-            // A list of paths has colons. A word that is no path names nothing, and the root is nobody's own.
+            // The value may be a list of paths, separated by colons. A word that is not a path, and the root folder, are
+            // left out.
             let is_path = |path: &PathBuf| {
                 path.parent().is_some() && (path.components().count() > 1 || path.exists())
             };
@@ -133,9 +134,9 @@ impl Config {
     }
 }
 
-struct Named(Vec<NamedPath>);
+struct PathList(Vec<NamedPath>);
 
-impl Named {
+impl PathList {
     fn file(&mut self, path: &Path, role: &str) {
         self.add(path, role, Extent::File);
     }

@@ -1,4 +1,5 @@
-//! Where a PIN comes from. The PIN itself is never in the configuration, in argv or in a log.
+//! PIN sources: file, environment variable, systemd credential, command, prompt, protected authentication path. The PIN
+//! itself is never in the configuration, in argv or in a log.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub enum PinSource {
     ProtectedPath,
 }
 
-/// How to write a source, said wherever one is refused.
+/// The forms of a PIN source, for error messages.
 pub const PIN_SOURCE_FORMS: &str = "{ file = \"/path\" }, { env = \"NAME\" }, { credential = \"name\" }, \
      { command = [\"/program\", \"argument\"] }, \"prompt\" or \"protected-path\"";
 
@@ -55,7 +56,7 @@ impl PinSource {
                 }
                 Ok(Self::Credential(name))
             }
-            // A bare name would run whatever $PATH has first.
+            // A bare name would run the first such program in $PATH.
             "command"
                 if values
                     .first()
@@ -71,8 +72,8 @@ impl PinSource {
     }
 }
 
-/// What is said of anything that is no source. What was written is not repeated: the likeliest
-/// mistake is to write the PIN itself.
+/// The error for anything that is not a PIN source. It does not repeat the value: the likeliest mistake is to write the
+/// PIN itself.
 fn refusal() -> String {
     format!(
         "not a PIN source (what was written is not shown: it may be a PIN); write one of {PIN_SOURCE_FORMS}"
@@ -85,7 +86,7 @@ impl fmt::Display for PinSource {
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::Credential(name) => write!(f, "systemd credential {name}"),
-            // Its arguments stay unsaid: a vault token among them is a secret too.
+            // The arguments are left out: one of them may be a secret, such as a vault's token.
             Self::Command(words) => {
                 write!(f, "command {}", words.first().map_or("", String::as_str))
             }
@@ -150,7 +151,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
         }
     }
 
-    // serde's own refusals repeat what was written; these do not.
+    // serde's default errors repeat the value; these do not.
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<PinSource, E> {
         Err(E::custom(refusal()))
     }

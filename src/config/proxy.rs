@@ -1,4 +1,4 @@
-//! The local proxy: its listeners, its log and its limits.
+//! `[proxy]`: the local proxy's listeners, access log, connection pool and limits.
 
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -7,128 +7,127 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::field;
-use super::listener::{Callers, ListenerConfig, OperationsConfig, Place};
+use super::listener::{Callers, ListenAddress, ListenerConfig, OperationsConfig};
 
-/// What `sun_path` has room for beside its NUL, in bytes.
-const LONGEST_SOCKET_PATH: usize = 107;
+/// The maximum length of a Unix socket's path: `sun_path` without its NUL, in bytes.
+const MAX_SOCKET_PATH: usize = 107;
 
 /// `[proxy]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyConfig {
-    /// Where applications call; at least one.
+    /// The listeners for applications; at least one.
     #[serde(default, rename = "listener")]
     pub listeners: Vec<ListenerConfig>,
-    /// Where `/healthz`, `/readyz` and `/metrics` are answered. None: nowhere.
+    /// The listener for `/healthz`, `/readyz` and `/metrics`. None: they are not served.
     #[serde(default)]
     pub operations: Option<OperationsConfig>,
-    /// A line for each request.
+    /// The access log, with a line for each request.
     #[serde(default)]
     pub access_log: AccessLog,
-    /// Idle connections kept ready for each service (0 to 64).
-    #[serde(default = "warm", deserialize_with = "warm_connections")]
+    /// The number of idle connections that are kept open to each service (0 to 64).
+    #[serde(default = "default_warm_connections", deserialize_with = "up_to_64")]
     pub warm_connections: usize,
-    /// The most connections to each service (1 to 1024).
-    #[serde(default = "connections", deserialize_with = "count")]
+    /// The maximum number of connections to each service (1 to 1024).
+    #[serde(default = "default_max_connections", deserialize_with = "one_to_1024")]
     pub max_connections: usize,
-    /// A connection this old takes no further request.
-    #[serde(default = "age", deserialize_with = "field::duration")]
+    /// The age from which a connection gets no further request.
+    #[serde(default = "default_max_age", deserialize_with = "field::duration")]
     pub max_age: Duration,
-    /// A connection that was idle for so long takes no further request: servers and firewalls end
-    /// idle ones after a minute or more, and tell nobody.
-    #[serde(default = "idle", deserialize_with = "field::duration")]
+    /// The idle time from which a connection gets no further request: servers and firewalls drop idle connections after a
+    /// minute or more, without notice.
+    #[serde(default = "default_idle_timeout", deserialize_with = "field::duration")]
     pub idle_timeout: Duration,
     /// Whether HTTP/2 is offered to the hub, beside HTTP/1.1.
-    #[serde(default = "yes")]
+    #[serde(default = "default_h2")]
     pub h2: bool,
-    /// What requests to the hub say in `Via` of who forwarded them.
+    /// The proxy's entry in the `Via` header of requests to the hub.
     #[serde(default)]
     pub via: Via,
-    /// Requests that the hub is asked at once (1 to 65536); more get 503.
-    #[serde(default = "requests", deserialize_with = "many")]
+    /// The maximum number of concurrent requests to the hub (1 to 65536); further ones get 503.
+    #[serde(default = "default_max_requests", deserialize_with = "one_to_65536")]
     pub max_requests: usize,
-    /// Applications' connections at once (1 to 65536); more wait to be accepted.
-    #[serde(default = "clients", deserialize_with = "many")]
+    /// The maximum number of concurrent application connections (1 to 65536); further ones wait to be accepted.
+    #[serde(default = "default_max_clients", deserialize_with = "one_to_65536")]
     pub max_clients: usize,
-    /// The longest head of a request, in KiB (4 to 60).
-    #[serde(default = "header_kib", deserialize_with = "kibibytes")]
+    /// The maximum size of a request's head, in KiB (4 to 60).
+    #[serde(default = "default_max_header_kib", deserialize_with = "four_to_60")]
     pub max_header_kib: usize,
-    /// The longest body of a request, in MiB (1 to 1024).
-    #[serde(default = "body_mib", deserialize_with = "count")]
+    /// The maximum size of a request's body, in MiB (1 to 1024).
+    #[serde(default = "default_max_body_mib", deserialize_with = "one_to_1024")]
     pub max_body_mib: usize,
-    /// How long a request's head may take to come.
-    #[serde(default = "head", deserialize_with = "field::duration")]
+    /// The timeout for receiving a request's head.
+    #[serde(default = "default_head_timeout", deserialize_with = "field::duration")]
     pub head_timeout: Duration,
-    /// How long a request's body may take to come, and how long an application may leave an answer
-    /// unread.
-    #[serde(default = "body", deserialize_with = "field::duration")]
+    /// The timeout for receiving a request's body, and for an application to read the response.
+    #[serde(default = "default_body_timeout", deserialize_with = "field::duration")]
     pub body_timeout: Duration,
-    /// How long an application's connection may be idle.
-    #[serde(default = "keep_alive", deserialize_with = "field::duration")]
+    /// The idle timeout of an application's connection.
+    #[serde(default = "default_keep_alive", deserialize_with = "field::duration")]
     pub keep_alive: Duration,
-    /// How long requests that are under way may take when the proxy is stopped.
-    #[serde(default = "stop", deserialize_with = "field::duration")]
+    /// How long requests in progress may take after the proxy is told to stop.
+    #[serde(default = "default_stop_timeout", deserialize_with = "field::duration")]
     pub stop_timeout: Duration,
 }
 
-/// Where the access log goes.
+/// The destination of the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AccessLog {
     /// Standard output.
     #[default]
     Stdout,
-    /// A file, appended to; opened again at SIGHUP.
+    /// A file, opened for appending and reopened at SIGHUP.
     File(PathBuf),
-    /// Nowhere.
+    /// No access log.
     Off,
 }
 
-/// The entry that a gateway makes in `Via` (RFC 9110, section 7.6.3).
+/// The proxy's entry in the `Via` header (RFC 9110, section 7.6.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Via {
     /// `hsm-mtls-` and the `lfi_code`.
     #[default]
-    OfTheBank,
-    /// This name: a token.
+    LfiCode,
+    /// This pseudonym.
     Name(String),
-    /// None: for a hub that treats requests of gateways otherwise.
+    /// No entry: for a hub that treats requests from gateways differently.
     Off,
 }
 
 impl Via {
-    /// The name; None where there is to be no entry.
+    /// The pseudonym; `None` if there is no entry.
     pub fn name(&self, lfi_code: &str) -> Option<String> {
         match self {
-            Self::OfTheBank => Some(format!("hsm-mtls-{lfi_code}")),
+            Self::LfiCode => Some(format!("hsm-mtls-{lfi_code}")),
             Self::Name(name) => Some(name.clone()),
             Self::Off => None,
         }
     }
 }
 
-/// What a limit is set to.
+/// The value of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// So many.
+pub enum SettingValue {
+    /// A number.
     Count(usize),
-    /// So long.
+    /// A duration.
     Time(Duration),
-    /// Whether.
+    /// On or off.
     Switch(bool),
 }
 
 /// A setting of `[proxy]` that has a default.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit {
+pub struct Setting {
     /// Its name in the file.
     pub name: &'static str,
-    /// What it is.
-    pub value: Setting,
-    /// What it is where nothing is written.
-    pub default: Setting,
+    /// The value in effect.
+    pub value: SettingValue,
+    /// The default.
+    pub default: SettingValue,
 }
 
-impl Display for Setting {
+impl Display for SettingValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => write!(f, "{count}"),
@@ -139,43 +138,55 @@ impl Display for Setting {
 }
 
 impl ProxyConfig {
-    /// All that has a default, in the order of docs/proxy.md.
-    pub fn limits(&self) -> [Limit; 13] {
-        use Setting::{Count, Switch, Time};
-        let limit = |name, value, default| Limit {
+    /// Every setting that has a default, in the order of docs/proxy.md.
+    pub fn settings(&self) -> [Setting; 13] {
+        use SettingValue::{Count, Switch, Time};
+        let setting = |name, value, default| Setting {
             name,
             value,
             default,
         };
-        let count = |name, value, default| limit(name, Count(value), Count(default));
-        let time = |name, value, default| limit(name, Time(value), Time(default));
+        let count = |name, value, default| setting(name, Count(value), Count(default));
+        let time = |name, value, default| setting(name, Time(value), Time(default));
         [
-            limit("h2", Switch(self.h2), Switch(yes())),
-            count("warm_connections", self.warm_connections, warm()),
-            count("max_connections", self.max_connections, connections()),
-            time("max_age", self.max_age, age()),
-            time("idle_timeout", self.idle_timeout, idle()),
-            count("max_requests", self.max_requests, requests()),
-            count("max_clients", self.max_clients, clients()),
-            count("max_header_kib", self.max_header_kib, header_kib()),
-            count("max_body_mib", self.max_body_mib, body_mib()),
-            time("head_timeout", self.head_timeout, head()),
-            time("body_timeout", self.body_timeout, body()),
-            time("keep_alive", self.keep_alive, keep_alive()),
-            time("stop_timeout", self.stop_timeout, stop()),
+            setting("h2", Switch(self.h2), Switch(default_h2())),
+            count(
+                "warm_connections",
+                self.warm_connections,
+                default_warm_connections(),
+            ),
+            count(
+                "max_connections",
+                self.max_connections,
+                default_max_connections(),
+            ),
+            time("max_age", self.max_age, default_max_age()),
+            time("idle_timeout", self.idle_timeout, default_idle_timeout()),
+            count("max_requests", self.max_requests, default_max_requests()),
+            count("max_clients", self.max_clients, default_max_clients()),
+            count(
+                "max_header_kib",
+                self.max_header_kib,
+                default_max_header_kib(),
+            ),
+            count("max_body_mib", self.max_body_mib, default_max_body_mib()),
+            time("head_timeout", self.head_timeout, default_head_timeout()),
+            time("body_timeout", self.body_timeout, default_body_timeout()),
+            time("keep_alive", self.keep_alive, default_keep_alive()),
+            time("stop_timeout", self.stop_timeout, default_stop_timeout()),
         ]
     }
 
     pub(super) fn relative_to(mut self, folder: &Path) -> Self {
-        let places = self.listeners.iter_mut().map(|listener| {
+        let addresses = self.listeners.iter_mut().map(|listener| {
             if let Callers::Token(file) = &mut listener.callers {
                 *file = folder.join(&file);
             }
-            &mut listener.place
+            &mut listener.address
         });
-        let operations = self.operations.iter_mut().map(|found| &mut found.place);
-        for place in places.chain(operations) {
-            if let Place::Unix { path, .. } = place {
+        let operations = self.operations.iter_mut().map(|config| &mut config.address);
+        for address in addresses.chain(operations) {
+            if let ListenAddress::Unix { path, .. } = address {
                 *path = folder.join(&path);
             }
         }
@@ -185,7 +196,7 @@ impl ProxyConfig {
         self
     }
 
-    /// The files that hold tokens of callers.
+    /// The files that hold callers' tokens.
     pub fn token_files(&self) -> impl Iterator<Item = &Path> {
         self.listeners
             .iter()
@@ -195,20 +206,27 @@ impl ProxyConfig {
             })
     }
 
-    /// The first socket whose path is longer than the system takes (`sun_path`, unix(7)).
-    pub(super) fn path_too_long(&self) -> Option<&Place> {
-        let listeners = self.listeners.iter().map(|found| &found.place);
-        let operations = self.operations.iter().map(|found| &found.place);
-        let long = |place: &&Place| matches!(place, Place::Unix { path, .. } if path.as_os_str().len() > LONGEST_SOCKET_PATH);
-        listeners.chain(operations).find(long)
+    /// The first Unix socket whose path is too long for the system (`sun_path`, unix(7)).
+    pub(super) fn too_long_socket_path(&self) -> Option<&ListenAddress> {
+        let listeners = self.listeners.iter().map(|config| &config.address);
+        let operations = self.operations.iter().map(|config| &config.address);
+        let too_long = |address: &&ListenAddress| matches!(address, ListenAddress::Unix { path, .. } if path.as_os_str().len() > MAX_SOCKET_PATH);
+        listeners.chain(operations).find(too_long)
     }
 
-    /// The first place that stands there twice.
-    pub(super) fn place_twice(&self) -> Option<&Place> {
-        let mut all: Vec<_> = self.listeners.iter().map(|found| &found.place).collect();
-        all.extend(self.operations.iter().map(|found| &found.place));
-        let twice = |(at, place): &(usize, &&Place)| all[..*at].contains(*place);
-        all.iter().enumerate().find(twice).map(|(_, place)| *place)
+    /// The first address that is configured twice.
+    pub(super) fn duplicate_address(&self) -> Option<&ListenAddress> {
+        let mut all: Vec<_> = self
+            .listeners
+            .iter()
+            .map(|config| &config.address)
+            .collect();
+        all.extend(self.operations.iter().map(|config| &config.address));
+        let twice = |(at, address): &(usize, &&ListenAddress)| all[..*at].contains(*address);
+        all.iter()
+            .enumerate()
+            .find(twice)
+            .map(|(_, address)| *address)
     }
 }
 
@@ -251,70 +269,70 @@ fn within<'de, D: Deserializer<'de>>(
     Err(serde::de::Error::custom(format!("from {least} to {most}")))
 }
 
-fn warm_connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+fn up_to_64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     within(deserializer, 0, 64)
 }
 
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+fn one_to_1024<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     within(deserializer, 1, 1024)
 }
 
-fn many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+fn one_to_65536<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     within(deserializer, 1, 65_536)
 }
 
-fn kibibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+fn four_to_60<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     within(deserializer, 4, 60)
 }
 
-fn warm() -> usize {
+fn default_warm_connections() -> usize {
     2
 }
 
-fn connections() -> usize {
+fn default_max_connections() -> usize {
     128
 }
 
-fn requests() -> usize {
+fn default_max_requests() -> usize {
     256
 }
 
-fn clients() -> usize {
+fn default_max_clients() -> usize {
     4096
 }
 
-fn header_kib() -> usize {
+fn default_max_header_kib() -> usize {
     32
 }
 
-fn body_mib() -> usize {
+fn default_max_body_mib() -> usize {
     16
 }
 
-fn yes() -> bool {
+fn default_h2() -> bool {
     true
 }
 
-fn age() -> Duration {
+fn default_max_age() -> Duration {
     Duration::from_secs(600)
 }
 
-fn idle() -> Duration {
+fn default_idle_timeout() -> Duration {
     Duration::from_secs(50)
 }
 
-fn head() -> Duration {
+fn default_head_timeout() -> Duration {
     Duration::from_secs(10)
 }
 
-fn body() -> Duration {
+fn default_body_timeout() -> Duration {
     Duration::from_secs(30)
 }
 
-fn keep_alive() -> Duration {
+fn default_keep_alive() -> Duration {
     Duration::from_secs(300)
 }
 
-fn stop() -> Duration {
+fn default_stop_timeout() -> Duration {
     Duration::from_secs(30)
 }

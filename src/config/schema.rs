@@ -1,17 +1,17 @@
-//! The sections of a configuration and their fields, for advice on a name that stands in the wrong place:
-//! which section has it, and how it is written. A test holds this against what the parser takes.
+//! The sections of a configuration and their fields, for error messages about a field in the wrong section or under
+//! another program's name. A test compares them with what the parser accepts.
 
 /// A section.
 pub(super) struct Section {
-    /// Its name in a header; empty: above all headers.
+    /// Its name in a header; empty for the fields above the first header.
     pub(super) name: &'static str,
-    /// There may be several: the header has two brackets.
+    /// Whether there may be several (an array of tables), so that the header has two brackets.
     pub(super) many: bool,
     pub(super) fields: &'static [&'static str],
 }
 
 impl Section {
-    /// As it is written.
+    /// The header as it is written.
     pub(super) fn header(&self) -> String {
         match (self.name, self.many) {
             ("", _) => "the top of the file, above the first [section]".to_owned(),
@@ -141,12 +141,12 @@ pub(super) const SECTIONS: [Section; 13] = [
 ];
 
 /// The sections that have a field of this name.
-pub(super) fn homes_of(field: &str) -> Vec<String> {
+pub(super) fn sections_with(field: &str) -> Vec<String> {
     let has = |section: &&Section| section.fields.contains(&field);
     SECTIONS.iter().filter(has).map(Section::header).collect()
 }
 
-/// How a field that must be there is written.
+/// How a mandatory field is written.
 pub(super) fn example(field: &str) -> Option<&'static str> {
     Some(match field {
         "environment" => "environment = \"preprod\", or \"production\"",
@@ -180,7 +180,7 @@ pub(super) fn example(field: &str) -> Option<&'static str> {
     })
 }
 
-/// What other programs call it.
+/// How the field is written whose name in other programs this is.
 pub(super) fn synonym(field: &str) -> Option<&'static str> {
     Some(match field {
         "url" | "slot" | "slot_id" | "label" | "token_label" | "serial" => {
@@ -215,8 +215,8 @@ mod tests {
     use super::*;
     use crate::config::{Config, ConfigError};
 
-    /// A file with a field that no section has.
-    fn with_unknown(section: &Section) -> String {
+    /// A file with an unknown field in this section.
+    fn with_unknown_field(section: &Section) -> String {
         let top = "environment = 'preprod'\nlfi_code = 'a'\n";
         let token = "[[token]]\nmodule = '/m'\nuri = 'pkcs11:token=a'\npin = 'prompt'\n";
         let c3 = "[c3]\nkey = 'pkcs11:object=a'\ncertificate = 'c'\n";
@@ -240,9 +240,10 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_the_parser_takes() {
+    fn sections_have_the_fields_that_the_parser_accepts() {
         for section in &SECTIONS {
-            let error = Config::parse(&with_unknown(section), Path::new("/a.toml")).unwrap_err();
+            let error =
+                Config::parse(&with_unknown_field(section), Path::new("/a.toml")).unwrap_err();
             let ConfigError::Field { message, .. } = error else {
                 panic!("{error}");
             };

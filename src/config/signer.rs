@@ -1,4 +1,4 @@
-//! What the signer process may do: how much it signs, and what it may open.
+//! `[signer]`: the signer process's rate limit and Landlock sandbox.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,15 @@ use super::field;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerConfig {
-    /// The most signatures in a second (1 to 1,000,000): a bound on what a front end that was taken
-    /// over can use the key for.
+    /// The rate limit in signatures per second (1 to 1,000,000): bounds how often a compromised front end can use the
+    /// key.
     #[serde(
         default = "field::default_per_second",
         deserialize_with = "field::per_second"
     )]
     pub per_second: u32,
-    /// Folders that the signer may open, where it is to be under Landlock. None: it is not, because
-    /// vendors' modules need what they need.
+    /// The folders that the signer may access under Landlock. None: no Landlock, since vendors' modules may need other
+    /// files.
     #[serde(default)]
     pub landlock: Option<SignerLandlock>,
 }
@@ -29,7 +29,7 @@ pub struct SignerConfig {
 pub struct SignerLandlock {
     /// Folders to read: the module's, its configuration's, the PIN's.
     pub read: Vec<PathBuf>,
-    /// Folders to write: the ledger's, `state_dir`, whatever the module writes.
+    /// Folders to write: the ledger's, `state_dir`, those that the module writes to.
     pub write: Vec<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! What a configuration derives, and what its refusals say and do not say.
+//! What a configuration derives, and what its errors name and never repeat.
 
 use proptest::prelude::*;
 
@@ -139,7 +139,7 @@ fn times_have_units_and_bounds() {
 }
 
 #[test]
-fn no_number_is_invented_for_the_reader() {
+fn errors_give_no_example_numbers() {
     let listener = "[proxy]\n[[proxy.listener]]\nunix = 'a.sock'\n";
     for (lines, expected) in [
         ("group = \"www-data\"", "`getent group GROUP`"),
@@ -151,15 +151,15 @@ fn no_number_is_invented_for_the_reader() {
     ] {
         let text = format!("{GOOD}\n{listener}{lines}\n");
         let error = Config::parse(&text, Path::new("/etc/bank.toml")).unwrap_err();
-        let told = format!("{error}; {}", error.hint());
-        assert!(told.contains(expected), "{told}");
-        let message = told.replace("/etc/bank.toml", "");
+        let text = format!("{error}; {}", error.hint());
+        assert!(text.contains(expected), "{text}");
+        let message = text.replace("/etc/bank.toml", "");
         let numbers = message.split(|c: char| !c.is_ascii_digit());
-        // The line is the only one; a number is "from 0 on".
+        // The only number is that of the line, beside "from 0 on".
         assert_eq!(
             numbers.filter(|number| !["", "0"].contains(number)).count(),
             1,
-            "{told}"
+            "{text}"
         );
     }
     let text = GOOD.replacen("[c3]\n", "sessions = \"eight\"\n[c3]\n", 1);

@@ -1,4 +1,5 @@
-//! `[tls]`: what the handshake offers, where a middlebox or a policy wants something else than the default.
+//! `[tls]`: the key-exchange groups that the handshake offers, if a middlebox or a policy requires others than the
+//! default.
 
 use serde::Deserialize;
 

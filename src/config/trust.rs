@@ -1,4 +1,5 @@
-//! Whom we believe to be the hub. The choice is always written down; nothing falls back.
+//! `[trust]`: the trust anchors and CRLs that authenticate the hub. The mode is mandatory; there is no fallback from one
+//! to the other.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrustMode {
-    /// The Trust Framework's own root, from the bundle given.
+    /// The Trust Framework's own root, from the configured bundle.
     TrustFramework,
     /// The operating system's store of public roots.
     Public,
@@ -19,7 +20,7 @@ pub enum TrustMode {
 }
 
 impl TrustMode {
-    /// The word of the configuration.
+    /// Its name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TrustFramework => "trust-framework",
@@ -43,12 +44,12 @@ impl TrustMode {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
-    /// Which anchors satisfy us.
+    /// Which trust anchors are accepted.
     pub mode: TrustMode,
-    /// The Trust Framework's bundle (PEM): Issuing CA and Root. Needed in every mode: our own
-    /// certificate is checked against it, and the Issuing CA is sent along with the leaf.
+    /// The Trust Framework's bundle (PEM): Issuing CA and Root. Mandatory in every mode: the client certificate is
+    /// checked against it, and the Issuing CA is sent with the leaf.
     pub anchors: PathBuf,
-    /// SHA-256 fingerprints that every root of the bundle must be among. None: not pinned.
+    /// The SHA-256 fingerprints of the roots that the bundle may hold. Empty: not pinned.
     #[serde(default)]
     pub pins: Vec<Fingerprint>,
     /// CRLs (PEM or DER) that a certificate of the Trust Framework is checked against.
@@ -69,7 +70,7 @@ impl Trust {
 pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
-    /// Of these bytes.
+    /// The SHA-256 of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
@@ -81,7 +82,7 @@ impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-        // At once: several stand in each record of the ledger.
+        // One write: each record of the ledger has several fingerprints.
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
         for byte in self.0 {
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_taken_as_openssl_prints_it() {
+    fn a_fingerprint_is_accepted_as_openssl_prints_it() {
         #[derive(Deserialize)]
         struct Holder {
             pin: Fingerprint,

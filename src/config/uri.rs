@@ -1,7 +1,7 @@
-//! RFC 7512 URIs: how a person names a token, a key or a certificate without a slot number.
+//! PKCS#11 URIs (RFC 7512), which name a token, a key or a certificate without a slot number.
 //!
-//! Every path attribute of the RFC is honoured as a filter. An attribute that is not known is
-//! refused rather than ignored: an ignored filter selects more than the operator asked for.
+//! Every path attribute of the RFC is applied as a filter. An unknown attribute is refused, not ignored: without it the
+//! URI would match more than the operator asked for.
 
 use std::fmt::{self, Display, Write};
 use std::str::FromStr;
@@ -20,7 +20,7 @@ pub struct Pkcs11Uri {
     pub model: Option<String>,
     /// `serial` number of the token.
     pub serial: Option<String>,
-    /// `slot-id`: honoured as a filter, refused as the only thing that names a token.
+    /// `slot-id`: a filter, which is not allowed to be the only one that names a token.
     pub slot_id: Option<u64>,
     /// `slot-description`.
     pub slot_description: Option<String>,
@@ -64,7 +64,7 @@ impl ObjectType {
         Self::Data,
     ];
 
-    /// The word of RFC 7512.
+    /// Its value in RFC 7512.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -76,7 +76,7 @@ impl ObjectType {
     }
 }
 
-/// Why a text is not a URI that we take. Never carries the text of a value: it may be a PIN.
+/// Why a text is not an accepted URI. Never holds the text of a value, which may be a PIN.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UriError {
     /// The scheme is missing.
@@ -85,13 +85,13 @@ pub enum UriError {
     /// Something between two `;` is not `name=value`.
     #[error("every attribute of a PKCS#11 URI is written name=value, separated by `;`")]
     NotAPair,
-    /// An attribute of neither RFC 7512 nor ours.
+    /// An attribute that RFC 7512 does not have.
     #[error(
         "`{0}` is not an attribute of RFC 7512 (token, manufacturer, model, serial, slot-id, slot-description, \
          slot-manufacturer, library-description, library-manufacturer, library-version, object, id, type)"
     )]
     Unknown(String),
-    /// The same attribute twice.
+    /// An attribute that is written twice.
     #[error("`{0}` is written twice")]
     Twice(String),
     /// `pin-value` would put the PIN in a file, in argv and in logs (RFC 7512, section 4).
@@ -99,18 +99,18 @@ pub enum UriError {
         "`pin-value` is refused: a PIN does not belong in a URI; name its source with `pin = {{ file = \"...\" }}`"
     )]
     PinValue,
-    /// Query attributes have fields of their own here.
+    /// A query attribute, for which the configuration has a field of its own.
     #[error("`{0}` is refused in a URI: the fields `module` and `pin` of [[token]] say this")]
     Query(String),
     /// A `%` that two hexadecimal digits do not follow, or text that is not UTF-8.
     #[error("the value of `{0}` is not valid percent-encoded text")]
     Encoding(String),
-    /// A number or word outside what the RFC gives.
+    /// A value that the RFC does not allow.
     #[error("the value of `{name}` is not {expected}")]
     Value {
         /// The attribute.
         name: String,
-        /// What could stand there.
+        /// The expected form.
         expected: &'static str,
     },
 }
@@ -139,7 +139,7 @@ impl FromStr for Pkcs11Uri {
                 return Err(UriError::Twice(name.to_owned()));
             }
             seen.push(name);
-            uri.take(name, value)?;
+            uri.set(name, value)?;
         }
         Ok(uri)
     }
@@ -158,7 +158,7 @@ fn refuse_query(query: &str) -> Result<(), UriError> {
     }
 }
 
-/// A name for an error message: one that could be a mangled secret is not repeated.
+/// An attribute's name for an error message; one that may be part of a secret is not repeated.
 fn attribute_name(name: &str) -> String {
     let plain = name.len() <= 32
         && name
@@ -168,7 +168,7 @@ fn attribute_name(name: &str) -> String {
 }
 
 impl Pkcs11Uri {
-    fn take(&mut self, name: &str, value: &str) -> Result<(), UriError> {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), UriError> {
         let text = || percent_decode_text(name, value);
         match name {
             "token" => self.token = Some(text()?),
@@ -209,8 +209,8 @@ impl Pkcs11Uri {
         self.object.is_some() || self.id.is_some() || self.object_type.is_some()
     }
 
-    /// Whether the slot's number decides which token it is. Slots renumber when a token is added,
-    /// so such a URI would one day mean another bank's key.
+    /// Whether only the slot's number selects the token. Slots are renumbered when a token is added, so such a URI could
+    /// later select another bank's token.
     pub fn names_only_slot(&self) -> bool {
         self.slot_id.is_some() && self.token.is_none() && self.serial.is_none()
     }
@@ -289,7 +289,7 @@ impl Display for Pkcs11Uri {
 fn percent_encode(bytes: &[u8], text: bool) -> String {
     bytes.iter().fold(String::new(), |mut out, &byte| {
         let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        // CKA_ID is bytes, not text: it is written in full so that 01 and "1" stay apart.
+        // CKA_ID is bytes, not text: all of it is percent-encoded, so that the byte 01 and the text "1" differ.
         if text && plain {
             out.push(char::from(byte));
         } else {

@@ -1,4 +1,4 @@
-//! What the URI parser takes, refuses and keeps to itself.
+//! PKCS#11 URIs that are accepted and refused, and that errors do not repeat a PIN.
 
 use proptest::prelude::*;
 

@@ -9,8 +9,8 @@ use thiserror::Error;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::key::KeyError;
+use crate::key::ecdsa_signature::InvalidEcdsaSignature;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
-use crate::key::signature::NotAnEcdsaSignature;
 use crate::ledger::{Failure, LedgerError};
 use crate::token::TokenError;
 use crate::token::fault::{Fault, FaultClass};
@@ -67,7 +67,7 @@ pub enum EngineError {
     Pin(#[from] PinError),
     /// What the token returned is no signature.
     #[error(transparent)]
-    MalformedSignature(#[from] NotAnEcdsaSignature),
+    MalformedSignature(#[from] InvalidEcdsaSignature),
     /// The signature does not verify. It was not released.
     #[error("the token's {scheme} signature does not verify with the public key; it was not used")]
     WrongSignature {
@@ -230,7 +230,7 @@ impl Diagnostic for EngineError {
             Self::Stopped => "start the program again".to_owned(),
             Self::NoMechanism { algorithm, .. } => format!(
                 "have {} switched on in the token's policy, or use a key of a type that the token signs with, or another token",
-                algorithm.mechanism()
+                algorithm.mechanism_name()
             ),
             Self::Scheme(_) => {
                 "have its mechanism switched on in the token's policy; `hsm-mtls token check` lists what the key can sign with".to_owned()

@@ -11,11 +11,11 @@ use super::error::{Remedy, remedy};
 use super::token_recovery::{CurrentToken, TokenRecovery, TokenStatus};
 use super::{EngineError, SignRequest};
 use crate::config::trust::Fingerprint;
+use crate::key::ecdsa_signature::ecdsa_der;
 use crate::key::public::PublicKey;
-use crate::key::recipe::Recipe;
 use crate::key::scheme::Scheme;
-use crate::key::signature::ecdsa_der;
-use crate::ledger::{Attempt, End, Entry, Process};
+use crate::key::signing_mechanism::SigningMechanism;
+use crate::ledger::{Attempt, Completion, Entry, Process};
 use crate::metrics::KeyMetrics;
 use crate::token::fault::FaultClass;
 use crate::token::session::{Session, SignFault};
@@ -23,7 +23,7 @@ use crate::token::session::{Session, SignFault};
 /// Signs with one key of a token.
 pub(super) struct TokenSigner {
     recovery: TokenRecovery,
-    schemes: Vec<SchemeRecipes>,
+    schemes: Vec<SchemeMechanisms>,
     uri: String,
     public_key: PublicKey,
     spki: Fingerprint,
@@ -31,9 +31,9 @@ pub(super) struct TokenSigner {
 }
 
 /// The mechanisms that a scheme can be made with, in the order of preference.
-struct SchemeRecipes {
+struct SchemeMechanisms {
     scheme: Scheme,
-    recipes: Vec<Recipe>,
+    mechanisms: Vec<SigningMechanism>,
     /// The index of the first that the token has not refused. A token that lists a mechanism and then answers
     /// CKR_MECHANISM_INVALID is asked once.
     accepted: AtomicUsize,
@@ -59,14 +59,14 @@ impl fmt::Debug for TokenSigner {
 impl TokenSigner {
     pub(super) fn new(
         recovery: TokenRecovery,
-        recipes: Vec<(Scheme, Vec<Recipe>)>,
+        mechanisms: Vec<(Scheme, Vec<SigningMechanism>)>,
         public_key: PublicKey,
     ) -> Self {
-        let schemes = recipes
+        let schemes = mechanisms
             .into_iter()
-            .map(|(scheme, recipes)| SchemeRecipes {
+            .map(|(scheme, mechanisms)| SchemeMechanisms {
                 scheme,
-                recipes,
+                mechanisms,
                 accepted: AtomicUsize::new(0),
             })
             .collect();
@@ -178,15 +178,15 @@ impl TokenSigner {
                 })
             }
         };
-        let by_scheme = |known: &&SchemeRecipes| known.scheme == request.scheme;
+        let by_scheme = |known: &&SchemeMechanisms| known.scheme == request.scheme;
         let scheme = self.schemes.iter().find(by_scheme);
         let scheme = scheme.ok_or(EngineError::Scheme(request.scheme))?;
         let each_time = self.recovery.key().always_authenticate();
         let guard = each_time.then(|| current.token.guard());
         loop {
             let accepted = scheme.accepted.load(Ordering::Relaxed);
-            let recipe = scheme
-                .recipes
+            let mechanism = scheme
+                .mechanisms
                 .get(accepted)
                 .ok_or(EngineError::Scheme(request.scheme))?;
             let begun = current.token.recorder().begin(&Entry::Attempt(Attempt {
@@ -197,18 +197,18 @@ impl TokenSigner {
                 message: Fingerprint::of(request.message),
                 peer: request.peer.name,
                 interaction_id: request.peer.interaction_id,
-                process: Process::this(),
+                process: Process::current(),
             }))?;
             // Writing the record may have taken long: a signature that nobody waits for is not made.
             if Instant::now() >= request.deadline {
                 let late = EngineError::Deadline(Duration::ZERO);
-                begun.end_in_failure(late.failure());
+                begun.fail(late.failure());
                 return Err(late);
             }
-            let input = recipe.input(request.message);
+            let input = mechanism.input(request.message);
             let signature = session
                 .sign(
-                    &recipe.mechanism(),
+                    &mechanism.mechanism(),
                     *handle,
                     &input,
                     self.signature_capacity,
@@ -220,17 +220,17 @@ impl TokenSigner {
                 })
                 .and_then(|signature| self.verified(request, signature));
             match &signature {
-                Ok(_) => begun.end(End {
+                Ok(_) => begun.finish(Completion {
                     late: Instant::now() >= request.deadline,
-                    ..End::default()
+                    ..Completion::default()
                 })?,
-                Err(error) => begun.end_in_failure(error.failure()),
+                Err(error) => begun.fail(error.failure()),
             }
             let fault = match signature {
                 Err(EngineError::Call(fault)) if fault.class() == FaultClass::Mechanism => fault,
                 other => return other,
             };
-            if accepted + 1 >= scheme.recipes.len() {
+            if accepted + 1 >= scheme.mechanisms.len() {
                 return Err(EngineError::Call(fault));
             }
             tracing::info!(%fault, scheme = %request.scheme, "the token refuses a mechanism that it lists; using the other");

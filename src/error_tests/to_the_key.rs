@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::*;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
-use crate::key::signature::NotAnEcdsaSignature;
+use crate::key::ecdsa_signature::InvalidEcdsaSignature;
 use crate::key::unsupported::UnsupportedKey;
 use crate::ledger::LedgerError;
-use crate::ledger::chain::Broken;
+use crate::ledger::hash_chain::ChainBreak;
 use crate::token::Start;
 
 const TOKEN: &str = "pkcs11:token=lfi";
@@ -78,7 +78,7 @@ pub(super) fn ledger() -> Vec<Example> {
         }],
         Broken: [LedgerError::Broken {
             path: path(),
-            why: Broken::Hash { sequence: 7 }
+            why: ChainBreak::Hash { sequence: 7 }
         }],
         Replaced: [LedgerError::Replaced {
             path: path(),
@@ -107,13 +107,13 @@ pub(super) fn ledger() -> Vec<Example> {
         }],
         Sink: [LedgerError::Sink(text("full"))],
     });
-    all.extend(every_variant!(Broken {
-        NoRecord: [Broken::NoRecord { sequence: 7 }],
-        OutOfOrder: [Broken::OutOfOrder {
+    all.extend(every_variant!(ChainBreak {
+        NoRecord: [ChainBreak::NoRecord { sequence: 7 }],
+        OutOfOrder: [ChainBreak::OutOfOrder {
             sequence: 7,
             found: 9
         }],
-        Hash: [Broken::Hash { sequence: 7 }],
+        Hash: [ChainBreak::Hash { sequence: 7 }],
     }));
     all
 }
@@ -244,7 +244,7 @@ pub(super) fn engine() -> Vec<Example> {
             uri: text(KEY)
         })],
         Pin: [EngineError::Pin(PinError::Refused(fault()))],
-        MalformedSignature: [EngineError::MalformedSignature(NotAnEcdsaSignature {
+        MalformedSignature: [EngineError::MalformedSignature(InvalidEcdsaSignature {
             len: 63,
             field_len: 32
         })],

@@ -1,8 +1,8 @@
-//! What a token claims about a key. Claims, not proofs: modules misreport in both directions.
+//! Reads a key's attributes and its public half from the token. They are claims, not proofs: modules misreport in
+//! both directions.
 //!
-//! Attributes are read one by one and never decoded by position: a token that does not know one of
-//! them may leave it out of the answer, or fail the whole call. No component of a private key is
-//! ever asked for.
+//! Attributes are read one by one and never decoded by position: a token that does not know one of them may leave it
+//! out of its answer, or fail the whole call. No component of a private key is ever read.
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
@@ -13,7 +13,7 @@ use super::scheme::KeyAlgorithm;
 use super::unsupported::UnsupportedKey;
 use crate::token::session::Session;
 
-/// CKA_ values of a private key; `None` where the token does not say.
+/// CKA_ values of a private key; `None` where the token does not report the attribute.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct KeyAttributes {
     /// CKA_PRIVATE
@@ -45,9 +45,8 @@ pub struct KeyAttributes {
 }
 
 impl KeyAttributes {
-    /// What is to be known of where the key was made (PKCS#11 3.1, section 4.10: CKA_LOCAL is true only of a key
-    /// that was made in the token). `None` where it was made there, as the token says.
-    pub fn made_elsewhere(&self) -> Option<&'static str> {
+    /// A warning unless CKA_LOCAL is true: only then was the key generated in the token (PKCS#11 3.1, section 4.10).
+    pub fn import_warning(&self) -> Option<&'static str> {
         match self.local {
             Some(true) => None,
             Some(false) => Some(
@@ -92,7 +91,7 @@ impl KeyAttributes {
     }
 }
 
-/// One attribute, or nothing where the token does not give it.
+/// One attribute; `None` if the token does not return it.
 pub(super) fn attribute(
     session: &Session,
     object: ObjectHandle,
@@ -107,7 +106,7 @@ pub(super) fn attribute(
         .find(|attribute| attribute.attribute_type() == kind)
 }
 
-/// One attribute of bytes; an empty one counts as not given.
+/// One attribute of bytes; `None` also if it is empty.
 pub(super) fn bytes(
     session: &Session,
     object: ObjectHandle,
@@ -126,7 +125,7 @@ pub(super) fn bytes(
     }
 }
 
-/// CKA_ALWAYS_AUTHENTICATE; a token that does not know it does not want it.
+/// CKA_ALWAYS_AUTHENTICATE; false if the token does not know the attribute.
 pub(super) fn always_authenticate(session: &Session, key: ObjectHandle) -> bool {
     matches!(
         attribute(session, key, AttributeType::AlwaysAuthenticate),
@@ -134,17 +133,21 @@ pub(super) fn always_authenticate(session: &Session, key: ObjectHandle) -> bool 
     )
 }
 
-/// Whether CKA_KEY_TYPE is that of the algorithm, or is not told. A mechanism of another key type
-/// crashes some modules (SoftHSM 2.6.1: RSA-PSS with an EC key).
-pub(super) fn may_be_of(session: &Session, key: ObjectHandle, algorithm: KeyAlgorithm) -> bool {
+/// Whether CKA_KEY_TYPE fits the algorithm, or is not reported. A mechanism of another key type crashes some modules
+/// (SoftHSM 2.6.1: RSA-PSS with an EC key).
+pub(super) fn may_fit_algorithm(
+    session: &Session,
+    key: ObjectHandle,
+    algorithm: KeyAlgorithm,
+) -> bool {
     let Some(Attribute::KeyType(found)) = attribute(session, key, AttributeType::KeyType) else {
         return true;
     };
-    // Private keys of elliptic curves tell their curve also where they tell no public key.
+    // Tokens report the curve of a private key even if they report no public key for it.
     if found == KeyType::EC
         && let Some(params) = bytes(session, key, AttributeType::EcParams)
     {
-        return is_explicit(&params) || ec_algorithm(&params) == Ok(algorithm);
+        return has_explicit_parameters(&params) || ec_algorithm(&params) == Ok(algorithm);
     }
     let wanted = match algorithm {
         KeyAlgorithm::Rsa { .. } => KeyType::RSA,
@@ -154,7 +157,7 @@ pub(super) fn may_be_of(session: &Session, key: ObjectHandle, algorithm: KeyAlgo
     found == wanted
 }
 
-/// CKA_ALLOWED_MECHANISMS; an empty list means any (as tokens have it, against the letter).
+/// CKA_ALLOWED_MECHANISMS; an empty list means any mechanism, as tokens have it, although the standard says none.
 pub(super) fn allowed_mechanisms(
     session: &Session,
     key: ObjectHandle,
@@ -165,49 +168,51 @@ pub(super) fn allowed_mechanisms(
     }
 }
 
-/// Where a public key was read.
+/// Which object a public key was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicKeyOrigin {
-    /// The private-key object itself carries it.
+    /// The private-key object itself.
     PrivateKeyObject,
-    /// A CKO_PUBLIC_KEY object with the same CKA_ID. Metadata: anybody may have put it there.
+    /// A CKO_PUBLIC_KEY object with the same CKA_ID. It proves nothing: anybody may have created it.
     PublicKeyObject,
 }
 
-/// Why a private key comes without its public half.
+/// Why the public half of a private key is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoPublicKey {
-    /// The token tells none.
+pub(super) enum MissingPublicKey {
+    /// The token does not report it.
     Withheld,
     /// It is of a kind or size that is not supported.
     Unsupported(UnsupportedKey),
 }
 
-/// The public half of a private key, as the token tells it.
+/// The public half of a private key, as the token reports it.
 pub(super) fn public_key(
     session: &Session,
     key: ObjectHandle,
-) -> Result<(PublicKey, PublicKeyOrigin), NoPublicKey> {
-    let own = own(session, key);
-    let own = own.or_else(|| {
+) -> Result<(PublicKey, PublicKeyOrigin), MissingPublicKey> {
+    let own = public_key_in_object(session, key).or_else(|| {
         let info = bytes(session, key, AttributeType::PublicKeyInfo)?;
         Some(PublicKey::from_spki(&info))
     });
-    let told = own.map(|own| (own, PublicKeyOrigin::PrivateKeyObject));
-    let told = told.or_else(|| {
-        let beside = beside(session, key)?;
-        Some((beside, PublicKeyOrigin::PublicKeyObject))
+    let found = own.map(|own| (own, PublicKeyOrigin::PrivateKeyObject));
+    let found = found.or_else(|| {
+        let separate = public_key_in_separate_object(session, key)?;
+        Some((separate, PublicKeyOrigin::PublicKeyObject))
     });
-    match told {
+    match found {
         Some((Ok(public), origin)) => Ok((public, origin)),
-        Some((Err(kind), _)) => Err(NoPublicKey::Unsupported(kind)),
-        None => Err(NoPublicKey::Withheld),
+        Some((Err(kind), _)) => Err(MissingPublicKey::Unsupported(kind)),
+        None => Err(MissingPublicKey::Withheld),
     }
 }
 
-/// What the object tells of itself. A kind that is not supported shows also where the public key does not:
-/// by CKA_KEY_TYPE, or by the curve in CKA_EC_PARAMS.
-fn own(session: &Session, object: ObjectHandle) -> Option<Result<PublicKey, UnsupportedKey>> {
+/// The public key in an object's own attributes. An unsupported kind is recognised even without a public key, by
+/// CKA_KEY_TYPE or by the curve in CKA_EC_PARAMS.
+fn public_key_in_object(
+    session: &Session,
+    object: ObjectHandle,
+) -> Option<Result<PublicKey, UnsupportedKey>> {
     let read = |kind| bytes(session, object, kind);
     match attribute(session, object, AttributeType::KeyType)? {
         Attribute::KeyType(KeyType::RSA) => {
@@ -218,7 +223,7 @@ fn own(session: &Session, object: ObjectHandle) -> Option<Result<PublicKey, Unsu
         Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS) => {
             let params = read(AttributeType::EcParams)?;
             match (ec_algorithm(&params), read(AttributeType::EcPoint)) {
-                (Err(_), _) if is_explicit(&params) => None,
+                (Err(_), _) if has_explicit_parameters(&params) => None,
                 (Err(kind), _) => Some(Err(kind)),
                 (Ok(_), None) => None,
                 (Ok(_), Some(point)) => Some(PublicKey::from_ec(&params, &point)),
@@ -234,14 +239,18 @@ fn own(session: &Session, object: ObjectHandle) -> Option<Result<PublicKey, Unsu
     }
 }
 
-/// A curve that is given by its numbers: it may be any, also a good one, and only a certificate tells.
-fn is_explicit(params: &[u8]) -> bool {
+/// Whether CKA_EC_PARAMS gives the curve by its parameters, not by its OID. It may be a supported curve; only a
+/// certificate shows that.
+fn has_explicit_parameters(params: &[u8]) -> bool {
     params.first() == Some(&0x30)
 }
 
-/// The public-key object beside a private key. Two with one CKA_ID (a rotation leaves them) say
-/// nothing, unless the label tells them apart.
-fn beside(session: &Session, key: ObjectHandle) -> Option<Result<PublicKey, UnsupportedKey>> {
+/// The public key in the CKO_PUBLIC_KEY object with the private key's CKA_ID. If there are two, as a key rollover
+/// leaves them, the label decides; if it does not, none is taken.
+fn public_key_in_separate_object(
+    session: &Session,
+    key: ObjectHandle,
+) -> Option<Result<PublicKey, UnsupportedKey>> {
     let id = bytes(session, key, AttributeType::Id)?;
     let mut template = vec![
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -256,5 +265,5 @@ fn beside(session: &Session, key: ObjectHandle) -> Option<Result<PublicKey, Unsu
     let [object] = found.as_slice() else {
         return None;
     };
-    own(session, *object)
+    public_key_in_object(session, *object)
 }

@@ -1,4 +1,4 @@
-//! Certificates that lie in the token beside their keys (CKO_CERTIFICATE).
+//! Certificate objects in the token (CKO_CERTIFICATE): finds and stores them.
 
 use cryptoki::object::{Attribute, CertificateType, ObjectClass};
 
@@ -9,10 +9,10 @@ use crate::token::fault::Fault;
 use crate::token::session::Session;
 use cryptoki::object::AttributeType;
 
-/// What PKCS#11 stores of a certificate beside its DER (section 4.6.3 of 3.1).
+/// The fields of an X.509 certificate object (PKCS#11 3.1, section 4.6.3).
 #[derive(Debug)]
-pub struct Parts<'a> {
-    /// The certificate, CKA_VALUE.
+pub struct CertificateFields<'a> {
+    /// The certificate in DER, CKA_VALUE.
     pub der: &'a [u8],
     /// DER Name, CKA_SUBJECT.
     pub subject: &'a [u8],
@@ -44,7 +44,7 @@ pub fn find(
 }
 
 /// Stores a certificate so that `uri` finds it: with the URI's label and CKA_ID, else the key's.
-/// The same one a second time changes nothing. `session` must be read-write.
+/// Does nothing if that certificate is stored already. `session` must be read-write.
 ///
 /// # Errors
 /// `uri` names another certificate already, or C_CreateObject failed, or what was stored is not
@@ -54,24 +54,24 @@ pub fn store(
     token: &Token,
     uri: &Pkcs11Uri,
     key: &Key,
-    parts: &Parts<'_>,
+    fields: &CertificateFields<'_>,
 ) -> Result<(), KeyError> {
-    let there = find(session, token, uri)?;
-    if let Some((other, _)) = there.iter().find(|(_, der)| der != parts.der) {
+    let existing = find(session, token, uri)?;
+    if let Some((other, _)) = existing.iter().find(|(_, der)| der != fields.der) {
         return Err(KeyError::CertificateThere {
             uri: other.to_string(),
         });
     }
-    if there.is_empty() {
+    if existing.is_empty() {
         let mut template = vec![
             Attribute::Class(ObjectClass::CERTIFICATE),
             Attribute::CertificateType(CertificateType::X_509),
             Attribute::Token(true),
             Attribute::Private(false),
-            Attribute::Subject(parts.subject.to_vec()),
-            Attribute::Issuer(parts.issuer.to_vec()),
-            Attribute::SerialNumber(parts.serial.to_vec()),
-            Attribute::Value(parts.der.to_vec()),
+            Attribute::Subject(fields.subject.to_vec()),
+            Attribute::Issuer(fields.issuer.to_vec()),
+            Attribute::SerialNumber(fields.serial.to_vec()),
+            Attribute::Value(fields.der.to_vec()),
         ];
         let label = uri.object.as_ref().or(key.uri().object.as_ref());
         let id = uri.id.as_ref().or(key.uri().id.as_ref());
@@ -84,7 +84,7 @@ pub fn store(
             .map_err(|error| KeyError::Call(Fault::of(error)))?;
     }
     match find(session, token, uri)?.as_slice() {
-        [(_, der)] if der == parts.der => Ok(()),
+        [(_, der)] if der == fields.der => Ok(()),
         _ => Err(KeyError::Call(Fault::answer(format!(
             "the token took the certificate, but {uri} does not find it"
         )))),

@@ -1,4 +1,4 @@
-//! Why there is no key to sign with, and what to do about it.
+//! The errors of finding, generating and storing keys and certificates, and what to do about them.
 
 use thiserror::Error;
 
@@ -9,19 +9,19 @@ use crate::ledger::LedgerError;
 use crate::token::fault::Fault;
 use crate::truncated_list::first_few;
 
-/// Why there is no key to sign with.
+/// Why a key cannot be found, used or generated, or a certificate not stored.
 #[derive(Debug, Error)]
 pub enum KeyError {
-    /// The ledger does not take the record of what was to be done, so it was not done.
+    /// The ledger could not write the operation's record, so the operation did not take place.
     #[error("no key is made or destroyed without its record: {0}")]
     Ledger(#[from] LedgerError),
-    /// No private key matches.
+    /// No private key matches the URI.
     #[error(
         "no private key matches {uri}; there is: {}",
         first_few(candidates, ", ")
     )]
     NoMatch {
-        /// What was asked for.
+        /// The URI that was searched for.
         uri: String,
         /// Every private key that this user can see.
         candidates: Vec<String>,
@@ -29,17 +29,17 @@ pub enum KeyError {
     /// The token shows no private key at all.
     #[error("no private key matches {uri}; the token shows none{}", if *logged_in { "" } else { " without a login" })]
     NoneShown {
-        /// What was asked for.
+        /// The URI that was searched for.
         uri: String,
         /// Whether somebody is logged in.
         logged_in: bool,
     },
-    /// More than one matches.
+    /// More than one private key matches the URI.
     #[error("{} private keys match {uri}: {}", candidates.len(), first_few(candidates, ", "))]
     Ambiguous {
-        /// What was asked for.
+        /// The URI that was searched for.
         uri: String,
-        /// What matches.
+        /// The keys that match.
         candidates: Vec<String>,
     },
     /// The keys that match are not the certificate's.
@@ -48,14 +48,14 @@ pub enum KeyError {
         first_few(candidates, ", ")
     )]
     NotOfCertificate {
-        /// What was asked for.
+        /// The URI that was searched for.
         uri: String,
         /// SHA-256 of the certificate's SubjectPublicKeyInfo.
         expected: String,
-        /// What matches, with the fingerprints of the public keys.
+        /// The keys that match, with the fingerprints of their public keys.
         candidates: Vec<String>,
     },
-    /// The token tells no public key for it.
+    /// The token does not report the key's public half.
     #[error("the token shows no public key for {uri}")]
     PublicKeyWithheld {
         /// The private key.
@@ -66,27 +66,27 @@ pub enum KeyError {
     Unsupported {
         /// The private key.
         uri: String,
-        /// What it is.
+        /// The key's kind.
         kind: UnsupportedKey,
     },
-    /// An object with this label is there already.
+    /// The token already has an object with this label.
     #[error("the token holds an object with the label {label:?} already: {uri}")]
     LabelTaken {
         /// CKA_LABEL
         label: String,
-        /// The object that has it.
+        /// The object that has the label.
         uri: String,
     },
-    /// Another certificate has the place.
+    /// The URI names another certificate already.
     #[error("the token holds another certificate at that place: {uri}")]
     CertificateThere {
-        /// The certificate that is there.
+        /// The certificate that the token has.
         uri: String,
     },
     /// The token does not generate this kind of key.
     #[error("the token says that it does not generate {0} key pairs")]
     CannotGenerate(String),
-    /// The token made a key that is not what was asked for.
+    /// The token generated a key with other attributes than requested.
     #[error("the token made {uri}, but reports it with {why}")]
     NotAsAsked {
         /// The new key.
@@ -94,7 +94,7 @@ pub enum KeyError {
         /// The attribute that is wrong.
         why: String,
     },
-    /// A call failed.
+    /// A PKCS#11 call failed.
     #[error("the token failed: {0}")]
     Call(Fault),
 }

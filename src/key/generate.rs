@@ -1,4 +1,4 @@
-//! A key pair made inside the token, that cannot leave it and can only sign.
+//! Generates a key pair in the token that is not extractable and can only sign.
 
 use aws_lc_rs::rand;
 use cryptoki::error::{Error, RvError};
@@ -11,34 +11,34 @@ use super::public::PublicKey;
 use super::scheme::KeyAlgorithm;
 use super::{Key, KeyError, find_objects, object_uri};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
-use crate::ledger::{End, Entry, KeyDestruction, KeyGeneration, Process};
+use crate::ledger::{Completion, Entry, KeyDestruction, KeyGeneration, Process};
 use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::session::Session;
 
-/// A key pair that was made.
+/// A key pair that was generated.
 #[derive(Debug)]
-pub struct Generated {
+pub struct GeneratedKey {
     /// The private key.
     pub key: Key,
-    /// Restrictions that this token does not know and the key therefore lacks, as CKA_ names.
+    /// CKA_ names of restrictions that the token does not support, and that the key therefore lacks.
     pub not_restricted: Vec<&'static str>,
 }
 
-/// Makes a key pair in the token: private, sensitive, not extractable, for signing only, and not
-/// modifiable or copyable where the token can do that. `session` must be read-write.
+/// Generates a key pair in the token: private, sensitive, not extractable, for signing only, and not modifiable or
+/// copyable where the token supports that. `session` must be read-write.
 ///
 /// # Errors
-/// The label is taken (nothing is made), the token cannot make such a key, or the key that it made
-/// is not what was asked for.
+/// The label is taken (nothing is generated), the token cannot generate such a key, or the generated key does not
+/// have the requested attributes.
 pub fn generate(
     token: &Token,
     session: &Session,
     algorithm: KeyAlgorithm,
     label: &str,
-) -> Result<Generated, KeyError> {
+) -> Result<GeneratedKey, KeyError> {
     refuse_taken_label(token, session, label)?;
-    let (mechanism, mut public) = mechanism_and_parameters(algorithm)?;
+    let (mechanism, mut public) = generation_mechanism(algorithm)?;
     let kind = mechanism.mechanism_type();
     if !token.mechanisms().can_generate(kind) {
         return Err(KeyError::CannotGenerate(algorithm.to_string()));
@@ -61,67 +61,68 @@ pub fn generate(
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
-        // Each said, whatever the key's type: SoftHSM lets an EC key decrypt unless it is told.
+        // Set explicitly for each key type: by default, SoftHSM lets an EC key decrypt.
         Attribute::Decrypt(false),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
     ]);
-    let begun = token
+    let operation = token
         .recorder()
         .begin(&Entry::KeyGeneration(KeyGeneration {
             token: &token.description().uri().to_string(),
             label,
             algorithm: &algorithm.to_string(),
-            process: Process::this(),
+            process: Process::current(),
         }))?;
-    let (made, not_restricted) = match make(session, &mechanism, &public, &private) {
-        Ok(made) => made,
+    let (handles, not_restricted) = match generate_key_pair(session, &mechanism, &public, &private)
+    {
+        Ok(generated) => generated,
         Err(fault) => {
-            begun.end_in_failure(fault.failure());
+            operation.fail(fault.failure());
             return Err(KeyError::Call(fault));
         }
     };
-    let key = Key::describe(session, token, made.private);
+    let key = Key::read(session, token, handles.private);
     let public_key = key.public_key().ok();
-    let recorded = begun.end(End {
+    let recorded = operation.finish(Completion {
         spki: public_key.map(PublicKey::fingerprint),
-        ..End::default()
+        ..Completion::default()
     });
     if let Err(error) = recorded {
-        destroy(token, session, &key, &made);
+        destroy_key_pair(token, session, &key, &handles);
         return Err(error.into());
     }
-    if let Some(why) = fault(&key, session) {
-        // Nobody has used it yet, and nobody should: it goes again, as far as the token lets it.
-        destroy(token, session, &key, &made);
+    if let Some(why) = wrong_attribute(&key, session) {
+        // The key was never used; it is destroyed if the token allows it.
+        destroy_key_pair(token, session, &key, &handles);
         return Err(KeyError::NotAsAsked {
             uri: key.uri().to_string(),
             why: why.to_owned(),
         });
     }
-    Ok(Generated {
+    Ok(GeneratedKey {
         key,
         not_restricted,
     })
 }
 
-/// A pair that is not wanted goes also where the ledger takes no record: it was never used.
-fn destroy(token: &Token, session: &Session, key: &Key, made: &Made) {
-    let begun = token
+/// Destroys a new key pair, even if the ledger cannot record it: the key was never used.
+fn destroy_key_pair(token: &Token, session: &Session, key: &Key, handles: &KeyPairHandles) {
+    let operation = token
         .recorder()
         .begin(&Entry::KeyDestruction(KeyDestruction {
             key: &key.uri().to_string(),
-            process: Process::this(),
+            process: Process::current(),
         }));
-    let destroyed = [made.private, made.public].map(|object| {
+    let destroyed = [handles.private, handles.public].map(|object| {
         let session = session.pkcs11()?;
         session.destroy_object(object).map_err(Fault::of)
     });
     let failed = destroyed.into_iter().find_map(Result::err);
-    match (begun, failed) {
-        (Ok(begun), Some(fault)) => begun.end_in_failure(fault.failure()),
-        (Ok(begun), None) => {
-            if let Err(error) = begun.end(End::default()) {
+    match (operation, failed) {
+        (Ok(operation), Some(fault)) => operation.fail(fault.failure()),
+        (Ok(operation), None) => {
+            if let Err(error) = operation.finish(Completion::default()) {
                 tracing::error!(%error, "that the key pair was destroyed is not on record");
             }
         }
@@ -131,20 +132,20 @@ fn destroy(token: &Token, session: &Session, key: &Key, made: &Made) {
     }
 }
 
-struct Made {
+struct KeyPairHandles {
     public: ObjectHandle,
     private: ObjectHandle,
 }
 
-/// Calls C_GenerateKeyPair with every restriction, and with fewer as the token refuses them: not
-/// every token knows CKA_COPYABLE or CKA_SIGN_RECOVER, and some allow no CKA_MODIFIABLE of false at
-/// generation.
-fn make(
+/// Calls C_GenerateKeyPair with all restrictions, and again with one fewer each time that the token refuses them:
+/// some tokens do not know CKA_COPYABLE or CKA_SIGN_RECOVER, and some do not accept CKA_MODIFIABLE false at
+/// generation. Returns the names of the restrictions that were left out.
+fn generate_key_pair(
     session: &Session,
     mechanism: &Mechanism<'_>,
     public: &[Attribute],
     private: &[Attribute],
-) -> Result<(Made, Vec<&'static str>), Fault> {
+) -> Result<(KeyPairHandles, Vec<&'static str>), Fault> {
     let restrictions = [
         ("CKA_MODIFIABLE", Attribute::Modifiable(false)),
         ("CKA_COPYABLE", Attribute::Copyable(false)),
@@ -152,18 +153,18 @@ fn make(
     ];
     let mut refusal = None;
     for kept in (0..=restrictions.len()).rev() {
-        let (said, unsaid) = restrictions.split_at(kept);
-        let said: Vec<_> = said
+        let (kept, left_out) = restrictions.split_at(kept);
+        let kept: Vec<_> = kept
             .iter()
             .map(|(_, attribute)| attribute.clone())
             .collect();
-        let template = [private, &said].concat();
-        let lacking = unsaid.iter().map(|(name, _)| *name).collect();
+        let template = [private, &kept].concat();
+        let missing = left_out.iter().map(|(name, _)| *name).collect();
         match session
             .pkcs11()?
             .generate_key_pair(mechanism, public, &template)
         {
-            Ok((public, private)) => return Ok((Made { public, private }, lacking)),
+            Ok((public, private)) => return Ok((KeyPairHandles { public, private }, missing)),
             Err(Error::Pkcs11(
                 code @ (RvError::AttributeTypeInvalid
                 | RvError::AttributeValueInvalid
@@ -177,14 +178,14 @@ fn make(
     Err(refusal.unwrap_or_else(|| Fault::answer("no attempt at C_GenerateKeyPair was made")))
 }
 
-/// What the token claims of the new key that was not asked for.
-fn fault(key: &Key, session: &Session) -> Option<&'static str> {
-    let claimed = key.attributes(session);
+/// The first attribute of the new key that the token reports with another value than requested.
+fn wrong_attribute(key: &Key, session: &Session) -> Option<&'static str> {
+    let reported = key.attributes(session);
     match () {
-        () if claimed.extractable != Some(false) => Some("CKA_EXTRACTABLE not false"),
-        () if claimed.sensitive != Some(true) => Some("CKA_SENSITIVE not true"),
-        () if claimed.decrypt == Some(true) => Some("CKA_DECRYPT true"),
-        () if claimed.unwrap == Some(true) => Some("CKA_UNWRAP true"),
+        () if reported.extractable != Some(false) => Some("CKA_EXTRACTABLE not false"),
+        () if reported.sensitive != Some(true) => Some("CKA_SENSITIVE not true"),
+        () if reported.decrypt == Some(true) => Some("CKA_DECRYPT true"),
+        () if reported.unwrap == Some(true) => Some("CKA_UNWRAP true"),
         () => None,
     }
 }
@@ -209,7 +210,8 @@ fn refuse_taken_label(token: &Token, session: &Session, label: &str) -> Result<(
     Ok(())
 }
 
-pub(super) fn mechanism_and_parameters(
+/// The mechanism of C_GenerateKeyPair for an algorithm, and the public template's attributes for it.
+pub(super) fn generation_mechanism(
     algorithm: KeyAlgorithm,
 ) -> Result<(Mechanism<'static>, Vec<Attribute>), KeyError> {
     let curve = |mechanism, oid: &str| {
@@ -234,7 +236,7 @@ pub(super) fn mechanism_and_parameters(
     }
 }
 
-/// A CKA_ID of our own: 16 random bytes, so that two keys made for a rotation never share one.
+/// A CKA_ID of 16 random bytes, so that the two keys of a key rollover never share one.
 fn random_id() -> Result<Vec<u8>, KeyError> {
     let mut id = [0; 16];
     rand::fill(&mut id)

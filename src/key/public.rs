@@ -1,4 +1,5 @@
-//! The public half of a key: one SubjectPublicKeyInfo, compared byte for byte and used to verify.
+//! A public key as SubjectPublicKeyInfo: read from DER or from CKA_ attributes, compared byte for byte, and used to
+//! verify signatures.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// GnuPG's name of Ed25519, which some tokens tell.
+/// GnuPG's OID of Ed25519, which some tokens report.
 const ED25519_OF_GNUPG: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11591.15.1");
 
 const CURVES: [(ObjectIdentifier, KeyAlgorithm); 3] = [
@@ -37,7 +38,7 @@ const CURVES: [(ObjectIdentifier, KeyAlgorithm); 3] = [
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     spki: Vec<u8>,
-    // subjectPublicKey without its wrapping: what verification takes.
+    // The contents of the BIT STRING subjectPublicKey, which verification takes.
     bits: Vec<u8>,
     algorithm: KeyAlgorithm,
 }
@@ -60,7 +61,7 @@ impl PublicKey {
     /// Reads a DER SubjectPublicKeyInfo.
     ///
     /// # Errors
-    /// It is none, or of a kind or size that is not supported.
+    /// The bytes are not one, or the key is of a kind or size that is not supported.
     pub fn from_spki(der: &[u8]) -> Result<Self, UnsupportedKey> {
         let unreadable = || UnsupportedKey::named("a public key that cannot be read");
         let spki = Spki::from_der(der).map_err(|_| unreadable())?;
@@ -85,7 +86,7 @@ impl PublicKey {
         })
     }
 
-    /// From CKA_MODULUS and CKA_PUBLIC_EXPONENT, big-endian; leading zeros do not matter.
+    /// From CKA_MODULUS and CKA_PUBLIC_EXPONENT, big-endian; leading zeros are ignored.
     pub fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, UnsupportedKey> {
         let unreadable = || UnsupportedKey::named("RSA with a modulus or exponent of no bytes");
         let key = RsaPublicKey {
@@ -96,13 +97,13 @@ impl PublicKey {
         Self::assemble(RSA_ENCRYPTION, Some(Any::from(Null)), &bits)
     }
 
-    /// From CKA_EC_PARAMS and CKA_EC_POINT. The point is an OCTET STRING by the standard, and bare
-    /// in some modules; the curve of an Edwards key is an OID or, before version 3, a name.
+    /// From CKA_EC_PARAMS and CKA_EC_POINT. The point is an OCTET STRING by the standard, and its bare contents in some
+    /// modules; the curve of an Edwards key is an OID or, before PKCS#11 3.0, a name.
     pub fn from_ec(params: &[u8], point: &[u8]) -> Result<Self, UnsupportedKey> {
         let algorithm = ec_algorithm(params)?;
         let length = algorithm.field_len().map_or(32, |field| 2 * field + 1);
-        // A bare uncompressed point begins with 04, which is an OCTET STRING's tag too, and one in
-        // 256 then reads as one: so the length decides.
+        // A bare uncompressed point begins with 04, which is also the tag of an OCTET STRING, and one point in 256
+        // parses as one: so the length decides.
         let inner = OctetString::from_der(point).ok();
         let inner = inner.as_ref().map(OctetString::as_bytes);
         let bits = [inner, Some(point)]
@@ -139,7 +140,7 @@ impl PublicKey {
         Self::from_spki(&der)
     }
 
-    /// What kind of key it is.
+    /// The key's algorithm.
     pub fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
     }
@@ -149,12 +150,12 @@ impl PublicKey {
         &self.spki
     }
 
-    /// SHA-256 of the SubjectPublicKeyInfo: how two keys are told apart in logs and reports.
+    /// SHA-256 of the SubjectPublicKeyInfo, which identifies the key in logs and reports.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.spki)
     }
 
-    /// subjectPublicKey without its wrapping.
+    /// The contents of the BIT STRING subjectPublicKey.
     pub(crate) fn bits(&self) -> &[u8] {
         &self.bits
     }
@@ -187,7 +188,6 @@ fn unnamed_curve() -> UnsupportedKey {
 }
 
 fn curve(oid: ObjectIdentifier) -> Result<KeyAlgorithm, UnsupportedKey> {
-    // A curve that is not known is refused, never guessed.
     CURVES
         .iter()
         .find_map(|(known, algorithm)| (*known == oid).then_some(*algorithm))
@@ -195,14 +195,14 @@ fn curve(oid: ObjectIdentifier) -> Result<KeyAlgorithm, UnsupportedKey> {
 }
 
 fn rsa(key: &RsaPublicKey<'_>) -> Result<KeyAlgorithm, UnsupportedKey> {
-    /// What the library verifies with; FIPS 186-5 allows up to 256 bits, and everybody uses 65537.
-    const LONGEST_EXPONENT: usize = 33;
+    /// The limit of the library that verifies; FIPS 186-5 allows up to 256 bits, and 65537 is the usual exponent.
+    const MAX_EXPONENT_BITS: usize = 33;
     let bits = modulus_bits(key.modulus.as_bytes());
     let exponent = modulus_bits(key.exponent.as_bytes());
     if !RSA_BITS.contains(&bits) {
         return Err(UnsupportedKey::rsa(bits));
     }
-    if exponent > LONGEST_EXPONENT {
+    if exponent > MAX_EXPONENT_BITS {
         return Err(UnsupportedKey::named(format!(
             "RSA-{bits} with a public exponent of {exponent} bits"
         )));
@@ -224,7 +224,7 @@ mod tests {
     const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 
     #[test]
-    fn a_bare_point_that_looks_like_an_octet_string_is_taken_whole() {
+    fn a_bare_point_that_parses_as_an_octet_string_is_not_unwrapped() {
         let mut bare = vec![0x04, 0x3f];
         bare.resize(65, 0x11);
         assert!(OctetString::from_der(&bare).is_ok(), "the trap");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edwards_curve_is_named_by_oid_or_by_word() {
+    fn an_edwards_curve_is_named_by_oid_or_by_string() {
         let point = [&[0x04, 32], &[7; 32][..]].concat();
         let by_oid = PublicKey::from_ec(b"\x06\x03\x2b\x65\x70", &point).unwrap();
         let by_name = PublicKey::from_ec(b"\x13\x0cedwards25519", &point).unwrap();

@@ -1,5 +1,4 @@
-//! Key algorithms and signature schemes: what TLS calls them, what certificates call them, and how
-//! a signature is checked.
+//! Key algorithms and signature schemes: their names in TLS and X.509, and the algorithm that verifies them.
 
 use std::fmt::{self, Display};
 
@@ -7,10 +6,10 @@ use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, VerificationAlgorithm};
 use der::asn1::ObjectIdentifier;
 
-/// What kind of key pair it is.
+/// The algorithm of a key pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAlgorithm {
-    /// RSA with a modulus of so many bits.
+    /// RSA with a modulus of this length.
     Rsa {
         /// Length of the modulus in bits.
         bits: usize,
@@ -26,8 +25,8 @@ pub enum KeyAlgorithm {
 }
 
 impl KeyAlgorithm {
-    /// Every scheme that the key could sign with, best first. PSS stands before PKCS#1 v1.5: it is
-    /// the only RSA of TLS 1.3, and the better one of TLS 1.2.
+    /// Every scheme that the key can sign with, preferred first. RSA-PSS precedes PKCS#1 v1.5: TLS 1.3 allows no other,
+    /// and it is the better one in TLS 1.2.
     pub fn schemes(self) -> &'static [Scheme] {
         match self {
             Self::Rsa { .. } => &[
@@ -45,7 +44,7 @@ impl KeyAlgorithm {
         }
     }
 
-    /// The size that PKCS#11 counts mechanisms' limits in.
+    /// The key size, in the unit of a mechanism's ulMinKeySize and ulMaxKeySize.
     pub fn bits(self) -> usize {
         match self {
             Self::Rsa { bits } => bits,
@@ -66,8 +65,8 @@ impl KeyAlgorithm {
         }
     }
 
-    /// The mechanism that serves such a key best, by its CKM_ name.
-    pub(crate) fn mechanism(self) -> &'static str {
+    /// The CKM_ name of the preferred signing mechanism.
+    pub(crate) fn mechanism_name(self) -> &'static str {
         match self {
             Self::Rsa { .. } => "CKM_RSA_PKCS_PSS",
             Self::EcP256 | Self::EcP384 | Self::EcP521 => "CKM_ECDSA",
@@ -75,8 +74,7 @@ impl KeyAlgorithm {
         }
     }
 
-    /// The longest answer that C_Sign may give, in bytes. For ECDSA there is room for DER: some
-    /// modules answer with it.
+    /// The size of C_Sign's output buffer, in bytes. For ECDSA there is room for DER, which some modules return.
     pub fn signature_capacity(self) -> usize {
         match self {
             Self::Rsa { bits } => bits.div_ceil(8),
@@ -98,7 +96,7 @@ impl Display for KeyAlgorithm {
     }
 }
 
-/// The hash within a scheme.
+/// The hash of a scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
     /// SHA-256
@@ -110,8 +108,8 @@ pub enum Hash {
 }
 
 impl Hash {
-    /// The hash of a message.
-    pub fn of(self, message: &[u8]) -> Vec<u8> {
+    /// Hashes a message.
+    pub fn digest(self, message: &[u8]) -> Vec<u8> {
         let algorithm = match self {
             Self::Sha256 => &digest::SHA256,
             Self::Sha384 => &digest::SHA384,
@@ -129,7 +127,7 @@ impl Hash {
         }
     }
 
-    /// What stands before the hash in a DigestInfo (RFC 8017, section 9.2, note 1).
+    /// The DER bytes before the hash in a DigestInfo (RFC 8017, section 9.2, note 1).
     pub fn digest_info_prefix(self) -> [u8; 19] {
         let (algorithm, len) = match self {
             Self::Sha256 => (1, 32),
@@ -218,7 +216,7 @@ impl Scheme {
         ObjectIdentifier::new(oid).ok()
     }
 
-    /// All of them.
+    /// All schemes.
     pub const ALL: [Self; 10] = [
         Self::RsaPkcs1Sha256,
         Self::RsaPkcs1Sha384,
@@ -232,7 +230,7 @@ impl Scheme {
         Self::Ed25519,
     ];
 
-    /// Whether TLS 1.3 takes it in a CertificateVerify. RSA with PKCS#1 v1.5 it does not.
+    /// Whether TLS 1.3 allows it in a CertificateVerify: all but RSA with PKCS#1 v1.5.
     pub fn in_tls13(self) -> bool {
         !matches!(
             self,
@@ -240,7 +238,7 @@ impl Scheme {
         )
     }
 
-    /// The hash; `None` for EdDSA, which takes the message itself.
+    /// The hash; `None` for EdDSA, which signs the message itself.
     pub fn hash(self) -> Option<Hash> {
         match self {
             Self::RsaPkcs1Sha256 | Self::RsaPssSha256 | Self::EcdsaP256Sha256 => Some(Hash::Sha256),
@@ -250,6 +248,7 @@ impl Scheme {
         }
     }
 
+    /// The algorithm that verifies its signatures.
     pub(crate) fn verification(self) -> &'static dyn VerificationAlgorithm {
         match self {
             Self::RsaPkcs1Sha256 => &signature::RSA_PKCS1_2048_8192_SHA256,

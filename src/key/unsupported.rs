@@ -1,14 +1,14 @@
-//! Keys of a kind or size that this program cannot verify with. They are named, so that a key or certificate
-//! that is only unknown here is not taken for a broken one.
+//! Names of keys whose kind or size is not supported, since signatures cannot be verified with them. A key or
+//! certificate that is only unsupported must not be reported as damaged.
 
 use std::fmt::{self, Display};
 
 use der::asn1::ObjectIdentifier;
 
-/// What can be signed and verified with.
+/// The keys that are supported, as text.
 pub const SUPPORTED: &str = "RSA of 2048 to 8192 bits, P-256, P-384, P-521 and Ed25519";
 
-/// The sizes of RSA moduli that signatures can be verified with, in bits.
+/// The supported sizes of an RSA modulus, in bits.
 pub(crate) const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// A kind or size of key that is not supported, in the words of its standard: `RSA-1024`, `secp256k1`.
@@ -22,17 +22,17 @@ impl Display for UnsupportedKey {
 }
 
 impl UnsupportedKey {
-    /// Of this name.
+    /// A kind with this name.
     pub(crate) fn named(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
-    /// RSA of another size.
+    /// RSA with a modulus of an unsupported size.
     pub(crate) fn rsa(bits: usize) -> Self {
         Self(format!("RSA-{bits}"))
     }
 
-    /// A curve, or the algorithm of a SubjectPublicKeyInfo.
+    /// The OID of a curve, or of a SubjectPublicKeyInfo's algorithm.
     pub(crate) fn of_oid(oid: ObjectIdentifier) -> Self {
         let dotted = oid.to_string();
         let known = NAMES.iter().find(|(_, known)| *known == dotted);

@@ -1,4 +1,4 @@
-//! What a record says. The names are a contract: whoever collects ledgers reads them.
+//! The kinds of records and their fields. The serialised names are a contract with programs that collect ledgers.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::trust::Fingerprint;
 
-/// What is about to be done, or what came of it. `kind` names it in the record.
+/// A record's contents: an operation that is about to take place, or an outcome. The record's `kind` names the variant.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -22,16 +22,16 @@ pub enum Entry<'a> {
     KeyGeneration(KeyGeneration<'a>),
     /// C_DestroyObject is about to be called for a key pair.
     KeyDestruction(KeyDestruction<'a>),
-    /// What came of one of these.
+    /// The outcome of one of these operations.
     Outcome(Outcome<'a>),
-    /// The signer process was asked for something that it does not sign. Nothing was begun.
-    Refused(Refused<'a>),
+    /// The signer process refused a request. No operation took place.
+    Refused(RefusedRequest<'a>),
 }
 
 /// The token is about to be asked for a signature.
 #[derive(Clone, Debug, Serialize)]
 pub struct Attempt<'a> {
-    /// What for: `tls13-client-auth`, `tls12-client-auth`, `csr`, `proof` or `self-test`.
+    /// The purpose: `tls13-client-auth`, `tls12-client-auth`, `csr`, `proof` or `self-test`.
     pub purpose: &'a str,
     /// The key's PKCS#11 URI.
     pub key: &'a str,
@@ -41,13 +41,13 @@ pub struct Attempt<'a> {
     pub scheme: &'a str,
     /// SHA-256 of the message, whatever hash the scheme takes.
     pub message: Fingerprint,
-    /// Who the signature is for, as `host:port`, or `host` where the port is not known.
+    /// The peer that the signature is for, as `host:port`, or `host` where the port is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<&'a str>,
     /// `x-fapi-interaction-id` of the request that wants the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interaction_id: Option<&'a str>,
-    /// Who asks.
+    /// The process that asks.
     pub process: Process,
 }
 
@@ -58,21 +58,21 @@ pub struct Login<'a> {
     pub token: &'a str,
     /// `user`, `security-officer`, or the vendor's number.
     pub role: &'a str,
-    /// Where the PIN comes from; never the PIN.
+    /// The source of the PIN; never the PIN.
     pub pin_source: &'a str,
-    /// The operator's acceptance that this login uses up, where the token warned.
+    /// The operator's acceptance of the token's warning, which this login consumes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub accepted: Option<Accepted<'a>>,
-    /// Who logs in.
+    pub accepted: Option<AcceptedLogin<'a>>,
+    /// The process that logs in.
     pub process: Process,
 }
 
-/// That an operator answered for a login in spite of the token's warning.
+/// An operator's acceptance of a login although the token warned that few tries are left.
 #[derive(Clone, Debug, Serialize)]
-pub struct Accepted<'a> {
+pub struct AcceptedLogin<'a> {
     /// The CKF_ flag.
     pub flag: &'a str,
-    /// When, RFC 3339.
+    /// When it was accepted, RFC 3339.
     pub at: String,
     /// The operator's user id on this machine.
     pub by: u32,
@@ -83,7 +83,7 @@ pub struct Accepted<'a> {
 pub struct Initialize<'a> {
     /// The module's path.
     pub module: &'a str,
-    /// Who calls.
+    /// The process that calls.
     pub process: Process,
 }
 
@@ -94,9 +94,9 @@ pub struct KeyGeneration<'a> {
     pub token: &'a str,
     /// CKA_LABEL of the pair.
     pub label: &'a str,
-    /// What kind of key.
+    /// The key algorithm.
     pub algorithm: &'a str,
-    /// Who calls.
+    /// The process that calls.
     pub process: Process,
 }
 
@@ -105,32 +105,31 @@ pub struct KeyGeneration<'a> {
 pub struct KeyDestruction<'a> {
     /// The private key's PKCS#11 URI.
     pub key: &'a str,
-    /// Who calls.
+    /// The process that calls.
     pub process: Process,
 }
 
-/// The signer process was asked for something that it does not sign, by a front end that was taken
-/// over, or that is wrong.
+/// The signer process refused a request: the front end that sent it is compromised or has a bug.
 #[derive(Clone, Debug, Serialize)]
-pub struct Refused<'a> {
-    /// What it was said to be for; absent where it was not even said.
+pub struct RefusedRequest<'a> {
+    /// The purpose that the request claimed; absent if it claimed none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<&'a str>,
-    /// Why it is not signed.
+    /// Why it was refused.
     pub why: &'a str,
-    /// Who it was said to be for.
+    /// The peer that the request claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<&'a str>,
-    /// The interaction id that was given with it.
+    /// The interaction id that the request claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interaction_id: Option<&'a str>,
-    /// How many refusals before it, since the one that was recorded last, have no record.
+    /// How many refusals since the last recorded one have no record, because of the rate limit.
     pub left_out: u64,
-    /// Who refused.
+    /// The process that refused.
     pub process: Process,
 }
 
-/// A process, as the record has it.
+/// A process, as it is named in records.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Process {
     /// Its id.
@@ -140,8 +139,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// This one.
-    pub fn this() -> Self {
+    /// The current process.
+    pub fn current() -> Self {
         static PROGRAM: LazyLock<String> = LazyLock::new(|| {
             let path = std::env::current_exe().unwrap_or_default();
             let name = path.file_name().unwrap_or_default();
@@ -154,44 +153,43 @@ impl Process {
     }
 }
 
-/// What came of what was begun.
+/// The outcome of an operation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome<'a> {
-    /// The number of the record that it began with.
+    /// The number of the operation's first record.
     pub of: u64,
-    /// Whether it was done.
-    pub result: Done,
+    /// How the operation ended.
+    pub result: OutcomeResult,
     /// The error's class: [`crate::engine::EngineError::class`], and
     /// [`crate::token::fault::FaultClass::name`] for what is no signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<&'a str>,
-    /// What the module returned, as PKCS#11 spells it; absent where no call of it failed.
+    /// The CK_RV that the module returned, by its PKCS#11 name; absent if no call failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ckr: Option<String>,
     /// The PKCS#11 function that returned it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// SHA-256 of the SubjectPublicKeyInfo of the pair that was made.
+    /// SHA-256 of the generated key's SubjectPublicKeyInfo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spki: Option<Fingerprint>,
-    /// Since the record that it began with, in microseconds. A signature's verification is part of
-    /// it.
+    /// The time since the operation's first record, in microseconds. It includes the verification of a signature.
     #[serde(rename = "micros", serialize_with = "micros")]
-    pub took: Duration,
+    pub duration: Duration,
 }
 
-fn micros<S: serde::Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(took.as_micros() as u64)
+fn micros<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_micros() as u64)
 }
 
-/// How something ended.
+/// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Done {
-    /// It was done. A signature was made, verified, and handed to its caller.
+pub enum OutcomeResult {
+    /// It succeeded. A signature was made, verified, and handed to its caller.
     Good,
-    /// A signature was made, and thrown away: its caller's deadline had passed.
+    /// A signature was made and discarded: its caller's deadline had passed.
     Late,
-    /// It was not done, or what came of it was not good and was thrown away.
+    /// It failed, or its result was wrong and was discarded.
     Failed,
 }

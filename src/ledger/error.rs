@@ -1,4 +1,4 @@
-//! Why a record was not kept, and what to do about it.
+//! The errors of the ledger: why a record could not be written or read, and what to do about it.
 
 use std::fs;
 use std::io;
@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
-use super::chain::Broken;
-use super::place::folder_of;
+use super::hash_chain::ChainBreak;
+use super::location::parent_folder;
+use super::lock::LOCK_TIMEOUT;
 use crate::accounts;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::path_access::{Obstacle, Owned, Use, obstacle};
 
-/// Why a record was not kept. What it tells of was then not done, or not released.
+/// Why a record was not written. Its operation then did not take place, or the result was not released.
 #[derive(Debug, ThisError)]
 pub enum LedgerError {
     /// The file cannot be opened, read or written.
@@ -22,69 +23,69 @@ pub enum LedgerError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the ledger {} cannot be read: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// Another process holds it, or other threads of this one that wait for that process.
+    /// Another process holds the file's lock, or other threads of this one wait for it.
     #[error("the ledger {} was locked for {} ms", path.display(), after.as_millis())]
     Locked {
         /// The file.
         path: PathBuf,
-        /// How long was waited.
+        /// How long this thread waited.
         after: Duration,
     },
-    /// What stands in it does not carry on from what this process knows.
+    /// The file's records do not carry on the chain that this process knows.
     #[error("the ledger {} was changed: {why}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
-        /// Where.
-        why: Broken,
+        /// Where the chain is broken, and how.
+        why: ChainBreak,
     },
-    /// It is not the file any more that this process wrote to, and does not carry on from it.
+    /// Another file is at the path, and it does not carry on the chain.
     #[error("the ledger {} is not what it was: {why}", path.display())]
     Replaced {
         /// The file.
         path: PathBuf,
-        /// What is seen of it.
+        /// How it was replaced.
         why: &'static str,
     },
-    /// The disk did not take what was written to it. On Linux a later sync that succeeds says nothing
-    /// of what was lost before it: this is final for the process.
+    /// A sync to the disk failed. On Linux a later sync that succeeds says nothing of what was lost before it: this
+    /// is final for the process.
     #[error("the ledger {} could not be synced to the disk: {source}", path.display())]
     Unsynced {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// There is no thread that would sync it.
+    /// The thread that syncs the file cannot be started.
     #[error("no thread can be started that syncs the ledger {}: {source}", path.display())]
     NoThread {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A record is longer than a line of the ledger may be.
+    /// A record is longer than a line may be.
     #[error("a record of {bytes} bytes does not go into the ledger {}: {most} are the most", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// How long it is.
+        /// The record's length.
         bytes: usize,
-        /// How long it may be.
+        /// The maximum length.
         most: usize,
     },
-    /// Others could put another file there, or change it.
+    /// Others could replace or change the file.
     #[error("the ledger cannot be kept at {}: {why}", path.display())]
     Unsafe {
         /// The file, or the folder.
@@ -100,12 +101,20 @@ pub enum LedgerError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A ledger of the application's own did not keep it.
+    /// An application's own ledger did not store the record.
     #[error("the application's ledger did not keep the record: {0}")]
     Sink(String),
 }
 
 impl LedgerError {
+    /// The ledger stayed locked until the deadline.
+    pub(super) fn lock_timeout(path: &Path) -> Self {
+        Self::Locked {
+            path: path.to_owned(),
+            after: LOCK_TIMEOUT,
+        }
+    }
+
     pub(super) fn unwritable(path: &Path, source: io::Error) -> Self {
         Self::Unwritable {
             path: path.to_owned(),
@@ -187,18 +196,18 @@ impl Diagnostic for LedgerError {
     }
 }
 
-/// What the reason says where a place is not this user's.
+/// Part of the reason if the file or folder belongs to another user.
 const ANOTHERS: &str = "belongs to another user";
 const IS_A_FOLDER: &str = "it is a folder: let `file` of [ledger] name a file in it, which is begun where it is not there";
 const DENIED_OTHERWISE: &str =
     "its mode allows it: an ACL or a security module of the kernel denies it";
 
-/// What to do about the cause that was seen.
+/// The advice for an error of the operating system.
 fn unwritable(path: &Path, source: &io::Error) -> String {
     use io::ErrorKind::{
         IsADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
     };
-    let folder = folder_of(path).display();
+    let folder = parent_folder(path).display();
     match source.kind() {
         StorageFull | QuotaExceeded => {
             format!("its disk is full: make room there (`df {folder}` shows it)")
@@ -209,9 +218,9 @@ fn unwritable(path: &Path, source: &io::Error) -> String {
         IsADirectory => IS_A_FOLDER.to_owned(),
         PermissionDenied => {
             let closed = match obstacle(path, &[Use::Read, Use::Write]) {
-                // A new file is made by whoever may write to its folder.
+                // A file that does not exist yet needs write access to its folder.
                 Some(Obstacle::Missing { .. }) => {
-                    obstacle(folder_of(path), &[Use::Search, Use::Write])
+                    obstacle(parent_folder(path), &[Use::Search, Use::Write])
                 }
                 other => other,
             };

@@ -16,7 +16,7 @@ use super::supervisor::timespec;
 use crate::config::trust::Fingerprint;
 use crate::engine::{ReportedError, Sign as _, SignRequest, TokenEngine};
 use crate::exit_code::ExitCode;
-use crate::ledger::{Entry, Process, Recorder, Refused};
+use crate::ledger::{Entry, Process, Recorder, RefusedRequest};
 use crate::poison::IgnorePoison as _;
 
 /// A key of an open token, and what its use is checked against and recorded in.
@@ -180,15 +180,15 @@ impl OpenKey {
         let purpose = request.map(|request| request.purpose.name());
         let peer = request.and_then(|request| request.peer.name);
         tracing::error!(purpose, why, peer, left_out, "refused to sign");
-        let entry = Entry::Refused(Refused {
+        let entry = Entry::Refused(RefusedRequest {
             purpose,
             why,
             peer,
             interaction_id: request.and_then(|request| request.peer.interaction_id),
             left_out,
-            process: Process::this(),
+            process: Process::current(),
         });
-        if let Err(error) = self.recorder.note(&entry) {
+        if let Err(error) = self.recorder.record(&entry) {
             tracing::error!(%error, "a refusal is not on record");
         }
     }

@@ -26,7 +26,7 @@ use super::fault::{Fault, LoginVerdict};
 use super::pin::{self, Pin};
 use super::session::SessionCall;
 use crate::config::pin::PinSource;
-use crate::ledger::{Begun, End, Entry, LedgerError, Login, Process, Recorder};
+use crate::ledger::{Completion, Entry, LedgerError, Login, Operation, Process, Recorder};
 use crate::metrics;
 use crate::poison::IgnorePoison as _;
 use acceptance::Acceptance;
@@ -182,18 +182,18 @@ impl PinGuard {
                     self.good_per_signature.store(true, Ordering::Relaxed);
                 }
                 self.keep(pin);
-                return Ok(begun.end(End::default())?);
+                return Ok(begun.finish(Completion::default())?);
             }
             // Somebody's earlier login; whether our PIN is any good was not looked at.
             Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
                 if let Some(attempt) = attempt {
                     attempt.not_looked_at();
                 }
-                return Ok(begun.end(End::default())?);
+                return Ok(begun.finish(Completion::default())?);
             }
             Err(error) => Fault::of(error),
         };
-        begun.end_in_failure(fault.failure());
+        begun.fail(fault.failure());
         if per_signature {
             // From here on each is on record again.
             self.good_per_signature.store(false, Ordering::Relaxed);
@@ -230,7 +230,7 @@ impl PinGuard {
     }
 
     /// Uses up what was accepted, and puts the login on the ledger.
-    fn begin(&self, user: UserType, accepted: Option<&Acceptance>) -> Result<Begun, PinError> {
+    fn begin(&self, user: UserType, accepted: Option<&Acceptance>) -> Result<Operation, PinError> {
         let Some(accepted) = accepted else {
             return Ok(self.on_ledger(user, None)?);
         };
@@ -245,9 +245,9 @@ impl PinGuard {
         &self,
         user: UserType,
         accepted: Option<&Acceptance>,
-    ) -> Result<Begun, LedgerError> {
+    ) -> Result<Operation, LedgerError> {
         let role = match user {
-            UserType::ContextSpecific => return Ok(Begun::unrecorded()),
+            UserType::ContextSpecific => return Ok(Operation::unrecorded()),
             UserType::User => "user".to_owned(),
             UserType::So => "security-officer".to_owned(),
             UserType::VendorExtension(number) => number.to_string(),
@@ -257,7 +257,7 @@ impl PinGuard {
             role: &role,
             pin_source: &self.source.to_string(),
             accepted: accepted.map(Acceptance::on_ledger),
-            process: Process::this(),
+            process: Process::current(),
         }))
     }
 

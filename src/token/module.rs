@@ -22,7 +22,7 @@ use super::raw::RawCalls;
 use super::start::{Start, in_time};
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
-use crate::ledger::{End, Entry, Failure, Initialize, Process, Recorder};
+use crate::ledger::{Completion, Entry, Failure, Initialize, Process, Recorder};
 use crate::metrics;
 use crate::path_permissions::{WritableBy, writable_by_others};
 use crate::poison::IgnorePoison as _;
@@ -197,7 +197,7 @@ impl Module {
         let begun = recorder
             .begin(&Entry::Initialize(Initialize {
                 module: &self.path.to_string_lossy(),
-                process: Process::this(),
+                process: Process::current(),
             }))
             .map_err(TokenError::Ledger)?;
         let renewed = self.gate.renew(generation, PAUSE, PATIENCE, || {
@@ -219,10 +219,12 @@ impl Module {
             function: None,
         };
         match &renewed {
-            Ok(Ok(())) => begun.end(End::default()).map_err(TokenError::Ledger)?,
-            Ok(Err(fault)) => begun.end_in_failure(fault.failure()),
-            Err(Shut::AlreadyDone) => begun.end_in_failure(not_called("already-done")),
-            Err(Shut::StillInside(_)) => begun.end_in_failure(not_called("call-hangs")),
+            Ok(Ok(())) => begun
+                .finish(Completion::default())
+                .map_err(TokenError::Ledger)?,
+            Ok(Err(fault)) => begun.fail(fault.failure()),
+            Err(Shut::AlreadyDone) => begun.fail(not_called("already-done")),
+            Err(Shut::StillInside(_)) => begun.fail(not_called("call-hangs")),
         }
         match renewed {
             Ok(Ok(())) => {

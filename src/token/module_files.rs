@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::TokenError;
 use crate::config::TokenConfig;
-use crate::config::module_env::KNOWN;
+use crate::config::module_env::PATH_VARIABLES;
 use crate::path_access::{Obstacle, Use, obstacle};
 
 /// Longest configuration that is looked into, in bytes.
@@ -33,7 +33,7 @@ pub(super) fn explained(failed: TokenError, config: &TokenConfig) -> TokenError 
 pub fn in_the_way(config: &TokenConfig) -> Option<(String, String)> {
     let own = config.env.iter();
     let own = own.map(|(name, value)| (name.as_str(), PathBuf::from(value)));
-    let inherited = KNOWN
+    let inherited = PATH_VARIABLES
         .into_iter()
         .filter(|name| !config.env.contains_key(*name))
         .filter_map(|name| Some((name, PathBuf::from(env::var_os(name)?))));
@@ -57,7 +57,7 @@ fn default_of_softhsm(config: &TokenConfig) -> Option<(&'static str, PathBuf)> {
 }
 
 fn named(name: &str, value: &Path) -> Option<(String, String)> {
-    let known = KNOWN.contains(&name) || name.starts_with("SoftHSM");
+    let known = PATH_VARIABLES.contains(&name) || name.starts_with("SoftHSM");
     if value.is_relative() {
         if !known || value.exists() {
             return None;

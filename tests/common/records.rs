@@ -31,7 +31,7 @@ pub fn long_files(file: PathBuf) -> LedgerConfig {
 pub fn record(ledger: &FileLedger) -> Result<u64, LedgerError> {
     ledger.record(&Entry::Initialize(Initialize {
         module: "/usr/lib/libvendor.so",
-        process: Process::this(),
+        process: Process::current(),
     }))
 }
 

@@ -3,19 +3,19 @@
 use super::finding::{Judgements, Verdict};
 use super::report::KeySeen;
 use super::tried::{Claim, together, tried};
-use hsm_mtls::internal::key::claims::Claims;
+use hsm_mtls::internal::key::custody_attributes::CustodyAttributes;
+use hsm_mtls::internal::key::extraction_probes::{Probe, ProbeOutcome};
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
-use hsm_mtls::internal::key::trials::{Answer, Trial};
 use hsm_mtls::internal::rfc3339;
 
 /// What the token says of a key, and what was tried with it.
 #[derive(Debug)]
 pub(super) struct Custody {
-    pub(super) claims: Claims,
-    pub(super) reads: Vec<Trial>,
+    pub(super) claims: CustodyAttributes,
+    pub(super) reads: Vec<Probe>,
     /// For each wrapping key that can be seen.
-    pub(super) wraps: Vec<Vec<Trial>>,
+    pub(super) wraps: Vec<Vec<Probe>>,
     pub(super) public_key: Option<PublicKey>,
     /// Every private key that the user can see.
     pub(super) keys: Vec<KeySeen>,
@@ -29,9 +29,9 @@ pub(super) struct Custody {
 #[derive(Debug)]
 pub(super) struct Twin {
     pub(super) uri: String,
-    pub(super) claims: Claims,
-    pub(super) reads: Vec<Trial>,
-    pub(super) wraps: Vec<Vec<Trial>>,
+    pub(super) claims: CustodyAttributes,
+    pub(super) reads: Vec<Probe>,
+    pub(super) wraps: Vec<Vec<Probe>>,
 }
 
 /// What could be seen of the key in a session without a login.
@@ -281,13 +281,13 @@ impl Custody {
         }
         let (mut leave, mut open, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for twin in &self.twins {
-            let done = |trial: &&Trial| matches!(trial.answer, Answer::Done(_));
+            let done = |trial: &&Probe| matches!(trial.outcome, ProbeOutcome::Allowed(_));
             let mut leaves: Vec<_> = twin
                 .reads
                 .iter()
                 .chain(twin.wraps.iter().flatten())
                 .filter(done)
-                .map(|trial| trial.asked.clone())
+                .map(|trial| trial.call.clone())
                 .collect();
             let claims = ["CKA_SENSITIVE", "CKA_EXTRACTABLE"].map(|name| twin.claims.flag(name));
             match claims {

@@ -6,7 +6,7 @@ use super::*;
 use crate::audit::rule::{Profile, Severity};
 
 /// No token at hand lies about itself in this way: what is judged is what such a module would say.
-fn judged(flags: &serde_json::Value, kind: &str, reads: Vec<Trial>) -> Judgements {
+fn judged(flags: &serde_json::Value, kind: &str, reads: Vec<Probe>) -> Judgements {
     let claims = serde_json::from_value(json!({
         "flags": flags,
         "key_type": "CKK_RSA",
@@ -36,13 +36,13 @@ fn of<'a>(found: &'a Judgements, rule: &str) -> &'a super::super::Judgement {
 
 #[test]
 fn a_module_that_tells_what_it_claims_to_keep_is_caught() {
-    let told = Trial {
-        asked: "the length of CKA_PRIME_1".to_owned(),
-        answer: Answer::Done("it is 128 bytes long, and would be told".to_owned()),
+    let told = Probe {
+        call: "the length of CKA_PRIME_1".to_owned(),
+        outcome: ProbeOutcome::Allowed("it is 128 bytes long, and would be told".to_owned()),
     };
-    let kept = Trial {
-        asked: "the length of CKA_PRIVATE_EXPONENT".to_owned(),
-        answer: Answer::Refused("CKR_ATTRIBUTE_SENSITIVE".to_owned()),
+    let kept = Probe {
+        call: "the length of CKA_PRIVATE_EXPONENT".to_owned(),
+        outcome: ProbeOutcome::Refused("CKR_ATTRIBUTE_SENSITIVE".to_owned()),
     };
     let flags = json!([["CKA_SENSITIVE", true]]);
     let found = judged(&flags, "CKM_RSA_PKCS_KEY_PAIR_GEN", vec![kept, told]);

@@ -11,11 +11,11 @@ use super::key_files;
 use super::place::{changeable_by_others, described, readable_by_others};
 use super::rule::Severity;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
-use hsm_mtls::internal::config::listener::{Callers, Place};
+use hsm_mtls::internal::config::listener::{Callers, ListenAddress};
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::key::public::PublicKey;
-use hsm_mtls::internal::ledger::history::{Flaw, History};
+use hsm_mtls::internal::ledger::verify::{ChainSummary, VerifyError};
 use hsm_mtls::internal::signer::hardening::Measure;
 
 /// Files that are named one by one.
@@ -150,7 +150,7 @@ fn pin_command(words: &[String], found: &mut Judgements) {
 /// The files of the ledger, as far as the chain tells of them.
 pub(super) fn judge_ledger(
     ledger: &LedgerConfig,
-    history: &Result<History, Flaw>,
+    history: &Result<ChainSummary, VerifyError>,
     found: &mut Judgements,
 ) {
     const RULE: &str = "host.ledger";
@@ -204,13 +204,13 @@ fn callers(config: &Config, found: &mut Judgements) {
     };
     let (mut against, mut places) = (Vec::new(), Vec::new());
     for listener in &proxy.listeners {
-        let place = &listener.place;
+        let place = &listener.address;
         let who = match &listener.callers {
-            Callers::Own => "processes of the user that runs it".to_owned(),
+            Callers::SameUser => "processes of the user that runs it".to_owned(),
             Callers::Peers { uids, gids } => format!("uids {uids:?} and gids {gids:?}"),
             Callers::SocketMode => {
-                if let Place::Unix { mode, .. } = place
-                    && place.is_for_everybody()
+                if let ListenAddress::Unix { mode, .. } = place
+                    && place.is_open_to_all()
                 {
                     against.push(format!(
                         "{place}: its mode {mode:04o} lets everybody connect"
@@ -225,7 +225,7 @@ fn callers(config: &Config, found: &mut Judgements) {
                 against.extend(changeable_by_others(path).unwrap_or_default());
                 format!("who knows the token of {}", path.display())
             }
-            Callers::AnyLocalProcess if !place.is_for_everybody() => {
+            Callers::AnyLocalProcess if !place.is_open_to_all() => {
                 "whoever its mode lets connect".to_owned()
             }
             Callers::AnyLocalProcess => {
@@ -239,7 +239,7 @@ fn callers(config: &Config, found: &mut Judgements) {
     found.by("host.callers", against, Verdict::Seen, said.clone());
     let operations = proxy.operations.as_ref();
     let operations = operations.map_or(String::new(), |place| {
-        format!("; operations at {}", place.place)
+        format!("; operations at {}", place.address)
     });
     found.holds("host.listens", Verdict::Seen, said + &operations);
 }

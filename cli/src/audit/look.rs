@@ -10,7 +10,7 @@ use hsm_mtls::internal::certificate::{Certificate, CertificateError};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::identity::{self, IdentityError};
-use hsm_mtls::internal::key::disposable::{Tried, try_on_disposable};
+use hsm_mtls::internal::key::probe_keys::{ProbeKeyReport, probe_session_key};
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::key::{Key, certificate_object, find_all};
 use hsm_mtls::internal::token::fault::Fault;
@@ -35,7 +35,7 @@ pub(super) struct Seen {
     pub(super) no_pair: Option<String>,
     pub(super) custody: Custody,
     /// What was tried on a disposable key, where that was asked for.
-    pub(super) tried: Option<Result<Tried, Fault>>,
+    pub(super) tried: Option<Result<ProbeKeyReport, Fault>>,
 }
 
 /// Whether the key can be found in a session without a login. `None` where somebody in this process
@@ -95,19 +95,19 @@ impl Question {
         let session = token.session(Access::ReadOnly)?;
         let (key, no_pair) = self.find(&session)?;
         let public_key = key.public_key().ok().cloned();
-        let claims = key.claims(&session);
+        let claims = key.custody_attributes(&session);
         let all = find_all(&session, token, &Pkcs11Uri::default())?;
         let twin = |other: &&Key| {
-            !other.is(&key)
+            !other.is_same_object(&key)
                 && public_key.is_some()
                 && other.public_key().ok() == public_key.as_ref()
         };
         let twins = all.iter().filter(twin);
         let twins = twins.map(|twin| Twin {
             uri: twin.uri().to_string(),
-            claims: twin.claims(&session),
-            reads: twin.try_to_read(&session),
-            wraps: twin.try_to_wrap(&session, token),
+            claims: twin.custody_attributes(&session),
+            reads: twin.probe_reads(&session),
+            wraps: twin.probe_wraps(&session, token),
         });
         let twins = twins.collect();
         let tried = match (&public_key, active) {
@@ -115,15 +115,15 @@ impl Question {
                 let algorithm = public.algorithm();
                 // What would need a session that may write has to have one.
                 let session = token.session(Access::ReadWrite)?;
-                Some(try_on_disposable(&session, token, algorithm, &claims))
+                Some(probe_session_key(&session, token, algorithm, &claims))
             }
             _ => None,
         };
         Ok(Seen {
             no_pair,
             custody: Custody {
-                reads: key.try_to_read(&session),
-                wraps: key.try_to_wrap(&session, token),
+                reads: key.probe_reads(&session),
+                wraps: key.probe_wraps(&session, token),
                 keys: all.iter().map(|other| seen(other, &key)).collect(),
                 twins,
                 other_certificates: self.other_certificates(&session, public_key.as_ref())?,
@@ -180,7 +180,11 @@ impl Question {
 
 /// The audited key's public half may be known from its certificate only.
 fn seen(key: &Key, audited: &Key) -> KeySeen {
-    let known = if key.is(audited) { audited } else { key };
+    let known = if key.is_same_object(audited) {
+        audited
+    } else {
+        key
+    };
     KeySeen {
         uri: key.uri().to_string(),
         public_key: known

@@ -143,7 +143,7 @@ impl Walk<'_> {
         }
         self.facts.push(Facts {
             about: "The key, as the module claims it".to_owned(),
-            rows: seen.custody.claims.listed(),
+            rows: seen.custody.claims.rows(),
         });
         self.active(&seen);
         if seen.custody.public_key.is_none() {

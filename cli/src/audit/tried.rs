@@ -1,7 +1,7 @@
 //! What trials say, beside the claim that they put to the test.
 
 use super::finding::{Judgements, Verdict};
-use hsm_mtls::internal::key::trials::{Answer, Trial};
+use hsm_mtls::internal::key::extraction_probes::{Probe, ProbeOutcome};
 
 /// What the module claims of what a trial puts to the test: that it holds, or not so.
 #[derive(Clone, Copy)]
@@ -14,20 +14,20 @@ pub(super) enum Claim {
 pub(super) fn tried(
     found: &mut Judgements,
     rule: &'static str,
-    trials: &[Trial],
+    trials: &[Probe],
     claim: Claim,
     none: &str,
 ) {
     let done = of(trials, |answer| match answer {
-        Answer::Done(said) => Some(said),
+        ProbeOutcome::Allowed(said) => Some(said),
         _ => None,
     });
     let refused = of(trials, |answer| match answer {
-        Answer::Refused(said) => Some(said),
+        ProbeOutcome::Refused(said) => Some(said),
         _ => None,
     });
     let open = of(trials, |answer| match answer {
-        Answer::NothingFollows(said) => Some(said),
+        ProbeOutcome::Inconclusive(said) => Some(said),
         _ => None,
     });
     if !done.is_empty() {
@@ -54,15 +54,15 @@ pub(super) fn tried(
 }
 
 /// Trials with such an answer; those with the same one together.
-fn of(trials: &[Trial], wanted: fn(&Answer) -> Option<&String>) -> Vec<String> {
+fn of(trials: &[Probe], wanted: fn(&ProbeOutcome) -> Option<&String>) -> Vec<String> {
     let mut together: Vec<(&String, Vec<&str>)> = Vec::new();
     for trial in trials {
-        let Some(said) = wanted(&trial.answer) else {
+        let Some(said) = wanted(&trial.outcome) else {
             continue;
         };
         match together.iter_mut().find(|(known, _)| *known == said) {
-            Some((_, asked)) => asked.push(&trial.asked),
-            None => together.push((said, vec![&trial.asked])),
+            Some((_, asked)) => asked.push(&trial.call),
+            None => together.push((said, vec![&trial.call])),
         }
     }
     together
@@ -72,9 +72,9 @@ fn of(trials: &[Trial], wanted: fn(&Answer) -> Option<&String>) -> Vec<String> {
 }
 
 /// One list: where a wrapping key has refused in no way, nothing follows for all.
-pub(super) fn together(wraps: &[Vec<Trial>]) -> Vec<Trial> {
-    let refused = |trial: &Trial| matches!(trial.answer, Answer::Refused(_));
-    let done = |trial: &Trial| matches!(trial.answer, Answer::Done(_));
+pub(super) fn together(wraps: &[Vec<Probe>]) -> Vec<Probe> {
+    let refused = |trial: &Probe| matches!(trial.outcome, ProbeOutcome::Refused(_));
+    let done = |trial: &Probe| matches!(trial.outcome, ProbeOutcome::Allowed(_));
     let all = || wraps.iter().flatten().cloned();
     match wraps.iter().all(|trials| trials.iter().any(refused)) || all().any(|trial| done(&trial)) {
         true => all().collect(),

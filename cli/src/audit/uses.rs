@@ -9,8 +9,8 @@ use super::finding::{Judgements, Verdict};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
 use hsm_mtls::internal::engine::Purpose;
-use hsm_mtls::internal::ledger::history::{self, Flaw};
-use hsm_mtls::internal::ledger::reader::{Reader, Seen};
+use hsm_mtls::internal::ledger::record_reader::{LedgerLine, RecordReader};
+use hsm_mtls::internal::ledger::verify::{self, VerifyError};
 
 /// How often a key was used for something on a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,11 +50,11 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
         Some(_) => found.holds("ledger.head", Verdict::Seen, "`head` of [ledger] is set"),
         None => found.violated("ledger.head", "`head` of [ledger] is not set"),
     }
-    let history = history::verify(&ledger.file, None);
+    let history = verify::verify(&ledger.file, None);
     super::host::judge_ledger(ledger, &history, found);
     let history = match history {
         Ok(history) => history,
-        Err(Flaw::Unreadable(error)) => {
+        Err(VerifyError::Unreadable(error)) => {
             found.rest(super::rules::of("ledger"), &error.to_string());
             return Vec::new();
         }
@@ -104,17 +104,17 @@ fn read(config: &Config, ledger: &LedgerConfig, key: Option<&str>) -> Result<Tol
         .map(|origin| origin.host.clone())
         .into();
     let mut told = Told::default();
-    let mut reader = Reader::open(&ledger.file).map_err(|error| error.to_string())?;
+    let mut reader = RecordReader::open(&ledger.file).map_err(|error| error.to_string())?;
     let read = reader.read(|seen| told.take(seen, key, &hosts));
     read.map_err(|flaw| flaw.to_string())?;
     Ok(told)
 }
 
 impl Told {
-    fn take(&mut self, seen: Seen<'_>, key: Option<&str>, hosts: &[String]) {
+    fn take(&mut self, seen: LedgerLine<'_>, key: Option<&str>, hosts: &[String]) {
         let record = match seen {
-            Seen::Record(record, _) => record,
-            Seen::OfAnotherForm(_) => return self.other_forms += 1,
+            LedgerLine::Record(record, _) => record,
+            LedgerLine::UnknownForm(_) => return self.other_forms += 1,
         };
         match record.kind.as_str() {
             "refused" => {

@@ -15,7 +15,7 @@ use hsm_mtls::internal::csr;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::{self, Identity};
 use hsm_mtls::internal::key::Key;
-use hsm_mtls::internal::key::certificate_object::{self, Parts};
+use hsm_mtls::internal::key::certificate_object::{self, CertificateFields};
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::tls;
 use hsm_mtls::internal::token::session::Access;
@@ -58,7 +58,7 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
             let public_key = leaf.public_key();
             let key = Key::find(&session, &token, &config.c3.key, public_key)
                 .map_err(CommandError::stage)?;
-            let parts = Parts {
+            let parts = CertificateFields {
                 der: leaf.der(),
                 subject: &leaf.subject().der(),
                 issuer: &leaf.issuer().der(),

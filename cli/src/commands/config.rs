@@ -67,7 +67,7 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
         for config in &configs {
             output::heading(&config.path.display().to_string())?;
             output::fields(&derived(config))?;
-            if let Some(real) = config.behind_link() {
+            if let Some(real) = config.symlink_target() {
                 output::note(&format!(
                     "this is a link to {}; relative paths are taken from the folder of the link",
                     real.display()

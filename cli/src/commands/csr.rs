@@ -75,7 +75,7 @@ pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, Comman
             path.display()
         ))?;
     }
-    if let Some(elsewhere) = attributes.made_elsewhere() {
+    if let Some(elsewhere) = attributes.import_warning() {
         output::remark(elsewhere);
     }
     Ok(ExitCode::Good)

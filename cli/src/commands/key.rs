@@ -2,7 +2,7 @@
 
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::key::attributes::KeyAttributes;
-use hsm_mtls::internal::key::generate::{self, Generated};
+use hsm_mtls::internal::key::generate::{self, GeneratedKey};
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::key::unsupported::SUPPORTED;
 use hsm_mtls::internal::key::{Key, KeyError, find_all};
@@ -72,7 +72,7 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     let session = token
         .session(Access::ReadWrite)
         .map_err(CommandError::stage)?;
-    let Generated {
+    let GeneratedKey {
         key,
         not_restricted,
     } = generate::generate(&token, &session, algorithm(args.kind), &label).map_err(|error| {

@@ -10,9 +10,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use hsm_mtls::internal::engine::Purpose;
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::ledger::chain::Head;
-use hsm_mtls::internal::ledger::history::{self, Flaw, History};
-use hsm_mtls::internal::ledger::reader::Reader;
+use hsm_mtls::internal::ledger::hash_chain::ChainHead;
+use hsm_mtls::internal::ledger::record_reader::RecordReader;
+use hsm_mtls::internal::ledger::verify::{self, ChainSummary, VerifyError};
 use serde_json::{Value, json};
 
 use super::{CommandError, Global, output, start};
@@ -48,8 +48,11 @@ pub(super) struct ShowArgs {
     follow: bool,
 }
 
-pub(super) fn verify(global: &Global, expected: Option<&Head>) -> Result<ExitCode, CommandError> {
-    match history::verify(&file(global)?, expected) {
+pub(super) fn verify(
+    global: &Global,
+    expected: Option<&ChainHead>,
+) -> Result<ExitCode, CommandError> {
+    match verify::verify(&file(global)?, expected) {
         Ok(history) => {
             if global.json {
                 output::json(&json!({ "schema": 0, "holds": true, "history": history }))?;
@@ -58,7 +61,7 @@ pub(super) fn verify(global: &Global, expected: Option<&Head>) -> Result<ExitCod
             }
             Ok(ExitCode::Good)
         }
-        Err(Flaw::Unreadable(error)) => Err(CommandError::stage(error)),
+        Err(VerifyError::Unreadable(error)) => Err(CommandError::stage(error)),
         Err(flaw) => {
             if global.json {
                 output::json(&json!({
@@ -80,7 +83,7 @@ pub(super) fn verify(global: &Global, expected: Option<&Head>) -> Result<ExitCod
 
 pub(super) fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
     period::check(args)?;
-    let reader = Reader::open(&file(global)?).map_err(CommandError::stage)?;
+    let reader = RecordReader::open(&file(global)?).map_err(CommandError::stage)?;
     show::show(global, args, reader)
 }
 
@@ -94,7 +97,7 @@ fn file(global: &Global) -> Result<PathBuf, CommandError> {
     })
 }
 
-fn print(history: &History, expected: Option<&Head>) -> Result<(), CommandError> {
+fn print(history: &ChainSummary, expected: Option<&ChainHead>) -> Result<(), CommandError> {
     let files: Vec<_> = history.files.iter().map(|file| file.display()).collect();
     let mut rows = vec![("records", format!("{} to {}", history.first, history.last))];
     rows.extend(files.iter().map(|file| ("file", file.to_string())));

@@ -298,7 +298,7 @@ fn custody(attributes: &KeyAttributes) -> (Outcome, String) {
         ),
     };
     let mut said = vec![said];
-    if let Some(elsewhere) = attributes.made_elsewhere() {
+    if let Some(elsewhere) = attributes.import_warning() {
         outcome = Outcome::Note;
         said.push(elsewhere);
     }

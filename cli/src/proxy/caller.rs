@@ -38,7 +38,7 @@ impl Gate {
     /// The token's file cannot be used.
     pub(super) fn of(callers: &Callers) -> Result<Self, ProxyError> {
         Ok(match callers {
-            Callers::Own => Self::Peers {
+            Callers::SameUser => Self::Peers {
                 uids: vec![rustix::process::geteuid().as_raw()],
                 gids: Vec::new(),
             },

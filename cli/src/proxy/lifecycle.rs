@@ -15,10 +15,10 @@ pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {
     let proxy = config.proxy.iter();
     let listeners = proxy.flat_map(|proxy| &proxy.listeners);
     let listeners: Vec<_> = listeners
-        .map(|listener| listener.place.to_string())
+        .map(|listener| listener.address.to_string())
         .collect();
     let operations = config.proxy.iter().flat_map(|proxy| &proxy.operations);
-    let operations: Vec<_> = operations.map(|found| found.place.to_string()).collect();
+    let operations: Vec<_> = operations.map(|found| found.address.to_string()).collect();
     let services = Service::ALL
         .map(|service| format!("{} at {}", service.name(), config.hub.origin(service)))
         .join(", ");

@@ -19,7 +19,7 @@ use rustix::process::{Resource, getrlimit, setrlimit, umask};
 
 use super::ProxyError;
 use hsm_mtls::internal::backoff::Backoff;
-use hsm_mtls::internal::config::listener::{Callers, ListenerConfig, Place};
+use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfig};
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::standard_error;
 
@@ -56,15 +56,15 @@ impl Sockets {
         // A proxy that is being replaced answers what is under way, and is gone by then.
         let patience = config.stop_timeout + AFTER_ITS_STOP;
         for listener in &config.listeners {
-            let socket = open(&listener.place, &mut received, patience)?;
+            let socket = open(&listener.address, &mut received, patience)?;
             fits(&socket, listener)?;
             listeners.push((socket, listener.clone()));
         }
         let operations = config.operations.as_ref();
         let operations = operations
             .map(|config| {
-                let socket = open(&config.place, &mut received, patience)?;
-                loopback(&socket, &config.place)?;
+                let socket = open(&config.address, &mut received, patience)?;
+                loopback(&socket, &config.address)?;
                 Ok::<_, ProxyError>(socket)
             })
             .transpose()?;
@@ -146,7 +146,7 @@ impl Received {
             Err(_) => self
                 .sockets
                 .take_tcp_listener(at)
-                .map_err(|error| refused(&Place::Systemd(name.to_owned()), &error))?
+                .map_err(|error| refused(&ListenAddress::Systemd(name.to_owned()), &error))?
                 .map(Listening::Tcp),
         };
         found.ok_or_else(missing)
@@ -154,7 +154,7 @@ impl Received {
 }
 
 fn open(
-    place: &Place,
+    place: &ListenAddress,
     received: &mut Received,
     patience: Duration,
 ) -> Result<Listening, ProxyError> {
@@ -190,16 +190,16 @@ fn passes(error: &io::Error) -> bool {
     )
 }
 
-fn open_now(place: &Place, received: &mut Received) -> Result<Listening, Unopened> {
+fn open_now(place: &ListenAddress, received: &mut Received) -> Result<Listening, Unopened> {
     let socket = match place {
-        Place::Unix {
+        ListenAddress::Unix {
             path,
             mode,
             owner,
             group,
         } => unix(path, *mode, *owner, *group).map(Listening::Unix),
-        Place::Tcp(address) => TcpListener::bind(address).map(Listening::Tcp),
-        Place::Systemd(name) => Ok(received.take(name).map_err(Unopened::NotHandedOver)?),
+        ListenAddress::Tcp(address) => TcpListener::bind(address).map(Listening::Tcp),
+        ListenAddress::Systemd(name) => Ok(received.take(name).map_err(Unopened::NotHandedOver)?),
     };
     let socket = socket.map_err(Unopened::System)?;
     let ready = match &socket {
@@ -210,7 +210,7 @@ fn open_now(place: &Place, received: &mut Received) -> Result<Listening, Unopene
     Ok(socket)
 }
 
-fn refused(place: &Place, error: &io::Error) -> ProxyError {
+fn refused(place: &ListenAddress, error: &io::Error) -> ProxyError {
     ProxyError::Listen {
         place: place.to_string(),
         why: error.to_string(),
@@ -252,12 +252,12 @@ fn unix(
 
 /// A socket unit may say something else than the configuration meant.
 fn fits(socket: &Listening, config: &ListenerConfig) -> Result<(), ProxyError> {
-    loopback(socket, &config.place)?;
+    loopback(socket, &config.address)?;
     let of_tcp = matches!(socket, Listening::Tcp(_));
     let fit = match &config.callers {
         Callers::AnyLocalProcess => true,
         Callers::Token(_) => of_tcp,
-        Callers::Own | Callers::Peers { .. } | Callers::SocketMode => !of_tcp,
+        Callers::SameUser | Callers::Peers { .. } | Callers::SocketMode => !of_tcp,
     };
     if fit {
         return Ok(());
@@ -269,12 +269,12 @@ fn fits(socket: &Listening, config: &ListenerConfig) -> Result<(), ProxyError> {
         false => "it is a Unix socket: a caller is known by its user there, not by a token",
     };
     Err(ProxyError::Listen {
-        place: config.place.to_string(),
+        place: config.address.to_string(),
         why: why.to_owned(),
     })
 }
 
-fn loopback(socket: &Listening, place: &Place) -> Result<(), ProxyError> {
+fn loopback(socket: &Listening, place: &ListenAddress) -> Result<(), ProxyError> {
     let outside = match socket {
         Listening::Unix(_) => false,
         Listening::Tcp(socket) => !socket.local_addr().is_ok_and(is_loopback),
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn a_socket_that_was_handed_over_is_held_to_the_same_rule() {
         let config = |callers| ListenerConfig {
-            place: Place::Systemd("hub".to_owned()),
+            address: ListenAddress::Systemd("hub".to_owned()),
             callers,
             service: None,
             host_names: Vec::new(),
@@ -318,12 +318,12 @@ mod tests {
         assert!(fits(&tcp("127.0.0.1:0"), &any()).is_ok());
         assert!(fits(&tcp("0.0.0.0:0"), &any()).is_err());
         // Who calls is not known there.
-        assert!(fits(&tcp("127.0.0.1:0"), &config(Callers::Own)).is_err());
+        assert!(fits(&tcp("127.0.0.1:0"), &config(Callers::SameUser)).is_err());
         assert!(fits(&tcp("127.0.0.1:0"), &config(Callers::Token("t".into()))).is_ok());
         let folder = tempfile::tempdir().unwrap();
         let socket = unix(&folder.path().join("s"), 0o600, None, None).unwrap();
         let socket = Listening::Unix(socket);
-        assert!(fits(&socket, &config(Callers::Own)).is_ok());
+        assert!(fits(&socket, &config(Callers::SameUser)).is_ok());
         assert!(fits(&socket, &config(Callers::Token("t".into()))).is_err());
     }
 }

@@ -20,7 +20,7 @@ use super::flags::{Warning, role, warning};
 use super::record::{Record, Role, Subject, replace, sync_folder_of};
 use super::{Attendance, PinGuard};
 use crate::config::pin::PinSource;
-use crate::ledger::Accepted;
+use crate::ledger::AcceptedLogin;
 use crate::path_access::no_file;
 use crate::rfc3339;
 use crate::token::fault::Fault;
@@ -176,8 +176,8 @@ impl Acceptance {
         }
     }
 
-    pub(super) fn on_ledger(&self) -> Accepted<'_> {
-        Accepted {
+    pub(super) fn on_ledger(&self) -> AcceptedLogin<'_> {
+        AcceptedLogin {
             flag: &self.written.flag,
             at: rfc3339::of_unix(self.written.at),
             by: self.written.by,

@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::proxy::{CALLER_TOKEN, check_tokens};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
-use hsm_mtls::internal::config::listener::{Callers, ListenerConfig, Place};
+use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfig};
 use hsm_mtls::internal::config::paths::{NOT_THERE, unseen};
 use hsm_mtls::internal::config::pin::PinSource;
-use hsm_mtls::internal::config::proxy::{AccessLog, ProxyConfig, Setting, Via};
+use hsm_mtls::internal::config::proxy::{AccessLog, ProxyConfig, SettingValue, Via};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
         "operations",
         proxy.operations.as_ref().map_or_else(
             || "nowhere: no /healthz, /readyz and /metrics".to_owned(),
-            |operations| described(&operations.place),
+            |operations| described(&operations.address),
         ),
     ));
     rows.push((
@@ -54,7 +54,7 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
         },
     ));
     let changed = proxy
-        .limits()
+        .settings()
         .into_iter()
         .filter(|limit| limit.value != limit.default);
     rows.extend(changed.map(|limit| {
@@ -72,7 +72,7 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
 /// What `via` is set to; None where it is the default.
 fn via(proxy: &ProxyConfig) -> Option<&str> {
     match &proxy.via {
-        Via::OfTheBank => None,
+        Via::LfiCode => None,
         Via::Name(name) => Some(name),
         Via::Off => Some("off"),
     }
@@ -100,13 +100,13 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
 
 /// Whether everybody on the machine speaks to the hub as the bank.
 fn open_to_all(listener: &ListenerConfig) -> Option<String> {
-    let place = &listener.place;
+    let place = &listener.address;
     match (&listener.callers, place) {
-        (Callers::AnyLocalProcess, Place::Unix { .. }) if !place.is_for_everybody() => None,
+        (Callers::AnyLocalProcess, ListenAddress::Unix { .. }) if !place.is_open_to_all() => None,
         (Callers::AnyLocalProcess, _) => Some(format!(
             "every process of this machine can call the hub as the bank at {place} (allow-any-local-process)"
         )),
-        (Callers::SocketMode, Place::Unix { mode, .. }) if place.is_for_everybody() => {
+        (Callers::SocketMode, ListenAddress::Unix { mode, .. }) if place.is_open_to_all() => {
             Some(format!(
                 "every process that reaches {place} can call the hub as the bank: its mode {mode:04o} lets all connect"
             ))
@@ -118,15 +118,15 @@ fn open_to_all(listener: &ListenerConfig) -> Option<String> {
 fn sentence(listener: &ListenerConfig) -> String {
     format!(
         "{}; {}; {}",
-        described(&listener.place),
-        callers(&listener.callers, &listener.place),
+        described(&listener.address),
+        callers(&listener.callers, &listener.address),
         served(listener.service)
     )
 }
 
-fn described(place: &Place) -> String {
+fn described(place: &ListenAddress) -> String {
     match place {
-        Place::Unix {
+        ListenAddress::Unix {
             path,
             mode,
             owner,
@@ -141,13 +141,13 @@ fn described(place: &Place) -> String {
             }
             said
         }
-        Place::Tcp(_) | Place::Systemd(_) => place.to_string(),
+        ListenAddress::Tcp(_) | ListenAddress::Systemd(_) => place.to_string(),
     }
 }
 
-fn callers(callers: &Callers, place: &Place) -> String {
+fn callers(callers: &Callers, place: &ListenAddress) -> String {
     match callers {
-        Callers::Own => "for the user that runs the proxy".to_owned(),
+        Callers::SameUser => "for the user that runs the proxy".to_owned(),
         Callers::Peers { uids, gids } => {
             let of = |what: &str, ids: &[u32]| {
                 let ids: Vec<_> = ids.iter().map(u32::to_string).collect();
@@ -164,7 +164,7 @@ fn callers(callers: &Callers, place: &Place) -> String {
             "for whoever sends the token of {} as {CALLER_TOKEN} or before the path",
             file.display()
         ),
-        Callers::AnyLocalProcess => match place.is_for_everybody() {
+        Callers::AnyLocalProcess => match place.is_open_to_all() {
             true => "for every process of this machine".to_owned(),
             false => "for every process that its mode lets connect".to_owned(),
         },
@@ -201,7 +201,7 @@ pub(super) fn as_json(config: &Config) -> Value {
     let listeners: Vec<_> = proxy.listeners.iter().map(listener_json).collect();
     json!({
         "listeners": listeners,
-        "operations": proxy.operations.as_ref().map(|operations| place_json(&operations.place)),
+        "operations": proxy.operations.as_ref().map(|operations| place_json(&operations.address)),
         "access_log": match &proxy.access_log {
             AccessLog::Stdout => json!("stdout"),
             AccessLog::File(path) => json!(path),
@@ -214,7 +214,7 @@ pub(super) fn as_json(config: &Config) -> Value {
 
 fn listener_json(listener: &ListenerConfig) -> Value {
     let callers = match &listener.callers {
-        Callers::Own => json!({ "kind": "own-user" }),
+        Callers::SameUser => json!({ "kind": "own-user" }),
         Callers::Peers { uids, gids } => json!({ "kind": "peers", "uids": uids, "gids": gids }),
         Callers::SocketMode => json!({ "kind": "socket-mode" }),
         Callers::Token(file) => {
@@ -234,16 +234,16 @@ fn listener_json(listener: &ListenerConfig) -> Value {
         })
         .collect();
     json!({
-        "place": place_json(&listener.place),
+        "place": place_json(&listener.address),
         "callers": callers,
         "upstreams": upstreams,
         "host_names": listener.host_names,
     })
 }
 
-fn place_json(place: &Place) -> Value {
+fn place_json(place: &ListenAddress) -> Value {
     match place {
-        Place::Unix {
+        ListenAddress::Unix {
             path,
             mode,
             owner,
@@ -251,26 +251,26 @@ fn place_json(place: &Place) -> Value {
         } => {
             json!({ "unix": path, "mode": format!("{mode:04o}"), "owner": owner, "group": group })
         }
-        Place::Tcp(address) => json!({ "tcp": address.to_string() }),
-        Place::Systemd(name) => json!({ "systemd": name }),
+        ListenAddress::Tcp(address) => json!({ "tcp": address.to_string() }),
+        ListenAddress::Systemd(name) => json!({ "systemd": name }),
     }
 }
 
 /// Those that differ from their defaults; times in milliseconds.
 fn limits_json(proxy: &ProxyConfig) -> Value {
     let changed = proxy
-        .limits()
+        .settings()
         .into_iter()
         .filter(|limit| limit.value != limit.default);
     let via = via(proxy).map(|via| ("via".to_owned(), json!(via)));
     changed
         .map(|limit| match limit.value {
-            Setting::Count(count) => (limit.name.to_owned(), json!(count)),
-            Setting::Time(time) => (
+            SettingValue::Count(count) => (limit.name.to_owned(), json!(count)),
+            SettingValue::Time(time) => (
                 format!("{}_ms", limit.name),
                 json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             ),
-            Setting::Switch(on) => (limit.name.to_owned(), json!(on)),
+            SettingValue::Switch(on) => (limit.name.to_owned(), json!(on)),
         })
         .chain(via)
         .collect::<serde_json::Map<_, _>>()

@@ -8,8 +8,8 @@ use crate::check_steps::plain;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::ledger::history::Flaw;
-use hsm_mtls::internal::ledger::reader::{Reader, Record, Seen};
+use hsm_mtls::internal::ledger::record_reader::{LedgerLine, Record, RecordReader};
+use hsm_mtls::internal::ledger::verify::VerifyError;
 use serde_json::json;
 
 use super::super::layout::{columns, flow};
@@ -32,7 +32,7 @@ const REFUSED: &str = "refused";
 pub(super) fn show(
     global: &Global,
     args: &ShowArgs,
-    mut reader: Reader,
+    mut reader: RecordReader,
 ) -> Result<ExitCode, CommandError> {
     if args.follow && args.counts {
         return Err(CommandError::usage(
@@ -60,7 +60,7 @@ pub(super) fn show(
         }
         match read {
             Ok(()) => {}
-            Err(Flaw::Unreadable(error)) => return Err(CommandError::stage(error)),
+            Err(VerifyError::Unreadable(error)) => return Err(CommandError::stage(error)),
             Err(flaw) => {
                 output::remark(&format!("the chain does not hold here: {flaw}"));
                 return Ok(ExitCode::Finding);
@@ -116,14 +116,14 @@ struct Counted {
 }
 
 impl Shown<'_> {
-    fn see(&mut self, seen: Seen<'_>) {
+    fn see(&mut self, seen: LedgerLine<'_>) {
         if self.failed.is_some() || self.gone {
             return;
         }
         self.looked += 1;
         let told = match seen {
-            Seen::Record(record, line) => self.take(*record, line),
-            Seen::OfAnotherForm(sequence) => self.another_form(sequence),
+            LedgerLine::Record(record, line) => self.take(*record, line),
+            LedgerLine::UnknownForm(sequence) => self.another_form(sequence),
         };
         self.failed = told.err();
     }

@@ -1,8 +1,9 @@
-//! Every change of a chain is found where it is; a torn line is passed only with its repair.
+//! Each change of a chain is reported at the record that was changed; a torn line is skipped only if its repair record
+//! follows.
 
 use serde::Serialize;
 
-use super::super::chain::{self, Repair};
+use super::super::hash_chain::{self, RepairRecord};
 use super::*;
 
 #[derive(Serialize)]
@@ -10,36 +11,36 @@ struct Kind {
     kind: &'static str,
 }
 
-fn line(head: &mut Head, kind: &'static str) -> Vec<u8> {
-    let (mut line, after) = chain::line(head, &Kind { kind }).expect("a line");
+fn line(head: &mut ChainHead, kind: &'static str) -> Vec<u8> {
+    let (mut line, after) = hash_chain::encode_line(head, &Kind { kind }).expect("a line");
     *head = after;
     line.push(b'\n');
     line
 }
 
 fn lines(count: usize) -> Vec<Vec<u8>> {
-    let mut head = Head::BEGIN;
+    let mut head = ChainHead::EMPTY;
     (0..count).map(|_| line(&mut head, "login")).collect()
 }
 
-fn followed(lines: &[Vec<u8>]) -> Result<(u64, End), Broken> {
-    let mut head = Head::BEGIN;
-    let mut shown = 0;
-    let end = follow(&mut head, &lines.concat(), |link, _, _, _| {
-        shown += 1;
-        assert_eq!(link.seq, shown);
+fn parsed(lines: &[Vec<u8>]) -> Result<(u64, Tail), ChainBreak> {
+    let mut head = ChainHead::EMPTY;
+    let mut records = 0;
+    let end = parse_chain(&mut head, &lines.concat(), |header, _, _, _| {
+        records += 1;
+        assert_eq!(header.seq, records);
     })?;
     Ok((head.sequence, end))
 }
 
 #[test]
-fn each_change_is_found_where_it_is() {
+fn each_change_is_reported_at_its_record() {
     let good = lines(9);
-    assert_eq!(followed(&good), Ok((9, End::Whole)));
+    assert_eq!(parsed(&good), Ok((9, Tail::Complete)));
     let broken = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
         let mut lines = good.clone();
         change(&mut lines);
-        followed(&lines).map_err(|broken| broken.sequence())
+        parsed(&lines).map_err(|broken| broken.sequence())
     };
     // The change is in record 4; the one after it no longer carries its hash.
     assert_eq!(
@@ -52,64 +53,67 @@ fn each_change_is_found_where_it_is() {
     assert_eq!(broken(&|lines| lines.swap(3, 4)), Err(4));
     assert_eq!(broken(&|lines| lines.insert(3, lines[0].clone())), Err(4));
     assert_eq!(broken(&|lines| lines[3] = b"{}\n".to_vec()), Err(4));
-    let mut other = Head::BEGIN;
+    let mut other = ChainHead::EMPTY;
     let others: Vec<_> = (0..9).map(|_| line(&mut other, "attempt")).collect();
     assert_eq!(broken(&|lines| lines[3] = others[3].clone()), Err(4));
 }
 
 #[test]
-fn a_torn_line_is_passed_where_its_repair_follows() -> Result<(), serde_json::Error> {
+fn a_torn_line_is_skipped_if_its_repair_record_follows() -> Result<(), serde_json::Error> {
     let whole = lines(3).concat();
-    let mut head = Head::BEGIN;
-    assert_eq!(follow(&mut head, &whole, |_, _, _, _| {}), Ok(End::Whole));
-    let (next, _) = chain::line(&head, &Kind { kind: "login" })?;
+    let mut head = ChainHead::EMPTY;
+    assert_eq!(
+        parse_chain(&mut head, &whole, |_, _, _, _| {}),
+        Ok(Tail::Complete)
+    );
+    let (next, _) = hash_chain::encode_line(&head, &Kind { kind: "login" })?;
     for torn in [
         &b"{\"seq\":4,\"ti"[..],
         b"{\"seq\":4,\n{\"se",
         b"{\"seq\":4,\"ti\n",
-        // A power cut: what was not on the disk reads as zeros.
+        // After a power cut, blocks that did not reach the disk read as zeros.
         b"\0\0\0",
         b"{\"seq\":4,\"ti\0\0\0\n",
         &next[..next.len() - 1],
         &next[..40],
     ] {
         let mut bytes = [&whole[..], torn].concat();
-        let mut at = Head::BEGIN;
+        let mut at = ChainHead::EMPTY;
         assert_eq!(
-            follow(&mut at, &bytes, |_, _, _, _| {}),
-            Ok(End::Torn(torn.len()))
+            parse_chain(&mut at, &bytes, |_, _, _, _| {}),
+            Ok(Tail::Torn(torn.len()))
         );
         bytes.push(b'\n');
-        bytes.extend(chain::line(&head, &Repair::of(torn))?.0);
+        bytes.extend(hash_chain::encode_line(&head, &RepairRecord::new(torn))?.0);
         bytes.push(b'\n');
-        let mut at = Head::BEGIN;
+        let mut at = ChainHead::EMPTY;
         assert_eq!(
-            follow(&mut at, &bytes, |_, _, _, _| {}),
-            Ok(End::Whole),
+            parse_chain(&mut at, &bytes, |_, _, _, _| {}),
+            Ok(Tail::Complete),
             "{torn:?}"
         );
         assert_eq!(at.sequence, 4);
-        // What was torn is part of the record too.
+        // The repair record covers the torn bytes: a change of one of them breaks the chain.
         bytes[whole.len()] ^= 1;
-        let mut at = Head::BEGIN;
-        assert!(follow(&mut at, &bytes, |_, _, _, _| {}).is_err());
+        let mut at = ChainHead::EMPTY;
+        assert!(parse_chain(&mut at, &bytes, |_, _, _, _| {}).is_err());
     }
     Ok(())
 }
 
 #[test]
-fn what_no_crash_leaves_is_damage() -> Result<(), serde_json::Error> {
+fn bytes_that_no_crash_leaves_are_damage() -> Result<(), serde_json::Error> {
     let good = lines(6);
-    let mut head = Head::BEGIN;
+    let mut head = ChainHead::EMPTY;
     assert_eq!(
-        follow(&mut head, &good[..3].concat(), |_, _, _, _| {}),
-        Ok(End::Whole)
+        parse_chain(&mut head, &good[..3].concat(), |_, _, _, _| {}),
+        Ok(Tail::Complete)
     );
     // One byte of each of the last three records.
     let mut damaged = good.clone();
     damaged[3..].iter_mut().for_each(|line| line[1] = b'?');
     let repaired = |torn: &[u8]| -> Result<Vec<u8>, serde_json::Error> {
-        let (repair, _) = chain::line(&head, &Repair::of(torn))?;
+        let (repair, _) = hash_chain::encode_line(&head, &RepairRecord::new(torn))?;
         Ok([&good[..3].concat(), torn, b"\n", &repair, b"\n"].concat())
     };
     let due = String::from_utf8_lossy(&good[3]).into_owned();
@@ -137,8 +141,8 @@ fn what_no_crash_leaves_is_damage() -> Result<(), serde_json::Error> {
         ("anything", b"hello".to_vec()),
     ] {
         for bytes in [[&good[..3].concat(), &torn[..]].concat(), repaired(&torn)?] {
-            let mut at = Head::BEGIN;
-            let end = follow(&mut at, &bytes, |_, _, _, _| {});
+            let mut at = ChainHead::EMPTY;
+            let end = parse_chain(&mut at, &bytes, |_, _, _, _| {});
             assert!(end.is_err(), "{what}: {end:?}");
             assert_eq!(at.sequence, 3, "{what}");
         }

@@ -1,5 +1,5 @@
-//! The chain: each line carries its number and the hash of the line before. What was changed,
-//! removed, put in or put elsewhere breaks it at that place.
+//! The hash chain: each line carries its sequence number and the SHA-256 of the line before. A record that was
+//! changed, removed, inserted or moved breaks the chain there.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -12,37 +12,36 @@ use thiserror::Error;
 use crate::config::trust::Fingerprint;
 use crate::rfc3339;
 
-/// The longest line that is written, in bytes. A host name, a label and a request's id stand in it,
-/// and they are other people's text.
-pub(super) const LONGEST_LINE: usize = 16 << 10;
+/// The maximum length of a line, in bytes. Host names, labels and request ids are text that others choose.
+pub(super) const MAX_LINE_LENGTH: usize = 16 << 10;
 
-/// Where a chain ends: what the next record carries on from.
+/// The head of a hash chain: number and hash of its last record, which the next record carries on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ChainHead {
     /// The last record's number; 0 before the first.
     pub sequence: u64,
     /// SHA-256 of its line, without the newline.
     pub hash: Fingerprint,
 }
 
-impl Head {
-    /// Before the first record.
-    pub const BEGIN: Self = Self {
+impl ChainHead {
+    /// The head of a chain without records.
+    pub const EMPTY: Self = Self {
         sequence: 0,
         hash: Fingerprint([0; 32]),
     };
 }
 
-impl Display for Head {
+impl Display for ChainHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.sequence, self.hash)
     }
 }
 
-impl FromStr for Head {
+impl FromStr for ChainHead {
     type Err = String;
 
-    /// `SEQ:HASH`, as it was exported.
+    /// Parses `SEQ:HASH`, the form in which heads are exported.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no head: write SEQ:HASH, as it was exported");
         let (sequence, hash) = text.split_once(':').ok_or_else(wrong)?;
@@ -54,11 +53,11 @@ impl FromStr for Head {
     }
 }
 
-/// What the chain itself reads of a line.
+/// The fields of a record that the hash chain itself needs.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Link {
+pub(super) struct RecordHeader {
     pub(super) seq: u64,
-    /// Each has one. It is for people to read: nothing is decided by it.
+    /// Required in each record, for people to read; nothing depends on its value.
     #[serde(rename = "time")]
     _time: String,
     pub(super) prev: String,
@@ -69,10 +68,10 @@ pub(super) struct Link {
     torn_hash: Option<Fingerprint>,
 }
 
-/// The record of a line that a crash tore; what was written of it stays where it is.
+/// A record that accounts for a line that a crash tore; the torn bytes stay in the file before it.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename = "repair")]
-pub(super) struct Repair {
+pub(super) struct RepairRecord {
     torn_bytes: u64,
     torn_hash: Fingerprint,
 }
@@ -80,15 +79,15 @@ pub(super) struct Repair {
 /// The first record of a file.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename = "begin")]
-pub(super) struct Begin<'a> {
+pub(super) struct BeginRecord<'a> {
     schema: u32,
     program: &'static str,
-    /// The same in each file of a ledger, and in no other: two ledgers have no hash in common.
+    /// The ledger's own name: the same in each of its files and unique, so that no two ledgers share a hash.
     ledger: &'a str,
 }
 
-impl<'a> Begin<'a> {
-    pub(super) fn of(ledger: &'a str) -> Self {
+impl<'a> BeginRecord<'a> {
+    pub(super) fn new(ledger: &'a str) -> Self {
         Self {
             schema: 0,
             program: concat!("hsm-mtls ", env!("CARGO_PKG_VERSION")),
@@ -97,8 +96,8 @@ impl<'a> Begin<'a> {
     }
 }
 
-impl Repair {
-    pub(super) fn of(torn: &[u8]) -> Self {
+impl RepairRecord {
+    pub(super) fn new(torn: &[u8]) -> Self {
         Self {
             torn_bytes: torn.len() as u64,
             torn_hash: Fingerprint::of(torn),
@@ -106,36 +105,35 @@ impl Repair {
     }
 }
 
-/// Why lines do not carry on the chain.
+/// Where and why the hash chain is broken.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Broken {
-    /// The line is no record.
+pub enum ChainBreak {
+    /// A line is not a record.
     #[error("record {sequence} is not there: a line that is no record stands in its place")]
     NoRecord {
-        /// The number that was due.
+        /// The expected sequence number.
         sequence: u64,
     },
-    /// The line is another record.
+    /// A record has another sequence number than expected.
     #[error("record {sequence} is not there: the next is {found}")]
     OutOfOrder {
-        /// The number that was due.
+        /// The expected sequence number.
         sequence: u64,
-        /// The number that came.
+        /// The number that was found.
         found: u64,
     },
-    /// It does not follow on the record before.
+    /// A record does not carry the hash of the one before.
     #[error(
         "record {sequence} does not carry the hash of the one before: one of the two was changed, or is of another ledger"
     )]
     Hash {
-        /// Its number.
+        /// Its sequence number.
         sequence: u64,
     },
 }
 
-impl Broken {
-    /// The number of the record that is not as it was written, or does not carry on from one that
-    /// is not.
+impl ChainBreak {
+    /// The sequence number at which the chain breaks: that record, or the one before it, was changed.
     pub fn sequence(&self) -> u64 {
         match self {
             Self::NoRecord { sequence }
@@ -145,30 +143,30 @@ impl Broken {
     }
 }
 
-impl Link {
-    /// Whether something is begun that is to have an outcome.
-    pub(super) fn begins(&self) -> bool {
-        const BEGUN: [&str; 5] = [
+impl RecordHeader {
+    /// Whether this record announces an operation, whose `outcome` record is to follow.
+    pub(super) fn expects_outcome(&self) -> bool {
+        const OPERATIONS: [&str; 5] = [
             "attempt",
             "login",
             "initialize",
             "key-generation",
             "key-destruction",
         ];
-        BEGUN.contains(&self.kind.as_str())
+        OPERATIONS.contains(&self.kind.as_str())
     }
 
-    /// Of an `outcome`: the number of the record that it ends.
-    pub(super) fn of(&self) -> Option<u64> {
+    /// Of an `outcome` record: the sequence number of the operation's first record.
+    pub(super) fn outcome_of(&self) -> Option<u64> {
         self.of.filter(|_| self.kind == "outcome")
     }
 
-    /// Of a `begin`: the ledger's own name.
+    /// Of a `begin` record: the ledger's own name.
     pub(super) fn ledger(&self) -> Option<&str> {
         self.ledger.as_deref().filter(|_| self.kind == "begin")
     }
 
-    /// Of a `repair`: whether it is of these bytes.
+    /// Whether this is a `repair` record of exactly these torn bytes.
     pub(super) fn repairs(&self, torn: &[u8]) -> bool {
         self.kind == "repair"
             && self.torn_bytes == Some(torn.len() as u64)
@@ -176,7 +174,7 @@ impl Link {
     }
 }
 
-/// A line of a chain.
+/// A line of the ledger, as it is serialised.
 #[derive(Serialize)]
 struct Line<'a, T> {
     seq: u64,
@@ -186,15 +184,18 @@ struct Line<'a, T> {
     entry: &'a T,
 }
 
-/// The line that carries the chain on, and where it ends then.
-pub(super) fn line<T: Serialize>(head: &Head, entry: &T) -> serde_json::Result<(Vec<u8>, Head)> {
+/// Encodes the next record as a line, without its newline, and returns the chain's head after it.
+pub(super) fn encode_line<T: Serialize>(
+    head: &ChainHead,
+    entry: &T,
+) -> serde_json::Result<(Vec<u8>, ChainHead)> {
     let line = serde_json::to_vec(&Line {
         seq: head.sequence + 1,
         time: rfc3339::precisely(SystemTime::now()),
         prev: &head.hash,
         entry,
     })?;
-    let head = Head {
+    let head = ChainHead {
         sequence: head.sequence + 1,
         hash: Fingerprint::of(&line),
     };

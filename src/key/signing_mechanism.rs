@@ -1,8 +1,8 @@
-//! How a scheme is made with PKCS#11: which mechanism, with which parameters, over which bytes.
+//! The PKCS#11 mechanism for a signature scheme: its parameters, and the input of C_Sign.
 //!
-//! The hash is made in this process and the raw mechanism used where the token has it: tokens with
-//! hashing mechanisms limit the size of what they hash, TLS 1.2 signs a whole transcript, and
-//! p11-kit's remoting does not pass the hashing PSS mechanisms at all.
+//! Where the token has the raw mechanism, the message is hashed in this process: tokens limit how much their hashing
+//! mechanisms take, TLS 1.2 signs a whole transcript, and p11-kit's remoting does not pass the hashing PSS
+//! mechanisms at all.
 
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
@@ -10,32 +10,33 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 
 use super::scheme::{Hash, Scheme};
 
-/// One way to make a scheme.
+/// A mechanism that makes signatures of a scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Recipe {
+pub(crate) struct SigningMechanism {
     scheme: Scheme,
-    /// Whether the token does the hashing.
+    /// Whether C_Sign hashes the message (CKM_SHA256_RSA_PKCS) or takes its hash (CKM_RSA_PKCS).
     hashed_by_token: bool,
 }
 
-impl Recipe {
-    /// The ways to make `scheme`, preferred first.
-    pub(crate) fn of(scheme: Scheme) -> Vec<Self> {
-        let by_token = |hashed_by_token| Self {
+impl SigningMechanism {
+    /// The mechanisms for a scheme, preferred first.
+    pub(crate) fn candidates(scheme: Scheme) -> Vec<Self> {
+        let candidate = |hashed_by_token| Self {
             scheme,
             hashed_by_token,
         };
         match scheme.hash() {
-            Some(_) => vec![by_token(false), by_token(true)],
-            None => vec![by_token(false)],
+            Some(_) => vec![candidate(false), candidate(true)],
+            None => vec![candidate(false)],
         }
     }
 
-    /// The mechanism that the token must have.
+    /// Its CKM_ type.
     pub(crate) fn mechanism_type(self) -> MechanismType {
         self.mechanism().mechanism_type()
     }
 
+    /// The mechanism with its parameters.
     pub(crate) fn mechanism(self) -> Mechanism<'static> {
         use Scheme as S;
         match (self.scheme, self.hashed_by_token) {
@@ -61,14 +62,14 @@ impl Recipe {
         }
     }
 
-    /// What C_Sign is given for `message`.
+    /// The input of C_Sign for a message.
     pub(crate) fn input(self, message: &[u8]) -> Vec<u8> {
         use Scheme as S;
         match self.scheme.hash() {
             Some(hash) if !self.hashed_by_token => {
-                let digest = hash.of(message);
+                let digest = hash.digest(message);
                 match self.scheme {
-                    // CKM_RSA_PKCS pads what it is given; the DigestInfo is ours to make.
+                    // CKM_RSA_PKCS only pads its input, which has to be a DigestInfo.
                     S::RsaPkcs1Sha256 | S::RsaPkcs1Sha384 | S::RsaPkcs1Sha512 => {
                         [&hash.digest_info_prefix()[..], &digest].concat()
                     }
@@ -80,8 +81,8 @@ impl Recipe {
     }
 }
 
-/// hashAlg names the hash itself (CKM_SHA256), not a signing mechanism, and the salt is as long as
-/// the hash: what TLS requires (RFC 8446, section 4.2.3).
+/// CK_RSA_PKCS_PSS_PARAMS: hashAlg is the hash itself (CKM_SHA256), not a signing mechanism, and the salt is as long
+/// as the hash, as TLS requires (RFC 8446, section 4.2.3).
 fn pss(hash: Hash) -> PkcsPssParams {
     let (hash_alg, mgf) = match hash {
         Hash::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
@@ -100,9 +101,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_made_here_first_and_by_the_token_second() {
-        let recipes = Recipe::of(Scheme::RsaPssSha256);
-        let kinds: Vec<_> = recipes.iter().map(|r| r.mechanism_type()).collect();
+    fn the_raw_mechanism_is_preferred_to_the_hashing_one() {
+        let candidates = SigningMechanism::candidates(Scheme::RsaPssSha256);
+        let kinds: Vec<_> = candidates.iter().map(|r| r.mechanism_type()).collect();
         assert_eq!(
             kinds,
             [
@@ -110,12 +111,15 @@ mod tests {
                 MechanismType::SHA256_RSA_PKCS_PSS
             ]
         );
-        assert_eq!(recipes[0].input(b"message"), Hash::Sha256.of(b"message"));
-        assert_eq!(recipes[1].input(b"message"), b"message");
+        assert_eq!(
+            candidates[0].input(b"message"),
+            Hash::Sha256.digest(b"message")
+        );
+        assert_eq!(candidates[1].input(b"message"), b"message");
     }
 
     #[test]
-    fn pss_names_the_hash_and_salts_with_its_length() {
+    fn pss_parameters_have_the_hash_and_a_salt_of_its_length() {
         for (hash, kind) in [
             (Hash::Sha256, MechanismType::SHA256),
             (Hash::Sha384, MechanismType::SHA384),

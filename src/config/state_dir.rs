@@ -1,20 +1,20 @@
-//! The folder for what must outlive the process, and where it is when the file does not say.
+//! The state folder, which outlives the process: `state_dir`, or the default by systemd's and the XDG conventions.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// `state_dir` of `[[token]]`, else the service's folder (systemd's `StateDirectory=`), else the
-/// user's (XDG Base Directory Specification). `None`: there is no such folder.
+/// user's (XDG Base Directory Specification). `None`: none of them is set.
 pub(super) fn folder(configured: Option<&Path>) -> Option<PathBuf> {
     configured
         .map(Path::to_owned)
-        .or_else(|| derived(|name| env::var_os(name)))
+        .or_else(|| default_folder(|name| env::var_os(name)))
 }
 
-fn derived(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // A relative path there is to be ignored, says the specification; so is it for the others: it
-    // would make a PIN's record depend on where the command was started.
+fn default_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // The XDG specification says to ignore relative paths. So are those in the other variables: the record of a refused
+    // PIN must not depend on the working directory.
     let folder = |name: &str| {
         variable(name)
             .map(PathBuf::from)
@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn the_folder_of_the_service_comes_before_that_of_the_user() {
         let with = |set: &'static [(&str, &str)]| {
-            let found = derived(|name| {
+            let found = default_folder(|name| {
                 let value = set.iter().find(|(known, _)| *known == name);
                 value.map(|(_, value)| value.into())
             });

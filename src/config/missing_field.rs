@@ -1,7 +1,7 @@
-//! What to write where a field is missing: that it is missing is half an answer.
+//! The advice for a missing field: how it is written.
 
-/// Fields that have to be there, each as it is written.
-const WRITTEN: [(&str, &str); 16] = [
+/// The mandatory fields, and how each is written.
+const EXAMPLES: [(&str, &str); 16] = [
     (
         "environment",
         "environment = \"preprod\" (or \"production\"), above the first section",
@@ -56,11 +56,11 @@ const WRITTEN: [(&str, &str); 16] = [
     ),
 ];
 
-/// What to write, where a message is of a field that is missing.
+/// What to write, if serde's message says that a field is missing.
 pub(super) fn what_to_write(message: &str) -> Option<String> {
     let field = message
         .strip_prefix("missing field `")
         .and_then(|rest| rest.strip_suffix('`'))?;
-    let known = WRITTEN.iter().find(|(name, _)| *name == field);
-    known.map(|(_, written)| format!("write {written}"))
+    let known = EXAMPLES.iter().find(|(name, _)| *name == field);
+    known.map(|(_, example)| format!("write {example}"))
 }

@@ -1,41 +1,43 @@
-//! From the parser's word on a line to what a person did there, and what to write instead.
+//! Turns an error of the TOML parser into one that names the mistake and what to write instead: missing and unknown
+//! fields, wrong types, wrong headers.
 //!
-//! The parser's own rendering quotes the faulty line, and that line may hold a PIN: so what is shown is
-//! the line's number, the name before its `=`, and never a value.
+//! The parser's own message quotes the line, which may hold a PIN: so only the line's number and the name before its `=`
+//! are shown, never a value.
 
 use std::path::Path;
 
-use super::error::{ConfigError, without_strange_names};
-use super::foreign;
-use super::schema::{SECTIONS, Section, example, homes_of, synonym};
-use super::syntax::{Line, Said, said, syntax};
+use super::error::{ConfigError, redact_field_name};
+use super::file_format;
+use super::schema::{SECTIONS, Section, example, sections_with, synonym};
+use super::syntax_error::{Explanation, Line, explain_syntax, explanation};
 
-/// The parser's error as it is told.
+/// The configuration error for an error of the parser.
 pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
     let syntactic = toml::de::DeTable::parse(text).is_err();
-    let foreign = foreign::empty(text).or_else(|| syntactic.then(|| foreign::recognised(text))?);
-    if let Some(foreign) = foreign {
+    let other =
+        file_format::empty(text).or_else(|| syntactic.then(|| file_format::recognise(text))?);
+    if let Some(other) = other {
         return ConfigError::NotToml {
             path: path.to_owned(),
-            what: foreign.what,
-            advice: foreign.advice.to_owned(),
+            what: other.what,
+            advice: other.advice.to_owned(),
         };
     }
-    // A field that is missing at the top stands on no line; the parser then names the first.
+    // A field that is missing above the first section has no line; the parser names the first line.
     let start = error.span().map(|span| span.start);
     let start = start.filter(|start| syntactic || *start > 0);
     let before = start.and_then(|start| text.get(..start.min(text.len())));
     let number = before.map_or(0, |before| before.matches('\n').count() + 1);
     let line = Line::at(text, number);
-    let (line, said) = if syntactic {
-        let said = syntax(text, &line, error.message());
-        (line, said)
+    let (line, explanation) = if syntactic {
+        let explanation = explain_syntax(text, &line, error.message());
+        (line, explanation)
     } else {
-        match header(text) {
-            Some((header, said)) => (header, said),
+        match explain_header(text) {
+            Some((header, explanation)) => (header, explanation),
             None => {
-                let said = meaning(text, &line, error.message());
-                (line, said)
+                let explanation = explain_value(text, &line, error.message());
+                (line, explanation)
             }
         }
     };
@@ -44,13 +46,13 @@ pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> C
         path: path.to_owned(),
         line: line.number,
         field: field.to_owned(),
-        message: said.message,
-        advice: said.advice,
+        message: explanation.message,
+        advice: explanation.advice,
     }
 }
 
-/// A header that no section has: with too few brackets or too many, or of another name.
-fn header(text: &str) -> Option<(Line<'_>, Said)> {
+/// The first header that no section has: the wrong number of brackets, or a misspelt name.
+fn explain_header(text: &str) -> Option<(Line<'_>, Explanation)> {
     (1..).zip(text.lines()).find_map(|(number, line)| {
         let inner = line.split('#').next().unwrap_or_default().trim();
         let name = inner.strip_prefix('[')?.strip_suffix(']')?;
@@ -61,16 +63,16 @@ fn header(text: &str) -> Option<(Line<'_>, Said)> {
             Some(name) => (name.trim(), true),
             None => (name.trim(), false),
         };
-        let told = match SECTIONS.iter().find(|section| section.name == name) {
+        let found = match SECTIONS.iter().find(|section| section.name == name) {
             Some(section) if section.many == many => return None,
-            Some(section @ Section { many: true, .. }) => said(
+            Some(section @ Section { many: true, .. }) => explanation(
                 format!("write {}, with two brackets on each side", section.header()),
                 format!(
                     "there may be several of them, so the header is {}",
                     section.header()
                 ),
             ),
-            Some(section) => said(
+            Some(section) => explanation(
                 format!("write {}, with one bracket on each side", section.header()),
                 format!("there is one of it, so the header is {}", section.header()),
             ),
@@ -80,21 +82,21 @@ fn header(text: &str) -> Option<(Line<'_>, Said)> {
                     .iter()
                     .find(|section| section.name == near)?
                     .header();
-                said(
+                explanation(
                     "there is no such section",
                     format!("did you mean {header}?"),
                 )
             }
         };
         let text = line;
-        Some((Line { number, text }, told))
+        Some((Line { number, text }, found))
     })
 }
 
-/// Of a file that is TOML.
-fn meaning(text: &str, line: &Line<'_>, message: &str) -> Said {
-    let plain = |advice| Said {
-        message: without_strange_names(message),
+/// Explains an error in a file that is valid TOML.
+fn explain_value(text: &str, line: &Line<'_>, message: &str) -> Explanation {
+    let plain = |advice| Explanation {
+        message: redact_field_name(message),
         advice,
     };
     let named = |before: &str| {
@@ -104,10 +106,10 @@ fn meaning(text: &str, line: &Line<'_>, message: &str) -> Said {
             .map(|(name, _)| name)
     };
     if let Some(field) = named("missing field `") {
-        return plain(Some(missing(text, field)));
+        return plain(Some(missing_field(text, field)));
     }
     if let Some(field) = named("unknown field `") {
-        return plain(unknown(field, message));
+        return plain(unknown_field(field, message));
     }
     if let Some(written) = named("unknown variant `") {
         let near = nearest(written, expected(message));
@@ -122,8 +124,8 @@ fn meaning(text: &str, line: &Line<'_>, message: &str) -> Said {
     }
 }
 
-fn wrong_type(line: &Line<'_>, found: &str, wanted: &str) -> Said {
-    // What was written follows the kind's name, and is not repeated.
+fn wrong_type(line: &Line<'_>, found: &str, wanted: &str) -> Explanation {
+    // The value follows the type's name in serde's message, and is not repeated.
     let kind = found.split(['`', '"']).next().unwrap_or_default().trim();
     let kind = match kind {
         "integer" => "a number",
@@ -147,7 +149,7 @@ fn wrong_type(line: &Line<'_>, found: &str, wanted: &str) -> Said {
             format!("{field} = true or {field} = false, without quotation marks"),
         ),
         "usize" | "u64" | "u32" | "u16" | "u8" | "i64" | "u128" => {
-            ("a whole number from 0 on", number_of(field))
+            ("a whole number from 0 on", number_form(field))
         }
         "a sequence" => ("a list", format!("{field} = [\"...\", \"...\"]")),
         wanted if wanted.starts_with("struct ") || wanted == "a map" => (
@@ -158,16 +160,16 @@ fn wrong_type(line: &Line<'_>, found: &str, wanted: &str) -> Said {
     };
     let message = format!("{wanted} is expected here, not {kind}");
     match form.is_empty() {
-        true => Said {
+        true => Explanation {
             message,
             advice: None,
         },
-        false => said(message, format!("write {form}")),
+        false => explanation(message, format!("write {form}")),
     }
 }
 
-/// How a number is written: which one is the reader's to say.
-fn number_of(field: &str) -> String {
+/// How a number is written, and which command prints it. No example is given: it might be copied as it is.
+fn number_form(field: &str) -> String {
     let printed_by = match field {
         "owner" | "uids" => "; `id -u USER` prints a user's",
         "group" | "gids" => "; `getent group GROUP` prints a group's, as its third part",
@@ -176,36 +178,36 @@ fn number_of(field: &str) -> String {
     format!("{field} = NUMBER, digits without quotation marks{printed_by}")
 }
 
-fn missing(text: &str, field: &str) -> String {
+fn missing_field(text: &str, field: &str) -> String {
     let write = example(field).map_or_else(
         || format!("write `{field}`"),
         |example| format!("write {example}"),
     );
-    let there = (1..).zip(text.lines()).find(|(_, line)| {
+    let elsewhere = (1..).zip(text.lines()).find(|(_, line)| {
         line.split_once('=')
             .is_some_and(|(name, _)| name.trim() == field)
     });
-    match there {
-        Some((number, _)) if homes_of(field).len() == 1 => format!(
+    match elsewhere {
+        Some((number, _)) if sections_with(field).len() == 1 => format!(
             "{write}; `{field}` in line {number} stands under another header: it belongs to {}",
-            homes_of(field).concat()
+            sections_with(field).concat()
         ),
         _ => write,
     }
 }
 
-fn unknown(field: &str, message: &str) -> Option<String> {
+fn unknown_field(field: &str, message: &str) -> Option<String> {
     if let Some(near) = nearest(field, expected(message)) {
         return Some(format!("did you mean `{near}`?"));
     }
-    let known = homes_of(field);
+    let known = sections_with(field);
     if !known.is_empty() {
         return Some(format!("`{field}` belongs to {}", known.join(" or to ")));
     }
     synonym(&field.to_ascii_lowercase()).map(|form| format!("what is meant is written {form}"))
 }
 
-/// The names that a message lists behind "expected".
+/// The names that serde's message lists after "expected".
 fn expected(message: &str) -> impl Iterator<Item = &str> {
     let names = message
         .split_once(", expected ")
@@ -213,19 +215,19 @@ fn expected(message: &str) -> impl Iterator<Item = &str> {
     names.split('`').skip(1).step_by(2)
 }
 
-/// The name that was meant: the same in another case or with another dash, else with a slip or two.
+/// The known name that is nearest to the one written, regardless of case and dashes, within two edits.
 fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = written.to_ascii_lowercase().replace('-', "_");
     let distance = |name: &str| strsim::damerau_levenshtein(&plain, &name.replace('-', "_"));
     let near = known
         .map(|name| (distance(name), name))
         .min_by_key(|(distance, _)| *distance)?;
-    let (slips, name) = near;
-    // Of a short word little is left after two slips.
-    let most = match name.len() {
+    let (edits, name) = near;
+    // Two edits make any short word into another.
+    let max_edits = match name.len() {
         0..=2 => 0,
         3..=5 => 1,
         _ => 2,
     };
-    (slips <= most).then_some(name)
+    (edits <= max_edits).then_some(name)
 }

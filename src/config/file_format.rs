@@ -1,8 +1,8 @@
-//! What a file is that is no configuration: a certificate, another program's configuration, an empty file.
-//! A parser's word on its first line helps nobody who has named the wrong file.
+//! Recognises a file that is not a configuration of this program: PEM, JSON, YAML, another program's configuration, an
+//! empty file. The TOML parser's error in its first line would not show that the wrong file was named.
 
-/// What it is, and what to do about it.
-pub(super) struct Foreign {
+/// A format that was recognised, and what to do about it.
+pub(super) struct OtherFormat {
     pub(super) what: &'static str,
     pub(super) advice: &'static str,
 }
@@ -10,19 +10,19 @@ pub(super) struct Foreign {
 const EXAMPLE: &str =
     "name the TOML file of an environment with --config; the README has one, field by field";
 
-/// A text that holds nothing but comments.
-pub(super) fn empty(text: &str) -> Option<Foreign> {
+/// Recognises a text that holds nothing but comments.
+pub(super) fn empty(text: &str) -> Option<OtherFormat> {
     let nothing = settings(text).next().is_none();
-    nothing.then_some(Foreign {
+    nothing.then_some(OtherFormat {
         what: "an empty file",
         advice: "write the configuration of an environment into it; the README has one, field by field",
     })
 }
 
-/// Of a text that is no TOML: what it is, where that is plain.
-pub(super) fn recognised(text: &str) -> Option<Foreign> {
+/// Recognises the format of a text that is not TOML.
+pub(super) fn recognise(text: &str) -> Option<OtherFormat> {
     let known = |what| {
-        Some(Foreign {
+        Some(OtherFormat {
             what,
             advice: EXAMPLE,
         })
@@ -32,7 +32,7 @@ pub(super) fn recognised(text: &str) -> Option<Foreign> {
         .lines()
         .any(|line| line.trim_start().starts_with("-----BEGIN "))
     {
-        return Some(Foreign {
+        return Some(OtherFormat {
             what: "a PEM file",
             advice: "a certificate is named in `certificate` of [c3], a bundle in `anchors` of [trust]; --config takes the TOML file",
         });
@@ -46,8 +46,8 @@ pub(super) fn recognised(text: &str) -> Option<Foreign> {
     if text.starts_with("#!") {
         return known("a script");
     }
-    // A slip in a file of ours is to be told as that slip.
-    if settings(text).any(of_ours) {
+    // A syntax error in a configuration of this program is reported as one.
+    if settings(text).any(is_own_setting) {
         return None;
     }
     let all: Vec<&str> = settings(text).collect();
@@ -92,7 +92,7 @@ pub(super) fn recognised(text: &str) -> Option<Foreign> {
     None
 }
 
-/// Lines that say something.
+/// The lines that are neither blank nor comments.
 fn settings(text: &str) -> impl Iterator<Item = &str> {
     let lines = text
         .lines()
@@ -100,8 +100,8 @@ fn settings(text: &str) -> impl Iterator<Item = &str> {
     lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
 }
 
-/// What only our files have.
-fn of_ours(line: &str) -> bool {
+/// Whether a line can only be from a configuration of this program.
+fn is_own_setting(line: &str) -> bool {
     let sections = ["[[token]]", "[token]", "[c3]", "[trust]"];
     let name = line.split_once('=').map_or(line, |(name, _)| name).trim();
     sections.contains(&line) || (line.contains('=') && ["lfi_code", "environment"].contains(&name))

@@ -1,12 +1,16 @@
-//! One chain, whoever writes, whatever happens to the file.
+//! Several writers make one chain; a file that a crash or somebody else changed is repaired or refused.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::super::{Initialize, Process, follow};
+use super::super::chain_parser::{self, Tail};
+use super::super::hash_chain::ChainBreak;
+use super::super::{Initialize, Process};
 use super::*;
 
 fn config(folder: &TempDir) -> LedgerConfig {
@@ -23,18 +27,18 @@ fn config(folder: &TempDir) -> LedgerConfig {
 fn entry() -> Entry<'static> {
     Entry::Initialize(Initialize {
         module: "/usr/lib/libvendor.so",
-        process: Process::this(),
+        process: Process::current(),
     })
 }
 
-/// The whole chain, over all its files.
-fn head(path: &Path) -> Result<Head, Broken> {
-    let closed = rotation::all_closed(path).unwrap();
+/// Verifies the chain over all its files; its head.
+fn head(path: &Path) -> Result<ChainHead, ChainBreak> {
+    let closed = chain_files::list_closed(path).unwrap();
     let files = closed.into_iter().map(|(_, path)| path);
-    let mut head = Head::BEGIN;
+    let mut head = ChainHead::EMPTY;
     for file in files.chain([path.to_owned()]) {
-        let end = follow::follow(&mut head, &fs::read(file).unwrap(), |_, _, _, _| {})?;
-        assert_eq!(end, follow::End::Whole);
+        let end = chain_parser::parse_chain(&mut head, &fs::read(file).unwrap(), |_, _, _, _| {})?;
+        assert_eq!(end, Tail::Complete);
     }
     Ok(head)
 }
@@ -43,7 +47,7 @@ fn head(path: &Path) -> Result<Head, Broken> {
 fn several_writers_make_one_chain_over_several_files() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&folder);
-    // Two ledgers of one file, as two processes have them, and two threads for each.
+    // Two ledgers of one file, as in two processes, with two threads each.
     config.rotate_at_mib = 0;
     let ledgers = [0, 1].map(|_| FileLedger::open(&config).unwrap());
     thread::scope(|scope| {
@@ -51,15 +55,15 @@ fn several_writers_make_one_chain_over_several_files() {
             scope.spawn(|| (0..50).for_each(|_| assert!(ledger.record(&entry()).unwrap() > 0)));
         }
     });
-    // A file for each record: one begins it, one is in it.
+    // Each file has two records: its first one, and the entry.
     assert_eq!(head(&config.file).unwrap().sequence, 1 + 200 * 2);
-    // A third finds the end.
+    // A third ledger finds the head.
     let third = FileLedger::open(&config).unwrap();
     assert_eq!(third.head().unwrap(), head(&config.file).unwrap());
 }
 
 #[test]
-fn what_a_crash_tore_is_recorded_and_stays() {
+fn a_torn_line_stays_and_a_repair_record_follows() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);
     let running = FileLedger::open(&config).unwrap();
@@ -73,7 +77,7 @@ fn what_a_crash_tore_is_recorded_and_stays() {
     let text = fs::read_to_string(&config.file).unwrap();
     assert_eq!(text.matches("\"kind\":\"repair\"").count(), 2, "{text}");
     assert_eq!(head(&config.file).unwrap().sequence, 6);
-    // A whole record that lacks its newline alone.
+    // A complete record whose newline is missing.
     fs::write(&config.file, text.trim_end()).unwrap();
     let late = FileLedger::open(&config).unwrap();
     assert_eq!(late.record(&entry()).unwrap(), 7);
@@ -81,7 +85,7 @@ fn what_a_crash_tore_is_recorded_and_stays() {
 }
 
 #[test]
-fn another_file_in_its_place_is_not_written_to() {
+fn a_replaced_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);
     let ledger = FileLedger::open(&config).unwrap();
@@ -108,7 +112,7 @@ fn another_file_in_its_place_is_not_written_to() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_left_alone() {
+fn a_file_that_is_no_ledger_or_is_unsafe_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);
     fs::create_dir(folder.path().join("new")).unwrap();
@@ -128,20 +132,19 @@ fn a_file_of_somebody_else_is_left_alone() {
 }
 
 #[test]
-fn what_ignores_the_lock_is_noticed_before_anything_is_done() {
+fn a_write_without_the_lock_is_detected_before_the_operation() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);
     let ledger = FileLedger::open(&config).unwrap();
     ledger.record(&entry()).unwrap();
-    // It writes between our look at the file's length and our record.
-    let chain = &ledger.chain;
-    let written = chain.locked(|chain, state, _, length| {
-        chain.catch_up(state, length)?;
+    // Something writes between the check of the file's length and the append.
+    let written = ledger.writer.with_lock(|appender, _, length| {
+        appender.catch_up(length)?;
         let mut file = OpenOptions::new().append(true).open(&config.file).unwrap();
         file.write_all(b"x").unwrap();
-        chain.append(state, &entry(), b"")
+        appender.append(&entry())
     });
-    let error = written.expect_err("its place is another than we think");
+    let error = written.expect_err("the file is longer than expected");
     assert!(error.to_string().contains("wait for its lock"), "{error}");
     for _ in 0..2 {
         let error = ledger.record(&entry()).expect_err("nor the next");

@@ -1,22 +1,23 @@
-//! A line that is no TOML: the slip that a person made there, where it is one of the usual ones.
+//! Explains TOML syntax errors: recognises common mistakes, such as missing or curly quotation marks, wrong comments
+//! and duplicate fields.
 
-use super::error::{is_field_name, without_strange_names};
+use super::error::{is_field_name, redact_field_name};
 use super::schema::SECTIONS;
 
-/// What was wrong, and what to write.
-pub(super) struct Said {
+/// What is wrong, and what to write instead.
+pub(super) struct Explanation {
     pub(super) message: String,
     pub(super) advice: Option<String>,
 }
 
-pub(super) fn said(message: impl Into<String>, advice: impl Into<String>) -> Said {
-    Said {
+pub(super) fn explanation(message: impl Into<String>, advice: impl Into<String>) -> Explanation {
+    Explanation {
         message: message.into(),
         advice: Some(advice.into()),
     }
 }
 
-/// A place in the text.
+/// A line of the configuration file.
 pub(super) struct Line<'a> {
     /// Counted from 1.
     pub(super) number: usize,
@@ -32,7 +33,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The name before the `=`, where it is one.
+    /// The name before the `=`; empty if that does not look like a field's name.
     pub(super) fn field(&self) -> &'a str {
         let name = self
             .text
@@ -44,6 +45,7 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The text after the `=`.
     pub(super) fn value(&self) -> &'a str {
         self.text
             .split_once('=')
@@ -51,47 +53,47 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Of a line that is no TOML.
-pub(super) fn syntax(text: &str, line: &Line<'_>, message: &str) -> Said {
+/// Explains why a line is not TOML.
+pub(super) fn explain_syntax(text: &str, line: &Line<'_>, message: &str) -> Explanation {
     let field = match line.field() {
         "" => "name",
         field => field,
     };
-    if let Some(said) = strange_characters(line.text, field) {
-        return said;
+    if let Some(found) = confusable_character(line.text, field) {
+        return found;
     }
     let is = |part: &str| message.contains(part);
     if is("duplicate key") {
-        return twice(text, line);
+        return duplicate(text, line);
     }
     if is("string values must be quoted") || is("invalid boolean") {
         let word = line.value().split([' ', '#']).next().unwrap_or_default();
         let booleans = ["true", "false", "yes", "no", "on", "off"];
         return match booleans.contains(&word.to_ascii_lowercase().as_str()) {
-            true => said(
+            true => explanation(
                 "true and false are written so, in small letters and without quotation marks",
                 format!("write {field} = true or {field} = false"),
             ),
-            false => said(
+            false => explanation(
                 "text stands in quotation marks",
                 format!("write {field} = \"...\""),
             ),
         };
     }
     if is("missing opening quote") {
-        return said(
+        return explanation(
             "the quotation mark before the text is missing",
             format!("write {field} = \"...\""),
         );
     }
     if is("invalid basic string") || is("invalid literal string") || is("multi-line") {
-        return said(
+        return explanation(
             "the quotation mark behind the text is missing",
             format!("write {field} = \"...\", all of it on one line"),
         );
     }
     if is("escape") || is("unicode value digits") {
-        return said(
+        return explanation(
             "a backslash within \"...\" begins an escape",
             "write the text in single quotation marks ('...'), where a backslash is itself; the folders of a path are separated by /",
         );
@@ -99,19 +101,19 @@ pub(super) fn syntax(text: &str, line: &Line<'_>, message: &str) -> Said {
     if is("key with no value") {
         let inner = line.text.trim_start();
         return if inner.starts_with("//") || inner.starts_with("/*") || inner.starts_with("--") {
-            said("this is no comment", "a comment begins with #")
+            explanation("this is no comment", "a comment begins with #")
         } else if inner.starts_with("export ") || inner.starts_with("set ") {
-            said("this is a shell's word", "write name = \"value\" alone")
+            explanation("this is a shell's word", "write name = \"value\" alone")
         } else if inner
             .split_once(':')
             .is_some_and(|(name, _)| !name.contains('='))
         {
-            said(
+            explanation(
                 "a name and its value are separated by =, not by :",
                 "write name = \"value\"",
             )
         } else {
-            said(
+            explanation(
                 "a name without = and a value",
                 "write name = \"value\"; a comment begins with #",
             )
@@ -120,39 +122,39 @@ pub(super) fn syntax(text: &str, line: &Line<'_>, message: &str) -> Said {
     if is("expected newline") && !is("carriage return") {
         let end = line.text.trim_end();
         return if end.ends_with([',', ';']) {
-            said(
+            explanation(
                 "nothing stands behind a value",
                 "remove the comma or semicolon at the end of the line",
             )
         } else {
-            said(
+            explanation(
                 "something stands behind the value",
                 "one setting a line; text with quotation marks in it stands in single ones: 'a \"b\" c'",
             )
         };
     }
     if is("carriage return") {
-        return said(
+        return explanation(
             "the lines end with a carriage return alone",
             "convert the file: `tr '\\r' '\\n' <OLD >NEW`",
         );
     }
     if is("unclosed table") {
-        return Said {
+        return Explanation {
             message: message.to_owned(),
             advice: Some(
                 "a header is closed by as many brackets as open it: [c3], [[token]]".to_owned(),
             ),
         };
     }
-    Said {
-        message: without_strange_names(message),
+    Explanation {
+        message: redact_field_name(message),
         advice: None,
     }
 }
 
-/// Characters that look like what is meant, outside of comments.
-fn strange_characters(line: &str, field: &str) -> Option<Said> {
+/// Explains a character that looks like an ASCII one, outside of comments.
+fn confusable_character(line: &str, field: &str) -> Option<Explanation> {
     let code = line.split('#').next().unwrap_or_default();
     code.chars().find_map(|c| match c {
         '\u{2018}'..='\u{201f}'
@@ -161,7 +163,7 @@ fn strange_characters(line: &str, field: &str) -> Option<Said> {
         | '\u{2032}'
         | '\u{2033}'
         | '`'
-        | '\u{b4}' => Some(said(
+        | '\u{b4}' => Some(explanation(
             "curly quotation marks, as a word processor puts them",
             format!("write straight ones: {field} = \"...\""),
         )),
@@ -172,25 +174,27 @@ fn strange_characters(line: &str, field: &str) -> Option<Said> {
         | '\u{205f}'..='\u{206f}'
         | '\u{3000}'
         | '\u{feff}'
-        | '\u{ad}' => Some(said(
+        | '\u{ad}' => Some(explanation(
             format!(
                 "a character that looks like a blank, or like nothing, and is neither (U+{:04X})",
                 u32::from(c)
             ),
             "write the line anew, with plain blanks",
         )),
-        '\u{2010}'..='\u{2015}' | '\u{2212}' => {
-            Some(said("a dash of a word processor", "write a plain - or _"))
-        }
-        '\u{ff01}'..='\u{ff5e}' => {
-            Some(said("a character of full width", "write it in plain ASCII"))
-        }
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some(explanation(
+            "a dash of a word processor",
+            "write a plain - or _",
+        )),
+        '\u{ff01}'..='\u{ff5e}' => Some(explanation(
+            "a character of full width",
+            "write it in plain ASCII",
+        )),
         _ => None,
     })
 }
 
-/// A name that is set, or a header that is written, a second time.
-fn twice(text: &str, line: &Line<'_>) -> Said {
+/// Explains a field or a header that is written twice.
+fn duplicate(text: &str, line: &Line<'_>) -> Explanation {
     let name = |line: &str| {
         let line = line.trim();
         match line.strip_prefix('[') {
@@ -225,7 +229,7 @@ fn twice(text: &str, line: &Line<'_>) -> Said {
             .take(line.number - 1)
             .any(|other| name(other).starts_with(&format!("{wanted}.")));
     if within && first.is_none() {
-        return said(
+        return explanation(
             "a part of this section stands above it",
             format!("move [{wanted}.*] below the header that it belongs to"),
         );
@@ -236,23 +240,23 @@ fn twice(text: &str, line: &Line<'_>) -> Said {
             .iter()
             .any(|section| section.many && section.name == wanted) =>
         {
-            said(
+            explanation(
                 format!("this section is there already{place}"),
                 format!("each {wanted} has a header with two brackets: [[{wanted}]]"),
             )
         }
-        true => said(
+        true => explanation(
             format!("this section is there already{place}"),
             "put all its fields under one header",
         ),
-        false => said(
+        false => explanation(
             format!("this field is set already{place}"),
             "keep one of the two",
         ),
     }
 }
 
-/// The line behind the header that a line stands under.
+/// The number of the line after the header of the section that a line is in.
 fn section_start(text: &str, number: usize) -> usize {
     let above: Vec<_> = text.lines().take(number - 1).collect();
     let header = above

@@ -1,4 +1,4 @@
-//! From what a token answers to what TLS sends: ECDSA's raw r‖s becomes minimal DER.
+//! ECDSA signatures as TLS sends them: a token's raw r‖s is encoded as minimal DER (ECDSA-Sig-Value).
 //!
 //! DER integers have no leading zero bytes and no set top bit. An encoder that forgets the first
 //! fails one handshake in 256, one that forgets the second every other.
@@ -7,15 +7,15 @@ use der::Decode;
 use der::asn1::UintRef;
 use thiserror::Error;
 
-/// The answer is no ECDSA signature, in none of the forms that modules are known to use.
+/// C_Sign returned bytes that are no ECDSA signature in any form that modules are known to use.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error(
     "the token answered {len} bytes, which is no ECDSA signature of two numbers of {field_len} bytes"
 )]
-pub struct NotAnEcdsaSignature {
-    /// What came.
+pub struct InvalidEcdsaSignature {
+    /// How many bytes were returned.
     pub len: usize,
-    /// What was expected, twice.
+    /// The expected length of r and of s.
     pub field_len: usize,
 }
 
@@ -25,30 +25,29 @@ struct EcdsaSigValue<'a> {
     s: UintRef<'a>,
 }
 
-/// Encodes a token's ECDSA answer as ECDSA-Sig-Value (RFC 3279, section 2.2.3).
+/// Encodes the ECDSA signature that C_Sign returned as ECDSA-Sig-Value (RFC 3279, section 2.2.3).
 ///
-/// PKCS#11 wants r and s at full length, one after the other (section 6.3.1 of 3.1). Some modules
-/// answer shorter halves, and some DER already; those are taken too. Nothing is believed: the
-/// signature is verified afterwards.
+/// PKCS#11 specifies r and s at full length, one after the other (3.1, section 6.3.1). Some modules return shorter
+/// halves, and some return DER; both are accepted, since each signature is verified afterwards.
 ///
 /// # Errors
-/// The bytes are none of these.
-pub fn ecdsa_der(answer: &[u8], field_len: usize) -> Result<Vec<u8>, NotAnEcdsaSignature> {
-    let wrong = NotAnEcdsaSignature {
-        len: answer.len(),
+/// The bytes have none of these forms.
+pub fn ecdsa_der(raw: &[u8], field_len: usize) -> Result<Vec<u8>, InvalidEcdsaSignature> {
+    let wrong = InvalidEcdsaSignature {
+        len: raw.len(),
         field_len,
     };
-    if answer.len() != 2 * field_len
-        && let Ok(value) = EcdsaSigValue::from_der(answer)
+    if raw.len() != 2 * field_len
+        && let Ok(value) = EcdsaSigValue::from_der(raw)
         && value.r.as_bytes().len() <= field_len
         && value.s.as_bytes().len() <= field_len
     {
         return Ok(sequence(value.r.as_bytes(), value.s.as_bytes()));
     }
-    if answer.is_empty() || !answer.len().is_multiple_of(2) || answer.len() > 2 * field_len {
+    if raw.is_empty() || !raw.len().is_multiple_of(2) || raw.len() > 2 * field_len {
         return Err(wrong);
     }
-    let (r, s) = answer.split_at(answer.len() / 2);
+    let (r, s) = raw.split_at(raw.len() / 2);
     Ok(sequence(r, s))
 }
 
@@ -61,7 +60,7 @@ fn integer(magnitude: &[u8]) -> Vec<u8> {
     let zeros = magnitude.iter().take_while(|byte| **byte == 0).count();
     let digits = &magnitude[zeros..];
     let mut content = Vec::with_capacity(digits.len() + 1);
-    // The top bit is the sign, and zero is one zero byte.
+    // The top bit is the sign, and the number zero is one zero byte.
     if digits.first().is_none_or(|byte| byte & 0x80 != 0) {
         content.push(0);
     }
@@ -71,8 +70,8 @@ fn integer(magnitude: &[u8]) -> Vec<u8> {
 
 fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
-    // A P-521 signature is up to 139 bytes: past 127 the length takes a byte of its own. More than
-    // 255 cannot come: the longest input is 2 x 66 bytes.
+    // A P-521 signature has up to 139 bytes: a length above 127 takes a second byte. It never exceeds 255,
+    // since the longest input has 2 x 66 bytes.
     if content.len() > 127 {
         out.push(0x81);
     }
@@ -125,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn der_and_short_halves_are_taken_and_rubbish_is_not() {
+    fn der_and_short_halves_are_accepted_and_garbage_is_not() {
         let raw = [0x11; 64];
         let der = ecdsa_der(&raw, 32).unwrap();
         assert_eq!(ecdsa_der(&der, 32).unwrap(), der);
         let short = ecdsa_der(&[0x11; 62], 32).unwrap();
         assert_eq!(short[3], 31);
-        for rubbish in [&[][..], &[1][..], &[1; 63][..], &[1; 66][..]] {
-            assert!(ecdsa_der(rubbish, 32).is_err(), "{}", rubbish.len());
+        for garbage in [&[][..], &[1][..], &[1; 63][..], &[1; 66][..]] {
+            assert!(ecdsa_der(garbage, 32).is_err(), "{}", garbage.len());
         }
     }
 
@@ -153,8 +152,8 @@ mod tests {
             prop_assert_eq!(value.s.as_bytes(), stripped(&raw[66..]));
         }
 
-        /// A module may answer with DER already. Only where that is as long as two whole numbers, one
-        /// signature in billions, it is taken for them: it does not verify then, and is not used.
+        /// A module may return DER. If that is exactly as long as r and s, which happens once in billions of
+        /// signatures, it is read as r and s: it does not verify then, and is discarded.
         #[test]
         fn der_goes_through_unchanged(
             field_len in proptest::sample::select(vec![32_usize, 48, 66]),
@@ -168,7 +167,7 @@ mod tests {
             prop_assert_eq!(ecdsa_der(&der, field_len), Ok(der));
         }
 
-        /// Of an answer that is nearly DER: what is made of it can be read.
+        /// Whatever is made of damaged DER can be decoded.
         #[test]
         fn damaged_der_is_refused_or_becomes_der(
             field_len in proptest::sample::select(vec![32_usize, 48, 66]),

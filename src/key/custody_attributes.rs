@@ -1,5 +1,5 @@
-//! All that a token says of a private key which bears on its custody, attribute by attribute, for an
-//! audit: what it claims, in the standard's own names, and what it leaves unsaid.
+//! The attributes of a private key that bear on its custody, for the audit: their values by their CKA_ names, and
+//! which of them the token does not report.
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType};
@@ -10,7 +10,7 @@ use super::Key;
 use super::attributes::{allowed_mechanisms, attribute};
 use crate::token::session::Session;
 
-/// The attributes that are true or false (PKCS#11 3.1, sections 4.4, 4.7 and 4.9).
+/// The attributes of type CK_BBOOL (PKCS#11 3.1, sections 4.4, 4.7 and 4.9).
 const FLAGS: [(&str, AttributeType); 17] = [
     ("CKA_TOKEN", AttributeType::Token),
     ("CKA_PRIVATE", AttributeType::Private),
@@ -31,37 +31,38 @@ const FLAGS: [(&str, AttributeType); 17] = [
     ("CKA_ALWAYS_AUTHENTICATE", AttributeType::AlwaysAuthenticate),
 ];
 
-/// What the module claims. Claims, not proofs.
+/// Attribute values as the module reports them: claims, not proofs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Claims {
+pub struct CustodyAttributes {
     flags: Vec<(String, Option<bool>)>,
     /// CKA_KEY_TYPE
     pub key_type: Option<String>,
     /// CKA_KEY_GEN_MECHANISM
     pub key_gen_mechanism: Option<String>,
-    /// CKA_ALLOWED_MECHANISMS; `None` where it is not said, or the list is empty.
+    /// CKA_ALLOWED_MECHANISMS; `None` if the token does not report it, or the list is empty.
     pub allowed_mechanisms: Option<Vec<String>>,
-    /// CKA_START_DATE as YYYY-MM-DD, empty where none is set; `None` where it is not told.
+    /// CKA_START_DATE as YYYY-MM-DD, empty if none is set; `None` if the token does not report it.
     pub start_date: Option<String>,
-    /// CKA_END_DATE, the same.
+    /// CKA_END_DATE, likewise.
     pub end_date: Option<String>,
 }
 
-impl Claims {
-    /// A flag by its name in the standard; `None` where the token does not say.
+impl CustodyAttributes {
+    /// A flag by its CKA_ name; `None` if the token does not report it.
     pub fn flag(&self, name: &str) -> Option<bool> {
         let mut flags = self.flags.iter();
         flags.find(|(known, _)| known == name)?.1
     }
 
-    /// All of it in words, in the order of the standard's names above.
-    pub fn listed(&self) -> Vec<(String, String)> {
-        let said = |value: Option<&str>| value.unwrap_or("not told").to_owned();
-        let set = |value: &Option<String>| match value.as_deref() {
+    /// All attributes with their values as text.
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let reported = |value: Option<&str>| value.unwrap_or("not told").to_owned();
+        let date = |value: &Option<String>| match value.as_deref() {
             Some("") => Some("none".to_owned()),
             other => other.map(str::to_owned),
         };
-        let flag = |value: Option<bool>| said(value.map(|on| if on { "true" } else { "false" }));
+        let flag =
+            |value: Option<bool>| reported(value.map(|on| if on { "true" } else { "false" }));
         let mut all: Vec<_> = self
             .flags
             .iter()
@@ -72,27 +73,27 @@ impl Claims {
             ("CKA_KEY_TYPE", &self.key_type),
             ("CKA_KEY_GEN_MECHANISM", &self.key_gen_mechanism),
             ("CKA_ALLOWED_MECHANISMS", &allowed),
-            ("CKA_START_DATE", &set(&self.start_date)),
-            ("CKA_END_DATE", &set(&self.end_date)),
+            ("CKA_START_DATE", &date(&self.start_date)),
+            ("CKA_END_DATE", &date(&self.end_date)),
         ] {
-            all.push((name.to_owned(), said(value.as_deref())));
+            all.push((name.to_owned(), reported(value.as_deref())));
         }
         all
     }
 }
 
 impl Key {
-    /// What the token claims about it, for an audit.
-    pub fn claims(&self, session: &Session) -> Claims {
+    /// Reads the attributes that bear on the key's custody.
+    pub fn custody_attributes(&self, session: &Session) -> CustodyAttributes {
         let read = |kind| attribute(session, self.handle, kind);
-        // Asked for its length first: some modules leave the buffer as it was for an attribute that they do
-        // not know, and what was zero there would read as false.
+        // The length is read first: for an attribute that they do not know, some modules leave the buffer
+        // unchanged, and its zero would read as false.
         let known = |kind| {
-            let told = session
+            let info = session
                 .pkcs11()
                 .ok()?
                 .get_attribute_info(self.handle, &[kind]);
-            matches!(told.ok()?.as_slice(), [AttributeInfo::Available(1)]).then_some(())
+            matches!(info.ok()?.as_slice(), [AttributeInfo::Available(1)]).then_some(())
         };
         let flag = |kind| match known(kind).and_then(|()| read(kind))? {
             Attribute::Token(on)
@@ -115,17 +116,17 @@ impl Key {
             _ => None,
         };
         let date = |kind| match read(kind)? {
-            Attribute::StartDate(date) | Attribute::EndDate(date) => written(&date),
+            Attribute::StartDate(date) | Attribute::EndDate(date) => format_date(&date),
             _ => None,
         };
         let allowed = allowed_mechanisms(session, self.handle);
-        Claims {
+        CustodyAttributes {
             flags: FLAGS
                 .iter()
                 .map(|(name, kind)| ((*name).to_owned(), flag(*kind)))
                 .collect(),
             key_type: match read(AttributeType::KeyType) {
-                Some(Attribute::KeyType(kind)) => Some(type_name(kind)),
+                Some(Attribute::KeyType(kind)) => Some(key_type_name(kind)),
                 _ => None,
             },
             key_gen_mechanism: match read(AttributeType::KeyGenMechanism) {
@@ -140,7 +141,7 @@ impl Key {
     }
 }
 
-fn type_name(kind: KeyType) -> String {
+fn key_type_name(kind: KeyType) -> String {
     match kind {
         KeyType::RSA => "CKK_RSA".to_owned(),
         KeyType::EC => "CKK_EC".to_owned(),
@@ -149,8 +150,8 @@ fn type_name(kind: KeyType) -> String {
     }
 }
 
-/// CK_DATE is eight digits without a separator. Modules fill an empty one with zeros or spaces.
-fn written(date: &Date) -> Option<String> {
+/// A CK_DATE, which is eight digits, as YYYY-MM-DD. Modules fill an empty one with zeros or spaces.
+fn format_date(date: &Date) -> Option<String> {
     let all = [&date.year[..], &date.month, &date.day];
     let empty = |byte: &u8| matches!(byte, 0 | b' ' | b'0');
     if all.iter().all(|part| part.iter().all(empty)) {

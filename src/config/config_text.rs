@@ -1,5 +1,5 @@
-//! A configuration file as it was read: for processes that must all go by the same text, whatever
-//! becomes of the file meanwhile.
+//! Reads the text of a configuration file, and checks its encoding and size. The text is handed from process to process,
+//! so that all use the same configuration even if the file changes meanwhile.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,26 +9,26 @@ use std::sync::Arc;
 use super::{Config, ConfigError};
 use crate::path_access::{self, Obstacle, Use};
 
-/// Longest configuration that is read, in bytes.
-const LONGEST: u64 = 1024 * 1024;
+/// The maximum size of a configuration file, in bytes.
+const MAX_SIZE: u64 = 1024 * 1024;
 
-/// The text of a configuration file, and where it stood.
+/// The text of a configuration file, and its path.
 #[derive(Clone, Debug)]
 pub struct ConfigText {
     /// Absolute: relative paths in the text are taken from its folder.
     pub path: PathBuf,
-    /// What stood there. Shared: a text that is handed on is not copied.
+    /// The text. Shared, so that handing it on does not copy it.
     pub text: Arc<str>,
 }
 
 impl ConfigText {
-    /// Reads a file; nothing in it is checked yet.
+    /// Reads a file. Its fields are not checked yet.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |error: io::Error| unreadable(path, &error);
-        // Each process reads it for itself, and some once more: what can be read once is no configuration.
+        // Several processes read the file, and some twice: a pipe, which can be read once only, is refused.
         let meta = fs::metadata(path).map_err(unreadable)?;
         if let Some(kind) = path_access::no_file(&meta) {
             return Err(ConfigError::Unreadable {
@@ -40,22 +40,22 @@ impl ConfigText {
         }
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(LONGEST + 1)
+        file.take(MAX_SIZE + 1)
             .read_to_end(&mut bytes)
             .map_err(unreadable)?;
         Ok(Self {
             path: std::path::absolute(path).map_err(unreadable)?,
-            text: text_of(bytes, path)?.into(),
+            text: decode(bytes, path)?.into(),
         })
     }
 
-    /// A text that was handed over, where there is one; else what the file has.
+    /// Takes the text that another process handed over, if there is one; else reads the file.
     ///
     /// # Errors
     /// As [`ConfigText::read`].
     pub fn given_or_read(given: Option<String>, path: &Path) -> Result<Self, ConfigError> {
         match given {
-            // The file may be out of reach by now.
+            // The file may not be accessible by now.
             Some(given) => Ok(Self {
                 path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
                 text: given.into(),
@@ -64,7 +64,7 @@ impl ConfigText {
         }
     }
 
-    /// The configuration that it says.
+    /// Parses and checks the configuration.
     ///
     /// # Errors
     /// A field is wrong.
@@ -73,7 +73,7 @@ impl ConfigText {
     }
 }
 
-/// What is in the way to the file, where that can be seen; else the system's word.
+/// The error for a file that cannot be read: names the obstacle on its path if there is one.
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     let (why, advice) = match path_access::obstacle(path, &[Use::Read]) {
         Some(Obstacle::Missing { is_last: true, .. }) => (
@@ -93,14 +93,14 @@ fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     }
 }
 
-/// TOML is UTF-8. A byte order mark at its start is let pass.
-fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String, ConfigError> {
+/// Decodes the bytes, which must be UTF-8; a byte order mark at the start is removed.
+fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, ConfigError> {
     let other = |what, advice: &str| ConfigError::NotToml {
         path: path.to_owned(),
         what,
         advice: advice.to_owned(),
     };
-    if bytes.len() as u64 > LONGEST {
+    if bytes.len() as u64 > MAX_SIZE {
         return Err(other(
             "something longer than a mebibyte",
             "name the TOML file of an environment",
@@ -118,7 +118,7 @@ fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String, ConfigError> {
     };
     let wide = match bytes.as_slice() {
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => true,
-        // The first sign of a configuration is ASCII, and its other half is empty.
+        // UTF-16 without a byte order mark: the first characters are ASCII, and one byte of each is 0.
         [first, 0, second, 0, ..] | [0, first, 0, second, ..] => *first != 0 && *second != 0,
         _ => false,
     };
@@ -149,28 +149,4 @@ fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String, ConfigError> {
         Some(rest) => rest.to_owned(),
         None => text,
     })
-}
-
-impl Config {
-    /// What of another configuration a running proxy cannot take: its sockets, where it calls and its limits
-    /// are made at the start. `None` where all of it can be taken.
-    pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
-        let listeners = |config: &Self| config.proxy.as_ref().map(|proxy| proxy.listeners.clone());
-        let operations = |config: &Self| {
-            config
-                .proxy
-                .as_ref()
-                .and_then(|proxy| proxy.operations.clone())
-        };
-        let parts = [
-            ("`environment`", self.environment != other.environment),
-            ("`lfi_code`", self.lfi_code != other.lfi_code),
-            ("[hub]", self.hub != other.hub),
-            ("[[proxy.listener]]", listeners(self) != listeners(other)),
-            ("[proxy.operations]", operations(self) != operations(other)),
-            ("[proxy]", self.proxy != other.proxy),
-        ];
-        let differs = parts.into_iter().find(|(_, differs)| *differs);
-        differs.map(|(part, _)| part)
-    }
 }

@@ -1,0 +1,159 @@
+//! The path of the ledger's file: creates it, and refuses it if other users could replace or change it. A hash
+//! chain shows that a file was changed, but not that it was replaced by an older version of itself.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::LedgerError;
+
+/// The owner writes; a group may read, to verify the chain.
+pub(super) const FILE_MODE: u32 = 0o640;
+
+/// Creates the file's folder if it is missing, checks who may change it, and returns the path with symbolic
+/// links resolved, so that a link that is changed later does not switch to another ledger.
+///
+/// # Errors
+/// The folder cannot be created or read, or others could put another file there.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, LedgerError> {
+    let unwritable = |error| LedgerError::unwritable(path, error);
+    let folder = parent_folder(path);
+    let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+    made.map_err(unwritable)?;
+    let folder = fs::canonicalize(folder).map_err(unwritable)?;
+    check_folders(&folder).map_err(|error| error.of_ledger(path))?;
+    let Some(name) = path.file_name() else {
+        return Err(LedgerError::Unfit {
+            path: path.to_owned(),
+            why: "it is not a file",
+        });
+    };
+    let named = folder.join(name);
+    match fs::symlink_metadata(&named) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(named),
+        Ok(metadata) if metadata.is_symlink() => {}
+        found => return found.map(|_| named).map_err(unwritable),
+    }
+    let resolved = match fs::canonicalize(&named) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(LedgerError::Unfit {
+                path: named,
+                why: "it is a link to a file that is not there",
+            });
+        }
+        other => other.map_err(unwritable)?,
+    };
+    check_folders(parent_folder(&resolved)).map_err(|error| error.of_ledger(path))?;
+    Ok(resolved)
+}
+
+/// Opens the active file for appending; creates it if it is missing.
+///
+/// # Errors
+/// It cannot be opened, is not a regular file, or others could change it.
+pub(super) fn open_or_create(path: &Path) -> Result<File, LedgerError> {
+    let unwritable = |error| LedgerError::unwritable(path, error);
+    loop {
+        match open_existing(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => {
+                let file = other.map_err(unwritable)?;
+                check_file(&file, path)?;
+                return Ok(file);
+            }
+        }
+        match open_options().create_new(true).open(path) {
+            // Another process created it first.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map_err(unwritable),
+        }
+    }
+}
+
+/// Opens a file for appending if it exists.
+pub(super) fn open_existing(path: &Path) -> io::Result<File> {
+    open_options().open(path)
+}
+
+/// How ledger files are opened and created: for reading and appending, with [`FILE_MODE`].
+pub(super) fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(FILE_MODE);
+    options
+}
+
+/// The folder of a file; `.` for a bare file name.
+pub(super) fn parent_folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Checks owner and mode of a file that is open.
+///
+/// # Errors
+/// It is not a regular file, or others could change it.
+pub(super) fn check_file(file: &File, path: &Path) -> Result<(), LedgerError> {
+    let unwritable = |error| LedgerError::unwritable(path, error);
+    let metadata = file.metadata().map_err(unwritable)?;
+    if !metadata.is_file() {
+        return Err(LedgerError::Unfit {
+            path: path.to_owned(),
+            why: "it is not a file",
+        });
+    }
+    let owned = is_owned_by_us_or_root(&metadata).map_err(unwritable)?;
+    let why = match (owned, metadata.mode() & 0o002) {
+        (false, _) => "it belongs to another user",
+        (true, 0) => return Ok(()),
+        (true, _) => "everybody may write to it",
+    };
+    Err(LedgerError::Unsafe {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+/// Why the ledger cannot lie in a folder.
+enum FolderError {
+    Unreadable(io::Error),
+    Unsafe(PathBuf, &'static str),
+}
+
+impl FolderError {
+    fn of_ledger(self, path: &Path) -> LedgerError {
+        match self {
+            Self::Unreadable(error) => LedgerError::unwritable(path, error),
+            Self::Unsafe(path, why) => LedgerError::Unsafe { path, why },
+        }
+    }
+}
+
+/// Checks owner and mode of a folder and of those above it. Whoever may write to the ledger's own folder can move
+/// an older file of the ledger into its place. A group may write to the folders further up (`/var/log` has such a
+/// group in some distributions): the folders that it could put there would belong to another user.
+fn check_folders(folder: &Path) -> Result<(), FolderError> {
+    for (depth, ancestor) in folder.ancestors().enumerate() {
+        let metadata = fs::metadata(ancestor).map_err(FolderError::Unreadable)?;
+        let mode = metadata.mode();
+        // In a sticky folder (/tmp) other users cannot rename or remove this user's files.
+        let sticky = mode & 0o1000 != 0;
+        let why = if !is_owned_by_us_or_root(&metadata).map_err(FolderError::Unreadable)? {
+            "this folder belongs to another user, who may put another file there"
+        } else if mode & 0o002 != 0 && !sticky {
+            "everybody may write to this folder, and so put another file there"
+        } else if depth == 0 && mode & 0o020 != 0 && !sticky {
+            "a group may write to this folder, and so put an older file there"
+        } else {
+            continue;
+        };
+        return Err(FolderError::Unsafe(ancestor.to_owned(), why));
+    }
+    Ok(())
+}
+
+fn is_owned_by_us_or_root(metadata: &Metadata) -> io::Result<bool> {
+    Ok(metadata.uid() == 0 || metadata.uid() == fs::metadata("/proc/self")?.uid())
+}
