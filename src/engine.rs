@@ -1,18 +1,19 @@
-//! A signature, asked for with a message, a scheme, a purpose and a deadline.
+//! The signing engine: a signature is asked for with a message, a scheme, a purpose and a deadline.
 //!
-//! [`Sign`] is the seam: callers do not know whether the token is worked in this process or behind
-//! a wall. [`TokenEngine`] is the engine in this process. Whatever the engine, a signature is
-//! verified with the public key before it is released: tokens do answer wrongly, and an invalid
-//! signature of a bank's key is nothing that a peer should see.
+//! [`Sign`] is the interface: callers do not know whether the token is used in this process or in the signer
+//! process. [`TokenEngine`] is the engine in this process. Every engine verifies a signature with the public key
+//! before it returns it: tokens do return wrong signatures, and an invalid signature of a bank's key is nothing that
+//! a peer should see.
 
-mod condition;
 mod error;
-mod here;
-mod pool;
+pub(crate) mod handshake_threads;
+mod health;
 mod queue;
-pub(crate) mod runtime;
-mod station;
-mod work;
+mod session_limit;
+mod session_pool;
+mod signing;
+mod token_recovery;
+mod worker_pool;
 
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
@@ -26,14 +27,14 @@ use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
 use crate::token::Token;
-pub use condition::{Condition, Down};
-pub use error::{EngineError, Told};
-use here::Here;
-use pool::Pool;
-use station::Station;
-use work::Work;
+pub use error::{EngineError, ReportedError};
+pub use health::{EngineHealth, TokenOutage};
+use session_pool::SessionPool;
+use signing::TokenSigner;
+use token_recovery::TokenRecovery;
+use worker_pool::WorkerPool;
 
-/// What a signature is for. The ledger records it.
+/// The purpose of a signature. The ledger records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// CertificateVerify of TLS 1.3 (RFC 8446, section 4.4.3).
@@ -42,14 +43,14 @@ pub enum Purpose {
     Tls12ClientAuth,
     /// A certificate request (RFC 2986).
     Csr,
-    /// A random challenge that proves that key and certificate belong together.
+    /// Proof of possession: a random challenge that shows that key and certificate belong together.
     Proof,
-    /// A measurement asked for by the operator.
+    /// A measurement that the operator asked for.
     SelfTest,
 }
 
 impl Purpose {
-    /// As records and metrics have it.
+    /// The name in ledger records and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tls13ClientAuth => "tls13-client-auth",
@@ -67,31 +68,31 @@ impl Display for Purpose {
     }
 }
 
-/// What the message of a client's CertificateVerify of TLS 1.3 is, up to the transcript's hash (RFC
-/// 8446, section 4.4.3): 64 spaces, the context string, a zero. `None` where it begins otherwise.
-pub(crate) fn tls13_client_hash(message: &[u8]) -> Option<&[u8]> {
+/// The transcript hash in the message of a client's CertificateVerify of TLS 1.3 (RFC 8446, section 4.4.3), behind 64
+/// spaces, the context string and a zero. `None` where the message begins otherwise.
+pub(crate) fn tls13_transcript_hash(message: &[u8]) -> Option<&[u8]> {
     const SPACES: [u8; 64] = [b' '; 64];
     const CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
     message.strip_prefix(&SPACES)?.strip_prefix(CONTEXT)
 }
 
-/// What is asked of an engine. The message, never its hash: a hash says nothing of what is signed.
-#[derive(Clone, Copy)]
+/// A request for a signature. It holds the message, never its hash: a hash does not show what is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignRequest<'a> {
     /// The message.
     pub message: &'a [u8],
-    /// How to sign it.
+    /// The signature scheme.
     pub scheme: Scheme,
-    /// What for.
+    /// The purpose.
     pub purpose: Purpose,
     /// When the caller stops waiting.
     pub deadline: Instant,
-    /// Who is to see it. The ledger records it as the caller's claim.
+    /// The TLS peer that the signature is for. The ledger records it as the caller's claim.
     pub peer: Peer<'a>,
 }
 
-/// Who is to see a signature, as far as the caller knows.
-#[derive(Clone, Copy, Debug, Default)]
+/// The TLS peer that a signature is for, as far as the caller knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer<'a> {
     /// `host:port`, or `host` where the port is not known.
     pub name: Option<&'a str>,
@@ -99,60 +100,60 @@ pub struct Peer<'a> {
     pub interaction_id: Option<&'a str>,
 }
 
-/// A signature that was verified.
+/// A signature, verified.
 pub struct Signature {
-    /// In the form that TLS and X.509 use (ECDSA: DER).
+    /// The signature in the form that TLS and X.509 use (ECDSA: DER).
     pub bytes: Vec<u8>,
-    /// From the request to the verified signature, queueing included.
+    /// The time from the request to the verified signature, including the wait in the queue.
     pub elapsed: Duration,
 }
 
 /// A key that signs.
 pub trait Sign: Debug + Send + Sync {
-    /// The key's URI, for people and records.
+    /// The key's PKCS#11 URI, for messages and records.
     fn key_uri(&self) -> String;
 
-    /// Its public half.
+    /// Its public key.
     fn public_key(&self) -> &PublicKey;
 
-    /// What it can sign with, best first; never empty.
+    /// The schemes that it can sign with, best first; never empty.
     fn schemes(&self) -> &[Scheme];
 
-    /// When a signature that is asked for now must be there.
+    /// The deadline of a signature that is asked for now.
     fn deadline(&self) -> Instant;
 
-    /// Signs. Blocks until the signature is there and verified, or the deadline has passed.
+    /// Signs. Blocks until the signature is made and verified, or the deadline has passed.
     ///
     /// # Errors
-    /// There is no good signature in time: [`EngineError`].
+    /// There is no verified signature by the deadline: [`EngineError`].
     fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError>;
 }
 
-/// The engine in this process: a key of a token, worked by a bounded pool of sessions.
+/// The engine in this process: signs with a key of a token, over a bounded number of sessions.
 #[derive(Debug)]
 pub struct TokenEngine {
     token: Arc<Token>,
     uri: String,
     public_key: PublicKey,
     schemes: Vec<Scheme>,
-    work: Arc<Work>,
-    hands: Hands,
+    signer: Arc<TokenSigner>,
+    call_threads: CallThreads,
     keep_alive: Duration,
     meter: KeyMetrics,
 }
 
-/// Who makes the calls.
+/// The threads that make the PKCS#11 calls.
 #[derive(Debug)]
-enum Hands {
-    /// Threads of the engine's: a caller goes away at its deadline, whatever the module does.
-    Workers(Pool),
-    /// The caller itself.
-    Callers(Here),
+enum CallThreads {
+    /// Threads of the engine: a caller returns at its deadline, whatever the module does.
+    Workers(WorkerPool),
+    /// The callers' own threads.
+    Callers(SessionPool),
 }
 
 impl TokenEngine {
-    /// Puts a key to work. `public_key` is the certificate's where there is one. Sessions are
-    /// opened when they are first needed.
+    /// Starts an engine that calls the module on worker threads. `public_key` is the certificate's where there is
+    /// one. Sessions are opened when they are first needed.
     ///
     /// # Errors
     /// Token and key have no signing mechanism in common.
@@ -162,33 +163,33 @@ impl TokenEngine {
         public_key: PublicKey,
         config: &TokenConfig,
     ) -> Result<Self, EngineError> {
-        Self::with(token, key, public_key, config, |work, sessions| {
-            Hands::Workers(Pool::new(work, sessions, config.keep_alive))
+        Self::start_with(token, key, public_key, config, |signer, max_sessions| {
+            CallThreads::Workers(WorkerPool::new(signer, max_sessions, config.keep_alive))
         })
     }
 
-    /// The same for a process that is ended where a call hangs: signatures are made on the thread
-    /// that asks. There a deadline bounds all but the call itself.
+    /// Starts an engine that calls the module on its callers' threads. A deadline does not interrupt a call there: it
+    /// is for a process that is ended when a call hangs.
     ///
     /// # Errors
     /// As [`TokenEngine::start`].
-    pub fn start_for_callers(
+    pub fn start_on_caller_threads(
         token: Arc<Token>,
         key: Key,
         public_key: PublicKey,
         config: &TokenConfig,
     ) -> Result<Self, EngineError> {
-        Self::with(token, key, public_key, config, |_, sessions| {
-            Hands::Callers(Here::new(sessions))
+        Self::start_with(token, key, public_key, config, |_, max_sessions| {
+            CallThreads::Callers(SessionPool::new(max_sessions))
         })
     }
 
-    fn with(
+    fn start_with(
         token: Arc<Token>,
         key: Key,
         public_key: PublicKey,
         config: &TokenConfig,
-        hands: impl FnOnce(Arc<Work>, usize) -> Hands,
+        call_threads: impl FnOnce(Arc<TokenSigner>, usize) -> CallThreads,
     ) -> Result<Self, EngineError> {
         let recipes = key.signing_mechanisms(token.mechanisms(), &public_key);
         let uri = key.uri().to_string();
@@ -202,43 +203,48 @@ impl TokenEngine {
         let schemes = recipes.iter().map(|(scheme, _)| *scheme).collect();
         let sessions = token.session_limit(config.sessions);
         let meter = KeyMetrics::new(&uri);
-        let station = Station::new(Arc::clone(&token), key, meter.clone());
-        let work = Arc::new(Work::new(station, recipes, public_key.clone()));
+        let recovery = TokenRecovery::new(Arc::clone(&token), key, meter.clone());
+        let signer = Arc::new(TokenSigner::new(recovery, recipes, public_key.clone()));
         Ok(Self {
             token,
             uri,
             public_key,
             schemes,
-            hands: hands(Arc::clone(&work), sessions),
-            work,
+            call_threads: call_threads(Arc::clone(&signer), sessions),
+            signer,
             keep_alive: config.keep_alive,
             meter,
         })
     }
 
-    /// Asks the token about a session that nobody used lately, so that no firewall forgets it; says
-    /// whether there may be more. The engine's own threads do it by themselves; without them somebody
-    /// has to, now and then.
+    /// Checks one session that was idle for `keep_alive`, so that no firewall drops its connection; says whether
+    /// there may be more of them. Worker threads do this by themselves; an engine on its callers' threads needs this
+    /// call at intervals.
     pub fn keep_alive(&self) -> bool {
-        match &self.hands {
-            Hands::Callers(here) => here.keep_alive(&self.work, self.keep_alive),
-            Hands::Workers(_) => false,
+        match &self.call_threads {
+            CallThreads::Callers(pool) => pool.keep_alive(&self.signer, self.keep_alive),
+            CallThreads::Workers(_) => false,
         }
     }
 
-    /// How the way to the key is, as far as it is known: nothing is asked, and nobody waited for.
-    pub fn condition(&self) -> Condition {
-        let (waiting, in_use, at_most) = match &self.hands {
-            Hands::Workers(pool) => pool.counts(),
-            Hands::Callers(here) => here.counts(),
+    /// The engine's health. Neither blocks nor calls the module.
+    pub fn health(&self) -> EngineHealth {
+        let (waiting, sessions_in_use, max_sessions) = match &self.call_threads {
+            CallThreads::Workers(pool) => pool.counts(),
+            CallThreads::Callers(pool) => pool.counts(),
         };
-        let seen = self.work.seen();
-        Condition {
-            in_use,
-            at_most,
+        let status = self.signer.token_status();
+        let elapsed = status.last_signature.map(|at| at.elapsed());
+        EngineHealth {
+            sessions_in_use,
+            max_sessions,
             waiting,
-            down: seen.down,
-            last_signature: seen.signed.map(|signed| signed.elapsed()),
+            outage: status.outage.map(|outage| TokenOutage {
+                error: outage.error().into(),
+                since: outage.since,
+            }),
+            last_signature_ms: elapsed
+                .map(|elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 
@@ -275,9 +281,9 @@ impl Sign for TokenEngine {
         let span = tracing::debug_span!("signature", %purpose);
         let _entered = span.enter();
         let started = Instant::now();
-        let result = match &self.hands {
-            Hands::Workers(pool) => pool.sign(request),
-            Hands::Callers(here) => here.sign(&self.work, request),
+        let result = match &self.call_threads {
+            CallThreads::Workers(pool) => pool.sign(request),
+            CallThreads::Callers(pool) => pool.sign(&self.signer, request),
         };
         let elapsed = started.elapsed();
         let micros = elapsed.as_micros() as u64;
@@ -296,24 +302,24 @@ impl Sign for TokenEngine {
     }
 }
 
-/// Begins the message of a proof, so that no proof is ever a message of another protocol.
+/// The first bytes of a challenge, so that no challenge is ever a message of another protocol.
 const PROOF_CONTEXT: &[u8] = b"hsm-mtls proof of possession\0";
-/// Bytes of randomness in it.
+/// The random bytes of a challenge.
 const NONCE_LEN: usize = 32;
 
-/// Whether a message is a challenge of [`prove`] or [`challenge`].
+/// Whether a message is a challenge as [`challenge`] makes it.
 pub(crate) fn is_challenge(message: &[u8]) -> bool {
     let nonce = message.strip_prefix(PROOF_CONTEXT);
     nonce.is_some_and(|nonce| nonce.len() == NONCE_LEN)
 }
 
-/// Proves that the key signs for its public half: a random challenge, signed and verified.
+/// Proof of possession: a random challenge, signed by the key and verified with its public key.
 ///
 /// # Errors
-/// There is no signature, or it is not of the expected key ([`EngineError::NotThePair`]).
+/// There is no signature, or it is another key's ([`EngineError::NotThePair`]).
 pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
     challenge(signer, Purpose::Proof).map_err(|error| match error.class() {
-        // In another process too.
+        // The class, because the signer process reports an error in words.
         "wrong-signature" => EngineError::NotThePair {
             uri: signer.key_uri(),
         },
@@ -321,10 +327,10 @@ pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
     })
 }
 
-/// Signs one random challenge with the best scheme and says how long it took.
+/// Signs one random challenge with the best scheme; returns how long that took.
 ///
 /// # Errors
-/// There is no good signature.
+/// There is no verified signature.
 pub fn challenge(signer: &dyn Sign, purpose: Purpose) -> Result<Duration, EngineError> {
     let mut message = PROOF_CONTEXT.to_vec();
     let mut nonce = [0; NONCE_LEN];

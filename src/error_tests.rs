@@ -11,7 +11,7 @@ use crate::config::ConfigError;
 use crate::config::uri::UriError;
 use crate::csr::CsrError;
 use crate::diagnostic::Diagnostic;
-use crate::engine::{EngineError, Told};
+use crate::engine::{EngineError, ReportedError};
 use crate::exit_code::ExitCode;
 use crate::identity::IdentityError;
 use crate::key::KeyError;

@@ -1,4 +1,4 @@
-//! Certificate chain and key, proved to belong together. Nothing that is not a pair gets further.
+//! The identity: a certificate chain and its private key, proved to belong together. No later stage sees an unproved pair.
 
 mod error;
 
@@ -19,63 +19,54 @@ use crate::token::session::Access;
 use crate::token::{Token, TokenOperation, with_timeout};
 pub use error::IdentityError;
 
-/// A chain and the key that signs for it.
+/// A certificate chain, and the key that signs for its leaf.
 #[derive(Debug)]
 pub struct Identity {
     chain: Chain,
     signer: Arc<dyn Sign>,
     proof: Duration,
     holder: Option<DeviceInfo>,
-    // Held for as long as its key is in use.
+    // Held while its key is in use.
     token: Option<Arc<Token>>,
 }
 
-/// What is read of files before a token is asked for anything.
+/// Trust anchors and certificate chain of the configured files. They are read before the token is opened.
 #[derive(Debug)]
-pub struct Files {
+pub struct IdentityFiles {
     anchors: Anchors,
     chain: Option<Chain>,
     validity: Validity,
 }
 
-/// When the certificate has to be valid.
+/// When the certificate must be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
     /// Now.
     Now,
-    /// Now or later: whoever uses it waits for that. A machine's clock may not be set yet.
+    /// Now or later: its user waits until then. A machine's clock may not be set yet.
     NowOrLater,
 }
 
-/// What a signer in another process knows beside its key.
-#[derive(Clone, Debug)]
-pub struct InToken {
-    /// The certificate (DER), where the configuration says that it is in the token.
-    pub certificate: Option<Vec<u8>>,
-    /// Module and token.
-    pub holder: Option<DeviceInfo>,
-}
-
-impl Files {
-    /// Reads the trust anchors, and the certificate where it is in a file; checks that it is in its
-    /// time and for clients.
+impl IdentityFiles {
+    /// Reads the trust anchors, and the certificate where it is in a file. Checks that the certificate is valid now and
+    /// for TLS clients.
     ///
     /// # Errors
-    /// Any of it is not as it must be.
+    /// A file cannot be read, or the certificate is not as it must be.
     pub fn read(config: &Config) -> Result<Self, IdentityError> {
         Self::read_valid(config, Validity::Now)
     }
 
-    /// The same of a certificate whose time may begin later.
+    /// [`IdentityFiles::read`] with a certificate that may become valid later.
     ///
     /// # Errors
-    /// Any of it is not as it must be.
+    /// A file cannot be read, or the certificate is not as it must be.
     pub(crate) fn read_valid(config: &Config, validity: Validity) -> Result<Self, IdentityError> {
         let anchors = Anchors::load(config)?;
         let chain = match &config.c3.certificate {
             CertificateSource::File(path) => {
                 let given = read_file(path)?;
-                Some(complete(config, &anchors, &given, validity)?)
+                Some(complete_chain(config, &anchors, &given, validity)?)
             }
             CertificateSource::Token(_) => None,
         };
@@ -86,10 +77,10 @@ impl Files {
         })
     }
 
-    /// The chain, of the file or of what `in_token` finds.
+    /// The chain of the file's certificate, or of the one that `in_token` finds.
     ///
     /// # Errors
-    /// There is no such certificate, or it is not as it must be.
+    /// There is no certificate, or it is not as it must be.
     pub fn chain(
         self,
         config: &Config,
@@ -97,7 +88,7 @@ impl Files {
     ) -> Result<Chain, IdentityError> {
         match self.chain {
             Some(chain) => Ok(chain),
-            None => Ok(complete(
+            None => Ok(complete_chain(
                 config,
                 &self.anchors,
                 &[in_token()?],
@@ -106,32 +97,31 @@ impl Files {
         }
     }
 
-    /// The pair of these files and a key that another process signs with.
+    /// The identity of these files and a key that signs in another process. `certificate` (DER) is the token's, where
+    /// the configuration says that it is there; `holder` is the token's description.
     ///
     /// # Errors
-    /// They are no pair, or there is no certificate.
+    /// Chain and key are no pair, or there is no certificate.
     pub fn identity(
         self,
         config: &Config,
         signer: Arc<dyn Sign>,
-        in_token: InToken,
+        certificate: Option<&[u8]>,
+        holder: DeviceInfo,
     ) -> Result<Identity, IdentityError> {
-        let InToken {
-            certificate,
-            holder,
-        } = in_token;
         let chain = self.chain(config, || {
             let empty = || CertificateError::Empty("the token".to_owned());
             let der = certificate.ok_or_else(empty)?;
-            Ok(Certificate::from_der(&der, "the token")?)
+            Ok(Certificate::from_der(der, "the token")?)
         })?;
         let mut identity = Identity::prove(chain, signer)?;
-        identity.holder = holder;
+        identity.holder = Some(holder);
         Ok(identity)
     }
 }
 
-fn complete(
+/// The chain from the given certificates to an anchor, with a leaf that is valid and for TLS clients.
+fn complete_chain(
     config: &Config,
     anchors: &Anchors,
     given: &[Certificate],
@@ -139,17 +129,17 @@ fn complete(
 ) -> Result<Chain, CertificateError> {
     let chain = Chain::complete(given, anchors, config.environment)?;
     let now = SystemTime::now();
-    let judged_at = match validity {
+    let valid_at = match validity {
         Validity::Now => now,
         Validity::NowOrLater => now.max(chain.leaf().not_before_time()),
     };
-    chain.check_client(judged_at)?;
+    chain.check_client(valid_at)?;
     Ok(chain)
 }
 
 impl Identity {
-    /// Opens token, key, certificate and ledger as configured, checks that the certificate is in its
-    /// time and for clients, and proves the pair.
+    /// Opens token, key, certificate and ledger as configured, checks that the certificate is valid now and for TLS
+    /// clients, and proves the pair.
     ///
     /// # Errors
     /// Any of it fails; the error of the stage.
@@ -159,7 +149,7 @@ impl Identity {
         })
     }
 
-    /// The same with a ledger of the application's in place of the configured one.
+    /// [`Identity::open`] with a ledger of the application's in place of the configured one.
     ///
     /// # Errors
     /// As [`Identity::open`].
@@ -176,22 +166,22 @@ impl Identity {
         attendance: Attendance,
         recorder: impl FnOnce() -> Result<Recorder, LedgerError>,
     ) -> Result<Self, IdentityError> {
-        // Files first: what can be said without the token costs no login.
-        let files = Files::read(config)?;
+        // Files first: an error in them is found without a login.
+        let files = IdentityFiles::read(config)?;
         let token = Token::open(&config.token, attendance, recorder()?)?;
         let chain = files.chain(config, || certificate_in_token(config, &token))?;
-        let signer = signer_for(config, &token, chain.leaf())?;
+        let signer = engine_for_certificate(config, &token, chain.leaf())?;
         let mut identity = Self::prove(chain, Arc::new(signer))?;
         identity.holder = Some(token.device_info());
         identity.token = Some(token);
         Ok(identity)
     }
 
-    /// Proves that `signer` signs for the chain's leaf: public keys compared, and a random
-    /// challenge signed and verified. The comparison alone would believe the token's metadata.
+    /// Proves that `signer` has the private key of the chain's leaf: compares the public keys, and has a random challenge
+    /// signed and verified. The comparison alone would rely on the token's metadata.
     ///
     /// # Errors
-    /// They are no pair, or the key does not sign.
+    /// Chain and key are no pair, or the key does not sign.
     pub fn prove(chain: Chain, signer: Arc<dyn Sign>) -> Result<Self, EngineError> {
         if chain.leaf().public_key() != Some(signer.public_key()) {
             return Err(EngineError::NotThePair {
@@ -208,7 +198,7 @@ impl Identity {
         })
     }
 
-    /// Leaf first.
+    /// The chain, leaf first.
     pub fn chain(&self) -> &Chain {
         &self.chain
     }
@@ -218,12 +208,12 @@ impl Identity {
         &self.signer
     }
 
-    /// Module and token that hold the key, where they are known.
+    /// The module and the token that hold the key, where they are known.
     pub fn holder(&self) -> Option<DeviceInfo> {
         self.holder.clone()
     }
 
-    /// How long the proof's signature took.
+    /// How long the signature of the proof took.
     pub fn proof(&self) -> Duration {
         self.proof
     }
@@ -252,29 +242,29 @@ pub fn certificate_in_token(config: &Config, token: &Token) -> Result<Certificat
 /// The engine for the configured key, found by the certificate's public key.
 ///
 /// # Errors
-/// The key is missing, ambiguous or another's, or cannot sign.
-pub fn signer_for(
+/// The key is missing, ambiguous or another certificate's, or cannot sign.
+pub fn engine_for_certificate(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
 ) -> Result<TokenEngine, IdentityError> {
-    let (key, public_key) = key_of(config, token, leaf)?;
+    let (key, public_key) = find_key_of_certificate(config, token, leaf)?;
     let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
     Ok(engine)
 }
 
-/// The same for a process that is ended where a call hangs.
+/// [`engine_for_certificate`] for a process that is ended when a call hangs.
 ///
 /// # Errors
-/// As [`signer_for`].
-pub(crate) fn engine_for_callers(
+/// As [`engine_for_certificate`].
+pub(crate) fn engine_on_caller_threads(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
 ) -> Result<TokenEngine, IdentityError> {
-    let (key, public_key) = key_of(config, token, leaf)?;
+    let (key, public_key) = find_key_of_certificate(config, token, leaf)?;
     let token = Arc::clone(token);
-    Ok(TokenEngine::start_for_callers(
+    Ok(TokenEngine::start_on_caller_threads(
         token,
         key,
         public_key,
@@ -282,7 +272,7 @@ pub(crate) fn engine_for_callers(
     )?)
 }
 
-fn key_of(
+fn find_key_of_certificate(
     config: &Config,
     token: &Arc<Token>,
     leaf: &Certificate,
@@ -302,12 +292,11 @@ fn key_of(
     Ok((key, public_key.clone()))
 }
 
-/// The engine for the configured key before there is a certificate: its public half is what the
-/// token tells.
+/// The engine for the configured key before there is a certificate. The public key is the token's.
 ///
 /// # Errors
-/// The key is missing or ambiguous, the token tells no public key, or it cannot sign.
-pub fn signer_without_certificate(
+/// The key is missing or ambiguous, the token has no public key for it, or it cannot sign.
+pub fn engine_without_certificate(
     config: &Config,
     token: &Arc<Token>,
 ) -> Result<TokenEngine, IdentityError> {
@@ -317,7 +306,7 @@ pub fn signer_without_certificate(
     Ok(engine)
 }
 
-/// The configured key; where several match, the one of `expected`.
+/// The configured key; where several match, the one with the `expected` public key.
 ///
 /// # Errors
 /// None or several match, or the token does not answer in time.
@@ -327,9 +316,9 @@ pub fn find_key(
     expected: Option<&PublicKey>,
 ) -> Result<Key, IdentityError> {
     let (uri, expected) = (config.c3.key.clone(), expected.cloned());
-    let looked_in = Arc::clone(token);
+    let searched = Arc::clone(token);
     with_timeout(TokenOperation::Key, token.start_timeout(), move || {
-        let session = looked_in.session(Access::ReadOnly)?;
-        Ok(Key::find(&session, &looked_in, &uri, expected.as_ref())?)
+        let session = searched.session(Access::ReadOnly)?;
+        Ok(Key::find(&session, &searched, &uri, expected.as_ref())?)
     })
 }

@@ -1,260 +1,77 @@
-//! The engine in a process of its own: the vendor's library, the PIN and the ledger behind a wall.
+//! The engine in a process of its own, the signer: the vendor's library, the PIN and the ledger are in no other process.
 //!
 //! ```text
-//! supervisor ── starts, watches, ends, starts again
-//!    ├─ signer      module, PIN, sessions, ledger; answers: which key, sign this, and: how are you
+//! supervisor ── starts both, watches heartbeats, kills what hangs, restarts what ended
+//!    ├─ signer      module, PIN, sessions, ledger; answers: describe the key, sign this, report health
 //!    └─ front end   TLS and HTTP; never maps the module, never sees the PIN
 //! ```
 //!
-//! A vendor's PKCS#11 module is native code of unknown quality. In a process of its own it takes
-//! nothing with it when it crashes, a call that hangs can be ended, and whoever takes over the
-//! process that parses the network finds neither PIN nor module there. The signer is sent messages,
-//! never hashes, and looks at each: see [`SignerError`] and `docs/signer.md`.
+//! A vendor's PKCS#11 module is native code of unknown quality. In a process of its own a crash of it ends nothing else,
+//! a call that hangs can be ended, and whoever takes over the process that parses the network finds neither PIN nor
+//! module there. The signer is sent messages, never hashes, and checks each: see `policy` and `docs/signer.md`.
 //!
-//! A program that is its own supervisor (the commands `verify` and `request`, and a library user)
-//! calls [`identity`]; the proxy has three processes.
+//! A program that is its own supervisor (the commands `verify` and `request`, and a library user) calls [`identity`]; the
+//! proxy has three processes (`front_end_supervisor`).
 
 mod channel;
-mod desk;
 mod error;
+mod fd_passing;
 mod frame;
 #[cfg(feature = "front-end")]
-pub mod front;
-mod handover;
+pub mod front_end_supervisor;
 pub mod hardening;
 mod health;
-#[cfg(feature = "front-end")]
-mod offer;
-mod phase;
+mod heartbeat;
+mod launch;
 mod policy;
+mod rate_limit;
+#[cfg(feature = "front-end")]
+mod reload;
+#[cfg(feature = "front-end")]
+mod reload_protocol;
+mod remote_key;
+mod request_handler;
 pub mod sandbox;
 pub mod service;
-#[cfg(feature = "front-end")]
-mod succession;
+mod state;
 pub mod supervisor;
-mod walled;
-mod watch;
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::config::pin::PinSource;
-use crate::config::trust::Fingerprint;
 use crate::diagnostic::Diagnostic as _;
-use crate::engine::{EngineError, Sign, SignRequest, Signature, Told};
-use crate::identity::{Files, Identity, InToken};
-use crate::key::public::PublicKey;
-use crate::key::scheme::Scheme;
-use crate::metrics::KeyMetrics;
-use crate::token::device_info::DeviceInfo;
-use channel::{Channels, Reply};
+use crate::engine::ReportedError;
+use crate::identity::{Identity, IdentityFiles};
 pub use error::SignerError;
-use frame::{Request, SignFrame};
-use hardening::Part;
-pub use health::{AtWork, DownSince, Health};
-use supervisor::{Launch, Supervised};
-pub use walled::WalledKey;
+pub use health::SignerHealth;
+pub use remote_key::RemoteKey;
+use supervisor::{Launch, SupervisedSigner};
 
 /// The most channels: each is a descriptor in three processes.
-const MOST_CHANNELS: usize = 256;
+const MAX_CHANNELS: usize = 256;
 
-/// What comes before the first answer: module, token, login and key, each with `start_timeout`.
-const STARTS: u32 = 4;
+/// The steps before a signer's first response, each with `start_timeout`: module, token, login and key.
+const START_STEPS: u32 = 4;
 
-/// A signer that is well says at once how it is.
-const AT_ONCE: Duration = Duration::from_secs(1);
-
-/// What a signer says of its key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Description {
-    key: String,
-    spki: String,
-    schemes: Vec<String>,
-    holder: DeviceInfo,
-    certificate: Option<String>,
-    hardening: Vec<Part>,
-}
-
-/// A key that signs in a signer process.
-#[derive(Debug)]
-pub struct RemoteKey {
-    channels: Channels,
-    /// For the question how it is: it must not wait behind signatures.
-    apart: Option<Channels>,
-    uri: String,
-    public_key: PublicKey,
-    spki: Fingerprint,
-    schemes: Vec<Scheme>,
-    timeout: Duration,
-    meter: KeyMetrics,
-    hardening: Vec<Part>,
-    // Last: the signer goes when nobody can ask it any more.
-    supervised: Option<Supervised>,
-}
-
-/// As many channels as sessions sign at once, and one to ask how the signer is.
+/// The number of channels: one for each session that signs, and one for health checks.
 pub fn channels(config: &Config) -> usize {
-    config.token.sessions.min(MOST_CHANNELS - 1) + 1
+    config.token.sessions.min(MAX_CHANNELS - 1) + 1
 }
 
-/// Chain and key as configured, with a signer process for the key: as [`Identity::open`], but for
-/// where the module is.
+/// Chain and key as configured, with a signer process for the key: [`Identity::open`] with the module in another process.
 ///
 /// # Errors
 /// Any of it fails; the error of the stage, in the signer's words where it is the signer's.
 pub fn identity(config: &Config, launch: Launch) -> Result<Identity, SignerError> {
-    // Files first: what can be said without the token costs no login.
-    let files = Files::read(config)?;
-    let (supervised, sockets) = Supervised::start(launch, channels(config))?;
-    let (key, in_token) = RemoteKey::over(config, sockets, Some(supervised))?;
-    Ok(files.identity(config, Arc::new(key), in_token)?)
+    // Files first: an error in them is found without a login.
+    let files = IdentityFiles::read(config)?;
+    let (signer, sockets) = SupervisedSigner::start(launch, channels(config))?;
+    let key = Arc::new(RemoteKey::connect(config, sockets, Some(signer))?);
+    key.identity_of(config, files)
 }
 
-impl RemoteKey {
-    /// Asks a signer for its key.
-    ///
-    /// # Errors
-    /// The signer has none, or there is no signer.
-    pub fn over(
-        config: &Config,
-        mut sockets: Vec<OwnedFd>,
-        supervised: Option<Supervised>,
-    ) -> Result<(Self, InToken), SignerError> {
-        let apart = (sockets.len() > 1).then(|| sockets.pop()).flatten();
-        let apart = apart.map(|socket| Channels::new(vec![socket]));
-        let channels = Channels::new(sockets);
-        let patience = match &config.token.pin {
-            // A person is not to be hurried.
-            PinSource::Prompt | PinSource::ProtectedPath => Duration::from_secs(3600),
-            _ => config.token.start_timeout * STARTS + config.token.timeout,
-        };
-        let json = match channels.ask(&Request::Describe, Instant::now() + patience)? {
-            Reply::Described(json) => json,
-            Reply::Failed(told) => return Err(EngineError::Told(Box::new(told)).into()),
-            Reply::Signed(_) | Reply::Health(_) => {
-                return Err(not_understood("the answer to another question"));
-            }
-        };
-        let described: Description =
-            serde_json::from_slice(&json).map_err(|error| not_understood(&error.to_string()))?;
-        let spki = base64(&described.spki)?;
-        let public_key = PublicKey::from_spki(&spki)
-            .map_err(|kind| not_understood(&format!("a public key of an unknown kind: {kind}")))?;
-        let schemes: Vec<_> = Scheme::ALL
-            .into_iter()
-            .filter(|scheme| described.schemes.iter().any(|name| name == scheme.name()))
-            .collect();
-        let mut schemes = schemes;
-        // Best first, as the signer has them.
-        schemes.sort_by_key(|scheme| {
-            described
-                .schemes
-                .iter()
-                .position(|name| name == scheme.name())
-        });
-        let certificate = described.certificate.as_deref().map(base64).transpose()?;
-        let key = Self {
-            channels,
-            apart,
-            meter: KeyMetrics::new(&described.key),
-            uri: described.key,
-            spki: public_key.fingerprint(),
-            public_key,
-            schemes,
-            timeout: config.token.timeout,
-            hardening: described.hardening,
-            supervised,
-        };
-        let in_token = InToken {
-            certificate,
-            holder: Some(described.holder),
-        };
-        Ok((key, in_token))
-    }
-
-    /// What is in force in the signer process.
-    pub fn hardening(&self) -> &[Part] {
-        &self.hardening
-    }
-
-    /// The process id of the signer, where it is this process's own.
-    pub fn pid(&self) -> Option<u32> {
-        self.supervised.as_ref()?.pid()
-    }
-
-    fn ask(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, EngineError> {
-        channel::fits(request.message)?;
-        let left = request.deadline.saturating_duration_since(Instant::now());
-        let frame = SignFrame {
-            key: self.spki.0,
-            purpose: request.purpose,
-            scheme: request.scheme,
-            deadline: frame::clock() + left,
-            peer: request.peer.name,
-            interaction_id: request.peer.interaction_id,
-            message: request.message,
-        };
-        match self.channels.ask(&Request::Sign(frame), request.deadline)? {
-            Reply::Signed(bytes) => Ok(bytes),
-            Reply::Failed(told) => Err(EngineError::Told(Box::new(told))),
-            Reply::Described(_) | Reply::Health(_) => Err(another_question()),
-        }
-    }
-
-    /// How the signer is, in its own words. Blocks, for a second at the most.
-    ///
-    /// # Errors
-    /// It does not answer ([`EngineError::SignerSilent`]).
-    pub fn health(&self) -> Result<Health, EngineError> {
-        let channels = self.apart.as_ref().unwrap_or(&self.channels);
-        match channels.ask(&Request::Health, Instant::now() + AT_ONCE) {
-            Ok(Reply::Health(json)) => Health::read(&json),
-            Ok(Reply::Failed(told)) => Err(EngineError::Told(Box::new(told))),
-            Ok(Reply::Described(_) | Reply::Signed(_)) => Err(another_question()),
-            Err(EngineError::Deadline(_) | EngineError::Stopped) => Err(EngineError::SignerSilent),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Sign for RemoteKey {
-    fn key_uri(&self) -> String {
-        self.uri.clone()
-    }
-
-    fn public_key(&self) -> &PublicKey {
-        &self.public_key
-    }
-
-    fn schemes(&self) -> &[Scheme] {
-        &self.schemes
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
-    }
-
-    fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError> {
-        let started = Instant::now();
-        let result = self.ask(request);
-        let elapsed = started.elapsed();
-        let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
-        self.meter.signature(request.purpose.name(), class, elapsed);
-        let (waiting, in_use, most) = self.channels.in_use();
-        self.meter.queue(waiting, in_use, most);
-        result.map(|bytes| Signature { bytes, elapsed })
-    }
-}
-
-impl Told {
-    /// What is said of an error to another process.
+impl ReportedError {
+    /// The form of an error that another process is sent.
     pub(crate) fn of(error: SignerError) -> Self {
         let (message, hint) = (error.to_string(), error.hint());
         let exit = error.exit_code() as u8;
@@ -267,18 +84,6 @@ impl Told {
             exit,
             transient,
         }
-    }
-}
-
-fn base64(text: &str) -> Result<Vec<u8>, SignerError> {
-    STANDARD
-        .decode(text)
-        .map_err(|error| not_understood(&error.to_string()))
-}
-
-fn another_question() -> EngineError {
-    EngineError::SignerGone {
-        why: "it answered another question".to_owned(),
     }
 }
 

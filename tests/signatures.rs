@@ -83,7 +83,7 @@ fn sign_certificates() {
     let config = config_of_child().unwrap();
     let out = std::path::PathBuf::from(std::env::var_os(OUT).unwrap());
     let token = Token::open(&config.token, Attendance::Unattended, Recorder::NONE).unwrap();
-    let signer = Arc::new(identity::signer_without_certificate(&config, &token).unwrap());
+    let signer = Arc::new(identity::engine_without_certificate(&config, &token).unwrap());
     let (ca, leaf) = templates(signer.public_key().spki());
     let ca = sign(signer.as_ref(), &ca);
     fs::write(out.join("ca.pem"), pem(&ca)).unwrap();

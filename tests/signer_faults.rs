@@ -27,7 +27,7 @@ use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::prove;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::Identity;
-use hsm_mtls::internal::signer::supervisor::{Launch, Supervised};
+use hsm_mtls::internal::signer::supervisor::{Launch, SupervisedSigner};
 use hsm_mtls::internal::signer::{self, RemoteKey};
 use hsm_mtls::internal::tls::TlsError;
 use hsm_mtls::internal::token::guard::Attendance;
@@ -273,8 +273,8 @@ fn a_person_is_asked_once() {
         attended: true,
         ..launch(&bank, Some(&chaos))
     };
-    let (_signer, mut channels) = Supervised::start(launch, 2).unwrap();
-    let mut ask = || RemoteKey::over(&config, vec![channels.pop().unwrap()], None).map(drop);
+    let (_signer, mut channels) = SupervisedSigner::start(launch, 2).unwrap();
+    let mut ask = || RemoteKey::connect(&config, vec![channels.pop().unwrap()], None).map(drop);
     ask().expect_err("the login fails");
     let told = Instant::now();
     until("many pauses are over", || {

@@ -18,8 +18,8 @@ use common::poll::until;
 use common::trust_framework::write_file;
 use common::walled::{config, launch};
 use hsm_mtls::internal::engine::EngineError;
-use hsm_mtls::internal::signer::supervisor::Supervised;
-use hsm_mtls::internal::signer::{self, Health, RemoteKey};
+use hsm_mtls::internal::signer::supervisor::SupervisedSigner;
+use hsm_mtls::internal::signer::{self, RemoteKey, SignerHealth};
 use serde_json::Value;
 
 /// Far below what any call that hangs here would take.
@@ -61,21 +61,21 @@ fn it_is_answered_at_once_in_every_phase() {
     let front_end = FrontEnd::described(FrontEnd::begin(launch(&bank, Some(&chaos))));
     let ready = at_once(&front_end, 0)["ready"].clone();
     assert_eq!(
-        (&ready["down"], &ready["last_signature_ms"]),
+        (&ready["outage"], &ready["last_signature_ms"]),
         (&Value::Null, &Value::Null),
         "{ready}"
     );
     front_end.serves(1);
     let ready = at_once(&front_end, 0)["ready"].clone();
     assert!(ready["last_signature_ms"].as_u64().unwrap() < 60_000);
-    assert_eq!(ready["in_use"], 0, "{ready}");
+    assert_eq!(ready["sessions_in_use"], 0, "{ready}");
 
     // A signature that hangs.
     chaos.plan("hang C_Sign 1..");
     let asked = front_end.good(certificate_verify("client"));
     front_end.send(1, &frame(1, &asked));
     until("it is at work", || {
-        at_once(&front_end, 0)["ready"]["in_use"] == 1
+        at_once(&front_end, 0)["ready"]["sessions_in_use"] == 1
     });
     drop(front_end);
 }
@@ -152,15 +152,15 @@ fn one_that_is_busy_answers_and_one_that_is_stopped_is_told_so() {
     bank.configure(|settings| settings.token_lines = "timeout = \"20s\"\nsessions = 1".to_owned());
     let config = config(&bank);
     let (signer, sockets) =
-        Supervised::start(launch(&bank, Some(&chaos)), signer::channels(&config)).unwrap();
+        SupervisedSigner::start(launch(&bank, Some(&chaos)), signer::channels(&config)).unwrap();
     let pid = signer.pid().unwrap();
-    let (key, _) = RemoteKey::over(&config, sockets, None).unwrap();
+    let key = RemoteKey::connect(&config, sockets, None).unwrap();
     chaos.plan("hang C_Sign 1..");
     std::thread::scope(|scope| {
         let hangs = scope.spawn(|| hsm_mtls::internal::engine::prove(&key));
         until(
             "it is at work",
-            || matches!(key.health().unwrap(), Health::Ready(at_work) if at_work.in_use == 1),
+            || matches!(key.health().unwrap(), SignerHealth::Ready(engine) if engine.sessions_in_use == 1),
         );
         signal("STOP", pid);
         let asked = Instant::now();

@@ -23,7 +23,7 @@ use common::renewal::signal;
 use common::walled::{self, children, signers, state};
 use hsm_mtls::internal::config::ConfigText;
 use hsm_mtls::internal::signer::SignerError;
-use hsm_mtls::internal::signer::front::{Plan, inherit, supervise};
+use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 const ROLE: &str = "HSM_MTLS_TEST_ROLE";
@@ -191,8 +191,8 @@ fn a_process_of_the_test() {
     }
 }
 
-fn plan(path: &Path) -> Result<Plan, SignerError> {
-    Plan::of(&ConfigText::read(path)?, |config| {
+fn plan(path: &Path) -> Result<SignerPlan, SignerError> {
+    SignerPlan::of(&ConfigText::read(path)?, |config| {
         walled::launch_of(config, None)
     })
 }

@@ -25,9 +25,9 @@ use common::walled::{self, maps, memory_holds};
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::config::{Config, ConfigText};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
-use hsm_mtls::internal::signer::front::{Plan, inherit, supervise};
+use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
-use hsm_mtls::internal::signer::{SignerError, WalledKey};
+use hsm_mtls::internal::signer::{RemoteKey, SignerError};
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
 use url::Url;
@@ -230,8 +230,8 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
     }
 }
 
-fn plan(path: &Path) -> Result<Plan, SignerError> {
-    Plan::of(&ConfigText::read(path)?, |config| {
+fn plan(path: &Path) -> Result<SignerPlan, SignerError> {
+    SignerPlan::of(&ConfigText::read(path)?, |config| {
         walled::launch_of(config, None)
     })
 }
@@ -267,7 +267,7 @@ fn front_end(config: &Config) {
     let port = listener.local_addr().unwrap().port();
     fs::write(std::env::var(PORT_FILE).unwrap(), port.to_string()).unwrap();
     Sandbox::of_front_end(config).unwrap().enter().unwrap();
-    let key = WalledKey::over(config, inherited.channels).unwrap();
+    let key = RemoteKey::connect_inherited(config, inherited.channels).unwrap();
     let identity = key.identity(config).unwrap();
     let client = Client::of(config, &identity).unwrap();
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();

@@ -65,8 +65,8 @@ use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::identity::Validity;
 use hsm_mtls::internal::rfc3339;
-use hsm_mtls::internal::signer::WalledKey;
-use hsm_mtls::internal::signer::front::Offers;
+use hsm_mtls::internal::signer::RemoteKey;
+use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
 pub use lifecycle::LIFECYCLE;
 use listener::{Listener, listen};
 use notify::ServiceManager;
@@ -87,7 +87,7 @@ const KEEPING: Duration = Duration::from_secs(1);
 pub fn run(
     config: Config,
     sockets: Sockets,
-    key: WalledKey,
+    key: Arc<RemoteKey>,
     control: OwnedFd,
     render: Render,
 ) -> Result<(), ProxyError> {
@@ -138,7 +138,7 @@ pub fn run(
             operations,
             manager: Arc::clone(&running.manager),
         };
-        let offers = Offers::over(control)?;
+        let offers = ReloadOffers::new(control)?;
         lifecycle::ready(&config, &certificate, &key_uri);
         running.until_stopped(reload.follow(offers)).await;
         house.log.end();

@@ -17,7 +17,7 @@ use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::environment::Origin;
-use crate::engine::runtime::apart_once_begun;
+use crate::engine::handshake_threads::offload_after_first_poll;
 use crate::tls::handshake_observer::{Observation, Observer};
 use crate::tls::issuers::{ForeignIssuer, IssuerMatch, explain_refusal};
 use crate::tls::{Tls, TlsError, from_handshake};
@@ -229,8 +229,9 @@ impl Connector {
             let name = server_name(origin)?;
             let stream = DeferredRead::new(tcp);
             let (connecting, recorder) = (self.handshakes.connect(name, stream), observer.clone());
-            let handshake = apart_once_begun(async move { recorder.observe(connecting).await })
-                .instrument(tracing::debug_span!("handshake"));
+            let handshake =
+                offload_after_first_poll(async move { recorder.observe(connecting).await })
+                    .instrument(tracing::debug_span!("handshake"));
             timeout_at(deadline.into(), handshake)
                 .await
                 .map_err(|_| self.deadline_error(Stage::Handshake, origin))?

@@ -3,7 +3,7 @@
 //! The first poll of a handshake runs on the application's thread (see [`apart_once_begun`]). It sends the ClientHello
 //! and must not get as far as the signature, which blocks, even if the server's response arrives within that poll.
 //!
-//! [`apart_once_begun`]: crate::engine::runtime::apart_once_begun
+//! [`offload_after_first_poll`]: crate::engine::handshake_threads::offload_after_first_poll
 
 use std::io;
 use std::pin::Pin;

@@ -30,7 +30,7 @@ use super::dns_cache::DnsCache;
 use super::happy_eyeballs::{PreferredAddresses, sort_addresses};
 use crate::config::Config;
 use crate::config::environment::Origin;
-use crate::engine::runtime::apart;
+use crate::engine::handshake_threads::offload;
 use crate::identity::Identity;
 use crate::tls::Tls;
 use crate::tls::handshake_observer::Observer;
@@ -195,7 +195,7 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let (connecting, resolver) = (self.0.call(request), Arc::clone(&self.1));
-        Box::pin(apart(async move {
+        Box::pin(offload(async move {
             let connection = Observer::default().observe(connecting).await;
             if connection.is_err() {
                 resolver.forget();

@@ -1,6 +1,5 @@
-//! Why there is no signature, what to do about it, and what the engine itself does.
+//! The errors of a signature: message, hint and class of each, and the remedy that the engine tries by itself.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,43 +20,43 @@ use crate::truncated_list::first_words;
 /// Why there is no signature.
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// The token did not answer by the deadline. It may still be at it.
+    /// The token did not answer by the deadline. The call may still be in progress.
     #[error("the token did not answer within {} ms", .0.as_millis())]
     Deadline(Duration),
-    /// The token is lost, and not found again yet.
+    /// The token is lost and not recovered yet.
     #[error("the token is down since {since}{}", last.as_ref().map_or_else(String::new, |last| format!(": {last}")))]
     TokenDown {
         /// RFC 3339
         since: String,
-        /// What the last attempt to find it met.
+        /// Why the last recovery failed.
         last: Option<Arc<EngineError>>,
     },
     /// The ledger does not take the record of the signature, so none was made or released.
     #[error("no signature without its record: {0}")]
     Ledger(#[from] LedgerError),
-    /// Too many requests wait already.
+    /// The queue is full.
     #[error("{0} signatures wait for the token already")]
     QueueFull(usize),
     /// The engine was stopped.
     #[error("the signing engine has stopped")]
     Stopped,
-    /// Neither token nor key offer a mechanism that TLS has a use for.
+    /// Token and key have no mechanism in common that TLS uses.
     #[error("the token has no mechanism for the {algorithm} key {uri}; it signs with {}", match listed.as_slice() { [] => "nothing".to_owned(), some => first_words(some, ", ") })]
     NoMechanism {
         /// The key.
         uri: String,
-        /// What kind it is.
+        /// Its algorithm.
         algorithm: KeyAlgorithm,
-        /// What the token lists.
+        /// The signing mechanisms that the token lists.
         listed: Vec<String>,
     },
-    /// This scheme is not among those that the key can do.
+    /// The key cannot sign with this scheme.
     #[error("the key cannot sign with {0}")]
     Scheme(Scheme),
-    /// A call failed.
+    /// A PKCS#11 call failed.
     #[error("the token did not sign: {0}")]
     Call(Fault),
-    /// No session or token.
+    /// There is no session or no token.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The key is gone or ambiguous.
@@ -66,13 +65,13 @@ pub enum EngineError {
     /// The login before the signature failed.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// The answer is no signature.
+    /// What the token returned is no signature.
     #[error(transparent)]
-    Answer(#[from] InvalidEcdsaSignature),
+    MalformedSignature(#[from] InvalidEcdsaSignature),
     /// The signature does not verify. It was not released.
     #[error("the token's {scheme} signature does not verify with the public key; it was not used")]
     WrongSignature {
-        /// How it was made.
+        /// The scheme it was asked for with.
         scheme: Scheme,
     },
     /// A random challenge signed by the key does not verify with the certificate's public key.
@@ -86,52 +85,47 @@ pub enum EngineError {
     /// The operating system has no randomness for a challenge.
     #[error("the system gave no random bytes")]
     NoRandom,
-    /// The engine is in another process, and says so.
+    /// The signer process reported an error.
     #[error("{0}")]
-    Told(Box<Told>),
-    /// The process that signs ended, twice, while it had the request.
+    Reported(Box<ReportedError>),
+    /// The signer process ended, twice, while it had the request.
     #[error("the signer process ended before it answered: {why}")]
     SignerGone {
         /// How it ended.
         why: String,
     },
-    /// The process that signs does not answer a question that takes no time.
+    /// The signer process does not answer a health check.
     #[error("the signer process does not answer")]
     SignerSilent,
-    /// The message is longer than the signer process takes.
+    /// The message is longer than a request to the signer process may be.
     #[error("a message of {length} bytes is to be signed; the signer process takes {most}")]
     MessageTooLong {
         /// Its length.
         length: usize,
-        /// The longest.
+        /// The most that fits.
         most: usize,
     },
 }
 
-/// What an engine in another process says of a failure: in words, because its causes stay there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+/// An error of another process, in words: its causes stay in that process.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct ReportedError {
     /// What is wrong.
     pub message: String,
     /// What to do next.
     pub hint: String,
     /// As [`EngineError::class`].
     pub class: String,
-    /// How a command ends that fails with it.
+    /// The exit code of a command that fails with it.
     pub exit: u8,
     /// As [`Diagnostic::is_transient`].
     #[serde(default)]
     pub transient: bool,
 }
 
-impl fmt::Display for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-/// What another process may say of a kind.
-const CLASSES: [&str; 21] = [
+/// The classes that another process may report.
+const REPORTED_CLASSES: [&str; 21] = [
     "ledger",
     "pin",
     "deadline",
@@ -156,7 +150,7 @@ const CLASSES: [&str; 21] = [
 ];
 
 impl EngineError {
-    /// What kind it is, in a word for records and metrics; the words are a contract.
+    /// The error's class, for ledger records and metrics; the words are a contract.
     pub fn class(&self) -> &'static str {
         match self {
             Self::Ledger(_) | Self::Token(TokenError::Ledger(_)) => "ledger",
@@ -172,11 +166,13 @@ impl EngineError {
             | Self::Key(KeyError::Call(fault)) => fault.class().name(),
             Self::Token(_) | Self::Pin(_) => "token",
             Self::Key(_) => "key",
-            Self::Answer(_) | Self::WrongSignature { .. } => "wrong-signature",
+            Self::MalformedSignature(_) | Self::WrongSignature { .. } => "wrong-signature",
             Self::NotThePair { .. } => "not-the-pair",
             Self::NoRandom => "no-random",
-            Self::Told(told) => {
-                let known = CLASSES.into_iter().find(|class| *class == told.class);
+            Self::Reported(error) => {
+                let known = REPORTED_CLASSES
+                    .into_iter()
+                    .find(|class| *class == error.class);
                 known.unwrap_or("token")
             }
             Self::SignerGone { .. } | Self::SignerSilent => "signer-gone",
@@ -184,7 +180,7 @@ impl EngineError {
         }
     }
 
-    /// As the ledger has it.
+    /// The ledger's form of the error.
     pub(super) fn failure(&self) -> Failure {
         match self {
             Self::Call(fault)
@@ -206,7 +202,7 @@ impl EngineError {
         }
     }
 
-    /// Whether the PIN is the cause, wherever it struck.
+    /// The PIN's error where the PIN is the cause, in whatever step.
     pub fn pin(&self) -> Option<&PinError> {
         match self {
             Self::Pin(error) | Self::Token(TokenError::Pin(error)) => Some(error),
@@ -244,14 +240,14 @@ impl Diagnostic for EngineError {
             Self::Token(error) => error.hint(),
             Self::Key(error) => error.hint(),
             Self::Pin(error) => error.hint(),
-            Self::Answer(_) | Self::WrongSignature { .. } => {
+            Self::MalformedSignature(_) | Self::WrongSignature { .. } => {
                 "run `hsm-mtls token check`: if it fails too, the vendor's module or the HSM is broken; update it or ask its support".to_owned()
             }
             Self::NotThePair { .. } => {
                 "install the certificate that was issued for this key (`hsm-mtls cert install`), or correct `key` of [c3]".to_owned()
             }
             Self::NoRandom => "this system is broken; nothing that needs a secret is safe on it".to_owned(),
-            Self::Told(told) => told.hint.clone(),
+            Self::Reported(error) => error.hint.clone(),
             Self::SignerGone { .. } => {
                 "the vendor's module most likely brought it down: update it, or ask its support with what stands above it in the log; \
                  the process is started again by itself"
@@ -275,7 +271,7 @@ impl Diagnostic for EngineError {
             Self::Call(fault) => fault.exit_code(),
             Self::NotThePair { .. } | Self::Ledger(_) => ExitCode::Configuration,
             Self::NoRandom => ExitCode::Bug,
-            Self::Told(told) => ExitCode::of(told.exit),
+            Self::Reported(error) => ExitCode::of(error.exit),
             Self::TokenDown {
                 last: Some(last), ..
             } => last.exit_code(),
@@ -285,7 +281,7 @@ impl Diagnostic for EngineError {
 
     fn is_transient(&self) -> bool {
         match self {
-            Self::Told(told) => told.transient,
+            Self::Reported(error) => error.transient,
             Self::Ledger(error)
             | Self::Token(TokenError::Ledger(error))
             | Self::Pin(PinError::Ledger(error)) => error.is_transient(),
@@ -295,25 +291,37 @@ impl Diagnostic for EngineError {
     }
 }
 
-/// What a signature that failed says of the way to the token.
+impl From<EngineError> for ReportedError {
+    fn from(error: EngineError) -> Self {
+        Self {
+            message: error.to_string(),
+            hint: error.hint(),
+            class: error.class().to_owned(),
+            exit: error.exit_code() as u8,
+            transient: error.is_transient(),
+        }
+    }
+}
+
+/// What can be done about a failed signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// A fresh session with the key found in it.
-    Session,
-    /// Find the token again.
-    Token,
-    /// Fewer sessions.
+    /// Open a new session and find the key in it.
+    NewSession,
+    /// Select the token and log in again.
+    RecoverToken,
+    /// Lower the session limit.
     FewerSessions,
-    /// Repeating it changes nothing.
+    /// A repetition would fail in the same way.
     None,
 }
 
-/// The one table of what is done about a failure: a session or handle that is gone is opened anew,
-/// a token that is gone is found anew, and a PIN is never tried again.
+/// The one table of remedies: a lost session or handle is opened anew, a lost token is recovered, and a refused PIN
+/// is never sent again.
 pub(super) fn remedy(error: &EngineError) -> Remedy {
     let of_fault = |fault: &Fault| match fault.class() {
-        FaultClass::Session | FaultClass::Key => Remedy::Session,
-        FaultClass::Device | FaultClass::Login => Remedy::Token,
+        FaultClass::Session | FaultClass::Key => Remedy::NewSession,
+        FaultClass::Device | FaultClass::Login => Remedy::RecoverToken,
         FaultClass::SessionLimit => Remedy::FewerSessions,
         FaultClass::Pin | FaultClass::Mechanism | FaultClass::Refused => Remedy::None,
     };
@@ -321,15 +329,17 @@ pub(super) fn remedy(error: &EngineError) -> Remedy {
         EngineError::Call(fault) => of_fault(fault),
         EngineError::Token(TokenError::Call(fault)) | EngineError::Key(KeyError::Call(fault)) => {
             match of_fault(fault) {
-                // A new session that fails as a stale one: the token has forgotten us.
-                Remedy::Session => Remedy::Token,
+                // A new session fails as a stale one would: the login is gone.
+                Remedy::NewSession => Remedy::RecoverToken,
                 other => other,
             }
         }
-        // It was there when the engine was started.
-        EngineError::Key(KeyError::NoMatch { .. } | KeyError::NoneShown { .. }) => Remedy::Token,
+        // The key was there when the engine was started.
+        EngineError::Key(KeyError::NoMatch { .. } | KeyError::NoneShown { .. }) => {
+            Remedy::RecoverToken
+        }
         EngineError::Token(TokenError::Pin(_) | TokenError::Ledger(_)) => Remedy::None,
-        EngineError::Token(_) => Remedy::Token,
+        EngineError::Token(_) => Remedy::RecoverToken,
         _ => Remedy::None,
     }
 }

@@ -1,5 +1,5 @@
-//! The bounded queue, and the count of those who work on it. Apart from what the workers work with:
-//! the last of them counts itself out only after it has let go of session and token.
+//! The worker pool's bounded queue, and the count of its workers. It is separate from what workers sign with: the
+//! last worker counts itself out only after it has dropped session and token.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
@@ -8,177 +8,159 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
+use super::session_limit::SessionLimit;
 use super::{EngineError, Peer, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
 use crate::poison::IgnorePoison as _;
 
-/// How many requests may wait before a caller is turned away: as many as there may be handshakes
-/// at once. It bounds memory; how long one waits is bounded by its deadline.
-const MOST_WAITING: usize = 512;
+/// How many requests may wait before a caller is refused: as many as there may be handshakes at once. This bounds
+/// memory; how long one waits is bounded by its deadline.
+const MAX_WAITING: usize = 512;
 
-/// After this long a token that had no session left is asked for more again.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
-
-/// What its caller says of a signature.
-pub(super) struct Claim {
-    pub(super) purpose: Purpose,
-    pub(super) peer: Option<String>,
-    pub(super) interaction_id: Option<String>,
-}
-
-/// A message that waits for its signature.
+/// A signature request that outlives its caller's deadline: a [`SignRequest`] that owns its parts.
 pub(super) struct Job {
     pub(super) scheme: Scheme,
     pub(super) message: Vec<u8>,
-    pub(super) claim: Box<Claim>,
+    pub(super) purpose: Purpose,
+    pub(super) peer: Option<String>,
+    pub(super) interaction_id: Option<String>,
     pub(super) deadline: Instant,
     pub(super) answer: SyncSender<Result<Vec<u8>, EngineError>>,
-    /// Where the caller is.
+    /// The caller's, for what a worker logs.
     pub(super) span: Span,
 }
 
 impl Job {
-    /// What was asked.
     pub(super) fn request(&self) -> SignRequest<'_> {
         SignRequest {
             message: &self.message,
             scheme: self.scheme,
-            purpose: self.claim.purpose,
+            purpose: self.purpose,
             deadline: self.deadline,
             peer: Peer {
-                name: self.claim.peer.as_deref(),
-                interaction_id: self.claim.interaction_id.as_deref(),
+                name: self.peer.as_deref(),
+                interaction_id: self.interaction_id.as_deref(),
             },
         }
     }
 }
 
 /// What a worker does next.
-pub(super) enum Next {
-    Job(Job),
-    /// Nothing was asked for as long as a session may be idle.
+pub(super) enum NextJob {
+    Job(Box<Job>),
+    /// No request came for as long as a session may be idle.
     Idle,
-    /// The engine is gone.
+    /// The engine is closed.
     Closed,
 }
 
-pub(super) struct Queue {
+pub(super) struct JobQueue {
     meter: KeyMetrics,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Job>,
-    configured: usize,
-    most_workers: usize,
-    /// When the token last showed that it gives fewer sessions than configured.
-    limited: Option<Instant>,
-    fewest_told: usize,
+struct QueueState {
+    waiting: VecDeque<Box<Job>>,
+    limit: SessionLimit,
     workers: usize,
-    /// Of these, those that have given their job back and are on their way out.
+    /// Of the workers, those that have requeued their job and are about to end.
     leaving: usize,
     idle: usize,
     closed: bool,
 }
 
-impl State {
-    /// Others of the token's users may have left it since: a limit is not for ever.
-    fn ask_again(&mut self, now: Instant) {
-        let due = |limited| now.saturating_duration_since(limited) >= ASK_AGAIN;
-        if self.limited.is_some_and(due) {
-            self.most_workers = self.configured;
-            self.limited = None;
-        }
-    }
-
-    fn tell(&self, meter: &KeyMetrics) {
+impl QueueState {
+    fn record(&self, meter: &KeyMetrics) {
         let in_use = self.workers - self.idle;
-        meter.queue(self.waiting.len(), in_use, self.most_workers);
+        meter.queue(self.waiting.len(), in_use, self.limit.current());
     }
 }
 
-/// A worker's place among those who are counted: given back however its thread ends, also by a
-/// panic.
-pub(super) struct Seat {
-    queue: Arc<Queue>,
+/// A worker's entry in the count, removed however its thread ends, also by a panic.
+pub(super) struct WorkerSlot {
+    queue: Arc<JobQueue>,
     pub(super) leaving: bool,
 }
 
-impl Drop for Seat {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.workers -= 1;
         state.leaving -= usize::from(self.leaving);
-        state.tell(&self.queue.meter);
+        state.record(&self.queue.meter);
         drop(state);
         self.queue.changed.notify_all();
     }
 }
 
-impl Queue {
-    pub(super) fn new(most_workers: usize, meter: KeyMetrics) -> Self {
+impl JobQueue {
+    pub(super) fn new(max_workers: usize, meter: KeyMetrics) -> Self {
         Self {
             meter,
-            state: Mutex::new(State {
-                configured: most_workers,
-                fewest_told: most_workers,
-                most_workers,
-                ..State::default()
+            state: Mutex::new(QueueState {
+                waiting: VecDeque::new(),
+                limit: SessionLimit::new(max_workers),
+                workers: 0,
+                leaving: 0,
+                idle: 0,
+                closed: false,
             }),
             changed: Condvar::new(),
         }
     }
 
-    pub(super) fn most_workers(&self) -> usize {
-        self.lock().most_workers
+    pub(super) fn max_workers(&self) -> usize {
+        self.lock().limit.current()
     }
 
-    /// Requests that wait, sessions that are in use, and the most there may be.
+    /// Requests that wait, workers that sign, and the most workers there may be.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let state = self.lock();
         let in_use = state.workers - state.idle;
-        (state.waiting.len(), in_use, state.most_workers)
+        (state.waiting.len(), in_use, state.limit.current())
     }
 
-    /// Queues a job. Where nobody is free for it, another worker is to be started on the seat.
+    /// Queues a job. Where no worker is free for it, another is to be started in the returned slot.
     ///
     /// # Errors
-    /// Too many wait already.
-    pub(super) fn submit(self: &Arc<Self>, job: Job) -> Result<Option<Seat>, EngineError> {
+    /// The queue is full.
+    pub(super) fn submit(
+        self: &Arc<Self>,
+        job: Box<Job>,
+    ) -> Result<Option<WorkerSlot>, EngineError> {
         let mut state = self.lock();
-        // Jobs whose callers have gone hold no place.
+        // Expired jobs do not count: their callers have returned.
         let now = Instant::now();
         state.waiting.retain(|waiting| waiting.deadline > now);
-        if state.waiting.len() >= MOST_WAITING {
+        if state.waiting.len() >= MAX_WAITING {
             return Err(EngineError::QueueFull(state.waiting.len()));
         }
         state.waiting.push_back(job);
         let busy = state.idle < state.waiting.len();
         if busy {
-            state.ask_again(now);
+            state.limit.restore_if_due(now);
         }
-        let wanted = busy && state.workers < state.most_workers;
+        let wanted = busy && state.workers < state.limit.current();
         if wanted {
             state.workers += 1;
         }
-        state.tell(&self.meter);
+        state.record(&self.meter);
         drop(state);
         self.changed.notify_one();
-        Ok(wanted.then(|| Seat {
+        Ok(wanted.then(|| WorkerSlot {
             queue: Arc::clone(self),
             leaving: false,
         }))
     }
 
-    /// No worker could be started. Where there is none at all, nobody will ever do the jobs.
+    /// The worker of this slot could not be started. Without any worker the waiting jobs are dropped.
     ///
     /// # Errors
     /// There is no worker.
-    pub(super) fn without(&self, seat: Seat) -> Result<(), EngineError> {
-        drop(seat);
+    pub(super) fn worker_not_started(&self, slot: WorkerSlot) -> Result<(), EngineError> {
+        drop(slot);
         let mut state = self.lock();
         if state.workers > 0 {
             return Ok(());
@@ -188,65 +170,55 @@ impl Queue {
     }
 
     /// Waits for a job, or for as long as a session may be idle.
-    pub(super) fn next(&self, idle: Duration) -> Next {
+    pub(super) fn next(&self, idle: Duration) -> NextJob {
         let mut state = self.lock();
         loop {
             if state.closed {
-                return Next::Closed;
+                return NextJob::Closed;
             }
             if let Some(job) = state.waiting.pop_front() {
-                state.tell(&self.meter);
-                return Next::Job(job);
+                state.record(&self.meter);
+                return NextJob::Job(job);
             }
             state.idle += 1;
-            state.tell(&self.meter);
+            state.record(&self.meter);
             let (woken, waited) = self.changed.wait_timeout(state, idle).ignore_poison();
             state = woken;
             state.idle -= 1;
             if waited.timed_out() && state.waiting.is_empty() && !state.closed {
-                return Next::Idle;
+                return NextJob::Idle;
             }
         }
     }
 
-    /// The token has no session left for the worker that asks: it gives its job back, to be done
-    /// first by another, and goes; its seat is to be marked so. The only worker keeps its job.
-    pub(super) fn one_too_many(&self, job: Job) -> Result<(), Job> {
+    /// The token has no session for this worker: its job goes back to the head of the queue for another worker, and
+    /// the worker ends; its slot is to be marked so. The only worker gets its job back.
+    pub(super) fn requeue_and_leave(&self, job: Box<Job>) -> Result<(), Box<Job>> {
         let mut state = self.lock();
         let others = state.workers.saturating_sub(state.leaving + 1);
         if others == 0 {
             return Err(job);
         }
         state.leaving += 1;
-        // Once, not each time that it is asked again.
-        if others < state.fewest_told {
-            state.fewest_told = others;
-            tracing::warn!(
-                sessions = others,
-                "the token gives no further session; going on with fewer"
-            );
-        }
-        state.most_workers = others;
-        state.limited = Some(Instant::now());
+        state.limit.lower(others, Instant::now());
         state.waiting.push_front(job);
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Ends the workers, and waits until they have gone or `patience` is over.
-    pub(super) fn close(&self, patience: Duration) {
+    /// Ends the workers, and waits until they have ended, at most for `timeout`.
+    pub(super) fn close(&self, timeout: Duration) {
         let mut state = self.lock();
         state.closed = true;
         state.waiting.clear();
         self.changed.notify_all();
-        let all_gone = self
+        let all_ended = self
             .changed
-            .wait_timeout_while(state, patience, |state| state.workers > 0);
-        drop(all_gone);
+            .wait_timeout_while(state, timeout, |state| state.workers > 0);
+        drop(all_ended);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is changed in single steps: it is whole also after a panic elsewhere.
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().ignore_poison()
     }
 }
@@ -257,33 +229,31 @@ mod tests {
 
     use super::*;
 
-    fn job() -> Job {
-        Job {
+    fn job() -> Box<Job> {
+        Box::new(Job {
             scheme: Scheme::EcdsaP256Sha256,
             message: Vec::new(),
-            claim: Box::new(Claim {
-                purpose: Purpose::SelfTest,
-                peer: None,
-                interaction_id: None,
-            }),
-            deadline: Instant::now() + ASK_AGAIN,
+            purpose: Purpose::SelfTest,
+            peer: None,
+            interaction_id: None,
+            deadline: Instant::now() + Duration::from_secs(3600),
             answer: sync_channel(1).0,
             span: Span::none(),
-        }
+        })
     }
 
     #[test]
-    fn a_token_that_had_no_session_left_is_asked_again() -> Result<(), EngineError> {
-        let queue = Arc::new(Queue::new(2, KeyMetrics::new("pkcs11:object=c3")));
+    fn a_lowered_session_limit_is_restored_later() -> Result<(), EngineError> {
+        let queue = Arc::new(JobQueue::new(2, KeyMetrics::new("pkcs11:object=c3")));
         let _first = queue.submit(job())?;
         let mut second = queue.submit(job())?;
-        assert!(queue.one_too_many(job()).is_ok());
-        if let Some(seat) = &mut second {
-            seat.leaving = true;
+        assert!(queue.requeue_and_leave(job()).is_ok());
+        if let Some(slot) = &mut second {
+            slot.leaving = true;
         }
         drop(second);
-        assert!(queue.submit(job())?.is_none(), "it has just said so");
-        queue.lock().limited = Instant::now().checked_sub(ASK_AGAIN);
+        assert!(queue.submit(job())?.is_none(), "the limit was just lowered");
+        queue.lock().limit.expire();
         assert!(queue.submit(job())?.is_some());
         Ok(())
     }

@@ -244,7 +244,7 @@ pub(super) fn engine() -> Vec<Example> {
             uri: text(KEY)
         })],
         Pin: [EngineError::Pin(PinError::Refused(fault()))],
-        Answer: [EngineError::Answer(InvalidEcdsaSignature {
+        MalformedSignature: [EngineError::MalformedSignature(InvalidEcdsaSignature {
             len: 63,
             field_len: 32
         })],
@@ -253,7 +253,7 @@ pub(super) fn engine() -> Vec<Example> {
         }],
         NotThePair: [EngineError::NotThePair { uri: text(KEY) }],
         NoRandom: [EngineError::NoRandom],
-        Told: [EngineError::Told(Box::new(Told {
+        Reported: [EngineError::Reported(Box::new(ReportedError {
             message: text("the PIN was refused"),
             hint: text("put the right PIN into its source"),
             class: text("pin"),

@@ -1,8 +1,7 @@
-//! The front end's side: a key that signs in another process, over a few channels with one request
-//! in each.
+//! The channels to a signer process: a pool of sockets, with one request in progress on each.
 //!
-//! A channel whose request had no answer in time is not used again before the answer, or the word
-//! that whoever had it is no more, has come: so no answer is taken for another's.
+//! A channel whose response did not come in time is not used again until the response comes, or the supervisor's notice
+//! that the signer has ended: so no response is taken for another request's.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -14,65 +13,65 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::frame::{self, Answer, LONGEST, Request};
+use super::frame::{self, MAX_FRAME_LEN, Request, Response};
 use super::supervisor::timespec;
-use crate::engine::{EngineError, Told};
+use crate::engine::{EngineError, ReportedError};
 use crate::poison::IgnorePoison as _;
 
-/// How many may wait for a channel before a caller is turned away: as many as there may be handshakes
-/// at once.
-const MOST_WAITING: usize = 512;
+/// How many callers may wait for a channel before one is refused: as many as there may be handshakes at once.
+const MAX_WAITING: usize = 512;
 
-/// How often a channel that owes an answer is looked at while all are taken: nobody says when it
-/// comes.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The interval of polls of the channels with a late response, while no channel is idle.
+const LATE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The longest answer, in bytes: the description holds a certificate.
-const LONGEST_ANSWER: usize = 64 << 10;
+/// The longest response, in bytes: a description with a certificate.
+const MAX_RESPONSE_LEN: usize = 64 << 10;
 
 /// The channels to a signer process.
 pub(super) struct Channels {
-    state: Mutex<State>,
+    state: Mutex<ChannelPool>,
     free: Condvar,
     ids: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
+struct ChannelPool {
     idle: Vec<Channel>,
-    /// Those whose answer was not waited for.
-    owing: Vec<Channel>,
+    /// Channels whose caller returned before the response came.
+    late: Vec<Channel>,
     all: usize,
     waiting: usize,
-    /// Whether one of those who wait looks after what is owed.
-    looking: bool,
+    /// Whether one of the waiting callers polls the late channels.
+    polling: bool,
 }
 
-/// What came of a question.
+/// A signer's response, decoded as far as the channel is concerned.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum OwnedResponse {
     Described(Vec<u8>),
     Signed(Vec<u8>),
-    Failed(Told),
+    Failed(ReportedError),
     Health(Vec<u8>),
 }
 
 struct Channel {
     socket: OwnedFd,
-    owed: u64,
-    frame: Vec<u8>,
-    answer: Vec<u8>,
+    /// The id of the last request.
+    request_id: u64,
+    request: Vec<u8>,
+    response: Vec<u8>,
 }
 
-/// What came over a channel.
-enum Came {
-    Reply(Reply),
-    Gone(String),
-    /// Nothing, until it was too late.
+/// The outcome of a receive.
+enum Received {
+    Response(OwnedResponse),
+    /// The supervisor's notice: the signer that had the request has ended.
+    SignerEnded(String),
+    /// Nothing has come yet, or until the deadline.
     Nothing,
-    /// It could not be asked, this time.
+    /// A system call failed; the channel can be used again.
     Failed(String),
-    /// The other end is closed, or says what it must not.
+    /// The other end is closed, or sent what it must not: the channel is of no use any more.
     Broken(String),
 }
 
@@ -88,85 +87,81 @@ impl Channels {
             .into_iter()
             .map(|socket| Channel {
                 socket,
-                owed: 0,
-                frame: Vec::new(),
-                answer: vec![0; LONGEST_ANSWER],
+                request_id: 0,
+                request: Vec::new(),
+                response: vec![0; MAX_RESPONSE_LEN],
             })
             .collect();
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(ChannelPool {
                 all: idle.len(),
                 idle,
-                ..State::default()
+                ..ChannelPool::default()
             }),
             free: Condvar::new(),
             ids: AtomicU64::new(1),
         }
     }
 
-    /// How many wait for a channel, how many are in use, and how many there are.
-    pub(super) fn in_use(&self) -> (usize, usize, usize) {
+    /// Callers that wait for a channel, channels in use, and all channels.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
         let state = self.lock();
         (state.waiting, state.all - state.idle.len(), state.all)
     }
 
-    /// Asks, and once more where the signer ended before it answered.
-    pub(super) fn ask(
+    /// Sends a request and waits for its response; once more where the signer ended before it responded.
+    pub(super) fn request(
         &self,
         request: &Request<'_>,
         deadline: Instant,
-    ) -> Result<Reply, EngineError> {
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let mut gone = String::new();
+    ) -> Result<OwnedResponse, EngineError> {
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let mut failure = String::new();
         for _ in 0..2 {
-            let mut channel = self.take(deadline, patience)?;
-            channel.owed = self.ids.fetch_add(1, Ordering::Relaxed);
-            let came = match channel.send(request) {
+            let mut channel = self.acquire(deadline, timeout)?;
+            channel.request_id = self.ids.fetch_add(1, Ordering::Relaxed);
+            let received = match channel.send(request) {
                 Ok(()) => channel.wait(deadline),
-                Err(error) => came_of(error),
+                Err(error) => received_error(error),
             };
-            match came {
-                Came::Reply(reply) => {
-                    self.give_back(channel);
-                    return Ok(reply);
+            match received {
+                Received::Response(response) => {
+                    self.release(channel);
+                    return Ok(response);
                 }
-                Came::Gone(why) => {
-                    self.give_back(channel);
-                    gone = why;
+                Received::SignerEnded(why) | Received::Failed(why) => {
+                    self.release(channel);
+                    failure = why;
                 }
-                Came::Nothing => {
-                    self.lock().owing.push(channel);
-                    // Somebody has to look after it now.
+                Received::Nothing => {
+                    self.lock().late.push(channel);
+                    // A waiting caller has to poll it from now on.
                     self.free.notify_one();
-                    return Err(EngineError::Deadline(patience));
+                    return Err(EngineError::Deadline(timeout));
                 }
-                Came::Failed(why) => {
-                    self.give_back(channel);
-                    gone = why;
-                }
-                Came::Broken(why) => {
-                    // The others may do.
+                Received::Broken(why) => {
+                    // Dropped: another channel may work.
                     let mut state = self.lock();
                     state.all -= 1;
                     drop(state);
                     self.free.notify_all();
-                    gone = why;
+                    failure = why;
                 }
             }
         }
-        Err(EngineError::SignerGone { why: gone })
+        Err(EngineError::SignerGone { why: failure })
     }
 
-    fn take(&self, deadline: Instant, patience: Duration) -> Result<Channel, EngineError> {
+    fn acquire(&self, deadline: Instant, timeout: Duration) -> Result<Channel, EngineError> {
         let mut state = self.lock();
-        if state.waiting >= MOST_WAITING {
+        if state.waiting >= MAX_WAITING {
             return Err(EngineError::QueueFull(state.waiting));
         }
         state.waiting += 1;
-        let taken = loop {
+        let acquired = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                break Err(EngineError::Deadline(patience));
+                break Err(EngineError::Deadline(timeout));
             }
             if let Some(channel) = state.idle.pop() {
                 break Ok(channel);
@@ -174,124 +169,129 @@ impl Channels {
             if state.all == 0 {
                 break Err(EngineError::Stopped);
             }
-            // One of those who wait looks, not each.
-            let looks = !state.looking && !state.owing.is_empty();
-            if looks && let Some(channel) = state.paid() {
+            // One of the waiting callers polls the late channels.
+            let polls = !state.polling && !state.late.is_empty();
+            if polls && let Some(channel) = state.take_completed() {
                 break Ok(channel);
             }
-            state.looking |= looks;
-            let wait = if looks { left.min(LOOK_AGAIN) } else { left };
+            state.polling |= polls;
+            let wait = if polls {
+                left.min(LATE_POLL_INTERVAL)
+            } else {
+                left
+            };
             let (woken, _) = self.free.wait_timeout(state, wait).ignore_poison();
             state = woken;
-            state.looking &= !looks;
+            state.polling &= !polls;
         };
-        if !state.looking && !state.owing.is_empty() {
+        if !state.polling && !state.late.is_empty() {
             self.free.notify_one();
         }
         state.waiting -= 1;
         drop(state);
-        taken.map(Channel::emptied)
+        acquired.map(Channel::drained)
     }
 
-    fn give_back(&self, channel: Channel) {
+    fn release(&self, channel: Channel) {
         self.lock().idle.push(channel);
         self.free.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Lists and counts: there is no state in between.
+    fn lock(&self) -> MutexGuard<'_, ChannelPool> {
         self.state.lock().ignore_poison()
     }
 }
 
-impl State {
-    /// A channel that has its answer by now.
-    fn paid(&mut self) -> Option<Channel> {
-        let paid = |channel: &mut Channel| !matches!(channel.now(), Came::Nothing);
-        let at = self.owing.iter_mut().position(paid)?;
-        Some(self.owing.swap_remove(at))
+impl ChannelPool {
+    /// A late channel whose response has come by now.
+    fn take_completed(&mut self) -> Option<Channel> {
+        let is_completed = |channel: &mut Channel| !matches!(channel.receive(), Received::Nothing);
+        let position = self.late.iter_mut().position(is_completed)?;
+        Some(self.late.swap_remove(position))
     }
 }
 
 impl Channel {
     fn send(&mut self, request: &Request<'_>) -> Result<(), Errno> {
-        frame::encode_request(&mut self.frame, self.owed, request);
-        // Without waiting: a channel that is full is one that nobody reads.
+        frame::encode_request(&mut self.request, self.request_id, request);
+        // Without blocking: where the channel is full, nobody reads it.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let sent = retry_on_intr(|| send(&self.socket, &self.frame, flags));
+        let sent = retry_on_intr(|| send(&self.socket, &self.request, flags));
         sent.map(drop)
     }
 
-    fn wait(&mut self, deadline: Instant) -> Came {
+    fn wait(&mut self, deadline: Instant) -> Received {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
             match retry_on_intr(|| poll(&mut fds, Some(&timespec(left)))) {
-                Ok(0) => return Came::Nothing,
+                Ok(0) => return Received::Nothing,
                 Ok(_) => {}
-                Err(error) => return came_of(error),
+                Err(error) => return received_error(error),
             }
-            match self.now() {
-                Came::Nothing => {}
-                came => return came,
+            match self.receive() {
+                Received::Nothing => {}
+                received => return received,
             }
         }
     }
 
-    /// What has come for the question that was asked last.
-    fn now(&mut self) -> Came {
+    /// The response to the last request, where it has come. Does not block.
+    fn receive(&mut self) -> Received {
         loop {
             let received =
-                retry_on_intr(|| recv(&self.socket, &mut self.answer[..], RecvFlags::DONTWAIT));
+                retry_on_intr(|| recv(&self.socket, &mut self.response[..], RecvFlags::DONTWAIT));
             let length = match received {
-                Ok((0, _)) => return Came::Broken("its end of a channel is closed".to_owned()),
+                Ok((0, _)) => return Received::Broken("its end of a channel is closed".to_owned()),
                 Ok((length, _)) => length,
-                Err(Errno::AGAIN) => return Came::Nothing,
-                Err(error) => return came_of(error),
+                Err(Errno::AGAIN) => return Received::Nothing,
+                Err(error) => return received_error(error),
             };
-            let answer = self.answer.get(..length).unwrap_or_default();
-            let (id, answer) = match frame::decode_answer(answer) {
-                Ok(answer) => answer,
-                Err(bad) => return Came::Broken(bad.to_string()),
+            let response = self.response.get(..length).unwrap_or_default();
+            let (id, response) = match frame::decode_response(response) {
+                Ok(decoded) => decoded,
+                Err(bad) => return Received::Broken(bad.to_string()),
             };
-            match answer {
-                Answer::Gone(why) => return Came::Gone(why.to_owned()),
-                // Of a question that was given up.
-                _ if id != self.owed => {}
-                Answer::Described(json) => return Came::Reply(Reply::Described(json.to_vec())),
-                Answer::Signed(bytes) => return Came::Reply(Reply::Signed(bytes.to_vec())),
-                Answer::Health(json) => return Came::Reply(Reply::Health(json.to_vec())),
-                Answer::Failed(json) => {
-                    return match serde_json::from_slice(json) {
-                        Ok(told) => Came::Reply(Reply::Failed(told)),
-                        Err(error) => Came::Broken(error.to_string()),
-                    };
-                }
-            }
+            let response = match response {
+                Response::Gone(why) => return Received::SignerEnded(why.to_owned()),
+                // To an earlier request, whose caller has returned.
+                _ if id != self.request_id => continue,
+                Response::Described(json) => OwnedResponse::Described(json.to_vec()),
+                Response::Signed(bytes) => OwnedResponse::Signed(bytes.to_vec()),
+                Response::Health(json) => OwnedResponse::Health(json.to_vec()),
+                Response::Failed(json) => match serde_json::from_slice(json) {
+                    Ok(error) => OwnedResponse::Failed(error),
+                    Err(error) => return Received::Broken(error.to_string()),
+                },
+            };
+            return Received::Response(response);
         }
     }
 
-    /// Nothing of an earlier question is left in it.
-    fn emptied(mut self) -> Self {
-        while matches!(self.now(), Came::Reply(_) | Came::Gone(_)) {}
+    /// The channel without responses to earlier requests.
+    fn drained(mut self) -> Self {
+        while matches!(
+            self.receive(),
+            Received::Response(_) | Received::SignerEnded(_)
+        ) {}
         self
     }
 }
 
-/// A lack of memory passes; an end that is closed does not.
-fn came_of(error: Errno) -> Came {
+/// A lack of memory passes; a closed end does not.
+fn received_error(error: Errno) -> Received {
     match error {
         Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::BADF => {
-            Came::Broken(error.to_string())
+            Received::Broken(error.to_string())
         }
-        _ => Came::Failed(error.to_string()),
+        _ => Received::Failed(error.to_string()),
     }
 }
 
-/// Whether a message fits into a frame.
-pub(super) fn fits(message: &[u8]) -> Result<(), EngineError> {
-    // Head, texts and lengths take less than this.
-    let most = LONGEST - 1024;
+/// Checks that a message fits into a frame.
+pub(super) fn check_length(message: &[u8]) -> Result<(), EngineError> {
+    // A request's other fields are shorter than this.
+    let most = MAX_FRAME_LEN - 1024;
     match message.len() <= most {
         true => Ok(()),
         false => Err(EngineError::MessageTooLong {

@@ -1,81 +1,85 @@
-//! Channels to a signer that the test plays: late answers, dead signers, and those who wait meanwhile.
+//! Channels to a signer that the test plays: late responses, ended signers, and callers that wait meanwhile.
 
 use std::sync::Arc;
 use std::thread;
 
-use super::super::handover::pair;
+use super::super::fd_passing::socket_pair;
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(150);
 const LONG: Duration = Duration::from_secs(10);
 
 fn channels() -> (Arc<Channels>, OwnedFd) {
-    let (ours, theirs) = pair().unwrap();
+    let (ours, theirs) = socket_pair().unwrap();
     (Arc::new(Channels::new(vec![ours])), theirs)
 }
 
-/// The id of the next request, waited for.
-fn asked(signer: &OwnedFd) -> u64 {
+/// Waits for the next request; returns its id.
+fn receive_request(signer: &OwnedFd) -> u64 {
     let mut bytes = vec![0; 1024];
     let (length, _) = recv(signer, &mut bytes[..], RecvFlags::empty()).unwrap();
     frame::decode_request(&bytes[..length]).unwrap().0
 }
 
-fn say(signer: &OwnedFd, id: u64, answer: &Answer<'_>) {
+fn respond(signer: &OwnedFd, id: u64, response: &Response<'_>) {
     let mut bytes = Vec::new();
-    frame::encode_answer(&mut bytes, id, answer);
+    frame::encode_response(&mut bytes, id, response);
     send(signer, &bytes, SendFlags::empty()).unwrap();
 }
 
-fn ask(channels: &Channels, patience: Duration) -> Result<Reply, EngineError> {
-    channels.ask(&Request::Describe, Instant::now() + patience)
+fn request(channels: &Channels, timeout: Duration) -> Result<OwnedResponse, EngineError> {
+    channels.request(&Request::Describe, Instant::now() + timeout)
 }
 
 #[test]
-fn who_waits_for_a_channel_gets_it_when_a_late_answer_has_freed_it() {
+fn a_waiting_caller_gets_a_channel_whose_late_response_has_come() {
     let (channels, signer) = channels();
     let (first, second) = (Arc::clone(&channels), Arc::clone(&channels));
-    let late = thread::spawn(move || ask(&first, SHORT));
-    let id = asked(&signer);
-    // Waits while nothing is owed yet.
+    let late = thread::spawn(move || request(&first, SHORT));
+    let id = receive_request(&signer);
+    // Waits before any channel is late.
     let waits = thread::spawn(move || {
         let began = Instant::now();
-        (ask(&second, LONG), began.elapsed())
+        (request(&second, LONG), began.elapsed())
     });
     assert!(matches!(
         late.join().unwrap(),
         Err(EngineError::Deadline(_))
     ));
-    say(&signer, id, &Answer::Signed(b"late"));
-    let next = asked(&signer);
+    respond(&signer, id, &Response::Signed(b"late"));
+    let next = receive_request(&signer);
     assert_ne!(next, id);
-    say(&signer, next, &Answer::Signed(b"in time"));
+    respond(&signer, next, &Response::Signed(b"in time"));
     let (reply, took) = waits.join().unwrap();
-    assert_eq!(reply.unwrap(), Reply::Signed(b"in time".to_vec()));
+    assert_eq!(reply.unwrap(), OwnedResponse::Signed(b"in time".to_vec()));
     assert!(took < LONG / 2, "{took:?}");
 }
 
 #[test]
-fn an_answer_to_an_earlier_question_is_not_taken_for_this_ones() {
+fn a_response_to_another_request_is_ignored() {
     let (channels, signer) = channels();
-    let asks = thread::spawn(move || ask(&channels, LONG));
-    let id = asked(&signer);
-    say(&signer, id + 1, &Answer::Signed(b"of another"));
-    say(&signer, id.wrapping_sub(1), &Answer::Signed(b"of another"));
-    say(&signer, id, &Answer::Signed(b"its own"));
+    let asks = thread::spawn(move || request(&channels, LONG));
+    let id = receive_request(&signer);
+    respond(&signer, id + 1, &Response::Signed(b"of another"));
+    respond(
+        &signer,
+        id.wrapping_sub(1),
+        &Response::Signed(b"of another"),
+    );
+    respond(&signer, id, &Response::Signed(b"its own"));
     assert_eq!(
         asks.join().unwrap().unwrap(),
-        Reply::Signed(b"its own".to_vec())
+        OwnedResponse::Signed(b"its own".to_vec())
     );
 }
 
 #[test]
-fn a_question_is_asked_once_more_when_the_signer_is_gone_and_no_more() {
+fn a_request_is_repeated_once_when_the_signer_has_ended() {
     let (channels, signer) = channels();
-    let asks = thread::spawn(move || ask(&channels, LONG));
+    let asks = thread::spawn(move || request(&channels, LONG));
     for _ in 0..2 {
-        asked(&signer);
-        say(&signer, 0, &Answer::Gone("signal: 11"));
+        receive_request(&signer);
+        respond(&signer, 0, &Response::Gone("signal: 11"));
     }
     let error = asks.join().unwrap().unwrap_err();
     assert!(
@@ -85,11 +89,14 @@ fn a_question_is_asked_once_more_when_the_signer_is_gone_and_no_more() {
 }
 
 #[test]
-fn an_end_that_is_closed_is_told_at_once() {
+fn a_closed_channel_fails_at_once() {
     let (channels, signer) = channels();
     drop(signer);
     let began = Instant::now();
-    assert!(ask(&channels, LONG).is_err());
-    assert!(matches!(ask(&channels, LONG), Err(EngineError::Stopped)));
+    assert!(request(&channels, LONG).is_err());
+    assert!(matches!(
+        request(&channels, LONG),
+        Err(EngineError::Stopped)
+    ));
     assert!(began.elapsed() < LONG / 2);
 }

@@ -1,4 +1,4 @@
-//! Why there is no signer process, and what to do about it.
+//! The errors of the signer process, its supervision and its reload: message, hint and exit code of each.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::identity::IdentityError;
 use crate::ledger::LedgerError;
 use crate::token::TokenError;
 
-/// Why there is no signer process.
+/// An error of the signer process, of its supervision or of a reload.
 #[derive(Debug, Error)]
 pub enum SignerError {
     /// The program could not be started.
@@ -25,38 +25,38 @@ pub enum SignerError {
         /// Why.
         why: String,
     },
-    /// What it works with could not be given to it.
+    /// Descriptors or configuration could not be passed to a process.
     #[error("the signer process did not get what it works with: {why}")]
     Handover {
         /// Why.
         why: String,
     },
-    /// Somebody started the signer by hand.
+    /// The process was not started by a supervisor.
     #[error("the signer process is started by hsm-mtls itself, and by nobody else")]
     NotStartedByUs,
-    /// What the signer says of the key is not understood.
+    /// A signer's description of its key cannot be decoded.
     #[error("what the signer process says of its key is not understood: {why}")]
     Description {
         /// Why.
         why: String,
     },
-    /// The PIN must come from somewhere else, where three processes are at work.
+    /// This source of the PIN does not suit three processes.
     #[error("{pin_source} is no source of the PIN here: {why}")]
     PinSource {
-        /// Where it is said to come from.
+        /// The configured source.
         pin_source: PinSource,
         /// Why not.
         why: &'static str,
     },
-    /// A part of the hardening is not to be had here.
+    /// A hardening measure is not available on this system.
     #[error("{part} cannot be had here: {why}")]
     Hardening {
-        /// Which.
+        /// The measure.
         part: &'static str,
         /// Why.
         why: String,
     },
-    /// The sandbox of the front end would leave it what it is to be kept from.
+    /// PIN or ledger would be within the front end's sandbox.
     #[error(
         "the front end must be able to {}, and {what} ({}) lies in it",
         match access_log {
@@ -66,37 +66,37 @@ pub enum SignerError {
         secret.display()
     )]
     InReach {
-        /// What is in reach.
+        /// PIN or ledger.
         what: &'static str,
-        /// Where it is.
+        /// Its path.
         secret: PathBuf,
-        /// The folder.
+        /// The folder in the sandbox that it lies in.
         folder: PathBuf,
-        /// It is the access log's.
+        /// The folder is in the sandbox because of the access log.
         access_log: bool,
     },
-    /// The running front end may not open what another configuration names.
+    /// A new configuration names a folder outside of the running front end's sandbox.
     #[error("the running front end may not open {}: what it may open was settled when it was started", folder.display())]
     OutOfReach {
         /// The folder.
         folder: PathBuf,
     },
-    /// A running proxy cannot take this part of another configuration.
+    /// This part of a new configuration takes effect only after a restart of the proxy.
     #[error("{what} differs from what the running proxy was started with")]
     NeedsRestart {
-        /// Which part.
+        /// The part.
         what: &'static str,
     },
-    /// There is already what a reload asks for, or nobody takes it.
+    /// The offer of a new signer could not be sent to the front end.
     #[error("the front end takes no offer of another signer: {why}")]
     NoOffer {
         /// Why.
         why: String,
     },
-    /// The configuration that the processes are to go by.
+    /// The configuration of the processes.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Key or certificate, in this process.
+    /// Token, key or certificate, in this process.
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }

@@ -1,28 +1,27 @@
-//! What goes over a channel: one datagram a frame, with a version, a bound for each length, and
-//! nothing that may be left out.
+//! The binary encoding of requests and responses on a channel: one datagram is one frame, with a version, a bound for
+//! each length, and no optional parts.
 //!
-//! The signer takes these bytes from a process that parses the network, so whatever is not exactly of
-//! the form is refused as a whole.
+//! The signer decodes frames of a process that parses the network, so a frame with any deviation is refused.
 
 use std::str;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::engine::Purpose;
+use crate::config::trust::Fingerprint;
+use crate::engine::{Peer, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 
-/// Differs when one side would misunderstand the other.
+/// The protocol's version: changed when one side would misunderstand the other.
 pub(super) const VERSION: u8 = 2;
 
-/// The longest frame, in bytes. A TLS 1.2 transcript with a long chain of the server's is a few tens of
-/// kilobytes.
-pub(super) const LONGEST: usize = 160 << 10;
+/// The longest frame, in bytes. A TLS 1.2 transcript with a long certificate chain is a few tens of kilobytes.
+pub(super) const MAX_FRAME_LEN: usize = 160 << 10;
 
-/// The longest `host:port`: a name has 253 bytes at most.
-const LONGEST_PEER: usize = 272;
-/// A UUID.
-const LONGEST_ID: usize = 36;
+/// The longest `host:port`: a host name has 253 bytes at most.
+const MAX_PEER_LEN: usize = 272;
+/// The length of a UUID.
+const MAX_ID_LEN: usize = 36;
 
 const DESCRIBE: u8 = 1;
 const SIGN: u8 = 2;
@@ -30,52 +29,42 @@ const HEALTH: u8 = 3;
 const DESCRIBED: u8 = 0x81;
 const SIGNED: u8 = 0x82;
 const FAILED: u8 = 0x83;
-const HEALTHY: u8 = 0x84;
+const HEALTH_STATUS: u8 = 0x84;
 const GONE: u8 = 0x8f;
 
-/// What the front end asks.
+/// A request of the front end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request<'a> {
-    /// Which key, and what it can sign with.
+    /// A description of the key.
     Describe,
-    /// A signature.
-    Sign(SignFrame<'a>),
-    /// How it is, now.
+    /// A signature by the key whose SubjectPublicKeyInfo has this SHA-256. The deadline is encoded as a time of
+    /// CLOCK_MONOTONIC, which all processes of a machine share.
+    Sign {
+        spki: Fingerprint,
+        request: SignRequest<'a>,
+    },
+    /// The signer's health.
     Health,
 }
 
-/// A signature, as it is asked for.
+/// A response of the signer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SignFrame<'a> {
-    /// SHA-256 of the key's SubjectPublicKeyInfo: which key is meant.
-    pub(super) key: [u8; 32],
-    pub(super) purpose: Purpose,
-    pub(super) scheme: Scheme,
-    /// On the clock that all processes of this machine share: [`clock`].
-    pub(super) deadline: Duration,
-    pub(super) peer: Option<&'a str>,
-    pub(super) interaction_id: Option<&'a str>,
-    pub(super) message: &'a [u8],
-}
-
-/// What it is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer<'a> {
-    /// JSON: [`super::Description`].
+pub(super) enum Response<'a> {
+    /// JSON: [`super::remote_key::KeyDescription`].
     Described(&'a [u8]),
-    /// The signature.
+    /// A signature.
     Signed(&'a [u8]),
-    /// JSON: [`crate::engine::Told`].
+    /// JSON: [`crate::engine::ReportedError`].
     Failed(&'a [u8]),
-    /// JSON: [`super::Health`].
+    /// JSON: [`super::SignerHealth`].
     Health(&'a [u8]),
-    /// Said by the supervisor: whoever had the request is no more, and why.
+    /// From the supervisor: the process that had the request has ended, and why.
     Gone(&'a str),
 }
 
-/// Why bytes are no frame.
+/// Why a frame is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadFrame {
+pub(super) enum FrameError {
     #[error("a frame that ends too early")]
     Short,
     #[error("a frame with something behind its end")]
@@ -92,79 +81,83 @@ pub(super) enum BadFrame {
     Text,
 }
 
-/// Now, on the clock that the processes share (CLOCK_MONOTONIC).
-pub(super) fn clock() -> Duration {
+/// The time of CLOCK_MONOTONIC.
+fn monotonic_now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
-    // Since the machine was started: never negative.
+    // Counted from the machine's start: never negative.
     Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec.max(0) as u32)
 }
 
-/// Puts a request into `out`, which is emptied first.
+/// Encodes a request into `out`, which is cleared first.
 pub(super) fn encode_request(out: &mut Vec<u8>, id: u64, request: &Request<'_>) {
     out.clear();
     match request {
         Request::Describe => head(out, DESCRIBE, id),
         Request::Health => head(out, HEALTH, id),
-        Request::Sign(frame) => {
+        Request::Sign { spki, request } => {
+            let left = request.deadline.saturating_duration_since(Instant::now());
+            let deadline = monotonic_now() + left;
             head(out, SIGN, id);
-            out.extend_from_slice(&frame.key);
-            out.push(purpose_code(frame.purpose));
-            out.extend_from_slice(&scheme_code(frame.scheme).to_le_bytes());
-            out.extend_from_slice(&(frame.deadline.as_nanos() as u64).to_le_bytes());
-            for text in [frame.peer, frame.interaction_id] {
+            out.extend_from_slice(&spki.0);
+            out.push(purpose_code(request.purpose));
+            out.extend_from_slice(&scheme_code(request.scheme).to_le_bytes());
+            out.extend_from_slice(&(deadline.as_nanos() as u64).to_le_bytes());
+            for text in [request.peer.name, request.peer.interaction_id] {
                 let text = text.unwrap_or_default();
                 out.extend_from_slice(&(text.len() as u16).to_le_bytes());
                 out.extend_from_slice(text.as_bytes());
             }
-            out.extend_from_slice(&(frame.message.len() as u32).to_le_bytes());
-            out.extend_from_slice(frame.message);
+            out.extend_from_slice(&(request.message.len() as u32).to_le_bytes());
+            out.extend_from_slice(request.message);
         }
     }
 }
 
-/// Reads a request. The id is told also of what is refused, where there is one.
-pub(super) fn decode_request(bytes: &[u8]) -> Result<(u64, Request<'_>), (Option<u64>, BadFrame)> {
-    let mut rest = Rest(bytes);
-    let (kind, id) = rest.head().map_err(|bad| (None, bad))?;
+/// Decodes a request. A refused frame's id is returned too, as far as it has one.
+pub(super) fn decode_request(
+    bytes: &[u8],
+) -> Result<(u64, Request<'_>), (Option<u64>, FrameError)> {
+    let mut reader = FrameReader(bytes);
+    let (kind, id) = reader.head().map_err(|bad| (None, bad))?;
     let request = match kind {
         DESCRIBE => Ok(Request::Describe),
         HEALTH => Ok(Request::Health),
-        SIGN => rest.sign().map(Request::Sign),
-        other => Err(BadFrame::Kind(other)),
+        SIGN => reader.sign(),
+        other => Err(FrameError::Kind(other)),
     };
-    let whole = request.and_then(|request| rest.end().map(|()| request));
-    whole
+    let complete = request.and_then(|request| reader.end().map(|()| request));
+    complete
         .map(|request| (id, request))
         .map_err(|bad| (Some(id), bad))
 }
 
-/// Puts an answer into `out`, which is emptied first.
-pub(super) fn encode_answer(out: &mut Vec<u8>, id: u64, answer: &Answer<'_>) {
+/// Encodes a response into `out`, which is cleared first.
+pub(super) fn encode_response(out: &mut Vec<u8>, id: u64, response: &Response<'_>) {
     out.clear();
-    let (kind, bytes) = match answer {
-        Answer::Described(json) => (DESCRIBED, *json),
-        Answer::Signed(signature) => (SIGNED, *signature),
-        Answer::Failed(json) => (FAILED, *json),
-        Answer::Health(json) => (HEALTHY, *json),
-        Answer::Gone(why) => (GONE, why.as_bytes()),
+    let (kind, bytes) = match response {
+        Response::Described(json) => (DESCRIBED, *json),
+        Response::Signed(signature) => (SIGNED, *signature),
+        Response::Failed(json) => (FAILED, *json),
+        Response::Health(json) => (HEALTH_STATUS, *json),
+        Response::Gone(why) => (GONE, why.as_bytes()),
     };
     head(out, kind, id);
     out.extend_from_slice(bytes);
 }
 
-/// Reads an answer.
-pub(super) fn decode_answer(bytes: &[u8]) -> Result<(u64, Answer<'_>), BadFrame> {
-    let mut rest = Rest(bytes);
-    let (kind, id) = rest.head()?;
-    let answer = match kind {
-        DESCRIBED => Answer::Described(rest.0),
-        SIGNED => Answer::Signed(rest.0),
-        FAILED => Answer::Failed(rest.0),
-        HEALTHY => Answer::Health(rest.0),
-        GONE => Answer::Gone(str::from_utf8(rest.0).map_err(|_| BadFrame::Text)?),
-        other => return Err(BadFrame::Kind(other)),
+/// Decodes a response.
+pub(super) fn decode_response(bytes: &[u8]) -> Result<(u64, Response<'_>), FrameError> {
+    let mut reader = FrameReader(bytes);
+    let (kind, id) = reader.head()?;
+    let response = match kind {
+        DESCRIBED => Response::Described(reader.0),
+        SIGNED => Response::Signed(reader.0),
+        FAILED => Response::Failed(reader.0),
+        HEALTH_STATUS => Response::Health(reader.0),
+        GONE => Response::Gone(str::from_utf8(reader.0).map_err(|_| FrameError::Text)?),
+        other => return Err(FrameError::Kind(other)),
     };
-    Ok((id, answer))
+    Ok((id, response))
 }
 
 fn head(out: &mut Vec<u8>, kind: u8, id: u64) {
@@ -172,63 +165,65 @@ fn head(out: &mut Vec<u8>, kind: u8, id: u64) {
     out.extend_from_slice(&id.to_le_bytes());
 }
 
-/// What is not read yet.
-struct Rest<'a>(&'a [u8]);
+/// Reads a frame: holds the part that is not read yet.
+struct FrameReader<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], BadFrame> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(BadFrame::Short)?;
+impl<'a> FrameReader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], FrameError> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(FrameError::Short)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], BadFrame> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(BadFrame::Short)?;
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(FrameError::Short)?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    fn head(&mut self) -> Result<(u8, u64), BadFrame> {
+    fn head(&mut self) -> Result<(u8, u64), FrameError> {
         let [version, kind] = self.array()?;
         if version != VERSION {
-            return Err(BadFrame::Version(version));
+            return Err(FrameError::Version(version));
         }
         Ok((kind, u64::from_le_bytes(self.array()?)))
     }
 
-    fn sign(&mut self) -> Result<SignFrame<'a>, BadFrame> {
-        let key = self.array()?;
+    fn sign(&mut self) -> Result<Request<'a>, FrameError> {
+        let spki = Fingerprint(self.array()?);
         let [purpose] = self.array()?;
         let scheme = u16::from_le_bytes(self.array()?);
         let deadline = Duration::from_nanos(u64::from_le_bytes(self.array()?));
-        let peer = self.text(LONGEST_PEER)?;
-        let interaction_id = self.text(LONGEST_ID)?;
+        let left = deadline.saturating_sub(monotonic_now());
+        let peer = Peer {
+            name: self.text(MAX_PEER_LEN)?,
+            interaction_id: self.text(MAX_ID_LEN)?,
+        };
         let length = u32::from_le_bytes(self.array()?) as usize;
-        Ok(SignFrame {
-            key,
-            purpose: purpose_of(purpose).ok_or(BadFrame::Purpose(purpose))?,
-            scheme: scheme_of(scheme).ok_or(BadFrame::Scheme(scheme))?,
-            deadline,
+        let request = SignRequest {
+            purpose: purpose_of(purpose).ok_or(FrameError::Purpose(purpose))?,
+            scheme: scheme_of(scheme).ok_or(FrameError::Scheme(scheme))?,
+            deadline: Instant::now() + left,
             peer,
-            interaction_id,
             message: self.take(length)?,
-        })
+        };
+        Ok(Request::Sign { spki, request })
     }
 
-    /// What is written to the ledger, and so must be as short and as plain as a host name.
-    fn text(&mut self, longest: usize) -> Result<Option<&'a str>, BadFrame> {
+    /// A text for the ledger: short, and of visible ASCII characters as a host name is.
+    fn text(&mut self, max_len: usize) -> Result<Option<&'a str>, FrameError> {
         let length = usize::from(u16::from_le_bytes(self.array()?));
-        let text = str::from_utf8(self.take(length)?).map_err(|_| BadFrame::Text)?;
-        match text.len() <= longest && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = str::from_utf8(self.take(length)?).map_err(|_| FrameError::Text)?;
+        match text.len() <= max_len && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => Ok((!text.is_empty()).then_some(text)),
-            false => Err(BadFrame::Text),
+            false => Err(FrameError::Text),
         }
     }
 
-    fn end(&self) -> Result<(), BadFrame> {
+    fn end(&self) -> Result<(), FrameError> {
         match self.0 {
             [] => Ok(()),
-            _ => Err(BadFrame::Long),
+            _ => Err(FrameError::Long),
         }
     }
 }

@@ -1,18 +1,25 @@
-//! Frames there and back, and what is no frame.
+//! Encoding and decoding of frames, and frames that are refused.
 
 use proptest::prelude::*;
 
 use super::*;
 
-fn frame(message: &[u8]) -> SignFrame<'_> {
-    SignFrame {
-        key: [0xcc; 32],
+const PEER: Peer<'_> = Peer {
+    name: Some("cm.mybank.preprod.apihub.openfinance.ae:443"),
+    interaction_id: Some("6f1d9e0c-9a44-4d0b-8c2f-0f6f6f0f6f6f"),
+};
+
+fn sign<'a>(message: &'a [u8], peer: Peer<'a>) -> Request<'a> {
+    let request = SignRequest {
         purpose: Purpose::Tls13ClientAuth,
         scheme: Scheme::RsaPssSha256,
-        deadline: Duration::from_nanos(1_234_567_890_123),
-        peer: Some("cm.mybank.preprod.apihub.openfinance.ae:443"),
-        interaction_id: Some("6f1d9e0c-9a44-4d0b-8c2f-0f6f6f0f6f6f"),
+        deadline: Instant::now() + Duration::from_secs(60),
+        peer,
         message,
+    };
+    Request::Sign {
+        spki: Fingerprint([0xcc; 32]),
+        request,
     }
 }
 
@@ -23,34 +30,44 @@ fn encoded(request: &Request<'_>) -> Vec<u8> {
 }
 
 #[test]
-fn a_request_is_read_as_it_was_written() {
-    for request in [
-        Request::Describe,
-        Request::Health,
-        Request::Sign(frame(b"message")),
-        Request::Sign(SignFrame {
-            peer: None,
-            interaction_id: None,
-            ..frame(b"")
-        }),
-    ] {
+fn a_request_survives_encoding() {
+    for request in [Request::Describe, Request::Health] {
         let bytes = encoded(&request);
         assert_eq!(decode_request(&bytes), Ok((7, request)));
+    }
+    for encoded_request in [sign(b"message", PEER), sign(b"", Peer::default())] {
+        let bytes = encoded(&encoded_request);
+        let (id, mut decoded) = decode_request(&bytes).unwrap();
+        let (
+            Request::Sign {
+                request: before, ..
+            },
+            Request::Sign { request, .. },
+        ) = (&encoded_request, &mut decoded)
+        else {
+            panic!("{decoded:?}");
+        };
+        // Two readings of the clock lie between them.
+        let difference = request.deadline.saturating_duration_since(before.deadline)
+            + before.deadline.saturating_duration_since(request.deadline);
+        assert!(difference < Duration::from_secs(1), "{difference:?}");
+        request.deadline = before.deadline;
+        assert_eq!((id, decoded), (7, encoded_request));
     }
 }
 
 #[test]
-fn an_answer_is_read_as_it_was_written() {
-    for answer in [
-        Answer::Described(b"{}"),
-        Answer::Signed(&[1, 2, 3]),
-        Answer::Failed(b"{}"),
-        Answer::Health(b"{}"),
-        Answer::Gone("signal 11"),
+fn a_response_survives_encoding() {
+    for response in [
+        Response::Described(b"{}"),
+        Response::Signed(&[1, 2, 3]),
+        Response::Failed(b"{}"),
+        Response::Health(b"{}"),
+        Response::Gone("signal 11"),
     ] {
         let mut bytes = Vec::new();
-        encode_answer(&mut bytes, 9, &answer);
-        assert_eq!(decode_answer(&bytes), Ok((9, answer)));
+        encode_response(&mut bytes, 9, &response);
+        assert_eq!(decode_response(&bytes), Ok((9, response)));
     }
 }
 
@@ -66,43 +83,46 @@ fn each_scheme_and_purpose_has_a_code_of_its_own() {
 }
 
 #[test]
-fn what_is_cut_or_lengthened_is_refused() {
-    let whole = encoded(&Request::Sign(frame(b"message")));
+fn frames_of_the_wrong_length_are_refused() {
+    let whole = encoded(&sign(b"message", PEER));
     for length in 0..whole.len() {
         let bad = decode_request(&whole[..length]).expect_err("a part");
-        assert_eq!(bad.1, BadFrame::Short, "{length}");
+        assert_eq!(bad.1, FrameError::Short, "{length}");
     }
     let longer = [&whole[..], b"x"].concat();
-    assert_eq!(decode_request(&longer), Err((Some(7), BadFrame::Long)));
-    for question in [Request::Describe, Request::Health] {
-        let whole = encoded(&question);
+    assert_eq!(decode_request(&longer), Err((Some(7), FrameError::Long)));
+    for request in [Request::Describe, Request::Health] {
+        let whole = encoded(&request);
         let longer = [&whole[..], b"x"].concat();
-        assert_eq!(decode_request(&longer), Err((Some(7), BadFrame::Long)));
+        assert_eq!(decode_request(&longer), Err((Some(7), FrameError::Long)));
         for length in 0..whole.len() {
             let bad = decode_request(&whole[..length]).expect_err("a part");
-            assert_eq!(bad, (None, BadFrame::Short), "{length}");
+            assert_eq!(bad, (None, FrameError::Short), "{length}");
         }
     }
-    // The kind behind the last, and an answer's in place of a question's.
+    // The kind after the last request's, and a response's.
     for kind in [4, 0x84] {
         let mut unknown = encoded(&Request::Health);
         unknown[1] = kind;
         assert_eq!(
             decode_request(&unknown),
-            Err((Some(7), BadFrame::Kind(kind)))
+            Err((Some(7), FrameError::Kind(kind)))
         );
     }
 }
 
 #[test]
-fn what_the_ledger_would_be_told_is_short_and_plain() {
+fn a_peer_with_other_characters_or_too_long_is_refused() {
     for peer in ["a b", "a\n", "a\u{7f}", "bänk", &"x".repeat(300)] {
-        let request = Request::Sign(SignFrame {
-            peer: Some(peer),
-            ..frame(b"")
-        });
+        let request = sign(
+            b"",
+            Peer {
+                name: Some(peer),
+                ..PEER
+            },
+        );
         let bytes = encoded(&request);
-        assert_eq!(decode_request(&bytes), Err((Some(7), BadFrame::Text)));
+        assert_eq!(decode_request(&bytes), Err((Some(7), FrameError::Text)));
     }
 }
 
@@ -110,12 +130,12 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = decode_request(&bytes);
-        let _ = decode_answer(&bytes);
+        let _ = decode_response(&bytes);
     }
 
     #[test]
     fn a_damaged_request_does_not_panic(at in 0_usize..130, with in any::<u8>()) {
-        let mut bytes = encoded(&Request::Sign(frame(b"message")));
+        let mut bytes = encoded(&sign(b"message", PEER));
         let at = at % bytes.len();
         bytes[at] = with;
         let _ = decode_request(&bytes);

@@ -1,5 +1,5 @@
-//! What a process gives up before it does anything: what it will not need, somebody who takes it over
-//! will not have.
+//! Hardening of a process at its start: privileges, core dumps and descriptors that it does not need are given up, so
+//! that an attacker who takes the process over does not have them.
 
 use std::fs;
 
@@ -10,18 +10,18 @@ use rustix::process::{
 use rustix::thread::set_no_new_privs;
 use serde::{Deserialize, Serialize};
 
-/// One part of the hardening, and whether it is in force.
+/// One hardening measure, and whether it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// What it is.
+pub struct Measure {
+    /// Its name.
     pub name: String,
     /// Whether it is in force.
     pub in_force: bool,
-    /// What was found, or why it is not.
+    /// How it is in force, or why it is not.
     pub detail: String,
 }
 
-impl Part {
+impl Measure {
     pub(super) fn new(name: &str, in_force: bool, detail: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
@@ -30,90 +30,90 @@ impl Part {
         }
     }
 
-    fn of(name: &str, done: rustix::io::Result<()>, detail: &str) -> Self {
-        match done {
+    fn of(name: &str, applied: rustix::io::Result<()>, detail: &str) -> Self {
+        match applied {
             Ok(()) => Self::new(name, true, detail),
             Err(error) => Self::new(name, false, error.to_string()),
         }
     }
 }
 
-/// Hardens this process; after the exec, because that undoes some of it. `handed` descriptors were
-/// given to it beside the three of every program.
-pub fn harden(handed: usize) -> Vec<Part> {
+/// Hardens this process. To be called after the exec, which undoes some of it. The process inherited `inherited`
+/// descriptors beside the three standard streams.
+pub fn harden(inherited: usize) -> Vec<Measure> {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
     vec![
-        Part::of(
+        Measure::of(
             "not dumpable",
             set_dumpable_behavior(DumpableBehavior::NotDumpable),
             "nobody of this user can trace it or read its memory",
         ),
-        Part::of(
+        Measure::of(
             "no core file",
             setrlimit(Resource::Core, none),
             "RLIMIT_CORE is 0",
         ),
-        Part::of(
+        Measure::of(
             "no new privileges",
             set_no_new_privs(true),
             "PR_SET_NO_NEW_PRIVS",
         ),
-        descriptors(handed),
+        check_descriptors(inherited),
     ]
 }
 
-/// Says in the log what is not in force in a process.
-pub(super) fn tell(parts: &[Part], process: &str) {
-    for part in parts.iter().filter(|part| !part.in_force) {
+/// Logs the measures that are not in force.
+pub(super) fn log_missing(measures: &[Measure], process: &str) {
+    for measure in measures.iter().filter(|measure| !measure.in_force) {
         tracing::info!(
             process,
-            part = part.name,
-            detail = part.detail,
+            part = measure.name,
+            detail = measure.detail,
             "not in force"
         );
     }
 }
 
-/// Ends this process when whoever started it has ended, however that was.
-pub fn end_with_parent() -> Part {
-    Part::of(
+/// Has the kernel end this process when its parent ends.
+pub fn end_with_parent() -> Measure {
+    Measure::of(
         "ends with its parent",
         set_parent_process_death_signal(Some(Signal::KILL)),
         "PR_SET_PDEATHSIG",
     )
 }
 
-/// Whether more is open than standard input, output and error.
+/// Whether descriptors are open beside standard input, output and error.
 ///
 /// # Errors
 /// There is no /proc.
-pub fn has_strays() -> std::io::Result<bool> {
-    // The folder that is being read is open too.
+pub fn has_stray_descriptors() -> std::io::Result<bool> {
+    // One more for the folder that is being read.
     Ok(fs::read_dir("/proc/self/fd")?.count() > 4)
 }
 
-/// Keeps descriptors that this process was started with from those that it starts.
-pub fn keep_descriptors() {
+/// Sets FD_CLOEXEC on all descriptors but the standard streams: child processes do not inherit them.
+pub fn close_descriptors_on_exec() {
     close_fds::set_fds_cloexec(3, &[]);
 }
 
-fn descriptors(handed: usize) -> Part {
+fn check_descriptors(inherited: usize) -> Measure {
     const NAME: &str = "only the needed descriptors";
-    // Standard input, output and error, and the folder that is being read.
-    let needed = handed + 4;
+    // The standard streams, and the folder that is being read.
+    let needed = inherited + 4;
     match fs::read_dir("/proc/self/fd").map(Iterator::count) {
         Ok(open) if open <= needed => {
-            Part::new(NAME, true, format!("{handed} beside the usual three"))
+            Measure::new(NAME, true, format!("{inherited} beside the usual three"))
         }
-        Ok(open) => Part::new(
+        Ok(open) => Measure::new(
             NAME,
             false,
             format!("{} more than needed are open", open - needed),
         ),
-        Err(error) => Part::new(NAME, false, error.to_string()),
+        Err(error) => Measure::new(NAME, false, error.to_string()),
     }
 }
 
@@ -122,11 +122,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_too_many_is_told() {
+    fn an_unneeded_descriptor_is_found() {
         let open = fs::read_dir("/proc/self/fd")
             .map(Iterator::count)
             .unwrap_or_default();
-        assert!(!descriptors(0).in_force || open <= 4, "{open} are open");
-        assert!(descriptors(open + 50).in_force);
+        assert!(
+            !check_descriptors(0).in_force || open <= 4,
+            "{open} are open"
+        );
+        assert!(check_descriptors(open + 50).in_force);
     }
 }

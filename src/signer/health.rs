@@ -1,90 +1,44 @@
-//! What a signer says of itself when it is asked how it is: at once, whatever it is at, because it asks
-//! nobody else.
+//! The signer's answer to a health check. It is made at once, whatever the signer is doing: it calls neither the module
+//! nor another process.
 
 use serde::{Deserialize, Serialize};
 
 use super::not_understood;
-use crate::engine::{Condition, EngineError, Told};
+use crate::engine::{EngineError, EngineHealth, ReportedError};
 use crate::exit_code::ExitCode;
 
-/// How a signer is.
+/// The health of a signer process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Health {
-    /// It does not know yet whether there will be a key.
+pub enum SignerHealth {
+    /// It is opening token and key.
     Starting,
     /// It has its key.
-    Ready(AtWork),
-    /// It has none, and tries again.
-    Failed(Told),
+    Ready(EngineHealth),
+    /// It could not open token or key, and tries again.
+    Failed(ReportedError),
     /// It is about to end.
-    Over,
+    Stopping,
 }
 
-/// A signer that has its key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AtWork {
-    /// Sessions that are at work on a signature.
-    pub in_use: usize,
-    /// The most there may be.
-    pub at_most: usize,
-    /// Requests that wait for one.
-    pub waiting: usize,
-    /// The token is lost, and looked for.
-    pub down: Option<DownSince>,
-    /// Milliseconds since the last good signature. None: there was none yet.
-    pub last_signature_ms: Option<u64>,
-}
-
-/// The token is lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DownSince {
-    /// RFC 3339
-    pub since: String,
-    /// What a signature is told meanwhile.
-    pub told: Told,
-}
-
-impl AtWork {
-    pub(super) fn of(condition: Condition) -> Self {
-        Self {
-            in_use: condition.in_use,
-            at_most: condition.at_most,
-            waiting: condition.waiting,
-            down: condition.down.map(|down| DownSince {
-                told: Told::of(down.error().into()),
-                since: down.since,
-            }),
-            last_signature_ms: condition
-                .last_signature
-                .map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
-        }
-    }
-}
-
-impl Health {
-    /// In a word.
-    pub fn name(&self) -> &'static str {
+impl SignerHealth {
+    /// The state in a word, as `/readyz` reports it.
+    pub fn state(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Ready(_) => "ready",
             Self::Failed(_) => "failed",
-            Self::Over => "over",
+            Self::Stopping => "over",
         }
     }
 
-    /// Why a signature that is asked for now would not be made; `None` where it would.
-    pub fn trouble(&self) -> Option<EngineError> {
-        let told = match self {
-            Self::Ready(AtWork { down: None, .. }) => return None,
-            Self::Ready(AtWork {
-                down: Some(down), ..
-            }) => down.told.clone(),
-            Self::Failed(told) => told.clone(),
-            Self::Over => return Some(EngineError::Stopped),
-            Self::Starting => Told {
+    /// What a signature that is asked for now would fail with; `None` where it would be made.
+    pub fn error(&self) -> Option<EngineError> {
+        let error = match self {
+            Self::Ready(engine) => engine.outage.as_ref()?.error.clone(),
+            Self::Failed(error) => error.clone(),
+            Self::Stopping => return Some(EngineError::Stopped),
+            Self::Starting => ReportedError {
                 message: "the signer process is being started: it has no key yet".to_owned(),
                 hint: "wait for it; where it takes long, look at the way to the HSM".to_owned(),
                 class: "token-down".to_owned(),
@@ -92,12 +46,12 @@ impl Health {
                 transient: false,
             },
         };
-        Some(EngineError::Told(Box::new(told)))
+        Some(EngineError::Reported(Box::new(error)))
     }
 
-    /// As it comes over a channel.
-    pub(super) fn read(json: &[u8]) -> Result<Self, EngineError> {
-        // Both sides are one program: this does not happen, and says so where it does.
+    /// Decodes a health response.
+    pub(super) fn from_json(json: &[u8]) -> Result<Self, EngineError> {
+        // Both processes are of one build: a response that cannot be decoded is a bug, and is reported.
         serde_json::from_slice(json).map_err(|error| EngineError::SignerGone {
             why: not_understood(&error.to_string()).to_string(),
         })
@@ -107,56 +61,53 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::TokenOutage;
 
-    fn at_work() -> AtWork {
-        AtWork {
-            in_use: 1,
-            at_most: 8,
+    fn engine() -> EngineHealth {
+        EngineHealth {
+            sessions_in_use: 1,
+            max_sessions: 8,
             waiting: 0,
-            down: None,
+            outage: None,
             last_signature_ms: Some(7),
         }
     }
 
     #[test]
-    fn it_is_read_as_it_was_written_and_nothing_else_is() {
-        let told = Told {
+    fn health_survives_json_and_malformed_json_is_refused() {
+        let error = ReportedError {
             message: "the token is down".to_owned(),
             hint: "wait".to_owned(),
             class: "pin".to_owned(),
             exit: 4,
             transient: false,
         };
-        let down = DownSince {
+        let outage = TokenOutage {
             since: "2026-01-02T03:04:05Z".to_owned(),
-            told: told.clone(),
+            error: error.clone(),
         };
         for (health, class) in [
-            (Health::Starting, Some("token-down")),
-            (Health::Ready(at_work()), None),
+            (SignerHealth::Starting, Some("token-down")),
+            (SignerHealth::Ready(engine()), None),
             (
-                Health::Ready(AtWork {
-                    down: Some(down),
-                    ..at_work()
+                SignerHealth::Ready(EngineHealth {
+                    outage: Some(outage),
+                    ..engine()
                 }),
                 Some("pin"),
             ),
-            (Health::Failed(told), Some("pin")),
-            (Health::Over, Some("stopped")),
+            (SignerHealth::Failed(error), Some("pin")),
+            (SignerHealth::Stopping, Some("stopped")),
         ] {
             let json = serde_json::to_vec(&health).unwrap();
-            assert_eq!(Health::read(&json).unwrap(), health);
-            let trouble = health.trouble();
-            assert_eq!(
-                trouble.as_ref().map(EngineError::class),
-                class,
-                "{health:?}"
-            );
+            assert_eq!(SignerHealth::from_json(&json).unwrap(), health);
+            let error = health.error();
+            assert_eq!(error.as_ref().map(EngineError::class), class, "{health:?}");
         }
-        let more = br#"{"ready":{"in_use":1,"at_most":8,"waiting":0,"down":null,"last_signature_ms":null,"pin":"1"}}"#;
+        let more = br#"{"ready":{"sessions_in_use":1,"max_sessions":8,"waiting":0,"outage":null,"last_signature_ms":null,"pin":"1"}}"#;
         for bad in [&b""[..], b"{}", b"\"well\"", b"{\"ready\":{}}", more] {
             assert!(
-                Health::read(bad).is_err(),
+                SignerHealth::from_json(bad).is_err(),
                 "{}",
                 String::from_utf8_lossy(bad)
             );

@@ -1,14 +1,15 @@
-//! What the signer signs. It is asked by a process that parses the network and may have been taken
-//! over, so it looks at each message itself: a key that signs whatever it is given is everybody's.
+//! The signing policy: which requests the signer signs. They come from a process that parses the network and may have
+//! been taken over, so the signer checks each message itself: a key that signs any message can be used by anybody.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::frame::SignFrame;
-use crate::engine::{self, Purpose};
+use super::rate_limit::TokenBucket;
+use crate::config::trust::Fingerprint;
+use crate::engine::{self, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 
-/// SHA-256 and SHA-384 are the hashes of TLS 1.3's suites.
-const TLS13_HASHES: [usize; 2] = [32, 48];
+/// The lengths of SHA-256 and SHA-384, the hashes of TLS 1.3's cipher suites.
+const TLS13_HASH_LENGTHS: [usize; 2] = [32, 48];
 
 // Handshake messages (RFC 5246, section 7.4; certificate_status: RFC 6066).
 const CLIENT_HELLO: u8 = 1;
@@ -21,11 +22,11 @@ const CLIENT_KEY_EXCHANGE: u8 = 16;
 const CERTIFICATE_STATUS: u8 = 22;
 const TLS12: [u8; 2] = [3, 3];
 
-/// So many refusals are recorded in a second, and so many more at once.
-const RECORDED_PER_SECOND: u32 = 10;
-const RECORDED_AT_ONCE: u32 = 100;
+/// The rate limit of refusals in the ledger.
+const REFUSALS_PER_SECOND: u32 = 10;
+const REFUSALS_BURST: u32 = 100;
 
-/// Why something is not signed.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("{} is nothing that a front end has a use for", .0.name())]
@@ -46,46 +47,58 @@ pub(super) enum Refusal {
     Rate(u32),
 }
 
-/// Looks at each request.
+/// The policy of one key.
 #[derive(Debug)]
-pub(super) struct Policy {
-    key: [u8; 32],
+pub(super) struct SigningPolicy {
+    spki: Fingerprint,
     schemes: Vec<Scheme>,
-    rate: Rate,
-    refusals: Rate,
+    per_second: u32,
+    signatures: TokenBucket,
+    refusals: TokenBucket,
+    /// Refusals since the last that was recorded.
     left_out: u64,
 }
 
-impl Policy {
-    pub(super) fn new(key: [u8; 32], schemes: &[Scheme], per_second: u32) -> Self {
+impl SigningPolicy {
+    pub(super) fn new(spki: Fingerprint, schemes: &[Scheme], per_second: u32) -> Self {
+        let now = Instant::now();
         Self {
-            key,
+            spki,
             schemes: schemes.to_vec(),
-            rate: Rate::new(per_second, per_second, Instant::now()),
-            refusals: Rate::new(RECORDED_PER_SECOND, RECORDED_AT_ONCE, Instant::now()),
+            per_second,
+            signatures: TokenBucket::new(per_second, per_second, now),
+            refusals: TokenBucket::new(REFUSALS_PER_SECOND, REFUSALS_BURST, now),
             left_out: 0,
         }
     }
 
-    /// Whether this may be signed, now.
-    pub(super) fn permits(&mut self, frame: &SignFrame<'_>, now: Instant) -> Result<(), Refusal> {
-        if frame.key != self.key {
+    /// Whether the key with this SubjectPublicKeyInfo may sign this request now.
+    pub(super) fn check(
+        &mut self,
+        spki: Fingerprint,
+        request: &SignRequest<'_>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if spki != self.spki {
             return Err(Refusal::Key);
         }
-        form(frame)?;
-        match self.schemes.contains(&frame.scheme) {
-            // What is refused does not count: nobody's requests are turned away for another's.
-            true => self.rate.take(now),
-            false => Err(Refusal::Scheme(frame.scheme)),
+        check_message(request)?;
+        if !self.schemes.contains(&request.scheme) {
+            return Err(Refusal::Scheme(request.scheme));
+        }
+        // Last: a request that is refused does not use up the rate limit of others.
+        match self.signatures.take(now) {
+            true => Ok(()),
+            false => Err(Refusal::Rate(self.per_second)),
         }
     }
 
-    /// Whether something that was refused is to be recorded: how many before it were not. A front
-    /// end that was taken over must not fill the ledger's disk.
-    pub(super) fn records(&mut self, now: Instant) -> Option<u64> {
+    /// Whether a refusal may be recorded, and how many before it were not. The limit keeps a front end that was taken
+    /// over from filling the ledger's disk.
+    pub(super) fn may_record(&mut self, now: Instant) -> Option<u64> {
         match self.refusals.take(now) {
-            Ok(()) => Some(std::mem::take(&mut self.left_out)),
-            Err(_) => {
+            true => Some(std::mem::take(&mut self.left_out)),
+            false => {
                 self.left_out += 1;
                 None
             }
@@ -93,42 +106,49 @@ impl Policy {
     }
 }
 
-/// Whether the message is what the purpose says. No message fits two purposes: 0x20, 0x01 and the
-/// `h` of the proof's context are their first bytes.
-fn form(frame: &SignFrame<'_>) -> Result<(), Refusal> {
-    let (fits, otherwise) = match frame.purpose {
-        Purpose::Tls13ClientAuth if !frame.scheme.in_tls13() => {
-            return Err(Refusal::NotOfTls13(frame.scheme));
+/// Whether the message has the form of its purpose. No message has the form of two purposes: their first bytes are
+/// 0x20, 0x01 and the `h` of a challenge.
+fn check_message(request: &SignRequest<'_>) -> Result<(), Refusal> {
+    let (fits, refusal) = match request.purpose {
+        Purpose::Tls13ClientAuth if !request.scheme.in_tls13() => {
+            return Err(Refusal::NotOfTls13(request.scheme));
         }
-        Purpose::Tls13ClientAuth => (is_tls13(frame.message), Refusal::NoTls13ClientAuth),
-        Purpose::Tls12ClientAuth => (is_tls12(frame.message), Refusal::NoTls12ClientAuth),
-        Purpose::Proof => (engine::is_challenge(frame.message), Refusal::NoProof),
-        // Made by commands that have the token to themselves.
-        Purpose::Csr | Purpose::SelfTest => return Err(Refusal::Purpose(frame.purpose)),
+        Purpose::Tls13ClientAuth => (
+            is_tls13_client_auth(request.message),
+            Refusal::NoTls13ClientAuth,
+        ),
+        Purpose::Tls12ClientAuth => (
+            is_tls12_client_auth(request.message),
+            Refusal::NoTls12ClientAuth,
+        ),
+        Purpose::Proof => (engine::is_challenge(request.message), Refusal::NoProof),
+        // Only commands that use the token without a signer process make these.
+        Purpose::Csr | Purpose::SelfTest => return Err(Refusal::Purpose(request.purpose)),
     };
     match fits {
         true => Ok(()),
-        false => Err(otherwise),
+        false => Err(refusal),
     }
 }
 
-fn is_tls13(message: &[u8]) -> bool {
-    engine::tls13_client_hash(message).is_some_and(|hash| TLS13_HASHES.contains(&hash.len()))
+fn is_tls13_client_auth(message: &[u8]) -> bool {
+    engine::tls13_transcript_hash(message)
+        .is_some_and(|hash| TLS13_HASH_LENGTHS.contains(&hash.len()))
 }
 
-/// A whole handshake with client authentication, message by message, as far as its client signs it
-/// (RFC 5246, section 7.4.8): from ClientHello to ClientKeyExchange.
-fn is_tls12(transcript: &[u8]) -> bool {
+/// Whether these are the messages of a handshake with client authentication that its client signs (RFC 5246, section
+/// 7.4.8): from ClientHello to ClientKeyExchange.
+fn is_tls12_client_auth(transcript: &[u8]) -> bool {
     let Some(kinds) = handshake_messages(transcript) else {
         return false;
     };
     let mut kinds = kinds.iter().copied().peekable();
     let mut next = |kind: u8| kinds.next_if_eq(&kind).is_some();
-    let begun = next(CLIENT_HELLO) && next(SERVER_HELLO) && next(CERTIFICATE);
-    // These two a server may leave out.
+    let up_to_certificate = next(CLIENT_HELLO) && next(SERVER_HELLO) && next(CERTIFICATE);
+    // A server may omit these two.
     let _ = next(CERTIFICATE_STATUS);
     let _ = next(SERVER_KEY_EXCHANGE);
-    begun
+    up_to_certificate
         && next(CERTIFICATE_REQUEST)
         && next(SERVER_HELLO_DONE)
         && next(CERTIFICATE)
@@ -136,8 +156,7 @@ fn is_tls12(transcript: &[u8]) -> bool {
         && kinds.next().is_none()
 }
 
-/// The kinds of the messages, where the bytes are handshake messages and nothing else, and both
-/// hellos speak of TLS 1.2.
+/// The types of the handshake messages. `None` where the bytes are anything else, or a hello is not of TLS 1.2.
 fn handshake_messages(mut transcript: &[u8]) -> Option<Vec<u8>> {
     let mut kinds = Vec::new();
     while let Some(([kind, length @ ..], rest)) = transcript.split_first_chunk::<4>() {
@@ -150,38 +169,6 @@ fn handshake_messages(mut transcript: &[u8]) -> Option<Vec<u8>> {
         transcript = rest;
     }
     transcript.is_empty().then_some(kinds)
-}
-
-/// So many in a second, and so many at once.
-#[derive(Debug)]
-struct Rate {
-    per_second: u32,
-    at_once: f64,
-    left: f64,
-    filled: Instant,
-}
-
-impl Rate {
-    fn new(per_second: u32, at_once: u32, now: Instant) -> Self {
-        Self {
-            per_second,
-            at_once: f64::from(at_once),
-            left: f64::from(at_once),
-            filled: now,
-        }
-    }
-
-    fn take(&mut self, now: Instant) -> Result<(), Refusal> {
-        let passed: Duration = now.saturating_duration_since(self.filled);
-        let more = passed.as_secs_f64() * f64::from(self.per_second);
-        self.left = (self.left + more).min(self.at_once);
-        self.filled = self.filled.max(now);
-        if self.left < 1.0 {
-            return Err(Refusal::Rate(self.per_second));
-        }
-        self.left -= 1.0;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,30 +1,31 @@
-//! What is signed and what is not, by purpose. What real handshakes are over is in tests/signer.rs.
+//! Which messages are signed for which purpose. The integration tests of the signer make real handshakes.
+
+use std::time::Duration;
 
 use super::*;
+use crate::engine::Peer;
 
-// Written once more: what is signed is pinned here.
+// Written out again, so that a change of the policy fails here.
 const TLS13_CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
 const TLS13_SPACES: [u8; 64] = [0x20; 64];
-const KEY: [u8; 32] = [7; 32];
+const KEY: Fingerprint = Fingerprint([7; 32]);
 
-fn frame(purpose: Purpose, message: &[u8]) -> SignFrame<'_> {
-    SignFrame {
-        key: KEY,
+fn request(purpose: Purpose, message: &[u8]) -> SignRequest<'_> {
+    SignRequest {
         purpose,
         scheme: Scheme::RsaPssSha256,
-        deadline: Duration::from_secs(1),
-        peer: None,
-        interaction_id: None,
+        deadline: Instant::now(),
+        peer: Peer::default(),
         message,
     }
 }
 
-fn policy() -> Policy {
-    Policy::new(KEY, &[Scheme::RsaPssSha256, Scheme::RsaPkcs1Sha256], 10)
+fn policy() -> SigningPolicy {
+    SigningPolicy::new(KEY, &[Scheme::RsaPssSha256, Scheme::RsaPkcs1Sha256], 10)
 }
 
-fn says(purpose: Purpose, message: &[u8]) -> Result<(), Refusal> {
-    policy().permits(&frame(purpose, message), Instant::now())
+fn check(purpose: Purpose, message: &[u8]) -> Result<(), Refusal> {
+    policy().check(KEY, &request(purpose, message), Instant::now())
 }
 
 fn tls13(context: &[u8], hash: usize) -> Vec<u8> {
@@ -41,8 +42,8 @@ fn handshake(kinds: &[u8]) -> Vec<u8> {
 #[test]
 fn a_clients_certificate_verify_is_signed_and_a_servers_is_not() {
     let purpose = Purpose::Tls13ClientAuth;
-    assert_eq!(says(purpose, &tls13(TLS13_CONTEXT, 32)), Ok(()));
-    assert_eq!(says(purpose, &tls13(TLS13_CONTEXT, 48)), Ok(()));
+    assert_eq!(check(purpose, &tls13(TLS13_CONTEXT, 32)), Ok(()));
+    assert_eq!(check(purpose, &tls13(TLS13_CONTEXT, 48)), Ok(()));
     let server = b"TLS 1.3, server CertificateVerify\0";
     for no in [
         tls13(server, 32),
@@ -53,19 +54,19 @@ fn a_clients_certificate_verify_is_signed_and_a_servers_is_not() {
         Vec::new(),
         tls13(TLS13_CONTEXT, 32)[1..].to_vec(),
     ] {
-        assert_eq!(says(purpose, &no), Err(Refusal::NoTls13ClientAuth));
+        assert_eq!(check(purpose, &no), Err(Refusal::NoTls13ClientAuth));
     }
 }
 
 #[test]
-fn a_handshake_of_tls12_is_signed_when_it_is_whole() {
+fn a_tls12_handshake_is_signed_only_when_it_is_complete() {
     let purpose = Purpose::Tls12ClientAuth;
     for yes in [
         &[1, 2, 11, 12, 13, 14, 11, 16][..],
         &[1, 2, 11, 22, 12, 13, 14, 11, 16],
         &[1, 2, 11, 13, 14, 11, 16],
     ] {
-        assert_eq!(says(purpose, &handshake(yes)), Ok(()), "{yes:?}");
+        assert_eq!(check(purpose, &handshake(yes)), Ok(()), "{yes:?}");
     }
     for no in [
         &[][..],
@@ -77,16 +78,16 @@ fn a_handshake_of_tls12_is_signed_when_it_is_whole() {
         &[1, 1, 2, 11, 12, 13, 14, 11, 16],
     ] {
         let refused = Err(Refusal::NoTls12ClientAuth);
-        assert_eq!(says(purpose, &handshake(no)), refused, "{no:?}");
+        assert_eq!(check(purpose, &handshake(no)), refused, "{no:?}");
     }
     let whole = handshake(&[1, 2, 11, 12, 13, 14, 11, 16]);
     for cut in 1..7 {
         let refused = Err(Refusal::NoTls12ClientAuth);
-        assert_eq!(says(purpose, &whole[..whole.len() - cut]), refused);
+        assert_eq!(check(purpose, &whole[..whole.len() - cut]), refused);
     }
     let mut older = whole;
     older[5] = 2;
-    assert_eq!(says(purpose, &older), Err(Refusal::NoTls12ClientAuth));
+    assert_eq!(check(purpose, &older), Err(Refusal::NoTls12ClientAuth));
 }
 
 #[test]
@@ -108,11 +109,11 @@ fn a_message_of_one_purpose_is_refused_for_every_other() {
         (Purpose::Proof, Refusal::NoProof, [&tls13[..], &tls12]),
     ] {
         for other in others {
-            assert_eq!(says(purpose, other), Err(refusal));
+            assert_eq!(check(purpose, other), Err(refusal));
         }
     }
     for purpose in [Purpose::Csr, Purpose::SelfTest] {
-        assert_eq!(says(purpose, &tls13), Err(Refusal::Purpose(purpose)));
+        assert_eq!(check(purpose, &tls13), Err(Refusal::Purpose(purpose)));
     }
 }
 
@@ -120,11 +121,11 @@ fn a_message_of_one_purpose_is_refused_for_every_other() {
 fn schemes_that_are_not_the_keys_or_not_of_the_version_are_refused() {
     let message = tls13(TLS13_CONTEXT, 32);
     let with = |scheme| {
-        let frame = SignFrame {
+        let request = SignRequest {
             scheme,
-            ..frame(Purpose::Tls13ClientAuth, &message)
+            ..request(Purpose::Tls13ClientAuth, &message)
         };
-        policy().permits(&frame, Instant::now())
+        policy().check(KEY, &request, Instant::now())
     };
     let p256 = Scheme::EcdsaP256Sha256;
     assert_eq!(with(p256), Err(Refusal::Scheme(p256)));
@@ -135,24 +136,23 @@ fn schemes_that_are_not_the_keys_or_not_of_the_version_are_refused() {
 #[test]
 fn another_key_is_refused() {
     let message = tls13(TLS13_CONTEXT, 32);
-    let other = SignFrame {
-        key: [8; 32],
-        ..frame(Purpose::Tls13ClientAuth, &message)
-    };
-    assert_eq!(policy().permits(&other, Instant::now()), Err(Refusal::Key));
+    let request = request(Purpose::Tls13ClientAuth, &message);
+    let other = Fingerprint([8; 32]);
+    let checked = policy().check(other, &request, Instant::now());
+    assert_eq!(checked, Err(Refusal::Key));
 }
 
 #[test]
-fn more_than_the_rate_is_refused_until_it_has_passed() {
+fn requests_over_the_rate_limit_are_refused_until_it_is_refilled() {
     let message = tls13(TLS13_CONTEXT, 32);
-    let frame = frame(Purpose::Tls13ClientAuth, &message);
+    let request = request(Purpose::Tls13ClientAuth, &message);
     let mut policy = policy();
     let now = Instant::now();
     for _ in 0..10 {
-        assert_eq!(policy.permits(&frame, now), Ok(()));
+        assert_eq!(policy.check(KEY, &request, now), Ok(()));
     }
-    assert_eq!(policy.permits(&frame, now), Err(Refusal::Rate(10)));
+    assert_eq!(policy.check(KEY, &request, now), Err(Refusal::Rate(10)));
     let later = now + Duration::from_millis(150);
-    assert_eq!(policy.permits(&frame, later), Ok(()));
-    assert_eq!(policy.permits(&frame, later), Err(Refusal::Rate(10)));
+    assert_eq!(policy.check(KEY, &request, later), Ok(()));
+    assert_eq!(policy.check(KEY, &request, later), Err(Refusal::Rate(10)));
 }

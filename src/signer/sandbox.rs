@@ -1,9 +1,9 @@
-//! What the front end may still open: the folders of certificate, anchors and CRLs, and what the
-//! system needs to resolve a name. It parses the network; it is to find neither PIN nor ledger, and
-//! nothing to write to.
+//! Landlock: restricts a process to the files and ports that it needs. The front end may read the folders of certificate,
+//! trust anchors and CRLs, and what name resolution needs; PIN and ledger must be out of its reach, because it parses the
+//! network.
 //!
-//! Rules name folders: a rule on a file dies when the file is replaced, and with it the reload. The
-//! files of the resolver are the exception, because their folder has `/etc/shadow` in it.
+//! Rules name folders: a rule on a file ends when the file is replaced, which would break the reload. The resolver's
+//! files are the exception, because their folder has `/etc/shadow` in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use landlock::{
 };
 
 use super::SignerError;
-use super::hardening::Part;
+use super::hardening::Measure;
 use crate::config::pin::PinSource;
 use crate::config::proxy::AccessLog;
 use crate::config::trust::TrustMode;
 use crate::config::{CertificateSource, Config};
 
-/// The rights that are asked for; an older kernel gives those that it knows.
+/// The newest ABI whose access rights are handled; an older kernel handles those that it knows.
 const ABI_WANTED: ABI = ABI::V6;
 
-/// What resolving a name reads, and where it may lead.
+/// What name resolution reads, links included.
 const RESOLVER_FILES: [&str; 7] = [
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -44,17 +44,17 @@ const RESOLVER_FOLDERS: [&str; 8] = [
     "/usr/share/zoneinfo",
     "/dev/urandom",
 ];
-/// The system's trust anchors, for those who trust the public.
+/// The system's trust anchors, for configurations that trust public CAs.
 const PUBLIC_ROOTS: [&str; 4] = [
     "/etc/ssl",
     "/etc/pki",
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
 ];
-/// DNS over TCP.
-const DOMAIN: u16 = 53;
+/// The port of DNS over TCP.
+const DNS_PORT: u16 = 53;
 
-/// What a process may open.
+/// What a process may open and connect to.
 #[derive(Debug, Default)]
 pub struct Sandbox {
     read: Vec<PathBuf>,
@@ -63,11 +63,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The front end's.
+    /// The front end's sandbox.
     ///
     /// # Errors
-    /// The PIN or the ledger lies in a folder that it must read. Where a credential is, only that process
-    /// knows that has $CREDENTIALS_DIRECTORY: so the supervisor asks too.
+    /// The PIN or the ledger lies in a folder that the front end must read. A credential's folder is known only to a
+    /// process that has $CREDENTIALS_DIRECTORY: so the supervisor makes this check too.
     pub fn of_front_end(config: &Config) -> Result<Self, SignerError> {
         let mut folders = readable(config);
         let mut write = Vec::new();
@@ -88,29 +88,29 @@ impl Sandbox {
             .map(PathBuf::from)
             .collect();
         let mut ports = config.hub.origins().map(|origin| origin.port).to_vec();
-        ports.push(DOMAIN);
+        ports.push(DNS_PORT);
         let sandbox = Self {
             read: folders.into_iter().chain(system).collect(),
             write,
             connect: Some(ports),
         };
-        sandbox.keeps_from(config)?;
+        sandbox.check_secrets(config)?;
         Ok(sandbox)
     }
 
-    /// Whether a front end that is in this sandbox, and cannot get out, can go by another configuration.
+    /// Whether a front end in this sandbox, which it cannot leave, can use another configuration.
     ///
     /// # Errors
-    /// That would have it read where it may not, or would put PIN or ledger where it may.
+    /// The configuration names files outside of the sandbox, or puts PIN or ledger into it.
     pub fn fits(&self, config: &Config) -> Result<(), SignerError> {
         let wanted = Self::of_front_end(config)?;
-        self.keeps_from(config)?;
+        self.check_secrets(config)?;
         let read: Vec<_> = self.read.iter().chain(&self.write).collect();
         let write: Vec<_> = self.write.iter().collect();
         for (folders, within) in [(&wanted.read, read), (&wanted.write, write)] {
             let outside = |folder: &&PathBuf| {
-                let folder = real(folder);
-                !within.iter().any(|may| folder.starts_with(real(may)))
+                let folder = real_path(folder);
+                !within.iter().any(|may| folder.starts_with(real_path(may)))
             };
             if let Some(folder) = folders.iter().find(outside) {
                 return Err(SignerError::OutOfReach {
@@ -121,7 +121,8 @@ impl Sandbox {
         Ok(())
     }
 
-    fn keeps_from(&self, config: &Config) -> Result<(), SignerError> {
+    /// Whether PIN and ledger are out of reach.
+    fn check_secrets(&self, config: &Config) -> Result<(), SignerError> {
         let secrets = [
             ("the PIN", pin_file(&config.token.pin)),
             (
@@ -130,16 +131,16 @@ impl Sandbox {
             ),
         ];
         for (what, secret) in secrets {
-            let Some(secret) = secret.map(|path| real(&path)) else {
+            let Some(secret) = secret.map(|path| real_path(&path)) else {
                 continue;
             };
             let mut reach = self.read.iter().chain(&self.write);
-            if let Some(folder) = reach.find(|folder| secret.starts_with(real(folder))) {
+            if let Some(folder) = reach.find(|folder| secret.starts_with(real_path(folder))) {
                 return Err(SignerError::InReach {
                     what,
                     secret,
                     folder: folder.clone(),
-                    // Of a folder that it must read too, the log is not the reason.
+                    // The access log is not the reason where the front end must read the folder anyway.
                     access_log: !self.read.contains(folder),
                 });
             }
@@ -147,7 +148,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// A signer's, as configured: vendors' modules need what they need.
+    /// A signer's sandbox, as configured: what a vendor's module needs is not known here.
     pub fn of_signer(read: &[PathBuf], write: &[PathBuf]) -> Self {
         Self {
             read: read.to_vec(),
@@ -156,18 +157,17 @@ impl Sandbox {
         }
     }
 
-    /// Goes into it. There is no way back, for this process and all that it starts; call it before
-    /// there are other threads.
+    /// Restricts this process and its children for good. To be called before there are other threads.
     ///
     /// # Errors
     /// The kernel has no Landlock.
-    pub fn enter(&self) -> Result<Part, SignerError> {
+    pub fn enter(&self) -> Result<Measure, SignerError> {
         let failed = |why: String| SignerError::Hardening { part: NAME, why };
         let status = self.restrict().map_err(|error| failed(error.to_string()))?;
         match status.ruleset {
             RulesetStatus::NotEnforced => Err(failed("this kernel has none".to_owned())),
-            RulesetStatus::FullyEnforced => Ok(Part::new(NAME, true, self.describe())),
-            RulesetStatus::PartiallyEnforced => Ok(Part::new(
+            RulesetStatus::FullyEnforced => Ok(Measure::new(NAME, true, self.describe())),
+            RulesetStatus::PartiallyEnforced => Ok(Measure::new(
                 NAME,
                 true,
                 format!("{}; of this kernel's age not all", self.describe()),
@@ -177,7 +177,7 @@ impl Sandbox {
 
     fn restrict(&self) -> Result<RestrictionStatus, RulesetError> {
         let all = AccessFs::from_all(ABI_WANTED);
-        // Not to be executed: nothing is started from there.
+        // Without the right to execute.
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
@@ -190,7 +190,7 @@ impl Sandbox {
         let mut created = rules.create()?;
         for (paths, access) in [(&self.read, read), (&self.write, all)] {
             for path in paths {
-                // What is not there needs no rule.
+                // A path that does not exist needs no rule.
                 if let Ok(opened) = PathFd::new(path) {
                     let of_its_kind = if path.is_dir() {
                         access
@@ -208,22 +208,22 @@ impl Sandbox {
     }
 
     fn describe(&self) -> String {
-        let mut said = format!(
+        let mut description = format!(
             "{} folders to read, {} to write",
             self.read.len(),
             self.write.len()
         );
         if let Some(ports) = &self.connect {
             let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-            said.push_str(&format!("; TCP to port {}", ports.join(", ")));
+            description.push_str(&format!("; TCP to port {}", ports.join(", ")));
         }
-        said
+        description
     }
 }
 
 const NAME: &str = "Landlock";
 
-/// The folders of what is read again at a reload.
+/// The folders of the files that a reload reads.
 fn readable(config: &Config) -> Vec<PathBuf> {
     let certificate = match &config.c3.certificate {
         CertificateSource::File(path) => Some(path),
@@ -239,12 +239,12 @@ fn readable(config: &Config) -> Vec<PathBuf> {
     folders
 }
 
-/// The folder of a file, and the one that its links lead to.
+/// The folder of a file, and the folder that its links lead to.
 fn folders_of(file: &Path) -> impl Iterator<Item = PathBuf> {
-    let places = [file.to_owned(), real(file)];
-    places
+    let paths = [file.to_owned(), real_path(file)];
+    paths
         .into_iter()
-        .filter_map(|place| place.parent().map(Path::to_owned))
+        .filter_map(|path| path.parent().map(Path::to_owned))
 }
 
 fn pin_file(source: &PinSource) -> Option<PathBuf> {
@@ -260,8 +260,8 @@ fn pin_file(source: &PinSource) -> Option<PathBuf> {
     }
 }
 
-/// With links resolved as far as it is there.
-fn real(path: &Path) -> PathBuf {
+/// The path with links resolved; where the file does not exist, with those of its folder.
+fn real_path(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => fs::canonicalize(folder)
             .unwrap_or_else(|_| folder.to_owned())

@@ -1,5 +1,4 @@
-//! What the signer process does: opens token and key, and signs what its policy permits, a thread for
-//! each channel, until its supervisor has gone.
+//! The signer process: opens token and key, and serves each channel on a thread of its own, until its supervisor ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,20 +11,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::frame::{self, Answer, Request, SignFrame};
-use super::hardening::{Part, end_with_parent, harden, tell};
-use super::phase::{Phase, Phases, Ready};
-use super::policy::Policy;
+use super::fd_passing::receive_from_supervisor;
+use super::hardening::{Measure, end_with_parent, harden, log_missing};
+use super::health::SignerHealth;
+use super::heartbeat::CallDeadlines;
+use super::policy::SigningPolicy;
+use super::remote_key::KeyDescription;
+use super::request_handler::{OpenKey, serve_channel};
 use super::sandbox::Sandbox;
-use super::watch::Calls;
-use super::{Description, SignerError, desk, handover};
+use super::state::{SharedState, SignerState};
+use super::{START_STEPS, SignerError};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config, ConfigText};
 use crate::diagnostic::Diagnostic as _;
-use crate::engine::{Peer, Sign, SignRequest, Told};
+use crate::engine::{ReportedError, Sign as _};
 use crate::exit_code::ExitCode;
-use crate::identity::{Files, IdentityError, Validity, certificate_in_token, engine_for_callers};
+use crate::identity::{
+    IdentityError, IdentityFiles, Validity, certificate_in_token, engine_on_caller_threads,
+};
 use crate::ledger::Recorder;
 use crate::standard_error;
 use crate::token::guard::Attendance;
@@ -33,86 +37,86 @@ use crate::token::{Token, TokenError};
 
 /// Between attempts to open the key. A token that is back is found within the longest delay.
 const BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(1));
-/// The same where a person has to correct something first.
+/// Between attempts where an operator has to correct something first.
 const MANUAL_FIX_BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(10));
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// A token that is lost is looked for so often, and one that somebody asks after.
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval of checks of a token that is lost, or whose health was requested.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long signatures that are being made are waited for at the end.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the signatures in progress may take when the process ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The signer, as its threads share it.
+/// What the signer's threads share.
 pub(super) struct Service {
-    config: Config,
-    phases: Phases,
-    pub(super) calls: Calls,
-    /// Behind those of the channels: the places of who keeps sessions alive, and of who opens the key.
-    keeper: usize,
-    opener: usize,
-    /// Somebody asked how it is.
-    asked: AtomicBool,
-    hardening: Vec<Part>,
+    pub(super) config: Config,
+    pub(super) state: SharedState,
+    pub(super) calls: CallDeadlines,
+    // The callers in `calls` after those of the channels.
+    keep_alive_caller: usize,
+    open_caller: usize,
+    /// A health check came since the token was checked last.
+    health_requested: AtomicBool,
+    hardening: Vec<Measure>,
 }
 
-/// Serves the supervisor that started this process, and ends with it: this returns only where it
-/// could not begin.
+/// Runs the signer, and ends the process with its supervisor: this returns only where the signer could not start.
 ///
-/// It goes by the configuration that it is handed, or by the file at `path`. `attendance` is asked for with
-/// whether someone is at a terminal.
+/// It uses the configuration that the supervisor passes, or the file at `path`. `attendance` is called with whether a
+/// person is at a terminal.
 ///
 /// # Errors
-/// Nobody of ours started it, or it is not given what it works with.
+/// The process was not started by a supervisor, or did not get what it needs.
 pub fn serve(
     path: &Path,
     attendance: impl Fn(bool) -> Attendance,
 ) -> Result<ExitCode, SignerError> {
-    let handed = handover::take()?;
-    let config = ConfigText::given_or_read(handed.configuration, path)?.check()?;
-    let channels = handed.channels;
+    let inherited = receive_from_supervisor()?;
+    let config = ConfigText::given_or_read(inherited.configuration, path)?.check()?;
+    let channels = inherited.channels;
     let mut hardening = harden(channels.len() + 1);
     hardening.push(end_with_parent());
     hardening.push(match &config.signer.landlock {
         Some(folders) => Sandbox::of_signer(&folders.read, &folders.write).enter()?,
-        None => Part::new("Landlock", false, "not asked for in [signer]"),
+        None => Measure::new("Landlock", false, "not asked for in [signer]"),
     });
-    // From here on there may be threads.
+    // The sandbox is entered: from here on there may be threads.
     standard_error::release();
-    tell(&hardening, "signer");
+    log_missing(&hardening, "signer");
     let service = Arc::new(Service {
-        phases: Phases::default(),
-        calls: Calls::new(channels.len() + 2, config.token.timeout),
-        keeper: channels.len(),
-        opener: channels.len() + 1,
-        asked: AtomicBool::new(false),
+        state: SharedState::default(),
+        calls: CallDeadlines::new(channels.len() + 2, config.token.timeout),
+        keep_alive_caller: channels.len(),
+        open_caller: channels.len() + 1,
+        health_requested: AtomicBool::new(false),
         hardening,
         config,
     });
     for (number, channel) in channels.into_iter().enumerate() {
         let (service, name) = (Arc::clone(&service), format!("hsm-channel-{number}"));
-        start(name, move || desk::attend(&service, number, &channel))?;
+        spawn(name, move || serve_channel(&service, number, &channel))?;
     }
-    let keeper = Arc::clone(&service);
-    start("hsm-keep-alive".to_owned(), move || keeper.keep_alive())?;
-    let watched = Arc::clone(&service);
-    start("hsm-watch".to_owned(), move || {
-        watched.calls.watch(&handed.control);
-        watched.phases.end(FAREWELL);
+    let keep_alive = Arc::clone(&service);
+    spawn("hsm-keep-alive".to_owned(), move || keep_alive.keep_alive())?;
+    let heartbeat = Arc::clone(&service);
+    spawn("hsm-watch".to_owned(), move || {
+        heartbeat.calls.send_heartbeats(&inherited.control);
+        heartbeat.state.stop(SHUTDOWN_TIMEOUT);
     })?;
-    // The supervisor says when to go: a signal to the whole group must not end the signer before the
-    // last request is answered.
-    let _deaf = (!handed.attended).then(deaf);
-    service.go_on(&|| attendance(handed.attended), handed.attended);
+    // The supervisor ends the signer: a signal to the whole process group must not end it before the last request is
+    // answered.
+    let attended = inherited.attended;
+    let _ignored = (!attended).then(ignore_signals);
+    service.run(&|| attendance(attended), attended);
     standard_error::flush();
-    // Not through the module's exit handlers, under threads that may be inside it: some crash there.
+    // SIGKILL, because some modules crash in their exit handlers while threads are inside them.
     let _ = kill_process(getpid(), Signal::KILL);
     Ok(ExitCode::Good)
 }
 
-/// Takes SIGTERM, SIGINT and SIGHUP, and does nothing about them for as long as this is held.
+/// Ignores SIGTERM, SIGINT and SIGHUP while the result is held.
 #[cfg(feature = "front-end")]
-fn deaf() -> std::io::Result<impl Sized> {
+fn ignore_signals() -> std::io::Result<impl Sized> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -129,10 +133,10 @@ fn deaf() -> std::io::Result<impl Sized> {
 }
 
 #[cfg(not(feature = "front-end"))]
-fn deaf() {}
+fn ignore_signals() {}
 
-/// A panic is a bug of ours; the process begins afresh.
-fn start(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), SignerError> {
+/// Starts a thread. A panic in it is a bug: the process is aborted, and its supervisor restarts it.
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), SignerError> {
     let guarded = move || {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             let _ = kill_process(getpid(), Signal::ABORT);
@@ -145,20 +149,20 @@ fn start(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Signe
 }
 
 impl Service {
-    /// Opens the key, again and again where that fails, and lets go of it at the end. Where a person
-    /// is asked (for the PIN, at a keypad, or whether one of few tries may be used), once.
-    fn go_on(&self, attendance: &dyn Fn() -> Attendance, attended: bool) {
+    /// Opens the key, repeatedly where that fails, and waits until the signer is stopping. Where a person is asked (for
+    /// the PIN, at a keypad, or whether one of few tries may be used), it is opened once.
+    fn run(&self, attendance: &dyn Fn() -> Attendance, attended: bool) {
         let mut failures = 0_u32;
         loop {
-            // Each step has its own deadline; what has none is bounded by all of them. A person is not
-            // to be hurried.
-            let until = Instant::now() + self.config.token.start_timeout * super::STARTS;
-            let hangs = (!self.asks_people()).then(|| self.calls.begin(self.opener, until));
+            // Each step has a deadline of its own; what has none is bounded by their sum. A person has no deadline.
+            let until = Instant::now() + self.config.token.start_timeout * START_STEPS;
+            let in_progress =
+                (!self.asks_a_person()).then(|| self.calls.begin(self.open_caller, until));
             let opened = self.open(attendance());
-            drop(hangs);
+            drop(in_progress);
             let failed = match opened {
-                Ok(ready) => {
-                    self.phases.becomes(Phase::Ready(Arc::new(ready)));
+                Ok(key) => {
+                    self.state.set(SignerState::Ready(Arc::new(key)));
                     break;
                 }
                 Err(error) => error,
@@ -172,48 +176,48 @@ impl Service {
                 _ => MANUAL_FIX_BACKOFF,
             };
             failures = failures.saturating_add(1);
-            let told = Told::of(failed);
+            let error = ReportedError::of(failed);
             tracing::error!(
-                error = told.message,
-                hint = told.hint,
+                error = error.message,
+                hint = error.hint,
                 "the signer has no key"
             );
-            self.phases.becomes(Phase::Failed(told));
-            if self.phases.is_over_within(backoff.delay(failures)) {
+            self.state.set(SignerState::Failed(error));
+            if self.state.is_stopping_within(backoff.delay(failures)) {
                 return;
             }
             if hangs {
-                // Whoever waited has been told. A call that hangs is in the way of the next.
-                self.calls.wedge();
+                // Waiting requests have failed by now. The call that hangs blocks the next attempt.
+                self.calls.mark_hung();
             }
             if hangs || attended {
-                self.phases.is_over_within(Duration::MAX);
+                self.state.is_stopping_within(Duration::MAX);
                 return;
             }
         }
-        self.phases.is_over_within(Duration::MAX);
+        self.state.is_stopping_within(Duration::MAX);
     }
 
-    fn asks_people(&self) -> bool {
+    fn asks_a_person(&self) -> bool {
         matches!(
             self.config.token.pin,
             PinSource::Prompt | PinSource::ProtectedPath
         )
     }
 
-    fn open(&self, attendance: Attendance) -> Result<Ready, SignerError> {
+    fn open(&self, attendance: Attendance) -> Result<OpenKey, SignerError> {
         let config = &self.config;
-        // When it may be used is for whoever shows it: nothing is signed here but on behalf of others.
-        let files = Files::read_valid(config, Validity::NowOrLater)?;
+        // The front end decides when the certificate may be used.
+        let files = IdentityFiles::read_valid(config, Validity::NowOrLater)?;
         let recorder = Recorder::open(config.ledger.as_ref())?;
         let token = Token::open(&config.token, attendance, recorder.clone())?;
         let chain = files.chain(config, || certificate_in_token(config, &token))?;
-        let engine = engine_for_callers(config, &token, chain.leaf())?;
+        let engine = engine_on_caller_threads(config, &token, chain.leaf())?;
         let certificate = match &config.c3.certificate {
             CertificateSource::File(_) => None,
             CertificateSource::Token(_) => Some(STANDARD.encode(chain.leaf().der())),
         };
-        let description = Description {
+        let description = KeyDescription {
             key: engine.key_uri(),
             spki: STANDARD.encode(engine.public_key().spki()),
             schemes: engine
@@ -225,9 +229,9 @@ impl Service {
             certificate,
             hardening: self.hardening.clone(),
         };
-        let key = engine.public_key().fingerprint().0;
-        let policy = Policy::new(key, engine.schemes(), config.signer.per_second);
-        Ok(Ready {
+        let spki = engine.public_key().fingerprint();
+        let policy = SigningPolicy::new(spki, engine.schemes(), config.signer.per_second);
+        Ok(OpenKey {
             recorder,
             policy: Mutex::new(policy),
             description: serde_json::to_vec(&description)
@@ -236,98 +240,40 @@ impl Service {
         })
     }
 
-    /// Answers a request into `out`.
-    pub(super) fn answer(&self, caller: usize, id: u64, request: &Request<'_>, out: &mut Vec<u8>) {
-        let told = match request {
-            Request::Describe => match self.phases.ready(None) {
-                Ok(ready) => {
-                    return frame::encode_answer(out, id, &Answer::Described(&ready.description));
-                }
-                Err(told) => told,
-            },
-            Request::Health => {
-                self.asked.store(true, Ordering::Relaxed);
-                // Words and numbers: they can be written.
-                let json = serde_json::to_vec(&self.phases.health()).unwrap_or_default();
-                return frame::encode_answer(out, id, &Answer::Health(&json));
-            }
-            Request::Sign(asked) => match self.sign(caller, asked) {
-                Ok(signature) => {
-                    return frame::encode_answer(out, id, &Answer::Signed(&signature));
-                }
-                Err(told) => told,
-            },
-        };
-        // A string and three words: they can be written.
-        let json = serde_json::to_vec(&told).unwrap_or_default();
-        frame::encode_answer(out, id, &Answer::Failed(&json));
+    /// The signer's health. From now on the token is checked more often, for a while.
+    pub(super) fn health(&self) -> SignerHealth {
+        self.health_requested.store(true, Ordering::Relaxed);
+        self.state.health()
     }
 
-    fn sign(&self, caller: usize, asked: &SignFrame<'_>) -> Result<Vec<u8>, Told> {
-        // The caller's clock is ours. However late its deadline, a call that takes longer hangs.
-        let left = asked.deadline.saturating_sub(frame::clock());
-        let left = left.min(self.config.token.timeout);
-        let deadline = Instant::now() + left;
-        let ready = self.phases.ready(Some(deadline))?;
-        ready.permits(asked)?;
-        let _hangs = self.calls.begin(caller, deadline);
-        let request = SignRequest {
-            message: asked.message,
-            scheme: asked.scheme,
-            purpose: asked.purpose,
-            deadline,
-            peer: Peer {
-                name: asked.peer,
-                interaction_id: asked.interaction_id,
-            },
-        };
-        let signed = ready.engine.sign(&request);
-        signed
-            .map(|signature| signature.bytes)
-            .map_err(|error| Told::of(error.into()))
-    }
-
-    /// Records that something came that is not even a request.
-    pub(super) fn bad_frame(&self, why: &str) {
-        if let Some(ready) = self.phases.is_ready() {
-            ready.bad_frame(why);
-        }
-    }
-
+    /// Keeps idle sessions alive, and checks a token that is lost or whose health was requested.
     fn keep_alive(&self) {
         let keep_alive = self.config.token.keep_alive;
-        let mut looked = Instant::now();
-        while !self.phases.is_over_within(keep_alive.min(LOOK)) {
-            let Some(ready) = self.phases.is_ready() else {
+        let mut checked = Instant::now();
+        while !self
+            .state
+            .is_stopping_within(keep_alive.min(CHECK_INTERVAL))
+        {
+            let Some(key) = self.state.key() else {
                 continue;
             };
-            // Who asks how it is wants to know it as it is; and whoever would ask for a signature may
-            // wait for the word that the token is back.
-            let asked = self.asked.swap(false, Ordering::Relaxed);
-            let down = ready.engine.condition().down.is_some();
-            // A login may be a question to somebody at a keypad.
-            let hurried = (asked || down) && !self.asks_people();
-            if !hurried && looked.elapsed() < keep_alive {
+            // A health check needs the present health; and clients may hold back their requests until a health check
+            // shows that the token is back.
+            let health_requested = self.health_requested.swap(false, Ordering::Relaxed);
+            let is_down = key.engine.health().outage.is_some();
+            // Where a login asks a person, only `keep_alive` causes one.
+            let due_early = (health_requested || is_down) && !self.asks_a_person();
+            if !due_early && checked.elapsed() < keep_alive {
                 continue;
             }
-            looked = Instant::now();
+            checked = Instant::now();
             loop {
                 let until = Instant::now() + self.config.token.timeout;
-                let _hangs = self.calls.begin(self.keeper, until);
-                if !ready.engine.keep_alive() {
+                let _in_progress = self.calls.begin(self.keep_alive_caller, until);
+                if !key.engine.keep_alive() {
                     break;
                 }
             }
         }
     }
-}
-
-/// What is said of a request that is none.
-pub(super) fn refused_told(why: &str) -> Told {
-    Told {
-        message: format!("the signer process does not sign: {why}"),
-        hint: "this is a fault of ours, or somebody has taken over the front end: keep ledger and logs, and look at both"
-            .to_owned(),
-        class: "refused-by-signer".to_owned(),
-        exit: ExitCode::Bug as u8, transient: false, }
 }

@@ -1,16 +1,13 @@
-//! Starts the signer process, watches it, ends it where it hangs, and starts it again.
+//! Supervises a signer process: starts it, watches its heartbeat, kills it when it hangs, and restarts it.
 //!
-//! The supervisor holds the signer's ends of the channels too. So a request that nobody has taken yet
-//! waits through a death and is served by the next signer; whoever waits for an answer to one that
-//! was taken is told, because only then is there nothing left in its channel.
+//! The supervisor holds the signer's ends of the channels too. So a request that no signer has received yet stays in its
+//! channel and is served by the next signer. A caller whose request was received is notified that the signer has ended:
+//! its channel is then empty.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,117 +20,81 @@ use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::SignerError;
-use super::frame::{Answer, encode_answer};
-use super::handover::{self, Sign};
+use super::fd_passing;
+use super::frame::{Response, encode_response};
+use super::heartbeat::Heartbeat;
+pub use super::launch::Launch;
 use crate::backoff::Backoff;
 use crate::poison::IgnorePoison as _;
-use crate::standard_error::{Relay, pipe_stderr};
+use crate::standard_error::Relay;
 
-/// A signer that says nothing for so long is stopped or wedged.
-const SILENCE: Duration = Duration::from_secs(5);
-const SPEAK_NOW: Duration = Duration::from_secs(1);
-/// So many restarts within `RESTART_WINDOW` are made without delay. Each start is a login, so with more of them
-/// the HSM is spared: a dozen a minute in the end.
+/// A signer without a heartbeat for so long is stopped or hangs.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much longer it has after that: a suspend of the machine uses up the timeout without the signer's doing.
+const HEARTBEAT_GRACE: Duration = Duration::from_secs(1);
+/// The restarts within `RESTART_WINDOW` without delay. Each start costs a login, so further ones are delayed: to a dozen
+/// a minute in the end.
 const RESTART_BURST: usize = 8;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 /// How long the end of a killed process is waited for: a driver may hold it in the kernel.
-const LAST_WAIT: Duration = Duration::from_secs(2);
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a signer may take to close its sessions and its ledger.
-const FAREWELL: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What processes of ours are called, whatever their program's file is.
-const NAME: &str = "hsm-mtls";
-
-/// How the signer process is started.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// The `hsm-mtls` program.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub arguments: Vec<OsString>,
-    /// What the module reads, beside what this process has.
-    pub environment: BTreeMap<String, String>,
-    /// Whether someone at a terminal can be asked.
-    pub attended: bool,
-    /// The configuration that it goes by, also where it is started again. None: what its file has then.
-    pub configuration: Option<Arc<str>>,
-}
-
-impl Launch {
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .arg0(NAME)
-            .args(&self.arguments)
-            .envs(&self.environment)
-            .stdout(Stdio::null())
-            // What the service manager listens for is nothing that a signer has to say.
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("LISTEN_FDS")
-            .env_remove("LISTEN_PID")
-            .env_remove("LISTEN_FDNAMES");
-        if !self.attended {
-            // What interrupts a program at its terminal does not end its signer before it: the
-            // program does, when it has answered what it was asked.
-            command.process_group(0);
-            pipe_stderr(&mut command);
-        }
-        command
-    }
-}
-
-/// A signer process that is kept alive. Dropping it ends the process.
+/// A signer process under supervision. Dropping this ends the process.
 #[derive(Debug)]
-pub struct Supervised {
+pub struct SupervisedSigner {
     stop: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
     pid: Arc<AtomicU32>,
 }
 
-impl Supervised {
-    /// Starts the process with so many channels, and gives the front end's ends of them.
+impl SupervisedSigner {
+    /// Starts the process with so many channels; returns the front end's ends of them.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn start(launch: Launch, channels: usize) -> Result<(Self, Vec<OwnedFd>), SignerError> {
-        let pairs: io::Result<Vec<_>> = (0..channels).map(|_| handover::pair()).collect();
+        let pairs: io::Result<Vec<_>> = (0..channels).map(|_| fd_passing::socket_pair()).collect();
         let pairs = pairs.map_err(|error| SignerError::handover(&error))?;
-        let (front_ends, ends): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        let (stop, stopped) = handover::pair().map_err(|error| SignerError::handover(&error))?;
+        let (front_ends, signer_ends): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let (stop, stopped) =
+            fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
         let pid = Arc::new(AtomicU32::new(0));
-        let mut watch = Watch {
+        let mut supervision = Supervision {
             launch,
-            ends,
+            signer_ends,
             stopped,
             pid: Arc::clone(&pid),
-            deaths: VecDeque::new(),
+            exits: VecDeque::new(),
             relay: Mutex::new(None),
         };
-        let (tell, told) = sync_channel(1);
-        // Started by the thread that watches it: a signer is ended with the thread that started it.
+        let (notify, started) = sync_channel(1);
+        // The supervising thread starts the signer: PR_SET_PDEATHSIG is sent when the thread that started it ends.
         let thread = thread::Builder::new()
             .name("hsm-supervisor".to_owned())
-            .spawn(move || match watch.spawn() {
+            .spawn(move || match supervision.spawn() {
                 Ok(first) => {
-                    let _ = tell.send(Ok(()));
-                    watch.go_on(first);
+                    let _ = notify.send(Ok(()));
+                    supervision.run(first);
                 }
-                // A program that is not there is the error of whoever asks.
-                Err(error) => drop(tell.send(Err(error))),
+                // A first start that fails is the caller's error, and is not repeated.
+                Err(error) => drop(notify.send(Err(error))),
             })
             .map_err(|error| SignerError::handover(&error))?;
-        told.recv()
+        started
+            .recv()
             .unwrap_or_else(|error| Err(SignerError::handover(&error)))?;
-        let supervised = Self {
+        let signer = Self {
             stop: Some(stop),
             thread: Some(thread),
             pid,
         };
-        Ok((supervised, front_ends))
+        Ok((signer, front_ends))
     }
 
-    /// The process id of the signer as it is now; `None` between two of them.
+    /// The signer's present process id; `None` during a restart.
     pub fn pid(&self) -> Option<u32> {
         match self.pid.load(Ordering::Relaxed) {
             0 => None,
@@ -142,37 +103,40 @@ impl Supervised {
     }
 }
 
-impl Drop for Supervised {
+impl Drop for SupervisedSigner {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there has been told of.
+            // A panic of the thread was logged.
             let _ = thread.join();
         }
     }
 }
 
-/// Why a signer is watched no longer.
-enum End {
-    /// Nobody wants it any more.
+/// Why a signer ended.
+enum SignerExit {
+    /// It was to be stopped.
     Stopped,
-    /// It ended, or had to be ended.
-    Died(String),
+    /// It ended by itself, or was killed because it hung.
+    Failed(String),
 }
 
-struct Watch {
+/// The state of the supervising thread.
+struct Supervision {
     launch: Launch,
-    ends: Vec<OwnedFd>,
+    signer_ends: Vec<OwnedFd>,
+    /// Closed by the other end when the signer is to be stopped.
     stopped: OwnedFd,
     pid: Arc<AtomicU32>,
-    /// The last ones.
-    deaths: VecDeque<Instant>,
+    /// When signers ended within `RESTART_WINDOW`.
+    exits: VecDeque<Instant>,
     relay: Mutex<Option<Relay>>,
 }
 
-impl Watch {
+impl Supervision {
     fn spawn(&self) -> Result<(Child, OwnedFd), SignerError> {
-        let (ours, theirs) = handover::pair().map_err(|error| SignerError::handover(&error))?;
+        let (ours, theirs) =
+            fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
         let spawned = self.launch.command().stdin(Stdio::from(theirs)).spawn();
         let mut child = spawned.map_err(|error| SignerError::Spawn {
             program: self.launch.program.clone(),
@@ -180,32 +144,33 @@ impl Watch {
         })?;
         *self.relay() = Relay::new(&mut child);
         let (attended, text) = (self.launch.attended, self.launch.configuration.as_deref());
-        if let Err(error) = handover::give(&ours, attended, text, &self.ends, &[]) {
-            self.end(child);
+        if let Err(error) = fd_passing::pass_to_child(&ours, attended, text, &self.signer_ends, &[])
+        {
+            self.kill(child);
             return Err(error);
         }
         self.pid.store(child.id(), Ordering::Relaxed);
         Ok((child, ours))
     }
 
-    fn go_on(&mut self, first: (Child, OwnedFd)) {
+    fn run(&mut self, first: (Child, OwnedFd)) {
         let mut signer = Some(first);
         loop {
             let why = match signer.take() {
                 Some((child, control)) => {
-                    let ended = self.watch(child, control);
+                    let exit = self.watch(child, control);
                     self.pid.store(0, Ordering::Relaxed);
-                    match ended {
-                        End::Stopped => return,
-                        End::Died(why) => why,
+                    match exit {
+                        SignerExit::Stopped => return,
+                        SignerExit::Failed(why) => why,
                     }
                 }
                 None => "it cannot be started".to_owned(),
             };
-            let pause = self.pause(Instant::now());
-            tracing::error!(%why, pause_ms = pause.as_millis(), "the signer process ended; it is started again");
-            self.tell(&why);
-            if self.is_stopped_within(pause) {
+            let delay = self.restart_delay(Instant::now());
+            tracing::error!(%why, pause_ms = delay.as_millis(), "the signer process ended; it is started again");
+            self.notify_callers(&why);
+            if self.is_stopped_within(delay) {
                 return;
             }
             match self.spawn() {
@@ -215,64 +180,70 @@ impl Watch {
         }
     }
 
-    fn pause(&mut self, now: Instant) -> Duration {
-        self.deaths.push_back(now);
-        self.deaths
-            .retain(|death| now.saturating_duration_since(*death) < RESTART_WINDOW);
-        let beyond = self.deaths.len().saturating_sub(RESTART_BURST);
+    fn restart_delay(&mut self, now: Instant) -> Duration {
+        self.exits.push_back(now);
+        self.exits
+            .retain(|exit| now.saturating_duration_since(*exit) < RESTART_WINDOW);
+        let beyond = self.exits.len().saturating_sub(RESTART_BURST);
         RESTART_BACKOFF.delay(u32::try_from(beyond).unwrap_or(u32::MAX))
     }
 
-    fn watch(&self, child: Child, control: OwnedFd) -> End {
-        let mut silent = false;
+    /// Watches the heartbeat until the signer ends, has to be killed, or is to be stopped.
+    fn watch(&self, child: Child, control: OwnedFd) -> SignerExit {
+        let mut in_grace = false;
         loop {
             let mut fds = [
                 PollFd::new(&control, PollFlags::IN),
                 PollFd::new(&self.stopped, PollFlags::IN),
             ];
-            let patience = if silent { SPEAK_NOW } else { SILENCE };
-            let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(patience))));
-            let [said, stopped] = fds.map(|fd| !fd.revents().is_empty());
+            let timeout = if in_grace {
+                HEARTBEAT_GRACE
+            } else {
+                HEARTBEAT_TIMEOUT
+            };
+            let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(timeout))));
+            let [heartbeat, stopped] = fds.map(|fd| !fd.revents().is_empty());
             if stopped {
-                self.farewell(child, control);
-                return End::Stopped;
+                self.shut_down(child, control);
+                return SignerExit::Stopped;
             }
-            if ready == Ok(0) && !silent {
-                // After a suspend of the machine both clocks have run out at once: it may yet speak.
-                silent = true;
+            if ready == Ok(0) && !in_grace {
+                in_grace = true;
                 continue;
             }
-            silent = false;
-            if ready.is_err() || !said {
-                self.end(child);
-                return End::Died(format!(
+            in_grace = false;
+            if ready.is_err() || !heartbeat {
+                self.kill(child);
+                return SignerExit::Failed(format!(
                     "it gave no sign of life for {} s",
-                    SILENCE.as_secs()
+                    HEARTBEAT_TIMEOUT.as_secs()
                 ));
             }
-            match handover::heard(&control) {
-                Some(Sign::Alive) => {}
-                Some(Sign::Wedged) => {
-                    self.end(child);
-                    return End::Died("a call of the module hung, and it was ended".to_owned());
+            match Heartbeat::receive(&control) {
+                Some(Heartbeat::Alive) => {}
+                Some(Heartbeat::Hung) => {
+                    self.kill(child);
+                    return SignerExit::Failed(
+                        "a call of the module hung, and it was ended".to_owned(),
+                    );
                 }
                 None => {
-                    return End::Died(describe(self.end(child)));
+                    return SignerExit::Failed(describe(self.kill(child)));
                 }
             }
         }
     }
 
-    /// Tells whoever waits for an answer to what the signer had taken. What it had not taken is still
-    /// in its channel, and for the next.
-    fn tell(&self, why: &str) {
+    /// Notifies the callers whose requests the signer had received. A request that it had not received is still in its
+    /// channel, for the next signer.
+    fn notify_callers(&self, why: &str) {
         let mut frame = Vec::new();
-        encode_answer(&mut frame, 0, &Answer::Gone(why));
-        for channel in &self.ends {
+        encode_response(&mut frame, 0, &Response::Gone(why));
+        for channel in &self.signer_ends {
             let mut fds = [PollFd::new(channel, PollFlags::IN)];
-            let untaken = retry_on_intr(|| poll(&mut fds, Some(&timespec(Duration::ZERO))));
-            if untaken == Ok(0) {
-                // A full channel has such a word in it already.
+            let unread = retry_on_intr(|| poll(&mut fds, Some(&timespec(Duration::ZERO))));
+            if unread == Ok(0) {
+                // A full channel has such a notice in it already.
                 let _ = send(
                     channel.as_fd(),
                     &frame,
@@ -282,32 +253,32 @@ impl Watch {
         }
     }
 
-    /// Lets it close what it has open, and ends it where it takes too long.
-    fn farewell(&self, child: Child, control: OwnedFd) {
-        // Its end is what tells it to go.
-        let deadline = Instant::now() + FAREWELL;
+    /// Lets the signer close its sessions and its ledger, and kills it where that takes too long.
+    fn shut_down(&self, child: Child, control: OwnedFd) {
+        // The end of the control socket is the signal to end.
+        let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let _ = rustix::net::shutdown(&control, rustix::net::Shutdown::Write);
         while Instant::now() < deadline {
             let mut fds = [PollFd::new(&control, PollFlags::IN)];
             let left = deadline.saturating_duration_since(Instant::now());
-            let said = retry_on_intr(|| poll(&mut fds, Some(&timespec(left))));
-            if said != Ok(0) && handover::heard(&control).is_none() {
+            let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(left))));
+            if ready != Ok(0) && Heartbeat::receive(&control).is_none() {
                 break;
             }
         }
-        self.end(child);
+        self.kill(child);
     }
 
-    /// Ends it, if it has not ended by itself, and what it has started.
-    fn end(&self, mut child: Child) -> Option<ExitStatus> {
-        // Before it is reaped: until then its number is nobody else's, and how it ended stays as it is.
+    /// Kills the signer, where it has not ended by itself, and its child processes.
+    fn kill(&self, mut child: Child) -> Option<ExitStatus> {
+        // Before it is reaped: until then its process id is not reused, and its exit status stays as it is.
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         match pid.filter(|_| !self.launch.attended) {
-            // It leads a group of its own: a program that gives the PIN, a helper of the module.
+            // It leads a process group: with the program that supplies the PIN, and processes of the module.
             Some(pid) => drop(kill_process_group(pid, Signal::KILL)),
             None => drop(child.kill()),
         }
-        let deadline = Instant::now() + LAST_WAIT;
+        let deadline = Instant::now() + REAP_TIMEOUT;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = child.try_wait() {
                 drop(self.relay().take());
@@ -319,7 +290,7 @@ impl Watch {
             pid = child.id(),
             "a killed signer process does not end: a driver holds it"
         );
-        // It is nobody's business any more, but it is to be reaped when it ends.
+        // It is reaped when it ends.
         let _ = thread::Builder::new().spawn(move || child.wait());
         None
     }
@@ -328,9 +299,9 @@ impl Watch {
         self.relay.lock().ignore_poison()
     }
 
-    fn is_stopped_within(&self, pause: Duration) -> bool {
+    fn is_stopped_within(&self, delay: Duration) -> bool {
         let mut fds = [PollFd::new(&self.stopped, PollFlags::IN)];
-        retry_on_intr(|| poll(&mut fds, Some(&timespec(pause)))) != Ok(0)
+        retry_on_intr(|| poll(&mut fds, Some(&timespec(delay)))) != Ok(0)
     }
 }
 

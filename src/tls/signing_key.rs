@@ -9,7 +9,7 @@ use rustls::{Error, OtherError, SignatureAlgorithm, SignatureScheme};
 
 use super::TlsError;
 use super::handshake_observer::{HandshakeSignature, record};
-use crate::engine::{Peer, Purpose, Sign, SignRequest, tls13_client_hash};
+use crate::engine::{Peer, Purpose, Sign, SignRequest, tls13_transcript_hash};
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 
 /// A private key in a token.
@@ -118,7 +118,7 @@ pub(super) fn rustls_error(error: TlsError) -> Error {
 
 /// The purpose of the signature: rustls does not tell the TLS version, but the message shows it.
 fn purpose(message: &[u8]) -> Purpose {
-    match tls13_client_hash(message) {
+    match tls13_transcript_hash(message) {
         Some(_) => Purpose::Tls13ClientAuth,
         None => Purpose::Tls12ClientAuth,
     }

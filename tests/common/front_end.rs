@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use hsm_mtls::internal::signer::supervisor::{Launch, Supervised};
+use hsm_mtls::internal::signer::supervisor::{Launch, SupervisedSigner};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::time::{ClockId, clock_gettime};
@@ -25,7 +25,7 @@ pub const ECDSA_P256: u16 = 0x0403;
 pub struct FrontEnd {
     channels: Vec<OwnedFd>,
     pub key: [u8; 32],
-    signer: Supervised,
+    signer: SupervisedSigner,
 }
 
 pub struct Asked {
@@ -69,7 +69,7 @@ impl FrontEnd {
 
     /// Before the signer has said which key it has.
     pub fn begin(launch: Launch) -> Self {
-        let (signer, channels) = Supervised::start(launch, 2).expect("as it was written");
+        let (signer, channels) = SupervisedSigner::start(launch, 2).expect("as it was written");
         Self {
             channels,
             key: [0; 32],

@@ -16,7 +16,7 @@ use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::ledger::verify::{ChainSummary, VerifyError};
-use hsm_mtls::internal::signer::hardening::Part;
+use hsm_mtls::internal::signer::hardening::Measure;
 
 /// Files that are named one by one.
 const MOST_SAID: usize = 40;
@@ -287,8 +287,8 @@ pub(super) fn judge_key_files(
 }
 
 /// What is in force in a signer process that was started for this.
-pub(super) fn judge_hardening(parts: &[Part], found: &mut Judgements) {
-    let said = |part: &Part| format!("{}: {}", part.name, part.detail);
+pub(super) fn judge_hardening(parts: &[Measure], found: &mut Judgements) {
+    let said = |part: &Measure| format!("{}: {}", part.name, part.detail);
     // Landlock for the signer is the operator's choice: vendors' modules need what they need.
     let missing = parts
         .iter()

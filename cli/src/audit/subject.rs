@@ -21,7 +21,7 @@ use hsm_mtls::internal::key::Key;
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::ledger::Recorder;
 use hsm_mtls::internal::signer::SignerError;
-use hsm_mtls::internal::signer::hardening::Part;
+use hsm_mtls::internal::signer::hardening::Measure;
 use hsm_mtls::internal::token::guard::Attendance;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, Token};
@@ -35,7 +35,7 @@ pub struct Asked<'a> {
     /// Folders in which copies of the key are looked for.
     pub search: Vec<PathBuf>,
     /// Starts a signer process, and says what is in force in it.
-    pub hardening: &'a dyn Fn(&Config) -> Result<Vec<Part>, SignerError>,
+    pub hardening: &'a dyn Fn(&Config) -> Result<Vec<Measure>, SignerError>,
 }
 
 /// Audits one configuration.

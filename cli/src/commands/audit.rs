@@ -13,7 +13,7 @@ use hsm_mtls::internal::config::environment::Environment;
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::signer::SignerError;
-use hsm_mtls::internal::signer::hardening::Part;
+use hsm_mtls::internal::signer::hardening::Measure;
 use serde::Deserialize;
 
 use super::notes::Said;
@@ -120,7 +120,7 @@ fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
 }
 
 /// What is in force in a signer process, as `token check` says it.
-fn in_force(global: &Global, config: &Config) -> Result<Vec<Part>, SignerError> {
+fn in_force(global: &Global, config: &Config) -> Result<Vec<Measure>, SignerError> {
     // A person is not asked for the PIN a second time.
     match config.token.pin {
         PinSource::Prompt | PinSource::ProtectedPath => Err(SignerError::PinSource {

@@ -32,8 +32,8 @@ pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandE
     };
     let chain = checked(&config, file).map_err(CommandError::stage)?;
     let token = start::token(&config).map_err(CommandError::stage)?;
-    let signer =
-        identity::signer_for(&config, &token, chain.leaf()).map_err(CommandError::stage)?;
+    let signer = identity::engine_for_certificate(&config, &token, chain.leaf())
+        .map_err(CommandError::stage)?;
     let identity =
         Identity::prove(chain, std::sync::Arc::new(signer)).map_err(CommandError::stage)?;
     let chain = identity.chain();

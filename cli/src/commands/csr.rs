@@ -60,7 +60,7 @@ pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, Comman
         .map_err(CommandError::stage)?;
     let attributes = key.attributes(&session);
     let signer =
-        identity::signer_without_certificate(&config, &token).map_err(CommandError::stage)?;
+        identity::engine_without_certificate(&config, &token).map_err(CommandError::stage)?;
     let pem = csr::request(&signer, &subject).map_err(CommandError::stage)?;
     match file {
         Some(file) => file.keep(pem.as_bytes())?,

@@ -11,8 +11,8 @@ use hsm_mtls::internal::config::{Config, ConfigText};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::metrics;
-use hsm_mtls::internal::signer::WalledKey;
-use hsm_mtls::internal::signer::front::{Plan, inherit, supervise};
+use hsm_mtls::internal::signer::RemoteKey;
+use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
 use hsm_mtls::internal::signer::supervisor::Launch;
 use hsm_mtls::internal::standard_error;
@@ -73,8 +73,8 @@ fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
         attended: false,
         ..signer::launch(global, config)
     };
-    let first = Plan::of(&text, launch).map_err(CommandError::stage)?;
-    let read = || Plan::of(&ConfigText::read(path)?, launch);
+    let first = SignerPlan::of(&text, launch).map_err(CommandError::stage)?;
+    let read = || SignerPlan::of(&ConfigText::read(path)?, launch);
     // What a mistake in the configuration makes impossible is said before anything is started.
     Sandbox::of_front_end(&config).map_err(CommandError::stage)?;
     supervise(first, read, front_end, &sockets.descriptors()).map_err(CommandError::stage)
@@ -94,7 +94,8 @@ fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     tracing::info!(detail = part.detail, "the front end is under Landlock");
     let metrics = recorder()?;
     let render = move || metrics.render();
-    let key = WalledKey::over(&config, inherited.channels).map_err(CommandError::stage)?;
+    let key =
+        RemoteKey::connect_inherited(&config, inherited.channels).map_err(CommandError::stage)?;
     let render = Arc::new(render);
     proxy::run(config, sockets, key, inherited.control, render).map_err(CommandError::stage)?;
     Ok(ExitCode::Good)

@@ -14,8 +14,8 @@ use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{Purpose, challenge};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::Identity;
-use hsm_mtls::internal::signer::hardening::Part;
-use hsm_mtls::internal::signer::supervisor::{Launch, Supervised};
+use hsm_mtls::internal::signer::hardening::Measure;
+use hsm_mtls::internal::signer::supervisor::{Launch, SupervisedSigner};
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service};
 use hsm_mtls::internal::standard_error;
 
@@ -23,7 +23,7 @@ use super::{CommandError, Global, LogFormat, start};
 
 pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     // Once: what is open before we are is somebody's who is started with us.
-    if hardening::has_strays()? && env::var_os(AGAIN).is_none() {
+    if hardening::has_stray_descriptors()? && env::var_os(AGAIN).is_none() {
         return Err(begin_again());
     }
     service::serve(start::path(global)?, start::attendance_of).map_err(CommandError::stage)
@@ -34,7 +34,7 @@ const AGAIN: &str = "HSM_MTLS_SIGNER_AGAIN";
 
 /// An application may have files open that its children inherit. They are closed by an exec.
 fn begin_again() -> CommandError {
-    hardening::keep_descriptors();
+    hardening::close_descriptors_on_exec();
     let mut arguments = env::args_os();
     let mut again = Command::new(PROGRAM);
     if let Some(name) = arguments.next() {
@@ -51,7 +51,7 @@ fn begin_again() -> CommandError {
 /// The configured chain, and its key in a signer process of this program's.
 pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, SignerError> {
     // Whatever the shell left open is nothing for a process that has the PIN.
-    hardening::keep_descriptors();
+    hardening::close_descriptors_on_exec();
     hardening::harden(0);
     signer::identity(config, launch_for_command(global, config))
 }
@@ -121,7 +121,7 @@ pub(super) fn check(global: &Global, config: &Config, certified: bool, steps: &m
         Ok((key, took)) => {
             let (in_force, not): (Vec<_>, Vec<_>) =
                 key.hardening().iter().partition(|part| part.in_force);
-            let names = |parts: &[&Part]| {
+            let names = |parts: &[&Measure]| {
                 let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
                 names.join(", ")
             };
@@ -140,15 +140,15 @@ pub(super) fn check(global: &Global, config: &Config, certified: bool, steps: &m
 }
 
 /// What is in force in a signer process that is started for this.
-pub(super) fn hardening(global: &Global, config: &Config) -> Result<Vec<Part>, SignerError> {
+pub(super) fn hardening(global: &Global, config: &Config) -> Result<Vec<Measure>, SignerError> {
     in_process(global, config).map(|(key, _)| key.hardening().to_vec())
 }
 
 fn in_process(global: &Global, config: &Config) -> Result<(RemoteKey, Duration), SignerError> {
-    hardening::keep_descriptors();
+    hardening::close_descriptors_on_exec();
     let (supervised, sockets) =
-        Supervised::start(launch_for_command(global, config), signer::channels(config))?;
-    let (key, _) = RemoteKey::over(config, sockets, Some(supervised))?;
+        SupervisedSigner::start(launch_for_command(global, config), signer::channels(config))?;
+    let key = RemoteKey::connect(config, sockets, Some(supervised))?;
     let took = challenge(&key, Purpose::Proof)?;
     Ok((key, took))
 }

@@ -11,14 +11,14 @@ use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 use hsm_mtls::internal::rfc3339;
-use hsm_mtls::internal::signer::{Health, WalledKey};
+use hsm_mtls::internal::signer::{RemoteKey, SignerHealth};
 
 /// Who asks within this time is told the same.
 const FRESH: Duration = Duration::from_millis(250);
 
 /// Asks the signer of now.
 pub(super) struct Pulse {
-    key: Mutex<WalledKey>,
+    key: Mutex<Arc<RemoteKey>>,
     // Held while it is asked: whoever comes meanwhile waits for that answer.
     last: tokio::sync::Mutex<Option<(Instant, Arc<Felt>)>>,
 }
@@ -26,14 +26,14 @@ pub(super) struct Pulse {
 /// What came of the question.
 #[derive(Debug)]
 pub(super) struct Felt {
-    health: Option<Health>,
+    health: Option<SignerHealth>,
     trouble: Option<EngineError>,
     /// Since when it is ready, where it was seen not to be before: seconds after the beginning of 1970.
     back_since: Option<u64>,
 }
 
 impl Pulse {
-    pub(super) fn of(key: WalledKey) -> Arc<Self> {
+    pub(super) fn of(key: Arc<RemoteKey>) -> Arc<Self> {
         Arc::new(Self {
             key: Mutex::new(key),
             last: tokio::sync::Mutex::new(None),
@@ -60,7 +60,7 @@ impl Pulse {
     }
 
     /// From now on another signer is asked.
-    pub(super) async fn follow(&self, key: WalledKey) {
+    pub(super) async fn follow(&self, key: Arc<RemoteKey>) {
         // Not while one is being asked: its answer would be taken for the other's.
         let mut last = self.last.lock().await;
         *self.key.lock().ignore_poison() = key;
@@ -72,7 +72,7 @@ impl Pulse {
         let asked = tokio::task::spawn_blocking(move || key.health()).await;
         match asked.unwrap_or(Err(EngineError::SignerSilent)) {
             Ok(health) => Felt {
-                trouble: health.trouble(),
+                trouble: health.error(),
                 health: Some(health),
                 back_since: None,
             },
@@ -106,11 +106,12 @@ impl Felt {
     /// Whether what failed at that time, for want of the token, says nothing of now: the signer has its key
     /// again since, or has signed since.
     pub(super) fn outdates(&self, failed_at: u64) -> bool {
-        let Some(Health::Ready(at_work)) = self.health.as_ref().filter(|_| self.trouble.is_none())
+        let Some(SignerHealth::Ready(engine)) =
+            self.health.as_ref().filter(|_| self.trouble.is_none())
         else {
             return false;
         };
-        let signed = at_work.last_signature_ms.map(signed_at);
+        let signed = engine.last_signature_ms.map(signed_at);
         [self.back_since, signed]
             .into_iter()
             .flatten()
@@ -128,14 +129,14 @@ impl Felt {
         let Some(health) = &self.health else {
             return json!({ "state": "silent" });
         };
-        let mut report = json!({ "state": health.name() });
-        if let Health::Ready(at_work) = health {
-            report["sessions_in_use"] = at_work.in_use.into();
-            report["sessions_at_most"] = at_work.at_most.into();
-            report["waiting"] = at_work.waiting.into();
-            let down = at_work.down.as_ref();
+        let mut report = json!({ "state": health.state() });
+        if let SignerHealth::Ready(engine) = health {
+            report["sessions_in_use"] = engine.sessions_in_use.into();
+            report["sessions_at_most"] = engine.max_sessions.into();
+            report["waiting"] = engine.waiting.into();
+            let down = engine.outage.as_ref();
             report["down_since"] = down.map(|down| down.since.as_str()).into();
-            let signed = at_work.last_signature_ms.map(signed_at);
+            let signed = engine.last_signature_ms.map(signed_at);
             let signed = signed.map(rfc3339::of_unix);
             report["last_signature"] = signed.into();
         }

@@ -24,8 +24,8 @@ use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::identity::{Identity, Validity};
 use hsm_mtls::internal::poison::IgnorePoison as _;
-use hsm_mtls::internal::signer::WalledKey;
-use hsm_mtls::internal::signer::front::{Offer, Offers};
+use hsm_mtls::internal::signer::RemoteKey;
+use hsm_mtls::internal::signer::front_end_supervisor::{ReloadOffer, ReloadOffers};
 use hsm_mtls::internal::tls::Tls;
 
 /// What is opened anew.
@@ -40,7 +40,7 @@ pub(super) struct Reload {
 /// What a reload opened and proved.
 struct Prepared {
     config: Config,
-    key: WalledKey,
+    key: Arc<RemoteKey>,
     identity: Identity,
     connector: Connector,
 }
@@ -49,7 +49,7 @@ struct Prepared {
 pub(super) fn prepare(
     config: &Config,
     proxy: &ProxyConfig,
-    key: &WalledKey,
+    key: &Arc<RemoteKey>,
     validity: Validity,
 ) -> Result<(Identity, Connector), ProxyError> {
     let identity = key.identity_valid(config, validity)?;
@@ -64,7 +64,7 @@ pub(super) fn prepare(
 
 impl Reload {
     /// Takes one offer after the other, for as long as it is polled.
-    pub(super) async fn follow(mut self, offers: Offers) {
+    pub(super) async fn follow(mut self, offers: ReloadOffers) {
         loop {
             let offer = match offers.next().await {
                 Ok(offer) => offer,
@@ -77,15 +77,15 @@ impl Reload {
             let id = offer.id;
             let before = self.run(offer).await;
             let told = match &before {
-                Some(_) => offers.taken(id),
-                None => offers.kept(id),
+                Some(_) => offers.accept(id),
+                None => offers.reject(id),
             };
             metrics::reloaded(before.is_some());
             self.manager.ready();
             let let_go = match before {
                 Some(before) => {
                     self.wait_for(before).await;
-                    told.and_then(|()| offers.let_go(id))
+                    told.and_then(|()| offers.release(id))
                 }
                 None => told,
             };
@@ -111,7 +111,7 @@ impl Reload {
 
     /// Opens everything anew; what fails stays as it was, and is said aloud. What was under way with the
     /// identity before is handed back where there is another now.
-    async fn run(&mut self, offer: Offer) -> Option<[UnderWay; 2]> {
+    async fn run(&mut self, offer: ReloadOffer) -> Option<[UnderWay; 2]> {
         let before = match self.open(offer).await {
             Ok(prepared) => {
                 let leaf = prepared.identity.chain().leaf();
@@ -141,7 +141,7 @@ impl Reload {
         before
     }
 
-    async fn open(&self, offer: Offer) -> Result<Prepared, Failed> {
+    async fn open(&self, offer: ReloadOffer) -> Result<Prepared, Failed> {
         let (text, channels) = offer.offered.map_err(|told| Failed {
             message: told.message,
             hint: told.hint,
@@ -168,7 +168,7 @@ struct Failed {
 
 impl Prepared {
     fn of(config: Config, channels: Vec<OwnedFd>, proxy: &ProxyConfig) -> Result<Self, ProxyError> {
-        let key = WalledKey::over(&config, channels)?;
+        let key = RemoteKey::connect_inherited(&config, channels)?;
         let (identity, connector) = prepare(&config, proxy, &key, Validity::Now)?;
         Ok(Self {
             config,

@@ -1,0 +1,168 @@
+//! A session pool for callers that may block inside the module: a caller makes the PKCS#11 calls on its own thread,
+//! without a hand-over to a worker thread and back.
+//!
+//! It is for the signer process. A call that hangs blocks its caller for as long as it hangs; what ends it is the
+//! supervisor, by ending the process.
+
+use std::fmt;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::session_limit::SessionLimit;
+use super::signing::{KeySession, SessionRefused, TokenSigner};
+use super::{EngineError, SignRequest};
+use crate::poison::IgnorePoison as _;
+
+/// The idle sessions, and how many sessions there may be.
+pub(super) struct SessionPool {
+    state: Mutex<PoolState>,
+    returned: Condvar,
+}
+
+struct PoolState {
+    idle: Vec<IdleSession>,
+    in_use: usize,
+    waiting: usize,
+    limit: SessionLimit,
+}
+
+struct IdleSession {
+    session: KeySession,
+    since: Instant,
+}
+
+/// The right to use one session, returned to the pool however its thread ends. The session is opened at first use.
+struct SessionLease<'a> {
+    pool: &'a SessionPool,
+    session: Option<KeySession>,
+}
+
+impl fmt::Debug for SessionPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionPool of at most {}", self.lock().limit.current())
+    }
+}
+
+impl SessionPool {
+    pub(super) fn new(max_sessions: usize) -> Self {
+        Self {
+            state: Mutex::new(PoolState {
+                idle: Vec::new(),
+                in_use: 0,
+                waiting: 0,
+                limit: SessionLimit::new(max_sessions),
+            }),
+            returned: Condvar::new(),
+        }
+    }
+
+    /// Signs on this thread, in an idle session or in a new one.
+    pub(super) fn sign(
+        &self,
+        signer: &TokenSigner,
+        request: &SignRequest<'_>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let timeout = request.deadline.saturating_duration_since(Instant::now());
+        loop {
+            let Some(mut lease) = self.acquire(signer, request.deadline) else {
+                return Err(EngineError::Deadline(timeout));
+            };
+            let signed = signer.sign(&mut lease.session, request);
+            drop(lease);
+            match signed {
+                Ok(result) => return result,
+                // The open sessions will do.
+                Err(SessionRefused(_)) if self.lower_limit() => {}
+                Err(SessionRefused(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Checks one session that was idle for `idle`; says whether there was one. The other sessions stay in the pool:
+    /// a call that hangs must not take them along.
+    pub(super) fn keep_alive(&self, signer: &TokenSigner, idle: Duration) -> bool {
+        let due = {
+            let mut state = self.lock();
+            let now = Instant::now();
+            let is_due =
+                |session: &IdleSession| now.saturating_duration_since(session.since) >= idle;
+            let position = state.idle.iter().position(is_due);
+            let due = position.map(|position| state.idle.swap_remove(position));
+            state.in_use += usize::from(due.is_some());
+            due
+        };
+        let Some(IdleSession { session, .. }) = due else {
+            signer.keep_alive(&mut None);
+            return false;
+        };
+        let mut lease = SessionLease {
+            pool: self,
+            session: Some(session),
+        };
+        signer.keep_alive(&mut lease.session);
+        true
+    }
+
+    /// Requests that wait, sessions in use, and the session limit.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        let state = self.lock();
+        (state.waiting, state.in_use, state.limit.current())
+    }
+
+    fn acquire(&self, signer: &TokenSigner, deadline: Instant) -> Option<SessionLease<'_>> {
+        let mut state = self.lock();
+        state.waiting += 1;
+        loop {
+            let now = Instant::now();
+            state.limit.restore_if_due(now);
+            let max_sessions = state.limit.current();
+            if state.in_use < max_sessions {
+                state.waiting -= 1;
+                state.in_use += 1;
+                let session = state.idle.pop().map(|idle| idle.session);
+                signer
+                    .meter()
+                    .queue(state.waiting, state.in_use, max_sessions);
+                return Some(SessionLease {
+                    pool: self,
+                    session,
+                });
+            }
+            let timeout = deadline.saturating_duration_since(now);
+            if timeout.is_zero() {
+                state.waiting -= 1;
+                return None;
+            }
+            let (woken, _) = self.returned.wait_timeout(state, timeout).ignore_poison();
+            state = woken;
+        }
+    }
+
+    /// The token had no session for the caller, which has returned its lease. Says whether other sessions are open.
+    fn lower_limit(&self) -> bool {
+        let mut state = self.lock();
+        let open = state.in_use + state.idle.len();
+        if open == 0 {
+            return false;
+        }
+        state.limit.lower(open, Instant::now());
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().ignore_poison()
+    }
+}
+
+impl Drop for SessionLease<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        state.in_use -= 1;
+        if let Some(session) = self.session.take() {
+            let since = Instant::now();
+            state.idle.push(IdleSession { session, since });
+        }
+        drop(state);
+        self.pool.returned.notify_one();
+    }
+}

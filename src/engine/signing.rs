@@ -1,0 +1,278 @@
+//! One signature at the token, on whatever thread: its ledger record, C_SignInit and C_Sign, its verification, and
+//! the repetition after a failure that a new session or a recovered token can mend.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use cryptoki::object::ObjectHandle;
+
+use super::error::{Remedy, remedy};
+use super::token_recovery::{CurrentToken, TokenRecovery, TokenStatus};
+use super::{EngineError, SignRequest};
+use crate::config::trust::Fingerprint;
+use crate::key::ecdsa_signature::ecdsa_der;
+use crate::key::public::PublicKey;
+use crate::key::scheme::Scheme;
+use crate::key::signing_mechanism::SigningMechanism;
+use crate::ledger::{Attempt, Completion, Entry, Process};
+use crate::metrics::KeyMetrics;
+use crate::token::fault::FaultClass;
+use crate::token::session::{Session, SignFault};
+
+/// Signs with one key of a token.
+pub(super) struct TokenSigner {
+    recovery: TokenRecovery,
+    schemes: Vec<SchemeMechanisms>,
+    uri: String,
+    public_key: PublicKey,
+    spki: Fingerprint,
+    signature_capacity: usize,
+}
+
+/// The mechanisms that a scheme can be made with, in the order of preference.
+struct SchemeMechanisms {
+    scheme: Scheme,
+    mechanisms: Vec<SigningMechanism>,
+    /// The index of the first that the token has not refused. A token that lists a mechanism and then answers
+    /// CKR_MECHANISM_INVALID is asked once.
+    accepted: AtomicUsize,
+}
+
+/// A session, with the key's handle in it.
+pub(super) struct KeySession {
+    session: Session,
+    handle: ObjectHandle,
+    /// Of the token that it was opened at: [`CurrentToken::epoch`].
+    epoch: u64,
+}
+
+/// The token gives no further session.
+pub(super) struct SessionRefused(pub(super) EngineError);
+
+impl fmt::Debug for TokenSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenSigner of {}", self.uri)
+    }
+}
+
+impl TokenSigner {
+    pub(super) fn new(
+        recovery: TokenRecovery,
+        mechanisms: Vec<(Scheme, Vec<SigningMechanism>)>,
+        public_key: PublicKey,
+    ) -> Self {
+        let schemes = mechanisms
+            .into_iter()
+            .map(|(scheme, mechanisms)| SchemeMechanisms {
+                scheme,
+                mechanisms,
+                accepted: AtomicUsize::new(0),
+            })
+            .collect();
+        Self {
+            uri: recovery.key().uri().to_string(),
+            spki: public_key.fingerprint(),
+            signature_capacity: public_key.algorithm().signature_capacity(),
+            public_key,
+            recovery,
+            schemes,
+        }
+    }
+
+    pub(super) fn token_status(&self) -> TokenStatus {
+        self.recovery.status()
+    }
+
+    pub(super) fn meter(&self) -> &KeyMetrics {
+        self.recovery.meter()
+    }
+
+    /// Signs in `session`, which is opened where there is none, and repeats the attempt where that may help.
+    ///
+    /// # Errors
+    /// The token gives no further session: nothing was repeated, because an open session can do it.
+    pub(super) fn sign(
+        &self,
+        session: &mut Option<KeySession>,
+        request: &SignRequest<'_>,
+    ) -> Result<Result<Vec<u8>, EngineError>, SessionRefused> {
+        let result = self.attempt(session, request);
+        match result.as_ref().map_or_else(remedy, |_| Remedy::None) {
+            Remedy::FewerSessions => match result {
+                Err(error) => Err(SessionRefused(error)),
+                good => Ok(good),
+            },
+            Remedy::None => Ok(result),
+            first @ (Remedy::NewSession | Remedy::RecoverToken) => {
+                Ok(self.retry(session, request, first, result))
+            }
+        }
+    }
+
+    fn retry(
+        &self,
+        session: &mut Option<KeySession>,
+        request: &SignRequest<'_>,
+        first: Remedy,
+        mut result: Result<Vec<u8>, EngineError>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let with_timeout = || Instant::now() < request.deadline;
+        if with_timeout() {
+            result = self.attempt(session, request);
+            // A new session in which the key is missing: the login is gone too.
+            let second = result.as_ref().map_or_else(remedy, |_| Remedy::None);
+            if (first, second) == (Remedy::NewSession, Remedy::RecoverToken) && with_timeout() {
+                result = self.attempt(session, request);
+            }
+        }
+        result
+    }
+
+    /// One attempt. After a failure the session is closed, so that the next attempt opens a new one.
+    fn attempt(
+        &self,
+        session: &mut Option<KeySession>,
+        request: &SignRequest<'_>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let current = self.recovery.current()?;
+        if Instant::now() >= request.deadline {
+            // The recovery took so long that the caller has returned.
+            return Err(EngineError::Deadline(Duration::ZERO));
+        }
+        if session
+            .as_ref()
+            .is_some_and(|session| session.epoch != current.epoch)
+        {
+            *session = None;
+        }
+        let result = self.sign_at(&current, session, request);
+        match &result {
+            Ok(_) => self.recovery.signed(current.epoch),
+            Err(error) => {
+                *session = None;
+                if remedy(error) == Remedy::RecoverToken {
+                    self.recovery.lost(current.epoch, error);
+                }
+            }
+        }
+        result
+    }
+
+    fn sign_at(
+        &self,
+        current: &CurrentToken,
+        session: &mut Option<KeySession>,
+        request: &SignRequest<'_>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let KeySession {
+            session, handle, ..
+        } = match session {
+            Some(session) => session,
+            None => {
+                let (opened, handle) = self.recovery.open(current)?;
+                session.insert(KeySession {
+                    session: opened,
+                    handle,
+                    epoch: current.epoch,
+                })
+            }
+        };
+        let by_scheme = |known: &&SchemeMechanisms| known.scheme == request.scheme;
+        let scheme = self.schemes.iter().find(by_scheme);
+        let scheme = scheme.ok_or(EngineError::Scheme(request.scheme))?;
+        let each_time = self.recovery.key().always_authenticate();
+        let guard = each_time.then(|| current.token.guard());
+        loop {
+            let accepted = scheme.accepted.load(Ordering::Relaxed);
+            let mechanism = scheme
+                .mechanisms
+                .get(accepted)
+                .ok_or(EngineError::Scheme(request.scheme))?;
+            let begun = current.token.recorder().begin(&Entry::Attempt(Attempt {
+                purpose: request.purpose.name(),
+                key: &self.uri,
+                spki: self.spki,
+                scheme: request.scheme.name(),
+                message: Fingerprint::of(request.message),
+                peer: request.peer.name,
+                interaction_id: request.peer.interaction_id,
+                process: Process::current(),
+            }))?;
+            // Writing the record may have taken long: a signature that nobody waits for is not made.
+            if Instant::now() >= request.deadline {
+                let late = EngineError::Deadline(Duration::ZERO);
+                begun.fail(late.failure());
+                return Err(late);
+            }
+            let input = mechanism.input(request.message);
+            let signature = session
+                .sign(
+                    &mechanism.mechanism(),
+                    *handle,
+                    &input,
+                    self.signature_capacity,
+                    guard,
+                )
+                .map_err(|failed| match failed {
+                    SignFault::Pin(error) => EngineError::Pin(error),
+                    SignFault::Call(fault) => EngineError::Call(fault),
+                })
+                .and_then(|signature| self.verified(request, signature));
+            match &signature {
+                Ok(_) => begun.finish(Completion {
+                    late: Instant::now() >= request.deadline,
+                    ..Completion::default()
+                })?,
+                Err(error) => begun.fail(error.failure()),
+            }
+            let fault = match signature {
+                Err(EngineError::Call(fault)) if fault.class() == FaultClass::Mechanism => fault,
+                other => return other,
+            };
+            if accepted + 1 >= scheme.mechanisms.len() {
+                return Err(EngineError::Call(fault));
+            }
+            tracing::info!(%fault, scheme = %request.scheme, "the token refuses a mechanism that it lists; using the other");
+            scheme.accepted.store(accepted + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// The token's signature in the form that TLS and X.509 use, verified: tokens do return wrong signatures.
+    fn verified(
+        &self,
+        request: &SignRequest<'_>,
+        signature: Vec<u8>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let bytes = match self.public_key.algorithm().field_len() {
+            Some(field_len) => ecdsa_der(&signature, field_len)?,
+            None => signature,
+        };
+        match self
+            .public_key
+            .verifies(request.scheme, request.message, &bytes)
+        {
+            true => Ok(bytes),
+            false => Err(EngineError::WrongSignature {
+                scheme: request.scheme,
+            }),
+        }
+    }
+
+    /// Makes a cheap call in an idle session. Firewalls drop idle connections silently: the call keeps the
+    /// connection, and notices its loss before a signature has to.
+    pub(super) fn keep_alive(&self, session: &mut Option<KeySession>) {
+        let Ok(current) = self.recovery.current() else {
+            return;
+        };
+        let dead = session.as_ref().is_some_and(|session| {
+            session.epoch != current.epoch || session.session.is_alive().is_err()
+        });
+        if dead {
+            *session = None;
+        }
+        if let Err(fault) = current.token.keep_alive() {
+            self.recovery.lost(current.epoch, &EngineError::Call(fault));
+        }
+    }
+}

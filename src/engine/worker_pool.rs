@@ -1,0 +1,157 @@
+//! A bounded pool of worker threads, each with a session of its own, behind a bounded queue.
+//!
+//! PKCS#11 has neither time-outs nor cancellation: a call that hangs blocks its thread until the vendor's code
+//! returns. So the caller waits on a channel instead of in the call, and returns at its deadline; the thread that
+//! hangs is one of a bounded number.
+
+use std::fmt;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::Span;
+
+use super::queue::{Job, JobQueue, NextJob, WorkerSlot};
+use super::signing::{KeySession, SessionRefused, TokenSigner};
+use super::{EngineError, SignRequest};
+use crate::poison::IgnorePoison as _;
+
+/// How long dropping the pool waits for sessions to close, so that no thread is inside the module while the process
+/// ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) struct WorkerPool {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "WorkerPool of at most {}",
+            self.shared.queue.max_workers()
+        )
+    }
+}
+
+/// What the pool and its workers share.
+struct Shared {
+    signer: Arc<TokenSigner>,
+    keep_alive: Duration,
+    queue: Arc<JobQueue>,
+}
+
+impl WorkerPool {
+    pub(super) fn new(signer: Arc<TokenSigner>, max_workers: usize, keep_alive: Duration) -> Self {
+        let queue = Arc::new(JobQueue::new(max_workers, signer.meter().clone()));
+        Self {
+            shared: Arc::new(Shared {
+                signer,
+                keep_alive,
+                queue,
+            }),
+        }
+    }
+
+    /// Requests that wait, workers that sign, and the most workers there may be.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        self.shared.queue.counts()
+    }
+
+    /// Queues a request and waits for the signature until the deadline.
+    pub(super) fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, EngineError> {
+        let deadline = request.deadline;
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let (answer, receive) = sync_channel(1);
+        self.submit(Box::new(Job {
+            scheme: request.scheme,
+            message: request.message.to_vec(),
+            purpose: request.purpose,
+            peer: request.peer.name.map(str::to_owned),
+            interaction_id: request.peer.interaction_id.map(str::to_owned),
+            deadline,
+            answer,
+            span: Span::current(),
+        }))?;
+        match receive.recv_timeout(timeout) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => Err(EngineError::Deadline(timeout)),
+            // A worker drops an expired job, perhaps a moment before this thread wakes.
+            Err(RecvTimeoutError::Disconnected) if Instant::now() >= deadline => {
+                Err(EngineError::Deadline(timeout))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(EngineError::Stopped),
+        }
+    }
+
+    fn submit(&self, job: Box<Job>) -> Result<(), EngineError> {
+        let queue = &self.shared.queue;
+        let Some(slot) = queue.submit(job)? else {
+            return Ok(());
+        };
+        // In an Option, so that the slot is still here where no thread could be started.
+        let slot = Arc::new(Mutex::new(Some(slot)));
+        let (worker, taken) = (Arc::clone(&self.shared), Arc::clone(&slot));
+        let spawned = thread::Builder::new()
+            .name("hsm-session".to_owned())
+            .spawn(move || {
+                let mut slot = take(&taken);
+                let leaving = worker.run();
+                if let Some(slot) = &mut slot {
+                    slot.leaving = leaving;
+                }
+                // Before the slot: whoever waits for the worker count to reach zero may end the process next.
+                drop(worker);
+            });
+        match spawned {
+            Ok(_) => Ok(()),
+            Err(_) => take(&slot).map_or(Ok(()), |slot| queue.worker_not_started(slot)),
+        }
+    }
+}
+
+fn take(slot: &Mutex<Option<WorkerSlot>>) -> Option<WorkerSlot> {
+    slot.lock().ignore_poison().take()
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        self.shared.queue.close(SHUTDOWN_TIMEOUT);
+    }
+}
+
+impl Shared {
+    /// A worker's loop. Says whether the worker leaves because the token has no session for it; otherwise the engine
+    /// is closed.
+    fn run(&self) -> bool {
+        let mut session: Option<KeySession> = None;
+        loop {
+            let job = match self.queue.next(self.keep_alive) {
+                NextJob::Job(job) => job,
+                NextJob::Idle => {
+                    self.signer.keep_alive(&mut session);
+                    continue;
+                }
+                NextJob::Closed => return false,
+            };
+            if Instant::now() >= job.deadline {
+                // The caller has returned: signing now would be a use of the key that nobody asked for.
+                continue;
+            }
+            // What is logged about the token meanwhile belongs to this signature.
+            let caller_span = job.span.clone();
+            let _entered = caller_span.enter();
+            let signed = self.signer.sign(&mut session, &job.request());
+            let (job, result) = match signed {
+                Ok(result) => (job, result),
+                Err(SessionRefused(error)) => match self.queue.requeue_and_leave(job) {
+                    Ok(()) => return true,
+                    Err(job) => (job, Err(error)),
+                },
+            };
+            // A caller that has returned at its deadline no longer listens.
+            let _ = job.answer.send(result);
+        }
+    }
+}

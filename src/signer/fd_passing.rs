@@ -1,0 +1,233 @@
+//! Passes file descriptors and the configuration's text to a child process (SCM_RIGHTS), over a socket that the child
+//! finds as its standard input. Nothing listens anywhere.
+//!
+//! The socket stays open. A signer's then carries its heartbeat (`heartbeat`), a front end's the reload
+//! protocol (`reload_protocol`). When the supervisor ends, the child sees the end of the socket and ends too.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::net::sockopt::socket_type;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send,
+    sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize};
+
+use super::SignerError;
+use super::frame::VERSION;
+
+/// Descriptors in one message; the kernel takes 253.
+const MAX_FDS_PER_MESSAGE: usize = 64;
+
+/// The longest message, in bytes: a configuration's text. A socket's buffer holds more.
+pub(super) const MAX_MESSAGE_LEN: usize = 64 << 10;
+
+/// The first message to a child: what follows it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    version: u8,
+    /// Whether a person is at a terminal.
+    attended: bool,
+    /// The number of channels, in this message and those after it.
+    channels: usize,
+    /// The number of listening sockets, behind the channels.
+    sockets: usize,
+    /// Whether the configuration's text comes last.
+    configuration: bool,
+}
+
+/// What a child process inherits from its supervisor.
+#[derive(Debug)]
+#[cfg_attr(
+    not(feature = "front-end"),
+    expect(
+        unreachable_pub,
+        reason = "only a front end outside of this crate inherits"
+    )
+)]
+pub struct Inherited {
+    /// The socket to the supervisor: closed when the supervisor has ended. To be kept.
+    pub control: OwnedFd,
+    /// The configuration to use. None: its file's.
+    pub configuration: Option<String>,
+    /// A signer's ends of the channels, or a front end's.
+    pub channels: Vec<OwnedFd>,
+    /// A front end's listening sockets.
+    #[cfg_attr(
+        not(feature = "front-end"),
+        expect(dead_code, reason = "only a front end has listening sockets")
+    )]
+    pub sockets: Vec<OwnedFd>,
+    /// Whether a person is at a terminal.
+    pub(super) attended: bool,
+}
+
+/// A pair of connected sockets that keep message boundaries.
+pub(super) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        flags,
+        None,
+    )?)
+}
+
+/// Passes a child its channels, its listening sockets and its configuration.
+pub(super) fn pass_to_child(
+    control: &OwnedFd,
+    attended: bool,
+    configuration: Option<&str>,
+    channels: &[OwnedFd],
+    sockets: &[BorrowedFd<'_>],
+) -> Result<(), SignerError> {
+    let header = Header {
+        version: VERSION,
+        attended,
+        channels: channels.len(),
+        sockets: sockets.len(),
+        configuration: configuration.is_some(),
+    };
+    let header = serde_json::to_vec(&header).map_err(|error| SignerError::handover(&error))?;
+    let channels: Vec<_> = channels.iter().map(AsFd::as_fd).collect();
+    let descriptors = [&channels[..], sockets].concat();
+    let sent = send_with_descriptors(
+        control.as_fd(),
+        &header,
+        &descriptors,
+        configuration,
+        SendFlags::NOSIGNAL,
+    );
+    sent.map_err(|error| SignerError::handover(&error))
+}
+
+/// Sends a header, descriptors with it and in messages after it, and a configuration's text last.
+pub(super) fn send_with_descriptors(
+    control: BorrowedFd<'_>,
+    header: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    configuration: Option<&str>,
+    flags: SendFlags,
+) -> io::Result<()> {
+    if configuration.is_some_and(|text| text.len() > MAX_MESSAGE_LEN) {
+        return Err(io::Error::other(format!(
+            "a configuration of more than {} KiB",
+            MAX_MESSAGE_LEN >> 10
+        )));
+    }
+    let mut payload = header;
+    let mut rest = descriptors;
+    loop {
+        let (some, others) = rest.split_at(rest.len().min(MAX_FDS_PER_MESSAGE));
+        let mut space =
+            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS_PER_MESSAGE))];
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        if !some.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(some)) {
+            return Err(io::Error::other("too many channels at once"));
+        }
+        retry_on_intr(|| sendmsg(control, &[IoSlice::new(payload)], &mut rights, flags))?;
+        // A message needs a byte of data to carry descriptors.
+        payload = b"+";
+        rest = others;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    if let Some(text) = configuration {
+        retry_on_intr(|| send(control, text.as_bytes(), flags))?;
+    }
+    Ok(())
+}
+
+/// Receives what the supervisor passes, in a process that it started. Standard input is `/dev/null` from then on.
+pub(super) fn receive_from_supervisor() -> Result<Inherited, SignerError> {
+    let stdin = rustix::stdio::stdin();
+    if !matches!(socket_type(stdin), Ok(SocketType::SEQPACKET)) {
+        return Err(SignerError::NotStartedByUs);
+    }
+    let failed = |error| SignerError::handover(&error);
+    let control = fcntl_dupfd_cloexec(stdin, 3).map_err(failed)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    rustix::stdio::dup2_stdin(null.map_err(failed)?).map_err(failed)?;
+    let mut channels = Vec::new();
+    let header = receive_blocking(&control, &mut channels)?;
+    let header: Header =
+        serde_json::from_slice(&header).map_err(|error| SignerError::handover(&error))?;
+    if header.version != VERSION {
+        return Err(SignerError::handover(&"another version started this one"));
+    }
+    let expected = header.channels.saturating_add(header.sockets);
+    while channels.len() < expected {
+        if receive_blocking(&control, &mut channels)?.is_empty() {
+            return Err(SignerError::NotStartedByUs);
+        }
+    }
+    let sockets = channels.split_off(header.channels);
+    let configuration = match header.configuration {
+        true => Some(configuration_text(receive_blocking(
+            &control,
+            &mut Vec::new(),
+        )?)?),
+        false => None,
+    };
+    Ok(Inherited {
+        control,
+        configuration,
+        channels,
+        sockets,
+        attended: header.attended,
+    })
+}
+
+/// Decodes a configuration's text.
+pub(super) fn configuration_text(bytes: Vec<u8>) -> Result<String, SignerError> {
+    match String::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() => Ok(text),
+        _ => Err(SignerError::handover(&"the configuration did not come")),
+    }
+}
+
+fn receive_blocking(
+    control: &OwnedFd,
+    descriptors: &mut Vec<OwnedFd>,
+) -> Result<Vec<u8>, SignerError> {
+    let received = receive_with_descriptors(control.as_fd(), descriptors, RecvFlags::empty());
+    received.map_err(|error| SignerError::handover(&error))
+}
+
+/// Receives one message, and appends the descriptors that came with it.
+pub(super) fn receive_with_descriptors(
+    control: BorrowedFd<'_>,
+    descriptors: &mut Vec<OwnedFd>,
+    flags: RecvFlags,
+) -> io::Result<Vec<u8>> {
+    let mut payload = vec![0; MAX_MESSAGE_LEN];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS_PER_MESSAGE))];
+    let mut rights = RecvAncillaryBuffer::new(&mut space);
+    let received = retry_on_intr(|| {
+        let parts = &mut [IoSliceMut::new(&mut payload)];
+        recvmsg(control, parts, &mut rights, RecvFlags::CMSG_CLOEXEC | flags)
+    });
+    let received = received?;
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(io::Error::other(
+            "this process may not have so many files open",
+        ));
+    }
+    if received.flags.contains(ReturnFlags::TRUNC) {
+        return Err(io::Error::other("a message that is too long"));
+    }
+    for message in rights.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            descriptors.extend(fds);
+        }
+    }
+    payload.truncate(received.bytes);
+    Ok(payload)
+}

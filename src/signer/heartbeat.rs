@@ -1,0 +1,148 @@
+//! The signer's heartbeat to its supervisor, sent by a thread that does nothing else: a module that hangs cannot keep
+//! it from reporting that.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::supervisor::timespec;
+
+/// The interval of heartbeats.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The least time that a call may go on after its deadline before it counts as hung: an HSM that is slow for a moment
+/// is no reason for another login.
+const MIN_OVERRUN: Duration = Duration::from_secs(1);
+
+/// What the signer reports of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heartbeat {
+    /// No call hangs.
+    Alive,
+    /// A call hangs: only the end of the process ends it.
+    Hung,
+}
+
+impl Heartbeat {
+    fn send(self, control: &OwnedFd) -> io::Result<()> {
+        let byte = match self {
+            Self::Alive => b".",
+            Self::Hung => b"!",
+        };
+        retry_on_intr(|| send(control, byte, SendFlags::NOSIGNAL | SendFlags::DONTWAIT))?;
+        Ok(())
+    }
+
+    /// The next heartbeat; `None` where the signer has ended or sent anything else.
+    pub(super) fn receive(control: &OwnedFd) -> Option<Self> {
+        let mut byte = [0; 1];
+        let (length, _) = retry_on_intr(|| recv(control, &mut byte, RecvFlags::empty())).ok()?;
+        match (length, byte) {
+            (1, [b'.']) => Some(Self::Alive),
+            (1, [b'!']) => Some(Self::Hung),
+            _ => None,
+        }
+    }
+}
+
+/// The calls in progress, and the deadline of each.
+#[derive(Debug)]
+pub(super) struct CallDeadlines {
+    origin: Instant,
+    overrun: Duration,
+    // Milliseconds after `origin`; 0 where no call is in progress.
+    deadlines: Vec<AtomicU64>,
+    hung: AtomicBool,
+}
+
+/// A call in progress; it ends when this is dropped.
+pub(super) struct CallInProgress<'a>(&'a AtomicU64);
+
+impl CallDeadlines {
+    /// For `callers`, each of which makes one call at a time. A call may exceed its deadline by `timeout`.
+    pub(super) fn new(callers: usize, timeout: Duration) -> Self {
+        Self {
+            origin: Instant::now(),
+            overrun: timeout.max(MIN_OVERRUN),
+            deadlines: (0..callers).map(|_| AtomicU64::new(0)).collect(),
+            hung: AtomicBool::new(false),
+        }
+    }
+
+    /// This caller begins a call with a deadline.
+    pub(super) fn begin(&self, caller: usize, deadline: Instant) -> Option<CallInProgress<'_>> {
+        let until = deadline.saturating_duration_since(self.origin);
+        let slot = self.deadlines.get(caller)?;
+        slot.store((until.as_millis() as u64).max(1), Ordering::Relaxed);
+        Some(CallInProgress(slot))
+    }
+
+    /// Reports the process as hung from now on: only its end helps.
+    pub(super) fn mark_hung(&self) {
+        self.hung.store(true, Ordering::Relaxed);
+    }
+
+    fn is_hung(&self, now: Instant) -> bool {
+        let now = now.saturating_duration_since(self.origin);
+        let exceeded = |slot: &AtomicU64| {
+            let deadline = Duration::from_millis(slot.load(Ordering::Relaxed));
+            !deadline.is_zero() && now >= deadline + self.overrun
+        };
+        self.hung.load(Ordering::Relaxed) || self.deadlines.iter().any(exceeded)
+    }
+
+    /// Sends heartbeats until the supervisor has ended or closed its side.
+    pub(super) fn send_heartbeats(&self, control: &OwnedFd) {
+        loop {
+            let heartbeat = match self.is_hung(Instant::now()) {
+                true => Heartbeat::Hung,
+                false => Heartbeat::Alive,
+            };
+            // Where this fails, the supervisor has ended, or has unread heartbeats enough.
+            let _ = heartbeat.send(control);
+            let mut fds = [PollFd::new(control, PollFlags::IN)];
+            let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(INTERVAL))));
+            if ready == Ok(0) {
+                continue;
+            }
+            let mut byte = [0; 1];
+            match retry_on_intr(|| recv(control, &mut byte, RecvFlags::DONTWAIT)) {
+                // A supervisor sends nothing here; a byte is ignored.
+                Ok((1, _)) => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Drop for CallInProgress<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_hung_when_it_exceeds_its_deadline_by_the_timeout() {
+        let calls = CallDeadlines::new(2, Duration::from_secs(3));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let second = Duration::from_secs(1);
+        let call = calls.begin(1, deadline);
+        assert!(!calls.is_hung(deadline));
+        assert!(!calls.is_hung(deadline + 2 * second));
+        assert!(calls.is_hung(deadline + 4 * second));
+        drop(call);
+        assert!(!calls.is_hung(deadline + 4 * second));
+        assert!(calls.begin(2, deadline).is_none());
+        calls.mark_hung();
+        assert!(calls.is_hung(Instant::now()));
+    }
+}

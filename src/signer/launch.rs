@@ -1,0 +1,51 @@
+//! The command that starts a signer process.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use crate::standard_error::pipe_stderr;
+
+/// The processes' `argv[0]`, whatever the program's file is.
+const NAME: &str = "hsm-mtls";
+
+/// The command that starts a signer process.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The `hsm-mtls` program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// The module's environment variables, beside those of this process.
+    pub environment: BTreeMap<String, String>,
+    /// Whether a person at a terminal can be asked.
+    pub attended: bool,
+    /// The configuration that it uses, also after a restart. None: its file's at that time.
+    pub configuration: Option<Arc<str>>,
+}
+
+impl Launch {
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .arg0(NAME)
+            .args(&self.arguments)
+            .envs(&self.environment)
+            .stdout(Stdio::null())
+            // The signer does not talk to the service manager.
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("LISTEN_FDS")
+            .env_remove("LISTEN_PID")
+            .env_remove("LISTEN_FDNAMES");
+        if !self.attended {
+            // A signal from the terminal must not end the signer before the program: the program ends it, after the
+            // last response.
+            command.process_group(0);
+            pipe_stderr(&mut command);
+        }
+        command
+    }
+}

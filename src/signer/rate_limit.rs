@@ -1,0 +1,38 @@
+//! A rate limit: the token bucket.
+
+use std::time::{Duration, Instant};
+
+/// A bucket that is filled at a rate, up to its capacity. Each event takes one token; an event that finds none is over
+/// the limit.
+#[derive(Debug)]
+pub(super) struct TokenBucket {
+    per_second: u32,
+    capacity: f64,
+    tokens: f64,
+    refilled_at: Instant,
+}
+
+impl TokenBucket {
+    /// Allows `per_second` events in a second, and `burst` at once.
+    pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        Self {
+            per_second,
+            capacity: f64::from(burst),
+            tokens: f64::from(burst),
+            refilled_at: now,
+        }
+    }
+
+    /// Takes a token; says whether there was one.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let elapsed: Duration = now.saturating_duration_since(self.refilled_at);
+        let refill = elapsed.as_secs_f64() * f64::from(self.per_second);
+        self.tokens = (self.tokens + refill).min(self.capacity);
+        self.refilled_at = self.refilled_at.max(now);
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}

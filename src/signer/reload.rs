@@ -1,0 +1,327 @@
+//! Reload: replaces the signer of a running front end. The new signer is started beside the old one; the old one ends
+//! when the new one is in use and no handshake uses the old one any more.
+//!
+//! The front end decides, because it proves that certificate and key belong together. It parses the network, so the
+//! supervisor does not trust it: an answer that was not asked for ends the front end, a missing answer ends the new
+//! signer, there is one offer at a time, and there are never more than two signers.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixDatagram;
+use tokio::sync::oneshot;
+use tokio::time::sleep_until;
+
+use super::front_end_supervisor::check_pin_source;
+use super::reload_protocol::{self, OfferAnswer};
+use super::sandbox::Sandbox;
+use super::supervisor::{Launch, SupervisedSigner};
+use super::{START_STEPS, SignerError, channels};
+use crate::config::{Config, ConfigText};
+use crate::diagnostic::Diagnostic as _;
+use crate::engine::ReportedError;
+
+/// What the front end may take beyond the token's timeouts: to read files, and to answer.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+/// The answer's timeout where the offer says that there is no new signer.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A configuration, and how a signer that uses it is started.
+#[derive(Clone, Debug)]
+pub struct SignerPlan {
+    pub(super) config: Config,
+    pub(super) text: Arc<str>,
+    pub(super) launch: Launch,
+}
+
+impl SignerPlan {
+    /// A plan for the configuration in `text`. The processes use the text, whatever happens to its file.
+    ///
+    /// # Errors
+    /// A field is wrong.
+    pub fn of(
+        text: &ConfigText,
+        launch: impl FnOnce(&Config) -> Launch,
+    ) -> Result<Self, SignerError> {
+        let config = text.check()?;
+        let launch = Launch {
+            configuration: Some(Arc::clone(&text.text)),
+            ..launch(&config)
+        };
+        let text = Arc::clone(&text.text);
+        Ok(Self {
+            config,
+            text,
+            launch,
+        })
+    }
+
+    pub(super) fn start(&self) -> Result<(SupervisedSigner, Vec<OwnedFd>), SignerError> {
+        SupervisedSigner::start(self.launch.clone(), channels(&self.config))
+    }
+
+    /// How long the front end may take until it has proved this signer's key, or knows why there is none.
+    fn answer_timeout(&self) -> Duration {
+        let token = &self.config.token;
+        token.start_timeout * START_STEPS + token.timeout * 2 + ANSWER_MARGIN
+    }
+}
+
+/// The front end sent an answer that was not asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("the front end said of a reload what nobody asked it: {0}")]
+pub(super) struct ProtocolViolation(&'static str);
+
+/// The progress of a reload.
+enum ReloadStage {
+    Idle,
+    /// The front end has not answered the offer yet. `new` is none where there is no new signer.
+    Offered {
+        new: Option<(Box<SignerPlan>, SupervisedSigner)>,
+        until: Instant,
+    },
+    /// The new signer is in use; the old one finishes the handshakes that began with it.
+    Draining {
+        old: SupervisedSigner,
+        until: Instant,
+    },
+    /// One of the two signers is ending.
+    Stopping(oneshot::Receiver<()>),
+}
+
+/// The signer of a running front end, and its replacement during a reload.
+pub(super) struct SignerReload<'a> {
+    control: UnixDatagram,
+    /// The front end has closed its side, or has violated the protocol.
+    control_closed: bool,
+    read: &'a dyn Fn() -> Result<SignerPlan, SignerError>,
+    /// What the front end was restricted to when it was started.
+    sandbox: Sandbox,
+    plan: SignerPlan,
+    signer: SupervisedSigner,
+    stage: ReloadStage,
+    /// Another reload was requested during this one.
+    requested_again: bool,
+    /// The id of the last offer.
+    id: u64,
+    /// Offers that timed out and may be answered later.
+    expired: Vec<u64>,
+}
+
+impl<'a> SignerReload<'a> {
+    pub(super) fn new(
+        control: OwnedFd,
+        read: &'a dyn Fn() -> Result<SignerPlan, SignerError>,
+        plan: SignerPlan,
+        signer: SupervisedSigner,
+    ) -> Result<Self, SignerError> {
+        Ok(Self {
+            control: reload_protocol::async_socket(control)
+                .map_err(|error| SignerError::handover(&error))?,
+            control_closed: false,
+            read,
+            sandbox: Sandbox::of_front_end(&plan.config)?,
+            plan,
+            signer,
+            stage: ReloadStage::Idle,
+            requested_again: false,
+            id: 0,
+            expired: Vec::new(),
+        })
+    }
+
+    /// Requests a reload. Requests during a reload cause one more after it, however many they are.
+    pub(super) fn request(&mut self) {
+        match self.stage {
+            ReloadStage::Idle => self.offer(),
+            _ => self.requested_again = true,
+        }
+    }
+
+    /// The plan for the next front end. Ends the signers.
+    pub(super) fn into_plan(self) -> SignerPlan {
+        if !matches!(self.stage, ReloadStage::Idle) {
+            tracing::error!(
+                "the front end ended during a reload: what was in use goes on; reload once more"
+            );
+        }
+        self.plan
+    }
+
+    /// Waits for the next event of a reload and handles it.
+    pub(super) async fn step(&mut self) -> Result<(), ProtocolViolation> {
+        enum Event {
+            Message(std::io::Result<Option<Vec<u8>>>),
+            Timeout,
+            SignerEnded,
+        }
+        let until = match &self.stage {
+            ReloadStage::Offered { until, .. } | ReloadStage::Draining { until, .. } => {
+                Some(*until)
+            }
+            ReloadStage::Idle | ReloadStage::Stopping(_) => None,
+        };
+        let event = tokio::select! {
+            message = reload_protocol::receive_message(&self.control), if !self.control_closed => {
+                Event::Message(message)
+            }
+            () = sleep_to(until) => Event::Timeout,
+            () = signer_ended(&mut self.stage) => Event::SignerEnded,
+        };
+        match event {
+            Event::Message(Ok(Some(message))) => {
+                let handled = self.on_message(&message);
+                self.control_closed |= handled.is_err();
+                handled?;
+            }
+            // Whoever waits for the front end reports how it ended.
+            Event::Message(_) => self.control_closed = true,
+            Event::Timeout => self.on_timeout(),
+            Event::SignerEnded => {
+                self.stage = ReloadStage::Idle;
+                if std::mem::take(&mut self.requested_again) {
+                    self.offer();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn offer(&mut self) {
+        self.id += 1;
+        let prepared = self.prepare().map_err(ReportedError::of);
+        let offered = match &prepared {
+            Ok((plan, _, channels)) => Ok((&*plan.text, &channels[..])),
+            Err(error) => Err(error),
+        };
+        let sent = reload_protocol::send_offer(self.control.as_fd(), self.id, offered);
+        let timeout = match &prepared {
+            Ok((plan, ..)) => plan.answer_timeout(),
+            Err(_) => REJECTION_TIMEOUT,
+        };
+        // The channels are closed here: the front end has its own descriptors of them by now.
+        let new = prepared
+            .ok()
+            .map(|(plan, signer, _)| (Box::new(plan), signer));
+        match sent {
+            Ok(()) => {
+                let until = Instant::now() + timeout;
+                self.stage = ReloadStage::Offered { new, until };
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let error = SignerError::NoOffer { why };
+                tracing::error!(%error, hint = error.hint(), "NOT reloaded: everything stays as it was");
+                self.stop(new.map(|(_, signer)| signer));
+            }
+        }
+    }
+
+    /// Starts a signer with the present configuration file, where the running front end can use that configuration.
+    fn prepare(&self) -> Result<(SignerPlan, SupervisedSigner, Vec<OwnedFd>), SignerError> {
+        let plan = (self.read)()?;
+        if let Some(what) = self.plan.config.needs_restart(&plan.config) {
+            return Err(SignerError::NeedsRestart { what });
+        }
+        check_pin_source(&plan.config.token.pin)?;
+        self.sandbox.fits(&plan.config)?;
+        let (signer, channels) = plan.start()?;
+        Ok((plan, signer, channels))
+    }
+
+    fn on_message(&mut self, message: &[u8]) -> Result<(), ProtocolViolation> {
+        let Some((answer, id)) = reload_protocol::decode_answer(message) else {
+            return Err(ProtocolViolation("no word at all"));
+        };
+        let expired = self.expired.iter().position(|expired| *expired == id);
+        if let (OfferAnswer::Rejected, Some(position)) = (answer, expired) {
+            self.expired.swap_remove(position);
+            return Ok(());
+        }
+        if id != self.id {
+            return Err(ProtocolViolation("an offer that there is not"));
+        }
+        match (
+            answer,
+            std::mem::replace(&mut self.stage, ReloadStage::Idle),
+        ) {
+            (
+                OfferAnswer::Accepted,
+                ReloadStage::Offered {
+                    new: Some((plan, signer)),
+                    ..
+                },
+            ) => {
+                let timeout = plan.config.hub.connect_timeout + ANSWER_MARGIN;
+                self.plan = *plan;
+                let old = std::mem::replace(&mut self.signer, signer);
+                let until = Instant::now() + timeout;
+                self.stage = ReloadStage::Draining { old, until };
+            }
+            (OfferAnswer::Rejected, ReloadStage::Offered { new, .. }) => {
+                self.stop(new.map(|(_, signer)| signer));
+            }
+            (OfferAnswer::Released, ReloadStage::Draining { old, .. }) => self.stop(Some(old)),
+            (answer, stage) => {
+                self.stage = stage;
+                return Err(ProtocolViolation(match answer {
+                    OfferAnswer::Accepted => "Taken",
+                    OfferAnswer::Rejected => "Kept",
+                    OfferAnswer::Released => "LetGo",
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timeout(&mut self) {
+        match std::mem::replace(&mut self.stage, ReloadStage::Idle) {
+            ReloadStage::Offered { new, .. } => {
+                tracing::error!(
+                    hint = "look at what stands above, and reload once more; where it stays silent, restart the proxy",
+                    "NOT reloaded: the front end does not answer; everything stays as it was"
+                );
+                self.expired.push(self.id);
+                self.stop(new.map(|(_, signer)| signer));
+            }
+            ReloadStage::Draining { old, .. } => {
+                tracing::warn!("the signer before is ended, although it may yet be signed with");
+                self.stop(Some(old));
+            }
+            stage => self.stage = stage,
+        }
+    }
+
+    /// Ends a signer on a thread of its own, because that takes seconds; the signer in use is supervised meanwhile.
+    fn stop(&mut self, signer: Option<SupervisedSigner>) {
+        let (notify, ended) = oneshot::channel();
+        let stop = move || {
+            drop(signer);
+            // Fails where the reload was dropped meanwhile.
+            let _ = notify.send(());
+        };
+        let thread = thread::Builder::new().name("hsm-farewell".to_owned());
+        if let Err(error) = thread.spawn(stop) {
+            // The signer was ended when the closure was dropped, on this thread.
+            tracing::warn!(%error, "no thread to end a signer on");
+        }
+        self.stage = ReloadStage::Stopping(ended);
+    }
+}
+
+async fn sleep_to(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn signer_ended(stage: &mut ReloadStage) {
+    match stage {
+        // An error means that the sender was dropped with its thread: the signer has ended as well.
+        ReloadStage::Stopping(ended) => drop(ended.await),
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,217 @@
+//! Answers the requests of one channel in the signer: receives a frame, checks it against the policy, signs, responds,
+//! receives the next. A frame that is malformed or against the policy is refused and recorded, and the next is served.
+
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::frame::{self, MAX_FRAME_LEN, Request, Response};
+use super::policy::{Refusal, SigningPolicy};
+use super::service::Service;
+use super::supervisor::timespec;
+use crate::config::trust::Fingerprint;
+use crate::engine::{ReportedError, Sign as _, SignRequest, TokenEngine};
+use crate::exit_code::ExitCode;
+use crate::ledger::{Entry, Process, Recorder, RefusedRequest};
+use crate::poison::IgnorePoison as _;
+
+/// A key of an open token, and what its use is checked against and recorded in.
+pub(super) struct OpenKey {
+    pub(super) engine: TokenEngine,
+    pub(super) recorder: Recorder,
+    pub(super) policy: Mutex<SigningPolicy>,
+    /// The encoded [`super::remote_key::KeyDescription`].
+    pub(super) description: Vec<u8>,
+}
+
+/// Serves a channel until its other end is closed.
+pub(super) fn serve_channel(service: &Service, number: usize, channel: &OwnedFd) {
+    let mut frame = vec![0; MAX_FRAME_LEN];
+    let mut response = Vec::new();
+    loop {
+        // TRUNC: the length of the datagram, also where it is longer than the buffer.
+        let received = retry_on_intr(|| recv(channel, &mut frame[..], RecvFlags::TRUNC));
+        let length = match received {
+            Ok((_, 0)) if is_closed(channel) => return,
+            Ok((_, length)) => length,
+            Err(Errno::CONNRESET) => return,
+            Err(error) => {
+                // The other end cannot cause this; a module that closes foreign descriptors does.
+                tracing::error!(%error, "a channel cannot be read");
+                return service.calls.mark_hung();
+            }
+        };
+        match frame.get(..length) {
+            None => refuse_frame(
+                service,
+                None,
+                &format!("a frame of {length} bytes"),
+                &mut response,
+            ),
+            Some(bytes) => match frame::decode_request(bytes) {
+                Ok((id, request)) => handle(service, number, id, &request, &mut response),
+                Err((id, bad)) => refuse_frame(service, id, &bad.to_string(), &mut response),
+            },
+        }
+        let sent = retry_on_intr(|| {
+            send(
+                channel,
+                &response,
+                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            )
+        });
+        if let Err(error) = sent {
+            // The channel is full: the front end does not read its responses.
+            tracing::warn!(%error, "an answer was not taken");
+        }
+    }
+}
+
+/// An empty datagram looks like an end that is closed, or closed for sending.
+fn is_closed(channel: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(channel, PollFlags::RDHUP)];
+    let polled = retry_on_intr(|| poll(&mut fds, Some(&timespec(Duration::ZERO))));
+    polled.is_err()
+        || fds
+            .iter()
+            .any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::RDHUP))
+}
+
+fn refuse_frame(service: &Service, id: Option<u64>, why: &str, response: &mut Vec<u8>) {
+    if let Some(key) = service.state.key() {
+        key.record_refusal(None, why);
+    }
+    encode_error(response, id.unwrap_or_default(), &refusal_error(why));
+}
+
+/// Encodes the response to a request into `response`.
+fn handle(
+    service: &Service,
+    caller: usize,
+    id: u64,
+    request: &Request<'_>,
+    response: &mut Vec<u8>,
+) {
+    match request {
+        Request::Describe => match service.state.wait_for_key(None) {
+            Ok(key) => {
+                frame::encode_response(response, id, &Response::Described(&key.description));
+            }
+            Err(error) => encode_error(response, id, &error),
+        },
+        Request::Health => {
+            let health = service.health();
+            // Serialisation of strings and numbers does not fail.
+            let json = serde_json::to_vec(&health).unwrap_or_default();
+            frame::encode_response(response, id, &Response::Health(&json));
+        }
+        Request::Sign { spki, request } => match sign(service, caller, *spki, request) {
+            Ok(signature) => {
+                frame::encode_response(response, id, &Response::Signed(&signature));
+            }
+            Err(error) => encode_error(response, id, &error),
+        },
+    }
+}
+
+fn encode_error(response: &mut Vec<u8>, id: u64, error: &ReportedError) {
+    // Serialisation of strings and numbers does not fail.
+    let json = serde_json::to_vec(error).unwrap_or_default();
+    frame::encode_response(response, id, &Response::Failed(&json));
+}
+
+fn sign(
+    service: &Service,
+    caller: usize,
+    spki: Fingerprint,
+    request: &SignRequest<'_>,
+) -> Result<Vec<u8>, ReportedError> {
+    // However late the caller's deadline, a call that takes longer than `timeout` hangs.
+    let latest = Instant::now() + service.config.token.timeout;
+    let request = SignRequest {
+        deadline: request.deadline.min(latest),
+        ..*request
+    };
+    let key = service.state.wait_for_key(Some(request.deadline))?;
+    key.check_policy(spki, &request)?;
+    let _in_progress = service.calls.begin(caller, request.deadline);
+    let signed = key.engine.sign(&request);
+    signed
+        .map(|signature| signature.bytes)
+        .map_err(ReportedError::from)
+}
+
+impl OpenKey {
+    /// Checks a request against the policy. A refusal is recorded.
+    fn check_policy(
+        &self,
+        spki: Fingerprint,
+        request: &SignRequest<'_>,
+    ) -> Result<(), ReportedError> {
+        let checked = self
+            .policy
+            .lock()
+            .ignore_poison()
+            .check(spki, request, Instant::now());
+        checked.map_err(|refusal| {
+            let why = refusal.to_string();
+            self.record_refusal(Some(request), &why);
+            match refusal {
+                Refusal::Rate(_) => rate_limit_error(&why),
+                _ => refusal_error(&why),
+            }
+        })
+    }
+
+    /// Records a refusal, of a request or of a malformed frame, as far as the limit of such records allows.
+    fn record_refusal(&self, request: Option<&SignRequest<'_>>, why: &str) {
+        let recorded = self
+            .policy
+            .lock()
+            .ignore_poison()
+            .may_record(Instant::now());
+        let Some(left_out) = recorded else {
+            return;
+        };
+        let purpose = request.map(|request| request.purpose.name());
+        let peer = request.and_then(|request| request.peer.name);
+        tracing::error!(purpose, why, peer, left_out, "refused to sign");
+        let entry = Entry::Refused(RefusedRequest {
+            purpose,
+            why,
+            peer,
+            interaction_id: request.and_then(|request| request.peer.interaction_id),
+            left_out,
+            process: Process::current(),
+        });
+        if let Err(error) = self.recorder.record(&entry) {
+            tracing::error!(%error, "a refusal is not on record");
+        }
+    }
+}
+
+/// The error of a request that no front end of ours makes.
+fn refusal_error(why: &str) -> ReportedError {
+    ReportedError {
+        message: format!("the signer process does not sign: {why}"),
+        hint: "this is a fault of ours, or somebody has taken over the front end: keep ledger and logs, and look at both"
+            .to_owned(),
+        class: "refused-by-signer".to_owned(),
+        exit: ExitCode::Bug as u8,
+        transient: false,
+    }
+}
+
+fn rate_limit_error(why: &str) -> ReportedError {
+    ReportedError {
+        message: format!("the signer process does not sign: {why}"),
+        hint: "raise `per_second` of [signer], if these were requests of yours".to_owned(),
+        class: "rate".to_owned(),
+        exit: ExitCode::Token as u8,
+        transient: false,
+    }
+}
