@@ -2,50 +2,45 @@
 //! sees mutual TLS with the key in the token. Nothing else changes: not a path, not a status.
 //!
 //! ```text
-//! application ──► listener ──► caller ──► head · body ──► forward ──► upstream ──► link ──► the hub
-//!                 Unix or      uid or     refused, or     one         warm         mTLS, from the
-//!                 loopback     token      one request     answer      connections  connector only
+//! application ──► accept ──► caller_auth ──► request_head ──► forward ──► connection_pool ──► the hub
+//!                 Unix or    uid or          request_body     one         warm                mTLS, from the
+//!                 loopback   token           refused, or      answer      connections         connector only
+//!                                            one request
 //! ```
 //!
-//! All sockets are made in `socket`; what is opened later is in `reload` (certificate, anchors,
-//! caller token, access log) and in `upstream` (connections to the hub). One thread does it all,
-//! beside those that handshakes are made on and the one that writes the access log.
+//! All sockets are opened in `listen_sockets`; what is opened later is in `reload` (certificate, anchors,
+//! caller token, access log) and in `connection_pool` (connections to the hub). One thread serves all requests;
+//! handshakes and the access log have threads of their own.
 
+mod accept;
 mod access_log;
-mod answer;
-mod body;
-mod caller;
-mod closing;
+mod body_drain;
+mod caller_auth;
+mod client_connection;
+mod client_stream;
+mod connection_close;
+mod connection_pool;
+mod context;
 mod error;
 mod forward;
-mod gateway;
-mod head;
-mod house;
-mod http2;
-mod hub_stream;
-mod interaction;
-mod lease;
-mod lifecycle;
-mod link;
-mod listener;
+mod health_endpoints;
+mod http2_error;
+mod interaction_id;
+mod lifecycle_log;
+mod listen_sockets;
 pub mod metrics;
-mod notify;
-mod operations;
-mod problem;
-mod pulse;
-mod raw_head;
-mod record;
+mod problem_details;
 mod reload;
-mod replay;
-mod retry;
-mod socket;
-mod staffing;
-mod stream;
-mod under_way;
-mod unread;
-mod upkeep;
-mod upstream;
-mod visit;
+mod replay_buffer;
+mod request_body;
+mod request_head;
+mod request_record;
+mod request_syntax;
+mod response_body;
+mod retry_policy;
+mod sd_notify;
+mod signer_health;
+mod via;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -56,9 +51,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-pub use caller::{TOKEN as CALLER_TOKEN, check_tokens};
+use accept::{Listener, listen};
+pub use caller_auth::{TOKEN as CALLER_TOKEN, check_tokens};
+use connection_pool::ConnectionPool;
+use context::{ListenerContext, ProxyContext};
 pub use error::ProxyError;
-use house::{Door, House};
+pub use health_endpoints::Render;
+use health_endpoints::{HealthEndpoints, answer};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
@@ -67,15 +66,11 @@ use hsm_mtls::internal::identity::Validity;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
-pub use lifecycle::LIFECYCLE;
-use listener::{Listener, listen};
-use notify::ServiceManager;
-pub use operations::Render;
-use operations::{Operations, answer};
-use pulse::Pulse;
+pub use lifecycle_log::LIFECYCLE;
+pub use listen_sockets::Sockets;
 use reload::{Reload, prepare};
-pub use socket::Sockets;
-use upstream::Upstream;
+use sd_notify::ServiceManager;
+use signer_health::SignerHealthMonitor;
 
 /// How often the pools are looked after.
 const KEEPING: Duration = Duration::from_secs(1);
@@ -108,7 +103,7 @@ pub fn run(
         .map_err(ProxyError::System)?;
     runtime.block_on(async {
         let upstream = |service: Service| {
-            Upstream::new(
+            ConnectionPool::new(
                 service,
                 config.hub.origin(service),
                 connector.clone(),
@@ -122,11 +117,11 @@ pub fn run(
             upstream(Service::ConsentManager)?,
             upstream(Service::HeadlessHeimdall)?,
         ];
-        let house = House::new(&config, &proxy, upstreams)?;
-        let operations = Arc::new(Operations {
-            house: Arc::clone(&house),
+        let context = ProxyContext::new(&config, &proxy, upstreams)?;
+        let operations = Arc::new(HealthEndpoints {
+            context: Arc::clone(&context),
             certificate: Mutex::new(certificate.clone()),
-            pulse: Pulse::of(key),
+            signer_health: SignerHealthMonitor::of(key),
             render,
             started: rfc3339::now(),
         });
@@ -139,17 +134,17 @@ pub fn run(
             manager: Arc::clone(&running.manager),
         };
         let offers = ReloadOffers::new(control)?;
-        lifecycle::ready(&config, &certificate, &key_uri);
+        lifecycle_log::ready(&config, &certificate, &key_uri);
         running.until_stopped(reload.follow(offers)).await;
-        house.log.end();
+        context.log.end();
         Ok(())
     })
 }
 
 /// The proxy at work.
 struct Running {
-    house: Arc<House>,
-    doors: Vec<Arc<Door>>,
+    context: Arc<ProxyContext>,
+    doors: Vec<Arc<ListenerContext>>,
     clients: Arc<Semaphore>,
     most: usize,
     signals: [Signal; 3],
@@ -161,10 +156,10 @@ impl Running {
         config: &Config,
         proxy: &ProxyConfig,
         sockets: Sockets,
-        operations: &Arc<Operations>,
+        operations: &Arc<HealthEndpoints>,
     ) -> Result<Self, ProxyError> {
-        let house = &operations.house;
-        let stopped = house.stop.subscribe();
+        let context = &operations.context;
+        let stopped = context.stop.subscribe();
         let clients = Arc::new(Semaphore::new(proxy.max_clients));
         // Before anything listens: a signal that comes early is not lost.
         let heard = |kind| signal(kind).map_err(ProxyError::System);
@@ -175,7 +170,7 @@ impl Running {
         ];
         let mut doors = Vec::new();
         for (socket, listener) in sockets.listeners {
-            let door = Door::new(house, config, &listener)?;
+            let door = ListenerContext::new(context, config, &listener)?;
             let socket = Listener::new(socket).map_err(ProxyError::System)?;
             let clients = Arc::clone(&clients);
             tokio::spawn(listen(socket, Arc::clone(&door), clients, stopped.clone()));
@@ -186,7 +181,7 @@ impl Running {
             tokio::spawn(answer(socket, Arc::clone(operations), stopped));
         }
         Ok(Self {
-            house: Arc::clone(house),
+            context: Arc::clone(context),
             doors,
             clients,
             most: proxy.max_clients,
@@ -219,18 +214,18 @@ impl Running {
                     // Each listener holds the place of the next.
                     let taken = self.most - self.clients.available_permits();
                     metrics::clients(taken.saturating_sub(self.doors.len()));
-                    for upstream in &self.house.upstreams {
-                        upstream.keep();
+                    for upstream in &self.context.upstreams {
+                        upstream.maintain();
                     }
                 }
-                _ = logging.tick() => self.house.log.flush(),
+                _ = logging.tick() => self.context.log.flush(),
             }
         }
         self.manager.stopping();
         // Whoever waits for a place to be accepted is answered too.
-        self.house.stop.send_replace(true);
+        self.context.stop.send_replace(true);
         let all = u32::try_from(self.most).unwrap_or(u32::MAX);
-        let until = Instant::now() + self.house.stop_timeout;
+        let until = Instant::now() + self.context.stop_timeout;
         let ended = async {
             if timeout_at(until, self.clients.acquire_many(all))
                 .await
@@ -239,7 +234,7 @@ impl Running {
                 tracing::error!("some requests were not answered within `stop_timeout`");
             }
             // They have their answers, and may be busy with what they were sending.
-            let _ = timeout_at(until, self.house.closing.over()).await;
+            let _ = timeout_at(until, self.context.closing.over()).await;
         };
         tokio::select! {
             () = ended => {}

@@ -11,43 +11,43 @@ use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
 use tokio::time::{sleep, timeout};
 
-use super::answer::{AnswerBody, first_of};
-use super::body::{BodyFault, RequestBody, fault_in};
-use super::head::{Asked, Target, check, strip_answer};
-use super::house::{Door, House};
-use super::lease::Lease;
-use super::problem::Problem;
-use super::record::Record;
-use super::retry::{Attempt, Retries};
-use super::stream::Business;
-use super::unread::{Remainder, Unread};
-use super::upstream::Upstream;
+use super::body_drain::{BodyDrain, DrainableBody};
+use super::client_stream::RequestActivity;
+use super::connection_pool::ConnectionPool;
+use super::connection_pool::Lease;
+use super::context::{ListenerContext, ProxyContext};
+use super::problem_details::Problem;
+use super::request_body::{BodyFault, RequestBody, fault_in};
+use super::request_head::{RequestFraming, Target, check, strip_answer};
+use super::request_record::RequestRecord;
+use super::response_body::{ResponseBody, first_of};
+use super::retry_policy::{Attempt, RetryState};
 use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, Stage};
 
 /// Answers a request of an application.
 pub(super) async fn forward(
-    door: &Arc<Door>,
-    business: &Arc<Business>,
+    door: &Arc<ListenerContext>,
+    activity: &Arc<RequestActivity>,
     uid: Option<u32>,
     request: Request<Incoming>,
-) -> Response<AnswerBody> {
-    let house = &door.house;
+) -> Response<ResponseBody> {
+    let context = &door.context;
     let (mut head, body) = request.into_parts();
-    let id = house.ids.of(&mut head.headers);
-    let mut record = Record::begin(house, business, uid, head.method.clone(), id);
+    let id = context.ids.of(&mut head.headers);
+    let mut record = RequestRecord::begin(context, activity, uid, head.method.clone(), id);
     let awaits_continue = head.headers.contains_key(EXPECT);
-    let unread =
-        (!body.is_end_stream()).then(|| Unread::new(body, awaits_continue, house, business));
+    let unread = (!body.is_end_stream())
+        .then(|| DrainableBody::new(body, awaits_continue, context, activity));
     if unread.is_none() {
-        business.has_read(business.begun());
+        activity.has_read(activity.begun());
     }
     let exchanged = match admit(door, &mut head, &mut record, uid.is_some()) {
         // To read the body would ask for it.
-        Ok(Some(_)) if awaits_continue && house.places.available_permits() == 0 => {
+        Ok(Some(_)) if awaits_continue && context.places.available_permits() == 0 => {
             Err(too_many().closing())
         }
-        Ok(Some(target)) => exchange(house, head, unread, target, &mut record).await,
-        Ok(None) => return AnswerBody::of_options(record),
+        Ok(Some(target)) => exchange(context, head, unread, target, &mut record).await,
+        Ok(None) => return ResponseBody::of_options(record),
         // Whether the body comes nevertheless is not known: no other request can follow.
         Err(problem) if awaits_continue && unread.is_some() => Err(problem.closing()),
         Err(problem) => Err(problem),
@@ -56,9 +56,9 @@ pub(super) async fn forward(
         Ok(exchanged) => exchanged,
         Err(problem) => {
             if problem.closes {
-                business.ends.notify_one();
+                activity.ends.notify_one();
             }
-            return AnswerBody::of_problem(&problem, record);
+            return ResponseBody::of_problem(&problem, record);
         }
     };
     let (mut head, mut incoming) = response.into_parts();
@@ -72,7 +72,7 @@ pub(super) async fn forward(
         Ok(first) => first,
         Err(error) => {
             tracing::warn!(interaction_id = ?record.interaction_id, %error, "no answer");
-            return AnswerBody::of_problem(&Problem::from(&error), record);
+            return ResponseBody::of_problem(&Problem::from(&error), record);
         }
     };
     if head.extensions.get::<ReasonPhrase>().is_none() && head.status.canonical_reason().is_none() {
@@ -84,18 +84,18 @@ pub(super) async fn forward(
         head.headers.insert(INTERACTION_ID, id);
     }
     record.status = head.status.as_u16();
-    let body = AnswerBody::of_the_hub(first, incoming, lease, record, house.response_timeout);
+    let body = ResponseBody::of_the_hub(first, incoming, lease, record, context.response_timeout);
     Response::from_parts(head, body)
 }
 
 /// None: there is no hop left.
 fn admit(
-    door: &Door,
+    door: &ListenerContext,
     head: &mut Parts,
-    record: &mut Record,
+    record: &mut RequestRecord,
     nameless: bool,
 ) -> Result<Option<Target>, Problem> {
-    let asked = Asked {
+    let asked = RequestFraming {
         path: door.gate().check(head)?,
         service: door.service,
         nameless,
@@ -103,7 +103,7 @@ fn admit(
     let Some(target) = check(head, &door.names, asked)? else {
         return Ok(None);
     };
-    if let Some(pseudonym) = &door.house.pseudonym {
+    if let Some(pseudonym) = &door.context.pseudonym {
         pseudonym.sign(head)?;
     }
     // Where `Connection` named it, it went with the others.
@@ -119,30 +119,30 @@ fn admit(
 type Exchanged = Result<(Response<Incoming>, Lease), Problem>;
 
 async fn exchange(
-    house: &Arc<House>,
+    context: &Arc<ProxyContext>,
     mut head: Parts,
-    unread: Option<Unread>,
+    unread: Option<DrainableBody>,
     target: Target,
-    record: &mut Record,
+    record: &mut RequestRecord,
 ) -> Exchanged {
-    let body = RequestBody::read_ahead(unread, house.body_limits)
+    let body = RequestBody::read_ahead(unread, context.body_limits)
         .await
         .map_err(of_the_body)?;
-    record.received = body.come();
-    record.remainder = body.remainder();
+    record.received = body.received();
+    record.drain = body.drain();
     // Not before: who is slow with a body keeps nobody from being served.
-    let Ok(_place) = house.places.try_acquire() else {
+    let Ok(_place) = context.places.try_acquire() else {
         return Err(too_many());
     };
-    let upstream = house.upstream(target.service);
+    let upstream = context.upstream(target.service);
     let harmless = body.is_empty() && head.method.is_idempotent();
     head.uri = target.path.into();
     head.extensions.clear();
     let mut next = Some((head, body));
-    let mut retries = Retries::default();
+    let mut retries = RetryState::default();
     let mut failed = None;
     while let Some((head, body)) = next.take() {
-        let mut lease = lease(house, upstream, record, &retries).await?;
+        let mut lease = lease(context, upstream, record, &retries).await?;
         let repeatable = harmless && lease.warm;
         // hyper gives no request back that an HTTP/2 peer did not process, so one is kept.
         let kept = (repeatable || lease.is_h2()).then(|| (head.clone(), body.again()));
@@ -151,21 +151,21 @@ async fn exchange(
         }
         let streamed = matches!(body, RequestBody::Streamed(_));
         let request = request_for(upstream, head, body, lease.is_h2());
-        upstream.meter.used(lease.warm);
+        upstream.count_request(lease.warm);
         record.warm = Some(lease.warm);
-        let Some(link) = lease.link() else {
+        let Some(connection) = lease.connection() else {
             break;
         };
         let patience = match streamed {
-            true => house.response_timeout + house.body_limits.time,
-            false => house.response_timeout,
+            true => context.response_timeout + context.body_limits.time,
+            false => context.response_timeout,
         };
         let late = || ClientError::Deadline {
             stage: Stage::Response,
-            host: upstream.origin.host.clone(),
+            host: upstream.origin().host.clone(),
             after: patience,
         };
-        let sent = timeout(patience, link.send(request)).await;
+        let sent = timeout(patience, connection.send(request)).await;
         let mut error = match sent {
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 return Err(Problem::from(&ClientError::Http(
@@ -184,18 +184,18 @@ async fn exchange(
         let unsent = error.take_message().map(Request::into_parts);
         let error = error.into_error();
         // Of an HTTP/2 connection, hyper does not hand it on.
-        let fault = record.remainder.as_ref().and_then(Remainder::fault);
+        let fault = record.drain.as_ref().and_then(BodyDrain::fault);
         if let Some(fault) = fault.or_else(|| fault_in(&error)) {
             return Err(of_the_body(fault));
         }
-        let error = link.fate.explain(error);
+        let error = connection.explain(error);
         let attempt = Attempt::of(unsent.is_some(), &error);
         let pause = retries.after(attempt, repeatable);
         tracing::debug!(interaction_id = ?record.interaction_id, %error, ?attempt, ?pause, "not answered");
         if let ClientError::Http2(ending) = &error
             && ending.requires_http1()
         {
-            upstream.use_http1();
+            upstream.fall_back_to_http1();
         }
         failed = Some(error);
         let Some(pause) = pause else {
@@ -219,10 +219,10 @@ fn too_many() -> Problem {
 }
 
 async fn lease(
-    house: &House,
-    upstream: &Arc<Upstream>,
-    record: &Record,
-    retries: &Retries,
+    context: &ProxyContext,
+    upstream: &Arc<ConnectionPool>,
+    record: &RequestRecord,
+    retries: &RetryState,
 ) -> Result<Lease, Problem> {
     let id = &record.interaction_id;
     let leased = match retries.wants_fresh() {
@@ -230,7 +230,7 @@ async fn lease(
         true => Box::pin(upstream.fresh(id)).await.map_err(Some),
         false => {
             let again = retries.is_again();
-            upstream.lease(id, house.connect_patience, again).await
+            upstream.lease(id, context.connect_patience, again).await
         }
     };
     leased.map_err(|error| match error {
@@ -244,7 +244,7 @@ async fn lease(
 
 /// The one well-formed request: what the certificate is for is the Host, whatever the caller wrote.
 fn request_for(
-    upstream: &Upstream,
+    upstream: &ConnectionPool,
     mut head: Parts,
     body: RequestBody,
     is_h2: bool,
@@ -255,11 +255,11 @@ fn request_for(
     if is_h2 {
         head.headers.remove(HOST);
         parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = Some(upstream.authority.clone());
+        parts.authority = Some(upstream.authority().clone());
         head.version = Version::HTTP_2;
     } else {
         head.headers
-            .insert(HOST, HeaderValue::clone(&upstream.host));
+            .insert(HOST, HeaderValue::clone(upstream.host()));
         frame(&mut head, &body);
         head.version = Version::HTTP_11;
     }

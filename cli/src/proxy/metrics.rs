@@ -92,7 +92,7 @@ pub fn describe() {
 
 /// What is counted of one service; found in the recorder once, because a search costs more than a
 /// count.
-pub(super) struct Meter {
+pub(super) struct PoolMetrics {
     upstream: &'static str,
     answers: [Counter; 5],
     seconds: Histogram,
@@ -101,7 +101,7 @@ pub(super) struct Meter {
     open: Gauge,
 }
 
-impl Meter {
+impl PoolMetrics {
     pub(super) fn of(service: Service) -> Self {
         let upstream = service.label();
         let class =

@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::ProxyError;
-use super::house::Door;
-use super::lifecycle;
+use super::connection_pool::HandshakeTracker;
+use super::context::ListenerContext;
+use super::health_endpoints::HealthEndpoints;
+use super::lifecycle_log;
 use super::metrics;
-use super::notify::ServiceManager;
-use super::operations::Operations;
-use super::under_way::UnderWay;
+use super::sd_notify::ServiceManager;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
@@ -32,8 +32,8 @@ use hsm_mtls::internal::tls::Tls;
 pub(super) struct Reload {
     pub(super) config: Config,
     pub(super) proxy: ProxyConfig,
-    pub(super) doors: Vec<Arc<Door>>,
-    pub(super) operations: Arc<Operations>,
+    pub(super) doors: Vec<Arc<ListenerContext>>,
+    pub(super) operations: Arc<HealthEndpoints>,
     pub(super) manager: Arc<ServiceManager>,
 }
 
@@ -96,10 +96,10 @@ impl Reload {
     }
 
     /// Handshakes that have begun with the key of before.
-    async fn wait_for(&self, before: [UnderWay; 2]) {
+    async fn wait_for(&self, before: [HandshakeTracker; 2]) {
         let over = async {
-            for under_way in before {
-                under_way.over().await;
+            for tracker in before {
+                tracker.drained().await;
             }
         };
         // Each has its deadline.
@@ -111,17 +111,17 @@ impl Reload {
 
     /// Opens everything anew; what fails stays as it was, and is said aloud. What was under way with the
     /// identity before is handed back where there is another now.
-    async fn run(&mut self, offer: ReloadOffer) -> Option<[UnderWay; 2]> {
+    async fn run(&mut self, offer: ReloadOffer) -> Option<[HandshakeTracker; 2]> {
         let before = match self.open(offer).await {
             Ok(prepared) => {
                 let leaf = prepared.identity.chain().leaf();
-                lifecycle::reloaded(leaf, &prepared.identity.signer().key_uri());
+                lifecycle_log::reloaded(leaf, &prepared.identity.signer().key_uri());
                 let certificate = &self.operations.certificate;
                 *certificate.lock().ignore_poison() = leaf.clone();
-                self.operations.pulse.follow(prepared.key).await;
+                self.operations.signer_health.follow(prepared.key).await;
                 self.config = prepared.config;
-                let upstreams = self.operations.house.upstreams.each_ref();
-                Some(upstreams.map(|upstream| upstream.renew(prepared.connector.clone())))
+                let upstreams = self.operations.context.upstreams.each_ref();
+                Some(upstreams.map(|upstream| upstream.switch_identity(prepared.connector.clone())))
             }
             Err(failed) => {
                 tracing::error!(
@@ -134,7 +134,7 @@ impl Reload {
         };
         let mut files = Vec::new();
         files.extend(self.doors.iter().map(|door| door.reload()));
-        files.push(self.operations.house.log.reopen(&self.proxy.access_log));
+        files.push(self.operations.context.log.reopen(&self.proxy.access_log));
         for error in files.into_iter().filter_map(Result::err) {
             tracing::error!(%error, hint = error.hint(), "not opened anew: the old one stays in use");
         }

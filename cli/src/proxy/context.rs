@@ -1,4 +1,4 @@
-//! What all connections of applications share, and what those of one listener share.
+//! What all client connections share (configuration, pools, limits, logs), and what those of one listener share.
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -7,13 +7,13 @@ use tokio::sync::{Semaphore, watch};
 
 use super::ProxyError;
 use super::access_log::AccessLog;
-use super::body::BodyLimits;
-use super::caller::Gate;
-use super::closing::Closing;
-use super::gateway::Pseudonym;
-use super::head::Names;
-use super::interaction::Ids;
-use super::upstream::Upstream;
+use super::caller_auth::Gate;
+use super::connection_close::ConnectionClose;
+use super::connection_pool::ConnectionPool;
+use super::interaction_id::InteractionIds;
+use super::request_body::BodyLimits;
+use super::request_head::KnownHosts;
+use super::via::Pseudonym;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::listener::{Callers, ListenerConfig};
@@ -28,9 +28,9 @@ const PATIENCE_BEYOND: Duration = Duration::from_millis(500);
 const STRANGERS: usize = 64;
 
 /// Shared by all.
-pub(super) struct House {
-    pub(super) upstreams: [Arc<Upstream>; 2],
-    pub(super) ids: Ids,
+pub(super) struct ProxyContext {
+    pub(super) upstreams: [Arc<ConnectionPool>; 2],
+    pub(super) ids: InteractionIds,
     pub(super) log: AccessLog,
     /// For requests that the hub is being asked.
     pub(super) places: Semaphore,
@@ -45,20 +45,20 @@ pub(super) struct House {
     pub(super) connect_patience: Duration,
     /// Turns true when the proxy stops.
     pub(super) stop: watch::Sender<bool>,
-    pub(super) closing: Closing,
+    pub(super) closing: ConnectionClose,
 }
 
-impl House {
+impl ProxyContext {
     pub(super) fn new(
         config: &Config,
         proxy: &ProxyConfig,
-        upstreams: [Arc<Upstream>; 2],
+        upstreams: [Arc<ConnectionPool>; 2],
     ) -> Result<Arc<Self>, ProxyError> {
         let longest_body = (proxy.max_body_mib as u64) << 20;
         let (stop, stopped) = watch::channel(false);
         Ok(Arc::new(Self {
             upstreams,
-            ids: Ids::default(),
+            ids: InteractionIds::default(),
             log: AccessLog::open(&proxy.access_log)?,
             places: Semaphore::new(proxy.max_requests),
             body_limits: BodyLimits {
@@ -76,11 +76,11 @@ impl House {
             response_timeout: config.hub.response_timeout,
             connect_patience: config.hub.connect_timeout + PATIENCE_BEYOND,
             stop,
-            closing: Closing::new(longest_body, stopped),
+            closing: ConnectionClose::new(longest_body, stopped),
         }))
     }
 
-    pub(super) fn upstream(&self, service: Service) -> &Arc<Upstream> {
+    pub(super) fn upstream(&self, service: Service) -> &Arc<ConnectionPool> {
         match service {
             Service::ConsentManager => &self.upstreams[0],
             Service::HeadlessHeimdall => &self.upstreams[1],
@@ -89,9 +89,9 @@ impl House {
 }
 
 /// Shared by those that came in through one listener.
-pub(super) struct Door {
-    pub(super) house: Arc<House>,
-    pub(super) names: Names,
+pub(super) struct ListenerContext {
+    pub(super) context: Arc<ProxyContext>,
+    pub(super) names: KnownHosts,
     pub(super) service: Option<Service>,
     /// For those who may not call, while they are told so.
     pub(super) strangers: Arc<Semaphore>,
@@ -99,15 +99,15 @@ pub(super) struct Door {
     gate: RwLock<Gate>,
 }
 
-impl Door {
+impl ListenerContext {
     pub(super) fn new(
-        house: &Arc<House>,
+        context: &Arc<ProxyContext>,
         config: &Config,
         listener: &ListenerConfig,
     ) -> Result<Arc<Self>, ProxyError> {
         Ok(Arc::new(Self {
-            house: Arc::clone(house),
-            names: Names::new(&config.hub.origins(), &listener.host_names),
+            context: Arc::clone(context),
+            names: KnownHosts::new(&config.hub.origins(), &listener.host_names),
             service: listener.service,
             strangers: Arc::new(Semaphore::new(STRANGERS)),
             callers: listener.callers.clone(),

@@ -17,8 +17,8 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::stream::{Business, Stream};
-use super::visit::Stop;
+use super::client_connection::Stop;
+use super::client_stream::{ClientStream, RequestActivity};
 
 /// How much is read of somebody who was answered, beyond the longest body, in bytes.
 const BEYOND: u64 = 64 << 20;
@@ -36,13 +36,13 @@ const MOST: u32 = 256;
 
 /// What all closing connections share.
 #[derive(Debug)]
-pub(super) struct Closing {
+pub(super) struct ConnectionClose {
     bytes: u64,
     places: Arc<Semaphore>,
     stop: Stop,
 }
 
-impl Closing {
+impl ConnectionClose {
     pub(super) fn new(longest_body: u64, stop: Stop) -> Self {
         Self {
             bytes: longest_body + BEYOND,
@@ -53,7 +53,7 @@ impl Closing {
 
     /// Ends a connection over which all was said. Its place is another's meanwhile, where there is
     /// room for it here.
-    pub(super) async fn in_stages(&self, stream: Stream, place: OwnedSemaphorePermit) {
+    pub(super) async fn close_in_stages(&self, stream: ClientStream, place: OwnedSemaphorePermit) {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(own) => {
                 drop(place);
@@ -61,12 +61,12 @@ impl Closing {
             }
             Err(_) => place,
         };
-        self.see_off(stream).await;
+        self.close(stream).await;
         drop(place);
     }
 
     /// Ends our side, and reads on until the other side ends as well.
-    pub(super) async fn see_off(&self, mut stream: Stream) {
+    pub(super) async fn close(&self, mut stream: ClientStream) {
         // Whoever has gone already misses nothing.
         let _ = poll_fn(|task| stream.poll_shutdown(task)).await;
         self.read_on(LONGEST, |task| stream.poll_forget(task)).await;
@@ -75,7 +75,7 @@ impl Closing {
     /// Reads a body that nobody wants, so that its sender comes to reading the answer. Where that
     /// takes too long, or the connection is to end, the body is cut off, and the connection with it.
     /// Whether it came to its end.
-    pub(super) async fn discard(&self, mut body: Incoming, business: &Business) -> bool {
+    pub(super) async fn discard(&self, mut body: Incoming, activity: &RequestActivity) -> bool {
         let mut broken = false;
         let reading = self.read_on(LONGEST_KEPT, |task| {
             // hyper says so before it says that there is no further frame.
@@ -90,14 +90,14 @@ impl Closing {
         let mut stop = self.stop.clone();
         let ended = tokio::select! {
             biased;
-            () = business.ends.notified() => false,
+            () = activity.ends.notified() => false,
             // No request can follow: what is left is read as of every connection that ends.
             _ = stop.wait_for(|stop| *stop) => false,
             ended = reading => ended,
         };
         let whole = ended && !broken;
         if !whole {
-            business.cut.store(true, Ordering::Relaxed);
+            activity.cut.store(true, Ordering::Relaxed);
         }
         whole
     }

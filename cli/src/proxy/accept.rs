@@ -8,12 +8,12 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-use super::caller::not_admitted;
-use super::house::Door;
+use super::caller_auth::not_admitted;
+use super::client_connection::{Stop, serve};
+use super::client_stream::ClientStream;
+use super::context::ListenerContext;
+use super::listen_sockets::Listening;
 use super::metrics;
-use super::socket::Listening;
-use super::stream::Stream;
-use super::visit::{Stop, serve};
 
 /// Out of descriptors, most likely: some are given back soon.
 const BREATH: Duration = Duration::from_millis(50);
@@ -33,18 +33,20 @@ impl Listener {
     }
 
     /// The next connection, and of a Unix socket who made it.
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<tokio::net::unix::UCred>)> {
+    pub(super) async fn accept(
+        &self,
+    ) -> io::Result<(ClientStream, Option<tokio::net::unix::UCred>)> {
         match self {
             Self::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
                 let peer = stream.peer_cred()?;
-                Ok((Stream::Unix(stream), Some(peer)))
+                Ok((ClientStream::Unix(stream), Some(peer)))
             }
             Self::Tcp(socket) => {
                 let (stream, _) = socket.accept().await?;
                 // An answer of two small writes would wait 40 ms for the caller's ACK.
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), None))
+                Ok((ClientStream::Tcp(stream), None))
             }
         }
     }
@@ -53,7 +55,7 @@ impl Listener {
 /// Accepts until the proxy stops.
 pub(super) async fn listen(
     listener: Listener,
-    door: Arc<Door>,
+    door: Arc<ListenerContext>,
     clients: Arc<Semaphore>,
     mut stop: Stop,
 ) {
@@ -87,10 +89,10 @@ pub(super) async fn listen(
 }
 
 fn admit(
-    stream: Stream,
+    stream: ClientStream,
     peer: Option<tokio::net::unix::UCred>,
     place: OwnedSemaphorePermit,
-    door: &Arc<Door>,
+    door: &Arc<ListenerContext>,
     stop: &Stop,
 ) {
     if !door.gate().admits(peer) {
@@ -100,10 +102,10 @@ fn admit(
         tracing::warn!(uid, gid, pid, "a process that may not call was refused");
         // Some are told; many at once would take places from those who may call.
         if let Ok(told) = Arc::clone(&door.strangers).try_acquire_owned() {
-            let house = Arc::clone(&door.house);
+            let context = Arc::clone(&door.context);
             tokio::spawn(async move {
-                stream.say(&not_admitted().raw(&house.ids.fresh())).await;
-                house.closing.see_off(stream).await;
+                stream.say(&not_admitted().raw(&context.ids.fresh())).await;
+                context.closing.close(stream).await;
                 drop(told);
             });
         }
@@ -112,9 +114,9 @@ fn admit(
     let uid = peer.map(|peer| peer.uid());
     let (door, stop) = (Arc::clone(door), stop.clone());
     tokio::spawn(async move {
-        let house = Arc::clone(&door.house);
+        let context = Arc::clone(&door.context);
         if let Some(stream) = serve(door, stream, uid, stop).await {
-            house.closing.in_stages(stream, place).await;
+            context.closing.close_in_stages(stream, place).await;
         }
     });
 }

@@ -1,46 +1,56 @@
-//! What becomes of connections to the hub that are there: spent ones go, those of another identity are replaced, and a
-//! hub that wants HTTP/1.1 gets it.
+//! Takes connections out of the pool: closed and expired ones, those of a replaced identity, and HTTP/2 ones where the hub
+//! requires HTTP/1.1.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::link::{Link, REFUSED_WITHIN};
-use super::under_way::UnderWay;
-use super::upstream::Upstream;
+use super::ConnectionPool;
+use super::handshake_tracker::HandshakeTracker;
+use super::hub_connection::{HubConnection, REFUSED_WITHIN};
 use hsm_mtls::internal::client::connector::Connector;
 
-impl Upstream {
-    /// Once a second: what is spent goes, and what is missing is made.
-    pub(super) fn keep(self: &Arc<Self>) {
+impl ConnectionPool {
+    /// Once a second: removes closed and expired connections, and fills the pool.
+    pub(in crate::proxy) fn maintain(self: &Arc<Self>) {
         let now = Instant::now();
         {
             let mut state = self.state();
             let (generation, settled) = (state.generation, state.settled);
             let current = |of: u64| of == generation || !settled;
             state.idle.retain(|idle| {
-                !idle.link.is_closed()
-                    && now < idle.link.fate.retires
+                !idle.connection.is_closed()
+                    && now < idle.connection.state.retires
                     && now.duration_since(idle.since) < self.idle_timeout
                     && current(idle.generation)
             });
             // Streams that are in use keep the connection by themselves.
-            state
-                .shared
-                .retain(|(link, of)| !link.is_closed() && now < link.fate.retires && current(*of));
+            state.shared.retain(|(connection, of)| {
+                !connection.is_closed() && now < connection.state.retires && current(*of)
+            });
             state.waiting.retain(|waiting| !waiting.lease.is_closed());
-            let lasting = |link: &Link| now.duration_since(link.fate.born) > REFUSED_WITHIN;
-            let idle = state.idle.iter().any(|idle| lasting(&idle.link));
-            if idle || state.shared.iter().any(|(link, _)| lasting(link)) {
+            let lasting = |connection: &HubConnection| {
+                now.duration_since(connection.state.born) > REFUSED_WITHIN
+            };
+            let idle = state.idle.iter().any(|idle| lasting(&idle.connection));
+            if idle
+                || state
+                    .shared
+                    .iter()
+                    .any(|(connection, _)| lasting(connection))
+            {
                 state.refusals = 0;
             }
             self.meter.open(state.open);
         }
-        self.staff();
+        self.fill();
     }
 
     /// From now on connections are made with another identity. Those of the old one go on until the
     /// first of the new one is there; handshakes of the old one that have begun are handed back.
-    pub(super) fn renew(self: &Arc<Self>, connector: Connector) -> UnderWay {
+    pub(in crate::proxy) fn switch_identity(
+        self: &Arc<Self>,
+        connector: Connector,
+    ) -> HandshakeTracker {
         let before = {
             let mut state = self.state();
             state.connector = connector;
@@ -48,15 +58,15 @@ impl Upstream {
             state.settled = false;
             (state.failures, state.not_before) = (0, Instant::now());
             (state.refusals, state.refused_until) = (0, Instant::now());
-            std::mem::take(&mut state.under_way)
+            std::mem::take(&mut state.handshakes)
         };
-        self.staff();
+        self.fill();
         before
     }
 
     /// The hub wants HTTP/1.1 (RFC 9113, section 7): from now on nothing else is offered, until a reload. Requests that
     /// are under way over HTTP/2 go on.
-    pub(super) fn use_http1(self: &Arc<Self>) {
+    pub(in crate::proxy) fn fall_back_to_http1(self: &Arc<Self>) {
         {
             let mut state = self.state();
             if !state.speaks_h2 {
@@ -70,6 +80,6 @@ impl Upstream {
             upstream = self.service.label(),
             "the hub wants HTTP/1.1: HTTP/2 is not offered any more"
         );
-        self.staff();
+        self.fill();
     }
 }

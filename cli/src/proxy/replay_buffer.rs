@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::SizeHint;
 
-use super::body::{BodyFault, Rest};
-use super::unread::Remainder;
+use super::body_drain::BodyDrain;
+use super::request_body::{BodyFault, Rest};
 use hsm_mtls::internal::poison::IgnorePoison as _;
 
 /// The most that is kept of one body, in bytes.
@@ -23,13 +23,13 @@ const OF_ALL: usize = 32 << 20;
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// One attempt at sending the body.
-pub(super) struct Streamed {
+pub(super) struct StreamedBody {
     source: Arc<Mutex<Source>>,
     attempt: u32,
 }
 
 /// What makes another attempt.
-pub(super) struct Replay(Arc<Mutex<Source>>);
+pub(super) struct ReplayBuffer(Arc<Mutex<Source>>);
 
 struct Source {
     /// The last attempt; those before it have failed, and get nothing more.
@@ -45,7 +45,7 @@ struct Source {
     rest: Rest,
 }
 
-impl Streamed {
+impl StreamedBody {
     /// The first attempt: what was read ahead, and the rest as it comes.
     pub(super) fn new(ahead: Bytes, rest: Rest) -> Self {
         let source = Source {
@@ -62,18 +62,18 @@ impl Streamed {
         }
     }
 
-    pub(super) fn replay(&self) -> Replay {
-        Replay(Arc::clone(&self.source))
+    pub(super) fn replay(&self) -> ReplayBuffer {
+        ReplayBuffer(Arc::clone(&self.source))
     }
 
     /// How many bytes have come, for who asks afterwards.
-    pub(super) fn come(&self) -> Arc<AtomicU64> {
-        lock(&self.source).rest.come()
+    pub(super) fn received(&self) -> Arc<AtomicU64> {
+        lock(&self.source).rest.received()
     }
 
     /// What is read of it later.
-    pub(super) fn remainder(&self) -> Remainder {
-        lock(&self.source).rest.remainder()
+    pub(super) fn drain(&self) -> BodyDrain {
+        lock(&self.source).rest.drain()
     }
 
     pub(super) fn poll_data(
@@ -108,16 +108,16 @@ impl Streamed {
     }
 }
 
-impl Replay {
+impl ReplayBuffer {
     /// Another attempt from the beginning, where all of it is still there.
-    pub(super) fn again(&self) -> Option<Streamed> {
+    pub(super) fn again(&self) -> Option<StreamedBody> {
         let mut source = lock(&self.0);
         if !source.keeps {
             return None;
         }
         source.attempt += 1;
         source.at = 0;
-        Some(Streamed {
+        Some(StreamedBody {
             source: Arc::clone(&self.0),
             attempt: source.attempt,
         })

@@ -15,11 +15,11 @@ const AT_ONCE: usize = 64 * 16;
 
 /// Makes ids.
 #[derive(Debug, Default)]
-pub(super) struct Ids {
+pub(super) struct InteractionIds {
     random: Mutex<Vec<u8>>,
 }
 
-impl Ids {
+impl InteractionIds {
     /// The id of a request, which its headers carry afterwards exactly once.
     pub(super) fn of(&self, headers: &mut HeaderMap) -> HeaderValue {
         let mut given = headers.get_all(INTERACTION_ID).iter();
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_is_no_uuid_of_version_4_is_replaced() {
-        let ids = Ids::default();
+        let ids = InteractionIds::default();
         let of = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {

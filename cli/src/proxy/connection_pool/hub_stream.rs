@@ -10,17 +10,17 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::link::Fate;
+use super::hub_connection::ConnectionState;
 use hsm_mtls::internal::client::connector::HubStream;
 use hsm_mtls::internal::tls::{Ending, diagnose, ending_of};
 
 /// The stream of a connection; the first error of reading is kept.
-pub(super) struct Watched {
+pub(super) struct ObservedStream {
     pub(super) stream: HubStream,
-    pub(super) fate: Arc<Fate>,
+    pub(super) state: Arc<ConnectionState>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for ObservedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
@@ -31,15 +31,15 @@ impl AsyncRead for Watched {
         match &read {
             Poll::Ready(Ok(())) => {
                 if into.filled().len() == before && room > 0 {
-                    self.fate.ended(Ending::Orderly);
+                    self.state.ended(Ending::Orderly);
                 }
-                self.fate.look();
+                self.state.look();
             }
             Poll::Ready(Err(error)) => {
                 if let Some(heard) = diagnose(error) {
-                    self.fate.heard(heard);
+                    self.state.heard(heard);
                 } else if let Some(how) = ending_of(error.kind()) {
-                    self.fate.ended(how);
+                    self.state.ended(how);
                 }
             }
             Poll::Pending => {}
@@ -48,7 +48,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for ObservedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! One connection to the hub, spoken to in HTTP/1.1 or HTTP/2, and what was heard of its end.
+//! One connection to the hub (HTTP/1.1 or HTTP/2), with the cause of its end: TLS alert, GOAWAY, reset or timeout.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2 as hyper_http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::body::RequestBody;
-use super::http2;
-use super::hub_stream::Watched;
+use super::super::http2_error;
+use super::super::request_body::RequestBody;
+use super::hub_stream::ObservedStream;
 use hsm_mtls::internal::client::ClientError;
 use hsm_mtls::internal::client::connector::Connection;
 use hsm_mtls::internal::client::{MAX_RESPONSE_HEAD, http1_builder, hyper_error};
@@ -38,9 +38,9 @@ const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// A connection that ends this soon without an answer was refused.
 pub(super) const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 
-/// How a connection fares, as its owner and its users see it.
+/// The state of a connection, shared by the pool, the requests that use it and the task that drives it.
 #[derive(Debug)]
-pub(super) struct Fate {
+pub(super) struct ConnectionState {
     pub(super) born: Instant,
     /// From then on it takes no further request.
     pub(super) retires: Instant,
@@ -61,7 +61,7 @@ pub(super) struct Fate {
     driver: Mutex<Option<Waker>>,
 }
 
-impl Fate {
+impl ConnectionState {
     /// What ended it, where that was more than an end.
     pub(super) fn refusal(&self) -> Option<ClientError> {
         let error = self.heard.get()?.clone();
@@ -94,14 +94,14 @@ impl Fate {
         if let Some(refusal) = self.refusal() {
             return refusal;
         }
-        if let Some(ending) = http2::ending(&error) {
+        if let Some(ending) = http2_error::ending(&error) {
             return ClientError::Http2(ending);
         }
         if error.is_timeout() {
             return ClientError::NoPing;
         }
         let seen = self.ending.get().copied();
-        let seen = seen.or_else(|| http2::io_kind(&error).and_then(ending_of));
+        let seen = seen.or_else(|| http2_error::io_kind(&error).and_then(ending_of));
         hyper_error::before_response(error, self.foreign.as_deref(), seen, self.has_answered())
     }
 
@@ -144,23 +144,23 @@ impl Fate {
 
 /// How to send over it.
 #[derive(Debug)]
-pub(super) enum Sender {
+pub(super) enum RequestSender {
     Http1(http1::SendRequest<RequestBody>),
     Http2(hyper_http2::SendRequest<RequestBody>),
 }
 
 /// A connection that can be sent over.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) sender: Sender,
-    pub(super) fate: Arc<Fate>,
+pub(in crate::proxy) struct HubConnection {
+    pub(super) sender: RequestSender,
+    pub(super) state: Arc<ConnectionState>,
 }
 
 /// What drives a connection until it ends.
 type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
-impl Link {
+impl HubConnection {
     /// Begins HTTP on a connection. The future that comes back drives it, until it ends, and says
     /// when an HTTP/2 peer takes more streams than before, or has said for the first time how many.
     pub(super) async fn begin(
@@ -176,7 +176,7 @@ impl Link {
             + SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.subsec_micros() % 11);
-        let fate = Arc::new(Fate {
+        let state = Arc::new(ConnectionState {
             born,
             retires: born + max_age * share / 100,
             foreign,
@@ -192,9 +192,9 @@ impl Link {
             told: AtomicBool::new(!is_h2),
             driver: Mutex::new(None),
         });
-        let io = TokioIo::new(Watched {
+        let io = TokioIo::new(ObservedStream {
             stream,
-            fate: Arc::clone(&fate),
+            state: Arc::clone(&state),
         });
         if is_h2 {
             let begun = hyper_http2::Builder::new(TokioExecutor::new())
@@ -208,8 +208,8 @@ impl Link {
                 .keep_alive_timeout(PING_TIMEOUT)
                 .handshake(io)
                 .await;
-            let (sender, mut driver) = begun.map_err(|error| fate.explain(error))?;
-            let (seen, at_end) = (Arc::clone(&fate), Arc::clone(&fate));
+            let (sender, mut driver) = begun.map_err(|error| state.explain(error))?;
+            let (seen, at_end) = (Arc::clone(&state), Arc::clone(&state));
             let mut told = false;
             let driving = async move {
                 let ended = std::future::poll_fn(move |task| {
@@ -227,50 +227,55 @@ impl Link {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection to the hub ended");
                     let requires_http1 =
-                        http2::ending(&error).is_some_and(|ending| ending.requires_http1());
+                        http2_error::ending(&error).is_some_and(|ending| ending.requires_http1());
                     at_end
                         .requires_http1
                         .store(requires_http1, Ordering::Relaxed);
                 }
             };
-            let link = Self {
-                sender: Sender::Http2(sender),
-                fate,
+            let connection = Self {
+                sender: RequestSender::Http2(sender),
+                state,
             };
-            return Ok((link, Box::pin(driving) as Driving));
+            return Ok((connection, Box::pin(driving) as Driving));
         }
         let begun = http1_builder().handshake(io).await;
-        let (sender, driver) = begun.map_err(|error| fate.explain(error))?;
+        let (sender, driver) = begun.map_err(|error| state.explain(error))?;
         let driving = async move {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "a connection to the hub ended");
             }
         };
-        let link = Self {
-            sender: Sender::Http1(sender),
-            fate,
+        let connection = Self {
+            sender: RequestSender::Http1(sender),
+            state,
         };
-        Ok((link, Box::pin(driving) as Driving))
+        Ok((connection, Box::pin(driving) as Driving))
+    }
+
+    /// Why a call over it had no answer.
+    pub(in crate::proxy) fn explain(&self, error: hyper::Error) -> ClientError {
+        self.state.explain(error)
     }
 
     pub(super) fn is_closed(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => sender.is_closed(),
-            Sender::Http2(sender) => sender.is_closed(),
+            RequestSender::Http1(sender) => sender.is_closed(),
+            RequestSender::Http2(sender) => sender.is_closed(),
         }
     }
 
     pub(super) fn is_ready(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready() && self.fate.has_room(),
+            RequestSender::Http1(sender) => sender.is_ready(),
+            RequestSender::Http2(sender) => sender.is_ready() && self.state.has_room(),
         }
     }
 
     /// Sends a request. A request that comes back with the error was never sent.
-    pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
+    pub(in crate::proxy) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
         let sent = match &mut self.sender {
-            Sender::Http1(sender) => {
+            RequestSender::Http1(sender) => {
                 // Back from its last request, it may need a turn to be ready for the next. An end
                 // in between is told by the sending itself.
                 if !sender.is_ready() {
@@ -278,10 +283,10 @@ impl Link {
                 }
                 sender.try_send_request(request).await
             }
-            Sender::Http2(sender) => sender.try_send_request(request).await,
+            RequestSender::Http2(sender) => sender.try_send_request(request).await,
         };
         if sent.is_ok() {
-            self.fate.answered.fetch_add(1, Ordering::Relaxed);
+            self.state.answered.fetch_add(1, Ordering::Relaxed);
         }
         sent
     }
@@ -289,10 +294,10 @@ impl Link {
     /// Another user of the same HTTP/2 connection.
     pub(super) fn shared(&self) -> Option<Self> {
         match &self.sender {
-            Sender::Http1(_) => None,
-            Sender::Http2(sender) => Some(Self {
-                sender: Sender::Http2(sender.clone()),
-                fate: Arc::clone(&self.fate),
+            RequestSender::Http1(_) => None,
+            RequestSender::Http2(sender) => Some(Self {
+                sender: RequestSender::Http2(sender.clone()),
+                state: Arc::clone(&self.state),
             }),
         }
     }

@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use super::gateway::METHODS;
+use super::via::METHODS;
 use hsm_mtls::internal::client::http2_error::EndedBy;
 use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, Stage};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;

@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::house::House;
-use super::listener::Listener;
-use super::pulse::{Felt, Pulse};
-use super::stream::{Business, Io};
-use super::upstream::{Handshake, Upstream};
-use super::visit::{Stop, is_answered};
+use super::accept::Listener;
+use super::client_connection::{Stop, is_answered};
+use super::client_stream::{Io, RequestActivity};
+use super::connection_pool::{ConnectionPool, LastHandshake};
+use super::context::ProxyContext;
+use super::signer_health::{SignerHealthMonitor, SignerStatus};
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::poison::IgnorePoison as _;
@@ -36,16 +36,16 @@ const MOST: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the operators are told of.
-pub(super) struct Operations {
-    pub(super) house: Arc<House>,
+pub(super) struct HealthEndpoints {
+    pub(super) context: Arc<ProxyContext>,
     pub(super) certificate: Mutex<Certificate>,
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) signer_health: Arc<SignerHealthMonitor>,
     pub(super) render: Render,
     pub(super) started: String,
 }
 
 /// Answers until the proxy has stopped.
-pub(super) async fn answer(listener: Listener, operations: Arc<Operations>, stop: Stop) {
+pub(super) async fn answer(listener: Listener, operations: Arc<HealthEndpoints>, stop: Stop) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -60,10 +60,10 @@ pub(super) async fn answer(listener: Listener, operations: Arc<Operations>, stop
             stream,
             Bytes::new(),
             None,
-            Arc::new(Business::default()),
+            Arc::new(RequestActivity::default()),
             PATIENCE,
         );
-        let house = Arc::clone(&operations.house);
+        let context = Arc::clone(&operations.context);
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let operations = Arc::clone(&operations);
@@ -78,13 +78,13 @@ pub(super) async fn answer(listener: Listener, operations: Arc<Operations>, stop
             if is_answered(&(&mut connection).await) {
                 let parts = connection.into_parts();
                 let (stream, _) = parts.io.into_inner().into_stream(parts.read_buf);
-                house.closing.in_stages(stream, place).await;
+                context.closing.close_in_stages(stream, place).await;
             }
         });
     }
 }
 
-impl Operations {
+impl HealthEndpoints {
     /// The connection ends with a request that has a body: nothing here takes one.
     async fn respond(&self, request: Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
         let has_body = !request.body().is_end_stream();
@@ -106,13 +106,13 @@ impl Operations {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => {
-                let felt = self.pulse.feel().await;
-                if felt.trouble().is_none() {
-                    for upstream in &self.house.upstreams {
+                let signer = self.signer_health.status().await;
+                if signer.trouble().is_none() {
+                    for upstream in &self.context.upstreams {
                         upstream.signer_is_ready();
                     }
                 }
-                let (ready, report) = self.readiness(stopping, &felt);
+                let (ready, report) = self.readiness(stopping, &signer);
                 let status = match ready {
                     true => StatusCode::OK,
                     false => StatusCode::SERVICE_UNAVAILABLE,
@@ -129,15 +129,15 @@ impl Operations {
 
     /// Ready: the certificate is in its time, the signer would sign, and the last connection to each
     /// service was made, or none was tried yet.
-    fn readiness(&self, stopping: bool, felt: &Felt) -> (bool, Value) {
+    fn readiness(&self, stopping: bool, signer: &SignerStatus) -> (bool, Value) {
         let now = SystemTime::now();
         let certificate = self.certificate.lock().ignore_poison();
         let untimely = certificate.check_client(now).err();
         let in_time = untimely.is_none();
-        let upstreams = self.house.upstreams.iter();
-        let upstreams: Vec<_> = upstreams.map(|of| upstream(of, felt)).collect();
+        let upstreams = self.context.upstreams.iter();
+        let upstreams: Vec<_> = upstreams.map(|of| upstream(of, signer)).collect();
         let reached = upstreams.iter().all(|(good, _)| *good);
-        let token = felt.trouble().or_else(|| self.token(felt));
+        let token = signer.trouble().or_else(|| self.token(signer));
         let ready = in_time && reached && token.is_none() && !stopping;
         let mut report = json!({
             "schema": 0,
@@ -145,13 +145,13 @@ impl Operations {
             "stopping": stopping,
             "started": self.started,
             "token": match token {
-                None => json!({ "good": true, "signer": felt.report() }),
+                None => json!({ "good": true, "signer": signer.report() }),
                 Some((stage, detail, hint)) => json!({
                     "good": false,
                     "stage": stage,
                     "detail": detail,
                     "hint": hint,
-                    "signer": felt.report(),
+                    "signer": signer.report(),
                 }),
             },
             "certificate": {
@@ -172,13 +172,13 @@ impl Operations {
     }
 
     /// What the last handshakes say of the way to the key, where it is not good.
-    fn token(&self, felt: &Felt) -> Option<(&'static str, String, String)> {
-        let last = self.house.upstreams.iter();
+    fn token(&self, signer: &SignerStatus) -> Option<(&'static str, String, String)> {
+        let last = self.context.upstreams.iter();
         let last = last.filter_map(|upstream| upstream.last_handshake());
         // A handshake that got further shows that the token has signed since.
         let last = last.max_by_key(|handshake| (handshake.at, !handshake.of_the_token))?;
         match last.outcome {
-            Err(problem) if last.of_the_token && !felt.outdates(last.at) => {
+            Err(problem) if last.of_the_token && !signer.outdates(last.at) => {
                 Some((problem.stage, problem.detail, problem.hint))
             }
             _ => None,
@@ -186,10 +186,10 @@ impl Operations {
     }
 }
 
-fn upstream(upstream: &Arc<Upstream>, felt: &Felt) -> (bool, Value) {
+fn upstream(upstream: &Arc<ConnectionPool>, signer: &SignerStatus) -> (bool, Value) {
     let count = upstream.count();
     let last = upstream.last_handshake();
-    let outdated = |last: &Handshake| last.of_the_token && felt.outdates(last.at);
+    let outdated = |last: &LastHandshake| last.of_the_token && signer.outdates(last.at);
     let good = last
         .as_ref()
         .is_none_or(|last| last.outcome.is_ok() || outdated(last));
@@ -207,8 +207,8 @@ fn upstream(upstream: &Arc<Upstream>, felt: &Felt) -> (bool, Value) {
         }
     });
     let report = json!({
-        "name": upstream.service.label(),
-        "origin": upstream.origin.to_string(),
+        "name": upstream.service().label(),
+        "origin": upstream.origin().to_string(),
         "good": good,
         "connections": count.open,
         "ready_connections": count.ready,

@@ -1,30 +1,30 @@
-//! Who sees to it that there are connections: for those that wait, and some that are ready.
+//! Fills the connection pool: opens connections for waiting requests, and keeps `warm_connections` idle ones.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use super::lease::Lease;
-use super::link::{Fate, Link, REFUSED_WITHIN, Sender};
-use super::problem::{CERTIFICATE, Problem, is_of_the_token};
-use super::upstream::{Handshake, State, Upstream};
+use super::super::problem_details::{CERTIFICATE, Problem, is_of_the_token};
+use super::Lease;
+use super::hub_connection::{ConnectionState, HubConnection, REFUSED_WITHIN, RequestSender};
+use super::{ConnectionPool, LastHandshake, PoolState};
 use hsm_mtls::internal::backoff::Backoff;
 use hsm_mtls::internal::client::ClientError;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::tls::TlsError;
 
-/// How long before its end a connection that is ready is replaced.
-const REPLACED_BEFORE: Duration = Duration::from_secs(5);
-/// How soon after a failure ready connections are tried for again; doubled up to the second.
+/// A ready connection that expires within this time is replaced.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
+/// Between attempts to refill the pool after a failure.
 const REFILL_BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
-impl Upstream {
-    /// Makes as many connections as are wanted and allowed.
-    pub(super) fn staff(self: &Arc<Self>) {
+impl ConnectionPool {
+    /// Opens the connections that are missing, within `max_connections`.
+    pub(super) fn fill(self: &Arc<Self>) {
         let wanted = {
             let mut state = self.state();
-            let wanted = self.wanted(&state);
+            let wanted = self.connections_to_open(&state);
             state.open += wanted.len();
             state.connecting += wanted.len();
             wanted
@@ -33,19 +33,21 @@ impl Upstream {
             let upstream = Arc::clone(self);
             tokio::spawn(async move {
                 match upstream.connect(interaction_id.as_ref()).await {
-                    Ok((link, generation)) => upstream.offer(link, generation),
-                    Err(error) => upstream.disappoint(&error),
+                    Ok((connection, generation)) => upstream.offer(connection, generation),
+                    Err(error) => upstream.fail_waiters(&error),
                 }
-                upstream.staff();
+                upstream.fill();
             });
         }
     }
 
-    /// The connections to be made, each with the request that it is for.
-    fn wanted(&self, state: &State) -> Vec<Option<HeaderValue>> {
+    /// The connections to open, each with the interaction id of the request that it is for.
+    fn connections_to_open(&self, state: &PoolState) -> Vec<Option<HeaderValue>> {
         let room = self.most.saturating_sub(state.open);
         // One HTTP/2 connection serves many, once it has said how many.
-        let untold = |(link, _): &(Link, u64)| !link.is_closed() && link.fate.is_untold();
+        let untold = |(connection, _): &(HubConnection, u64)| {
+            !connection.is_closed() && connection.state.is_untold()
+        };
         let asked = match state.speaks_h2 {
             false => state.waiting.len(),
             true if state.shared.iter().any(untold) => 0,
@@ -61,7 +63,7 @@ impl Upstream {
             return wanted;
         }
         let spare = state.connecting.saturating_sub(asked);
-        let ready = self.ready(state, now + REPLACED_BEFORE) + spare;
+        let ready = self.ready_count(state, now + EXPIRY_MARGIN) + spare;
         // Until the hub has said what it speaks, one will tell.
         let target = match state.speaks_h2 || !state.known {
             true => self.warm.min(1),
@@ -82,34 +84,34 @@ impl Upstream {
 
     /// The signer has its key: what failed for want of it is tried again at once, and not at the end of
     /// the pause that failures have.
-    pub(super) fn signer_is_ready(self: &Arc<Self>) {
+    pub(in crate::proxy) fn signer_is_ready(self: &Arc<Self>) {
         {
             let mut state = self.state();
             // Once a second at the most: it may fail again for what the signer does not see.
             let now = rfc3339::unix_now();
-            let stale = |last: &Handshake| last.of_the_token && last.at != now;
+            let stale = |last: &LastHandshake| last.of_the_token && last.at != now;
             if !state.last.as_ref().is_some_and(stale) {
                 return;
             }
             state.not_before = Instant::now();
         }
-        self.staff();
+        self.fill();
     }
 
     /// Makes one connection, which was counted already.
     pub(super) async fn connect(
         self: &Arc<Self>,
         interaction_id: Option<&HeaderValue>,
-    ) -> Result<(Link, u64), Arc<ClientError>> {
+    ) -> Result<(HubConnection, u64), Arc<ClientError>> {
         let (connector, generation, _begun) = {
             let state = self.state();
             (
                 state.connector.clone(),
                 state.generation,
-                state.under_way.begin(),
+                state.handshakes.track(),
             )
         };
-        let counted = Counted::of(self);
+        let counted = ConnectingGuard::of(self);
         let id = interaction_id.and_then(|id| id.to_str().ok());
         let made = match connector.connect_for(&self.origin, id).await {
             Ok(connection) => {
@@ -117,24 +119,24 @@ impl Upstream {
                 let pool = Arc::downgrade(self);
                 let roomier = move || {
                     if let Some(pool) = pool.upgrade() {
-                        pool.serve_waiting();
-                        pool.staff();
+                        pool.serve_waiters();
+                        pool.fill();
                     }
                 };
-                let begun = Link::begin(connection, self.max_age, roomier).await;
-                begun.map(|(link, driving)| (link, driving, described))
+                let begun = HubConnection::begin(connection, self.max_age, roomier).await;
+                begun.map(|(connection, driving)| (connection, driving, described))
             }
             Err(error) => Err(error),
         };
         match made {
-            Ok((link, driving, described)) => {
-                let open = counted.made(generation, &link, described);
-                let fate = Arc::clone(&link.fate);
+            Ok((connection, driving, described)) => {
+                let open = counted.made(generation, &connection, described);
+                let state = Arc::clone(&connection.state);
                 tokio::spawn(async move {
                     driving.await;
-                    open.ended(generation, &fate);
+                    open.ended(generation, &state);
                 });
-                Ok((link, generation))
+                Ok((connection, generation))
             }
             Err(error) => {
                 let problem = Problem::from(&error);
@@ -163,29 +165,29 @@ impl Upstream {
             _ => REFILL_BACKOFF.delay(state.failures),
         };
         state.not_before = Instant::now() + pause;
-        state.last = Some(Handshake {
+        state.last = Some(LastHandshake {
             at: rfc3339::unix_now(),
             outcome: Err(problem),
             of_the_token,
         });
     }
 
-    /// A new connection for whoever waits.
-    fn offer(self: &Arc<Self>, link: Link, generation: u64) {
-        match link.sender {
-            Sender::Http1(_) => {
-                let lease = Lease::of(link, self, generation, false);
-                self.hand_out(&mut self.state(), lease);
+    /// Gives a new connection to the requests that wait.
+    fn offer(self: &Arc<Self>, connection: HubConnection, generation: u64) {
+        match connection.sender {
+            RequestSender::Http1(_) => {
+                let lease = Lease::of(connection, self, generation, false);
+                self.assign(&mut self.state(), lease);
             }
-            Sender::Http2(_) => {
-                self.state().shared.push((link, generation));
-                self.serve_waiting();
+            RequestSender::Http2(_) => {
+                self.state().shared.push((connection, generation));
+                self.serve_waiters();
             }
         }
     }
 
-    /// There is no connection for who waited longest; of HTTP/2, for nobody.
-    fn disappoint(&self, error: &Arc<ClientError>) {
+    /// Hands the error to the request that waited longest; with HTTP/2, to all that wait.
+    fn fail_waiters(&self, error: &Arc<ClientError>) {
         let waiting: Vec<_> = {
             let mut state = self.state();
             let count = match state.speaks_h2 {
@@ -201,30 +203,30 @@ impl Upstream {
     }
 }
 
-/// A connection that is being made, in the books of its pool.
-struct Counted<'a> {
-    upstream: &'a Arc<Upstream>,
+/// Counts a connection as connecting for as long as this is held.
+struct ConnectingGuard<'a> {
+    upstream: &'a Arc<ConnectionPool>,
     made: bool,
 }
 
-impl<'a> Counted<'a> {
-    fn of(upstream: &'a Arc<Upstream>) -> Self {
+impl<'a> ConnectingGuard<'a> {
+    fn of(upstream: &'a Arc<ConnectionPool>) -> Self {
         Self {
             upstream,
             made: false,
         }
     }
 
-    fn made(mut self, generation: u64, link: &Link, described: String) -> Open {
+    fn made(mut self, generation: u64, connection: &HubConnection, described: String) -> OpenGuard {
         self.made = true;
         let upstream = Arc::clone(self.upstream);
         upstream.meter.opened("good");
         let mut state = upstream.state();
         state.connecting -= 1;
         state.known = true;
-        state.speaks_h2 = matches!(link.sender, Sender::Http2(_));
+        state.speaks_h2 = matches!(connection.sender, RequestSender::Http2(_));
         (state.failures, state.not_before) = (0, Instant::now());
-        state.last = Some(Handshake {
+        state.last = Some(LastHandshake {
             at: rfc3339::unix_now(),
             outcome: Ok(described),
             of_the_token: false,
@@ -236,11 +238,11 @@ impl<'a> Counted<'a> {
             state.shared.retain(|(_, of)| *of == generation);
         }
         drop(state);
-        Open(upstream)
+        OpenGuard(upstream)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for ConnectingGuard<'_> {
     fn drop(&mut self) {
         if !self.made {
             let mut state = self.upstream.state();
@@ -250,22 +252,22 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// A connection that stands.
-struct Open(Arc<Upstream>);
+/// Counts a connection as open for as long as this is held.
+struct OpenGuard(Arc<ConnectionPool>);
 
-impl Open {
+impl OpenGuard {
     /// In TLS 1.3 a hub that refuses us does so after the handshake: what ends at once without an
     /// answer was refused, and is not made again and again.
-    fn ended(self, generation: u64, fate: &Fate) {
-        if fate.requires_http1() {
-            self.0.use_http1();
-        } else if !fate.has_answered() && fate.born.elapsed() < REFUSED_WITHIN {
-            self.refused(generation, fate.refusal());
+    fn ended(self, generation: u64, state: &ConnectionState) {
+        if state.requires_http1() {
+            self.0.fall_back_to_http1();
+        } else if !state.has_answered() && state.born.elapsed() < REFUSED_WITHIN {
+            self.refused(generation, state.refusal());
         }
         let upstream = Arc::clone(&self.0);
         // Counted down first.
         drop(self);
-        upstream.keep();
+        upstream.maintain();
     }
 
     fn refused(&self, generation: u64, refusal: Option<ClientError>) {
@@ -282,7 +284,7 @@ impl Open {
         let problem = Problem::from(&refusal);
         upstream.meter.opened(problem.stage);
         tracing::warn!(upstream = upstream.service.label(), stage = problem.stage, error = %refusal, "a connection was refused");
-        state.last = Some(Handshake {
+        state.last = Some(LastHandshake {
             at: rfc3339::unix_now(),
             outcome: Err(problem),
             of_the_token: false,
@@ -290,7 +292,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.state().open -= 1;
     }

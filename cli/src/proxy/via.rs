@@ -5,7 +5,7 @@ use http::header::{HeaderName, MAX_FORWARDS, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
-use super::problem::Problem;
+use super::problem_details::Problem;
 
 /// What is forwarded, where one of the others was asked for. Unknown methods are forwarded as well.
 pub(super) const METHODS: HeaderValue =

@@ -1,4 +1,4 @@
-//! Handshakes that have begun with an identity: the key of one that was replaced is in use until the last of
+//! Counts the TLS handshakes in progress with one identity: the key of a replaced identity is in use until the last of
 //! them has ended.
 
 use std::convert::Infallible;
@@ -6,32 +6,32 @@ use std::convert::Infallible;
 use tokio::sync::mpsc;
 
 /// The handshakes of one identity with one service.
-pub(super) struct UnderWay {
+pub(in crate::proxy) struct HandshakeTracker {
     begun: mpsc::Sender<Infallible>,
     ended: mpsc::Receiver<Infallible>,
 }
 
-/// One of them, until this is dropped.
-pub(super) struct Begun {
+/// A handshake in progress, until this is dropped.
+pub(super) struct HandshakeGuard {
     _held: mpsc::Sender<Infallible>,
 }
 
-impl Default for UnderWay {
+impl Default for HandshakeTracker {
     fn default() -> Self {
         let (begun, ended) = mpsc::channel(1);
         Self { begun, ended }
     }
 }
 
-impl UnderWay {
-    pub(super) fn begin(&self) -> Begun {
-        Begun {
+impl HandshakeTracker {
+    pub(super) fn track(&self) -> HandshakeGuard {
+        HandshakeGuard {
             _held: self.begun.clone(),
         }
     }
 
-    /// Waits for the last one.
-    pub(super) async fn over(self) {
+    /// Waits until none is in progress.
+    pub(in crate::proxy) async fn drained(self) {
         let Self { begun, mut ended } = self;
         drop(begun);
         // Nothing is ever sent: this is the end of all senders.
@@ -49,10 +49,10 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_over_when_the_last_one_has_ended() {
-        let under_way = UnderWay::default();
-        let (first, second) = (under_way.begin(), under_way.begin());
+        let tracker = HandshakeTracker::default();
+        let (first, second) = (tracker.track(), tracker.track());
         drop(first);
-        let mut over = std::pin::pin!(under_way.over());
+        let mut over = std::pin::pin!(tracker.drained());
         assert!(timeout(Duration::from_millis(20), &mut over).await.is_err());
         drop(second);
         assert!(timeout(Duration::from_secs(5), over).await.is_ok());

@@ -24,12 +24,12 @@ const PIECE: usize = 4096;
 
 /// A connection as it was accepted.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum ClientStream {
     Unix(UnixStream),
     Tcp(TcpStream),
 }
 
-impl Stream {
+impl ClientStream {
     pub(super) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Unix(stream) => stream.readable().await,
@@ -112,7 +112,7 @@ impl Stream {
 
 /// What a connection is at, for who decides about its end.
 #[derive(Debug, Default)]
-pub(super) struct Business {
+pub(super) struct RequestActivity {
     /// Requests whose head was read, since the beginning.
     begun: AtomicU32,
     /// Those whose answer is not at its end.
@@ -129,7 +129,7 @@ pub(super) struct Business {
     pub(super) ends: Notify,
 }
 
-impl Business {
+impl RequestActivity {
     /// The head of a request was read.
     pub(super) fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -179,28 +179,28 @@ impl Business {
 /// A connection as hyper uses it.
 #[derive(Debug)]
 pub(super) struct Io {
-    stream: Stream,
+    stream: ClientStream,
     early: Bytes,
     /// What comes behind a request that is there as a whole, and not for who answers that.
     later: Option<BytesMut>,
-    business: Arc<Business>,
+    activity: Arc<RequestActivity>,
     patience: Duration,
     unread: Option<Pin<Box<Sleep>>>,
 }
 
 impl Io {
     pub(super) fn new(
-        stream: Stream,
+        stream: ClientStream,
         early: Bytes,
         later: Option<BytesMut>,
-        business: Arc<Business>,
+        activity: Arc<RequestActivity>,
         patience: Duration,
     ) -> Self {
         Self {
             stream,
             early,
             later,
-            business,
+            activity,
             patience,
             unread: None,
         }
@@ -212,7 +212,7 @@ impl Io {
     }
 
     /// The stream, and what was read of the next request, perhaps by hyper.
-    pub(super) fn into_stream(self, by_hyper: Bytes) -> (Stream, BytesMut) {
+    pub(super) fn into_stream(self, by_hyper: Bytes) -> (ClientStream, BytesMut) {
         // Where that request was all that hyper had, what is left is of a body that nobody read.
         let next = self.later.unwrap_or_else(|| {
             let mut next = BytesMut::from(by_hyper);
@@ -245,12 +245,12 @@ impl Io {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.unread.take().is_some() {
-                self.business.blocked.store(false, Ordering::Relaxed);
-                self.business.paused.notify_one();
+                self.activity.blocked.store(false, Ordering::Relaxed);
+                self.activity.paused.notify_one();
             }
             return written;
         }
-        self.business.blocked.store(true, Ordering::Relaxed);
+        self.activity.blocked.store(true, Ordering::Relaxed);
         let patience = self.patience;
         let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(patience)));
         match unread.as_mut().poll(task) {

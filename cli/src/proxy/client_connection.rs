@@ -19,13 +19,13 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, timeout_at};
 
-use super::body::{AHEAD, BodyFault};
+use super::client_stream::{ClientStream, Io, RequestActivity};
+use super::context::ListenerContext;
 use super::forward::{forward, of_the_body};
-use super::house::Door;
 use super::metrics;
-use super::problem::Problem;
-use super::raw_head;
-use super::stream::{Business, Io, Stream};
+use super::problem_details::Problem;
+use super::request_body::{AHEAD, BodyFault};
+use super::request_syntax;
 
 /// How long a connection is without a request before hyper is sent away.
 const RESTS_AFTER: Duration = Duration::from_secs(1);
@@ -45,22 +45,22 @@ pub(super) type Stop = watch::Receiver<bool>;
 /// Serves an application until it goes, or has to. What comes back is a connection that is over for
 /// us, and not yet for the application.
 pub(super) async fn serve(
-    door: Arc<Door>,
-    stream: Stream,
+    door: Arc<ListenerContext>,
+    stream: ClientStream,
     uid: Option<u32>,
     mut stop: Stop,
-) -> Option<Stream> {
-    let business = Arc::new(Business::default());
+) -> Option<ClientStream> {
+    let activity = Arc::new(RequestActivity::default());
     let mut visit = Some((stream, BytesMut::new()));
     while let Some((stream, mut early)) = visit.take() {
-        let fresh = business.begun() == 0;
+        let fresh = activity.begun() == 0;
         let later = match head(&door, &stream, &mut early, fresh, &mut stop).await {
             Next::Head => None,
             Next::Whole(end) => Some(early.split_off(end)),
             Next::End => return None,
             Next::Refuse(problem) => {
                 metrics::problem(problem.stage);
-                let word = problem.raw(&door.house.ids.fresh());
+                let word = problem.raw(&door.context.ids.fresh());
                 stream.say(&word).await;
                 return Some(stream);
             }
@@ -69,10 +69,10 @@ pub(super) async fn serve(
             stream,
             early.freeze(),
             later,
-            Arc::clone(&business),
-            door.house.body_limits.time,
+            Arc::clone(&activity),
+            door.context.body_limits.time,
         );
-        match Box::pin(requests(&door, io, &business, uid, &mut stop)).await {
+        match Box::pin(requests(&door, io, &activity, uid, &mut stop)).await {
             Left::Resting(stream, early) => visit = Some((stream, early)),
             Left::Over(stream) => return Some(stream),
             Left::Gone => {}
@@ -92,19 +92,19 @@ enum Next {
 
 /// Waits until a head is there as a whole, and a small body behind it.
 async fn head(
-    door: &Door,
-    stream: &Stream,
+    door: &ListenerContext,
+    stream: &ClientStream,
     early: &mut BytesMut,
     fresh: bool,
     stop: &mut Stop,
 ) -> Next {
-    let house = &door.house;
+    let context = &door.context;
     if early.is_empty()
         && let Some(end) = first_bytes(door, stream, early, fresh, stop).await
     {
         return end;
     }
-    let mut deadline = Instant::now() + house.head_timeout;
+    let mut deadline = Instant::now() + context.head_timeout;
     let mut looked = 0;
     // Where the request ends, as far as it is waited for here.
     let mut end = None;
@@ -115,22 +115,22 @@ async fn head(
                 early.advance(1);
                 looked = 0;
             }
-            if raw_head::is_tls(early) {
-                return Next::Refuse(raw_head::of_tls());
+            if request_syntax::is_tls(early) {
+                return Next::Refuse(request_syntax::of_tls());
             }
             let found = end_of_head(early, looked);
-            if found.unwrap_or(early.len()) > house.head_limit {
-                return Next::Refuse(raw_head::too_large(early, house.head_limit));
+            if found.unwrap_or(early.len()) > context.head_limit {
+                return Next::Refuse(request_syntax::too_large(early, context.head_limit));
             }
             if let Some(head) = found {
-                if let Err(problem) = raw_head::check(&mut early[..head]) {
+                if let Err(problem) = request_syntax::check(&mut early[..head]) {
                     return Next::Refuse(problem);
                 }
                 let Some(body) = announced(&early[..head]) else {
                     return Next::Head;
                 };
                 end = Some(head + body);
-                deadline = Instant::now() + house.body_limits.time;
+                deadline = Instant::now() + context.body_limits.time;
             }
             looked = early.len().saturating_sub(3);
         }
@@ -153,14 +153,14 @@ async fn head(
 
 /// Waits until there is anything of a head. What comes instead of it, where nothing does.
 async fn first_bytes(
-    door: &Door,
-    stream: &Stream,
+    door: &ListenerContext,
+    stream: &ClientStream,
     early: &mut BytesMut,
     fresh: bool,
     stop: &mut Stop,
 ) -> Option<Next> {
-    let house = &door.house;
-    let mut deadline = Instant::now() + house.keep_alive;
+    let context = &door.context;
+    let mut deadline = Instant::now() + context.keep_alive;
     let mut stopping = false;
     loop {
         // The system may have something that nobody was woken for.
@@ -181,7 +181,7 @@ async fn first_bytes(
                 // Where no request came yet, one may be on its way: this was accepted, so nobody
                 // else will answer it.
                 deadline = match fresh {
-                    true => Instant::now() + LAST_CALL.min(house.stop_timeout),
+                    true => Instant::now() + LAST_CALL.min(context.stop_timeout),
                     false => Instant::now(),
                 };
             }
@@ -189,7 +189,7 @@ async fn first_bytes(
     }
 }
 
-fn sip(stream: &Stream, early: &mut BytesMut) -> io::Result<usize> {
+fn sip(stream: &ClientStream, early: &mut BytesMut) -> io::Result<usize> {
     let mut sip = [0; SIP];
     let length = stream.try_read(&mut sip)?;
     early.extend_from_slice(&sip[..length]);
@@ -241,26 +241,26 @@ fn too_slow() -> Problem {
 /// What requests leave behind.
 enum Left {
     /// None came for a while; with what was read of the next.
-    Resting(Stream, BytesMut),
+    Resting(ClientStream, BytesMut),
     /// The last was answered.
-    Over(Stream),
+    Over(ClientStream),
     /// The application has gone, or was given half an answer.
     Gone,
 }
 
 /// Serves requests until none comes for a while, or none may come any more.
 async fn requests(
-    door: &Arc<Door>,
+    door: &Arc<ListenerContext>,
     io: Io,
-    business: &Arc<Business>,
+    activity: &Arc<RequestActivity>,
     uid: Option<u32>,
     stop: &mut Stop,
 ) -> Left {
     let service = service_fn(|request: Request<Incoming>| {
-        let (door, business) = (Arc::clone(door), Arc::clone(business));
-        Box::pin(async move { Ok::<_, Infallible>(forward(&door, &business, uid, request).await) })
+        let (door, activity) = (Arc::clone(door), Arc::clone(activity));
+        Box::pin(async move { Ok::<_, Infallible>(forward(&door, &activity, uid, request).await) })
     });
-    let limit = door.house.head_limit;
+    let limit = door.context.head_limit;
     let whole = io.is_whole();
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
@@ -269,7 +269,7 @@ async fn requests(
         .max_buf_size(limit.max(SMALLEST_BUFFER))
         .serve_connection(TokioIo::new(io), service);
     let mut rests = interval_at(Instant::now() + RESTS_AFTER, RESTS_AFTER);
-    let mut seen = business.begun();
+    let mut seen = activity.begun();
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -284,21 +284,21 @@ async fn requests(
                 return Left::Over(stream);
             }
             _ = stop.wait_for(|stop| *stop), if !stopping => stopping = true,
-            () = business.paused(), if !stopping => {
+            () = activity.paused(), if !stopping => {
                 // Where a body was not read to its end, hyper alone knows what is of it.
-                if !business.rests() || !(whole || business.is_read()) {
+                if !activity.rests() || !(whole || activity.is_read()) {
                     continue;
                 }
             }
             _ = rests.tick(), if !stopping => {
-                let begun = business.begun();
-                if begun != seen || !business.rests() {
+                let begun = activity.begun();
+                if begun != seen || !activity.rests() {
                     seen = begun;
                     continue;
                 }
             }
         }
-        let rests = business.rests();
+        let rests = activity.rests();
         Pin::new(&mut connection).graceful_shutdown();
         if rests {
             break;

@@ -14,8 +14,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-use super::replay::{Replay, Streamed};
-use super::unread::{Remainder, Unread};
+use super::body_drain::{BodyDrain, DrainableBody};
+use super::replay_buffer::{ReplayBuffer, StreamedBody};
 
 /// How much is kept before the hub is asked, in bytes. Forms and JSON of the scheme fit.
 pub(super) const AHEAD: usize = 64 << 10;
@@ -56,16 +56,16 @@ pub(super) enum RequestBody {
     /// All of it.
     Whole(Bytes),
     /// Its beginning, and the rest as it comes.
-    Streamed(Streamed),
+    Streamed(StreamedBody),
 }
 
 /// What makes the same body again.
-pub(super) enum Again {
+pub(super) enum RepeatableBody {
     Whole(Bytes),
-    Streamed(Replay),
+    Streamed(ReplayBuffer),
 }
 
-impl Again {
+impl RepeatableBody {
     /// The body from its beginning, where that is still there.
     pub(super) fn body(&self) -> Option<RequestBody> {
         match self {
@@ -84,12 +84,12 @@ impl Again {
 
 /// How many bytes of a body have come.
 #[derive(Debug)]
-pub(super) enum Come {
+pub(super) enum BytesReceived {
     All(u64),
     SoFar(Arc<AtomicU64>),
 }
 
-impl Come {
+impl BytesReceived {
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::All(bytes) => *bytes,
@@ -99,9 +99,9 @@ impl Come {
 }
 
 pub(super) struct Rest {
-    unread: Unread,
+    unread: DrainableBody,
     /// Bytes that have come, for who asks afterwards.
-    come: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
     left: u64,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
@@ -110,7 +110,7 @@ pub(super) struct Rest {
 impl RequestBody {
     /// Reads so far ahead as is kept.
     pub(super) async fn read_ahead(
-        unread: Option<Unread>,
+        unread: Option<DrainableBody>,
         limits: BodyLimits,
     ) -> Result<Self, BodyFault> {
         let Some(unread) = unread else {
@@ -146,35 +146,35 @@ impl RequestBody {
         let left = limits.bytes.checked_sub(come);
         let rest = Rest {
             unread,
-            come: Arc::new(AtomicU64::new(come)),
+            received: Arc::new(AtomicU64::new(come)),
             left: left.ok_or(BodyFault::TooLong)?,
             patience: limits.time,
             waiting: None,
         };
-        Ok(Self::Streamed(Streamed::new(ahead.freeze(), rest)))
+        Ok(Self::Streamed(StreamedBody::new(ahead.freeze(), rest)))
     }
 
     /// How many bytes have come, now and later.
-    pub(super) fn come(&self) -> Come {
+    pub(super) fn received(&self) -> BytesReceived {
         match self {
-            Self::Whole(bytes) => Come::All(bytes.len() as u64),
-            Self::Streamed(streamed) => Come::SoFar(streamed.come()),
+            Self::Whole(bytes) => BytesReceived::All(bytes.len() as u64),
+            Self::Streamed(streamed) => BytesReceived::SoFar(streamed.received()),
         }
     }
 
     /// What makes it again, should the hub not process the request.
-    pub(super) fn again(&self) -> Again {
+    pub(super) fn again(&self) -> RepeatableBody {
         match self {
-            Self::Whole(bytes) => Again::Whole(bytes.clone()),
-            Self::Streamed(streamed) => Again::Streamed(streamed.replay()),
+            Self::Whole(bytes) => RepeatableBody::Whole(bytes.clone()),
+            Self::Streamed(streamed) => RepeatableBody::Streamed(streamed.replay()),
         }
     }
 
     /// What is read of it later, if anything is.
-    pub(super) fn remainder(&self) -> Option<Remainder> {
+    pub(super) fn drain(&self) -> Option<BodyDrain> {
         match self {
             Self::Whole(_) => None,
-            Self::Streamed(streamed) => Some(streamed.remainder()),
+            Self::Streamed(streamed) => Some(streamed.drain()),
         }
     }
 
@@ -226,12 +226,12 @@ impl Body for RequestBody {
 }
 
 impl Rest {
-    pub(super) fn come(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.come)
+    pub(super) fn received(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.received)
     }
 
-    pub(super) fn remainder(&self) -> Remainder {
-        self.unread.remainder()
+    pub(super) fn drain(&self) -> BodyDrain {
+        self.unread.drain()
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -257,7 +257,8 @@ impl Rest {
                     match self.left.checked_sub(data.len() as u64) {
                         Some(left) => {
                             self.left = left;
-                            self.come.fetch_add(data.len() as u64, Ordering::Relaxed);
+                            self.received
+                                .fetch_add(data.len() as u64, Ordering::Relaxed);
                             return Poll::Ready(Some(Ok(data)));
                         }
                         None => BodyFault::TooLong,

@@ -8,16 +8,16 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 
 use super::access_log::Line;
-use super::body::Come;
-use super::house::House;
-use super::stream::Business;
-use super::unread::Remainder;
+use super::body_drain::BodyDrain;
+use super::client_stream::RequestActivity;
+use super::context::ProxyContext;
+use super::request_body::BytesReceived;
 use hsm_mtls::internal::config::environment::Service;
 
 /// A request, from its head to the end of its answer.
-pub(super) struct Record {
-    house: Arc<House>,
-    business: Arc<Business>,
+pub(super) struct RequestRecord {
+    context: Arc<ProxyContext>,
+    activity: Arc<RequestActivity>,
     started: Instant,
     time: SystemTime,
     uid: Option<u32>,
@@ -25,9 +25,9 @@ pub(super) struct Record {
     pub(super) interaction_id: HeaderValue,
     pub(super) service: Option<Service>,
     pub(super) path: Option<PathAndQuery>,
-    pub(super) received: Come,
+    pub(super) received: BytesReceived,
     /// Of a body that was not read as a whole before the hub was asked.
-    pub(super) remainder: Option<Remainder>,
+    pub(super) drain: Option<BodyDrain>,
     pub(super) status: u16,
     pub(super) sent: u64,
     /// Whether the connection was there before the request. None: the hub was not asked.
@@ -36,18 +36,18 @@ pub(super) struct Record {
     pub(super) complete: bool,
 }
 
-impl Record {
+impl RequestRecord {
     pub(super) fn begin(
-        house: &Arc<House>,
-        business: &Arc<Business>,
+        context: &Arc<ProxyContext>,
+        activity: &Arc<RequestActivity>,
         uid: Option<u32>,
         method: Method,
         interaction_id: HeaderValue,
     ) -> Self {
-        business.begin();
+        activity.begin();
         Self {
-            house: Arc::clone(house),
-            business: Arc::clone(business),
+            context: Arc::clone(context),
+            activity: Arc::clone(activity),
             started: Instant::now(),
             time: SystemTime::now(),
             uid,
@@ -55,8 +55,8 @@ impl Record {
             interaction_id,
             service: None,
             path: None,
-            received: Come::All(0),
-            remainder: None,
+            received: BytesReceived::All(0),
+            drain: None,
             status: 0,
             sent: 0,
             warm: None,
@@ -66,20 +66,21 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
-        if let Some(remainder) = self.remainder.as_ref().filter(|_| !self.complete) {
-            remainder.abandoned();
+        if let Some(drain) = self.drain.as_ref().filter(|_| !self.complete) {
+            drain.abandoned();
         }
-        self.business.leave();
+        self.activity.leave();
         let took = self.started.elapsed();
         // Who went away before there was an answer got none.
         if let Some(service) = self.service.filter(|_| self.status != 0) {
-            let meter = &self.house.upstream(service).meter;
-            meter.answered(self.status, took);
+            self.context
+                .upstream(service)
+                .count_answer(self.status, took);
         }
         let path = self.path.as_ref();
-        self.house.log.add(&Line {
+        self.context.log.add(&Line {
             time: self.time,
             uid: self.uid,
             method: self.method.as_str(),

@@ -39,7 +39,7 @@ pub(super) enum Attempt {
 
 /// The attempts at one request.
 #[derive(Debug, Default)]
-pub(super) struct Retries {
+pub(super) struct RetryState {
     unsent: u32,
     unprocessed: u32,
     refused: u32,
@@ -57,7 +57,7 @@ impl Attempt {
     }
 }
 
-impl Retries {
+impl RetryState {
     /// The pause before the request is sent again, where it is. `harmless` where it may be processed twice.
     pub(super) fn after(&mut self, attempt: Attempt, harmless: bool) -> Option<Duration> {
         let (count, most, pause) = match attempt {
@@ -103,7 +103,7 @@ mod tests {
 
     /// How often it is sent in all, where each attempt fails alike.
     fn attempts(error: &ClientError, unsent: bool, harmless: bool) -> u32 {
-        let mut retries = Retries::default();
+        let mut retries = RetryState::default();
         let mut attempts = 1;
         while retries
             .after(Attempt::of(unsent, error), harmless)
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_last_attempts_have_a_connection_of_their_own() {
-        let mut retries = Retries::default();
+        let mut retries = RetryState::default();
         assert!(!retries.is_again());
         let lost = Attempt::of(false, &ClientError::NoAnswer(Ending::Orderly));
         let pauses = [retries.after(lost, true), retries.after(lost, true)];

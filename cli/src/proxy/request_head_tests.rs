@@ -4,17 +4,17 @@ use http::{HeaderValue, Request};
 
 use super::*;
 
-fn names() -> Names {
+fn names() -> KnownHosts {
     let origin = Origin {
         host: "cm.mybank.example".to_owned(),
         port: 443,
     };
-    Names::new(&[&origin], &["Hub.Internal".to_owned()])
+    KnownHosts::new(&[&origin], &["Hub.Internal".to_owned()])
 }
 
 fn checked(request: http::request::Builder) -> Result<(Parts, Target), Problem> {
     let (mut head, ()) = request.body(()).unwrap().into_parts();
-    let target = check(&mut head, &names(), Asked::default())?;
+    let target = check(&mut head, &names(), RequestFraming::default())?;
     Ok((head, target.unwrap()))
 }
 

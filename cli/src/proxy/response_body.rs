@@ -12,48 +12,51 @@ use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use super::gateway::METHODS;
-use super::lease::Lease;
+use super::body_drain::BodyDrain;
+use super::connection_pool::Lease;
 use super::metrics;
-use super::problem::Problem;
-use super::record::Record;
-use super::unread::Remainder;
+use super::problem_details::Problem;
+use super::request_record::RequestRecord;
+use super::via::METHODS;
 use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, hyper_error};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn StdError + Send + Sync>>>>;
 
 /// A body on its way to the application.
-pub(super) enum AnswerBody {
+pub(super) enum ResponseBody {
     /// All of it.
-    Ours { body: Bytes, record: Option<Record> },
+    Ours {
+        body: Bytes,
+        record: Option<RequestRecord>,
+    },
     /// As it comes.
-    Hubs(HubsBody),
+    Hubs(HubBody),
 }
 
-pub(super) struct HubsBody {
+pub(super) struct HubBody {
     /// What of it was there with the head.
     first: Option<Frame<Bytes>>,
     incoming: Incoming,
     /// Until the end of the answer. Given back then, so that another request can use it.
     lease: Option<Lease>,
-    record: Record,
+    record: RequestRecord,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl AnswerBody {
+impl ResponseBody {
     /// What the hub answers over the leased connection.
     pub(super) fn of_the_hub(
         first: Option<Frame<Bytes>>,
         incoming: Incoming,
         lease: Lease,
-        record: Record,
+        record: RequestRecord,
         patience: Duration,
     ) -> Self {
-        if let Some(remainder) = &record.remainder {
-            remainder.answers(record.status);
+        if let Some(drain) = &record.drain {
+            drain.answers(record.status);
         }
-        let mut body = HubsBody {
+        let mut body = HubBody {
             first,
             incoming,
             lease: Some(lease),
@@ -68,7 +71,7 @@ impl AnswerBody {
     }
 
     /// What this gateway says of itself, where OPTIONS has no hop left.
-    pub(super) fn of_options(mut record: Record) -> Response<Self> {
+    pub(super) fn of_options(mut record: RequestRecord) -> Response<Self> {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
@@ -83,7 +86,7 @@ impl AnswerBody {
     }
 
     /// A problem of ours.
-    pub(super) fn of_problem(problem: &Problem, mut record: Record) -> Response<Self> {
+    pub(super) fn of_problem(problem: &Problem, mut record: RequestRecord) -> Response<Self> {
         metrics::problem(problem.stage);
         let response = problem.response(record.interaction_id.clone());
         record.status = problem.status.as_u16();
@@ -108,19 +111,19 @@ pub(super) async fn first_of(incoming: &mut Incoming) -> Result<Option<Frame<Byt
     }
 }
 
-impl HubsBody {
+impl HubBody {
     fn is_end_stream(&self) -> bool {
         self.first.is_none() && self.incoming.is_end_stream()
     }
 
     fn end(&mut self) {
         self.record.complete = true;
-        let remainder = self.record.remainder.as_ref();
-        if let Some(remainder) = remainder {
-            remainder.answered(self.record.status);
+        let drain = self.record.drain.as_ref();
+        if let Some(drain) = drain {
+            drain.answered(self.record.status);
         }
         match self.lease.take() {
-            Some(lease) if remainder.is_some_and(Remainder::is_early) => lease.finish_early(),
+            Some(lease) if drain.is_some_and(BodyDrain::is_early) => lease.finish_early(),
             Some(lease) => lease.finish(),
             None => {}
         }
@@ -167,7 +170,7 @@ impl HubsBody {
     }
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Box<dyn StdError + Send + Sync>;
 

@@ -2,13 +2,13 @@
 //! what hyper would leave out without a word is seen.
 //!
 //! hyper answers what it cannot read with a status and no more. All that it refuses is refused here
-//! first; what it would take is what [`super::head`] looks at.
+//! first; what it would take is what [`super::request_head`] looks at.
 
 use http::{StatusCode, Uri};
 
-use super::body::BodyFault;
 use super::forward::of_the_body;
-use super::problem::Problem;
+use super::problem_details::Problem;
+use super::request_body::BodyFault;
 
 /// A body of so many bytes is too long for anybody, and for hyper no number.
 const BEYOND: u64 = u64::MAX >> 1;

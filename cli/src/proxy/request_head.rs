@@ -15,8 +15,8 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{HeaderMap, Method, StatusCode, Version};
 
-use super::gateway::ends_here;
-use super::problem::Problem;
+use super::problem_details::Problem;
+use super::via::ends_here;
 use hsm_mtls::internal::config::environment::{Origin, Service};
 
 /// Fields of one connection (RFC 9110, section 7.6.1), and those that are between us and the caller.
@@ -31,7 +31,7 @@ const OF_THE_CONNECTION: [HeaderName; 11] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("http2-settings"),
-    super::caller::TOKEN,
+    super::caller_auth::TOKEN,
 ];
 
 /// What of an answer is of one connection, beside `Connection` and what that names.
@@ -53,11 +53,11 @@ pub(super) struct Target {
 
 /// The names that a request may be for.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct KnownHosts {
     hosts: HashSet<Box<str>>,
 }
 
-impl Names {
+impl KnownHosts {
     /// Names of this machine, of the hub, and what is configured: a browser on this machine that is
     /// led here under another name is not served.
     pub(super) fn new(origins: &[&Origin], configured: &[String]) -> Self {
@@ -83,7 +83,7 @@ impl Names {
 
 /// What is asked of a listener beside the head itself.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct RequestFraming {
     /// The path without the caller token, where that stood before it.
     pub(super) path: Option<PathAndQuery>,
     /// The service that the listener is for.
@@ -97,8 +97,8 @@ pub(super) struct Asked {
 /// is to be answered here.
 pub(super) fn check(
     head: &mut Parts,
-    names: &Names,
-    asked: Asked,
+    names: &KnownHosts,
+    asked: RequestFraming,
 ) -> Result<Option<Target>, Problem> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Problem::new(
@@ -135,7 +135,7 @@ pub(super) fn own_path(uri: &Uri) -> Result<PathAndQuery, Problem> {
     }
 }
 
-fn host(head: &Parts, names: &Names, nameless: bool) -> Result<(), Problem> {
+fn host(head: &Parts, names: &KnownHosts, nameless: bool) -> Result<(), Problem> {
     let elsewhere = || {
         Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -343,5 +343,5 @@ pub(super) fn behind(path: &PathAndQuery, bytes: usize) -> Result<PathAndQuery, 
 }
 
 #[cfg(test)]
-#[path = "head_tests.rs"]
+#[path = "request_head_tests.rs"]
 mod tests;

@@ -14,8 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::unix::UCred;
 
 use super::ProxyError;
-use super::head::{behind, own_path};
-use super::problem::Problem;
+use super::problem_details::Problem;
+use super::request_head::{behind, own_path};
 use hsm_mtls::internal::config::listener::Callers;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 

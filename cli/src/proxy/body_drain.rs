@@ -13,9 +13,9 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use super::body::BodyFault;
-use super::house::House;
-use super::stream::Business;
+use super::client_stream::RequestActivity;
+use super::context::ProxyContext;
+use super::request_body::BodyFault;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 
 /// A hub that has refused a request, and takes nothing for so long, takes nothing more.
@@ -24,15 +24,15 @@ const TAKES_NO_MORE: Duration = Duration::from_secs(1);
 const MAY_TAKE_MORE: Duration = Duration::from_secs(5);
 
 /// The body of a request, for who reads it. Let go before its end, it is read and forgotten.
-pub(super) struct Unread(Arc<Shared>);
+pub(super) struct DrainableBody(Arc<Shared>);
 
 /// The same, for who knows what has become of the request.
 #[derive(Clone)]
-pub(super) struct Remainder(Arc<Shared>);
+pub(super) struct BodyDrain(Arc<Shared>);
 
 struct Shared {
-    house: Arc<House>,
-    business: Arc<Business>,
+    context: Arc<ProxyContext>,
+    activity: Arc<RequestActivity>,
     /// Which request of the connection it is.
     begun: u32,
     state: Mutex<State>,
@@ -59,12 +59,12 @@ struct State {
     reader: Option<Waker>,
 }
 
-impl Unread {
+impl DrainableBody {
     pub(super) fn new(
         body: Incoming,
         awaits_continue: bool,
-        house: &Arc<House>,
-        business: &Arc<Business>,
+        context: &Arc<ProxyContext>,
+        activity: &Arc<RequestActivity>,
     ) -> Self {
         let state = State {
             body: Some(body),
@@ -72,15 +72,15 @@ impl Unread {
             ..State::default()
         };
         Self(Arc::new(Shared {
-            house: Arc::clone(house),
-            business: Arc::clone(business),
-            begun: business.begun(),
+            context: Arc::clone(context),
+            activity: Arc::clone(activity),
+            begun: activity.begun(),
             state: Mutex::new(state),
         }))
     }
 
-    pub(super) fn remainder(&self) -> Remainder {
-        Remainder(Arc::clone(&self.0))
+    pub(super) fn drain(&self) -> BodyDrain {
+        BodyDrain(Arc::clone(&self.0))
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -114,7 +114,7 @@ impl Unread {
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         };
         if at_end {
-            self.0.business.has_read(self.0.begun);
+            self.0.activity.has_read(self.0.begun);
         }
         state.wanted = polled.is_pending();
         match polled {
@@ -166,13 +166,13 @@ impl State {
     }
 }
 
-impl Drop for Unread {
+impl Drop for DrainableBody {
     fn drop(&mut self) {
         self.0.give_up();
     }
 }
 
-impl Remainder {
+impl BodyDrain {
     /// Whether the hub answered before the body was read.
     pub(super) fn is_early(&self) -> bool {
         self.0.state().early
@@ -274,17 +274,17 @@ impl Shared {
         // To read it would send the 100 that it waits for.
         let runtime = Handle::try_current().ok().filter(|_| !awaits_continue);
         let Some(runtime) = runtime else {
-            self.business.cut.store(true, Ordering::Relaxed);
+            self.activity.cut.store(true, Ordering::Relaxed);
             return;
         };
-        let (house, business) = (Arc::clone(&self.house), Arc::clone(&self.business));
+        let (context, activity) = (Arc::clone(&self.context), Arc::clone(&self.activity));
         let begun = self.begun;
-        business.enter();
+        activity.enter();
         runtime.spawn(async move {
-            if house.closing.discard(body, &business).await {
-                business.has_read(begun);
+            if context.closing.discard(body, &activity).await {
+                activity.has_read(begun);
             }
-            business.leave();
+            activity.leave();
         });
     }
 }

@@ -1,9 +1,16 @@
-//! The connections to one service of the hub: made before they are needed, used again and again,
-//! replaced before they are old.
+//! The connection pool of one service of the hub: connections are opened ahead of need, reused, and replaced before
+//! they expire.
 //!
-//! A request takes a connection that is there; else it waits for the first that is made or becomes
-//! free. Who waits causes connections to be made, and so do too few that are ready. Every
-//! connection comes from the [`Connector`], which sees to it that the hub asked for our certificate.
+//! A request takes a ready connection; where there is none it waits for the first that is opened or released. The pool
+//! opens connections for waiting requests and keeps `warm_connections` ready. Every connection comes from the
+//! [`Connector`], which enforces that the hub asked for our certificate.
+
+mod expiry;
+mod fill;
+mod handshake_tracker;
+mod hub_connection;
+mod hub_stream;
+mod lease;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -14,71 +21,71 @@ use http::HeaderValue;
 use http::uri::Authority;
 use tokio::sync::oneshot;
 
-use super::lease::Lease;
-use super::link::Link;
-use super::metrics::Meter;
-use super::problem::Problem;
-use super::under_way::UnderWay;
+use super::metrics::PoolMetrics;
+use super::problem_details::Problem;
+pub(super) use handshake_tracker::HandshakeTracker;
 use hsm_mtls::internal::client::ClientError;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::config::environment::{Origin, Service};
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::poison::IgnorePoison as _;
+use hub_connection::HubConnection;
+pub(super) use lease::Lease;
 
-/// One service.
-pub(super) struct Upstream {
-    pub(super) service: Service,
-    pub(super) origin: Origin,
+/// The pool of one service.
+pub(super) struct ConnectionPool {
+    service: Service,
+    origin: Origin,
     /// Its Host.
-    pub(super) host: HeaderValue,
-    pub(super) authority: Authority,
-    pub(super) meter: Meter,
-    pub(super) warm: usize,
-    pub(super) most: usize,
-    pub(super) max_age: Duration,
-    pub(super) idle_timeout: Duration,
-    state: Mutex<State>,
+    host: HeaderValue,
+    authority: Authority,
+    meter: PoolMetrics,
+    warm: usize,
+    most: usize,
+    max_age: Duration,
+    idle_timeout: Duration,
+    state: Mutex<PoolState>,
 }
 
-pub(super) struct State {
-    pub(super) connector: Connector,
-    pub(super) generation: u64,
+struct PoolState {
+    connector: Connector,
+    generation: u64,
     /// Handshakes of this generation.
-    pub(super) under_way: UnderWay,
+    handshakes: HandshakeTracker,
     /// A connection of this generation was made.
-    pub(super) settled: bool,
-    pub(super) idle: Vec<Idle>,
-    pub(super) shared: Vec<(Link, u64)>,
+    settled: bool,
+    idle: Vec<IdleConnection>,
+    shared: Vec<(HubConnection, u64)>,
     /// All connections, those that are being made too.
-    pub(super) open: usize,
-    pub(super) connecting: usize,
-    pub(super) waiting: VecDeque<Waiting>,
+    open: usize,
+    connecting: usize,
+    waiting: VecDeque<Waiter>,
     /// What was chosen last; `known` once that was.
-    pub(super) speaks_h2: bool,
-    pub(super) known: bool,
+    speaks_h2: bool,
+    known: bool,
     /// Failures in a row, and until when no connection is made that nobody waits for.
-    pub(super) failures: u32,
-    pub(super) not_before: Instant,
+    failures: u32,
+    not_before: Instant,
     /// The same of those that were made, and refused by the hub.
-    pub(super) refusals: u32,
-    pub(super) refused_until: Instant,
-    pub(super) last: Option<Handshake>,
+    refusals: u32,
+    refused_until: Instant,
+    last: Option<LastHandshake>,
 }
 
-pub(super) struct Idle {
-    pub(super) link: Link,
-    pub(super) generation: u64,
-    pub(super) since: Instant,
+struct IdleConnection {
+    connection: HubConnection,
+    generation: u64,
+    since: Instant,
 }
 
-pub(super) struct Waiting {
-    pub(super) interaction_id: HeaderValue,
-    pub(super) lease: oneshot::Sender<Result<Lease, Arc<ClientError>>>,
+struct Waiter {
+    interaction_id: HeaderValue,
+    lease: oneshot::Sender<Result<Lease, Arc<ClientError>>>,
 }
 
 /// The last time that a connection was made, or failed.
 #[derive(Clone, Debug)]
-pub(super) struct Handshake {
+pub(super) struct LastHandshake {
     /// Seconds after the beginning of 1970.
     pub(super) at: u64,
     /// Version, suite and group, or what came in between.
@@ -88,12 +95,12 @@ pub(super) struct Handshake {
 
 /// How many connections there are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Count {
+pub(super) struct PoolSize {
     pub(super) open: usize,
     pub(super) ready: usize,
 }
 
-impl Upstream {
+impl ConnectionPool {
     pub(super) fn new(
         service: Service,
         origin: &Origin,
@@ -106,15 +113,15 @@ impl Upstream {
             origin: origin.clone(),
             host: HeaderValue::from_str(&authority).ok()?,
             authority: authority.parse().ok()?,
-            meter: Meter::of(service),
+            meter: PoolMetrics::of(service),
             warm: config.warm_connections,
             most: config.max_connections,
             max_age: config.max_age,
             idle_timeout: config.idle_timeout,
-            state: Mutex::new(State {
+            state: Mutex::new(PoolState {
                 connector,
                 generation: 0,
-                under_way: UnderWay::default(),
+                handshakes: HandshakeTracker::default(),
                 settled: false,
                 idle: Vec::new(),
                 shared: Vec::new(),
@@ -132,7 +139,35 @@ impl Upstream {
         }))
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn service(&self) -> Service {
+        self.service
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The value of `Host` (HTTP/1.1).
+    pub(super) fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// The value of `:authority` (HTTP/2).
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Counts an answer by its status, and the time that it took.
+    pub(super) fn count_answer(&self, status: u16, took: Duration) {
+        self.meter.answered(status, took);
+    }
+
+    /// Counts a request over a connection that was there before it (`warm`), or was made for it.
+    pub(super) fn count_request(&self, warm: bool) {
+        self.meter.used(warm);
+    }
+
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().ignore_poison()
     }
 
@@ -149,17 +184,17 @@ impl Upstream {
     ) -> Result<Lease, Option<Arc<ClientError>>> {
         let waiting = {
             let mut state = self.state();
-            if let Some(lease) = self.ready_one(&mut state) {
+            if let Some(lease) = self.take_ready(&mut state) {
                 let short = state.idle.len() < self.warm;
                 drop(state);
                 if short {
-                    self.staff();
+                    self.fill();
                 }
                 return Ok(lease);
             }
             let (send, waiting) = oneshot::channel();
             let (interaction_id, lease) = (interaction_id.clone(), send);
-            let place = Waiting {
+            let place = Waiter {
                 interaction_id,
                 lease,
             };
@@ -169,7 +204,7 @@ impl Upstream {
             }
             waiting
         };
-        self.staff();
+        self.fill();
         match tokio::time::timeout(patience, waiting).await {
             Ok(Ok(Ok(lease))) => Ok(lease),
             Ok(Ok(Err(error))) => Err(Some(error)),
@@ -188,61 +223,63 @@ impl Upstream {
             state.connecting += 1;
         }
         let made = self.connect(Some(interaction_id)).await;
-        self.staff();
-        let (link, generation) = made?;
-        if let Some(shared) = link.shared() {
+        self.fill();
+        let (connection, generation) = made?;
+        if let Some(shared) = connection.shared() {
             self.state().shared.push((shared, generation));
         }
-        Ok(Lease::of(link, self, generation, false))
+        Ok(Lease::of(connection, self, generation, false))
     }
 
-    fn ready_one(self: &Arc<Self>, state: &mut State) -> Option<Lease> {
+    fn take_ready(self: &Arc<Self>, state: &mut PoolState) -> Option<Lease> {
         let now = Instant::now();
         let mut at = state.idle.len();
         // The one that was used last is the likeliest to be good.
         while at > 0 {
             at -= 1;
             let idle = &state.idle[at];
-            let spent = idle.link.is_closed()
-                || now >= idle.link.fate.retires
+            let spent = idle.connection.is_closed()
+                || now >= idle.connection.state.retires
                 || now.duration_since(idle.since) >= self.idle_timeout;
             if spent {
                 state.idle.remove(at);
-            } else if idle.link.is_ready() {
-                let Idle {
-                    link, generation, ..
+            } else if idle.connection.is_ready() {
+                let IdleConnection {
+                    connection,
+                    generation,
+                    ..
                 } = state.idle.remove(at);
-                return Some(Lease::of(link, self, generation, true));
+                return Some(Lease::of(connection, self, generation, true));
             }
         }
-        self.shared_one(state, true)
+        self.take_stream(state, true)
     }
 
-    fn shared_one(self: &Arc<Self>, state: &State, warm: bool) -> Option<Lease> {
+    fn take_stream(self: &Arc<Self>, state: &PoolState, warm: bool) -> Option<Lease> {
         let now = Instant::now();
-        let fit = |(link, _): &&(Link, u64)| {
-            !link.is_closed() && link.is_ready() && now < link.fate.retires
+        let fit = |(connection, _): &&(HubConnection, u64)| {
+            !connection.is_closed() && connection.is_ready() && now < connection.state.retires
         };
         // Of several the newest: the old ones run empty.
-        let (link, generation) = state.shared.iter().rev().find(fit)?;
-        Some(Lease::of(link.shared()?, self, *generation, warm))
+        let (connection, generation) = state.shared.iter().rev().find(fit)?;
+        Some(Lease::of(connection.shared()?, self, *generation, warm))
     }
 
     /// An HTTP/1.1 connection whose request is answered.
-    pub(super) fn give_back(self: &Arc<Self>, link: Link, generation: u64) {
+    fn release(self: &Arc<Self>, connection: HubConnection, generation: u64) {
         let mut state = self.state();
         let outdated = generation != state.generation && state.settled;
-        if outdated || link.is_closed() || Instant::now() >= link.fate.retires {
+        if outdated || connection.is_closed() || Instant::now() >= connection.state.retires {
             return;
         }
-        if link.fate.answered.load(Ordering::Relaxed) > 0 {
+        if connection.state.answered.load(Ordering::Relaxed) > 0 {
             state.refusals = 0;
         }
-        self.hand_out(&mut state, Lease::of(link, self, generation, true));
+        self.assign(&mut state, Lease::of(connection, self, generation, true));
     }
 
     /// An HTTP/1.1 connection goes to who waited longest, or is kept.
-    pub(super) fn hand_out(&self, state: &mut State, mut lease: Lease) {
+    fn assign(&self, state: &mut PoolState, mut lease: Lease) {
         while let Some(waiting) = state.waiting.pop_front() {
             match waiting.lease.send(Ok(lease)) {
                 Ok(()) => return,
@@ -251,9 +288,9 @@ impl Upstream {
                 Err(Err(_)) => return,
             }
         }
-        if let Some((link, generation)) = lease.into_link() {
-            state.idle.push(Idle {
-                link,
+        if let Some((connection, generation)) = lease.into_http1() {
+            state.idle.push(IdleConnection {
+                connection,
                 generation,
                 since: Instant::now(),
             });
@@ -261,14 +298,14 @@ impl Upstream {
     }
 
     /// Streams that are free go to those that wait.
-    pub(super) fn serve_waiting(self: &Arc<Self>) {
+    fn serve_waiters(self: &Arc<Self>) {
         loop {
             let (waiting, lease) = {
                 let mut state = self.state();
                 if state.waiting.is_empty() {
                     return;
                 }
-                let Some(lease) = self.shared_one(&state, true) else {
+                let Some(lease) = self.take_stream(&state, true) else {
                     return;
                 };
                 (state.waiting.pop_front(), lease)
@@ -281,28 +318,29 @@ impl Upstream {
     }
 
     /// Connections that will still be good then.
-    pub(super) fn ready(&self, state: &State, then: Instant) -> usize {
-        let good = |link: &Link| !link.is_closed() && then < link.fate.retires;
-        let idle = |idle: &&Idle| {
-            good(&idle.link)
+    fn ready_count(&self, state: &PoolState, then: Instant) -> usize {
+        let good =
+            |connection: &HubConnection| !connection.is_closed() && then < connection.state.retires;
+        let idle = |idle: &&IdleConnection| {
+            good(&idle.connection)
                 && idle.generation == state.generation
                 && then.duration_since(idle.since) < self.idle_timeout
         };
-        let shared = |(link, generation): &&(Link, u64)| {
-            good(link) && link.fate.has_room() && *generation == state.generation
+        let shared = |(connection, generation): &&(HubConnection, u64)| {
+            good(connection) && connection.state.has_room() && *generation == state.generation
         };
         state.idle.iter().filter(idle).count() + state.shared.iter().filter(shared).count()
     }
 
-    pub(super) fn last_handshake(&self) -> Option<Handshake> {
+    pub(super) fn last_handshake(&self) -> Option<LastHandshake> {
         self.state().last.clone()
     }
 
-    pub(super) fn count(&self) -> Count {
+    pub(super) fn count(&self) -> PoolSize {
         let state = self.state();
-        Count {
+        PoolSize {
             open: state.open,
-            ready: self.ready(&state, Instant::now()),
+            ready: self.ready_count(&state, Instant::now()),
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What the signer says of itself, for `/readyz`: asked on another thread than the one that serves, and
-//! not more often than it can change.
+//! The signer's health as `/readyz` reports it: asked on a thread of its own, and cached for as long as it cannot have
+//! changed.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::problem::stage_of;
+use super::problem_details::stage_of;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::poison::IgnorePoison as _;
@@ -17,22 +17,22 @@ use hsm_mtls::internal::signer::{RemoteKey, SignerHealth};
 const FRESH: Duration = Duration::from_millis(250);
 
 /// Asks the signer of now.
-pub(super) struct Pulse {
+pub(super) struct SignerHealthMonitor {
     key: Mutex<Arc<RemoteKey>>,
     // Held while it is asked: whoever comes meanwhile waits for that answer.
-    last: tokio::sync::Mutex<Option<(Instant, Arc<Felt>)>>,
+    last: tokio::sync::Mutex<Option<(Instant, Arc<SignerStatus>)>>,
 }
 
 /// What came of the question.
 #[derive(Debug)]
-pub(super) struct Felt {
+pub(super) struct SignerStatus {
     health: Option<SignerHealth>,
     trouble: Option<EngineError>,
     /// Since when it is ready, where it was seen not to be before: seconds after the beginning of 1970.
     back_since: Option<u64>,
 }
 
-impl Pulse {
+impl SignerHealthMonitor {
     pub(super) fn of(key: Arc<RemoteKey>) -> Arc<Self> {
         Arc::new(Self {
             key: Mutex::new(key),
@@ -41,22 +41,24 @@ impl Pulse {
     }
 
     /// What it says now, or said a moment ago.
-    pub(super) async fn feel(self: &Arc<Self>) -> Arc<Felt> {
-        let pulse = Arc::clone(self);
+    pub(super) async fn status(self: &Arc<Self>) -> Arc<SignerStatus> {
+        let signer_health = Arc::clone(self);
         // On its own: an operator who hangs up must not leave the question to the next.
         let asked = tokio::spawn(async move {
-            let mut last = pulse.last.lock().await;
+            let mut last = signer_health.last.lock().await;
             match &*last {
-                Some((at, felt)) if at.elapsed() < FRESH => Arc::clone(felt),
+                Some((at, signer)) if at.elapsed() < FRESH => Arc::clone(signer),
                 before => {
-                    let before = before.as_ref().map(|(_, felt)| felt.as_ref());
-                    let felt = Arc::new(pulse.ask().await.after(before));
-                    *last = Some((Instant::now(), Arc::clone(&felt)));
-                    felt
+                    let before = before.as_ref().map(|(_, signer)| signer.as_ref());
+                    let signer = Arc::new(signer_health.ask().await.after(before));
+                    *last = Some((Instant::now(), Arc::clone(&signer)));
+                    signer
                 }
             }
         });
-        asked.await.unwrap_or_else(|_| Arc::new(Felt::silent()))
+        asked
+            .await
+            .unwrap_or_else(|_| Arc::new(SignerStatus::silent()))
     }
 
     /// From now on another signer is asked.
@@ -67,16 +69,16 @@ impl Pulse {
         *last = None;
     }
 
-    async fn ask(&self) -> Felt {
+    async fn ask(&self) -> SignerStatus {
         let key = self.key.lock().ignore_poison().clone();
         let asked = tokio::task::spawn_blocking(move || key.health()).await;
         match asked.unwrap_or(Err(EngineError::SignerSilent)) {
-            Ok(health) => Felt {
+            Ok(health) => SignerStatus {
                 trouble: health.error(),
                 health: Some(health),
                 back_since: None,
             },
-            Err(error) => Felt {
+            Err(error) => SignerStatus {
                 trouble: Some(error),
                 health: None,
                 back_since: None,
@@ -85,7 +87,7 @@ impl Pulse {
     }
 }
 
-impl Felt {
+impl SignerStatus {
     fn silent() -> Self {
         Self {
             health: None,
