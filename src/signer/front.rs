@@ -94,6 +94,8 @@ async fn watch(
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
+    let mut user_1 = listen(SignalKind::user_defined1())?;
+    let mut user_2 = listen(SignalKind::user_defined2())?;
     let mut failures = 0;
     loop {
         let since = Instant::now();
@@ -111,6 +113,8 @@ async fn watch(
                 _ = terminate.recv() => { told_to_end = true; pass_on(&child, Signal::TERM); }
                 _ = interrupt.recv() => { told_to_end = true; pass_on(&child, Signal::TERM); }
                 _ = hang_up.recv() => succession.asked(),
+                _ = user_1.recv() => tracing::warn!("SIGUSR1 does nothing here; SIGHUP reloads, and opens the access log anew"),
+                _ = user_2.recv() => tracing::warn!("SIGUSR2 does nothing here; SIGHUP reloads, and opens the access log anew"),
                 step = succession.step() => if let Err(error) = step {
                     tracing::error!(%error, "it is ended, and started again: somebody may have taken it over");
                     // It may have ended just now.
