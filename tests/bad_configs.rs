@@ -277,6 +277,24 @@ fn an_empty_name_is_told_as_that() {
     }
 }
 
+/// What the hint says is taken when it is followed.
+#[test]
+fn a_pin_source_without_quotation_marks_is_told_how_it_is_written() {
+    let folder = in_folder();
+    let file = folder.path().join("bank.toml");
+    for (line, advice) in [
+        ("pin = { file = tok/pin }", "pin = { file = \"...\" }"),
+        ("pin = tok/pin", "pin = { file = \"...\" }"),
+        ("pin = { env = HSM_PIN }", "pin = { env = \"...\" }"),
+        ("pin = prompt", "pin = \"...\""),
+    ] {
+        fs::write(&file, GOOD.replace("pin = { file = \"pin\" }", line)).unwrap();
+        let (code, told, hint) = said(folder.path(), &file);
+        assert_eq!(code, Some(2), "{line}: {told}");
+        assert!(hint.contains(&format!("write {advice}")), "{line}: {hint}");
+    }
+}
+
 /// A line that is told as wrong may hold a secret.
 #[test]
 fn no_value_is_repeated() {

@@ -232,3 +232,37 @@ fn a_key_elsewhere_is_not_found_by_an_attribute_that_does_not_fit() {
         );
     }
 }
+
+#[test]
+fn of_two_commands_at_once_one_makes_the_key() {
+    let bank = Bank::new();
+    let generate = || bank.run(&["key", "generate"]);
+    let mut codes = std::thread::scope(|scope| {
+        let all = [(); 4].map(|()| scope.spawn(generate));
+        all.map(|one| one.join().unwrap().code)
+    });
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 2, 2, 2]);
+    only_key(&bank);
+}
+
+/// The likeliest mistake is the PIN in the place of its source.
+#[test]
+fn a_pin_in_the_place_of_its_source_is_not_repeated() {
+    let bank = Bank::new();
+    for source in [
+        "41a7c0ffee",
+        "pin:41a7c0ffee",
+        "env:41a7c0ffee",
+        "env:$41a7c0ffee",
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let arguments = [&["key", "generate", "--pin-source", source], json].concat();
+            let run = bank.run(&arguments).expect(2);
+            assert!(run.stderr.contains("--pin-source"), "{run:?}");
+            assert!(!run.stderr.contains("41a7c0ffee"), "{run:?}");
+        }
+    }
+    let dollar = bank.run(&["key", "generate", "--pin-source", "env:${HSM_PIN}"]);
+    assert!(dollar.expect(2).stderr.contains("without the $"));
+}

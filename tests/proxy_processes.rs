@@ -95,3 +95,27 @@ fn a_supervisor_that_is_killed_takes_all_with_it() {
     });
     drop(bank);
 }
+
+/// Sent by habit, to have logs opened anew or statistics printed.
+#[test]
+fn a_signal_that_means_nothing_here_ends_no_process() {
+    let (bank, _hub, proxy) = scene();
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    let (signer, front_end) = (signers(&bank), front_end(&proxy, &bank));
+    let all = [&signer[..], &[front_end.unwrap(), proxy.pid()]].concat();
+    for signal in ["-USR1", "-USR2", "-ALRM", "-VTALRM", "-IO"] {
+        for pid in &all {
+            let sent = Command::new("kill")
+                .args([signal, &pid.to_string()])
+                .status();
+            assert!(sent.unwrap().success());
+        }
+    }
+    until("the log says what reloads", || {
+        let log = proxy.log();
+        log.contains("SIGUSR1 does nothing here; SIGHUP reloads") && log.contains("SIGUSR2 does")
+    });
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    assert_eq!(signers(&bank), signer);
+    assert_eq!(self::front_end(&proxy, &bank), front_end);
+}

@@ -253,3 +253,60 @@ fn no_source_shows_it_and_no_argv_holds_it() {
         .expect(2);
     scene.secret.assert_not_in_run(&run);
 }
+
+/// By whatever name, also through standard input.
+#[test]
+fn a_file_that_holds_a_secret_is_not_sent() {
+    let bank = Bank::new();
+    let pin = bank.token.pin_file();
+    std::os::unix::fs::symlink(&pin, bank.path("link")).unwrap();
+    fs::hard_link(&pin, bank.path("hard")).unwrap();
+    let dotted = pin
+        .parent()
+        .unwrap()
+        .join("./")
+        .join(pin.file_name().unwrap());
+    for path in [
+        pin.to_path_buf(),
+        dotted,
+        bank.path("link"),
+        bank.path("hard"),
+    ] {
+        let data = format!("@{}", path.display());
+        let run = bank.run(&["request", "POST", "cm:/x", "-d", &data]);
+        let run = run.expect(2);
+        assert!(
+            run.stderr.contains("is not sent: it is the PIN file"),
+            "{run:?}"
+        );
+    }
+    let mut command = std::process::Command::new(common::bank::BINARY.unwrap());
+    command.arg("--config").arg(bank.config_path());
+    command.args(["request", "POST", "cm:/x", "-d", "@-"]);
+    let done = command
+        .stdin(fs::File::open(&pin).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("it is the PIN file"));
+}
+
+#[test]
+fn of_a_faulty_header_the_name_alone_is_repeated() {
+    let bank = Bank::new();
+    for (header, name) in [
+        ("Authorization=Bearer c2VjcmV0", Some("Authorization")),
+        ("Authorization Bearer c2VjcmV0", Some("Authorization")),
+        ("Authorization: Bearer c2VjcmV0\u{1}", Some("Authorization")),
+        ("c2VjcmV0", None),
+        ("c2VjcmV0==", None),
+    ] {
+        let run = bank.run(&["request", "GET", "cm:/x", "-H", header]);
+        let run = run.expect(2);
+        assert!(
+            run.stderr.contains(name.unwrap_or("what -H gives is not")),
+            "{run:?}"
+        );
+        assert!(!run.stderr.contains("c2VjcmV0"), "{run:?}");
+    }
+}

@@ -23,6 +23,18 @@ pub struct NamedPath {
     pub extent: Extent,
 }
 
+const PIN_FILE: &str = "the PIN file";
+const PIN_CREDENTIAL: &str = "the PIN's credential";
+const PIN_COMMAND: &str = "what `command` of `pin` names";
+const CALLER_TOKEN: &str = "a caller's token";
+
+impl NamedPath {
+    /// Whether it may hold a secret: a PIN, or the token of a caller.
+    pub fn holds_secret(&self) -> bool {
+        [PIN_FILE, PIN_CREDENTIAL, PIN_COMMAND, CALLER_TOKEN].contains(&self.role.as_str())
+    }
+}
+
 /// Which files belong to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -90,7 +102,7 @@ impl Config {
             }
             for listener in &proxy.listeners {
                 if let Callers::Token(path) = &listener.callers {
-                    all.file(path, "a caller's token");
+                    all.file(path, CALLER_TOKEN);
                 }
             }
         }
@@ -104,13 +116,13 @@ impl Config {
         let token = &self.token;
         all.file(&token.module, "the module");
         match &token.pin {
-            PinSource::File(path) => all.file(path, "the PIN file"),
+            PinSource::File(path) => all.file(path, PIN_FILE),
             PinSource::Credential(name) => {
                 if let Some(folder) = env::var_os("CREDENTIALS_DIRECTORY") {
-                    all.file(&Path::new(&folder).join(name), "the PIN's credential");
+                    all.file(&Path::new(&folder).join(name), PIN_CREDENTIAL);
                 }
             }
-            PinSource::Command(words) => all.words(words, "what `command` of `pin` names"),
+            PinSource::Command(words) => all.words(words, PIN_COMMAND),
             PinSource::Env(_) | PinSource::Prompt | PinSource::ProtectedPath => {}
         }
         if let Some(folder) = token.state_folder() {

@@ -45,7 +45,13 @@ impl PinSource {
         };
         match field {
             "file" => Ok(Self::File(one("one path")?.into())),
-            "env" => Ok(Self::Env(one("the name of one variable")?)),
+            "env" => {
+                let name = one("the name of one variable")?;
+                match is_variable_name(&name) {
+                    true => Ok(Self::Env(name)),
+                    false => Err(no_variable(&name)),
+                }
+            }
             "credential" => {
                 let name = one("the name of one credential")?;
                 if name.contains('/') || name == "." || name == ".." {
@@ -70,6 +76,29 @@ impl PinSource {
             _ => Err(refusal()),
         }
     }
+}
+
+/// What POSIX takes for the name of an environment variable (XBD, 8.1).
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn no_variable(written: &str) -> String {
+    let bare = written.strip_prefix('$').unwrap_or(written);
+    let bare = bare
+        .strip_prefix('{')
+        .and_then(|bare| bare.strip_suffix('}'))
+        .unwrap_or(bare);
+    if written.starts_with('$') && is_variable_name(bare) {
+        return "`env` takes the name of a variable without the $ before it".to_owned();
+    }
+    "`env` takes the name of a variable: letters, digits and _, no digit first (what was written is not \
+     shown: it may be a PIN)"
+        .to_owned()
 }
 
 /// The error for anything that is not a PIN source. It does not repeat the value: the likeliest mistake is to write the
@@ -241,6 +270,8 @@ mod tests {
             "pin = { 874512 = 'x' }",
             "pin = { file = ['874512', 'y'] }",
             "pin = { credential = '../874512' }",
+            "pin = { env = '874512' }",
+            "pin = { env = '$874512' }",
         ] {
             let message = parse(text).expect_err(text);
             assert!(!message.contains("874512"), "{message}");

@@ -76,7 +76,7 @@ pub(super) fn explain_syntax(text: &str, line: &Line<'_>, message: &str) -> Expl
             ),
             false => explanation(
                 "text stands in quotation marks",
-                format!("write {field} = \"...\""),
+                format!("write {field} = {}", quoted(field, line.value())),
             ),
         };
     }
@@ -150,6 +150,22 @@ pub(super) fn explain_syntax(text: &str, line: &Line<'_>, message: &str) -> Expl
     Explanation {
         message: redact_field_name(message),
         advice: None,
+    }
+}
+
+/// How the value of a line is written in quotation marks. A PIN has a source: a path alone is none.
+fn quoted(field: &str, value: &str) -> String {
+    let inner = value.strip_prefix('{').and_then(|table| {
+        let (name, _) = table.split_once('=')?;
+        Some(name.trim())
+    });
+    match (field, inner) {
+        (_, Some("command")) => "{ command = [\"...\"] }".to_owned(),
+        (_, Some(name)) if is_field_name(name) => format!("{{ {name} = \"...\" }}"),
+        ("pin", _) if !["prompt", "protected-path"].contains(&value) => {
+            "{ file = \"...\" }".to_owned()
+        }
+        _ => "\"...\"".to_owned(),
     }
 }
 

@@ -93,6 +93,8 @@ async fn supervise_until_exit(
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
+    let mut user_1 = listen(SignalKind::user_defined1())?;
+    let mut user_2 = listen(SignalKind::user_defined2())?;
     let mut failures = 0;
     loop {
         let started = Instant::now();
@@ -109,6 +111,8 @@ async fn supervise_until_exit(
                 _ = terminate.recv() => { terminated = true; forward_signal(&child, Signal::TERM); }
                 _ = interrupt.recv() => { terminated = true; forward_signal(&child, Signal::TERM); }
                 _ = hang_up.recv() => reload.request(),
+                _ = user_1.recv() => tracing::warn!("SIGUSR1 does nothing here; SIGHUP reloads, and opens the access log anew"),
+                _ = user_2.recv() => tracing::warn!("SIGUSR2 does nothing here; SIGHUP reloads, and opens the access log anew"),
                 step = reload.step() => if let Err(error) = step {
                     tracing::error!(%error, "it is ended, and started again: somebody may have taken it over");
                     // Fails where it has just ended.

@@ -1,5 +1,10 @@
 //! `key list` and `key generate`.
 
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::key::attributes::KeyAttributes;
 use hsm_mtls::internal::key::generate::{self, GeneratedKey};
@@ -69,6 +74,8 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
         token = token.with_pin_source(source, start::attendance());
     }
     token.log_in(args.user_type).map_err(CommandError::stage)?;
+    // From the look at the labels until the key is there: no other command makes one of the same label meanwhile.
+    let _lock = lock_generation(&config, &token)?;
     let session = token
         .session(Access::ReadWrite)
         .map_err(CommandError::stage)?;
@@ -108,6 +115,40 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
         }
     }
     Ok(ExitCode::Good)
+}
+
+/// Waits until no other process of this user makes a key in this token, as far as both have one `state_dir`.
+fn lock_generation(config: &Config, token: &Token) -> Result<Option<File>, CommandError> {
+    let Some(folder) = config.token.state_folder() else {
+        return Ok(None);
+    };
+    let uri = token.description().uri().to_string();
+    let hash = digest(&SHA256, uri.as_bytes());
+    let name: String = hash
+        .as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let path = folder.join(format!("generate-{name}.lock"));
+    let locked = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .and_then(|()| {
+            let mut options = File::options();
+            options.create(true).append(true).mode(0o600).open(&path)
+        })
+        .and_then(|file| file.lock().map(|()| file));
+    locked.map(Some).map_err(|error| {
+        CommandError::usage(
+            format!(
+                "no key is made: another `key generate` cannot be kept out by {}: {error}",
+                path.display()
+            ),
+            "`state_dir` of [[token]] is a folder that this user can write to",
+        )
+    })
 }
 
 fn algorithm(kind: KeyType) -> KeyAlgorithm {

@@ -47,7 +47,29 @@ pub(crate) fn prepare() {
     let _ = signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::default());
 }
 
+/// End a process by default, and are sent to daemons by habit: to reopen logs, to print statistics.
+const IGNORED: [Signal; 7] = [
+    Signal::USR1,
+    Signal::USR2,
+    Signal::ALARM,
+    Signal::VTALARM,
+    Signal::PROF,
+    Signal::IO,
+    Signal::POWER,
+];
+
+/// A signal that means nothing here does not end a process of the proxy. A handler, unlike SIG_IGN, is not
+/// inherited by the programs that are started.
+fn outlive_foreign_signals() {
+    for signal in IGNORED {
+        let _ = signal_hook::flag::register(signal.as_raw(), Arc::default());
+    }
+}
+
 pub(crate) fn start(cli: &Cli) {
+    if cli.is_of_the_proxy() {
+        outlive_foreign_signals();
+    }
     let global = &cli.global;
     let level = match global.verbose {
         0 => LevelFilter::WARN,

@@ -193,6 +193,15 @@ const EXISTS: &str = "name a file that does not exist yet, or replace this one w
 const NAMED: &str = "name a file that does not exist yet: what the configuration names is in use, and is not \
      written over, with --force either";
 
+/// Which secret of a configuration a file is, by whatever name.
+pub(super) fn secret_of(config: &Config, path: &Path) -> Option<String> {
+    let mut named = config.named_paths();
+    named.retain(|named| named.holds_secret());
+    Target::of(path, false)
+        .named_in(&named)
+        .map(|named| named.role.clone())
+}
+
 /// What else a configuration names the file of its certificate for.
 pub(super) fn named_elsewhere(config: &Config, certificate: &Path) -> Option<String> {
     let mut named = config.named_paths();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::check_steps::plain;
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::output_file::{OutputFile, USUAL, Wanted};
+use super::output_file::{OutputFile, USUAL, Wanted, secret_of};
 use super::{CommandError, Global, output, signer, start};
 
 #[derive(Args)]
@@ -48,7 +48,10 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     let config = start::config(global)?;
     let url = url(&config, &args.url)?;
     let body = match &args.data {
-        Some(data) => body(data)?,
+        Some(data) => {
+            refuse_secret(&config, data)?;
+            body(data)?
+        }
         None => Bytes::new(),
     };
     let headers = headers(&args.headers, &body)?;
@@ -157,6 +160,22 @@ fn url(config: &Config, text: &str) -> Result<Url, CommandError> {
     })
 }
 
+/// A body is never read from a file that holds a secret of the configuration, by whatever name.
+fn refuse_secret(config: &Config, data: &str) -> Result<(), CommandError> {
+    let path = match data.strip_prefix('@') {
+        None => return Ok(()),
+        Some("-") => "/dev/stdin",
+        Some(path) => path,
+    };
+    match secret_of(config, Path::new(path)) {
+        None => Ok(()),
+        Some(role) => Err(CommandError::usage(
+            format!("{data} is not sent: it is {role}"),
+            "name the file that holds the body; nothing was sent",
+        )),
+    }
+}
+
 fn body(data: &str) -> Result<Bytes, CommandError> {
     let unreadable = |error: std::io::Error| {
         CommandError::usage(
@@ -182,9 +201,14 @@ fn headers(given: &[String], body: &Bytes) -> Result<HeaderMap, CommandError> {
     let mut headers = HeaderMap::new();
     for header in given {
         let wrong = || {
+            // The rest may be a secret.
+            let message = match name_of(header) {
+                Some(name) => format!("what -H gives for {name:?} is not a header"),
+                None => "what -H gives is not a header".to_owned(),
+            };
             CommandError::usage(
-                format!("{header:?} is not a header"),
-                "write -H 'Name: value'",
+                format!("{message} (its value is not shown: it may be a secret)"),
+                "write -H 'Name: value', the value in ASCII",
             )
         };
         let (name, value) = header.split_once(':').ok_or_else(wrong)?;
@@ -203,6 +227,14 @@ fn headers(given: &[String], body: &Bytes) -> Result<HeaderMap, CommandError> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     Ok(headers)
+}
+
+/// The name that a faulty header begins with, where it has one and something follows.
+fn name_of(header: &str) -> Option<&str> {
+    let (name, value) = header.split_once(['=', ':', ' ', '\t'])?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let follows = !value.trim_matches(['=', ':', ' ', '\t']).is_empty();
+    (follows && !name.is_empty() && name.chars().all(is_name)).then_some(name)
 }
 
 fn as_json(answer: &HubResponse) -> Value {

@@ -25,6 +25,7 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
     if !error.use_stderr() {
         return Err(output::usage(&error));
     }
+    without_secret(&mut error);
     without_hidden(&mut error);
     without_far_fetched(&mut error);
     without_empty_tips(&mut error);
@@ -36,6 +37,26 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         return Err(output::failure(&told(&error), true));
     }
     Err(output::usage(&error))
+}
+
+/// Options whose value may be a PIN that stands where its source belongs.
+const SECRET_OPTIONS: [&str; 1] = ["--pin-source"];
+
+/// The value of an option that may hold a secret is not repeated.
+fn without_secret(error: &mut clap::Error) {
+    let is_secret = |option: &str| {
+        let name = option.split([' ', '=']).next().unwrap_or_default();
+        SECRET_OPTIONS.contains(&name)
+    };
+    let secret = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) => is_secret(option),
+        Some(ContextValue::Strings(options)) => options.iter().any(|option| is_secret(option)),
+        _ => false,
+    };
+    if secret && error.get(ContextKind::InvalidValue).is_some() {
+        let hidden = ContextValue::String("...".to_owned());
+        error.insert(ContextKind::InvalidValue, hidden);
+    }
 }
 
 /// What is not for people is not suggested to them.
