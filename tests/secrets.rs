@@ -266,12 +266,7 @@ fn a_file_that_holds_a_secret_is_not_sent() {
         .unwrap()
         .join("./")
         .join(pin.file_name().unwrap());
-    for path in [
-        pin.to_path_buf(),
-        dotted,
-        bank.path("link"),
-        bank.path("hard"),
-    ] {
+    for path in [&pin, &dotted, &bank.path("link"), &bank.path("hard")] {
         let data = format!("@{}", path.display());
         let run = bank.run(&["request", "POST", "cm:/x", "-d", &data]);
         let run = run.expect(2);
