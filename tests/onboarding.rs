@@ -153,7 +153,8 @@ fn a_body_is_sent_as_given() {
     bank.hub_at(hub.port());
     bank.certify("p-256");
     let data = r#"{"status":"Authorized"}"#;
-    bank.run(&["request", "PATCH", "cm:/consents/1", "-d", data])
+    // A scheme has no case.
+    bank.run(&["request", "PATCH", "CM:/consents/1", "-d", data])
         .expect(0);
     let form = bank.write("form", "a=1&b=2");
     let form = format!("@{}", form.display());

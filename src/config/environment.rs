@@ -2,6 +2,7 @@
 //! and Trust Framework are chosen together, so that a sandbox certificate is never presented to a production host.
 
 use std::fmt::{self, Display};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
@@ -184,21 +185,45 @@ impl FromStr for Origin {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url =
-            Url::parse(text).map_err(|_| "not a URL; write https://host or https://host:port")?;
+        let url = Url::parse(text).map_err(|error| not_a_url(text, error))?;
+        if !text.contains("://") {
+            return Err("the scheme is missing; write https://host or https://host:port");
+        }
         if url.scheme() != "https" {
             return Err("only https: a certificate is never offered in the clear");
         }
-        let bare = matches!(url.path(), "" | "/")
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(
+                "no user name and no password: the hub knows its client by the certificate",
+            );
+        }
+        let bare =
+            matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
         if !bare {
             return Err("scheme, host and port only: the hub has no base path");
         }
         Self::of(&url).ok_or("names no host; write https://host or https://host:port")
     }
+}
+
+/// What is wrong with a host's URL that does not parse.
+fn not_a_url(text: &str, error: url::ParseError) -> &'static str {
+    let authority = text.split_once("://").map(|(_, rest)| rest);
+    match (error, authority) {
+        (_, None) => "the scheme is missing; write https://host or https://host:port",
+        (_, Some(rest)) if rest.parse::<Ipv6Addr>().is_ok() || has_bare_ipv6(rest) => {
+            "an IPv6 address stands in brackets: https://[::1]:8443"
+        }
+        (url::ParseError::InvalidPort, _) => "a port is a number up to 65535",
+        _ => "not a URL; write https://host or https://host:port",
+    }
+}
+
+/// Whether this is an IPv6 address without brackets, with a port behind it.
+fn has_bare_ipv6(authority: &str) -> bool {
+    let authority = authority.split('/').next().unwrap_or(authority);
+    let (address, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    address.parse::<Ipv6Addr>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl Origin {

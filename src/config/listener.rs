@@ -1,7 +1,7 @@
 //! The proxy's listen addresses, which are Unix sockets or loopback only, and the callers that each allows.
 
 use std::fmt::{self, Display};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
@@ -246,9 +246,7 @@ fn address(
             Err("`mode`, `owner` and `group` are of a `unix` socket".to_owned())
         }
         (None, Some(text), None) => {
-            let address: SocketAddr = text
-                .parse()
-                .map_err(|_| "`tcp` is an address with its port: \"127.0.0.1:8080\"")?;
+            let address: SocketAddr = text.parse().map_err(|_| not_an_address(&text))?;
             match address.ip().is_loopback() {
                 true => Ok(ListenAddress::Tcp(address)),
                 false => Err(NOT_LOOPBACK.to_owned()),
@@ -256,6 +254,19 @@ fn address(
         }
         (None, None, Some(name)) => Ok(ListenAddress::Systemd(name)),
         _ => Err("one of `unix`, `tcp` and `systemd` says where to listen".to_owned()),
+    }
+}
+
+/// What is wrong with an address of `tcp` that does not parse.
+fn not_an_address(text: &str) -> &'static str {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match number {
+        true if host.parse::<Ipv6Addr>().is_ok() => {
+            "an IPv6 address stands in brackets: \"[::1]:8080\""
+        }
+        true if port.parse::<u16>().is_err() => "a port is a number up to 65535",
+        _ => "`tcp` is an address with its port: \"127.0.0.1:8080\"",
     }
 }
 

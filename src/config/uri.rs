@@ -91,6 +91,9 @@ pub enum UriError {
          slot-manufacturer, library-description, library-manufacturer, library-version, object, id, type)"
     )]
     Unknown(String),
+    /// An attribute of RFC 7512 in capital letters.
+    #[error("the attributes of a PKCS#11 URI are written in lower case: `{0}`")]
+    Capitals(&'static str),
     /// An attribute that is written twice.
     #[error("`{0}` is written twice")]
     Twice(String),
@@ -158,6 +161,33 @@ fn refuse_query(query: &str) -> Result<(), UriError> {
     }
 }
 
+/// The attributes of RFC 7512, section 2.3, that name an object, a token, a slot or a library.
+const ATTRIBUTES: [&str; 13] = [
+    "token",
+    "manufacturer",
+    "model",
+    "serial",
+    "slot-id",
+    "slot-description",
+    "slot-manufacturer",
+    "library-description",
+    "library-manufacturer",
+    "library-version",
+    "object",
+    "id",
+    "type",
+];
+
+fn unknown(name: &str) -> UriError {
+    let meant = ATTRIBUTES
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(name));
+    meant.map_or_else(
+        || UriError::Unknown(attribute_name(name)),
+        UriError::Capitals,
+    )
+}
+
 /// An attribute's name for an error message; one that may be part of a secret is not repeated.
 fn attribute_name(name: &str) -> String {
     let plain = name.len() <= 32
@@ -199,7 +229,7 @@ impl Pkcs11Uri {
             "pin-source" | "module-name" | "module-path" => {
                 return Err(UriError::Query(name.to_owned()));
             }
-            _ => return Err(UriError::Unknown(attribute_name(name))),
+            _ => return Err(unknown(name)),
         }
         Ok(())
     }

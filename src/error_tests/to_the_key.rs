@@ -49,6 +49,7 @@ pub(super) fn configuration() -> Vec<Example> {
         Scheme: [UriError::Scheme],
         NotAPair: [UriError::NotAPair],
         Unknown: [UriError::Unknown(text("tokn"))],
+        Capitals: [UriError::Capitals("token")],
         Twice: [UriError::Twice(text("token"))],
         PinValue: [UriError::PinValue],
         Query: [UriError::Query(text("pin-source"))],

@@ -148,9 +148,11 @@ fn method(given: Method) -> Method {
 }
 
 fn url(config: &Config, text: &str) -> Result<Url, CommandError> {
-    let whole = match text.split_once(":/") {
-        Some(("cm", path)) => format!("{}/{path}", config.hub.consent_manager),
-        Some(("hh", path)) => format!("{}/{path}", config.hub.headless_heimdall),
+    // A scheme has no case (RFC 3986, section 3.1).
+    let (scheme, path) = text.split_once(":/").unwrap_or_default();
+    let whole = match (scheme.to_ascii_lowercase().as_str(), path) {
+        ("cm", path) => format!("{}/{path}", config.hub.consent_manager),
+        ("hh", path) => format!("{}/{path}", config.hub.headless_heimdall),
         _ => text.to_owned(),
     };
     Url::parse(&whole).map_err(|error| {
