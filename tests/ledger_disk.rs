@@ -241,6 +241,14 @@ fn replaced_under(config: &hsm_mtls::internal::config::Config) {
     sign().unwrap();
     fs::write(ledger, &good[..good.len() / 2]).unwrap();
     refused("it was cut short");
+    // As an editor does it: the file that is open has no name any more.
+    fs::write(&aside, &good).unwrap();
+    back(&aside, ledger);
+    let error = sign().unwrap_err().to_string();
+    assert!(error.contains("another file is in its place"), "{error}");
+    fs::remove_file(ledger).unwrap();
+    let error = sign().unwrap_err().to_string();
+    assert!(error.contains("it was removed"), "{error}");
 }
 
 fn back(aside: &Path, ledger: &Path) {

@@ -100,7 +100,10 @@ impl Appender {
                 return Ok(metadata.len());
             }
             if metadata.nlink() == 0 {
-                return Err(self.replaced("it was removed"));
+                return Err(self.replaced(match path.exists() {
+                    true => "another file is in its place",
+                    false => "it was removed",
+                }));
             }
             if self.verify_to(metadata.len())? != Tail::Complete {
                 let sequence = self.position.head.sequence + 1;

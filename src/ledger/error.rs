@@ -141,7 +141,11 @@ impl Diagnostic for LedgerError {
                 "see which process holds it (`fuser {}` names it): one that was stopped in the middle of a record keeps the lock; nothing is signed meanwhile",
                 path.display()
             ),
-            Self::Broken { .. } | Self::Replaced { .. } => {
+            Self::Replaced { .. } => {
+                "nothing is signed until a reload (SIGHUP) or a restart, which goes on with the file that is there, or begins another; \
+                 a head that was exported shows what is missing (`hsm-mtls ledger verify --expect-head`)".to_owned()
+            }
+            Self::Broken { .. } => {
                 "`hsm-mtls ledger verify` says where; keep the file as evidence, and begin another by naming a new one in `file` of [ledger]; nothing is signed meanwhile".to_owned()
             }
             Self::Unsynced { .. } => {

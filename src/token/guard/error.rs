@@ -190,7 +190,12 @@ impl Diagnostic for PinError {
             }
             Self::Unrecorded { place, why } if is_disk_full(why) => format!(
                 "its disk is full: make room there (`df {}` shows it); no PIN is sent without a record of it",
-                place.display()
+                // A record that could not be written is not there.
+                match place.extension() {
+                    Some(_) => place.parent().unwrap_or(place),
+                    None => place.as_path(),
+                }
+                .display()
             ),
             Self::Unrecorded { .. } => {
                 "let `state_dir` of [[token]] name a folder that survives restarts and that only this user can write to; \
