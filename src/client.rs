@@ -34,6 +34,7 @@ use crate::config::environment::Origin;
 use crate::identity::Identity;
 use crate::tls::Tls;
 use crate::token::guard::Attendance;
+use crate::uuid_format::is_uuid_v4;
 use connector::{Connection, Connector};
 pub use error::{ClientError, Stage};
 pub use error_response::ErrorResponse;
@@ -252,7 +253,7 @@ fn ensure_interaction_id(headers: &mut HeaderMap) -> Result<String, ClientError>
     let given = headers
         .get(INTERACTION_ID)
         .and_then(|value| value.to_str().ok());
-    let valid = given.filter(|id| Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 4));
+    let valid = given.filter(|id| is_uuid_v4(id.as_bytes()));
     if let Some(id) = valid {
         return Ok(id.to_owned());
     }

@@ -7,7 +7,6 @@ use der::pem::LineEnding;
 use der::{Decode, Encode, EncodePem};
 use spki::AlgorithmIdentifier;
 use thiserror::Error;
-use uuid::Uuid;
 use x509_cert::request::{CertReq, CertReqInfo, Version};
 
 use crate::certificate::name::{
@@ -18,6 +17,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
 use crate::exit_code::ExitCode;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
+use crate::uuid_format::is_uuid;
 
 /// Why a request cannot be made.
 #[derive(Debug, Error)]
@@ -93,8 +93,7 @@ pub fn subject(config: &SubjectConfig) -> Result<DistinguishedName, CsrError> {
         ("OU", &config.organizational_unit),
         ("CN", &config.common_name),
     ] {
-        // Only the hyphenated form: a UUID in braces is another string, and so another subject.
-        if value.len() != 36 || Uuid::try_parse(value).is_err() {
+        if !is_uuid(value.as_bytes()) {
             return Err(wrong(field, value, "a UUID"));
         }
     }

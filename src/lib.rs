@@ -57,6 +57,7 @@ mod poison;
 mod rfc3339;
 mod standard_error;
 mod truncated_list;
+mod uuid_format;
 
 // The stages, in their order.
 mod config;
@@ -125,6 +126,7 @@ pub mod internal {
         tls,
         token,
         truncated_list,
+        uuid_format,
     );
 }
 

@@ -95,6 +95,7 @@ fn no_arrow_runs_back() {
         "poison",
         "rfc3339",
         "truncated_list",
+        "uuid_format",
         "accounts",
         "path_access",
         "path_permissions",

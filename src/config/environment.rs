@@ -65,6 +65,15 @@ impl Environment {
         })
     }
 
+    /// Where the public keys of an application are published (JWKS): by organisation id (OU) and client id (CN) of
+    /// its certificate. The Trust Framework's page for users says "OU and O", its API OU and CN: this follows the API.
+    pub fn jwks_url(self, organization_id: &str, client_id: &str) -> String {
+        format!(
+            "{}/{organization_id}/{client_id}/application.jwks",
+            self.keystore()
+        )
+    }
+
     /// The base URL at which participants' public keys (JWKS) are published.
     pub fn keystore(self) -> &'static str {
         match self {

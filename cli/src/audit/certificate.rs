@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use uuid::Uuid;
-
 use super::finding::{Judgements, Verdict};
 use super::rule::Severity;
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
@@ -13,6 +11,7 @@ use hsm_mtls::internal::certificate::name::{
 };
 use hsm_mtls::internal::certificate::{Certificate, CertificateError, SignatureError};
 use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::uuid_format::is_uuid;
 
 /// 13 months, in the longest case.
 const LONGEST_LIFE: i64 = 398;
@@ -88,7 +87,7 @@ fn subject(leaf: &Certificate, found: &mut Judgements) {
     let subject = leaf.subject();
     let uuid = |part| {
         let value = subject.first(part);
-        value.is_some_and(|value| Uuid::try_parse(&value).is_ok())
+        value.is_some_and(|value| is_uuid(value.as_bytes()))
     };
     let mut against = Vec::new();
     let country = subject.first(COUNTRY);

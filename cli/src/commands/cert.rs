@@ -225,19 +225,13 @@ fn installed(config: &Config) -> Result<Vec<Certificate>, Error> {
     }
 }
 
-/// Where the keys of this application are published. The user's page says "OU and O", the server's
-/// side OU and CN: this follows the latter.
+/// Where the keys of this certificate's application are published; None where its subject does not say whose it is.
 fn jwks_url(config: &Config, leaf: &Certificate) -> Option<String> {
     let subject = leaf.subject();
-    let (organisation, client) = (
-        subject.first(ORGANIZATIONAL_UNIT)?,
-        subject.first(COMMON_NAME)?,
-    );
-    Some(format!(
-        "{}/{organisation}/{client}/application.jwks",
-        environment_of(leaf)
-            .unwrap_or(config.environment)
-            .keystore()
+    let environment = environment_of(leaf).unwrap_or(config.environment);
+    Some(environment.jwks_url(
+        &subject.first(ORGANIZATIONAL_UNIT)?,
+        &subject.first(COMMON_NAME)?,
     ))
 }
 

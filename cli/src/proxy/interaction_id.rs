@@ -9,6 +9,7 @@ use uuid::{Builder, Uuid};
 
 use hsm_mtls::internal::client::INTERACTION_ID;
 use hsm_mtls::internal::poison::IgnorePoison as _;
+use hsm_mtls::internal::uuid_format::is_uuid_v4;
 
 /// Random bytes that are fetched at once: a call of the system for each id costs more than the id.
 const AT_ONCE: usize = 64 * 16;
@@ -24,7 +25,7 @@ impl InteractionIds {
     pub(super) fn of(&self, headers: &mut HeaderMap) -> HeaderValue {
         let mut given = headers.get_all(INTERACTION_ID).iter();
         if let (Some(id), None) = (given.next(), given.next())
-            && is_v4(id.as_bytes())
+            && is_uuid_v4(id.as_bytes())
         {
             return id.clone();
         }
@@ -57,17 +58,6 @@ impl InteractionIds {
     }
 }
 
-/// The usual form with hyphens, of version 4 and the variant of RFC 9562.
-fn is_v4(id: &[u8]) -> bool {
-    let fits = |(at, byte): (usize, &u8)| match at {
-        8 | 13 | 18 | 23 => *byte == b'-',
-        14 => *byte == b'4',
-        19 => matches!(byte, b'8' | b'9' | b'a' | b'b' | b'A' | b'B'),
-        _ => byte.is_ascii_hexdigit(),
-    };
-    id.len() == 36 && id.iter().enumerate().all(fits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +73,7 @@ mod tests {
             let id = ids.of(&mut headers);
             assert_eq!(headers.get_all(INTERACTION_ID).iter().count(), 1);
             assert_eq!(headers[INTERACTION_ID], id);
-            assert!(is_v4(id.as_bytes()), "{id:?}");
+            assert!(is_uuid_v4(id.as_bytes()), "{id:?}");
             id
         };
         let good = "3f1c9d2e-5a64-4b7e-9f8d-0c2b7a6e1d35";
