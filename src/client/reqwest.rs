@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use hsm_mtls::{client, config::Config, token::guard::Attendance};
+//! use hsm_mtls::{Attendance, Config};
 //!
 //! let config = Config::load("/etc/hsm-mtls/preprod.toml".as_ref())?;
 //! let hub = config.hub.consent_manager.to_string();
-//! let client = client::reqwest::client(&config, Attendance::Unattended)?;
+//! let client = hsm_mtls::reqwest::client(&config, Attendance::Unattended)?;
 //! let answer = client.get(format!("{hub}/hello-mtls")).send().await?;
 //! println!("{}", answer.text().await?);
 //! # Ok(())
