@@ -101,7 +101,7 @@ impl Rule {
     }
 }
 
-/// The rule of this name.
+/// The rule with this id, for judgements read from a report: they carry the id only.
 pub fn rule(id: &str) -> Option<&'static Rule> {
     rules::all().find(|rule| rule.id == id)
 }

@@ -9,7 +9,7 @@ use super::custody::WithoutLogin;
 use super::finding::{Judgements, Verdict, plain};
 use super::look::{self, Question, Seen};
 use super::report::{Facts, KeySeen, Stopped, Subject};
-use super::rule::Profile;
+use super::rule::{Profile, Rule};
 use super::tried::{Claim, tried};
 use super::{certificate, holder, host, rules, uses};
 use hsm_mtls::internal::certificate::{Certificate, read_file};
@@ -71,11 +71,13 @@ pub fn audit(config: &Config, asked: &Asked<'_>, attendance: Attendance) -> Subj
         }
         Ok(_) => {
             let why = "no certificate is installed yet";
-            walk.found.rest(rules::of("certificate"), why);
+            walk.found
+                .rest(rules::certificate::RULES.iter().copied(), why);
             None
         }
         Err(error) => {
-            walk.found.violated("certificate.chain", error.to_string());
+            walk.found
+                .violated(&rules::certificate::CHAIN, error.to_string());
             None
         }
     };
@@ -139,7 +141,7 @@ impl Walk<'_> {
         self.keys.clone_from(&seen.custody.keys);
         seen.custody.judge(without_login, &mut self.found);
         if let Some(why) = &seen.no_pair {
-            self.found.violated("certificate.pair", why.clone());
+            self.found.violated(&rules::certificate::PAIR, why.clone());
         }
         self.facts.push(Facts {
             about: "The key, as the module claims it".to_owned(),
@@ -151,7 +153,7 @@ impl Walk<'_> {
                 Some(kind) => format!("the key is {kind}, which is not supported"),
                 None => "the token tells no public key, and no certificate is installed".to_owned(),
             };
-            self.found.open("key.signs", why);
+            self.found.open(&rules::key::SIGNS, why);
         }
         if let Some(public) = seen.custody.public_key {
             self.public_key = Some(public.fingerprint().to_string());
@@ -161,19 +163,23 @@ impl Walk<'_> {
             self.signs(&token, seen.key, &public, of_certificate);
             if leaf.is_none() {
                 let why = "there is no certificate yet, and a signer process wants one";
-                self.found.open("host.hardening", why);
+                self.found.open(&rules::host::HARDENING, why);
                 return Ok(());
             }
             match (self.asked.hardening)(config) {
                 Ok(parts) => host::judge_hardening(&parts, &mut self.found),
-                Err(error) => self.found.open("host.hardening", error.to_string()),
+                Err(error) => self.found.open(&rules::host::HARDENING, error.to_string()),
             }
         }
         Ok(())
     }
 
     fn active(&mut self, seen: &Seen) {
-        const RULES: [&str; 3] = ["key.copy-tried", "key.change-tried", "key.wrap-tried"];
+        const RULES: [&Rule; 3] = [
+            &rules::key::COPY_TRIED,
+            &rules::key::CHANGE_TRIED,
+            &rules::key::WRAP_TRIED,
+        ];
         let found = &mut self.found;
         let claim = match seen.custody.claims.flag("CKA_EXTRACTABLE") {
             Some(false) => Claim::Yes("the module claims CKA_EXTRACTABLE false"),
@@ -186,7 +192,12 @@ impl Walk<'_> {
                     tried(found, rule, trials, claim, none);
                 }
                 let left = done.left_behind.clone();
-                found.by("key.trials-gone", left, Verdict::Seen, "each was destroyed");
+                found.by(
+                    &rules::key::TRIALS_GONE,
+                    left,
+                    Verdict::Seen,
+                    "each was destroyed",
+                );
                 return;
             }
             Some(Err(fault)) => format!("no disposable key can be made: {fault}"),
@@ -199,7 +210,7 @@ impl Walk<'_> {
             }
             None => "not tried: --active was not given".to_owned(),
         };
-        for rule in RULES.into_iter().chain(["key.trials-gone"]) {
+        for rule in RULES.into_iter().chain([&rules::key::TRIALS_GONE]) {
             found.open(rule, why.clone());
         }
     }
@@ -218,13 +229,14 @@ impl Walk<'_> {
                     "the token"
                 };
                 let said = format!("a challenge verifies with the public key of {whose}");
-                self.found.holds("key.signs", Verdict::Seen, said);
+                self.found.holds(&rules::key::SIGNS, Verdict::Seen, said);
                 if of_certificate {
                     let said = "a challenge that the key signed verifies with it";
-                    self.found.holds("certificate.pair", Verdict::Seen, said);
+                    self.found
+                        .holds(&rules::certificate::PAIR, Verdict::Seen, said);
                 }
             }
-            Err(error) => self.found.violated("key.signs", error.to_string()),
+            Err(error) => self.found.violated(&rules::key::SIGNS, error.to_string()),
         }
     }
 
