@@ -74,7 +74,7 @@ impl Audited {
         }
         let judged = report["environments"].as_array().expect("judgements");
         let wanted: Vec<_> = rules::all()
-            .filter(|rule| rule.room() == "environments")
+            .filter(|rule| rule.category() == "environments")
             .map(|rule| rule.id)
             .collect();
         assert_eq!(judged.iter().map(name).collect::<Vec<_>>(), wanted);

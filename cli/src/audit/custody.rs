@@ -1,10 +1,10 @@
 //! The key: what the module claims of it beside what was tried, rule by rule.
 
 use super::finding::{Judgements, Verdict};
+use super::probe_result::{Claim, judge_probes, together};
 use super::report::KeySeen;
 use super::rule::Rule;
 use super::rules;
-use super::tried::{Claim, together, tried};
 use hsm_mtls::internal::key::custody_attributes::CustodyAttributes;
 use hsm_mtls::internal::key::extraction_probes::{Probe, ProbeOutcome};
 use hsm_mtls::internal::key::public::PublicKey;
@@ -78,7 +78,7 @@ impl Custody {
             Some(false) => Claim::No("the module claims CKA_SENSITIVE false"),
             None => Claim::No("the module does not tell CKA_SENSITIVE"),
         };
-        tried(
+        judge_probes(
             found,
             &rules::key::READABLE,
             &self.reads,
@@ -92,7 +92,7 @@ impl Custody {
         };
         let none = "no wrapping key can be seen here; --active tries it with one of its own";
         let wraps = together(&self.wraps);
-        tried(found, &rules::key::WRAPPABLE, &wraps, claimed, none);
+        judge_probes(found, &rules::key::WRAPPABLE, &wraps, claimed, none);
     }
 
     fn flags(&self, found: &mut Judgements) {

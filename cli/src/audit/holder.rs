@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use super::file_permissions;
 use super::finding::{Judgements, Verdict};
-use super::place;
 use super::rules;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::config::{Config, TokenConfig};
@@ -37,10 +37,10 @@ pub(super) fn mapped() -> BTreeSet<PathBuf> {
 
 /// Who could change the module.
 pub(super) fn judge_module_file(config: &TokenConfig, found: &mut Judgements) {
-    match place::changeable_by_others(&config.module) {
+    match file_permissions::changeable_by_others(&config.module) {
         Err(error) => found.open(&rules::module::FILE, error.to_string()),
         Ok(against) => {
-            let described = place::described(&config.module).unwrap_or_default();
+            let described = file_permissions::described(&config.module).unwrap_or_default();
             found.by(&rules::module::FILE, against, Verdict::Seen, described);
         }
     }
@@ -69,7 +69,7 @@ pub(super) fn judge_libraries(before: &BTreeSet<PathBuf>, found: &mut Judgements
     }
     let mut against = Vec::new();
     for library in &pulled_in {
-        match place::changeable_by_others(library) {
+        match file_permissions::changeable_by_others(library) {
             Ok(reasons) => against.extend(reasons),
             Err(error) => against.push(format!("{}: {error}", library.display())),
         }

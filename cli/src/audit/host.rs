@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::file_permissions::{changeable_by_others, described, readable_by_others};
 use super::finding::{Judgements, Verdict};
 use super::key_files;
-use super::place::{changeable_by_others, described, readable_by_others};
 use super::rule::{Rule, Severity};
 use super::rules;
 use hsm_mtls::internal::config::ledger::LedgerConfig;

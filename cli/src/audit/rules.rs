@@ -1,4 +1,4 @@
-//! All rules of the audit, room by room: the one place where a reviewer reads what is asked and why.
+//! All rules of the audit, category by category: the one place where a reviewer reads what is asked and why.
 //! `docs/audit-rules.md` is this, written out. Each rule is a constant, named after its id:
 //! `host.key-files` is `host::KEY_FILES`.
 
@@ -14,7 +14,7 @@ use super::rule::Rule;
 
 /// Rules about one thing.
 #[derive(Debug)]
-pub struct Room {
+pub struct Category {
     /// What the names of its rules begin with.
     pub name: &'static str,
     /// As a heading.
@@ -23,39 +23,39 @@ pub struct Room {
     pub rules: &'static [&'static Rule],
 }
 
-/// Every room, in the order of reports.
-pub const ROOMS: [Room; 7] = [
-    Room {
+/// Every category, in the order of reports.
+pub const CATEGORIES: [Category; 7] = [
+    Category {
         name: "key",
         title: "The key",
         rules: key::RULES,
     },
-    Room {
+    Category {
         name: "token",
         title: "The token",
         rules: token::RULES,
     },
-    Room {
+    Category {
         name: "module",
         title: "The PKCS#11 module",
         rules: module::RULES,
     },
-    Room {
+    Category {
         name: "certificate",
         title: "The certificate",
         rules: certificate::RULES,
     },
-    Room {
+    Category {
         name: "host",
         title: "This machine",
         rules: host::RULES,
     },
-    Room {
+    Category {
         name: "ledger",
         title: "The record of uses",
         rules: ledger::RULES,
     },
-    Room {
+    Category {
         name: "environments",
         title: "Several environments",
         rules: environments::RULES,
@@ -64,5 +64,8 @@ pub const ROOMS: [Room; 7] = [
 
 /// Every rule.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    ROOMS.into_iter().flat_map(|room| room.rules).copied()
+    CATEGORIES
+        .into_iter()
+        .flat_map(|category| category.rules)
+        .copied()
 }

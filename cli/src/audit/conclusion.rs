@@ -25,7 +25,7 @@ pub enum Leave {
 
 /// The answer to the question that a reviewer has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answer {
+pub struct Conclusion {
     /// Whether the key can leave the token.
     pub can_leave: Leave,
     /// The same as a sentence.
@@ -55,7 +55,7 @@ const LEFT: [&Rule; 4] = [
     &rules::host::KEY_FILES,
 ];
 
-impl Answer {
+impl Conclusion {
     /// From what was judged.
     pub(super) fn of(judgements: &[Judgement]) -> Self {
         let judged = |rule: &'static Rule| judgements.iter().find(|made| made.rule == rule.id);

@@ -12,7 +12,7 @@ pub(super) enum Claim {
 }
 
 /// What trials say, beside the claim that they put to the test.
-pub(super) fn tried(
+pub(super) fn judge_probes(
     found: &mut Judgements,
     rule: &'static Rule,
     trials: &[Probe],

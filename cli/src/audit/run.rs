@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::answer::Answer;
+use super::conclusion::Conclusion;
 use super::custody::WithoutLogin;
 use super::finding::{Judgements, Verdict, plain};
-use super::look::{self, Question, Seen};
+use super::probe_result::{Claim, judge_probes};
 use super::report::{Facts, KeySeen, Stopped, Subject};
 use super::rule::{Profile, Rule};
-use super::tried::{Claim, tried};
-use super::{certificate, holder, host, rules, uses};
+use super::token_probe::{self, Question, TokenProbe};
+use super::{certificate, holder, host, key_usage, rules};
 use hsm_mtls::internal::certificate::{Certificate, read_file};
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
@@ -81,12 +81,12 @@ pub fn audit(config: &Config, asked: &Asked<'_>, attendance: Attendance) -> Subj
             None
         }
     };
-    let uses = uses::judge(config, walk.public_key.as_deref(), &mut walk.found);
+    let uses = key_usage::judge(config, walk.public_key.as_deref(), &mut walk.found);
     let why = stopped.as_ref().map_or_else(
         || "it was not looked at".to_owned(),
         |error| format!("the audit got no further: {error}"),
     );
-    let of_subjects = rules::all().filter(|rule| rule.room() != "environments");
+    let of_subjects = rules::all().filter(|rule| rule.category() != "environments");
     walk.found.rest(of_subjects, &why);
     walk.finish(stopped, issuer, uses)
 }
@@ -117,7 +117,7 @@ impl Walk<'_> {
         holder::judge_token(token.description(), holder, config, &mut self.found);
         self.facts_of_token(&token);
         // What can be seen without it?
-        let (token, shown) = look::shown_without_login(token, config.c3.key.clone())?;
+        let (token, shown) = token_probe::shown_without_login(token, config.c3.key.clone())?;
         let logged_in = token.log_in(Role::User)?;
         let without_login = match (shown, logged_in) {
             (_, false) => WithoutLogin::NotTried("this token was not to be logged in to"),
@@ -127,7 +127,7 @@ impl Walk<'_> {
         };
         let token = Arc::new(token);
         if let CertificateSource::Token(_) = &config.c3.certificate {
-            *given = look::certificate_in_token(config, &token);
+            *given = token_probe::certificate_in_token(config, &token);
         }
         let leaf = given.as_ref().ok().and_then(|given| given.first());
         let seen = Question {
@@ -174,7 +174,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn active(&mut self, seen: &Seen) {
+    fn active(&mut self, seen: &TokenProbe) {
         const RULES: [&Rule; 3] = [
             &rules::key::COPY_TRIED,
             &rules::key::CHANGE_TRIED,
@@ -189,7 +189,7 @@ impl Walk<'_> {
             Some(Ok(done)) => {
                 let none = "nothing was tried, because a change was possible already";
                 for (rule, trials) in RULES.iter().zip([&done.copies, &done.changes, &done.wraps]) {
-                    tried(found, rule, trials, claim, none);
+                    judge_probes(found, rule, trials, claim, none);
                 }
                 let left = done.left_behind.clone();
                 found.by(
@@ -282,7 +282,7 @@ impl Walk<'_> {
         self,
         stopped: Option<IdentityError>,
         issuer: Option<String>,
-        uses: Vec<uses::Use>,
+        uses: Vec<key_usage::KeyUsage>,
     ) -> Subject {
         let mut judgements = self.found.list;
         let order: Vec<_> = rules::all().map(|rule| rule.id).collect();
@@ -300,7 +300,7 @@ impl Walk<'_> {
             configuration: self.config.path.display().to_string(),
             environment: self.config.environment.to_string(),
             profile: self.asked.profile,
-            answer: Answer::of(&judgements),
+            answer: Conclusion::of(&judgements),
             stopped,
             key: self.key.or_else(|| Some(self.config.c3.key.to_string())),
             issuer: issuer.map(plain),

@@ -15,7 +15,7 @@ use hsm_mtls::internal::ledger::verify::{self, VerifyError};
 
 /// How often a key was used for something on a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Use {
+pub struct KeyUsage {
     /// YYYY-MM-DD, UTC.
     pub day: String,
     /// What for, as the ledger has it.
@@ -38,7 +38,7 @@ struct Told {
 /// Judges the configured ledger, and says what the key was used for.
 ///
 /// `key`: SHA-256 of its public key; where it is not known, all keys' uses count.
-pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) -> Vec<Use> {
+pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) -> Vec<KeyUsage> {
     let Some(ledger) = &config.ledger else {
         found.violated(&rules::ledger::KEPT, "there is no [ledger]");
         found.rest(rules::ledger::RULES.iter().copied(), "there is no [ledger]");
@@ -145,7 +145,7 @@ impl Told {
         }
     }
 
-    fn judge(self, found: &mut Judgements) -> Vec<Use> {
+    fn judge(self, found: &mut Judgements) -> Vec<KeyUsage> {
         let listed = |all: &BTreeMap<String, u64>| {
             let all = all.iter();
             let times = |count: &u64| match count {
@@ -196,7 +196,7 @@ impl Told {
             "nobody did",
         );
         let uses = self.uses.into_iter();
-        uses.map(|((day, purpose), count)| Use {
+        uses.map(|((day, purpose), count)| KeyUsage {
             day,
             purpose,
             count,
