@@ -10,25 +10,25 @@
 //! The rules are in [`rules`], and nowhere else. Nothing in the token is changed, unless trials on
 //! disposable session keys are asked for.
 
-pub mod answer;
 mod certificate;
+pub mod conclusion;
 mod custody;
 mod environments;
+mod file_permissions;
 mod finding;
 mod holder;
 mod host;
 pub mod html;
 mod jwk;
 mod key_files;
-mod look;
-mod place;
+mod key_usage;
+mod probe_result;
 pub mod report;
 pub mod rule;
 pub mod rules;
-mod subject;
-mod tried;
-mod uses;
+mod run;
+mod token_probe;
 
 pub use finding::{Judgement, Verdict};
-pub use subject::{Asked, audit};
-pub use uses::Use;
+pub use key_usage::KeyUsage;
+pub use run::{Asked, audit};

@@ -1,11 +1,11 @@
 //! The onboarding verification: the same certificate, shown to both services of the hub, step by
 //! step, so that what fails names itself.
 
-mod answer;
 pub mod evidence;
 pub mod hello;
-mod seen;
-mod visit;
+mod hello_check;
+mod server_certificate;
+mod service_check;
 
 use serde::Serialize;
 
@@ -20,8 +20,8 @@ use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::tls::{Tls, TlsError};
 use hsm_mtls::internal::token::device_info::DeviceInfo;
-pub use seen::ServerCertificate;
-use visit::Visit;
+pub use server_certificate::ServerCertificate;
+use service_check::ServiceCheck;
 
 /// The outcome for an environment.
 #[derive(Debug, Serialize)]
@@ -124,7 +124,7 @@ pub async fn verify<E: From<TlsError>>(
     let leaf = identity.chain().leaf();
     let mut services = Vec::new();
     for service in Service::ALL {
-        let visit = Visit {
+        let check = ServiceCheck {
             tls: &tls,
             connector: &connector,
             small_hello: small_hello.as_ref(),
@@ -132,15 +132,15 @@ pub async fn verify<E: From<TlsError>>(
             presented: leaf,
             origin: config.hub.origin(service),
         };
-        let visited = visit.run().await;
+        let checked = check.run().await;
         services.push(ServiceReport {
             service: service.label(),
             name: service.name(),
-            origin: visit.origin.to_string(),
-            established: visited.steps.exit_code() == ExitCode::Good,
-            server_certificate: visited.server,
-            interaction_id: visited.interaction_id,
-            steps: visited.steps,
+            origin: check.origin.to_string(),
+            established: checked.steps.exit_code() == ExitCode::Good,
+            server_certificate: checked.server,
+            interaction_id: checked.interaction_id,
+            steps: checked.steps,
         });
     }
     Ok(Report {

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::finding::{Judgements, Verdict};
-use super::rule::Severity;
+use super::rule::{Rule, Severity};
+use super::rules;
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::crl::RevocationList;
 use hsm_mtls::internal::certificate::name::{
@@ -34,20 +35,20 @@ pub(super) fn judge(config: &Config, given: &[Certificate], found: &mut Judgemen
         .and_then(|anchors| Chain::complete(given, &anchors, config.environment));
     match &chain {
         Ok(_) => found.holds(
-            "certificate.chain",
+            &rules::certificate::CHAIN,
             Verdict::Seen,
             format!("issued by {}", leaf.issuer()),
         ),
-        Err(error) => found.violated("certificate.chain", error.to_string()),
+        Err(error) => found.violated(&rules::certificate::CHAIN, error.to_string()),
     }
     dates(leaf, now, found);
     // As if now were within its time: what it is for does not depend on that.
     match leaf.check_client(leaf.not_before_time() + Duration::from_secs(1)) {
         Err(error @ CertificateError::NotForClients { .. }) => {
-            found.violated("certificate.purpose", error.to_string());
+            found.violated(&rules::certificate::PURPOSE, error.to_string());
         }
         _ => found.holds(
-            "certificate.purpose",
+            &rules::certificate::PURPOSE,
             Verdict::Seen,
             "clientAuth, and no CA",
         ),
@@ -61,25 +62,31 @@ fn dates(leaf: &Certificate, now: SystemTime, found: &mut Judgements) {
     let days = leaf.days_left(now);
     match leaf.check_client(now) {
         Err(CertificateError::Expired { .. }) => {
-            found.violated("certificate.dates", format!("{span}: it has expired"));
+            found.violated(
+                &rules::certificate::DATES,
+                format!("{span}: it has expired"),
+            );
         }
         Err(CertificateError::NotYetValid { .. }) => {
-            found.violated("certificate.dates", format!("{span}: it is not valid yet"));
+            found.violated(
+                &rules::certificate::DATES,
+                format!("{span}: it is not valid yet"),
+            );
         }
-        _ => found.holds("certificate.dates", Verdict::Seen, span),
+        _ => found.holds(&rules::certificate::DATES, Verdict::Seen, span),
     }
     let left = format!("{days} days are left");
     let grave = RENEWAL.iter().find(|(most, _)| days <= *most);
     match grave {
-        _ if days < 0 => found.open("certificate.renewal", "it has expired already"),
-        Some((_, severity)) => found.violated_at("certificate.renewal", *severity, left),
-        None => found.holds("certificate.renewal", Verdict::Seen, left),
+        _ if days < 0 => found.open(&rules::certificate::RENEWAL, "it has expired already"),
+        Some((_, severity)) => found.violated_at(&rules::certificate::RENEWAL, *severity, left),
+        None => found.holds(&rules::certificate::RENEWAL, Verdict::Seen, left),
     }
     let life = leaf.lifetime_days();
     let said = format!("{life} days");
     match life <= LONGEST_LIFE {
-        true => found.holds("certificate.lifetime", Verdict::Seen, said),
-        false => found.violated("certificate.lifetime", said),
+        true => found.holds(&rules::certificate::LIFETIME, Verdict::Seen, said),
+        false => found.violated(&rules::certificate::LIFETIME, said),
     }
 }
 
@@ -106,7 +113,7 @@ fn subject(leaf: &Certificate, found: &mut Judgements) {
     if !against.is_empty() {
         against.push(said.clone());
     }
-    found.by("certificate.subject", against, Verdict::Seen, said);
+    found.by(&rules::certificate::SUBJECT, against, Verdict::Seen, said);
 }
 
 fn revoked(
@@ -116,7 +123,7 @@ fn revoked(
     now: SystemTime,
     found: &mut Judgements,
 ) {
-    const RULE: &str = "certificate.revoked";
+    const RULE: &Rule = &rules::certificate::REVOKED;
     if config.trust.crls.is_empty() {
         return found.open(RULE, "[trust] names no `crls`");
     }

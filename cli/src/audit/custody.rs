@@ -1,8 +1,10 @@
 //! The key: what the module claims of it beside what was tried, rule by rule.
 
 use super::finding::{Judgements, Verdict};
+use super::probe_result::{Claim, judge_probes, together};
 use super::report::KeySeen;
-use super::tried::{Claim, together, tried};
+use super::rule::Rule;
+use super::rules;
 use hsm_mtls::internal::key::custody_attributes::CustodyAttributes;
 use hsm_mtls::internal::key::extraction_probes::{Probe, ProbeOutcome};
 use hsm_mtls::internal::key::public::PublicKey;
@@ -47,7 +49,7 @@ pub(super) enum WithoutLogin {
 
 impl WithoutLogin {
     fn judge(self, found: &mut Judgements) {
-        const RULE: &str = "key.hidden";
+        const RULE: &Rule = &rules::key::HIDDEN;
         let said = "C_FindObjects did not find it in a session without a login";
         match self {
             Self::Shown => {
@@ -76,9 +78,9 @@ impl Custody {
             Some(false) => Claim::No("the module claims CKA_SENSITIVE false"),
             None => Claim::No("the module does not tell CKA_SENSITIVE"),
         };
-        tried(
+        judge_probes(
             found,
-            "key.readable",
+            &rules::key::READABLE,
             &self.reads,
             claimed,
             "nothing was to be asked for",
@@ -90,21 +92,25 @@ impl Custody {
         };
         let none = "no wrapping key can be seen here; --active tries it with one of its own";
         let wraps = together(&self.wraps);
-        tried(found, "key.wrappable", &wraps, claimed, none);
+        judge_probes(found, &rules::key::WRAPPABLE, &wraps, claimed, none);
     }
 
     fn flags(&self, found: &mut Judgements) {
         for (rule, attribute, wanted) in [
-            ("key.sensitive", "CKA_SENSITIVE", true),
-            ("key.extractable", "CKA_EXTRACTABLE", false),
-            ("key.always-sensitive", "CKA_ALWAYS_SENSITIVE", true),
-            ("key.never-extractable", "CKA_NEVER_EXTRACTABLE", true),
-            ("key.local", "CKA_LOCAL", true),
-            ("key.private", "CKA_PRIVATE", true),
-            ("key.sign-recover", "CKA_SIGN_RECOVER", false),
-            ("key.modifiable", "CKA_MODIFIABLE", false),
-            ("key.copyable", "CKA_COPYABLE", false),
-            ("key.destroyable", "CKA_DESTROYABLE", false),
+            (&rules::key::SENSITIVE, "CKA_SENSITIVE", true),
+            (&rules::key::EXTRACTABLE, "CKA_EXTRACTABLE", false),
+            (&rules::key::ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true),
+            (
+                &rules::key::NEVER_EXTRACTABLE,
+                "CKA_NEVER_EXTRACTABLE",
+                true,
+            ),
+            (&rules::key::LOCAL, "CKA_LOCAL", true),
+            (&rules::key::PRIVATE, "CKA_PRIVATE", true),
+            (&rules::key::SIGN_RECOVER, "CKA_SIGN_RECOVER", false),
+            (&rules::key::MODIFIABLE, "CKA_MODIFIABLE", false),
+            (&rules::key::COPYABLE, "CKA_COPYABLE", false),
+            (&rules::key::DESTROYABLE, "CKA_DESTROYABLE", false),
         ] {
             match self.claims.flag(attribute) {
                 None => found.open(rule, format!("the module does not tell {attribute}")),
@@ -118,33 +124,39 @@ impl Custody {
         let with_trusted = self.claims.flag("CKA_WRAP_WITH_TRUSTED");
         match (extractable, with_trusted) {
             (Some(false), _) => found.holds(
-                "key.wrap-with-trusted",
+                &rules::key::WRAP_WITH_TRUSTED,
                 Verdict::Claimed,
                 "CKA_EXTRACTABLE false: it is not to be wrapped at all",
             ),
             (_, Some(true)) => found.holds(
-                "key.wrap-with-trusted",
+                &rules::key::WRAP_WITH_TRUSTED,
                 Verdict::Claimed,
                 "CKA_WRAP_WITH_TRUSTED true",
             ),
             (Some(true), Some(false)) => found.violated(
-                "key.wrap-with-trusted",
+                &rules::key::WRAP_WITH_TRUSTED,
                 "CKA_EXTRACTABLE true and CKA_WRAP_WITH_TRUSTED false",
             ),
-            _ => found.open("key.wrap-with-trusted", "the module does not tell it"),
+            _ => found.open(
+                &rules::key::WRAP_WITH_TRUSTED,
+                "the module does not tell it",
+            ),
         }
         match self.claims.flag("CKA_ALWAYS_AUTHENTICATE") {
             Some(true) => found.holds(
-                "key.always-authenticate",
+                &rules::key::ALWAYS_AUTHENTICATE,
                 Verdict::Claimed,
                 "each signature wants a PIN of its own",
             ),
             Some(false) => found.holds(
-                "key.always-authenticate",
+                &rules::key::ALWAYS_AUTHENTICATE,
                 Verdict::Claimed,
                 "one login is enough for all signatures of a process",
             ),
-            None => found.open("key.always-authenticate", "the module does not tell it"),
+            None => found.open(
+                &rules::key::ALWAYS_AUTHENTICATE,
+                "the module does not tell it",
+            ),
         }
     }
 
@@ -167,9 +179,14 @@ impl Custody {
             false => ["CKA_DECRYPT", "CKA_UNWRAP"].map(flag),
         };
         if against.is_empty() && (flag("CKA_SIGN").is_none() || told.contains(&None)) {
-            return found.open("key.usage", "the module does not tell all usages");
+            return found.open(&rules::key::USAGE, "the module does not tell all usages");
         }
-        found.by("key.usage", against, Verdict::Claimed, "CKA_SIGN only");
+        found.by(
+            &rules::key::USAGE,
+            against,
+            Verdict::Claimed,
+            "CKA_SIGN only",
+        );
     }
 
     fn limits(&self, found: &mut Judgements) {
@@ -179,23 +196,25 @@ impl Custody {
         ) {
             (Some(kind), Some(false)) if kind.contains("KEY_PAIR_GEN") => {
                 let said = format!("{kind}, and yet CKA_LOCAL false");
-                found.violated("key.generated", said);
+                found.violated(&rules::key::GENERATED, said);
             }
             (Some(kind), _) if kind.contains("KEY_PAIR_GEN") => {
-                found.holds("key.generated", Verdict::Claimed, kind.clone());
+                found.holds(&rules::key::GENERATED, Verdict::Claimed, kind.clone());
             }
             // An imported key has none (CK_UNAVAILABLE_INFORMATION): `key.local` says so already.
             (_, Some(false)) => found.holds(
-                "key.generated",
+                &rules::key::GENERATED,
                 Verdict::Claimed,
                 "none, as of a key that was not made here",
             ),
-            (Some(kind), _) => found.violated("key.generated", format!("{kind} makes no key pair")),
-            (None, _) => found.open("key.generated", "the module does not tell it"),
+            (Some(kind), _) => {
+                found.violated(&rules::key::GENERATED, format!("{kind} makes no key pair"))
+            }
+            (None, _) => found.open(&rules::key::GENERATED, "the module does not tell it"),
         }
         match &self.claims.allowed_mechanisms {
             None => found.open(
-                "key.allowed-mechanisms",
+                &rules::key::ALLOWED_MECHANISMS,
                 "no limit is set: the usages decide",
             ),
             Some(allowed) => {
@@ -204,17 +223,22 @@ impl Custody {
                     .map(|kind| format!("{kind} is no signature"))
                     .collect();
                 let all = allowed.join(", ");
-                found.by("key.allowed-mechanisms", strange, Verdict::Claimed, all);
+                found.by(
+                    &rules::key::ALLOWED_MECHANISMS,
+                    strange,
+                    Verdict::Claimed,
+                    all,
+                );
             }
         }
         self.dates(found);
         match self.public_key.as_ref().map(PublicKey::algorithm) {
             Some(KeyAlgorithm::Rsa { bits: 2048 }) => {
-                found.holds("key.type", Verdict::Seen, "RSA, 2048 bits");
+                found.holds(&rules::key::TYPE, Verdict::Seen, "RSA, 2048 bits");
             }
-            Some(other) => found.violated("key.type", format!("{other}")),
+            Some(other) => found.violated(&rules::key::TYPE, format!("{other}")),
             None => found.open(
-                "key.type",
+                &rules::key::TYPE,
                 "the token tells no public key of a kind that is supported",
             ),
         }
@@ -223,7 +247,7 @@ impl Custody {
     fn dates(&self, found: &mut Judgements) {
         let (Some(start), Some(end)) = (&self.claims.start_date, &self.claims.end_date) else {
             let untold = "the module does not tell CKA_START_DATE and CKA_END_DATE";
-            return found.open("key.dates", untold);
+            return found.open(&rules::key::DATES, untold);
         };
         let today: String = rfc3339::now().chars().take(10).collect();
         let mut against = Vec::new();
@@ -239,12 +263,16 @@ impl Custody {
             (start, "") => format!("from {start}"),
             (start, end) => format!("from {start} to {end}"),
         };
-        found.by("key.dates", against, Verdict::Claimed, said);
+        found.by(&rules::key::DATES, against, Verdict::Claimed, said);
     }
 
     fn neighbours(&self, found: &mut Judgements) {
         if self.public_key.is_none() {
-            for rule in ["key.twin", "key.twin-held", "key.purpose"] {
+            for rule in [
+                &rules::key::TWIN,
+                &rules::key::TWIN_HELD,
+                &rules::key::PURPOSE,
+            ] {
                 found.open(
                     rule,
                     "the token tells no public key of a kind that is supported",
@@ -258,24 +286,24 @@ impl Custody {
         match (self.twins.is_empty(), untold.is_empty()) {
             (true, false) => {
                 let said = format!("no public key is told of {}", untold.join(", "));
-                found.open("key.twin", said.clone());
-                found.open("key.twin-held", said);
+                found.open(&rules::key::TWIN, said.clone());
+                found.open(&rules::key::TWIN_HELD, said);
             }
             _ => {
                 let none = "no other has it";
-                found.by("key.twin", twins.collect(), Verdict::Seen, none);
+                found.by(&rules::key::TWIN, twins.collect(), Verdict::Seen, none);
                 self.twins_held(found);
             }
         }
         let others = self.other_certificates.clone();
         let none = "no other certificate of it lies in the token";
-        found.by("key.purpose", others, Verdict::Seen, none);
+        found.by(&rules::key::PURPOSE, others, Verdict::Seen, none);
     }
 }
 
 impl Custody {
     fn twins_held(&self, found: &mut Judgements) {
-        const RULE: &str = "key.twin-held";
+        const RULE: &Rule = &rules::key::TWIN_HELD;
         if self.twins.is_empty() {
             return found.holds(RULE, Verdict::Seen, "there is none");
         }

@@ -29,8 +29,8 @@ fn judged(flags: &serde_json::Value, kind: &str, reads: Vec<Probe>) -> Judgement
     found
 }
 
-fn of<'a>(found: &'a Judgements, rule: &str) -> &'a super::super::Judgement {
-    let mut all = found.list.iter().filter(|made| made.rule == rule);
+fn of<'a>(found: &'a Judgements, rule: &Rule) -> &'a super::super::Judgement {
+    let mut all = found.list.iter().filter(|made| made.rule == rule.id);
     all.next().unwrap()
 }
 
@@ -46,14 +46,14 @@ fn a_module_that_tells_what_it_claims_to_keep_is_caught() {
     };
     let flags = json!([["CKA_SENSITIVE", true]]);
     let found = judged(&flags, "CKM_RSA_PKCS_KEY_PAIR_GEN", vec![kept, told]);
-    let readable = of(&found, "key.readable");
+    let readable = of(&found, &rules::key::READABLE);
     assert_eq!(readable.severity, Some(Severity::Critical));
     let evidence = [
         "the length of CKA_PRIME_1: it is 128 bytes long, and would be told",
         "the module claims CKA_SENSITIVE true: claimed yes, tried no",
     ];
     assert_eq!(readable.evidence, evidence);
-    assert_eq!(of(&found, "key.sensitive").verdict, Verdict::Claimed);
+    assert_eq!(of(&found, &rules::key::SENSITIVE).verdict, Verdict::Claimed);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_module_that_imports_a_key_and_says_that_it_made_it_contradicts_itself() {
     ] {
         let found = judged(&json!([["CKA_LOCAL", local]]), kind, Vec::new());
         assert_eq!(
-            of(&found, "key.generated").verdict,
+            of(&found, &rules::key::GENERATED).verdict,
             verdict,
             "{local} {kind}"
         );

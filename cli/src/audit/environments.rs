@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::finding::{Judgement, Judgements, Verdict};
 use super::report::Subject;
-use super::rule::Profile;
+use super::rule::{Profile, Rule};
 use super::rules;
 
 /// Holds each pair of environments against each other.
@@ -12,7 +12,7 @@ pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
     let mut found = Judgements::new(profile);
     if subjects.len() < 2 {
         found.rest(
-            rules::of("environments"),
+            rules::environments::RULES.iter().copied(),
             "one configuration was given: name several, as in `hsm-mtls audit preprod.toml production.toml`",
         );
         return found.list;
@@ -25,25 +25,25 @@ pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
         .collect();
     if pairs.is_empty() {
         found.rest(
-            rules::of("environments"),
+            rules::environments::RULES.iter().copied(),
             "all configurations are of one environment",
         );
         return found.list;
     }
     keys(&pairs, &mut found);
     let issuer = |subject: &Subject| subject.issuer.clone();
-    same(&pairs, &mut found, "environments.issuers", issuer);
+    same(&pairs, &mut found, &rules::environments::ISSUERS, issuer);
     let token = |subject: &Subject| subject.token.clone();
-    same(&pairs, &mut found, "environments.tokens", token);
+    same(&pairs, &mut found, &rules::environments::TOKENS, token);
     let pin = |subject: &Subject| subject.pin_place.clone();
-    same(&pairs, &mut found, "environments.pins", pin);
+    same(&pairs, &mut found, &rules::environments::PINS, pin);
     found.list
 }
 
 type Pair<'a> = (&'a Subject, &'a Subject);
 
 fn keys(pairs: &[Pair<'_>], found: &mut Judgements) {
-    const RULE: &str = "environments.keys";
+    const RULE: &Rule = &rules::environments::KEYS;
     let mut against = Vec::new();
     for (one, other) in pairs {
         for key in &one.keys {
@@ -86,7 +86,7 @@ fn keys(pairs: &[Pair<'_>], found: &mut Judgements) {
 fn same(
     pairs: &[Pair<'_>],
     found: &mut Judgements,
-    rule: &'static str,
+    rule: &'static Rule,
     of: impl Fn(&Subject) -> Option<String>,
 ) {
     let (mut against, mut untold) = (Vec::new(), Vec::new());

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rule::{Profile, Rule, Severity, rule};
+use super::rule::{Profile, Rule, Severity};
+use super::rules;
 
 /// What can be said of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +66,11 @@ pub(super) fn plain(text: String) -> String {
 }
 
 /// Without these nobody can say that the key is kept: an audit that cannot answer them does not end well.
-const MUST_BE_ANSWERED: [&str; 3] = ["key.sensitive", "key.extractable", "key.signs"];
+const MUST_BE_ANSWERED: [&Rule; 3] = [
+    &rules::key::SENSITIVE,
+    &rules::key::EXTRACTABLE,
+    &rules::key::SIGNS,
+];
 
 /// Judgements, as they are made.
 #[derive(Debug)]
@@ -85,7 +90,7 @@ impl Judgements {
     /// It holds, and on what that rests.
     pub(super) fn holds(
         &mut self,
-        rule: &'static str,
+        rule: &'static Rule,
         verdict: Verdict,
         evidence: impl Into<String>,
     ) {
@@ -93,46 +98,45 @@ impl Judgements {
     }
 
     /// It does not hold.
-    pub(super) fn violated(&mut self, rule: &'static str, evidence: impl Into<String>) {
+    pub(super) fn violated(&mut self, rule: &'static Rule, evidence: impl Into<String>) {
         self.violated_by(rule, vec![evidence.into()]);
     }
 
     /// It does not hold, for these reasons.
-    pub(super) fn violated_by(&mut self, name: &'static str, evidence: Vec<String>) {
-        let severity = rule(name).map(|rule| rule.severity_in(self.profile));
-        self.push(name, Verdict::Violated, severity, evidence);
+    pub(super) fn violated_by(&mut self, rule: &'static Rule, evidence: Vec<String>) {
+        let severity = Some(rule.severity_in(self.profile));
+        self.push(rule, Verdict::Violated, severity, evidence);
     }
 
     /// It does not hold, and is as grave as this, or as the profile makes it where that is less.
     pub(super) fn violated_at(
         &mut self,
-        name: &'static str,
+        rule: &'static Rule,
         severity: Severity,
         evidence: impl Into<String>,
     ) {
-        let most = rule(name).map(|rule| rule.severity_in(self.profile));
-        let severity = most.map(|most| most.min(severity));
-        self.push(name, Verdict::Violated, severity, vec![evidence.into()]);
+        let severity = Some(rule.severity_in(self.profile).min(severity));
+        self.push(rule, Verdict::Violated, severity, vec![evidence.into()]);
     }
 
     /// Nothing can be said, and why. Where an answer is a must, that is a finding too.
-    pub(super) fn open(&mut self, name: &'static str, why: impl Into<String>) {
-        match MUST_BE_ANSWERED.contains(&name) {
-            true => self.unanswered(name, why),
-            false => self.push(name, Verdict::NotAnswerable, None, vec![why.into()]),
+    pub(super) fn open(&mut self, rule: &'static Rule, why: impl Into<String>) {
+        match MUST_BE_ANSWERED.iter().any(|must| must.id == rule.id) {
+            true => self.unanswered(rule, why),
+            false => self.push(rule, Verdict::NotAnswerable, None, vec![why.into()]),
         }
     }
 
     /// Somebody owes an answer, and there is none.
-    pub(super) fn unanswered(&mut self, name: &'static str, why: impl Into<String>) {
-        let severity = rule(name).map(|rule| rule.severity_in(self.profile));
-        self.push(name, Verdict::NotAnswerable, severity, vec![why.into()]);
+    pub(super) fn unanswered(&mut self, rule: &'static Rule, why: impl Into<String>) {
+        let severity = Some(rule.severity_in(self.profile));
+        self.push(rule, Verdict::NotAnswerable, severity, vec![why.into()]);
     }
 
     /// Holds where nothing was found against it.
     pub(super) fn by(
         &mut self,
-        rule: &'static str,
+        rule: &'static Rule,
         against: Vec<String>,
         verdict: Verdict,
         evidence: impl Into<String>,
@@ -148,20 +152,20 @@ impl Judgements {
         for rule in rules {
             if self.list.iter().all(|made| made.rule != rule.id) {
                 // What stopped the audit is said by itself.
-                self.push(rule.id, Verdict::NotAnswerable, None, vec![why.to_owned()]);
+                self.push(rule, Verdict::NotAnswerable, None, vec![why.to_owned()]);
             }
         }
     }
 
     fn push(
         &mut self,
-        rule: &'static str,
+        rule: &'static Rule,
         verdict: Verdict,
         severity: Option<Severity>,
         evidence: Vec<String>,
     ) {
         self.list.push(Judgement {
-            rule: rule.to_owned(),
+            rule: rule.id.to_owned(),
             verdict,
             severity,
             evidence: evidence.into_iter().map(plain).collect(),

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use super::file_permissions;
 use super::finding::{Judgements, Verdict};
-use super::place;
+use super::rules;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::config::{Config, TokenConfig};
 use hsm_mtls::internal::token::description::TokenDescription;
@@ -36,24 +37,24 @@ pub(super) fn mapped() -> BTreeSet<PathBuf> {
 
 /// Who could change the module.
 pub(super) fn judge_module_file(config: &TokenConfig, found: &mut Judgements) {
-    match place::changeable_by_others(&config.module) {
-        Err(error) => found.open("module.file", error.to_string()),
+    match file_permissions::changeable_by_others(&config.module) {
+        Err(error) => found.open(&rules::module::FILE, error.to_string()),
         Ok(against) => {
-            let described = place::described(&config.module).unwrap_or_default();
-            found.by("module.file", against, Verdict::Seen, described);
+            let described = file_permissions::described(&config.module).unwrap_or_default();
+            found.by(&rules::module::FILE, against, Verdict::Seen, described);
         }
     }
     match (&config.module_sha256, fs::read(&config.module)) {
-        (_, Err(error)) => found.open("module.pinned", error.to_string()),
+        (_, Err(error)) => found.open(&rules::module::PINNED, error.to_string()),
         (Some(pin), Ok(bytes)) if *pin == Fingerprint::of(&bytes) => {
-            found.holds("module.pinned", Verdict::Seen, pin.to_string());
+            found.holds(&rules::module::PINNED, Verdict::Seen, pin.to_string());
         }
         (Some(pin), Ok(bytes)) => found.violated(
-            "module.pinned",
+            &rules::module::PINNED,
             format!("it is {}, and {pin} is pinned", Fingerprint::of(&bytes)),
         ),
         (None, Ok(bytes)) => found.violated(
-            "module.pinned",
+            &rules::module::PINNED,
             format!("it is {}, and nothing is pinned", Fingerprint::of(&bytes)),
         ),
     }
@@ -64,11 +65,11 @@ pub(super) fn judge_libraries(before: &BTreeSet<PathBuf>, found: &mut Judgements
     let after = mapped();
     let pulled_in: Vec<_> = after.difference(before).collect();
     if pulled_in.is_empty() {
-        return found.open("module.libraries", "nothing was loaded");
+        return found.open(&rules::module::LIBRARIES, "nothing was loaded");
     }
     let mut against = Vec::new();
     for library in &pulled_in {
-        match place::changeable_by_others(library) {
+        match file_permissions::changeable_by_others(library) {
             Ok(reasons) => against.extend(reasons),
             Err(error) => against.push(format!("{}: {error}", library.display())),
         }
@@ -79,7 +80,12 @@ pub(super) fn judge_libraries(before: &BTreeSet<PathBuf>, found: &mut Judgements
         .iter()
         .map(|library| library.display().to_string())
         .collect();
-    found.by("module.libraries", against, Verdict::Seen, all.join(", "));
+    found.by(
+        &rules::module::LIBRARIES,
+        against,
+        Verdict::Seen,
+        all.join(", "),
+    );
 }
 
 /// What the token says of itself, to everybody.
@@ -101,12 +107,12 @@ pub(super) fn judge_token(
     });
     match (software, token.hardware_slot) {
         (Some(name), _) => found.violated(
-            "token.hardware",
+            &rules::token::HARDWARE,
             format!("\"{name}\" is a program: the key is in a file of its own"),
         ),
-        (None, true) => found.holds("token.hardware", Verdict::Claimed, "CKF_HW_SLOT"),
+        (None, true) => found.holds(&rules::token::HARDWARE, Verdict::Claimed, "CKF_HW_SLOT"),
         (None, false) => found.open(
-            "token.hardware",
+            &rules::token::HARDWARE,
             "the slot does not say that it is a device (CKF_HW_SLOT), and the names are of no program that is known",
         ),
     }
@@ -116,29 +122,34 @@ pub(super) fn judge_token(
         None => found.unanswered(rule, why),
     };
     match &config.audit.backup {
-        Some(policy) => found.holds("token.backup", Verdict::Asserted, policy.clone()),
-        None => owed(found, "token.backup", "[audit] says nothing of backups"),
+        Some(policy) => found.holds(&rules::token::BACKUP, Verdict::Asserted, policy.clone()),
+        None => owed(
+            found,
+            &rules::token::BACKUP,
+            "[audit] says nothing of backups",
+        ),
     }
     match &config.audit.fips_certificate {
         Some(number) => found.holds(
-            "token.fips",
+            &rules::token::FIPS,
             Verdict::Asserted,
             format!("FIPS certificate {number}"),
         ),
         None => owed(
             found,
-            "token.fips",
+            &rules::token::FIPS,
             "no call of this module tells, and [audit] names no FIPS certificate",
         ),
     }
     match &config.audit.attestation {
-        None => found.open("token.attestation", "[audit] names no attestation"),
+        None => found.open(&rules::token::ATTESTATION, "[audit] names no attestation"),
         Some(file) => match fs::read(file) {
-            Err(error) => {
-                found.violated("token.attestation", format!("{}: {error}", file.display()))
-            }
+            Err(error) => found.violated(
+                &rules::token::ATTESTATION,
+                format!("{}: {error}", file.display()),
+            ),
             Ok(bytes) => found.holds(
-                "token.attestation",
+                &rules::token::ATTESTATION,
                 Verdict::Asserted,
                 format!("{} ({})", file.display(), Fingerprint::of(&bytes)),
             ),
@@ -149,21 +160,26 @@ pub(super) fn judge_token(
 
 fn flags(token: &TokenDescription, found: &mut Judgements) {
     match token.login_required {
-        true => found.holds("token.login", Verdict::Claimed, "CKF_LOGIN_REQUIRED"),
-        false => found.violated("token.login", "CKF_LOGIN_REQUIRED is not set"),
+        true => found.holds(&rules::token::LOGIN, Verdict::Claimed, "CKF_LOGIN_REQUIRED"),
+        false => found.violated(&rules::token::LOGIN, "CKF_LOGIN_REQUIRED is not set"),
     }
     let mut against: Vec<String> = token.pin_warnings.iter().map(ToString::to_string).collect();
     if !token.user_pin_initialized {
         against.push("CKF_USER_PIN_INITIALIZED is not set".to_owned());
     }
     let none = "no CKF_USER_PIN_ warning";
-    found.by("token.user-pin", against, Verdict::Claimed, none);
+    found.by(&rules::token::USER_PIN, against, Verdict::Claimed, none);
     let against = token.so_pin_warnings.iter().map(ToString::to_string);
     let none = "no CKF_SO_PIN_ warning";
-    found.by("token.so-pin", against.collect(), Verdict::Claimed, none);
+    found.by(
+        &rules::token::SO_PIN,
+        against.collect(),
+        Verdict::Claimed,
+        none,
+    );
     let path = match token.protected_path {
         true => "CKF_PROTECTED_AUTHENTICATION_PATH: the PIN is typed at the device",
         false => "the PIN is given by this program",
     };
-    found.holds("token.protected-path", Verdict::Claimed, path);
+    found.holds(&rules::token::PROTECTED_PATH, Verdict::Claimed, path);
 }

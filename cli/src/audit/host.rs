@@ -6,10 +6,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::file_permissions::{changeable_by_others, described, readable_by_others};
 use super::finding::{Judgements, Verdict};
 use super::key_files;
-use super::place::{changeable_by_others, described, readable_by_others};
-use super::rule::Severity;
+use super::rule::{Rule, Severity};
+use super::rules;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
 use hsm_mtls::internal::config::listener::{Callers, ListenAddress};
 use hsm_mtls::internal::config::pin::PinSource;
@@ -23,7 +24,7 @@ const MOST_SAID: usize = 40;
 
 /// All that files and the configuration tell.
 pub(super) fn judge(config: &Config, found: &mut Judgements) {
-    file(found, "host.configuration", &config.path);
+    file(found, &rules::host::CONFIGURATION, &config.path);
     pin(&config.token.pin, found);
     let mut files = vec![config.trust.anchors.clone()];
     files.extend(config.trust.crls.iter().cloned());
@@ -35,12 +36,17 @@ pub(super) fn judge(config: &Config, found: &mut Judgements) {
         against.extend(not_ours(path));
     }
     against.dedup();
-    found.by("host.trust-anchors", against, Verdict::Seen, shown(&files));
+    found.by(
+        &rules::host::TRUST_ANCHORS,
+        against,
+        Verdict::Seen,
+        shown(&files),
+    );
     state(config, found);
     callers(config, found);
 }
 
-fn file(found: &mut Judgements, rule: &'static str, path: &Path) {
+fn file(found: &mut Judgements, rule: &'static Rule, path: &Path) {
     let said = described(path).unwrap_or_default();
     found.by(rule, not_ours(path), Verdict::Seen, said);
 }
@@ -58,7 +64,7 @@ fn shown(files: &[PathBuf]) -> String {
 }
 
 fn pin(source: &PinSource, found: &mut Judgements) {
-    const RULE: &str = "host.pin";
+    const RULE: &Rule = &rules::host::PIN;
     let secret = |path: &Path, forbidden| -> io::Result<Vec<String>> {
         let mut against = changeable_by_others(path)?;
         against.extend(readable_by_others(path, forbidden)?);
@@ -128,7 +134,7 @@ fn pin_command(words: &[String], found: &mut Judgements) {
         .map(Path::to_owned)
         .collect();
     if files.is_empty() {
-        return found.open("host.pin", "the program that gives it is not there");
+        return found.open(&rules::host::PIN, "the program that gives it is not there");
     }
     let mut against: Vec<_> = files.iter().flat_map(|file| not_ours(file)).collect();
     // A program may be for everybody to read; what it is told to read is not.
@@ -144,7 +150,7 @@ fn pin_command(words: &[String], found: &mut Judgements) {
                 .filter(|_| !program),
         );
     }
-    found.by("host.pin", against, Verdict::Seen, shown(&files));
+    found.by(&rules::host::PIN, against, Verdict::Seen, shown(&files));
 }
 
 /// The files of the ledger, as far as the chain tells of them.
@@ -153,7 +159,7 @@ pub(super) fn judge_ledger(
     history: &Result<ChainSummary, VerifyError>,
     found: &mut Judgements,
 ) {
-    const RULE: &str = "host.ledger";
+    const RULE: &Rule = &rules::host::LEDGER;
     // Before the first record the folder decides. Files that are closed are evidence as much as the open one.
     let mut files = match (ledger.file.exists(), ledger.file.parent()) {
         (false, Some(folder)) => vec![folder.to_owned()],
@@ -184,7 +190,7 @@ pub(super) fn judge_ledger(
 }
 
 fn state(config: &Config, found: &mut Judgements) {
-    const RULE: &str = "host.state";
+    const RULE: &Rule = &rules::host::STATE;
     match config.token.state_folder() {
         None => found.violated(
             RULE,
@@ -199,8 +205,8 @@ fn state(config: &Config, found: &mut Judgements) {
 
 fn callers(config: &Config, found: &mut Judgements) {
     let Some(proxy) = &config.proxy else {
-        found.open("host.callers", "there is no [proxy]");
-        return found.open("host.listens", "there is no [proxy]");
+        found.open(&rules::host::CALLERS, "there is no [proxy]");
+        return found.open(&rules::host::LISTENS, "there is no [proxy]");
     };
     let (mut against, mut places) = (Vec::new(), Vec::new());
     for listener in &proxy.listeners {
@@ -236,12 +242,12 @@ fn callers(config: &Config, found: &mut Judgements) {
         places.push(format!("{place}: {who}"));
     }
     let said = places.join("; ");
-    found.by("host.callers", against, Verdict::Seen, said.clone());
+    found.by(&rules::host::CALLERS, against, Verdict::Seen, said.clone());
     let operations = proxy.operations.as_ref();
     let operations = operations.map_or(String::new(), |place| {
         format!("; operations at {}", place.address)
     });
-    found.holds("host.listens", Verdict::Seen, said + &operations);
+    found.holds(&rules::host::LISTENS, Verdict::Seen, said + &operations);
 }
 
 /// Whether a file holds the key: one of these folders, or the certificate's, into which a key is exported
@@ -252,7 +258,7 @@ pub(super) fn judge_key_files(
     key: &PublicKey,
     found: &mut Judgements,
 ) {
-    const RULE: &str = "host.key-files";
+    const RULE: &Rule = &rules::host::KEY_FILES;
     let mut places = folders.to_vec();
     if let CertificateSource::File(path) = certificate {
         places.extend(Some(path.clone()).filter(|path| path.exists()));
@@ -299,7 +305,7 @@ pub(super) fn judge_hardening(parts: &[Measure], found: &mut Judgements) {
         .map(|part| part.name.clone())
         .collect();
     found.by(
-        "host.hardening",
+        &rules::host::HARDENING,
         missing.map(said).collect(),
         Verdict::Seen,
         all.join(", "),

@@ -7,11 +7,11 @@ mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::answer::Leave;
+use super::conclusion::Leave;
 use super::finding::{Judgement, Verdict};
 use super::report::{Report, Subject};
 use super::rule::{Rule, rule};
-use super::rules::{ROOMS, Room};
+use super::rules::{CATEGORIES, Category};
 use words::words;
 
 /// Writes the report out.
@@ -202,8 +202,8 @@ fn details(report: &Report, subject: &Subject) -> Markup {
     html! {
         section.details {
             @if report.subjects.len() > 1 { h1 { (subject.configuration) } }
-            @for room in ROOMS.iter().filter(|room| room.name != "environments") {
-                (of_room(room, subject))
+            @for category in CATEGORIES.iter().filter(|category| category.name != "environments") {
+                (of_category(category, subject))
             }
             @if !subject.uses.is_empty() {
                 h2 { "What the key was used for, day by day" }
@@ -219,14 +219,14 @@ fn details(report: &Report, subject: &Subject) -> Markup {
     }
 }
 
-fn of_room(room: &Room, subject: &Subject) -> Markup {
-    let made: Vec<_> = room
+fn of_category(category: &Category, subject: &Subject) -> Markup {
+    let made: Vec<_> = category
         .rules
         .iter()
         .filter_map(|rule| subject.judged(rule.id).cloned())
         .collect();
     html! {
-        h2 { (room.title) }
+        h2 { (category.title) }
         (table(&made))
     }
 }
@@ -267,7 +267,7 @@ fn sources() -> Markup {
             h1 { "The rules" }
             table.sources {
                 thead { tr { th { "rule" } th { "looked at" } th { "why" } th { "says who" } } }
-                tbody { @for room in ROOMS { @for rule in room.rules { (row(rule)) } } }
+                tbody { @for category in CATEGORIES { @for rule in category.rules { (row(rule)) } } }
             }
         }
     }

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
+use super::conclusion::Conclusion;
 use super::environments;
 use super::finding::Judgement;
+use super::key_usage::KeyUsage;
 use super::rule::{Profile, Rule};
 use super::rules;
-use super::uses::Use;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::rfc3339;
 
@@ -49,7 +49,7 @@ pub struct Subject {
     /// What it was held to.
     pub profile: Profile,
     /// Whether the key can leave, and who can use it.
-    pub answer: Answer,
+    pub answer: Conclusion,
     /// What stopped the audit half-way, if anything did.
     pub stopped: Option<Stopped>,
     /// The key's URI.
@@ -70,7 +70,7 @@ pub struct Subject {
     /// Every rule.
     pub judgements: Vec<Judgement>,
     /// What the key was used for, day by day.
-    pub uses: Vec<Use>,
+    pub uses: Vec<KeyUsage>,
 }
 
 /// A private key that can be seen.

@@ -96,12 +96,14 @@ impl Rule {
     }
 
     /// What the rule is about: what stands before the dot of its name.
-    pub fn room(&self) -> &'static str {
-        self.id.split_once('.').map_or(self.id, |(room, _)| room)
+    pub fn category(&self) -> &'static str {
+        self.id
+            .split_once('.')
+            .map_or(self.id, |(category, _)| category)
     }
 }
 
-/// The rule of this name.
+/// The rule with this id, for judgements read from a report: they carry the id only.
 pub fn rule(id: &str) -> Option<&'static Rule> {
     rules::all().find(|rule| rule.id == id)
 }
@@ -109,13 +111,13 @@ pub fn rule(id: &str) -> Option<&'static Rule> {
 /// The rules as a table of Markdown: what `docs/audit-rules.md` holds.
 pub fn table() -> String {
     let mut text = String::new();
-    for room in rules::ROOMS {
+    for category in rules::CATEGORIES {
         text.push_str(&format!(
             "## {}\n\n| rule | has to hold | looked at | why | says who | production | preprod | development | where it does not hold |\n\
              |---|---|---|---|---|---|---|---|---|\n",
-            room.title
+            category.title
         ));
-        for rule in room.rules {
+        for rule in category.rules {
             let [production, preprod, development] = rule.severity;
             let cells = [
                 &format!("`{}`", rule.id),
@@ -145,10 +147,10 @@ mod tests {
     #[test]
     fn each_rule_has_a_name_of_its_own_and_gives_reason_and_source() {
         let mut names = BTreeSet::new();
-        for room in rules::ROOMS {
-            for rule in room.rules {
+        for category in rules::CATEGORIES {
+            for rule in category.rules {
                 assert!(names.insert(rule.id), "{} is there twice", rule.id);
-                assert_eq!(rule.room(), room.name, "{}", rule.id);
+                assert_eq!(rule.category(), category.name, "{}", rule.id);
                 for text in [
                     rule.holds,
                     rule.looks_at,

@@ -1,70 +1,71 @@
-//! All rules of the audit, room by room: the one place where a reviewer reads what is asked and why.
-//! `docs/audit-rules.md` is this, written out.
+//! All rules of the audit, category by category: the one place where a reviewer reads what is asked and why.
+//! `docs/audit-rules.md` is this, written out. Each rule is a constant, named after its id:
+//! `host.key-files` is `host::KEY_FILES`.
 
-mod certificate;
-mod host;
-mod key;
-mod ledger;
-mod token;
+pub(crate) mod certificate;
+pub(crate) mod environments;
+pub(crate) mod host;
+pub(crate) mod key;
+pub(crate) mod ledger;
+pub(crate) mod module;
+pub(crate) mod token;
 
 use super::rule::Rule;
 
 /// Rules about one thing.
 #[derive(Debug)]
-pub struct Room {
+pub struct Category {
     /// What the names of its rules begin with.
     pub name: &'static str,
     /// As a heading.
     pub title: &'static str,
     /// In the order of reports.
-    pub rules: &'static [Rule],
+    pub rules: &'static [&'static Rule],
 }
 
-/// Every room, in the order of reports.
-pub const ROOMS: [Room; 7] = [
-    Room {
+/// Every category, in the order of reports.
+pub const CATEGORIES: [Category; 7] = [
+    Category {
         name: "key",
         title: "The key",
         rules: key::RULES,
     },
-    Room {
+    Category {
         name: "token",
         title: "The token",
-        rules: token::TOKEN,
+        rules: token::RULES,
     },
-    Room {
+    Category {
         name: "module",
         title: "The PKCS#11 module",
-        rules: token::MODULE,
+        rules: module::RULES,
     },
-    Room {
+    Category {
         name: "certificate",
         title: "The certificate",
-        rules: certificate::CERTIFICATE,
+        rules: certificate::RULES,
     },
-    Room {
+    Category {
         name: "host",
         title: "This machine",
         rules: host::RULES,
     },
-    Room {
+    Category {
         name: "ledger",
         title: "The record of uses",
         rules: ledger::RULES,
     },
-    Room {
+    Category {
         name: "environments",
         title: "Several environments",
-        rules: certificate::ENVIRONMENTS,
+        rules: environments::RULES,
     },
 ];
 
 /// Every rule.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    ROOMS.into_iter().flat_map(|room| room.rules)
-}
-
-/// The rules of a room.
-pub fn of(room: &str) -> impl Iterator<Item = &'static Rule> {
-    all().filter(move |rule| rule.room() == room)
+    CATEGORIES
+        .into_iter()
+        .flat_map(|category| category.rules)
+        .copied()
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::audit::report::{Report, Subject};
 use crate::audit::rule::{Profile, Severity};
-use crate::audit::rules::ROOMS;
+use crate::audit::rules::CATEGORIES;
 use crate::audit::{self, Asked, Judgement, Verdict, html};
 use clap::{Args, ValueEnum};
 use hsm_mtls::internal::config::Config;
@@ -198,7 +198,7 @@ fn print(report: &Report) -> Result<(), CommandError> {
             subject.profile.name()
         ))?;
         output::line("")?;
-        let good = subject.answer.can_leave == audit::answer::Leave::No;
+        let good = subject.answer.can_leave == audit::conclusion::Leave::No;
         output::line("Can this private key leave the HSM?")?;
         output::verdict(good, &subject.answer.sentence)?;
         for reason in &subject.answer.rests_on {
@@ -216,10 +216,16 @@ fn print(report: &Report) -> Result<(), CommandError> {
             )?;
             output::line(&format!("  hint: {}", stopped.hint))?;
         }
-        for room in ROOMS.iter().filter(|room| room.name != "environments") {
+        for category in CATEGORIES
+            .iter()
+            .filter(|category| category.name != "environments")
+        {
             output::line("")?;
-            output::heading(room.title)?;
-            let made = room.rules.iter().filter_map(|rule| subject.judged(rule.id));
+            output::heading(category.title)?;
+            let made = category
+                .rules
+                .iter()
+                .filter_map(|rule| subject.judged(rule.id));
             made.into_iter().try_for_each(judgement)?;
         }
         output::line("")?;

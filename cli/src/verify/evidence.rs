@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::answer::PRESENTED;
-use super::seen::SIGNATURE;
+use super::hello_check::PRESENTED;
+use super::server_certificate::SIGNATURE;
 use super::{PROGRAM, Report, ServiceReport};
 use crate::check_steps::{Outcome, Step};
 use hsm_mtls::internal::config::Config;

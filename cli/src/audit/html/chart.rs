@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::audit::uses::Use;
+use crate::audit::key_usage::KeyUsage;
 
 /// In the units of the drawing.
 const WIDTH: usize = 720;
@@ -24,7 +24,7 @@ const FILLS: [(&str, &str); 5] = [
 ];
 
 /// Draws it.
-pub(super) fn of(uses: &[Use]) -> Markup {
+pub(super) fn of(uses: &[KeyUsage]) -> Markup {
     let mut by_day: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     let mut purposes = BTreeSet::new();
     for found in uses {

@@ -1,108 +1,94 @@
-//! Rules about what holds the key, and about the library that speaks to it.
+//! Rules about what holds the key.
 
 use crate::audit::rule::{Rule, Severity::*};
 
-pub(super) const TOKEN: &[Rule] = &[
-    Rule {
-        id: "token.hardware",
-        holds: "The token is a device, not a program.",
-        looks_at: "manufacturer, model and library of programs that are known; CKF_HW_SLOT",
-        reason: "A software token keeps the key in a file: whoever reads the file and the PIN has the key, whatever its attributes claim.",
-        source: "Scheme policy: FIPS 140-3 certified HSMs for generation, signing and storage",
-        severity: [High, Medium, Note],
-        mend: "use an HSM; a software token is for development and CI",
-    },
-    Rule {
-        id: "token.fips",
-        holds: "The device is certified to FIPS 140-3, and runs in that mode.",
-        looks_at: "`fips_certificate` of [audit]",
-        reason: "No call of PKCS#11 before 3.2 tells it: it is the operator's word.",
-        source: "Scheme policy; FIPS 140-3",
-        severity: [High, Low, Note],
-        mend: "write the number of the certificate into [audit], and have the vendor's tool show the mode",
-    },
-    Rule {
-        id: "token.backup",
-        holds: "It is laid down who backs the key up, and how.",
-        looks_at: "`backup` of [audit]",
-        reason: "A backup or a clone is a second place where the key is. No call tells of it.",
-        source: "NIST SP 800-57 Part 1, section 8.2.2; PCI PIN 2",
-        severity: [Low, Note, Note],
-        mend: "write the policy, or where it stands, into [audit]",
-    },
-    Rule {
-        id: "token.attestation",
-        holds: "The maker of the device attests that the key was made in it.",
-        looks_at: "`attestation` of [audit]: a file of the vendor's",
-        reason: "It is the only proof of CKA_LOCAL that does not rest on the module's word.",
-        source: "Vendors' key attestation",
-        severity: [Note, Note, Note],
-        mend: "fetch the attestation with the vendor's tool, and name its file in [audit]",
-    },
-    Rule {
-        id: "token.login",
-        holds: "The token wants a login.",
-        looks_at: "CKF_LOGIN_REQUIRED",
-        reason: "Without a login whoever runs a program on this machine can use its keys.",
-        source: "PKCS#11 3.1, section 3.2",
-        severity: [Critical, High, Low],
-        mend: "initialise the token with a user PIN",
-    },
-    Rule {
-        id: "token.user-pin",
-        holds: "The user's PIN is in order.",
-        looks_at: "CKF_USER_PIN_INITIALIZED; CKF_USER_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED, _TO_BE_CHANGED",
-        reason: "Tries that are missing were somebody's; a PIN that is to be changed is known to who set it.",
-        source: "PKCS#11 3.1, section 3.2",
-        severity: [Medium, Medium, Low],
-        mend: "find out who tried, and set the PIN anew",
-    },
-    Rule {
-        id: "token.so-pin",
-        holds: "The security officer's PIN is in order.",
-        looks_at: "CKF_SO_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED, _TO_BE_CHANGED",
-        reason: "Whoever tries the security officer's PIN wants to set the user's. Many tokens never tell.",
-        source: "PKCS#11 3.1, section 3.2",
-        severity: [Medium, Medium, Low],
-        mend: "find out who tried; change a PIN that is still the one of the delivery",
-    },
-    Rule {
-        id: "token.protected-path",
-        holds: "It is known how the PIN gets to the token.",
-        looks_at: "CKF_PROTECTED_AUTHENTICATION_PATH",
-        reason: "A PIN that is typed at the device never comes near this machine.",
-        source: "PKCS#11 3.1, section 3.2",
-        severity: [Note, Note, Note],
-        mend: "nothing: it is told for the reader",
-    },
+pub(crate) const RULES: &[&Rule] = &[
+    &HARDWARE,
+    &FIPS,
+    &BACKUP,
+    &ATTESTATION,
+    &LOGIN,
+    &USER_PIN,
+    &SO_PIN,
+    &PROTECTED_PATH,
 ];
 
-pub(super) const MODULE: &[Rule] = &[
-    Rule {
-        id: "module.file",
-        holds: "Nobody but root or this user can change the module.",
-        looks_at: "owner and mode of the file and of every folder above it",
-        reason: "The module is given the PIN, and runs with all rights of the process.",
-        source: "hsm-mtls; PITFALLS, the module",
-        severity: [Critical, High, Medium],
-        mend: "let the file and its folders belong to root, writable by nobody else",
-    },
-    Rule {
-        id: "module.libraries",
-        holds: "Nobody but root or this user can change a library that the module pulls in.",
-        looks_at: "owner and mode of every file that is mapped with it",
-        reason: "Such a library sees all that the module sees.",
-        source: "hsm-mtls",
-        severity: [Critical, High, Medium],
-        mend: "let the file and its folders belong to root, writable by nobody else",
-    },
-    Rule {
-        id: "module.pinned",
-        holds: "The module is the file that was reviewed.",
-        looks_at: "`module_sha256` of [[token]]",
-        reason: "With it another file under the same name is not loaded.",
-        source: "hsm-mtls",
-        severity: [Note, Note, Note],
-        mend: "write the SHA-256 that this report shows into `module_sha256`, after checking it with the vendor's",
-    },
-];
+pub(crate) static HARDWARE: Rule = Rule {
+    id: "token.hardware",
+    holds: "The token is a device, not a program.",
+    looks_at: "manufacturer, model and library of programs that are known; CKF_HW_SLOT",
+    reason: "A software token keeps the key in a file: whoever reads the file and the PIN has the key, whatever its attributes claim.",
+    source: "Scheme policy: FIPS 140-3 certified HSMs for generation, signing and storage",
+    severity: [High, Medium, Note],
+    mend: "use an HSM; a software token is for development and CI",
+};
+
+pub(crate) static FIPS: Rule = Rule {
+    id: "token.fips",
+    holds: "The device is certified to FIPS 140-3, and runs in that mode.",
+    looks_at: "`fips_certificate` of [audit]",
+    reason: "No call of PKCS#11 before 3.2 tells it: it is the operator's word.",
+    source: "Scheme policy; FIPS 140-3",
+    severity: [High, Low, Note],
+    mend: "write the number of the certificate into [audit], and have the vendor's tool show the mode",
+};
+
+pub(crate) static BACKUP: Rule = Rule {
+    id: "token.backup",
+    holds: "It is laid down who backs the key up, and how.",
+    looks_at: "`backup` of [audit]",
+    reason: "A backup or a clone is a second place where the key is. No call tells of it.",
+    source: "NIST SP 800-57 Part 1, section 8.2.2; PCI PIN 2",
+    severity: [Low, Note, Note],
+    mend: "write the policy, or where it stands, into [audit]",
+};
+
+pub(crate) static ATTESTATION: Rule = Rule {
+    id: "token.attestation",
+    holds: "The maker of the device attests that the key was made in it.",
+    looks_at: "`attestation` of [audit]: a file of the vendor's",
+    reason: "It is the only proof of CKA_LOCAL that does not rest on the module's word.",
+    source: "Vendors' key attestation",
+    severity: [Note, Note, Note],
+    mend: "fetch the attestation with the vendor's tool, and name its file in [audit]",
+};
+
+pub(crate) static LOGIN: Rule = Rule {
+    id: "token.login",
+    holds: "The token wants a login.",
+    looks_at: "CKF_LOGIN_REQUIRED",
+    reason: "Without a login whoever runs a program on this machine can use its keys.",
+    source: "PKCS#11 3.1, section 3.2",
+    severity: [Critical, High, Low],
+    mend: "initialise the token with a user PIN",
+};
+
+pub(crate) static USER_PIN: Rule = Rule {
+    id: "token.user-pin",
+    holds: "The user's PIN is in order.",
+    looks_at: "CKF_USER_PIN_INITIALIZED; CKF_USER_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED, _TO_BE_CHANGED",
+    reason: "Tries that are missing were somebody's; a PIN that is to be changed is known to who set it.",
+    source: "PKCS#11 3.1, section 3.2",
+    severity: [Medium, Medium, Low],
+    mend: "find out who tried, and set the PIN anew",
+};
+
+pub(crate) static SO_PIN: Rule = Rule {
+    id: "token.so-pin",
+    holds: "The security officer's PIN is in order.",
+    looks_at: "CKF_SO_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED, _TO_BE_CHANGED",
+    reason: "Whoever tries the security officer's PIN wants to set the user's. Many tokens never tell.",
+    source: "PKCS#11 3.1, section 3.2",
+    severity: [Medium, Medium, Low],
+    mend: "find out who tried; change a PIN that is still the one of the delivery",
+};
+
+pub(crate) static PROTECTED_PATH: Rule = Rule {
+    id: "token.protected-path",
+    holds: "It is known how the PIN gets to the token.",
+    looks_at: "CKF_PROTECTED_AUTHENTICATION_PATH",
+    reason: "A PIN that is typed at the device never comes near this machine.",
+    source: "PKCS#11 3.1, section 3.2",
+    severity: [Note, Note, Note],
+    mend: "nothing: it is told for the reader",
+};

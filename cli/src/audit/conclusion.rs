@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Judgement, Verdict};
+use super::rule::Rule;
+use super::rules;
 
 /// Whether a key can leave its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +25,7 @@ pub enum Leave {
 
 /// The answer to the question that a reviewer has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answer {
+pub struct Conclusion {
     /// Whether the key can leave the token.
     pub can_leave: Leave,
     /// The same as a sentence.
@@ -35,41 +37,41 @@ pub struct Answer {
 }
 
 /// Each is enough for the key to leave.
-const LEAVES: [&str; 8] = [
-    "key.twin-held",
-    "key.readable",
-    "key.wrappable",
-    "key.sensitive",
-    "key.extractable",
-    "key.change-tried",
-    "key.copy-tried",
-    "key.wrap-tried",
+const LEAVES: [&Rule; 8] = [
+    &rules::key::TWIN_HELD,
+    &rules::key::READABLE,
+    &rules::key::WRAPPABLE,
+    &rules::key::SENSITIVE,
+    &rules::key::EXTRACTABLE,
+    &rules::key::CHANGE_TRIED,
+    &rules::key::COPY_TRIED,
+    &rules::key::WRAP_TRIED,
 ];
 /// Each is enough for it to have been outside.
-const LEFT: [&str; 4] = [
-    "key.always-sensitive",
-    "key.never-extractable",
-    "key.local",
-    "host.key-files",
+const LEFT: [&Rule; 4] = [
+    &rules::key::ALWAYS_SENSITIVE,
+    &rules::key::NEVER_EXTRACTABLE,
+    &rules::key::LOCAL,
+    &rules::host::KEY_FILES,
 ];
 
-impl Answer {
+impl Conclusion {
     /// From what was judged.
     pub(super) fn of(judgements: &[Judgement]) -> Self {
-        let judged = |rule: &&str| judgements.iter().find(|made| made.rule == **rule);
-        let violated = |rules: &[&'static str]| {
-            let made = rules.iter().filter_map(judged);
+        let judged = |rule: &'static Rule| judgements.iter().find(|made| made.rule == rule.id);
+        let violated = |rules: &[&'static Rule]| {
+            let made = rules.iter().copied().filter_map(judged);
             let against = made.filter(|made| made.verdict == Verdict::Violated);
             against
                 .map(|made| format!("{}: {}", made.rule, made.evidence.join("; ")))
                 .collect::<Vec<_>>()
         };
-        let tried = |rule: &'static str| {
-            judged(&rule).is_some_and(|made| made.verdict == Verdict::TriedAndRefused)
+        let tried = |rule: &'static Rule| {
+            judged(rule).is_some_and(|made| made.verdict == Verdict::TriedAndRefused)
         };
         let claimed =
-            |rule: &'static str| judged(&rule).is_some_and(|made| made.verdict == Verdict::Claimed);
-        let software = violated(&["token.hardware"]);
+            |rule: &'static Rule| judged(rule).is_some_and(|made| made.verdict == Verdict::Claimed);
+        let software = violated(&[&rules::token::HARDWARE]);
         let (leaves, left) = (violated(&LEAVES), violated(&LEFT));
         let (can_leave, sentence, rests_on) = if !leaves.is_empty() {
             let said = "YES. This private key can leave its token.";
@@ -77,24 +79,30 @@ impl Answer {
         } else if !left.is_empty() {
             let said = "NOT NOW, BUT IT MAY HAVE. This private key has been outside of its token, or could have been.";
             (Leave::MayHaveLeft, said.to_owned(), left)
-        } else if claimed("key.sensitive") && claimed("key.extractable") {
+        } else if claimed(&rules::key::SENSITIVE) && claimed(&rules::key::EXTRACTABLE) {
             let mut rests_on =
                 vec!["the module claims that it is sensitive and cannot be extracted".to_owned()];
             for (rule, what) in [
-                ("key.readable", "reading it"),
-                ("key.wrappable", "wrapping it"),
-                ("key.change-tried", "making a key like it extractable"),
-                ("key.copy-tried", "copying a key like it as extractable"),
-                ("key.wrap-tried", "wrapping a key like it"),
+                (&rules::key::READABLE, "reading it"),
+                (&rules::key::WRAPPABLE, "wrapping it"),
+                (
+                    &rules::key::CHANGE_TRIED,
+                    "making a key like it extractable",
+                ),
+                (
+                    &rules::key::COPY_TRIED,
+                    "copying a key like it as extractable",
+                ),
+                (&rules::key::WRAP_TRIED, "wrapping a key like it"),
             ] {
                 if tried(rule) {
                     rests_on.push(format!("{what} was tried, and refused"));
                 }
             }
             let untold = LEFT
-                .iter()
-                .chain(&["key.twin-held"])
-                .filter(|rule| **rule != "host.key-files");
+                .into_iter()
+                .chain([&rules::key::TWIN_HELD])
+                .filter(|rule| rule.id != rules::host::KEY_FILES.id);
             let untold: Vec<_> = untold
                 .filter_map(judged)
                 .filter(|made| made.verdict == Verdict::NotAnswerable)
@@ -103,7 +111,7 @@ impl Answer {
             let (leave, said) = match (
                 software.is_empty(),
                 untold.is_empty(),
-                tried("key.readable"),
+                tried(&rules::key::READABLE),
             ) {
                 (false, ..) => (
                     Leave::NoHsm,
@@ -129,8 +137,12 @@ impl Answer {
             (leave, said.to_owned(), rests_on)
         } else {
             let said = "NOT ANSWERED. The key could not be looked at, or the module does not tell.";
-            let open = ["key.sensitive", "key.extractable", "key.readable"].iter();
-            let open = open.filter_map(judged);
+            let open = [
+                &rules::key::SENSITIVE,
+                &rules::key::EXTRACTABLE,
+                &rules::key::READABLE,
+            ];
+            let open = open.into_iter().filter_map(judged);
             let why = open.map(|made| format!("{}: {}", made.rule, made.evidence.join("; ")));
             (Leave::NotAnswerable, said.to_owned(), why.collect())
         };
@@ -144,31 +156,32 @@ impl Answer {
 }
 
 fn who(judgements: &[Judgement]) -> String {
-    let judged = |rule: &str| judgements.iter().find(|made| made.rule == rule);
-    let said = |rule: &str| {
+    let judged = |rule: &Rule| judgements.iter().find(|made| made.rule == rule.id);
+    let said = |rule: &Rule| {
         let made = judged(rule)?;
         Some(made.evidence.join("; "))
     };
-    let holds = |rule: &str| {
+    let holds = |rule: &Rule| {
         judged(rule)
             .is_some_and(|made| !matches!(made.verdict, Verdict::Violated | Verdict::NotAnswerable))
     };
-    let mut text = match (holds("token.login"), holds("key.hidden")) {
+    let mut text = match (holds(&rules::token::LOGIN), holds(&rules::key::HIDDEN)) {
         (true, true) => "Whoever has the PIN and reaches the token.".to_owned(),
         (false, _)
-            if judged("token.login").is_some_and(|made| made.verdict == Verdict::Violated) =>
+            if judged(&rules::token::LOGIN)
+                .is_some_and(|made| made.verdict == Verdict::Violated) =>
         {
             "Whoever reaches the token: it wants no login.".to_owned()
         }
         _ => "Whoever reaches the token, perhaps without a PIN: see key.hidden.".to_owned(),
     };
-    if let Some(pin) = said("host.pin") {
+    if let Some(pin) = said(&rules::host::PIN) {
         text.push_str(&format!(" The PIN: {pin}."));
     }
-    match judged("host.callers").map(|made| made.verdict) {
+    match judged(&rules::host::CALLERS).map(|made| made.verdict) {
         None | Some(Verdict::NotAnswerable) => {}
         Some(_) => {
-            let listens = said("host.listens").unwrap_or_default();
+            let listens = said(&rules::host::LISTENS).unwrap_or_default();
             text.push_str(&format!(" Through the proxy: {listens}."));
         }
     }

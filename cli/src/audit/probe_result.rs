@@ -1,6 +1,7 @@
 //! What trials say, beside the claim that they put to the test.
 
 use super::finding::{Judgements, Verdict};
+use super::rule::Rule;
 use hsm_mtls::internal::key::extraction_probes::{Probe, ProbeOutcome};
 
 /// What the module claims of what a trial puts to the test: that it holds, or not so.
@@ -11,9 +12,9 @@ pub(super) enum Claim {
 }
 
 /// What trials say, beside the claim that they put to the test.
-pub(super) fn tried(
+pub(super) fn judge_probes(
     found: &mut Judgements,
-    rule: &'static str,
+    rule: &'static Rule,
     trials: &[Probe],
     claim: Claim,
     none: &str,

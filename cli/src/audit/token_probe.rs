@@ -29,7 +29,7 @@ pub(super) struct Question {
 
 /// What was answered.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct TokenProbe {
     pub(super) key: Key,
     /// Why the key is not the certificate's.
     pub(super) no_pair: Option<String>,
@@ -83,13 +83,13 @@ impl Question {
     ///
     /// # Errors
     /// There is no such key, or the token does not answer.
-    pub(super) fn ask(self) -> Result<Seen, IdentityError> {
+    pub(super) fn ask(self) -> Result<TokenProbe, IdentityError> {
         // It is many calls, and a pair is made in some: each in itself is no longer than a start.
         let patience = self.token.start_timeout() * 4;
-        with_timeout(TokenOperation::Audit, patience, move || self.look())
+        with_timeout(TokenOperation::Audit, patience, move || self.probe())
     }
 
-    fn look(self) -> Result<Seen, IdentityError> {
+    fn probe(self) -> Result<TokenProbe, IdentityError> {
         let Self { token, active, .. } = &self;
         // One session for all: the handle of an object may be another in another session.
         let session = token.session(Access::ReadOnly)?;
@@ -119,7 +119,7 @@ impl Question {
             }
             _ => None,
         };
-        Ok(Seen {
+        Ok(TokenProbe {
             no_pair,
             custody: Custody {
                 reads: key.probe_reads(&session),

@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::answer::Answer;
+use super::conclusion::Conclusion;
 use super::custody::WithoutLogin;
 use super::finding::{Judgements, Verdict, plain};
-use super::look::{self, Question, Seen};
+use super::probe_result::{Claim, judge_probes};
 use super::report::{Facts, KeySeen, Stopped, Subject};
-use super::rule::Profile;
-use super::tried::{Claim, tried};
-use super::{certificate, holder, host, rules, uses};
+use super::rule::{Profile, Rule};
+use super::token_probe::{self, Question, TokenProbe};
+use super::{certificate, holder, host, key_usage, rules};
 use hsm_mtls::internal::certificate::{Certificate, read_file};
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
@@ -71,20 +71,22 @@ pub fn audit(config: &Config, asked: &Asked<'_>, attendance: Attendance) -> Subj
         }
         Ok(_) => {
             let why = "no certificate is installed yet";
-            walk.found.rest(rules::of("certificate"), why);
+            walk.found
+                .rest(rules::certificate::RULES.iter().copied(), why);
             None
         }
         Err(error) => {
-            walk.found.violated("certificate.chain", error.to_string());
+            walk.found
+                .violated(&rules::certificate::CHAIN, error.to_string());
             None
         }
     };
-    let uses = uses::judge(config, walk.public_key.as_deref(), &mut walk.found);
+    let uses = key_usage::judge(config, walk.public_key.as_deref(), &mut walk.found);
     let why = stopped.as_ref().map_or_else(
         || "it was not looked at".to_owned(),
         |error| format!("the audit got no further: {error}"),
     );
-    let of_subjects = rules::all().filter(|rule| rule.room() != "environments");
+    let of_subjects = rules::all().filter(|rule| rule.category() != "environments");
     walk.found.rest(of_subjects, &why);
     walk.finish(stopped, issuer, uses)
 }
@@ -115,7 +117,7 @@ impl Walk<'_> {
         holder::judge_token(token.description(), holder, config, &mut self.found);
         self.facts_of_token(&token);
         // What can be seen without it?
-        let (token, shown) = look::shown_without_login(token, config.c3.key.clone())?;
+        let (token, shown) = token_probe::shown_without_login(token, config.c3.key.clone())?;
         let logged_in = token.log_in(Role::User)?;
         let without_login = match (shown, logged_in) {
             (_, false) => WithoutLogin::NotTried("this token was not to be logged in to"),
@@ -125,7 +127,7 @@ impl Walk<'_> {
         };
         let token = Arc::new(token);
         if let CertificateSource::Token(_) = &config.c3.certificate {
-            *given = look::certificate_in_token(config, &token);
+            *given = token_probe::certificate_in_token(config, &token);
         }
         let leaf = given.as_ref().ok().and_then(|given| given.first());
         let seen = Question {
@@ -139,7 +141,7 @@ impl Walk<'_> {
         self.keys.clone_from(&seen.custody.keys);
         seen.custody.judge(without_login, &mut self.found);
         if let Some(why) = &seen.no_pair {
-            self.found.violated("certificate.pair", why.clone());
+            self.found.violated(&rules::certificate::PAIR, why.clone());
         }
         self.facts.push(Facts {
             about: "The key, as the module claims it".to_owned(),
@@ -151,7 +153,7 @@ impl Walk<'_> {
                 Some(kind) => format!("the key is {kind}, which is not supported"),
                 None => "the token tells no public key, and no certificate is installed".to_owned(),
             };
-            self.found.open("key.signs", why);
+            self.found.open(&rules::key::SIGNS, why);
         }
         if let Some(public) = seen.custody.public_key {
             self.public_key = Some(public.fingerprint().to_string());
@@ -161,19 +163,23 @@ impl Walk<'_> {
             self.signs(&token, seen.key, &public, of_certificate);
             if leaf.is_none() {
                 let why = "there is no certificate yet, and a signer process wants one";
-                self.found.open("host.hardening", why);
+                self.found.open(&rules::host::HARDENING, why);
                 return Ok(());
             }
             match (self.asked.hardening)(config) {
                 Ok(parts) => host::judge_hardening(&parts, &mut self.found),
-                Err(error) => self.found.open("host.hardening", error.to_string()),
+                Err(error) => self.found.open(&rules::host::HARDENING, error.to_string()),
             }
         }
         Ok(())
     }
 
-    fn active(&mut self, seen: &Seen) {
-        const RULES: [&str; 3] = ["key.copy-tried", "key.change-tried", "key.wrap-tried"];
+    fn active(&mut self, seen: &TokenProbe) {
+        const RULES: [&Rule; 3] = [
+            &rules::key::COPY_TRIED,
+            &rules::key::CHANGE_TRIED,
+            &rules::key::WRAP_TRIED,
+        ];
         let found = &mut self.found;
         let claim = match seen.custody.claims.flag("CKA_EXTRACTABLE") {
             Some(false) => Claim::Yes("the module claims CKA_EXTRACTABLE false"),
@@ -183,10 +189,15 @@ impl Walk<'_> {
             Some(Ok(done)) => {
                 let none = "nothing was tried, because a change was possible already";
                 for (rule, trials) in RULES.iter().zip([&done.copies, &done.changes, &done.wraps]) {
-                    tried(found, rule, trials, claim, none);
+                    judge_probes(found, rule, trials, claim, none);
                 }
                 let left = done.left_behind.clone();
-                found.by("key.trials-gone", left, Verdict::Seen, "each was destroyed");
+                found.by(
+                    &rules::key::TRIALS_GONE,
+                    left,
+                    Verdict::Seen,
+                    "each was destroyed",
+                );
                 return;
             }
             Some(Err(fault)) => format!("no disposable key can be made: {fault}"),
@@ -199,7 +210,7 @@ impl Walk<'_> {
             }
             None => "not tried: --active was not given".to_owned(),
         };
-        for rule in RULES.into_iter().chain(["key.trials-gone"]) {
+        for rule in RULES.into_iter().chain([&rules::key::TRIALS_GONE]) {
             found.open(rule, why.clone());
         }
     }
@@ -218,13 +229,14 @@ impl Walk<'_> {
                     "the token"
                 };
                 let said = format!("a challenge verifies with the public key of {whose}");
-                self.found.holds("key.signs", Verdict::Seen, said);
+                self.found.holds(&rules::key::SIGNS, Verdict::Seen, said);
                 if of_certificate {
                     let said = "a challenge that the key signed verifies with it";
-                    self.found.holds("certificate.pair", Verdict::Seen, said);
+                    self.found
+                        .holds(&rules::certificate::PAIR, Verdict::Seen, said);
                 }
             }
-            Err(error) => self.found.violated("key.signs", error.to_string()),
+            Err(error) => self.found.violated(&rules::key::SIGNS, error.to_string()),
         }
     }
 
@@ -270,7 +282,7 @@ impl Walk<'_> {
         self,
         stopped: Option<IdentityError>,
         issuer: Option<String>,
-        uses: Vec<uses::Use>,
+        uses: Vec<key_usage::KeyUsage>,
     ) -> Subject {
         let mut judgements = self.found.list;
         let order: Vec<_> = rules::all().map(|rule| rule.id).collect();
@@ -288,7 +300,7 @@ impl Walk<'_> {
             configuration: self.config.path.display().to_string(),
             environment: self.config.environment.to_string(),
             profile: self.asked.profile,
-            answer: Answer::of(&judgements),
+            answer: Conclusion::of(&judgements),
             stopped,
             key: self.key.or_else(|| Some(self.config.c3.key.to_string())),
             issuer: issuer.map(plain),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Judgements, Verdict};
+use super::rules;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
 use hsm_mtls::internal::engine::Purpose;
@@ -14,7 +15,7 @@ use hsm_mtls::internal::ledger::verify::{self, VerifyError};
 
 /// How often a key was used for something on a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Use {
+pub struct KeyUsage {
     /// YYYY-MM-DD, UTC.
     pub day: String,
     /// What for, as the ledger has it.
@@ -37,30 +38,37 @@ struct Told {
 /// Judges the configured ledger, and says what the key was used for.
 ///
 /// `key`: SHA-256 of its public key; where it is not known, all keys' uses count.
-pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) -> Vec<Use> {
+pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) -> Vec<KeyUsage> {
     let Some(ledger) = &config.ledger else {
-        found.violated("ledger.kept", "there is no [ledger]");
-        found.rest(super::rules::of("ledger"), "there is no [ledger]");
-        found.open("host.ledger", "there is no [ledger]");
+        found.violated(&rules::ledger::KEPT, "there is no [ledger]");
+        found.rest(rules::ledger::RULES.iter().copied(), "there is no [ledger]");
+        found.open(&rules::host::LEDGER, "there is no [ledger]");
         return Vec::new();
     };
     let file = ledger.file.display();
-    found.holds("ledger.kept", Verdict::Seen, format!("in {file}"));
+    found.holds(&rules::ledger::KEPT, Verdict::Seen, format!("in {file}"));
     match &ledger.head {
-        Some(_) => found.holds("ledger.head", Verdict::Seen, "`head` of [ledger] is set"),
-        None => found.violated("ledger.head", "`head` of [ledger] is not set"),
+        Some(_) => found.holds(
+            &rules::ledger::HEAD,
+            Verdict::Seen,
+            "`head` of [ledger] is set",
+        ),
+        None => found.violated(&rules::ledger::HEAD, "`head` of [ledger] is not set"),
     }
     let history = verify::verify(&ledger.file, None);
     super::host::judge_ledger(ledger, &history, found);
     let history = match history {
         Ok(history) => history,
         Err(VerifyError::Unreadable(error)) => {
-            found.rest(super::rules::of("ledger"), &error.to_string());
+            found.rest(rules::ledger::RULES.iter().copied(), &error.to_string());
             return Vec::new();
         }
         Err(flaw) => {
-            found.violated("ledger.chain", flaw.to_string());
-            found.rest(super::rules::of("ledger"), "the chain does not hold");
+            found.violated(&rules::ledger::CHAIN, flaw.to_string());
+            found.rest(
+                rules::ledger::RULES.iter().copied(),
+                "the chain does not hold",
+            );
             return Vec::new();
         }
     };
@@ -77,11 +85,11 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
     if history.repairs > 0 {
         said.push_str(&format!("; {} lines that a crash tore", history.repairs));
     }
-    found.holds("ledger.chain", Verdict::Seen, said);
+    found.holds(&rules::ledger::CHAIN, Verdict::Seen, said);
     match history.unfinished.len() {
-        0 => found.holds("ledger.outcomes", Verdict::Seen, "all have one"),
+        0 => found.holds(&rules::ledger::OUTCOMES, Verdict::Seen, "all have one"),
         count => found.violated(
-            "ledger.outcomes",
+            &rules::ledger::OUTCOMES,
             format!(
                 "{count} have none, the first is record {}",
                 history.unfinished[0]
@@ -91,7 +99,7 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
     match read(config, ledger, key) {
         Ok(told) => told.judge(found),
         Err(why) => {
-            found.rest(super::rules::of("ledger"), &why);
+            found.rest(rules::ledger::RULES.iter().copied(), &why);
             Vec::new()
         }
     }
@@ -137,7 +145,7 @@ impl Told {
         }
     }
 
-    fn judge(self, found: &mut Judgements) -> Vec<Use> {
+    fn judge(self, found: &mut Judgements) -> Vec<KeyUsage> {
         let listed = |all: &BTreeMap<String, u64>| {
             let all = all.iter();
             let times = |count: &u64| match count {
@@ -175,15 +183,20 @@ impl Told {
             ));
         }
         found.by(
-            "ledger.purposes",
+            &rules::ledger::PURPOSES,
             listed(&self.strange),
             Verdict::Seen,
             said,
         );
         let refusals = listed(&self.refusals);
-        found.by("ledger.refusals", refusals, Verdict::Seen, "nobody did");
+        found.by(
+            &rules::ledger::REFUSALS,
+            refusals,
+            Verdict::Seen,
+            "nobody did",
+        );
         let uses = self.uses.into_iter();
-        uses.map(|((day, purpose), count)| Use {
+        uses.map(|((day, purpose), count)| KeyUsage {
             day,
             purpose,
             count,

@@ -1,4 +1,4 @@
-//! One service of the hub, visited step by step: name, TCP, TLS, trust, our certificate, the call.
+//! One service of the hub, checked step by step: name, TCP, TLS, trust, our certificate, the call.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,8 +9,10 @@ use tokio::net::TcpStream;
 use url::Url;
 use uuid::Uuid;
 
-use super::answer::{clock, judge};
-use super::seen::{SIGNATURE, ServerCertificate, client_certificate, server_certificate};
+use super::hello_check::{clock, judge};
+use super::server_certificate::{
+    SIGNATURE, ServerCertificate, client_certificate, server_certificate,
+};
 use crate::check_steps::Steps;
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::client::connector::{Connection, Connector};
@@ -44,8 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A name with more addresses is asked for the first of them.
 const MOST_ADDRESSES: usize = 16;
 
-/// One service, visited once.
-pub(super) struct Visit<'a> {
+/// One service, checked once.
+pub(super) struct ServiceCheck<'a> {
     pub(super) tls: &'a Tls,
     pub(super) connector: &'a Connector,
     /// Sends a small hello; there is none where the configured one is small.
@@ -55,34 +57,34 @@ pub(super) struct Visit<'a> {
     pub(super) origin: &'a Origin,
 }
 
-/// What a visit leaves for the report.
+/// What a check of a service gives to the report.
 #[derive(Default)]
-pub(super) struct Visited {
+pub(super) struct CheckedService {
     pub(super) steps: Steps,
     /// Of the call at the end.
     pub(super) interaction_id: Option<String>,
     pub(super) server: Option<ServerCertificate>,
 }
 
-impl Visit<'_> {
+impl ServiceCheck<'_> {
     /// Takes the steps, as far as they can be taken.
-    pub(super) async fn run(&self) -> Visited {
-        let mut visited = Visited::default();
-        self.take(&mut visited).await;
-        visited.steps.end(&STEPS);
-        visited
+    pub(super) async fn run(&self) -> CheckedService {
+        let mut checked = CheckedService::default();
+        self.take(&mut checked).await;
+        checked.steps.end(&STEPS);
+        checked
     }
 
-    async fn take(&self, visited: &mut Visited) -> Option<()> {
-        let steps = &mut visited.steps;
+    async fn take(&self, checked: &mut CheckedService) -> Option<()> {
+        let steps = &mut checked.steps;
         // Made here, so that the ledger has it, and it can be told also where no answer comes.
         let id = Uuid::new_v4().to_string();
         let (connection, seen) = self.handshake(steps, &id).await?;
-        visited.server = ServerCertificate::of(&seen);
+        checked.server = ServerCertificate::of(&seen);
         server_certificate(steps, self.tls, self.origin, &seen);
         client_certificate(steps, self.tls, &seen);
         let answer = self.hello(steps, connection?, &id).await;
-        visited.interaction_id = Some(id);
+        checked.interaction_id = Some(id);
         judge(steps, &answer?, self.presented);
         Some(())
     }
