@@ -60,7 +60,7 @@ pub(crate) static STATE: Rule = Rule {
     holds: "Nobody else can change what is remembered of refused PINs.",
     looks_at: "owner and mode of `state_dir`",
     reason: "Whoever clears it lets a wrong PIN be tried until the token is locked.",
-    source: "hsm-mtls, law 6",
+    source: "hsm-mtls, audit-sources.md: a PIN is tried once",
     severity: [Medium, Medium, Low],
     mend: "let the folder belong to the service's user, with 0700",
 };
@@ -80,7 +80,7 @@ pub(crate) static CALLERS: Rule = Rule {
     holds: "Only named callers can use the proxy.",
     looks_at: "`callers` and `mode` of each [[proxy.listener]], and who can read a caller token",
     reason: "Whoever may call is the bank for the hub.",
-    source: "hsm-mtls; PITFALLS, the confused deputy",
+    source: "hsm-mtls, audit-sources.md: confused deputy",
     severity: [High, Medium, Note],
     mend: "name users or groups in `callers` of a Unix socket, or give TCP a caller token",
 };

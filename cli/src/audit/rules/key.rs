@@ -228,7 +228,7 @@ pub(crate) static TYPE: Rule = Rule {
     holds: "Type and size are those that the scheme accepts.",
     looks_at: "CKA_KEY_TYPE and the size of the public key: RSA, 2048 bits",
     reason: "The Trust Framework certifies RSA keys of 2048 bits only.",
-    source: "UAE Open Finance, Trust Framework PKI (DOMAIN: the only type that current pages accept)",
+    source: "UAE Open Finance, Trust Framework PKI (audit-sources.md: the only type that its current pages accept)",
     severity: [High, High, Note],
     mend: "make an RSA key of 2048 bits: `hsm-mtls key generate`",
 };
@@ -268,7 +268,7 @@ pub(crate) static SIGNS: Rule = Rule {
     holds: "The key signs a fresh challenge, and the signature verifies.",
     looks_at: "C_Sign over 32 random bytes with a prefix, verified with the certificate's public key, or the token's where there is none",
     reason: "Shows that the key is there and can be used by this user: not only that an object has its name.",
-    source: "hsm-mtls, law 4",
+    source: "hsm-mtls, audit-sources.md: prove the pair",
     severity: [High, High, High],
     mend: "run `hsm-mtls token check`",
 };

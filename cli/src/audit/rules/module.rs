@@ -9,7 +9,7 @@ pub(crate) static FILE: Rule = Rule {
     holds: "Nobody but root or this user can change the module.",
     looks_at: "owner and mode of the file and of every folder above it",
     reason: "The module is given the PIN, and runs with all rights of the process.",
-    source: "hsm-mtls; PITFALLS, the module",
+    source: "hsm-mtls, audit-sources.md: the module is native code",
     severity: [Critical, High, Medium],
     mend: "let the file and its folders belong to root, writable by nobody else",
 };
