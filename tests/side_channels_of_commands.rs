@@ -103,12 +103,14 @@ fn read(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
 
 #[test]
 fn standard_error_is_never_in_the_way_of_a_result() {
-    let (bank, _hub) = scene();
-    let tried = &|arguments: &str, code, fault: Fault| {
+    // A token for each: SoftHSM rewrites its token's file at every login, and processes that read it in that
+    // moment find no token.
+    let scenes = FAULTS.map(|fault| (fault, scene()));
+    let tried = &|bank: &Bank, arguments: &str, code, fault: Fault| {
         let what = format!("{arguments}, {fault:?}");
         let broken = fault.stream();
         let verbose = format!("{arguments} -vv");
-        let child = start(&bank, &verbose, Stdio::piped(), broken.stdio());
+        let child = start(bank, &verbose, Stdio::piped(), broken.stdio());
         let (ended, text) = ended(child, &what);
         assert_eq!(ended, code, "{what}: {text}");
         assert_eq!(arguments.starts_with('!'), text.is_empty(), "{what}");
@@ -116,8 +118,8 @@ fn standard_error_is_never_in_the_way_of_a_result() {
     for (arguments, code) in COMMANDS {
         // Each that blocks takes its second.
         thread::scope(|scope| {
-            for fault in FAULTS {
-                scope.spawn(move || tried(arguments, code, fault));
+            for (fault, (bank, _hub)) in &scenes {
+                scope.spawn(move || tried(bank, arguments, code, *fault));
             }
         });
     }
