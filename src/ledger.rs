@@ -16,7 +16,7 @@ mod file_ledger;
 pub mod hash_chain;
 mod head_export;
 mod location;
-mod lock;
+pub mod lock;
 pub mod record_reader;
 mod rotation;
 mod sync_thread;

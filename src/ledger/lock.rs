@@ -88,11 +88,14 @@ impl<T> Drop for TimedMutexGuard<'_, T> {
 /// The exclusive lock of a file among processes. It belongs to the open file description, of which there may be
 /// duplicates: so it is released explicitly, not by a close.
 #[derive(Debug)]
-pub(super) struct FileLock(Arc<File>);
+pub struct FileLock(Arc<File>);
 
 impl FileLock {
     /// Waits for the lock. `None`: another process held it until the deadline.
-    pub(super) fn acquire_until(file: &Arc<File>, deadline: Instant) -> io::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// The operating system gives no locks for this file.
+    pub fn acquire_until(file: &Arc<File>, deadline: Instant) -> io::Result<Option<Self>> {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(Self(Arc::clone(file)))),

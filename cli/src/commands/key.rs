@@ -2,6 +2,8 @@
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::sync::Arc;
+use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use hsm_mtls::internal::config::Config;
@@ -12,6 +14,7 @@ use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::key::unsupported::SUPPORTED;
 use hsm_mtls::internal::key::{Key, KeyError, find_all};
 use hsm_mtls::internal::ledger::Recorder;
+use hsm_mtls::internal::ledger::lock::FileLock;
 use hsm_mtls::internal::token::fault::FaultClass;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::session::{Access, Session};
@@ -117,8 +120,8 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     Ok(ExitCode::Good)
 }
 
-/// Waits until no other process of this user makes a key in this token, as far as both have one `state_dir`.
-fn lock_generation(config: &Config, token: &Token) -> Result<Option<File>, CommandError> {
+/// Keeps other processes from making a key in this token meanwhile, as far as they have the same `state_dir`.
+fn lock_generation(config: &Config, token: &Token) -> Result<Option<FileLock>, CommandError> {
     let Some(folder) = config.token.state_folder() else {
         return Ok(None);
     };
@@ -131,6 +134,7 @@ fn lock_generation(config: &Config, token: &Token) -> Result<Option<File>, Comma
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let path = folder.join(format!("generate-{name}.lock"));
+    let patience = config.token.start_timeout;
     let locked = DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -139,16 +143,28 @@ fn lock_generation(config: &Config, token: &Token) -> Result<Option<File>, Comma
             let mut options = File::options();
             options.create(true).append(true).mode(0o600).open(&path)
         })
-        .and_then(|file| file.lock().map(|()| file));
-    locked.map(Some).map_err(|error| {
-        CommandError::usage(
-            format!(
-                "no key is made: another `key generate` cannot be kept out by {}: {error}",
+        .and_then(|file| FileLock::acquire_until(&Arc::new(file), Instant::now() + patience));
+    match locked {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => Err(CommandError::Usage {
+            message: format!(
+                "another `key generate` on this token did not end within {} s; no key was made",
+                patience.as_secs_f64()
+            ),
+            hint: format!(
+                "wait until it has ended, or end it (`fuser {}` names it)",
                 path.display()
             ),
-            "`state_dir` of [[token]] is a folder that this user can write to",
-        )
-    })
+            code: ExitCode::Token,
+        }),
+        Err(error) => Err(CommandError::usage(
+            format!(
+                "another `key generate` cannot be kept out by {}: {error}; no key was made",
+                path.display()
+            ),
+            "let `state_dir` of [[token]] name a folder that this user can write to",
+        )),
+    }
 }
 
 fn algorithm(kind: KeyType) -> KeyAlgorithm {
