@@ -8,7 +8,9 @@
 
 mod common;
 
+use std::fs;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::bank::{Bank, config_of_child};
@@ -106,4 +108,35 @@ fn a_token_comes_back_in_another_slot() {
         sign(&signer).unwrap();
         assert_eq!(chaos.calls("C_Login"), logins + 1);
     }
+}
+
+/// OpenSSL behind a module cleans up after each thread. A process that exits meanwhile crashes, so dropping the engine
+/// waits for that.
+#[test]
+fn an_engine_that_was_dropped_leaves_no_thread() {
+    let Some(config) = scene(
+        "an_engine_that_was_dropped_leaves_no_thread",
+        "delay thread-exit 300ms",
+        "sessions = 4",
+    ) else {
+        return;
+    };
+    let signer = open(&config);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| sign(&signer).unwrap());
+        }
+    });
+    assert!(session_threads() > 0);
+    drop(signer);
+    assert_eq!(session_threads(), 0);
+}
+
+fn session_threads() -> usize {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
+    threads
+        .filter_map(|thread| name(thread.ok()?).ok())
+        .filter(|name| name.trim_end() == "hsm-session")
+        .count()
 }

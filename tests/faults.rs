@@ -88,3 +88,23 @@ fn a_lost_session_costs_no_signature() {
         "{run:?}"
     );
 }
+
+/// The exit handlers of a module, or of OpenSSL behind it, have crashed processes whose work was done.
+#[test]
+fn a_module_that_crashes_as_the_process_exits_changes_no_exit_code() {
+    let (mut bank, _hub) = certified("p-256");
+    let chaos = Chaos::between(&mut bank, "crash exit");
+    for command in [
+        &["token", "list"][..],
+        &["token", "check"],
+        &["key", "list"],
+        &["csr"],
+        &["cert", "show"],
+        &["verify"],
+        &["request", "GET", "cm:/consents/1"],
+        &["config", "check"],
+    ] {
+        let run = chaos.run(&bank, command).expect(0);
+        assert!(!run.stdout.is_empty(), "{command:?}: {run:?}");
+    }
+}

@@ -247,15 +247,18 @@ enum LedgerCommand {
     Show(ledger::ShowArgs),
 }
 
-/// Parses the command line, sets up logs, runs, prints error and hint; the exit code of the process.
-pub fn main() -> std::process::ExitCode {
+/// Parses the command line, sets up logs, runs, prints error and hint, and ends the process.
+///
+/// It ends by `_exit`, without the exit handlers of the PKCS#11 module and of its libraries: they clean up under threads
+/// that are still in a call, or crash by themselves (SoftHSMv2#729, libp11#500).
+pub fn main() -> ! {
     log::prepare();
     let code = match usage::parse() {
         Ok(cli) => run(cli),
         Err(code) => code,
     };
     standard_error::flush();
-    std::process::ExitCode::from(code as u8)
+    signal_hook::low_level::exit(i32::from(code as u8))
 }
 
 fn run(cli: Cli) -> ExitCode {

@@ -1,7 +1,5 @@
 //! The command: all of it is in the library beside this file.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() {
     hsm_mtls_cli::main()
 }

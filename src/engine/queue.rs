@@ -206,16 +206,13 @@ impl JobQueue {
         Ok(())
     }
 
-    /// Ends the workers, and waits until they have ended, at most for `timeout`.
-    pub(super) fn close(&self, timeout: Duration) {
+    /// Tells the workers to end.
+    pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.waiting.clear();
+        drop(state);
         self.changed.notify_all();
-        let all_ended = self
-            .changed
-            .wait_timeout_while(state, timeout, |state| state.workers > 0);
-        drop(all_ended);
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
@@ -17,12 +17,13 @@ use super::signing::{KeySession, SessionRefused, TokenSigner};
 use super::{EngineError, SignRequest};
 use crate::poison::IgnorePoison as _;
 
-/// How long dropping the pool waits for sessions to close, so that no thread is inside the module while the process
-/// ends.
+/// How long dropping the pool waits for its threads. They close their sessions, and then OpenSSL inside the module cleans
+/// up after each thread: a process that exits meanwhile crashes (seen with SoftHSM2).
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct WorkerPool {
     shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl fmt::Debug for WorkerPool {
@@ -51,6 +52,7 @@ impl WorkerPool {
                 keep_alive,
                 queue,
             }),
+            threads: Mutex::new(Vec::new()),
         }
     }
 
@@ -101,11 +103,14 @@ impl WorkerPool {
                 if let Some(slot) = &mut slot {
                     slot.leaving = leaving;
                 }
-                // Before the slot: whoever waits for the worker count to reach zero may end the process next.
-                drop(worker);
             });
         match spawned {
-            Ok(_) => Ok(()),
+            Ok(thread) => {
+                let mut threads = self.threads.lock().ignore_poison();
+                threads.retain(|thread| !thread.is_finished());
+                threads.push(thread);
+                Ok(())
+            }
             Err(_) => take(&slot).map_or(Ok(()), |slot| queue.worker_not_started(slot)),
         }
     }
@@ -117,7 +122,29 @@ fn take(slot: &Mutex<Option<WorkerSlot>>) -> Option<WorkerSlot> {
 
 impl Drop for WorkerPool {
     fn drop(&mut self) {
-        self.shared.queue.close(SHUTDOWN_TIMEOUT);
+        self.shared.queue.close();
+        let threads = std::mem::take(&mut *self.threads.lock().ignore_poison());
+        join_all(threads, SHUTDOWN_TIMEOUT);
+    }
+}
+
+/// Waits until the threads have ended, at most for `timeout`: one of them may be in a call that hangs. The thread that
+/// joins them never entered the module.
+fn join_all(threads: Vec<JoinHandle<()>>, timeout: Duration) {
+    if threads.is_empty() {
+        return;
+    }
+    let (joined, all_joined) = sync_channel(1);
+    let spawned = thread::Builder::new()
+        .name("hsm-join".to_owned())
+        .spawn(move || {
+            for thread in threads {
+                drop(thread.join());
+            }
+            let _ = joined.send(());
+        });
+    if spawned.is_ok() {
+        let _ = all_joined.recv_timeout(timeout);
     }
 }
 

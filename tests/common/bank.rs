@@ -2,6 +2,7 @@
 //! `hsm-mtls` command.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -55,6 +56,7 @@ pub struct Settings {
 /// What a run of the command left.
 #[derive(Debug)]
 pub struct Run {
+    /// The exit code; of a process that a signal ended, the signal's number with a minus.
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
@@ -225,7 +227,9 @@ headless_heimdall = "{headless_heimdall}"
             stderr,
         } = command.output().expect("hsm-mtls runs");
         Run {
-            code: status.code().unwrap_or(-1),
+            code: status
+                .code()
+                .unwrap_or_else(|| -status.signal().unwrap_or(1)),
             stdout: String::from_utf8(stdout).expect("UTF-8"),
             stderr: String::from_utf8(stderr).expect("UTF-8"),
         }

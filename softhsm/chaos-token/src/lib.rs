@@ -5,6 +5,7 @@
 
 mod claims;
 mod device;
+mod exit;
 mod forward;
 mod login;
 mod names;

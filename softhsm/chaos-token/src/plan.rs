@@ -10,7 +10,7 @@ use std::{env, process, thread};
 
 use cryptoki_sys::*;
 
-use crate::{forward, names};
+use crate::{exit, forward, names};
 
 /// The file with the plan.
 pub(crate) const PLAN: &str = "CHAOS_TOKEN_PLAN";
@@ -101,6 +101,10 @@ pub(crate) struct Plan {
     pub(crate) device: bool,
     /// What private keys say of themselves, whatever they are.
     pub(crate) claims: Vec<(CK_ATTRIBUTE_TYPE, bool)>,
+    /// The process crashes in the module's exit handler.
+    pub(crate) crash_at_exit: bool,
+    /// How long the module cleans up after a thread that made a call.
+    pub(crate) thread_exit: Duration,
 }
 
 #[derive(Default)]
@@ -120,6 +124,7 @@ fn state() -> MutexGuard<'static, Option<State>> {
 
 /// Counts a call, writes it down, and says what becomes of it.
 pub(crate) fn called(function: &'static str) -> Verdict {
+    exit::of_thread();
     let mut guard = state();
     let Some(state) = guard.as_mut() else {
         return Verdict::Pass;
@@ -235,6 +240,8 @@ fn take(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["signature", "wrong"] => plan.signature = SignatureForm::Wrong,
         ["signature", "der"] => plan.signature = SignatureForm::Der,
         ["signature", "short"] => plan.signature = SignatureForm::Short,
+        ["crash", "exit"] => plan.crash_at_exit = true,
+        ["delay", "thread-exit", time] => plan.thread_exit = duration(time)?,
         ["delay", "all", time] => plan.delays.push(Delay {
             function: None,
             calls: Calls::ALL,

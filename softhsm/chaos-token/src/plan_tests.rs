@@ -6,7 +6,8 @@ use super::*;
 fn a_plan_says_what_fails_and_when() {
     let plan = parse(
         "fail C_Sign 3 CKR_DEVICE_ERROR # the third\nfail C_OpenSession 2.. CKR_SESSION_COUNT\n\
-         crash C_Login 1..2\ndelay C_Sign 2 9ms\n\npin-tries 3\nwithout CKM_ECDSA\nsignature der\n",
+         crash C_Login 1..2\ndelay C_Sign 2 9ms\n\npin-tries 3\nwithout CKM_ECDSA\nsignature der\n\
+         crash exit\ndelay thread-exit 25ms\n",
     )
     .expect("a plan");
     assert_eq!(plan.rules.len(), 3);
@@ -22,6 +23,8 @@ fn a_plan_says_what_fails_and_when() {
     assert_eq!(plan.pin_tries, Some(3));
     assert_eq!(plan.hidden, [CKM_ECDSA]);
     assert_eq!(plan.signature, SignatureForm::Der);
+    assert!(plan.crash_at_exit);
+    assert_eq!(plan.thread_exit, Duration::from_millis(25));
 }
 
 #[test]
