@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::addresses::{Swallowing, with_hosts};
 use common::bank::{BINARY, Bank, config_of_child};
+use common::child_test;
 use common::hub::{Hub, HubOptions};
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::client::{self, ClientError};
@@ -75,7 +76,7 @@ fn the_first_that_answers_is_taken_and_remembered() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         return runtime.block_on(take_and_remember(&config));
     }
-    bank().run_test("the_first_that_answers_is_taken_and_remembered", &[]);
+    bank().run_test(the_first_that_answers_is_taken_and_remembered, &[]);
 }
 
 async fn take_and_remember(config: &Config) {
@@ -159,7 +160,7 @@ fn one_that_refuses_is_followed_by_the_next_at_once() {
             }
         });
     }
-    bank().run_test("one_that_refuses_is_followed_by_the_next_at_once", &[]);
+    bank().run_test(one_that_refuses_is_followed_by_the_next_at_once, &[]);
 }
 
 #[test]
@@ -195,10 +196,7 @@ fn where_none_answers_each_is_named_when_the_time_is_over() {
     }
     let mut bank = bank();
     bank.configure(|settings| settings.hub_lines = "connect_timeout = \"1s\"".to_owned());
-    bank.run_test(
-        "where_none_answers_each_is_named_when_the_time_is_over",
-        &[],
-    );
+    bank.run_test(where_none_answers_each_is_named_when_the_time_is_over, &[]);
 }
 
 /// Something answers there, and it is not the hub: behind a load balancer whose servers are down, say.
@@ -224,7 +222,7 @@ fn one_that_answers_and_does_not_serve_is_not_preferred() {
     let bad = TcpListener::bind((loopback(1), 0)).unwrap();
     bank.hub_at(bad.local_addr().unwrap().port());
     std::thread::spawn(move || bad.incoming().for_each(drop));
-    bank.run_test("one_that_answers_and_does_not_serve_is_not_preferred", &[]);
+    bank.run_test(one_that_answers_and_does_not_serve_is_not_preferred, &[]);
 }
 
 /// A hub whose name has two silent addresses before the one that is well.
@@ -308,7 +306,6 @@ fn verify_names_what_does_not_answer_and_a_request_does_not_wait_for_it() {
 
 #[test]
 fn reqwest_does_not_wait_for_it_either() {
-    const TEST: &str = "reqwest_does_not_wait_for_it_either";
     if let Some(config) = config_of_child() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         return runtime.block_on(async {
@@ -330,7 +327,7 @@ fn reqwest_does_not_wait_for_it_either() {
     let scene = scene();
     let mut command = with_hosts(&scene.hosts, &std::env::current_exe().unwrap());
     command
-        .args([TEST, "--exact", "--nocapture"])
+        .args(child_test::arguments(reqwest_does_not_wait_for_it_either))
         .env("HSM_MTLS_TEST_CONFIG", scene.bank.config_path())
         .env("SOFTHSM2_CONF", scene.bank.token.conf());
     output(command);

@@ -24,7 +24,6 @@ use serde_json::{Value, json};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 const PKCS8: &str = "HSM_MTLS_TEST_PKCS8";
-const NAME: &str = "a_copy_of_the_key_in_a_file_is_found_in_each_form";
 
 fn openssl(arguments: &[&str], input: &Path, output: &Path) {
     let (input, output) = (input.to_str().unwrap(), output.to_str().unwrap());
@@ -73,7 +72,10 @@ fn a_copy_of_the_key_in_a_file_is_found_in_each_form() {
     let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     let der = bank.path("key.der");
     fs::write(&der, key.serialize_der()).unwrap();
-    bank.run_test(NAME, &[(PKCS8, der.display().to_string())]);
+    bank.run_test(
+        a_copy_of_the_key_in_a_file_is_found_in_each_form,
+        &[(PKCS8, der.display().to_string())],
+    );
     let pem = bank.path("key.pem");
     fs::write(&pem, key.serialize_pem()).unwrap();
 

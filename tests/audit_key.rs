@@ -222,7 +222,7 @@ fn what_is_wrong_with_a_key_is_found_and_nothing_else() {
             .for_each(|case| (case.make)(&session, case.name));
     }
     let mut bank = bank();
-    bank.run_test("what_is_wrong_with_a_key_is_found_and_nothing_else", &[]);
+    bank.run_test(what_is_wrong_with_a_key_is_found_and_nothing_else, &[]);
     for case in CASES {
         let golden = format!("key_{}", case.name);
         audit_of(&mut bank, case.name, &[]).golden(&golden, case.shown);
@@ -243,8 +243,10 @@ fn a_wrapping_key_in_the_token_is_tried_and_gets_no_key_that_cannot_be_extracted
         return generate_wrapping_key(&session, "wrapping");
     }
     let mut bank = bank();
-    let name = "a_wrapping_key_in_the_token_is_tried_and_gets_no_key_that_cannot_be_extracted";
-    bank.run_test(name, &[]);
+    bank.run_test(
+        a_wrapping_key_in_the_token_is_tried_and_gets_no_key_that_cannot_be_extracted,
+        &[],
+    );
     let said = audit_of(&mut bank, "c3", &[]).said("key.wrappable");
     let refused = "tried-and-refused: C_WrapKey by CKM_AES_KEY_WRAP_PAD with pkcs11:";
     assert!(said.starts_with(refused), "{said}");
@@ -283,7 +285,6 @@ fn a_wrapping_key_in_the_token_is_tried_and_gets_no_key_that_cannot_be_extracted
 /// A second private key object, and a second certificate, of the configured key.
 #[test]
 fn what_lies_beside_the_key_is_seen() {
-    const NAME: &str = "what_lies_beside_the_key_is_seen";
     const PKCS8: &str = "HSM_MTLS_TEST_PKCS8";
     const LEAKS: &str = "HSM_MTLS_TEST_LEAKS";
     const CERTIFICATE: &str = "HSM_MTLS_TEST_CERTIFICATE";
@@ -305,10 +306,16 @@ fn what_lies_beside_the_key_is_seen() {
     let bank = bank();
     let file = bank.path("key.der");
     std::fs::write(&file, software_key()).unwrap();
-    bank.run_test(NAME, &[(PKCS8, file.display().to_string())]);
+    bank.run_test(
+        what_lies_beside_the_key_is_seen,
+        &[(PKCS8, file.display().to_string())],
+    );
     audit(&bank, &[]).golden("key_twin", &[]);
     // The configured object keeps the key, and the third one does not.
-    bank.run_test(NAME, &[(LEAKS, file.display().to_string())]);
+    bank.run_test(
+        what_lies_beside_the_key_is_seen,
+        &[(LEAKS, file.display().to_string())],
+    );
     let audited = audit(&bank, &[]);
     audited.golden("key_twin_that_leaks", &[]);
     let said = audited.said("key.twin-held");
@@ -322,6 +329,9 @@ fn what_lies_beside_the_key_is_seen() {
     });
     let (_, second) = der::pem::decode_vec(second.as_bytes()).unwrap();
     std::fs::write(&file, second).unwrap();
-    bank.run_test(NAME, &[(CERTIFICATE, file.display().to_string())]);
+    bank.run_test(
+        what_lies_beside_the_key_is_seen,
+        &[(CERTIFICATE, file.display().to_string())],
+    );
     audit(&bank, &[]).golden("key_of_two_purposes", &[]);
 }

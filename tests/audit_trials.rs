@@ -49,7 +49,7 @@ fn pkcs11_tool(token: &SoftHsm, arguments: &[&str]) {
 /// A key that can be read and wrapped, and a key to wrap it with.
 fn leaky() -> Bank {
     let bank = Bank::new();
-    bank.run_test("a_key_that_leaks_is_made", &[]);
+    bank.run_test(a_key_that_leaks_is_made, &[]);
     bank
 }
 

@@ -24,14 +24,14 @@ use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::token::guard::Attendance;
 
 /// Sets the scene, and is the other half's configuration within it.
-fn scene(name: &str, plan: &str, lines: &str) -> Option<Config> {
+fn scene<Test: Fn()>(test: Test, plan: &str, lines: &str) -> Option<Config> {
     let config = config_of_child();
     if config.is_none() {
         let mut bank = Bank::new();
         bank.certify("p-256");
         bank.configure(|settings| settings.token_lines = lines.to_owned());
         let chaos = Chaos::between(&mut bank, plan);
-        chaos.run_test(&bank, name, &[]);
+        chaos.run_test(&bank, test, &[]);
     }
     config
 }
@@ -54,7 +54,7 @@ fn idle(time: Duration) {
 #[test]
 fn an_idle_session_is_kept_alive() {
     let Some(config) = scene(
-        "an_idle_session_is_kept_alive",
+        an_idle_session_is_kept_alive,
         "idle 2000ms",
         "sessions = 1\nkeep_alive = \"200ms\"",
     ) else {
@@ -72,7 +72,7 @@ fn an_idle_session_is_kept_alive() {
 #[test]
 fn sessions_that_died_of_idleness_cost_a_login_and_no_signature() {
     let Some(config) = scene(
-        "sessions_that_died_of_idleness_cost_a_login_and_no_signature",
+        sessions_that_died_of_idleness_cost_a_login_and_no_signature,
         "idle 300ms",
         "sessions = 2\nkeep_alive = \"60s\"",
     ) else {
@@ -91,7 +91,7 @@ fn sessions_that_died_of_idleness_cost_a_login_and_no_signature() {
 
 #[test]
 fn a_token_comes_back_in_another_slot() {
-    let Some(config) = scene("a_token_comes_back_in_another_slot", "", "sessions = 2") else {
+    let Some(config) = scene(a_token_comes_back_in_another_slot, "", "sessions = 2") else {
         return;
     };
     let (signer, chaos) = (open(&config), Chaos::of_child());
@@ -115,7 +115,7 @@ fn a_token_comes_back_in_another_slot() {
 #[test]
 fn an_engine_that_was_dropped_leaves_no_thread() {
     let Some(config) = scene(
-        "an_engine_that_was_dropped_leaves_no_thread",
+        an_engine_that_was_dropped_leaves_no_thread,
         "delay thread-exit 300ms",
         "sessions = 4",
     ) else {

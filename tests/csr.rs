@@ -38,13 +38,12 @@ fn openssl(arguments: &[&str], input: &str) -> String {
 /// A key that existed outside may still be there. The audit is not the first that says so.
 #[test]
 fn a_key_that_was_imported_is_noted() {
-    const NAME: &str = "a_key_that_was_imported_is_noted";
     if config_of_child().is_some() {
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         return import_rsa(&session(), "c3", key.serialized_der(), &[]);
     }
     let bank = Bank::new();
-    bank.run_test(NAME, &[]);
+    bank.run_test(a_key_that_was_imported_is_noted, &[]);
     let said = "the token says not CKA_LOCAL";
     let run = bank.run(&["csr"]).expect(0);
     assert!(

@@ -82,7 +82,6 @@ fn play(chaos: &Chaos, signer: &Arc<dyn Sign>, function: &str, code: &str) -> [S
 
 #[test]
 fn each_fault_of_a_signature_has_its_outcome() {
-    let name = "each_fault_of_a_signature_has_its_outcome";
     let Some(config) = config_of_child() else {
         let mut bank = Bank::new();
         bank.certify("p-256");
@@ -90,7 +89,11 @@ fn each_fault_of_a_signature_has_its_outcome() {
         let table = bank.path("table");
         let chaos = Chaos::between(&mut bank, "");
         let path = table.to_str().unwrap().to_owned();
-        chaos.run_test(&bank, name, &[(TABLE, path)]);
+        chaos.run_test(
+            &bank,
+            each_fault_of_a_signature_has_its_outcome,
+            &[(TABLE, path)],
+        );
         insta::assert_snapshot!(fs::read_to_string(table).unwrap());
         return;
     };

@@ -38,7 +38,7 @@ const HANDSHAKES: usize = 64;
 const TICK: Duration = Duration::from_millis(5);
 
 /// Sets the scene: a bank, its hub, and the module in between.
-fn scene(name: &str, plan: &str, lines: &str) -> Option<Config> {
+fn scene<Test: Fn()>(test: Test, plan: &str, lines: &str) -> Option<Config> {
     let config = config_of_child();
     if config.is_none() {
         let mut bank = Bank::new();
@@ -48,7 +48,7 @@ fn scene(name: &str, plan: &str, lines: &str) -> Option<Config> {
         bank.certify("p-256");
         bank.configure(|settings| settings.token_lines = lines.to_owned());
         let chaos = Chaos::between(&mut bank, plan);
-        chaos.run_test(&bank, name, &[]);
+        chaos.run_test(&bank, test, &[]);
     }
     config
 }
@@ -112,7 +112,7 @@ fn inline(config: &Config, identity: &Identity) -> Duration {
 #[test]
 fn sixty_four_handshakes_on_a_slow_token_do_not_hold_up_the_thread_beside_them() {
     let Some(config) = scene(
-        "sixty_four_handshakes_on_a_slow_token_do_not_hold_up_the_thread_beside_them",
+        sixty_four_handshakes_on_a_slow_token_do_not_hold_up_the_thread_beside_them,
         "delay C_Sign 200ms",
         "sessions = 16",
     ) else {
@@ -159,7 +159,7 @@ fn sixty_four_handshakes_on_a_slow_token_do_not_hold_up_the_thread_beside_them()
 #[test]
 fn a_token_that_never_comes_back_costs_its_callers_an_error_in_time() {
     let Some(config) = scene(
-        "a_token_that_never_comes_back_costs_its_callers_an_error_in_time",
+        a_token_that_never_comes_back_costs_its_callers_an_error_in_time,
         // The proof is the first.
         "hang C_Sign 2..",
         "sessions = 2\ntimeout = \"1s\"",
@@ -243,7 +243,6 @@ impl Elsewhere {
 /// one thread.
 #[test]
 fn while_the_token_hangs_other_handshakes_go_on_as_before() {
-    let name = "while_the_token_hangs_other_handshakes_go_on_as_before";
     let Some(config) = config_of_child() else {
         let mut bank = Bank::new();
         let names = ["localhost", "127.0.0.1"];
@@ -265,7 +264,10 @@ fn while_the_token_hangs_other_handshakes_go_on_as_before() {
             (ANCHORS, text(bank.path("anchors.pem"))),
             (PORT, elsewhere.port().to_string()),
         ];
-        return bank.run_test(name, &variables);
+        return bank.run_test(
+            while_the_token_hangs_other_handshakes_go_on_as_before,
+            &variables,
+        );
     };
     let socket = PathBuf::from(std::env::var_os(SOCKET).unwrap());
     let mut token = RemoteToken::at(&socket, "lfi");

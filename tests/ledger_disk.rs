@@ -209,11 +209,7 @@ fn a_file_that_is_replaced_stops_a_running_process() {
         return;
     }
     let (bank, chaos) = with_ledger();
-    chaos.run_test(
-        &bank,
-        "a_file_that_is_replaced_stops_a_running_process",
-        &[],
-    );
+    chaos.run_test(&bank, a_file_that_is_replaced_stops_a_running_process, &[]);
 }
 
 fn replaced_under(config: &hsm_mtls::internal::config::Config) {
@@ -281,7 +277,7 @@ fn an_application_may_keep_the_records_itself() {
         return;
     }
     let (bank, chaos) = with_ledger();
-    chaos.run_test(&bank, "an_application_may_keep_the_records_itself", &[]);
+    chaos.run_test(&bank, an_application_may_keep_the_records_itself, &[]);
     assert!(
         !bank.path("log/ledger.jsonl").exists(),
         "theirs is used, not ours"

@@ -146,8 +146,12 @@ fn a_folder_that_cannot_be_synced_keeps_its_file() {
             "--regid=65534",
             "--clear-groups",
         ];
-        let name = "a_folder_that_cannot_be_synced_keeps_its_file";
-        records::run_test(name, &log, &nobody, &[]);
+        records::run_test(
+            a_folder_that_cannot_be_synced_keeps_its_file,
+            &log,
+            &nobody,
+            &[],
+        );
         let history = verify(&log.join("ledger.jsonl"), None).unwrap();
         assert_eq!((history.last, history.files.len()), (4, 1), "{history:?}");
         return;
@@ -161,8 +165,12 @@ fn a_path_of_one_word_is_in_the_folder_that_we_are_in() {
     if folder_of_child().is_none() {
         let folder = folder();
         let log = folder.path().join("log");
-        let name = "a_path_of_one_word_is_in_the_folder_that_we_are_in";
-        records::run_test(name, &log, &[], &[]);
+        records::run_test(
+            a_path_of_one_word_is_in_the_folder_that_we_are_in,
+            &log,
+            &[],
+            &[],
+        );
         let history = verify(&log.join("ledger.jsonl"), None).unwrap();
         assert_eq!((history.last, history.files.len()), (7, 4), "{history:?}");
         return;

@@ -65,7 +65,7 @@ fn each_c_sign_of_four_processes_has_its_attempt() {
                 ("PID_FILE", text(log(process).with_extension("pid"))),
             ];
             let (bank, chaos) = (&bank, &chaos);
-            scope.spawn(move || chaos.run_test(bank, "requests_of_one_process", &environment));
+            scope.spawn(move || chaos.run_test(bank, requests_of_one_process, &environment));
         }
     });
     let ledger = bank.path("ledger.jsonl");

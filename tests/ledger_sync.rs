@@ -27,11 +27,11 @@ use hsm_mtls::internal::ledger::verify::verify;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Runs a test in a process of its own, on a disk that fails when it is told to.
-fn on_a_failing_disk(name: &str) {
+fn on_a_failing_disk<Test: Fn()>(test: Test) {
     let folder = tempfile::tempdir().unwrap();
     let ledger = folder.path().join("log");
     fs::create_dir(&ledger).unwrap();
-    records::run_test(name, &ledger, &[], &disk::variables(folder.path()));
+    records::run_test(test, &ledger, &[], &disk::variables(folder.path()));
 }
 
 fn refused(ledger: &FileLedger, what: &str) {
@@ -44,7 +44,7 @@ fn refused(ledger: &FileLedger, what: &str) {
 #[test]
 fn a_sync_that_fails_in_between_is_final() {
     let Some(folder) = folder_of_child() else {
-        return on_a_failing_disk("a_sync_that_fails_in_between_is_final");
+        return on_a_failing_disk(a_sync_that_fails_in_between_is_final);
     };
     let ledger = FileLedger::open(&long_files(folder.join("ledger.jsonl"))).unwrap();
     record(&ledger).unwrap();
@@ -59,7 +59,7 @@ fn a_sync_that_fails_in_between_is_final() {
 #[test]
 fn a_sync_of_each_record_that_fails_is_final() {
     let Some(folder) = folder_of_child() else {
-        return on_a_failing_disk("a_sync_of_each_record_that_fails_is_final");
+        return on_a_failing_disk(a_sync_of_each_record_that_fails_is_final);
     };
     let mut config = long_files(folder.join("ledger.jsonl"));
     config.fsync = Fsync::Each;
@@ -77,7 +77,7 @@ fn a_sync_of_each_record_that_fails_is_final() {
 #[test]
 fn a_file_that_cannot_be_synced_is_not_closed() {
     let Some(folder) = folder_of_child() else {
-        return on_a_failing_disk("a_file_that_cannot_be_synced_is_not_closed");
+        return on_a_failing_disk(a_file_that_cannot_be_synced_is_not_closed);
     };
     let mut config = short_files(folder.join("ledger.jsonl"));
     config.fsync_interval = LONG;
@@ -91,7 +91,7 @@ fn a_file_that_cannot_be_synced_is_not_closed() {
 #[test]
 fn a_rotation_whose_names_are_not_synced_leaves_one_chain() {
     let Some(folder) = folder_of_child() else {
-        return on_a_failing_disk("a_rotation_whose_names_are_not_synced_leaves_one_chain");
+        return on_a_failing_disk(a_rotation_whose_names_are_not_synced_leaves_one_chain);
     };
     let mut config = short_files(folder.join("ledger.jsonl"));
     config.fsync_interval = LONG;
@@ -111,7 +111,7 @@ fn a_rotation_whose_names_are_not_synced_leaves_one_chain() {
 #[test]
 fn without_a_thread_that_syncs_there_is_no_ledger() {
     let Some(folder) = folder_of_child() else {
-        return on_a_failing_disk("without_a_thread_that_syncs_there_is_no_ledger");
+        return on_a_failing_disk(without_a_thread_that_syncs_there_is_no_ledger);
     };
     let config = long_files(folder.join("ledger.jsonl"));
     disk::fails("threads");
@@ -132,7 +132,7 @@ fn program(folder: &Path, does: &str) -> HeadExport {
 #[test]
 fn a_head_is_on_the_disk_before_it_is_told() {
     let Some(folder) = folder_of_child() else {
-        return on_a_failing_disk("a_head_is_on_the_disk_before_it_is_told");
+        return on_a_failing_disk(a_head_is_on_the_disk_before_it_is_told);
     };
     let mut config = long_files(folder.join("ledger.jsonl"));
     config.fsync_interval = LONG;
@@ -170,7 +170,7 @@ fn stalled(path: &Path) -> (UnixDatagram, UnixDatagram) {
 #[test]
 fn a_stalled_socket_holds_up_neither_syncs_nor_the_end() {
     let Some(folder) = folder_of_child() else {
-        return on_a_failing_disk("a_stalled_socket_holds_up_neither_syncs_nor_the_end");
+        return on_a_failing_disk(a_stalled_socket_holds_up_neither_syncs_nor_the_end);
     };
     let path: PathBuf = folder.join("syslog");
     let _held = stalled(&path);

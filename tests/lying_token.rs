@@ -26,7 +26,7 @@ fn a_public_key_object_that_is_not_the_keys_does_not_get_past_the_first_signatur
     bank.run(&["key", "generate", "--type", "p-256", "--label", "other"])
         .expect(0);
     bank.run_test(
-        "a_public_key_object_that_is_not_the_keys_does_not_get_past_the_first_signature",
+        a_public_key_object_that_is_not_the_keys_does_not_get_past_the_first_signature,
         &[],
     );
     let csr = bank.run(&["csr"]).expect(3);

@@ -28,8 +28,6 @@ use hsm_mtls::internal::token::guard::Attendance;
 use http::{HeaderMap, Method};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
-const NAME: &str = "the_recorder_is_told_of_signatures_and_of_the_way_to_the_token";
-
 /// By name and the labels that count here; of a histogram, how many values. Counted since the last
 /// look.
 fn seen(snapshots: &Snapshotter) -> BTreeMap<String, f64> {
@@ -69,7 +67,11 @@ fn the_recorder_is_told_of_signatures_and_of_the_way_to_the_token() {
         bank.certify("p-256");
         bank.configure(|settings| settings.token_lines = "sessions = 1".to_owned());
         let chaos = Chaos::between(&mut bank, "");
-        chaos.run_test(&bank, NAME, &[]);
+        chaos.run_test(
+            &bank,
+            the_recorder_is_told_of_signatures_and_of_the_way_to_the_token,
+            &[],
+        );
         return;
     };
     let recorder = DebuggingRecorder::new();

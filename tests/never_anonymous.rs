@@ -75,7 +75,7 @@ fn reqwest_sends_nothing_to_a_hub_that_does_not_ask() {
             bank.hub_at(hub.port());
             let url = format!("https://localhost:{}/consents/1", hub.port());
             bank.run_test(
-                "reqwest_sends_nothing_to_a_hub_that_does_not_ask",
+                reqwest_sends_nothing_to_a_hub_that_does_not_ask,
                 &[(URL, url), (EXPECT, expect.to_owned())],
             );
             let requests = usize::from(ask == AskForCertificate::Required);
@@ -101,7 +101,7 @@ fn reqwest_offers_the_certificate_to_no_other_host() {
         });
         let url = format!("https://127.0.0.1:{}/consents/1", other.port());
         bank.run_test(
-            "reqwest_offers_the_certificate_to_no_other_host",
+            reqwest_offers_the_certificate_to_no_other_host,
             &[(URL, url), (EXPECT, "HostNotConfigured".to_owned())],
         );
         let connections = other.wait_for_connections_blocking(1);
@@ -163,7 +163,7 @@ fn the_bare_rustls_configuration_offers_the_certificate_to_configured_hosts_only
         settings.headless_heimdall = settings.consent_manager.clone();
     });
     bank.run_test(
-        "the_bare_rustls_configuration_offers_the_certificate_to_configured_hosts_only",
+        the_bare_rustls_configuration_offers_the_certificate_to_configured_hosts_only,
         &[(URL, hub.port().to_string())],
     );
     let certificates: Vec<_> = hub

@@ -44,11 +44,7 @@ fn two_hundred_clients_of_one_process_send_it_once() {
         return;
     }
     let (bank, chaos, hub, _wrong) = with_wrong_pin("without CKF_USER_PIN_COUNT_LOW");
-    chaos.run_test(
-        &bank,
-        "two_hundred_clients_of_one_process_send_it_once",
-        &[],
-    );
+    chaos.run_test(&bank, two_hundred_clients_of_one_process_send_it_once, &[]);
     assert_eq!(chaos.calls("C_Login"), 1);
     assert!(hub.connections().is_empty());
 }
@@ -82,7 +78,7 @@ fn two_hundred_handshakes_send_a_pin_once_that_is_refused() {
     bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
     chaos.run_test(
         &bank,
-        "two_hundred_handshakes_send_a_pin_once_that_is_refused",
+        two_hundred_handshakes_send_a_pin_once_that_is_refused,
         &[],
     );
     assert_eq!(chaos.calls("C_Login"), 2 + 1);
@@ -134,6 +130,6 @@ fn a_running_client_looks_at_the_source_again() {
     let (mut bank, chaos, _hub, wrong) = with_wrong_pin("");
     write_file(&wrong, &right(&bank), 0o600);
     bank.configure(|settings| settings.token_lines = "login = \"always\"".to_owned());
-    chaos.run_test(&bank, "a_running_client_looks_at_the_source_again", &[]);
+    chaos.run_test(&bank, a_running_client_looks_at_the_source_again, &[]);
     assert_eq!(chaos.calls("C_Login"), 3);
 }

@@ -30,7 +30,7 @@ const SESSIONS: usize = 4;
 const RETURN: Duration = Duration::from_secs(2);
 
 /// Sets the scene in the parent, and plays the rest in a process whose environment is the module's.
-fn scene(name: &str, play: impl FnOnce(&mut RemoteToken, Arc<dyn Sign>)) {
+fn scene<Test: Fn()>(test: Test, play: impl FnOnce(&mut RemoteToken, Arc<dyn Sign>)) {
     let Some(config) = config_of_child() else {
         let mut bank = Bank::new();
         bank.certify("p-256");
@@ -43,7 +43,7 @@ fn scene(name: &str, play: impl FnOnce(&mut RemoteToken, Arc<dyn Sign>)) {
             (SOCKET, socket.to_str().unwrap().to_owned()),
             ("P11_KIT_SERVER_ADDRESS", RemoteToken::address(&socket)),
         ];
-        return bank.run_test(name, &variables);
+        return bank.run_test(test, &variables);
     };
     let socket = PathBuf::from(std::env::var_os(SOCKET).unwrap());
     let mut token = RemoteToken::at(&socket, "lfi");
@@ -102,7 +102,7 @@ fn threads() -> usize {
 /// A: what heals neither nginx nor stunnel, ghostunnel or haproxy.
 #[test]
 fn the_server_is_killed_and_started_again() {
-    scene("the_server_is_killed_and_started_again", |token, signer| {
+    scene(the_server_is_killed_and_started_again, |token, signer| {
         let mut after_the_first = None;
         let most_threads = threads() + SESSIONS;
         for cycle in 0..20 {
@@ -133,7 +133,7 @@ fn the_server_is_killed_and_started_again() {
 /// B: a daemon that loses our connection, and takes a new one.
 #[test]
 fn the_connection_is_lost() {
-    scene("the_connection_is_lost", |token, signer| {
+    scene(the_connection_is_lost, |token, signer| {
         for _ in 0..5 {
             sign_on_many_threads(&signer);
             token.kill_children();
@@ -146,7 +146,7 @@ fn the_connection_is_lost() {
 /// C: calls that hang. Nobody can finalise a module under them, so it is their return that heals.
 #[test]
 fn the_token_hangs_and_goes_on() {
-    scene("the_token_hangs_and_goes_on", |token, signer| {
+    scene(the_token_hangs_and_goes_on, |token, signer| {
         sign_on_many_threads(&signer);
         token.stop_children();
         let before = threads();
@@ -190,7 +190,6 @@ fn the_token_hangs_and_goes_on() {
 /// D: the token's storage goes away and comes back.
 #[test]
 fn the_storage_is_moved_away_and_back() {
-    let name = "the_storage_is_moved_away_and_back";
     if let Some(config) = config_of_child() {
         let tokens = PathBuf::from(std::env::var_os(SOCKET).unwrap());
         let away = tokens.with_extension("away");
@@ -210,5 +209,5 @@ fn the_storage_is_moved_away_and_back() {
     let bank = Bank::new();
     bank.certify("p-256");
     let tokens = bank.token.tokens().to_str().unwrap().to_owned();
-    bank.run_test(name, &[(SOCKET, tokens)]);
+    bank.run_test(the_storage_is_moved_away_and_back, &[(SOCKET, tokens)]);
 }

@@ -42,7 +42,7 @@ fn openssl_accepts_twenty_thousand_signatures() {
     let out = bank.path("certificates");
     fs::create_dir(&out).unwrap();
     bank.run_test(
-        "openssl_accepts_twenty_thousand_signatures",
+        openssl_accepts_twenty_thousand_signatures,
         &[(OUT, out.to_str().unwrap().to_owned())],
     );
     let leaves: Vec<_> = (0..COUNT).map(|serial| format!("{serial}.der")).collect();

@@ -170,9 +170,11 @@ fn a_module_that_crashes_again_and_again_costs_hardly_a_request() {
 fn in_process_the_same_module_takes_the_application_with_it() {
     let (bank, _hub, chaos) = ready();
     chaos.plan(CRASH);
-    let run = || chaos.run_test(&bank, "an_application_with_the_module_in_it", &[]);
+    let run = || chaos.run_test(&bank, an_application_with_the_module_in_it, &[]);
     let ended = catch_unwind(AssertUnwindSafe(run));
-    assert!(ended.is_err(), "it lives");
+    let failure = ended.expect_err("it lives").downcast::<String>();
+    let failure = *failure.expect("what the application ended with");
+    assert!(failure.contains("signal: "), "{failure}");
 }
 
 #[test]

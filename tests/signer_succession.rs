@@ -13,11 +13,12 @@ mod common;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::bank::{Bank, config_of_child};
+use common::child_test;
 use common::poll::until;
 use common::renewal::signal;
 use common::walled::{self, children, signers, state};
@@ -51,8 +52,7 @@ impl Taken {
             settings.token_lines = "timeout = \"500ms\"\nstart_timeout = \"1s\"".to_owned();
         });
         let log = fs::File::create(bank.path("log")).unwrap();
-        let supervisor = Command::new(std::env::current_exe().unwrap())
-            .args(["a_process_of_the_test", "--exact", "--nocapture"])
+        let supervisor = child_test::command(a_process_of_the_test)
             .env(ROLE, "supervisor")
             .env("HSM_MTLS_TEST_CONFIG", bank.config_path())
             .env(FIRST, first.join(","))
@@ -169,9 +169,8 @@ fn a_process_of_the_test() {
     match std::env::var(ROLE).as_deref() {
         Ok("supervisor") => {
             let front_end = || {
-                let mut command = Command::new(std::env::current_exe().unwrap());
+                let mut command = child_test::command(a_process_of_the_test);
                 command
-                    .args(["a_process_of_the_test", "--exact", "--nocapture"])
                     .env(ROLE, "front end")
                     .env("HSM_MTLS_TEST_CONFIG", &config.path);
                 for name in [FIRST, THEN, MARKS] {

@@ -18,6 +18,7 @@ use std::process::Command;
 
 use bytes::Bytes;
 use common::bank::config_of_child;
+use common::child_test;
 use common::harness::{PORT_FILE, ROLE, Walled, scene};
 use common::poll::until;
 use common::trust_framework::write_file;
@@ -54,7 +55,7 @@ fn neither_front_end_nor_supervisor_has_the_module_or_the_pin() {
         scene
             .bank
             .configure(|settings| settings.pin = source.clone());
-        let walled = Walled::start(&scene, &variables);
+        let walled = Walled::start(&scene, a_process_of_the_harness, &variables);
         assert_eq!(walled.ask("request"), "200");
         let first = walled.signer();
         look(&walled, &source);
@@ -109,7 +110,7 @@ fn look(walled: &Walled<'_>, source: &str) {
 #[test]
 fn the_front_end_opens_neither_pin_nor_ledger_nor_writes_anywhere() {
     let scene = scene();
-    let walled = Walled::start(&scene, &[]);
+    let walled = Walled::start(&scene, a_process_of_the_harness, &[]);
     assert_eq!(walled.ask("request"), "200");
     let ledger = scene.apart.path().join("ledger.jsonl");
     assert!(ledger.exists());
@@ -169,7 +170,7 @@ fn a_certificate_that_is_a_link_is_read_where_it_is() {
     fs::copy(&named, &there).unwrap();
     fs::remove_file(&named).unwrap();
     symlink(&there, &named).unwrap();
-    let walled = Walled::start(&scene, &[]);
+    let walled = Walled::start(&scene, a_process_of_the_harness, &[]);
     assert_eq!(walled.ask("request"), "200");
     assert!(walled.ask("reload").starts_with("serial "));
 }
@@ -245,9 +246,8 @@ fn a_process_of_the_harness() {
     match std::env::var(ROLE).as_deref() {
         Ok("supervisor") => {
             let front_end = || {
-                let mut command = Command::new(std::env::current_exe().unwrap());
+                let mut command = child_test::command(a_process_of_the_harness);
                 command
-                    .args(["a_process_of_the_harness", "--exact", "--nocapture"])
                     .env(ROLE, "front end")
                     .env("HSM_MTLS_TEST_CONFIG", &config.path)
                     .env(PORT_FILE, std::env::var(PORT_FILE).unwrap());

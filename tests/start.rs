@@ -90,7 +90,7 @@ fn a_program_goes_on_after_it() {
     let Some(config) = config_of_child() else {
         let mut bank = bank("start_timeout = \"1s\"");
         let chaos = Chaos::between(&mut bank, "hang C_FindObjectsInit 1");
-        chaos.run_test(&bank, "a_program_goes_on_after_it", &[]);
+        chaos.run_test(&bank, a_program_goes_on_after_it, &[]);
         return;
     };
     let error = Identity::open(&config, Attendance::Unattended).unwrap_err();

@@ -141,7 +141,7 @@ fn without_a_login() {
         return make_public_private_key();
     }
     let mut bank = Bank::new();
-    bank.run_test("without_a_login", &[]);
+    bank.run_test(without_a_login, &[]);
     bank.configure(|settings| {
         settings.token_lines = "login = \"never\"".to_owned();
         // No source is asked where nobody logs in.

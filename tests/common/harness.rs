@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use aws_lc_rs::rand;
 use tempfile::TempDir;
 
 use super::bank::Bank;
+use super::child_test;
 use super::hub::{Hub, HubOptions};
 use super::poll::until;
 use super::softhsm::SoftHsm;
@@ -60,11 +61,10 @@ pub struct Walled<'a> {
 }
 
 impl<'a> Walled<'a> {
-    pub fn start(scene: &'a Scene, variables: &[(&str, &str)]) -> Self {
+    pub fn start<Test: Fn()>(scene: &'a Scene, process: Test, variables: &[(&str, &str)]) -> Self {
         let port_file = scene.apart.path().join("port");
         let _ = fs::remove_file(&port_file);
-        let supervisor = Command::new(std::env::current_exe().expect("the harness"))
-            .args(["a_process_of_the_harness", "--exact", "--nocapture"])
+        let supervisor = child_test::command(process)
             .env(ROLE, "supervisor")
             .env("HSM_MTLS_TEST_CONFIG", scene.bank.config_path())
             .env(PORT_FILE, &port_file)

@@ -16,6 +16,7 @@ pub mod blocking;
 pub mod broken_stream;
 pub mod by_hand;
 pub mod chaos;
+pub mod child_test;
 pub mod contract;
 pub mod disk;
 pub mod early;

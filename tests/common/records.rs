@@ -1,11 +1,14 @@
 //! A ledger without a token: what is written to it is of no use of a key.
 
+use std::any::type_name;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use hsm_mtls::internal::config::ledger::{Fsync, LedgerConfig};
 use hsm_mtls::internal::ledger::{Entry, FileLedger, Initialize, Ledger, LedgerError, Process};
+
+use super::child_test;
 
 const CHILD_FOLDER: &str = "HSM_MTLS_LEDGER_FOLDER";
 
@@ -37,7 +40,12 @@ pub fn record(ledger: &FileLedger) -> Result<u64, LedgerError> {
 
 /// Runs one test of this test binary again in a process of its own, whose folder the ledger's is.
 /// `wrapper` runs it, as `setpriv` does.
-pub fn run_test(name: &str, folder: &Path, wrapper: &[&str], variables: &[(&str, PathBuf)]) {
+pub fn run_test<Test: Fn()>(
+    test: Test,
+    folder: &Path,
+    wrapper: &[&str],
+    variables: &[(&str, PathBuf)],
+) {
     let binary = std::env::current_exe().expect("the test binary");
     let mut all: Vec<_> = wrapper.iter().map(PathBuf::from).collect();
     // Where another user runs it, it has to be where that user may go.
@@ -50,25 +58,16 @@ pub fn run_test(name: &str, folder: &Path, wrapper: &[&str], variables: &[(&str,
     } else {
         copy.clone()
     });
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(&all[0])
+    let output = Command::new(&all[0])
         .args(&all[1..])
-        .args([name, "--exact", "--nocapture"])
+        .args(child_test::arguments(test))
         .current_dir(folder)
         .env(CHILD_FOLDER, folder)
         .envs(variables.iter().map(|(name, value)| (*name, value)))
         .output()
         .expect("the test runs again");
     let _ = std::fs::remove_file(copy);
-    let printed = String::from_utf8_lossy(&stdout);
-    assert!(
-        status.success() && printed.contains("1 passed"),
-        "{name} failed in its own process ({status}):\n{printed}\n{}",
-        String::from_utf8_lossy(&stderr)
-    );
+    child_test::passed(type_name::<Test>(), &output);
 }
 
 /// The folder, in the process that [`run_test`] started.

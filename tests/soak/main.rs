@@ -37,7 +37,6 @@ use load::Load;
 use memory::Trend;
 use outcome::{ClientOutcome, HubOutcome, Outcome};
 
-const NAME: &str = "every_request_ends_well_or_with_a_reason";
 const SOCKET: &str = "SOAK_SOCKET";
 const TOKEN: &str = "SOAK_TOKEN";
 const RESULT: &str = "SOAK_RESULT";
@@ -135,7 +134,7 @@ fn run(token: Token) -> Outcome {
         (RESULT, text(&result)),
         (TOKEN, format!("{token:?}")),
     ];
-    chaos.run_test(&bank, NAME, &variables);
+    chaos.run_test(&bank, every_request_ends_well_or_with_a_reason, &variables);
     let client = std::fs::read(&result).unwrap();
     Outcome {
         client: serde_json::from_slice(&client).unwrap(),
