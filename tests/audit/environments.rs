@@ -1,19 +1,12 @@
 //! What two environments must not share is found by `audit` of both, and nothing else.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use common::audit::{Audited, bank, mode, of};
-use common::bank::Bank;
-use common::trust_framework::Kind;
+use crate::common::audit::{Audited, bank, mode, of};
+use crate::common::bank::Bank;
+use crate::common::trust_framework::Kind;
 use rcgen::KeyPair;
 
 /// Both with a key; the configuration of preprod comes first.

@@ -1,18 +1,11 @@
 //! The forms of the report: JSON as its schema has it, a page that fetches and runs nothing, and the
 //! documents that are made from the rules.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::bank::Bank;
+use crate::common::bank::Bank;
 use hsm_mtls_cli::audit::{rule, rules};
 
 fn docs(name: &str) -> PathBuf {
@@ -223,6 +216,6 @@ fn the_table_of_the_docs_is_that_of_the_rules() {
     }
     assert!(
         table == made,
-        "docs/audit-rules.md is not what the rules say: UPDATE_DOCS=1 cargo test --test audit_report"
+        "docs/audit-rules.md is not what the rules say: UPDATE_DOCS=1 cargo test --test audit report"
     );
 }

@@ -1,15 +1,8 @@
 //! What the audit answers of a token that says that it is an HSM: a plain no where all speaks for it, and
 //! nothing good where the module does not tell.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
-use common::chaos::Chaos;
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
 use serde_json::Value;
 
 fn judged<'a>(report: &'a Value, rule: &str) -> &'a Value {

@@ -1,18 +1,11 @@
 //! What the audit reports of a key, attribute by attribute, beside what two other programs read of the
 //! same key: OpenSC's pkcs11-tool and GnuTLS' p11tool.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
-use common::bank::Bank;
-use common::softhsm::{MODULE, PIN};
+use crate::common::bank::Bank;
+use crate::common::softhsm::{MODULE, PIN};
 use serde_json::Value;
 
 /// The attributes that pkcs11-tool tells of a private key, and its word for each.

@@ -1,20 +1,13 @@
 //! What the token says of its PINs, and who could change the module, is found by `audit`. The flags are
 //! the fault-injecting module's: SoftHSM sets none of them for the security officer.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::audit::{Audited, audit, bank, mode};
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::softhsm::MODULE;
+use crate::common::audit::{Audited, audit, bank, mode};
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::softhsm::MODULE;
 
 const AUDIT: [&str; 4] = ["audit", "--json", "--profile", "production"];
 

@@ -1,22 +1,15 @@
 //! A copy of the key in a file is found in whatever form it lies there; another's key is none, and what
 //! cannot be compared is said not to be answered. The key is imported, so that there can be a copy.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::audit::{audit, bank};
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::by_hand::{import_rsa, session};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::audit::{audit, bank};
-use common::bank::{Bank, config_of_child};
-use common::by_hand::{import_rsa, session};
 use der::Decode as _;
 use der::asn1::Uint;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};

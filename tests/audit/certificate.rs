@@ -1,17 +1,10 @@
 //! Each single thing that is wrong with a certificate is found by `audit`, and nothing else. The
 //! certificates are a Trust Framework's of our own, put in the place of the installed one by hand:
 //! `cert install` takes none of the worst.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::audit::{audit, certified};
-use common::bank::Bank;
-use common::trust_framework::{Kind, TrustFramework};
+use crate::common::audit::{audit, certified};
+use crate::common::bank::Bank;
+use crate::common::trust_framework::{Kind, TrustFramework};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;

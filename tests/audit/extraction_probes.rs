@@ -1,22 +1,15 @@
 //! What the audit tries, seen from the module's side: a module that lies is found out, nothing is changed
 //! or fetched, and what is made with `--active` is a session object and gone after.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::bank::{Bank, Run, config_of_child};
-use common::by_hand;
-use common::chaos::Chaos;
-use common::softhsm::{MODULE, PIN, SoftHsm};
-use common::spy;
+use crate::common::bank::{Bank, Run, config_of_child};
+use crate::common::by_hand;
+use crate::common::chaos::Chaos;
+use crate::common::softhsm::{MODULE, PIN, SoftHsm};
+use crate::common::spy;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
 use serde_json::Value;

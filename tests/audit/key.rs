@@ -1,19 +1,12 @@
 //! Each single thing that is wrong with a key is found by `audit`, with what follows from it and nothing
 //! else. The keys are made in a real token, by hand where the product makes none like them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use common::audit::{Audited, audit, audit_as, bank};
-use common::bank::{Bank, config_of_child};
-use common::by_hand::{
+use crate::common::audit::{Audited, audit, audit_as, bank};
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::by_hand::{
     generate_p256, generate_rsa, generate_wrapping_key, import_rsa, session, store_certificate,
 };
 use cryptoki::mechanism::MechanismType;
@@ -322,7 +315,7 @@ fn what_lies_beside_the_key_is_seen() {
     assert!(said.contains("object=leak;"), "{said}");
     assert!(said.ends_with("CKA_EXTRACTABLE true"), "{said}");
 
-    let bank = common::audit::certified();
+    let bank = crate::common::audit::certified();
     let second = bank.framework.issue_client_with(&bank.csr(), |params| {
         let name = &mut params.distinguished_name;
         name.push(rcgen::DnType::CommonName, "another purpose");

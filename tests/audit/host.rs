@@ -1,20 +1,13 @@
 //! Each single thing that is wrong with the machine, and with what was recorded on it, is found by `audit`,
 //! and nothing else.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::audit::{Audited, SECTIONS, audit, bank, certified, mode};
-use common::bank::Settings;
-use common::records::{long_files, record, short_files};
-use common::softhsm::PIN;
+use crate::common::audit::{Audited, SECTIONS, audit, bank, certified, mode};
+use crate::common::bank::Settings;
+use crate::common::records::{long_files, record, short_files};
+use crate::common::softhsm::PIN;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::ledger::{
     Attempt, Entry, FileLedger, Ledger, Outcome, OutcomeResult, Process, RefusedRequest,
