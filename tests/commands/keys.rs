@@ -1,14 +1,7 @@
 //! Keys are made inside the token so that they cannot leave it, and found so that they cannot be
 //! mistaken for each other.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::{Bank, Run};
+use crate::common::bank::{Bank, Run};
 use serde_json::Value;
 
 fn only_key(bank: &Bank) -> Value {
@@ -92,7 +85,7 @@ fn set_private(path: &std::path::Path) {
 #[test]
 fn a_pin_file_that_others_can_read_is_refused() {
     let bank = Bank::new();
-    let open = bank.write("open-pin", common::softhsm::PIN);
+    let open = bank.write("open-pin", crate::common::softhsm::PIN);
     let source = format!("file:{}", open.display());
     let refused = bank
         .run(&["key", "generate", "--pin-source", &source])
@@ -104,7 +97,7 @@ fn a_pin_file_that_others_can_read_is_refused() {
         "{refused:?}"
     );
     assert!(refused.stderr.contains("chmod 600"), "{refused:?}");
-    assert!(!refused.stderr.contains(common::softhsm::PIN));
+    assert!(!refused.stderr.contains(crate::common::softhsm::PIN));
 }
 
 /// A rotation leaves two keys of one label. The certificate tells which of them is meant.
@@ -143,7 +136,7 @@ fn of_two_keys_the_certificate_decides_and_without_it_both_are_listed() {
 fn each_kind_of_pin_source_is_read() {
     let bank = Bank::new();
     bank.run(&["key", "generate"]).expect(0);
-    let pin = common::softhsm::PIN;
+    let pin = crate::common::softhsm::PIN;
     let directory = bank.token.pin_file().parent().unwrap().to_owned();
     let script = bank.write(
         "pin.sh",
@@ -194,7 +187,10 @@ fn a_pin_that_is_surely_wrong_is_not_tried() {
     for number in ["0", "1", "2", "7"] {
         generate(&["--user-type", number]).expect(2);
     }
-    let two_lines = bank.write("two-lines", &format!("{}\nsecond\n", common::softhsm::PIN));
+    let two_lines = bank.write(
+        "two-lines",
+        &format!("{}\nsecond\n", crate::common::softhsm::PIN),
+    );
     set_private(&two_lines);
     let source = format!("file:{}", two_lines.display());
     let refused = generate(&["--pin-source", &source]).expect(4);

@@ -1,18 +1,10 @@
 //! `token check --load`: an operator measures a real HSM, and sees what it refuses.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::process::{Command, Stdio};
 
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::poll::until;
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::poll::until;
 use serde_json::Value;
 
 fn bank() -> Bank {

@@ -1,17 +1,10 @@
 //! An engineer takes an empty token, makes the C3 key in it, has it certified, and shows mutual TLS
 //! to both services of the hub.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::{Bank, CLIENT_ID, ORGANIZATION_ID};
-use common::hub::{Hub, HubOptions};
-use common::misbehaving::hello::Hello;
-use common::misbehaving::{Behaviour, MisbehavingHub};
+use crate::common::bank::{Bank, CLIENT_ID, ORGANIZATION_ID};
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::misbehaving::hello::Hello;
+use crate::common::misbehaving::{Behaviour, MisbehavingHub};
 use serde_json::Value;
 
 fn hub_of(bank: &Bank) -> Hub {
@@ -101,7 +94,7 @@ fn a_redirect_of_the_hub_is_handed_back_and_not_followed() {
     assert_eq!(answer["status"], 303);
     assert_eq!(
         header(&answer, "location"),
-        Some(common::hub::answer::AFTER_AUTH)
+        Some(crate::common::hub::answer::AFTER_AUTH)
     );
     let seen = hub.seen();
     assert_eq!(seen.len(), 1);

@@ -1,19 +1,11 @@
 //! What programs read of ours: the JSON of each command, its commands and its flags. A change here is
 //! a change for somebody's script, so it is seen in review and belongs in the changelog.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::process::{Command, Stdio};
 
-use common::bank::Bank;
-use common::contract::{contract, of_json};
-use common::hub::{Hub, HubOptions};
+use crate::common::bank::Bank;
+use crate::common::contract::{contract, of_json};
+use crate::common::hub::{Hub, HubOptions};
 use insta::assert_snapshot;
 
 fn installed() -> Bank {

@@ -1,23 +1,15 @@
 //! A command's result is on its standard output: whoever stops reading it ends nothing, but a result
 //! that was not written is an error. What stands on standard error is beside the result, and never in its way.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use common::bank::{BINARY, Bank};
-use common::broken_stream::{FAULTS, Fault};
-use common::hub::{Hub, HubOptions};
-use common::poll::{found, until};
+use crate::common::bank::{BINARY, Bank};
+use crate::common::broken_stream::{FAULTS, Fault};
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::{found, until};
 
 /// With the exit code of each where all is well; what begins with `!` has no result.
 const COMMANDS: [(&str, i32); 30] = [

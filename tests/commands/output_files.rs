@@ -1,13 +1,5 @@
 //! What a command writes never takes the place of what lives: every command that writes a file, every path that
 //! a configuration names, every spelling of it. What is asked for elsewhere arrives whole, or not at all.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::bank::{BINARY, Bank};
+use crate::common::bank::{BINARY, Bank};
 
 /// Every command that writes a file, but for `cert install`, whose file is the configured one.
 const WRITERS: [&[&str]; 4] = [

@@ -1,13 +1,6 @@
 //! `token check` names the step that fails, what to do about it, and ends accordingly.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
+use crate::common::bank::Bank;
 use serde_json::Value;
 
 fn outcomes(report: &Value) -> Vec<(String, String)> {
@@ -75,7 +68,7 @@ fn a_token_that_is_ready_passes_each_step() {
 #[test]
 fn the_step_that_fails_is_named_with_a_hint() {
     let failing =
-        |change: &dyn Fn(&mut common::bank::Settings), code: i32, step: &str, said: &str| {
+        |change: &dyn Fn(&mut crate::common::bank::Settings), code: i32, step: &str, said: &str| {
             let mut bank = Bank::new();
             bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
             bank.configure(change);

@@ -1,21 +1,13 @@
 //! A certificate is taken in every dress that it comes in; what is no certificate is told by its name, with the
 //! command that helps, and the command helps.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::bank::{Bank, Run};
-use common::openssl::OpenSsl;
-use common::pem_forms::dresses;
+use crate::common::bank::{Bank, Run};
+use crate::common::openssl::OpenSsl;
+use crate::common::pem_forms::dresses;
 use time::Duration;
 
 fn certified() -> Bank {

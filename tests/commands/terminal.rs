@@ -1,20 +1,12 @@
 //! Someone at a terminal types the PIN, and answers for a try when few are left.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::softhsm::PIN;
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::softhsm::PIN;
 
 /// Printed when what is typed no longer shows.
 const SILENT: &str = "the terminal is silent";
@@ -84,7 +76,7 @@ fn after_a_wrong_pin_a_person_is_asked_before_another_try() {
     bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
     let good = bank.token.pin_file();
     let wrong = bank.path("wrong");
-    common::trust_framework::write_file(&wrong, "wrong pin", 0o600);
+    crate::common::trust_framework::write_file(&wrong, "wrong pin", 0o600);
     bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", wrong.display()));
     bank.run(&["key", "list"]).expect(4);
     bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", good.display()));
@@ -107,7 +99,7 @@ fn a_refused_pin_is_tried_again_when_a_person_answers_for_it() {
     bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
     let chaos = Chaos::between(&mut bank, "without CKF_USER_PIN_COUNT_LOW");
     let source = bank.path("pin");
-    let fill = |pin: &str| common::trust_framework::write_file(&source, pin, 0o600);
+    let fill = |pin: &str| crate::common::trust_framework::write_file(&source, pin, 0o600);
     fill("wrong pin");
     bank.configure(|settings| {
         settings.pin = format!("{{ command = [\"/bin/cat\", \"{}\"] }}", source.display());

@@ -1,20 +1,13 @@
 //! `cert install` takes a certificate only if it fits in every way; otherwise the old one stays.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use common::bank::Bank;
-use common::trust_framework::Kind;
+use crate::common::bank::Bank;
+use crate::common::trust_framework::Kind;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
 
-fn install(bank: &Bank, pem: &str) -> common::bank::Run {
+fn install(bank: &Bank, pem: &str) -> crate::common::bank::Run {
     let file = bank.write("given.pem", pem);
     bank.run(&["cert", "install", file.to_str().unwrap()])
 }
@@ -109,8 +102,8 @@ fn what_is_installed_is_shown_with_its_thumbprint_and_days() {
         jwks,
         format!(
             "https://keystore.sandbox.directory.openfinance.ae/{}/{}/application.jwks",
-            common::bank::ORGANIZATION_ID,
-            common::bank::CLIENT_ID
+            crate::common::bank::ORGANIZATION_ID,
+            crate::common::bank::CLIENT_ID
         )
     );
     assert_eq!(shown["x5t_s256"].as_str().unwrap().len(), 43);

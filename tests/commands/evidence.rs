@@ -1,21 +1,14 @@
 //! `verify --evidence`: a record for the onboarding ticket that a person and a machine can read, of
 //! what went well and of what did not; nothing is overwritten for it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::PathBuf;
 
-use common::bank::Bank;
-use common::hub::{Hub, HubOptions};
-use common::misbehaving::answer::Answer;
-use common::misbehaving::{Behaviour, MisbehavingHub};
-use common::sign;
+use crate::common::bank::Bank;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::misbehaving::answer::Answer;
+use crate::common::misbehaving::{Behaviour, MisbehavingHub};
+use crate::common::sign;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -80,7 +73,7 @@ fn of_both_services_established() {
         report["certificate"]["sent_with"][0],
         fingerprint(bank.framework.issuing_der())
     );
-    let module = fs::read(fs::canonicalize(common::softhsm::MODULE).unwrap()).unwrap();
+    let module = fs::read(fs::canonicalize(crate::common::softhsm::MODULE).unwrap()).unwrap();
     assert_eq!(report["holder"]["module_fingerprint"], fingerprint(&module));
     for (service, seen) in report["services"]
         .as_array()

@@ -1,17 +1,10 @@
 //! OpenSSL accepts the request, and shows exactly the subject that was asked for.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use common::bank::{Bank, CLIENT_ID, ORGANIZATION, ORGANIZATION_ID, config_of_child};
-use common::by_hand::{import_rsa, session};
+use crate::common::bank::{Bank, CLIENT_ID, ORGANIZATION, ORGANIZATION_ID, config_of_child};
+use crate::common::by_hand::{import_rsa, session};
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 fn openssl(arguments: &[&str], input: &str) -> String {
