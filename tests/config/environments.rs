@@ -1,16 +1,9 @@
 //! Key material is not shared between environments: `config check` of both names the key that is.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::process::Command;
 
-use common::bank::Bank;
-use common::trust_framework::Kind;
+use crate::common::bank::Bank;
+use crate::common::trust_framework::Kind;
 
 #[test]
 fn a_key_in_both_environments_is_named() {

@@ -1,20 +1,12 @@
 //! `config check` says who may call the proxy, and refuses what `proxy` would refuse at its start,
 //! in the same words.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use common::bank::{Bank, Run};
-use common::contract::contract;
-use common::proxy::Proxy;
+use crate::common::bank::{Bank, Run};
+use crate::common::contract::contract;
+use crate::common::proxy::Proxy;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
@@ -67,7 +59,7 @@ tcp = "127.0.0.1:9464"
 
 fn bank_with(sections: &str) -> Bank {
     let mut bank = Bank::new();
-    let token = bank.write("caller-token", common::proxy::TOKEN);
+    let token = bank.write("caller-token", crate::common::proxy::TOKEN);
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     bank.configure(|settings| settings.sections = sections.to_owned());
     bank
@@ -85,9 +77,13 @@ fn each_listener_is_listed_with_who_may_call() {
         .lines()
         .skip_while(|line| !line.contains("proxy listens on"))
         .collect();
-    let said = common::sign::plain(&bank, &lines.join("\n"));
+    let said = crate::common::sign::plain(&bank, &lines.join("\n"));
     assert_snapshot!("for_people", said);
-    assert!(!run.stdout.contains(common::proxy::TOKEN), "{}", run.stdout);
+    assert!(
+        !run.stdout.contains(crate::common::proxy::TOKEN),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]
@@ -132,7 +128,7 @@ fn what_the_proxy_would_not_start_with_is_refused_in_its_words() {
     refused(&bank, "20 to 200 letters");
     fs::remove_file(&token).unwrap();
     refused(&bank, "caller-token cannot be used: No such file");
-    fs::write(&token, common::proxy::TOKEN).unwrap();
+    fs::write(&token, crate::common::proxy::TOKEN).unwrap();
     mode(0o600);
     std::os::unix::fs::chown(&token, Some(65534), None).unwrap();
     refused(&bank, "it is not a file of this user");

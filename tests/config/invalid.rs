@@ -1,10 +1,5 @@
 //! One mistake a file in `hsm-config/bad/`, and its first line is what the operator is told. What cannot lie
 //! there as a file of text is made here: other encodings, links, folders, pipes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
