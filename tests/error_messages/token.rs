@@ -1,19 +1,11 @@
 //! Wrong turns on the way to a token, its login and a key: each with the sign that stands there.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on has failed, and one makes a key that the product would not"
-)]
-
-mod common;
 
 use std::fs;
 
-use common::bank::{Bank, Run, config_of_child};
-use common::chaos::Chaos;
-use common::sign;
-use common::softhsm::{MODULE, PIN};
+use crate::common::bank::{Bank, Run, config_of_child};
+use crate::common::chaos::Chaos;
+use crate::common::sign;
+use crate::common::softhsm::{MODULE, PIN};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
@@ -257,7 +249,7 @@ fn a_pin_with_a_colon() {
 fn a_pin_that_is_refused() {
     let mut bank = with_key();
     let wrong = bank.path("wrong");
-    common::trust_framework::write_file(&wrong, "not the PIN", 0o600);
+    crate::common::trust_framework::write_file(&wrong, "not the PIN", 0o600);
     bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", wrong.display()));
     assert_snapshot!(check(&bank), @r#"
     exit 4

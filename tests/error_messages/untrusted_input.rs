@@ -1,20 +1,13 @@
 //! Whatever a file, a token or a peer says: an answer or a refusal, never a panic. Each input begins
 //! valid and is then damaged, because random bytes do not get past the first check of a parser.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use common::mutation::{edited, edits};
-use common::trust_framework::{Kind, TrustFramework};
+use crate::common::mutation::{edited, edits};
+use crate::common::trust_framework::{Kind, TrustFramework};
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::name::{Comparison, DistinguishedName};
 use hsm_mtls::internal::certificate::{Certificate, read_pem};

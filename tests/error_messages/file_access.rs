@@ -1,20 +1,12 @@
 //! A module that cannot reach its own files says CKR_GENERAL_ERROR, or shows no token: what is in its way is
 //! told, whose it is, and which group helps. Root reads everything, so another user tries.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use common::bank::{Bank, Run};
+use crate::common::bank::{Bank, Run};
 
 /// `nobody` and `adm` of Debian.
 const NOBODY: u32 = 65534;

@@ -1,15 +1,8 @@
 //! Wrong turns where token, key and server have no way to sign in common.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
-use common::hub::{Hub, HubOptions};
-use common::sign;
+use crate::common::bank::Bank;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::sign;
 use insta::assert_snapshot;
 use rustls::SignatureScheme;
 use rustls::version::{TLS12, TLS13};

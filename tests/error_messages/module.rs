@@ -1,23 +1,14 @@
-//! Wrong turns on the way to the module and between environments; and no two signs that read alike.
-//! What the operator is told is pinned word by word: a sign that changes is seen in review.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+//! Obstacles on the way to the module and between environments. What the operator is told is pinned word by
+//! word: a message that changes is seen in review.
 
-mod common;
-
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use common::bank::Bank;
-use common::sign;
-use common::softhsm::MODULE;
-use common::trust_framework::Kind;
+use crate::common::bank::Bank;
+use crate::common::sign;
+use crate::common::softhsm::MODULE;
+use crate::common::trust_framework::Kind;
 use insta::assert_snapshot;
 
 /// What `token check` says with this module.
@@ -183,57 +174,4 @@ fn a_key_is_in_both_environments() {
 
     keys compared: 1 in <bank>/bank.toml (preprod), 1 in <production>/bank.toml (production)
     "#);
-}
-
-/// Every pinned sign of these files, by the test that pins it.
-fn pinned() -> Vec<(String, String)> {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests");
-    let mut pinned = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if !name.starts_with("wrong_turns") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
-        for test in text.split("\n#[test]\n").skip(1) {
-            let (test_name, body) = test
-                .strip_prefix("fn ")
-                .and_then(|test| test.split_once("()"))
-                .unwrap();
-            for assertion in body.split("assert_snapshot!(").skip(1) {
-                let said = of_literal(assertion);
-                pinned.push((format!("{name}: {test_name}"), said));
-            }
-        }
-    }
-    pinned.retain(|(_, said)| !said.is_empty());
-    pinned
-}
-
-/// Message and hint of the inline snapshot `@r#"..."#`; nothing where it is no sign. The same sign at
-/// two places of the walk is one sign, so exit code and step do not count.
-fn of_literal(assertion: &str) -> String {
-    let (_, literal) = assertion.split_once('@').unwrap();
-    let (quotes, text) = literal.split_once('"').unwrap();
-    let end = format!("\"{}", quotes.trim_start_matches('r'));
-    let (sign, _) = text.split_once(&end).unwrap();
-    let lines = sign.lines().map(str::trim);
-    let lines = lines.skip_while(|line| !line.starts_with("exit "));
-    let said = lines.filter(|line| !line.starts_with("exit ") && !line.starts_with("step "));
-    said.collect::<Vec<_>>().join("\n").trim().to_owned()
-}
-
-#[test]
-fn no_two_wrong_turns_have_the_same_sign() {
-    let pinned = pinned();
-    assert!(pinned.len() > 40, "{}", pinned.len());
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    for (test, said) in &pinned {
-        let other = seen.insert(said, test);
-        assert!(
-            other.is_none_or(|other| other == test),
-            "{test} and {other:?} are told the same:\n{said}"
-        );
-    }
 }

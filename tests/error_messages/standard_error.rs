@@ -1,19 +1,11 @@
 //! What stands on standard error: with `--json` one JSON object, or nothing; for people each failure
 //! once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::process::{Command, Stdio};
 
-use common::bank::{BINARY, Bank, Run};
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
+use crate::common::bank::{BINARY, Bank, Run};
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
 use serde_json::Value;
 
 /// The one object; none where nothing was said.

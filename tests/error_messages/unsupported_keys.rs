@@ -1,17 +1,9 @@
 //! A key of a kind or size that is not supported is said to be that, at the first step that sees it: nothing is
 //! wrong with the token, and no public key is missing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
-use common::openssl::OpenSsl;
-use common::sign;
+use crate::common::bank::Bank;
+use crate::common::openssl::OpenSsl;
+use crate::common::sign;
 
 const KINDS: [(&str, &str); 5] = [
     ("RSA-1024", "-algorithm RSA -pkeyopt rsa_keygen_bits:1024"),

@@ -1,18 +1,11 @@
 //! Wrong certificates: `cert install` refuses each, the one that was installed stays; and one that
 //! was put there by hand is refused at the start, with the same words.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 
-use common::bank::Bank;
-use common::sign;
-use common::trust_framework::{Kind, TrustFramework};
+use crate::common::bank::Bank;
+use crate::common::sign;
+use crate::common::trust_framework::{Kind, TrustFramework};
 use insta::assert_snapshot;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
