@@ -1,12 +1,5 @@
 //! What is read while others write, and what somebody else wrote into a chain: a reader neither
 //! takes a rotation for damage, nor a record of another form for one of ours.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -17,9 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::bank::Bank;
-use common::poll;
-use common::records::{long_files, record, short_files};
+use crate::common::bank::Bank;
+use crate::common::poll;
+use crate::common::records::{long_files, record, short_files};
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::ledger::record_reader::{LedgerLine, RecordReader};
 use hsm_mtls::internal::ledger::verify::{VerifyError, verify};

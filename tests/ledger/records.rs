@@ -1,12 +1,5 @@
 //! Each use of the key is on record before the token is asked, with what came of it, and nothing can
 //! be changed in that record unseen.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +9,10 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
-use common::softhsm::PIN;
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::softhsm::PIN;
 use serde_json::Value;
 
 const LEDGER: &str = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n";

@@ -1,17 +1,9 @@
 //! `ledger show` is asked what there cannot be, and `[ledger]` is written as short as it can be: what is not there
 //! is said, because an empty answer reads as "the key was never used".
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 
-use common::bank::{Bank, Run};
+use crate::common::bank::{Bank, Run};
 use serde_json::Value;
 
 /// What is said beside the result.

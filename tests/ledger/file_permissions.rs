@@ -1,12 +1,5 @@
 //! Where a ledger may lie, and what becomes of its files: nobody but its users may put another file
 //! there, and who could read and write the old one can do so with the next.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -15,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::records::{self, folder_of_child, long_files, record, short_files};
+use crate::common::records::{self, folder_of_child, long_files, record, short_files};
 use hsm_mtls::internal::ledger::verify::verify;
 use hsm_mtls::internal::ledger::{FileLedger, LedgerError};
 use tempfile::TempDir;

@@ -1,12 +1,5 @@
 //! Where the ledger cannot be written, nothing is signed: a full disk, a disk that is read-only, a
 //! folder of somebody else, a file that is replaced under a running process.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -14,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use common::bank::{Bank, Run, config_of_child};
-use common::chaos::Chaos;
+use crate::common::bank::{Bank, Run, config_of_child};
+use crate::common::chaos::Chaos;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{EngineError, Purpose, challenge};
 use hsm_mtls::internal::identity::Identity;

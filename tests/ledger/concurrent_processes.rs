@@ -1,25 +1,17 @@
 //! Four processes that write to one ledger at once, with a token that fails now and then: each C_Sign
 //! that pkcs11-spy saw has its attempt, and each attempt its C_Sign and its outcome.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::recorded::{Asked, Recorded, by_process, records};
+use crate::common::spy::{self, Seen};
 use bytes::Bytes;
-use common::bank::{Bank, config_of_child};
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
-use common::recorded::{Asked, Recorded, by_process, records};
-use common::spy::{self, Seen};
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::ledger::verify;
 use hsm_mtls::internal::token::guard::Attendance;

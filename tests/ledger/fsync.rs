@@ -1,12 +1,5 @@
 //! What a disk does not take, and who is told where the ledger ends: a failed sync is final, and no
 //! head is told that is not on the disk.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,8 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::records::{self, folder_of_child, long_files, record, short_files};
-use common::{disk, poll};
+use crate::common::records::{self, folder_of_child, long_files, record, short_files};
+use crate::common::{disk, poll};
 use hsm_mtls::internal::config::ledger::{Fsync, HeadExport, LedgerConfig};
 use hsm_mtls::internal::ledger::FileLedger;
 use hsm_mtls::internal::ledger::verify::verify;

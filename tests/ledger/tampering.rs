@@ -1,9 +1,4 @@
 //! Whatever is done to a long chain is found, and the record is named at which it does not hold.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

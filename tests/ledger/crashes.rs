@@ -1,13 +1,5 @@
 //! Two hundred processes that are killed at random moments, from their start on: the chain holds, and
 //! nothing that pkcs11-spy saw the token asked for is without its record.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +8,10 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use common::bank::Bank;
-use common::recorded::{Recorded, by_process, records};
-use common::softhsm::MODULE;
-use common::spy::{self, Seen};
+use crate::common::bank::Bank;
+use crate::common::recorded::{Recorded, by_process, records};
+use crate::common::softhsm::MODULE;
+use crate::common::spy::{self, Seen};
 use hsm_mtls::internal::ledger::verify;
 
 const LEDGER: &str = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n";
