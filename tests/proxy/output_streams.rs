@@ -1,14 +1,6 @@
 //! Standard error, standard output, the access log and the service manager's socket are beside the main
 //! work: where one of them is gone, full or blocked, requests are served, reloads and restarts done, and
 //! the end is in time; what could not be written is counted.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::bank::Bank;
-use common::broken_stream::{FAULTS, Fault};
-use common::hub::{Hub, HubOptions};
-use common::poll::until;
-use common::proxy::{Ports, Proxy};
-use common::walled::{children, signers};
+use crate::common::bank::Bank;
+use crate::common::broken_stream::{FAULTS, Fault};
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
+use crate::common::proxy::{Ports, Proxy};
+use crate::common::walled::{children, signers};
 
 const RELOADS: &str = "hsm_mtls_proxy_reloads_total";
 const LOG_LINES: &str = "hsm_mtls_log_lines_lost_total";

@@ -1,22 +1,14 @@
 //! What operators see: health, readiness, metrics and the access log; and that connections are used
 //! again, so that a request pays for no handshake.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use common::bank::Bank;
-use common::hub::{Hub, HubOptions};
-use common::poll::until;
-use common::proxy::Proxy;
+use crate::common::bank::Bank;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
+use crate::common::proxy::Proxy;
 
 fn scene(alpn: &[u8], lines: &str) -> (Bank, Hub, Proxy) {
     let mut bank = Bank::new();
@@ -199,7 +191,7 @@ fn it_says_that_it_is_ready_and_that_it_was_reloaded() {
         &socket,
         "127.0.0.1:",
         hub,
-        common::bank::CLIENT_ID,
+        crate::common::bank::CLIENT_ID,
         "not_after=",
         "days_left=",
         "object=c3",

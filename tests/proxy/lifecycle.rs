@@ -1,13 +1,5 @@
 //! The proxy's own life: it stops without cutting anybody off, is restarted behind its socket
 //! without refusing anybody, takes a new certificate, and keeps the old one where the new is wrong.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,12 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::bank::Bank;
-use common::blocking::Place;
-use common::hub::{Hub, HubOptions};
-use common::poll::until;
-use common::proxy::{BINARY, Proxy, status};
-use common::trust_framework::{Kind, TrustFramework};
+use crate::common::bank::Bank;
+use crate::common::blocking::Place;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
+use crate::common::proxy::{BINARY, Proxy, status};
+use crate::common::trust_framework::{Kind, TrustFramework};
 
 const GET: &[u8] = b"GET /cm/consents/1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const LAST: &[u8] = b"GET /cm/consents/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -187,7 +179,7 @@ fn behind_a_socket_of_systemd_nobody_is_refused_during_a_restart() {
                 while !stop.load(Ordering::Relaxed) {
                     due += PACE * 4;
                     thread::park_timeout(due.saturating_duration_since(Instant::now()));
-                    let answer = common::proxy::exchange(
+                    let answer = crate::common::proxy::exchange(
                         socket,
                         b"GET /consents/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
                     );

@@ -1,22 +1,14 @@
 //! The three processes of the proxy: each is started again where it ends, and the one that parses the
 //! network has neither module nor PIN.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::process::Command;
 
-use common::bank::Bank;
-use common::hub::{Hub, HubOptions};
-use common::poll::until;
-use common::proxy::Proxy;
-use common::softhsm::PIN;
-use common::walled::{children, maps, memory_holds, signers, state};
+use crate::common::bank::Bank;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
+use crate::common::proxy::Proxy;
+use crate::common::softhsm::PIN;
+use crate::common::walled::{children, maps, memory_holds, signers, state};
 
 fn scene() -> (Bank, Hub, Proxy) {
     let mut bank = Bank::new();

@@ -1,26 +1,18 @@
 //! `/readyz` says what the signer says: a token that is away, a PIN that is guarded and a signer that is
 //! no more are seen there before any request meets them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
-use common::poll::{found, until};
-use common::proxy::Proxy;
-use common::remote::{CLIENT, RemoteToken};
-use common::trust_framework::write_file;
-use common::walled::signers;
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::{found, until};
+use crate::common::proxy::Proxy;
+use crate::common::remote::{CLIENT, RemoteToken};
+use crate::common::trust_framework::write_file;
+use crate::common::walled::signers;
 
 fn scene() -> (Bank, Hub) {
     let mut bank = Bank::new();
@@ -243,7 +235,7 @@ fn a_certificate_whose_time_has_not_begun_is_waited_for() {
     // Callers are told at once, and the hub is shown nothing.
     let (code, answer) = proxy.get("/cm/consents/1");
     assert_eq!(code, 503, "{answer}");
-    assert_eq!(common::proxy::body(&answer)["stage"], "certificate");
+    assert_eq!(crate::common::proxy::body(&answer)["stage"], "certificate");
     assert!(
         answer.to_lowercase().contains("\r\nretry-after: "),
         "{answer}"

@@ -1,13 +1,5 @@
 //! Who may call the proxy: the kernel says who is at the other end of a Unix socket, a token says it
 //! over TCP, and nothing but loopback is listened on.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,10 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use common::bank::Bank;
-use common::blocking::SIZES;
-use common::hub::{Hub, HubOptions};
-use common::proxy::{Proxy, TOKEN, body, status};
+use crate::common::bank::Bank;
+use crate::common::blocking::SIZES;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::proxy::{Proxy, TOKEN, body, status};
 
 const NOBODY: &str = "65534";
 
@@ -191,7 +183,7 @@ fn a_missing_or_wrong_token_is_refused() {
     let another = TOKEN.replace("caller", "second");
     fs::write(scene.bank.path("caller-token"), format!("{another}\n")).unwrap();
     proxy.signal("HUP");
-    common::poll::until("the new token holds", || {
+    crate::common::poll::until("the new token holds", || {
         status(&over_tcp(ports.tcp, "/cm/hello-mtls", &header(&another))) == 200
     });
     assert_eq!(
@@ -239,7 +231,7 @@ fn a_socket_that_is_served_is_not_taken_over_and_one_left_behind_is() {
         let third = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let log = scene.bank.path("proxy.log");
-                common::poll::until("it is said", || {
+                crate::common::poll::until("it is said", || {
                     let said = fs::read_to_string(&log).unwrap_or_default();
                     said.contains(&format!("place={taken}"))
                 });

@@ -1,13 +1,5 @@
 //! What an application is told when the token, the hub or the way to either is away; and that it is
 //! told nothing where a connection that is there does.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -15,15 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
-use common::misbehaving::answer::Answer;
-use common::misbehaving::certificate::ServerCertificate;
-use common::misbehaving::{Behaviour, MisbehavingHub};
-use common::poll::until;
-use common::proxy::{Proxy, body, status};
-use common::remote::{CLIENT, RemoteToken};
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::misbehaving::answer::Answer;
+use crate::common::misbehaving::certificate::ServerCertificate;
+use crate::common::misbehaving::{Behaviour, MisbehavingHub};
+use crate::common::poll::until;
+use crate::common::proxy::{Proxy, body, status};
+use crate::common::remote::{CLIENT, RemoteToken};
 use rustls::version::{TLS12, TLS13};
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];

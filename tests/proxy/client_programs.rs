@@ -1,22 +1,14 @@
 //! Applications as they are written call the hub through the proxy, and change one base URL: curl,
 //! Python's requests, Node's fetch and Java's HttpClient, to a hub of ours and to nginx.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::process::Command;
 
-use common::applications::{ASKED, came_back, clients, output};
-use common::bank::Bank;
-use common::hub::answer::AFTER_AUTH;
-use common::hub::{Hub, HubOptions, SeenRequest};
-use common::nginx::{Nginx, NginxOptions};
-use common::proxy::{Ports, Proxy, TOKEN};
+use crate::common::applications::{ASKED, came_back, clients, output};
+use crate::common::bank::Bank;
+use crate::common::hub::answer::AFTER_AUTH;
+use crate::common::hub::{Hub, HubOptions, SeenRequest};
+use crate::common::nginx::{Nginx, NginxOptions};
+use crate::common::proxy::{Ports, Proxy, TOKEN};
 use serde_json::Value;
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -186,7 +178,7 @@ fn a_listener_of_one_service_takes_no_prefix() {
     let own = "[[proxy.listener]]\nunix = \"hh.sock\"\nupstream = \"hh\"";
     let ports = Proxy::configure(&mut bank, "", own);
     let _proxy = Proxy::start(&bank, ports);
-    let answer = common::proxy::exchange(
+    let answer = crate::common::proxy::exchange(
         &bank.path("hh.sock"),
         b"GET /auth?a=b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     );
@@ -218,7 +210,7 @@ fn nginx_is_called_too() {
             .as_bytes(),
         );
         let answer = String::from_utf8(answer).unwrap();
-        assert_eq!(common::proxy::status(&answer), expected, "{answer}");
+        assert_eq!(crate::common::proxy::status(&answer), expected, "{answer}");
         // nginx's own words, whatever they say.
         assert_eq!(answer.matches("server: nginx").count(), 1, "{answer}");
     }

@@ -1,25 +1,16 @@
 //! Renewal day: a reload takes another key, and no request fails for it; what cannot be taken leaves
 //! everything as it was.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test that cannot go on has failed, and says what it measured"
-)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use common::poll::until;
-use common::proxy::status;
-use common::renewal::{Scene, scene, signal};
-use common::trust_framework::write_file;
-use common::walled::{children, signers, state};
+use crate::common::poll::until;
+use crate::common::proxy::status;
+use crate::common::renewal::{Scene, scene, signal};
+use crate::common::trust_framework::write_file;
+use crate::common::walled::{children, signers, state};
 use hsm_mtls::internal::ledger::verify;
 use serde_json::Value;
 
@@ -55,7 +46,7 @@ fn another_key_is_taken_under_load_and_no_request_fails() {
             let (socket, stop, answered) = (&socket, &stop, &answered);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let answer = common::proxy::exchange(socket, GET);
+                    let answer = crate::common::proxy::exchange(socket, GET);
                     let answer = String::from_utf8(answer).unwrap();
                     assert_eq!(status(&answer), 200, "{answer}");
                     answered.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +126,7 @@ fn a_handshake_that_has_begun_with_the_old_key_ends_with_it() {
     let old = scene.signer();
     thread::scope(|scope| {
         let slow = scope.spawn(|| {
-            let answer = common::proxy::exchange(&socket, GET);
+            let answer = crate::common::proxy::exchange(&socket, GET);
             status(&String::from_utf8(answer).unwrap())
         });
         until("its signature is being made", || {
@@ -160,7 +151,7 @@ fn what_cannot_be_taken_leaves_everything_as_it_was() {
     // The certificate is of the key of before.
     scene
         .bank
-        .configure(|settings| settings.key = common::renewal::NEXT.to_owned());
+        .configure(|settings| settings.key = crate::common::renewal::NEXT.to_owned());
     scene.refused("no such key", "c3-next");
     scene.another_key();
     fs::copy(scene.bank.path("c3.pem"), scene.bank.path("c3-next.pem")).unwrap();
