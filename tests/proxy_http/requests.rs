@@ -1,20 +1,12 @@
 //! What a gateway owes the hub and the application of each request (RFC 9110, RFC 9112): bytes of
 //! the application in, bytes to the hub out. The table of clauses in docs/proxy.md names these tests.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 
-use common::hostile::{CLOSE, GET, HOST, POST, head, refused, scene, scene_with, values};
-use common::proxy::{TOKEN, body};
-use common::raw_answer::RawAnswer;
+use crate::common::hostile::{CLOSE, GET, HOST, POST, head, refused, scene, scene_with, values};
+use crate::common::proxy::{TOKEN, body};
+use crate::common::raw_answer::RawAnswer;
 
 #[test]
 fn via_names_this_gateway_and_a_loop_ends() {
@@ -73,12 +65,12 @@ fn an_asterisk_is_for_a_listener_of_one_service() {
     let scene = scene_with("", listener);
     let socket = scene.proxy.socket().with_file_name("cm.sock");
     let bytes = head("OPTIONS * HTTP/1.1", &[HOST, CLOSE]);
-    let found = RawAnswer::of(&common::proxy::exchange(&socket, &bytes));
+    let found = RawAnswer::of(&crate::common::proxy::exchange(&socket, &bytes));
     assert_eq!(found.status, 200, "{found:?}");
     assert_eq!(scene.hub.requests()[0].head[0], "OPTIONS * HTTP/1.1");
     refused(&scene, "no service", &bytes, 400, "request");
     let get = head("GET * HTTP/1.1", &[HOST, CLOSE]);
-    let found = RawAnswer::of(&common::proxy::exchange(&socket, &get));
+    let found = RawAnswer::of(&crate::common::proxy::exchange(&socket, &get));
     assert_eq!(found.status, 400);
 }
 
@@ -309,11 +301,9 @@ fn everything_else_of_a_request_passes_as_it_came() {
 fn every_test_that_the_table_of_clauses_names_is_there() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let text = |path: &Path| fs::read_to_string(path).unwrap();
-    let tests: String = fs::read_dir(root.join("tests"))
+    let tests: String = fs::read_dir(root.join("tests/proxy_http"))
         .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|found| found == "rs"))
-        .map(|path| text(&path))
+        .map(|entry| text(&entry.unwrap().path()))
         .collect();
     let docs = text(&root.join("docs/proxy.md"));
     let (_, table) = docs.split_once("| clause | asks | here | test |").unwrap();

@@ -1,13 +1,5 @@
 //! HTTP/2's ways of saying "not processed": GOAWAY and REFUSED_STREAM. What the hub did not process goes again over
 //! another connection, whatever its method and size; what it may have processed does not.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use common::bank::Bank;
-use common::blocking::Place;
-use common::hub::ending::{Endings, How};
-use common::hub::{Hub, HubOptions};
-use common::nginx::{Nginx, NginxOptions};
-use common::poll::until;
-use common::proxy::{Proxy, exchange, status};
+use crate::common::bank::Bank;
+use crate::common::blocking::Place;
+use crate::common::hub::ending::{Endings, How};
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::nginx::{Nginx, NginxOptions};
+use crate::common::poll::until;
+use crate::common::proxy::{Proxy, exchange, status};
 
 /// A body that is read ahead as a whole, and one that is streamed.
 const BODIES: [usize; 3] = [3, 3, 200 << 10];
@@ -227,7 +219,7 @@ fn what_may_have_been_processed_does_not_go_again_and_the_code_is_told() {
         let (_bank, hub, proxy) = before(&endings);
         let (code, answer) = post(&proxy, "a=1");
         assert_eq!(code, 502, "{how:?}: {answer}");
-        let problem = common::proxy::body(&answer);
+        let problem = crate::common::proxy::body(&answer);
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(said), "{how:?}: {detail}");
         assert!(!answer.contains("certificate"), "{how:?}: {answer}");

@@ -1,24 +1,16 @@
 //! A thousand applications that dribble their requests, and two hundred that say nothing: they cost
 //! little memory, and a normal request is served beside them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use common::bank::Bank;
-use common::hub::{Hub, HubOptions};
-use common::poll::until;
-use common::proxy::{Proxy, body, status};
-use common::walled::children;
+use crate::common::bank::Bank;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
+use crate::common::proxy::{Proxy, body, status};
+use crate::common::walled::children;
 
 const SLOW: usize = 1000;
 const IDLE: usize = 200;

@@ -1,21 +1,13 @@
 //! The duties of a gateway where it speaks HTTP/2 to the hub (RFC 9113, section 8): what an
 //! application says in HTTP/1.1 is said anew, and so is the answer. The table of clauses in
 //! docs/proxy.md names these tests.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
-use common::frames::{FramesHub, Part, fields};
-use common::hostile::{CLOSE, HOST, head};
-use common::hub::{Hub, HubOptions};
-use common::proxy::{Proxy, body};
-use common::raw_answer::RawAnswer;
+use crate::common::bank::Bank;
+use crate::common::frames::{FramesHub, Part, fields};
+use crate::common::hostile::{CLOSE, HOST, head};
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::proxy::{Proxy, body};
+use crate::common::raw_answer::RawAnswer;
 
 fn to_frames() -> (Bank, FramesHub, Proxy) {
     let mut bank = Bank::new();

@@ -1,20 +1,12 @@
 //! What an application, or somebody through it, may write to mislead: each request is refused, or
 //! the hub sees exactly one well-formed request. The hub of this test keeps the bytes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use common::hostile::{GET, HOST, POST, head, scene};
-use common::proxy::{body, status};
-use common::raw_answer::RawAnswer;
+use crate::common::hostile::{GET, HOST, POST, head, scene};
+use crate::common::proxy::{body, status};
+use crate::common::raw_answer::RawAnswer;
 
 #[test]
 fn tls_to_a_listener_is_told_at_once() {

@@ -1,26 +1,18 @@
 //! An answer that is given before the request was read reaches also who writes all of it first, and
 //! who never stops writing is let go.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::io::Read;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use common::bank::Bank;
-use common::blocking::{HOST, Place, SIZES, chunked, places, reaches};
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
-use common::misbehaving::answer::Answer as Gives;
-use common::misbehaving::{Behaviour, MisbehavingHub};
-use common::poll::until;
-use common::proxy::{Ports, Proxy};
+use crate::common::bank::Bank;
+use crate::common::blocking::{HOST, Place, SIZES, chunked, places, reaches};
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::misbehaving::answer::Answer as Gives;
+use crate::common::misbehaving::{Behaviour, MisbehavingHub};
+use crate::common::poll::until;
+use crate::common::proxy::{Ports, Proxy};
 use rustls::version::TLS13;
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];

@@ -1,25 +1,17 @@
 //! A hub that answers before it has read a request: its answer reaches the application, whatever the
 //! hub does with the rest of the body, and whatever the application is written in.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use common::applications::output;
-use common::bank::Bank;
-use common::blocking::{SIZES, framings, places};
-use common::early::{EarlyHub, Then};
-use common::hub::{Hub, HubOptions};
-use common::nginx::{Nginx, NginxOptions};
-use common::proxy::{Ports, Proxy, TOKEN};
+use crate::common::applications::output;
+use crate::common::bank::Bank;
+use crate::common::blocking::{SIZES, framings, places};
+use crate::common::early::{EarlyHub, Then};
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::nginx::{Nginx, NginxOptions};
+use crate::common::proxy::{Ports, Proxy, TOKEN};
 use http::StatusCode;
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];

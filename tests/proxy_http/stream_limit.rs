@@ -1,12 +1,4 @@
 //! A hub that takes few HTTP/2 streams at once: every request is answered, and none is sent twice.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +6,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::bank::Bank;
-use common::hub::lowering::Lowering;
-use common::hub::{Hub, HubOptions};
-use common::proxy::{Proxy, exchange, status};
+use crate::common::bank::Bank;
+use crate::common::hub::lowering::Lowering;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::proxy::{Proxy, exchange, status};
 
 const AT_ONCE: usize = 20;
 const THINKS: Duration = Duration::from_millis(50);

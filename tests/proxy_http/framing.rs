@@ -1,23 +1,15 @@
 //! Where a body ends: of requests and of answers, of all that frame it (RFC 9112, sections 6 to 8).
 //! The table of clauses in docs/proxy.md names these tests.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
-use common::blocking::{self, Place, framings};
-use common::hostile::{
+use crate::common::bank::Bank;
+use crate::common::blocking::{self, Place, framings};
+use crate::common::hostile::{
     CLOSE, GET, HOST, POST, head, ok, passed, passed_to, refused, scene, values,
 };
-use common::hub::{Hub, HubOptions};
-use common::proxy::Proxy;
-use common::raw_answer::RawAnswer;
-use common::recording::Then;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::proxy::Proxy;
+use crate::common::raw_answer::RawAnswer;
+use crate::common::recording::Then;
 
 #[test]
 fn a_length_is_said_once_and_is_true() {

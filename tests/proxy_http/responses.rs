@@ -1,19 +1,11 @@
 //! What of the hub's answers a gateway mends, refuses and leaves alone (RFC 9110, RFC 9112): bytes
 //! of the hub in, bytes to the application out. The table of clauses in docs/proxy.md names these
 //! tests.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::hostile::{GET, HOST, Scene, head, ok, passed, scene};
-use common::proxy::body;
-use common::raw_answer::RawAnswer;
-use common::recording::Then;
+use crate::common::hostile::{GET, HOST, Scene, head, ok, passed, scene};
+use crate::common::proxy::body;
+use crate::common::raw_answer::RawAnswer;
+use crate::common::recording::Then;
 
 fn refused(scene: &Scene, name: &str, answer: impl Into<Vec<u8>>) -> String {
     let found = passed(scene, answer, Then::Next);
