@@ -1,22 +1,14 @@
 //! A signer says how it is at once, whatever it is at; it asks no token for that, and records nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::front_end::*;
-use common::poll::until;
-use common::trust_framework::write_file;
-use common::walled::{config, launch};
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::front_end::*;
+use crate::common::poll::until;
+use crate::common::trust_framework::write_file;
+use crate::common::walled::{config, launch};
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::signer::supervisor::SupervisedSigner;
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerHealth};

@@ -1,14 +1,6 @@
 //! A front end that was taken over, at a reload: what it says of offers that there are not, or does not
 //! say, costs it its own life or the new signer, and nobody else anything. The front end is the test's own;
 //! its supervisor and its signers are the real ones.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -17,11 +9,11 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::bank::{Bank, config_of_child};
-use common::child_test;
-use common::poll::until;
-use common::renewal::signal;
-use common::walled::{self, children, signers, state};
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::child_test;
+use crate::common::poll::until;
+use crate::common::renewal::signal;
+use crate::common::walled::{self, children, signers, state};
 use hsm_mtls::internal::config::ConfigText;
 use hsm_mtls::internal::signer::SignerError;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};

@@ -1,25 +1,28 @@
 //! A call that hangs for ever: its caller is told in time, and the process that it hangs in is ended.
-//! By itself in this file, because it counts the threads of its own process.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
+//! In a process of its own, because it counts the threads and files of its process.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::poll::until;
-use common::walled::{self, launch, threads};
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::child_test;
+use crate::common::poll::until;
+use crate::common::walled::{self, launch, threads};
 use hsm_mtls::internal::engine::{EngineError, Purpose, challenge};
 use hsm_mtls::internal::signer;
 
+/// Set in the process that runs this test alone.
+const ALONE: &str = "HSM_MTLS_TEST_ALONE";
+
 #[test]
 fn a_call_that_hangs_for_ever_is_ended_and_leaves_nothing_behind() {
+    if std::env::var_os(ALONE).is_none() {
+        let test = a_call_that_hangs_for_ever_is_ended_and_leaves_nothing_behind;
+        let output = child_test::command(test).env(ALONE, "1").output().unwrap();
+        child_test::passed("the test of a call that hangs", &output);
+        return;
+    }
     let mut bank = Bank::new();
     bank.certify("p-256");
     let chaos = Chaos::between(&mut bank, "");

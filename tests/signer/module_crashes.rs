@@ -1,26 +1,17 @@
 //! A vendor's module in a process of its own: when it crashes, hardly a request is lost, and
 //! the PIN is sent no more often than before.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test that cannot go on has failed, and says what it measured"
-)]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
+use crate::common::walled::{self, launch};
 use bytes::Bytes;
-use common::bank::{Bank, config_of_child};
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
-use common::poll::until;
-use common::walled::{self, launch};
 use hsm_mtls::internal::client::{Client, ClientError};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;

@@ -1,13 +1,5 @@
 //! Three processes: what the front end and the supervisor do not have, and what the front end cannot
 //! open. The front end is a harness of the library here; its supervisor and its signer are the real ones.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -16,13 +8,13 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::bank::config_of_child;
+use crate::common::child_test;
+use crate::common::harness::{PORT_FILE, ROLE, Walled, scene};
+use crate::common::poll::until;
+use crate::common::trust_framework::write_file;
+use crate::common::walled::{self, maps, memory_holds};
 use bytes::Bytes;
-use common::bank::config_of_child;
-use common::child_test;
-use common::harness::{PORT_FILE, ROLE, Walled, scene};
-use common::poll::until;
-use common::trust_framework::write_file;
-use common::walled::{self, maps, memory_holds};
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::config::{Config, ConfigText};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;

@@ -1,22 +1,14 @@
 //! A front end that was taken over: what it asks of the signer beyond what the scheme's handshakes
 //! need is refused and recorded, and the next request is served. The bytes are written by hand here:
 //! this is what an attacker would send, and what the two sides have agreed on.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::time::Duration;
 
-use common::bank::Bank;
-use common::front_end::*;
-use common::poll::until;
-use common::walled;
+use crate::common::bank::Bank;
+use crate::common::front_end::*;
+use crate::common::poll::until;
+use crate::common::walled;
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::key::scheme::Scheme;
 use hsm_mtls::internal::ledger::verify;
