@@ -1,10 +1,4 @@
 //! The project's structure, held against its own sources: which module may use what.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,5 @@
 //! What one begins with: the demo, its hub and the other scripts and examples say how they are used, run
 //! from wherever they were checked out, and do not end without a word.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::io::Write;
@@ -15,8 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::poll::{found, until};
-use common::programs::{example, good, run, top};
+use crate::common::poll::{found, until};
+use crate::common::programs::{example, good, run, top};
 use tempfile::TempDir;
 
 #[test]

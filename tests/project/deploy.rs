@@ -1,21 +1,13 @@
 //! What `deploy/` ships: units that systemd understands, hardened, and an example configuration that fits
 //! them. That the package installs and serves is shown by `deploy/try.sh`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::bank::Bank;
-use common::proxy::Proxy;
+use crate::common::bank::Bank;
+use crate::common::proxy::Proxy;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::listener::{Callers, ListenAddress};
 use hsm_mtls::internal::config::pin::PinSource;

@@ -1,22 +1,14 @@
 //! Tokens to try with: `softhsm/up.sh` and `down.sh` take any folder and leave alone what is there already,
 //! and `chaos-token` wants nothing but the module that it wraps.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::programs::{good, run, top};
-use common::softhsm::MODULE;
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::programs::{good, run, top};
+use crate::common::softhsm::MODULE;
 
 /// What shells, sed, printf and configurations give a meaning to.
 const FOLDERS: [&str; 16] = [
