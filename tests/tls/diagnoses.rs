@@ -1,25 +1,17 @@
 //! Every misbehaviour of a hub has a diagnosis of its own, with advice, and docs/diagnoses.md shows
 //! what `hsm-mtls verify` really says.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
 
-use common::bank::Bank;
-use common::misbehaving::answer::Answer;
-use common::misbehaving::catalogue::{self, Entry};
-use common::misbehaving::certificate::authority;
-use common::misbehaving::hello::Hello;
-use common::misbehaving::{Behaviour, MisbehavingHub};
+use crate::common::bank::Bank;
+use crate::common::misbehaving::answer::Answer;
+use crate::common::misbehaving::catalogue::{self, Entry};
+use crate::common::misbehaving::certificate::authority;
+use crate::common::misbehaving::hello::Hello;
+use crate::common::misbehaving::{Behaviour, MisbehavingHub};
 use rustls::SupportedProtocolVersion;
 use serde_json::Value;
 
@@ -31,7 +23,7 @@ const INTRODUCTION: &str = "\
 # What `hsm-mtls verify` says, and what to do
 
 Each row is a thing that a hub, or something on the way to it, can do wrong, with what `hsm-mtls verify` answers: the step
-that fails, what it says there, and its advice. The rows were not written by hand: `tests/diagnoses.rs` plays each hub,
+that fails, what it says there, and its advice. The rows were not written by hand: `tests/tls/diagnoses.rs` plays each hub,
 runs the command against it, and fails where this table is not what was printed.
 
 To find your case, search for the words that `verify` printed. *Exit* is the exit code: 5 where network or peer failed, 1
@@ -267,7 +259,7 @@ fn the_table_is_what_the_command_says() {
     let changed: Vec<_> = changed.collect();
     assert!(
         kept == table,
-        "{TABLE} is not what `verify` says; {BLESS}=1 cargo test --test diagnoses writes it anew:\n{}",
+        "{TABLE} is not what `verify` says; {BLESS}=1 cargo test --test tls diagnoses writes it anew:\n{}",
         changed.join("\n")
     );
 }

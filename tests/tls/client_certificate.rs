@@ -1,18 +1,11 @@
 //! With a key configured, a handshake carries the certificate or fails; and it is offered to the
 //! configured hosts only. Seen at the hub, not believed of the client.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::error::Error as _;
 use std::sync::Arc;
 
-use common::bank::{Bank, config_of_child};
-use common::hub::{AskForCertificate, Hub, HubOptions};
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::hub::{AskForCertificate, Hub, HubOptions};
 use hsm_mtls::internal::client;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::identity::Identity;

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use super::common::openssl::{LEAF_EXTENSIONS, OpenSsl};
 use super::{ISSUING, LEAF, P256, ROOT, judge};
+use crate::common::openssl::{LEAF_EXTENSIONS, OpenSsl};
 
 /// RFC 5280, section 4.2.1.10: our own chain is held against the constraint, the hub's cannot be.
 #[test]

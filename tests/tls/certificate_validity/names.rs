@@ -5,8 +5,8 @@ use std::fs;
 use hsm_mtls::internal::certificate::crl::RevocationList;
 use hsm_mtls::internal::certificate::read_file;
 
-use super::common::openssl::OpenSsl;
 use super::{ISSUING, LEAF, P256, ROOT, judge};
+use crate::common::openssl::OpenSsl;
 
 /// RFC 5280, section 7.1: the CA's name as UTF8String in one certificate and as PrintableString in the other.
 #[test]

@@ -1,21 +1,13 @@
 //! Valid certificates and revocation lists are taken, and what cannot be checked is not called false: held
 //! against what the `openssl` command makes and accepts.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
 mod algorithms;
-#[path = "../common/mod.rs"]
-mod common;
 mod limits;
 mod names;
 
 use std::time::SystemTime;
 
-use common::openssl::OpenSsl;
+use crate::common::openssl::OpenSsl;
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::read_file;
 use hsm_mtls::internal::config::Config;

@@ -1,21 +1,13 @@
 //! Whom we believe to be the hub, and what the operator is told where we do not.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::bank::{Bank, Run};
-use common::hub::{Hub, HubOptions};
-use common::openssl::{LEAF_EXTENSIONS, OpenSsl};
-use common::trust_framework::{Kind, ServerIdentity, TrustFramework};
+use crate::common::bank::{Bank, Run};
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::openssl::{LEAF_EXTENSIONS, OpenSsl};
+use crate::common::trust_framework::{Kind, ServerIdentity, TrustFramework};
 use serde_json::Value;
 use time::Duration;
 

@@ -1,23 +1,15 @@
 //! A hub of several addresses, some of which swallow what is sent to them: a connection costs a moment more
 //! the first time, and nothing from then on (RFC 8305). Each that does not answer is named.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::addresses::{Swallowing, with_hosts};
-use common::bank::{BINARY, Bank, config_of_child};
-use common::child_test;
-use common::hub::{Hub, HubOptions};
+use crate::common::addresses::{Swallowing, with_hosts};
+use crate::common::bank::{BINARY, Bank, config_of_child};
+use crate::common::child_test;
+use crate::common::hub::{Hub, HubOptions};
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::client::{self, ClientError};
 use hsm_mtls::internal::config::Config;

@@ -4,8 +4,8 @@
 use hsm_mtls::internal::certificate::crl::RevocationList;
 use hsm_mtls::internal::certificate::{Certificate, read_file};
 
-use super::common::openssl::OpenSsl;
 use super::{ISSUING, LEAF, ROOT, judge};
+use crate::common::openssl::OpenSsl;
 
 /// A kind of key, how it is made, the options of its signatures, and whether all of them are to be taken.
 fn combinations() -> Vec<(&'static str, &'static str, Vec<String>, bool)> {

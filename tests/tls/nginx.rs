@@ -1,14 +1,7 @@
 //! The same `verify` against a hub that we did not write: nginx that requires the certificate.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
-use common::nginx::{Nginx, NginxOptions, Protocols};
+use crate::common::bank::Bank;
+use crate::common::nginx::{Nginx, NginxOptions, Protocols};
 
 #[test]
 fn nginx_is_established_with_tls_1_2_and_1_3_and_each_kind_of_key() {
