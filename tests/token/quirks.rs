@@ -1,16 +1,8 @@
 //! Tokens that do what real ones have been seen to do, with the calls counted at the module.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
 
 fn certified(key_type: &str) -> (Bank, Hub) {
     let mut bank = Bank::new();

@@ -1,26 +1,18 @@
 //! Law 10: the true PIN, 32 random bytes, is in nothing that the command leaves: no log at trace
 //! level, no error, no evidence, no record, no argv; from whatever source it comes, and however the
 //! command ends.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::bank::{Bank, Run};
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::softhsm::SoftHsm;
+use crate::common::trust_framework::{Kind, write_file};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use common::bank::{Bank, Run};
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
-use common::softhsm::SoftHsm;
-use common::trust_framework::{Kind, write_file};
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -275,7 +267,7 @@ fn a_file_that_holds_a_secret_is_not_sent() {
             "{run:?}"
         );
     }
-    let mut command = std::process::Command::new(common::bank::BINARY.unwrap());
+    let mut command = std::process::Command::new(crate::common::bank::BINARY.unwrap());
     command.arg("--config").arg(bank.config_path());
     command.args(["request", "POST", "cm:/x", "-d", "@-"]);
     let done = command

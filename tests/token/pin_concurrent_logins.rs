@@ -1,21 +1,13 @@
 //! Law 6 within a process: however many threads and handshakes want a login at once, a wrong PIN is
 //! sent once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::sync::Arc;
 
+use crate::common::bank::config_of_child;
+use crate::common::chaos::Chaos;
+use crate::common::trust_framework::write_file;
+use crate::common::wrong_pin::{right, with_wrong_pin};
 use bytes::Bytes;
-use common::bank::config_of_child;
-use common::chaos::Chaos;
-use common::trust_framework::write_file;
-use common::wrong_pin::{right, with_wrong_pin};
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;

@@ -1,21 +1,14 @@
 //! Sessions that die when nobody uses them, and a token that is pulled out and comes back under
 //! another slot number: the next signature is good, without a restart.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::bank::{Bank, config_of_child};
-use common::chaos::Chaos;
-use common::poll::until;
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::chaos::Chaos;
+use crate::common::poll::until;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};

@@ -1,15 +1,7 @@
 //! Tokens with fewer mechanisms than SoftHSM has: what is missing is worked around, or said.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod common;
-
-use common::bank::Bank;
-use common::hub::{Hub, HubOptions};
+use crate::common::bank::Bank;
+use crate::common::hub::{Hub, HubOptions};
 use rustls::version::{TLS12, TLS13};
 use serde_json::Value;
 

@@ -1,14 +1,6 @@
 //! Every return value of the standard, from every function that a signature needs: what becomes of
 //! it is a table that is reviewed. Nothing panics, nothing hangs, nothing is tried more than once
 //! again, and a PIN error is never followed by another C_Login.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::bank::{Bank, config_of_child};
-use common::chaos::Chaos;
-use common::poll::until;
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::chaos::Chaos;
+use crate::common::poll::until;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};
 use hsm_mtls::internal::identity::Identity;
@@ -128,7 +120,7 @@ fn each_fault_of_a_login_has_its_outcome() {
         // Another file each time: nothing was ever tried with it.
         let _ = fs::remove_file(&pin);
         let _ = fs::remove_dir_all(bank.path("state"));
-        common::trust_framework::write_file(&pin, &right, 0o600);
+        crate::common::trust_framework::write_file(&pin, &right, 0o600);
         chaos.plan(&format!("fail C_Login all {code}"));
         let starts = [(); 2].map(|()| {
             chaos.forget_calls();

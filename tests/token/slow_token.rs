@@ -1,23 +1,15 @@
 //! A token that takes its time, or never comes back, keeps nobody waiting but those who asked it:
 //! not the other tasks of the application, be its runtime of one thread.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::chaos::Chaos;
+use crate::common::hub::{AskForCertificate, Hub, HubOptions};
+use crate::common::remote::{CLIENT, RemoteToken};
 use bytes::Bytes;
-use common::bank::{Bank, config_of_child};
-use common::chaos::Chaos;
-use common::hub::{AskForCertificate, Hub, HubOptions};
-use common::remote::{CLIENT, RemoteToken};
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::client::{self, Client, ClientError};
 use hsm_mtls::internal::config::Config;

@@ -1,16 +1,8 @@
 //! A public-key object is metadata: anybody with the PIN can put another one beside a private key.
 //! What the private key signs tells; and what does not verify is not used.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on has failed, and this one tampers with a token by hand"
-)]
 
-mod common;
-
-use common::bank::{Bank, config_of_child};
-use common::softhsm::{MODULE, PIN};
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::softhsm::{MODULE, PIN};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 use cryptoki::session::{Session, UserType};

@@ -3,19 +3,12 @@
 //! An encoder that gets a leading zero wrong fails one time in 256. So that OpenSSL need not be
 //! started per signature, each is put into a certificate: the token's key plays a CA, and one
 //! `openssl verify` takes thousands of leaves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::bank::{Bank, config_of_child};
+use crate::common::bank::{Bank, config_of_child};
 use der::{Decode, Encode};
 use hsm_mtls::internal::engine::{Peer, Purpose, Sign, SignRequest};
 use hsm_mtls::internal::identity;

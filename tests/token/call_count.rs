@@ -1,18 +1,11 @@
 //! What the module is asked for during one `verify`, written down by OpenSC's pkcs11-spy.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 
-use common::bank::Bank;
-use common::hub::{Hub, HubOptions};
-use common::softhsm::MODULE;
-use common::spy;
+use crate::common::bank::Bank;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::softhsm::MODULE;
+use crate::common::spy;
 
 #[test]
 fn one_login_and_two_calls_per_signature() {

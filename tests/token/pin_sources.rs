@@ -1,13 +1,5 @@
 //! What reaches a token from a PIN's source: what no keyboard gives costs no try, from whatever source it
 //! comes, and each cause is told by its name. The calls are counted at the module.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,9 +8,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use common::bank::{Bank, Run};
-use common::chaos::Chaos;
-use common::softhsm::PIN;
+use crate::common::bank::{Bank, Run};
+use crate::common::chaos::Chaos;
+use crate::common::softhsm::PIN;
 
 fn said(run: &Run, what: &str) {
     assert!(run.stderr.contains(what), "{what}: {run:?}");

@@ -1,20 +1,12 @@
 //! Law 6: a wrong PIN is sent once, whatever calls, restarts or crashes. The calls are counted at the
 //! module; SoftHSM never locks, so the token's flags are the fault-injecting module's.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::path::PathBuf;
 
-use common::bank::Run;
-use common::poll::until;
-use common::trust_framework::write_file;
-use common::wrong_pin::{right, with_wrong_pin};
+use crate::common::bank::Run;
+use crate::common::poll::until;
+use crate::common::trust_framework::write_file;
+use crate::common::wrong_pin::{right, with_wrong_pin};
 
 /// The record that an error names as the one to remove.
 fn record(run: &Run) -> PathBuf {
@@ -224,9 +216,9 @@ const ACCEPT: [&str; 3] = ["pin", "accept-count-low", "--once"];
 
 /// The good PIN in its file, and a token that somebody else has tried a wrong one at.
 fn unattended_with_count_low() -> (
-    common::bank::Bank,
-    common::chaos::Chaos,
-    common::hub::Hub,
+    crate::common::bank::Bank,
+    crate::common::chaos::Chaos,
+    crate::common::hub::Hub,
     PathBuf,
 ) {
     let (bank, chaos, hub, pin) = with_wrong_pin("pin-tries 5");

@@ -1,17 +1,10 @@
 //! A module that does not come back before the first signature: an error in time, that names the
 //! step, from the command and from the library.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
-use common::bank::{Bank, config_of_child};
-use common::chaos::Chaos;
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::chaos::Chaos;
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::token::guard::Attendance;
 

@@ -1,13 +1,5 @@
 //! Law 8: a token that goes away and comes back is found again without a restart. The token is a
 //! real remote one, and each scene is what an operator has seen happen.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,9 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::bank::{Bank, config_of_child};
-use common::poll::until;
-use common::remote::{CLIENT, RemoteToken};
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::poll::until;
+use crate::common::remote::{CLIENT, RemoteToken};
 use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::token::guard::Attendance;

@@ -1,23 +1,15 @@
 //! What an application's recorder is told: signatures by result, the way to the token, the days
 //! that are left.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::SystemTime;
 
+use crate::common::bank::{Bank, config_of_child};
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
 use bytes::Bytes;
-use common::bank::{Bank, config_of_child};
-use common::chaos::Chaos;
-use common::hub::{Hub, HubOptions};
-use common::poll::until;
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::engine::{Purpose, challenge};
