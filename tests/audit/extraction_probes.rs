@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::bank::{Bank, Run, config_of_child};
-use crate::common::by_hand;
 use crate::common::chaos::Chaos;
+use crate::common::pkcs11_spy;
 use crate::common::softhsm::{MODULE, PIN, SoftHsm};
-use crate::common::spy;
+use crate::common::token_objects;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
 use serde_json::Value;
@@ -54,7 +54,7 @@ fn a_key_that_leaks_is_made() {
         assert_eq!(listed["keys"][0]["attributes"]["extractable"], true);
         return;
     }
-    let session = by_hand::session();
+    let session = token_objects::session();
     let names = [Attribute::Token(true), Attribute::Label(b"c3".to_vec())];
     let public = [&names[..], &[Attribute::ModulusBits(2048.into())]].concat();
     let leaks = [
@@ -180,7 +180,7 @@ fn objects(bank: &Bank) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn under_spy(bank: &mut Bank, arguments: &[&str]) -> String {
-    bank.configure(|settings| settings.module = spy::module());
+    bank.configure(|settings| settings.module = pkcs11_spy::module());
     let log = bank.path("spy.log");
     let environment: [(&str, &Path); 2] =
         [("PKCS11SPY", MODULE.as_ref()), ("PKCS11SPY_OUTPUT", &log)];
@@ -206,12 +206,15 @@ fn without_active_nothing_is_changed_and_nothing_is_fetched() {
     let before = objects(&bank);
     let log = under_spy(&mut bank, &["audit", "--json"]);
     for call in CHANGES {
-        assert_eq!(spy::count(&log, call), 0, "{call} was called");
+        assert_eq!(pkcs11_spy::count(&log, call), 0, "{call} was called");
     }
     assert!(before == objects(&bank), "the token is not as it was");
-    assert!(spy::count(&log, "C_WrapKey") > 0, "the trial was made");
+    assert!(
+        pkcs11_spy::count(&log, "C_WrapKey") > 0,
+        "the trial was made"
+    );
     // Each trial has no place for an answer, and got a length only.
-    for component in spy::PRIVATE_COMPONENTS {
+    for component in pkcs11_spy::PRIVATE_COMPONENTS {
         let told = told(&log, component);
         assert!(!told.is_empty(), "{component} was not asked for");
         for line in told {
@@ -237,18 +240,18 @@ fn with_active_every_object_is_a_session_object_and_gone_after() {
     bank.run(&["key", "generate"]).expect(0);
     let before = objects(&bank);
     let log = under_spy(&mut bank, &["audit", "--active", "--json"]);
-    assert_eq!(spy::count(&log, "C_GenerateKeyPair"), 1);
-    assert_eq!(spy::count(&log, "C_GenerateKey"), 1);
+    assert_eq!(pkcs11_spy::count(&log, "C_GenerateKeyPair"), 1);
+    assert_eq!(pkcs11_spy::count(&log, "C_GenerateKey"), 1);
     // The copies were refused: what was made is a pair and a wrapping key.
-    assert_eq!(spy::count(&log, "C_CopyObject"), 2);
-    assert_eq!(spy::count(&log, "C_DestroyObject"), 3);
-    assert_eq!(spy::count(&log, "C_CreateObject"), 0);
+    assert_eq!(pkcs11_spy::count(&log, "C_CopyObject"), 2);
+    assert_eq!(pkcs11_spy::count(&log, "C_DestroyObject"), 3);
+    assert_eq!(pkcs11_spy::count(&log, "C_CreateObject"), 0);
     let made = ["C_GenerateKeyPair", "C_GenerateKey", "C_CopyObject"];
     let mut templates = 0;
     for (number, line) in log.lines().enumerate() {
-        if spy::call(line).is_some_and(|call| made.contains(&call)) {
+        if pkcs11_spy::call(line).is_some_and(|call| made.contains(&call)) {
             let rest = log.lines().skip(number + 1);
-            let call = rest.take_while(|line| spy::call(line).is_none());
+            let call = rest.take_while(|line| pkcs11_spy::call(line).is_none());
             let token: Vec<_> = call
                 .filter(|line| line.trim().starts_with("CKA_TOKEN"))
                 .collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::audit::{Audited, SECTIONS, audit, bank, certified, mode};
 use crate::common::bank::Settings;
-use crate::common::records::{long_files, record, short_files};
+use crate::common::ledger_file::{long_files, record, short_files};
 use crate::common::softhsm::PIN;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::ledger::{

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::common::audit::{Audited, audit, audit_as, bank};
 use crate::common::bank::{Bank, config_of_child};
-use crate::common::by_hand::{
+use crate::common::token_objects::{
     generate_p256, generate_rsa, generate_wrapping_key, import_rsa, session, store_certificate,
 };
 use cryptoki::mechanism::MechanismType;

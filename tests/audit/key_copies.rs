@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::common::audit::{audit, bank};
 use crate::common::bank::{Bank, config_of_child};
-use crate::common::by_hand::{import_rsa, session};
+use crate::common::token_objects::{import_rsa, session};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use der::Decode as _;

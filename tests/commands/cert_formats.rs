@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::common::bank::{Bank, Run};
 use crate::common::openssl::OpenSsl;
-use crate::common::pem_forms::dresses;
+use crate::common::pem_forms::pem_forms;
 use time::Duration;
 
 fn certified() -> Bank {
@@ -27,7 +27,7 @@ fn a_certificate_is_taken_in_every_dress() {
     let bank = certified();
     let pem = fs::read_to_string(bank.path("c3.pem")).unwrap();
     let installed = fs::read(bank.path("c3.pem")).unwrap();
-    for (dress, given) in dresses(&pem) {
+    for (dress, given) in pem_forms(&pem) {
         fs::remove_file(bank.path("c3.pem")).unwrap();
         let run = install(&bank, "given.pem", &given);
         assert_eq!(run.code, 0, "{dress}: {run:?}");
@@ -55,7 +55,7 @@ fn a_certificate_is_taken_in_every_dress() {
 fn anchors_and_lists_are_taken_in_every_dress() {
     let mut bank = certified();
     let bundle = bank.framework.bundle_pem();
-    for (dress, given) in dresses(&bundle) {
+    for (dress, given) in pem_forms(&bundle) {
         fs::write(bank.path("anchors.pem"), given).unwrap();
         let shown = bank.run(&["cert", "show"]);
         assert_eq!(shown.code, 0, "{dress}: {shown:?}");
@@ -66,7 +66,7 @@ fn anchors_and_lists_are_taken_in_every_dress() {
     let (_, der) = der::pem::decode_vec(list.as_bytes()).unwrap();
     let other_label = list.replace("X509 CRL", "CRL").into_bytes();
     let further = [("DER", der), ("the old label", other_label)];
-    for (dress, given) in dresses(&list).into_iter().chain(further) {
+    for (dress, given) in pem_forms(&list).into_iter().chain(further) {
         fs::write(bank.path("list.crl"), given).unwrap();
         // Nobody listens there: lists are read before.
         let run = bank.run(&["verify"]).expect(5);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::common::bank::{Bank, CLIENT_ID, ORGANIZATION, ORGANIZATION_ID, config_of_child};
-use crate::common::by_hand::{import_rsa, session};
+use crate::common::token_objects::{import_rsa, session};
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 fn openssl(arguments: &[&str], input: &str) -> String {

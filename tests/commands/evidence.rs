@@ -5,10 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::common::bank::Bank;
+use crate::common::error_report;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::misbehaving::answer::Answer;
 use crate::common::misbehaving::{Behaviour, MisbehavingHub};
-use crate::common::sign;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -37,7 +37,7 @@ fn verify(bank: &Bank, file: &std::path::Path, code: i32) -> (Value, String) {
 fn statement(bank: &Bank, evidence: &Value) -> String {
     let sentences = evidence["statement"].as_array().unwrap().iter();
     let text: Vec<_> = sentences.map(|text| text.as_str().unwrap()).collect();
-    let text = sign::plain(bank, &text.join("\n"));
+    let text = error_report::plain(bank, &text.join("\n"));
     let words = text.split_inclusive([' ', '\n']).map(|word| {
         let bare = word.trim().trim_end_matches(['.', ',']);
         let time = bare.len() == 20 && bare.ends_with('Z');

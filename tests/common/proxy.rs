@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::bank::Bank;
 use super::poll::{found, found_within, until};
-use super::walled::{children, state, threads};
+use super::procfs::{children, state, threads};
 
 /// Examples share these fixtures, and cargo does not build the command for them.
 pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");

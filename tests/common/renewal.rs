@@ -9,8 +9,9 @@ use super::bank::Bank;
 use super::chaos::Chaos;
 use super::hub::{Hub, HubOptions};
 use super::poll::until;
+use super::procfs::children;
 use super::proxy::Proxy;
-use super::walled::{children, signers};
+use super::signer_process::signers;
 
 pub const NEXT: &str = "pkcs11:object=c3-next;type=private";
 

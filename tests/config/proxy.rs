@@ -77,7 +77,7 @@ fn each_listener_is_listed_with_who_may_call() {
         .lines()
         .skip_while(|line| !line.contains("proxy listens on"))
         .collect();
-    let said = crate::common::sign::plain(&bank, &lines.join("\n"));
+    let said = crate::common::error_report::plain(&bank, &lines.join("\n"));
     assert_snapshot!("for_people", said);
     assert!(
         !run.stdout.contains(crate::common::proxy::TOKEN),

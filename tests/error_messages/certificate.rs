@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::common::bank::Bank;
-use crate::common::sign;
+use crate::common::error_report;
 use crate::common::trust_framework::{Kind, TrustFramework};
 use insta::assert_snapshot;
 use rcgen::{
@@ -38,7 +38,7 @@ fn install(bank: &Bank, given: impl AsRef<[u8]>) -> String {
     let run = bank.run(&["cert", "install", "--json", file.to_str().unwrap()]);
     assert_eq!(fs::read(bank.path("c3.pem")).unwrap(), old);
     assert_eq!(names(), before);
-    sign::of(bank, &run)
+    error_report::of(bank, &run)
 }
 
 /// What `token check` says where a file was put into the configured place by hand; `verify` says the
@@ -46,9 +46,9 @@ fn install(bank: &Bank, given: impl AsRef<[u8]>) -> String {
 fn by_hand(bank: &Bank, given: impl AsRef<[u8]>) -> String {
     fs::write(bank.path("c3.pem"), given).unwrap();
     let check = bank.run(&["token", "check", "--json", "-n", "1"]);
-    let sign = sign::of(bank, &check);
+    let sign = error_report::of(bank, &check);
     let verify = bank.run(&["verify"]);
-    let said = sign::plain(bank, &(verify.stdout + &verify.stderr));
+    let said = error_report::plain(bank, &(verify.stdout + &verify.stderr));
     assert_eq!(verify.code, check.code, "{said}");
     for line in sign.lines().skip(2) {
         let line = line.trim_start_matches("hint: ");
@@ -314,7 +314,7 @@ fn none_in_the_token_yet() {
     let mut bank = certified();
     bank.configure(|settings| settings.certificate = "pkcs11:object=c3;type=cert".to_owned());
     let run = bank.run(&["token", "check", "--json", "-n", "1"]);
-    assert_snapshot!(sign::of(&bank, &run), @r#"
+    assert_snapshot!(error_report::of(&bank, &run), @r#"
     exit 2
     step certificate
     no certificate in the token matches pkcs11:object=c3;type=cert

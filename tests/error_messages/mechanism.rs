@@ -1,14 +1,14 @@
 //! Wrong turns where token, key and server have no way to sign in common.
 
 use crate::common::bank::Bank;
+use crate::common::error_report;
 use crate::common::hub::{Hub, HubOptions};
-use crate::common::sign;
 use insta::assert_snapshot;
 use rustls::SignatureScheme;
 use rustls::version::{TLS12, TLS13};
 
 fn check(bank: &Bank) -> String {
-    sign::of(bank, &bank.run(&["token", "check", "--json"]))
+    error_report::of(bank, &bank.run(&["token", "check", "--json"]))
 }
 
 fn hub(bank: &mut Bank, change: impl FnOnce(&mut HubOptions)) -> Hub {
@@ -20,7 +20,7 @@ fn hub(bank: &mut Bank, change: impl FnOnce(&mut HubOptions)) -> Hub {
 }
 
 fn call(bank: &Bank) -> String {
-    sign::of(
+    error_report::of(
         bank,
         &bank.run(&["request", "GET", "cm:/consents/1", "--json"]),
     )
@@ -39,7 +39,7 @@ fn rsa_without_pss_and_a_server_of_tls_1_3() {
     "#);
     assert!(hub.seen().is_empty());
     let run = bank.run(&["token", "check", "--json", "-n", "1"]).expect(0);
-    let steps = sign::steps(&bank, &run);
+    let steps = error_report::steps(&bank, &run);
     let mechanisms = steps.lines().find(|line| line.contains(" mechanisms: "));
     assert_snapshot!(mechanisms.unwrap(), @r#"
     note mechanisms: rsa_pkcs1_sha256, rsa_pkcs1_sha384, rsa_pkcs1_sha512: no RSA-PSS, so TLS 1.2 only
@@ -98,7 +98,7 @@ fn the_token_makes_no_keys_of_this_type() {
     let bank = Bank::new();
     bank.token.only_mechanisms(&["CKM_RSA_PKCS"]);
     let run = bank.run(&["key", "generate", "--json"]);
-    assert_snapshot!(sign::of(&bank, &run), @r#"
+    assert_snapshot!(error_report::of(&bank, &run), @r#"
     exit 3
     the token says that it does not generate RSA-2048 key pairs
     hint: the scheme accepts RSA-2048 only: have its generation switched on in the token's policy, or make the key with the vendor's tool; any other --type is for trials

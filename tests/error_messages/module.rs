@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::common::bank::Bank;
-use crate::common::sign;
+use crate::common::error_report;
 use crate::common::softhsm::MODULE;
 use crate::common::trust_framework::Kind;
 use insta::assert_snapshot;
@@ -19,7 +19,7 @@ fn with_module(module: &Path) -> String {
 }
 
 fn sign_of(bank: &Bank, arguments: &[&str]) -> String {
-    sign::of(bank, &bank.run(&[arguments, &["--json"]].concat()))
+    error_report::of(bank, &bank.run(&[arguments, &["--json"]].concat()))
 }
 
 fn chmod(path: &Path, mode: u32) {
@@ -166,7 +166,7 @@ fn a_key_is_in_both_environments() {
     let (_, verdict) = run.stdout.split_once("\n\n").unwrap();
     let verdict = verdict.replace(production.folder().to_str().unwrap(), "<production>");
     let said = format!("exit {}\n{}", run.code, verdict.trim_end());
-    assert_snapshot!(sign::plain(&preprod, &said), @r#"
+    assert_snapshot!(error_report::plain(&preprod, &said), @r#"
     exit 2
     the key sha256:<hash> is in two environments; the scheme forbids it, so make one of them anew:
       preprod: pkcs11:token=lfi;serial=<serial>;object=c3;id=<id>;type=private in <bank>/bank.toml

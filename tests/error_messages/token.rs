@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::bank::{Bank, Run, config_of_child};
 use crate::common::chaos::Chaos;
-use crate::common::sign;
+use crate::common::error_report;
 use crate::common::softhsm::{MODULE, PIN};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
@@ -18,7 +18,7 @@ use insta::assert_snapshot;
 const CHECK: [&str; 5] = ["token", "check", "--json", "-n", "1"];
 
 fn check(bank: &Bank) -> String {
-    sign::of(bank, &bank.run(&CHECK))
+    error_report::of(bank, &bank.run(&CHECK))
 }
 
 fn with_key() -> Bank {
@@ -36,7 +36,7 @@ fn import(bank: &Bank, id: &str) {
 
 /// The steps up to the login, and whether the signature at the end is good.
 fn up_to_login(bank: &Bank, run: &Run) -> String {
-    let all = sign::steps(bank, run);
+    let all = error_report::steps(bank, run);
     let mut lines = all.lines();
     let signed = lines.any(|line| line.starts_with("good signatures: 1 verified"));
     assert!(signed, "{all}");
@@ -119,7 +119,7 @@ fn there_is_no_key_yet() {
 fn the_label_of_a_new_key_is_taken() {
     let bank = with_key();
     let run = bank.run(&["key", "generate", "--json"]);
-    assert_snapshot!(sign::of(&bank, &run), @r#"
+    assert_snapshot!(error_report::of(&bank, &run), @r#"
     exit 2
     the token holds an object with the label "c3" already: pkcs11:token=lfi;serial=<serial>;object=c3;id=<id>;type=private
     hint: choose another --label: two keys of one label cannot be told apart later; nothing was made
@@ -201,7 +201,7 @@ fn nobody_is_at_the_keypad() {
     bank.configure(|settings| settings.pin = "\"protected-path\"".to_owned());
     let chaos = Chaos::between(&mut bank, "flag CKF_PROTECTED_AUTHENTICATION_PATH");
     let run = chaos.run(&bank, &CHECK);
-    assert_snapshot!(sign::of(&bank, &run), @r#"
+    assert_snapshot!(error_report::of(&bank, &run), @r#"
     exit 4
     step login
     the PIN comes from the token's protected authentication path, and nobody is at a terminal

@@ -2,8 +2,8 @@
 //! wrong with the token, and no public key is missing.
 
 use crate::common::bank::Bank;
+use crate::common::error_report;
 use crate::common::openssl::OpenSsl;
-use crate::common::sign;
 
 const KINDS: [(&str, &str); 5] = [
     ("RSA-1024", "-algorithm RSA -pkeyopt rsa_keygen_bits:1024"),
@@ -64,7 +64,10 @@ fn a_key_in_the_token_is_told_by_its_kind() {
             }
         }
         let check = bank.run(&["token", "check", "--json"]);
-        assert!(sign::of(&bank, &check).contains("step key"), "{check:?}");
+        assert!(
+            error_report::of(&bank, &check).contains("step key"),
+            "{check:?}"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use crate::common::mutation::{edited, edits};
+use crate::common::der_mutation::{edited, edits};
 use crate::common::trust_framework::{Kind, TrustFramework};
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::name::{Comparison, DistinguishedName};

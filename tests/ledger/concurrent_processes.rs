@@ -9,8 +9,8 @@ use std::thread;
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
-use crate::common::recorded::{Asked, Recorded, by_process, records};
-use crate::common::spy::{self, Seen};
+use crate::common::ledger_records::{LastCall, ProcessRecords, by_process, records};
+use crate::common::pkcs11_spy::{self, Seen};
 use bytes::Bytes;
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::ledger::verify;
@@ -42,7 +42,7 @@ fn each_c_sign_of_four_processes_has_its_attempt() {
     let chaos = Chaos::between(&mut bank, &failures.concat());
     let below = bank.module().to_owned();
     bank.configure(|settings| {
-        settings.module = spy::module();
+        settings.module = pkcs11_spy::module();
         settings.sections = LEDGER.to_owned();
     });
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
@@ -72,9 +72,9 @@ fn each_c_sign_of_four_processes_has_its_attempt() {
         each_pairs(&log, recorded);
         if at_once == 1 {
             let asked = recorded.attempts.iter();
-            let asked = asked.filter(|attempt| attempt.asked() == Asked::Sign);
+            let asked = asked.filter(|attempt| attempt.last_call() == LastCall::Sign);
             let messages: Vec<_> = asked.map(|attempt| attempt.message).collect();
-            assert!(spy::signed(&log) == messages, "not in this order");
+            assert!(pkcs11_spy::signed(&log) == messages, "not in this order");
         }
         // Callers are turned away for a moment while the token is down.
         assert!(recorded.attempts.len() > REQUESTS / 2);
@@ -82,18 +82,18 @@ fn each_c_sign_of_four_processes_has_its_attempt() {
 }
 
 /// Each C_Sign that the spy saw with one attempt of the process, and each attempt with its C_Sign.
-fn each_pairs(log: &str, recorded: &Recorded) {
-    let asked = |wanted: &'static [Asked]| {
+fn each_pairs(log: &str, recorded: &ProcessRecords) {
+    let asked = |wanted: &'static [LastCall]| {
         let attempts = recorded.attempts.iter();
-        attempts.filter(move |attempt| wanted.contains(&attempt.asked()))
+        attempts.filter(move |attempt| wanted.contains(&attempt.last_call()))
     };
-    let count = |function| spy::count(log, function);
-    assert_eq!(count("C_Sign"), asked(&[Asked::Sign]).count());
-    let with_init = asked(&[Asked::SignInit, Asked::Sign]);
+    let count = |function| pkcs11_spy::count(log, function);
+    assert_eq!(count("C_Sign"), asked(&[LastCall::Sign]).count());
+    let with_init = asked(&[LastCall::SignInit, LastCall::Sign]);
     assert_eq!(count("C_SignInit"), with_init.count());
     assert_eq!(count("C_Login"), recorded.logins.len());
     let mut seen = Seen::of(log);
-    for attempt in asked(&[Asked::Sign]) {
+    for attempt in asked(&[LastCall::Sign]) {
         let at = attempt.sequence;
         let time = seen.take(attempt.message);
         let time = time.unwrap_or_else(|| panic!("attempt {at} without its C_Sign"));
@@ -104,7 +104,7 @@ fn each_pairs(log: &str, recorded: &Recorded) {
         );
     }
     // Where it was tried again, that attempt has the C_Sign.
-    for attempt in asked(&[Asked::Nothing, Asked::SignInit]) {
+    for attempt in asked(&[LastCall::Nothing, LastCall::SignInit]) {
         let other = seen.take(attempt.message);
         assert_eq!(other, None, "attempt {} ended before", attempt.sequence);
     }

@@ -9,9 +9,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::common::bank::Bank;
-use crate::common::recorded::{Recorded, by_process, records};
+use crate::common::ledger_records::{ProcessRecords, by_process, records};
+use crate::common::pkcs11_spy::{self, Seen};
 use crate::common::softhsm::MODULE;
-use crate::common::spy::{self, Seen};
 use hsm_mtls::internal::ledger::verify;
 
 const LEDGER: &str = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n";
@@ -65,7 +65,7 @@ impl Doomed {
             String::from_utf8_lossy(&self.log[before..]).into_owned()
         };
         if let Some(function) = function {
-            while spy::call(line().trim_end()) != Some(function) {}
+            while pkcs11_spy::call(line().trim_end()) != Some(function) {}
         }
         for _ in 0..further {
             line();
@@ -100,9 +100,9 @@ impl Phase {
     const ALL: [Self; 4] = [Self::Start, Self::Login, Self::Key, Self::Signatures];
 
     fn of(log: &str) -> Self {
-        match spy::count(log, "C_Login") {
-            _ if spy::count(log, "C_Sign") > 0 => Self::Signatures,
-            _ if spy::returned(log, "C_Login") > 0 => Self::Key,
+        match pkcs11_spy::count(log, "C_Login") {
+            _ if pkcs11_spy::count(log, "C_Sign") > 0 => Self::Signatures,
+            _ if pkcs11_spy::returned(log, "C_Login") > 0 => Self::Key,
             0 => Self::Start,
             _ => Self::Login,
         }
@@ -110,18 +110,18 @@ impl Phase {
 }
 
 /// What the spy saw of a process that was killed is on record, and little more.
-fn nothing_without_record(log: &str, at_once: usize, recorded: &Recorded) {
-    let Recorded {
+fn nothing_without_record(log: &str, at_once: usize, recorded: &ProcessRecords) {
+    let ProcessRecords {
         attempts, logins, ..
     } = recorded;
-    let login = spy::count(log, "C_Login");
+    let login = pkcs11_spy::count(log, "C_Login");
     assert!(login <= logins.len(), "a login without its record");
     let ended = logins.iter().filter(|ended| **ended).count();
     assert!(
-        ended <= spy::returned(log, "C_Login"),
+        ended <= pkcs11_spy::returned(log, "C_Login"),
         "an outcome too early"
     );
-    let signs = spy::count(log, "C_Sign");
+    let signs = pkcs11_spy::count(log, "C_Sign");
     assert!(signs <= attempts.len(), "a C_Sign without its attempt");
     let mut seen = Seen::of(log);
     let mut found = 0;
@@ -139,12 +139,12 @@ fn nothing_without_record(log: &str, at_once: usize, recorded: &Recorded) {
     );
     assert!(recorded.unfinished.len() <= at_once);
     if at_once == 1 {
-        let signed = spy::signed(log);
+        let signed = pkcs11_spy::signed(log);
         let messages: Vec<_> = attempts.iter().map(|attempt| attempt.message).collect();
         assert!(messages.starts_with(&signed), "not in this order");
         let ended = attempts.iter().flat_map(|attempt| &attempt.outcome).count();
         assert!(
-            ended <= spy::returned(log, "C_Sign"),
+            ended <= pkcs11_spy::returned(log, "C_Sign"),
             "an outcome too early"
         );
         let last = recorded.unfinished.iter().all(|at| *at == recorded.last);
@@ -161,7 +161,7 @@ fn two_hundred_kills_leave_one_chain() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     bank.configure(|settings| {
-        settings.module = spy::module();
+        settings.module = pkcs11_spy::module();
         settings.sections = LEDGER.to_owned();
     });
     let check = || {
@@ -181,7 +181,7 @@ fn two_hundred_kills_leave_one_chain() {
     let line_of = |function| {
         whole
             .lines()
-            .position(|line| spy::call(line) == Some(function))
+            .position(|line| pkcs11_spy::call(line) == Some(function))
     };
     let (login, sign) = (line_of("C_Login").unwrap(), line_of("C_Sign").unwrap());
     let returned = whole
@@ -222,7 +222,11 @@ fn two_hundred_kills_leave_one_chain() {
         *phases.entry(Phase::of(log)).or_insert(0) += 1;
         let recorded = processes.get(pid);
         unfinished += recorded.map_or(0, |recorded| recorded.unfinished.len());
-        nothing_without_record(log, *at_once, recorded.unwrap_or(&Recorded::default()));
+        nothing_without_record(
+            log,
+            *at_once,
+            recorded.unwrap_or(&ProcessRecords::default()),
+        );
     }
     println!(
         "{phases:?}, {} attempts, {unfinished} unfinished",

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::common::records::{self, folder_of_child, long_files, record, short_files};
+use crate::common::ledger_file::{self, folder_of_child, long_files, record, short_files};
 use hsm_mtls::internal::ledger::verify::verify;
 use hsm_mtls::internal::ledger::{FileLedger, LedgerError};
 use tempfile::TempDir;
@@ -139,7 +139,7 @@ fn a_folder_that_cannot_be_synced_keeps_its_file() {
             "--regid=65534",
             "--clear-groups",
         ];
-        records::run_test(
+        ledger_file::run_test(
             a_folder_that_cannot_be_synced_keeps_its_file,
             &log,
             &nobody,
@@ -158,7 +158,7 @@ fn a_path_of_one_word_is_in_the_folder_that_we_are_in() {
     if folder_of_child().is_none() {
         let folder = folder();
         let log = folder.path().join("log");
-        records::run_test(
+        ledger_file::run_test(
             a_path_of_one_word_is_in_the_folder_that_we_are_in,
             &log,
             &[],

@@ -10,8 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::records::{self, folder_of_child, long_files, record, short_files};
-use crate::common::{disk, poll};
+use crate::common::ledger_file::{self, folder_of_child, long_files, record, short_files};
+use crate::common::{failing_disk, poll};
 use hsm_mtls::internal::config::ledger::{Fsync, HeadExport, LedgerConfig};
 use hsm_mtls::internal::ledger::FileLedger;
 use hsm_mtls::internal::ledger::verify::verify;
@@ -24,7 +24,7 @@ fn on_a_failing_disk<Test: Fn()>(test: Test) {
     let folder = tempfile::tempdir().unwrap();
     let ledger = folder.path().join("log");
     fs::create_dir(&ledger).unwrap();
-    records::run_test(test, &ledger, &[], &disk::variables(folder.path()));
+    ledger_file::run_test(test, &ledger, &[], &failing_disk::variables(folder.path()));
 }
 
 fn refused(ledger: &FileLedger, what: &str) {
@@ -41,11 +41,11 @@ fn a_sync_that_fails_in_between_is_final() {
     };
     let ledger = FileLedger::open(&long_files(folder.join("ledger.jsonl"))).unwrap();
     record(&ledger).unwrap();
-    disk::fails("files");
+    failing_disk::fails("files");
     // Until the first interval has passed.
     let error = poll::found(|| record(&ledger).err()).expect("it is refused");
     assert!(error.to_string().contains("synced"), "{error}");
-    disk::works();
+    failing_disk::works();
     refused(&ledger, "a later sync says nothing of what was lost");
 }
 
@@ -58,9 +58,9 @@ fn a_sync_of_each_record_that_fails_is_final() {
     config.fsync = Fsync::Each;
     let ledger = FileLedger::open(&config).unwrap();
     record(&ledger).unwrap();
-    disk::fails("files");
+    failing_disk::fails("files");
     refused(&ledger, "it is not synced");
-    disk::works();
+    failing_disk::works();
     refused(&ledger, "a later sync says nothing of what was lost");
     // Another process has nothing to answer for.
     record(&FileLedger::open(&config).unwrap()).unwrap();
@@ -75,9 +75,9 @@ fn a_file_that_cannot_be_synced_is_not_closed() {
     let mut config = short_files(folder.join("ledger.jsonl"));
     config.fsync_interval = LONG;
     let ledger = FileLedger::open(&config).unwrap();
-    disk::fails("files");
+    failing_disk::fails("files");
     refused(&ledger, "before another file is begun");
-    disk::works();
+    failing_disk::works();
     refused(&ledger, "a later sync says nothing of what was lost");
 }
 
@@ -89,9 +89,9 @@ fn a_rotation_whose_names_are_not_synced_leaves_one_chain() {
     let mut config = short_files(folder.join("ledger.jsonl"));
     config.fsync_interval = LONG;
     let ledger = FileLedger::open(&config).unwrap();
-    disk::fails("folders");
+    failing_disk::fails("folders");
     refused(&ledger, "the new names are not on the disk");
-    disk::works();
+    failing_disk::works();
     refused(&ledger, "nobody knows what a power cut would leave");
     let history = verify(&config.file, None).unwrap();
     assert_eq!((history.last, history.files.len()), (2, 2), "{history:?}");
@@ -107,10 +107,10 @@ fn without_a_thread_that_syncs_there_is_no_ledger() {
         return on_a_failing_disk(without_a_thread_that_syncs_there_is_no_ledger);
     };
     let config = long_files(folder.join("ledger.jsonl"));
-    disk::fails("threads");
+    failing_disk::fails("threads");
     let error = FileLedger::open(&config).expect_err("no thread");
     assert!(error.to_string().contains("thread"), "{error}");
-    disk::works();
+    failing_disk::works();
     record(&FileLedger::open(&config).unwrap()).unwrap();
 }
 
@@ -130,20 +130,26 @@ fn a_head_is_on_the_disk_before_it_is_told() {
     let mut config = long_files(folder.join("ledger.jsonl"));
     config.fsync_interval = LONG;
     config.head_interval = Duration::from_millis(1);
-    let tell = format!("printf t >> {}", disk::log_path().display());
+    let tell = format!("printf t >> {}", failing_disk::log_path().display());
     config.head = Some(program(&folder, &tell));
     let ledger = FileLedger::open(&config).unwrap();
     for told in 1..4 {
         record(&ledger).unwrap();
-        poll::until("it is told", || disk::log().matches('t').count() >= told);
+        poll::until("it is told", || {
+            failing_disk::log().matches('t').count() >= told
+        });
     }
-    let log = disk::log();
+    let log = failing_disk::log();
     assert!(!log.starts_with('t') && !log.contains("tt"), "{log}");
-    disk::fails("files");
-    let told = disk::log().matches('t').count();
+    failing_disk::fails("files");
+    let told = failing_disk::log().matches('t').count();
     poll::found(|| record(&ledger).err()).expect("it is refused");
     drop(ledger);
-    assert_eq!(disk::log().matches('t').count(), told, "it is not there");
+    assert_eq!(
+        failing_disk::log().matches('t').count(),
+        told,
+        "it is not there"
+    );
 }
 
 /// A socket whose queue is full, and nobody reads it.
@@ -173,7 +179,7 @@ fn a_stalled_socket_holds_up_neither_syncs_nor_the_end() {
         ..long_files(folder.join("ledger.jsonl"))
     };
     let ledger = FileLedger::open(&config).unwrap();
-    let syncs = || disk::log().matches('s').count();
+    let syncs = || failing_disk::log().matches('s').count();
     for _ in 0..20 {
         let before = syncs();
         record(&ledger).unwrap();

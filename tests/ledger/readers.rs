@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::bank::Bank;
+use crate::common::ledger_file::{long_files, record, short_files};
 use crate::common::poll;
-use crate::common::records::{long_files, record, short_files};
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::ledger::record_reader::{LedgerLine, RecordReader};
 use hsm_mtls::internal::ledger::verify::{VerifyError, verify};

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::bank::Bank;
-use crate::common::blocking::SIZES;
+use crate::common::blocking_client::SIZES;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::proxy::{Proxy, TOKEN, body, status};
 

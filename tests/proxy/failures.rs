@@ -15,7 +15,7 @@ use crate::common::misbehaving::certificate::ServerCertificate;
 use crate::common::misbehaving::{Behaviour, MisbehavingHub};
 use crate::common::poll::until;
 use crate::common::proxy::{Proxy, body, status};
-use crate::common::remote::{CLIENT, RemoteToken};
+use crate::common::remote_token::{CLIENT, RemoteToken};
 use rustls::version::{TLS12, TLS13};
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::common::poll::until;
+use crate::common::procfs::{children, state};
 use crate::common::proxy::status;
 use crate::common::renewal::{Scene, scene, signal};
+use crate::common::signer_process::signers;
 use crate::common::trust_framework::write_file;
-use crate::common::walled::{children, signers, state};
 use hsm_mtls::internal::ledger::verify;
 use serde_json::Value;
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::bank::Bank;
-use crate::common::blocking::Place;
+use crate::common::blocking_client::Place;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
 use crate::common::proxy::{BINARY, Proxy, status};

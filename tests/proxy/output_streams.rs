@@ -14,8 +14,9 @@ use crate::common::bank::Bank;
 use crate::common::broken_stream::{FAULTS, Fault};
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
+use crate::common::procfs::children;
 use crate::common::proxy::{Ports, Proxy};
-use crate::common::walled::{children, signers};
+use crate::common::signer_process::signers;
 
 const RELOADS: &str = "hsm_mtls_proxy_reloads_total";
 const LOG_LINES: &str = "hsm_mtls_log_lines_lost_total";

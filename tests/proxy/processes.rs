@@ -6,9 +6,10 @@ use std::process::Command;
 use crate::common::bank::Bank;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
+use crate::common::procfs::{children, maps, memory_holds, state};
 use crate::common::proxy::Proxy;
+use crate::common::signer_process::signers;
 use crate::common::softhsm::PIN;
-use crate::common::walled::{children, maps, memory_holds, signers, state};
 
 fn scene() -> (Bank, Hub, Proxy) {
     let mut bank = Bank::new();

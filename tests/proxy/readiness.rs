@@ -10,9 +10,9 @@ use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::{found, until};
 use crate::common::proxy::Proxy;
-use crate::common::remote::{CLIENT, RemoteToken};
+use crate::common::remote_token::{CLIENT, RemoteToken};
+use crate::common::signer_process::signers;
 use crate::common::trust_framework::write_file;
-use crate::common::walled::signers;
 
 fn scene() -> (Bank, Hub) {
     let mut bank = Bank::new();

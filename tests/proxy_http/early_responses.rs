@@ -7,8 +7,8 @@ use std::process::Command;
 
 use crate::common::applications::output;
 use crate::common::bank::Bank;
-use crate::common::blocking::{SIZES, framings, places};
-use crate::common::early::{EarlyHub, Then};
+use crate::common::blocking_client::{SIZES, framings, places};
+use crate::common::early_hub::{EarlyHub, Then};
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::nginx::{Nginx, NginxOptions};
 use crate::common::proxy::{Ports, Proxy, TOKEN};

@@ -1,7 +1,7 @@
 //! What goes through the proxy is exactly one well-formed request: the hub of this test keeps the
 //! bytes. Path and query are those that came.
 
-use crate::common::hostile::{CLOSE, GET, HOST, POST, head, names, scene};
+use crate::common::raw_requests::{CLOSE, GET, HOST, POST, head, names, scene};
 
 #[test]
 fn what_goes_through_is_one_well_formed_request() {

@@ -2,14 +2,14 @@
 //! The table of clauses in docs/proxy.md names these tests.
 
 use crate::common::bank::Bank;
-use crate::common::blocking::{self, Place, framings};
-use crate::common::hostile::{
-    CLOSE, GET, HOST, POST, head, ok, passed, passed_to, refused, scene, values,
-};
+use crate::common::blocking_client::{self, Place, framings};
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::proxy::Proxy;
 use crate::common::raw_answer::RawAnswer;
-use crate::common::recording::Then;
+use crate::common::raw_hub::Then;
+use crate::common::raw_requests::{
+    CLOSE, GET, HOST, POST, head, ok, passed, passed_to, refused, scene, values,
+};
 
 #[test]
 fn a_length_is_said_once_and_is_true() {
@@ -213,7 +213,7 @@ fn a_head_behind_a_long_body_is_looked_at_as_any_other() {
     bank.hub_at(hub.port());
     let ports = Proxy::configure(&mut bank, "", "");
     let proxy = Proxy::start(&bank, ports);
-    let host = blocking::HOST;
+    let host = blocking_client::HOST;
     for (end, body) in framings(300 << 10) {
         let mut wire = Place::Unix(proxy.socket()).connect();
         let head = format!("PATCH /cm/consents/1 HTTP/1.1\r\n{host}{end}");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::common::bank::Bank;
-use crate::common::blocking::Place;
+use crate::common::blocking_client::Place;
 use crate::common::hub::ending::{Endings, How};
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::nginx::{Nginx, NginxOptions};

@@ -3,11 +3,11 @@
 //! docs/proxy.md names these tests.
 
 use crate::common::bank::Bank;
-use crate::common::frames::{FramesHub, Part, fields};
-use crate::common::hostile::{CLOSE, HOST, head};
+use crate::common::frames_hub::{FramesHub, Part, fields};
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::proxy::{Proxy, body};
 use crate::common::raw_answer::RawAnswer;
+use crate::common::raw_requests::{CLOSE, HOST, head};
 
 fn to_frames() -> (Bank, FramesHub, Proxy) {
     let mut bank = Bank::new();

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::common::bank::Bank;
-use crate::common::blocking::{HOST, Place, SIZES, chunked, places, reaches};
+use crate::common::blocking_client::{HOST, Place, SIZES, chunked, places, reaches};
 use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::misbehaving::answer::Answer as Gives;

@@ -4,9 +4,9 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use crate::common::hostile::{GET, HOST, POST, head, scene};
 use crate::common::proxy::{body, status};
 use crate::common::raw_answer::RawAnswer;
+use crate::common::raw_requests::{GET, HOST, POST, head, scene};
 
 #[test]
 fn tls_to_a_listener_is_told_at_once() {

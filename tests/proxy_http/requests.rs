@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::hostile::{CLOSE, GET, HOST, POST, head, refused, scene, scene_with, values};
 use crate::common::proxy::{TOKEN, body};
 use crate::common::raw_answer::RawAnswer;
+use crate::common::raw_requests::{
+    CLOSE, GET, HOST, POST, head, refused, scene, scene_with, values,
+};
 
 #[test]
 fn via_names_this_gateway_and_a_loop_ends() {

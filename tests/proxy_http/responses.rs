@@ -2,10 +2,10 @@
 //! of the hub in, bytes to the application out. The table of clauses in docs/proxy.md names these
 //! tests.
 
-use crate::common::hostile::{GET, HOST, Scene, head, ok, passed, scene};
 use crate::common::proxy::body;
 use crate::common::raw_answer::RawAnswer;
-use crate::common::recording::Then;
+use crate::common::raw_hub::Then;
+use crate::common::raw_requests::{GET, HOST, Scene, head, ok, passed, scene};
 
 fn refused(scene: &Scene, name: &str, answer: impl Into<Vec<u8>>) -> String {
     let found = passed(scene, answer, Then::Next);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::common::bank::Bank;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
+use crate::common::procfs::children;
 use crate::common::proxy::{Proxy, body, status};
-use crate::common::walled::children;
 
 const SLOW: usize = 1000;
 const IDLE: usize = 200;

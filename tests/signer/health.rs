@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
-use crate::common::front_end::*;
+use crate::common::hostile_front_end::*;
 use crate::common::poll::until;
+use crate::common::signer_process::{config, launch};
 use crate::common::trust_framework::write_file;
-use crate::common::walled::{config, launch};
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::signer::supervisor::SupervisedSigner;
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerHealth};

@@ -6,9 +6,9 @@ use std::fs;
 use std::time::Duration;
 
 use crate::common::bank::Bank;
-use crate::common::front_end::*;
+use crate::common::hostile_front_end::*;
 use crate::common::poll::until;
-use crate::common::walled;
+use crate::common::{procfs, signer_process};
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::key::scheme::Scheme;
 use hsm_mtls::internal::ledger::verify;
@@ -26,7 +26,7 @@ fn what_a_hostile_front_end_asks_is_refused_recorded_and_the_next_one_served() {
     let digest_info = [&[0x30, 0x31, 0x30, 0x0d][..], &[7; 47]].concat();
     let jwt = b"eyJhbGciOiJQUzI1NiJ9.eyJpc3MiOiJzb21lYm9keSJ9".to_vec();
     let hello_only = [&[1, 0, 0, 2, 3, 3][..]].concat();
-    let with = |change: &dyn Fn(&mut Asked)| {
+    let with = |change: &dyn Fn(&mut SignatureRequest)| {
         let mut asked = good();
         change(&mut asked);
         frame(1, &asked)
@@ -245,7 +245,7 @@ fn a_channel_that_is_half_closed_is_let_go_of() {
         settings.sections = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n".to_owned();
     });
     let front_end = FrontEnd::start(&bank);
-    let its_own = || walled::has_thread(front_end.pid(), "hsm-channel-0");
+    let its_own = || procfs::has_thread(front_end.pid(), "hsm-channel-0");
     until("it has a thread", its_own);
     front_end.half_close(0);
     until("its thread has ended", || !its_own());
@@ -261,7 +261,7 @@ fn the_signer_is_started_by_nobody_else() {
     bank.certify("rsa-2048");
     let run = bank.run(&["signer"]).expect(2);
     assert!(run.stderr.contains("started by hsm-mtls itself"), "{run:?}");
-    assert!(walled::signers(&bank).is_empty());
+    assert!(signer_process::signers(&bank).is_empty());
 }
 
 /// What is signed is a signature: checked with other code than the signer's.
@@ -290,5 +290,5 @@ fn what_is_signed_verifies() {
             .expect(part);
         assert_eq!(found["in_force"], true, "{found}");
     }
-    assert!(Duration::from_secs(2) == walled::config(&bank).token.timeout);
+    assert!(Duration::from_secs(2) == signer_process::config(&bank).token.timeout);
 }

@@ -8,7 +8,8 @@ use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
 use crate::common::child_test;
 use crate::common::poll::until;
-use crate::common::walled::{self, launch, threads};
+use crate::common::procfs::{self, threads};
+use crate::common::signer_process::{self, launch};
 use hsm_mtls::internal::engine::{EngineError, Purpose, challenge};
 use hsm_mtls::internal::signer;
 
@@ -27,7 +28,7 @@ fn a_call_that_hangs_for_ever_is_ended_and_leaves_nothing_behind() {
     bank.certify("p-256");
     let chaos = Chaos::between(&mut bank, "");
     bank.configure(|settings| settings.token_lines = "timeout = \"400ms\"".to_owned());
-    let config = walled::config(&bank);
+    let config = signer_process::config(&bank);
     let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
     let key = Arc::clone(identity.signer());
     let me = std::process::id();
@@ -43,17 +44,17 @@ fn a_call_that_hangs_for_ever_is_ended_and_leaves_nothing_behind() {
         // The others go on meanwhile, in the same process.
         let served = challenge(key.as_ref(), Purpose::Proof);
         assert!(served.is_ok(), "round {round}: {served:?}");
-        let hanging = walled::signers(&bank);
+        let hanging = signer_process::signers(&bank);
         until("a new signer serves", || {
-            let signers = walled::signers(&bank);
+            let signers = signer_process::signers(&bank);
             signers.len() == 1
                 && signers != hanging
                 && challenge(key.as_ref(), Purpose::Proof).is_ok()
         });
         let now = (
             threads(me),
-            walled::descriptors(me),
-            walled::signers(&bank).len(),
+            procfs::descriptors(me),
+            signer_process::signers(&bank).len(),
         );
         let first = *before.get_or_insert(now);
         assert!(
@@ -63,5 +64,7 @@ fn a_call_that_hangs_for_ever_is_ended_and_leaves_nothing_behind() {
         assert_eq!(now.2, 1);
     }
     drop((key, identity));
-    until("no signer is left", || walled::signers(&bank).is_empty());
+    until("no signer is left", || {
+        signer_process::signers(&bank).is_empty()
+    });
 }

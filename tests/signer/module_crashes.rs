@@ -10,7 +10,8 @@ use crate::common::bank::{Bank, config_of_child};
 use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
-use crate::common::walled::{self, launch};
+use crate::common::procfs;
+use crate::common::signer_process::{self, launch};
 use bytes::Bytes;
 use hsm_mtls::internal::client::{Client, ClientError};
 use hsm_mtls::internal::config::Config;
@@ -94,7 +95,7 @@ async fn requests(client: &Client, config: &Config, end: Instant) -> Tally {
 #[test]
 fn a_module_that_crashes_again_and_again_costs_hardly_a_request() {
     let (bank, _hub, chaos) = ready();
-    let config = walled::config(&bank);
+    let config = signer_process::config(&bank);
     let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
     let client = Client::of(&config, &identity).unwrap();
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
@@ -112,12 +113,12 @@ fn a_module_that_crashes_again_and_again_costs_hardly_a_request() {
             tokio::select! {
                 all = &mut requests => break (all, signers),
                 _ = crashes.tick() => {
-                    doomed = walled::signers(&bank).first().copied();
+                    doomed = signer_process::signers(&bank).first().copied();
                     // In its next signature.
                     chaos.plan("crash C_Sign 1");
                 }
                 _ = look.tick(), if doomed.is_some() => {
-                    if doomed.is_some_and(|pid| walled::state(pid).is_none_or(|state| state == 'Z')) {
+                    if doomed.is_some_and(|pid| procfs::state(pid).is_none_or(|state| state == 'Z')) {
                         chaos.plan("");
                         signers.extend(doomed.take());
                     }
@@ -182,9 +183,9 @@ fn an_application_with_the_module_in_it() {
 #[test]
 fn a_signer_that_is_stopped_is_ended_and_started_again() {
     let (bank, _hub, chaos) = ready();
-    let config = walled::config(&bank);
+    let config = signer_process::config(&bank);
     let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
-    let stopped = walled::signers(&bank);
+    let stopped = signer_process::signers(&bank);
     let [pid] = stopped[..] else {
         panic!("{stopped:?}");
     };
@@ -193,7 +194,7 @@ fn a_signer_that_is_stopped_is_ended_and_started_again() {
         .status();
     assert!(sent.unwrap().success());
     until("another signer is there", || {
-        let signers = walled::signers(&bank);
+        let signers = signer_process::signers(&bank);
         signers.len() == 1 && signers[0] != pid
     });
     prove(identity.signer().as_ref()).unwrap();
@@ -205,9 +206,9 @@ fn a_session_that_hangs_while_it_is_kept_alive_keeps_nobody_waiting() {
     bank.configure(|settings| {
         settings.token_lines = "timeout = \"3s\"\nkeep_alive = \"100ms\"\nsessions = 2".to_owned();
     });
-    let config = walled::config(&bank);
+    let config = signer_process::config(&bank);
     let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
-    let before = walled::signers(&bank);
+    let before = signer_process::signers(&bank);
     chaos.forget_calls();
     chaos.plan("hang C_GetSessionInfo 1");
     until("a session is kept alive", || {
@@ -218,7 +219,7 @@ fn a_session_that_hangs_while_it_is_kept_alive_keeps_nobody_waiting() {
     until("a session hangs, and its process is ended for it", || {
         // Served by the other session meanwhile, and by the next signer after it.
         prove(identity.signer().as_ref()).unwrap();
-        let now = walled::signers(&bank);
+        let now = signer_process::signers(&bank);
         !now.is_empty() && now != before
     });
 }
@@ -226,10 +227,10 @@ fn a_session_that_hangs_while_it_is_kept_alive_keeps_nobody_waiting() {
 #[test]
 fn a_request_that_nobody_took_waits_for_the_next_signer() {
     let (bank, _hub, chaos) = ready();
-    let config = walled::config(&bank);
+    let config = signer_process::config(&bank);
     let identity = signer::identity(&config, launch(&bank, Some(&chaos))).unwrap();
     for _ in 0..8 {
-        let signers = walled::signers(&bank);
+        let signers = signer_process::signers(&bank);
         let pid = signers.first().expect("a signer").to_string();
         let sent = std::process::Command::new("kill")
             .args(["-KILL", &pid])
@@ -246,7 +247,7 @@ fn a_pin_that_is_refused_is_sent_once_by_however_many_signers() {
     chaos.plan("fail C_Login all CKR_PIN_INCORRECT");
     chaos.forget_calls();
     for _ in 0..5 {
-        let config = walled::config(&bank);
+        let config = signer_process::config(&bank);
         let refused = signer::identity(&config, launch(&bank, Some(&chaos))).expect_err("refused");
         assert_eq!(refused.exit_code(), ExitCode::Pin, "{refused}");
         assert!(!refused.hint().is_empty());
@@ -261,7 +262,7 @@ fn a_person_is_asked_once() {
     bank.configure(|settings| settings.pin = "\"protected-path\"".to_owned());
     chaos.plan("flag CKF_PROTECTED_AUTHENTICATION_PATH\nfail C_Login all CKR_DEVICE_ERROR");
     chaos.forget_calls();
-    let config = walled::config(&bank);
+    let config = signer_process::config(&bank);
     let launch = Launch {
         attended: true,
         ..launch(&bank, Some(&chaos))
@@ -284,7 +285,7 @@ fn a_login_that_crashes_is_not_tried_again_by_the_next_signer() {
     bank.configure(|settings| settings.state_dir = "fresh".to_owned());
     chaos.plan("crash C_Login all");
     chaos.forget_calls();
-    let config = walled::config(&bank);
+    let config = signer_process::config(&bank);
     let refused = signer::identity(&config, launch(&bank, Some(&chaos))).expect_err("crashed");
     assert_eq!(refused.exit_code(), ExitCode::Pin, "{refused}");
     assert_eq!(chaos.calls("C_Login"), 1, "{refused}");

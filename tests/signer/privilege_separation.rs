@@ -10,10 +10,11 @@ use std::process::Command;
 
 use crate::common::bank::config_of_child;
 use crate::common::child_test;
-use crate::common::harness::{PORT_FILE, ROLE, Walled, scene};
 use crate::common::poll::until;
+use crate::common::procfs::{maps, memory_holds};
+use crate::common::signer_process;
+use crate::common::three_processes::{PORT_FILE, ROLE, ThreeProcesses, scene};
 use crate::common::trust_framework::write_file;
-use crate::common::walled::{self, maps, memory_holds};
 use bytes::Bytes;
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::config::{Config, ConfigText};
@@ -47,26 +48,28 @@ fn neither_front_end_nor_supervisor_has_the_module_or_the_pin() {
         scene
             .bank
             .configure(|settings| settings.pin = source.clone());
-        let walled = Walled::start(&scene, a_process_of_the_harness, &variables);
-        assert_eq!(walled.ask("request"), "200");
-        let first = walled.signer();
-        look(&walled, &source);
+        let processes = ThreeProcesses::start(&scene, a_process_of_the_harness, &variables);
+        assert_eq!(processes.ask("request"), "200");
+        let first = processes.signer();
+        look(&processes, &source);
         // And after another signer has logged in.
         let killed = Command::new("kill")
             .args(["-ABRT", &first.to_string()])
             .status();
         assert!(killed.unwrap().success());
         until("another signer is there", || {
-            walled::signers(&scene.bank).iter().any(|pid| *pid != first)
+            signer_process::signers(&scene.bank)
+                .iter()
+                .any(|pid| *pid != first)
         });
-        assert_eq!(walled.ask("request"), "200");
-        look(&walled, &source);
+        assert_eq!(processes.ask("request"), "200");
+        look(&processes, &source);
     }
 }
 
-fn look(walled: &Walled<'_>, source: &str) {
-    let pin = walled.scene.pin.as_bytes();
-    let (signer, front_end) = (walled.signer(), walled.front_end());
+fn look(processes: &ThreeProcesses<'_>, source: &str) {
+    let pin = processes.scene.pin.as_bytes();
+    let (signer, front_end) = (processes.signer(), processes.front_end());
     // What looks for them finds them where they are.
     assert!(maps(signer).contains("libsofthsm2.so"));
     assert!(
@@ -75,7 +78,7 @@ fn look(walled: &Walled<'_>, source: &str) {
     );
     for (name, pid) in [
         ("front end", front_end),
-        ("supervisor", walled.supervisor.id()),
+        ("supervisor", processes.supervisor.id()),
     ] {
         assert!(
             !maps(pid).contains("softhsm"),
@@ -86,7 +89,7 @@ fn look(walled: &Walled<'_>, source: &str) {
             "{source}: the {name} holds the PIN"
         );
     }
-    for pid in [signer, front_end, walled.supervisor.id()] {
+    for pid in [signer, front_end, processes.supervisor.id()] {
         for part in ["cmdline", "environ"] {
             let bytes = fs::read(format!("/proc/{pid}/{part}")).unwrap();
             assert!(
@@ -102,11 +105,11 @@ fn look(walled: &Walled<'_>, source: &str) {
 #[test]
 fn the_front_end_opens_neither_pin_nor_ledger_nor_writes_anywhere() {
     let scene = scene();
-    let walled = Walled::start(&scene, a_process_of_the_harness, &[]);
-    assert_eq!(walled.ask("request"), "200");
+    let processes = ThreeProcesses::start(&scene, a_process_of_the_harness, &[]);
+    assert_eq!(processes.ask("request"), "200");
     let ledger = scene.apart.path().join("ledger.jsonl");
     assert!(ledger.exists());
-    let read = |path: &Path| walled.ask(&format!("read {}", path.display()));
+    let read = |path: &Path| processes.ask(&format!("read {}", path.display()));
     for path in [scene.bank.token.pin_file(), ledger, "/etc/shadow".into()] {
         assert!(File::open(&path).is_ok(), "{} is there", path.display());
         assert!(
@@ -122,7 +125,7 @@ fn the_front_end_opens_neither_pin_nor_ledger_nor_writes_anywhere() {
         "/tmp/hsm-mtls-front-end".into(),
         "/var/tmp/hsm-mtls-front-end".into(),
     ] {
-        let answer = walled.ask(&format!("write {}", path.display()));
+        let answer = processes.ask(&format!("write {}", path.display()));
         assert!(
             answer.contains("Permission denied"),
             "{}: {answer}",
@@ -133,25 +136,25 @@ fn the_front_end_opens_neither_pin_nor_ledger_nor_writes_anywhere() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = elsewhere.local_addr().unwrap().port();
     assert!(
-        walled
+        processes
             .ask(&format!("connect {port}"))
             .contains("Permission denied")
     );
     // What it reads at a reload it may read, also when it was replaced.
     assert_eq!(read(&scene.bank.path("c3.pem")), "read");
-    let before = walled.ask("reload");
+    let before = processes.ask("reload");
     assert!(before.starts_with("serial "), "{before}");
     let renewed = scene.bank.write(
         "renewed.pem",
         &(scene.bank.issue() + &scene.bank.framework.issuing_pem()),
     );
     fs::rename(renewed, scene.bank.path("c3.pem")).unwrap();
-    let after = walled.ask("reload");
+    let after = processes.ask("reload");
     assert!(
         after.starts_with("serial ") && after != before,
         "{before}, then {after}"
     );
-    assert_eq!(walled.ask("request"), "200");
+    assert_eq!(processes.ask("request"), "200");
 }
 
 #[test]
@@ -162,9 +165,9 @@ fn a_certificate_that_is_a_link_is_read_where_it_is() {
     fs::copy(&named, &there).unwrap();
     fs::remove_file(&named).unwrap();
     symlink(&there, &named).unwrap();
-    let walled = Walled::start(&scene, a_process_of_the_harness, &[]);
-    assert_eq!(walled.ask("request"), "200");
-    assert!(walled.ask("reload").starts_with("serial "));
+    let processes = ThreeProcesses::start(&scene, a_process_of_the_harness, &[]);
+    assert_eq!(processes.ask("request"), "200");
+    assert!(processes.ask("reload").starts_with("serial "));
 }
 
 #[test]
@@ -175,7 +178,7 @@ fn a_pin_within_the_front_ends_reach_is_refused() {
     scene
         .bank
         .configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", beside.display()));
-    let error = Sandbox::of_front_end(&walled::config(&scene.bank)).expect_err("in reach");
+    let error = Sandbox::of_front_end(&signer_process::config(&scene.bank)).expect_err("in reach");
     assert!(
         error.to_string().contains("pin-beside-the-certificate"),
         "{error}"
@@ -219,13 +222,13 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
         );
         let refused = refused.expect_err(source);
         assert_eq!(refused.exit_code() as u8, 2, "{refused}");
-        assert!(walled::signers(&scene.bank).is_empty());
+        assert!(signer_process::signers(&scene.bank).is_empty());
     }
 }
 
 fn plan(path: &Path) -> Result<SignerPlan, SignerError> {
     SignerPlan::of(&ConfigText::read(path)?, |config| {
-        walled::launch_of(config, None)
+        signer_process::launch_of(config, None)
     })
 }
 

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::child_test;
 use crate::common::poll::until;
+use crate::common::procfs::{children, state};
 use crate::common::renewal::signal;
-use crate::common::walled::{self, children, signers, state};
+use crate::common::signer_process::{self, signers};
 use hsm_mtls::internal::config::ConfigText;
 use hsm_mtls::internal::signer::SignerError;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
@@ -184,7 +185,7 @@ fn a_process_of_the_test() {
 
 fn plan(path: &Path) -> Result<SignerPlan, SignerError> {
     SignerPlan::of(&ConfigText::read(path)?, |config| {
-        walled::launch_of(config, None)
+        signer_process::launch_of(config, None)
     })
 }
 

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::chaos::Chaos;
-use crate::common::remote::RemoteToken;
+use crate::common::remote_token::RemoteToken;
 use crate::load::Load;
 use crate::outcome::FaultFelt;
 

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
 use common::hub::{Hub, HubOptions};
-use common::remote::{CLIENT, RemoteToken};
+use common::remote_token::{CLIENT, RemoteToken};
 use faults::Faults;
 use hsm_mtls::internal::config::Config;
 use load::Load;

@@ -4,8 +4,8 @@ use std::fs;
 
 use crate::common::bank::Bank;
 use crate::common::hub::{Hub, HubOptions};
+use crate::common::pkcs11_spy;
 use crate::common::softhsm::MODULE;
-use crate::common::spy;
 
 #[test]
 fn one_login_and_two_calls_per_signature() {
@@ -15,7 +15,7 @@ fn one_login_and_two_calls_per_signature() {
             Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
         bank.hub_at(hub.port());
         bank.certify(key_type);
-        bank.configure(|settings| settings.module = spy::module());
+        bank.configure(|settings| settings.module = pkcs11_spy::module());
         let log = bank.path("spy.log");
         let environment = [
             ("PKCS11SPY", MODULE.as_ref()),
@@ -27,7 +27,7 @@ fn one_login_and_two_calls_per_signature() {
             .json();
 
         let log = fs::read_to_string(log).unwrap();
-        let calls = spy::calls(&log);
+        let calls = pkcs11_spy::calls(&log);
         let count = |name: &str| calls.iter().filter(|call| **call == name).count();
         assert_eq!(count("C_Initialize"), 1, "{calls:?}");
         assert_eq!(count("C_Login"), 1, "{calls:?}");
@@ -41,7 +41,10 @@ fn one_login_and_two_calls_per_signature() {
                 assert_eq!(calls[at + 1], "C_Sign", "{calls:?}");
             }
         }
-        for component in spy::PRIVATE_COMPONENTS.into_iter().chain(["CKA_VALUE"]) {
+        for component in pkcs11_spy::PRIVATE_COMPONENTS
+            .into_iter()
+            .chain(["CKA_VALUE"])
+        {
             let asked = log
                 .lines()
                 .any(|line| line.split_whitespace().next() == Some(component));

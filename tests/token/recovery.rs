@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::poll::until;
-use crate::common::remote::{CLIENT, RemoteToken};
+use crate::common::remote_token::{CLIENT, RemoteToken};
 use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::token::guard::Attendance;

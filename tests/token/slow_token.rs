@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::chaos::Chaos;
 use crate::common::hub::{AskForCertificate, Hub, HubOptions};
-use crate::common::remote::{CLIENT, RemoteToken};
+use crate::common::remote_token::{CLIENT, RemoteToken};
 use bytes::Bytes;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::client::{self, Client, ClientError};

@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use super::bank::Bank;
-use super::walled::launch;
+use super::signer_process::launch;
 
 pub const TLS13: u8 = 1;
 pub const TLS12: u8 = 2;
@@ -28,7 +28,7 @@ pub struct FrontEnd {
     signer: SupervisedSigner,
 }
 
-pub struct Asked {
+pub struct SignatureRequest {
     pub key: [u8; 32],
     pub purpose: u8,
     pub scheme: u16,
@@ -36,7 +36,7 @@ pub struct Asked {
     pub message: Vec<u8>,
 }
 
-pub fn frame(id: u64, asked: &Asked) -> Vec<u8> {
+pub fn frame(id: u64, asked: &SignatureRequest) -> Vec<u8> {
     let now = clock_gettime(ClockId::Monotonic);
     let deadline = (now.tv_sec as u64 + 5) * 1_000_000_000;
     let mut bytes = vec![2, 2];
@@ -136,8 +136,8 @@ impl FrontEnd {
         self.signer.pid().expect("a signer")
     }
 
-    pub fn good(&self, message: Vec<u8>) -> Asked {
-        Asked {
+    pub fn good(&self, message: Vec<u8>) -> SignatureRequest {
+        SignatureRequest {
             key: self.key,
             purpose: TLS13,
             scheme: RSA_PSS_SHA256,

@@ -13,9 +13,10 @@ use super::bank::Bank;
 use super::child_test;
 use super::hub::{Hub, HubOptions};
 use super::poll::until;
+use super::procfs::{self, children};
+use super::signer_process::{self};
 use super::softhsm::SoftHsm;
 use super::trust_framework::Kind;
-use super::walled::{self, children};
 
 pub const ROLE: &str = "HSM_MTLS_TEST_ROLE";
 pub const PORT_FILE: &str = "HSM_MTLS_TEST_PORT_FILE";
@@ -54,13 +55,13 @@ pub fn scene() -> Scene {
 }
 
 /// The three processes of a bank, and a line to its front end.
-pub struct Walled<'a> {
+pub struct ThreeProcesses<'a> {
     pub scene: &'a Scene,
     pub supervisor: Child,
     port_file: PathBuf,
 }
 
-impl<'a> Walled<'a> {
+impl<'a> ThreeProcesses<'a> {
     pub fn start<Test: Fn()>(scene: &'a Scene, process: Test, variables: &[(&str, &str)]) -> Self {
         let port_file = scene.apart.path().join("port");
         let _ = fs::remove_file(&port_file);
@@ -73,13 +74,13 @@ impl<'a> Walled<'a> {
             .stdout(Stdio::null())
             .spawn()
             .expect("the harness");
-        let walled = Self {
+        let processes = Self {
             scene,
             supervisor,
             port_file,
         };
-        until("the front end serves", || walled.connect().is_some());
-        walled
+        until("the front end serves", || processes.connect().is_some());
+        processes
     }
 
     pub fn connect(&self) -> Option<TcpStream> {
@@ -98,7 +99,7 @@ impl<'a> Walled<'a> {
     }
 
     pub fn signer(&self) -> u32 {
-        let signers = walled::signers(&self.scene.bank);
+        let signers = signer_process::signers(&self.scene.bank);
         *signers.first().expect("a signer")
     }
 
@@ -112,7 +113,7 @@ impl<'a> Walled<'a> {
     }
 }
 
-impl Drop for Walled<'_> {
+impl Drop for ThreeProcesses<'_> {
     fn drop(&mut self) {
         let (signer, front_end) = (self.signer(), self.front_end());
         self.supervisor.kill().expect("the harness");
@@ -121,7 +122,7 @@ impl Drop for Walled<'_> {
         until("signer and front end are gone", || {
             [signer, front_end]
                 .into_iter()
-                .all(|pid| walled::state(pid).is_none_or(|state| state == 'Z'))
+                .all(|pid| procfs::state(pid).is_none_or(|state| state == 'Z'))
         });
     }
 }

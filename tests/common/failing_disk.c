@@ -1,4 +1,4 @@
-/* Loaded before the system's library by tests/common/disk.rs: a sync or a new thread fails when the
+/* Loaded before the system's library by tests/common/failing_disk.rs: a sync or a new thread fails when the
  * file $DISK_FAULT says so; $DISK_LOG gets an "s" for each sync of a file that was done. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

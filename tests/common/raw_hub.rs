@@ -16,7 +16,7 @@ use super::trust_framework::TrustFramework;
 
 /// A request, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Raw {
+pub struct RawRequest {
     /// The lines of its head, without their ends.
     pub head: Vec<String>,
     pub body: Vec<u8>,
@@ -35,7 +35,7 @@ pub enum Then {
 
 #[derive(Default)]
 struct Kept {
-    requests: Vec<Raw>,
+    requests: Vec<RawRequest>,
     /// What came and is no request.
     rest: Vec<u8>,
     /// What is answered; None: 200 and `ok`.
@@ -43,12 +43,12 @@ struct Kept {
 }
 
 /// Listens until the process ends; its threads hold nothing but sockets.
-pub struct RecordingHub {
+pub struct RawHub {
     addr: SocketAddr,
     kept: Arc<Mutex<Kept>>,
 }
 
-impl RecordingHub {
+impl RawHub {
     pub fn start(framework: &TrustFramework) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let addr = listener.local_addr().expect("the port's number");
@@ -82,7 +82,7 @@ impl RecordingHub {
     }
 
     /// The requests since the last look.
-    pub fn requests(&self) -> Vec<Raw> {
+    pub fn requests(&self) -> Vec<RawRequest> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(
             kept.rest.is_empty(),
@@ -135,7 +135,7 @@ fn serve(tcp: TcpStream, tls: Arc<ServerConfig>, book: &Mutex<Kept>) -> io::Resu
 }
 
 /// The request at the beginning, and where it ends. None: there is none yet.
-fn request(bytes: &[u8]) -> Option<(Raw, usize)> {
+fn request(bytes: &[u8]) -> Option<(RawRequest, usize)> {
     let end = find(bytes, b"\r\n\r\n")?;
     let text = String::from_utf8(bytes[..end].to_vec()).ok()?;
     let head: Vec<String> = text.split("\r\n").map(str::to_owned).collect();
@@ -156,7 +156,7 @@ fn request(bytes: &[u8]) -> Option<(Raw, usize)> {
         (None, Some((_, "chunked"))) => chunks(bytes, start)?,
         _ => return None,
     };
-    Some((Raw { head, body }, end))
+    Some((RawRequest { head, body }, end))
 }
 
 fn chunks(bytes: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// The records of one process, in order.
 #[derive(Default)]
-pub struct Recorded {
+pub struct ProcessRecords {
     pub attempts: Vec<Attempt>,
     /// Whether each has its outcome.
     pub logins: Vec<bool>,
@@ -29,7 +29,7 @@ pub struct Attempt {
 
 /// How far an attempt came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum LastCall {
     /// No call was made: its session was of an earlier C_Initialize.
     Nothing,
     /// C_SignInit refused it.
@@ -40,13 +40,13 @@ pub enum Asked {
 
 impl Attempt {
     /// By its outcome.
-    pub fn asked(&self) -> Asked {
+    pub fn last_call(&self) -> LastCall {
         let outcome = self.outcome.as_ref().expect("an outcome");
         match (outcome["function"].as_str(), outcome["class"].as_str()) {
             // What was made was good, or did not verify.
-            (None, None | Some("wrong-signature")) | (Some("C_Sign"), _) => Asked::Sign,
-            (Some("C_SignInit"), _) => Asked::SignInit,
-            (None, Some("session")) => Asked::Nothing,
+            (None, None | Some("wrong-signature")) | (Some("C_Sign"), _) => LastCall::Sign,
+            (Some("C_SignInit"), _) => LastCall::SignInit,
+            (None, Some("session")) => LastCall::Nothing,
             _ => panic!("no part of a signature: {outcome}"),
         }
     }
@@ -63,14 +63,14 @@ pub fn records(ledger: &Path) -> Vec<Value> {
 }
 
 /// By process id.
-pub fn by_process(records: &[Value]) -> BTreeMap<u32, Recorded> {
+pub fn by_process(records: &[Value]) -> BTreeMap<u32, ProcessRecords> {
     let number = |value: &Value| value.as_u64().expect("a number");
     let outcomes: BTreeMap<u64, &Value> = records
         .iter()
         .filter(|record| record["kind"] == "outcome")
         .map(|outcome| (number(&outcome["of"]), outcome))
         .collect();
-    let mut processes: BTreeMap<u32, Recorded> = BTreeMap::new();
+    let mut processes: BTreeMap<u32, ProcessRecords> = BTreeMap::new();
     for record in records {
         let Some(pid) = record["process"]["pid"].as_u64() else {
             continue;

@@ -6,11 +6,11 @@ use std::net::{SocketAddr, TcpStream};
 use super::bank::Bank;
 use super::proxy::{Ports, Proxy, body, status};
 use super::raw_answer::RawAnswer;
-use super::recording::{Raw, RecordingHub, Then};
+use super::raw_hub::{RawHub, RawRequest, Then};
 
 pub struct Scene {
     pub bank: Bank,
-    pub hub: RecordingHub,
+    pub hub: RawHub,
     pub proxy: Proxy,
     pub host: String,
     ports: Ports,
@@ -24,7 +24,7 @@ pub fn scene() -> Scene {
 pub fn scene_with(lines: &str, listeners: &str) -> Scene {
     let mut bank = Bank::new();
     bank.certify("p-256");
-    let hub = RecordingHub::start(&bank.framework);
+    let hub = RawHub::start(&bank.framework);
     bank.hub_at(hub.port());
     let ports = Proxy::configure(&mut bank, lines, listeners);
     let proxy = Proxy::start(&bank, ports);
@@ -73,7 +73,7 @@ impl Scene {
     }
 
     /// The one request that the hub saw.
-    pub fn forwarded(&self, name: &str, bytes: &[u8]) -> Raw {
+    pub fn forwarded(&self, name: &str, bytes: &[u8]) -> RawRequest {
         assert_eq!(self.statuses(bytes), [200], "{name}");
         let mut seen = self.hub.requests();
         assert_eq!(seen.len(), 1, "{name}: {seen:?}");
@@ -97,7 +97,7 @@ fn said_at(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
 }
 
 /// The values of a field, as the hub saw them.
-pub fn values<'a>(raw: &'a Raw, name: &str) -> Vec<&'a str> {
+pub fn values<'a>(raw: &'a RawRequest, name: &str) -> Vec<&'a str> {
     let fields = raw.head.iter().filter_map(|line| line.split_once(": "));
     let fields = fields.filter(|(found, _)| *found == name);
     fields.map(|(_, value)| value).collect()
@@ -133,7 +133,7 @@ pub fn ok(lines: &str, body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{lines}\r\n{body}")
 }
 
-pub fn names(raw: &Raw) -> Vec<&str> {
+pub fn names(raw: &RawRequest) -> Vec<&str> {
     let lines = raw.head.iter().skip(1);
     let mut names: Vec<_> = lines
         .map(|line| line.split(':').next().expect("a name"))

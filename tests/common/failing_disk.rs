@@ -18,7 +18,7 @@ pub fn variables(folder: &Path) -> Vec<(&'static str, PathBuf)> {
         .arg(&library)
         .arg(concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../tests/common/disk.c"
+            "/../tests/common/failing_disk.c"
         ))
         .arg("-ldl")
         .status();
