@@ -32,6 +32,7 @@ pub mod openssl;
 pub mod pem_forms;
 pub mod pkcs11_spy;
 pub mod poll;
+pub mod ports;
 pub mod procfs;
 pub mod programs;
 pub mod proxy;

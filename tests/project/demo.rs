@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::common::poll::{found, until};
+use crate::common::ports;
 use crate::common::programs::{example, good, run, top};
 use tempfile::TempDir;
 
@@ -123,15 +124,10 @@ fn hub(folder: &TempDir, input: Stdio, options: &[&str]) -> Served {
     Served { child, log }
 }
 
-fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().port()
-}
-
 #[test]
 fn the_hub_listens_where_it_is_told_and_ends_when_it_is_told_and_says_both() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
+    let port = ports::unused();
     let number = port.to_string();
     // Nothing is on its standard input, and that is no reason to end.
     let mut served = hub(&folder, Stdio::null(), &["--port", &number]);

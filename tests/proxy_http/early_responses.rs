@@ -1,7 +1,6 @@
 //! A hub that answers before it has read a request: its answer reaches the application, whatever the
 //! hub does with the rest of the body, and whatever the application is written in.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,6 +10,7 @@ use crate::common::blocking_client::{SIZES, framings, places};
 use crate::common::early_hub::{EarlyHub, Then};
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::nginx::{Nginx, NginxOptions};
+use crate::common::ports;
 use crate::common::proxy::{Ports, Proxy, TOKEN};
 use http::StatusCode;
 
@@ -173,10 +173,7 @@ fn request_says_what_the_hub_answered_early() {
 fn python_node_java_and_curl_read_what_they_are_answered() {
     let mut bank = Bank::new();
     bank.certify("p-256");
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = ports::unused();
     let mut options = HubOptions::of(&bank.framework, &NAMES);
     options.alpn = H2.map(<[u8]>::to_vec).into();
     options.early = Some((StatusCode::FORBIDDEN, 300 << 10));
@@ -189,7 +186,7 @@ fn python_node_java_and_curl_read_what_they_are_answered() {
     for (port, lines, asks) in [
         (hub.port(), "", "/nowhere=404 /cm/pay=403"),
         (reads.port(), "max_body_mib = 1", "/cm/pay=413"),
-        (closed.port(), "warm_connections = 0", "/cm/pay=502"),
+        (closed, "warm_connections = 0", "/cm/pay=502"),
     ] {
         let (proxy, ports) = proxy_to(&mut bank, port, lines);
         let sizes = if asks.ends_with("413") {

@@ -2,7 +2,6 @@
 //! who never stops writing is let go.
 
 use std::io::Read;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::common::bank::Bank;
@@ -12,6 +11,7 @@ use crate::common::hub::{Hub, HubOptions};
 use crate::common::misbehaving::answer::Answer as Gives;
 use crate::common::misbehaving::{Behaviour, MisbehavingHub};
 use crate::common::poll::until;
+use crate::common::ports;
 use crate::common::proxy::{Ports, Proxy};
 use rustls::version::TLS13;
 
@@ -145,16 +145,13 @@ fn who_was_too_slow_and_goes_on_reads_so() {
 #[test]
 fn who_writes_all_first_reads_why_the_hub_was_not_asked() {
     // Nobody listens there.
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = ports::unused();
     let mut bank = Bank::new();
     bank.certify("p-256");
     let silent = MisbehavingHub::start(&bank.framework, &TLS13, Behaviour::Answer(Gives::Silence));
     let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &NAMES));
     for (port, plan, expected) in [
-        (closed.port(), "", 502),
+        (closed, "", 502),
         (hub.port(), "fail C_Sign all CKR_DEVICE_REMOVED", 503),
         (silent.port(), "", 504),
     ] {
