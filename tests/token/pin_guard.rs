@@ -8,6 +8,9 @@ use crate::common::poll::until;
 use crate::common::trust_framework::write_file;
 use crate::common::wrong_pin::{right, with_wrong_pin};
 
+/// What a process ends with that aborts: the signal's number with a minus.
+const SIGABRT: i32 = -6;
+
 /// The record that an error names as the one to remove.
 fn record(run: &Run) -> PathBuf {
     let (_, rest) = run.stderr.split_once("remove ").unwrap();
@@ -64,8 +67,7 @@ fn ten_replicas_that_start_at_once_send_it_once() {
 #[test]
 fn a_crash_inside_the_login_is_a_try_too() {
     let (bank, chaos, _hub, wrong) = with_wrong_pin("crash C_Login 1");
-    // Ended by SIGABRT: there is no exit code.
-    chaos.run(&bank, &["key", "list"]).expect(-1);
+    chaos.run(&bank, &["key", "list"]).expect(SIGABRT);
     for plan in ["crash C_Login 1", ""] {
         chaos.plan(plan);
         let held_back = chaos.run(&bank, &["key", "list"]).expect(4);
@@ -206,7 +208,7 @@ fn a_crash_inside_the_login_for_a_signature_is_a_try_too() {
     for start in 0..4 {
         chaos.plan("always-authenticate\ncrash C_Login 2");
         chaos.forget_calls();
-        let expected = if start == 0 { (-1, 2) } else { (4, 1) };
+        let expected = if start == 0 { (SIGABRT, 2) } else { (4, 1) };
         let run = chaos.run(&bank, &["csr"]);
         assert_eq!((run.code, chaos.calls("C_Login")), expected, "{run:?}");
     }
@@ -307,7 +309,7 @@ fn an_acceptance_is_used_up_before_the_login_that_crashes() {
     let (bank, chaos, _hub, _pin) = unattended_with_count_low();
     chaos.run(&bank, &ACCEPT).expect(0);
     chaos.plan("flag CKF_USER_PIN_COUNT_LOW\ncrash C_Login 1");
-    chaos.run(&bank, &["key", "list"]).expect(-1);
+    chaos.run(&bank, &["key", "list"]).expect(SIGABRT);
     for _ in 0..3 {
         chaos.run(&bank, &["key", "list"]).expect(4);
         said(
