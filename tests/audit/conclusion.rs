@@ -1,5 +1,5 @@
-//! What the audit answers of a token that says that it is an HSM: a plain no where all speaks for it, and
-//! nothing good where the module does not tell.
+//! The audit's conclusion about a token that reports itself to be an HSM: "no" where every rule speaks for it, and
+//! no favourable conclusion where the module does not answer.
 
 use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;

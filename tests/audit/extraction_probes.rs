@@ -1,5 +1,5 @@
-//! What the audit tries, seen from the module's side: a module that lies is found out, nothing is changed
-//! or fetched, and what is made with `--active` is a session object and gone after.
+//! The audit's probes as the module sees them: a module that lies is found out, nothing is changed or fetched, and
+//! every object made with `--active` is a session object and is destroyed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

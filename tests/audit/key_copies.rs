@@ -1,5 +1,5 @@
-//! A copy of the key in a file is found in whatever form it lies there; another's key is none, and what
-//! cannot be compared is said not to be answered. The key is imported, so that there can be a copy.
+//! A copy of the key in a file is found in every format; a file with another key is none, and a file that cannot be
+//! compared leaves the question open. The key is imported, so that a copy can exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};

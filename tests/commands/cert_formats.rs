@@ -1,5 +1,5 @@
-//! A certificate is taken in every dress that it comes in; what is no certificate is told by its name, with the
-//! command that helps, and the command helps.
+//! A certificate is accepted in every file format that a CA may send; a file that holds no certificate is named for
+//! what it is, with the command that converts it, and that command works.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What programs read of ours: the JSON of each command, its commands and its flags. A change here is
-//! a change for somebody's script, so it is seen in review and belongs in the changelog.
+//! The interface that other programs use: the JSON of each command, its commands and its flags. A change of it breaks
+//! somebody's script, so it is seen in review and belongs in the changelog.
 
 use std::process::{Command, Stdio};
 

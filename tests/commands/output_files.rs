@@ -1,5 +1,5 @@
-//! What a command writes never takes the place of what lives: every command that writes a file, every path that
-//! a configuration names, every spelling of it. What is asked for elsewhere arrives whole, or not at all.
+//! No command overwrites a file that is in use: every command that writes a file, every path that a configuration
+//! names, every spelling of it. A file elsewhere is written whole or not at all.
 
 use std::collections::BTreeMap;
 use std::fs;

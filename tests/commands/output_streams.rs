@@ -1,5 +1,5 @@
-//! A command's result is on its standard output: whoever stops reading it ends nothing, but a result
-//! that was not written is an error. What stands on standard error is beside the result, and never in its way.
+//! The result of a command is on standard output: a reader that closes it is no error, a result that could not be
+//! written is one. Messages on standard error never block the result.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -1,4 +1,4 @@
-//! Someone at a terminal types the PIN, and answers for a try when few are left.
+//! A person at a terminal types the PIN, and confirms another try when few are left; help and tables fit the terminal.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;

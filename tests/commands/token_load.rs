@@ -1,4 +1,4 @@
-//! `token check --load`: an operator measures a real HSM, and sees what it refuses.
+//! `token check --load`: an operator measures the signatures of an HSM, and which of them it refuses.
 
 use std::process::{Command, Stdio};
 

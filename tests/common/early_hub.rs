@@ -1,5 +1,5 @@
-//! A hub that answers at the head of a request, by hand: what it does with the body is not what a
-//! library would do.
+//! A hub that responds as soon as it has the head of a request, without a library: what it does with the body is not
+//! what a library would do.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

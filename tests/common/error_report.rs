@@ -1,5 +1,5 @@
-//! What somebody reads who took a wrong turn: exit code, step, message and hint, with what differs
-//! from run to run replaced by names.
+//! What an operator reads of a failure: exit code, step, message and hint, with what differs from run to run
+//! replaced by names.
 
 use std::path::Path;
 

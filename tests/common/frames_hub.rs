@@ -1,5 +1,4 @@
-//! A hub that answers in HTTP/2 frame by frame: what no server library can be told to send. What it
-//! is asked is not looked at.
+//! A hub that answers in HTTP/2 frame by frame, as no server library can be told to. It does not look at the request.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! A front end that was taken over: it writes the frames that it sends by hand.
+//! A compromised front end: it writes the frames of the signer's protocol itself.
 
 use std::os::fd::OwnedFd;
 

@@ -1,4 +1,4 @@
-//! A ledger without a token: what is written to it is of no use of a key.
+//! A ledger without a token: its records are of no use of a key.
 
 use std::any::type_name;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a ledger says of each process that wrote to it.
+//! The records of a ledger, by the process that wrote them.
 
 use std::collections::BTreeMap;
 use std::fs;

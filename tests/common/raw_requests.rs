@@ -1,4 +1,4 @@
-//! A proxy before a hub that keeps the bytes, and requests written byte by byte.
+//! A proxy in front of a hub that keeps every byte, and requests written byte by byte.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

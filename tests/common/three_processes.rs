@@ -1,4 +1,4 @@
-//! Three processes with a front end that is the test's own: how they are started and asked.
+//! Supervisor, signer and a front end that belongs to the test: how they are started, and commands to the front end.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,5 @@
-//! Objects put into a token by hand: keys as the product makes none, each wrong in the way that a test
-//! wants. Done in a process of its own, whose environment is the module's.
+//! Objects put into a token by PKCS#11 calls: keys as the product makes none, each with the one fault that a test
+//! needs. Done in a process of its own, whose environment is the module's.
 #![allow(
     clippy::disallowed_methods,
     reason = "the login of somebody who is not the product"

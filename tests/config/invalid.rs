@@ -1,5 +1,5 @@
-//! One mistake a file in `hsm-config/bad/`, and its first line is what the operator is told. What cannot lie
-//! there as a file of text is made here: other encodings, links, folders, pipes.
+//! Each file of `hsm-config/bad/` has one mistake, and its first line is the message for it. What cannot be a text
+//! file there is made here: other encodings, links, folders, pipes.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

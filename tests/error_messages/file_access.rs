@@ -1,5 +1,5 @@
-//! A module that cannot reach its own files says CKR_GENERAL_ERROR, or shows no token: what is in its way is
-//! told, whose it is, and which group helps. Root reads everything, so another user tries.
+//! A module that cannot open its own files answers CKR_GENERAL_ERROR, or shows no token: the path that blocks it is
+//! named, with its owner and the group that gives access. Root can read everything, so the tests run as another user.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

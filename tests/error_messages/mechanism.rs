@@ -1,4 +1,4 @@
-//! Wrong turns where token, key and server have no way to sign in common.
+//! Token, key and server have no signature algorithm in common: the message for each case.
 
 use crate::common::bank::Bank;
 use crate::common::error_report;

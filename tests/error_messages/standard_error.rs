@@ -1,5 +1,4 @@
-//! What stands on standard error: with `--json` one JSON object, or nothing; for people each failure
-//! once.
+//! Standard error holds one JSON object or nothing with `--json`; for people it holds each failure once.
 
 use std::process::{Command, Stdio};
 

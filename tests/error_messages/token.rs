@@ -1,4 +1,4 @@
-//! Wrong turns on the way to a token, its login and a key: each with the sign that stands there.
+//! Obstacles on the way to a token, its login and a key: the message for each.
 
 use std::fs;
 

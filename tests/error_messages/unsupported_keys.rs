@@ -1,5 +1,5 @@
-//! A key of a kind or size that is not supported is said to be that, at the first step that sees it: nothing is
-//! wrong with the token, and no public key is missing.
+//! A key of an unsupported type or size is reported as that by the first step that sees it: neither the token nor a
+//! public key is blamed.
 
 use crate::common::bank::Bank;
 use crate::common::error_report;

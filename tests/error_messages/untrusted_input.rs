@@ -1,5 +1,5 @@
-//! Whatever a file, a token or a peer says: an answer or a refusal, never a panic. Each input begins
-//! valid and is then damaged, because random bytes do not get past the first check of a parser.
+//! Property tests of every parser: any input from a file, a token or a peer is accepted or refused, and never a panic.
+//! Each input is valid first and then damaged, because random bytes do not get past the first check of a parser.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Four processes that write to one ledger at once, with a token that fails now and then: each C_Sign
-//! that pkcs11-spy saw has its attempt, and each attempt its C_Sign and its outcome.
+//! Four processes write to one ledger, with a token that fails now and then: each C_Sign that pkcs11-spy saw has its
+//! attempt, and each attempt has its C_Sign and its outcome.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Where the ledger cannot be written, nothing is signed: a full disk, a disk that is read-only, a
-//! folder of somebody else, a file that is replaced under a running process.
+//! Nothing is signed where the ledger cannot be written: a full disk, a read-only disk, a folder of another user, a
+//! file that is replaced under a running process.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -1,5 +1,5 @@
-//! Where a ledger may lie, and what becomes of its files: nobody but its users may put another file
-//! there, and who could read and write the old one can do so with the next.
+//! Owner and mode of a ledger's files and folders: no other user may replace a file, and a rotated ledger keeps its
+//! owner, group and mode.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

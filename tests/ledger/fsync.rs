@@ -1,5 +1,4 @@
-//! What a disk does not take, and who is told where the ledger ends: a failed sync is final, and no
-//! head is told that is not on the disk.
+//! A failed fsync is final, and a chain head is exported only after it is on the disk.
 
 use std::fs;
 use std::io::ErrorKind;

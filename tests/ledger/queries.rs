@@ -1,5 +1,5 @@
-//! `ledger show` is asked what there cannot be, and `[ledger]` is written as short as it can be: what is not there
-//! is said, because an empty answer reads as "the key was never used".
+//! `ledger show` with a filter that nothing can match, and a `[ledger]` section of few fields: what is missing is
+//! said, because an empty answer reads as "the key was never used".
 
 use std::fs;
 

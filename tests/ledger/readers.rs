@@ -1,5 +1,5 @@
-//! What is read while others write, and what somebody else wrote into a chain: a reader neither
-//! takes a rotation for damage, nor a record of another form for one of ours.
+//! Readers beside writers, and foreign records in a chain: a reader takes neither a rotation for damage nor a record
+//! of another format for one of ours.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};

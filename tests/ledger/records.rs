@@ -1,5 +1,4 @@
-//! Each use of the key is on record before the token is asked, with what came of it, and nothing can
-//! be changed in that record unseen.
+//! Each use of the key is recorded before the token is called, and its outcome after it; a changed record is found.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Whatever is done to a long chain is found, and the record is named at which it does not hold.
+//! Each manipulation of a long chain is found, and the first record that does not fit is named.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What one begins with: the demo, its hub and the other scripts and examples say how they are used, run
-//! from wherever they were checked out, and do not end without a word.
+//! The demo, its hub and the other scripts and examples: each prints its usage, runs from any checkout, and says why
+//! it ends.
 
 use std::fs;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! Tokens to try with: `softhsm/up.sh` and `down.sh` take any folder and leave alone what is there already,
-//! and `chaos-token` wants nothing but the module that it wraps.
+//! Tokens for trials: `softhsm/up.sh` and `down.sh` take any folder and do not touch existing files, and `chaos-token`
+//! needs nothing but the module that it wraps.
 
 use std::fs;
 use std::path::Path;

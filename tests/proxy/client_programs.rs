@@ -1,5 +1,5 @@
-//! Applications as they are written call the hub through the proxy, and change one base URL: curl,
-//! Python's requests, Node's fetch and Java's HttpClient, to a hub of ours and to nginx.
+//! Applications call the hub through the proxy after a change of one base URL: curl, Python's requests, Node's fetch
+//! and Java's HttpClient, to our hub and to nginx.
 
 use std::process::Command;
 

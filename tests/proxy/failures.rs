@@ -1,5 +1,5 @@
-//! What an application is told when the token, the hub or the way to either is away; and that it is
-//! told nothing where a connection that is there does.
+//! The response to an application while the token or the hub cannot be reached; and that an open connection is used
+//! as long as it lives.
 
 use std::net::TcpListener;
 use std::path::PathBuf;

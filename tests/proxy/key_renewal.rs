@@ -1,5 +1,4 @@
-//! Renewal day: a reload takes another key, and no request fails for it; what cannot be taken leaves
-//! everything as it was.
+//! A reload takes another key, and no request fails for it; a reload that is refused changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs;

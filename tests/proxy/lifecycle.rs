@@ -1,5 +1,5 @@
-//! The proxy's own life: it stops without cutting anybody off, is restarted behind its socket
-//! without refusing anybody, takes a new certificate, and keeps the old one where the new is wrong.
+//! Stop, restart and reload: a stop cuts no request off, a restart behind its socket refuses nobody, and a reload
+//! takes a good certificate and keeps the old one where the new one is wrong.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

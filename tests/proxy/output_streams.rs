@@ -1,6 +1,5 @@
-//! Standard error, standard output, the access log and the service manager's socket are beside the main
-//! work: where one of them is gone, full or blocked, requests are served, reloads and restarts done, and
-//! the end is in time; what could not be written is counted.
+//! Standard error, standard output, the access log and the service manager's socket may be closed, full or blocked:
+//! requests are served, reloads and restarts work, the stop is in time, and lost lines are counted.
 
 use std::fs::{self, File};
 use std::io::Write;

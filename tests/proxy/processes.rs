@@ -1,5 +1,5 @@
-//! The three processes of the proxy: each is started again where it ends, and the one that parses the
-//! network has neither module nor PIN.
+//! The three processes of the proxy: each that ends is started again, and the one that parses network input has
+//! neither module nor PIN.
 
 use std::process::Command;
 

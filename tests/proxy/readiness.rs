@@ -1,5 +1,5 @@
-//! `/readyz` says what the signer says: a token that is away, a PIN that is guarded and a signer that is
-//! no more are seen there before any request meets them.
+//! `/readyz` reports the signer's health: an absent token, a guarded PIN and a dead signer are seen there before a
+//! request fails for them.
 
 use std::path::PathBuf;
 use std::process::Command;

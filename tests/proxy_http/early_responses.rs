@@ -1,5 +1,5 @@
-//! A hub that answers before it has read a request: its answer reaches the application, whatever the
-//! hub does with the rest of the body, and whatever the application is written in.
+//! A hub that responds before it has read the request: its response reaches the application, whatever the hub does
+//! with the rest of the body, and in whatever language the application is written.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Where a body ends: of requests and of answers, of all that frame it (RFC 9112, sections 6 to 8).
-//! The table of clauses in docs/proxy.md names these tests.
+//! Message framing: where the body of a request or a response ends (RFC 9112, sections 6 to 8). The table of clauses
+//! in docs/proxy.md names these tests.
 
 use crate::common::bank::Bank;
 use crate::common::blocking_client::{self, Place, framings};

@@ -1,5 +1,5 @@
-//! An answer that is given before the request was read reaches also who writes all of it first, and
-//! who never stops writing is let go.
+//! A refusal that is sent before the request was read reaches also an application that writes everything first, and
+//! one that never stops writing is disconnected.
 
 use std::io::Read;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What an application, or somebody through it, may write to mislead: each request is refused, or
-//! the hub sees exactly one well-formed request. The hub of this test keeps the bytes.
+//! Ambiguous and misleading requests: each is refused, or the hub sees exactly one well-formed request. The hub of
+//! this test keeps the bytes.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

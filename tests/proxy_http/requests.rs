@@ -1,5 +1,5 @@
-//! What a gateway owes the hub and the application of each request (RFC 9110, RFC 9112): bytes of
-//! the application in, bytes to the hub out. The table of clauses in docs/proxy.md names these tests.
+//! The duties of a gateway for each request (RFC 9110, RFC 9112): bytes of the application in, bytes to the hub out.
+//! The table of clauses in docs/proxy.md names these tests.
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,5 @@
-//! What of the hub's answers a gateway mends, refuses and leaves alone (RFC 9110, RFC 9112): bytes
-//! of the hub in, bytes to the application out. The table of clauses in docs/proxy.md names these
-//! tests.
+//! Which responses of the hub a gateway repairs, refuses or passes unchanged (RFC 9110, RFC 9112): bytes of the hub in,
+//! bytes to the application out. The table of clauses in docs/proxy.md names these tests.
 
 use crate::common::proxy::body;
 use crate::common::raw_answer::RawAnswer;

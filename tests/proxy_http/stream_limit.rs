@@ -1,4 +1,4 @@
-//! A hub that takes few HTTP/2 streams at once: every request is answered, and none is sent twice.
+//! A hub that allows few concurrent HTTP/2 streams: every request is answered, and none is sent twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! A signer says how it is at once, whatever it is at; it asks no token for that, and records nothing.
+//! A signer answers a health request at once, in every state; it calls no token for it, and writes no record.
 
 use std::fs;
 use std::time::{Duration, Instant};

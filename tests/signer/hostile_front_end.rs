@@ -1,6 +1,5 @@
-//! A front end that was taken over: what it asks of the signer beyond what the scheme's handshakes
-//! need is refused and recorded, and the next request is served. The bytes are written by hand here:
-//! this is what an attacker would send, and what the two sides have agreed on.
+//! A compromised front end: every request beyond what a TLS handshake needs is refused and recorded, and the next
+//! request is served. The bytes are written here: they are an attacker's, and they are the protocol of both sides.
 
 use std::fs;
 use std::time::Duration;

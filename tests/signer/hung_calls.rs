@@ -1,5 +1,5 @@
-//! A call that hangs for ever: its caller is told in time, and the process that it hangs in is ended.
-//! In a process of its own, because it counts the threads and files of its process.
+//! A PKCS#11 call that never returns: its caller gets an error in time, and the process that it hangs in is ended.
+//! The test runs in a process of its own, because it counts threads and descriptors of its process.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

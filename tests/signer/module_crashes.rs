@@ -1,5 +1,5 @@
-//! A vendor's module in a process of its own: when it crashes, hardly a request is lost, and
-//! the PIN is sent no more often than before.
+//! A vendor's module in the signer process: when it crashes, hardly a request is lost, and the PIN is sent no more
+//! often than before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

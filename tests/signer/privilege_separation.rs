@@ -1,5 +1,5 @@
-//! Three processes: what the front end and the supervisor do not have, and what the front end cannot
-//! open. The front end is a harness of the library here; its supervisor and its signer are the real ones.
+//! What front end and supervisor do not have, and what the front end cannot open. The front end is a test's, with the
+//! library; its supervisor and its signer are the real ones.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};

@@ -1,6 +1,5 @@
-//! A front end that was taken over, at a reload: what it says of offers that there are not, or does not
-//! say, costs it its own life or the new signer, and nobody else anything. The front end is the test's own;
-//! its supervisor and its signers are the real ones.
+//! A compromised front end at a reload: an answer to no offer, or no answer to one, costs its own life or the new
+//! signer, and nothing else. The front end is the test's own; its supervisor and its signers are the real ones.
 
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -1,5 +1,4 @@
-//! What goes wrong at the token, one after the other, and whether the client has got over it two
-//! seconds after it is over.
+//! The faults of the token, one after the other, and whether the client has recovered two seconds after each.
 
 use std::thread;
 use std::time::{Duration, Instant};

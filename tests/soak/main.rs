@@ -4,14 +4,15 @@
 //! `SOAK_SECONDS` says how long; a short run is part of the tests, so that the long one keeps
 //! working. Two clients run side by side, one whose token behaves and one whose token does not: what
 //! the machine does to both is not held against either. `make soak` takes ten minutes and writes
-//! docs/soak.md.
+//! docs/soak.md. It is a binary of its own, because it measures the memory of its processes, and `make soak` runs it
+//! alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
-#![allow(unreachable_pub, reason = "pub is what the other rooms may use")]
+#![allow(unreachable_pub, reason = "pub is what the other modules use")]
 
 #[path = "../common/mod.rs"]
 mod common;

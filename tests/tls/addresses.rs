@@ -1,5 +1,5 @@
-//! A hub of several addresses, some of which swallow what is sent to them: a connection costs a moment more
-//! the first time, and nothing from then on (RFC 8305). Each that does not answer is named.
+//! A hub of several addresses, some of which drop every packet (RFC 8305): the first connection costs a moment more,
+//! later ones nothing, and each address that does not answer is named.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

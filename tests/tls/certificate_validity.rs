@@ -1,5 +1,5 @@
-//! Valid certificates and revocation lists are taken, and what cannot be checked is not called false: held
-//! against what the `openssl` command makes and accepts.
+//! Valid certificates and revocation lists are accepted, and what cannot be checked is not called invalid: compared
+//! with what the `openssl` command makes and accepts.
 
 mod algorithms;
 mod limits;

@@ -1,5 +1,5 @@
-//! With a key configured, a handshake carries the certificate or fails; and it is offered to the
-//! configured hosts only. Seen at the hub, not believed of the client.
+//! With a key configured, a handshake sends the certificate or fails; and only the configured hosts get it. Observed
+//! at the hub.
 
 use std::error::Error as _;
 use std::sync::Arc;

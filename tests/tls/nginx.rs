@@ -1,4 +1,4 @@
-//! The same `verify` against a hub that we did not write: nginx that requires the certificate.
+//! `verify` against nginx, a server that is not ours, which requires the certificate.
 
 use crate::common::bank::Bank;
 use crate::common::nginx::{Nginx, NginxOptions, Protocols};

@@ -1,4 +1,4 @@
-//! Whom we believe to be the hub, and what the operator is told where we do not.
+//! Which servers are trusted as the hub, and what an operator reads of one that is not.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

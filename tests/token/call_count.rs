@@ -1,4 +1,4 @@
-//! What the module is asked for during one `verify`, written down by OpenSC's pkcs11-spy.
+//! Which functions of the module one `verify` calls, and how often, as OpenSC's pkcs11-spy logs them.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Tokens with fewer mechanisms than SoftHSM has: what is missing is worked around, or said.
+//! Tokens with fewer mechanisms than SoftHSM has: a missing one is replaced, or reported.
 
 use crate::common::bank::Bank;
 use crate::common::hub::{Hub, HubOptions};

@@ -1,5 +1,5 @@
-//! What an application's recorder is told: signatures by result, the way to the token, the days
-//! that are left.
+//! Metrics that an application's recorder gets: signatures by result, token recovery, days to the certificate's end.
+//! The recorder is global: the test runs in a process of its own.
 
 use std::collections::BTreeMap;
 use std::thread;

@@ -1,5 +1,4 @@
-//! Law 6 within a process: however many threads and handshakes want a login at once, a wrong PIN is
-//! sent once.
+//! Law 6 within a process: however many threads and handshakes need a login at once, a wrong PIN is sent once.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Law 6: a wrong PIN is sent once, whatever calls, restarts or crashes. The calls are counted at the
-//! module; SoftHSM never locks, so the token's flags are the fault-injecting module's.
+//! Law 6: a wrong PIN is sent once, whatever calls, restarts or crashes follow. The calls are counted at the module;
+//! SoftHSM never locks a token, so the flags are the fault-injecting module's.
 
 use std::path::PathBuf;
 

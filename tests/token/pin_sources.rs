@@ -1,5 +1,5 @@
-//! What reaches a token from a PIN's source: what no keyboard gives costs no try, from whatever source it
-//! comes, and each cause is told by its name. The calls are counted at the module.
+//! A PIN's source: a PIN that no keyboard can type is not sent, from whatever source it comes, and each cause has its
+//! message. The calls are counted at the module.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,5 +1,5 @@
-//! A public-key object is metadata: anybody with the PIN can put another one beside a private key.
-//! What the private key signs tells; and what does not verify is not used.
+//! A public-key object is metadata: anybody with the PIN can put another one beside a private key. A signature that
+//! does not verify with it is not used.
 
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::softhsm::{MODULE, PIN};

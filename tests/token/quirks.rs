@@ -1,4 +1,4 @@
-//! Tokens that do what real ones have been seen to do, with the calls counted at the module.
+//! Quirks that real tokens have been seen to have, with the calls counted at the module.
 
 use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;

@@ -1,5 +1,5 @@
-//! Law 8: a token that goes away and comes back is found again without a restart. The token is a
-//! real remote one, and each scene is what an operator has seen happen.
+//! Law 8: a token that goes away and comes back is found again without a restart. The token is a real remote one, and
+//! each test is a failure that operators have seen.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Sessions that die when nobody uses them, and a token that is pulled out and comes back under
-//! another slot number: the next signature is good, without a restart.
+//! Sessions that the token closes when idle, and a token that is removed and comes back in another slot: the next
+//! signature succeeds without a restart.
 
 use std::fs;
 use std::sync::Arc;

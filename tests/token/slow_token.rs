@@ -1,5 +1,5 @@
-//! A token that takes its time, or never comes back, keeps nobody waiting but those who asked it:
-//! not the other tasks of the application, be its runtime of one thread.
+//! A token that is slow, or never answers, delays its own callers only: no other task of the application, even with a
+//! runtime of one thread.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,4 @@
-//! A module that does not come back before the first signature: an error in time, that names the
-//! step, from the command and from the library.
+//! A module that hangs before the first signature: an error in time that names the step, from command and library.
 
 use std::time::{Duration, Instant};
 

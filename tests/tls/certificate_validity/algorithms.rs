@@ -1,5 +1,5 @@
-//! Whatever `openssl` signs certificates and revocation lists with, and accepts: it is accepted here too, or
-//! said to be unsupported. It is never said to be false.
+//! Every algorithm with which `openssl` signs and accepts certificates and revocation lists is accepted here too, or
+//! reported as unsupported. It is never reported as invalid.
 
 use hsm_mtls::internal::certificate::crl::RevocationList;
 use hsm_mtls::internal::certificate::{Certificate, read_file};

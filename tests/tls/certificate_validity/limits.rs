@@ -1,5 +1,5 @@
-//! What the TLS library does not know: name constraints on directory names, extensions, kinds of lists. It is
-//! said to be unsupported, and by its name; our own chain is held against what can be checked.
+//! What the TLS library does not implement: name constraints on directory names, extensions, kinds of lists. It is
+//! reported by name as unsupported; our own chain is checked as far as possible.
 
 use std::fs;
 
