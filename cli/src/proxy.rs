@@ -90,10 +90,10 @@ pub fn run(
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
     let (identity, connector) = open_identity(&config, &proxy, &key, Validity::NowOrLater)?;
     let certificate = identity.chain().leaf().clone();
-    if let Err(early) = certificate.check_client(SystemTime::now()) {
+    if let Err(error) = certificate.check_client(SystemTime::now()) {
         // After a boot the clock may not be set yet. No handshake is made before the certificate is valid.
-        let (now, hint) = (rfc3339::now(), early.hint());
-        tracing::warn!(now, hint, "{early}: it is waited for");
+        let (now, hint) = (rfc3339::now(), error.hint());
+        tracing::warn!(now, hint, "{error}: it is waited for");
     }
     let key_uri = identity.signer().key_uri();
     drop(identity);

@@ -25,7 +25,7 @@ use hsm_mtls::internal::poison::IgnorePoison as _;
 /// more than that of a timeout.
 const LEASE_MARGIN: Duration = Duration::from_millis(500);
 
-/// At most so many refused connections get a response at the same time; further ones are closed without.
+/// At most so many refused connections get a response at the same time; further ones are closed without one.
 const MAX_REFUSALS: usize = 64;
 
 /// The state of the whole proxy.

@@ -48,7 +48,7 @@ pub(super) async fn forward(
         }
         Ok(Some(target)) => exchange(context, head, unread, target, &mut record).await,
         Ok(None) => return ResponseBody::options_response(record),
-        // Without 100 (Continue) the application may send the body or not: no further request can be told from it.
+        // Without 100 (Continue) it is not known whether the application sends the body, so the connection is closed.
         Err(problem) if awaits_continue && unread.is_some() => Err(problem.closing()),
         Err(problem) => Err(problem),
     };
