@@ -183,13 +183,13 @@ fn open(
     }
 }
 
-/// Why there is no socket.
+/// Why a socket could not be opened.
 enum OpenError {
     System(io::Error),
     NotHandedOver(ProxyError),
 }
 
-/// Whether the proxy before has not ended yet, or the network interface is not configured yet.
+/// Whether waiting may help: the previous proxy has not ended yet, or the address is not configured yet.
 fn is_temporary(error: &io::Error) -> bool {
     matches!(
         error.kind(),

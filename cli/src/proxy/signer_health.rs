@@ -51,7 +51,7 @@ impl SignerHealthMonitor {
                 Some((at, status)) if at.elapsed() < CACHE_TIME => Arc::clone(status),
                 before => {
                     let before = before.as_ref().map(|(_, status)| status.as_ref());
-                    let status = Arc::new(monitor.query().await.since(before));
+                    let status = Arc::new(monitor.query().await.compared_with(before));
                     *last = Some((Instant::now(), Arc::clone(&status)));
                     status
                 }
@@ -97,8 +97,8 @@ impl SignerStatus {
         }
     }
 
-    /// Sets `recovered_at` by comparison with the status before.
-    fn since(mut self, before: Option<&Self>) -> Self {
+    /// Sets `recovered_at` by comparison with the previous status.
+    fn compared_with(mut self, before: Option<&Self>) -> Self {
         self.recovered_at = match (before, &self.error) {
             (Some(before), None) if before.error.is_some() => Some(rfc3339::unix_now()),
             (Some(before), None) => before.recovered_at,
