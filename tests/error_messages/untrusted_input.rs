@@ -17,7 +17,7 @@ use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::tls;
 use hsm_mtls::internal::tls::trust::{TrustStore, verify_client_chain};
-use hsm_mtls_cli::verify::hello::Hello;
+use hsm_mtls_cli::verify::hello_mtls_response::HelloMtlsResponse;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -264,7 +264,7 @@ proptest! {
             }
         }
         let leaf = Certificate::from_der(&VALID.leaf, PLACE).unwrap();
-        if let Some(hello) = Hello::parse(body.to_string().as_bytes()) {
+        if let Some(hello) = HelloMtlsResponse::parse(body.to_string().as_bytes()) {
             let no = body["connectionEstablished"] == false;
             prop_assert!(!(no && hello.established()));
             prop_assert!(hello.compare(&leaf) != Comparison::Match, "another name");

@@ -1,14 +1,14 @@
-//! What hyper's HTTP/2 reports, in the terms of RFC 9113: a code of the server's, or one of ours.
+//! Converts the errors of the crate h2 into an [`Http2Ending`]: RST_STREAM or GOAWAY, its error code, and who sent it.
 //!
-//! h2 gives a stream that is above the last one of a GOAWAY the GOAWAY itself as its error, and those below it go on.
-//! So an error of that kind says that the request was not processed.
+//! After a GOAWAY, h2 gives that error only to streams above the last one that the server processes; the others
+//! continue. So an error with a GOAWAY means that the request was not processed.
 
 use std::error::Error as _;
 use std::io;
 
 use hsm_mtls::internal::client::http2_error::{EndedBy, Http2Ending, Scope};
 
-/// How the stream or connection was ended, where that is what failed.
+/// How the stream or the connection was ended. None: the error has another cause.
 pub(super) fn ending(error: &hyper::Error) -> Option<Http2Ending> {
     let error: &h2::Error = error.source()?.downcast_ref()?;
     let scope = match (error.is_reset(), error.is_go_away()) {
@@ -24,7 +24,7 @@ pub(super) fn ending(error: &hyper::Error) -> Option<Http2Ending> {
     Some(Http2Ending { by, scope, code })
 }
 
-/// The end of the connection under it: h2 keeps it in a shape of its own.
+/// The I/O error of the underlying connection, which h2 does not report as a source.
 pub(super) fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
     let error: &h2::Error = error.source()?.downcast_ref()?;
     error.get_io().map(io::Error::kind)

@@ -1,33 +1,33 @@
-//! The record for the onboarding ticket: what was shown to the hub, when, with which certificate
-//! and from which token. It says it in words first, then in full, and holds no secret.
+//! The evidence file for the onboarding ticket: which certificate was presented to the hub, when, and with a key of which
+//! token. It begins with sentences, then holds the full report, and no secret.
 
 use serde::Serialize;
 
-use super::hello_check::PRESENTED;
-use super::server_certificate::SIGNATURE;
-use super::{PROGRAM, Report, ServiceReport};
+use super::handshake_check::SIGNATURE_STEP;
+use super::hello_mtls_check::PRESENTED_STEP;
+use super::{PROGRAM, ServiceReport, VerifyReport};
 use crate::check_steps::{Outcome, Step};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::diagnostic::Diagnostic;
 use hsm_mtls::internal::rfc3339;
 
-/// What is written to the evidence file.
+/// The content of the evidence file.
 #[derive(Debug, Serialize)]
 pub struct Evidence<'a> {
     /// Version of this structure; 0 until it is declared stable.
     pub schema: u32,
-    /// In words, a sentence each.
+    /// The result in sentences.
     pub statement: Vec<String>,
-    /// All that was seen, where it came to the hub.
-    pub report: Option<&'a Report>,
-    /// Why it did not come to the hub.
+    /// The full report, if the hub was contacted.
+    pub report: Option<&'a VerifyReport>,
+    /// The error, if the hub was not contacted.
     pub failure: Option<Failure>,
 }
 
 /// What stopped the verification before anything was sent.
 #[derive(Debug, Serialize)]
 pub struct Failure {
-    /// When, RFC 3339.
+    /// When it failed, RFC 3339.
     pub time: String,
     /// Name and version of this program.
     pub program: &'static str,
@@ -35,32 +35,35 @@ pub struct Failure {
     pub environment: &'static str,
     /// The LFI's code within host names.
     pub lfi_code: String,
-    /// What is wrong.
+    /// The error message.
     pub error: String,
-    /// What to do next.
+    /// The hint for the next step.
     pub hint: String,
-    /// How the command ends.
+    /// The exit code of the command.
     pub exit: u8,
 }
 
 impl<'a> Evidence<'a> {
-    /// Of a verification that came to the hub.
-    pub fn of(report: &'a Report) -> Self {
-        let shown = &report.certificate;
+    /// The evidence of a verification that contacted the hub.
+    pub fn of(report: &'a VerifyReport) -> Self {
+        let presented = &report.certificate;
         let mut statement = vec![format!(
             "On {}, {} tried for {} whether the {} environment of the API Hub establishes mutual TLS.",
             report.time, report.program, report.lfi_code, report.environment
         )];
         statement.push(format!(
             "The certificate that was tried is of {}, issued by {}, {}.",
-            shown.subject, shown.issuer, shown.fingerprint
+            presented.subject, presented.issuer, presented.fingerprint
         ));
-        let token = report.holder.as_ref().map_or("a token", |held| &held.token);
+        let token = report
+            .holder
+            .as_ref()
+            .map_or("a token", |device| &device.token);
         statement.push(format!(
             "Its private key is {} of the token {token}: it signed a random challenge that the certificate verifies.",
-            shown.key
+            presented.key
         ));
-        statement.extend(report.services.iter().map(of_service));
+        statement.extend(report.services.iter().map(service_statement));
         statement.push("This record holds no secret.".to_owned());
         Self {
             schema: 0,
@@ -70,7 +73,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Of one that did not.
+    /// The evidence of a verification that failed before it contacted the hub.
     pub fn of_failure(config: &Config, error: &dyn Diagnostic) -> Self {
         let failure = Failure {
             time: rfc3339::now(),
@@ -100,8 +103,9 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Only what was seen: a service that was not reached was presented nothing.
-fn of_service(service: &ServiceReport) -> String {
+/// The sentences about one service. They state only what was observed: a service that was not reached was presented
+/// nothing.
+fn service_statement(service: &ServiceReport) -> String {
     let steps = service.steps.list();
     let state = match steps.iter().find(|step| step.outcome == Outcome::Bad) {
         None => "mutual TLS is established".to_owned(),
@@ -110,7 +114,7 @@ fn of_service(service: &ServiceReport) -> String {
             step.name, step.detail
         ),
     };
-    let untold = |step: &Step| step.name == PRESENTED && step.outcome == Outcome::Note;
+    let not_reported = |step: &Step| step.name == PRESENTED_STEP && step.outcome == Outcome::Note;
     let mut sentences = vec![format!("{} ({}): {state}.", service.name, service.origin)];
     if let Some(server) = &service.server_certificate {
         sentences.push(format!(
@@ -118,11 +122,11 @@ fn of_service(service: &ServiceReport) -> String {
             server.subject, server.fingerprint
         ));
     }
-    let signed = |step: &Step| step.name == SIGNATURE && step.outcome == Outcome::Good;
+    let signed = |step: &Step| step.name == SIGNATURE_STEP && step.outcome == Outcome::Good;
     if steps.iter().any(signed) {
         sentences.push("For ours, the handshake was signed in the token.".to_owned());
     }
-    if steps.iter().any(untold) {
+    if steps.iter().any(not_reported) {
         sentences.push("It did not tell which certificate it saw.".to_owned());
     }
     if let Some(id) = &service.interaction_id {

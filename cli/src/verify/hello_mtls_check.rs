@@ -1,27 +1,30 @@
-//! The answer to `GET /hello-mtls`, judged: the clocks, the hub's verdict, and the certificate that
-//! it saw.
+//! The steps that check the response of `GET /hello-mtls`: the clock, the hub's mTLS status, and the client certificate
+//! that it saw.
 
 use std::time::{Duration, SystemTime};
 
 use http::header::DATE;
 
-use super::hello::{Hello, SeenCertificate};
+use super::hello_mtls_response::{HelloMtlsResponse, SeenCertificate};
 use crate::check_steps::{Outcome, Steps};
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::certificate::name::Comparison;
 use hsm_mtls::internal::client::HubResponse;
 use hsm_mtls::internal::exit_code::ExitCode;
 
-/// The step that tells whose certificate the hub saw.
-pub(super) const PRESENTED: &str = "presented certificate";
+/// The step about the client certificate that the hub saw.
+pub(super) const PRESENTED_STEP: &str = "presented certificate";
 
-/// The skew that the scheme's verifiers of tokens allow.
-const SKEW_ALLOWED: Duration = Duration::from_secs(10);
+/// The clock skew that the scheme's token verifiers allow.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10);
 
-/// Holds this machine's clock against the hub's `Date`, which counts whole seconds.
-pub(super) fn clock(steps: &mut Steps, answer: &HubResponse) {
+/// Compares this machine's clock with the hub's `Date`, whose resolution is a second.
+pub(super) fn check_clock(steps: &mut Steps, response: &HubResponse) {
     const NAME: &str = "clock";
-    let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
+    let date = response
+        .headers
+        .get(DATE)
+        .and_then(|date| date.to_str().ok());
     let Some(hub) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
         steps.seen(
             NAME,
@@ -31,12 +34,12 @@ pub(super) fn clock(steps: &mut Steps, answer: &HubResponse) {
         return;
     };
     let now = SystemTime::now();
-    let (apart, word) = match now.duration_since(hub) {
+    let (skew, direction) = match now.duration_since(hub) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
-    let seconds = apart.as_secs();
-    if apart <= SKEW_ALLOWED {
+    let seconds = skew.as_secs();
+    if skew <= MAX_CLOCK_SKEW {
         steps.seen(
             NAME,
             Outcome::Good,
@@ -45,20 +48,20 @@ pub(super) fn clock(steps: &mut Steps, answer: &HubResponse) {
     } else {
         steps.note(
             NAME,
-            format!("this machine is {seconds} s {word} the hub"),
+            format!("this machine is {seconds} s {direction} the hub"),
             "set the clock (NTP): certificates are judged by it, and a token that is dated more than 10 s off is refused",
         );
     }
 }
 
-/// Whether the hub holds the session for mutual, with the certificate that was presented.
-pub(super) fn judge(steps: &mut Steps, answer: &HubResponse, presented: &Certificate) {
-    let Some(hello) = Hello::parse(&answer.body) else {
+/// Checks that the hub regards the session as mutual TLS, with the certificate that was presented.
+pub(super) fn check_response(steps: &mut Steps, response: &HubResponse, presented: &Certificate) {
+    let Some(hello) = HelloMtlsResponse::parse(&response.body) else {
         steps.fault(
             "mTLS status",
             format!(
                 "the body is not what /hello-mtls answers: {}",
-                answer.excerpt()
+                response.excerpt()
             ),
             "something other than the hub answers here: check [hub], and proxies in between",
             ExitCode::Finding,
@@ -88,40 +91,47 @@ pub(super) fn judge(steps: &mut Steps, answer: &HubResponse, presented: &Certifi
             ExitCode::Finding,
         );
     }
-    presented_certificate(steps, &hello, presented);
+    check_presented_certificate(steps, &hello, presented);
 }
 
-fn presented_certificate(steps: &mut Steps, hello: &Hello, presented: &Certificate) {
+fn check_presented_certificate(
+    steps: &mut Steps,
+    hello: &HelloMtlsResponse,
+    presented: &Certificate,
+) {
     let seen = hello.client_certificate.as_ref();
-    let told = |of: fn(&SeenCertificate) -> &Option<String>| {
-        seen.and_then(|seen| of(seen).as_deref())
+    let reported = |field: fn(&SeenCertificate) -> &Option<String>| {
+        seen.and_then(|seen| field(seen).as_deref())
             .unwrap_or("nothing")
     };
-    let (subject, issuer) = (told(|seen| &seen.subject), told(|seen| &seen.issuer));
+    let (subject, issuer) = (
+        reported(|seen| &seen.subject),
+        reported(|seen| &seen.issuer),
+    );
     match hello.compare(presented) {
         Comparison::Match => steps.seen(
-            PRESENTED,
+            PRESENTED_STEP,
             Outcome::Good,
             "the hub saw the subject and issuer that were presented",
         ),
         Comparison::CannotTell => steps.note(
-            PRESENTED,
+            PRESENTED_STEP,
             format!("cannot tell from what the hub shows: subject {subject}, issuer {issuer}"),
             "compare by hand with `hsm-mtls cert show`, or ask the hub's operator which certificate its log has for this call",
         ),
         Comparison::Mismatch => {
-            let ours = [
+            let pairs = [
                 ("subject", presented.subject(), subject),
                 ("issuer", presented.issuer(), issuer),
             ];
-            let other: Vec<_> = ours
+            let differences: Vec<_> = pairs
                 .iter()
                 .filter(|(_, ours, seen)| ours.compare(seen) == Comparison::Mismatch)
-                .map(|(what, ours, seen)| format!("{what} {seen} where {ours} was presented"))
+                .map(|(field, ours, seen)| format!("{field} {seen} where {ours} was presented"))
                 .collect();
             steps.fault(
-                PRESENTED,
-                format!("the hub saw another certificate: {}", other.join("; ")),
+                PRESENTED_STEP,
+                format!("the hub saw another certificate: {}", differences.join("; ")),
                 "something in between ends TLS and presents a certificate of its own: find that middlebox",
                 ExitCode::Finding,
             );

@@ -1,5 +1,5 @@
-//! What a handshake showed of the server, also where it failed: whose certificate it is, and whom
-//! it would take one from.
+//! The steps that check what was observed of a TLS handshake, even a failed one: the server's certificate and host name,
+//! its request for a client certificate, and the signature.
 
 use serde::Serialize;
 
@@ -13,10 +13,10 @@ use hsm_mtls::internal::tls::handshake_observer::Observation;
 use hsm_mtls::internal::tls::issuers::IssuerMatch;
 use hsm_mtls::internal::tls::{Tls, TlsError};
 
-/// The step that tells of our signature.
-pub(super) const SIGNATURE: &str = "signature";
+/// The step about the client's signature.
+pub(super) const SIGNATURE_STEP: &str = "signature";
 
-/// The certificate that the server presented, for the record.
+/// The server's certificate, for report and evidence.
 #[derive(Debug, Serialize)]
 pub struct ServerCertificate {
     /// Its subject.
@@ -30,8 +30,8 @@ pub struct ServerCertificate {
 }
 
 impl ServerCertificate {
-    pub(super) fn of(seen: &Observation) -> Option<Self> {
-        let leaf = leaf(seen)?;
+    pub(super) fn of(observed: &Observation) -> Option<Self> {
+        let leaf = leaf(observed)?;
         Some(Self {
             subject: leaf.subject().to_string(),
             issuer: leaf.issuer().to_string(),
@@ -41,27 +41,27 @@ impl ServerCertificate {
     }
 }
 
-fn leaf(seen: &Observation) -> Option<Certificate> {
-    let der = seen.server_chain.first()?;
+fn leaf(observed: &Observation) -> Option<Certificate> {
+    let der = observed.server_chain.first()?;
     Certificate::from_der(der, "the server").ok()
 }
 
-/// Which trust the chain satisfies, whichever is configured: where the hub's certificate comes
-/// from is not documented beyond doubt, so the operator is told.
-pub(super) fn server_certificate(
+/// Checks host name and certificate of the server. Reports which trust the chain satisfies, whichever is configured,
+/// because it is not documented beyond doubt which CA issues the hub's certificates.
+pub(super) fn check_server_certificate(
     steps: &mut Steps,
     tls: &Tls,
     origin: &Origin,
-    seen: &Observation,
+    observed: &Observation,
 ) {
     let Ok(name) = server_name(origin) else {
         return;
     };
-    let Some(satisfies) = tls.trust().evaluate(&seen.server_chain, &name) else {
+    let Some(evaluation) = tls.trust().evaluate(&observed.server_chain, &name) else {
         return;
     };
     let mode = tls.trust().mode();
-    let trust = match (&satisfies.trust_framework, &satisfies.public) {
+    let trust = match (&evaluation.trust_framework, &evaluation.public) {
         (Ok(()), Ok(())) => "satisfies the Trust Framework and public trust".to_owned(),
         (Ok(()), Err(_)) => "satisfies the Trust Framework, not public trust".to_owned(),
         (Err(_), Ok(())) => "satisfies public trust, not the Trust Framework".to_owned(),
@@ -74,18 +74,18 @@ pub(super) fn server_certificate(
             )
         }
     };
-    let issuer = leaf(seen).map(|leaf| leaf.issuer());
-    let foreign = issuer
+    let issuer = leaf(observed).map(|leaf| leaf.issuer());
+    let other_environment = issuer
         .as_ref()
         .and_then(|issuer| tls.other_environment(issuer));
     let issued = issuer.map_or_else(String::new, |issuer| format!("; issued by {issuer}"));
     let detail = format!("{trust}{issued}");
-    let trusted = (mode.takes_trust_framework() && satisfies.trust_framework.is_ok())
-        || (mode.takes_public() && satisfies.public.is_ok());
+    let trusted = (mode.takes_trust_framework() && evaluation.trust_framework.is_ok())
+        || (mode.takes_public() && evaluation.public.is_ok());
     if trusted {
         steps.seen("server certificate", Outcome::Good, detail);
     } else {
-        let hint = match (&satisfies.trust_framework, &satisfies.public) {
+        let hint = match (&evaluation.trust_framework, &evaluation.public) {
             (Ok(()), _) => {
                 "if the hub's operator confirms it, set `mode = \"trust-framework\"` in [trust]"
                     .to_owned()
@@ -93,7 +93,7 @@ pub(super) fn server_certificate(
             (_, Ok(())) => {
                 "if the hub's operator confirms it, set `mode = \"public\"` in [trust]".to_owned()
             }
-            (Err(TlsError::ServerUntrusted), _) if foreign.is_some() => {
+            (Err(TlsError::ServerUntrusted), _) if other_environment.is_some() => {
                 "this host is of the other environment's Trust Framework: check [hub], and that `environment` and `anchors` belong together".to_owned()
             }
             (Err(TlsError::ServerUntrusted), _) => {
@@ -103,7 +103,7 @@ pub(super) fn server_certificate(
         };
         steps.fault("server certificate", detail, hint, ExitCode::Network);
     }
-    match satisfies.host_name {
+    match evaluation.host_name {
         Ok(()) => steps.seen("host name", Outcome::Good, origin.host.clone()),
         Err(error) => steps.fault(
             "host name",
@@ -114,10 +114,10 @@ pub(super) fn server_certificate(
     }
 }
 
-/// Whether we were asked, from whom a certificate would be taken, and how the token signed.
-pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observation) {
+/// Reports whether the server requested a client certificate, which issuers it accepts, and how long the signature took.
+pub(super) fn check_client_certificate(steps: &mut Steps, tls: &Tls, observed: &Observation) {
     const NAME: &str = "client certificate asked for";
-    match seen
+    match observed
         .certificate_request
         .as_ref()
         .map(|request| tls.match_issuers(request))
@@ -131,25 +131,29 @@ pub(super) fn client_certificate(steps: &mut Steps, tls: &Tls, seen: &Observatio
             issuer,
             same_encoding,
         }) => {
-            let but = match same_encoding {
+            let encoding_note = match same_encoding {
                 true => "",
                 false => ", in another encoding than our certificate has: the same name",
             };
-            let detail = format!("asked for; {issuer} is among the issuers that it accepts{but}");
+            let detail =
+                format!("asked for; {issuer} is among the issuers that it accepts{encoding_note}");
             steps.seen(NAME, Outcome::Good, detail);
         }
         Some(IssuerMatch::Foreign(foreign)) => {
             let detail = format!("asked for by a server that does not know our issuer: {foreign}");
             steps.note(NAME, detail, foreign.hint());
         }
-        None if !seen.server_chain.is_empty() => {
+        None if !observed.server_chain.is_empty() => {
             steps.seen(NAME, Outcome::Note, "the server did not ask");
         }
         None => {}
     }
-    if let Some(signed) = seen.signature {
-        let millis = signed.elapsed.as_micros() as f64 / 1000.0;
-        let detail = format!("{} in {millis:.1} ms, verified before use", signed.scheme);
-        steps.seen(SIGNATURE, Outcome::Good, detail);
+    if let Some(signature) = observed.signature {
+        let millis = signature.elapsed.as_micros() as f64 / 1000.0;
+        let detail = format!(
+            "{} in {millis:.1} ms, verified before use",
+            signature.scheme
+        );
+        steps.seen(SIGNATURE_STEP, Outcome::Good, detail);
     }
 }

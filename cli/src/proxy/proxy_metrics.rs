@@ -1,4 +1,4 @@
-//! What is counted of the proxy. Names and labels are a contract, as those of [`hsm_mtls::internal::metrics`].
+//! The metrics of the proxy. Their names and labels are a contract, like those of [`hsm_mtls::internal::metrics`].
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::metrics::{Kind, Metric, describe_all, metric};
 
 const REQUESTS: &str = "hsm_mtls_proxy_requests_total";
-const SECONDS: &str = "hsm_mtls_proxy_request_seconds";
-const LEASES: &str = "hsm_mtls_proxy_connections_used_total";
-const OPENED: &str = "hsm_mtls_proxy_connections_opened_total";
-const OPEN: &str = "hsm_mtls_proxy_connections_open";
+const REQUEST_SECONDS: &str = "hsm_mtls_proxy_request_seconds";
+const CONNECTIONS_USED: &str = "hsm_mtls_proxy_connections_used_total";
+const CONNECTIONS_OPENED: &str = "hsm_mtls_proxy_connections_opened_total";
+const CONNECTIONS_OPEN: &str = "hsm_mtls_proxy_connections_open";
 const PROBLEMS: &str = "hsm_mtls_proxy_problems_total";
-const REFUSED: &str = "hsm_mtls_proxy_callers_refused_total";
+const CALLERS_REFUSED: &str = "hsm_mtls_proxy_callers_refused_total";
 const CLIENTS: &str = "hsm_mtls_proxy_clients";
 const RELOADS: &str = "hsm_mtls_proxy_reloads_total";
-const LOST: &str = "hsm_mtls_proxy_log_lines_lost_total";
+const LOG_LINES_LOST: &str = "hsm_mtls_proxy_log_lines_lost_total";
 
 /// Buckets of `hsm_mtls_proxy_request_seconds`, in seconds.
 pub const BUCKETS: [f64; 12] = [
@@ -34,25 +34,25 @@ pub const ALL: [Metric; 10] = {
             "requests answered, by the class of the status (1xx to 5xx)",
         ),
         metric(
-            SECONDS,
+            REQUEST_SECONDS,
             Histogram,
             &["upstream"],
             "from the head of a request to the end of its answer",
         ),
         metric(
-            LEASES,
+            CONNECTIONS_USED,
             Counter,
             &["upstream", "connection"],
             "requests sent over a connection that was there (warm), or that they had to wait for (new)",
         ),
         metric(
-            OPENED,
+            CONNECTIONS_OPENED,
             Counter,
             &["upstream", "result"],
             "connections made to the hub; the result is good, or the stage of the failure",
         ),
         metric(
-            OPEN,
+            CONNECTIONS_OPEN,
             Gauge,
             &["upstream"],
             "connections to the hub, those that are being made too",
@@ -64,7 +64,7 @@ pub const ALL: [Metric; 10] = {
             "answers of the proxy's own, by stage",
         ),
         metric(
-            REFUSED,
+            CALLERS_REFUSED,
             Counter,
             &[],
             "connections of processes that may not call",
@@ -77,7 +77,7 @@ pub const ALL: [Metric; 10] = {
             "reloads; the result is good or failed",
         ),
         metric(
-            LOST,
+            LOG_LINES_LOST,
             Counter,
             &[],
             "lines of the access log that could not be written",
@@ -85,16 +85,15 @@ pub const ALL: [Metric; 10] = {
     ]
 };
 
-/// Tells the recorder what each metric means.
+/// Registers the descriptions of all metrics.
 pub fn describe() {
     describe_all(&ALL);
 }
 
-/// What is counted of one service; found in the recorder once, because a search costs more than a
-/// count.
+/// The metrics of one service. The handles are kept, because looking one up costs more than counting.
 pub(super) struct PoolMetrics {
     upstream: &'static str,
-    answers: [Counter; 5],
+    responses: [Counter; 5],
     seconds: Histogram,
     warm: Counter,
     new: Counter,
@@ -106,48 +105,53 @@ impl PoolMetrics {
         let upstream = service.label();
         let class =
             |class: &'static str| counter!(REQUESTS, "upstream" => upstream, "status" => class);
-        let used =
-            |how: &'static str| counter!(LEASES, "upstream" => upstream, "connection" => how);
+        let used = |connection: &'static str| counter!(CONNECTIONS_USED, "upstream" => upstream, "connection" => connection);
         Self {
             upstream,
-            answers: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
-            seconds: histogram!(SECONDS, "upstream" => upstream),
+            responses: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
+            seconds: histogram!(REQUEST_SECONDS, "upstream" => upstream),
             warm: used("warm"),
             new: used("new"),
-            open: gauge!(OPEN, "upstream" => upstream),
+            open: gauge!(CONNECTIONS_OPEN, "upstream" => upstream),
         }
     }
 
+    /// A response was received, after this time.
     pub(super) fn answered(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.answers[class].increment(1);
+        self.responses[class].increment(1);
         self.seconds.record(took.as_secs_f64());
     }
 
+    /// A request was sent over a connection that existed before (`warm`), or a new one.
     pub(super) fn used(&self, warm: bool) {
         let counter = if warm { &self.warm } else { &self.new };
         counter.increment(1);
     }
 
+    /// A connection was opened, or failed at a stage.
     pub(super) fn opened(&self, result: &'static str) {
-        counter!(OPENED, "upstream" => self.upstream, "result" => result).increment(1);
+        counter!(CONNECTIONS_OPENED, "upstream" => self.upstream, "result" => result).increment(1);
     }
 
-    pub(super) fn open(&self, connections: usize) {
+    /// So many connections are open.
+    pub(super) fn set_open(&self, connections: usize) {
         self.open.set(connections as f64);
     }
 }
 
+/// A problem was reported to an application.
 pub(super) fn problem(stage: &'static str) {
     counter!(PROBLEMS, "stage" => stage).increment(1);
 }
 
 pub(super) fn caller_refused() {
-    counter!(REFUSED).increment(1);
+    counter!(CALLERS_REFUSED).increment(1);
 }
 
-pub(super) fn clients(now: usize) {
-    gauge!(CLIENTS).set(now as f64);
+/// So many connections of applications are open.
+pub(super) fn set_clients(count: usize) {
+    gauge!(CLIENTS).set(count as f64);
 }
 
 pub(super) fn reloaded(good: bool) {
@@ -156,7 +160,7 @@ pub(super) fn reloaded(good: bool) {
 }
 
 pub(super) fn log_lines_lost(lines: u64) {
-    counter!(LOST).increment(lines);
+    counter!(LOG_LINES_LOST).increment(lines);
 }
 
 #[cfg(test)]
@@ -164,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_for_operators_lists_each() {
+    fn the_documentation_lists_every_metric() {
         let page = include_str!("../../../docs/proxy.md");
         for Metric {
             name,

@@ -1,17 +1,18 @@
-//! `GET /hello-mtls`: what the hub saw of us, held against what we presented.
+//! The response body of `GET /hello-mtls`, and the comparison of the client certificate that the hub saw with the one that
+//! was presented.
 //!
-//! 200 alone proves nothing. The body tells whether the hub holds the session for mutual, and whose
-//! certificate it saw: a middlebox that ends TLS and makes a session of its own shows here.
+//! Status 200 alone proves nothing. The body tells whether the hub regards the session as mutual TLS, and which client
+//! certificate it saw: that exposes a middlebox that terminates TLS and opens a session of its own.
 
 use serde::Deserialize;
 
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::certificate::name::Comparison;
 
-/// The body, as far as the scheme describes it. Anything may be missing.
+/// The fields of the body that the scheme describes. Each may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Hello {
+pub struct HelloMtlsResponse {
     /// `connectionEstablished`
     pub connection_established: Option<bool>,
     /// `mtlsStatus`: `established` or `not-established`
@@ -22,24 +23,24 @@ pub struct Hello {
     pub client_certificate: Option<SeenCertificate>,
 }
 
-/// Our certificate as the server saw it.
+/// The client certificate as the server saw it.
 #[derive(Debug, Default, Deserialize)]
 pub struct SeenCertificate {
-    /// In the server's rendering.
+    /// The subject as the server renders it.
     pub subject: Option<String>,
-    /// In the server's rendering.
+    /// The issuer as the server renders it.
     pub issuer: Option<String>,
 }
 
-impl Hello {
-    /// Reads the body. `None` where it is not the JSON that the scheme describes.
+impl HelloMtlsResponse {
+    /// Parses the body. `None` if it is not the JSON that the scheme describes.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let hello: Self = serde_json::from_slice(body).ok()?;
-        let known = hello.connection_established.is_some() || hello.mtls_status.is_some();
-        known.then_some(hello)
+        let has_status = hello.connection_established.is_some() || hello.mtls_status.is_some();
+        has_status.then_some(hello)
     }
 
-    /// Whether the hub holds the session for mutual: each field that is there says so.
+    /// Whether the hub regards the session as mutual TLS: every field that is present says so.
     pub fn established(&self) -> bool {
         self.connection_established != Some(false)
             && self
@@ -77,8 +78,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_body_that_says_so_is_established() {
-        let hello = |body: &str| Hello::parse(body.as_bytes());
+    fn mutual_tls_is_established_only_if_the_body_says_so() {
+        let hello = |body: &str| HelloMtlsResponse::parse(body.as_bytes());
         let good = r#"{"connectionEstablished":true,"mtlsStatus":"established","hostName":"cm"}"#;
         assert!(hello(good).unwrap().established());
         for bad in [
@@ -95,7 +96,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Hello::parse(&body);
+            let _ = HelloMtlsResponse::parse(&body);
         }
     }
 }
