@@ -30,7 +30,7 @@ fn in_production(bank: &mut Bank, plan: &str, code: i32) -> (Vec<String>, Value)
 }
 
 #[test]
-fn of_a_device_the_answer_is_no_and_its_operator_owes_what_no_call_tells() {
+fn an_hsm_gets_a_no_with_open_points_for_its_operator() {
     let mut bank = Bank::new();
     let ledger = "[ledger]\nfile = \"ledger/uses.jsonl\"\nfsync = \"each\"\nhead = { command = [\"/bin/true\"] }\n";
     bank.configure(|settings| settings.sections = ledger.to_owned());
@@ -53,7 +53,7 @@ fn of_a_device_the_answer_is_no_and_its_operator_owes_what_no_call_tells() {
 }
 
 #[test]
-fn what_a_module_does_not_tell_is_not_taken_for_good() {
+fn an_attribute_that_is_not_answered_is_not_taken_for_good() {
     let mut bank = Bank::new();
     bank.run(&["key", "generate"]).expect(0);
     // Whatever is asked of an object fails: neither claims nor trials say anything.

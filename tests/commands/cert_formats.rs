@@ -23,7 +23,7 @@ fn install(bank: &Bank, name: &str, given: &[u8]) -> Run {
 }
 
 #[test]
-fn a_certificate_is_taken_in_every_dress() {
+fn a_certificate_is_accepted_in_every_format() {
     let bank = certified();
     let pem = fs::read_to_string(bank.path("c3.pem")).unwrap();
     let installed = fs::read(bank.path("c3.pem")).unwrap();
@@ -52,7 +52,7 @@ fn a_certificate_is_taken_in_every_dress() {
 }
 
 #[test]
-fn anchors_and_lists_are_taken_in_every_dress() {
+fn anchors_and_lists_are_accepted_in_every_format() {
     let mut bank = certified();
     let bundle = bank.framework.bundle_pem();
     for (dress, given) in pem_forms(&bundle) {
@@ -114,7 +114,7 @@ fn follow(bank: &Bank, run: &Run) -> Run {
 }
 
 #[test]
-fn a_container_is_told_with_the_command_that_opens_it() {
+fn a_container_is_reported_with_the_command_that_opens_it() {
     let bank = certified();
     let openssl = OpenSsl::new();
     openssl.write("leaf.pem", bank.issue());
@@ -202,7 +202,7 @@ fn a_container_is_told_with_the_command_that_opens_it() {
 }
 
 #[test]
-fn what_is_no_certificate_is_told_by_its_name() {
+fn a_file_of_another_kind_is_reported_as_what_it_is() {
     let bank = certified();
     let openssl = OpenSsl::new();
     openssl.run("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem");

@@ -168,7 +168,7 @@ fn a_file_is_known_by_what_it_is_and_not_by_its_spelling() {
 
 /// The certificate is not installed yet, the ledger not begun, the proxy not started.
 #[test]
-fn a_named_place_is_kept_free_for_what_comes_there() {
+fn a_configured_path_is_not_written_before_its_file_exists() {
     let (bank, _) = bank_of_many_files();
     fs::remove_file(bank.path("c3.pem")).unwrap();
     symlink("store/leaf.pem", bank.path("c3.pem")).unwrap();
@@ -229,7 +229,7 @@ fn a_file_that_is_there_is_replaced_only_where_that_is_said() {
 }
 
 #[test]
-fn nothing_is_left_of_what_failed() {
+fn a_failed_write_leaves_no_file() {
     let mut bank = Bank::new();
     bank.configure(|settings| settings.token_uri = "pkcs11:token=nowhere".to_owned());
     let old = bank.write("old", "old");

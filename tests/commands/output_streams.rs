@@ -118,7 +118,7 @@ fn standard_error_is_never_in_the_way_of_a_result() {
 }
 
 #[test]
-fn whoever_stops_reading_a_result_ends_nothing() {
+fn a_reader_that_closes_a_result_is_no_error() {
     let (bank, _hub) = scene();
     for (arguments, code) in COMMANDS {
         for fault in [Fault::Gone, Fault::GoneSocket] {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::bank::{Bank, Run};
 
-/// The sign of a run with `--json`: of its first step that failed, else of its failure.
+/// The error report of a run with `--json`: of its first step that failed, else of its failure.
 pub fn of(bank: &Bank, run: &Run) -> String {
     let report: Option<Value> = serde_json::from_str(&run.stdout).ok();
     let failed = report.as_ref().and_then(|report| {

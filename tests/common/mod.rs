@@ -1,5 +1,8 @@
 //! Test fixtures: a token, a Trust Framework, hubs to call, and a bank that has them.
-#![allow(dead_code, reason = "each test binary uses its own part of the fixtures")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of the fixtures"
+)]
 #![allow(unreachable_pub, reason = "pub is what the tests may use")]
 #![allow(
     clippy::expect_used,

@@ -46,15 +46,15 @@ fn install(bank: &Bank, given: impl AsRef<[u8]>) -> String {
 fn by_hand(bank: &Bank, given: impl AsRef<[u8]>) -> String {
     fs::write(bank.path("c3.pem"), given).unwrap();
     let check = bank.run(&["token", "check", "--json", "-n", "1"]);
-    let sign = error_report::of(bank, &check);
+    let report = error_report::of(bank, &check);
     let verify = bank.run(&["verify"]);
     let said = error_report::plain(bank, &(verify.stdout + &verify.stderr));
     assert_eq!(verify.code, check.code, "{said}");
-    for line in sign.lines().skip(2) {
+    for line in report.lines().skip(2) {
         let line = line.trim_start_matches("hint: ");
         assert!(said.contains(line), "{line}\n{said}");
     }
-    sign
+    report
 }
 
 /// Some tokens tell the public key of a private one, and RSA keys do by nature.

@@ -32,8 +32,8 @@ fn of_literal(assertion: &str) -> String {
     let (_, literal) = assertion.split_once('@').unwrap();
     let (quotes, text) = literal.split_once('"').unwrap();
     let end = format!("\"{}", quotes.trim_start_matches('r'));
-    let (sign, _) = text.split_once(&end).unwrap();
-    let lines = sign.lines().map(str::trim);
+    let (message, _) = text.split_once(&end).unwrap();
+    let lines = message.lines().map(str::trim);
     let lines = lines.skip_while(|line| !line.starts_with("exit "));
     let said = lines.filter(|line| !line.starts_with("exit ") && !line.starts_with("step "));
     said.collect::<Vec<_>>().join("\n").trim().to_owned()

@@ -15,10 +15,10 @@ use insta::assert_snapshot;
 fn with_module(module: &Path) -> String {
     let mut bank = Bank::new();
     bank.configure(|settings| settings.module = module.to_owned());
-    sign_of(&bank, &["token", "check"])
+    report_of(&bank, &["token", "check"])
 }
 
-fn sign_of(bank: &Bank, arguments: &[&str]) -> String {
+fn report_of(bank: &Bank, arguments: &[&str]) -> String {
     error_report::of(bank, &bank.run(&[arguments, &["--json"]].concat()))
 }
 
@@ -28,8 +28,8 @@ fn chmod(path: &Path, mode: u32) {
 
 #[test]
 fn the_module_is_missing() {
-    let sign = with_module(Path::new("/opt/hsm/lib/libvendor.so"));
-    assert_snapshot!(sign, @r#"
+    let report = with_module(Path::new("/opt/hsm/lib/libvendor.so"));
+    assert_snapshot!(report, @r#"
     exit 3
     step module
     the PKCS#11 module /opt/hsm/lib/libvendor.so cannot be read: No such file or directory (os error 2)
@@ -39,8 +39,8 @@ fn the_module_is_missing() {
 
 #[test]
 fn the_module_is_not_absolute() {
-    let sign = with_module(Path::new("libsofthsm2.so"));
-    assert_snapshot!(sign, @r#"
+    let report = with_module(Path::new("libsofthsm2.so"));
+    assert_snapshot!(report, @r#"
     exit 2
     <bank>/bank.toml, line 5, field `module`: write the module's absolute path: a bare name would load whatever the linker finds first
     hint: correct the field, then run `hsm-mtls --config <bank>/bank.toml config check`
@@ -49,8 +49,8 @@ fn the_module_is_not_absolute() {
 
 #[test]
 fn the_module_is_a_folder() {
-    let sign = with_module(Path::new("/usr/lib/softhsm"));
-    assert_snapshot!(sign, @r#"
+    let report = with_module(Path::new("/usr/lib/softhsm"));
+    assert_snapshot!(report, @r#"
     exit 3
     step module
     /usr/lib/softhsm does not load as a PKCS#11 module: it is not a file
@@ -63,7 +63,7 @@ fn the_module_is_a_text_file() {
     let mut bank = Bank::new();
     let text = bank.write("README", "how to install the client\n");
     bank.configure(|settings| settings.module = text);
-    assert_snapshot!(sign_of(&bank, &["token", "check"]), @r#"
+    assert_snapshot!(report_of(&bank, &["token", "check"]), @r#"
     exit 3
     step module
     <bank>/README does not load as a PKCS#11 module: <bank>/README: file too short
@@ -86,8 +86,8 @@ fn ordinary_library() -> PathBuf {
 #[test]
 fn the_module_is_a_library_of_another_kind() {
     let library = ordinary_library();
-    let sign = with_module(&library).replace(library.to_str().unwrap(), "<libc>");
-    assert_snapshot!(sign, @r#"
+    let report = with_module(&library).replace(library.to_str().unwrap(), "<libc>");
+    assert_snapshot!(report, @r#"
     exit 3
     step module
     <libc> does not load as a PKCS#11 module: the module has no symbol C_GetFunctionList
@@ -102,7 +102,7 @@ fn others_may_write_to_the_module() {
     fs::copy(MODULE, &module).unwrap();
     chmod(&module, 0o666);
     bank.configure(|settings| settings.module = module.clone());
-    assert_snapshot!(sign_of(&bank, &["token", "check"]), @r#"
+    assert_snapshot!(report_of(&bank, &["token", "check"]), @r#"
     exit 3
     step module
     the PKCS#11 module is not loaded because of <bank>/libmodule.so: others may write to it
@@ -126,7 +126,7 @@ fn others_may_turn_a_link_on_the_way_to_the_module() {
     bank.configure(|settings| settings.module = named);
     bank.run(&["token", "list"]).expect(0);
     chmod(&bank.path("current"), 0o777);
-    assert_snapshot!(sign_of(&bank, &["token", "check"]), @r#"
+    assert_snapshot!(report_of(&bank, &["token", "check"]), @r#"
     exit 3
     step module
     the PKCS#11 module is not loaded because of <bank>/current: others may write to this folder, and so put another module there
@@ -143,7 +143,7 @@ fn others_may_write_to_a_folder_above_the_module() {
     fs::copy(MODULE, &module).unwrap();
     chmod(&folder, 0o777);
     bank.configure(|settings| settings.module = module);
-    assert_snapshot!(sign_of(&bank, &["token", "check"]), @r#"
+    assert_snapshot!(report_of(&bank, &["token", "check"]), @r#"
     exit 3
     step module
     the PKCS#11 module is not loaded because of <bank>/client: others may write to this folder, and so put another module there

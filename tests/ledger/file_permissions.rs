@@ -154,12 +154,12 @@ fn a_folder_that_cannot_be_synced_keeps_its_file() {
 }
 
 #[test]
-fn a_path_of_one_word_is_in_the_folder_that_we_are_in() {
+fn a_relative_ledger_path_is_below_the_working_directory() {
     if folder_of_child().is_none() {
         let folder = folder();
         let log = folder.path().join("log");
         ledger_file::run_test(
-            a_path_of_one_word_is_in_the_folder_that_we_are_in,
+            a_relative_ledger_path_is_below_the_working_directory,
             &log,
             &[],
             &[],

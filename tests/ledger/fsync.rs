@@ -122,9 +122,9 @@ fn program(folder: &Path, does: &str) -> HeadExport {
 }
 
 #[test]
-fn a_head_is_on_the_disk_before_it_is_told() {
+fn a_chain_head_is_synced_before_it_is_exported() {
     let Some(folder) = folder_of_child() else {
-        return on_a_failing_disk(a_head_is_on_the_disk_before_it_is_told);
+        return on_a_failing_disk(a_chain_head_is_synced_before_it_is_exported);
     };
     let mut config = long_files(folder.join("ledger.jsonl"));
     config.fsync_interval = LONG;
@@ -194,7 +194,7 @@ fn a_stalled_socket_holds_up_neither_syncs_nor_the_end() {
 }
 
 #[test]
-fn the_program_that_is_told_inherits_nothing() {
+fn the_export_program_inherits_no_environment() {
     let folder = tempfile::tempdir().unwrap();
     let told = folder.path().join("told");
     let mut config = long_files(folder.path().join("log/ledger.jsonl"));

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod chain_tampering;
 mod concurrent_processes;
 mod crashes;
 mod disk_errors;
@@ -17,4 +18,3 @@ mod fsync;
 mod queries;
 mod readers;
 mod records;
-mod tampering;

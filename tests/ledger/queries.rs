@@ -23,7 +23,7 @@ fn certified() -> Bank {
 }
 
 #[test]
-fn a_question_that_nothing_can_answer_is_no_empty_answer() {
+fn a_filter_that_nothing_can_match_is_reported() {
     let bank = certified();
     bank.run(&["ledger", "show", "--purpose", "proof"])
         .expect(0);

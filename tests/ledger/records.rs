@@ -136,7 +136,7 @@ fn nothing_is_signed_that_cannot_be_recorded() {
 }
 
 #[test]
-fn what_was_changed_is_found() {
+fn a_changed_record_is_found() {
     let bank = bank();
     let head = bank.run(&["ledger", "verify", "--json"]).expect(0).json();
     let head = head["history"]["head"].as_str().unwrap().to_owned();
@@ -168,7 +168,7 @@ fn what_was_changed_is_found() {
 }
 
 #[test]
-fn show_tells_what_for_when_and_for_whom() {
+fn show_prints_purpose_time_and_peer() {
     let mut bank = bank();
     let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
     bank.hub_at(hub.port());
@@ -217,7 +217,7 @@ fn show_tells_what_for_when_and_for_whom() {
 }
 
 #[test]
-fn show_goes_on_with_what_comes() {
+fn show_follows_new_records() {
     let bank = bank();
     let mut following = Command::new(env!("CARGO_BIN_EXE_hsm-mtls"))
         .arg("--config")
@@ -236,7 +236,7 @@ fn show_goes_on_with_what_comes() {
 }
 
 #[test]
-fn the_head_is_told_to_others() {
+fn the_chain_head_is_exported() {
     let mut bank = bank();
     let socket = bank.path("syslog");
     let syslog = UnixDatagram::bind(&socket).unwrap();

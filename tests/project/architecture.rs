@@ -81,7 +81,7 @@ fn each_library_is_used_where_it_belongs_only() {
 /// Each module of a crate uses those before it in this list, and none after it. The library's are in the order of
 /// its stages.
 #[test]
-fn no_arrow_runs_back() {
+fn no_module_uses_a_later_one() {
     let library = [
         "exit_code",
         "diagnostic",
@@ -137,7 +137,7 @@ fn no_arrow_runs_back() {
 
 /// The order in which lib.rs names the stages is the true one.
 #[test]
-fn the_stages_stand_in_their_order() {
+fn the_stages_are_listed_in_order() {
     let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let named: Vec<_> = code(&text)
         .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
@@ -161,7 +161,7 @@ fn the_stages_stand_in_their_order() {
 }
 
 #[test]
-fn each_file_says_why_it_exists_and_is_of_a_readable_length() {
+fn each_file_has_a_purpose_line_and_at_most_350_lines() {
     let mut all = product();
     for folder in ["tests", "benches", "examples", "softhsm"] {
         sources(&root().join(folder), &mut all);

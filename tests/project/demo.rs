@@ -13,7 +13,7 @@ use crate::common::programs::{example, good, run, top};
 use tempfile::TempDir;
 
 #[test]
-fn each_says_how_it_is_used() {
+fn each_program_prints_its_usage() {
     let scripts = [
         "softhsm/up.sh",
         "softhsm/down.sh",
@@ -125,7 +125,7 @@ fn hub(folder: &TempDir, input: Stdio, options: &[&str]) -> Served {
 }
 
 #[test]
-fn the_hub_listens_where_it_is_told_and_ends_when_it_is_told_and_says_both() {
+fn the_hub_prints_where_it_listens_and_why_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let port = ports::unused();
     let number = port.to_string();

@@ -56,7 +56,7 @@ fn units() -> TempDir {
 }
 
 #[test]
-fn what_may_pass_with_time_ends_so_that_the_unit_starts_it_again() {
+fn a_transient_failure_has_an_exit_code_that_restarts_the_unit() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     Proxy::configure(&mut bank, "", "");
@@ -124,7 +124,7 @@ fn verify(folder: &Path) -> String {
 }
 
 #[test]
-fn systemd_has_nothing_to_say_of_the_units() {
+fn systemd_analyze_accepts_the_units() {
     let folder = units();
     assert_eq!(verify(folder.path()), "");
 
@@ -137,7 +137,7 @@ fn systemd_has_nothing_to_say_of_the_units() {
 }
 
 #[test]
-fn the_service_is_shut_in() {
+fn the_service_is_sandboxed() {
     let folder = units();
     let done = Command::new("systemd-analyze")
         .args(["--offline=true", "--no-pager", "security"])
@@ -168,7 +168,7 @@ fn the_example_configuration_is_good() {
 }
 
 #[test]
-fn configuration_and_units_speak_of_the_same() {
+fn configuration_and_units_name_the_same_paths() {
     let config = Config::load(&shipped("preprod.toml")).unwrap();
     let proxy = config.proxy.as_ref().unwrap();
 

@@ -177,7 +177,7 @@ fn a_hub_that_stops_and_starts_is_found_again() {
 }
 
 #[test]
-fn a_refusal_of_the_hub_is_told_with_its_alert() {
+fn a_refusal_of_the_hub_is_reported_with_its_alert() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     for version in [&TLS12, &TLS13] {
@@ -241,7 +241,7 @@ fn a_hub_that_refuses_is_not_asked_again_and_again() {
 }
 
 #[test]
-fn each_deadline_is_told_by_its_name() {
+fn each_deadline_is_reported_by_name() {
     // It accepts, and says nothing more.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut bank = Bank::new();

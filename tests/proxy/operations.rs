@@ -66,7 +66,7 @@ fn health_readiness_and_metrics_have_a_listener_of_their_own() {
 }
 
 #[test]
-fn a_line_for_each_request_and_nothing_of_what_it_says() {
+fn the_access_log_has_a_line_for_each_request_and_none_of_its_content() {
     let (bank, hub, proxy) = scene(b"http/1.1", "");
     let id = "3f1c9d2e-5a64-4b7e-9f8d-0c2b7a6e1d35";
     let secret = "customer-secret";
@@ -175,7 +175,7 @@ fn connections_are_replaced_before_they_are_old() {
 
 /// Whoever starts a service, or reloads it, waits for a word of it: one line each, and no warning.
 #[test]
-fn it_says_that_it_is_ready_and_that_it_was_reloaded() {
+fn readiness_and_reloads_are_notified_to_systemd() {
     let (bank, _hub, proxy) = scene(b"http/1.1", "");
     let lines = |word: &str| -> Vec<String> {
         let log = proxy.log();

@@ -126,7 +126,7 @@ fn standard_error_may_be_gone_full_or_blocked() {
 }
 
 #[test]
-fn what_waits_is_read_when_somebody_reads_again() {
+fn queued_log_lines_are_written_when_the_reader_resumes() {
     for fault in [Fault::Blocked, Fault::BlockedSocket] {
         let (bank, _hub, ports) = scene("");
         let mut broken = fault.stream();
@@ -142,7 +142,7 @@ fn what_waits_is_read_when_somebody_reads_again() {
 }
 
 #[test]
-fn where_lines_are_missing_it_is_said() {
+fn lost_log_lines_are_reported() {
     for fault in [Fault::Blocked, Fault::BlockedSocket] {
         let (mut bank, _hub, ports) = scene("");
         // More than is kept.
@@ -165,7 +165,7 @@ fn where_lines_are_missing_it_is_said() {
 }
 
 #[test]
-fn no_stream_need_be_open() {
+fn closed_standard_streams_are_no_obstacle() {
     for closed in ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-"] {
         let (mut bank, _hub, ports) = scene("");
         log_to(&mut bank, "stdout");

@@ -91,7 +91,7 @@ fn a_supervisor_that_is_killed_takes_all_with_it() {
 
 /// Sent by habit, to have logs opened anew or statistics printed.
 #[test]
-fn a_signal_that_means_nothing_here_ends_no_process() {
+fn an_unused_signal_ends_no_process() {
     let (bank, _hub, proxy) = scene();
     assert_eq!(proxy.get("/cm/consents/1").0, 200);
     let (signer, front_end) = (signers(&bank), front_end(&proxy, &bank));

@@ -60,7 +60,7 @@ fn reaches(
 }
 
 #[test]
-fn an_early_answer_of_a_hub_reaches_who_writes_all_first() {
+fn an_early_response_reaches_a_blocking_client() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     for alpn in [&H2[..], &H2[1..]] {
@@ -85,7 +85,7 @@ fn an_early_answer_of_a_hub_reaches_who_writes_all_first() {
 }
 
 #[test]
-fn an_early_answer_reaches_whatever_becomes_of_the_body() {
+fn an_early_response_arrives_whatever_happens_to_the_body() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     for (status, length, then, sizes) in [
@@ -105,7 +105,7 @@ fn an_early_answer_reaches_whatever_becomes_of_the_body() {
 /// nginx takes 1 MiB unless it is told otherwise; of what has no length, it has not read so much when it
 /// answers.
 #[test]
-fn what_nginx_refuses_by_its_size_is_told_so() {
+fn a_413_of_nginx_arrives() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     for http2 in [false, true] {
@@ -140,7 +140,7 @@ fn what_nginx_refuses_by_its_size_is_told_so() {
 
 /// Our own client reads the answer also where its body is not taken.
 #[test]
-fn request_says_what_the_hub_answered_early() {
+fn request_prints_an_early_response() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     let body = bank.path("body");
@@ -170,7 +170,7 @@ fn request_says_what_the_hub_answered_early() {
 
 /// Programs as they are written, of whom some go on writing when they are answered, and some stop.
 #[test]
-fn python_node_java_and_curl_read_what_they_are_answered() {
+fn python_node_java_and_curl_read_early_responses() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     let closed = ports::unused();

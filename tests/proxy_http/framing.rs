@@ -12,7 +12,7 @@ use crate::common::raw_requests::{
 };
 
 #[test]
-fn a_length_is_said_once_and_is_true() {
+fn content_length_is_sent_once_and_is_correct() {
     let scene = scene();
     for lines in [
         "Content-Length: 2\r\nContent-Length: 2\r\n",
@@ -82,7 +82,7 @@ fn an_answer_without_a_length_ends_with_its_connection() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_not_passed_as_complete() {
+fn a_truncated_response_is_not_passed_as_complete() {
     let scene = scene();
     for (name, answer, then) in [
         ("no length, and no end of TLS", ok("", "half"), Then::Cut),
@@ -170,7 +170,7 @@ fn a_body_keeps_its_bytes_whatever_frames_it() {
 }
 
 #[test]
-fn an_expectation_is_met_here() {
+fn an_expectation_is_answered_by_the_proxy() {
     let scene = scene();
     let lines = [HOST, CLOSE, "Expect: 100-Continue", "Content-Length: 2"];
     let mut bytes = head(POST, &lines);
@@ -206,7 +206,7 @@ fn an_expectation_is_met_here() {
 
 /// A body that is streamed is hyper's to read. The head that comes after its answer is looked at as any other.
 #[test]
-fn a_head_behind_a_long_body_is_looked_at_as_any_other() {
+fn a_head_after_a_long_body_is_checked_like_any_other() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));

@@ -137,7 +137,7 @@ fn post(proxy: &Proxy, body: &str) -> (u16, String) {
 }
 
 #[test]
-fn what_the_hub_did_not_process_goes_again_with_any_method_and_length() {
+fn an_unprocessed_request_is_retried_with_any_method_and_length() {
     let go_away = |code| How::GoAway {
         code,
         processed: false,
@@ -179,7 +179,7 @@ fn what_the_hub_did_not_process_goes_again_with_any_method_and_length() {
 /// The request may have been processed, or is no request that should be sent again: the code is what is told,
 /// and nothing of a certificate.
 #[test]
-fn what_may_have_been_processed_does_not_go_again_and_the_code_is_told() {
+fn a_request_that_may_have_been_processed_is_not_retried() {
     let processed = |code| How::GoAway {
         code,
         processed: true,
@@ -238,7 +238,7 @@ fn what_may_have_been_processed_does_not_go_again_and_the_code_is_told() {
 
 /// A hub that processes nothing is not asked for ever.
 #[test]
-fn a_hub_that_never_processes_is_given_up_and_the_caller_may_try_again() {
+fn retries_end_with_a_503_and_retry_after() {
     let how = How::GoAway {
         code: 0,
         processed: false,

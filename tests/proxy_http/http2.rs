@@ -25,7 +25,7 @@ fn passed(hub: &FramesHub, proxy: &Proxy, parts: &[Part]) -> RawAnswer {
 }
 
 #[test]
-fn a_request_is_said_anew_in_http_2() {
+fn a_request_is_translated_to_http_2() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     let mut options = HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]);
@@ -85,7 +85,7 @@ fn a_request_is_said_anew_in_http_2() {
 }
 
 #[test]
-fn an_answer_is_said_anew_in_http_1() {
+fn a_response_is_translated_to_http_1() {
     let (_bank, hub, proxy) = to_frames();
     let found = passed(
         &hub,
@@ -164,7 +164,7 @@ fn a_malformed_answer_of_http_2_is_a_502() {
 }
 
 #[test]
-fn a_length_that_is_not_true_is_not_passed_as_complete() {
+fn a_wrong_content_length_is_not_passed_as_complete() {
     let (_bank, hub, proxy) = to_frames();
     for (name, length) in [("too short", "9"), ("too long", "1")] {
         let parts = [

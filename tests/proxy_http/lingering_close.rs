@@ -46,7 +46,7 @@ fn scene_of(lines: &str, protocols: &[&[u8]]) -> Scene {
 }
 
 #[test]
-fn who_writes_all_first_reads_why_it_was_refused() {
+fn a_blocking_client_reads_the_refusal() {
     let scene = scene("max_body_mib = 1");
     let two = "Host: localhost\r\nHost: localhost\r\n";
     let evil = "Host: evil.example\r\n";
@@ -83,7 +83,7 @@ fn who_writes_all_first_reads_why_it_was_refused() {
 
 /// A body whose length is not said is found to be too long after the hub was asked.
 #[test]
-fn a_body_that_is_too_long_is_told_so() {
+fn a_body_over_the_limit_gets_a_413() {
     for protocol in [&b"http/1.1"[..], b"h2"] {
         let scene = scene_of("max_body_mib = 1", &[protocol]);
         for (place, prefix) in places(&scene.proxy, scene.ports) {
@@ -94,7 +94,7 @@ fn a_body_that_is_too_long_is_told_so() {
 }
 
 #[test]
-fn a_chunk_that_is_none_and_a_head_without_end_are_told() {
+fn a_malformed_chunk_and_an_endless_head_are_refused() {
     let scene = scene("");
     for (place, prefix) in places(&scene.proxy, scene.ports) {
         for size in SIZES {
@@ -112,7 +112,7 @@ fn a_chunk_that_is_none_and_a_head_without_end_are_told() {
 }
 
 #[test]
-fn who_was_too_slow_and_goes_on_reads_so() {
+fn a_client_that_writes_after_its_timeout_reads_the_408() {
     let lines = "head_timeout = \"300ms\"\nbody_timeout = \"300ms\"";
     let scenes = [scene(lines), scene_of(lines, &[b"h2"])];
     for (place, prefix) in scenes
@@ -143,7 +143,7 @@ fn who_was_too_slow_and_goes_on_reads_so() {
 }
 
 #[test]
-fn who_writes_all_first_reads_why_the_hub_was_not_asked() {
+fn a_blocking_client_reads_why_the_hub_was_not_asked() {
     // Nobody listens there.
     let closed = ports::unused();
     let mut bank = Bank::new();
@@ -184,7 +184,7 @@ fn who_writes_all_first_reads_why_the_hub_was_not_asked() {
 
 /// No 100 (Continue) comes where the body is not wanted, and no second answer where it comes anyway.
 #[test]
-fn who_asked_before_sending_is_not_told_to_go_on() {
+fn a_refused_expectation_gets_no_100_continue() {
     let scene = scene("max_body_mib = 1");
     for (place, prefix) in places(&scene.proxy, scene.ports) {
         for (path, length, expected) in [
@@ -214,7 +214,7 @@ fn who_asked_before_sending_is_not_told_to_go_on() {
 }
 
 #[test]
-fn who_asked_before_sending_is_told_that_there_are_too_many() {
+fn an_expectation_over_the_limit_gets_a_503() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     let mut options = HubOptions::of(&bank.framework, &NAMES);
@@ -239,7 +239,7 @@ fn who_asked_before_sending_is_told_that_there_are_too_many() {
 /// One that goes on for ever after its answer, fast or byte by byte, is let go, keeps its place from nobody
 /// for long, and does not keep the proxy from stopping.
 #[test]
-fn who_never_stops_writing_is_let_go() {
+fn a_client_that_never_stops_writing_is_disconnected() {
     let scene = scene("max_body_mib = 1\nmax_clients = 4");
     let proxy = &scene.proxy;
     for (place, prefix) in places(proxy, scene.ports) {
@@ -301,7 +301,7 @@ fn who_never_stops_writing_is_let_go() {
 /// Requests whose bodies are under way when the proxy is told to stop: who was answered reads the
 /// answer, who was not is.
 #[test]
-fn a_stop_takes_no_answer_away() {
+fn a_stop_drops_no_response() {
     for (path, expected) in [("/nowhere", 404), ("/cm/consents/1", 200)] {
         let scene = scene("");
         let half = vec![b'a'; 8 << 20];

@@ -9,7 +9,7 @@ use crate::common::raw_answer::RawAnswer;
 use crate::common::raw_requests::{GET, HOST, POST, head, scene};
 
 #[test]
-fn tls_to_a_listener_is_told_at_once() {
+fn tls_to_a_plain_listener_is_answered_at_once() {
     let scene = scene();
     for version in [1, 3] {
         // A ClientHello of which the rest is still to come.
@@ -21,7 +21,7 @@ fn tls_to_a_listener_is_told_at_once() {
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_refused() {
+fn an_ambiguous_request_is_refused() {
     let scene = scene();
     let smuggled = "GET /cm/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let with_body = |lines: &[&str], body: &str| {
@@ -80,7 +80,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn nobody_is_led_elsewhere() {
+fn no_request_reaches_another_host() {
     let scene = scene();
     for (name, bytes, expected) in [
         (
@@ -178,7 +178,7 @@ fn heads_and_bodies_have_limits() {
 }
 
 #[test]
-fn each_request_of_a_connection_is_looked_at() {
+fn each_request_of_a_connection_is_checked() {
     let scene = scene();
     let lines = |more: &[&'static str]| [&[HOST][..], more].concat();
     let mut chunked = head(POST, &lines(&["Transfer-Encoding: chunked"]));

@@ -43,7 +43,7 @@ fn via_names_this_gateway_and_a_loop_ends() {
 }
 
 #[test]
-fn max_forwards_is_counted_and_ends_here_at_none() {
+fn max_forwards_is_decremented_and_ends_here_at_zero() {
     let scene = scene();
     let options = "OPTIONS /cm/a HTTP/1.1";
     let seen = scene.forwarded("one", &head(options, &[HOST, CLOSE, "Max-Forwards: 1"]));
@@ -77,7 +77,7 @@ fn an_asterisk_is_for_a_listener_of_one_service() {
 }
 
 #[test]
-fn host_is_checked_and_made_anew() {
+fn host_is_checked_and_rewritten() {
     let scene = scene();
     for (name, host) in [
         ("of this machine", "Host: localhost:8080"),
@@ -131,7 +131,7 @@ fn a_refusal_has_the_fields_that_its_status_asks_for() {
 }
 
 #[test]
-fn what_is_no_http_is_told_in_our_words() {
+fn malformed_http_gets_a_response_of_the_proxy() {
     let scene = scene();
     for (name, first, lines, status) in [
         ("no version", "GET /cm/a", &[HOST][..], 400),

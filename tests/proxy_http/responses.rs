@@ -15,7 +15,7 @@ fn refused(scene: &Scene, name: &str, answer: impl Into<Vec<u8>>) -> String {
 }
 
 #[test]
-fn what_rfc_9112_says_to_mend_in_a_head_is_mended() {
+fn a_response_head_is_repaired_as_rfc_9112_says() {
     let scene = scene();
     for (name, lines, field, value) in [
         ("a space before the colon", "X-A : 1\r\n", "x-a", "1"),
@@ -51,7 +51,7 @@ fn what_rfc_9112_says_to_mend_in_a_head_is_mended() {
 }
 
 #[test]
-fn what_may_not_be_handed_on_is_a_502() {
+fn an_invalid_response_is_a_502() {
     let scene = scene();
     for (name, lines) in [
         ("NUL", "X-A: a\0b\r\n"),

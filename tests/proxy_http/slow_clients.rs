@@ -104,7 +104,7 @@ fn a_thousand_slow_clients_and_two_hundred_idle_ones_cost_little() {
 }
 
 #[test]
-fn who_is_too_slow_is_told_and_let_go() {
+fn a_slow_client_gets_a_408_and_is_disconnected() {
     let lines = "head_timeout = \"300ms\"\nbody_timeout = \"300ms\"\nkeep_alive = \"300ms\"";
     let (_bank, hub, proxy) = scene(lines);
     for (said, stage) in [
@@ -137,7 +137,7 @@ fn who_is_too_slow_is_told_and_let_go() {
 
 /// An answer that nobody reads holds a connection to the hub; not for ever.
 #[test]
-fn an_answer_that_is_not_read_is_given_up() {
+fn a_response_that_is_not_read_is_given_up() {
     let (_bank, hub, proxy) = scene("body_timeout = \"500ms\"");
     let big = vec![b'a'; 8 << 20];
     let mut deaf = UnixStream::connect(proxy.socket()).unwrap();
@@ -159,7 +159,7 @@ fn an_answer_that_is_not_read_is_given_up() {
 }
 
 #[test]
-fn more_at_once_than_is_configured_is_said() {
+fn requests_over_the_limit_get_a_503() {
     let (_bank, _hub, proxy) = scene("max_requests = 1\nmax_connections = 1");
     let told = std::thread::scope(|scope| {
         let call = || {

@@ -126,7 +126,7 @@ fn each_was_posted_once(hub: &Hub) {
 /// How many streams a hub takes comes with its first words, here after the first request: who waits
 /// is served then, and not once that is answered.
 #[test]
-fn who_waits_for_the_first_words_of_a_connection_is_served_with_them() {
+fn requests_that_wait_for_settings_are_sent_when_they_arrive() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     let mut options = options(&bank);
@@ -149,7 +149,7 @@ fn who_waits_for_the_first_words_of_a_connection_is_served_with_them() {
 }
 
 #[test]
-fn what_is_refused_unread_is_sent_again_whatever_it_asks_for() {
+fn a_refused_stream_is_retried_whatever_the_method() {
     for (most, after) in [(1, 3), (1, 1), (4, 2)] {
         let mut bank = Bank::new();
         bank.certify("p-256");

@@ -38,7 +38,7 @@ fn at_once(front_end: &FrontEnd, channel: usize) -> Value {
 }
 
 #[test]
-fn it_is_answered_at_once_in_every_phase() {
+fn health_is_answered_at_once_in_every_state() {
     let (bank, chaos) = bank();
     chaos.plan("hang C_Login 1..");
     let front_end = FrontEnd::begin(launch(&bank, Some(&chaos)));
@@ -91,7 +91,7 @@ fn a_pin_that_is_refused_is_said_and_sent_once() {
 
 /// Neither a use of the key nor something to be counted among them.
 #[test]
-fn a_flood_of_questions_leaves_no_record_and_keeps_nobody_from_signing() {
+fn a_flood_of_health_requests_leaves_no_record_and_delays_no_signature() {
     let (bank, chaos) = bank();
     let front_end = FrontEnd::described(FrontEnd::begin(launch(&bank, Some(&chaos))));
     for _ in 0..2000 {
@@ -113,7 +113,7 @@ fn a_flood_of_questions_leaves_no_record_and_keeps_nobody_from_signing() {
 }
 
 #[test]
-fn a_question_that_is_none_is_refused_and_recorded() {
+fn a_malformed_health_request_is_refused_and_recorded() {
     let mut bank = Bank::new();
     bank.certify("rsa-2048");
     bank.configure(|settings| {
@@ -139,7 +139,7 @@ fn a_question_that_is_none_is_refused_and_recorded() {
 /// With every session at a call that hangs there is a channel left to ask over; and a signer that is
 /// stopped does not answer, which is said within a second.
 #[test]
-fn one_that_is_busy_answers_and_one_that_is_stopped_is_told_so() {
+fn a_busy_signer_answers_and_a_stopped_one_is_reported() {
     let (mut bank, chaos) = bank();
     bank.configure(|settings| settings.token_lines = "timeout = \"20s\"\nsessions = 1".to_owned());
     let config = config(&bank);

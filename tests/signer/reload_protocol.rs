@@ -94,7 +94,7 @@ impl Drop for Taken {
 
 /// What nobody asked it ends it, and the next one has another signer.
 #[test]
-fn a_front_end_that_says_what_nobody_asked_is_ended() {
+fn a_front_end_that_sends_an_unsolicited_message_is_ended() {
     for (why, first, then) in [
         ("taken, without an offer", vec![word(b'T', 1)], vec![]),
         ("kept, without an offer", vec![word(b'K', 1)], vec![]),

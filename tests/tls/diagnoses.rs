@@ -202,7 +202,7 @@ fn each_ends_with_the_exit_code_of_its_kind() {
 }
 
 #[test]
-fn each_comes_with_advice() {
+fn each_diagnosis_has_advice() {
     check(ROWS.iter().filter_map(|row| {
         let without = row.findings.is_empty() || row.hints().contains(&"");
         without.then(|| format!("{}: no advice", row.name()))

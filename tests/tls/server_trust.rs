@@ -85,7 +85,7 @@ fn a_hub_under_another_name_is_refused_and_sees_no_certificate() {
 }
 
 #[test]
-fn a_crl_that_was_given_is_meant() {
+fn a_configured_crl_is_enforced() {
     let mut bank = Bank::new();
     bank.certify("p-256");
     let server = bank.framework.issue_server(&NAMES);

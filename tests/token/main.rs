@@ -10,6 +10,7 @@
 mod common;
 
 mod call_count;
+mod ecdsa_encoding;
 mod mechanisms;
 mod metrics;
 mod pin_concurrent_logins;
@@ -21,6 +22,5 @@ mod quirks;
 mod recovery;
 mod return_values;
 mod session_loss;
-mod signature_encoding;
 mod slow_token;
 mod start_deadlines;

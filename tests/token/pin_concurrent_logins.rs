@@ -20,7 +20,7 @@ use url::Url;
 const HANDSHAKES: usize = 200;
 
 #[test]
-fn two_hundred_clients_of_one_process_send_it_once() {
+fn two_hundred_clients_of_one_process_send_a_wrong_pin_once() {
     if let Some(config) = config_of_child() {
         concurrently(move || {
             let config = config.clone();
@@ -35,7 +35,11 @@ fn two_hundred_clients_of_one_process_send_it_once() {
         return;
     }
     let (bank, chaos, hub, _wrong) = with_wrong_pin("without CKF_USER_PIN_COUNT_LOW");
-    chaos.run_test(&bank, two_hundred_clients_of_one_process_send_it_once, &[]);
+    chaos.run_test(
+        &bank,
+        two_hundred_clients_of_one_process_send_a_wrong_pin_once,
+        &[],
+    );
     assert_eq!(chaos.calls("C_Login"), 1);
     assert!(hub.connections().is_empty());
 }

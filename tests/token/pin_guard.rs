@@ -50,7 +50,7 @@ fn ten_restarts_send_a_wrong_pin_once_and_a_changed_source_is_tried_again() {
 }
 
 #[test]
-fn ten_replicas_that_start_at_once_send_it_once() {
+fn ten_replicas_that_start_at_once_send_a_wrong_pin_once() {
     let (bank, chaos, _hub, _wrong) = with_wrong_pin("without CKF_USER_PIN_COUNT_LOW");
     std::thread::scope(|scope| {
         for _ in 0..10 {

@@ -140,7 +140,7 @@ impl Scene {
 
 /// What looks for it finds it.
 #[test]
-fn each_form_of_it_is_found() {
+fn each_encoding_of_the_pin_is_found() {
     let secret = Secret::new();
     for form in &secret.forms {
         let found = std::panic::catch_unwind(|| {
@@ -151,7 +151,7 @@ fn each_form_of_it_is_found() {
 }
 
 #[test]
-fn no_command_prints_it() {
+fn no_command_prints_the_pin() {
     let mut scene = scene();
     scene.set_pin(format!("{{ file = \"{}\" }}", scene.source.display()));
     let leaf = scene.bank.path("leaf.pem");
@@ -181,7 +181,7 @@ fn no_command_prints_it() {
 }
 
 #[test]
-fn no_way_for_a_login_to_fail_prints_it() {
+fn no_failed_login_prints_the_pin() {
     for (plan, code) in [
         ("fail C_Login all CKR_PIN_INCORRECT", 4),
         ("fail C_Login all CKR_PIN_LOCKED", 4),
@@ -213,7 +213,7 @@ fn no_way_for_a_login_to_fail_prints_it() {
 }
 
 #[test]
-fn no_source_shows_it_and_no_argv_holds_it() {
+fn no_pin_source_and_no_argv_shows_the_pin() {
     let mut scene = scene();
     scene.set_pin("{ env = \"THE_PIN\" }".to_owned());
     let pin = scene.secret.pin.clone();
@@ -279,7 +279,7 @@ fn a_file_that_holds_a_secret_is_not_sent() {
 }
 
 #[test]
-fn of_a_faulty_header_the_name_alone_is_repeated() {
+fn only_the_name_of_a_faulty_header_is_repeated() {
     let bank = Bank::new();
     for (header, name) in [
         ("Authorization=Bearer c2VjcmV0", Some("Authorization")),

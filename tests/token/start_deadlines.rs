@@ -78,11 +78,15 @@ fn logins_that_hang_are_on_record() {
 }
 
 #[test]
-fn a_program_goes_on_after_it() {
+fn an_application_continues_after_a_start_that_hangs() {
     let Some(config) = config_of_child() else {
         let mut bank = bank("start_timeout = \"1s\"");
         let chaos = Chaos::between(&mut bank, "hang C_FindObjectsInit 1");
-        chaos.run_test(&bank, a_program_goes_on_after_it, &[]);
+        chaos.run_test(
+            &bank,
+            an_application_continues_after_a_start_that_hangs,
+            &[],
+        );
         return;
     };
     let error = Identity::open(&config, Attendance::Unattended).unwrap_err();
