@@ -25,7 +25,7 @@ pub struct Identity {
     chain: Chain,
     signer: Arc<dyn Sign>,
     proof: Duration,
-    holder: Option<DeviceInfo>,
+    device: Option<DeviceInfo>,
     // Held while its key is in use.
     token: Option<Arc<Token>>,
 }
@@ -98,7 +98,7 @@ impl IdentityFiles {
     }
 
     /// The identity of these files and a key that signs in another process. `certificate` (DER) is the token's, where
-    /// the configuration says that it is there; `holder` is the token's description.
+    /// the configuration says that it is there; `device` describes module and token.
     ///
     /// # Errors
     /// Chain and key are no pair, or there is no certificate.
@@ -107,7 +107,7 @@ impl IdentityFiles {
         config: &Config,
         signer: Arc<dyn Sign>,
         certificate: Option<&[u8]>,
-        holder: DeviceInfo,
+        device: DeviceInfo,
     ) -> Result<Identity, IdentityError> {
         let chain = self.chain(config, || {
             let empty = || CertificateError::Empty("the token".to_owned());
@@ -115,7 +115,7 @@ impl IdentityFiles {
             Ok(Certificate::from_der(der, "the token")?)
         })?;
         let mut identity = Identity::prove(chain, signer)?;
-        identity.holder = Some(holder);
+        identity.device = Some(device);
         Ok(identity)
     }
 }
@@ -172,7 +172,7 @@ impl Identity {
         let chain = files.chain(config, || certificate_in_token(config, &token))?;
         let signer = engine_for_certificate(config, &token, chain.leaf())?;
         let mut identity = Self::prove(chain, Arc::new(signer))?;
-        identity.holder = Some(token.device_info());
+        identity.device = Some(token.device_info());
         identity.token = Some(token);
         Ok(identity)
     }
@@ -193,7 +193,7 @@ impl Identity {
             chain,
             signer,
             proof,
-            holder: None,
+            device: None,
             token: None,
         })
     }
@@ -209,8 +209,8 @@ impl Identity {
     }
 
     /// The module and the token that hold the key, where they are known.
-    pub fn holder(&self) -> Option<DeviceInfo> {
-        self.holder.clone()
+    pub fn device_info(&self) -> Option<DeviceInfo> {
+        self.device.clone()
     }
 
     /// How long the signature of the proof took.

@@ -18,7 +18,7 @@ use common::poll::until;
 use common::trust_framework::write_file;
 use common::walled::{config, launch};
 use hsm_mtls::internal::engine::EngineError;
-use hsm_mtls::internal::signer::supervisor::SupervisedSigner;
+use hsm_mtls::internal::signer::signer_supervisor::SupervisedSigner;
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerHealth};
 use serde_json::Value;
 

@@ -10,10 +10,10 @@ use thiserror::Error as ThisError;
 use super::hash_chain::ChainBreak;
 use super::location::parent_folder;
 use super::lock::LOCK_TIMEOUT;
+use crate::access_diagnosis::{Obstacle, Owned, Use, obstacle};
 use crate::accounts;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
-use crate::path_access::{Obstacle, Owned, Use, obstacle};
 
 /// Why a record was not written. Its operation then did not take place, or the result was not released.
 #[derive(Debug, ThisError)]

@@ -10,8 +10,8 @@ mod error;
 mod ledger_entry;
 mod login_lock;
 mod pin_cache;
+mod pin_digest;
 mod pin_flags;
-mod refused_pins;
 mod retry_policy;
 
 use std::fmt;
@@ -38,7 +38,7 @@ pub use error::{EarlierAttempt, PinError};
 pub(super) use ledger_entry::LoginRecorder;
 use login_lock::{lock_process, process_lock};
 use pin_cache::PinCache;
-use refused_pins::PinDigest;
+use pin_digest::PinDigest;
 use retry_policy::Outcome;
 
 /// Logs in to one token with the PIN of one source.

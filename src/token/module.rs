@@ -24,7 +24,7 @@ use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
 use crate::ledger::{Completion, Entry, Failure, Initialize, Process, Recorder};
 use crate::metrics;
-use crate::path_permissions::{WritableBy, writable_by_others};
+use crate::owner_and_mode::{WritableBy, writable_by_others};
 use crate::poison::IgnorePoison as _;
 
 /// A PKCS#11 module, mapped and initialised.

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::TokenError;
+use crate::access_diagnosis::{Obstacle, Use, obstacle};
 use crate::config::TokenConfig;
 use crate::config::module_env::PATH_VARIABLES;
-use crate::path_access::{Obstacle, Use, obstacle};
 
 /// The longest configuration file that is searched for paths, in bytes.
 const MAX_CONFIG_SIZE: u64 = 256 * 1024;

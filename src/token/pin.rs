@@ -17,9 +17,9 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::guard::{Attendance, PinError};
+use crate::access_diagnosis::{self, Obstacle, Owned, Use};
 use crate::config::pin::PinSource;
-use crate::path_access::{self, Obstacle, Owned, Use};
-use crate::path_permissions::{Exposure, check_owner_and_mode};
+use crate::owner_and_mode::{Exposure, check_owner_and_mode};
 pub use source_error::PinSourceError;
 use validation::MAX_READ;
 pub use validation::PinAnomaly;
@@ -87,7 +87,7 @@ fn read_file(
     path: &Path,
     forbidden: u32,
 ) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinSourceError> {
-    let unreadable = |error| match path_access::obstacle(path, &[Use::Read]) {
+    let unreadable = |error| match access_diagnosis::obstacle(path, &[Use::Read]) {
         // The message names the source's path already: the system's error is enough.
         None | Some(Obstacle::Missing { is_last: true, .. }) => PinSourceError::Io(error),
         Some(obstacle) => obstacle.into(),
@@ -100,7 +100,7 @@ fn read_file(
         .map_err(|error| {
             match fs::metadata(path)
                 .as_ref()
-                .map(path_access::other_than_file)
+                .map(access_diagnosis::other_than_file)
             {
                 Ok(Some(kind)) => PinSourceError::NotAFile(kind),
                 _ => unreadable(error),
@@ -108,7 +108,7 @@ fn read_file(
         })?;
     // fstat of the open file, not stat of the path: the file cannot be replaced in between.
     let meta = file.metadata().map_err(PinSourceError::Io)?;
-    if let Some(kind) = path_access::other_than_file(&meta) {
+    if let Some(kind) = access_diagnosis::other_than_file(&meta) {
         return Err(PinSourceError::NotAFile(kind));
     }
     check_owner_and_mode(&meta, forbidden).map_err(|exposure| match exposure {

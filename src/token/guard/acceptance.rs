@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use super::attempt_file::{AttemptFile, AttemptScope, PinRole, replace, sync_folder_of};
 use super::error::PinError;
 use super::pin_flags::{FlagWarning, warning};
+use crate::access_diagnosis::other_than_file;
 use crate::ledger::AcceptedLogin;
-use crate::path_access::other_than_file;
-use crate::path_permissions::check_owner_and_mode;
+use crate::owner_and_mode::check_owner_and_mode;
 use crate::rfc3339;
 
 /// How long an acceptance is valid, in seconds: the operator starts the service next.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::access_diagnosis::{Obstacle, Owned, Use};
 use crate::config::pin::PinSource;
-use crate::path_access::{Obstacle, Owned, Use};
 
 /// Why a PIN source gave no PIN.
 #[derive(Debug)]

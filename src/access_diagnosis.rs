@@ -265,5 +265,5 @@ pub(crate) fn other_than_file(meta: &Metadata) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[path = "path_access_tests.rs"]
+#[path = "access_diagnosis_tests.rs"]
 mod tests;
