@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Config, ConfigError};
-use crate::access_diagnosis::{self, Obstacle, Use};
+use crate::access_diagnosis::{self, AccessMode, Obstacle};
 
 /// The maximum size of a configuration file, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
@@ -75,7 +75,7 @@ impl ConfigText {
 
 /// The error for a file that cannot be read: names the obstacle on its path if there is one.
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
-    let (why, advice) = match access_diagnosis::obstacle(path, &[Use::Read]) {
+    let (why, advice) = match access_diagnosis::obstacle(path, &[AccessMode::Read]) {
         Some(Obstacle::Missing { is_last: true, .. }) => (
             "there is no such file".to_owned(),
             "check the path; the README has a configuration, field by field".to_owned(),

@@ -1,5 +1,5 @@
-//! The PIN flags of CK_TOKEN_INFO: while one warns, no PIN is sent, unless it is CKF_USER_PIN_COUNT_LOW and an
-//! operator takes the risk.
+//! The PIN flags of CK_TOKEN_INFO. No PIN is sent while one of them is set, unless it is CKF_USER_PIN_COUNT_LOW or
+//! CKF_SO_PIN_COUNT_LOW and an operator accepts the risk.
 
 use cryptoki::session::UserType;
 use cryptoki::slot::TokenInfo;
@@ -62,8 +62,8 @@ pub(super) fn warning(user: UserType, info: &TokenInfo) -> Option<FlagWarning> {
     })
 }
 
-/// Checks the token's flags before a login of `user`. Where CKF_USER_PIN_COUNT_LOW is the only one, the attempt is
-/// allowed if the operator at the terminal confirms it, or by an acceptance that was written beforehand. That is
+/// Checks the token's flags before a login of `user`. If CKF_USER_PIN_COUNT_LOW is the only one, the attempt is allowed by
+/// the confirmation of an operator at the terminal, or by an acceptance that was written beforehand. The acceptance is
 /// returned, and has to be used up before the attempt.
 pub(super) fn check(
     user: UserType,
