@@ -13,11 +13,10 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::fd_passing::receive_from_supervisor;
 use super::hardening::{Measure, end_with_parent, harden, log_missing};
-use super::health::SignerHealth;
 use super::heartbeat::CallDeadlines;
 use super::policy::SigningPolicy;
 use super::remote_key::KeyDescription;
-use super::request_handler::serve_channel;
+use super::request_handler::{RequestHandler, serve_channel};
 use super::sandbox::Sandbox;
 use super::state::{OpenKey, SharedState, SignerState};
 use super::{START_STEPS, SignerError};
@@ -48,15 +47,12 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state that the signer's threads share.
-pub(super) struct Service {
-    pub(super) config: Config,
-    pub(super) state: SharedState,
-    pub(super) calls: CallDeadlines,
+struct Service {
+    config: Config,
+    requests: RequestHandler,
     // Two callers in `calls`, numbered after those of the channels.
     keep_alive_caller: usize,
     open_caller: usize,
-    /// Health was requested since the last check of the token.
-    health_requested: AtomicBool,
     hardening: Vec<Measure>,
 }
 
@@ -84,24 +80,29 @@ pub fn serve(
     standard_error::release();
     log_missing(&hardening, "signer");
     let service = Arc::new(Service {
-        state: SharedState::default(),
-        calls: CallDeadlines::new(channels.len() + 2, config.token.timeout),
+        requests: RequestHandler {
+            state: SharedState::default(),
+            calls: CallDeadlines::new(channels.len() + 2, config.token.timeout),
+            timeout: config.token.timeout,
+            health_requested: AtomicBool::new(false),
+        },
         keep_alive_caller: channels.len(),
         open_caller: channels.len() + 1,
-        health_requested: AtomicBool::new(false),
         hardening,
         config,
     });
     for (number, channel) in channels.into_iter().enumerate() {
         let (service, name) = (Arc::clone(&service), format!("hsm-channel-{number}"));
-        spawn(name, move || serve_channel(&service, number, &channel))?;
+        spawn(name, move || {
+            serve_channel(&service.requests, number, &channel)
+        })?;
     }
     let keep_alive = Arc::clone(&service);
     spawn("hsm-keep-alive".to_owned(), move || keep_alive.keep_alive())?;
     let heartbeat = Arc::clone(&service);
     spawn("hsm-watch".to_owned(), move || {
-        heartbeat.calls.send_heartbeats(&inherited.control);
-        heartbeat.state.stop(SHUTDOWN_TIMEOUT);
+        heartbeat.requests.calls.send_heartbeats(&inherited.control);
+        heartbeat.requests.state.stop(SHUTDOWN_TIMEOUT);
     })?;
     // The supervisor ends the signer. A signal to the whole process group must not end it before the last response.
     let attended = inherited.attended;
@@ -155,13 +156,13 @@ impl Service {
         loop {
             // Each step has a timeout of its own; this sum bounds the calls without one. An operator has no deadline.
             let until = Instant::now() + self.config.token.start_timeout * START_STEPS;
-            let in_progress =
-                (!self.needs_operator()).then(|| self.calls.begin(self.open_caller, until));
+            let in_progress = (!self.needs_operator())
+                .then(|| self.requests.calls.begin(self.open_caller, until));
             let opened = self.open(attendance());
             drop(in_progress);
             let failed = match opened {
                 Ok(key) => {
-                    self.state.set(SignerState::Ready(Arc::new(key)));
+                    self.requests.state.set(SignerState::Ready(Arc::new(key)));
                     break;
                 }
                 Err(error) => error,
@@ -181,20 +182,24 @@ impl Service {
                 hint = error.hint,
                 "the signer has no key"
             );
-            self.state.set(SignerState::Failed(error));
-            if self.state.is_stopping_within(backoff.delay(failures)) {
+            self.requests.state.set(SignerState::Failed(error));
+            if self
+                .requests
+                .state
+                .is_stopping_within(backoff.delay(failures))
+            {
                 return;
             }
             if hangs {
                 // Waiting requests have failed by now. The call that hangs would block the next attempt.
-                self.calls.mark_hung();
+                self.requests.calls.mark_hung();
             }
             if hangs || attended {
-                self.state.is_stopping_within(Duration::MAX);
+                self.requests.state.is_stopping_within(Duration::MAX);
                 return;
             }
         }
-        self.state.is_stopping_within(Duration::MAX);
+        self.requests.state.is_stopping_within(Duration::MAX);
     }
 
     fn needs_operator(&self) -> bool {
@@ -239,27 +244,25 @@ impl Service {
         })
     }
 
-    /// The signer's health. The token is checked soon after it.
-    pub(super) fn health(&self) -> SignerHealth {
-        self.health_requested.store(true, Ordering::Relaxed);
-        self.state.health()
-    }
-
     /// Keeps idle sessions alive, and checks a token that is lost or whose health was requested. Runs until the signer is
     /// stopping.
     fn keep_alive(&self) {
         let keep_alive = self.config.token.keep_alive;
         let mut checked = Instant::now();
         while !self
+            .requests
             .state
             .is_stopping_within(keep_alive.min(CHECK_INTERVAL))
         {
-            let Some(key) = self.state.key() else {
+            let Some(key) = self.requests.state.key() else {
                 continue;
             };
             // A health check shall report the present state. Clients may hold back their requests until it reports that
             // the token is back.
-            let health_requested = self.health_requested.swap(false, Ordering::Relaxed);
+            let health_requested = self
+                .requests
+                .health_requested
+                .swap(false, Ordering::Relaxed);
             let is_down = key.engine.health().outage.is_some();
             // If a login needs an operator, only `keep_alive` causes one.
             let due_early = (health_requested || is_down) && !self.needs_operator();
@@ -269,7 +272,7 @@ impl Service {
             checked = Instant::now();
             loop {
                 let until = Instant::now() + self.config.token.timeout;
-                let _in_progress = self.calls.begin(self.keep_alive_caller, until);
+                let _in_progress = self.requests.calls.begin(self.keep_alive_caller, until);
                 if !key.engine.keep_alive() {
                     break;
                 }

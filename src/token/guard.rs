@@ -243,7 +243,7 @@ impl PinGuard {
         let scope = self.scope(PinRole::of(user));
         let file = AttemptFile::open(scope)?;
         let info = &self.token_info(session, "nothing was accepted")?;
-        acceptance::accept(user, info, scope, &file, version.as_deref())
+        pin_flags::accept(user, info, scope, &file, version.as_deref())
     }
 
     /// The token's current CK_TOKEN_INFO. It is an error if slots were renumbered since the token was selected.

@@ -10,15 +10,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use cryptoki::session::UserType;
-use cryptoki::slot::TokenInfo;
 use rustix::fs::OFlags;
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
-use super::attempt_file::{AttemptFile, AttemptScope, PinRole, replace, sync_folder_of};
+use super::attempt_file::{AttemptScope, PinRole, replace, sync_folder_of};
 use super::error::PinError;
-use super::pin_flags::{FlagWarning, warning};
 use crate::access_diagnosis::other_than_file;
 use crate::ledger::AcceptedLogin;
 use crate::owner_and_mode::check_owner_and_mode;
@@ -181,34 +178,8 @@ impl Acceptance {
     }
 }
 
-/// Writes the operator's acceptance for one attempt, if the token's flag is set now and the retry policy allows an attempt.
-pub(super) fn accept(
-    user: UserType,
-    info: &TokenInfo,
-    scope: AttemptScope<'_>,
-    file: &AttemptFile,
-    version: Option<&str>,
-) -> Result<CountLow, PinError> {
-    let Some(FlagWarning {
-        flag,
-        meaning,
-        is_count_low,
-    }) = warning(user, info)
-    else {
-        return Ok(CountLow::NotSet);
-    };
-    if !is_count_low {
-        return Err(PinError::Guarded {
-            flag,
-            meaning,
-            acceptance: None,
-            state_folder: scope.folder.map(Path::to_owned),
-        });
-    }
-    match file.allows(version) {
-        Ok(()) | Err(PinError::TooSoon { .. }) => {}
-        Err(denied) => return Err(denied),
-    }
+/// Writes the operator's acceptance of `flag` for one attempt.
+pub(super) fn write(flag: &'static str, scope: AttemptScope<'_>) -> Result<CountLow, PinError> {
     let at = rfc3339::unix_now();
     let path = scope.acceptance_path()?;
     let content = scope.content(flag, at, getuid().as_raw());
