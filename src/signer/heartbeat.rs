@@ -44,7 +44,7 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Receives the next heartbeat; `None` where the signer has ended or sent anything else.
+    /// Receives the next heartbeat; `None` if the signer has ended or sent anything else.
     pub(super) fn receive(control: &OwnedFd) -> Option<Self> {
         let mut byte = [0; 1];
         let (length, _) = retry_on_intr(|| recv(control, &mut byte, RecvFlags::empty())).ok()?;
@@ -61,7 +61,7 @@ impl Heartbeat {
 pub(super) struct CallDeadlines {
     origin: Instant,
     overrun: Duration,
-    // Milliseconds after `origin`; 0 where no call is in progress.
+    // Milliseconds after `origin`; 0 if no call is in progress.
     deadlines: Vec<AtomicU64>,
     hung: AtomicBool,
 }

@@ -56,7 +56,7 @@ struct Service {
     hardening: Vec<Measure>,
 }
 
-/// Runs the signer, and ends the process with its supervisor: this returns only where the signer could not start.
+/// Runs the signer, and ends the process with its supervisor: this returns only if the signer could not start.
 ///
 /// It uses the configuration that the supervisor passes, or else the file at `path`. The argument of `attendance` is
 /// whether an operator is at a terminal.

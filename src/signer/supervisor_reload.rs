@@ -34,7 +34,7 @@ pub(super) struct ProtocolViolation(&'static str);
 /// The progress of a reload.
 enum ReloadStage {
     Idle,
-    /// The front end has not answered the offer yet. `new` is none where there is no new signer.
+    /// The front end has not answered the offer yet. `new` is `None` if there is no new signer.
     Offered {
         new: Option<(Box<SignerPlan>, SupervisedSigner)>,
         until: Instant,
@@ -258,7 +258,7 @@ impl<'a> SignerReload<'a> {
         let (notify, ended) = oneshot::channel();
         let stop = move || {
             drop(signer);
-            // Fails where the reload was dropped meanwhile.
+            // Fails if the reload was dropped meanwhile.
             let _ = notify.send(());
         };
         let thread = thread::Builder::new().name("hsm-farewell".to_owned());

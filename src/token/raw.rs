@@ -128,7 +128,7 @@ impl RawCalls {
         let mut mechanism = CK_MECHANISM::from(mechanism);
         let mut length: CK_ULONG = 0;
         // SAFETY: the mechanism's parameter is borrowed for the call; a null output with a length of
-        // its own asks for the length only.
+        // its own requests only the length.
         let rv = unsafe {
             c_wrap_key(
                 session,
