@@ -1,9 +1,9 @@
-//! The signing engine: a signature is asked for with a message, a scheme, a purpose and a deadline.
+//! The signing engine: makes a signature of a message with a scheme, for a purpose, by a deadline.
 //!
 //! [`Sign`] is the interface: callers do not know whether the token is used in this process or in the signer
 //! process. [`TokenEngine`] is the engine in this process. Every engine verifies a signature with the public key
-//! before it returns it: tokens do return wrong signatures, and an invalid signature of a bank's key is nothing that
-//! a peer should see.
+//! before it returns it: tokens do return wrong signatures, and no peer should see an invalid signature of a bank's
+//! key.
 
 mod error;
 pub(crate) mod handshake_threads;
@@ -68,15 +68,15 @@ impl Display for Purpose {
     }
 }
 
-/// The transcript hash in the message of a client's CertificateVerify of TLS 1.3 (RFC 8446, section 4.4.3), behind 64
-/// spaces, the context string and a zero. `None` where the message begins otherwise.
+/// The transcript hash in the message that a client signs in a CertificateVerify of TLS 1.3 (RFC 8446, section 4.4.3): it
+/// follows 64 spaces, the context string and a zero byte. `None` if the message begins with anything else.
 pub(crate) fn tls13_transcript_hash(message: &[u8]) -> Option<&[u8]> {
     const SPACES: [u8; 64] = [b' '; 64];
     const CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
     message.strip_prefix(&SPACES)?.strip_prefix(CONTEXT)
 }
 
-/// A request for a signature. It holds the message, never its hash: a hash does not show what is signed.
+/// A request for a signature. It holds the message and not its hash, because a hash does not show what is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignRequest<'a> {
     /// The message.
@@ -85,7 +85,7 @@ pub struct SignRequest<'a> {
     pub scheme: Scheme,
     /// The purpose.
     pub purpose: Purpose,
-    /// When the caller stops waiting.
+    /// The time at which the caller stops waiting.
     pub deadline: Instant,
     /// The TLS peer that the signature is for. The ledger records it as the caller's claim.
     pub peer: Peer<'a>,
@@ -94,9 +94,9 @@ pub struct SignRequest<'a> {
 /// The TLS peer that a signature is for, as far as the caller knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer<'a> {
-    /// `host:port`, or `host` where the port is not known.
+    /// `host:port`, or `host` if the port is not known.
     pub name: Option<&'a str>,
-    /// `x-fapi-interaction-id` of the request that wants the connection.
+    /// `x-fapi-interaction-id` of the request that the connection is made for.
     pub interaction_id: Option<&'a str>,
 }
 
@@ -116,10 +116,10 @@ pub trait Sign: Debug + Send + Sync {
     /// Its public key.
     fn public_key(&self) -> &PublicKey;
 
-    /// The schemes that it can sign with, best first; never empty.
+    /// The schemes that it can sign with, preferred first; never empty.
     fn schemes(&self) -> &[Scheme];
 
-    /// The deadline of a signature that is asked for now.
+    /// The deadline of a signature that is requested now.
     fn deadline(&self) -> Instant;
 
     /// Signs. Blocks until the signature is made and verified, or the deadline has passed.
@@ -139,21 +139,21 @@ pub struct TokenEngine {
     signer: Arc<TokenSigner>,
     call_threads: CallThreads,
     keep_alive: Duration,
-    meter: KeyMetrics,
+    metrics: KeyMetrics,
 }
 
 /// The threads that make the PKCS#11 calls.
 #[derive(Debug)]
 enum CallThreads {
-    /// Threads of the engine: a caller returns at its deadline, whatever the module does.
+    /// Worker threads: a caller returns at its deadline even if the call hangs.
     Workers(WorkerPool),
-    /// The callers' own threads.
+    /// The callers' threads.
     Callers(SessionPool),
 }
 
 impl TokenEngine {
-    /// Starts an engine that calls the module on worker threads. `public_key` is the certificate's where there is
-    /// one. Sessions are opened when they are first needed.
+    /// Starts an engine that calls the module on worker threads. `public_key` is the certificate's, if there is one.
+    /// Sessions are opened when they are first needed.
     ///
     /// # Errors
     /// Token and key have no signing mechanism in common.
@@ -168,8 +168,8 @@ impl TokenEngine {
         })
     }
 
-    /// Starts an engine that calls the module on its callers' threads. A deadline does not interrupt a call there: it
-    /// is for a process that is ended when a call hangs.
+    /// Starts an engine that calls the module on its callers' threads. Deadlines do not interrupt calls: this engine is
+    /// for a process whose supervisor kills it when a call hangs.
     ///
     /// # Errors
     /// As [`TokenEngine::start`].
@@ -191,20 +191,20 @@ impl TokenEngine {
         config: &TokenConfig,
         call_threads: impl FnOnce(Arc<TokenSigner>, usize) -> CallThreads,
     ) -> Result<Self, EngineError> {
-        let recipes = key.signing_mechanisms(token.mechanisms(), &public_key);
+        let mechanisms = key.signing_mechanisms(token.mechanisms(), &public_key);
         let uri = key.uri().to_string();
-        if recipes.is_empty() {
+        if mechanisms.is_empty() {
             return Err(EngineError::NoMechanism {
                 uri,
                 algorithm: public_key.algorithm(),
                 listed: token.mechanisms().signing(),
             });
         }
-        let schemes = recipes.iter().map(|(scheme, _)| *scheme).collect();
+        let schemes = mechanisms.iter().map(|(scheme, _)| *scheme).collect();
         let sessions = token.session_limit(config.sessions);
-        let meter = KeyMetrics::new(&uri);
-        let recovery = TokenRecovery::new(Arc::clone(&token), key, meter.clone());
-        let signer = Arc::new(TokenSigner::new(recovery, recipes, public_key.clone()));
+        let metrics = KeyMetrics::new(&uri);
+        let recovery = TokenRecovery::new(Arc::clone(&token), key, metrics.clone());
+        let signer = Arc::new(TokenSigner::new(recovery, mechanisms, public_key.clone()));
         Ok(Self {
             token,
             uri,
@@ -213,11 +213,11 @@ impl TokenEngine {
             call_threads: call_threads(Arc::clone(&signer), sessions),
             signer,
             keep_alive: config.keep_alive,
-            meter,
+            metrics,
         })
     }
 
-    /// Checks one session that was idle for `keep_alive`, so that no firewall drops its connection; says whether
+    /// Checks one session that was idle for `keep_alive`, so that no firewall drops its connection; returns whether
     /// there may be more of them. Worker threads do this by themselves; an engine on its callers' threads needs this
     /// call at intervals.
     pub fn keep_alive(&self) -> bool {
@@ -288,7 +288,7 @@ impl Sign for TokenEngine {
         let elapsed = started.elapsed();
         let micros = elapsed.as_micros() as u64;
         let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
-        self.meter.signature(purpose.name(), class, elapsed);
+        self.metrics.signature(purpose.name(), class, elapsed);
         match result {
             Ok(bytes) => {
                 tracing::debug!(%purpose, %scheme, key = self.uri, message_len = message.len(), micros, "signed");
@@ -302,12 +302,12 @@ impl Sign for TokenEngine {
     }
 }
 
-/// The first bytes of a challenge, so that no challenge is ever a message of another protocol.
+/// The first bytes of a challenge. They distinguish it from the messages of all other protocols.
 const PROOF_CONTEXT: &[u8] = b"hsm-mtls proof of possession\0";
-/// The random bytes of a challenge.
+/// The number of random bytes in a challenge.
 const NONCE_LEN: usize = 32;
 
-/// Whether a message is a challenge as [`challenge`] makes it.
+/// Whether a message is a challenge of [`challenge`].
 pub(crate) fn is_challenge(message: &[u8]) -> bool {
     let nonce = message.strip_prefix(PROOF_CONTEXT);
     nonce.is_some_and(|nonce| nonce.len() == NONCE_LEN)
@@ -319,7 +319,7 @@ pub(crate) fn is_challenge(message: &[u8]) -> bool {
 /// There is no signature, or it is another key's ([`EngineError::NotThePair`]).
 pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
     challenge(signer, Purpose::Proof).map_err(|error| match error.class() {
-        // The class, because the signer process reports an error in words.
+        // By its class, because an error of the signer process is reported as text.
         "wrong-signature" => EngineError::NotThePair {
             uri: signer.key_uri(),
         },
@@ -327,7 +327,7 @@ pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
     })
 }
 
-/// Signs one random challenge with the best scheme; returns how long that took.
+/// Signs one random challenge with the preferred scheme; returns how long that took.
 ///
 /// # Errors
 /// There is no verified signature.

@@ -1,4 +1,4 @@
-//! The identity: a certificate chain and its private key, proved to belong together. No later stage sees an unproved pair.
+//! The identity: a certificate chain and its private key, proved to belong together. Later stages use only a proved pair.
 
 mod error;
 
@@ -25,8 +25,8 @@ pub struct Identity {
     chain: Chain,
     signer: Arc<dyn Sign>,
     proof: Duration,
-    holder: Option<DeviceInfo>,
-    // Held while its key is in use.
+    device: Option<DeviceInfo>,
+    // Keeps the login for as long as the key is in use.
     token: Option<Arc<Token>>,
 }
 
@@ -43,16 +43,16 @@ pub struct IdentityFiles {
 pub enum Validity {
     /// Now.
     Now,
-    /// Now or later: its user waits until then. A machine's clock may not be set yet.
+    /// Now or later: it is not used before. A machine's clock may not be set yet.
     NowOrLater,
 }
 
 impl IdentityFiles {
-    /// Reads the trust anchors, and the certificate where it is in a file. Checks that the certificate is valid now and
-    /// for TLS clients.
+    /// Reads the trust anchors, and the certificate if it is in a file. Checks that the certificate is valid now and for TLS
+    /// clients.
     ///
     /// # Errors
-    /// A file cannot be read, or the certificate is not as it must be.
+    /// A file cannot be read, or the certificate is not valid.
     pub fn read(config: &Config) -> Result<Self, IdentityError> {
         Self::read_valid(config, Validity::Now)
     }
@@ -60,7 +60,7 @@ impl IdentityFiles {
     /// [`IdentityFiles::read`] with a certificate that may become valid later.
     ///
     /// # Errors
-    /// A file cannot be read, or the certificate is not as it must be.
+    /// A file cannot be read, or the certificate is not valid.
     pub(crate) fn read_valid(config: &Config, validity: Validity) -> Result<Self, IdentityError> {
         let anchors = Anchors::load(config)?;
         let chain = match &config.c3.certificate {
@@ -77,10 +77,10 @@ impl IdentityFiles {
         })
     }
 
-    /// The chain of the file's certificate, or of the one that `in_token` finds.
+    /// The chain of the certificate in the file, or else of the one that `in_token` finds.
     ///
     /// # Errors
-    /// There is no certificate, or it is not as it must be.
+    /// There is no certificate, or it is not valid.
     pub fn chain(
         self,
         config: &Config,
@@ -97,17 +97,17 @@ impl IdentityFiles {
         }
     }
 
-    /// The identity of these files and a key that signs in another process. `certificate` (DER) is the token's, where
-    /// the configuration says that it is there; `holder` is the token's description.
+    /// The identity of these files and a key that signs in another process. `certificate` (DER) is given if it is configured
+    /// to be in the token; `device` describes module and token.
     ///
     /// # Errors
-    /// Chain and key are no pair, or there is no certificate.
+    /// Chain and key do not belong together, or there is no certificate.
     pub fn identity(
         self,
         config: &Config,
         signer: Arc<dyn Sign>,
         certificate: Option<&[u8]>,
-        holder: DeviceInfo,
+        device: DeviceInfo,
     ) -> Result<Identity, IdentityError> {
         let chain = self.chain(config, || {
             let empty = || CertificateError::Empty("the token".to_owned());
@@ -115,7 +115,7 @@ impl IdentityFiles {
             Ok(Certificate::from_der(der, "the token")?)
         })?;
         let mut identity = Identity::prove(chain, signer)?;
-        identity.holder = Some(holder);
+        identity.device = Some(device);
         Ok(identity)
     }
 }
@@ -142,7 +142,7 @@ impl Identity {
     /// clients, and proves the pair.
     ///
     /// # Errors
-    /// Any of it fails; the error of the stage.
+    /// One of the stages fails; the error is that of the stage.
     pub fn open(config: &Config, attendance: Attendance) -> Result<Self, IdentityError> {
         Self::open_recorded(config, attendance, || {
             Recorder::open(config.ledger.as_ref())
@@ -166,13 +166,13 @@ impl Identity {
         attendance: Attendance,
         recorder: impl FnOnce() -> Result<Recorder, LedgerError>,
     ) -> Result<Self, IdentityError> {
-        // Files first: an error in them is found without a login.
+        // The files first: an error in them is found without a login.
         let files = IdentityFiles::read(config)?;
         let token = Token::open(&config.token, attendance, recorder()?)?;
         let chain = files.chain(config, || certificate_in_token(config, &token))?;
         let signer = engine_for_certificate(config, &token, chain.leaf())?;
         let mut identity = Self::prove(chain, Arc::new(signer))?;
-        identity.holder = Some(token.device_info());
+        identity.device = Some(token.device_info());
         identity.token = Some(token);
         Ok(identity)
     }
@@ -181,7 +181,7 @@ impl Identity {
     /// signed and verified. The comparison alone would rely on the token's metadata.
     ///
     /// # Errors
-    /// Chain and key are no pair, or the key does not sign.
+    /// Chain and key do not belong together, or the key does not sign.
     pub fn prove(chain: Chain, signer: Arc<dyn Sign>) -> Result<Self, EngineError> {
         if chain.leaf().public_key() != Some(signer.public_key()) {
             return Err(EngineError::NotThePair {
@@ -193,7 +193,7 @@ impl Identity {
             chain,
             signer,
             proof,
-            holder: None,
+            device: None,
             token: None,
         })
     }
@@ -208,18 +208,18 @@ impl Identity {
         &self.signer
     }
 
-    /// The module and the token that hold the key, where they are known.
-    pub fn holder(&self) -> Option<DeviceInfo> {
-        self.holder.clone()
+    /// The module and the token that hold the key, if they are known.
+    pub fn device_info(&self) -> Option<DeviceInfo> {
+        self.device.clone()
     }
 
-    /// How long the signature of the proof took.
+    /// The duration of the proof's signature.
     pub fn proof(&self) -> Duration {
         self.proof
     }
 }
 
-/// The configured certificate, where it is an object of the token.
+/// The configured certificate, if it is an object in the token.
 ///
 /// # Errors
 /// None or several match, or it is malformed.
@@ -253,7 +253,7 @@ pub fn engine_for_certificate(
     Ok(engine)
 }
 
-/// [`engine_for_certificate`] for a process that is ended when a call hangs.
+/// [`engine_for_certificate`] for a process whose supervisor kills it when a call hangs.
 ///
 /// # Errors
 /// As [`engine_for_certificate`].
@@ -279,11 +279,11 @@ fn find_key_of_certificate(
 ) -> Result<(Key, PublicKey), IdentityError> {
     let public_key = match (leaf.public_key(), leaf.unsupported_key()) {
         (Some(public_key), _) => public_key,
-        (None, kind) => {
+        (None, unsupported) => {
             let unreadable = || UnsupportedKey::named("a public key that cannot be read");
             return Err(CertificateError::UnsupportedKey {
                 subject: leaf.subject().to_string(),
-                kind: kind.cloned().unwrap_or_else(unreadable),
+                kind: unsupported.cloned().unwrap_or_else(unreadable),
             }
             .into());
         }
@@ -292,7 +292,7 @@ fn find_key_of_certificate(
     Ok((key, public_key.clone()))
 }
 
-/// The engine for the configured key before there is a certificate. The public key is the token's.
+/// The engine for the configured key before there is a certificate. The public key is the one that the token reports.
 ///
 /// # Errors
 /// The key is missing or ambiguous, the token has no public key for it, or it cannot sign.
@@ -306,7 +306,7 @@ pub fn engine_without_certificate(
     Ok(engine)
 }
 
-/// The configured key; where several match, the one with the `expected` public key.
+/// The configured key; if several match, the one with the `expected` public key.
 ///
 /// # Errors
 /// None or several match, or the token does not answer in time.

@@ -1,8 +1,7 @@
-//! Finds exactly one private key in the token, and its public half.
+//! Finds exactly one private key in the token, and its public key.
 //!
-//! Two keys may share a label or a CKA_ID, as after a key rollover; only its public key identifies a key. So the
-//! certificate's public key decides if there is a certificate, and a search that stays ambiguous fails and lists the
-//! candidates.
+//! Two keys may have the same label or CKA_ID, as after a key rollover; only the public key identifies a key. So if there is
+//! a certificate, its public key decides between several keys. A search that stays ambiguous fails and lists the candidates.
 
 pub mod attributes;
 pub mod certificate_object;
@@ -72,23 +71,23 @@ impl Key {
         let Some(expected) = expected else {
             return exactly_one(candidates, uri);
         };
-        // A public key in the private-key object itself decides. One in a separate object does not: if no key has the
-        // expected public key, such a key is a candidate too, and the test signature decides.
+        // A public key in the private-key object is decisive, one in a separate object is not: if no key has the expected
+        // public key, a key with a separate public key is a candidate too, and the proof signature decides.
         let fits = |key: &Self| key.public_key.as_ref() == Ok(expected);
         let may_fit = |key: &Self| {
             key.origin != Some(PublicKeyOrigin::PrivateKeyObject)
                 && key.unsupported().is_none()
                 && attributes::may_fit_algorithm(session, key.handle, expected.algorithm())
         };
-        let known = candidates.iter().any(fits);
+        let is_found = candidates.iter().any(fits);
         let (of_certificate, others): (Vec<_>, Vec<_>) = candidates
             .into_iter()
-            .partition(|key| fits(key) || (!known && may_fit(key)));
+            .partition(|key| fits(key) || (!is_found && may_fit(key)));
         if of_certificate.is_empty() {
             let with_fingerprint = |key: &Self| match &key.public_key {
                 Ok(public) => format!("{} ({})", key.uri, public.fingerprint()),
-                Err(MissingPublicKey::Unsupported(kind)) => {
-                    format!("{} ({kind}, which is not supported)", key.uri)
+                Err(MissingPublicKey::Unsupported(name)) => {
+                    format!("{} ({name}, which is not supported)", key.uri)
                 }
                 Err(MissingPublicKey::Withheld) => key.uri.to_string(),
             };
@@ -103,7 +102,7 @@ impl Key {
         Ok(key)
     }
 
-    /// Finds this key's handle in another session, after a reinitialisation made the old handle invalid.
+    /// Finds this key's handle in another session, for example after a reinitialisation, which makes old handles invalid.
     pub(crate) fn find_again(
         &self,
         session: &Session,
@@ -123,7 +122,7 @@ impl Key {
         self.handle == other.handle
     }
 
-    /// Its public half: the certificate's if one was given, else the one that the token reports.
+    /// Its public key: the certificate's if one was given, or else the one that the token reports.
     ///
     /// # Errors
     /// The key is of a kind or size that is not supported, or the token reports no public key and no certificate was
@@ -157,8 +156,7 @@ impl Key {
         KeyAttributes::read(session, self.handle)
     }
 
-    /// The schemes, preferred first, with their mechanisms, as far as the token lists the mechanism and the key allows
-    /// it.
+    /// The schemes, preferred first, with those of their mechanisms that the token lists and the key allows.
     pub(crate) fn signing_mechanisms(
         &self,
         mechanisms: &MechanismList,
@@ -166,12 +164,12 @@ impl Key {
     ) -> Vec<(Scheme, Vec<SigningMechanism>)> {
         let algorithm = public_key.algorithm();
         let usable = |candidate: &SigningMechanism| {
-            let kind = candidate.mechanism_type();
-            mechanisms.can_sign(kind, algorithm.bits())
+            let mechanism = candidate.mechanism_type();
+            mechanisms.can_sign(mechanism, algorithm.bits())
                 && self
                     .allowed
                     .as_ref()
-                    .is_none_or(|allowed| allowed.contains(&kind))
+                    .is_none_or(|allowed| allowed.contains(&mechanism))
         };
         let schemes = algorithm.schemes().iter();
         schemes

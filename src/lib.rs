@@ -45,14 +45,14 @@
 //! command does so by itself.
 
 // What knows no stage.
+mod access_diagnosis;
 mod accounts;
 mod backoff;
 mod diagnostic;
 mod exit_code;
 mod lossy_writer;
 pub mod metrics;
-mod path_access;
-mod path_permissions;
+mod owner_and_mode;
 mod poison;
 mod rfc3339;
 mod standard_error;
@@ -118,7 +118,7 @@ pub mod internal {
         ledger,
         lossy_writer,
         metrics,
-        path_permissions,
+        owner_and_mode,
         poison,
         rfc3339,
         signer,

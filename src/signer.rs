@@ -1,17 +1,19 @@
-//! The engine in a process of its own, the signer: the vendor's library, the PIN and the ledger are in no other process.
+//! The signer: the signing engine in a process of its own. The vendor's library, the PIN and the ledger are in no other
+//! process.
 //!
 //! ```text
 //! supervisor ── starts both, watches heartbeats, kills what hangs, restarts what ended
-//!    ├─ signer      module, PIN, sessions, ledger; answers: describe the key, sign this, report health
+//!    ├─ signer      module, PIN, sessions, ledger; answers requests: describe the key, sign, report health
 //!    └─ front end   TLS and HTTP; never maps the module, never sees the PIN
 //! ```
 //!
-//! A vendor's PKCS#11 module is native code of unknown quality. In a process of its own a crash of it ends nothing else,
-//! a call that hangs can be ended, and whoever takes over the process that parses the network finds neither PIN nor
-//! module there. The signer is sent messages, never hashes, and checks each: see `policy` and `docs/signer.md`.
+//! A vendor's PKCS#11 module is native code of unknown quality. In a process of its own it ends nothing else when it
+//! crashes, and a call that hangs can be killed. An attacker who takes over the process that parses the network finds
+//! neither PIN nor module there. The signer is sent messages, never hashes, and checks each: see `policy` and
+//! `docs/signer.md`.
 //!
-//! A program that is its own supervisor (the commands `verify` and `request`, and a library user) calls [`identity`]; the
-//! proxy has three processes (`front_end_supervisor`).
+//! A program that supervises its signer itself (the commands `verify` and `request`, and a library user) calls
+//! [`identity`]. The proxy has three processes (`front_end_supervisor`).
 
 mod channel;
 mod error;
@@ -26,17 +28,22 @@ mod launch;
 mod policy;
 mod rate_limit;
 #[cfg(feature = "front-end")]
-mod reload;
-#[cfg(feature = "front-end")]
 mod reload_protocol;
 mod remote_key;
 mod request_handler;
 pub mod sandbox;
 pub mod service;
+#[cfg(feature = "front-end")]
+mod signer_plan;
+pub mod signer_supervisor;
 mod state;
-pub mod supervisor;
+#[cfg(feature = "front-end")]
+mod supervisor_reload;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::Timespec;
 
 use crate::config::Config;
 use crate::diagnostic::Diagnostic as _;
@@ -45,12 +52,12 @@ use crate::identity::{Identity, IdentityFiles};
 pub use error::SignerError;
 pub use health::SignerHealth;
 pub use remote_key::RemoteKey;
-use supervisor::{Launch, SupervisedSigner};
+use signer_supervisor::{Launch, SupervisedSigner};
 
-/// The most channels: each is a descriptor in three processes.
+/// The maximum number of channels: each is a descriptor in three processes.
 const MAX_CHANNELS: usize = 256;
 
-/// The steps before a signer's first response, each with `start_timeout`: module, token, login and key.
+/// The number of steps before a signer's first response, each with the timeout `start_timeout`: module, token, login, key.
 const START_STEPS: u32 = 4;
 
 /// The number of channels: one for each session that signs, and one for health checks.
@@ -58,10 +65,11 @@ pub fn channels(config: &Config) -> usize {
     config.token.sessions.min(MAX_CHANNELS - 1) + 1
 }
 
-/// Chain and key as configured, with a signer process for the key: [`Identity::open`] with the module in another process.
+/// Opens chain and key as configured, with a signer process for the key: [`Identity::open`] with the module in another
+/// process.
 ///
 /// # Errors
-/// Any of it fails; the error of the stage, in the signer's words where it is the signer's.
+/// One of the stages fails. An error of the signer process is as that process reported it.
 pub fn identity(config: &Config, launch: Launch) -> Result<Identity, SignerError> {
     // Files first: an error in them is found without a login.
     let files = IdentityFiles::read(config)?;
@@ -84,6 +92,14 @@ impl ReportedError {
             exit,
             transient,
         }
+    }
+}
+
+/// A timeout of `poll`.
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs() as i64,
+        tv_nsec: i64::from(duration.subsec_nanos()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! One token: its module is loaded once, its slot is found by the token's CK_TOKEN_INFO, and one session keeps the
-//! login for as long as the token is in use.
+//! One token of a PKCS#11 module. The module is loaded once, the slot is found by the token's CK_TOKEN_INFO, and one
+//! session keeps the login for as long as the token is in use.
 
 mod call_gate;
 pub mod description;
@@ -14,6 +14,7 @@ pub mod pin;
 mod raw;
 mod role;
 pub mod session;
+mod session_call;
 mod slot_selection;
 mod timeout;
 
@@ -55,8 +56,8 @@ pub struct Token {
     recorder: Recorder,
     uri: Pkcs11Uri,
     state_folder: Option<PathBuf>,
-    // Closing an application's last session logs it out and invalidates every handle, so this
-    // session stays open for as long as the token is in use.
+    // An application's login and handles end with its last session, so this session stays open for as long as the token
+    // is in use.
     login_session: Mutex<Option<Session>>,
 }
 
@@ -64,7 +65,7 @@ impl Token {
     /// Loads the module, finds exactly one token, and logs the user in.
     ///
     /// # Errors
-    /// One of the three fails; see [`TokenError`].
+    /// One of these steps failed: [`TokenError`].
     pub fn open(
         config: &TokenConfig,
         attendance: Attendance,
@@ -122,11 +123,11 @@ impl Token {
         })
     }
 
-    /// Searches the same token again, whose slot number may have changed, and logs in with the PIN that the token
+    /// Selects the same token again, in a slot that may have another number, and logs in with the PIN that the token
     /// accepted before.
     ///
     /// # Errors
-    /// The token is not found, another token matches the URI now, or the login fails.
+    /// The token is not found, another token matches the URI now, or the login failed.
     pub(crate) fn reopen(&self) -> Result<Self, TokenError> {
         let (slot, description) = select_slot(&self.module, &self.uri)?;
         if description.id() != self.description.id() {
@@ -149,18 +150,18 @@ impl Token {
             state_folder: self.state_folder.clone(),
             login_session: Mutex::new(None),
         };
-        // Without a timeout: the callers of a running engine have deadlines of their own, and each attempt at a
-        // token that hangs would leave a thread behind.
+        // Without `with_timeout`: the callers of a running engine have deadlines of their own, and each attempt with a
+        // token that hangs would leave a thread.
         let required = token.requires_login();
         let session = token.login(Role::User, required)()?;
         token.keep_login_session(session);
         Ok(token)
     }
 
-    /// Calls C_GetSessionInfo on the login session: prevents that an idle connection to the HSM is closed, and
-    /// detects early that it was.
+    /// Calls C_GetSessionInfo in the login session: keeps an idle connection to the HSM open, and detects early that it
+    /// was closed.
     pub(crate) fn keep_alive(&self) -> Result<(), Fault> {
-        // Another thread's call may hang in the token: this one must not wait for it.
+        // A call of another thread may hang in that session: this thread must not wait for it.
         let Ok(session) = self.login_session.try_lock() else {
             return Ok(());
         };
@@ -175,8 +176,8 @@ impl Token {
         self
     }
 
-    /// Opens the login session, and logs in where the token requires it. The PIN flags of CK_TOKEN_INFO are read
-    /// first, and no PIN is sent while they warn. Returns whether C_Login was called.
+    /// Opens the login session, and logs in if the token requires it. The PIN flags of CK_TOKEN_INFO are read first, and
+    /// no PIN is sent while one warns. Returns whether a login was required.
     ///
     /// # Errors
     /// No PIN was sent or the token refused it, or C_OpenSession failed.
@@ -184,7 +185,7 @@ impl Token {
         let required = self.requires_login();
         let login = self.login(role, required);
         let session = match self.guard.needs_operator() {
-            // There is no timeout for a person who types a PIN.
+            // There is no timeout for an operator who types a PIN.
             true => login()?,
             false => with_timeout(TokenOperation::Login, self.start_timeout, login)?,
         };
@@ -192,12 +193,12 @@ impl Token {
         Ok(required)
     }
 
-    /// Writes the operator's acceptance of CKF_USER_PIN_COUNT_LOW for one login, for services that start without
-    /// a terminal. No PIN is sent.
+    /// Writes the operator's acceptance of CKF_USER_PIN_COUNT_LOW for one login of a service without a terminal. No PIN is
+    /// sent.
     ///
     /// # Errors
-    /// The token warns of more than that flag, it refused an earlier PIN of this source, the source holds no PIN,
-    /// or the acceptance cannot be written.
+    /// The token reports another PIN flag too, it refused an earlier PIN of this source, the source has no PIN, or the
+    /// acceptance cannot be written.
     pub fn accept_count_low(&self, role: Role) -> Result<CountLow, TokenError> {
         let (module, slot) = (Arc::clone(&self.module), self.slot);
         let guard = Arc::clone(&self.guard);
@@ -216,7 +217,7 @@ impl Token {
         }
     }
 
-    /// Opens a session and logs in where that is required; a closure, so that it can run with a timeout.
+    /// Opens a session and logs in if that is required. It is a closure, so that it can run with a timeout.
     fn login(
         &self,
         role: Role,
@@ -285,7 +286,7 @@ impl Token {
         &self.guard
     }
 
-    /// The number of sessions for signatures: at most `wanted`, and at most the token's limit less the login session.
+    /// The number of sessions for signatures: at most `wanted`, and at most the token's limit minus the login session.
     pub(crate) fn session_limit(&self, wanted: usize) -> usize {
         self.description.max_sessions.map_or(wanted, |limit| {
             wanted

@@ -149,7 +149,7 @@ pub async fn verify<E: From<TlsError>>(
         environment: config.environment.as_str(),
         lfi_code: config.lfi_code.to_string(),
         certificate: PresentedCertificate::of(&identity),
-        holder: identity.holder(),
+        holder: identity.device_info(),
         established: services.iter().all(|service| service.established),
         services,
     })

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Config, ConfigError};
-use crate::path_access::{self, Obstacle, Use};
+use crate::access_diagnosis::{self, AccessMode, Obstacle};
 
 /// The maximum size of a configuration file, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
@@ -30,7 +30,7 @@ impl ConfigText {
         let unreadable = |error: io::Error| unreadable(path, &error);
         // Several processes read the file, and some twice: a pipe, which can be read once only, is refused.
         let meta = fs::metadata(path).map_err(unreadable)?;
-        if let Some(kind) = path_access::other_than_file(&meta) {
+        if let Some(kind) = access_diagnosis::other_than_file(&meta) {
             return Err(ConfigError::Unreadable {
                 path: path.to_owned(),
                 why: format!("it is not a file but {kind}"),
@@ -75,7 +75,7 @@ impl ConfigText {
 
 /// The error for a file that cannot be read: names the obstacle on its path if there is one.
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
-    let (why, advice) = match path_access::obstacle(path, &[Use::Read]) {
+    let (why, advice) = match access_diagnosis::obstacle(path, &[AccessMode::Read]) {
         Some(Obstacle::Missing { is_last: true, .. }) => (
             "there is no such file".to_owned(),
             "check the path; the README has a configuration, field by field".to_owned(),

@@ -10,7 +10,7 @@ use super::listener::{Callers, ListenAddress};
 use super::pin::PinSource;
 use super::proxy::AccessLog;
 use super::{CertificateSource, Config};
-use crate::path_access;
+use crate::access_diagnosis;
 
 /// A path that the configuration names, and its role.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn unseen(path: &Path) -> Option<String> {
     match path.try_exists() {
         Ok(true) => None,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let why = path_access::obstacle(path, &[]).map(|obstacle| obstacle.to_string());
+            let why = access_diagnosis::obstacle(path, &[]).map(|obstacle| obstacle.to_string());
             let why = why.unwrap_or_else(|| error.to_string());
             Some(format!("cannot be looked at by this user: {why}"))
         }

@@ -1,4 +1,4 @@
-//! The errors of a signature: message, hint and class of each, and the remedy that the engine tries by itself.
+//! The errors of a signature: message, hint and class of each, and the engine's remedy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::truncated_list::first_words;
 /// Why there is no signature.
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// The token did not answer by the deadline. The call may still be in progress.
+    /// There was no signature by the deadline. A PKCS#11 call may still be in progress.
     #[error("the token did not answer within {} ms", .0.as_millis())]
     Deadline(Duration),
     /// The token is lost and not recovered yet.
@@ -31,7 +31,7 @@ pub enum EngineError {
         /// Why the last recovery failed.
         last: Option<Arc<EngineError>>,
     },
-    /// The ledger does not take the record of the signature, so none was made or released.
+    /// The ledger could not record the signature, so none was made or released.
     #[error("no signature without its record: {0}")]
     Ledger(#[from] LedgerError),
     /// The queue is full.
@@ -59,19 +59,19 @@ pub enum EngineError {
     /// There is no session or no token.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The key is gone or ambiguous.
+    /// The key is not found or ambiguous.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The login before the signature failed.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// What the token returned is no signature.
+    /// The token's output is not a signature.
     #[error(transparent)]
     MalformedSignature(#[from] InvalidEcdsaSignature),
-    /// The signature does not verify. It was not released.
+    /// The signature does not verify with the public key. It was not released.
     #[error("the token's {scheme} signature does not verify with the public key; it was not used")]
     WrongSignature {
-        /// The scheme it was asked for with.
+        /// The scheme that was requested.
         scheme: Scheme,
     },
     /// A random challenge signed by the key does not verify with the certificate's public key.
@@ -88,10 +88,10 @@ pub enum EngineError {
     /// The signer process reported an error.
     #[error("{0}")]
     Reported(Box<ReportedError>),
-    /// The signer process ended, twice, while it had the request.
+    /// The signer process ended while it had the request, also at the second attempt.
     #[error("the signer process ended before it answered: {why}")]
     SignerGone {
-        /// How it ended.
+        /// Its exit status, or why it was killed.
         why: String,
     },
     /// The signer process does not answer a health check.
@@ -102,12 +102,12 @@ pub enum EngineError {
     MessageTooLong {
         /// Its length.
         length: usize,
-        /// The most that fits.
+        /// The longest message that fits.
         most: usize,
     },
 }
 
-/// An error of another process, in words: its causes stay in that process.
+/// An error that another process reported, as text. Its causes stay in that process.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct ReportedError {
@@ -150,7 +150,7 @@ const REPORTED_CLASSES: [&str; 21] = [
 ];
 
 impl EngineError {
-    /// The error's class, for ledger records and metrics; the words are a contract.
+    /// The error's class, for ledger records and metrics. Its text is a contract.
     pub fn class(&self) -> &'static str {
         match self {
             Self::Ledger(_) | Self::Token(TokenError::Ledger(_)) => "ledger",
@@ -180,7 +180,7 @@ impl EngineError {
         }
     }
 
-    /// The ledger's form of the error.
+    /// The error as a field of a ledger record.
     pub(super) fn failure(&self) -> Failure {
         match self {
             Self::Call(fault)
@@ -202,7 +202,7 @@ impl EngineError {
         }
     }
 
-    /// The PIN's error where the PIN is the cause, in whatever step.
+    /// The PIN's error, if that is the cause in any step.
     pub fn pin(&self) -> Option<&PinError> {
         match self {
             Self::Pin(error) | Self::Token(TokenError::Pin(error)) => Some(error),
@@ -303,7 +303,7 @@ impl From<EngineError> for ReportedError {
     }
 }
 
-/// What can be done about a failed signature.
+/// The engine's reaction to a failed signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Open a new session and find the key in it.
@@ -312,12 +312,12 @@ pub(super) enum Remedy {
     RecoverToken,
     /// Lower the session limit.
     FewerSessions,
-    /// A repetition would fail in the same way.
+    /// None: a retry would fail in the same way.
     None,
 }
 
-/// The one table of remedies: a lost session or handle is opened anew, a lost token is recovered, and a refused PIN
-/// is never sent again.
+/// The table of remedies: a lost session or handle is opened again, a lost token is recovered, and a refused PIN is never
+/// sent again.
 pub(super) fn remedy(error: &EngineError) -> Remedy {
     let of_fault = |fault: &Fault| match fault.class() {
         FaultClass::Session | FaultClass::Key => Remedy::NewSession,
@@ -329,12 +329,12 @@ pub(super) fn remedy(error: &EngineError) -> Remedy {
         EngineError::Call(fault) => of_fault(fault),
         EngineError::Token(TokenError::Call(fault)) | EngineError::Key(KeyError::Call(fault)) => {
             match of_fault(fault) {
-                // A new session fails as a stale one would: the login is gone.
+                // A new session failed with the error of a stale one: the login was lost.
                 Remedy::NewSession => Remedy::RecoverToken,
                 other => other,
             }
         }
-        // The key was there when the engine was started.
+        // The key existed when the engine was started.
         EngineError::Key(KeyError::NoMatch { .. } | KeyError::NoneShown { .. }) => {
             Remedy::RecoverToken
         }

@@ -1,8 +1,8 @@
-//! Polls TLS handshakes on blocking threads, so that the application's tasks are not held up.
+//! Polls TLS handshakes on blocking threads, so that they do not block the application's tasks.
 //!
-//! rustls asks for a signature in the middle of a poll, and the token takes its time. On the application's runtime
-//! that would block every task of the thread, and on a runtime of one thread the whole application. Sockets, timers
-//! and the wait for the network stay with the application's runtime: a blocking thread is in use only during a poll.
+//! rustls requests a signature within a poll, and the poll blocks until the token has signed. On the application's runtime
+//! that would block every task of the thread, and on a runtime of one thread the whole application. Sockets, timers and the
+//! wait for the network stay with the application's runtime: a blocking thread is in use only during a poll.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,11 +17,11 @@ use tracing::Instrument;
 
 use crate::poison::IgnorePoison as _;
 
-/// Handshakes that are polled at once; further ones wait for a thread.
+/// The number of handshakes that are polled at once; further ones wait for a thread.
 const MAX_THREADS: usize = 512;
 
-/// A runtime of which only the blocking threads are used. The application's own blocking threads will not do: a
-/// handshake that occupies one of them while another resolves its host name could starve itself.
+/// A runtime of which only the blocking threads are used. The application's blocking threads cannot be used: handshakes
+/// that occupied all of them would wait for name resolution, which needs one of them too.
 static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
     let threads = Builder::new_current_thread()
         .thread_name("hsm-handshake")
@@ -40,7 +40,7 @@ where
 {
     let notify = Arc::new(PollNotify::default());
     notify.wake_by_ref();
-    // Its log records belong to the caller's span, whatever thread they are made on.
+    // Log events of any thread belong to the caller's span.
     poll_on_threads(Box::pin(future.in_current_span()), &notify).await
 }
 
@@ -71,7 +71,7 @@ where
         notify.requested().await;
         let (application, waker) = (application.clone(), Waker::from(Arc::clone(notify)));
         let polled = threads.spawn_blocking(move || {
-            let _sockets_and_timers = application.enter();
+            let _entered = application.enter();
             match future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 Poll::Ready(output) => Ok(output),
                 Poll::Pending => Err(future),
@@ -84,14 +84,14 @@ where
             Ok(Err(unfinished)) => unfinished,
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The threads end with the process: nobody waits for an output any more.
+                // The threads end only with the process: no output is needed any more.
                 Err(_) => std::future::pending().await,
             },
         };
     }
 }
 
-/// The future's waker: keeps a request for another poll, also one that comes during a poll on another thread.
+/// The future's waker. It keeps the request for another poll, also one that comes during a poll on another thread.
 #[derive(Default)]
 struct PollNotify {
     poll_requested: AtomicBool,
@@ -119,7 +119,7 @@ impl PollNotify {
         .await;
     }
 
-    /// To be called before `poll_requested` is read: a request in between finds the task to wake.
+    /// Registers the task to wake. To be called before `poll_requested` is read, so that no request in between is lost.
     fn register(&self, task: &Context<'_>) {
         *self.lock() = Some(task.waker().clone());
     }
@@ -143,7 +143,7 @@ impl Wake for PollNotify {
     }
 }
 
-/// Cancels a poll that no thread has begun.
+/// Cancels a poll that no thread has started.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {

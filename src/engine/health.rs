@@ -1,11 +1,10 @@
-//! A key's health as its engine knows it without a PKCS#11 call: a health check neither waits for a call nor causes
-//! one.
+//! The health of an engine, known without a PKCS#11 call: a health check neither waits for a call nor makes one.
 
 use serde::{Deserialize, Serialize};
 
 use super::ReportedError;
 
-/// Health of an engine: the use of its sessions, and the outage of its token where there is one.
+/// Health of an engine: the use of its sessions, and the outage of its token if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineHealth {
@@ -27,6 +26,6 @@ pub struct EngineHealth {
 pub struct TokenOutage {
     /// RFC 3339
     pub since: String,
-    /// What a signature fails with meanwhile.
+    /// The error of signatures during the outage.
     pub error: ReportedError,
 }

@@ -1,5 +1,5 @@
-//! The worker pool's bounded queue, and the count of its workers. It is separate from what workers sign with: the
-//! last worker counts itself out only after it has dropped session and token.
+//! The worker pool's bounded queue, and the count of its workers. A worker's slot outlives its session: the last worker
+//! leaves the count after it has dropped session and token.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
@@ -14,11 +14,11 @@ use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
 use crate::poison::IgnorePoison as _;
 
-/// How many requests may wait before a caller is refused: as many as there may be handshakes at once. This bounds
-/// memory; how long one waits is bounded by its deadline.
+/// The maximum number of waiting requests: that of concurrent handshakes. Further callers are refused. It bounds memory;
+/// deadlines bound the waiting time.
 const MAX_WAITING: usize = 512;
 
-/// A signature request that outlives its caller's deadline: a [`SignRequest`] that owns its parts.
+/// A signature request in the queue: a [`SignRequest`] that owns its parts, because it may outlive its caller's deadline.
 pub(super) struct Job {
     pub(super) scheme: Scheme,
     pub(super) message: Vec<u8>,
@@ -26,8 +26,8 @@ pub(super) struct Job {
     pub(super) peer: Option<String>,
     pub(super) interaction_id: Option<String>,
     pub(super) deadline: Instant,
-    pub(super) answer: SyncSender<Result<Vec<u8>, EngineError>>,
-    /// The caller's, for what a worker logs.
+    pub(super) result: SyncSender<Result<Vec<u8>, EngineError>>,
+    /// The caller's span, for the worker's log events.
     pub(super) span: Span,
 }
 
@@ -46,17 +46,17 @@ impl Job {
     }
 }
 
-/// What a worker does next.
+/// The next task of a worker.
 pub(super) enum NextJob {
     Job(Box<Job>),
-    /// No request came for as long as a session may be idle.
+    /// There was no request for as long as a session may be idle.
     Idle,
     /// The engine is closed.
     Closed,
 }
 
 pub(super) struct JobQueue {
-    meter: KeyMetrics,
+    metrics: KeyMetrics,
     state: Mutex<QueueState>,
     changed: Condvar,
 }
@@ -65,20 +65,20 @@ struct QueueState {
     waiting: VecDeque<Box<Job>>,
     limit: SessionLimit,
     workers: usize,
-    /// Of the workers, those that have requeued their job and are about to end.
+    /// The number of workers that have requeued their job and are about to end.
     leaving: usize,
     idle: usize,
     closed: bool,
 }
 
 impl QueueState {
-    fn record(&self, meter: &KeyMetrics) {
+    fn record(&self, metrics: &KeyMetrics) {
         let in_use = self.workers - self.idle;
-        meter.queue(self.waiting.len(), in_use, self.limit.current());
+        metrics.queue(self.waiting.len(), in_use, self.limit.current());
     }
 }
 
-/// A worker's entry in the count, removed however its thread ends, also by a panic.
+/// A worker in the count of workers. It is removed when the worker's thread ends, also by a panic.
 pub(super) struct WorkerSlot {
     queue: Arc<JobQueue>,
     pub(super) leaving: bool,
@@ -89,16 +89,16 @@ impl Drop for WorkerSlot {
         let mut state = self.queue.lock();
         state.workers -= 1;
         state.leaving -= usize::from(self.leaving);
-        state.record(&self.queue.meter);
+        state.record(&self.queue.metrics);
         drop(state);
         self.queue.changed.notify_all();
     }
 }
 
 impl JobQueue {
-    pub(super) fn new(max_workers: usize, meter: KeyMetrics) -> Self {
+    pub(super) fn new(max_workers: usize, metrics: KeyMetrics) -> Self {
         Self {
-            meter,
+            metrics,
             state: Mutex::new(QueueState {
                 waiting: VecDeque::new(),
                 limit: SessionLimit::new(max_workers),
@@ -115,14 +115,14 @@ impl JobQueue {
         self.lock().limit.current()
     }
 
-    /// Requests that wait, workers that sign, and the most workers there may be.
+    /// The numbers of waiting requests, of workers that sign, and the limit of workers.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let state = self.lock();
         let in_use = state.workers - state.idle;
         (state.waiting.len(), in_use, state.limit.current())
     }
 
-    /// Queues a job. Where no worker is free for it, another is to be started in the returned slot.
+    /// Queues a job. If no worker is free for it, the caller starts another one with the returned slot.
     ///
     /// # Errors
     /// The queue is full.
@@ -146,7 +146,7 @@ impl JobQueue {
         if wanted {
             state.workers += 1;
         }
-        state.record(&self.meter);
+        state.record(&self.metrics);
         drop(state);
         self.changed.notify_one();
         Ok(wanted.then(|| WorkerSlot {
@@ -169,7 +169,7 @@ impl JobQueue {
         Err(EngineError::Stopped)
     }
 
-    /// Waits for a job, or for as long as a session may be idle.
+    /// Waits for a job, at most for `idle`: as long as a session may be idle.
     pub(super) fn next(&self, idle: Duration) -> NextJob {
         let mut state = self.lock();
         loop {
@@ -177,11 +177,11 @@ impl JobQueue {
                 return NextJob::Closed;
             }
             if let Some(job) = state.waiting.pop_front() {
-                state.record(&self.meter);
+                state.record(&self.metrics);
                 return NextJob::Job(job);
             }
             state.idle += 1;
-            state.record(&self.meter);
+            state.record(&self.metrics);
             let (woken, waited) = self.changed.wait_timeout(state, idle).ignore_poison();
             state = woken;
             state.idle -= 1;
@@ -191,8 +191,8 @@ impl JobQueue {
         }
     }
 
-    /// The token has no session for this worker: its job goes back to the head of the queue for another worker, and
-    /// the worker ends; its slot is to be marked so. The only worker gets its job back.
+    /// Puts the job of a worker without a session back at the head of the queue, for another worker; the worker ends then,
+    /// and marks its slot as leaving. The last worker gets its job back.
     pub(super) fn requeue_and_leave(&self, job: Box<Job>) -> Result<(), Box<Job>> {
         let mut state = self.lock();
         let others = state.workers.saturating_sub(state.leaving + 1);
@@ -206,7 +206,7 @@ impl JobQueue {
         Ok(())
     }
 
-    /// Tells the workers to end.
+    /// Closes the queue: drops the waiting jobs and lets the workers end.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -234,7 +234,7 @@ mod tests {
             peer: None,
             interaction_id: None,
             deadline: Instant::now() + Duration::from_secs(3600),
-            answer: sync_channel(1).0,
+            result: sync_channel(1).0,
             span: Span::none(),
         })
     }

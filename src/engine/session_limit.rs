@@ -1,9 +1,8 @@
-//! How many sessions an engine may have: as configured, or as few as the token showed that it gives
-//! (CKR_SESSION_COUNT).
+//! The session limit of an engine: the configured one, or a lower one after the token returned CKR_SESSION_COUNT.
 
 use std::time::{Duration, Instant};
 
-/// How long a lowered limit holds. Other users of the token may have closed sessions by then.
+/// How long a lowered limit is in force. Other users of the token may have closed sessions by then.
 const LOWERED_FOR: Duration = Duration::from_secs(60);
 
 /// The limit that is in force.
@@ -12,7 +11,7 @@ pub(super) struct SessionLimit {
     configured: usize,
     current: usize,
     lowered_at: Option<Instant>,
-    /// The lowest that was logged: each further reduction is logged once.
+    /// The lowest limit that was logged: only a lower one is logged again.
     lowest_logged: usize,
 }
 
@@ -30,7 +29,7 @@ impl SessionLimit {
         self.current
     }
 
-    /// The token refused one more session beside the `open` ones.
+    /// Lowers the limit to `open`, the number of open sessions, because the token refused a further one.
     pub(super) fn lower(&mut self, open: usize, now: Instant) {
         if open < self.lowest_logged {
             self.lowest_logged = open;
@@ -48,7 +47,7 @@ impl SessionLimit {
         self.lowered_at = Instant::now().checked_sub(LOWERED_FOR);
     }
 
-    /// Goes back to the configured limit when the lowered one has held long enough.
+    /// Restores the configured limit if the lowered one has been in force for long enough.
     pub(super) fn restore_if_due(&mut self, now: Instant) {
         let due = |lowered_at| now.saturating_duration_since(lowered_at) >= LOWERED_FOR;
         if self.lowered_at.is_some_and(due) {

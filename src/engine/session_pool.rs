@@ -1,8 +1,6 @@
-//! A session pool for callers that may block inside the module: a caller makes the PKCS#11 calls on its own thread,
-//! without a hand-over to a worker thread and back.
+//! The session pool for callers that make the PKCS#11 calls on their own threads, without a hand-over to a worker thread.
 //!
-//! It is for the signer process. A call that hangs blocks its caller for as long as it hangs; what ends it is the
-//! supervisor, by ending the process.
+//! It is for the signer process: a call that hangs blocks its caller until the supervisor kills the process.
 
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -13,7 +11,7 @@ use super::signing::{KeySession, SessionRefused, TokenSigner};
 use super::{EngineError, SignRequest};
 use crate::poison::IgnorePoison as _;
 
-/// The idle sessions, and how many sessions there may be.
+/// The idle sessions, and the session limit.
 pub(super) struct SessionPool {
     state: Mutex<PoolState>,
     returned: Condvar,
@@ -31,7 +29,8 @@ struct IdleSession {
     since: Instant,
 }
 
-/// The right to use one session, returned to the pool however its thread ends. The session is opened at first use.
+/// A lease of one session. It is returned to the pool when it is dropped, also by a panic. A new session is opened at its
+/// first use.
 struct SessionLease<'a> {
     pool: &'a SessionPool,
     session: Option<KeySession>,
@@ -71,15 +70,15 @@ impl SessionPool {
             drop(lease);
             match signed {
                 Ok(result) => return result,
-                // The open sessions will do.
+                // Try again with one of the open sessions.
                 Err(SessionRefused(_)) if self.lower_limit() => {}
                 Err(SessionRefused(error)) => return Err(error),
             }
         }
     }
 
-    /// Checks one session that was idle for `idle`; says whether there was one. The other sessions stay in the pool:
-    /// a call that hangs must not take them along.
+    /// Checks one session that was idle for `idle`; returns whether there was one. The others stay in the pool meanwhile,
+    /// so that a call that hangs blocks only one session.
     pub(super) fn keep_alive(&self, signer: &TokenSigner, idle: Duration) -> bool {
         let due = {
             let mut state = self.lock();
@@ -103,7 +102,7 @@ impl SessionPool {
         true
     }
 
-    /// Requests that wait, sessions in use, and the session limit.
+    /// The numbers of waiting requests and of sessions in use, and the session limit.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let state = self.lock();
         (state.waiting, state.in_use, state.limit.current())
@@ -121,7 +120,7 @@ impl SessionPool {
                 state.in_use += 1;
                 let session = state.idle.pop().map(|idle| idle.session);
                 signer
-                    .meter()
+                    .metrics()
                     .queue(state.waiting, state.in_use, max_sessions);
                 return Some(SessionLease {
                     pool: self,
@@ -138,7 +137,8 @@ impl SessionPool {
         }
     }
 
-    /// The token had no session for the caller, which has returned its lease. Says whether other sessions are open.
+    /// Lowers the limit after the token had no session for a caller, which has returned its lease. Returns whether other
+    /// sessions are open.
     fn lower_limit(&self) -> bool {
         let mut state = self.lock();
         let open = state.in_use + state.idle.len();

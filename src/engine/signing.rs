@@ -1,5 +1,5 @@
-//! One signature at the token, on whatever thread: its ledger record, C_SignInit and C_Sign, its verification, and
-//! the repetition after a failure that a new session or a recovered token can mend.
+//! One signature by the token: its ledger entry, C_SignInit and C_Sign, its verification, and the retry after a failure
+//! that a new session or a recovered token may cure.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,24 +30,24 @@ pub(super) struct TokenSigner {
     signature_capacity: usize,
 }
 
-/// The mechanisms that a scheme can be made with, in the order of preference.
+/// The mechanisms for a scheme, preferred first.
 struct SchemeMechanisms {
     scheme: Scheme,
     mechanisms: Vec<SigningMechanism>,
-    /// The index of the first that the token has not refused. A token that lists a mechanism and then answers
-    /// CKR_MECHANISM_INVALID is asked once.
-    accepted: AtomicUsize,
+    /// The index of the first mechanism that the token has not refused. A token may list a mechanism and return
+    /// CKR_MECHANISM_INVALID for it; it is not tried again then.
+    current: AtomicUsize,
 }
 
 /// A session, with the key's handle in it.
 pub(super) struct KeySession {
     session: Session,
     handle: ObjectHandle,
-    /// Of the token that it was opened at: [`CurrentToken::epoch`].
+    /// The [`CurrentToken::epoch`] in which it was opened.
     epoch: u64,
 }
 
-/// The token gives no further session.
+/// The token has no further session.
 pub(super) struct SessionRefused(pub(super) EngineError);
 
 impl fmt::Debug for TokenSigner {
@@ -67,7 +67,7 @@ impl TokenSigner {
             .map(|(scheme, mechanisms)| SchemeMechanisms {
                 scheme,
                 mechanisms,
-                accepted: AtomicUsize::new(0),
+                current: AtomicUsize::new(0),
             })
             .collect();
         Self {
@@ -84,14 +84,14 @@ impl TokenSigner {
         self.recovery.status()
     }
 
-    pub(super) fn meter(&self) -> &KeyMetrics {
-        self.recovery.meter()
+    pub(super) fn metrics(&self) -> &KeyMetrics {
+        self.recovery.metrics()
     }
 
-    /// Signs in `session`, which is opened where there is none, and repeats the attempt where that may help.
+    /// Signs in `session`, which is opened if there is none, and retries a failure that a retry may cure.
     ///
     /// # Errors
-    /// The token gives no further session: nothing was repeated, because an open session can do it.
+    /// The token has no further session. There was no retry: the caller uses one of the open sessions.
     pub(super) fn sign(
         &self,
         session: &mut Option<KeySession>,
@@ -117,12 +117,12 @@ impl TokenSigner {
         first: Remedy,
         mut result: Result<Vec<u8>, EngineError>,
     ) -> Result<Vec<u8>, EngineError> {
-        let with_timeout = || Instant::now() < request.deadline;
-        if with_timeout() {
+        let before_deadline = || Instant::now() < request.deadline;
+        if before_deadline() {
             result = self.attempt(session, request);
-            // A new session in which the key is missing: the login is gone too.
+            // The key is missing in the new session: the login was lost too.
             let second = result.as_ref().map_or_else(remedy, |_| Remedy::None);
-            if (first, second) == (Remedy::NewSession, Remedy::RecoverToken) && with_timeout() {
+            if (first, second) == (Remedy::NewSession, Remedy::RecoverToken) && before_deadline() {
                 result = self.attempt(session, request);
             }
         }
@@ -137,7 +137,7 @@ impl TokenSigner {
     ) -> Result<Vec<u8>, EngineError> {
         let current = self.recovery.current()?;
         if Instant::now() >= request.deadline {
-            // The recovery took so long that the caller has returned.
+            // The recovery took until after the deadline.
             return Err(EngineError::Deadline(Duration::ZERO));
         }
         if session
@@ -181,15 +181,15 @@ impl TokenSigner {
         let by_scheme = |known: &&SchemeMechanisms| known.scheme == request.scheme;
         let scheme = self.schemes.iter().find(by_scheme);
         let scheme = scheme.ok_or(EngineError::Scheme(request.scheme))?;
-        let each_time = self.recovery.key().always_authenticate();
-        let guard = each_time.then(|| current.token.guard());
+        let per_signature = self.recovery.key().always_authenticate();
+        let guard = per_signature.then(|| current.token.guard());
         loop {
-            let accepted = scheme.accepted.load(Ordering::Relaxed);
+            let index = scheme.current.load(Ordering::Relaxed);
             let mechanism = scheme
                 .mechanisms
-                .get(accepted)
+                .get(index)
                 .ok_or(EngineError::Scheme(request.scheme))?;
-            let begun = current.token.recorder().begin(&Entry::Attempt(Attempt {
+            let ledger_entry = current.token.recorder().begin(&Entry::Attempt(Attempt {
                 purpose: request.purpose.name(),
                 key: &self.uri,
                 spki: self.spki,
@@ -199,11 +199,11 @@ impl TokenSigner {
                 interaction_id: request.peer.interaction_id,
                 process: Process::current(),
             }))?;
-            // Writing the record may have taken long: a signature that nobody waits for is not made.
+            // Writing the entry may have taken until after the deadline: nobody waits for the signature then.
             if Instant::now() >= request.deadline {
-                let late = EngineError::Deadline(Duration::ZERO);
-                begun.fail(late.failure());
-                return Err(late);
+                let error = EngineError::Deadline(Duration::ZERO);
+                ledger_entry.fail(error.failure());
+                return Err(error);
             }
             let input = mechanism.input(request.message);
             let signature = session
@@ -220,25 +220,26 @@ impl TokenSigner {
                 })
                 .and_then(|signature| self.verified(request, signature));
             match &signature {
-                Ok(_) => begun.finish(Completion {
+                Ok(_) => ledger_entry.finish(Completion {
                     late: Instant::now() >= request.deadline,
                     ..Completion::default()
                 })?,
-                Err(error) => begun.fail(error.failure()),
+                Err(error) => ledger_entry.fail(error.failure()),
             }
             let fault = match signature {
                 Err(EngineError::Call(fault)) if fault.class() == FaultClass::Mechanism => fault,
                 other => return other,
             };
-            if accepted + 1 >= scheme.mechanisms.len() {
+            if index + 1 >= scheme.mechanisms.len() {
                 return Err(EngineError::Call(fault));
             }
             tracing::info!(%fault, scheme = %request.scheme, "the token refuses a mechanism that it lists; using the other");
-            scheme.accepted.store(accepted + 1, Ordering::Relaxed);
+            scheme.current.store(index + 1, Ordering::Relaxed);
         }
     }
 
-    /// The token's signature in the form that TLS and X.509 use, verified: tokens do return wrong signatures.
+    /// Converts the token's signature to the form that TLS and X.509 use, and verifies it: tokens do return wrong
+    /// signatures.
     fn verified(
         &self,
         request: &SignRequest<'_>,
@@ -259,8 +260,8 @@ impl TokenSigner {
         }
     }
 
-    /// Makes a cheap call in an idle session. Firewalls drop idle connections silently: the call keeps the
-    /// connection, and notices its loss before a signature has to.
+    /// Makes a cheap call in an idle session. Firewalls drop idle connections silently: the call keeps the connection
+    /// open, and detects its loss before the next signature.
     pub(super) fn keep_alive(&self, session: &mut Option<KeySession>) {
         let Ok(current) = self.recovery.current() else {
             return;

@@ -1,10 +1,9 @@
 //! The current token of a key, and its recovery after it was lost.
 //!
-//! A network HSM goes away and comes back: its daemon is restarted, its firewall forgets a connection, its slots
-//! renumber. The next signature that is asked for recovers it: first by selecting the token and logging in again;
-//! then by C_Finalize and C_Initialize, which is what it takes after the process behind a module has died (new
-//! sessions are not enough there). While the recovery fails, signatures fail at once, and it is repeated with
-//! backoff.
+//! A network HSM may be lost for a while: its daemon is restarted, a firewall drops its connection, its slots are
+//! renumbered. The next signature starts the recovery: the token is selected and logged in to again. If that fails,
+//! C_Finalize and C_Initialize follow: new sessions are not enough after the daemon behind a module was restarted. While
+//! the recovery fails, signatures fail at once, and it is repeated with backoff.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -22,49 +21,50 @@ use crate::token::guard::PinError;
 use crate::token::session::{Access, Session};
 use crate::token::{Token, TokenError};
 
-/// Between attempts to recover the token. A token that is back is found within the longest delay.
+/// The delays between attempts to recover the token. A token that is back is found within the longest delay.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-/// After more losses in a row without a signature in between, a recovery begins with C_Finalize and C_Initialize.
+/// The number of consecutive losses, without a signature in between, after which a new login is tried first. After more,
+/// the recovery begins with C_Finalize and C_Initialize.
 const MAX_RELOGIN_LOSSES: u32 = 1;
 
 #[derive(Debug)]
 pub(super) struct TokenRecovery {
     key: Key,
-    meter: KeyMetrics,
-    // Held during a recovery: whoever needs the token waits for its outcome.
+    metrics: KeyMetrics,
+    // Locked during a recovery: threads that need the token wait for its outcome.
     state: Mutex<RecoveryState>,
-    // A separate lock, for health checks, which must not wait for a recovery.
+    // A lock of its own, because health checks must not wait for a recovery.
     status: Mutex<TokenStatus>,
 }
 
-/// What a health check reports of the token.
+/// The token's status in a health check.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TokenStatus {
     pub(super) outage: Option<Outage>,
-    /// When the last good signature was made.
+    /// The time of the last good signature.
     pub(super) last_signature: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct RecoveryState {
     current: CurrentToken,
-    /// The C_Initialize that the token was found under.
+    /// The module's generation in which the token was selected.
     generation: u64,
     /// Losses since the last signature.
     losses: u32,
     pending: Option<PendingRecovery>,
 }
 
-/// The token is lost, and when the next recovery is due.
+/// An outage of the token, and when the next recovery is due.
 #[derive(Clone, Debug)]
 struct PendingRecovery {
     outage: Outage,
     next_attempt: Instant,
-    /// Failures in a row, which the backoff counts by.
+    /// The consecutive failures: the backoff depends on them.
     failures: u32,
 }
 
-/// The token is lost.
+/// An outage of the token.
 #[derive(Clone, Debug)]
 pub(super) struct Outage {
     /// RFC 3339
@@ -74,7 +74,7 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// What a signature fails with meanwhile.
+    /// The error of signatures during the outage.
     pub(super) fn error(&self) -> EngineError {
         EngineError::TokenDown {
             since: self.since.clone(),
@@ -83,7 +83,7 @@ impl Outage {
     }
 }
 
-/// The token as it was selected last. Sessions of an earlier epoch are of no use any more.
+/// The token that was selected last. Sessions of an earlier epoch are stale.
 #[derive(Clone, Debug)]
 pub(super) struct CurrentToken {
     pub(super) token: Arc<Token>,
@@ -91,11 +91,11 @@ pub(super) struct CurrentToken {
 }
 
 impl TokenRecovery {
-    pub(super) fn new(token: Arc<Token>, key: Key, meter: KeyMetrics) -> Self {
-        meter.token_up(true);
+    pub(super) fn new(token: Arc<Token>, key: Key, metrics: KeyMetrics) -> Self {
+        metrics.token_up(true);
         Self {
             key,
-            meter,
+            metrics,
             state: Mutex::new(RecoveryState {
                 generation: token.module().generation(),
                 current: CurrentToken { token, epoch: 0 },
@@ -111,7 +111,7 @@ impl TokenRecovery {
         self.lock_status().clone()
     }
 
-    /// The current token; recovers it where it was lost and an attempt is due.
+    /// The current token. If it is lost and an attempt is due, recovers it first.
     ///
     /// # Errors
     /// It is lost: the recovery failed, or the next attempt is not due yet.
@@ -125,10 +125,10 @@ impl TokenRecovery {
             let class = recovered
                 .as_ref()
                 .map_or_else(EngineError::class, |_| "good");
-            self.meter.searched(class);
+            self.metrics.searched(class);
             match recovered {
                 Ok(token) => {
-                    self.meter.token_up(true);
+                    self.metrics.token_up(true);
                     tracing::warn!(key = %self.key.uri(), since = pending.outage.since, "the token was found again");
                     state.generation = token.module().generation();
                     state.current.token = Arc::new(token);
@@ -157,16 +157,16 @@ impl TokenRecovery {
         Ok(state.current.clone())
     }
 
-    /// The token of this epoch no longer answers.
+    /// Records that the token of this epoch is lost.
     pub(super) fn lost(&self, epoch: u64, why: &EngineError) {
         let mut state = self.lock();
         if state.current.epoch != epoch || state.pending.is_some() {
             return;
         }
         tracing::warn!(key = %self.key.uri(), %why, "the token is lost");
-        self.meter.token_up(false);
-        // The first recovery is due at once. A token that is found each time, and fails each time, gets its backoff
-        // too.
+        self.metrics.token_up(false);
+        // The first recovery is due at once. The backoff also applies to a token whose recovery succeeds each time, and
+        // that is lost again before it signs.
         let failures = state.losses.saturating_add(1);
         let delay = if state.losses > MAX_RELOGIN_LOSSES {
             BACKOFF.delay(failures)
@@ -186,7 +186,7 @@ impl TokenRecovery {
         });
     }
 
-    /// A signature was made. Does not wait for a recovery that is in progress.
+    /// Records a good signature. Does not wait for a recovery in progress.
     pub(super) fn signed(&self, epoch: u64) {
         self.lock_status().last_signature = Some(Instant::now());
         if let Ok(mut state) = self.state.try_lock()
@@ -203,7 +203,7 @@ impl TokenRecovery {
     ) -> Result<(Session, ObjectHandle), EngineError> {
         let opened = self.session_with_key(&current.token);
         let class = opened.as_ref().map_or_else(EngineError::class, |_| "good");
-        self.meter.session_opened(class);
+        self.metrics.session_opened(class);
         opened
     }
 
@@ -213,8 +213,8 @@ impl TokenRecovery {
         Ok((session, handle))
     }
 
-    pub(super) fn meter(&self) -> &KeyMetrics {
-        &self.meter
+    pub(super) fn metrics(&self) -> &KeyMetrics {
+        &self.metrics
     }
 
     pub(super) fn key(&self) -> &Key {
@@ -225,18 +225,20 @@ impl TokenRecovery {
         let before = &state.current.token;
         let module = before.module();
         let generation = module.generation();
-        // Another user of the module in this process has initialised it meanwhile: that may be enough.
-        let renewed = generation != state.generation;
+        // Another user of the module in this process has reinitialised it meanwhile: that may be enough.
+        let is_new_generation = generation != state.generation;
         let relogin = match state.losses {
-            losses if losses <= MAX_RELOGIN_LOSSES || renewed => self.select_and_login(before),
-            // It was recovered in this way, and failed again at once.
+            losses if losses <= MAX_RELOGIN_LOSSES || is_new_generation => {
+                self.select_and_login(before)
+            }
+            // A new login has recovered it before, and it was lost again at once.
             _ => Err(TokenError::Empty.into()),
         };
         let Err(error) = relogin else {
             return relogin;
         };
         match error.pin() {
-            // C_Login itself failed: the PIN is not sent a second time in one recovery.
+            // C_Login failed: the PIN is not sent a second time in one recovery.
             Some(PinError::Call(_)) => {
                 module.reinitialize(generation, before.recorder())?;
                 Err(error)
@@ -251,7 +253,7 @@ impl TokenRecovery {
         }
     }
 
-    /// Selects the token, logs in and finds the key: all that a signature needs before C_SignInit.
+    /// Selects the token, logs in and finds the key: the prerequisites of C_SignInit.
     fn select_and_login(&self, before: &Token) -> Result<Token, EngineError> {
         let token = before.reopen()?;
         self.session_with_key(&token)?;

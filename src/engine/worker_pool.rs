@@ -1,8 +1,8 @@
 //! A bounded pool of worker threads, each with a session of its own, behind a bounded queue.
 //!
-//! PKCS#11 has neither time-outs nor cancellation: a call that hangs blocks its thread until the vendor's code
-//! returns. So the caller waits on a channel instead of in the call, and returns at its deadline; the thread that
-//! hangs is one of a bounded number.
+//! PKCS#11 has neither timeouts nor cancellation: a call that hangs blocks its thread until the module returns. So the
+//! caller waits for a channel and not for the call, and returns at its deadline. The number of threads that can hang is
+//! bounded.
 
 use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -17,8 +17,8 @@ use super::signing::{KeySession, SessionRefused, TokenSigner};
 use super::{EngineError, SignRequest};
 use crate::poison::IgnorePoison as _;
 
-/// How long dropping the pool waits for its threads. They close their sessions, and then OpenSSL inside the module cleans
-/// up after each thread: a process that exits meanwhile crashes (seen with SoftHSM2).
+/// How long dropping the pool waits for its threads to end. They close their sessions, and OpenSSL inside the module frees
+/// the data of each thread: a process that exits meanwhile crashes (seen with SoftHSM2).
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct WorkerPool {
@@ -36,7 +36,7 @@ impl fmt::Debug for WorkerPool {
     }
 }
 
-/// What the pool and its workers share.
+/// The state that the pool and its workers share.
 struct Shared {
     signer: Arc<TokenSigner>,
     keep_alive: Duration,
@@ -45,7 +45,7 @@ struct Shared {
 
 impl WorkerPool {
     pub(super) fn new(signer: Arc<TokenSigner>, max_workers: usize, keep_alive: Duration) -> Self {
-        let queue = Arc::new(JobQueue::new(max_workers, signer.meter().clone()));
+        let queue = Arc::new(JobQueue::new(max_workers, signer.metrics().clone()));
         Self {
             shared: Arc::new(Shared {
                 signer,
@@ -56,7 +56,7 @@ impl WorkerPool {
         }
     }
 
-    /// Requests that wait, workers that sign, and the most workers there may be.
+    /// The numbers of waiting requests, of workers that sign, and the limit of workers.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         self.shared.queue.counts()
     }
@@ -65,7 +65,7 @@ impl WorkerPool {
     pub(super) fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, EngineError> {
         let deadline = request.deadline;
         let timeout = deadline.saturating_duration_since(Instant::now());
-        let (answer, receive) = sync_channel(1);
+        let (result, receiver) = sync_channel(1);
         self.submit(Box::new(Job {
             scheme: request.scheme,
             message: request.message.to_vec(),
@@ -73,10 +73,10 @@ impl WorkerPool {
             peer: request.peer.name.map(str::to_owned),
             interaction_id: request.peer.interaction_id.map(str::to_owned),
             deadline,
-            answer,
+            result,
             span: Span::current(),
         }))?;
-        match receive.recv_timeout(timeout) {
+        match receiver.recv_timeout(timeout) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => Err(EngineError::Deadline(timeout)),
             // A worker drops an expired job, perhaps a moment before this thread wakes.
@@ -92,13 +92,13 @@ impl WorkerPool {
         let Some(slot) = queue.submit(job)? else {
             return Ok(());
         };
-        // In an Option, so that the slot is still here where no thread could be started.
+        // Shared, because the slot is needed in this thread if the new one cannot be started.
         let slot = Arc::new(Mutex::new(Some(slot)));
-        let (worker, taken) = (Arc::clone(&self.shared), Arc::clone(&slot));
+        let (worker, worker_slot) = (Arc::clone(&self.shared), Arc::clone(&slot));
         let spawned = thread::Builder::new()
             .name("hsm-session".to_owned())
             .spawn(move || {
-                let mut slot = take(&taken);
+                let mut slot = take(&worker_slot);
                 let leaving = worker.run();
                 if let Some(slot) = &mut slot {
                     slot.leaving = leaving;
@@ -149,7 +149,7 @@ fn join_all(threads: Vec<JoinHandle<()>>, timeout: Duration) {
 }
 
 impl Shared {
-    /// A worker's loop. Says whether the worker leaves because the token has no session for it; otherwise the engine
+    /// A worker's loop. Returns whether the worker leaves because the token has no session for it; otherwise the engine
     /// is closed.
     fn run(&self) -> bool {
         let mut session: Option<KeySession> = None;
@@ -163,10 +163,10 @@ impl Shared {
                 NextJob::Closed => return false,
             };
             if Instant::now() >= job.deadline {
-                // The caller has returned: signing now would be a use of the key that nobody asked for.
+                // The caller has returned: a signature now would be a use of the key that nobody requested.
                 continue;
             }
-            // What is logged about the token meanwhile belongs to this signature.
+            // Log events about the token during this signature belong to its span.
             let caller_span = job.span.clone();
             let _entered = caller_span.enter();
             let signed = self.signer.sign(&mut session, &job.request());
@@ -178,7 +178,7 @@ impl Shared {
                 },
             };
             // A caller that has returned at its deadline no longer listens.
-            let _ = job.answer.send(result);
+            let _ = job.result.send(result);
         }
     }
 }

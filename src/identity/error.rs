@@ -1,4 +1,4 @@
-//! Why certificate and key could not be opened as one: the error of the stage that failed.
+//! The error of an identity: that of the stage that failed.
 
 use thiserror::Error;
 
@@ -41,7 +41,7 @@ impl IdentityError {
         }
     }
 
-    /// As [`EngineError::class`]; `configuration` where no engine is concerned.
+    /// As [`EngineError::class`], and `configuration` for certificates.
     pub(crate) fn class(self) -> &'static str {
         match self {
             Self::Certificate(_) => "configuration",

@@ -1,8 +1,8 @@
-//! Reads a key's attributes and its public half from the token. They are claims, not proofs: modules misreport in
-//! both directions.
+//! Reads a key's attributes and its public key from the token. They are claims, not proofs: modules misreport in both
+//! directions.
 //!
-//! Attributes are read one by one and never decoded by position: a token that does not know one of them may leave it
-//! out of its answer, or fail the whole call. No component of a private key is ever read.
+//! Attributes are read one by one: if a token does not know one of several, it may leave that out of its output, or fail
+//! the whole call. No component of a private key is ever read.
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
@@ -57,20 +57,20 @@ impl KeyAttributes {
     }
 
     pub(crate) fn read(session: &Session, key: ObjectHandle) -> Self {
-        let flag = |kind| match attribute(session, key, kind)? {
-            Attribute::Private(on)
-            | Attribute::Sensitive(on)
-            | Attribute::Extractable(on)
-            | Attribute::AlwaysSensitive(on)
-            | Attribute::NeverExtractable(on)
-            | Attribute::Local(on)
-            | Attribute::Sign(on)
-            | Attribute::Decrypt(on)
-            | Attribute::Unwrap(on)
-            | Attribute::Derive(on)
-            | Attribute::Modifiable(on)
-            | Attribute::Copyable(on)
-            | Attribute::AlwaysAuthenticate(on) => Some(on),
+        let flag = |attribute_type| match attribute(session, key, attribute_type)? {
+            Attribute::Private(value)
+            | Attribute::Sensitive(value)
+            | Attribute::Extractable(value)
+            | Attribute::AlwaysSensitive(value)
+            | Attribute::NeverExtractable(value)
+            | Attribute::Local(value)
+            | Attribute::Sign(value)
+            | Attribute::Decrypt(value)
+            | Attribute::Unwrap(value)
+            | Attribute::Derive(value)
+            | Attribute::Modifiable(value)
+            | Attribute::Copyable(value)
+            | Attribute::AlwaysAuthenticate(value) => Some(value),
             _ => None,
         };
         Self {
@@ -95,24 +95,24 @@ impl KeyAttributes {
 pub(super) fn attribute(
     session: &Session,
     object: ObjectHandle,
-    kind: AttributeType,
+    attribute_type: AttributeType,
 ) -> Option<Attribute> {
     session
         .pkcs11()
         .ok()?
-        .get_attributes(object, &[kind])
+        .get_attributes(object, &[attribute_type])
         .ok()?
         .into_iter()
-        .find(|attribute| attribute.attribute_type() == kind)
+        .find(|attribute| attribute.attribute_type() == attribute_type)
 }
 
 /// One attribute of bytes; `None` also if it is empty.
 pub(super) fn bytes(
     session: &Session,
     object: ObjectHandle,
-    kind: AttributeType,
+    attribute_type: AttributeType,
 ) -> Option<Vec<u8>> {
-    match attribute(session, object, kind)? {
+    match attribute(session, object, attribute_type)? {
         Attribute::Label(bytes)
         | Attribute::Id(bytes)
         | Attribute::Modulus(bytes)
@@ -133,7 +133,7 @@ pub(super) fn always_authenticate(session: &Session, key: ObjectHandle) -> bool 
     )
 }
 
-/// Whether CKA_KEY_TYPE fits the algorithm, or is not reported. A mechanism of another key type crashes some modules
+/// Whether CKA_KEY_TYPE fits the algorithm, or is not reported. Some modules crash with a mechanism of another key type
 /// (SoftHSM 2.6.1: RSA-PSS with an EC key).
 pub(super) fn may_fit_algorithm(
     session: &Session,
@@ -143,7 +143,7 @@ pub(super) fn may_fit_algorithm(
     let Some(Attribute::KeyType(found)) = attribute(session, key, AttributeType::KeyType) else {
         return true;
     };
-    // Tokens report the curve of a private key even if they report no public key for it.
+    // Tokens report the curve of a private key even if they do not report its public key.
     if found == KeyType::EC
         && let Some(params) = bytes(session, key, AttributeType::EcParams)
     {
@@ -157,7 +157,8 @@ pub(super) fn may_fit_algorithm(
     found == wanted
 }
 
-/// CKA_ALLOWED_MECHANISMS; an empty list means any mechanism, as tokens have it, although the standard says none.
+/// CKA_ALLOWED_MECHANISMS; `None` if any mechanism is allowed. By the standard an empty list allows none, but tokens report
+/// it for any.
 pub(super) fn allowed_mechanisms(
     session: &Session,
     key: ObjectHandle,
@@ -173,11 +174,11 @@ pub(super) fn allowed_mechanisms(
 pub enum PublicKeyOrigin {
     /// The private-key object itself.
     PrivateKeyObject,
-    /// A CKO_PUBLIC_KEY object with the same CKA_ID. It proves nothing: anybody may have created it.
+    /// A CKO_PUBLIC_KEY object with the same CKA_ID. It proves nothing: it may have been created independently.
     PublicKeyObject,
 }
 
-/// Why the public half of a private key is not known.
+/// Why the public key of a private key is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MissingPublicKey {
     /// The token does not report it.
@@ -186,34 +187,34 @@ pub(super) enum MissingPublicKey {
     Unsupported(UnsupportedKey),
 }
 
-/// The public half of a private key, as the token reports it.
+/// The public key of a private key, as the token reports it.
 pub(super) fn public_key(
     session: &Session,
     key: ObjectHandle,
 ) -> Result<(PublicKey, PublicKeyOrigin), MissingPublicKey> {
-    let own = public_key_in_object(session, key).or_else(|| {
+    let in_private_key = public_key_in_object(session, key).or_else(|| {
         let info = bytes(session, key, AttributeType::PublicKeyInfo)?;
         Some(PublicKey::from_spki(&info))
     });
-    let found = own.map(|own| (own, PublicKeyOrigin::PrivateKeyObject));
+    let found = in_private_key.map(|read| (read, PublicKeyOrigin::PrivateKeyObject));
     let found = found.or_else(|| {
         let separate = public_key_in_separate_object(session, key)?;
         Some((separate, PublicKeyOrigin::PublicKeyObject))
     });
     match found {
         Some((Ok(public), origin)) => Ok((public, origin)),
-        Some((Err(kind), _)) => Err(MissingPublicKey::Unsupported(kind)),
+        Some((Err(key), _)) => Err(MissingPublicKey::Unsupported(key)),
         None => Err(MissingPublicKey::Withheld),
     }
 }
 
-/// The public key in an object's own attributes. An unsupported kind is recognised even without a public key, by
-/// CKA_KEY_TYPE or by the curve in CKA_EC_PARAMS.
+/// The public key in the attributes of an object. An unsupported key is recognised by CKA_KEY_TYPE or by the curve in
+/// CKA_EC_PARAMS, even if there is no public key.
 fn public_key_in_object(
     session: &Session,
     object: ObjectHandle,
 ) -> Option<Result<PublicKey, UnsupportedKey>> {
-    let read = |kind| bytes(session, object, kind);
+    let read = |attribute_type| bytes(session, object, attribute_type);
     match attribute(session, object, AttributeType::KeyType)? {
         Attribute::KeyType(KeyType::RSA) => {
             let modulus = read(AttributeType::Modulus)?;
@@ -224,7 +225,7 @@ fn public_key_in_object(
             let params = read(AttributeType::EcParams)?;
             match (ec_algorithm(&params), read(AttributeType::EcPoint)) {
                 (Err(_), _) if has_explicit_parameters(&params) => None,
-                (Err(kind), _) => Some(Err(kind)),
+                (Err(key), _) => Some(Err(key)),
                 (Ok(_), None) => None,
                 (Ok(_), Some(point)) => Some(PublicKey::from_ec(&params, &point)),
             }
@@ -239,14 +240,14 @@ fn public_key_in_object(
     }
 }
 
-/// Whether CKA_EC_PARAMS gives the curve by its parameters, not by its OID. It may be a supported curve; only a
-/// certificate shows that.
+/// Whether CKA_EC_PARAMS has the parameters of the curve, not its OID. It may be a supported curve, which only a certificate
+/// shows.
 fn has_explicit_parameters(params: &[u8]) -> bool {
     params.first() == Some(&0x30)
 }
 
-/// The public key in the CKO_PUBLIC_KEY object with the private key's CKA_ID. If there are two, as a key rollover
-/// leaves them, the label decides; if it does not, none is taken.
+/// The public key in the CKO_PUBLIC_KEY object with the private key's CKA_ID. If there are two, as after a key rollover, the
+/// label decides. If the labels are the same too, the result is `None`.
 fn public_key_in_separate_object(
     session: &Session,
     key: ObjectHandle,

@@ -1,13 +1,12 @@
-//! Certificate objects in the token (CKO_CERTIFICATE): finds and stores them.
+//! Finds and stores certificate objects in the token (CKO_CERTIFICATE).
 
-use cryptoki::object::{Attribute, CertificateType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass};
 
 use super::{Key, KeyError, attributes, find_objects, object_uri};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
 use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::session::Session;
-use cryptoki::object::AttributeType;
 
 /// The fields of an X.509 certificate object (PKCS#11 3.1, section 4.6.3).
 #[derive(Debug)]
@@ -43,12 +42,11 @@ pub fn find(
     Ok(found.into_iter().filter_map(read).collect())
 }
 
-/// Stores a certificate so that `uri` finds it: with the URI's label and CKA_ID, else the key's.
-/// Does nothing if that certificate is stored already. `session` must be read-write.
+/// Stores a certificate so that `uri` finds it: with the label and the CKA_ID of the URI, or else of the key. Does nothing
+/// if that certificate is stored already. `session` must be read-write.
 ///
 /// # Errors
-/// `uri` names another certificate already, or C_CreateObject failed, or what was stored is not
-/// what `uri` finds.
+/// `uri` names another certificate already, C_CreateObject failed, or `uri` does not find the new object.
 pub fn store(
     session: &Session,
     token: &Token,

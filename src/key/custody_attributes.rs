@@ -1,5 +1,4 @@
-//! The attributes of a private key that bear on its custody, for the audit: their values by their CKA_ names, and
-//! which of them the token does not report.
+//! The attributes of a private key that matter for its custody, for the audit: their CKA_ names and values.
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType};
@@ -83,39 +82,41 @@ impl CustodyAttributes {
 }
 
 impl Key {
-    /// Reads the attributes that bear on the key's custody.
+    /// Reads the attributes that matter for the key's custody.
     pub fn custody_attributes(&self, session: &Session) -> CustodyAttributes {
-        let read = |kind| attribute(session, self.handle, kind);
-        // The length is read first: for an attribute that they do not know, some modules leave the buffer
-        // unchanged, and its zero would read as false.
-        let known = |kind| {
+        let read = |attribute_type| attribute(session, self.handle, attribute_type);
+        // The length is read first: for an attribute that they do not know, some modules leave the buffer unchanged, and its
+        // zero would be read as false.
+        let is_reported = |attribute_type| {
             let info = session
                 .pkcs11()
                 .ok()?
-                .get_attribute_info(self.handle, &[kind]);
+                .get_attribute_info(self.handle, &[attribute_type]);
             matches!(info.ok()?.as_slice(), [AttributeInfo::Available(1)]).then_some(())
         };
-        let flag = |kind| match known(kind).and_then(|()| read(kind))? {
-            Attribute::Token(on)
-            | Attribute::Private(on)
-            | Attribute::Sensitive(on)
-            | Attribute::Extractable(on)
-            | Attribute::AlwaysSensitive(on)
-            | Attribute::NeverExtractable(on)
-            | Attribute::Local(on)
-            | Attribute::Modifiable(on)
-            | Attribute::Copyable(on)
-            | Attribute::Destroyable(on)
-            | Attribute::WrapWithTrusted(on)
-            | Attribute::Sign(on)
-            | Attribute::SignRecover(on)
-            | Attribute::Decrypt(on)
-            | Attribute::Unwrap(on)
-            | Attribute::Derive(on)
-            | Attribute::AlwaysAuthenticate(on) => Some(on),
+        let flag = |attribute_type| match is_reported(attribute_type)
+            .and_then(|()| read(attribute_type))?
+        {
+            Attribute::Token(value)
+            | Attribute::Private(value)
+            | Attribute::Sensitive(value)
+            | Attribute::Extractable(value)
+            | Attribute::AlwaysSensitive(value)
+            | Attribute::NeverExtractable(value)
+            | Attribute::Local(value)
+            | Attribute::Modifiable(value)
+            | Attribute::Copyable(value)
+            | Attribute::Destroyable(value)
+            | Attribute::WrapWithTrusted(value)
+            | Attribute::Sign(value)
+            | Attribute::SignRecover(value)
+            | Attribute::Decrypt(value)
+            | Attribute::Unwrap(value)
+            | Attribute::Derive(value)
+            | Attribute::AlwaysAuthenticate(value) => Some(value),
             _ => None,
         };
-        let date = |kind| match read(kind)? {
+        let date = |attribute_type| match read(attribute_type)? {
             Attribute::StartDate(date) | Attribute::EndDate(date) => format_date(&date),
             _ => None,
         };
@@ -123,14 +124,14 @@ impl Key {
         CustodyAttributes {
             flags: FLAGS
                 .iter()
-                .map(|(name, kind)| ((*name).to_owned(), flag(*kind)))
+                .map(|(name, attribute_type)| ((*name).to_owned(), flag(*attribute_type)))
                 .collect(),
             key_type: match read(AttributeType::KeyType) {
-                Some(Attribute::KeyType(kind)) => Some(key_type_name(kind)),
+                Some(Attribute::KeyType(key_type)) => Some(key_type_name(key_type)),
                 _ => None,
             },
             key_gen_mechanism: match read(AttributeType::KeyGenMechanism) {
-                Some(Attribute::KeyGenMechanism(kind)) => Some(kind.to_string()),
+                Some(Attribute::KeyGenMechanism(mechanism)) => Some(mechanism.to_string()),
                 _ => None,
             },
             allowed_mechanisms: allowed
@@ -141,8 +142,8 @@ impl Key {
     }
 }
 
-fn key_type_name(kind: KeyType) -> String {
-    match kind {
+fn key_type_name(key_type: KeyType) -> String {
+    match key_type {
         KeyType::RSA => "CKK_RSA".to_owned(),
         KeyType::EC => "CKK_EC".to_owned(),
         KeyType::EC_EDWARDS => "CKK_EC_EDWARDS".to_owned(),
@@ -150,7 +151,7 @@ fn key_type_name(kind: KeyType) -> String {
     }
 }
 
-/// A CK_DATE, which is eight digits, as YYYY-MM-DD. Modules fill an empty one with zeros or spaces.
+/// Formats a CK_DATE, which has eight digits, as YYYY-MM-DD. An empty one has zeros or spaces, and becomes an empty text.
 fn format_date(date: &Date) -> Option<String> {
     let all = [&date.year[..], &date.month, &date.day];
     let empty = |byte: &u8| matches!(byte, 0 | b' ' | b'0');

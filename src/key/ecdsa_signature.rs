@@ -1,13 +1,13 @@
-//! ECDSA signatures as TLS sends them: a token's raw r‖s is encoded as minimal DER (ECDSA-Sig-Value).
+//! Converts ECDSA signatures from r‖s, the form of PKCS#11, to DER (ECDSA-Sig-Value), the form of TLS.
 //!
-//! DER integers have no leading zero bytes and no set top bit. An encoder that forgets the first
-//! fails one handshake in 256, one that forgets the second every other.
+//! A DER integer has no unneeded leading zero byte, and a positive one has no set top bit. An encoder that ignores the first
+//! rule fails one handshake in 256, one that ignores the second every other.
 
 use der::Decode;
 use der::asn1::UintRef;
 use thiserror::Error;
 
-/// C_Sign returned bytes that are no ECDSA signature in any form that modules are known to use.
+/// C_Sign returned bytes in no known form of an ECDSA signature.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error(
     "the token answered {len} bytes, which is no ECDSA signature of two numbers of {field_len} bytes"
@@ -70,7 +70,7 @@ fn integer(magnitude: &[u8]) -> Vec<u8> {
 
 fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
-    // A P-521 signature has up to 139 bytes: a length above 127 takes a second byte. It never exceeds 255,
+    // A P-521 signature has up to 139 bytes, and a length above 127 takes a second byte. The length never exceeds 255,
     // since the longest input has 2 x 66 bytes.
     if content.len() > 127 {
         out.push(0x81);

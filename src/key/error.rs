@@ -1,4 +1,4 @@
-//! The errors of finding, generating and storing keys and certificates, and what to do about them.
+//! The errors of finding, generating and storing keys and certificates: message, hint and exit code of each.
 
 use thiserror::Error;
 
@@ -12,7 +12,7 @@ use crate::truncated_list::first_few;
 /// Why a key cannot be found, used or generated, or a certificate not stored.
 #[derive(Debug, Error)]
 pub enum KeyError {
-    /// The ledger could not write the operation's record, so the operation did not take place.
+    /// The ledger could not record the operation, so it was not carried out.
     #[error("no key is made or destroyed without its record: {0}")]
     Ledger(#[from] LedgerError),
     /// No private key matches the URI.
@@ -55,7 +55,7 @@ pub enum KeyError {
         /// The keys that match, with the fingerprints of their public keys.
         candidates: Vec<String>,
     },
-    /// The token does not report the key's public half.
+    /// The token does not report the public key.
     #[error("the token shows no public key for {uri}")]
     PublicKeyWithheld {
         /// The private key.

@@ -1,8 +1,8 @@
-//! Probes for the audit: whether the token would reveal a private key's components (C_GetAttributeValue), and whether
-//! it would wrap the key (C_WrapKey).
+//! Passive probes for the audit: whether the token would reveal a private key's components (C_GetAttributeValue), and
+//! whether it would wrap the key (C_WrapKey). `probe_keys` has the active ones.
 //!
-//! Both calls ask for a length only, with a null buffer, so that no key material can leave the token, and they
-//! change nothing in it. A length that is returned is the finding.
+//! Both calls have a null buffer, so they return only a length: no key material can leave the token, and nothing in it is
+//! changed. A length that is returned is the finding.
 
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
@@ -24,18 +24,18 @@ use crate::token::session::Session;
 pub enum ProbeOutcome {
     /// The token refused, with this return value.
     Refused(String),
-    /// The token allowed the operation, or would have: what it returned.
+    /// The token allowed the operation, or would allow it; with its output.
     #[serde(rename = "done")]
     Allowed(String),
-    /// The probe shows nothing, and why.
+    /// The probe shows neither, and why.
     #[serde(rename = "nothing-follows")]
     Inconclusive(String),
 }
 
-/// A call that was tried, and its result.
+/// A call and its result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probe {
-    /// The call, by its names in PKCS#11.
+    /// The call, with its PKCS#11 names.
     #[serde(rename = "asked")]
     pub call: String,
     /// Its result.
@@ -53,7 +53,7 @@ impl Probe {
 }
 
 /// The attributes that hold private key material (PKCS#11 3.1, sections 6.1.3 and 6.3.4).
-fn private_components(kind: Option<KeyType>) -> &'static [(&'static str, AttributeType)] {
+fn private_components(key_type: Option<KeyType>) -> &'static [(&'static str, AttributeType)] {
     const RSA: [(&str, AttributeType); 6] = [
         ("CKA_PRIVATE_EXPONENT", AttributeType::PrivateExponent),
         ("CKA_PRIME_1", AttributeType::Prime1),
@@ -63,26 +63,26 @@ fn private_components(kind: Option<KeyType>) -> &'static [(&'static str, Attribu
         ("CKA_COEFFICIENT", AttributeType::Coefficient),
     ];
     const EC: [(&str, AttributeType); 1] = [("CKA_VALUE", AttributeType::Value)];
-    match kind {
+    match key_type {
         Some(KeyType::RSA) => &RSA,
         _ => &EC,
     }
 }
 
 impl Key {
-    /// Asks for the length of each private component: C_GetAttributeValue with a null buffer.
+    /// Reads the length of each private component: C_GetAttributeValue with a null buffer.
     pub fn probe_reads(&self, session: &Session) -> Vec<Probe> {
-        let kind = match attribute(session, self.handle, AttributeType::KeyType) {
-            Some(Attribute::KeyType(kind)) => Some(kind),
+        let key_type = match attribute(session, self.handle, AttributeType::KeyType) {
+            Some(Attribute::KeyType(key_type)) => Some(key_type),
             _ => None,
         };
-        let length = |kind| {
+        let length = |attribute_type| {
             let session = session.pkcs11()?;
-            let info = session.get_attribute_info(self.handle, &[kind]);
+            let info = session.get_attribute_info(self.handle, &[attribute_type]);
             info.map_err(Fault::of)
         };
-        let probe = |(name, kind): &(&str, AttributeType)| {
-            let outcome = match length(*kind).as_deref() {
+        let probe = |(name, attribute_type): &(&str, AttributeType)| {
+            let outcome = match length(*attribute_type).as_deref() {
                 Ok([AttributeInfo::Sensitive]) => {
                     ProbeOutcome::Refused("CKR_ATTRIBUTE_SENSITIVE".to_owned())
                 }
@@ -104,11 +104,11 @@ impl Key {
             };
             Probe::new(format!("length of {name}"), outcome)
         };
-        private_components(kind).iter().map(probe).collect()
+        private_components(key_type).iter().map(probe).collect()
     }
 
-    /// Asks for the length of this key wrapped by each wrapping key that is visible in the session: C_WrapKey with a
-    /// null buffer. Returns a list of probes for each wrapping key.
+    /// Reads the length of this key wrapped with each wrapping key that is visible in the session: C_WrapKey with a null
+    /// buffer. Returns a list of probes for each wrapping key.
     pub fn probe_wraps(&self, session: &Session, token: &Token) -> Vec<Vec<Probe>> {
         let mut all = Vec::new();
         for (class, object_type) in [
@@ -155,11 +155,11 @@ pub(super) fn probe_wrap(
     wrapping_key: ObjectHandle,
     key: ObjectHandle,
 ) -> Vec<Probe> {
-    let kind = match attribute(session, wrapping_key, AttributeType::KeyType) {
-        Some(Attribute::KeyType(kind)) => Some(kind),
+    let key_type = match attribute(session, wrapping_key, AttributeType::KeyType) {
+        Some(Attribute::KeyType(key_type)) => Some(key_type),
         _ => None,
     };
-    let mechanisms = match kind {
+    let mechanisms = match key_type {
         Some(KeyType::AES) => vec![
             Mechanism::AesKeyWrapPad,
             Mechanism::AesKeyWrap,
@@ -209,20 +209,20 @@ pub(super) fn probe_wrap(
     }
 }
 
-/// Return values of C_GetAttributeValue that refuse to reveal the attribute.
+/// The return values of C_GetAttributeValue for an attribute that must not be revealed.
 const READ_REFUSALS: [&str; 1] = ["CKR_ATTRIBUTE_SENSITIVE"];
-/// Return values of C_WrapKey that refuse to let the key leave. CKR_KEY_NOT_WRAPPABLE is not one: it says that this
-/// key cannot be wrapped in this way.
+/// The return values of C_WrapKey for a key that must not leave the token. CKR_KEY_NOT_WRAPPABLE is not one of them: it
+/// means that this mechanism cannot wrap the key.
 const WRAP_REFUSALS: [&str; 1] = ["CKR_KEY_UNEXTRACTABLE"];
-/// Return values of C_CopyObject and C_SetAttributeValue that refuse a change of the attribute.
+/// The return values of C_CopyObject and C_SetAttributeValue for an attribute that must not be changed.
 pub(super) const CHANGE_REFUSALS: [&str; 3] = [
     "CKR_ATTRIBUTE_READ_ONLY",
     "CKR_ACTION_PROHIBITED",
     "CKR_TEMPLATE_INCONSISTENT",
 ];
 
-/// The outcome of a call that failed: a refusal if the return value is one of `refusals`. A token that does not
-/// support the call, or cannot serve it now, has not refused it for this key.
+/// The outcome of a call that failed: a refusal if the return value is one of `refusals`. Other return values, as for a call
+/// that is not supported, do not show that the token refuses the call for this key.
 pub(super) fn outcome_of_fault(fault: &Fault, refusals: &[&str]) -> ProbeOutcome {
     let returned = fault.failure().ckr.unwrap_or_else(|| fault.to_string());
     match refusals.contains(&returned.as_str()) {

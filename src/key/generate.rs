@@ -21,7 +21,7 @@ use crate::token::session::Session;
 pub struct GeneratedKey {
     /// The private key.
     pub key: Key,
-    /// CKA_ names of restrictions that the token does not support, and that the key therefore lacks.
+    /// The CKA_ names of restrictions that the token does not support, so that the key does not have them.
     pub not_restricted: Vec<&'static str>,
 }
 
@@ -39,23 +39,23 @@ pub fn generate(
 ) -> Result<GeneratedKey, KeyError> {
     refuse_taken_label(token, session, label)?;
     let (mechanism, mut public) = generation_mechanism(algorithm)?;
-    let kind = mechanism.mechanism_type();
-    if !token.mechanisms().can_generate(kind) {
+    let mechanism_type = mechanism.mechanism_type();
+    if !token.mechanisms().can_generate(mechanism_type) {
         return Err(KeyError::CannotGenerate(algorithm.to_string()));
     }
-    let names = [
+    let common = [
         Attribute::Token(true),
         Attribute::Label(label.as_bytes().to_vec()),
         Attribute::Id(random_id()?),
     ];
-    public.extend(names.clone());
+    public.extend(common.clone());
     public.extend([
         Attribute::Private(false),
         Attribute::Verify(true),
         Attribute::Encrypt(false),
         Attribute::Wrap(false),
     ]);
-    let mut private = names.to_vec();
+    let mut private = common.to_vec();
     private.extend([
         Attribute::Private(true),
         Attribute::Sensitive(true),
@@ -106,7 +106,7 @@ pub fn generate(
     })
 }
 
-/// Destroys a new key pair, even if the ledger cannot record it: the key was never used.
+/// Destroys a new key pair that was never used, even if the ledger cannot record the destruction.
 fn destroy_key_pair(token: &Token, session: &Session, key: &Key, handles: &KeyPairHandles) {
     let operation = token
         .recorder()
@@ -137,9 +137,9 @@ struct KeyPairHandles {
     private: ObjectHandle,
 }
 
-/// Calls C_GenerateKeyPair with all restrictions, and again with one fewer each time that the token refuses them:
-/// some tokens do not know CKA_COPYABLE or CKA_SIGN_RECOVER, and some do not accept CKA_MODIFIABLE false at
-/// generation. Returns the names of the restrictions that were left out.
+/// Calls C_GenerateKeyPair with all restrictions, and with one fewer each time that the token refuses them: some tokens do
+/// not know CKA_COPYABLE or CKA_SIGN_RECOVER, and some do not accept CKA_MODIFIABLE false at generation. Returns the names
+/// of the restrictions that were left out.
 fn generate_key_pair(
     session: &Session,
     mechanism: &Mechanism<'_>,

@@ -1,8 +1,7 @@
-//! Active probes for the audit: whether a key could be made extractable by C_CopyObject or C_SetAttributeValue, and
-//! then wrapped. They run on a session key that is generated from the real key's template and destroyed afterwards,
-//! never on the key itself.
+//! Active probes for the audit: whether a key could be made extractable by C_CopyObject or C_SetAttributeValue, and then
+//! wrapped. They use a session key with the attributes of the real key, which is destroyed afterwards, never the real key.
 //!
-//! These calls change something in the token for a moment, and an HSM may raise an alarm for them.
+//! These calls change something in the token temporarily, and an HSM may raise an alarm for them.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
@@ -22,8 +21,8 @@ use crate::token::session::Session;
 /// The name of probe keys in the ledger.
 const LABEL: &str = "session key of an audit";
 
-/// A key pair of session objects (CKA_TOKEN false), with the copies and wrapping keys that the probes make. All are
-/// destroyed when it is dropped.
+/// A key pair of session objects (CKA_TOKEN false), with the copies and wrapping keys that the probes create. All of them
+/// are destroyed when it is dropped.
 struct ProbeKey<'a> {
     session: &'a Session,
     token: &'a Token,
@@ -77,7 +76,7 @@ pub fn probe_session_key(
         };
         changes.push(Probe::new(format!("C_SetAttributeValue {name}"), outcome));
     }
-    // After a change that succeeded, the key would be wrapped because of that change.
+    // If a change succeeded, the key could be wrapped because of that change.
     let wraps = match changes
         .iter()
         .all(|probe| !matches!(probe.outcome, ProbeOutcome::Allowed(_)))
@@ -226,8 +225,8 @@ impl Drop for ProbeKey<'_> {
     }
 }
 
-/// Whether an object is extractable or not sensitive after a call that returned CKR_OK: a module may return that
-/// and ignore the attribute.
+/// Whether an object is extractable or not sensitive after a call that returned CKR_OK: a module may return that and ignore
+/// the attribute.
 fn check_extractable(session: &Session, object: ObjectHandle) -> ProbeOutcome {
     let extractable = attribute(session, object, AttributeType::Extractable);
     let sensitive = attribute(session, object, AttributeType::Sensitive);

@@ -38,7 +38,7 @@ const CURVES: [(ObjectIdentifier, KeyAlgorithm); 3] = [
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     spki: Vec<u8>,
-    // The contents of the BIT STRING subjectPublicKey, which verification takes.
+    // The contents of the BIT STRING subjectPublicKey, which verification needs.
     bits: Vec<u8>,
     algorithm: KeyAlgorithm,
 }
@@ -61,7 +61,7 @@ impl PublicKey {
     /// Reads a DER SubjectPublicKeyInfo.
     ///
     /// # Errors
-    /// The bytes are not one, or the key is of a kind or size that is not supported.
+    /// The bytes are no SubjectPublicKeyInfo, or the key is of a kind or size that is not supported.
     pub fn from_spki(der: &[u8]) -> Result<Self, UnsupportedKey> {
         let unreadable = || UnsupportedKey::named("a public key that cannot be read");
         let spki = Spki::from_der(der).map_err(|_| unreadable())?;
@@ -97,16 +97,16 @@ impl PublicKey {
         Self::assemble(RSA_ENCRYPTION, Some(Any::from(Null)), &bits)
     }
 
-    /// From CKA_EC_PARAMS and CKA_EC_POINT. The point is an OCTET STRING by the standard, and its bare contents in some
-    /// modules; the curve of an Edwards key is an OID or, before PKCS#11 3.0, a name.
+    /// From CKA_EC_PARAMS and CKA_EC_POINT. The point is an OCTET STRING by the standard, and some modules return its
+    /// contents without the tag. The curve of an Edwards key is an OID or, before PKCS#11 3.0, a name.
     pub fn from_ec(params: &[u8], point: &[u8]) -> Result<Self, UnsupportedKey> {
         let algorithm = ec_algorithm(params)?;
         let length = algorithm.field_len().map_or(32, |field| 2 * field + 1);
-        // A bare uncompressed point begins with 04, which is also the tag of an OCTET STRING, and one point in 256
-        // parses as one: so the length decides.
-        let inner = OctetString::from_der(point).ok();
-        let inner = inner.as_ref().map(OctetString::as_bytes);
-        let bits = [inner, Some(point)]
+        // An uncompressed point without a tag begins with 04, which is also the tag of an OCTET STRING, and one point in 256
+        // can be parsed as one: so the length decides.
+        let unwrapped = OctetString::from_der(point).ok();
+        let unwrapped = unwrapped.as_ref().map(OctetString::as_bytes);
+        let bits = [unwrapped, Some(point)]
             .into_iter()
             .flatten()
             .find(|bits| bits.len() == length)
@@ -160,7 +160,7 @@ impl PublicKey {
         &self.bits
     }
 
-    /// Whether `signature`, in the form that TLS sends, is of this key over `message`.
+    /// Whether `signature`, in the form of TLS, is this key's signature of `message`.
     pub fn verifies(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
         self.algorithm.schemes().contains(&scheme)
             && UnparsedPublicKey::new(scheme.verification(), &self.bits)
@@ -169,8 +169,7 @@ impl PublicKey {
     }
 }
 
-/// The algorithm that CKA_EC_PARAMS names: an OID or, of Edwards curves before PKCS#11 3.0, a
-/// PrintableString (section 2.3.10).
+/// The algorithm in CKA_EC_PARAMS: an OID or, for Edwards curves before PKCS#11 3.0, a PrintableString (section 2.3.10).
 pub(crate) fn ec_algorithm(params: &[u8]) -> Result<KeyAlgorithm, UnsupportedKey> {
     match ObjectIdentifier::from_der(params) {
         Ok(ED25519 | ED25519_OF_GNUPG) => Ok(KeyAlgorithm::Ed25519),
@@ -195,7 +194,7 @@ fn curve(oid: ObjectIdentifier) -> Result<KeyAlgorithm, UnsupportedKey> {
 }
 
 fn rsa(key: &RsaPublicKey<'_>) -> Result<KeyAlgorithm, UnsupportedKey> {
-    /// The limit of the library that verifies; FIPS 186-5 allows up to 256 bits, and 65537 is the usual exponent.
+    /// The limit of the library that verifies signatures. FIPS 186-5 allows up to 256 bits; 65537 is the usual exponent.
     const MAX_EXPONENT_BITS: usize = 33;
     let bits = modulus_bits(key.modulus.as_bytes());
     let exponent = modulus_bits(key.exponent.as_bytes());
@@ -220,14 +219,14 @@ fn modulus_bits(modulus: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// secp256r1 as CKA_EC_PARAMS has it.
+    /// secp256r1 in CKA_EC_PARAMS.
     const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 
     #[test]
     fn a_bare_point_that_parses_as_an_octet_string_is_not_unwrapped() {
         let mut bare = vec![0x04, 0x3f];
         bare.resize(65, 0x11);
-        assert!(OctetString::from_der(&bare).is_ok(), "the trap");
+        assert!(OctetString::from_der(&bare).is_ok(), "it parses");
         let wrapped = [&[0x04, 65], &bare[..]].concat();
         let key = PublicKey::from_ec(P256, &bare).unwrap();
         assert_eq!(key.bits, bare);

@@ -55,7 +55,7 @@ impl KeyAlgorithm {
         }
     }
 
-    /// Length of one coordinate in bytes; the raw signature is two of them.
+    /// The length of one coordinate in bytes, and of r and s in a signature; `None` if the algorithm is not ECDSA.
     pub fn field_len(self) -> Option<usize> {
         match self {
             Self::EcP256 => Some(32),
@@ -74,7 +74,7 @@ impl KeyAlgorithm {
         }
     }
 
-    /// The size of C_Sign's output buffer, in bytes. For ECDSA there is room for DER, which some modules return.
+    /// The size of C_Sign's output buffer, in bytes. For ECDSA it is large enough for DER, which some modules return.
     pub fn signature_capacity(self) -> usize {
         match self {
             Self::Rsa { bits } => bits.div_ceil(8),
@@ -200,8 +200,8 @@ impl Scheme {
         }
     }
 
-    /// The name of the signature algorithm of a certificate request (RFC 8017, RFC 5758, RFC 8410). RSA-PSS has
-    /// one too, with parameters, and is not used for requests.
+    /// The OID of the signature algorithm in a certificate request (RFC 8017, RFC 5758, RFC 8410). RSA-PSS, whose algorithm
+    /// has parameters, is not used for requests.
     pub(crate) fn x509_oid(self) -> Option<ObjectIdentifier> {
         let oid = match self {
             Self::RsaPkcs1Sha256 => "1.2.840.113549.1.1.11",

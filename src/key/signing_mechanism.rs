@@ -1,8 +1,7 @@
 //! The PKCS#11 mechanism for a signature scheme: its parameters, and the input of C_Sign.
 //!
-//! Where the token has the raw mechanism, the message is hashed in this process: tokens limit how much their hashing
-//! mechanisms take, TLS 1.2 signs a whole transcript, and p11-kit's remoting does not pass the hashing PSS
-//! mechanisms at all.
+//! If the token has the raw mechanism, the message is hashed in this process: tokens limit the input of their hashing
+//! mechanisms, TLS 1.2 signs a whole transcript, and p11-kit's remoting does not support the hashing PSS mechanisms.
 
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
@@ -103,9 +102,9 @@ mod tests {
     #[test]
     fn the_raw_mechanism_is_preferred_to_the_hashing_one() {
         let candidates = SigningMechanism::candidates(Scheme::RsaPssSha256);
-        let kinds: Vec<_> = candidates.iter().map(|r| r.mechanism_type()).collect();
+        let types: Vec<_> = candidates.iter().map(|r| r.mechanism_type()).collect();
         assert_eq!(
-            kinds,
+            types,
             [
                 MechanismType::RSA_PKCS_PSS,
                 MechanismType::SHA256_RSA_PKCS_PSS
@@ -120,13 +119,13 @@ mod tests {
 
     #[test]
     fn pss_parameters_have_the_hash_and_a_salt_of_its_length() {
-        for (hash, kind) in [
+        for (hash, mechanism) in [
             (Hash::Sha256, MechanismType::SHA256),
             (Hash::Sha384, MechanismType::SHA384),
             (Hash::Sha512, MechanismType::SHA512),
         ] {
             let params = pss(hash);
-            assert_eq!(params.hash_alg, kind);
+            assert_eq!(params.hash_alg, mechanism);
             assert_eq!(u64::from(params.s_len), u64::from(hash.output_len()));
         }
     }

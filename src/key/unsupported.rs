@@ -1,5 +1,5 @@
-//! Names of keys whose kind or size is not supported, since signatures cannot be verified with them. A key or
-//! certificate that is only unsupported must not be reported as damaged.
+//! Names of keys whose kind or size is not supported, because signatures cannot be verified with them. So a key or
+//! certificate that is only unsupported is not reported as damaged.
 
 use std::fmt::{self, Display};
 
@@ -11,7 +11,7 @@ pub const SUPPORTED: &str = "RSA of 2048 to 8192 bits, P-256, P-384, P-521 and E
 /// The supported sizes of an RSA modulus, in bits.
 pub(crate) const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// A kind or size of key that is not supported, in the words of its standard: `RSA-1024`, `secp256k1`.
+/// A kind or size of key that is not supported, by its name in its standard: `RSA-1024`, `secp256k1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnsupportedKey(String);
 

@@ -10,10 +10,10 @@ use thiserror::Error as ThisError;
 use super::hash_chain::ChainBreak;
 use super::location::parent_folder;
 use super::lock::LOCK_TIMEOUT;
+use crate::access_diagnosis::{AccessMode, Obstacle, OwnedPath, obstacle};
 use crate::accounts;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
-use crate::path_access::{Obstacle, Owned, Use, obstacle};
 
 /// Why a record was not written. Its operation then did not take place, or the result was not released.
 #[derive(Debug, ThisError)]
@@ -130,7 +130,7 @@ impl Diagnostic for LedgerError {
                 format!("nothing is signed without its record: {}", unwritable(path, source))
             }
             Self::Unreadable { path, source } => match source.kind() {
-                io::ErrorKind::PermissionDenied => match obstacle(path, &[Use::Read]) {
+                io::ErrorKind::PermissionDenied => match obstacle(path, &[AccessMode::Read]) {
                     Some(obstacle) => format!("{obstacle}: {}", obstacle.advice()),
                     None => DENIED_OTHERWISE.to_owned(),
                 },
@@ -158,7 +158,7 @@ impl Diagnostic for LedgerError {
                 "shorten what goes into it: a key's label, a peer's name or the id of a request; nothing is signed without its record".to_owned()
             }
             Self::Unsafe { path, why } if why.contains(ANOTHERS) => {
-                let owned = fs::metadata(path).map(|meta| Owned::new(path, &meta).to_string());
+                let owned = fs::metadata(path).map(|meta| OwnedPath::new(path, &meta).to_string());
                 format!(
                     "{}: `chown {} {}` where it is to be this user's, or name another place in `file` of [ledger]",
                     owned.unwrap_or_else(|_| path.display().to_string()),
@@ -221,18 +221,19 @@ fn unwritable(path: &Path, source: &io::Error) -> String {
         ),
         IsADirectory => IS_A_FOLDER.to_owned(),
         PermissionDenied => {
-            let closed = match obstacle(path, &[Use::Read, Use::Write]) {
+            let closed = match obstacle(path, &[AccessMode::Read, AccessMode::Write]) {
                 // A file that does not exist yet needs write access to its folder.
-                Some(Obstacle::Missing { .. }) => {
-                    obstacle(parent_folder(path), &[Use::Search, Use::Write])
-                }
+                Some(Obstacle::Missing { .. }) => obstacle(
+                    parent_folder(path),
+                    &[AccessMode::Search, AccessMode::Write],
+                ),
                 other => other,
             };
             match closed {
-                Some(Obstacle::Closed { place, .. }) => format!(
-                    "{place} is not for this user: `chown {} {}`, or run this as its owner",
+                Some(Obstacle::Denied { path, .. }) => format!(
+                    "{path} is not for this user: `chown {} {}`, or run this as its owner",
                     accounts::effective_user(),
-                    place.place.display()
+                    path.path.display()
                 ),
                 Some(obstacle) => format!("{obstacle}: {}", obstacle.advice()),
                 None => DENIED_OTHERWISE.to_owned(),

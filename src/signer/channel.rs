@@ -1,7 +1,7 @@
 //! The channels to a signer process: a pool of sockets, with one request in progress on each.
 //!
-//! A channel whose response did not come in time is not used again until the response comes, or the supervisor's notice
-//! that the signer has ended: so no response is taken for another request's.
+//! A channel whose response is late is not used again until the response arrives, or the supervisor's notice that the
+//! signer has ended. So no response is taken for that of another request.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -14,14 +14,14 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::frame::{self, MAX_FRAME_LEN, Request, Response};
-use super::supervisor::timespec;
+use super::timespec;
 use crate::engine::{EngineError, ReportedError};
 use crate::poison::IgnorePoison as _;
 
-/// How many callers may wait for a channel before one is refused: as many as there may be handshakes at once.
+/// The maximum number of callers that wait for a channel: that of concurrent handshakes. Further callers are refused.
 const MAX_WAITING: usize = 512;
 
-/// The interval of polls of the channels with a late response, while no channel is idle.
+/// The interval between polls of the late channels while no channel is idle.
 const LATE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The longest response, in bytes: a description with a certificate.
@@ -37,15 +37,15 @@ pub(super) struct Channels {
 #[derive(Default)]
 struct ChannelPool {
     idle: Vec<Channel>,
-    /// Channels whose caller returned before the response came.
+    /// Channels whose caller returned before the response arrived.
     late: Vec<Channel>,
     all: usize,
     waiting: usize,
-    /// Whether one of the waiting callers polls the late channels.
+    /// One of the waiting callers polls the late channels.
     polling: bool,
 }
 
-/// A signer's response, decoded as far as the channel is concerned.
+/// A signer's response. The JSON of a description and of health is not decoded yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum OwnedResponse {
     Described(Vec<u8>),
@@ -67,11 +67,11 @@ enum Received {
     Response(OwnedResponse),
     /// The supervisor's notice: the signer that had the request has ended.
     SignerEnded(String),
-    /// Nothing has come yet, or until the deadline.
+    /// No response has arrived yet, or none by the deadline.
     Nothing,
     /// A system call failed; the channel can be used again.
     Failed(String),
-    /// The other end is closed, or sent what it must not: the channel is of no use any more.
+    /// The other end is closed, or violated the protocol: the channel cannot be used again.
     Broken(String),
 }
 
@@ -103,13 +103,13 @@ impl Channels {
         }
     }
 
-    /// Callers that wait for a channel, channels in use, and all channels.
+    /// The numbers of waiting callers, of channels in use, and of all channels.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let state = self.lock();
         (state.waiting, state.all - state.idle.len(), state.all)
     }
 
-    /// Sends a request and waits for its response; once more where the signer ended before it responded.
+    /// Sends a request and waits for its response. Sends it once more if the signer ended before it responded.
     pub(super) fn request(
         &self,
         request: &Request<'_>,
@@ -135,12 +135,12 @@ impl Channels {
                 }
                 Received::Nothing => {
                     self.lock().late.push(channel);
-                    // A waiting caller has to poll it from now on.
+                    // One of the waiting callers has to poll it from now on.
                     self.free.notify_one();
                     return Err(EngineError::Deadline(timeout));
                 }
                 Received::Broken(why) => {
-                    // Dropped: another channel may work.
+                    // This channel is dropped; another one may work.
                     let mut state = self.lock();
                     state.all -= 1;
                     drop(state);
@@ -203,7 +203,7 @@ impl Channels {
 }
 
 impl ChannelPool {
-    /// A late channel whose response has come by now.
+    /// Takes a late channel whose response has arrived.
     fn take_completed(&mut self) -> Option<Channel> {
         let is_completed = |channel: &mut Channel| !matches!(channel.receive(), Received::Nothing);
         let position = self.late.iter_mut().position(is_completed)?;
@@ -214,7 +214,7 @@ impl ChannelPool {
 impl Channel {
     fn send(&mut self, request: &Request<'_>) -> Result<(), Errno> {
         frame::encode_request(&mut self.request, self.request_id, request);
-        // Without blocking: where the channel is full, nobody reads it.
+        // DONTWAIT: a full channel means that the signer does not read it.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let sent = retry_on_intr(|| send(&self.socket, &self.request, flags));
         sent.map(drop)
@@ -236,7 +236,7 @@ impl Channel {
         }
     }
 
-    /// The response to the last request, where it has come. Does not block.
+    /// Receives the response to the last request, if it has arrived. Does not block.
     fn receive(&mut self) -> Received {
         loop {
             let received =
@@ -250,11 +250,11 @@ impl Channel {
             let response = self.response.get(..length).unwrap_or_default();
             let (id, response) = match frame::decode_response(response) {
                 Ok(decoded) => decoded,
-                Err(bad) => return Received::Broken(bad.to_string()),
+                Err(error) => return Received::Broken(error.to_string()),
             };
             let response = match response {
-                Response::Gone(why) => return Received::SignerEnded(why.to_owned()),
-                // To an earlier request, whose caller has returned.
+                Response::SignerEnded(why) => return Received::SignerEnded(why.to_owned()),
+                // The response to an earlier request, whose caller has returned.
                 _ if id != self.request_id => continue,
                 Response::Described(json) => OwnedResponse::Described(json.to_vec()),
                 Response::Signed(bytes) => OwnedResponse::Signed(bytes.to_vec()),
@@ -268,7 +268,7 @@ impl Channel {
         }
     }
 
-    /// The channel without responses to earlier requests.
+    /// Discards responses to earlier requests.
     fn drained(mut self) -> Self {
         while matches!(
             self.receive(),
@@ -278,7 +278,7 @@ impl Channel {
     }
 }
 
-/// A lack of memory passes; a closed end does not.
+/// A closed end is permanent; other errors, as a lack of memory, are temporary.
 fn received_error(error: Errno) -> Received {
     match error {
         Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::BADF => {

@@ -1,4 +1,4 @@
-//! Channels to a signer that the test plays: late responses, ended signers, and callers that wait meanwhile.
+//! Channels whose other end is the test: late responses, signers that end, and callers that wait meanwhile.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,8 +10,8 @@ const SHORT: Duration = Duration::from_millis(150);
 const LONG: Duration = Duration::from_secs(10);
 
 fn channels() -> (Arc<Channels>, OwnedFd) {
-    let (ours, theirs) = socket_pair().unwrap();
-    (Arc::new(Channels::new(vec![ours])), theirs)
+    let (caller, signer) = socket_pair().unwrap();
+    (Arc::new(Channels::new(vec![caller])), signer)
 }
 
 /// Waits for the next request; returns its id.
@@ -32,15 +32,15 @@ fn request(channels: &Channels, timeout: Duration) -> Result<OwnedResponse, Engi
 }
 
 #[test]
-fn a_waiting_caller_gets_a_channel_whose_late_response_has_come() {
+fn a_waiting_caller_gets_a_channel_whose_late_response_arrived() {
     let (channels, signer) = channels();
     let (first, second) = (Arc::clone(&channels), Arc::clone(&channels));
     let late = thread::spawn(move || request(&first, SHORT));
     let id = receive_request(&signer);
-    // Waits before any channel is late.
-    let waits = thread::spawn(move || {
-        let began = Instant::now();
-        (request(&second, LONG), began.elapsed())
+    // It waits before any channel is late.
+    let waiting = thread::spawn(move || {
+        let started = Instant::now();
+        (request(&second, LONG), started.elapsed())
     });
     assert!(matches!(
         late.join().unwrap(),
@@ -50,15 +50,18 @@ fn a_waiting_caller_gets_a_channel_whose_late_response_has_come() {
     let next = receive_request(&signer);
     assert_ne!(next, id);
     respond(&signer, next, &Response::Signed(b"in time"));
-    let (reply, took) = waits.join().unwrap();
-    assert_eq!(reply.unwrap(), OwnedResponse::Signed(b"in time".to_vec()));
-    assert!(took < LONG / 2, "{took:?}");
+    let (response, elapsed) = waiting.join().unwrap();
+    assert_eq!(
+        response.unwrap(),
+        OwnedResponse::Signed(b"in time".to_vec())
+    );
+    assert!(elapsed < LONG / 2, "{elapsed:?}");
 }
 
 #[test]
 fn a_response_to_another_request_is_ignored() {
     let (channels, signer) = channels();
-    let asks = thread::spawn(move || request(&channels, LONG));
+    let caller = thread::spawn(move || request(&channels, LONG));
     let id = receive_request(&signer);
     respond(&signer, id + 1, &Response::Signed(b"of another"));
     respond(
@@ -68,7 +71,7 @@ fn a_response_to_another_request_is_ignored() {
     );
     respond(&signer, id, &Response::Signed(b"its own"));
     assert_eq!(
-        asks.join().unwrap().unwrap(),
+        caller.join().unwrap().unwrap(),
         OwnedResponse::Signed(b"its own".to_vec())
     );
 }
@@ -76,12 +79,12 @@ fn a_response_to_another_request_is_ignored() {
 #[test]
 fn a_request_is_repeated_once_when_the_signer_has_ended() {
     let (channels, signer) = channels();
-    let asks = thread::spawn(move || request(&channels, LONG));
+    let caller = thread::spawn(move || request(&channels, LONG));
     for _ in 0..2 {
         receive_request(&signer);
-        respond(&signer, 0, &Response::Gone("signal: 11"));
+        respond(&signer, 0, &Response::SignerEnded("signal: 11"));
     }
-    let error = asks.join().unwrap().unwrap_err();
+    let error = caller.join().unwrap().unwrap_err();
     assert!(
         matches!(&error, EngineError::SignerGone { why } if why == "signal: 11"),
         "{error}"
@@ -92,11 +95,11 @@ fn a_request_is_repeated_once_when_the_signer_has_ended() {
 fn a_closed_channel_fails_at_once() {
     let (channels, signer) = channels();
     drop(signer);
-    let began = Instant::now();
+    let started = Instant::now();
     assert!(request(&channels, LONG).is_err());
     assert!(matches!(
         request(&channels, LONG),
         Err(EngineError::Stopped)
     ));
-    assert!(began.elapsed() < LONG / 2);
+    assert!(started.elapsed() < LONG / 2);
 }

@@ -1,8 +1,8 @@
 //! Passes file descriptors and the configuration's text to a child process (SCM_RIGHTS), over a socket that the child
 //! finds as its standard input. Nothing listens anywhere.
 //!
-//! The socket stays open. A signer's then carries its heartbeat (`heartbeat`), a front end's the reload
-//! protocol (`reload_protocol`). When the supervisor ends, the child sees the end of the socket and ends too.
+//! The socket stays open. It carries the heartbeat of a signer (`heartbeat`), or the reload protocol of a front end
+//! (`reload_protocol`). When the supervisor ends, its end of the socket is closed, and the child ends too.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,18 +21,18 @@ use serde::{Deserialize, Serialize};
 use super::SignerError;
 use super::frame::VERSION;
 
-/// Descriptors in one message; the kernel takes 253.
+/// The maximum number of descriptors in one message; the kernel's is 253.
 const MAX_FDS_PER_MESSAGE: usize = 64;
 
-/// The longest message, in bytes: a configuration's text. A socket's buffer holds more.
+/// The longest message, in bytes: a configuration's text. It is shorter than a socket's buffer.
 pub(super) const MAX_MESSAGE_LEN: usize = 64 << 10;
 
-/// The first message to a child: what follows it.
+/// The first message to a child. It announces the messages after it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     version: u8,
-    /// Whether a person is at a terminal.
+    /// Whether an operator is at a terminal.
     attended: bool,
     /// The number of channels, in this message and those after it.
     channels: usize,
@@ -52,9 +52,9 @@ struct Header {
     )
 )]
 pub struct Inherited {
-    /// The socket to the supervisor: closed when the supervisor has ended. To be kept.
+    /// The socket to the supervisor. Keep it open: its other end is closed when the supervisor has ended.
     pub control: OwnedFd,
-    /// The configuration to use. None: its file's.
+    /// The text of the configuration; `None` if it is to be read from its file.
     pub configuration: Option<String>,
     /// A signer's ends of the channels, or a front end's.
     pub channels: Vec<OwnedFd>,
@@ -64,7 +64,7 @@ pub struct Inherited {
         expect(dead_code, reason = "only a front end has listening sockets")
     )]
     pub sockets: Vec<OwnedFd>,
-    /// Whether a person is at a terminal.
+    /// Whether an operator is at a terminal.
     pub(super) attended: bool,
 }
 
@@ -124,11 +124,11 @@ pub(super) fn send_with_descriptors(
     let mut payload = header;
     let mut rest = descriptors;
     loop {
-        let (some, others) = rest.split_at(rest.len().min(MAX_FDS_PER_MESSAGE));
+        let (batch, others) = rest.split_at(rest.len().min(MAX_FDS_PER_MESSAGE));
         let mut space =
             [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS_PER_MESSAGE))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
-        if !some.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(some)) {
+        if !batch.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(batch)) {
             return Err(io::Error::other("too many channels at once"));
         }
         retry_on_intr(|| sendmsg(control, &[IoSlice::new(payload)], &mut rights, flags))?;

@@ -1,7 +1,7 @@
-//! The binary encoding of requests and responses on a channel: one datagram is one frame, with a version, a bound for
-//! each length, and no optional parts.
+//! The binary encoding of requests and responses on a channel. Each datagram is one frame; a frame has a version, and no
+//! optional parts, and each length in it has a bound.
 //!
-//! The signer decodes frames of a process that parses the network, so a frame with any deviation is refused.
+//! The signer decodes frames from a process that parses the network, so any deviation is an error.
 
 use std::str;
 use std::time::{Duration, Instant};
@@ -12,15 +12,15 @@ use crate::config::trust::Fingerprint;
 use crate::engine::{Peer, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 
-/// The protocol's version: changed when one side would misunderstand the other.
+/// The protocol's version. It is increased with each incompatible change.
 pub(super) const VERSION: u8 = 2;
 
 /// The longest frame, in bytes. A TLS 1.2 transcript with a long certificate chain is a few tens of kilobytes.
 pub(super) const MAX_FRAME_LEN: usize = 160 << 10;
 
-/// The longest `host:port`: a host name has 253 bytes at most.
+/// The longest `host:port`, in bytes: a host name has at most 253.
 const MAX_PEER_LEN: usize = 272;
-/// The length of a UUID.
+/// The longest interaction id, in bytes: a UUID.
 const MAX_ID_LEN: usize = 36;
 
 const DESCRIBE: u8 = 1;
@@ -30,14 +30,14 @@ const DESCRIBED: u8 = 0x81;
 const SIGNED: u8 = 0x82;
 const FAILED: u8 = 0x83;
 const HEALTH_STATUS: u8 = 0x84;
-const GONE: u8 = 0x8f;
+const SIGNER_ENDED: u8 = 0x8f;
 
 /// A request of the front end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request<'a> {
     /// A description of the key.
     Describe,
-    /// A signature by the key whose SubjectPublicKeyInfo has this SHA-256. The deadline is encoded as a time of
+    /// A signature by the key with this SHA-256 of the SubjectPublicKeyInfo. The deadline is encoded as a time of
     /// CLOCK_MONOTONIC, which all processes of a machine share.
     Sign {
         spki: Fingerprint,
@@ -58,8 +58,8 @@ pub(super) enum Response<'a> {
     Failed(&'a [u8]),
     /// JSON: [`super::SignerHealth`].
     Health(&'a [u8]),
-    /// From the supervisor: the process that had the request has ended, and why.
-    Gone(&'a str),
+    /// Sent by the supervisor: the signer that had the request has ended, and why.
+    SignerEnded(&'a str),
 }
 
 /// Why a frame is refused.
@@ -84,7 +84,7 @@ pub(super) enum FrameError {
 /// The time of CLOCK_MONOTONIC.
 fn monotonic_now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
-    // Counted from the machine's start: never negative.
+    // It counts from the machine's start, so it is never negative.
     Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec.max(0) as u32)
 }
 
@@ -92,12 +92,12 @@ fn monotonic_now() -> Duration {
 pub(super) fn encode_request(out: &mut Vec<u8>, id: u64, request: &Request<'_>) {
     out.clear();
     match request {
-        Request::Describe => head(out, DESCRIBE, id),
-        Request::Health => head(out, HEALTH, id),
+        Request::Describe => write_header(out, DESCRIBE, id),
+        Request::Health => write_header(out, HEALTH, id),
         Request::Sign { spki, request } => {
             let left = request.deadline.saturating_duration_since(Instant::now());
             let deadline = monotonic_now() + left;
-            head(out, SIGN, id);
+            write_header(out, SIGN, id);
             out.extend_from_slice(&spki.0);
             out.push(purpose_code(request.purpose));
             out.extend_from_slice(&scheme_code(request.scheme).to_le_bytes());
@@ -113,59 +113,61 @@ pub(super) fn encode_request(out: &mut Vec<u8>, id: u64, request: &Request<'_>) 
     }
 }
 
-/// Decodes a request. A refused frame's id is returned too, as far as it has one.
+/// Decodes a request. The error has the frame's id, if the frame has one.
 pub(super) fn decode_request(
     bytes: &[u8],
 ) -> Result<(u64, Request<'_>), (Option<u64>, FrameError)> {
     let mut reader = FrameReader(bytes);
-    let (kind, id) = reader.head().map_err(|bad| (None, bad))?;
-    let request = match kind {
+    let (frame_type, id) = reader.header().map_err(|error| (None, error))?;
+    let request = match frame_type {
         DESCRIBE => Ok(Request::Describe),
         HEALTH => Ok(Request::Health),
         SIGN => reader.sign(),
         other => Err(FrameError::Kind(other)),
     };
-    let complete = request.and_then(|request| reader.end().map(|()| request));
+    let complete = request.and_then(|request| reader.finish().map(|()| request));
     complete
         .map(|request| (id, request))
-        .map_err(|bad| (Some(id), bad))
+        .map_err(|error| (Some(id), error))
 }
 
 /// Encodes a response into `out`, which is cleared first.
 pub(super) fn encode_response(out: &mut Vec<u8>, id: u64, response: &Response<'_>) {
     out.clear();
-    let (kind, bytes) = match response {
+    let (frame_type, bytes) = match response {
         Response::Described(json) => (DESCRIBED, *json),
         Response::Signed(signature) => (SIGNED, *signature),
         Response::Failed(json) => (FAILED, *json),
         Response::Health(json) => (HEALTH_STATUS, *json),
-        Response::Gone(why) => (GONE, why.as_bytes()),
+        Response::SignerEnded(why) => (SIGNER_ENDED, why.as_bytes()),
     };
-    head(out, kind, id);
+    write_header(out, frame_type, id);
     out.extend_from_slice(bytes);
 }
 
 /// Decodes a response.
 pub(super) fn decode_response(bytes: &[u8]) -> Result<(u64, Response<'_>), FrameError> {
     let mut reader = FrameReader(bytes);
-    let (kind, id) = reader.head()?;
-    let response = match kind {
+    let (frame_type, id) = reader.header()?;
+    let response = match frame_type {
         DESCRIBED => Response::Described(reader.0),
         SIGNED => Response::Signed(reader.0),
         FAILED => Response::Failed(reader.0),
         HEALTH_STATUS => Response::Health(reader.0),
-        GONE => Response::Gone(str::from_utf8(reader.0).map_err(|_| FrameError::Text)?),
+        SIGNER_ENDED => {
+            Response::SignerEnded(str::from_utf8(reader.0).map_err(|_| FrameError::Text)?)
+        }
         other => return Err(FrameError::Kind(other)),
     };
     Ok((id, response))
 }
 
-fn head(out: &mut Vec<u8>, kind: u8, id: u64) {
-    out.extend_from_slice(&[VERSION, kind]);
+fn write_header(out: &mut Vec<u8>, frame_type: u8, id: u64) {
+    out.extend_from_slice(&[VERSION, frame_type]);
     out.extend_from_slice(&id.to_le_bytes());
 }
 
-/// Reads a frame: holds the part that is not read yet.
+/// Reads a frame: the part that is not read yet.
 struct FrameReader<'a>(&'a [u8]);
 
 impl<'a> FrameReader<'a> {
@@ -181,12 +183,12 @@ impl<'a> FrameReader<'a> {
         Ok(*taken)
     }
 
-    fn head(&mut self) -> Result<(u8, u64), FrameError> {
-        let [version, kind] = self.array()?;
+    fn header(&mut self) -> Result<(u8, u64), FrameError> {
+        let [version, frame_type] = self.array()?;
         if version != VERSION {
             return Err(FrameError::Version(version));
         }
-        Ok((kind, u64::from_le_bytes(self.array()?)))
+        Ok((frame_type, u64::from_le_bytes(self.array()?)))
     }
 
     fn sign(&mut self) -> Result<Request<'a>, FrameError> {
@@ -220,7 +222,7 @@ impl<'a> FrameReader<'a> {
         }
     }
 
-    fn end(&self) -> Result<(), FrameError> {
+    fn finish(&self) -> Result<(), FrameError> {
         match self.0 {
             [] => Ok(()),
             _ => Err(FrameError::Long),

@@ -47,7 +47,7 @@ fn a_request_survives_encoding() {
         else {
             panic!("{decoded:?}");
         };
-        // Two readings of the clock lie between them.
+        // The clock was read twice in between.
         let difference = request.deadline.saturating_duration_since(before.deadline)
             + before.deadline.saturating_duration_since(request.deadline);
         assert!(difference < Duration::from_secs(1), "{difference:?}");
@@ -63,7 +63,7 @@ fn a_response_survives_encoding() {
         Response::Signed(&[1, 2, 3]),
         Response::Failed(b"{}"),
         Response::Health(b"{}"),
-        Response::Gone("signal 11"),
+        Response::SignerEnded("signal 11"),
     ] {
         let mut bytes = Vec::new();
         encode_response(&mut bytes, 9, &response);
@@ -86,8 +86,8 @@ fn each_scheme_and_purpose_has_a_code_of_its_own() {
 fn frames_of_the_wrong_length_are_refused() {
     let whole = encoded(&sign(b"message", PEER));
     for length in 0..whole.len() {
-        let bad = decode_request(&whole[..length]).expect_err("a part");
-        assert_eq!(bad.1, FrameError::Short, "{length}");
+        let error = decode_request(&whole[..length]).expect_err("a part");
+        assert_eq!(error.1, FrameError::Short, "{length}");
     }
     let longer = [&whole[..], b"x"].concat();
     assert_eq!(decode_request(&longer), Err((Some(7), FrameError::Long)));
@@ -96,17 +96,17 @@ fn frames_of_the_wrong_length_are_refused() {
         let longer = [&whole[..], b"x"].concat();
         assert_eq!(decode_request(&longer), Err((Some(7), FrameError::Long)));
         for length in 0..whole.len() {
-            let bad = decode_request(&whole[..length]).expect_err("a part");
-            assert_eq!(bad, (None, FrameError::Short), "{length}");
+            let error = decode_request(&whole[..length]).expect_err("a part");
+            assert_eq!(error, (None, FrameError::Short), "{length}");
         }
     }
-    // The kind after the last request's, and a response's.
-    for kind in [4, 0x84] {
+    // The first unused type of requests, and a type of responses.
+    for frame_type in [4, 0x84] {
         let mut unknown = encoded(&Request::Health);
-        unknown[1] = kind;
+        unknown[1] = frame_type;
         assert_eq!(
             decode_request(&unknown),
-            Err((Some(7), FrameError::Kind(kind)))
+            Err((Some(7), FrameError::Kind(frame_type)))
         );
     }
 }
@@ -134,10 +134,10 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_request_does_not_panic(at in 0_usize..130, with in any::<u8>()) {
+    fn a_damaged_request_does_not_panic(at in 0_usize..130, byte in any::<u8>()) {
         let mut bytes = encoded(&sign(b"message", PEER));
         let at = at % bytes.len();
-        bytes[at] = with;
+        bytes[at] = byte;
         let _ = decode_request(&bytes);
     }
 }

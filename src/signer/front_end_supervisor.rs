@@ -1,5 +1,5 @@
-//! The supervisor of three processes: it starts a signer and a front end, and restarts each when it ends. It parses
-//! nothing from the network.
+//! The supervisor process of the proxy: it starts a signer and a front end, and restarts the front end when it ends. It
+//! parses nothing from the network. `signer_supervisor` restarts the signer, on a thread of this process.
 //!
 //! A process under Landlock passes its restrictions on to its children, so the front end cannot start the signer: hence
 //! the third process.
@@ -18,15 +18,15 @@ use tokio::time::sleep;
 
 pub use super::fd_passing::Inherited;
 use super::hardening::{close_descriptors_on_exec, end_with_parent, harden, log_missing};
-pub use super::reload::SignerPlan;
-use super::reload::SignerReload;
 pub use super::reload_protocol::{ReloadOffer, ReloadOffers};
+pub use super::signer_plan::SignerPlan;
+use super::signer_plan::check_pin_source;
+use super::supervisor_reload::SignerReload;
 use super::{SignerError, fd_passing};
 use crate::backoff::Backoff;
-use crate::config::pin::PinSource;
 use crate::exit_code::ExitCode;
 
-/// A front end that ran for so long is restarted with the shortest delay again. Each restart costs a login.
+/// A front end that ran this long is restarted with the shortest delay again. Each restart costs a login.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// The environment variables that a front end inherits.
 const INHERITED_VARIABLES: [&str; 11] = [
@@ -47,7 +47,7 @@ const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Durati
 /// Runs a front end and its signer until the front end exits by itself or is terminated.
 ///
 /// Each front end listens on `sockets`: they stay open during a restart, and clients wait meanwhile. SIGTERM and SIGINT
-/// are forwarded to the front end. At SIGHUP the configuration is `read` again, and a signer that uses it is offered to
+/// are forwarded to the front end. At SIGHUP `read` reads the configuration again, and a signer that uses it is offered to
 /// the front end: see [`ReloadOffers`]. A restarted process uses the configuration that was in use last.
 ///
 /// # Errors
@@ -66,30 +66,13 @@ pub fn supervise(
     runtime.block_on(supervise_until_exit(first, &read, &front_end, sockets))
 }
 
-/// Whether the PIN's source suits three processes.
-pub(super) fn check_pin_source(source: &PinSource) -> Result<(), SignerError> {
-    let why = match source {
-        PinSource::Env(_) => {
-            "every process that is started from here has the variable, the one that parses the network too"
-        }
-        PinSource::Prompt | PinSource::ProtectedPath => {
-            "nobody is there when the signer process is started again"
-        }
-        PinSource::File(_) | PinSource::Credential(_) | PinSource::Command(_) => return Ok(()),
-    };
-    Err(SignerError::PinSource {
-        pin_source: source.clone(),
-        why,
-    })
-}
-
 async fn supervise_until_exit(
     mut plan: SignerPlan,
     read: &dyn Fn() -> Result<SignerPlan, SignerError>,
     front_end: &impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {
-    let listen = |kind| signal(kind).map_err(|error| SignerError::handover(&error));
+    let listen = |number| signal(number).map_err(|error| SignerError::handover(&error));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
@@ -115,7 +98,7 @@ async fn supervise_until_exit(
                 _ = user_2.recv() => tracing::warn!("SIGUSR2 does nothing here; SIGHUP reloads, and opens the access log anew"),
                 step = reload.step() => if let Err(error) = step {
                     tracing::error!(%error, "it is ended, and started again: somebody may have taken it over");
-                    // Fails where it has just ended.
+                    // Fails if the front end has just ended.
                     let _ = child.start_kill();
                 }
             }
@@ -152,24 +135,27 @@ fn start(
     channels: &[OwnedFd],
     sockets: &[BorrowedFd<'_>],
 ) -> Result<(Child, OwnedFd), SignerError> {
-    let (ours, theirs) =
+    let (control, front_end_side) =
         fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
     let program = command.get_program().into();
     let mut spawn = Spawn::from(with_clean_environment(command));
     // The front end finds its control socket as its standard input.
-    let spawned = spawn.stdin(Stdio::from(theirs)).kill_on_drop(true).spawn();
+    let spawned = spawn
+        .stdin(Stdio::from(front_end_side))
+        .kill_on_drop(true)
+        .spawn();
     let child = spawned.map_err(|error| SignerError::Spawn {
         program,
         why: error.to_string(),
     })?;
-    fd_passing::pass_to_child(&ours, false, Some(configuration), channels, sockets)?;
-    Ok((child, ours))
+    fd_passing::pass_to_child(&control, false, Some(configuration), channels, sockets)?;
+    Ok((child, control))
 }
 
-/// Removes all environment variables but [`INHERITED_VARIABLES`] and the command's own: the process that parses the
-/// network must not have those that lead to the PIN or to its vault.
+/// Removes all environment variables but [`INHERITED_VARIABLES`] and those that the command sets: the process that parses
+/// the network must not have variables with the PIN, or with the credentials of a vault that has it.
 fn with_clean_environment(mut command: Command) -> Command {
-    let own: Vec<_> = command
+    let configured: Vec<_> = command
         .get_envs()
         .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
         .collect();
@@ -177,7 +163,7 @@ fn with_clean_environment(mut command: Command) -> Command {
         .iter()
         .filter_map(|name| Some((OsString::from(name), env::var_os(name)?)));
     let inherited: Vec<_> = inherited.collect();
-    command.env_clear().envs(inherited).envs(own);
+    command.env_clear().envs(inherited).envs(configured);
     command
 }
 
@@ -186,7 +172,7 @@ fn forward_signal(child: &Child, signal: Signal) {
         .id()
         .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     if let Some(pid) = pid {
-        // Fails where it has just ended.
+        // Fails if the process has just ended.
         let _ = kill_process(pid, signal);
     }
 }

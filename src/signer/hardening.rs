@@ -1,5 +1,5 @@
-//! Hardening of a process at its start: privileges, core dumps and descriptors that it does not need are given up, so
-//! that an attacker who takes the process over does not have them.
+//! Hardening of a process at its start: it gives up privileges, core dumps and descriptors that it does not need, so that an
+//! attacker who takes it over does not have them.
 
 use std::fs;
 
@@ -38,8 +38,8 @@ impl Measure {
     }
 }
 
-/// Hardens this process. To be called after the exec, which undoes some of it. The process inherited `inherited`
-/// descriptors beside the three standard streams.
+/// Hardens this process. To be called after the exec, which resets some of the measures. `inherited` is the number of
+/// descriptors that the process inherited, without the three standard streams.
 pub fn harden(inherited: usize) -> Vec<Measure> {
     let none = Rlimit {
         current: Some(0),
@@ -77,7 +77,7 @@ pub(super) fn log_missing(measures: &[Measure], process: &str) {
     }
 }
 
-/// Has the kernel end this process when its parent ends.
+/// Makes the kernel kill this process when its parent ends.
 pub fn end_with_parent() -> Measure {
     Measure::of(
         "ends with its parent",
@@ -86,12 +86,12 @@ pub fn end_with_parent() -> Measure {
     )
 }
 
-/// Whether descriptors are open beside standard input, output and error.
+/// Whether other descriptors than standard input, output and error are open.
 ///
 /// # Errors
 /// There is no /proc.
 pub fn has_stray_descriptors() -> std::io::Result<bool> {
-    // One more for the folder that is being read.
+    // The fourth is that of the folder that is being read.
     Ok(fs::read_dir("/proc/self/fd")?.count() > 4)
 }
 
@@ -102,7 +102,7 @@ pub fn close_descriptors_on_exec() {
 
 fn check_descriptors(inherited: usize) -> Measure {
     const NAME: &str = "only the needed descriptors";
-    // The standard streams, and the folder that is being read.
+    // Three for the standard streams, and one for the folder that is being read.
     let needed = inherited + 4;
     match fs::read_dir("/proc/self/fd").map(Iterator::count) {
         Ok(open) if open <= needed => {

@@ -1,5 +1,5 @@
-//! The signer's answer to a health check. It is made at once, whatever the signer is doing: it calls neither the module
-//! nor another process.
+//! The signer's answer to a health check. It needs no call of the module and of no other process, so it never waits for
+//! them.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub enum SignerHealth {
     Starting,
     /// It has its key.
     Ready(EngineHealth),
-    /// It could not open token or key, and tries again.
+    /// It could not open token or key, and retries.
     Failed(ReportedError),
     /// It is about to end.
     Stopping,
@@ -32,7 +32,7 @@ impl SignerHealth {
         }
     }
 
-    /// What a signature that is asked for now would fail with; `None` where it would be made.
+    /// The error that a signature would fail with now; `None` if there is none.
     pub fn error(&self) -> Option<EngineError> {
         let error = match self {
             Self::Ready(engine) => engine.outage.as_ref()?.error.clone(),
@@ -51,7 +51,7 @@ impl SignerHealth {
 
     /// Decodes a health response.
     pub(super) fn from_json(json: &[u8]) -> Result<Self, EngineError> {
-        // Both processes are of one build: a response that cannot be decoded is a bug, and is reported.
+        // Both processes are of one build: a response that cannot be decoded is a bug.
         serde_json::from_slice(json).map_err(|error| EngineError::SignerGone {
             why: not_understood(&error.to_string()).to_string(),
         })

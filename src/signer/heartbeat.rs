@@ -1,5 +1,5 @@
-//! The signer's heartbeat to its supervisor, sent by a thread that does nothing else: a module that hangs cannot keep
-//! it from reporting that.
+//! The signer's heartbeat to its supervisor, and its time limits. A thread of the signer that does nothing else sends it,
+//! so it also reports a PKCS#11 call that hangs.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,16 +10,22 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::supervisor::timespec;
+use super::timespec;
 
-/// The interval of heartbeats.
+/// The interval between heartbeats.
 const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The supervisor kills a signer that has sent no heartbeat for this long, and for [`GRACE`] after that: 20 missed ones.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An extension of [`TIMEOUT`]. A suspend of the machine uses up the timeout, and the signer's next heartbeat follows it.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// The least time that a call may go on after its deadline before it counts as hung: an HSM that is slow for a moment
 /// is no reason for another login.
 const MIN_OVERRUN: Duration = Duration::from_secs(1);
 
-/// What the signer reports of itself.
+/// One heartbeat: a byte on the control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heartbeat {
     /// No call hangs.
@@ -38,7 +44,7 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// The next heartbeat; `None` where the signer has ended or sent anything else.
+    /// Receives the next heartbeat; `None` if the signer has ended or sent anything else.
     pub(super) fn receive(control: &OwnedFd) -> Option<Self> {
         let mut byte = [0; 1];
         let (length, _) = retry_on_intr(|| recv(control, &mut byte, RecvFlags::empty())).ok()?;
@@ -55,7 +61,7 @@ impl Heartbeat {
 pub(super) struct CallDeadlines {
     origin: Instant,
     overrun: Duration,
-    // Milliseconds after `origin`; 0 where no call is in progress.
+    // Milliseconds after `origin`; 0 if no call is in progress.
     deadlines: Vec<AtomicU64>,
     hung: AtomicBool,
 }
@@ -74,7 +80,7 @@ impl CallDeadlines {
         }
     }
 
-    /// This caller begins a call with a deadline.
+    /// Records that this caller begins a call with a deadline. `None`: there is no such caller.
     pub(super) fn begin(&self, caller: usize, deadline: Instant) -> Option<CallInProgress<'_>> {
         let until = deadline.saturating_duration_since(self.origin);
         let slot = self.deadlines.get(caller)?;
@@ -82,7 +88,7 @@ impl CallDeadlines {
         Some(CallInProgress(slot))
     }
 
-    /// Reports the process as hung from now on: only its end helps.
+    /// Reports the process as hung in each heartbeat from now on, so that the supervisor kills it.
     pub(super) fn mark_hung(&self) {
         self.hung.store(true, Ordering::Relaxed);
     }

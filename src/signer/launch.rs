@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::standard_error::pipe_stderr;
 
-/// The processes' `argv[0]`, whatever the program's file is.
+/// The `argv[0]` of the process, whatever the program's file name is.
 const NAME: &str = "hsm-mtls";
 
 /// The command that starts a signer process.
@@ -19,11 +19,11 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// The module's environment variables, beside those of this process.
+    /// The module's environment variables, in addition to those of this process.
     pub environment: BTreeMap<String, String>,
-    /// Whether a person at a terminal can be asked.
+    /// Whether an operator at a terminal can be asked.
     pub attended: bool,
-    /// The configuration that it uses, also after a restart. None: its file's at that time.
+    /// The text of the configuration that each signer uses, also after a restart. `None`: it reads the file at each start.
     pub configuration: Option<Arc<str>>,
 }
 

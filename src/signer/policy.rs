@@ -1,5 +1,5 @@
-//! The signing policy: which requests the signer signs. They come from a process that parses the network and may have
-//! been taken over, so the signer checks each message itself: a key that signs any message can be used by anybody.
+//! The signing policy: which requests the signer accepts. They come from a process that parses the network and may have been
+//! taken over, so the signer checks the form of each message: an attacker must not get arbitrary messages signed.
 
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ pub(super) enum Refusal {
     Rate(u32),
 }
 
-/// The policy of one key.
+/// The policy of one key, and its rate limits.
 #[derive(Debug)]
 pub(super) struct SigningPolicy {
     spki: Fingerprint,
@@ -55,7 +55,7 @@ pub(super) struct SigningPolicy {
     per_second: u32,
     signatures: TokenBucket,
     refusals: TokenBucket,
-    /// Refusals since the last that was recorded.
+    /// The refusals since the last one that was recorded.
     left_out: u64,
 }
 
@@ -72,7 +72,7 @@ impl SigningPolicy {
         }
     }
 
-    /// Whether the key with this SubjectPublicKeyInfo may sign this request now.
+    /// Checks whether the key with this SubjectPublicKeyInfo may sign this request now.
     pub(super) fn check(
         &mut self,
         spki: Fingerprint,
@@ -86,15 +86,15 @@ impl SigningPolicy {
         if !self.schemes.contains(&request.scheme) {
             return Err(Refusal::Scheme(request.scheme));
         }
-        // Last: a request that is refused does not use up the rate limit of others.
+        // The last check, so that a request that is refused does not count for the rate limit.
         match self.signatures.take(now) {
             true => Ok(()),
             false => Err(Refusal::Rate(self.per_second)),
         }
     }
 
-    /// Whether a refusal may be recorded, and how many before it were not. The limit keeps a front end that was taken
-    /// over from filling the ledger's disk.
+    /// Whether a refusal may be recorded: the number of refusals before it that were not. `None`: the rate limit is reached.
+    /// The limit prevents a front end that was taken over from filling the ledger's disk.
     pub(super) fn may_record(&mut self, now: Instant) -> Option<u64> {
         match self.refusals.take(now) {
             true => Some(std::mem::take(&mut self.left_out)),
@@ -106,8 +106,8 @@ impl SigningPolicy {
     }
 }
 
-/// Whether the message has the form of its purpose. No message has the form of two purposes: their first bytes are
-/// 0x20, 0x01 and the `h` of a challenge.
+/// Checks that the message has the form of its purpose. No message has the form of two purposes: the first byte is 0x20,
+/// 0x01, or the `h` of a challenge.
 fn check_message(request: &SignRequest<'_>) -> Result<(), Refusal> {
     let (fits, refusal) = match request.purpose {
         Purpose::Tls13ClientAuth if !request.scheme.in_tls13() => {
@@ -122,7 +122,7 @@ fn check_message(request: &SignRequest<'_>) -> Result<(), Refusal> {
             Refusal::NoTls12ClientAuth,
         ),
         Purpose::Proof => (engine::is_challenge(request.message), Refusal::NoProof),
-        // Only commands that use the token without a signer process make these.
+        // Only commands that use the token without a signer process need these signatures.
         Purpose::Csr | Purpose::SelfTest => return Err(Refusal::Purpose(request.purpose)),
     };
     match fits {
@@ -136,16 +136,16 @@ fn is_tls13_client_auth(message: &[u8]) -> bool {
         .is_some_and(|hash| TLS13_HASH_LENGTHS.contains(&hash.len()))
 }
 
-/// Whether these are the messages of a handshake with client authentication that its client signs (RFC 5246, section
-/// 7.4.8): from ClientHello to ClientKeyExchange.
+/// Whether these are the handshake messages that a client signs in its CertificateVerify (RFC 5246, section 7.4.8): from
+/// ClientHello to ClientKeyExchange.
 fn is_tls12_client_auth(transcript: &[u8]) -> bool {
-    let Some(kinds) = handshake_messages(transcript) else {
+    let Some(types) = handshake_messages(transcript) else {
         return false;
     };
-    let mut kinds = kinds.iter().copied().peekable();
-    let mut next = |kind: u8| kinds.next_if_eq(&kind).is_some();
+    let mut types = types.iter().copied().peekable();
+    let mut next = |message_type: u8| types.next_if_eq(&message_type).is_some();
     let up_to_certificate = next(CLIENT_HELLO) && next(SERVER_HELLO) && next(CERTIFICATE);
-    // A server may omit these two.
+    // These two are optional.
     let _ = next(CERTIFICATE_STATUS);
     let _ = next(SERVER_KEY_EXCHANGE);
     up_to_certificate
@@ -153,22 +153,22 @@ fn is_tls12_client_auth(transcript: &[u8]) -> bool {
         && next(SERVER_HELLO_DONE)
         && next(CERTIFICATE)
         && next(CLIENT_KEY_EXCHANGE)
-        && kinds.next().is_none()
+        && types.next().is_none()
 }
 
-/// The types of the handshake messages. `None` where the bytes are anything else, or a hello is not of TLS 1.2.
+/// The types of the handshake messages. `None`: the bytes are not handshake messages, or a hello is not of TLS 1.2.
 fn handshake_messages(mut transcript: &[u8]) -> Option<Vec<u8>> {
-    let mut kinds = Vec::new();
-    while let Some(([kind, length @ ..], rest)) = transcript.split_first_chunk::<4>() {
+    let mut types = Vec::new();
+    while let Some(([message_type, length @ ..], rest)) = transcript.split_first_chunk::<4>() {
         let length = u32::from_be_bytes([0, length[0], length[1], length[2]]) as usize;
         let (body, rest) = rest.split_at_checked(length)?;
-        if matches!(*kind, CLIENT_HELLO | SERVER_HELLO) && !body.starts_with(&TLS12) {
+        if matches!(*message_type, CLIENT_HELLO | SERVER_HELLO) && !body.starts_with(&TLS12) {
             return None;
         }
-        kinds.push(*kind);
+        types.push(*message_type);
         transcript = rest;
     }
-    transcript.is_empty().then_some(kinds)
+    transcript.is_empty().then_some(types)
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Which messages are signed for which purpose. The integration tests of the signer make real handshakes.
+//! Which messages are accepted for which purpose. The integration tests of the signer make real handshakes.
 
 use std::time::Duration;
 
 use super::*;
 use crate::engine::Peer;
 
-// Written out again, so that a change of the policy fails here.
+// Repeated here, so that a change in the engine fails these tests.
 const TLS13_CONTEXT: &[u8] = b"TLS 1.3, client CertificateVerify\0";
 const TLS13_SPACES: [u8; 64] = [0x20; 64];
 const KEY: Fingerprint = Fingerprint([7; 32]);
@@ -32,10 +32,10 @@ fn tls13(context: &[u8], hash: usize) -> Vec<u8> {
     [&TLS13_SPACES[..], context, &vec![7; hash]].concat()
 }
 
-fn handshake(kinds: &[u8]) -> Vec<u8> {
-    kinds
+fn handshake(types: &[u8]) -> Vec<u8> {
+    types
         .iter()
-        .flat_map(|kind| [*kind, 0, 0, 3, 3, 3, 9])
+        .flat_map(|message_type| [*message_type, 0, 0, 3, 3, 3, 9])
         .collect()
 }
 
@@ -45,7 +45,7 @@ fn a_clients_certificate_verify_is_signed_and_a_servers_is_not() {
     assert_eq!(check(purpose, &tls13(TLS13_CONTEXT, 32)), Ok(()));
     assert_eq!(check(purpose, &tls13(TLS13_CONTEXT, 48)), Ok(()));
     let server = b"TLS 1.3, server CertificateVerify\0";
-    for no in [
+    for rejected in [
         tls13(server, 32),
         tls13(TLS13_CONTEXT, 31),
         tls13(TLS13_CONTEXT, 64),
@@ -54,21 +54,21 @@ fn a_clients_certificate_verify_is_signed_and_a_servers_is_not() {
         Vec::new(),
         tls13(TLS13_CONTEXT, 32)[1..].to_vec(),
     ] {
-        assert_eq!(check(purpose, &no), Err(Refusal::NoTls13ClientAuth));
+        assert_eq!(check(purpose, &rejected), Err(Refusal::NoTls13ClientAuth));
     }
 }
 
 #[test]
 fn a_tls12_handshake_is_signed_only_when_it_is_complete() {
     let purpose = Purpose::Tls12ClientAuth;
-    for yes in [
+    for accepted in [
         &[1, 2, 11, 12, 13, 14, 11, 16][..],
         &[1, 2, 11, 22, 12, 13, 14, 11, 16],
         &[1, 2, 11, 13, 14, 11, 16],
     ] {
-        assert_eq!(check(purpose, &handshake(yes)), Ok(()), "{yes:?}");
+        assert_eq!(check(purpose, &handshake(accepted)), Ok(()), "{accepted:?}");
     }
-    for no in [
+    for rejected in [
         &[][..],
         &[1],
         &[2, 11, 12, 13, 14, 11, 16],
@@ -78,7 +78,11 @@ fn a_tls12_handshake_is_signed_only_when_it_is_complete() {
         &[1, 1, 2, 11, 12, 13, 14, 11, 16],
     ] {
         let refused = Err(Refusal::NoTls12ClientAuth);
-        assert_eq!(check(purpose, &handshake(no)), refused, "{no:?}");
+        assert_eq!(
+            check(purpose, &handshake(rejected)),
+            refused,
+            "{rejected:?}"
+        );
     }
     let whole = handshake(&[1, 2, 11, 12, 13, 14, 11, 16]);
     for cut in 1..7 {
@@ -120,7 +124,7 @@ fn a_message_of_one_purpose_is_refused_for_every_other() {
 #[test]
 fn schemes_that_are_not_the_keys_or_not_of_the_version_are_refused() {
     let message = tls13(TLS13_CONTEXT, 32);
-    let with = |scheme| {
+    let check_scheme = |scheme| {
         let request = SignRequest {
             scheme,
             ..request(Purpose::Tls13ClientAuth, &message)
@@ -128,9 +132,9 @@ fn schemes_that_are_not_the_keys_or_not_of_the_version_are_refused() {
         policy().check(KEY, &request, Instant::now())
     };
     let p256 = Scheme::EcdsaP256Sha256;
-    assert_eq!(with(p256), Err(Refusal::Scheme(p256)));
+    assert_eq!(check_scheme(p256), Err(Refusal::Scheme(p256)));
     let pkcs1 = Scheme::RsaPkcs1Sha256;
-    assert_eq!(with(pkcs1), Err(Refusal::NotOfTls13(pkcs1)));
+    assert_eq!(check_scheme(pkcs1), Err(Refusal::NotOfTls13(pkcs1)));
 }
 
 #[test]

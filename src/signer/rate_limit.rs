@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// A bucket that is filled at a rate, up to its capacity. Each event takes one token; an event that finds none is over
-/// the limit.
+/// A bucket that is refilled with tokens at a rate, up to its capacity. Each event takes one; an event without a token is
+/// over the limit.
 #[derive(Debug)]
 pub(super) struct TokenBucket {
     per_second: u32,
@@ -13,7 +13,7 @@ pub(super) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// Allows `per_second` events in a second, and `burst` at once.
+    /// A full bucket: `burst` events at once, and `per_second` events in each second.
     pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         Self {
             per_second,
@@ -23,7 +23,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes a token; says whether there was one.
+    /// Takes a token; returns whether there was one.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let elapsed: Duration = now.saturating_duration_since(self.refilled_at);
         let refill = elapsed.as_secs_f64() * f64::from(self.per_second);

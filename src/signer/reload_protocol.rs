@@ -1,5 +1,5 @@
-//! The reload protocol of supervisor and front end: an offer of a new signer, and the answers to it. It runs over the
-//! socket that the front end inherited its channels from.
+//! The reload protocol between supervisor and front end: the supervisor offers a new signer, the front end answers. It uses
+//! the socket over which the front end received its channels.
 //!
 //! ```text
 //! supervisor ── offer 7: the new signer's channels, the configuration's text ──► front end
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The front end trusts the supervisor. The supervisor does not trust the front end, which parses the network: see
-//! `reload`.
+//! `supervisor_reload`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,7 +32,7 @@ struct OfferHeader {
     version: u8,
     id: u64,
     channels: usize,
-    /// Why there is no new signer, where there is none.
+    /// Why there is no new signer; `None` if there is one.
     error: Option<ReportedError>,
 }
 
@@ -56,7 +56,7 @@ const ANSWER_CODES: [(u8, OfferAnswer); 3] = [
 /// The length of an encoded answer: code and id.
 const ANSWER_LEN: usize = 9;
 
-/// Sends an offer without blocking: a front end that does not read gets none.
+/// Sends an offer. Does not block: it fails if the front end does not read its socket.
 pub(super) fn send_offer(
     control: BorrowedFd<'_>,
     id: u64,
@@ -78,14 +78,14 @@ pub(super) fn send_offer(
     send_with_descriptors(control, &header, &channels, text, flags)
 }
 
-/// The socket, registered with the current runtime. Its type is that of datagrams because it keeps message boundaries.
+/// The socket, registered with the current runtime: as a datagram socket, because it keeps message boundaries.
 pub(super) fn async_socket(control: OwnedFd) -> io::Result<UnixDatagram> {
     let socket = net::UnixDatagram::from(control);
     socket.set_nonblocking(true)?;
     UnixDatagram::from_std(socket)
 }
 
-/// The next message of a front end; `None` where it has closed its side.
+/// Receives the next message of a front end; `None` if it has closed its end.
 pub(super) async fn receive_message(control: &UnixDatagram) -> io::Result<Option<Vec<u8>>> {
     let message = control.async_io(Interest::READABLE, || {
         let mut bytes = [0; ANSWER_LEN + 1];
@@ -105,14 +105,14 @@ pub(super) fn decode_answer(bytes: &[u8]) -> Option<(OfferAnswer, u64)> {
     found.map(|(_, answer)| (*answer, id))
 }
 
-/// The front end's side of the reload protocol. To be kept: its socket is closed when the supervisor has ended.
+/// The front end's end of the reload protocol. Keep it open: the supervisor's end is closed when the supervisor has ended.
 #[derive(Debug)]
 pub struct ReloadOffers(UnixDatagram);
 
 /// The offer of a new signer in place of the present one.
 #[derive(Debug)]
 pub struct ReloadOffer {
-    /// Named in each answer.
+    /// The id that each answer repeats.
     pub id: u64,
     /// The new configuration and the channels to a signer that uses it; or why there is none.
     pub offered: Result<(String, Vec<OwnedFd>), ReportedError>,
@@ -129,10 +129,10 @@ impl ReloadOffers {
             .map_err(|error| SignerError::handover(&error))
     }
 
-    /// The next offer. Never returns after the supervisor has ended: this process is about to end too.
+    /// Receives the next offer. Never returns once the supervisor has ended: this process is about to end too.
     ///
     /// # Errors
-    /// What came is no offer: another version's, or too many descriptors.
+    /// The message is not an offer of this version, or has too many descriptors.
     pub async fn next(&self) -> Result<ReloadOffer, SignerError> {
         let mut channels = Vec::new();
         let header = self.message(&mut channels).await?;
@@ -225,8 +225,8 @@ mod tests {
         let first = offers.next().await.unwrap();
         assert_eq!((first.id, first.offered.unwrap_err()), (1, error));
         let second = offers.next().await.unwrap();
-        let (text, given) = second.offered.unwrap();
-        assert_eq!((second.id, text.as_str(), given.len()), (2, "x = 1", 70));
+        let (text, received) = second.offered.unwrap();
+        assert_eq!((second.id, text.as_str(), received.len()), (2, "x = 1", 70));
         let control = async_socket(supervisor).unwrap();
         for (sent, answer) in [
             (offers.accept(2), OfferAnswer::Accepted),

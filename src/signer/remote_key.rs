@@ -1,4 +1,4 @@
-//! A key that signs in a signer process: [`Sign`] over the channels to it.
+//! A key in a signer process: implements [`Sign`] with requests over the channels to that process.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{self, Channels, OwnedResponse};
 use super::frame::Request;
 use super::hardening::Measure;
-use super::supervisor::SupervisedSigner;
+use super::signer_supervisor::SupervisedSigner;
 use super::{START_STEPS, SignerError, SignerHealth, not_understood};
 use crate::config::Config;
 use crate::config::pin::PinSource;
@@ -23,20 +23,21 @@ use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
 use crate::token::device_info::DeviceInfo;
 
-/// A health check's timeout. A signer answers at once unless it hangs.
+/// The timeout of a health check. A signer answers it at once, unless it hangs.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The timeout of the description where a person types the PIN.
+/// The timeout of the first request if an operator types the PIN.
 const MANUAL_PIN_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// A signer's description of its key.
+/// A signer's description of its key, sent as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyDescription {
     pub(super) key: String,
     pub(super) spki: String,
     pub(super) schemes: Vec<String>,
-    pub(super) holder: DeviceInfo,
+    #[serde(rename = "holder")]
+    pub(super) device: DeviceInfo,
     pub(super) certificate: Option<String>,
     pub(super) hardening: Vec<Measure>,
 }
@@ -45,24 +46,24 @@ pub(super) struct KeyDescription {
 #[derive(Debug)]
 pub struct RemoteKey {
     channels: Channels,
-    /// For health checks, which must not wait behind signatures.
+    /// A channel for health checks, which must not wait for signatures.
     health_channel: Option<Channels>,
     uri: String,
     public_key: PublicKey,
     spki: Fingerprint,
     schemes: Vec<Scheme>,
-    holder: DeviceInfo,
-    /// The certificate (DER), where the configuration says that it is in the token.
+    device: DeviceInfo,
+    /// The certificate in DER, if it is configured to be in the token.
     certificate: Option<Vec<u8>>,
     timeout: Duration,
-    meter: KeyMetrics,
+    metrics: KeyMetrics,
     hardening: Vec<Measure>,
-    // The last field: the signer is ended after its channels are closed.
+    // The last field, so that the signer is stopped after its channels are closed.
     signer: Option<SupervisedSigner>,
 }
 
 impl RemoteKey {
-    /// Asks a signer for its key. `signer` is its supervision, where this process supervises it.
+    /// Requests the description of a signer's key. `signer` is given if this process supervises the signer.
     ///
     /// # Errors
     /// The signer has no key, or there is no signer.
@@ -91,8 +92,8 @@ impl RemoteKey {
             serde_json::from_slice(&json).map_err(|error| not_understood(&error.to_string()))?;
         let spki = decode_base64(&description.spki)?;
         let public_key = PublicKey::from_spki(&spki)
-            .map_err(|kind| not_understood(&format!("a public key of an unknown kind: {kind}")))?;
-        // In the signer's order: best first.
+            .map_err(|key| not_understood(&format!("a public key of an unknown kind: {key}")))?;
+        // In the signer's order, preferred first.
         let by_name = |name: &String| {
             let named = |scheme: &Scheme| scheme.name() == name;
             Scheme::ALL.into_iter().find(named)
@@ -103,12 +104,12 @@ impl RemoteKey {
         Ok(Self {
             channels,
             health_channel,
-            meter: KeyMetrics::new(&description.key),
+            metrics: KeyMetrics::new(&description.key),
             uri: description.key,
             spki: public_key.fingerprint(),
             public_key,
             schemes,
-            holder: description.holder,
+            device: description.device,
             certificate,
             timeout: config.token.timeout,
             hardening: description.hardening,
@@ -116,15 +117,15 @@ impl RemoteKey {
         })
     }
 
-    /// The front end's key: asks a signer that another process supervises, over inherited channels.
+    /// Connects to a signer that another process supervises, over inherited channels: for the front end.
     ///
     /// # Errors
-    /// A file is not as it must be, the signer has no key, or there is no signer.
+    /// A file of the identity is missing or invalid, the signer has no key, or there is no signer.
     pub fn connect_inherited(
         config: &Config,
         sockets: Vec<OwnedFd>,
     ) -> Result<Arc<Self>, SignerError> {
-        // Files first: their own errors say more than the signer's do.
+        // The files first: their errors say more than the signer's.
         IdentityFiles::read_valid(config, Validity::NowOrLater)?;
         Ok(Arc::new(Self::connect(config, sockets, None)?))
     }
@@ -132,7 +133,7 @@ impl RemoteKey {
     /// Reads chain and trust anchors again, and proves that this is the chain's key.
     ///
     /// # Errors
-    /// Chain and key are no pair, or a file is not as it must be.
+    /// Chain and key do not belong together, or a file is missing or invalid.
     pub fn identity(self: &Arc<Self>, config: &Config) -> Result<Identity, SignerError> {
         self.identity_valid(config, Validity::Now)
     }
@@ -156,7 +157,7 @@ impl RemoteKey {
     ) -> Result<Identity, SignerError> {
         let signer: Arc<dyn Sign> = Arc::<Self>::clone(self);
         let certificate = self.certificate.as_deref();
-        Ok(files.identity(config, signer, certificate, self.holder.clone())?)
+        Ok(files.identity(config, signer, certificate, self.device.clone())?)
     }
 
     /// The hardening of the signer process.
@@ -164,12 +165,12 @@ impl RemoteKey {
         &self.hardening
     }
 
-    /// The process id of the signer, where this process supervises it.
+    /// The process id of the signer, if this process supervises it.
     pub fn pid(&self) -> Option<u32> {
         self.signer.as_ref()?.pid()
     }
 
-    /// The signer's health. Blocks, for a second at the most.
+    /// The signer's health. Blocks for at most a second.
     ///
     /// # Errors
     /// The signer does not answer ([`EngineError::SignerSilent`]).
@@ -221,9 +222,10 @@ impl Sign for RemoteKey {
         let result = self.request_signature(request);
         let elapsed = started.elapsed();
         let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
-        self.meter.signature(request.purpose.name(), class, elapsed);
+        self.metrics
+            .signature(request.purpose.name(), class, elapsed);
         let (waiting, in_use, all) = self.channels.counts();
-        self.meter.queue(waiting, in_use, all);
+        self.metrics.queue(waiting, in_use, all);
         result.map(|bytes| Signature { bytes, elapsed })
     }
 }

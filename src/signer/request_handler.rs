@@ -1,8 +1,8 @@
-//! Answers the requests of one channel in the signer: receives a frame, checks it against the policy, signs, responds,
-//! receives the next. A frame that is malformed or against the policy is refused and recorded, and the next is served.
+//! Handles the requests of one channel in the signer: receives a frame, checks it against the policy, signs, and responds.
+//! A request that is malformed or against the policy is refused and recorded; the channel goes on.
 
 use std::os::fd::OwnedFd;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -10,51 +10,62 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::frame::{self, MAX_FRAME_LEN, Request, Response};
-use super::policy::{Refusal, SigningPolicy};
-use super::service::Service;
-use super::supervisor::timespec;
+use super::health::SignerHealth;
+use super::heartbeat::CallDeadlines;
+use super::policy::Refusal;
+use super::state::{OpenKey, SharedState};
+use super::timespec;
 use crate::config::trust::Fingerprint;
-use crate::engine::{ReportedError, Sign as _, SignRequest, TokenEngine};
+use crate::engine::{ReportedError, Sign as _, SignRequest};
 use crate::exit_code::ExitCode;
-use crate::ledger::{Entry, Process, Recorder, RefusedRequest};
+use crate::ledger::{Entry, Process, RefusedRequest};
 use crate::poison::IgnorePoison as _;
 
-/// A key of an open token, and what its use is checked against and recorded in.
-pub(super) struct OpenKey {
-    pub(super) engine: TokenEngine,
-    pub(super) recorder: Recorder,
-    pub(super) policy: Mutex<SigningPolicy>,
-    /// The encoded [`super::remote_key::KeyDescription`].
-    pub(super) description: Vec<u8>,
+/// Handles the requests of all channels.
+pub(super) struct RequestHandler {
+    pub(super) state: SharedState,
+    pub(super) calls: CallDeadlines,
+    /// The timeout of a signature.
+    pub(super) timeout: Duration,
+    /// Health was requested since the last check of the token.
+    pub(super) health_requested: AtomicBool,
+}
+
+impl RequestHandler {
+    /// The signer's health. The token is checked soon after it.
+    fn health(&self) -> SignerHealth {
+        self.health_requested.store(true, Ordering::Relaxed);
+        self.state.health()
+    }
 }
 
 /// Serves a channel until its other end is closed.
-pub(super) fn serve_channel(service: &Service, number: usize, channel: &OwnedFd) {
+pub(super) fn serve_channel(handler: &RequestHandler, number: usize, channel: &OwnedFd) {
     let mut frame = vec![0; MAX_FRAME_LEN];
     let mut response = Vec::new();
     loop {
-        // TRUNC: the length of the datagram, also where it is longer than the buffer.
+        // TRUNC: the returned length is that of the datagram, even if the datagram is longer than the buffer.
         let received = retry_on_intr(|| recv(channel, &mut frame[..], RecvFlags::TRUNC));
         let length = match received {
             Ok((_, 0)) if is_closed(channel) => return,
             Ok((_, length)) => length,
             Err(Errno::CONNRESET) => return,
             Err(error) => {
-                // The other end cannot cause this; a module that closes foreign descriptors does.
+                // The other end cannot cause this. A PKCS#11 module can, by closing descriptors that it did not open.
                 tracing::error!(%error, "a channel cannot be read");
-                return service.calls.mark_hung();
+                return handler.calls.mark_hung();
             }
         };
         match frame.get(..length) {
             None => refuse_frame(
-                service,
+                handler,
                 None,
                 &format!("a frame of {length} bytes"),
                 &mut response,
             ),
             Some(bytes) => match frame::decode_request(bytes) {
-                Ok((id, request)) => handle(service, number, id, &request, &mut response),
-                Err((id, bad)) => refuse_frame(service, id, &bad.to_string(), &mut response),
+                Ok((id, request)) => handle(handler, number, id, &request, &mut response),
+                Err((id, error)) => refuse_frame(handler, id, &error.to_string(), &mut response),
             },
         }
         let sent = retry_on_intr(|| {
@@ -71,7 +82,7 @@ pub(super) fn serve_channel(service: &Service, number: usize, channel: &OwnedFd)
     }
 }
 
-/// An empty datagram looks like an end that is closed, or closed for sending.
+/// Whether the other end is closed, or closed for sending: `recv` returns 0 bytes then, and for an empty datagram too.
 fn is_closed(channel: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(channel, PollFlags::RDHUP)];
     let polled = retry_on_intr(|| poll(&mut fds, Some(&timespec(Duration::ZERO))));
@@ -81,8 +92,8 @@ fn is_closed(channel: &OwnedFd) -> bool {
             .any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::RDHUP))
 }
 
-fn refuse_frame(service: &Service, id: Option<u64>, why: &str, response: &mut Vec<u8>) {
-    if let Some(key) = service.state.key() {
+fn refuse_frame(handler: &RequestHandler, id: Option<u64>, why: &str, response: &mut Vec<u8>) {
+    if let Some(key) = handler.state.key() {
         key.record_refusal(None, why);
     }
     encode_error(response, id.unwrap_or_default(), &refusal_error(why));
@@ -90,26 +101,26 @@ fn refuse_frame(service: &Service, id: Option<u64>, why: &str, response: &mut Ve
 
 /// Encodes the response to a request into `response`.
 fn handle(
-    service: &Service,
+    handler: &RequestHandler,
     caller: usize,
     id: u64,
     request: &Request<'_>,
     response: &mut Vec<u8>,
 ) {
     match request {
-        Request::Describe => match service.state.wait_for_key(None) {
+        Request::Describe => match handler.state.wait_for_key(None) {
             Ok(key) => {
                 frame::encode_response(response, id, &Response::Described(&key.description));
             }
             Err(error) => encode_error(response, id, &error),
         },
         Request::Health => {
-            let health = service.health();
+            let health = handler.health();
             // Serialisation of strings and numbers does not fail.
             let json = serde_json::to_vec(&health).unwrap_or_default();
             frame::encode_response(response, id, &Response::Health(&json));
         }
-        Request::Sign { spki, request } => match sign(service, caller, *spki, request) {
+        Request::Sign { spki, request } => match sign(handler, caller, *spki, request) {
             Ok(signature) => {
                 frame::encode_response(response, id, &Response::Signed(&signature));
             }
@@ -125,20 +136,20 @@ fn encode_error(response: &mut Vec<u8>, id: u64, error: &ReportedError) {
 }
 
 fn sign(
-    service: &Service,
+    handler: &RequestHandler,
     caller: usize,
     spki: Fingerprint,
     request: &SignRequest<'_>,
 ) -> Result<Vec<u8>, ReportedError> {
-    // However late the caller's deadline, a call that takes longer than `timeout` hangs.
-    let latest = Instant::now() + service.config.token.timeout;
+    // A call that takes longer than `timeout` counts as hung, even if the caller's deadline is later.
+    let latest = Instant::now() + handler.timeout;
     let request = SignRequest {
         deadline: request.deadline.min(latest),
         ..*request
     };
-    let key = service.state.wait_for_key(Some(request.deadline))?;
+    let key = handler.state.wait_for_key(Some(request.deadline))?;
     key.check_policy(spki, &request)?;
-    let _in_progress = service.calls.begin(caller, request.deadline);
+    let _in_progress = handler.calls.begin(caller, request.deadline);
     let signed = key.engine.sign(&request);
     signed
         .map(|signature| signature.bytes)
@@ -167,16 +178,13 @@ impl OpenKey {
         })
     }
 
-    /// Records a refusal, of a request or of a malformed frame, as far as the limit of such records allows.
+    /// Records the refusal of a request or of a malformed frame, unless the rate limit of such records is reached.
     fn record_refusal(&self, request: Option<&SignRequest<'_>>, why: &str) {
-        let recorded = self
-            .policy
-            .lock()
-            .ignore_poison()
-            .may_record(Instant::now());
-        let Some(left_out) = recorded else {
+        let mut policy = self.policy.lock().ignore_poison();
+        let Some(left_out) = policy.may_record(Instant::now()) else {
             return;
         };
+        drop(policy);
         let purpose = request.map(|request| request.purpose.name());
         let peer = request.and_then(|request| request.peer.name);
         tracing::error!(purpose, why, peer, left_out, "refused to sign");
@@ -194,7 +202,7 @@ impl OpenKey {
     }
 }
 
-/// The error of a request that no front end of ours makes.
+/// The error of a request that is malformed or against the policy: our own front end sends none.
 fn refusal_error(why: &str) -> ReportedError {
     ReportedError {
         message: format!("the signer process does not sign: {why}"),

@@ -1,9 +1,9 @@
-//! Landlock: restricts a process to the files and ports that it needs. The front end may read the folders of certificate,
-//! trust anchors and CRLs, and what name resolution needs; PIN and ledger must be out of its reach, because it parses the
-//! network.
+//! The Landlock sandbox: restricts a process to the files and ports that it needs. The front end may read the folders of
+//! certificate, trust anchors and CRLs, and the files of name resolution. It parses the network, so it must not be able to
+//! open PIN and ledger.
 //!
-//! Rules name folders: a rule on a file ends when the file is replaced, which would break the reload. The resolver's
-//! files are the exception, because their folder has `/etc/shadow` in it.
+//! Rules are for folders: a rule for a file is void once the file is replaced, and a reload could not read it then. The
+//! resolver's files are the exception, because `/etc/shadow` is in their folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use crate::config::proxy::AccessLog;
 use crate::config::trust::TrustMode;
 use crate::config::{CertificateSource, Config};
 
-/// The newest ABI whose access rights are handled; an older kernel handles those that it knows.
+/// The Landlock ABI whose access rights are restricted; an older kernel restricts those that it knows.
 const ABI_WANTED: ABI = ABI::V6;
 
-/// What name resolution reads, links included.
+/// The files and folders that name resolution reads, including the targets of links.
 const RESOLVER_FILES: [&str; 7] = [
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -54,7 +54,7 @@ const PUBLIC_ROOTS: [&str; 4] = [
 /// The port of DNS over TCP.
 const DNS_PORT: u16 = 53;
 
-/// What a process may open and connect to.
+/// The folders that a process may read and write, and the ports that it may connect to.
 #[derive(Debug, Default)]
 pub struct Sandbox {
     read: Vec<PathBuf>,
@@ -66,8 +66,8 @@ impl Sandbox {
     /// The front end's sandbox.
     ///
     /// # Errors
-    /// The PIN or the ledger lies in a folder that the front end must read. A credential's folder is known only to a
-    /// process that has $CREDENTIALS_DIRECTORY: so the supervisor makes this check too.
+    /// The PIN or the ledger is in a folder that the front end must read. Only a process with $CREDENTIALS_DIRECTORY knows
+    /// the folder of credentials, so the supervisor makes this check too.
     pub fn of_front_end(config: &Config) -> Result<Self, SignerError> {
         let mut folders = readable(config);
         let mut write = Vec::new();
@@ -98,10 +98,10 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Whether a front end in this sandbox, which it cannot leave, can use another configuration.
+    /// Checks that a front end in this sandbox, which it cannot leave, can use another configuration.
     ///
     /// # Errors
-    /// The configuration names files outside of the sandbox, or puts PIN or ledger into it.
+    /// The configuration has files outside of the sandbox, or its PIN or ledger inside.
     pub fn fits(&self, config: &Config) -> Result<(), SignerError> {
         let wanted = Self::of_front_end(config)?;
         self.check_secrets(config)?;
@@ -110,7 +110,9 @@ impl Sandbox {
         for (folders, within) in [(&wanted.read, read), (&wanted.write, write)] {
             let outside = |folder: &&PathBuf| {
                 let folder = real_path(folder);
-                !within.iter().any(|may| folder.starts_with(real_path(may)))
+                !within
+                    .iter()
+                    .any(|allowed| folder.starts_with(real_path(allowed)))
             };
             if let Some(folder) = folders.iter().find(outside) {
                 return Err(SignerError::OutOfReach {
@@ -121,7 +123,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Whether PIN and ledger are out of reach.
+    /// Checks that PIN and ledger are outside of the sandbox.
     fn check_secrets(&self, config: &Config) -> Result<(), SignerError> {
         let secrets = [
             ("the PIN", pin_file(&config.token.pin)),
@@ -130,14 +132,14 @@ impl Sandbox {
                 config.ledger.as_ref().map(|ledger| ledger.file.clone()),
             ),
         ];
-        for (what, secret) in secrets {
+        for (name, secret) in secrets {
             let Some(secret) = secret.map(|path| real_path(&path)) else {
                 continue;
             };
-            let mut reach = self.read.iter().chain(&self.write);
-            if let Some(folder) = reach.find(|folder| secret.starts_with(real_path(folder))) {
+            let mut folders = self.read.iter().chain(&self.write);
+            if let Some(folder) = folders.find(|folder| secret.starts_with(real_path(folder))) {
                 return Err(SignerError::InReach {
-                    what,
+                    what: name,
                     secret,
                     folder: folder.clone(),
                     // The access log is not the reason where the front end must read the folder anyway.
@@ -148,7 +150,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// A signer's sandbox, as configured: what a vendor's module needs is not known here.
+    /// A signer's sandbox, as configured: only the operator knows what a vendor's module needs.
     pub fn of_signer(read: &[PathBuf], write: &[PathBuf]) -> Self {
         Self {
             read: read.to_vec(),
@@ -157,7 +159,7 @@ impl Sandbox {
         }
     }
 
-    /// Restricts this process and its children for good. To be called before there are other threads.
+    /// Restricts this process and its children, irrevocably. To be called before other threads are started.
     ///
     /// # Errors
     /// The kernel has no Landlock.
@@ -177,7 +179,7 @@ impl Sandbox {
 
     fn restrict(&self) -> Result<RestrictionStatus, RulesetError> {
         let all = AccessFs::from_all(ABI_WANTED);
-        // Without the right to execute.
+        // The right to execute is not included.
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
@@ -190,14 +192,14 @@ impl Sandbox {
         let mut created = rules.create()?;
         for (paths, access) in [(&self.read, read), (&self.write, all)] {
             for path in paths {
-                // A path that does not exist needs no rule.
+                // There can be no rule for a path that does not exist.
                 if let Ok(opened) = PathFd::new(path) {
-                    let of_its_kind = if path.is_dir() {
+                    let supported = if path.is_dir() {
                         access
                     } else {
                         access & AccessFs::from_file(ABI_WANTED)
                     };
-                    created = created.add_rule(PathBeneath::new(opened, of_its_kind))?;
+                    created = created.add_rule(PathBeneath::new(opened, supported))?;
                 }
             }
         }
@@ -239,7 +241,7 @@ fn readable(config: &Config) -> Vec<PathBuf> {
     folders
 }
 
-/// The folder of a file, and the folder that its links lead to.
+/// The folder of a file, and that of the file that its links lead to.
 fn folders_of(file: &Path) -> impl Iterator<Item = PathBuf> {
     let paths = [file.to_owned(), real_path(file)];
     paths
@@ -260,7 +262,7 @@ fn pin_file(source: &PinSource) -> Option<PathBuf> {
     }
 }
 
-/// The path with links resolved; where the file does not exist, with those of its folder.
+/// The path with all links resolved; if the file does not exist, with those of its folder resolved.
 fn real_path(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => fs::canonicalize(folder)

@@ -1,4 +1,4 @@
-//! The signer process: opens token and key, and serves each channel on a thread of its own, until its supervisor ends.
+//! The signer process: opens token and key, and serves each channel on a thread of its own until its supervisor ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -13,13 +13,12 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::fd_passing::receive_from_supervisor;
 use super::hardening::{Measure, end_with_parent, harden, log_missing};
-use super::health::SignerHealth;
 use super::heartbeat::CallDeadlines;
 use super::policy::SigningPolicy;
 use super::remote_key::KeyDescription;
-use super::request_handler::{OpenKey, serve_channel};
+use super::request_handler::{RequestHandler, serve_channel};
 use super::sandbox::Sandbox;
-use super::state::{SharedState, SignerState};
+use super::state::{OpenKey, SharedState, SignerState};
 use super::{START_STEPS, SignerError};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
@@ -35,35 +34,32 @@ use crate::standard_error;
 use crate::token::guard::Attendance;
 use crate::token::{Token, TokenError};
 
-/// Between attempts to open the key. A token that is back is found within the longest delay.
+/// The delays between attempts to open the key. A token that is back is found within the longest delay.
 const BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(1));
-/// Between attempts where an operator has to correct something first.
+/// The delays after a failure that an operator has to correct first.
 const MANUAL_FIX_BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(10));
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// The interval of checks of a token that is lost, or whose health was requested.
+/// The interval between checks of a token that is lost, or whose health was requested.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the signatures in progress may take when the process ends.
+/// The timeout of the signatures in progress when the process ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the signer's threads share.
-pub(super) struct Service {
-    pub(super) config: Config,
-    pub(super) state: SharedState,
-    pub(super) calls: CallDeadlines,
-    // The callers in `calls` after those of the channels.
+/// The state that the signer's threads share.
+struct Service {
+    config: Config,
+    requests: RequestHandler,
+    // Two callers in `calls`, numbered after those of the channels.
     keep_alive_caller: usize,
     open_caller: usize,
-    /// A health check came since the token was checked last.
-    health_requested: AtomicBool,
     hardening: Vec<Measure>,
 }
 
-/// Runs the signer, and ends the process with its supervisor: this returns only where the signer could not start.
+/// Runs the signer, and ends the process with its supervisor: this returns only if the signer could not start.
 ///
-/// It uses the configuration that the supervisor passes, or the file at `path`. `attendance` is called with whether a
-/// person is at a terminal.
+/// It uses the configuration that the supervisor passes, or else the file at `path`. The argument of `attendance` is
+/// whether an operator is at a terminal.
 ///
 /// # Errors
 /// The process was not started by a supervisor, or did not get what it needs.
@@ -80,31 +76,35 @@ pub fn serve(
         Some(folders) => Sandbox::of_signer(&folders.read, &folders.write).enter()?,
         None => Measure::new("Landlock", false, "not asked for in [signer]"),
     });
-    // The sandbox is entered: from here on there may be threads.
+    // Landlock restricts the threads that are started after `enter`, so the first may start now.
     standard_error::release();
     log_missing(&hardening, "signer");
     let service = Arc::new(Service {
-        state: SharedState::default(),
-        calls: CallDeadlines::new(channels.len() + 2, config.token.timeout),
+        requests: RequestHandler {
+            state: SharedState::default(),
+            calls: CallDeadlines::new(channels.len() + 2, config.token.timeout),
+            timeout: config.token.timeout,
+            health_requested: AtomicBool::new(false),
+        },
         keep_alive_caller: channels.len(),
         open_caller: channels.len() + 1,
-        health_requested: AtomicBool::new(false),
         hardening,
         config,
     });
     for (number, channel) in channels.into_iter().enumerate() {
         let (service, name) = (Arc::clone(&service), format!("hsm-channel-{number}"));
-        spawn(name, move || serve_channel(&service, number, &channel))?;
+        spawn(name, move || {
+            serve_channel(&service.requests, number, &channel)
+        })?;
     }
     let keep_alive = Arc::clone(&service);
     spawn("hsm-keep-alive".to_owned(), move || keep_alive.keep_alive())?;
     let heartbeat = Arc::clone(&service);
     spawn("hsm-watch".to_owned(), move || {
-        heartbeat.calls.send_heartbeats(&inherited.control);
-        heartbeat.state.stop(SHUTDOWN_TIMEOUT);
+        heartbeat.requests.calls.send_heartbeats(&inherited.control);
+        heartbeat.requests.state.stop(SHUTDOWN_TIMEOUT);
     })?;
-    // The supervisor ends the signer: a signal to the whole process group must not end it before the last request is
-    // answered.
+    // The supervisor ends the signer. A signal to the whole process group must not end it before the last response.
     let attended = inherited.attended;
     let _ignored = (!attended).then(ignore_signals);
     service.run(&|| attendance(attended), attended);
@@ -137,32 +137,32 @@ fn ignore_signals() {}
 
 /// Starts a thread. A panic in it is a bug: the process is aborted, and its supervisor restarts it.
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), SignerError> {
-    let guarded = move || {
+    let run = move || {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             let _ = kill_process(getpid(), Signal::ABORT);
         }
     };
-    let spawned = thread::Builder::new().name(name).spawn(guarded);
+    let spawned = thread::Builder::new().name(name).spawn(run);
     spawned
         .map(drop)
         .map_err(|error| SignerError::handover(&error))
 }
 
 impl Service {
-    /// Opens the key, repeatedly where that fails, and waits until the signer is stopping. Where a person is asked (for
-    /// the PIN, at a keypad, or whether one of few tries may be used), it is opened once.
+    /// Opens the key, with retries, and waits until the signer is stopping. There are no retries if an operator is asked
+    /// (for the PIN, at a keypad, or for a confirmation of the attempt).
     fn run(&self, attendance: &dyn Fn() -> Attendance, attended: bool) {
         let mut failures = 0_u32;
         loop {
-            // Each step has a deadline of its own; what has none is bounded by their sum. A person has no deadline.
+            // Each step has a timeout of its own; this sum bounds the calls without one. An operator has no deadline.
             let until = Instant::now() + self.config.token.start_timeout * START_STEPS;
-            let in_progress =
-                (!self.asks_a_person()).then(|| self.calls.begin(self.open_caller, until));
+            let in_progress = (!self.needs_operator())
+                .then(|| self.requests.calls.begin(self.open_caller, until));
             let opened = self.open(attendance());
             drop(in_progress);
             let failed = match opened {
                 Ok(key) => {
-                    self.state.set(SignerState::Ready(Arc::new(key)));
+                    self.requests.state.set(SignerState::Ready(Arc::new(key)));
                     break;
                 }
                 Err(error) => error,
@@ -182,23 +182,27 @@ impl Service {
                 hint = error.hint,
                 "the signer has no key"
             );
-            self.state.set(SignerState::Failed(error));
-            if self.state.is_stopping_within(backoff.delay(failures)) {
+            self.requests.state.set(SignerState::Failed(error));
+            if self
+                .requests
+                .state
+                .is_stopping_within(backoff.delay(failures))
+            {
                 return;
             }
             if hangs {
-                // Waiting requests have failed by now. The call that hangs blocks the next attempt.
-                self.calls.mark_hung();
+                // Waiting requests have failed by now. The call that hangs would block the next attempt.
+                self.requests.calls.mark_hung();
             }
             if hangs || attended {
-                self.state.is_stopping_within(Duration::MAX);
+                self.requests.state.is_stopping_within(Duration::MAX);
                 return;
             }
         }
-        self.state.is_stopping_within(Duration::MAX);
+        self.requests.state.is_stopping_within(Duration::MAX);
     }
 
-    fn asks_a_person(&self) -> bool {
+    fn needs_operator(&self) -> bool {
         matches!(
             self.config.token.pin,
             PinSource::Prompt | PinSource::ProtectedPath
@@ -225,7 +229,7 @@ impl Service {
                 .iter()
                 .map(|scheme| scheme.name().to_owned())
                 .collect(),
-            holder: token.device_info(),
+            device: token.device_info(),
             certificate,
             hardening: self.hardening.clone(),
         };
@@ -240,36 +244,35 @@ impl Service {
         })
     }
 
-    /// The signer's health. From now on the token is checked more often, for a while.
-    pub(super) fn health(&self) -> SignerHealth {
-        self.health_requested.store(true, Ordering::Relaxed);
-        self.state.health()
-    }
-
-    /// Keeps idle sessions alive, and checks a token that is lost or whose health was requested.
+    /// Keeps idle sessions alive, and checks a token that is lost or whose health was requested. Runs until the signer is
+    /// stopping.
     fn keep_alive(&self) {
         let keep_alive = self.config.token.keep_alive;
         let mut checked = Instant::now();
         while !self
+            .requests
             .state
             .is_stopping_within(keep_alive.min(CHECK_INTERVAL))
         {
-            let Some(key) = self.state.key() else {
+            let Some(key) = self.requests.state.key() else {
                 continue;
             };
-            // A health check needs the present health; and clients may hold back their requests until a health check
-            // shows that the token is back.
-            let health_requested = self.health_requested.swap(false, Ordering::Relaxed);
+            // A health check shall report the present state. Clients may hold back their requests until it reports that
+            // the token is back.
+            let health_requested = self
+                .requests
+                .health_requested
+                .swap(false, Ordering::Relaxed);
             let is_down = key.engine.health().outage.is_some();
-            // Where a login asks a person, only `keep_alive` causes one.
-            let due_early = (health_requested || is_down) && !self.asks_a_person();
+            // If a login needs an operator, only `keep_alive` causes one.
+            let due_early = (health_requested || is_down) && !self.needs_operator();
             if !due_early && checked.elapsed() < keep_alive {
                 continue;
             }
             checked = Instant::now();
             loop {
                 let until = Instant::now() + self.config.token.timeout;
-                let _in_progress = self.calls.begin(self.keep_alive_caller, until);
+                let _in_progress = self.requests.calls.begin(self.keep_alive_caller, until);
                 if !key.engine.keep_alive() {
                     break;
                 }

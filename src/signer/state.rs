@@ -5,25 +5,35 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::health::SignerHealth;
-use super::request_handler::OpenKey;
-use crate::engine::{EngineError, ReportedError};
+use super::policy::SigningPolicy;
+use crate::engine::{EngineError, ReportedError, TokenEngine};
+use crate::ledger::Recorder;
 use crate::poison::IgnorePoison as _;
 
-/// Longer than anybody waits, and short enough to be added to a clock.
+/// A wait without a deadline. Longer ones could overflow when they are added to an `Instant`.
 const MAX_WAIT: Duration = Duration::from_secs(1 << 30);
 
-/// Where a signer is in its lifecycle.
+/// A key of an open token, with the policy that its requests are checked against and the ledger's recorder.
+pub(super) struct OpenKey {
+    pub(super) engine: TokenEngine,
+    pub(super) recorder: Recorder,
+    pub(super) policy: Mutex<SigningPolicy>,
+    /// The encoded [`super::remote_key::KeyDescription`].
+    pub(super) description: Vec<u8>,
+}
+
+/// The lifecycle state of a signer.
 pub(super) enum SignerState {
     /// Token and key are being opened: requests wait.
     Starting,
     Ready(Arc<OpenKey>),
-    /// Token and key could not be opened. It is tried again.
+    /// Token and key could not be opened; the next attempt follows.
     Failed(ReportedError),
     /// The process is about to end.
     Stopping,
 }
 
-/// The state, shared by the signer's threads, and the threads that wait for its change.
+/// The lifecycle state, shared by the signer's threads, which can wait for a change of it.
 pub(super) struct SharedState {
     state: Mutex<SignerState>,
     changed: Condvar,
@@ -39,7 +49,7 @@ impl Default for SharedState {
 }
 
 impl SharedState {
-    /// The key; waits while the signer is starting, until the deadline.
+    /// The key. Waits until the deadline while the signer is starting.
     pub(super) fn wait_for_key(
         &self,
         deadline: Option<Instant>,
@@ -71,7 +81,7 @@ impl SharedState {
         SignerHealth::Ready(key.engine.health())
     }
 
-    /// The key, where the signer is ready.
+    /// The key, if the signer is ready. Does not block.
     pub(super) fn key(&self) -> Option<Arc<OpenKey>> {
         match &*self.lock() {
             SignerState::Ready(key) => Some(Arc::clone(key)),
@@ -79,7 +89,7 @@ impl SharedState {
         }
     }
 
-    /// Changes the state; a signer that is stopping stays so.
+    /// Changes the state. A signer that is stopping stays in that state.
     pub(super) fn set(&self, state: SignerState) {
         let mut present = self.lock();
         if !matches!(*present, SignerState::Stopping) {
@@ -89,7 +99,7 @@ impl SharedState {
         self.changed.notify_all();
     }
 
-    /// Drops the key after the signatures in progress, at the latest after `timeout`.
+    /// Stops the signer: waits for the signatures in progress, at most for `timeout`, and drops the key.
     pub(super) fn stop(&self, timeout: Duration) {
         let before = std::mem::replace(&mut *self.lock(), SignerState::Stopping);
         if let SignerState::Ready(key) = before {
@@ -101,7 +111,7 @@ impl SharedState {
         self.changed.notify_all();
     }
 
-    /// Waits for `delay`, or until the signer is stopping: says whether it is.
+    /// Waits for `delay`, or until the signer is stopping; returns whether it is.
     pub(super) fn is_stopping_within(&self, delay: Duration) -> bool {
         let continues = |state: &mut SignerState| !matches!(state, SignerState::Stopping);
         let (state, _) = self

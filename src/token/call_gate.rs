@@ -1,9 +1,8 @@
-//! Counts the PKCS#11 calls in progress, and keeps C_Finalize and C_Initialize apart from them.
+//! Counts the PKCS#11 calls in progress: C_Finalize and C_Initialize run only while there is none.
 //!
-//! C_Finalize under a running call is undefined, and afterwards the module numbers its sessions and objects from
-//! the beginning: an old handle may be another session's new one. So each call is counted, each session knows its
-//! generation (how many times the module had been reinitialised when it was opened), and the module is
-//! reinitialised only when no call is in progress.
+//! C_Finalize during a call is undefined, and a reinitialised module numbers its sessions and objects from the beginning:
+//! an old handle may be that of a new session. So each call is counted, each session knows its generation (the number of
+//! reinitialisations before it was opened), and the module is reinitialised only when no call is in progress.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a drain timed out, no further drain is attempted for this long while a PKCS#11 call is still in progress.
 const DRAIN_COOLDOWN: Duration = Duration::from_secs(30);
 
-/// Lets any number of PKCS#11 calls in, or one reinitialisation, never both.
+/// A read-write lock with timeouts: it admits any number of PKCS#11 calls, or one reinitialisation.
 #[derive(Debug, Default)]
 pub(super) struct CallGate {
     state: Mutex<GateState>,
@@ -26,11 +25,11 @@ pub(super) struct CallGate {
 #[derive(Debug, Default)]
 struct GateState {
     active_calls: usize,
-    /// No new call is let in: a reinitialisation drains the gate, or runs.
+    /// No new call is admitted: a reinitialisation waits for the calls in progress, or runs.
     closed: bool,
     generation: u64,
     last_reinitialized: Option<Instant>,
-    /// When the last drain timed out; `None` once no call was in progress since.
+    /// When the last drain timed out; `None` if no call has been in progress at some time since.
     drain_timed_out: Option<Instant>,
 }
 
@@ -44,9 +43,9 @@ pub(super) struct ActiveCall<'a> {
 /// Why the module was not reinitialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotReinitialized {
-    /// Another thread has done it already.
+    /// Another thread has reinitialised it already.
     AlreadyDone,
-    /// The drain timed out: so many calls are still in progress.
+    /// The drain timed out: this number of calls is still in progress.
     CallsInProgress(usize),
 }
 
@@ -85,9 +84,9 @@ impl CallGate {
         self.lock().generation
     }
 
-    /// Lets no new call in, waits up to `drain_timeout` for those in progress, and runs `reinitialize`; a new
-    /// generation begins with that. `generation` is the one whose handles failed. `min_interval` lies at least
-    /// between two reinitialisations.
+    /// Admits no new call, waits for those in progress, at most for `drain_timeout`, and runs `reinitialize`, which begins a
+    /// new generation. `generation` is the one whose handles failed. `min_interval` is the least time between two
+    /// reinitialisations.
     pub(super) fn drain_and_run<T>(
         &self,
         generation: u64,
@@ -104,20 +103,20 @@ impl CallGate {
             if state.generation != generation {
                 return Err(NotReinitialized::AlreadyDone);
             }
-            // A drain keeps all other calls out, which a call that hangs must not bring about again and again.
+            // A drain blocks all other calls, so there must not be one after another because of a call that hangs.
             if state
                 .drain_timed_out
                 .is_some_and(|since| since.elapsed() < DRAIN_COOLDOWN)
             {
                 return Err(NotReinitialized::CallsInProgress(state.active_calls));
             }
-            let rest = state.last_reinitialized.map_or(Duration::ZERO, |last| {
+            let remaining = state.last_reinitialized.map_or(Duration::ZERO, |last| {
                 min_interval.saturating_sub(last.elapsed())
             });
-            let wait = match (state.closed, rest.is_zero()) {
+            let wait = match (state.closed, remaining.is_zero()) {
                 (false, true) => break,
                 (true, _) => drain_timeout,
-                (false, false) => rest,
+                (false, false) => remaining,
             };
             (state, _) = self.changed.wait_timeout(state, wait).ignore_poison();
         }

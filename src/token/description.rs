@@ -1,4 +1,4 @@
-//! What a token reports in CK_TOKEN_INFO and CK_SLOT_INFO, and how a PKCS#11 URI is matched against that.
+//! The description of a token from CK_TOKEN_INFO and CK_SLOT_INFO, and its match with a PKCS#11 URI.
 
 use cryptoki::slot::{Limit, Slot, SlotInfo, TokenInfo};
 
@@ -7,10 +7,10 @@ use super::fault::Fault;
 use super::module::Module;
 use crate::config::uri::Pkcs11Uri;
 
-/// What identifies a token across the objects that stand for it in this process: label, serial number, manufacturer.
+/// The identity of a token within this process: label, serial number and manufacturer.
 pub(super) type TokenId = [String; 3];
 
-/// What a token reports (CK_TOKEN_INFO, CK_SLOT_INFO).
+/// A token as it describes itself (CK_TOKEN_INFO, CK_SLOT_INFO).
 #[derive(Clone, Debug)]
 pub struct TokenDescription {
     /// The token's label.
@@ -29,13 +29,13 @@ pub struct TokenDescription {
     pub user_pin_initialized: bool,
     /// CKF_PROTECTED_AUTHENTICATION_PATH
     pub protected_path: bool,
-    /// CKF_SO_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED, as far as they are set.
+    /// Those of CKF_SO_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED that are set.
     pub so_pin_warnings: Vec<&'static str>,
     /// CKF_HW_SLOT: the slot claims to be a hardware device.
     pub hardware_slot: bool,
-    /// CKF_USER_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED, as far as they are set.
+    /// Those of CKF_USER_PIN_COUNT_LOW, _FINAL_TRY, _LOCKED and _TO_BE_CHANGED that are set.
     pub pin_warnings: Vec<&'static str>,
-    /// ulMaxSessionCount; `None` where it is unavailable or unlimited.
+    /// ulMaxSessionCount; `None` if it is unavailable or unlimited.
     pub max_sessions: Option<u64>,
     slot_id: u64,
     slot_description: String,
@@ -127,7 +127,7 @@ impl TokenDescription {
     }
 }
 
-/// The initialised tokens of a module. A slot that cannot be read is an entry of its own and hides no other.
+/// The initialised tokens of a module. A token that cannot be read is an entry with its error.
 ///
 /// # Errors
 /// C_GetSlotList failed.
@@ -136,7 +136,7 @@ pub fn list_tokens(module: &Module) -> Result<Vec<Result<TokenDescription, Fault
     Ok(tokens.into_iter().map(|(_, token)| token).collect())
 }
 
-/// A slot and what its token reports.
+/// A slot and the description of its token.
 pub(super) type SlotEntry = (Slot, Result<TokenDescription, Fault>);
 
 /// Every slot with an initialised token, or with one that cannot be read.

@@ -1,4 +1,4 @@
-//! The module and the token that hold a key, as evidence files and the audit name them.
+//! Versions and identity of the module and the token that hold a key, for evidence files and the audit.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::Token;
 pub struct DeviceInfo {
     /// The module's file.
     pub module: String,
-    /// SHA-256 of that file as it is now; `None` where it cannot be read.
+    /// SHA-256 of that file's current content; `None` if it cannot be read.
     pub module_fingerprint: Option<String>,
     /// libraryDescription and libraryVersion
     pub library: String,

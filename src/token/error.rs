@@ -1,4 +1,4 @@
-//! Why no token can be used, and what to do about it.
+//! The errors of module and token: message, hint and exit code of each.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,7 +68,7 @@ pub enum TokenError {
     /// The module failed, or shows no token, and one of its own files is missing or not accessible.
     #[error("{failed}; {seen}")]
     OutOfReach {
-        /// How the module failed.
+        /// The module's failure.
         failed: Box<TokenError>,
         /// Which file is out of reach, and why.
         seen: String,
@@ -94,7 +94,7 @@ pub enum TokenError {
     /// A call did not return within its timeout. It may still be running.
     #[error("{during} did not come to an end within {} s", after.as_secs_f64())]
     NoAnswer {
-        /// Which step.
+        /// The step.
         during: TokenOperation,
         /// The timeout.
         after: Duration,
@@ -111,7 +111,7 @@ pub enum TokenError {
 }
 
 impl Fault {
-    /// How a command ends that fails with it.
+    /// The exit code of a command that fails with it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self.class() {
             FaultClass::Pin => ExitCode::Pin,

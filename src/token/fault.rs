@@ -1,5 +1,5 @@
-//! Classifies PKCS#11 return values (CKR_): what can be done about each, and whether a login may have used up an attempt.
-//! By code only, never by a message's text.
+//! Classifies PKCS#11 return values (CKR_): how to react to each, and whether a login may have used up an attempt. Only the
+//! code counts, never a message's text.
 
 use std::fmt::{self, Display};
 
@@ -19,13 +19,13 @@ pub struct Fault {
 enum Code {
     /// A CKR_ value of the standard or of the vendor.
     Ckr(RvError),
-    /// cryptoki could not use the module's output.
+    /// The module's output could not be used. There is no CKR_ value, but this text.
     Answer(String),
-    /// No call was made: the session is of an earlier C_Initialize.
+    /// No call was made, because the session is of an earlier C_Initialize.
     Stale,
 }
 
-/// The class of a fault, by what can be done about it.
+/// The class of a fault: how to react to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultClass {
     /// The session is invalid: a new one may work.
@@ -46,14 +46,14 @@ pub enum FaultClass {
     Refused,
 }
 
-/// What a failed C_Login means for the PIN.
+/// Whether the token refused the PIN of a C_Login that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoginVerdict {
-    /// It was refused, or the token does not accept further attempts.
+    /// It refused the PIN, or does not accept further attempts.
     Refused,
-    /// The token did not compare it.
+    /// It did not compare the PIN.
     NotCompared,
-    /// It may have been compared, and counted as a wrong PIN.
+    /// It may have compared the PIN, and counted it as a wrong one.
     Unknown,
 }
 
@@ -74,7 +74,7 @@ impl FaultClass {
 }
 
 impl Fault {
-    /// The session is stale, of an earlier C_Initialize: a new one may work.
+    /// The fault of a session of an earlier C_Initialize. A new session may work.
     pub(super) const STALE: Self = Self {
         function: None,
         code: Code::Stale,
@@ -169,8 +169,8 @@ impl Fault {
         }
     }
 
-    /// What this return value of C_Login means for the PIN. Every value that is not known to be harmless may have counted
-    /// as a wrong PIN: CKR_DEVICE_REMOVED and CKR_SESSION_CLOSED mean "in the middle of the call" (PKCS#11 3.1, section
+    /// The verdict about the PIN by this return value of C_Login. It is `Unknown` for every value that does not exclude a
+    /// comparison: CKR_DEVICE_REMOVED and CKR_SESSION_CLOSED may be returned in the middle of a call (PKCS#11 3.1, section
     /// 5.1), and some modules return CKR_GENERAL_ERROR for a wrong PIN.
     pub(crate) fn verdict_on_login(&self) -> LoginVerdict {
         use RvError as R;
@@ -190,7 +190,7 @@ impl Fault {
             | R::UserAnotherAlreadyLoggedIn
             | R::UserTooManyTypes
             | R::FunctionNotSupported => LoginVerdict::NotCompared,
-            // Vendors have codes of their own for "locked" or "throttled".
+            // Vendors have their own codes for "locked" or "throttled".
             R::VendorDefined(_) | R::UnknownErrorCode(_) => LoginVerdict::Refused,
             _ if self.class() == FaultClass::Pin => LoginVerdict::Refused,
             _ => LoginVerdict::Unknown,
@@ -324,7 +324,7 @@ mod tests {
             assert!(
                 others
                     .iter()
-                    .all(|(other, said)| other != class && said != advice),
+                    .all(|(other, text)| other != class && text != advice),
                 "{class:?}"
             );
         }

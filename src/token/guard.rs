@@ -1,7 +1,7 @@
-//! The PIN guard: the only place that calls C_Login, and never twice with a PIN that was refused.
+//! The PIN guard: the only code that calls C_Login. It never sends a PIN again that the token refused.
 //!
-//! An HSM locks after a few wrong PINs, for every client at once. So no PIN is sent while the PIN flags of
-//! CK_TOKEN_INFO warn, and a PIN that was refused is not sent again, by this process or a later one.
+//! An HSM locks after a few wrong PINs, for every client at once. So no PIN is sent while a PIN flag of CK_TOKEN_INFO is
+//! set, and none that was refused: `pin_digest` has those of this process, `attempt_file` keeps them on disk.
 
 mod acceptance;
 mod attempt_file;
@@ -10,8 +10,9 @@ mod error;
 mod ledger_entry;
 mod login_lock;
 mod pin_cache;
+mod pin_digest;
 mod pin_flags;
-mod refused_pins;
+mod refused_pin_versions;
 mod retry_policy;
 
 use std::fmt;
@@ -24,21 +25,21 @@ use cryptoki::slot::TokenInfo;
 
 use super::description::TokenId;
 use super::fault::{Fault, LoginVerdict};
-use super::pin::{self, Pin};
-use super::session::SessionCall;
+use super::pin::Pin;
+use super::session_call::SessionCall;
 use crate::config::pin::PinSource;
 use crate::ledger::{Completion, Operation};
 use crate::metrics;
 use acceptance::Acceptance;
 pub use acceptance::CountLow;
 use attempt_file::{AttemptFile, AttemptScope, PendingAttempt, PinRole};
+pub use attendance::Attendance;
 use attendance::needs_operator;
-pub use attendance::{Attendance, OperatorPrompt};
 pub use error::{EarlierAttempt, PinError};
 pub(super) use ledger_entry::LoginRecorder;
 use login_lock::{lock_process, process_lock};
 use pin_cache::PinCache;
-use refused_pins::PinDigest;
+use pin_digest::PinDigest;
 use retry_policy::Outcome;
 
 /// Logs in to one token with the PIN of one source.
@@ -49,7 +50,7 @@ pub struct PinGuard {
     state_folder: Option<PathBuf>,
     recorder: LoginRecorder,
     accepted_pin: PinCache,
-    /// The token accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE) before.
+    /// The token has accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE).
     accepted_per_signature: AtomicBool,
 }
 
@@ -61,7 +62,7 @@ impl fmt::Debug for PinGuard {
     }
 }
 
-/// A call of C_Login and what has to be concluded after it.
+/// The state of a login while C_Login is called, needed to record its outcome.
 struct SentLogin {
     user: UserType,
     pin: Option<Pin>,
@@ -97,13 +98,13 @@ impl PinGuard {
     /// C_Login, unless the token's flags, an earlier refusal or the retry policy forbid it.
     /// CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the application, not to the session.
     pub(super) fn log_in(&self, session: &SessionCall<'_>, user: UserType) -> Result<(), PinError> {
-        // Before the lock: a PIN command may take its time.
+        // Before the lock, because a PIN command may take long.
         let early_pin = match self.needs_operator() {
             true => None,
             false => Some(self.read_pin()?),
         };
-        // The lock comes before the flags are read: another login changes them, and of several clients that are
-        // opened at once only the first may find the PIN untried.
+        // The lock is taken before the flags are read, because another login changes them. Of several clients that are
+        // opened at once, the others see the outcome of the first.
         let lock = process_lock(&self.token);
         let _locked = lock_process(&lock)?;
         let file = self.open_attempt_file(user, early_pin.as_ref())?;
@@ -139,7 +140,7 @@ impl PinGuard {
         };
         #[expect(
             clippy::disallowed_methods,
-            reason = "the one place that logs in (law 6)"
+            reason = "the only call of C_Login (ARCHITECTURE.md, invariant 6)"
         )]
         let result = session.login(user, pin.as_ref().map(|pin| &pin.text));
         let sent = SentLogin {
@@ -169,7 +170,7 @@ impl PinGuard {
         }
     }
 
-    /// C_Login returned CKR_OK.
+    /// Records the outcome of a C_Login that returned CKR_OK.
     fn conclude_success(&self, sent: SentLogin) -> Result<(), PinError> {
         if let Some(attempt) = sent.attempt {
             attempt.end(Outcome::Good, None);
@@ -182,12 +183,12 @@ impl PinGuard {
         Ok(sent.ledger_entry.finish(Completion::default())?)
     }
 
-    /// C_Login failed: whether the PIN was refused depends on the return value.
+    /// Records the outcome of a C_Login that failed. Whether the PIN was refused depends on the return value.
     fn conclude_failure(&self, sent: SentLogin, fault: Fault) -> PinError {
         sent.ledger_entry.fail(fault.failure());
         let per_signature = matches!(sent.user, UserType::ContextSpecific);
         if per_signature {
-            // From here on, each attempt is recorded in the attempt file again.
+            // The next attempts are recorded in the attempt file again.
             self.accepted_per_signature.store(false, Ordering::Relaxed);
         }
         let verdict = fault.verdict_on_login();
@@ -208,7 +209,7 @@ impl PinGuard {
                 self.scope(PinRole::PerSignature)
                     .record_refusal(version.clone(), &fault);
             }
-            // A PIN that was refused for a signature is not sent for a login either.
+            // A PIN that was refused for a signature is not sent for a login of the user either.
             self.scope(PinRole::User).record_refusal(version, &fault);
         }
         if let Some(digest) = sent.digest {
@@ -224,8 +225,8 @@ impl PinGuard {
         }
     }
 
-    /// Writes the operator's acceptance of CKF_USER_PIN_COUNT_LOW for one attempt: only where that flag is set now, the
-    /// retry policy allows an attempt, and a PIN file holds what could be a PIN.
+    /// Writes the operator's acceptance of CKF_USER_PIN_COUNT_LOW for one attempt, if that flag is set now, the retry policy
+    /// allows an attempt, and the content of a PIN file has the form of a PIN.
     pub(super) fn accept_count_low(
         &self,
         session: &SessionCall<'_>,
@@ -236,16 +237,16 @@ impl PinGuard {
         }
         let version = match &self.source {
             // Only a file is the same for the operator and the service: their environments differ.
-            PinSource::File(_) => pin::read(&self.source, &Attendance::Unattended)?.version,
+            PinSource::File(_) => Attendance::Unattended.read_pin(&self.source)?.version,
             _ => None,
         };
         let scope = self.scope(PinRole::of(user));
         let file = AttemptFile::open(scope)?;
         let info = &self.token_info(session, "nothing was accepted")?;
-        acceptance::accept(user, info, scope, &file, version.as_deref())
+        pin_flags::accept(user, info, scope, &file, version.as_deref())
     }
 
-    /// The token's current CK_TOKEN_INFO; an error if slots were renumbered since the token was selected.
+    /// The token's current CK_TOKEN_INFO. It is an error if slots were renumbered since the token was selected.
     fn token_info(
         &self,
         session: &SessionCall<'_>,
@@ -261,11 +262,11 @@ impl PinGuard {
         Ok(info)
     }
 
-    /// The PIN that the token accepted before, or else the source's.
+    /// The PIN that the token accepted before, or else that of the source.
     fn read_pin(&self) -> Result<Pin, PinError> {
         match self.accepted_pin.pin() {
             Some(pin) => Ok(pin),
-            None => pin::read(&self.source, &self.attendance),
+            None => self.attendance.read_pin(&self.source),
         }
     }
 
@@ -290,9 +291,9 @@ impl PinGuard {
         }
     }
 
-    /// The attempt file, locked until it is dropped; `None` where attempts are not recorded. Those for a signature
-    /// (CKA_ALWAYS_AUTHENTICATE) are, until the token accepted the PIN for one: two disk writes for each further
-    /// signature would protect nothing more. Refusals that other processes recorded are checked each time.
+    /// The attempt file, locked until it is dropped; `None` if the attempt is not recorded. Attempts for a signature
+    /// (CKA_ALWAYS_AUTHENTICATE) are recorded until the token has accepted the PIN for one: two disk writes for each
+    /// further signature would protect nothing. Refusals that other processes recorded are checked each time.
     fn open_attempt_file(
         &self,
         user: UserType,
@@ -340,10 +341,10 @@ impl PinGuard {
         if let Some(acceptance) = acceptance {
             acceptance.use_up()?;
         }
-        let begun = self.recorder.begin(user, &self.source, acceptance);
-        if let (Err(_), Some(acceptance)) = (&begun, acceptance) {
+        let entry = self.recorder.begin(user, &self.source, acceptance);
+        if let (Err(_), Some(acceptance)) = (&entry, acceptance) {
             acceptance.restore();
         }
-        Ok(begun?)
+        Ok(entry?)
     }
 }

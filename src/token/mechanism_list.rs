@@ -1,5 +1,5 @@
-//! The token's mechanisms (C_GetMechanismList, C_GetMechanismInfo). They are a claim: only a first signature proves
-//! that one works.
+//! The token's mechanisms (C_GetMechanismList, C_GetMechanismInfo). The list is a claim: only a signature proves that a
+//! mechanism works.
 
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::{MechanismInfo, MechanismType};
@@ -19,34 +19,37 @@ impl MechanismList {
         // A mechanism without CK_MECHANISM_INFO is left out: its flags and key sizes are unknown.
         let entries = types
             .into_iter()
-            .filter_map(|kind| Some((kind, pkcs11.get_mechanism_info(slot, kind).ok()?)))
+            .filter_map(|mechanism| {
+                let info = pkcs11.get_mechanism_info(slot, mechanism).ok()?;
+                Some((mechanism, info))
+            })
             .collect();
         Ok(Self { entries })
     }
 
-    /// Whether the token claims to sign with `kind` (CKF_SIGN) for keys of `bits`.
-    pub(crate) fn can_sign(&self, kind: MechanismType, bits: usize) -> bool {
+    /// Whether the token claims to sign with `mechanism` (CKF_SIGN) for keys of `bits`.
+    pub(crate) fn can_sign(&self, mechanism: MechanismType, bits: usize) -> bool {
         self.entries.iter().any(|(listed, info)| {
             let (min, max) = (info.min_key_size(), info.max_key_size());
             // Some modules count RSA sizes in bytes, some leave the maximum at 0, and SoftHSM
             // rounds the 255 bits of Ed25519 up.
             let fits = max == 0 || bits <= max || (max < 1024 && bits >= 1024 && bits <= max * 8);
-            *listed == kind && info.sign() && fits && min <= bits.next_multiple_of(8)
+            *listed == mechanism && info.sign() && fits && min <= bits.next_multiple_of(8)
         })
     }
 
-    /// Whether the token claims to generate key pairs with `kind` (CKF_GENERATE_KEY_PAIR).
-    pub(crate) fn can_generate(&self, kind: MechanismType) -> bool {
+    /// Whether the token claims to generate key pairs with `mechanism` (CKF_GENERATE_KEY_PAIR).
+    pub(crate) fn can_generate(&self, mechanism: MechanismType) -> bool {
         self.entries
             .iter()
-            .any(|(listed, info)| *listed == kind && info.generate_key_pair())
+            .any(|(listed, info)| *listed == mechanism && info.generate_key_pair())
     }
 
-    /// Whether the token claims to wrap keys with `kind` (CKF_WRAP).
-    pub(crate) fn can_wrap(&self, kind: MechanismType) -> bool {
+    /// Whether the token claims to wrap keys with `mechanism` (CKF_WRAP).
+    pub(crate) fn can_wrap(&self, mechanism: MechanismType) -> bool {
         self.entries
             .iter()
-            .any(|(listed, info)| *listed == kind && info.wrap())
+            .any(|(listed, info)| *listed == mechanism && info.wrap())
     }
 
     /// The signing mechanisms, as CKM_ names.
@@ -54,7 +57,7 @@ impl MechanismList {
         self.entries
             .iter()
             .filter(|(_, info)| info.sign())
-            .map(|(kind, _)| kind.to_string())
+            .map(|(mechanism, _)| mechanism.to_string())
             .collect()
     }
 }

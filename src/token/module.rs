@@ -1,7 +1,7 @@
 //! The PKCS#11 module: its file is checked before it is mapped, and it is loaded and initialised once per process.
 //!
-//! A module is native code that runs with all rights of this process and is given the PIN. So the file, and every
-//! folder and link on its path, must belong to root or to this user, and no other user may write to them.
+//! A module is native code with all rights of this process, and it gets the PIN. So the file, and every folder and link on
+//! its path, must belong to root or to this user, and no other user may write to them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
 use crate::ledger::{Completion, Entry, Failure, Initialize, Process, Recorder};
 use crate::metrics;
-use crate::path_permissions::{WritableBy, writable_by_others};
+use crate::owner_and_mode::{WritableBy, writable_by_others};
 use crate::poison::IgnorePoison as _;
 
 /// A PKCS#11 module, mapped and initialised.
@@ -35,7 +35,7 @@ pub struct Module {
     pub(super) raw: Option<RawCalls>,
     description: ModuleDescription,
     gate: CallGate,
-    // False where other code in this process called C_Initialize first: then C_Finalize is not ours to call.
+    // False if other code in this process called C_Initialize first: then this crate must not call C_Finalize.
     initialized_here: bool,
 }
 
@@ -61,7 +61,7 @@ impl ModuleCall<'_> {
     }
 }
 
-/// What a module reports (CK_INFO).
+/// A module as it describes itself (CK_INFO).
 #[derive(Clone, Debug)]
 pub struct ModuleDescription {
     /// libraryDescription
@@ -79,14 +79,14 @@ const MIN_REINIT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a reinitialisation waits for the calls in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// CKF_OS_LOCKING_OK: worker threads call the module concurrently, so it must use the system's locks.
+/// CKF_OS_LOCKING_OK: threads call the module concurrently, so it must use the system's locks.
 fn init_args() -> CInitializeArgs {
     CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)
 }
 
-/// The modules of this process, each loaded once: C_Initialize may be called once per process, and one user's
-/// C_Finalize would end the sessions of another. C_Finalize is not called at exit either: some modules crash in their
-/// own destructors then (SoftHSMv2#729, libp11#500).
+/// The modules of this process. Each is loaded once: C_Initialize may be called once per process, and one user's C_Finalize
+/// would end the sessions of another. C_Finalize is not called at exit: some modules crash in their own destructors after
+/// it (SoftHSMv2#729, libp11#500).
 static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
 impl Module {
@@ -129,7 +129,7 @@ impl Module {
         let raw = RawCalls::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
         let initialized_here = match pkcs11.initialize(init_args()) {
             Ok(()) => true,
-            // Other code in this process initialised it: it can be used, and must not be finalised here.
+            // Other code in this process initialised it: it can be used, but this crate must not finalise it.
             Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
             Err(error) => return Err(TokenError::Initialize(Fault::of(error))),
         };
@@ -176,9 +176,9 @@ impl Module {
         self.gate.generation()
     }
 
-    /// C_Finalize and C_Initialize: recovers a module whose daemon or connection to the HSM was lost. Every session
-    /// and object handle of `generation`, the one whose handles failed, becomes invalid, also those of other users
-    /// of this module in this process. No call may be in progress, so a call that hangs prevents it.
+    /// Calls C_Finalize and C_Initialize, to recover a module whose daemon or connection to the HSM was lost. All session
+    /// and object handles of `generation`, the one whose handles failed, become invalid, also those of other users of this
+    /// module in this process. No call may be in progress, so a call that hangs prevents it.
     ///
     /// # Errors
     /// A call hangs, other code initialised the module first, or C_Initialize fails.
@@ -209,7 +209,7 @@ impl Module {
                         reason = "no call is in progress, and this crate initialised the module"
                     )]
                     let finalized = self.pkcs11.clone().finalize();
-                    // Its result does not matter: C_Initialize decides.
+                    // Only the result of C_Initialize matters.
                     drop(finalized);
                     self.pkcs11.initialize(init_args()).map_err(Fault::of)
                 });
@@ -262,8 +262,8 @@ impl Module {
         &self.description
     }
 
-    /// The module calls getenv at any time, from any thread, and changing the environment while threads run is
-    /// undefined: so the variables must have their values before this.
+    /// Checks that the variables of `env` are set. The module may call getenv at any time in any thread, and a change of the
+    /// environment while threads run is undefined, so they cannot be set at this point.
     fn check_environment(config: &TokenConfig) -> Result<(), TokenError> {
         match config
             .env
@@ -290,7 +290,7 @@ impl Module {
                 detail: "it is not a file".to_owned(),
             });
         }
-        // The configured path is checked, not the resolved one: who can change a link on it chooses the module.
+        // The configured path is checked, not the resolved one: a user who can change a link on it chooses the module.
         let writable = writable_by_others(&config.module).map_err(missing)?;
         if let Some(first) = writable.first() {
             let why = match (first.by, first.is_folder) {

@@ -1,23 +1,23 @@
-//! Checks the module's own configuration files, which its environment variables name, after the module failed or
-//! showed no token: vendors' modules return CKR_GENERAL_ERROR, or no slot, when they cannot read them.
+//! Checks access to the module's own configuration files, which its environment variables name, after the module failed or
+//! showed no token: vendors' modules return CKR_GENERAL_ERROR, or no slot, if they cannot read them.
 //!
-//! What is found is reported beside the module's own error. While the module works, nothing is checked.
+//! The finding is added to the module's error. Nothing is checked while the module works.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::TokenError;
+use crate::access_diagnosis::{AccessMode, Obstacle, obstacle};
 use crate::config::TokenConfig;
 use crate::config::module_env::PATH_VARIABLES;
-use crate::path_access::{Obstacle, Use, obstacle};
 
 /// The longest configuration file that is searched for paths, in bytes.
 const MAX_CONFIG_SIZE: u64 = 256 * 1024;
 /// How many entries of a folder are checked.
 const MAX_ENTRIES: usize = 256;
 
-/// Adds the first configuration file that is out of reach to the module's failure.
+/// Adds the first configuration file that is missing or not accessible to the module's error.
 pub(super) fn explain_failure(failed: TokenError, config: &TokenConfig) -> TokenError {
     match config_obstacle(config) {
         Some((finding, advice)) => TokenError::OutOfReach {
@@ -29,21 +29,21 @@ pub(super) fn explain_failure(failed: TokenError, config: &TokenConfig) -> Token
     }
 }
 
-/// The first of the module's own files that is missing or not accessible, and the advice that goes with it: for a
-/// module that shows no token.
+/// The first of the module's own files that is missing or not accessible, and the advice for it.
 pub fn config_obstacle(config: &TokenConfig) -> Option<(String, String)> {
-    let own = config.env.iter();
-    let own = own.map(|(name, value)| (name.as_str(), PathBuf::from(value)));
+    let configured = config.env.iter();
+    let configured = configured.map(|(name, value)| (name.as_str(), PathBuf::from(value)));
     let inherited = PATH_VARIABLES
         .into_iter()
         .filter(|name| !config.env.contains_key(*name))
         .filter_map(|name| Some((name, PathBuf::from(env::var_os(name)?))));
-    own.chain(inherited)
+    configured
+        .chain(inherited)
         .chain(softhsm_default(config))
         .find_map(|(name, value)| check_variable(name, &value))
 }
 
-/// Where SoftHSM looks for its configuration when SOFTHSM2_CONF is not set.
+/// The path of SoftHSM's configuration if SOFTHSM2_CONF is not set.
 fn softhsm_default(config: &TokenConfig) -> Option<(&'static str, PathBuf)> {
     let name = "SOFTHSM2_CONF";
     let is_softhsm = config.module.to_string_lossy().contains("softhsm");
@@ -57,7 +57,7 @@ fn softhsm_default(config: &TokenConfig) -> Option<(&'static str, PathBuf)> {
     Some(("SoftHSM, without SOFTHSM2_CONF,", path))
 }
 
-/// What is wrong with the path that a variable holds, or with a path in the file that it names.
+/// The first problem with the path in a variable, or with a path in the file that the variable names.
 fn check_variable(name: &str, value: &Path) -> Option<(String, String)> {
     let known = PATH_VARIABLES.contains(&name) || name.starts_with("SoftHSM");
     if value.is_relative() {
@@ -75,12 +75,12 @@ fn check_variable(name: &str, value: &Path) -> Option<(String, String)> {
                 .to_owned(),
         ));
     }
-    let uses: &[Use] = match value.is_dir() {
-        true => &[Use::Read, Use::Search],
-        false => &[Use::Read],
+    let uses: &[AccessMode] = match value.is_dir() {
+        true => &[AccessMode::Read, AccessMode::Search],
+        false => &[AccessMode::Read],
     };
     match obstacle(value, uses) {
-        // A variable that is not known may name a file that the module creates.
+        // An unknown variable may name a file that the module creates.
         Some(Obstacle::Missing { is_last: true, .. }) if !known => None,
         Some(obstacle) => Some((
             format!("{name} names {}: {obstacle}", value.display()),
@@ -90,8 +90,8 @@ fn check_variable(name: &str, value: &Path) -> Option<(String, String)> {
     }
 }
 
-/// What is wrong with the paths in a configuration file: SoftHSM's token folder is checked with its content, other
-/// paths only for permissions.
+/// The first problem with a path in a configuration file. SoftHSM's token folder is checked with its content, other paths
+/// only for permissions.
 fn check_config_file(name: &str, file: &Path) -> Option<(String, String)> {
     let meta = fs::metadata(file).ok()?;
     if !meta.is_file() || meta.len() > MAX_CONFIG_SIZE {
@@ -103,7 +103,8 @@ fn check_config_file(name: &str, file: &Path) -> Option<(String, String)> {
         let found = if field == "directories.tokendir" {
             check_token_folder(&path)
         } else {
-            obstacle(&path, &[Use::Read]).filter(|found| matches!(found, Obstacle::Closed { .. }))
+            obstacle(&path, &[AccessMode::Read])
+                .filter(|found| matches!(found, Obstacle::Denied { .. }))
         }?;
         let finding = format!(
             "{name} names {}, and `{field}` there {}: {found}",
@@ -128,21 +129,25 @@ fn parse_setting(line: &str) -> Option<(&str, PathBuf)> {
         .then(|| (field.trim(), PathBuf::from(value)))
 }
 
-/// Checks SoftHSM's folder, the token folders in it and their files: SoftHSM fails at the first that it cannot read.
+/// Checks SoftHSM's folder, the token folders in it and their files: SoftHSM fails if it cannot read one of them.
 fn check_token_folder(folder: &Path) -> Option<Obstacle> {
-    let open = [Use::Read, Use::Search];
-    let closed = |path: &Path| {
-        let uses: &[Use] = if path.is_dir() { &open } else { &[Use::Read] };
-        obstacle(path, uses).filter(|found| matches!(found, Obstacle::Closed { .. }))
+    let open = [AccessMode::Read, AccessMode::Search];
+    let denied = |path: &Path| {
+        let uses: &[AccessMode] = if path.is_dir() {
+            &open
+        } else {
+            &[AccessMode::Read]
+        };
+        obstacle(path, uses).filter(|found| matches!(found, Obstacle::Denied { .. }))
     };
     obstacle(folder, &open)
         .or_else(|| {
             let tokens = entries(folder);
             let files = tokens.iter().flat_map(|token| entries(token));
             let all: Vec<PathBuf> = tokens.iter().cloned().chain(files).collect();
-            all.iter().find_map(|path| closed(path))
+            all.iter().find_map(|path| denied(path))
         })
-        .or_else(|| obstacle(folder, &[Use::Write]))
+        .or_else(|| obstacle(folder, &[AccessMode::Write]))
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -16,10 +16,9 @@ use rustix::process::geteuid;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::guard::{Attendance, PinError};
+use crate::access_diagnosis::{self, AccessMode, Obstacle, OwnedPath};
 use crate::config::pin::PinSource;
-use crate::path_access::{self, Obstacle, Owned, Use};
-use crate::path_permissions::{Exposure, check_owner_and_mode};
+use crate::owner_and_mode::{Exposure, check_owner_and_mode};
 pub use source_error::PinSourceError;
 use validation::MAX_READ;
 pub use validation::PinAnomaly;
@@ -28,23 +27,25 @@ pub use validation::PinAnomaly;
 #[derive(Clone)]
 pub(super) struct Pin {
     pub(super) text: SecretString,
-    /// Changes when the source was written to. `None` where only the PIN itself could tell: systemd writes a
-    /// credential at each start, a variable has no date.
+    /// Changes when the source is written. `None` for sources without a version: systemd writes a credential anew at each
+    /// start, and a variable has no date.
     pub(super) version: Option<String>,
-    /// Logged as a warning before the PIN is sent.
+    /// A probable mistake in the PIN. It is logged as a warning before the PIN is sent.
     pub(super) anomaly: Option<PinAnomaly>,
 }
 
-/// Reads the PIN and validates it in the same way for every source.
-pub(super) fn read(source: &PinSource, attendance: &Attendance) -> Result<Pin, PinError> {
-    let error = |why: PinSourceError| PinError::Source {
-        pin_source: source.clone(),
-        why,
-    };
+/// Asks the operator at the terminal; the argument is the question.
+pub type OperatorPrompt = dyn Fn(&str) -> io::Result<SecretString> + Send + Sync;
+
+/// Reads the PIN and validates it in the same way for every source. `prompt` is `None` if there is no operator.
+pub(super) fn read(
+    source: &PinSource,
+    prompt: Option<&OperatorPrompt>,
+) -> Result<Pin, PinSourceError> {
     let mut version = None;
     let bytes = match source {
         PinSource::File(path) => {
-            let (bytes, meta) = read_file(path, 0o077).map_err(error)?;
+            let (bytes, meta) = read_file(path, 0o077)?;
             version = Some(format!(
                 "{}:{}.{:09}",
                 meta.ino(),
@@ -53,28 +54,26 @@ pub(super) fn read(source: &PinSource, attendance: &Attendance) -> Result<Pin, P
             ));
             bytes
         }
-        PinSource::Env(name) => match env::var_os(name) {
-            Some(value) => Zeroizing::new(value.into_vec()),
-            None => return Err(error(PinSourceError::NotSet)),
-        },
-        PinSource::Credential(name) => {
-            let folder = env::var_os("CREDENTIALS_DIRECTORY")
-                .ok_or_else(|| error(PinSourceError::NoCredentials))?;
-            // systemd gives the service's user access by an ACL, which is shown in the mode as the group's r.
-            let path = PathBuf::from(folder).join(name);
-            read_file(&path, 0o037).map_err(error)?.0
+        PinSource::Env(name) => {
+            let value = env::var_os(name).ok_or(PinSourceError::NotSet)?;
+            Zeroizing::new(value.into_vec())
         }
-        PinSource::Command(words) => command::read_output(words).map_err(error)?,
-        PinSource::Prompt | PinSource::ProtectedPath => match attendance {
-            Attendance::Attended(ask) => {
-                let typed = ask("PIN of the token").map_err(PinSourceError::Asking);
-                let typed = typed.map_err(error)?;
-                Zeroizing::new(typed.expose_secret().as_bytes().to_vec())
-            }
-            Attendance::Unattended => return Err(PinError::NobodyThere(source.clone())),
-        },
+        PinSource::Credential(name) => {
+            let folder =
+                env::var_os("CREDENTIALS_DIRECTORY").ok_or(PinSourceError::NoCredentials)?;
+            // systemd gives the service's user access by an ACL, which the mode shows as the group's r.
+            let path = PathBuf::from(folder).join(name);
+            read_file(&path, 0o037)?.0
+        }
+        PinSource::Command(words) => command::read_output(words)?,
+        PinSource::Prompt | PinSource::ProtectedPath => {
+            let prompt = prompt.ok_or_else(|| io::Error::other("no operator to ask"));
+            let typed = prompt.and_then(|prompt| prompt("PIN of the token"));
+            let typed = typed.map_err(PinSourceError::Asking)?;
+            Zeroizing::new(typed.expose_secret().as_bytes().to_vec())
+        }
     };
-    let (text, anomaly) = validation::parse_pin(&bytes).map_err(error)?;
+    let (text, anomaly) = validation::parse_pin(&bytes)?;
     Ok(Pin {
         text,
         version,
@@ -87,8 +86,8 @@ fn read_file(
     path: &Path,
     forbidden: u32,
 ) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinSourceError> {
-    let unreadable = |error| match path_access::obstacle(path, &[Use::Read]) {
-        // The message names the source's path already: the system's error is enough.
+    let unreadable = |error| match access_diagnosis::obstacle(path, &[AccessMode::Read]) {
+        // The message has the source's path already, so the system's error is enough.
         None | Some(Obstacle::Missing { is_last: true, .. }) => PinSourceError::Io(error),
         Some(obstacle) => obstacle.into(),
     };
@@ -100,29 +99,29 @@ fn read_file(
         .map_err(|error| {
             match fs::metadata(path)
                 .as_ref()
-                .map(path_access::other_than_file)
+                .map(access_diagnosis::other_than_file)
             {
-                Ok(Some(kind)) => PinSourceError::NotAFile(kind),
+                Ok(Some(file_type)) => PinSourceError::NotAFile(file_type),
                 _ => unreadable(error),
             }
         })?;
-    // fstat of the open file, not stat of the path: the file cannot be replaced in between.
+    // fstat of the open file, not stat of the path, because the file could be replaced in between.
     let meta = file.metadata().map_err(PinSourceError::Io)?;
-    if let Some(kind) = path_access::other_than_file(&meta) {
-        return Err(PinSourceError::NotAFile(kind));
+    if let Some(file_type) = access_diagnosis::other_than_file(&meta) {
+        return Err(PinSourceError::NotAFile(file_type));
     }
     check_owner_and_mode(&meta, forbidden).map_err(|exposure| match exposure {
-        Exposure::ForeignOwner => PinSourceError::of_another_user(&Owned::new(path, &meta)),
+        Exposure::ForeignOwner => PinSourceError::of_another_user(&OwnedPath::new(path, &meta)),
         Exposure::Mode(mode) => PinSourceError::Open {
             mode,
             of_root: meta.uid() != geteuid().as_raw(),
         },
     })?;
     let bytes = read_bytes(&mut file).map_err(PinSourceError::Io)?;
-    // A mixture of an old PIN and a new one would be a wrong PIN.
+    // If the file was written meanwhile, the bytes may be of two PINs.
     let after = file.metadata().map_err(PinSourceError::Io)?;
-    let state = |meta: &Metadata| (meta.size(), meta.mtime(), meta.mtime_nsec());
-    if state(&meta) != state(&after) {
+    let version = |meta: &Metadata| (meta.size(), meta.mtime(), meta.mtime_nsec());
+    if version(&meta) != version(&after) {
         return Err(PinSourceError::WrittenMeanwhile);
     }
     Ok((bytes, meta))

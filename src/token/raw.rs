@@ -1,11 +1,9 @@
-//! Direct calls of C_Sign (the signature's length is known beforehand) and of C_WrapKey (only the output's length is
-//! asked for): the only file with `unsafe`.
+//! Direct calls of C_Sign and C_WrapKey through the module's function list, without cryptoki: the only file with `unsafe`.
 //!
-//! cryptoki asks C_Sign for the length first. On an HSM 3 ms away that is a third of the time of a
-//! signature, and the length of an RSA, ECDSA or EdDSA signature is known. cryptoki also
-//! makes C_SignInit and C_Sign one operation, and CKA_ALWAYS_AUTHENTICATE wants a context-specific login between
-//! them, so C_Sign is called here by itself. cryptoki's C_WrapKey returns the wrapped key, which an audit must never
-//! do: here only its length can be asked for.
+//! cryptoki calls C_Sign twice, first for the length of the signature. With an HSM 3 ms away that is a third of the time of
+//! a signature, and the length of an RSA, ECDSA or EdDSA signature is known. cryptoki also combines C_SignInit and C_Sign
+//! in one function, and CKA_ALWAYS_AUTHENTICATE needs a context-specific login between the two. cryptoki's C_WrapKey
+//! returns the wrapped key, which an audit must never fetch: the function of this file returns only its length.
 #![expect(
     unsafe_code,
     reason = "a call through the module's function list; each block says why it holds"
@@ -52,8 +50,8 @@ impl fmt::Debug for RawCalls {
 }
 
 impl RawCalls {
-    /// Finds C_Sign in a module that cryptoki has loaded already. `None` where each function list has
-    /// a state of its own (p11-kit-client.so): the list that cryptoki initialised cannot be obtained then.
+    /// Finds C_Sign and C_WrapKey in a module that cryptoki has loaded already. `None` if each function list has a state of
+    /// its own (p11-kit-client.so): the list that cryptoki initialised cannot be obtained then.
     pub(crate) fn load(path: &Path) -> Result<Option<Self>, Fault> {
         // SAFETY: the path was just loaded by cryptoki, so no new initialiser runs: the linker
         // hands out the same library again and counts one more user.
@@ -130,7 +128,7 @@ impl RawCalls {
         let mut mechanism = CK_MECHANISM::from(mechanism);
         let mut length: CK_ULONG = 0;
         // SAFETY: the mechanism's parameter is borrowed for the call; a null output with a length of
-        // its own asks for the length only.
+        // its own requests only the length.
         let rv = unsafe {
             c_wrap_key(
                 session,
@@ -148,8 +146,8 @@ impl RawCalls {
     }
 }
 
-/// The function list that cryptoki chose as well: the default interface where it is of version 3, else
-/// C_GetFunctionList. Wrapping modules (pkcs11-spy, p11-kit) return another list for each.
+/// The function list that cryptoki uses too: that of the default interface if it is of version 3, or else that of
+/// C_GetFunctionList. Wrapping modules (pkcs11-spy, p11-kit) return different lists for the two.
 fn function_list(library: &cryptoki_sys::Pkcs11) -> Result<*const CK_FUNCTION_LIST, Fault> {
     if library.C_GetInterface.is_ok() {
         let mut interface: *mut CK_INTERFACE = ptr::null_mut();

@@ -1,4 +1,4 @@
-//! The role of a login: CK_USER_TYPE and the session that it needs.
+//! The role of a login (CK_USER_TYPE), and the kind of session that it needs.
 
 use cryptoki::session::UserType;
 
@@ -24,7 +24,7 @@ impl Role {
         }
     }
 
-    /// The SO can log in to read-write sessions only (CKR_SESSION_READ_ONLY_EXISTS).
+    /// The SO can log in only in read-write sessions (CKR_SESSION_READ_ONLY_EXISTS).
     pub(super) fn access(self) -> Access {
         match self {
             Self::SecurityOfficer => Access::ReadWrite,

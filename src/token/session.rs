@@ -1,16 +1,16 @@
 //! A PKCS#11 session, and the only place that calls C_SignInit and C_Sign.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::{SessionState, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::slot::Slot;
 
 use super::fault::Fault;
 use super::guard::{PinError, PinGuard};
-use super::module::{Module, ModuleCall};
+use super::module::Module;
+use super::session_call::SessionCall;
 
 /// The kind of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,38 +23,13 @@ pub enum Access {
 
 /// An open session, closed when dropped. It may move between threads, and one thread at a time uses it.
 ///
-/// It belongs to one generation of its module: after a reinitialisation its handle may be another session's, so it
-/// is neither used nor closed any more.
+/// It belongs to one generation of its module. After a reinitialisation its handle may be another session's, so it is
+/// neither used nor closed any more.
 #[derive(Debug)]
 pub struct Session {
     inner: Option<cryptoki::session::Session>,
     generation: u64,
     module: Arc<Module>,
-}
-
-/// A session in use; the module is not reinitialised while this exists.
-#[derive(Debug)]
-pub(crate) struct SessionCall<'a> {
-    session: &'a cryptoki::session::Session,
-    call: ModuleCall<'a>,
-}
-
-impl Deref for SessionCall<'_> {
-    type Target = cryptoki::session::Session;
-
-    fn deref(&self) -> &cryptoki::session::Session {
-        self.session
-    }
-}
-
-impl SessionCall<'_> {
-    /// The token's current CK_TOKEN_INFO.
-    pub(super) fn token_info(&self) -> Result<TokenInfo, Fault> {
-        let session = self.session.get_session_info().map_err(Fault::of)?;
-        self.call
-            .get_token_info(session.slot_id())
-            .map_err(Fault::of)
-    }
 }
 
 /// Why no signature was made.
@@ -80,18 +55,21 @@ impl Session {
         })
     }
 
-    /// cryptoki's session, for the modules of this crate that make PKCS#11 calls; an error if it is stale.
+    /// Begins a call: cryptoki's session, for the modules of this crate that make PKCS#11 calls.
+    ///
+    /// # Errors
+    /// The session is stale, or the module is being reinitialised for too long.
     pub(crate) fn pkcs11(&self) -> Result<SessionCall<'_>, Fault> {
         let call = self.module.call()?;
         match &self.inner {
             Some(session) if call.generation() == self.generation => {
-                Ok(SessionCall { session, call })
+                Ok(SessionCall::new(session, call))
             }
             _ => Err(Fault::STALE),
         }
     }
 
-    /// Whether a user is logged in. `true` also where the session's state cannot be read: that is no missing login.
+    /// Whether a user is logged in; `true` also if the session's state cannot be read.
     pub fn logged_in(&self) -> bool {
         let state = self.pkcs11().ok().and_then(|session| {
             let info = session.get_session_info().ok()?;
@@ -100,15 +78,15 @@ impl Session {
         !matches!(state, Some(SessionState::RoPublic | SessionState::RwPublic))
     }
 
-    /// Whether the token still knows this session (C_GetSessionInfo). The call also prevents that an idle connection
-    /// to the HSM is closed.
+    /// Checks that the token still has this session (C_GetSessionInfo). The call also keeps an idle connection to the
+    /// HSM open.
     pub(crate) fn is_alive(&self) -> Result<(), Fault> {
         let session = self.pkcs11()?;
         session.get_session_info().map(|_| ()).map_err(Fault::of)
     }
 
-    /// C_SignInit and C_Sign: two calls. `capacity` is the longest acceptable signature in bytes. A `guard` is given
-    /// for a key with CKA_ALWAYS_AUTHENTICATE: it makes the context-specific login between the two.
+    /// Signs with C_SignInit and C_Sign: two calls. `capacity` is the longest acceptable signature in bytes. `guard` is
+    /// given for a key with CKA_ALWAYS_AUTHENTICATE: it makes the context-specific login between the two.
     pub(crate) fn sign(
         &self,
         mechanism: &Mechanism<'_>,
@@ -186,7 +164,7 @@ impl Drop for Session {
         if call.generation() == self.generation
             && let Some(inner) = self.inner.take()
         {
-            // It fails where the token has closed the session already.
+            // It fails if the token has closed the session already.
             let _ = inner.close();
         }
     }

@@ -1,4 +1,4 @@
-//! Finds the slot of exactly one token by its CK_TOKEN_INFO, never by its number: slots renumber.
+//! Finds the slot of exactly one token by its CK_TOKEN_INFO, never by the slot's number, which may change.
 
 use cryptoki::slot::Slot;
 
@@ -10,7 +10,7 @@ use crate::config::uri::Pkcs11Uri;
 /// The slot of exactly one token that `uri` names.
 ///
 /// # Errors
-/// None or several match, or the slots cannot be read.
+/// No token or several tokens match, or the slots cannot be read.
 pub(super) fn select_slot(
     module: &Module,
     uri: &Pkcs11Uri,
@@ -31,7 +31,7 @@ pub(super) fn select_slot(
         [(slot, description)] => Ok((*slot, (*description).clone())),
         [] if all.is_empty() => Err(TokenError::Empty),
         [] => {
-            // The slot that cannot be read may be the wanted one: its error says more than "no such token".
+            // A token that cannot be read may be the one that was searched: its error says more than "no such token".
             if let Some((_, Err(fault))) = all.iter().find(|(_, token)| token.is_err()) {
                 return Err(TokenError::Call(fault.clone()));
             }

@@ -1,5 +1,5 @@
-//! A timeout for PKCS#11 calls that have none of their own: C_Initialize looks for an HSM that does not answer for
-//! as long as the vendor's code likes, and so does C_Login. Signatures have the engine's deadline instead.
+//! A timeout for PKCS#11 calls, which have none of their own: C_Initialize and C_Login may wait for an HSM without an end.
+//! Signatures have the engine's deadline instead.
 
 use std::fmt::{self, Display};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -11,7 +11,7 @@ use tracing::Span;
 use super::TokenError;
 use super::fault::Fault;
 
-/// A step before the first signature, or of an audit; named in the error when it times out.
+/// A step before the first signature, or of an audit. The error of its timeout names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOperation {
     /// dlopen and C_Initialize
@@ -38,8 +38,8 @@ impl Display for TokenOperation {
     }
 }
 
-/// Runs `work` on a thread of its own and waits for it, at most for `timeout`. A call that hangs keeps its thread:
-/// only the end of the process ends it.
+/// Runs `work` on a thread of its own and waits for it, at most for `timeout`. A call that hangs keeps its thread until the
+/// process ends.
 pub fn with_timeout<T, E>(
     operation: TokenOperation,
     timeout: Duration,
@@ -54,7 +54,7 @@ where
     let spawned = thread::Builder::new()
         .name("hsm-start".to_owned())
         .spawn(move || {
-            // The receiver is gone after a timeout.
+            // It fails after the timeout: the receiver was dropped.
             let _ = sender.send(span.in_scope(work));
         });
     let thread = spawned.map_err(|error| {
@@ -62,7 +62,7 @@ where
     })?;
     match receiver.recv_timeout(timeout) {
         Ok(result) => {
-            // No thread may still be in the module when the process ends next.
+            // No thread may be inside the module if the process ends next.
             drop(thread.join());
             result
         }

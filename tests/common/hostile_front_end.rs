@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use hsm_mtls::internal::signer::supervisor::{Launch, SupervisedSigner};
+use hsm_mtls::internal::signer::signer_supervisor::{Launch, SupervisedSigner};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::time::{ClockId, clock_gettime};

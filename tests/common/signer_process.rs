@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::signer::supervisor::Launch;
+use hsm_mtls::internal::signer::signer_supervisor::Launch;
 
 use super::bank::{BINARY, Bank};
 use super::chaos::Chaos;

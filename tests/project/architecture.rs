@@ -91,8 +91,8 @@ fn no_module_uses_a_later_one() {
         "truncated_list",
         "uuid_format",
         "accounts",
-        "path_access",
-        "path_permissions",
+        "access_diagnosis",
+        "owner_and_mode",
         "lossy_writer",
         "metrics",
         "standard_error",
@@ -122,14 +122,98 @@ fn no_module_uses_a_later_one() {
             let place = order.iter().position(|known| *known == module);
             let place = place.unwrap_or_else(|| panic!("{name} is in no order"));
             for later in &order[place + 1..] {
-                let arrow = format!("crate::{later}");
-                let wrong = code(&text).find(|line| {
-                    line.match_indices(&arrow).any(|(at, _)| {
-                        let next = line[at + arrow.len()..].chars().next();
-                        !next.is_some_and(|next| next.is_alphanumeric() || next == '_')
-                    })
-                });
+                let wrong = import(&text, "crate", later);
                 assert!(wrong.is_none(), "{name} uses {later}: {wrong:?}");
+            }
+        }
+    }
+}
+
+/// Where the code names `parent::module`, or the module in a group `parent::{...}`: that line or group.
+fn import(text: &str, parent: &str, module: &str) -> Option<String> {
+    let code = code(text).collect::<Vec<_>>().join("\n");
+    let named = |text: &str| {
+        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|word| word == module)
+    };
+    let path = format!("{parent}::");
+    code.match_indices(&path)
+        .map(|(at, _)| &code[at + path.len()..])
+        .find_map(|rest| {
+            let end = match rest.starts_with('{') {
+                true => rest.find(';'),
+                false => rest.find(|c: char| !c.is_alphanumeric() && c != '_'),
+            };
+            let import = &rest[..end.unwrap_or(rest.len())];
+            named(import).then(|| format!("{path}{import}"))
+        })
+}
+
+/// The same within the folders whose files are many: each file uses those before it in its folder's list, and none
+/// after it. `error` is left out: an error of a folder holds those of its files.
+#[test]
+fn no_arrow_runs_back_within_a_folder() {
+    let folders = [
+        (
+            "src/token",
+            "crate::token",
+            "fault call_gate raw mechanism_list timeout module_config module description session_call \
+             pin guard session slot_selection role device_info",
+        ),
+        (
+            "src/token/guard",
+            "crate::token::guard",
+            "refused_pin_versions retry_policy login_lock attempt_file acceptance attendance \
+             pin_flags pin_cache pin_digest ledger_entry",
+        ),
+        (
+            "src/key",
+            "crate::key",
+            "unsupported scheme ecdsa_signature signing_mechanism public attributes \
+             custody_attributes certificate_object extraction_probes generate probe_keys",
+        ),
+        (
+            "src/engine",
+            "crate::engine",
+            "handshake_threads health session_limit token_recovery signing queue session_pool \
+             worker_pool",
+        ),
+        (
+            "src/signer",
+            "crate::signer",
+            "rate_limit policy frame fd_passing hardening sandbox heartbeat channel launch health \
+             state signer_supervisor remote_key request_handler service reload_protocol signer_plan \
+             supervisor_reload front_end_supervisor",
+        ),
+        (
+            "softhsm/chaos-token/src",
+            "crate",
+            "names plan plan_file exit calls wrapped presence forward slots device sign login claims \
+             token",
+        ),
+    ];
+    for (folder, path, order) in folders {
+        let order: Vec<_> = order.split_whitespace().collect();
+        let mut files = Vec::new();
+        sources(&root().join(folder), &mut files);
+        for (name, text) in files {
+            let inside = name.strip_prefix(&format!("{folder}/")).unwrap();
+            let module = inside.split(['/', '.']).next().unwrap();
+            let module = module.strip_suffix("_tests").unwrap_or(module);
+            if ["lib", "error"].contains(&module) {
+                continue;
+            }
+            let place = order.iter().position(|known| *known == module);
+            let place = place.unwrap_or_else(|| panic!("{name} is in no order"));
+            let parents = match inside.contains('/') {
+                true => [path, "super::super"],
+                false => [path, "super"],
+            };
+            for later in &order[place + 1..] {
+                for parent in parents {
+                    let wrong = import(&text, parent, later);
+                    assert!(wrong.is_none(), "{name} uses {later}: {wrong:?}");
+                }
             }
         }
     }

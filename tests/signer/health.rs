@@ -10,7 +10,7 @@ use crate::common::poll::until;
 use crate::common::signer_process::{config, launch};
 use crate::common::trust_framework::write_file;
 use hsm_mtls::internal::engine::EngineError;
-use hsm_mtls::internal::signer::supervisor::SupervisedSigner;
+use hsm_mtls::internal::signer::signer_supervisor::SupervisedSigner;
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerHealth};
 use serde_json::Value;
 

@@ -19,7 +19,7 @@ use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::prove;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::Identity;
-use hsm_mtls::internal::signer::supervisor::{Launch, SupervisedSigner};
+use hsm_mtls::internal::signer::signer_supervisor::{Launch, SupervisedSigner};
 use hsm_mtls::internal::signer::{self, RemoteKey};
 use hsm_mtls::internal::tls::TlsError;
 use hsm_mtls::internal::token::guard::Attendance;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hsm_mtls::internal::path_permissions::{WritableBy, WritablePath, writable_by_others};
+use hsm_mtls::internal::owner_and_mode::{WritableBy, WritablePath, writable_by_others};
 
 /// Why others than root and this user could change what is at `path`, or put something else there.
 /// Empty where they could not.

@@ -14,7 +14,7 @@ use hsm_mtls::internal::metrics;
 use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
-use hsm_mtls::internal::signer::supervisor::Launch;
+use hsm_mtls::internal::signer::signer_supervisor::Launch;
 use hsm_mtls::internal::standard_error;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 

@@ -15,7 +15,7 @@ use hsm_mtls::internal::engine::{Purpose, challenge};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::signer::hardening::Measure;
-use hsm_mtls::internal::signer::supervisor::{Launch, SupervisedSigner};
+use hsm_mtls::internal::signer::signer_supervisor::{Launch, SupervisedSigner};
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service};
 use hsm_mtls::internal::standard_error;
 

@@ -1,5 +1,4 @@
-//! What a private key says of itself, whatever it is: modules misreport custody attributes in both
-//! directions.
+//! False attributes of private keys: modules misreport custody attributes in both directions.
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
@@ -7,9 +6,10 @@ use std::slice;
 
 use cryptoki_sys::*;
 
-use crate::{forward, plan};
+use crate::wrapped::wrapped;
+use crate::{forward, plan_file};
 
-/// The wrapped module's answer, with what the plan claims put over it where the object is a private key.
+/// The wrapped module's output, with the planned values for a private key.
 pub(crate) unsafe extern "C" fn C_GetAttributeValue(
     session: CK_SESSION_HANDLE,
     object: CK_OBJECT_HANDLE,
@@ -18,7 +18,7 @@ pub(crate) unsafe extern "C" fn C_GetAttributeValue(
 ) -> CK_RV {
     // SAFETY: the caller's arguments, unchanged.
     let code = unsafe { forward::C_GetAttributeValue(session, object, template, count) };
-    let plan = plan::current();
+    let plan = plan_file::current();
     let mut claims = plan.claims;
     if plan.always_authenticate {
         claims.push((CKA_ALWAYS_AUTHENTICATE, true));
@@ -41,9 +41,9 @@ pub(crate) unsafe extern "C" fn C_GetAttributeValue(
         return code;
     }
     for attribute in attributes {
-        if let Some(on) = claimed(attribute) {
+        if let Some(value) = claimed(attribute) {
             // SAFETY: one byte, by its length.
-            unsafe { *attribute.pValue.cast::<CK_BBOOL>() = CK_BBOOL::from(on) };
+            unsafe { *attribute.pValue.cast::<CK_BBOOL>() = CK_BBOOL::from(value) };
         }
     }
     code
@@ -51,14 +51,13 @@ pub(crate) unsafe extern "C" fn C_GetAttributeValue(
 
 fn is_private_key(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> bool {
     let mut class: CK_OBJECT_CLASS = 0;
-    let mut asked = CK_ATTRIBUTE {
+    let mut attribute = CK_ATTRIBUTE {
         type_: CKA_CLASS,
         pValue: (&raw mut class).cast(),
         ulValueLen: size_of::<CK_OBJECT_CLASS>() as CK_ULONG,
     };
-    let wrapped = crate::wrapped().and_then(|list| list.C_GetAttributeValue);
-    // SAFETY: one attribute with room for its value. Asked of the wrapped module itself: it is no call
-    // of the client's.
-    let code = wrapped.map(|call| unsafe { call(session, object, &raw mut asked, 1) });
+    let wrapped = wrapped().and_then(|list| list.C_GetAttributeValue);
+    // SAFETY: one attribute with room for its value. It is not counted, because the client did not make this call.
+    let code = wrapped.map(|call| unsafe { call(session, object, &raw mut attribute, 1) });
     code == Some(CKR_OK) && class == CKO_PRIVATE_KEY
 }

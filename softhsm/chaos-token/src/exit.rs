@@ -1,19 +1,19 @@
-//! What modules do when a thread or the process ends: the libraries behind them clean up after each thread that made a
-//! call, and in exit handlers of the process. One of them crashes there, or takes its time.
+//! Faults at the end of a thread or of the process: the libraries behind a module free the data of each thread that made a
+//! call, and have exit handlers. They may crash there, or take long.
 
 use std::process;
 use std::thread;
 
-use crate::plan;
+use crate::plan_file;
 
-/// Called by `exit`, and not by `_exit`.
+/// An exit handler: `exit` calls it, `_exit` does not.
 #[used]
 // SAFETY: the dynamic linker calls the functions in this section when the process exits.
 #[unsafe(link_section = ".fini_array")]
 static AT_EXIT: extern "C" fn() = at_exit;
 
 extern "C" fn at_exit() {
-    if plan::current().crash_at_exit {
+    if plan_file::current().crash_at_exit {
         process::abort();
     }
 }
@@ -26,7 +26,7 @@ impl Drop for ThreadEnd {
             clippy::disallowed_methods,
             reason = "being slow is what was asked for"
         )]
-        thread::sleep(plan::current().thread_exit);
+        thread::sleep(plan_file::current().thread_exit_delay);
     }
 }
 
@@ -34,7 +34,7 @@ thread_local! {
     static THREAD_END: ThreadEnd = const { ThreadEnd };
 }
 
-/// This thread made a call.
-pub(crate) fn of_thread() {
+/// Registers this thread, which makes a call: its end is delayed as planned.
+pub(crate) fn register_thread() {
     THREAD_END.with(|_| {});
 }

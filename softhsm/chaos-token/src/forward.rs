@@ -1,4 +1,4 @@
-//! Every function of PKCS#11 2.40: counted, then failed if the plan says so, else passed on.
+//! Forwards every function of PKCS#11 2.40 to the wrapped module, unless it fails by the plan.
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
@@ -6,35 +6,31 @@ use std::ffi::c_void;
 
 use cryptoki_sys::*;
 
-use crate::plan::{self, Verdict};
-use crate::presence::First;
-use crate::wrapped;
+use crate::calls;
+use crate::presence::FirstArgument;
+use crate::wrapped::wrapped;
 
 macro_rules! forward {
     ($($name:ident($first:ident: $first_kind:ty $(, $arg:ident: $kind:ty)*);)*) => {
         $(
             pub(crate) unsafe extern "C" fn $name($first: $first_kind $(, $arg: $kind)*) -> CK_RV {
-                match plan::called(stringify!($name)) {
-                    Verdict::Fail(code) => return code,
-                    // What a module with a bug does; nothing is unwound through C.
-                    Verdict::Crash => std::process::abort(),
-                    Verdict::Pass => {}
+                if let Some(code) = calls::begin(stringify!($name)) {
+                    return code;
                 }
-                let $first = match $first.arrive(stringify!($name)) {
+                let $first = match $first.for_wrapped(stringify!($name)) {
                     Ok(first) => first,
                     Err(code) => return code,
                 };
                 match wrapped().and_then(|list| list.$name) {
-                    // SAFETY: the caller's arguments for the same function; a slot under the number
-                    // that the wrapped module knows.
+                    // SAFETY: the caller's arguments for the same function; a slot has the wrapped module's number.
                     Some(function) => unsafe { function($first $(, $arg)*) },
                     None => CKR_FUNCTION_NOT_SUPPORTED,
                 }
             }
         )*
 
-        /// The names of all functions, for the plan.
-        pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
+        #[cfg(test)]
+        const FORWARDED: &[&str] = &[$(stringify!($name)),*];
 
         /// A function list in which each function is the one above.
         pub(crate) fn list(version: CK_VERSION, own: CK_C_GetFunctionList) -> CK_FUNCTION_LIST {
@@ -115,4 +111,12 @@ forward! {
     C_GetFunctionStatus(a: CK_SESSION_HANDLE);
     C_CancelFunction(a: CK_SESSION_HANDLE);
     C_WaitForSlotEvent(a: CK_FLAGS, b: *mut CK_SLOT_ID, c: *mut c_void);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_plan_can_name_each_function() {
+        assert_eq!(crate::names::FUNCTIONS, super::FORWARDED);
+    }
 }

@@ -1,4 +1,4 @@
-//! PIN counters that lock, which SoftHSM has not, and the context-specific login.
+//! A PIN counter that locks the token, which SoftHSM does not have, and the context-specific login.
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
@@ -10,17 +10,17 @@ use std::{env, fs};
 
 use cryptoki_sys::*;
 
-use crate::{forward, plan, sign};
+use crate::{calls, forward, plan_file, sign};
 
-/// A file that keeps the number of wrong PINs across processes, as a token does. Without it they are counted
-/// for as long as the process lives.
+/// The variable with the path of a file that keeps the number of wrong PINs, as a token does. Without it each process
+/// counts its own.
 const STATE: &str = "CHAOS_TOKEN_STATE";
 
-/// The last user PIN that was good: what a context-specific login is held against.
-static GOOD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+/// The last user PIN that was accepted; a context-specific login is compared with it.
+static ACCEPTED: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
-/// Wrong PINs so far, where no file keeps them.
-static WRONG: AtomicU32 = AtomicU32::new(0);
+/// The number of wrong PINs, if no file keeps it.
+static WRONG_PINS: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) unsafe extern "C" fn C_Login(
     session: CK_SESSION_HANDLE,
@@ -28,59 +28,51 @@ pub(crate) unsafe extern "C" fn C_Login(
     pin: *mut CK_UTF8CHAR,
     length: CK_ULONG,
 ) -> CK_RV {
-    let plan = plan::current();
+    let plan = plan_file::current();
     let given = match pin.is_null() {
         true => Vec::new(),
         // SAFETY: the caller says that so many bytes are there (section 5.6.8 of 3.1).
         false => unsafe { std::slice::from_raw_parts(pin, length as usize) }.to_vec(),
     };
-    let locks = plan.pin_tries.filter(|_| user != CKU_SO);
-    if locks.is_some_and(|tries| wrong_so_far() >= tries) {
-        // Counted and written down like any other call.
-        return match plan::called("C_Login") {
-            plan::Verdict::Fail(code) => code,
-            plan::Verdict::Crash => std::process::abort(),
-            plan::Verdict::Pass => CKR_PIN_LOCKED,
-        };
+    let max_tries = plan.pin_tries.filter(|_| user != CKU_SO);
+    if max_tries.is_some_and(|tries| wrong_pins() >= tries) {
+        // Counted and logged like any other call.
+        return calls::begin("C_Login").unwrap_or(CKR_PIN_LOCKED);
     }
     let code = if user == CKU_CONTEXT_SPECIFIC && plan.always_authenticate {
-        match plan::called("C_Login") {
-            plan::Verdict::Fail(code) => code,
-            plan::Verdict::Crash => std::process::abort(),
-            plan::Verdict::Pass => context_login(session, &given),
-        }
+        calls::begin("C_Login").unwrap_or_else(|| context_login(session, &given))
     } else {
         // SAFETY: the caller's arguments, unchanged.
         unsafe { forward::C_Login(session, user, pin, length) }
     };
     match code {
         CKR_OK if user == CKU_USER => {
-            *GOOD.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
-            if wrong_so_far() > 0 {
-                count_wrong(0);
+            *ACCEPTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
+            if wrong_pins() > 0 {
+                set_wrong_pins(0);
             }
         }
-        CKR_PIN_INCORRECT if locks.is_some() => count_wrong(wrong_so_far() + 1),
+        CKR_PIN_INCORRECT if max_tries.is_some() => set_wrong_pins(wrong_pins() + 1),
         _ => {}
     }
     code
 }
 
 fn context_login(session: CK_SESSION_HANDLE, given: &[u8]) -> CK_RV {
-    let good = GOOD.lock().unwrap_or_else(PoisonError::into_inner);
-    match good.as_deref() {
-        Some(good) if good == given => sign::authenticated(session),
+    let accepted = ACCEPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    match accepted.as_deref() {
+        Some(accepted) if accepted == given => sign::authenticated(session),
         Some(_) => CKR_PIN_INCORRECT,
         None => CKR_USER_NOT_LOGGED_IN,
     }
 }
 
-/// What the counter makes of the token's flags.
+/// The PIN flags of the counter.
 pub(crate) fn flags() -> CK_FLAGS {
-    let Some(tries) = plan::current().pin_tries else {
+    let Some(tries) = plan_file::current().pin_tries else {
         return 0;
     };
-    match (wrong_so_far(), tries) {
+    match (wrong_pins(), tries) {
         (0, _) => 0,
         (wrong, tries) if wrong >= tries => CKF_USER_PIN_LOCKED,
         (wrong, tries) if wrong + 1 == tries => CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY,
@@ -93,25 +85,25 @@ fn file() -> Option<PathBuf> {
     named.map(PathBuf::from)
 }
 
-fn wrong_so_far() -> u32 {
+fn wrong_pins() -> u32 {
     let Some(file) = file() else {
-        return WRONG.load(Ordering::Relaxed);
+        return WRONG_PINS.load(Ordering::Relaxed);
     };
     match fs::read_to_string(&file) {
         Ok(text) => text.trim().parse().unwrap_or_else(|_| {
-            plan::give_up(&format!("{} of {STATE} holds no number", file.display()))
+            plan_file::give_up(&format!("{} of {STATE} holds no number", file.display()))
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => 0,
-        Err(error) => plan::give_up(&format!("{} of {STATE}: {error}", file.display())),
+        Err(error) => plan_file::give_up(&format!("{} of {STATE}: {error}", file.display())),
     }
 }
 
-fn count_wrong(count: u32) {
+fn set_wrong_pins(count: u32) {
     let Some(file) = file() else {
-        return WRONG.store(count, Ordering::Relaxed);
+        return WRONG_PINS.store(count, Ordering::Relaxed);
     };
-    // What is not counted would look like a token that does not lock.
+    // Without its count, the token would not lock.
     if let Err(error) = fs::write(&file, count.to_string()) {
-        plan::give_up(&format!("{} of {STATE}: {error}", file.display()));
+        plan_file::give_up(&format!("{} of {STATE}: {error}", file.display()));
     }
 }

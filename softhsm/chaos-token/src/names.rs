@@ -1,4 +1,5 @@
-//! The names of the standard, for plans: return values, token flags, mechanisms of signing keys.
+//! Names of the standard that a plan may use: functions, return values, token flags, attributes, and mechanisms of signing
+//! keys.
 
 use cryptoki_sys::*;
 
@@ -8,7 +9,7 @@ macro_rules! table {
     };
 }
 
-/// The number of a `CKR_` name; `0x80000001` stands for a vendor's own.
+/// The number of a `CKR_` name, or a number such as `0x80000001` for a vendor's own.
 pub(crate) fn return_value(name: &str) -> Option<CK_RV> {
     match name.strip_prefix("0x") {
         Some(digits) => CK_RV::from_str_radix(digits, 16).ok(),
@@ -26,7 +27,7 @@ pub(crate) fn mechanism(name: &str) -> Option<CK_MECHANISM_TYPE> {
     find(MECHANISMS, name)
 }
 
-/// The number of a `CKA_` name that is true or false.
+/// The number of a `CKA_` name whose value is true or false.
 pub(crate) fn attribute(name: &str) -> Option<CK_ATTRIBUTE_TYPE> {
     find(ATTRIBUTES, name)
 }
@@ -36,6 +37,77 @@ fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
         .iter()
         .find_map(|(known, value)| (*known == name).then_some(*value))
 }
+
+/// The functions of PKCS#11 2.40, without C_GetFunctionList.
+pub(crate) const FUNCTIONS: &[&str] = &[
+    "C_Initialize",
+    "C_Finalize",
+    "C_GetInfo",
+    "C_GetSlotList",
+    "C_GetSlotInfo",
+    "C_GetTokenInfo",
+    "C_GetMechanismList",
+    "C_GetMechanismInfo",
+    "C_InitToken",
+    "C_InitPIN",
+    "C_SetPIN",
+    "C_OpenSession",
+    "C_CloseSession",
+    "C_CloseAllSessions",
+    "C_GetSessionInfo",
+    "C_GetOperationState",
+    "C_SetOperationState",
+    "C_Login",
+    "C_Logout",
+    "C_CreateObject",
+    "C_CopyObject",
+    "C_DestroyObject",
+    "C_GetObjectSize",
+    "C_GetAttributeValue",
+    "C_SetAttributeValue",
+    "C_FindObjectsInit",
+    "C_FindObjects",
+    "C_FindObjectsFinal",
+    "C_EncryptInit",
+    "C_Encrypt",
+    "C_EncryptUpdate",
+    "C_EncryptFinal",
+    "C_DecryptInit",
+    "C_Decrypt",
+    "C_DecryptUpdate",
+    "C_DecryptFinal",
+    "C_DigestInit",
+    "C_Digest",
+    "C_DigestUpdate",
+    "C_DigestKey",
+    "C_DigestFinal",
+    "C_SignInit",
+    "C_Sign",
+    "C_SignUpdate",
+    "C_SignFinal",
+    "C_SignRecoverInit",
+    "C_SignRecover",
+    "C_VerifyInit",
+    "C_Verify",
+    "C_VerifyUpdate",
+    "C_VerifyFinal",
+    "C_VerifyRecoverInit",
+    "C_VerifyRecover",
+    "C_DigestEncryptUpdate",
+    "C_DecryptDigestUpdate",
+    "C_SignEncryptUpdate",
+    "C_DecryptVerifyUpdate",
+    "C_GenerateKey",
+    "C_GenerateKeyPair",
+    "C_WrapKey",
+    "C_UnwrapKey",
+    "C_DeriveKey",
+    "C_SeedRandom",
+    "C_GenerateRandom",
+    "C_GetFunctionStatus",
+    "C_CancelFunction",
+    "C_WaitForSlotEvent",
+];
 
 table! { ATTRIBUTES: CK_ATTRIBUTE_TYPE =
     CKA_ALWAYS_AUTHENTICATE,

@@ -1,9 +1,9 @@
-//! What a plan may say, and what it may not.
+//! Valid plans and invalid ones.
 
 use super::*;
 
 #[test]
-fn a_plan_says_what_fails_and_when() {
+fn each_line_of_a_plan_is_parsed() {
     let plan = parse(
         "fail C_Sign 3 CKR_DEVICE_ERROR # the third\nfail C_OpenSession 2.. CKR_SESSION_COUNT\n\
          crash C_Login 1..2\ndelay C_Sign 2 9ms\n\npin-tries 3\nwithout CKM_ECDSA\nsignature der\n\
@@ -21,14 +21,14 @@ fn a_plan_says_what_fails_and_when() {
     );
     assert!(plan.delays[0].calls.contain(2) && !plan.delays[0].calls.contain(3));
     assert_eq!(plan.pin_tries, Some(3));
-    assert_eq!(plan.hidden, [CKM_ECDSA]);
+    assert_eq!(plan.hidden_mechanisms, [CKM_ECDSA]);
     assert_eq!(plan.signature, SignatureForm::Der);
     assert!(plan.crash_at_exit);
-    assert_eq!(plan.thread_exit, Duration::from_millis(25));
+    assert_eq!(plan.thread_exit_delay, Duration::from_millis(25));
 }
 
 #[test]
-fn what_is_not_understood_is_refused() {
+fn an_invalid_line_is_an_error() {
     for bad in [
         "fail C_Sing 1 CKR_DEVICE_ERROR",
         "fail C_Sign x CKR_DEVICE_ERROR",

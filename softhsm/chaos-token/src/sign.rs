@@ -1,5 +1,5 @@
-//! Signatures that come out wrong or in another form, mechanisms that are refused although listed,
-//! and keys that want a login before each use.
+//! Wrong signatures and other forms of them, mechanisms that are listed and refused, and keys that need a login for each
+//! signature.
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
@@ -8,30 +8,29 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cryptoki_sys::*;
 
-use crate::forward;
-use crate::plan::{self, SignatureForm};
+use crate::plan::SignatureForm;
+use crate::{calls, forward, plan_file};
 
-/// A signature that was begun and waits for its login, or has it.
+/// The state of a signature between C_SignInit and C_Sign.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    Waiting,
+enum SignState {
+    NeedsLogin,
     Authenticated,
 }
 
-static BEGUN: Mutex<Option<HashMap<CK_SESSION_HANDLE, Begun>>> = Mutex::new(None);
+static OPERATIONS: Mutex<Option<HashMap<CK_SESSION_HANDLE, SignState>>> = Mutex::new(None);
 
-fn begun() -> MutexGuard<'static, Option<HashMap<CK_SESSION_HANDLE, Begun>>> {
-    let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
-    begun.get_or_insert_default();
-    begun
+fn operations() -> MutexGuard<'static, Option<HashMap<CK_SESSION_HANDLE, SignState>>> {
+    let mut operations = OPERATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    operations.get_or_insert_default();
+    operations
 }
 
-/// A context-specific login was good: without a signature that waits for it, there is nothing to
-/// log in for (section 5.6.8 of 3.1).
+/// Records a context-specific login. It fails without a C_SignInit before it (section 5.6.8 of 3.1).
 pub(crate) fn authenticated(session: CK_SESSION_HANDLE) -> CK_RV {
-    match begun().get_or_insert_default().get_mut(&session) {
+    match operations().get_or_insert_default().get_mut(&session) {
         Some(state) => {
-            *state = Begun::Authenticated;
+            *state = SignState::Authenticated;
             CKR_OK
         }
         None => CKR_OPERATION_NOT_INITIALIZED,
@@ -43,23 +42,21 @@ pub(crate) unsafe extern "C" fn C_SignInit(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    let plan = plan::current();
+    let plan = plan_file::current();
     // SAFETY: the caller's; null is passed on for the wrapped module to refuse.
-    let kind = unsafe { mechanism.as_ref() }.map(|mechanism| mechanism.mechanism);
-    let off = |kind| plan.hidden.contains(&kind) || plan.refused.contains(&kind);
-    if kind.is_some_and(off) {
-        return match plan::called("C_SignInit") {
-            plan::Verdict::Fail(code) => code,
-            plan::Verdict::Crash => std::process::abort(),
-            plan::Verdict::Pass => CKR_MECHANISM_INVALID,
-        };
+    let mechanism_type = unsafe { mechanism.as_ref() }.map(|mechanism| mechanism.mechanism);
+    let is_disabled = |mechanism| {
+        plan.hidden_mechanisms.contains(&mechanism) || plan.refused_mechanisms.contains(&mechanism)
+    };
+    if mechanism_type.is_some_and(is_disabled) {
+        return calls::begin("C_SignInit").unwrap_or(CKR_MECHANISM_INVALID);
     }
     // SAFETY: the caller's arguments, unchanged.
     let code = unsafe { forward::C_SignInit(session, mechanism, key) };
     if code == CKR_OK && plan.always_authenticate {
-        begun()
+        operations()
             .get_or_insert_default()
-            .insert(session, Begun::Waiting);
+            .insert(session, SignState::NeedsLogin);
     }
     code
 }
@@ -71,42 +68,38 @@ pub(crate) unsafe extern "C" fn C_Sign(
     signature: *mut CK_BYTE,
     length: *mut CK_ULONG,
 ) -> CK_RV {
-    let plan = plan::current();
+    let plan = plan_file::current();
     if plan.always_authenticate {
-        let state = begun().get_or_insert_default().remove(&session);
-        if state != Some(Begun::Authenticated) {
-            return match plan::called("C_Sign") {
-                plan::Verdict::Fail(code) => code,
-                plan::Verdict::Crash => std::process::abort(),
-                plan::Verdict::Pass => CKR_USER_NOT_LOGGED_IN,
-            };
+        let state = operations().get_or_insert_default().remove(&session);
+        if state != Some(SignState::Authenticated) {
+            return calls::begin("C_Sign").unwrap_or(CKR_USER_NOT_LOGGED_IN);
         }
     }
-    // SAFETY: the caller's; how much room there is, before the module overwrites it.
-    let room = unsafe { length.as_ref() }.copied().unwrap_or(0) as usize;
+    // SAFETY: the caller's; the size of the buffer, before the module overwrites it.
+    let capacity = unsafe { length.as_ref() }.copied().unwrap_or(0) as usize;
     // SAFETY: the caller's arguments, unchanged.
     let code = unsafe { forward::C_Sign(session, data, data_len, signature, length) };
-    if code != CKR_OK || signature.is_null() || plan.signature == SignatureForm::AsMade {
+    if code != CKR_OK || signature.is_null() || plan.signature == SignatureForm::Unchanged {
         return code;
     }
-    // SAFETY: CKR_OK, so the module wrote `*length` bytes, and `room` bytes are the caller's.
+    // SAFETY: CKR_OK, so the module wrote `*length` bytes, and `capacity` bytes are the caller's.
     let (written, out) = unsafe {
         (
             &mut *length,
-            std::slice::from_raw_parts_mut(signature, room),
+            std::slice::from_raw_parts_mut(signature, capacity),
         )
     };
-    let made = out.get(..*written as usize).unwrap_or_default().to_vec();
+    let original = out.get(..*written as usize).unwrap_or_default().to_vec();
     let changed = match plan.signature {
-        SignatureForm::AsMade => made,
-        SignatureForm::Wrong => flipped(made),
-        SignatureForm::Der => der(&made),
-        SignatureForm::Short => short(&made),
+        SignatureForm::Unchanged => original,
+        SignatureForm::Wrong => flipped(original),
+        SignatureForm::Der => der(&original),
+        SignatureForm::Short => short(&original),
     };
-    let Some(place) = out.get_mut(..changed.len()) else {
+    let Some(target) = out.get_mut(..changed.len()) else {
         return CKR_BUFFER_TOO_SMALL;
     };
-    place.copy_from_slice(&changed);
+    target.copy_from_slice(&changed);
     *written = changed.len() as CK_ULONG;
     CKR_OK
 }
@@ -118,7 +111,7 @@ fn flipped(mut signature: Vec<u8>) -> Vec<u8> {
     signature
 }
 
-/// ECDSA-Sig-Value (RFC 3279), as some modules answer it.
+/// ECDSA-Sig-Value (RFC 3279), which some modules return.
 fn der(raw: &[u8]) -> Vec<u8> {
     let (r, s) = raw.split_at(raw.len() / 2);
     let integer = |half: &[u8]| {

@@ -1,4 +1,4 @@
-//! What the token says of itself: flags, session limits, mechanisms.
+//! The token's flags, session limit and mechanisms.
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::*;
 
-use crate::{device, forward, login, plan, presence};
+use crate::{calls, device, forward, login, plan_file, presence};
 
-/// One at a time, so that the limit holds.
+/// Locked while a session is opened, so that there are never more than the limit.
 static OPENING: Mutex<()> = Mutex::new(());
 
 pub(crate) unsafe extern "C" fn C_GetTokenInfo(
@@ -21,11 +21,11 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(
     let code = unsafe { forward::C_GetTokenInfo(slot, info) };
     // SAFETY: the wrapped module has just written there, or it did not return CKR_OK.
     if let (CKR_OK, Some(info)) = (code, unsafe { info.as_mut() }) {
-        let plan = plan::current();
-        info.flags &= !plan.flags_hidden;
+        let plan = plan_file::current();
+        info.flags &= !plan.hidden_flags;
         info.flags |= plan.flags | login::flags();
         if plan.device {
-            device::name(info);
+            device::rename(info);
         }
         if let Some(limit) = plan.max_sessions {
             info.ulMaxSessionCount = limit;
@@ -41,14 +41,10 @@ pub(crate) unsafe extern "C" fn C_OpenSession(
     notify: CK_NOTIFY,
     session: *mut CK_SESSION_HANDLE,
 ) -> CK_RV {
-    let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    let limit = plan::current().max_sessions.unwrap_or(u64::MAX);
+    let _locked = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+    let limit = plan_file::current().max_sessions.unwrap_or(u64::MAX);
     if presence::open_sessions() >= limit {
-        return match plan::called("C_OpenSession") {
-            plan::Verdict::Fail(code) => code,
-            plan::Verdict::Crash => std::process::abort(),
-            plan::Verdict::Pass => CKR_SESSION_COUNT,
-        };
+        return calls::begin("C_OpenSession").unwrap_or(CKR_SESSION_COUNT);
     }
     // SAFETY: the caller's arguments, unchanged.
     let code = unsafe { forward::C_OpenSession(slot, flags, application, notify, session) };
@@ -68,14 +64,14 @@ pub(crate) unsafe extern "C" fn C_CloseSession(session: CK_SESSION_HANDLE) -> CK
     code
 }
 
-/// The wrapped module's list without what the plan hides. Asked for its length first, as callers do.
+/// The wrapped module's mechanisms without those that the plan hides.
 pub(crate) unsafe extern "C" fn C_GetMechanismList(
     slot: CK_SLOT_ID,
     list: *mut CK_MECHANISM_TYPE,
     count: *mut CK_ULONG,
 ) -> CK_RV {
     // SAFETY: `count` is the caller's; null is an argument that the standard refuses.
-    let Some(room) = (unsafe { count.as_mut() }) else {
+    let Some(count) = (unsafe { count.as_mut() }) else {
         return CKR_ARGUMENTS_BAD;
     };
     let mut all = 0;
@@ -91,16 +87,16 @@ pub(crate) unsafe extern "C" fn C_GetMechanismList(
         return code;
     }
     mechanisms.truncate(all as usize);
-    let hidden = plan::current().hidden;
+    let hidden = plan_file::current().hidden_mechanisms;
     mechanisms.retain(|mechanism| !hidden.contains(mechanism));
-    let given = std::mem::replace(room, mechanisms.len() as CK_ULONG);
+    let capacity = std::mem::replace(count, mechanisms.len() as CK_ULONG);
     if list.is_null() {
         return CKR_OK;
     }
-    if given < mechanisms.len() as CK_ULONG {
+    if capacity < mechanisms.len() as CK_ULONG {
         return CKR_BUFFER_TOO_SMALL;
     }
-    // SAFETY: the caller says that there is room for `given`, and it is enough.
+    // SAFETY: the caller says that there is room for `capacity`, and it is enough.
     unsafe { ptr::copy_nonoverlapping(mechanisms.as_ptr(), list, mechanisms.len()) };
     CKR_OK
 }
@@ -110,7 +106,7 @@ pub(crate) unsafe extern "C" fn C_GetMechanismInfo(
     mechanism: CK_MECHANISM_TYPE,
     info: *mut CK_MECHANISM_INFO,
 ) -> CK_RV {
-    if plan::current().hidden.contains(&mechanism) {
+    if plan_file::current().hidden_mechanisms.contains(&mechanism) {
         return CKR_MECHANISM_INVALID;
     }
     // SAFETY: the caller's arguments, unchanged.

@@ -1,32 +1,29 @@
 //! An operator's acceptance of CKF_USER_PIN_COUNT_LOW, given beforehand, for one login attempt of a service that runs
 //! without a terminal.
 //!
-//! It is a small dated file beside the attempt file, for one token, role and PIN source. It is removed *before* the
-//! C_Login that it allows, so a crash, a restart or a second replica finds it used up. It overrides that one flag
-//! only, not the token's other flags and not the retry policy.
+//! It is a small file with a date in the folder of the attempt file, for one token, role and PIN source. It is removed
+//! *before* the C_Login that it allows, so it cannot be used again after a crash or by another process. It overrides only
+//! that flag, not the token's other flags and not the retry policy.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use cryptoki::session::UserType;
-use cryptoki::slot::TokenInfo;
 use rustix::fs::OFlags;
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
-use super::attempt_file::{AttemptFile, AttemptScope, PinRole, replace, sync_folder_of};
+use super::attempt_file::{AttemptScope, PinRole, replace, sync_folder_of};
 use super::error::PinError;
-use super::pin_flags::{FlagWarning, warning};
+use crate::access_diagnosis::other_than_file;
 use crate::ledger::AcceptedLogin;
-use crate::path_access::other_than_file;
-use crate::path_permissions::check_owner_and_mode;
+use crate::owner_and_mode::check_owner_and_mode;
 use crate::rfc3339;
 
-/// How long an acceptance is valid, in seconds: the operator starts the service next.
+/// How long an acceptance is valid, in seconds: the operator starts the service right after it.
 const VALIDITY: u64 = 3600;
-/// How far in the future its date may be, in seconds: the clock may have been set back a little.
+/// How far in the future its date may be, in seconds: the clock may have been set back.
 const CLOCK_SKEW: u64 = 60;
 
 /// The result of `pin accept-count-low`.
@@ -73,7 +70,7 @@ impl AttemptScope<'_> {
         Ok(self.acceptance_scope().path()?.with_extension("count-low"))
     }
 
-    /// The scope of an acceptance: the user's role stands for `PerSignature` too, since the flag is the user PIN's.
+    /// The scope of an acceptance. That of `PerSignature` is the user's, since the flag is about the user PIN.
     fn acceptance_scope(&self) -> Self {
         Self {
             role: match self.role {
@@ -96,7 +93,7 @@ impl AttemptScope<'_> {
         }
     }
 
-    /// The acceptance of `flag` if one is valid `now`; an error if there is one that is not valid.
+    /// The acceptance of `flag` that is valid `now`, if there is one. An invalid one is an error.
     pub(super) fn acceptance(&self, flag: &str, now: u64) -> Result<Option<Acceptance>, String> {
         let path = self.acceptance_path().map_err(|error| error.to_string())?;
         let Some(text) = read(&path)? else {
@@ -120,13 +117,13 @@ impl AttemptScope<'_> {
     /// Removes the acceptance after a successful login.
     pub(super) fn withdraw_acceptance(&self) {
         if let Ok(path) = self.acceptance_path() {
-            // It fails where there is none, the usual case.
+            // It fails if there is none, the usual case.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Reads a file that no user other than root and this one could have written.
+/// Reads a file, if no user other than root and this one could have written it.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let unreadable = |error: io::Error| format!("{} cannot be read: {error}", path.display());
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -149,7 +146,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
 }
 
 impl Acceptance {
-    /// Removes the file. Of several processes that found it, one succeeds.
+    /// Removes the file. If several processes read it, only one of them succeeds.
     pub(super) fn use_up(&self) -> Result<(), PinError> {
         let removed = fs::remove_file(&self.path).and_then(|()| sync_folder_of(&self.path));
         removed.map_err(|error| PinError::Unrecorded {
@@ -165,7 +162,7 @@ impl Acceptance {
         Ok(())
     }
 
-    /// Writes the file again: no PIN was sent after all.
+    /// Writes the file again, because no PIN was sent.
     pub(super) fn restore(&self) {
         if let Err(error) = replace(&self.path, &self.content) {
             tracing::error!(%error, "the operator's acceptance is used up, though no PIN was sent");
@@ -181,35 +178,8 @@ impl Acceptance {
     }
 }
 
-/// Writes the operator's acceptance for one attempt, if the token's flag asks for one now and the retry policy does
-/// not forbid the attempt.
-pub(super) fn accept(
-    user: UserType,
-    info: &TokenInfo,
-    scope: AttemptScope<'_>,
-    file: &AttemptFile,
-    version: Option<&str>,
-) -> Result<CountLow, PinError> {
-    let Some(FlagWarning {
-        flag,
-        meaning,
-        is_count_low,
-    }) = warning(user, info)
-    else {
-        return Ok(CountLow::NotSet);
-    };
-    if !is_count_low {
-        return Err(PinError::Guarded {
-            flag,
-            meaning,
-            acceptance: None,
-            state_folder: scope.folder.map(Path::to_owned),
-        });
-    }
-    match file.allows(version) {
-        Ok(()) | Err(PinError::TooSoon { .. }) => {}
-        Err(denied) => return Err(denied),
-    }
+/// Writes the operator's acceptance of `flag` for one attempt.
+pub(super) fn write(flag: &'static str, scope: AttemptScope<'_>) -> Result<CountLow, PinError> {
     let at = rfc3339::unix_now();
     let path = scope.acceptance_path()?;
     let content = scope.content(flag, at, getuid().as_raw());

@@ -1,8 +1,9 @@
-//! The attempt file: the history of the login attempts with one PIN source, kept across restarts.
+//! The attempt file: keeps the history of the login attempts with one PIN source on disk, across restarts. `retry_policy`
+//! decides what the history allows, `refused_pin_versions` what is remembered of refused PINs.
 //!
-//! A restart policy that starts a program again and again with the same wrong PIN would lock an HSM within a minute.
-//! So the attempt is recorded before C_Login (the module may crash in it), and its outcome afterwards. The file is
-//! about the *source*, never about the PIN: no PIN can be guessed from it.
+//! A service manager that restarts a program with the same wrong PIN would lock an HSM within a minute. So the attempt is
+//! recorded before C_Login (the module may crash in it), and its outcome afterwards. The file describes the *source*, never
+//! the PIN: no PIN can be guessed from it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::error::{EarlierAttempt, PinError};
 use super::login_lock::lock_file;
 use super::retry_policy::{AttemptHistory, Outcome, RetryDenied};
+use crate::access_diagnosis::OwnedPath;
 use crate::config::pin::PinSource;
-use crate::path_access::Owned;
-use crate::path_permissions::{Exposure, check_owner_and_mode};
+use crate::owner_and_mode::{Exposure, check_owner_and_mode};
 use crate::rfc3339;
 use crate::token::description::TokenId;
 use crate::token::fault::Fault;
@@ -31,7 +32,7 @@ pub(super) struct AttemptFile {
     token: String,
     role: PinRole,
     history: Option<AttemptHistory>,
-    // The kernel releases it however this process ends.
+    // The kernel releases it when this process ends, also by a crash.
     lock: File,
 }
 
@@ -46,7 +47,7 @@ struct FileContent {
     history: AttemptHistory,
 }
 
-/// Which PIN of the token. A key with CKA_ALWAYS_AUTHENTICATE may have another PIN than the user's.
+/// The role that a PIN is for. A key with CKA_ALWAYS_AUTHENTICATE may have another PIN than the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PinRole {
     User,
@@ -73,7 +74,7 @@ impl PinRole {
     }
 }
 
-/// What attempts are counted for: a token, a role and a PIN source, in a state folder.
+/// The scope of an attempt history: a token, a role and a PIN source, in a state folder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptScope<'a> {
     pub(super) folder: Option<&'a Path>,
@@ -91,7 +92,7 @@ impl AttemptScope<'_> {
         Ok(folder.join(file_name(self.token, self.role.name(), self.source)))
     }
 
-    /// An error if the token refused this version to any process. Reads the attempt file without its lock.
+    /// Checks that the token refused this version to no process. Reads the attempt file without its lock.
     pub(super) fn check_refusals(&self, version: Option<&str>) -> Result<(), PinError> {
         let path = self.path()?;
         let Some(history) = read(&path)? else {
@@ -105,7 +106,7 @@ impl AttemptScope<'_> {
         }
     }
 
-    /// Records a refusal without an attempt of its own.
+    /// Records a refusal that this file has no attempt for.
     pub(super) fn record_refusal(self, version: Option<String>, fault: &Fault) {
         let recorded = AttemptFile::open(self)
             .and_then(|file| file.begin_attempt(version))
@@ -117,7 +118,7 @@ impl AttemptScope<'_> {
 }
 
 impl AttemptFile {
-    /// Locks and reads the file: no other process logs in with this source until this is dropped.
+    /// Locks and reads the file. No other process logs in with this source until the lock is dropped.
     ///
     /// # Errors
     /// The folder or the file cannot be used, or the lock timed out; then no PIN may be sent.
@@ -140,7 +141,7 @@ impl AttemptFile {
         })
     }
 
-    /// Whether the source's current version may be sent without an operator's confirmation.
+    /// Checks that the source's current version may be sent without an operator's confirmation.
     ///
     /// # Errors
     /// The token refused it, or earlier attempts had no answer.
@@ -161,7 +162,7 @@ impl AttemptFile {
         let history =
             AttemptHistory::begin_attempt(self.history.as_ref(), version, rfc3339::unix_now());
         if let Err(error) = self.write(&history) {
-            // No PIN was sent: an attempt that did not take place must not stay recorded.
+            // There is no attempt without its record, so none may stay recorded.
             let _ = self.restore();
             return Err(error);
         }
@@ -197,7 +198,7 @@ impl AttemptFile {
     }
 }
 
-/// Creates the folder if it is missing, and checks that no other user may write to it: who may could remove the file.
+/// Creates the folder if it is missing, and checks that no other user may write to it, who could remove the file.
 fn create_private_folder(folder: &Path) -> Result<(), String> {
     DirBuilder::new()
         .recursive(true)
@@ -207,7 +208,10 @@ fn create_private_folder(folder: &Path) -> Result<(), String> {
     let meta = fs::metadata(folder).map_err(|error| error.to_string())?;
     check_owner_and_mode(&meta, 0o022).map_err(|exposure| match exposure {
         Exposure::ForeignOwner => {
-            format!("it belongs to another user: {}", Owned::new(folder, &meta))
+            format!(
+                "it belongs to another user: {}",
+                OwnedPath::new(folder, &meta)
+            )
         }
         Exposure::Mode(mode) => format!("its mode is {mode:03o}: others may write to it"),
     })
@@ -223,7 +227,7 @@ pub(super) fn replace(path: &Path, content: &impl Serialize) -> io::Result<()> {
         .mode(0o600)
         .open(&next)?;
     file.write_all(&serde_json::to_vec_pretty(content)?)?;
-    // It must be on the disk if the machine crashes during C_Login.
+    // It must be on disk even if the machine crashes during C_Login.
     file.sync_all()?;
     fs::rename(&next, path)?;
     sync_folder_of(path)
@@ -245,7 +249,7 @@ impl Drop for AttemptFile {
     }
 }
 
-/// An attempt that has begun, and is recorded as unfinished until its outcome is.
+/// An attempt that is recorded as unfinished until its outcome is recorded.
 #[derive(Debug)]
 pub(super) struct PendingAttempt {
     file: AttemptFile,
@@ -253,8 +257,8 @@ pub(super) struct PendingAttempt {
 }
 
 impl PendingAttempt {
-    /// Records the outcome. Where that cannot be written, the attempt stays recorded as unfinished, which blocks a PIN
-    /// that was never accepted.
+    /// Records the outcome. If that cannot be written, the attempt stays recorded as unfinished, which blocks a PIN that was
+    /// never accepted.
     pub(super) fn end(self, outcome: Outcome, fault: Option<&Fault>) {
         let history = self
             .history

@@ -167,8 +167,8 @@ fn removing_the_lock_file_releases_the_lock() {
 }
 
 fn has_the_current_lock(file: &AttemptFile) {
-    let there = fs::metadata(file.path.with_extension("lock")).unwrap();
-    assert_eq!(file.lock.metadata().unwrap().ino(), there.ino());
+    let current = fs::metadata(file.path.with_extension("lock")).unwrap();
+    assert_eq!(file.lock.metadata().unwrap().ino(), current.ino());
 }
 
 #[test]
@@ -181,8 +181,8 @@ fn a_damaged_file_or_unsafe_folder_is_an_error() {
     };
     for text in ["", "{}", "{\"schema\": 1}"] {
         fs::write(&path, text).unwrap();
-        let said = open(Some(fixture.folder.path()));
-        assert!(said.contains("cannot be read"), "{said}");
+        let message = open(Some(fixture.folder.path()));
+        assert!(message.contains("cannot be read"), "{message}");
     }
     fs::set_permissions(fixture.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(open(Some(fixture.folder.path())).contains("others may write to it"));

@@ -1,20 +1,15 @@
-//! Whether an operator is at a terminal, who can enter a PIN and confirm a login attempt.
-
-use std::io;
+//! Attendance: whether an operator at a terminal can enter a PIN and confirm a login attempt.
 
 use cryptoki::slot::TokenInfo;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::error::PinError;
 use crate::config::pin::PinSource;
-use crate::token::pin::PinSourceError;
+use crate::token::pin::{self, OperatorPrompt, Pin, PinSourceError};
 
-/// Asks the operator; the text is the question.
-pub type OperatorPrompt = dyn Fn(&str) -> io::Result<SecretString> + Send + Sync;
-
-/// Whether an operator is there to enter a PIN, and to confirm a login attempt that may lock the token.
+/// Whether an operator can be asked to enter a PIN, or to confirm a login attempt that may lock the token.
 pub enum Attendance {
-    /// A service, a script, CI.
+    /// No operator can be asked: a service, a script, CI.
     Unattended,
     /// An operator at a terminal.
     Attended(Box<OperatorPrompt>),
@@ -26,8 +21,23 @@ pub(super) fn needs_operator(source: &PinSource) -> bool {
 }
 
 impl Attendance {
-    /// Asks the operator to confirm the attempt by typing `yes`. A terminal alone is no operator (a container with a
-    /// pty has one too), so the answer counts.
+    /// Reads the PIN from its source, which may be the operator.
+    pub(super) fn read_pin(&self, source: &PinSource) -> Result<Pin, PinError> {
+        let prompt = match self {
+            Self::Attended(prompt) => Some(&**prompt),
+            Self::Unattended if needs_operator(source) => {
+                return Err(PinError::NobodyThere(source.clone()));
+            }
+            Self::Unattended => None,
+        };
+        pin::read(source, prompt).map_err(|why| PinError::Source {
+            pin_source: source.clone(),
+            why,
+        })
+    }
+
+    /// Asks the operator to confirm the attempt by typing `yes`. A terminal alone proves no operator: a container may have
+    /// a pty.
     pub(super) fn confirms(&self, warning: &str, source: &PinSource) -> bool {
         let Self::Attended(ask) = self else {
             return false;
@@ -39,8 +49,8 @@ impl Attendance {
         ask(&question).is_ok_and(|answer| answer.expose_secret().trim() == "yes")
     }
 
-    /// Checks that the token has a protected authentication path (a keypad) and that an operator is there: without
-    /// one, C_Login would block.
+    /// Checks that the token has a protected authentication path (a keypad) and that an operator can use it: otherwise
+    /// C_Login would block.
     pub(super) fn check_keypad(
         &self,
         source: &PinSource,

@@ -1,4 +1,4 @@
-//! Why a login failed or was not attempted, and what to do about it.
+//! The errors of a login: why it failed or was not attempted, with hint and exit code of each.
 
 use std::path::PathBuf;
 
@@ -63,7 +63,7 @@ pub enum PinError {
     /// sent.
     #[error("no PIN was sent: {} at {} had no answer about the PIN ({}), and {}may have cost a try", describe_logins(.0.failures), .0.at, .0.answer, if .0.failures > 1 { "each " } else { "" })]
     Unanswered(Box<EarlierAttempt>),
-    /// The same, with a PIN that the token accepted before: the next attempt waits for the backoff.
+    /// The same with a PIN that the token accepted before: the next attempt is allowed after the backoff.
     #[error("no PIN was sent: the last {} logins had no answer about the PIN ({}), and the next is tried in {seconds} s", earlier.failures, earlier.answer)]
     TooSoon {
         /// The last of them.
@@ -103,7 +103,7 @@ pub enum PinError {
     Call(Fault),
 }
 
-/// What the attempt file holds about an earlier attempt.
+/// An earlier attempt in the attempt file.
 #[derive(Clone, Debug)]
 pub struct EarlierAttempt {
     /// The PIN source.
@@ -112,7 +112,7 @@ pub struct EarlierAttempt {
     pub at: String,
     /// The token's error.
     pub answer: String,
-    /// How many consecutive attempts were refused or had no answer about the PIN.
+    /// The number of consecutive attempts that were refused or had no answer about the PIN.
     pub failures: u32,
     /// The attempt file.
     pub record: PathBuf,
@@ -190,7 +190,7 @@ impl Diagnostic for PinError {
             }
             Self::Unrecorded { place, why } if is_disk_full(why) => format!(
                 "its disk is full: make room there (`df {}` shows it); no PIN is sent without a record of it",
-                // A record that could not be written is not there.
+                // `df` needs an existing path: the folder of a file that could not be written.
                 match place.extension() {
                     Some(_) => place.parent().unwrap_or(place),
                     None => place.as_path(),
@@ -209,8 +209,8 @@ impl Diagnostic for PinError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            // These heal by themselves: a restart later is right.
             Self::Ledger(_) => ExitCode::Configuration,
+            // These may pass without a correction, so a service manager may restart the program.
             Self::Call(_) | Self::TooSoon { .. } | Self::Busy { .. } => ExitCode::Token,
             _ => ExitCode::Pin,
         }
@@ -219,11 +219,11 @@ impl Diagnostic for PinError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Ledger(error) => error.is_transient(),
-            // What was not given was not sent.
+            // No PIN was sent.
             Self::Source { pin_source, .. } => match pin_source {
-                // It asks others, who may not be up yet.
+                // The services that the program needs may not be started yet.
                 PinSource::Command(_) => true,
-                // Whoever puts it there may do so later than we start.
+                // The file may be created after the start of this program.
                 PinSource::File(path) => !path.exists(),
                 _ => false,
             },

@@ -13,14 +13,14 @@ use super::error::PinError;
 use crate::poison::IgnorePoison as _;
 use crate::token::description::TokenId;
 
-/// How long another login, of this process or of another, is waited for.
+/// How long a login waits for another login of this or another process.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a mutex is polled: the standard library has no lock with a timeout.
+/// The interval between polls of a mutex: the standard library has no lock with a timeout.
 const MUTEX_POLL_INTERVAL: Duration = Duration::from_micros(200);
-/// How often a file lock is polled: flock(2) has no timeout.
+/// The interval between polls of a file lock: flock(2) has no timeout.
 const FILE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// This process's mutex for logins to a token, whichever [`super::PinGuard`] they go through.
+/// This process's mutex for logins to a token, shared by every [`super::PinGuard`] of that token.
 pub(super) fn process_lock(token: &TokenId) -> Arc<Mutex<()>> {
     static LOCKS: Mutex<BTreeMap<TokenId, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
     let mut locks = LOCKS.lock().ignore_poison();
@@ -42,8 +42,8 @@ pub(super) fn lock_process(lock: &Mutex<()>) -> Result<MutexGuard<'_, ()>, PinEr
     }
 }
 
-/// Creates and locks the lock file at `path`, with a timeout. A lock on a file that was removed in the meantime does
-/// not count: the operator removed it to release the lock.
+/// Creates and locks the lock file at `path`, with a timeout. If the file was removed meanwhile, the new one is locked: an
+/// operator can release a lock by removing its file.
 pub(super) fn lock_file(path: &Path) -> Result<File, PinError> {
     let unwritable = |error: io::Error| PinError::Unrecorded {
         place: path.to_owned(),

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use crate::poison::IgnorePoison as _;
 use crate::token::pin::Pin;
 
-/// Empty until the token accepted a PIN, and after it refused one.
+/// The accepted PIN; empty until the token has accepted one, and after it refused one.
 #[derive(Default)]
 pub(super) struct PinCache(Mutex<Option<Pin>>);
 
@@ -25,7 +25,7 @@ impl PinCache {
             .is_some_and(|accepted| accepted.text.expose_secret() == pin.text.expose_secret())
     }
 
-    /// Keeps a PIN that the token accepted, where none is kept yet.
+    /// Keeps a PIN that the token accepted, if none is kept yet.
     pub(super) fn keep(&self, pin: Option<Pin>) {
         let mut accepted = self.0.lock().ignore_poison();
         if accepted.is_none() {

@@ -1,26 +1,26 @@
-//! The PIN flags of CK_TOKEN_INFO: while one warns, no PIN is sent, unless it is CKF_USER_PIN_COUNT_LOW and an
-//! operator takes the risk.
+//! The PIN flags of CK_TOKEN_INFO. No PIN is sent while one of them is set, unless it is CKF_USER_PIN_COUNT_LOW or
+//! CKF_SO_PIN_COUNT_LOW and an operator accepts the risk.
 
 use cryptoki::session::UserType;
 use cryptoki::slot::TokenInfo;
 
-use super::acceptance::Acceptance;
-use super::attempt_file::AttemptScope;
+use super::acceptance::{self, Acceptance, CountLow};
+use super::attempt_file::{AttemptFile, AttemptScope};
 use super::attendance::needs_operator;
 use super::{Attendance, PinError};
 use crate::rfc3339;
 
 /// A flag that is set.
-pub(super) struct FlagWarning {
+struct FlagWarning {
     /// The flag's CKF_ name.
-    pub(super) flag: &'static str,
-    pub(super) meaning: &'static str,
+    flag: &'static str,
+    meaning: &'static str,
     /// It is CKF_USER_PIN_COUNT_LOW or CKF_SO_PIN_COUNT_LOW, which an operator may accept.
-    pub(super) is_count_low: bool,
+    is_count_low: bool,
 }
 
 /// The most severe flag that is set for the PIN of `user`.
-pub(super) fn warning(user: UserType, info: &TokenInfo) -> Option<FlagWarning> {
+fn warning(user: UserType, info: &TokenInfo) -> Option<FlagWarning> {
     let so = matches!(user, UserType::So);
     let flag = |user_flag: (bool, &'static str), so_flag: (bool, &'static str)| {
         let (set, name) = if so { so_flag } else { user_flag };
@@ -62,8 +62,8 @@ pub(super) fn warning(user: UserType, info: &TokenInfo) -> Option<FlagWarning> {
     })
 }
 
-/// Checks the token's flags before a login of `user`. Where CKF_USER_PIN_COUNT_LOW is the only one, the attempt is
-/// allowed if the operator at the terminal confirms it, or by an acceptance that was written beforehand. That is
+/// Checks the token's flags before a login of `user`. If CKF_USER_PIN_COUNT_LOW is the only one, the attempt is allowed by
+/// the confirmation of an operator at the terminal, or by an acceptance that was written beforehand. The acceptance is
 /// returned, and has to be used up before the attempt.
 pub(super) fn check(
     user: UserType,
@@ -99,5 +99,35 @@ pub(super) fn check(
             Ok(None) => Err(guarded(None)),
             Err(invalid) => Err(guarded(Some(invalid))),
         },
+    }
+}
+
+/// Writes the operator's acceptance for one attempt, if the token's flag is set now and the retry policy allows an attempt.
+pub(super) fn accept(
+    user: UserType,
+    info: &TokenInfo,
+    scope: AttemptScope<'_>,
+    file: &AttemptFile,
+    version: Option<&str>,
+) -> Result<CountLow, PinError> {
+    let Some(FlagWarning {
+        flag,
+        meaning,
+        is_count_low,
+    }) = warning(user, info)
+    else {
+        return Ok(CountLow::NotSet);
+    };
+    if !is_count_low {
+        return Err(PinError::Guarded {
+            flag,
+            meaning,
+            acceptance: None,
+            state_folder: scope.folder.map(Into::into),
+        });
+    }
+    match file.allows(version) {
+        Ok(()) | Err(PinError::TooSoon { .. }) => acceptance::write(flag, scope),
+        Err(denied) => Err(denied),
     }
 }

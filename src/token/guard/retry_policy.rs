@@ -1,37 +1,36 @@
-//! The retry policy of a PIN source: the history of its login attempts, and whether the next is allowed. Rules only,
-//! without a file and without a clock.
+//! The retry policy of a PIN source: the history of its login attempts, and whether the next is allowed. These are rules
+//! only: `attempt_file` keeps the history on disk, and the caller gives the time.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::refused_pin_versions::RefusedVersions;
 use crate::backoff::Backoff;
 
-/// Consecutive refusals, of whichever version, after which an operator has to intervene. HSMs lock after three, and a
-/// source may change at each start without being corrected (a new file in a new container).
+/// The number of consecutive refusals, of any version, after which an operator has to intervene. HSMs lock after three, and
+/// a source may have a new version at each start without a correction (a new file in a new container).
 const MAX_CONSECUTIVE_REFUSALS: u32 = 2;
-/// Consecutive attempts without an answer about a PIN that was never accepted.
+/// The maximum number of consecutive attempts without an answer about the PIN, for a PIN that was never accepted.
 const MAX_UNANSWERED: u32 = 2;
-/// Consecutive attempts during which the process ended, with a PIN that was accepted before: more are no outage that
-/// ends by itself.
+/// The maximum number of consecutive attempts during which the process ended, for a PIN that was accepted before. More are
+/// not explained by an outage.
 const MAX_INTERRUPTED: u32 = 6;
-/// Consecutive attempts without an answer before the backoff begins.
+/// The number of consecutive attempts without an answer before the backoff begins.
 const IMMEDIATE_RETRIES: u32 = 3;
 /// The delay before each further attempt.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
-/// How many refused versions are remembered.
-const MAX_REFUSED_VERSIONS: usize = 16;
 
-/// How the last attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Outcome {
-    /// It began, and the process ended during it.
+    /// It has begun and not ended: it is in progress, or the process ended during it.
     #[serde(rename = "attempt")]
     Unfinished,
     Good,
     Refused,
-    /// C_Login failed, and did not say that the PIN was the reason.
+    /// C_Login failed, and not because of the PIN as far as its return value shows.
     Failed,
 }
 
@@ -41,21 +40,21 @@ pub(super) struct AttemptHistory {
     pub(super) last: Outcome,
     /// When the last attempt began, in seconds since 1970.
     pub(super) at: u64,
-    /// The module's error.
+    /// The error that C_Login returned.
     pub(super) answer: Option<String>,
-    /// The source's version at that time; `None` for sources without versions.
+    /// The source's version in the last attempt; `None` for sources without versions.
     version: Option<String>,
-    /// Whether the token accepted this version before.
+    /// Whether the token has accepted this version.
     good: bool,
     /// Consecutive attempts without an answer about the PIN, the last one included.
     pub(super) unanswered: u32,
     /// The versions that the token refused.
-    refused: Vec<Option<String>>,
+    refused: RefusedVersions,
     /// Consecutive refusals since a PIN was accepted.
     pub(super) refused_in_a_row: u32,
 }
 
-/// Why no attempt is allowed.
+/// Why the next attempt is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryDenied {
     /// The token refused this version.
@@ -69,13 +68,9 @@ pub(super) enum RetryDenied {
 }
 
 impl AttemptHistory {
-    /// Whether the source's current version may be sent without an operator's confirmation.
+    /// Checks that the source's current version may be sent without an operator's confirmation.
     pub(super) fn allows(&self, version: Option<&str>, now: u64) -> Result<(), RetryDenied> {
-        if self
-            .refused
-            .iter()
-            .any(|refused| refused.as_deref() == version)
-        {
+        if self.refused.contains(version) {
             return Err(RetryDenied::Refused);
         }
         if self.refused_in_a_row >= MAX_CONSECUTIVE_REFUSALS {
@@ -84,28 +79,28 @@ impl AttemptHistory {
         if self.unanswered == 0 {
             return Ok(());
         }
-        let same = self.version.as_deref() == version;
-        if self.good && same {
+        let is_same_version = self.version.as_deref() == version;
+        if self.good && is_same_version {
             if self.last == Outcome::Unfinished && self.unanswered >= MAX_INTERRUPTED {
                 return Err(RetryDenied::Unanswered);
             }
             let wait = BACKOFF
                 .delay(self.unanswered.saturating_sub(IMMEDIATE_RETRIES))
                 .as_secs();
-            // A clock that was set back repeats the delay once.
+            // If the clock was set back, the delay is repeated once.
             return match wait.saturating_sub(now.saturating_sub(self.at)) {
                 0 => Ok(()),
                 rest => Err(RetryDenied::TooSoon(rest)),
             };
         }
-        let interrupted = self.last == Outcome::Unfinished && same;
+        let interrupted = self.last == Outcome::Unfinished && is_same_version;
         if interrupted || self.unanswered >= MAX_UNANSWERED {
             return Err(RetryDenied::Unanswered);
         }
         Ok(())
     }
 
-    /// The history once an attempt has begun.
+    /// The history with a new attempt that has begun.
     pub(super) fn begin_attempt(before: Option<&Self>, version: Option<String>, now: u64) -> Self {
         let same = before.filter(|before| before.version == version);
         Self {
@@ -116,13 +111,15 @@ impl AttemptHistory {
             unanswered: before
                 .map_or(0, |before| before.unanswered)
                 .saturating_add(1),
-            refused: before.map_or_else(Vec::new, |before| before.refused.clone()),
+            refused: before
+                .map(|before| before.refused.clone())
+                .unwrap_or_default(),
             refused_in_a_row: before.map_or(0, |before| before.refused_in_a_row),
             version,
         }
     }
 
-    /// The history once the attempt has ended.
+    /// The history with the outcome of the last attempt.
     pub(super) fn end_attempt(mut self, last: Outcome, answer: Option<String>) -> Self {
         self.last = last;
         self.answer = answer;
@@ -131,18 +128,13 @@ impl AttemptHistory {
                 self.good = true;
                 self.unanswered = 0;
                 self.refused_in_a_row = 0;
-                // The token accepts a version that it refused before: it was reset, for example.
-                self.refused.retain(|refused| *refused != self.version);
+                self.refused.remove(&self.version);
             }
             Outcome::Refused => {
                 self.good = false;
                 self.unanswered = 0;
                 self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-                if !self.refused.contains(&self.version) {
-                    self.refused.push(self.version.clone());
-                }
-                let excess = self.refused.len().saturating_sub(MAX_REFUSED_VERSIONS);
-                self.refused.drain(..excess);
+                self.refused.add(&self.version);
             }
             Outcome::Failed | Outcome::Unfinished => {}
         }
@@ -159,14 +151,14 @@ mod tests {
         let history = starts
             .iter()
             .fold(None, |before: Option<AttemptHistory>, (version, end)| {
-                let begun = AttemptHistory::begin_attempt(
+                let history = AttemptHistory::begin_attempt(
                     before.as_ref(),
                     Some((*version).to_owned()),
                     1000,
                 );
                 Some(match end {
-                    Unfinished => begun,
-                    end => begun.end_attempt(*end, None),
+                    Unfinished => history,
+                    end => history.end_attempt(*end, None),
                 })
             });
         history.expect("a start at least")

@@ -1,4 +1,4 @@
-//! Runs the program whose standard output is the PIN, with a timeout, and reads all of its output.
+//! Runs the program whose standard output is the PIN, with a timeout, and reads its output.
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -13,11 +13,11 @@ use super::validation::{MAX_PIN_LENGTH, MAX_READ};
 
 /// The timeout of a PIN command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often its exit and its output are polled.
+/// The interval between polls of its exit and its output.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// All that the program printed until it exited. A background process that it leaves behind may keep the pipe open:
-/// its output is not waited for.
+/// The program's output until its exit. A background process that it leaves may keep the pipe open; its output is not
+/// waited for.
 pub(super) fn read_output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, PinSourceError> {
     let failed = |why: String| PinSourceError::Command(why);
     let (program, arguments) = words
@@ -47,7 +47,7 @@ fn wait_for_exit(
 ) -> Result<ExitStatus, PinSourceError> {
     let failed = |error: io::Error| PinSourceError::Command(error.to_string());
     loop {
-        // Before the read: what the program printed before its exit is in the pipe then.
+        // Before the read, so that all output before the exit is in the pipe.
         let exited = child.try_wait().map_err(failed)?;
         output.read_available().map_err(failed)?;
         if let Some(status) = exited {
@@ -55,7 +55,7 @@ fn wait_for_exit(
         }
         let too_long = output.is_full();
         if too_long || Instant::now() >= deadline {
-            // Both fail where it has exited by now, which is as good.
+            // Both fail if the program has exited meanwhile.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -68,35 +68,35 @@ fn wait_for_exit(
                 "it did not end within {seconds} s"
             )));
         }
-        // There is no wait with a time limit in the standard library.
+        // The standard library has no wait with a timeout.
         thread::park_timeout(POLL_INTERVAL);
     }
 }
 
 struct Output {
-    from: ChildStdout,
+    pipe: ChildStdout,
     // Allocated at its full size: a growing buffer would leave copies of the PIN behind.
     read: Zeroizing<Vec<u8>>,
 }
 
 impl Output {
-    fn new(from: ChildStdout) -> Self {
+    fn new(pipe: ChildStdout) -> Self {
         Self {
-            from,
+            pipe,
             read: Zeroizing::new(Vec::with_capacity(MAX_READ)),
         }
     }
 
     fn read_available(&mut self) -> io::Result<()> {
-        let flags = fcntl_getfl(&self.from)?;
-        fcntl_setfl(&self.from, flags | OFlags::NONBLOCK)?;
-        let mut part = Zeroizing::new([0; 512]);
+        let flags = fcntl_getfl(&self.pipe)?;
+        fcntl_setfl(&self.pipe, flags | OFlags::NONBLOCK)?;
+        let mut chunk = Zeroizing::new([0; 512]);
         while !self.is_full() {
-            match self.from.read(part.as_mut_slice()) {
+            match self.pipe.read(chunk.as_mut_slice()) {
                 Ok(0) => return Ok(()),
                 Ok(length) => {
                     let room = MAX_READ - self.read.len();
-                    let kept = part.get(..length.min(room)).unwrap_or_default();
+                    let kept = chunk.get(..length.min(room)).unwrap_or_default();
                     self.read.extend_from_slice(kept);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -107,7 +107,7 @@ impl Output {
         Ok(())
     }
 
-    /// It is longer than any PIN.
+    /// Whether the output is longer than any PIN.
     fn is_full(&self) -> bool {
         self.read.len() == MAX_READ
     }

@@ -1,10 +1,10 @@
-//! Why a PIN source gave no PIN, and what to do about it. No error holds any part of what was read.
+//! The errors of a PIN source, with advice. No error holds any part of what was read from it.
 
 use std::fmt;
 use std::io;
 
+use crate::access_diagnosis::{AccessMode, Obstacle, OwnedPath};
 use crate::config::pin::PinSource;
-use crate::path_access::{Obstacle, Owned, Use};
 
 /// Why a PIN source gave no PIN.
 #[derive(Debug)]
@@ -28,13 +28,13 @@ pub enum PinSourceError {
         /// The file belongs to root, and this process runs as another user.
         of_root: bool,
     },
-    /// The file was written to while it was read: it may hold parts of two PINs.
+    /// The file was written while it was read: the bytes may be of two PINs.
     WrittenMeanwhile,
     /// The source is empty.
     Empty,
     /// The source holds blanks and nothing else.
     OnlyBlanks,
-    /// It is longer than the longest PIN, of so many bytes.
+    /// It is longer than the longest PIN, which has this number of bytes.
     TooLong(usize),
     /// It is text of another encoding than UTF-8.
     Encoding(&'static str),
@@ -43,7 +43,7 @@ pub enum PinSourceError {
         /// The first invalid byte, counted from 1.
         byte: usize,
     },
-    /// It is recognised as something else (a PEM file, JSON, a setting).
+    /// It has another format than a PIN (a PEM file, JSON, a setting).
     NotAPin(&'static str),
     /// It has more than one line.
     LineBreak {
@@ -78,7 +78,7 @@ impl From<Obstacle> for PinSourceError {
 }
 
 impl PinSourceError {
-    pub(super) fn of_another_user(file: &Owned) -> Self {
+    pub(super) fn of_another_user(file: &OwnedPath) -> Self {
         Self::OfAnotherUser(file.to_string())
     }
 }
@@ -140,11 +140,11 @@ impl PinSourceError {
                     path.display()
                 ),
                 // Group permissions, which would make other files readable, are not accepted for a PIN file.
-                (Obstacle::Closed { place, to: Use::Read }, PinSource::File(_)) => format!(
+                (Obstacle::Denied { path, mode: AccessMode::Read }, PinSource::File(_)) => format!(
                     "{}: the PIN file belongs to the user that runs this, and no group may read it",
-                    place.advice_for_secret()
+                    path.advice_for_secret()
                 ),
-                (Obstacle::Missing { .. } | Obstacle::Closed { .. }, PinSource::Credential(_)) => setup_advice(source),
+                (Obstacle::Missing { .. } | Obstacle::Denied { .. }, PinSource::Credential(_)) => setup_advice(source),
                 (Obstacle::Missing { .. }, source) => setup_advice(source),
                 (obstacle, _) => format!(
                     "{}; the PIN file belongs to the user that runs this, with mode 600",
@@ -164,7 +164,7 @@ impl PinSourceError {
                 source => setup_advice(source),
             },
             Self::Open { of_root, .. } => match source {
-                // With mode 600, this user could not read a file of root.
+                // This user could not read a file of root with mode 600.
                 PinSource::File(path) if *of_root => format!(
                     "`chown {0} {1}` and `chmod 600 {1}`",
                     crate::accounts::effective_user(),

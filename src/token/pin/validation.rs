@@ -1,8 +1,8 @@
-//! Rejects what cannot be a PIN before it is sent: each wrong PIN brings the token nearer to its lock.
+//! Validates a PIN before it is sent, because each wrong PIN brings the token nearer to its lock.
 //!
-//! Vendors define the form of a PIN (`user:password`, `0001password`, an API key), and any text that can be typed at
-//! a keyboard may be one. Other characters come from an editor, a word processor or a wrong file. No message holds
-//! the PIN or a part of it.
+//! Vendors define the form of a PIN (`user:password`, `0001password`, an API key), so any text that can be typed at a
+//! keyboard is accepted. Other characters come from an editor, a word processor or a wrong file. No message holds the PIN
+//! or a part of it.
 
 use secrecy::SecretString;
 use serde_json::Value;
@@ -11,10 +11,10 @@ use super::source_error::PinSourceError;
 
 /// The longest accepted PIN in bytes; vendors' forms (`user:password`, an API key) are much shorter.
 pub(super) const MAX_PIN_LENGTH: usize = 4096;
-/// How much of a source is read: the longest PIN, a line end, and one byte that shows that it is too long.
+/// The number of bytes that are read from a source: the longest PIN, a line end, and one byte to detect a longer one.
 pub(super) const MAX_READ: usize = MAX_PIN_LENGTH + 3;
 
-/// A part of the PIN that is probably a mistake. It is logged as a warning before the PIN is sent.
+/// A probable mistake in the PIN. It is logged as a warning before the PIN is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinAnomaly {
     /// The PIN begins with a blank.
@@ -72,8 +72,8 @@ pub(super) fn parse_pin(
     let text = str::from_utf8(bytes).map_err(|error| PinSourceError::NotUtf8 {
         byte: error.valid_up_to() + 1,
     })?;
-    if let Some(what) = detect_other_format(text) {
-        return Err(PinSourceError::NotAPin(what));
+    if let Some(format) = detect_other_format(text) {
+        return Err(PinSourceError::NotAPin(format));
     }
     if let Some((_, rest)) = text.split_once('\n') {
         return Err(PinSourceError::LineBreak {
@@ -99,7 +99,7 @@ fn detect_wide_encoding(bytes: &[u8]) -> Option<&'static str> {
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return Some("UTF-16"),
         _ => {}
     }
-    // An odd last byte is half of a UTF-16 line end whose `\n` was removed.
+    // A single last byte is the rest of a UTF-16 line end whose `\n` byte was removed.
     let (pairs, _) = bytes.as_chunks::<2>();
     let ascii = |byte: u8| byte != 0 && byte.is_ascii();
     let wide = !pairs.is_empty()
@@ -108,27 +108,27 @@ fn detect_wide_encoding(bytes: &[u8]) -> Option<&'static str> {
     wide.then_some("UTF-16")
 }
 
-/// Recognises formats that are no PIN.
+/// Detects text in a format that no PIN has.
 fn detect_other_format(text: &str) -> Option<&'static str> {
     let inner = text.trim();
-    let begins = |with: &str| {
+    let starts_with = |prefix: &str| {
         inner
-            .get(..with.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(with))
+            .get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
-    if begins("-----BEGIN ") {
+    if starts_with("-----BEGIN ") {
         return Some("a PEM file");
     }
-    if begins("#!") && text.contains('\n') {
+    if starts_with("#!") && text.contains('\n') {
         return Some("a script");
     }
-    if begins("<!doctype") || begins("<html") || begins("<?xml") {
+    if starts_with("<!doctype") || starts_with("<html") || starts_with("<?xml") {
         return Some("a page of HTML or XML");
     }
-    if begins("$ANSIBLE_VAULT;") || begins("ENC[") {
+    if starts_with("$ANSIBLE_VAULT;") || starts_with("ENC[") {
         return Some("a secret that is still encrypted");
     }
-    if begins("pkcs11:") {
+    if starts_with("pkcs11:") {
         return Some("a PKCS#11 URI");
     }
     let json = inner.starts_with(['{', '[']) && inner.ends_with(['}', ']']);
@@ -140,10 +140,10 @@ fn detect_other_format(text: &str) -> Option<&'static str> {
     {
         return Some("JSON");
     }
-    let around = |open: &str, close: &str| {
+    let is_enclosed = |open: &str, close: &str| {
         inner.len() > open.len() + close.len() && inner.starts_with(open) && inner.ends_with(close)
     };
-    if around("${", "}") || around("{{", "}}") || around("<%", "%>") {
+    if is_enclosed("${", "}") || is_enclosed("{{", "}}") || is_enclosed("<%", "%>") {
         return Some("a placeholder that nothing has replaced");
     }
     if ["null", "(null)", "undefined", "<no value>"].contains(&inner) {
@@ -152,7 +152,7 @@ fn detect_other_format(text: &str) -> Option<&'static str> {
     is_assignment(inner).then_some("a setting (NAME=value), not its value alone")
 }
 
-/// Recognises `HSM_PIN=...`, `export PIN=...` and `pin: ...` by the end of the name.
+/// Detects `HSM_PIN=...`, `export PIN=...` and `pin: ...` by the suffix of the name.
 fn is_assignment(text: &str) -> bool {
     let line = text.lines().next().unwrap_or_default();
     let line = line.strip_prefix("export ").unwrap_or(line);
@@ -163,9 +163,9 @@ fn is_assignment(text: &str) -> bool {
         _ => return false,
     };
     let name = name.trim_matches([' ', '"', '\'']).to_ascii_lowercase();
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    let ends = ["pin", "password", "passwd", "passphrase", "secret"];
-    name.bytes().all(word) && ends.iter().any(|end| name.ends_with(end))
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    let suffixes = ["pin", "password", "passwd", "passphrase", "secret"];
+    name.bytes().all(is_name_byte) && suffixes.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// The kind of a character that cannot be typed at a keyboard; `None` for all others.

@@ -77,7 +77,7 @@ fn other_characters_are_rejected_at_every_position() {
         \u{1fffe}\u{e0001}\u{e0100}\u{2018}\u{2019}\u{201c}\u{201d}\u{201e}\u{2013}\u{2014}\u{2026}\u{2022}\
         \u{f8ff}\u{ff11}";
     for c in controls.chain(spaces).chain(others.chars()) {
-        for (text, place) in [
+        for (text, position) in [
             (format!("{c}8745"), " at its start, which no keyboard gives"),
             (
                 format!("87{c}45"),
@@ -85,16 +85,19 @@ fn other_characters_are_rejected_at_every_position() {
             ),
             (format!("8745{c}"), " at its end, which no keyboard gives"),
         ] {
-            let said = refusal(text.as_bytes());
-            assert!(said.contains(place), "{c:?}: {said}");
-            assert!(!said.contains("87") && !said.contains("45"), "{said}");
+            let message = refusal(text.as_bytes());
+            assert!(message.contains(position), "{c:?}: {message}");
+            assert!(
+                !message.contains("87") && !message.contains("45"),
+                "{message}"
+            );
         }
     }
 }
 
 #[test]
 fn other_than_one_line_of_text_is_rejected_with_its_reason() {
-    for (bytes, says) in [
+    for (bytes, expected) in [
         (&b""[..], "it is empty"),
         (b"\n", "it is empty"),
         (b"\r\n", "it is empty"),
@@ -121,14 +124,14 @@ fn other_than_one_line_of_text_is_rejected_with_its_reason() {
         (b"8745\r\r\n", "a carriage return at its end"),
         (&[b'1'; MAX_PIN_LENGTH + 1], "it is longer than 4096 bytes"),
     ] {
-        let said = refusal(bytes);
-        assert!(said.contains(says), "{bytes:?}: {said}");
+        let message = refusal(bytes);
+        assert!(message.contains(expected), "{bytes:?}: {message}");
     }
 }
 
 #[test]
 fn other_formats_are_recognised_and_not_sent() {
-    for (text, says) in [
+    for (text, expected) in [
         ("-----BEGIN PRIVATE KEY-----\nMIG\n", "a PEM file"),
         ("-----BEGIN CERTIFICATE-----", "a PEM file"),
         ("{\"pin\": \"8745\"}", "JSON"),
@@ -150,9 +153,9 @@ fn other_formats_are_recognised_and_not_sent() {
         ("pkcs11:token=lfi?pin-value=8745", "a PKCS#11 URI"),
         ("#!/bin/sh\necho 8745\n", "a script"),
     ] {
-        let said = refusal(text.as_bytes());
-        assert!(said.contains(says), "{text}: {said}");
-        assert!(!said.contains("8745"), "{said}");
+        let message = refusal(text.as_bytes());
+        assert!(message.contains(expected), "{text}: {message}");
+        assert!(!message.contains("8745"), "{message}");
     }
 }
 

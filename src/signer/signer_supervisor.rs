@@ -1,8 +1,8 @@
 //! Supervises a signer process: starts it, watches its heartbeat, kills it when it hangs, and restarts it.
 //!
-//! The supervisor holds the signer's ends of the channels too. So a request that no signer has received yet stays in its
-//! channel and is served by the next signer. A caller whose request was received is notified that the signer has ended:
-//! its channel is then empty.
+//! The supervisor keeps descriptors of the signer's ends of the channels. So a request that no signer has received yet
+//! stays in its channel, and the next signer serves it. A request that was received is no longer in its channel, and its
+//! caller is notified that the signer has ended.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,32 +14,29 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::SignerError;
-use super::fd_passing;
 use super::frame::{Response, encode_response};
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{self, Heartbeat};
 pub use super::launch::Launch;
+use super::{SignerError, fd_passing, timespec};
 use crate::backoff::Backoff;
 use crate::poison::IgnorePoison as _;
 use crate::standard_error::Relay;
 
-/// A signer without a heartbeat for so long is stopped or hangs.
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much longer it has after that: a suspend of the machine uses up the timeout without the signer's doing.
-const HEARTBEAT_GRACE: Duration = Duration::from_secs(1);
-/// The restarts within `RESTART_WINDOW` without delay. Each start costs a login, so further ones are delayed: to a dozen
-/// a minute in the end.
+/// The target of this module's log events, which operators filter by: the module's name may change, the target not.
+const LOG_TARGET: &str = "hsm_mtls::signer::supervisor";
+/// The number of restarts within `RESTART_WINDOW` that are not delayed. Each start costs a login, so further ones are
+/// delayed: in the end there are 12 in a minute.
 const RESTART_BURST: usize = 8;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-/// How long the end of a killed process is waited for: a driver may hold it in the kernel.
+/// How long the supervisor waits for a killed process to end: a driver may hold it in the kernel.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a signer may take to close its sessions and its ledger.
+/// How long a signer may take to close its sessions and its ledger before it is killed.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A signer process under supervision. Dropping this ends the process.
@@ -51,10 +48,10 @@ pub struct SupervisedSigner {
 }
 
 impl SupervisedSigner {
-    /// Starts the process with so many channels; returns the front end's ends of them.
+    /// Starts the process with this number of channels; returns the front end's ends of them.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The process cannot be started.
     pub fn start(launch: Launch, channels: usize) -> Result<(Self, Vec<OwnedFd>), SignerError> {
         let pairs: io::Result<Vec<_>> = (0..channels).map(|_| fd_passing::socket_pair()).collect();
         let pairs = pairs.map_err(|error| SignerError::handover(&error))?;
@@ -79,7 +76,7 @@ impl SupervisedSigner {
                     let _ = notify.send(Ok(()));
                     supervision.run(first);
                 }
-                // A first start that fails is the caller's error, and is not repeated.
+                // The caller gets the error of the first start; there is no retry.
                 Err(error) => drop(notify.send(Err(error))),
             })
             .map_err(|error| SignerError::handover(&error))?;
@@ -115,7 +112,7 @@ impl Drop for SupervisedSigner {
 
 /// Why a signer ended.
 enum SignerExit {
-    /// It was to be stopped.
+    /// The supervisor stopped it.
     Stopped,
     /// It ended by itself, or was killed because it hung.
     Failed(String),
@@ -125,32 +122,33 @@ enum SignerExit {
 struct Supervision {
     launch: Launch,
     signer_ends: Vec<OwnedFd>,
-    /// Closed by the other end when the signer is to be stopped.
+    /// The other end is closed to stop the signer.
     stopped: OwnedFd,
     pid: Arc<AtomicU32>,
-    /// When signers ended within `RESTART_WINDOW`.
+    /// When signers ended, within the last `RESTART_WINDOW`.
     exits: VecDeque<Instant>,
     relay: Mutex<Option<Relay>>,
 }
 
 impl Supervision {
     fn spawn(&self) -> Result<(Child, OwnedFd), SignerError> {
-        let (ours, theirs) =
+        let (control, signer_end) =
             fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
-        let spawned = self.launch.command().stdin(Stdio::from(theirs)).spawn();
+        let spawned = self.launch.command().stdin(Stdio::from(signer_end)).spawn();
         let mut child = spawned.map_err(|error| SignerError::Spawn {
             program: self.launch.program.clone(),
             why: error.to_string(),
         })?;
         *self.relay() = Relay::new(&mut child);
         let (attended, text) = (self.launch.attended, self.launch.configuration.as_deref());
-        if let Err(error) = fd_passing::pass_to_child(&ours, attended, text, &self.signer_ends, &[])
+        if let Err(error) =
+            fd_passing::pass_to_child(&control, attended, text, &self.signer_ends, &[])
         {
             self.kill(child);
             return Err(error);
         }
         self.pid.store(child.id(), Ordering::Relaxed);
-        Ok((child, ours))
+        Ok((child, control))
     }
 
     fn run(&mut self, first: (Child, OwnedFd)) {
@@ -168,14 +166,16 @@ impl Supervision {
                 None => "it cannot be started".to_owned(),
             };
             let delay = self.restart_delay(Instant::now());
-            tracing::error!(%why, pause_ms = delay.as_millis(), "the signer process ended; it is started again");
+            tracing::error!(target: LOG_TARGET, %why, pause_ms = delay.as_millis(), "the signer process ended; it is started again");
             self.notify_callers(&why);
             if self.is_stopped_within(delay) {
                 return;
             }
             match self.spawn() {
                 Ok(started) => signer = Some(started),
-                Err(error) => tracing::error!(%error, "the signer process cannot be started"),
+                Err(error) => {
+                    tracing::error!(target: LOG_TARGET, %error, "the signer process cannot be started")
+                }
             }
         }
     }
@@ -188,7 +188,7 @@ impl Supervision {
         RESTART_BACKOFF.delay(u32::try_from(beyond).unwrap_or(u32::MAX))
     }
 
-    /// Watches the heartbeat until the signer ends, has to be killed, or is to be stopped.
+    /// Receives heartbeats until the signer ends, is killed because it hangs, or is stopped.
     fn watch(&self, child: Child, control: OwnedFd) -> SignerExit {
         let mut in_grace = false;
         loop {
@@ -197,12 +197,12 @@ impl Supervision {
                 PollFd::new(&self.stopped, PollFlags::IN),
             ];
             let timeout = if in_grace {
-                HEARTBEAT_GRACE
+                heartbeat::GRACE
             } else {
-                HEARTBEAT_TIMEOUT
+                heartbeat::TIMEOUT
             };
             let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(timeout))));
-            let [heartbeat, stopped] = fds.map(|fd| !fd.revents().is_empty());
+            let [has_heartbeat, stopped] = fds.map(|fd| !fd.revents().is_empty());
             if stopped {
                 self.shut_down(child, control);
                 return SignerExit::Stopped;
@@ -212,11 +212,11 @@ impl Supervision {
                 continue;
             }
             in_grace = false;
-            if ready.is_err() || !heartbeat {
+            if ready.is_err() || !has_heartbeat {
                 self.kill(child);
                 return SignerExit::Failed(format!(
                     "it gave no sign of life for {} s",
-                    HEARTBEAT_TIMEOUT.as_secs()
+                    heartbeat::TIMEOUT.as_secs()
                 ));
             }
             match Heartbeat::receive(&control) {
@@ -234,16 +234,16 @@ impl Supervision {
         }
     }
 
-    /// Notifies the callers whose requests the signer had received. A request that it had not received is still in its
-    /// channel, for the next signer.
+    /// Notifies the callers whose requests the signer had received. A request that it had not received stays in its
+    /// channel for the next signer.
     fn notify_callers(&self, why: &str) {
         let mut frame = Vec::new();
-        encode_response(&mut frame, 0, &Response::Gone(why));
+        encode_response(&mut frame, 0, &Response::SignerEnded(why));
         for channel in &self.signer_ends {
             let mut fds = [PollFd::new(channel, PollFlags::IN)];
             let unread = retry_on_intr(|| poll(&mut fds, Some(&timespec(Duration::ZERO))));
             if unread == Ok(0) {
-                // A full channel has such a notice in it already.
+                // It fails if the channel is full: then a notice is in it already.
                 let _ = send(
                     channel.as_fd(),
                     &frame,
@@ -253,9 +253,9 @@ impl Supervision {
         }
     }
 
-    /// Lets the signer close its sessions and its ledger, and kills it where that takes too long.
+    /// Lets the signer close its sessions and its ledger, and kills it after `SHUTDOWN_TIMEOUT`.
     fn shut_down(&self, child: Child, control: OwnedFd) {
-        // The end of the control socket is the signal to end.
+        // The signer stops when its control socket is closed.
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let _ = rustix::net::shutdown(&control, rustix::net::Shutdown::Write);
         while Instant::now() < deadline {
@@ -269,12 +269,12 @@ impl Supervision {
         self.kill(child);
     }
 
-    /// Kills the signer, where it has not ended by itself, and its child processes.
+    /// Kills the signer and its child processes, and reaps it. It may have ended by itself.
     fn kill(&self, mut child: Child) -> Option<ExitStatus> {
-        // Before it is reaped: until then its process id is not reused, and its exit status stays as it is.
+        // Before the process is reaped: until then its id is not reused, and a kill does not change its exit status.
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         match pid.filter(|_| !self.launch.attended) {
-            // It leads a process group: with the program that supplies the PIN, and processes of the module.
+            // Its process group also has the PIN command and processes that the module started.
             Some(pid) => drop(kill_process_group(pid, Signal::KILL)),
             None => drop(child.kill()),
         }
@@ -287,10 +287,11 @@ impl Supervision {
             thread::park_timeout(Duration::from_millis(1));
         }
         tracing::error!(
+            target: LOG_TARGET,
             pid = child.id(),
             "a killed signer process does not end: a driver holds it"
         );
-        // It is reaped when it ends.
+        // This thread reaps it when it ends.
         let _ = thread::Builder::new().spawn(move || child.wait());
         None
     }
@@ -309,12 +310,5 @@ fn describe(status: Option<ExitStatus>) -> String {
     match status {
         Some(status) => status.to_string(),
         None => "it ended".to_owned(),
-    }
-}
-
-pub(super) fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs() as i64,
-        tv_nsec: i64::from(duration.subsec_nanos()),
     }
 }

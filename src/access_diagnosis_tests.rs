@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 
 fn message(path: &Path) -> String {
-    let found = obstacle(path, &[Use::Read]);
+    let found = obstacle(path, &[AccessMode::Read]);
     found.map_or_else(String::new, |found| found.to_string())
 }
 

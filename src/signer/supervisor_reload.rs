@@ -1,12 +1,11 @@
-//! Reload: replaces the signer of a running front end. The new signer is started beside the old one; the old one ends
-//! when the new one is in use and no handshake uses the old one any more.
+//! The supervisor's side of a reload: it replaces the signer of a running front end. The new signer is started beside the
+//! old one; the old one is stopped when the new one is in use and no handshake uses the old one any more.
 //!
-//! The front end decides, because it proves that certificate and key belong together. It parses the network, so the
-//! supervisor does not trust it: an answer that was not asked for ends the front end, a missing answer ends the new
-//! signer, there is one offer at a time, and there are never more than two signers.
+//! The front end accepts or rejects the new signer, because it proves that certificate and key belong together. It parses
+//! the network, so the supervisor does not trust it: an unexpected answer ends the front end, a missing answer ends the
+//! new signer, there is one offer at a time, and there are never more than two signers.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,62 +13,20 @@ use tokio::net::UnixDatagram;
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
-use super::front_end_supervisor::check_pin_source;
+use super::SignerError;
 use super::reload_protocol::{self, OfferAnswer};
 use super::sandbox::Sandbox;
-use super::supervisor::{Launch, SupervisedSigner};
-use super::{START_STEPS, SignerError, channels};
-use crate::config::{Config, ConfigText};
+use super::signer_plan::{SignerPlan, check_pin_source};
+use super::signer_supervisor::SupervisedSigner;
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::ReportedError;
 
-/// What the front end may take beyond the token's timeouts: to read files, and to answer.
-const ANSWER_MARGIN: Duration = Duration::from_secs(5);
-/// The answer's timeout where the offer says that there is no new signer.
+/// The timeout of the answer to an offer without a new signer.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// The target of this module's log events, which operators filter by: the module's name may change, the target not.
+const LOG_TARGET: &str = "hsm_mtls::signer::reload";
 
-/// A configuration, and how a signer that uses it is started.
-#[derive(Clone, Debug)]
-pub struct SignerPlan {
-    pub(super) config: Config,
-    pub(super) text: Arc<str>,
-    pub(super) launch: Launch,
-}
-
-impl SignerPlan {
-    /// A plan for the configuration in `text`. The processes use the text, whatever happens to its file.
-    ///
-    /// # Errors
-    /// A field is wrong.
-    pub fn of(
-        text: &ConfigText,
-        launch: impl FnOnce(&Config) -> Launch,
-    ) -> Result<Self, SignerError> {
-        let config = text.check()?;
-        let launch = Launch {
-            configuration: Some(Arc::clone(&text.text)),
-            ..launch(&config)
-        };
-        let text = Arc::clone(&text.text);
-        Ok(Self {
-            config,
-            text,
-            launch,
-        })
-    }
-
-    pub(super) fn start(&self) -> Result<(SupervisedSigner, Vec<OwnedFd>), SignerError> {
-        SupervisedSigner::start(self.launch.clone(), channels(&self.config))
-    }
-
-    /// How long the front end may take until it has proved this signer's key, or knows why there is none.
-    fn answer_timeout(&self) -> Duration {
-        let token = &self.config.token;
-        token.start_timeout * START_STEPS + token.timeout * 2 + ANSWER_MARGIN
-    }
-}
-
-/// The front end sent an answer that was not asked for.
+/// The front end sent an answer that no offer in progress has.
 #[derive(Debug, thiserror::Error)]
 #[error("the front end said of a reload what nobody asked it: {0}")]
 pub(super) struct ProtocolViolation(&'static str);
@@ -77,7 +34,7 @@ pub(super) struct ProtocolViolation(&'static str);
 /// The progress of a reload.
 enum ReloadStage {
     Idle,
-    /// The front end has not answered the offer yet. `new` is none where there is no new signer.
+    /// The front end has not answered the offer yet. `new` is `None` if there is no new signer.
     Offered {
         new: Option<(Box<SignerPlan>, SupervisedSigner)>,
         until: Instant,
@@ -94,10 +51,10 @@ enum ReloadStage {
 /// The signer of a running front end, and its replacement during a reload.
 pub(super) struct SignerReload<'a> {
     control: UnixDatagram,
-    /// The front end has closed its side, or has violated the protocol.
+    /// The front end has closed its end, or has violated the protocol.
     control_closed: bool,
     read: &'a dyn Fn() -> Result<SignerPlan, SignerError>,
-    /// What the front end was restricted to when it was started.
+    /// The front end's sandbox since its start.
     sandbox: Sandbox,
     plan: SignerPlan,
     signer: SupervisedSigner,
@@ -140,10 +97,11 @@ impl<'a> SignerReload<'a> {
         }
     }
 
-    /// The plan for the next front end. Ends the signers.
+    /// Stops the signers; returns the plan for the next front end.
     pub(super) fn into_plan(self) -> SignerPlan {
         if !matches!(self.stage, ReloadStage::Idle) {
             tracing::error!(
+                target: LOG_TARGET,
                 "the front end ended during a reload: what was in use goes on; reload once more"
             );
         }
@@ -176,7 +134,7 @@ impl<'a> SignerReload<'a> {
                 self.control_closed |= handled.is_err();
                 handled?;
             }
-            // Whoever waits for the front end reports how it ended.
+            // The front end's exit is handled in `front_end_supervisor`.
             Event::Message(_) => self.control_closed = true,
             Event::Timeout => self.on_timeout(),
             Event::SignerEnded => {
@@ -201,7 +159,7 @@ impl<'a> SignerReload<'a> {
             Ok((plan, ..)) => plan.answer_timeout(),
             Err(_) => REJECTION_TIMEOUT,
         };
-        // The channels are closed here: the front end has its own descriptors of them by now.
+        // The channels are closed in this process: the front end has its own descriptors of them now.
         let new = prepared
             .ok()
             .map(|(plan, signer, _)| (Box::new(plan), signer));
@@ -213,17 +171,17 @@ impl<'a> SignerReload<'a> {
             Err(error) => {
                 let why = error.to_string();
                 let error = SignerError::NoOffer { why };
-                tracing::error!(%error, hint = error.hint(), "NOT reloaded: everything stays as it was");
+                tracing::error!(target: LOG_TARGET, %error, hint = error.hint(), "NOT reloaded: everything stays as it was");
                 self.stop(new.map(|(_, signer)| signer));
             }
         }
     }
 
-    /// Starts a signer with the present configuration file, where the running front end can use that configuration.
+    /// Reads the configuration file, and starts a signer with it if the running front end can use that configuration.
     fn prepare(&self) -> Result<(SignerPlan, SupervisedSigner, Vec<OwnedFd>), SignerError> {
         let plan = (self.read)()?;
-        if let Some(what) = self.plan.config.needs_restart(&plan.config) {
-            return Err(SignerError::NeedsRestart { what });
+        if let Some(changed) = self.plan.config.needs_restart(&plan.config) {
+            return Err(SignerError::NeedsRestart { what: changed });
         }
         check_pin_source(&plan.config.token.pin)?;
         self.sandbox.fits(&plan.config)?;
@@ -254,7 +212,7 @@ impl<'a> SignerReload<'a> {
                     ..
                 },
             ) => {
-                let timeout = plan.config.hub.connect_timeout + ANSWER_MARGIN;
+                let timeout = plan.drain_timeout();
                 self.plan = *plan;
                 let old = std::mem::replace(&mut self.signer, signer);
                 let until = Instant::now() + timeout;
@@ -280,6 +238,7 @@ impl<'a> SignerReload<'a> {
         match std::mem::replace(&mut self.stage, ReloadStage::Idle) {
             ReloadStage::Offered { new, .. } => {
                 tracing::error!(
+                    target: LOG_TARGET,
                     hint = "look at what stands above, and reload once more; where it stays silent, restart the proxy",
                     "NOT reloaded: the front end does not answer; everything stays as it was"
                 );
@@ -287,25 +246,25 @@ impl<'a> SignerReload<'a> {
                 self.stop(new.map(|(_, signer)| signer));
             }
             ReloadStage::Draining { old, .. } => {
-                tracing::warn!("the signer before is ended, although it may yet be signed with");
+                tracing::warn!(target: LOG_TARGET, "the signer before is ended, although it may yet be signed with");
                 self.stop(Some(old));
             }
             stage => self.stage = stage,
         }
     }
 
-    /// Ends a signer on a thread of its own, because that takes seconds; the signer in use is supervised meanwhile.
+    /// Stops a signer on a thread of its own, because that takes seconds; the signer in use is supervised meanwhile.
     fn stop(&mut self, signer: Option<SupervisedSigner>) {
         let (notify, ended) = oneshot::channel();
         let stop = move || {
             drop(signer);
-            // Fails where the reload was dropped meanwhile.
+            // Fails if the reload was dropped meanwhile.
             let _ = notify.send(());
         };
         let thread = thread::Builder::new().name("hsm-farewell".to_owned());
         if let Err(error) = thread.spawn(stop) {
             // The signer was ended when the closure was dropped, on this thread.
-            tracing::warn!(%error, "no thread to end a signer on");
+            tracing::warn!(target: LOG_TARGET, %error, "no thread to end a signer on");
         }
         self.stage = ReloadStage::Stopping(ended);
     }

@@ -1,7 +1,7 @@
-//! The PINs that a token refused to this process, in memory as salted digests.
+//! Salted digests of the PINs that a token refused to this process, in memory only.
 //!
-//! A program that opens its client in a loop until it works would lock the HSM within seconds. The digests recognise
-//! a refused PIN whichever source it comes from, and are never written to a file.
+//! A program that opens its client in a loop until it works would lock the HSM within seconds. The digests recognise a
+//! refused PIN from any source. They are never written to a file: what is kept on disk is in `refused_pin_versions`.
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -29,11 +29,11 @@ fn refused() -> MutexGuard<'static, Vec<(PinDigest, Fault)>> {
 
 impl PinDigest {
     pub(super) fn new(pin: &SecretString, user: UserType, token: &TokenId) -> Self {
-        // The salt is this process's: nobody can guess a PIN from a digest that is found in memory later.
+        // Each process has another salt, so that no table of digests reveals a PIN.
         static SALT: OnceLock<[u8; 32]> = OnceLock::new();
         let salt = SALT.get_or_init(|| {
             let mut salt = [0; 32];
-            // Without randomness the digests still tell PINs apart.
+            // If there is no randomness, the digests still distinguish PINs.
             let _ = rand::fill(&mut salt);
             salt
         });
@@ -49,7 +49,7 @@ impl PinDigest {
         }
     }
 
-    /// The token's refusal of this PIN, if it refused it to this process before.
+    /// The token's earlier refusal of this PIN to this process.
     pub(super) fn earlier_refusal(&self) -> Option<Fault> {
         let refused = refused();
         let found = refused.iter().find(|(known, _)| known == self);

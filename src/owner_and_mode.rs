@@ -1,5 +1,5 @@
-//! Checks owner and mode of files and folders: whether a user other than root and this one could read, change or
-//! replace them. A PKCS#11 module is given the PIN, so each folder and each link on its path counts as much as the file.
+//! Checks owner and mode of files and folders: whether a user other than root and this one could read, change or replace
+//! them. Whoever can change a folder or a link on the path of a PKCS#11 module can replace the module, which gets the PIN.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -12,9 +12,9 @@ use rustix::process::geteuid;
 /// Why a file or folder is not safe from other users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposure {
-    /// It belongs to a user other than root and this one.
+    /// Its owner is a user other than root and this one.
     ForeignOwner,
-    /// Its permission bits (rwxrwxrwx) give the group or others more than is allowed.
+    /// Its permission bits (rwxrwxrwx) give the group or others more access than allowed.
     Mode(u32),
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn check_owner_and_mode(meta: &Metadata, forbidden: u32) -> Result<()
     }
 }
 
-/// Whether it belongs to a user other than root and this one (the effective user id).
+/// Whether its owner is a user other than root and this one (the effective user id).
 fn is_foreign(meta: &Metadata) -> bool {
     meta.uid() != 0 && meta.uid() != geteuid().as_raw()
 }
@@ -61,17 +61,17 @@ pub enum WritableBy {
     Everybody,
 }
 
-/// What on `path` a user other than root and this one could change: the file or folder itself first, then the folders
-/// and links above it.
+/// The components of `path` that a user other than root and this one could change: the file or folder itself first, then
+/// the folders and links above it.
 ///
 /// # Errors
-/// A part of the path is missing or not accessible.
+/// A component of the path is missing or not accessible.
 pub fn writable_by_others(path: &Path) -> io::Result<Vec<WritablePath>> {
     let mut found = Vec::new();
     for (above, path) in path_components(path)?.into_iter().enumerate() {
         let meta = fs::symlink_metadata(&path)?;
-        // In a sticky folder (/tmp) other users cannot replace this user's files. Where `path` itself is a sticky
-        // folder, every user can add files to it.
+        // In a sticky folder (/tmp), other users cannot replace this user's files. If `path` itself is a sticky folder,
+        // every user can add files to it.
         let sticky = above > 0 && meta.is_dir() && meta.mode() & 0o1000 != 0;
         let by = match meta.mode() {
             _ if is_foreign(&meta) => WritableBy::Owner(meta.uid()),
@@ -93,8 +93,8 @@ pub fn writable_by_others(path: &Path) -> io::Result<Vec<WritablePath>> {
 /// How many symbolic links Linux follows in one path (path_resolution(7)).
 const MAX_SYMLINKS: usize = 40;
 
-/// Every folder and every symbolic link that the kernel resolves on `path`, the last first. Who can change one of them
-/// decides which file is opened.
+/// Every folder and every symbolic link that the kernel resolves on `path`, the last first. A change of any of them may
+/// change which file is opened.
 fn path_components(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut resolved = Vec::new();
     let mut current = PathBuf::new();

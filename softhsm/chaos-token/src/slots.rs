@@ -1,0 +1,46 @@
+//! Slots with other numbers, and without that of a token that is removed.
+
+#![expect(non_snake_case, reason = "the functions have the standard's names")]
+
+use cryptoki_sys::*;
+
+use crate::{forward, plan_file};
+
+/// The wrapped module's slots with the planned numbers. A token that is removed has no slot, as with a network HSM.
+pub(crate) unsafe extern "C" fn C_GetSlotList(
+    present: CK_BBOOL,
+    list: *mut CK_SLOT_ID,
+    count: *mut CK_ULONG,
+) -> CK_RV {
+    // SAFETY: the caller's arguments, unchanged.
+    let code = unsafe { forward::C_GetSlotList(present, list, count) };
+    let plan = plan_file::current();
+    // SAFETY: `count` is the caller's.
+    let (CKR_OK, Some(count)) = (code, unsafe { count.as_mut() }) else {
+        return code;
+    };
+    if plan.removed {
+        *count = 0;
+    }
+    if !list.is_null() {
+        // SAFETY: the wrapped module has just written so many there.
+        let slots = unsafe { std::slice::from_raw_parts_mut(list, *count as usize) };
+        for slot in slots {
+            *slot += plan.slot_id_offset;
+        }
+    }
+    CKR_OK
+}
+
+pub(crate) unsafe extern "C" fn C_GetSessionInfo(
+    session: CK_SESSION_HANDLE,
+    info: *mut CK_SESSION_INFO,
+) -> CK_RV {
+    // SAFETY: the caller's arguments, unchanged.
+    let code = unsafe { forward::C_GetSessionInfo(session, info) };
+    // SAFETY: written by the wrapped module on CKR_OK.
+    if let (CKR_OK, Some(info)) = (code, unsafe { info.as_mut() }) {
+        info.slotID += plan_file::current().slot_id_offset;
+    }
+    code
+}
