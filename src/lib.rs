@@ -54,6 +54,7 @@ pub mod metrics;
 mod path_access;
 mod path_permissions;
 mod poison;
+mod polling;
 mod rfc3339;
 mod standard_error;
 mod truncated_list;

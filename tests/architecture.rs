@@ -93,6 +93,7 @@ fn no_arrow_runs_back() {
         "diagnostic",
         "backoff",
         "poison",
+        "polling",
         "rfc3339",
         "truncated_list",
         "uuid_format",

@@ -110,7 +110,7 @@ pub(super) fn pin() -> Vec<Example> {
         }],
         Unrecorded: [PinError::Unrecorded {
             place: "/var/lib/hsm-mtls".into(),
-            why: text("Read-only file system (os error 30)"),
+            why: std::io::Error::from_raw_os_error(30).into(),
         }],
         Ledger: [PinError::Ledger(LedgerError::Sink(text("full")))],
         Call: [PinError::Call(fault())],

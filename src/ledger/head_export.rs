@@ -13,6 +13,7 @@ use super::hash_chain::ChainHead;
 use super::lock;
 use crate::config::ledger::HeadExport;
 use crate::poison::IgnorePoison as _;
+use crate::polling::poll_until;
 
 /// How long the program may run.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,7 +21,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the syslog socket's queue may be full.
 const SYSLOG_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the program is asked whether it has ended: a wait for a child has no timeout.
+/// How often the end of the program is polled: waitpid(2) has no timeout.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// PATH of the program. It gets nothing else of this process's environment, which may hold the PIN.
@@ -161,10 +162,8 @@ fn run_command(command: &[String], head: &ChainHead) -> io::Result<()> {
 }
 
 fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
-    loop {
-        match child.try_wait()? {
-            None if Instant::now() < deadline => thread::park_timeout(EXIT_POLL_INTERVAL),
-            other => return Ok(other),
-        }
-    }
+    poll_until(deadline, EXIT_POLL_INTERVAL, || {
+        child.try_wait().transpose()
+    })
+    .transpose()
 }

@@ -1,15 +1,21 @@
 //! The path of the ledger's file: creates it, and refuses it if other users could replace or change it. A hash
 //! chain shows that a file was changed, but not that it was replaced by an older version of itself.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::LedgerError;
+use crate::path_permissions::{Exposure, check_owner_and_mode};
 
 /// The owner writes; a group may read, to verify the chain.
-pub(super) const FILE_MODE: u32 = 0o640;
+const FILE_MODE: u32 = 0o640;
+
+// Mode bits (inode(7)).
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+const WRITABLE_BY_GROUP: u32 = 0o020;
+const STICKY: u32 = 0o1000;
 
 /// Creates the file's folder if it is missing, checks who may change it, and returns the path with symbolic
 /// links resolved, so that a link that is changed later does not switch to another ledger.
@@ -104,11 +110,10 @@ pub(super) fn check_file(file: &File, path: &Path) -> Result<(), LedgerError> {
             why: "it is not a file",
         });
     }
-    let owned = is_owned_by_us_or_root(&metadata).map_err(unwritable)?;
-    let why = match (owned, metadata.mode() & 0o002) {
-        (false, _) => "it belongs to another user",
-        (true, 0) => return Ok(()),
-        (true, _) => "everybody may write to it",
+    let why = match check_owner_and_mode(&metadata, WRITABLE_BY_OTHERS) {
+        Ok(()) => return Ok(()),
+        Err(Exposure::ForeignOwner) => "it belongs to another user",
+        Err(Exposure::Mode(_)) => "everybody may write to it",
     };
     Err(LedgerError::Unsafe {
         path: path.to_owned(),
@@ -137,23 +142,25 @@ impl FolderError {
 fn check_folders(folder: &Path) -> Result<(), FolderError> {
     for (depth, ancestor) in folder.ancestors().enumerate() {
         let metadata = fs::metadata(ancestor).map_err(FolderError::Unreadable)?;
-        let mode = metadata.mode();
-        // In a sticky folder (/tmp) other users cannot rename or remove this user's files.
-        let sticky = mode & 0o1000 != 0;
-        let why = if !is_owned_by_us_or_root(&metadata).map_err(FolderError::Unreadable)? {
-            "this folder belongs to another user, who may put another file there"
-        } else if mode & 0o002 != 0 && !sticky {
-            "everybody may write to this folder, and so put another file there"
-        } else if depth == 0 && mode & 0o020 != 0 && !sticky {
-            "a group may write to this folder, and so put an older file there"
-        } else {
-            continue;
+        let forbidden = match (metadata.mode() & STICKY, depth) {
+            (0, 0) => WRITABLE_BY_OTHERS | WRITABLE_BY_GROUP,
+            (0, _) => WRITABLE_BY_OTHERS,
+            // In a sticky folder (/tmp) other users cannot rename or remove this user's files.
+            _ => 0,
+        };
+        let why = match check_owner_and_mode(&metadata, forbidden) {
+            Ok(()) => continue,
+            Err(Exposure::ForeignOwner) => {
+                "this folder belongs to another user, who may put another file there"
+            }
+            Err(Exposure::Mode(mode)) if mode & WRITABLE_BY_OTHERS != 0 => {
+                "everybody may write to this folder, and so put another file there"
+            }
+            Err(Exposure::Mode(_)) => {
+                "a group may write to this folder, and so put an older file there"
+            }
         };
         return Err(FolderError::Unsafe(ancestor.to_owned(), why));
     }
     Ok(())
-}
-
-fn is_owned_by_us_or_root(metadata: &Metadata) -> io::Result<bool> {
-    Ok(metadata.uid() == 0 || metadata.uid() == fs::metadata("/proc/self")?.uid())
 }

@@ -34,7 +34,7 @@ pub use acceptance::CountLow;
 use attempt_file::{AttemptFile, AttemptScope, PendingAttempt, PinRole};
 use attendance::needs_operator;
 pub use attendance::{Attendance, OperatorPrompt};
-pub use error::{EarlierAttempt, PinError};
+pub use error::{EarlierAttempt, PinError, RecordError};
 pub(super) use ledger_entry::LoginRecorder;
 use login_lock::{lock_process, process_lock};
 use pin_cache::PinCache;

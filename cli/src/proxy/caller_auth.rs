@@ -1,8 +1,7 @@
 //! Who calls: told by the kernel on a Unix socket, by what the caller knows on a TCP port.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -18,6 +17,7 @@ use super::problem_details::Problem;
 use super::request_head::{behind, own_path};
 use hsm_mtls::internal::config::listener::Callers;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
+use hsm_mtls::internal::path_permissions::{Exposure, check_owner_and_mode};
 
 /// The header that carries the caller token.
 pub const TOKEN: HeaderName = HeaderName::from_static("x-hsm-mtls-caller");
@@ -128,15 +128,14 @@ fn read(path: &Path) -> Result<SecretString, ProxyError> {
     let mut file = File::open(path).map_err(failed)?;
     // The open file is asked, not the path: nobody can swap one for the other in between.
     let meta = file.metadata().map_err(failed)?;
-    let me = fs::metadata("/proc/self").map_err(failed)?;
-    if !meta.is_file() || (meta.uid() != 0 && meta.uid() != me.uid()) {
-        return Err(wrong("it is not a file of this user".to_owned()));
-    }
-    if meta.mode() & 0o077 != 0 {
-        let mode = meta.mode() & 0o777;
-        return Err(wrong(format!(
-            "its mode is {mode:03o}: others than its owner may use it"
-        )));
+    match check_owner_and_mode(&meta, 0o077) {
+        Ok(()) if meta.is_file() => {}
+        Err(Exposure::Mode(mode)) if meta.is_file() => {
+            return Err(wrong(format!(
+                "its mode is {mode:03o}: others than its owner may use it"
+            )));
+        }
+        _ => return Err(wrong("it is not a file of this user".to_owned())),
     }
     let mut text = String::with_capacity(*LENGTH.end() + 2);
     Read::by_ref(&mut file)

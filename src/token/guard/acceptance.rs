@@ -17,7 +17,7 @@ use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
 use super::attempt_file::{AttemptFile, AttemptScope, PinRole, replace, sync_folder_of};
-use super::error::PinError;
+use super::error::{PinError, RecordError};
 use super::pin_flags::{FlagWarning, warning};
 use crate::ledger::AcceptedLogin;
 use crate::path_access::other_than_file;
@@ -154,7 +154,7 @@ impl Acceptance {
         let removed = fs::remove_file(&self.path).and_then(|()| sync_folder_of(&self.path));
         removed.map_err(|error| PinError::Unrecorded {
             place: self.path.clone(),
-            why: format!("the operator's acceptance cannot be used up: {error}"),
+            why: RecordError::Acceptance(error),
         })?;
         tracing::warn!(
             "the token says {}, and user {} accepted that at {}: the PIN is sent once",
@@ -215,7 +215,7 @@ pub(super) fn accept(
     let content = scope.content(flag, at, getuid().as_raw());
     replace(&path, &content).map_err(|error| PinError::Unrecorded {
         place: path.clone(),
-        why: error.to_string(),
+        why: error.into(),
     })?;
     let until = rfc3339::of_unix(at.saturating_add(VALIDITY));
     Ok(CountLow::Accepted {

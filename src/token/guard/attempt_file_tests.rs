@@ -167,8 +167,11 @@ fn removing_the_lock_file_releases_the_lock() {
 }
 
 fn has_the_current_lock(file: &AttemptFile) {
-    let there = fs::metadata(file.path.with_extension("lock")).unwrap();
-    assert_eq!(file.lock.metadata().unwrap().ino(), there.ino());
+    let current = File::open(file.path.with_extension("lock")).unwrap();
+    assert!(matches!(
+        current.try_lock(),
+        Err(fs::TryLockError::WouldBlock)
+    ));
 }
 
 #[test]
