@@ -191,7 +191,7 @@ pub(super) fn encode_line<T: Serialize>(
 ) -> serde_json::Result<(Vec<u8>, ChainHead)> {
     let line = serde_json::to_vec(&Line {
         seq: head.sequence + 1,
-        time: rfc3339::precisely(SystemTime::now()),
+        time: rfc3339::with_micros(SystemTime::now()),
         prev: &head.hash,
         entry,
     })?;

@@ -1,4 +1,4 @@
-//! Examples of why there is no login: the PIN's source, the guard, the token's answer.
+//! Examples of the errors of a login: of the PIN source, of the PIN guard and of the token.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Examples of what goes wrong from the certificate to the hub's answer.
+//! Examples of the errors of the signer process, of certificates, certificate requests and TLS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
