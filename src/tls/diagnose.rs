@@ -1,4 +1,4 @@
-//! Translates errors of rustls and of the network into [`TlsError`], and fatal alerts into advice.
+//! Converts errors of rustls and of the network into [`TlsError`], and fatal alerts into advice.
 
 use std::error::Error as StdError;
 use std::io;
@@ -10,8 +10,8 @@ use super::{Ending, HandshakePhase, TlsError};
 use crate::rfc3339;
 use crate::truncated_list::first_few;
 
-/// Finds the TLS error in a chain of error sources, also one of the first read after the handshake: in TLS 1.3 the
-/// server's refusal of the client certificate arrives there.
+/// Finds the TLS error in a chain of error sources. The error may be one of the first read after the handshake: in TLS 1.3
+/// the server's refusal of the client certificate arrives there.
 pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -33,7 +33,7 @@ pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
     None
 }
 
-/// Translates an error of the handshake itself.
+/// Converts an error of the handshake itself.
 pub(crate) fn from_handshake(error: &io::Error) -> TlsError {
     diagnose(error).unwrap_or_else(|| match ending_of(error.kind()) {
         Some(how) => TlsError::Closed {
@@ -44,7 +44,7 @@ pub(crate) fn from_handshake(error: &io::Error) -> TlsError {
     })
 }
 
-/// How the peer ended the connection, if the error means that.
+/// How the peer ended the connection; `None` if the error means something else.
 pub fn ending_of(kind: io::ErrorKind) -> Option<Ending> {
     match kind {
         io::ErrorKind::UnexpectedEof => Some(Ending::Abrupt),
@@ -99,7 +99,7 @@ pub(super) fn from_rustls(error: &Error) -> TlsError {
                 limit: rfc3339::of_unix(not_before.as_secs()),
                 now: rfc3339::of_unix(time.as_secs()),
             },
-            // The library's own message would wrap the inner error's name twice.
+            // The message of rustls contains the inner error only in its debug format.
             CertificateError::Other(other) => match other.0.downcast_ref::<Webpki>() {
                 Some(error) => from_webpki(error),
                 None => TlsError::ServerCertificate(other.0.to_string()),
@@ -115,7 +115,7 @@ pub(super) fn from_rustls(error: &Error) -> TlsError {
             }
             other => format!("{other:?}"),
         }),
-        // The first bytes are no TLS record, but most likely HTTP.
+        // The first bytes are not a TLS record; most likely they are HTTP.
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => TlsError::NotTls,
@@ -136,7 +136,7 @@ pub(super) fn from_rustls(error: &Error) -> TlsError {
     }
 }
 
-/// Translates an error that webpki gives by its name only.
+/// Converts an error whose message webpki does not provide.
 fn from_webpki(error: &Webpki) -> TlsError {
     TlsError::ServerCertificate(match error {
         Webpki::CaUsedAsEndEntity => "it is a CA's own".to_owned(),
