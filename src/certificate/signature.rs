@@ -81,8 +81,8 @@ const UNSUPPORTED: [(&str, &str); 20] = [
     ("1.2.643.7.1.1.3.2", "GOST R 34.10-2012"),
 ];
 
-pub(super) fn unsupported(what: impl Into<String>) -> SignatureError {
-    SignatureError::Unsupported(what.into())
+pub(super) fn unsupported(name: impl Into<String>) -> SignatureError {
+    SignatureError::Unsupported(name.into())
 }
 
 /// Verifies the signature of a `SEQUENCE { toBeSigned, signatureAlgorithm, signature }`, as certificates and CRLs are,
@@ -139,8 +139,8 @@ pub(super) fn to_be_signed(signed_object: &[u8]) -> der::Result<&[u8]> {
 /// The name of a signature algorithm for messages, or its OID.
 pub(crate) fn algorithm_name(algorithm: &AlgorithmIdentifier<Any>) -> String {
     match parse_algorithm(algorithm) {
-        Err(SignatureError::Unsupported(what)) => what,
-        Err(SignatureError::Weak(what)) => what.to_owned(),
+        Err(SignatureError::Unsupported(name)) => name,
+        Err(SignatureError::Weak(name)) => name.to_owned(),
         Ok(Algorithm::RsaPss(pss)) => format!(
             "RSASSA-PSS with {} and a salt of {} bytes",
             match pss.hash {

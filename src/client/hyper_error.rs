@@ -46,8 +46,8 @@ pub fn before_response(
         return ClientError::ConnectionLost(ending);
     }
     let closed = TlsError::Closed {
-        how: ending,
-        when: HandshakePhase::AfterClientCertificate,
+        ending,
+        phase: HandshakePhase::AfterClientCertificate,
     };
     match explain_refusal(closed, foreign) {
         explained @ TlsError::IssuerNotAccepted { .. } => ClientError::Tls(explained),

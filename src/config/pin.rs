@@ -40,21 +40,21 @@ impl PinSource {
     }
 
     fn from_field(field: &str, values: Vec<String>) -> Result<Self, String> {
-        let one = |what: &str| match <[String; 1]>::try_from(values.clone()) {
+        let single = |expected: &str| match <[String; 1]>::try_from(values.clone()) {
             Ok([value]) if !value.is_empty() => Ok(value),
-            _ => Err(format!("`{field}` takes {what}")),
+            _ => Err(format!("`{field}` takes {expected}")),
         };
         match field {
-            "file" => Ok(Self::File(one("one path")?.into())),
+            "file" => Ok(Self::File(single("one path")?.into())),
             "env" => {
-                let name = one("the name of one variable")?;
+                let name = single("the name of one variable")?;
                 match is_variable_name(&name) {
                     true => Ok(Self::Env(name)),
                     false => Err(variable_name_error(&name)),
                 }
             }
             "credential" => {
-                let name = one("the name of one credential")?;
+                let name = single("the name of one credential")?;
                 if name.contains('/') || name == "." || name == ".." {
                     return Err(
                         "a credential is a plain name below $CREDENTIALS_DIRECTORY, not a path"

@@ -259,14 +259,14 @@ impl<'de> Deserialize<'de> for Via {
 
 fn within<'de, D: Deserializer<'de>>(
     deserializer: D,
-    least: usize,
-    most: usize,
+    min: usize,
+    max: usize,
 ) -> Result<usize, D::Error> {
     let value = usize::deserialize(deserializer)?;
-    if (least..=most).contains(&value) {
+    if (min..=max).contains(&value) {
         return Ok(value);
     }
-    Err(serde::de::Error::custom(format!("from {least} to {most}")))
+    Err(serde::de::Error::custom(format!("from {min} to {max}")))
 }
 
 fn up_to_64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

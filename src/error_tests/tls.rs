@@ -192,14 +192,14 @@ pub(super) fn tls() -> Vec<Example> {
     let alert = |name, code| TlsError::Alert {
         name: text(name),
         code,
-        when: HandshakePhase::AfterClientCertificate,
+        phase: HandshakePhase::AfterClientCertificate,
     };
     let time = |expired| TlsError::ServerTime {
         expired,
         limit: text("2026-01-01T00:00:00Z"),
         now: text("2026-02-01T00:00:00Z"),
     };
-    let closed = |how, when| TlsError::Closed { how, when };
+    let closed = |ending, phase| TlsError::Closed { ending, phase };
     let foreign = |environment| TlsError::IssuerNotAccepted {
         refusal: Box::new(alert("unknown_ca", 48)),
         foreign: Box::new(ForeignIssuer {
@@ -243,7 +243,7 @@ pub(super) fn tls() -> Vec<Example> {
             TlsError::Alert {
                 name: text("handshake_failure"),
                 code: 40,
-                when: HandshakePhase::AfterClientHello
+                phase: HandshakePhase::AfterClientHello
             },
             alert("handshake_failure", 40),
             alert("bad_certificate", 42),

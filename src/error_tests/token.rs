@@ -96,7 +96,7 @@ pub(super) fn ledger() -> Vec<Example> {
         TooLong: [LedgerError::TooLong {
             path: path(),
             bytes: 70_214,
-            most: 16_384
+            max: 16_384
         }],
         Unsafe: [LedgerError::Unsafe {
             path: "/var/log/hsm-mtls".into(),

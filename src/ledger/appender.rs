@@ -237,7 +237,7 @@ impl Appender {
             return Err(LedgerError::TooLong {
                 path: self.path.to_path_buf(),
                 bytes: line.len(),
-                most: MAX_LINE_LENGTH,
+                max: MAX_LINE_LENGTH,
             });
         }
         let bytes = [before, &line, b"\n"].concat();

@@ -77,14 +77,14 @@ pub enum LedgerError {
         source: io::Error,
     },
     /// A record is longer than the maximum length of a line.
-    #[error("a record of {bytes} bytes does not go into the ledger {}: {most} are the most", path.display())]
+    #[error("a record of {bytes} bytes does not go into the ledger {}: {max} are the most", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
         /// The length of the record, in bytes.
         bytes: usize,
         /// The maximum length, in bytes.
-        most: usize,
+        max: usize,
     },
     /// Owner or mode of the file, or of a folder above it, would let other users replace or change the file.
     #[error("the ledger cannot be kept at {}: {why}", path.display())]

@@ -36,9 +36,9 @@ pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
 /// Converts an error of the handshake itself.
 pub(crate) fn from_handshake(error: &io::Error) -> TlsError {
     diagnose(error).unwrap_or_else(|| match ending_of(error.kind()) {
-        Some(how) => TlsError::Closed {
-            how,
-            when: HandshakePhase::DuringHandshake,
+        Some(ending) => TlsError::Closed {
+            ending,
+            phase: HandshakePhase::DuringHandshake,
         },
         None => TlsError::Network(error.to_string()),
     })
@@ -65,7 +65,7 @@ pub(super) fn from_rustls(error: &Error) -> TlsError {
             name: snake_case(&format!("{alert:?}")),
             code: u8::from(*alert),
             // In TLS 1.3 an alert about the client certificate arrives after the handshake.
-            when: HandshakePhase::AfterClientCertificate,
+            phase: HandshakePhase::AfterClientCertificate,
         },
         Error::InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer => TlsError::ServerUntrusted,
@@ -187,7 +187,7 @@ fn snake_case(name: &str) -> String {
 }
 
 /// What to do about a fatal alert of the hub, by its number (RFC 8446, section 6).
-pub(super) fn alert_hint(code: u8, when: HandshakePhase) -> &'static str {
+pub(super) fn alert_hint(code: u8, phase: HandshakePhase) -> &'static str {
     match code {
         116 => {
             "the hub wants a certificate and saw none, though we sent ours: something in between ends TLS and does not pass it on"
@@ -216,7 +216,7 @@ pub(super) fn alert_hint(code: u8, when: HandshakePhase) -> &'static str {
         51 => {
             "the hub finds our signature wrong: `hsm-mtls token check` tells whether the token signs rightly"
         }
-        40 if when == HandshakePhase::AfterClientHello => {
+        40 if phase == HandshakePhase::AfterClientHello => {
             "no suite, group or signature in common: the hub speaks TLS 1.2 with ECDHE and AEAD, or TLS 1.3; see `groups` of [tls] and, for what the token can sign, `hsm-mtls token check`"
         }
         40 => {
@@ -272,7 +272,7 @@ mod tests {
         assert!(matches!(
             from_handshake(&end),
             TlsError::Closed {
-                how: Ending::Abrupt,
+                ending: Ending::Abrupt,
                 ..
             }
         ));

@@ -105,14 +105,14 @@ pub enum TlsError {
         presented: String,
     },
     /// The server sent a fatal alert.
-    #[error("the server refused us with the TLS alert {name} ({code}){}", if *.when == HandshakePhase::AfterClientHello { " in answer to our hello" } else { "" })]
+    #[error("the server refused us with the TLS alert {name} ({code}){}", if *.phase == HandshakePhase::AfterClientHello { " in answer to our hello" } else { "" })]
     Alert {
         /// The name in RFC 8446, section 6.
         name: String,
         /// Its number.
         code: u8,
         /// How far the handshake was.
-        when: HandshakePhase,
+        phase: HandshakePhase,
     },
     /// The server refused the client certificate, and its own list of accepted issuers explains that.
     #[error("{refusal}: {foreign}")]
@@ -123,12 +123,12 @@ pub enum TlsError {
         foreign: Box<ForeignIssuer>,
     },
     /// The peer ended the connection during the handshake.
-    #[error("the server {how} {when}")]
+    #[error("the server {ending} {phase}")]
     Closed {
         /// How it was ended.
-        how: Ending,
+        ending: Ending,
         /// How far the handshake was.
-        when: HandshakePhase,
+        phase: HandshakePhase,
     },
     /// The peer does not respond with TLS.
     #[error("what answered does not speak TLS")]
@@ -272,9 +272,9 @@ impl Diagnostic for TlsError {
             Self::ServerName { .. } => {
                 "check the host of [hub] or `lfi_code`: every participant's certificate chains to the same CA, so the name decides".to_owned()
             }
-            Self::Alert { code, when, .. } => diagnose::alert_hint(*code, *when).to_owned(),
+            Self::Alert { code, phase, .. } => diagnose::alert_hint(*code, *phase).to_owned(),
             Self::IssuerNotAccepted { foreign, .. } => foreign.hint(),
-            Self::Closed { when, .. } => match when {
+            Self::Closed { phase, .. } => match phase {
                 HandshakePhase::AfterClientHello => {
                     "a firewall or load balancer in between may end it: `hsm-mtls verify` finds out whether the size of the hello is the cause".to_owned()
                 }

@@ -33,7 +33,7 @@ pub struct Observation {
 impl Observation {
     /// Sets the handshake phase of an error by which the server ended the handshake.
     pub(crate) fn add_phase(&self, error: TlsError) -> TlsError {
-        let when = match (
+        let phase = match (
             &self.signature,
             self.server_chain.is_empty(),
             &self.certificate_request,
@@ -43,8 +43,8 @@ impl Observation {
             (None, ..) => HandshakePhase::DuringHandshake,
         };
         match error {
-            TlsError::Closed { how, .. } => TlsError::Closed { how, when },
-            TlsError::Alert { name, code, .. } => TlsError::Alert { name, code, when },
+            TlsError::Closed { ending, .. } => TlsError::Closed { ending, phase },
+            TlsError::Alert { name, code, .. } => TlsError::Alert { name, code, phase },
             other => other,
         }
     }

@@ -123,7 +123,7 @@ pub fn explain_refusal(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> Tl
     let concerns_certificate = match &refusal {
         // certificate_expired, certificate_revoked and access_denied mean that the issuer is accepted.
         TlsError::Alert { code, .. } => matches!(code, 40 | 42 | 43 | 46 | 48 | 116),
-        TlsError::Closed { when, .. } => *when == HandshakePhase::AfterClientCertificate,
+        TlsError::Closed { phase, .. } => *phase == HandshakePhase::AfterClientCertificate,
         _ => false,
     };
     match foreign.filter(|_| concerns_certificate) {
