@@ -125,9 +125,9 @@ impl Client {
 
     /// Sends one request over a new connection, and reads the whole response.
     ///
-    /// `url` is an absolute URL of a configured host. A request without the header [`INTERACTION_ID`] gets a new id. `Host`
-    /// and the fields for length and connection (`Content-Length`, `Connection` ...) are set by this client. An error status
-    /// such as 403 is an `Ok`.
+    /// `url` is an absolute URL of a configured host. A request without the header [`INTERACTION_ID`] gets a new id.
+    /// `Host` and the fields for length and connection (`Content-Length`, `Connection` ...) are set by this client. An
+    /// error status such as 403 is an `Ok`.
     ///
     /// # Errors
     /// The host is not configured, a header field is not allowed, no connection was made within `connect_timeout`, or no

@@ -1,5 +1,5 @@
-//! Message, hint and exit code of every error of the crate, as a snapshot: each change of a word is seen in review. A variant
-//! without an example does not compile.
+//! Message, hint and exit code of every error of the crate, as a snapshot: each change of a word is seen in review. A
+//! variant without an example does not compile.
 
 use std::path::PathBuf;
 

@@ -88,8 +88,8 @@ impl Tls {
         let anchors = Anchors::load(config)?;
         let provider = provider(&config.tls);
         let trust = Arc::new(TrustStore::load(&config.trust, &anchors, &provider)?);
-        // A token without RSA-PSS cannot sign for TLS 1.3 with an RSA key. So TLS 1.3 is not offered: it would be negotiated
-        // and then fail.
+        // A token without RSA-PSS cannot sign for TLS 1.3 with an RSA key. So TLS 1.3 is not offered: it would be
+        // negotiated and then fail.
         let supports_tls13 = identity
             .signer()
             .schemes()

@@ -26,8 +26,8 @@ impl Anchors {
         let other = config.environment.other();
         let foreign = other.documented_ca_names();
         let mut all = anchors.intermediates.iter().chain(&anchors.roots);
-        // The name of a CA proves nothing, and older CAs have undocumented names. But a CA with the name of one of the other
-        // environment's shows a mistake.
+        // The name of a CA proves nothing, and older CAs have undocumented names. But a CA with the name of one of the
+        // other environment's shows a mistake.
         let is_foreign = |ca: &&Certificate| {
             let name = ca.subject().first(COMMON_NAME);
             name.is_some_and(|name| foreign.contains(&name))

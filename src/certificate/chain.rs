@@ -102,8 +102,8 @@ fn has_documented_issuer(certificate: &Certificate, environment: Environment) ->
     issuer.is_some_and(|issuer| environment.documented_ca_names().contains(&issuer))
 }
 
-/// The error if none of the CAs with the issuer's name is known to have signed the certificate: that a signature could not be
-/// checked, or else that none matches.
+/// The error if none of the CAs with the issuer's name is known to have signed the certificate: that a signature could
+/// not be checked, or else that none matches.
 fn signature_error<'a>(
     certificate: &Certificate,
     same_name: impl Iterator<Item = &'a Certificate>,

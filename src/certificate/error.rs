@@ -131,8 +131,8 @@ pub enum CertificateError {
     /// The chain does not verify up to a root of the bundle. The text is the reason.
     #[error("the certificate's chain does not verify: {0}")]
     Chain(String),
-    /// The signature on the certificate cannot be checked, since its algorithm or the issuer's key is not supported. It may be
-    /// valid.
+    /// The signature on the certificate cannot be checked, since its algorithm or the issuer's key is not supported. It
+    /// may be valid.
     #[error("the signature on the certificate {subject} cannot be checked: {fault}")]
     Unchecked {
         /// The certificate's subject.

@@ -68,8 +68,8 @@ impl DistinguishedName {
         Name::from_der(der).ok().map(Self)
     }
 
-    /// Builds a name with one attribute per RDN, in this order. C is a PrintableString, as RFC 5280 requires, all others are
-    /// UTF8Strings. `None` if C has a character that PrintableString does not allow.
+    /// Builds a name with one attribute per RDN, in this order. C is a PrintableString, as RFC 5280 requires, all
+    /// others are UTF8Strings. `None` if C has a character that PrintableString does not allow.
     pub fn build(attributes: &[(ObjectIdentifier, &str)]) -> Option<Self> {
         let mut sequence = RdnSequence::default();
         for (oid, text) in attributes {

@@ -1,6 +1,6 @@
-//! A lenient PEM parser. RFC 7468 requires lines of 64 characters from generators, and from parsers that they accept any line
-//! length, white space anywhere and text around the blocks. The deviations of some tools (headers, UTF-16, escaped line
-//! ends) are accepted too.
+//! A lenient PEM parser. RFC 7468 requires lines of 64 characters from generators, and from parsers that they accept
+//! any line length, white space anywhere and text around the blocks. The deviations of some tools (headers, UTF-16,
+//! escaped line ends) are accepted too.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,6 @@
-//! Verifies the signature of a certificate or CRL by its AlgorithmIdentifier (RFC 4055, RFC 5758, RFC 8410). Other than TLS,
-//! X.509 allows any hash with any curve and any parameters of RSASSA-PSS, so the algorithms differ from those of handshakes.
+//! Verifies the signature of a certificate or CRL by its AlgorithmIdentifier (RFC 4055, RFC 5758, RFC 8410). Other than
+//! TLS, X.509 allows any hash with any curve and any parameters of RSASSA-PSS, so the algorithms differ from those of
+//! handshakes.
 //!
 //! An algorithm that is not supported is a different error from a signature that does not match.
 

@@ -1,6 +1,6 @@
-//! DNS lookups with a cache for slow resolvers. If the first of the system's name servers does not respond, each lookup takes
-//! seconds; a new connection then uses cached addresses. That is safe, since the server's certificate has to prove the host
-//! name.
+//! DNS lookups with a cache for slow resolvers. If the first of the system's name servers does not respond, each lookup
+//! takes seconds; a new connection then uses cached addresses. That is safe, since the server's certificate has to
+//! prove the host name.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -36,8 +36,8 @@ impl HubResponse {
         String::from_utf8_lossy(self.body.get(..MAX_SEARCHED).unwrap_or(&self.body))
     }
 
-    /// What an error status (4xx, 5xx) or redirect (3xx) probably means. `None` if the status is 2xx. A caller that expects a
-    /// redirect does not call this.
+    /// What an error status (4xx, 5xx) or redirect (3xx) probably means. `None` if the status is 2xx. A caller that
+    /// expects a redirect does not call this.
     pub fn error_response(&self) -> Option<ErrorResponse> {
         let status = self.status;
         if status.is_success() {

@@ -1,8 +1,8 @@
 //! Connects to the first of a host's addresses that accepts (Happy Eyeballs, RFC 8305).
 //!
-//! Behind a broken route or a firewall, or on a host that is down, a connection attempt gets no response at all. So the next
-//! address is tried in parallel 250 ms later, and the first that connects is used. It becomes the preferred address, which
-//! is tried first for the next connection.
+//! Behind a broken route or a firewall, or on a host that is down, a connection attempt gets no response at all. So the
+//! next address is tried in parallel 250 ms later, and the first that connects is used. It becomes the preferred
+//! address, which is tried first for the next connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Display};

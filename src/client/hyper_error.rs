@@ -1,5 +1,5 @@
-//! Converts hyper's errors into [`ClientError`]. In TLS 1.3 the server's refusal of the client certificate is among them, as
-//! an error of the first read.
+//! Converts hyper's errors into [`ClientError`]. In TLS 1.3 the server's refusal of the client certificate is among
+//! them, as an error of the first read.
 
 use std::error::Error as StdError;
 use std::io;

@@ -94,9 +94,9 @@ pub fn of(
 
 /// A DNS resolver for reqwest that puts an address that accepts connections first.
 ///
-/// reqwest makes its own TCP connections, and tries the addresses of a family one after the other, each with a share of the
-/// connect timeout. So for a name with several addresses, this resolver finds an address that accepts by a connection of its
-/// own, which it closes.
+/// reqwest makes its own TCP connections, and tries the addresses of a family one after the other, each with a share of
+/// the connect timeout. So for a name with several addresses, this resolver finds an address that accepts by a
+/// connection of its own, which it closes.
 #[derive(Debug)]
 struct PreferringResolver {
     origins: Vec<Origin>,

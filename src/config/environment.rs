@@ -65,8 +65,9 @@ impl Environment {
         })
     }
 
-    /// The URL at which the public keys of an application are published (JWKS), by the organisation id (OU) and client id
-    /// (CN) of its certificate. The Trust Framework's user guide says "OU and O" and its API OU and CN: this follows the API.
+    /// The URL at which the public keys of an application are published (JWKS), by the organisation id (OU) and client
+    /// id (CN) of its certificate. The Trust Framework's user guide says "OU and O" and its API OU and CN: this follows
+    /// the API.
     pub fn jwks_url(self, organization_id: &str, client_id: &str) -> String {
         format!(
             "{}/{organization_id}/{client_id}/application.jwks",

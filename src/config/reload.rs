@@ -3,8 +3,8 @@
 use super::Config;
 
 impl Config {
-    /// The first section that differs from that of `other` and cannot be reloaded: sockets, origins and limits are set up at
-    /// the start. `None`: a reload can apply all differences.
+    /// The first section that differs from that of `other` and cannot be reloaded: sockets, origins and limits are set
+    /// up at the start. `None`: a reload can apply all differences.
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
         let listeners = |config: &Self| config.proxy.as_ref().map(|proxy| proxy.listeners.clone());
         let operations = |config: &Self| {

@@ -1,5 +1,5 @@
-//! `[trust]`: the trust anchors and CRLs that authenticate the hub. The mode is mandatory, and there is no fallback from one
-//! mode to another.
+//! `[trust]`: the trust anchors and CRLs that authenticate the hub. The mode is mandatory, and there is no fallback
+//! from one mode to another.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

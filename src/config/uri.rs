@@ -1,7 +1,7 @@
 //! PKCS#11 URIs (RFC 7512), which name a token, a key or a certificate without a slot number.
 //!
-//! Each path attribute of the RFC is a filter. An unknown attribute is refused, not ignored: the URI would match more objects
-//! than the operator meant.
+//! Each path attribute of the RFC is a filter. An unknown attribute is refused, not ignored: the URI would match more
+//! objects than the operator meant.
 
 use std::fmt::{self, Display, Write};
 use std::str::FromStr;

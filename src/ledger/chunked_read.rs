@@ -54,8 +54,8 @@ pub(super) fn find_last_record(file: &File, length: u64) -> io::Result<Option<Ch
     }
 }
 
-/// Verifies the chain from `position` to `length`, and calls `on_record` once for each record, with its header, its line and
-/// the head after it. Advances `position` to the end of the last complete record, also if it fails.
+/// Verifies the chain from `position` to `length`, and calls `on_record` once for each record, with its header, its
+/// line and the head after it. Advances `position` to the end of the last complete record, also if it fails.
 pub(super) fn read_chain(
     position: &mut ChainPosition,
     file: &File,

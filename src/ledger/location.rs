@@ -136,9 +136,9 @@ impl FolderError {
     }
 }
 
-/// Checks owner and mode of the ledger's folder and of the folders above it. A user who may write to the ledger's own folder
-/// could replace the ledger by an older copy of it. The folders above may be writable by a group (`/var/log` is in some
-/// distributions): a folder that a member puts there belongs to another user, and is refused.
+/// Checks owner and mode of the ledger's folder and of the folders above it. A user who may write to the ledger's own
+/// folder could replace the ledger by an older copy of it. The folders above may be writable by a group (`/var/log` is
+/// in some distributions): a folder that a member puts there belongs to another user, and is refused.
 fn check_folders(folder: &Path) -> Result<(), FolderError> {
     for (depth, ancestor) in folder.ancestors().enumerate() {
         let metadata = fs::metadata(ancestor).map_err(FolderError::Unreadable)?;

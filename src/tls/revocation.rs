@@ -1,5 +1,5 @@
-//! Loads the CRLs of `[trust]`, before any connection. A CRL with something that rustls does not support is a different error
-//! from a damaged one.
+//! Loads the CRLs of `[trust]`, before any connection. A CRL with something that rustls does not support is a different
+//! error from a damaged one.
 
 use std::fs;
 use std::path::PathBuf;

@@ -14,8 +14,8 @@ use rustls::pki_types::{
 use crate::certificate::rsassa_pss::{PssParams, RSASSA_PSS, algorithm_identifier, pss_verifier};
 use crate::key::scheme::Hash;
 
-/// Salt lengths in bytes: 0, the length of SHA-1 (the default of RFC 4055), that of each hash, and the maximum for RSA-2048,
-/// RSA-3072 and RSA-4096 with each hash (the default of OpenSSL before 3.1).
+/// Salt lengths in bytes: 0, the length of SHA-1 (the default of RFC 4055), that of each hash, and the maximum for
+/// RSA-2048, RSA-3072 and RSA-4096 with each hash (the default of OpenSSL before 3.1).
 const SALT_LENGTHS: [u16; 14] = [
     0, 20, 32, 48, 64, 190, 206, 222, 318, 334, 350, 446, 462, 478,
 ];

@@ -113,8 +113,7 @@ impl TrustStore {
             .collect();
         let host_name =
             ParsedCertificate::try_from(&leaf).and_then(|parsed| verify_server_name(&parsed, name));
-        // The same time for both, since loading the system's roots takes a while: two messages that differ only in a second
-        // would look like two reasons.
+        // The same time for both: two messages that differ only in a second would look like two reasons.
         let now = UnixTime::now();
         // The host name is evaluated separately: webpki checks it last, so an error about the name means that the chain was
         // accepted.
@@ -161,21 +160,19 @@ impl TrustStore {
             .chain(&self.intermediates)
             .cloned()
             .collect();
-        let verify_with = |verifier: &WebPkiServerVerifier| {
+        let check = |verifier: &WebPkiServerVerifier| {
             verifier.verify_server_cert(leaf, &all_intermediates, name, &[], now)
         };
         let verified = match (self.mode, &self.public) {
             (TrustMode::TrustFramework, _) | (TrustMode::Both, None) => {
-                verify_with(&self.trust_framework)
+                check(&self.trust_framework)
             }
-            (TrustMode::Public, Some(public)) => verify_with(public),
+            (TrustMode::Public, Some(public)) => check(public),
             (TrustMode::Both, Some(public)) => {
-                verify_with(&self.trust_framework).or_else(|error| {
+                check(&self.trust_framework).or_else(|error| {
                     // Public trust does not override any other error, such as a revocation by the Trust Framework.
                     match error {
-                        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                            verify_with(public)
-                        }
+                        Error::InvalidCertificate(CertificateError::UnknownIssuer) => check(public),
                         other => Err(other),
                     }
                 })

@@ -1,5 +1,5 @@
-//! Distinguishes a certificate or CRL with something that rustls does not support from an invalid one: rustls reports "unknown
-//! issuer", "bad signature" or "constraint violated" for both.
+//! Distinguishes a certificate or CRL with something that rustls does not support from an invalid one: rustls reports
+//! "unknown issuer", "bad signature" or "constraint violated" for both.
 
 use rustls::{CertRevocationListError, CertificateError, Error};
 use webpki::Error as Webpki;
@@ -92,8 +92,8 @@ impl VerificationContext<'_> {
         self.chain.iter().chain(bundle).collect()
     }
 
-    /// Follows the path from the leaf to a root, and returns the first signature algorithm or name encoding that rustls does
-    /// not support.
+    /// Follows the path from the leaf to a root, and returns the first signature algorithm or name encoding that rustls
+    /// does not support.
     fn unsupported_in_path(&self) -> Option<String> {
         let mut current = self.chain.first()?;
         for _ in 0..MAX_PATH_LENGTH {
