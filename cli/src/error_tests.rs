@@ -53,13 +53,13 @@ fn proxy() -> Vec<Example> {
     every_variant!(ProxyError {
         NotConfigured: [ProxyError::NotConfigured],
         Listen: [ProxyError::Listen {
-            place: text("127.0.0.1:8080"),
-            why: text("address in use")
+            address: text("127.0.0.1:8080"),
+            reason: text("address in use")
         }],
         NotHandedOver: [handed_over(&[]), handed_over(&["cm", "hh"])],
         CallerToken: [ProxyError::CallerToken {
             path: "/etc/bank/caller".into(),
-            why: text("its mode is 644: others than its owner may use it")
+            reason: text("its mode is 644: others than its owner may use it")
         }],
         AccessLog: [ProxyError::AccessLog {
             path: "/var/log/access.jsonl".into(),

@@ -1,43 +1,44 @@
-//! The local proxy: an application speaks plain HTTP to a socket that only it can use, and the hub
-//! sees mutual TLS with the key in the token. Nothing else changes: not a path, not a status.
+//! The local proxy (the front end process): applications send plain HTTP to a local socket, and the proxy forwards each
+//! request to the hub over mutual TLS with the key in the token. Paths, bodies and statuses are not changed.
 //!
 //! ```text
-//! application ──► accept ──► caller_auth ──► request_head ──► forward ──► connection_pool ──► the hub
-//!                 Unix or    uid or          request_body     one         warm                mTLS, from the
-//!                 loopback   token           refused, or      answer      connections         connector only
-//!                                            one request
+//! application ──► accept ──► access_control ──► request_head ──► forward ──► connection_pool ──► hub
+//!                 Unix or    uid, gid or        request_body     retries     warm, mTLS
+//!                 loopback   caller_token       validated                    connections
 //! ```
 //!
-//! All sockets are opened in `listen_sockets`; what is opened later is in `reload` (certificate, anchors,
-//! caller token, access log) and in `connection_pool` (connections to the hub). One thread serves all requests;
-//! handshakes and the access log have threads of their own.
+//! `listen_sockets` opens all sockets at the start. Later, only `reload` opens files (certificate, anchors, caller token,
+//! access log), and `connection_pool` opens connections to the hub. One thread serves all requests; handshakes and the
+//! access log have threads of their own.
 
 mod accept;
+mod access_control;
 mod access_log;
 mod body_drain;
-mod caller_auth;
+mod caller_token;
 mod client_connection;
 mod client_stream;
-mod connection_close;
 mod connection_pool;
 mod context;
 mod error;
 mod forward;
 mod health_endpoints;
-mod http2_error;
+mod hop_by_hop_headers;
+mod host_header;
 mod interaction_id;
 mod lifecycle_log;
+mod lingering_close;
 mod listen_sockets;
-pub mod metrics;
 mod problem_details;
+pub mod proxy_metrics;
 mod reload;
 mod replay_buffer;
 mod request_body;
 mod request_head;
 mod request_record;
+mod request_retry;
 mod request_syntax;
 mod response_body;
-mod retry_policy;
 mod sd_notify;
 mod signer_health;
 mod via;
@@ -51,13 +52,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-use accept::{Listener, listen};
-pub use caller_auth::{TOKEN as CALLER_TOKEN, check_tokens};
+use accept::{AsyncListener, accept_loop};
+pub use caller_token::{CALLER_TOKEN, check_tokens};
 use connection_pool::ConnectionPool;
 use context::{ListenerContext, ProxyContext};
 pub use error::ProxyError;
 pub use health_endpoints::Render;
-use health_endpoints::{HealthEndpoints, answer};
+use health_endpoints::{HealthEndpoints, serve_endpoints};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
@@ -68,17 +69,17 @@ use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
 pub use lifecycle_log::LIFECYCLE;
 pub use listen_sockets::Sockets;
-use reload::{Reload, prepare};
+use reload::{ReloadTask, open_identity};
 use sd_notify::ServiceManager;
 use signer_health::SignerHealthMonitor;
 
-/// How often the pools are looked after.
-const KEEPING: Duration = Duration::from_secs(1);
+/// How often the connection pools are maintained.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs the proxy until it is told to stop (SIGTERM, SIGINT). Other signers are offered over `control`.
+/// Runs the proxy until SIGTERM or SIGINT. The supervisor offers reloads over the socket `control`.
 ///
 /// # Errors
-/// It cannot start: token, key, certificate, trust anchors, sockets or files are not as they must be.
+/// The proxy cannot start, because of token, key, certificate, trust anchors, sockets or files.
 pub fn run(
     config: Config,
     sockets: Sockets,
@@ -87,12 +88,12 @@ pub fn run(
     render: Render,
 ) -> Result<(), ProxyError> {
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
-    let (identity, connector) = prepare(&config, &proxy, &key, Validity::NowOrLater)?;
+    let (identity, connector) = open_identity(&config, &proxy, &key, Validity::NowOrLater)?;
     let certificate = identity.chain().leaf().clone();
-    if let Err(early) = certificate.check_client(SystemTime::now()) {
-        // A clock that is not set yet is set in a moment. Nothing is shown to the hub before.
-        let (now, hint) = (rfc3339::now(), early.hint());
-        tracing::warn!(now, hint, "{early}: it is waited for");
+    if let Err(error) = certificate.check_client(SystemTime::now()) {
+        // After a boot the clock may not be set yet. No handshake is made before the certificate is valid.
+        let (now, hint) = (rfc3339::now(), error.hint());
+        tracing::warn!(now, hint, "{error}: it is waited for");
     }
     let key_uri = identity.signer().key_uri();
     drop(identity);
@@ -118,85 +119,93 @@ pub fn run(
             upstream(Service::HeadlessHeimdall)?,
         ];
         let context = ProxyContext::new(&config, &proxy, upstreams)?;
-        let operations = Arc::new(HealthEndpoints {
+        let endpoints = Arc::new(HealthEndpoints {
             context: Arc::clone(&context),
             certificate: Mutex::new(certificate.clone()),
             signer_health: SignerHealthMonitor::of(key),
             render,
             started: rfc3339::now(),
         });
-        let running = Running::start(&config, &proxy, sockets, &operations)?;
-        let reload = Reload {
+        let running = RunningProxy::start(&config, &proxy, sockets, &endpoints)?;
+        let reload = ReloadTask {
             config: config.clone(),
             proxy: proxy.clone(),
-            doors: running.doors.clone(),
-            operations,
-            manager: Arc::clone(&running.manager),
+            listeners: running.listeners.clone(),
+            endpoints,
+            service_manager: Arc::clone(&running.service_manager),
         };
         let offers = ReloadOffers::new(control)?;
         lifecycle_log::ready(&config, &certificate, &key_uri);
-        running.until_stopped(reload.follow(offers)).await;
-        context.log.end();
+        running
+            .run_until_stopped(reload.handle_offers(offers))
+            .await;
+        context.log.close();
         Ok(())
     })
 }
 
-/// The proxy at work.
-struct Running {
+/// The running proxy: its listeners, the limit of clients, and the signals.
+struct RunningProxy {
     context: Arc<ProxyContext>,
-    doors: Vec<Arc<ListenerContext>>,
+    listeners: Vec<Arc<ListenerContext>>,
     clients: Arc<Semaphore>,
-    most: usize,
+    max_clients: usize,
     signals: [Signal; 3],
-    manager: Arc<ServiceManager>,
+    service_manager: Arc<ServiceManager>,
 }
 
-impl Running {
+impl RunningProxy {
     fn start(
         config: &Config,
         proxy: &ProxyConfig,
         sockets: Sockets,
-        operations: &Arc<HealthEndpoints>,
+        endpoints: &Arc<HealthEndpoints>,
     ) -> Result<Self, ProxyError> {
-        let context = &operations.context;
+        let context = &endpoints.context;
         let stopped = context.stop.subscribe();
         let clients = Arc::new(Semaphore::new(proxy.max_clients));
-        // Before anything listens: a signal that comes early is not lost.
-        let heard = |kind| signal(kind).map_err(ProxyError::System);
+        // Installed before any connection is accepted, so that no signal is lost.
+        let handler = |kind| signal(kind).map_err(ProxyError::System);
         let signals = [
-            heard(SignalKind::hangup())?,
-            heard(SignalKind::terminate())?,
-            heard(SignalKind::interrupt())?,
+            handler(SignalKind::hangup())?,
+            handler(SignalKind::terminate())?,
+            handler(SignalKind::interrupt())?,
         ];
-        let mut doors = Vec::new();
+        let mut listeners = Vec::new();
         for (socket, listener) in sockets.listeners {
-            let door = ListenerContext::new(context, config, &listener)?;
-            let socket = Listener::new(socket).map_err(ProxyError::System)?;
+            let listener = ListenerContext::new(context, config, &listener)?;
+            let socket = AsyncListener::new(socket).map_err(ProxyError::System)?;
             let clients = Arc::clone(&clients);
-            tokio::spawn(listen(socket, Arc::clone(&door), clients, stopped.clone()));
-            doors.push(door);
+            tokio::spawn(accept_loop(
+                socket,
+                Arc::clone(&listener),
+                clients,
+                stopped.clone(),
+            ));
+            listeners.push(listener);
         }
         if let Some(socket) = sockets.operations {
-            let socket = Listener::new(socket).map_err(ProxyError::System)?;
-            tokio::spawn(answer(socket, Arc::clone(operations), stopped));
+            let socket = AsyncListener::new(socket).map_err(ProxyError::System)?;
+            tokio::spawn(serve_endpoints(socket, Arc::clone(endpoints), stopped));
         }
         Ok(Self {
             context: Arc::clone(context),
-            doors,
+            listeners,
             clients,
-            most: proxy.max_clients,
+            max_clients: proxy.max_clients,
             signals,
-            manager: Arc::new(ServiceManager::from_environment()),
+            service_manager: Arc::new(ServiceManager::from_environment()),
         })
     }
 
-    async fn until_stopped(mut self, reloads: impl Future<Output = ()>) {
-        let mut keeping = interval(KEEPING);
-        keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut logging = interval(access_log::INTERVAL);
-        logging.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Runs the periodic tasks until a signal, and then stops gracefully within `stop_timeout`.
+    async fn run_until_stopped(mut self, reloads: impl Future<Output = ()>) {
+        let mut maintenance = interval(MAINTENANCE_INTERVAL);
+        maintenance.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut log_flush = interval(access_log::FLUSH_INTERVAL);
+        log_flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let [hangup, terminate, interrupt] = &mut self.signals;
-        self.manager.ready();
+        self.service_manager.ready();
         let reloads = async {
             reloads.await;
             std::future::pending::<()>().await;
@@ -204,43 +213,43 @@ impl Running {
         let mut reloads = std::pin::pin!(reloads);
         loop {
             tokio::select! {
-                // Reloads go on beside all that follows, and end with it.
+                // Never ready: polls the reloads for as long as this loop runs.
                 () = &mut reloads => {}
-                // Where a whole group is told: it is the supervisor that reads the file anew, and offers.
+                // SIGHUP of the whole process group: the supervisor handles it, and offers a reload.
                 _ = hangup.recv() => {}
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = keeping.tick() => {
-                    // Each listener holds the place of the next.
-                    let taken = self.most - self.clients.available_permits();
-                    metrics::clients(taken.saturating_sub(self.doors.len()));
+                _ = maintenance.tick() => {
+                    // Each listener holds the permit of the next connection.
+                    let taken = self.max_clients - self.clients.available_permits();
+                    proxy_metrics::set_clients(taken.saturating_sub(self.listeners.len()));
                     for upstream in &self.context.upstreams {
                         upstream.maintain();
                     }
                 }
-                _ = logging.tick() => self.context.log.flush(),
+                _ = log_flush.tick() => self.context.log.flush(),
             }
         }
-        self.manager.stopping();
-        // Whoever waits for a place to be accepted is answered too.
+        self.service_manager.stopping();
+        // The listeners also serve the connections that wait to be accepted.
         self.context.stop.send_replace(true);
-        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
-        let until = Instant::now() + self.context.stop_timeout;
+        let all = u32::try_from(self.max_clients).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + self.context.stop_timeout;
         let ended = async {
-            if timeout_at(until, self.clients.acquire_many(all))
+            if timeout_at(deadline, self.clients.acquire_many(all))
                 .await
                 .is_err()
             {
                 tracing::error!("some requests were not answered within `stop_timeout`");
             }
-            // They have their answers, and may be busy with what they were sending.
-            let _ = timeout_at(until, self.context.closing.over()).await;
+            // These connections have their responses, and may still be sending their requests.
+            let _ = timeout_at(deadline, self.context.lingering_close.wait_for_all()).await;
         };
         tokio::select! {
             () = ended => {}
             _ = terminate.recv() => tracing::error!("told to stop twice: what was under way is cut off"),
             _ = interrupt.recv() => tracing::error!("told to stop twice: what was under way is cut off"),
         }
-        self.manager.end();
+        self.service_manager.flush();
     }
 }

@@ -1,15 +1,16 @@
-//! The onboarding verification: the same certificate, shown to both services of the hub, step by
-//! step, so that what fails names itself.
+//! The onboarding verification: mutual TLS with both services of the hub, as a list of named steps that shows which one
+//! fails.
 
-pub mod evidence;
-pub mod hello;
-mod hello_check;
-mod server_certificate;
+pub mod evidence_file;
+mod handshake_check;
+mod hello_mtls_check;
+pub mod hello_mtls_response;
 mod service_check;
 
 use serde::Serialize;
 
 use crate::check_steps::Steps;
+pub use handshake_check::ServerCertificate;
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::client::connector::Connector;
@@ -20,15 +21,14 @@ use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::tls::{Tls, TlsError};
 use hsm_mtls::internal::token::device_info::DeviceInfo;
-pub use server_certificate::ServerCertificate;
 use service_check::ServiceCheck;
 
-/// The outcome for an environment.
+/// The result of a verification: both services of one environment.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// Version of this structure; 0 until it is declared stable.
     pub schema: u32,
-    /// When it was begun, RFC 3339.
+    /// When the verification started, RFC 3339.
     pub time: String,
     /// Name and version of this program.
     pub program: &'static str,
@@ -36,19 +36,19 @@ pub struct Report {
     pub environment: &'static str,
     /// The LFI's code within host names.
     pub lfi_code: String,
-    /// The certificate that was shown.
-    pub certificate: Shown,
+    /// The client certificate that was presented.
+    pub certificate: PresentedCertificate,
     /// Module and token that hold its key.
     pub holder: Option<DeviceInfo>,
-    /// CM and HH.
+    /// The results for CM and HH.
     pub services: Vec<ServiceReport>,
-    /// Whether both are established.
+    /// Whether mutual TLS is established with both services.
     pub established: bool,
 }
 
-/// The certificate that was shown, and the proof that its key is the token's.
+/// The client certificate that was presented, and the proof that its key is in the token.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub struct PresentedCertificate {
     /// Its subject.
     pub subject: String,
     /// Its issuer.
@@ -61,35 +61,35 @@ pub struct Shown {
     pub fingerprint: String,
     /// SHA-256 of each CA that was sent after it.
     pub sent_with: Vec<String>,
-    /// The private key.
+    /// The URI of the private key.
     pub key: String,
-    /// Signatures made to prove the pair (purpose `proof`).
+    /// The number of signatures that proved the pair (purpose `proof`).
     pub proofs: u32,
     /// How long the proof took, in milliseconds.
     pub proof_millis: f64,
 }
 
-/// The outcome for one service.
+/// The result for one service.
 #[derive(Debug, Serialize)]
 pub struct ServiceReport {
     /// `cm` or `hh`
     pub service: &'static str,
-    /// Its name.
+    /// The service's name.
     pub name: &'static str,
-    /// Where it was called.
+    /// The URL's origin: scheme, host and port.
     pub origin: String,
-    /// Whether mutual TLS was shown.
+    /// Whether mutual TLS is established.
     pub established: bool,
-    /// What it presented, if it came to that.
+    /// The server's certificate, if the handshake got that far.
     pub server_certificate: Option<ServerCertificate>,
-    /// `x-fapi-interaction-id` of the call, if it came to one.
+    /// `x-fapi-interaction-id` of the request, if one was sent.
     pub interaction_id: Option<String>,
-    /// What was done.
+    /// The steps that were taken.
     pub steps: Steps,
 }
 
-impl Report {
-    /// How the command ends.
+impl VerifyReport {
+    /// The exit code of the command.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::nearest_to_token(
             self.services
@@ -99,19 +99,18 @@ impl Report {
     }
 }
 
-/// Name and version of this program, as records name it.
+/// Name and version of this program, for reports and evidence files.
 pub const PROGRAM: &str = concat!("hsm-mtls ", env!("CARGO_PKG_VERSION"));
 
-/// Shows the certificate to CM and HH. `open` is where the identity comes from: [`Identity::open`], or
+/// Presents the certificate to CM and HH. `open` opens the identity: [`Identity::open`], or
 /// [`hsm_mtls::internal::signer::identity`].
 ///
 /// # Errors
-/// Token, key, certificate or anchors are not as they must be: nothing was sent. What goes wrong
-/// with the hub is in the report.
+/// Token, key, certificate or anchors cannot be used: nothing was sent. Failures after that are in the report.
 pub async fn verify<E: From<TlsError>>(
     config: &Config,
     open: impl FnOnce() -> Result<Identity, E>,
-) -> Result<Report, E> {
+) -> Result<VerifyReport, E> {
     let time = rfc3339::now();
     let identity = open()?;
     let tls = Tls::new(config, &identity)?;
@@ -143,20 +142,20 @@ pub async fn verify<E: From<TlsError>>(
             steps: checked.steps,
         });
     }
-    Ok(Report {
+    Ok(VerifyReport {
         schema: 0,
         time,
         program: PROGRAM,
         environment: config.environment.as_str(),
         lfi_code: config.lfi_code.to_string(),
-        certificate: Shown::of(&identity),
+        certificate: PresentedCertificate::of(&identity),
         holder: identity.holder(),
         established: services.iter().all(|service| service.established),
         services,
     })
 }
 
-impl Shown {
+impl PresentedCertificate {
     fn of(identity: &Identity) -> Self {
         let chain = identity.chain();
         let leaf = chain.leaf();

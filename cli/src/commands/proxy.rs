@@ -118,11 +118,11 @@ fn recorder() -> Result<PrometheusHandle, CommandError> {
     let proxy = Matcher::Prefix("hsm_mtls_proxy_".to_owned());
     let recorder = PrometheusBuilder::new()
         .set_buckets(&SIGNATURE_BUCKETS)
-        .and_then(|builder| builder.set_buckets_for_metric(proxy, &proxy::metrics::BUCKETS))
+        .and_then(|builder| builder.set_buckets_for_metric(proxy, &proxy::proxy_metrics::BUCKETS))
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(wrong)?;
     metrics::describe();
-    proxy::metrics::describe();
+    proxy::proxy_metrics::describe();
     let kept = recorder.clone();
     std::thread::Builder::new()
         .name("metrics".to_owned())

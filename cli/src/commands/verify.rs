@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::verify::evidence::Evidence;
-use crate::verify::{self, Report};
+use crate::verify::evidence_file::Evidence;
+use crate::verify::{self, VerifyReport};
 use clap::Args;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::exit_code::ExitCode;
@@ -60,7 +60,7 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     Ok(report.exit_code())
 }
 
-fn print(report: &Report) -> Result<(), CommandError> {
+fn print(report: &VerifyReport) -> Result<(), CommandError> {
     let shown = &report.certificate;
     output::heading(&format!("C3 of the {} environment", report.environment))?;
     output::fields(&[

@@ -1,7 +1,7 @@
-//! The access log: a line of JSON for each request. Never a header, a body or a query, because they
-//! carry what the customer consents to.
+//! The access log: a line of JSON for each request. It never contains a header, a body or a query, because they hold
+//! what the customer consents to.
 //!
-//! A thread of its own writes, so that a disk that hangs, or a pipe that nobody reads, holds up no request.
+//! A thread of its own writes it, so that a disk that hangs or a pipe that nobody reads delays no request.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -13,22 +13,22 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::OFlags;
 
 use super::ProxyError;
-use hsm_mtls::internal::config::proxy::AccessLog as Place;
+use hsm_mtls::internal::config::proxy::AccessLog as AccessLogTarget;
 use hsm_mtls::internal::lossy_writer::{LossyWriter, Notices, Target};
 use hsm_mtls::internal::poison::IgnorePoison as _;
 use hsm_mtls::internal::rfc3339;
 
-/// Lines are handed to the writer from this many bytes on, and every so often.
+/// Lines are handed to the writer when there are this many bytes, and in this interval.
 const BATCH: usize = 32 << 10;
-pub(super) const INTERVAL: Duration = Duration::from_millis(200);
-/// Bytes that wait for a disk or a reader that does not keep up; more are lost, and counted.
-const MOST: usize = 64 * BATCH;
-/// How long the end of the proxy waits for it.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// The most bytes that are queued for a slow disk or reader. Lines beyond are lost, and counted.
+const MAX_QUEUED: usize = 64 * BATCH;
+/// How long the end of the proxy waits until the queue is written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a line says.
+/// One line of the log.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(super) struct AccessLogEntry<'a> {
     pub(super) time: SystemTime,
     pub(super) uid: Option<u32>,
     pub(super) method: &'a str,
@@ -38,30 +38,32 @@ pub(super) struct Line<'a> {
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) took: Duration,
-    /// `warm`, `new`, or nothing where the hub was not asked.
+    /// `warm` or `new`. None: the request was not sent to the hub.
     pub(super) connection: Option<&'static str>,
+    /// The stage of the problem, if there was one.
     pub(super) stage: Option<&'static str>,
-    /// Whether the answer was handed over to its end.
+    /// The response was handed over completely.
     pub(super) complete: bool,
     pub(super) interaction_id: &'a str,
 }
 
-/// The log.
+/// The access log. Without a writer it is off.
 #[derive(Debug)]
 pub(super) struct AccessLog {
-    lines: Mutex<Lines>,
+    batch: Mutex<LineBatch>,
     writer: Option<LossyWriter>,
 }
 
+/// Lines that are not handed to the writer yet.
 #[derive(Debug, Default)]
-struct Lines {
+struct LineBatch {
     text: String,
-    /// The second that was written last, and how.
+    /// The Unix time of the last line, and its RFC 3339 form, which many lines share.
     second: (u64, String),
 }
 
 const NOTICES: Notices = Notices {
-    lost: super::metrics::log_lines_lost,
+    lost: super::proxy_metrics::log_lines_lost,
     failing: |error| tracing::error!(error, "the access log is not written: lines are lost"),
     recovered: |lost| tracing::warn!(lost, "the access log is written again"),
 };
@@ -69,25 +71,25 @@ const NOTICES: Notices = Notices {
 impl AccessLog {
     /// # Errors
     /// The file cannot be opened.
-    pub(super) fn open(place: &Place) -> Result<Self, ProxyError> {
-        let target = match place {
-            Place::Off => None,
-            Place::Stdout => Some(Target::Standard(rustix::stdio::stdout())),
-            Place::File(path) => Some(open(path)?),
+    pub(super) fn open(config: &AccessLogTarget) -> Result<Self, ProxyError> {
+        let target = match config {
+            AccessLogTarget::Off => None,
+            AccessLogTarget::Stdout => Some(Target::Standard(rustix::stdio::stdout())),
+            AccessLogTarget::File(path) => Some(open(path)?),
         };
         Ok(Self {
-            lines: Mutex::default(),
+            batch: Mutex::default(),
             writer: target
-                .map(|target| LossyWriter::new("access-log", target, MOST, NOTICES, false)),
+                .map(|target| LossyWriter::new("access-log", target, MAX_QUEUED, NOTICES, false)),
         })
     }
 
-    /// Goes on in a new file of the same name: the old one was moved away.
+    /// Opens the file again, after the old one was renamed by log rotation.
     ///
     /// # Errors
-    /// It cannot be opened; the old one stays.
-    pub(super) fn reopen(&self, place: &Place) -> Result<(), ProxyError> {
-        if let (Place::File(path), Some(writer)) = (place, &self.writer) {
+    /// It cannot be opened; the old one stays in use.
+    pub(super) fn reopen(&self, config: &AccessLogTarget) -> Result<(), ProxyError> {
+        if let (AccessLogTarget::File(path), Some(writer)) = (config, &self.writer) {
             let file = open(path)?;
             self.flush();
             writer.switch_to(file);
@@ -95,39 +97,39 @@ impl AccessLog {
         Ok(())
     }
 
-    pub(super) fn add(&self, line: &Line<'_>) {
+    pub(super) fn add(&self, entry: &AccessLogEntry<'_>) {
         let Some(writer) = &self.writer else {
             return;
         };
-        let mut lines = self.lines.lock().ignore_poison();
-        lines.append(line);
-        if lines.text.len() >= BATCH {
-            writer.add(lines.take());
+        let mut batch = self.batch.lock().ignore_poison();
+        batch.append(entry);
+        if batch.text.len() >= BATCH {
+            writer.add(batch.take());
         }
     }
 
-    /// Hands what there is to the writer.
+    /// Hands the lines so far to the writer.
     pub(super) fn flush(&self) {
         if let Some(writer) = &self.writer {
-            let mut lines = self.lines.lock().ignore_poison();
-            if !lines.text.is_empty() {
-                writer.add(lines.take());
+            let mut batch = self.batch.lock().ignore_poison();
+            if !batch.text.is_empty() {
+                writer.add(batch.take());
             }
         }
     }
 
-    /// Writes the rest, and waits for that, but not for ever.
-    pub(super) fn end(&self) {
+    /// Hands over the last lines, and waits until they are written, up to a timeout.
+    pub(super) fn close(&self) {
         self.flush();
         if let Some(writer) = &self.writer
-            && !writer.flush(FAREWELL)
+            && !writer.flush(FLUSH_TIMEOUT)
         {
             tracing::error!("the access log was not written to its end");
         }
     }
 }
 
-/// A pipe that nobody has open for reading is an error, and nothing to wait for.
+/// Opens the file or named pipe. A pipe without a reader is an error at once, and does not block.
 fn open(path: &Path) -> Result<Target, ProxyError> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = File::options()
@@ -142,14 +144,14 @@ fn open(path: &Path) -> Result<Target, ProxyError> {
         })
 }
 
-impl Lines {
+impl LineBatch {
     fn take(&mut self) -> Vec<u8> {
         let text = std::mem::replace(&mut self.text, String::with_capacity(BATCH / 8));
         text.into_bytes()
     }
 
-    fn append(&mut self, line: &Line<'_>) {
-        let since = line
+    fn append(&mut self, entry: &AccessLogEntry<'_>) {
+        let since = entry
             .time
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -165,37 +167,37 @@ impl Lines {
             self.second.1,
             since.subsec_millis()
         );
-        let _ = match line.uid {
+        let _ = match entry.uid {
             Some(uid) => write!(text, "{uid}"),
             None => text.write_str("null"),
         };
         text.push_str(",\"method\":");
-        quote(text, line.method);
-        let _ = write!(text, ",\"upstream\":\"{}\",\"path\":", line.service);
-        quote(text, line.path);
+        quote(text, entry.method);
+        let _ = write!(text, ",\"upstream\":\"{}\",\"path\":", entry.service);
+        quote(text, entry.path);
         let _ = write!(
             text,
             ",\"status\":{},\"bytes_in\":{},\"bytes_out\":{},\"micros\":{}",
-            line.status,
-            line.received,
-            line.sent,
-            line.took.as_micros()
+            entry.status,
+            entry.received,
+            entry.sent,
+            entry.took.as_micros()
         );
-        for (name, word) in [("connection", line.connection), ("stage", line.stage)] {
-            if let Some(word) = word {
-                let _ = write!(text, ",\"{name}\":\"{word}\"");
+        for (name, value) in [("connection", entry.connection), ("stage", entry.stage)] {
+            if let Some(value) = value {
+                let _ = write!(text, ",\"{name}\":\"{value}\"");
             }
         }
-        if !line.complete {
+        if !entry.complete {
             text.push_str(",\"complete\":false");
         }
         text.push_str(",\"interaction_id\":");
-        quote(text, line.interaction_id);
+        quote(text, entry.interaction_id);
         text.push_str("}\n");
     }
 }
 
-/// As a JSON string. What is no plain ASCII is escaped: the line is read on terminals too.
+/// Appends a JSON string. All but printable ASCII is escaped, because lines are also read on terminals.
 fn quote(text: &mut String, value: &str) {
     text.push('"');
     let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
@@ -226,10 +228,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_json_whatever_the_path_holds() {
-        let mut lines = Lines::default();
+    fn a_line_is_json_whatever_the_path_contains() {
+        let mut batch = LineBatch::default();
         for path in ["/consents/1", "/a\"b\\c", "/ü/\u{1f600}\u{7f}\n"] {
-            lines.append(&Line {
+            batch.append(&AccessLogEntry {
                 time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_478_400_042),
                 uid: Some(1000),
                 method: "GET",
@@ -244,12 +246,12 @@ mod tests {
                 complete: true,
                 interaction_id: "3f1c9d2e-5a64-4b7e-9f8d-0c2b7a6e1d35",
             });
-            let line: serde_json::Value = serde_json::from_str(&lines.text).unwrap();
+            let line: serde_json::Value = serde_json::from_str(&batch.text).unwrap();
             assert_eq!(line["path"], path);
             assert_eq!(line["time"], "2026-11-24T00:00:00.042Z");
             assert_eq!(line["micros"], 1234);
-            assert!(lines.text.is_ascii());
-            lines.text.clear();
+            assert!(batch.text.is_ascii());
+            batch.text.clear();
         }
     }
 }

@@ -1,6 +1,5 @@
-//! What of a request's body has not been read yet, and who reads it: the hub, for as long as it
-//! takes it, then nobody. What nobody wants is read to its end nevertheless, because an application
-//! may write all of it before it looks for an answer.
+//! The unread part of a request body. It is streamed to the hub for as long as the hub reads it. What the hub does not
+//! read is drained (read and discarded), because an application may write its whole body before it reads the response.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -18,43 +17,44 @@ use super::context::ProxyContext;
 use super::request_body::BodyFault;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 
-/// A hub that has refused a request, and takes nothing for so long, takes nothing more.
-const TAKES_NO_MORE: Duration = Duration::from_secs(1);
-/// The same of one that has done what it was asked for, and may want the rest.
-const MAY_TAKE_MORE: Duration = Duration::from_secs(5);
+/// After an error response, a hub that reads nothing of the body for this long is taken to read no more.
+const STALL_TIMEOUT_REFUSED: Duration = Duration::from_secs(1);
+/// The same after a successful response: the hub may still need the body.
+const STALL_TIMEOUT_ACCEPTED: Duration = Duration::from_secs(5);
 
-/// The body of a request, for who reads it. Let go before its end, it is read and forgotten.
-pub(super) struct DrainableBody(Arc<Shared>);
+/// The reader of a body. If it is dropped before the end, the rest is drained.
+pub(super) struct DrainableBody(Arc<SharedBody>);
 
-/// The same, for who knows what has become of the request.
+/// The handle by which the response side reports its progress: it decides when the body is drained.
 #[derive(Clone)]
-pub(super) struct BodyDrain(Arc<Shared>);
+pub(super) struct BodyDrain(Arc<SharedBody>);
 
-struct Shared {
+struct SharedBody {
     context: Arc<ProxyContext>,
     activity: Arc<RequestActivity>,
-    /// Which request of the connection it is.
-    begun: u32,
-    state: Mutex<State>,
+    /// The number of the request on its connection.
+    request: u32,
+    state: Mutex<DrainState>,
 }
 
 #[derive(Default)]
-struct State {
+struct DrainState {
     body: Option<Incoming>,
-    /// The application waits for 100 (Continue), and has not been sent it.
+    /// The application waits for 100 (Continue), which was not sent yet.
     awaits_continue: bool,
-    /// Its reader has asked for more, and nothing was there.
-    wanted: bool,
-    /// Nobody wants it any more.
-    given_up: bool,
-    /// The hub's answer has begun, and come to its end.
-    answering: bool,
-    answered: bool,
-    /// It began before the body was read.
-    early: bool,
-    /// Why it was not handed on as a whole.
+    /// The reader waits for data.
+    reader_waits: bool,
+    /// The rest is not handed to the reader any more.
+    draining: bool,
+    /// The response of the hub has started.
+    response_started: bool,
+    /// The response has ended, or was aborted.
+    response_over: bool,
+    /// The response started before the body was read completely.
+    early_response: bool,
+    /// Why the body is incomplete.
     fault: Option<BodyFault>,
-    /// Frames that were read.
+    /// The number of frames that were read.
     frames: u64,
     reader: Option<Waker>,
 }
@@ -66,15 +66,15 @@ impl DrainableBody {
         context: &Arc<ProxyContext>,
         activity: &Arc<RequestActivity>,
     ) -> Self {
-        let state = State {
+        let state = DrainState {
             body: Some(body),
             awaits_continue,
-            ..State::default()
+            ..DrainState::default()
         };
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedBody {
             context: Arc::clone(context),
             activity: Arc::clone(activity),
-            begun: activity.begun(),
+            request: activity.requests(),
             state: Mutex::new(state),
         }))
     }
@@ -85,7 +85,7 @@ impl DrainableBody {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.0.state();
-        !state.given_up && state.body.as_ref().is_none_or(Body::is_end_stream)
+        !state.draining && state.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -94,14 +94,14 @@ impl DrainableBody {
         state.body.as_ref().map_or_else(none, Body::size_hint)
     }
 
-    /// The next frame. An error where it is not wanted any more, or broke off.
+    /// The next frame. An error if the body is being drained, or broke off.
     pub(super) fn poll_frame(
         &self,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
         let mut state = self.0.state();
-        if state.given_up {
-            return state.ends(task);
+        if state.draining {
+            return state.poll_cut_off(task);
         }
         state.awaits_continue = false;
         let Some(body) = &mut state.body else {
@@ -114,9 +114,9 @@ impl DrainableBody {
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         };
         if at_end {
-            self.0.activity.has_read(self.0.begun);
+            self.0.activity.set_body_read(self.0.request);
         }
-        state.wanted = polled.is_pending();
+        state.reader_waits = polled.is_pending();
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 state.frames += 1;
@@ -133,32 +133,32 @@ impl DrainableBody {
         }
     }
 
-    /// What comes is not handed on any more, for a reason of the application's.
+    /// Ends the body with an error, because of a fault of the application. The rest is drained.
     pub(super) fn fail<T>(
         &self,
         fault: BodyFault,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<T, ()>>> {
-        let answering = {
+        let response_started = {
             let mut state = self.0.state();
             state.fault.get_or_insert(fault);
-            state.answering
+            state.response_started
         };
-        if !answering {
+        if !response_started {
             return Poll::Ready(Some(Err(())));
         }
-        self.0.give_up();
+        self.0.start_draining();
         let mut state = self.0.state();
-        state.given_up = true;
-        state.ends(task)
+        state.draining = true;
+        state.poll_cut_off(task)
     }
 }
 
-impl State {
-    /// A body that breaks off ends the connection to the hub, or the stream; so not before the
-    /// answer has come, where one is under way.
-    fn ends<T>(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<T, ()>>> {
-        if self.answered || !self.answering {
+impl DrainState {
+    /// Reports to hyper that the body is cut off, which ends the connection to the hub or the HTTP/2 stream. So while a
+    /// response is being received, this is pending until it has ended.
+    fn poll_cut_off<T>(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<T, ()>>> {
+        if self.response_over || !self.response_started {
             return Poll::Ready(Some(Err(())));
         }
         self.reader = Some(task.waker().clone());
@@ -168,81 +168,81 @@ impl State {
 
 impl Drop for DrainableBody {
     fn drop(&mut self) {
-        self.0.give_up();
+        self.0.start_draining();
     }
 }
 
 impl BodyDrain {
-    /// Whether the hub answered before the body was read.
-    pub(super) fn is_early(&self) -> bool {
-        self.0.state().early
+    /// Whether the response started before the body was read completely.
+    pub(super) fn is_early_response(&self) -> bool {
+        self.0.state().early_response
     }
 
-    /// Why the body was not handed on as a whole, where the application is the reason.
+    /// The fault of the application because of which the body is incomplete.
     pub(super) fn fault(&self) -> Option<BodyFault> {
         self.0.state().fault
     }
 
-    /// The hub answers while the body is under way. Where it refuses the request and takes no more
-    /// of it, the rest is not kept for it.
-    pub(super) fn answers(&self, status: u16) {
-        self.0.state().answering = true;
-        if self.0.is_over() {
+    /// The response of the hub has started. If the body was not read completely, a task watches whether the hub still
+    /// reads it, and drains the rest if not.
+    pub(super) fn response_started(&self, status: u16) {
+        self.0.state().response_started = true;
+        if self.0.is_read() {
             return;
         }
-        self.0.state().early = true;
+        self.0.state().early_response = true;
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let refused = refuses(status);
-            let patience = if refused {
-                TAKES_NO_MORE
+            let refused = is_refusal(status);
+            let stall_timeout = if refused {
+                STALL_TIMEOUT_REFUSED
             } else {
-                MAY_TAKE_MORE
+                STALL_TIMEOUT_ACCEPTED
             };
-            let mut seen = None;
-            while !shared.is_over() {
-                let stuck = shared.stuck(refused);
-                if stuck.is_some() && stuck == seen {
-                    return shared.give_up();
+            let mut frames_before = None;
+            while !shared.is_read() {
+                let frames = shared.stalled_frames(refused);
+                if frames.is_some() && frames == frames_before {
+                    return shared.start_draining();
                 }
-                seen = stuck;
-                sleep(patience).await;
+                frames_before = frames;
+                sleep(stall_timeout).await;
             }
         });
     }
 
-    /// The hub's answer has come to its end. What it refused is not sent on; what it took without
-    /// having read it as a whole is, for as long as it takes it.
-    pub(super) fn answered(&self, status: u16) {
-        let over = self.0.is_over();
-        self.0.waits_no_more();
-        if refuses(status) && !over {
-            self.0.give_up();
+    /// The response has ended. After an error response the rest of the body is drained; after a successful one it is
+    /// sent for as long as the hub reads it.
+    pub(super) fn response_ended(&self, status: u16) {
+        let read = self.0.is_read();
+        self.0.set_response_over();
+        if is_refusal(status) && !read {
+            self.0.start_draining();
         }
     }
 
-    /// The answer is broken off, most often because the application has gone: the hub is not left
-    /// waiting for the rest of the body.
-    pub(super) fn abandoned(&self) {
-        self.0.waits_no_more();
+    /// The response was aborted, most often because the application has gone. The body ends with an error, so that the
+    /// hub does not wait for the rest of it.
+    pub(super) fn response_aborted(&self) {
+        self.0.set_response_over();
     }
 }
 
-/// Whether an answer says that the request was not done: the rest of its body changes nothing then.
-fn refuses(status: u16) -> bool {
+/// Whether a status means that the request was not carried out: then the hub does not need the rest of the body.
+fn is_refusal(status: u16) -> bool {
     status >= 300
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedBody {
+    fn state(&self) -> MutexGuard<'_, DrainState> {
         self.state.lock().ignore_poison()
     }
 
-    /// There is no answer any more that the end of the body could cut off.
-    fn waits_no_more(&self) {
+    /// From now on cutting the body off interrupts no response. Wakes the reader.
+    fn set_response_over(&self) {
         let reader = {
             let mut state = self.state();
-            state.answered = true;
+            state.response_over = true;
             state.reader.take()
         };
         if let Some(reader) = reader {
@@ -250,41 +250,42 @@ impl Shared {
         }
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether the body was read to its end.
+    fn is_read(&self) -> bool {
         let state = self.state();
         state.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
-    /// How much was read where the reader does not ask for more, and will not.
-    fn stuck(&self, refused: bool) -> Option<u64> {
+    /// The number of frames read, if the reader does not wait for data although the response is an error or has ended.
+    fn stalled_frames(&self, refused: bool) -> Option<u64> {
         let state = self.state();
-        (!state.wanted && (refused || state.answered)).then_some(state.frames)
+        (!state.reader_waits && (refused || state.response_over)).then_some(state.frames)
     }
 
-    /// From now on what comes is forgotten.
-    fn give_up(&self) {
+    /// Discards the rest of the body in a task of its own.
+    fn start_draining(&self) {
         let (body, awaits_continue) = {
             let mut state = self.state();
             let Some(body) = state.body.take_if(|body| !body.is_end_stream()) else {
                 return;
             };
-            state.given_up = true;
+            state.draining = true;
             (body, state.awaits_continue)
         };
-        // To read it would send the 100 that it waits for.
+        // Reading would send 100 (Continue). An application that waits for it gets none, and the connection ends.
         let runtime = Handle::try_current().ok().filter(|_| !awaits_continue);
         let Some(runtime) = runtime else {
-            self.activity.cut.store(true, Ordering::Relaxed);
+            self.activity.body_cut.store(true, Ordering::Relaxed);
             return;
         };
         let (context, activity) = (Arc::clone(&self.context), Arc::clone(&self.activity));
-        let begun = self.begun;
-        activity.enter();
+        let request = self.request;
+        activity.begin();
         runtime.spawn(async move {
-            if context.closing.discard(body, &activity).await {
-                activity.has_read(begun);
+            if context.lingering_close.discard_body(body, &activity).await {
+                activity.set_body_read(request);
             }
-            activity.leave();
+            activity.end();
         });
     }
 }

@@ -1,8 +1,8 @@
-//! A connection of an application, from its first byte to its end.
+//! One connection of an application, from its first byte to its end (keep-alive).
 //!
-//! Between requests, and while a request dribbles in, it costs a few hundred bytes: hyper, with its
-//! buffers, is there only while there is something to do. Of a request that is there as a whole it is
-//! given no byte more: the head of the next is looked at here again.
+//! hyper gets the connection when the head of a request is complete, and gives it back when the connection is idle:
+//! without hyper's buffers an idle or slow connection costs a few hundred bytes. If the whole request was received,
+//! hyper gets no byte beyond it, so that the head of the next request is checked here as well.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,169 +19,175 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, timeout_at};
 
-use super::client_stream::{ClientStream, Io, RequestActivity};
+use super::client_stream::{ClientIo, ClientStream, RequestActivity};
 use super::context::ListenerContext;
-use super::forward::{forward, of_the_body};
-use super::metrics;
+use super::forward::{body_problem, forward};
 use super::problem_details::Problem;
-use super::request_body::{AHEAD, BodyFault};
+use super::proxy_metrics;
+use super::request_body::{BodyFault, READ_AHEAD};
 use super::request_syntax;
 
-/// How long a connection is without a request before hyper is sent away.
-const RESTS_AFTER: Duration = Duration::from_secs(1);
-/// How long a connection that never had an answer is waited for when the proxy stops.
-const LAST_CALL: Duration = Duration::from_secs(2);
-/// What is read at once while a request dribbles in, in bytes.
-const SIP: usize = 4096;
-/// hyper takes no smaller one for its limit, in bytes.
-const SMALLEST_BUFFER: usize = 8 << 10;
+/// A connection that was idle for so long is taken back from hyper.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// When the proxy stops, a connection that had no request so far is waited for this long.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
+/// The size of a read while a request is incomplete, in bytes.
+const READ_BUFFER: usize = 4096;
+/// The smallest buffer size that hyper accepts, in bytes.
+const MIN_HYPER_BUFFER: usize = 8 << 10;
+/// The shortest header field in bytes: `x:` and an end of line. A head has no more fields than fit into its limit.
+const MIN_FIELD: usize = 3;
 
-/// As many fields as there are bytes for them: `x:` and an end of line.
-const SHORTEST_FIELD: usize = 3;
-
-/// Turns true when the proxy stops.
+/// Becomes true when the proxy stops.
 pub(super) type Stop = watch::Receiver<bool>;
 
-/// Serves an application until it goes, or has to. What comes back is a connection that is over for
-/// us, and not yet for the application.
+/// Serves the requests of a connection until there are no more. Returns the stream if the proxy ended the connection:
+/// the application may still be sending.
 pub(super) async fn serve(
-    door: Arc<ListenerContext>,
+    listener: Arc<ListenerContext>,
     stream: ClientStream,
     uid: Option<u32>,
     mut stop: Stop,
 ) -> Option<ClientStream> {
     let activity = Arc::new(RequestActivity::default());
-    let mut visit = Some((stream, BytesMut::new()));
-    while let Some((stream, mut early)) = visit.take() {
-        let fresh = activity.begun() == 0;
-        let later = match head(&door, &stream, &mut early, fresh, &mut stop).await {
-            Next::Head => None,
-            Next::Whole(end) => Some(early.split_off(end)),
-            Next::End => return None,
-            Next::Refuse(problem) => {
-                metrics::problem(problem.stage);
-                let word = problem.raw(&door.context.ids.fresh());
-                stream.say(&word).await;
+    let mut idle = Some((stream, BytesMut::new()));
+    while let Some((stream, mut buffer)) = idle.take() {
+        let is_first = activity.requests() == 0;
+        let received = receive(&listener, &stream, &mut buffer, is_first, &mut stop).await;
+        let next_request = match received {
+            Received::Head => None,
+            Received::Request(end) => Some(buffer.split_off(end)),
+            Received::Nothing => return None,
+            Received::Invalid(problem) => {
+                proxy_metrics::problem(problem.stage);
+                let response = problem.to_http1_bytes(&listener.context.ids.generate());
+                stream.write_final(&response).await;
                 return Some(stream);
             }
         };
-        let io = Io::new(
+        let io = ClientIo::new(
             stream,
-            early.freeze(),
-            later,
+            buffer.freeze(),
+            next_request,
             Arc::clone(&activity),
-            door.context.body_limits.time,
+            listener.context.body_limits.time,
         );
-        match Box::pin(requests(&door, io, &activity, uid, &mut stop)).await {
-            Left::Resting(stream, early) => visit = Some((stream, early)),
-            Left::Over(stream) => return Some(stream),
-            Left::Gone => {}
+        match Box::pin(serve_requests(&listener, io, &activity, uid, &mut stop)).await {
+            Served::Idle(stream, buffer) => idle = Some((stream, buffer)),
+            Served::Last(stream) => return Some(stream),
+            Served::Broken => {}
         }
     }
     None
 }
 
-/// What comes of waiting for a head.
-enum Next {
+/// What was received of a request.
+enum Received {
+    /// The head; hyper reads the body.
     Head,
-    /// The whole request, which ends here.
-    Whole(usize),
-    End,
-    Refuse(Problem),
+    /// The whole request, up to this position of the buffer.
+    Request(usize),
+    /// Nothing: the application closed the connection or was silent for too long, or the proxy stops.
+    Nothing,
+    /// A request that is refused with this response.
+    Invalid(Problem),
 }
 
-/// Waits until a head is there as a whole, and a small body behind it.
-async fn head(
-    door: &ListenerContext,
+/// Receives the head of a request, and its body if that is small.
+async fn receive(
+    listener: &ListenerContext,
     stream: &ClientStream,
-    early: &mut BytesMut,
-    fresh: bool,
+    buffer: &mut BytesMut,
+    is_first: bool,
     stop: &mut Stop,
-) -> Next {
-    let context = &door.context;
-    if early.is_empty()
-        && let Some(end) = first_bytes(door, stream, early, fresh, stop).await
+) -> Received {
+    let context = &listener.context;
+    if buffer.is_empty()
+        && let Some(nothing) = first_bytes(listener, stream, buffer, is_first, stop).await
     {
-        return end;
+        return nothing;
     }
     let mut deadline = Instant::now() + context.head_timeout;
-    let mut looked = 0;
-    // Where the request ends, as far as it is waited for here.
+    // So many bytes were searched for the end of the head already.
+    let mut searched = 0;
+    // The end of the request, once its head was parsed.
     let mut end = None;
     loop {
         if end.is_none() {
-            // Old clients send an end of line too many (RFC 9112, section 2.2).
-            while early.starts_with(b"\n") || early.starts_with(b"\r\n") {
-                early.advance(1);
-                looked = 0;
+            // Old clients send an empty line before a request (RFC 9112, section 2.2).
+            while buffer.starts_with(b"\n") || buffer.starts_with(b"\r\n") {
+                buffer.advance(1);
+                searched = 0;
             }
-            if request_syntax::is_tls(early) {
-                return Next::Refuse(request_syntax::of_tls());
+            if request_syntax::is_tls(buffer) {
+                return Received::Invalid(request_syntax::tls_problem());
             }
-            let found = end_of_head(early, looked);
-            if found.unwrap_or(early.len()) > context.head_limit {
-                return Next::Refuse(request_syntax::too_large(early, context.head_limit));
+            let found = end_of_head(buffer, searched);
+            if found.unwrap_or(buffer.len()) > context.head_limit {
+                let problem = request_syntax::too_large_problem(buffer, context.head_limit);
+                return Received::Invalid(problem);
             }
             if let Some(head) = found {
-                if let Err(problem) = request_syntax::check(&mut early[..head]) {
-                    return Next::Refuse(problem);
+                if let Err(problem) = request_syntax::check(&mut buffer[..head]) {
+                    return Received::Invalid(problem);
                 }
-                let Some(body) = announced(&early[..head]) else {
-                    return Next::Head;
+                let Some(body) = small_body_length(&buffer[..head]) else {
+                    return Received::Head;
                 };
                 end = Some(head + body);
                 deadline = Instant::now() + context.body_limits.time;
             }
-            looked = early.len().saturating_sub(3);
+            searched = buffer.len().saturating_sub(3);
         }
-        if let Some(end) = end.filter(|end| early.len() >= *end) {
-            return Next::Whole(end);
+        if let Some(end) = end.filter(|end| buffer.len() >= *end) {
+            return Received::Request(end);
         }
         match timeout_at(deadline, stream.readable()).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return Next::End,
-            Err(_) if end.is_some() => return Next::Refuse(of_the_body(BodyFault::TooSlow)),
-            Err(_) => return Next::Refuse(too_slow()),
+            Ok(Err(_)) => return Received::Nothing,
+            Err(_) if end.is_some() => return Received::Invalid(body_problem(BodyFault::TooSlow)),
+            Err(_) => return Received::Invalid(head_timeout_problem()),
         }
-        match sip(stream, early) {
-            Ok(0) => return Next::End,
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Next::End,
+        match try_read(stream, buffer) {
+            Ok(0) => return Received::Nothing,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Received::Nothing,
             _ => {}
         }
     }
 }
 
-/// Waits until there is anything of a head. What comes instead of it, where nothing does.
+/// Waits for the first bytes of a request. Returns `Received::Nothing` if none come.
 async fn first_bytes(
-    door: &ListenerContext,
+    listener: &ListenerContext,
     stream: &ClientStream,
-    early: &mut BytesMut,
-    fresh: bool,
+    buffer: &mut BytesMut,
+    is_first: bool,
     stop: &mut Stop,
-) -> Option<Next> {
-    let context = &door.context;
+) -> Option<Received> {
+    let context = &listener.context;
     let mut deadline = Instant::now() + context.keep_alive;
     let mut stopping = false;
     loop {
-        // The system may have something that nobody was woken for.
-        match sip(stream, early) {
-            Ok(0) => return Some(Next::End),
+        // The socket may have bytes for which no task was woken.
+        match try_read(stream, buffer) {
+            Ok(0) => return Some(Received::Nothing),
             Ok(_) => return None,
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Some(Next::End),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Some(Received::Nothing);
+            }
             Err(_) => {}
         }
         tokio::select! {
             biased;
-            came = timeout_at(deadline, stream.readable()) => match came {
+            readable = timeout_at(deadline, stream.readable()) => match readable {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Some(Next::End),
+                Ok(Err(_)) | Err(_) => return Some(Received::Nothing),
             },
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
-                // Where no request came yet, one may be on its way: this was accepted, so nobody
-                // else will answer it.
-                deadline = match fresh {
-                    true => Instant::now() + LAST_CALL.min(context.stop_timeout),
+                // The first request of an accepted connection may be on its way, and no other process would answer it.
+                deadline = match is_first {
+                    true => Instant::now() + FIRST_REQUEST_GRACE.min(context.stop_timeout),
                     false => Instant::now(),
                 };
             }
@@ -189,27 +195,27 @@ async fn first_bytes(
     }
 }
 
-fn sip(stream: &ClientStream, early: &mut BytesMut) -> io::Result<usize> {
-    let mut sip = [0; SIP];
-    let length = stream.try_read(&mut sip)?;
-    early.extend_from_slice(&sip[..length]);
+fn try_read(stream: &ClientStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    let mut bytes = [0; READ_BUFFER];
+    let length = stream.try_read(&mut bytes)?;
+    buffer.extend_from_slice(&bytes[..length]);
     Ok(length)
 }
 
-/// Where the empty line ends; the first bytes were looked at already.
-fn end_of_head(early: &[u8], looked: usize) -> Option<usize> {
-    let rest = early.get(looked..).unwrap_or_default();
+/// The position after the empty line that ends a head. The first `searched` bytes are skipped.
+fn end_of_head(buffer: &[u8], searched: usize) -> Option<usize> {
+    let rest = buffer.get(searched..).unwrap_or_default();
     let lf = rest.windows(2).position(|pair| pair == b"\n\n");
     let crlf = rest.windows(3).position(|three| three == b"\n\r\n");
     match (lf.map(|at| at + 2), crlf.map(|at| at + 3)) {
-        (Some(one), Some(other)) => Some(looked + one.min(other)),
-        (one, other) => Some(looked + one.or(other)?),
+        (Some(one), Some(other)) => Some(searched + one.min(other)),
+        (one, other) => Some(searched + one.or(other)?),
     }
 }
 
-/// How long a small body is. None: it is long, or where it ends is for hyper to find out; nothing is
-/// waited for where the caller waits itself, or says something else as well.
-fn announced(head: &[u8]) -> Option<usize> {
+/// The length of a body that is small enough to be received before hyper gets the request. None: it is larger, or its
+/// length is not simply known, or the application waits for 100 (Continue) before it sends the body.
+fn small_body_length(head: &[u8]) -> Option<usize> {
     let mut length = None;
     for line in head.split(|byte| *byte == b'\n') {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -226,10 +232,10 @@ fn announced(head: &[u8]) -> Option<usize> {
             }
         }
     }
-    Some(length.unwrap_or(0)).filter(|length| *length <= AHEAD)
+    Some(length.unwrap_or(0)).filter(|length| *length <= READ_AHEAD)
 }
 
-fn too_slow() -> Problem {
+fn head_timeout_problem() -> Problem {
     Problem::new(
         StatusCode::REQUEST_TIMEOUT,
         "deadline-head",
@@ -238,81 +244,83 @@ fn too_slow() -> Problem {
     )
 }
 
-/// What requests leave behind.
-enum Left {
-    /// None came for a while; with what was read of the next.
-    Resting(ClientStream, BytesMut),
-    /// The last was answered.
-    Over(ClientStream),
-    /// The application has gone, or was given half an answer.
-    Gone,
+/// The state of a connection after hyper served requests.
+enum Served {
+    /// Idle, with the bytes that were read of the next request.
+    Idle(ClientStream, BytesMut),
+    /// The last response was written.
+    Last(ClientStream),
+    /// The application has gone, or got an incomplete response.
+    Broken,
 }
 
-/// Serves requests until none comes for a while, or none may come any more.
-async fn requests(
-    door: &Arc<ListenerContext>,
-    io: Io,
+/// Serves requests with hyper until the connection is idle or ends.
+async fn serve_requests(
+    listener: &Arc<ListenerContext>,
+    io: ClientIo,
     activity: &Arc<RequestActivity>,
     uid: Option<u32>,
     stop: &mut Stop,
-) -> Left {
+) -> Served {
     let service = service_fn(|request: Request<Incoming>| {
-        let (door, activity) = (Arc::clone(door), Arc::clone(activity));
-        Box::pin(async move { Ok::<_, Infallible>(forward(&door, &activity, uid, request).await) })
+        let (listener, activity) = (Arc::clone(listener), Arc::clone(activity));
+        Box::pin(
+            async move { Ok::<_, Infallible>(forward(&listener, &activity, uid, request).await) },
+        )
     });
-    let limit = door.context.head_limit;
-    let whole = io.is_whole();
+    let limit = listener.context.head_limit;
+    let has_complete_request = io.has_complete_request();
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
-        .max_headers(limit / SHORTEST_FIELD)
+        .max_headers(limit / MIN_FIELD)
         .max_header_size(limit)
-        .max_buf_size(limit.max(SMALLEST_BUFFER))
+        .max_buf_size(limit.max(MIN_HYPER_BUFFER))
         .serve_connection(TokioIo::new(io), service);
-    let mut rests = interval_at(Instant::now() + RESTS_AFTER, RESTS_AFTER);
-    let mut seen = activity.begun();
+    let first_check = Instant::now() + IDLE_CHECK_INTERVAL;
+    let mut idle_check = interval_at(first_check, IDLE_CHECK_INTERVAL);
+    let mut requests_before = activity.requests();
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
             ended = &mut connection => {
-                let answered = is_answered(&ended);
-                if !answered {
-                    return Left::Gone;
+                if !is_answered(&ended) {
+                    return Served::Broken;
                 }
                 let parts = connection.into_parts();
                 let (stream, _) = parts.io.into_inner().into_stream(parts.read_buf);
-                return Left::Over(stream);
+                return Served::Last(stream);
             }
             _ = stop.wait_for(|stop| *stop), if !stopping => stopping = true,
-            () = activity.paused(), if !stopping => {
-                // Where a body was not read to its end, hyper alone knows what is of it.
-                if !activity.rests() || !(whole || activity.is_read()) {
+            () = activity.may_be_idle(), if !stopping => {
+                // If a body was not read to its end, only hyper knows what is left of it.
+                if !activity.is_idle() || !(has_complete_request || activity.is_body_read()) {
                     continue;
                 }
             }
-            _ = rests.tick(), if !stopping => {
-                let begun = activity.begun();
-                if begun != seen || !activity.rests() {
-                    seen = begun;
+            _ = idle_check.tick(), if !stopping => {
+                let requests = activity.requests();
+                if requests != requests_before || !activity.is_idle() {
+                    requests_before = requests;
                     continue;
                 }
             }
         }
-        let rests = activity.rests();
+        let is_idle = activity.is_idle();
         Pin::new(&mut connection).graceful_shutdown();
-        if rests {
+        if is_idle {
             break;
         }
-        // The answer that is under way goes to its end, and the connection with it.
+        // The current response is completed, and then the connection ends.
     }
     let Ok(parts) = connection.without_shutdown().await else {
-        return Left::Gone;
+        return Served::Broken;
     };
-    let (stream, early) = parts.io.into_inner().into_stream(parts.read_buf);
-    Left::Resting(stream, early)
+    let (stream, buffer) = parts.io.into_inner().into_stream(parts.read_buf);
+    Served::Idle(stream, buffer)
 }
 
-/// Whether a connection came to its end with an answer: hyper has one for what is no HTTP, too.
+/// Whether a connection ended with a response: hyper also responds to what is not HTTP.
 pub(super) fn is_answered(ended: &hyper::Result<()>) -> bool {
     match ended {
         Ok(()) => true,

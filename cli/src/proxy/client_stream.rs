@@ -1,5 +1,5 @@
-//! An application's connection: a Unix socket or loopback TCP, what was read of it early, and a
-//! watch over answers that nobody reads.
+//! The stream of an application's connection (Unix socket or loopback TCP), with the bytes that were read before hyper
+//! got it, and a timeout for responses that the application does not read.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -15,12 +15,12 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep, timeout};
 
-/// How long a last word may take to be handed over.
-const LAST_WORD: Duration = Duration::from_secs(5);
-/// What is forgotten at once, in bytes.
-const FORGOTTEN: usize = 16 << 10;
-/// What is read at once of a next request, in bytes.
-const PIECE: usize = 4096;
+/// The longest time to write the last response of a connection.
+const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The size of a read whose bytes are discarded.
+const DISCARD_BUFFER: usize = 16 << 10;
+/// The size of a read while a request is being answered.
+const READ_BUFFER: usize = 4096;
 
 /// A connection as it was accepted.
 #[derive(Debug)]
@@ -44,10 +44,10 @@ impl ClientStream {
         }
     }
 
-    /// A last word, to be followed by the end of the connection.
-    pub(super) async fn say(&self, bytes: &[u8]) {
+    /// Writes the last response of a connection, which is closed afterwards.
+    pub(super) async fn write_final(&self, bytes: &[u8]) {
         let mut left = bytes;
-        let saying = async {
+        let writing = async {
             while !left.is_empty() {
                 let written = match self {
                     Self::Unix(stream) => {
@@ -67,16 +67,16 @@ impl ClientStream {
             }
             Ok(())
         };
-        // Whoever has gone already, or does not listen, misses nothing.
-        let _ = timeout(LAST_WORD, saying).await;
+        // An application that has gone or does not read needs no response.
+        let _ = timeout(FINAL_WRITE_TIMEOUT, writing).await;
     }
 
-    /// Reads what is there, and keeps nothing of it. None: there will be no more.
-    pub(super) fn poll_forget(&mut self, task: &mut Context<'_>) -> Poll<Option<usize>> {
-        let mut forgotten = [MaybeUninit::uninit(); FORGOTTEN];
-        let mut forgotten = ReadBuf::uninit(&mut forgotten);
-        let read = ready!(self.poll_read(task, &mut forgotten));
-        let length = forgotten.filled().len();
+    /// Reads and discards what is available: the number of bytes. None: the end of the stream, or an error.
+    pub(super) fn poll_discard(&mut self, task: &mut Context<'_>) -> Poll<Option<usize>> {
+        let mut buffer = [MaybeUninit::uninit(); DISCARD_BUFFER];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
+        let read = ready!(self.poll_read(task, &mut buffer));
+        let length = buffer.filled().len();
         Poll::Ready(read.ok().map(|()| length).filter(|length| *length > 0))
     }
 
@@ -110,186 +110,190 @@ impl ClientStream {
     }
 }
 
-/// What a connection is at, for who decides about its end.
+/// What the requests of a connection are doing: decides when the connection is idle, and whether it can be reused.
 #[derive(Debug, Default)]
 pub(super) struct RequestActivity {
-    /// Requests whose head was read, since the beginning.
-    begun: AtomicU32,
-    /// Those whose answer is not at its end.
-    under_way: AtomicU32,
+    /// The number of requests whose head was read.
+    requests: AtomicU32,
+    /// Responses that have not ended, and bodies that are being discarded.
+    active: AtomicU32,
     /// The body of the last request was read to its end.
-    read: AtomicBool,
-    /// Something of an answer waits to be read by the application.
-    blocked: AtomicBool,
-    /// Told where an answer has come to its end, or was read on.
-    paused: Notify,
-    /// A body was not read to its end: what comes next is no request.
-    pub(super) cut: AtomicBool,
-    /// To be told where the connection ends with the answer that is given now.
-    pub(super) ends: Notify,
+    body_read: AtomicBool,
+    /// The application does not read the response at the moment.
+    write_blocked: AtomicBool,
+    /// Notified when a response has ended, or is read on.
+    may_be_idle: Notify,
+    /// A body was not read to its end: the bytes that follow are not a request.
+    pub(super) body_cut: AtomicBool,
+    /// Notified when the connection is to be closed after the current response.
+    pub(super) closes: Notify,
 }
 
 impl RequestActivity {
-    /// The head of a request was read.
+    /// The head of a request was read. To be followed by [`Self::end`].
+    pub(super) fn begin_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.body_read.store(false, Ordering::Relaxed);
+        self.begin();
+    }
+
+    /// The connection is busy until [`Self::end`].
     pub(super) fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.read.store(false, Ordering::Relaxed);
-        self.enter();
+        self.active.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Something is under way until it leaves again.
-    pub(super) fn enter(&self) {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn end(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.may_be_idle.notify_one();
     }
 
-    pub(super) fn leave(&self) {
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
-        self.paused.notify_one();
-    }
-
-    /// The body of the request that began as the so-manyth was read to its end: what comes next is
-    /// another. It may have begun already.
-    pub(super) fn has_read(&self, begun: u32) {
-        if self.begun() == begun {
-            self.read.store(true, Ordering::Relaxed);
+    /// The body of request number `request` was read to its end. No effect if the next request has begun already.
+    pub(super) fn set_body_read(&self, request: u32) {
+        if self.requests() == request {
+            self.body_read.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn is_read(&self) -> bool {
-        self.read.load(Ordering::Relaxed)
+    pub(super) fn is_body_read(&self) -> bool {
+        self.body_read.load(Ordering::Relaxed)
     }
 
-    /// Waits until something left, or what waited was read: then there may be nothing to do.
-    pub(super) async fn paused(&self) {
-        self.paused.notified().await;
+    /// Waits until a response has ended or is read on: the connection may be idle then.
+    pub(super) async fn may_be_idle(&self) {
+        self.may_be_idle.notified().await;
     }
 
-    /// Nothing is under way, and nothing waits to be read.
-    pub(super) fn rests(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) == 0
-            && !self.blocked.load(Ordering::Relaxed)
-            && !self.cut.load(Ordering::Relaxed)
+    /// Whether all responses have ended and were written, and all bodies were read.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.load(Ordering::Relaxed) == 0
+            && !self.write_blocked.load(Ordering::Relaxed)
+            && !self.body_cut.load(Ordering::Relaxed)
     }
 
-    pub(super) fn begun(&self) -> u32 {
-        self.begun.load(Ordering::Relaxed)
+    /// The number of requests whose head was read.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
     }
 }
 
-/// A connection as hyper uses it.
+/// A client stream as hyper reads and writes it.
 #[derive(Debug)]
-pub(super) struct Io {
+pub(super) struct ClientIo {
     stream: ClientStream,
-    early: Bytes,
-    /// What comes behind a request that is there as a whole, and not for who answers that.
-    later: Option<BytesMut>,
+    /// What was read before hyper got the stream.
+    read_ahead: Bytes,
+    /// If hyper was given exactly one complete request: the bytes after it, which hyper does not see.
+    next_request: Option<BytesMut>,
     activity: Arc<RequestActivity>,
-    patience: Duration,
-    unread: Option<Pin<Box<Sleep>>>,
+    /// How long the application may leave the response unread.
+    write_timeout: Duration,
+    write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Io {
+impl ClientIo {
     pub(super) fn new(
         stream: ClientStream,
-        early: Bytes,
-        later: Option<BytesMut>,
+        read_ahead: Bytes,
+        next_request: Option<BytesMut>,
         activity: Arc<RequestActivity>,
-        patience: Duration,
+        write_timeout: Duration,
     ) -> Self {
         Self {
             stream,
-            early,
-            later,
+            read_ahead,
+            next_request,
             activity,
-            patience,
-            unread: None,
+            write_timeout,
+            write_timer: None,
         }
     }
 
-    /// Whether it was given one request, which is there as a whole.
-    pub(super) fn is_whole(&self) -> bool {
-        self.later.is_some()
+    /// Whether hyper was given exactly one complete request.
+    pub(super) fn has_complete_request(&self) -> bool {
+        self.next_request.is_some()
     }
 
-    /// The stream, and what was read of the next request, perhaps by hyper.
-    pub(super) fn into_stream(self, by_hyper: Bytes) -> (ClientStream, BytesMut) {
-        // Where that request was all that hyper had, what is left is of a body that nobody read.
-        let next = self.later.unwrap_or_else(|| {
-            let mut next = BytesMut::from(by_hyper);
-            next.extend_from_slice(&self.early);
+    /// The stream, and what was read of the next request, also by hyper (`hyper_buffer`).
+    pub(super) fn into_stream(self, hyper_buffer: Bytes) -> (ClientStream, BytesMut) {
+        // If hyper had one complete request, its buffer holds an unread body, not the next request.
+        let next = self.next_request.unwrap_or_else(|| {
+            let mut next = BytesMut::from(hyper_buffer);
+            next.extend_from_slice(&self.read_ahead);
             next
         });
         (self.stream, next)
     }
 
-    /// Whether the application has gone; what it says meanwhile is kept for later.
-    fn poll_gone(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(later) = self.later.as_mut().filter(|later| later.is_empty()) else {
+    /// Ready when the application has closed its side. What it sends meanwhile is kept as the next request.
+    fn poll_closed(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(next) = self.next_request.as_mut().filter(|next| next.is_empty()) else {
             return Poll::Pending;
         };
-        let mut piece = [0; PIECE];
-        let mut piece = ReadBuf::new(&mut piece);
-        ready!(self.stream.poll_read(task, &mut piece))?;
-        if piece.filled().is_empty() {
+        let mut buffer = [0; READ_BUFFER];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        ready!(self.stream.poll_read(task, &mut buffer))?;
+        if buffer.filled().is_empty() {
             return Poll::Ready(Ok(()));
         }
-        later.extend_from_slice(piece.filled());
+        next.extend_from_slice(buffer.filled());
         Poll::Pending
     }
 
-    /// An answer that the application leaves unread for too long ends the connection.
-    fn watch<T>(
+    /// Fails with a timeout if the application leaves the response unread for too long.
+    fn with_write_timeout<T>(
         &mut self,
         task: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            if self.unread.take().is_some() {
-                self.activity.blocked.store(false, Ordering::Relaxed);
-                self.activity.paused.notify_one();
+            if self.write_timer.take().is_some() {
+                self.activity.write_blocked.store(false, Ordering::Relaxed);
+                self.activity.may_be_idle.notify_one();
             }
             return written;
         }
-        self.activity.blocked.store(true, Ordering::Relaxed);
-        let patience = self.patience;
-        let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(patience)));
-        match unread.as_mut().poll(task) {
+        self.activity.write_blocked.store(true, Ordering::Relaxed);
+        let timeout = self.write_timeout;
+        let timer = self
+            .write_timer
+            .get_or_insert_with(|| Box::pin(sleep(timeout)));
+        match timer.as_mut().poll(task) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for ClientIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.early.is_empty() {
-            return match self.is_whole() {
-                true => self.poll_gone(task),
+        if self.read_ahead.is_empty() {
+            return match self.has_complete_request() {
+                true => self.poll_closed(task),
                 false => self.stream.poll_read(task, into),
             };
         }
-        let length = self.early.len().min(into.remaining());
-        into.put_slice(&self.early.split_to(length));
-        if self.early.is_empty() {
-            // What it was cut from is let go.
-            self.early = Bytes::new();
+        let length = self.read_ahead.len().min(into.remaining());
+        into.put_slice(&self.read_ahead.split_to(length));
+        if self.read_ahead.is_empty() {
+            // Frees the buffer that it is a slice of.
+            self.read_ahead = Bytes::new();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for ClientIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream.poll_write(task, &[io::IoSlice::new(bytes)]);
-        self.watch(task, written)
+        self.with_write_timeout(task, written)
     }
 
     fn poll_write_vectored(
@@ -298,7 +302,7 @@ impl AsyncWrite for Io {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream.poll_write(task, slices);
-        self.watch(task, written)
+        self.with_write_timeout(task, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -7,6 +7,7 @@
 
 mod expiry;
 mod fill;
+mod h2_error;
 mod handshake_tracker;
 mod hub_connection;
 mod hub_stream;
@@ -21,9 +22,8 @@ use http::HeaderValue;
 use http::uri::Authority;
 use tokio::sync::oneshot;
 
-use super::metrics::PoolMetrics;
-use super::problem_details::Problem;
-pub(super) use handshake_tracker::HandshakeTracker;
+use super::proxy_metrics::PoolMetrics;
+pub(super) use handshake_tracker::{HandshakeTracker, LastHandshake};
 use hsm_mtls::internal::client::ClientError;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::config::environment::{Origin, Service};
@@ -36,12 +36,13 @@ pub(super) use lease::Lease;
 pub(super) struct ConnectionPool {
     service: Service,
     origin: Origin,
-    /// Its Host.
+    /// The value of `Host`.
     host: HeaderValue,
     authority: Authority,
-    meter: PoolMetrics,
+    metrics: PoolMetrics,
+    /// The number of ready connections to keep (`warm_connections`).
     warm: usize,
-    most: usize,
+    max_connections: usize,
     max_age: Duration,
     idle_timeout: Duration,
     state: Mutex<PoolState>,
@@ -49,27 +50,34 @@ pub(super) struct ConnectionPool {
 
 struct PoolState {
     connector: Connector,
+    /// Counts the identities: a reload starts a new generation.
     generation: u64,
-    /// Handshakes of this generation.
+    /// The handshakes in progress of this generation.
     handshakes: HandshakeTracker,
-    /// A connection of this generation was made.
+    /// A connection of this generation was opened: the older ones are not used any more.
     settled: bool,
+    /// Idle HTTP/1.1 connections.
     idle: Vec<IdleConnection>,
+    /// HTTP/2 connections, each with its generation.
     shared: Vec<(HubConnection, u64)>,
-    /// All connections, those that are being made too.
+    /// The number of connections, including those that are being opened.
     open: usize,
+    /// The number of connections that are being opened.
     connecting: usize,
     waiting: VecDeque<Waiter>,
-    /// What was chosen last; `known` once that was.
+    /// The protocol of the last connection (ALPN).
     speaks_h2: bool,
-    known: bool,
-    /// Failures in a row, and until when no connection is made that nobody waits for.
+    /// Whether `speaks_h2` is known.
+    protocol_known: bool,
+    /// Failed handshakes in a row.
     failures: u32,
+    /// Until then no connection is opened ahead of need, because of failures.
     not_before: Instant,
-    /// The same of those that were made, and refused by the hub.
+    /// Connections in a row that the hub refused after the handshake.
     refusals: u32,
+    /// Until then no connection is opened ahead of need, because of refusals.
     refused_until: Instant,
-    last: Option<LastHandshake>,
+    last_handshake: Option<LastHandshake>,
 }
 
 struct IdleConnection {
@@ -83,17 +91,7 @@ struct Waiter {
     lease: oneshot::Sender<Result<Lease, Arc<ClientError>>>,
 }
 
-/// The last time that a connection was made, or failed.
-#[derive(Clone, Debug)]
-pub(super) struct LastHandshake {
-    /// Seconds after the beginning of 1970.
-    pub(super) at: u64,
-    /// Version, suite and group, or what came in between.
-    pub(super) outcome: Result<String, Problem>,
-    pub(super) of_the_token: bool,
-}
-
-/// How many connections there are.
+/// The number of connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PoolSize {
     pub(super) open: usize,
@@ -113,9 +111,9 @@ impl ConnectionPool {
             origin: origin.clone(),
             host: HeaderValue::from_str(&authority).ok()?,
             authority: authority.parse().ok()?,
-            meter: PoolMetrics::of(service),
+            metrics: PoolMetrics::of(service),
             warm: config.warm_connections,
-            most: config.max_connections,
+            max_connections: config.max_connections,
             max_age: config.max_age,
             idle_timeout: config.idle_timeout,
             state: Mutex::new(PoolState {
@@ -129,12 +127,12 @@ impl ConnectionPool {
                 connecting: 0,
                 waiting: VecDeque::new(),
                 speaks_h2: false,
-                known: !config.h2,
+                protocol_known: !config.h2,
                 failures: 0,
                 not_before: Instant::now(),
                 refusals: 0,
                 refused_until: Instant::now(),
-                last: None,
+                last_handshake: None,
             }),
         }))
     }
@@ -157,63 +155,62 @@ impl ConnectionPool {
         &self.authority
     }
 
-    /// Counts an answer by its status, and the time that it took.
+    /// Counts a response by its status and duration.
     pub(super) fn count_answer(&self, status: u16, took: Duration) {
-        self.meter.answered(status, took);
+        self.metrics.answered(status, took);
     }
 
-    /// Counts a request over a connection that was there before it (`warm`), or was made for it.
+    /// Counts a request by whether its connection existed before (`warm`) or is new.
     pub(super) fn count_request(&self, warm: bool) {
-        self.meter.used(warm);
+        self.metrics.used(warm);
     }
 
     fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().ignore_poison()
     }
 
-    /// A connection for a request: one that is ready, else the first that is to be had. Who was sent before and not
-    /// processed comes `again`, and is served first.
+    /// Leases a connection: a ready one, else the first that is opened or released. Retries (`is_retry`) are served
+    /// before other waiting requests.
     ///
     /// # Errors
-    /// None could be made; or, as `None`, none was to be had in time because all are in use.
+    /// No connection could be opened; or, as `None`, none became free in time.
     pub(super) async fn lease(
         self: &Arc<Self>,
         interaction_id: &HeaderValue,
-        patience: Duration,
-        again: bool,
+        max_wait: Duration,
+        is_retry: bool,
     ) -> Result<Lease, Option<Arc<ClientError>>> {
         let waiting = {
             let mut state = self.state();
             if let Some(lease) = self.take_ready(&mut state) {
-                let short = state.idle.len() < self.warm;
+                let needs_filling = state.idle.len() < self.warm;
                 drop(state);
-                if short {
+                if needs_filling {
                     self.fill();
                 }
                 return Ok(lease);
             }
             let (send, waiting) = oneshot::channel();
-            let (interaction_id, lease) = (interaction_id.clone(), send);
-            let place = Waiter {
-                interaction_id,
-                lease,
+            let waiter = Waiter {
+                interaction_id: interaction_id.clone(),
+                lease: send,
             };
-            match again {
-                true => state.waiting.push_front(place),
-                false => state.waiting.push_back(place),
+            match is_retry {
+                true => state.waiting.push_front(waiter),
+                false => state.waiting.push_back(waiter),
             }
             waiting
         };
         self.fill();
-        match tokio::time::timeout(patience, waiting).await {
+        match tokio::time::timeout(max_wait, waiting).await {
             Ok(Ok(Ok(lease))) => Ok(lease),
             Ok(Ok(Err(error))) => Err(Some(error)),
             Ok(Err(_)) | Err(_) => Err(None),
         }
     }
 
-    /// A connection that is made for this request alone: those that were there failed it.
-    pub(super) async fn fresh(
+    /// Opens a new connection for a request whose attempts over pooled connections failed.
+    pub(super) async fn lease_new(
         self: &Arc<Self>,
         interaction_id: &HeaderValue,
     ) -> Result<Lease, Arc<ClientError>> {
@@ -222,26 +219,27 @@ impl ConnectionPool {
             state.open += 1;
             state.connecting += 1;
         }
-        let made = self.connect(Some(interaction_id)).await;
+        let connected = self.connect(Some(interaction_id)).await;
         self.fill();
-        let (connection, generation) = made?;
+        let (connection, generation) = connected?;
         if let Some(shared) = connection.shared() {
             self.state().shared.push((shared, generation));
         }
         Ok(Lease::of(connection, self, generation, false))
     }
 
+    /// Leases a connection that is ready, and drops those that are closed or expired.
     fn take_ready(self: &Arc<Self>, state: &mut PoolState) -> Option<Lease> {
         let now = Instant::now();
         let mut at = state.idle.len();
-        // The one that was used last is the likeliest to be good.
+        // From the most recently used one on: it is the least likely to have been closed.
         while at > 0 {
             at -= 1;
             let idle = &state.idle[at];
-            let spent = idle.connection.is_closed()
-                || now >= idle.connection.state.retires
+            let unusable = idle.connection.is_closed()
+                || now >= idle.connection.state.expires
                 || now.duration_since(idle.since) >= self.idle_timeout;
-            if spent {
+            if unusable {
                 state.idle.remove(at);
             } else if idle.connection.is_ready() {
                 let IdleConnection {
@@ -255,21 +253,22 @@ impl ConnectionPool {
         self.take_stream(state, true)
     }
 
+    /// Leases a stream of an HTTP/2 connection.
     fn take_stream(self: &Arc<Self>, state: &PoolState, warm: bool) -> Option<Lease> {
         let now = Instant::now();
-        let fit = |(connection, _): &&(HubConnection, u64)| {
-            !connection.is_closed() && connection.is_ready() && now < connection.state.retires
+        let usable = |(connection, _): &&(HubConnection, u64)| {
+            !connection.is_closed() && connection.is_ready() && now < connection.state.expires
         };
-        // Of several the newest: the old ones run empty.
-        let (connection, generation) = state.shared.iter().rev().find(fit)?;
+        // The newest connection first, so that the older ones become idle.
+        let (connection, generation) = state.shared.iter().rev().find(usable)?;
         Some(Lease::of(connection.shared()?, self, *generation, warm))
     }
 
-    /// An HTTP/1.1 connection whose request is answered.
+    /// Takes back an HTTP/1.1 connection whose response has ended.
     fn release(self: &Arc<Self>, connection: HubConnection, generation: u64) {
         let mut state = self.state();
         let outdated = generation != state.generation && state.settled;
-        if outdated || connection.is_closed() || Instant::now() >= connection.state.retires {
+        if outdated || connection.is_closed() || Instant::now() >= connection.state.expires {
             return;
         }
         if connection.state.answered.load(Ordering::Relaxed) > 0 {
@@ -278,12 +277,12 @@ impl ConnectionPool {
         self.assign(&mut state, Lease::of(connection, self, generation, true));
     }
 
-    /// An HTTP/1.1 connection goes to who waited longest, or is kept.
+    /// Gives an HTTP/1.1 connection to the request that waited longest, or keeps it as idle.
     fn assign(&self, state: &mut PoolState, mut lease: Lease) {
         while let Some(waiting) = state.waiting.pop_front() {
             match waiting.lease.send(Ok(lease)) {
                 Ok(()) => return,
-                // It waits no more.
+                // That request does not wait any more.
                 Err(Ok(unclaimed)) => lease = unclaimed,
                 Err(Err(_)) => return,
             }
@@ -297,7 +296,7 @@ impl ConnectionPool {
         }
     }
 
-    /// Streams that are free go to those that wait.
+    /// Gives free HTTP/2 streams to the waiting requests.
     fn serve_waiters(self: &Arc<Self>) {
         loop {
             let (waiting, lease) = {
@@ -311,32 +310,34 @@ impl ConnectionPool {
                 (state.waiting.pop_front(), lease)
             };
             if let Some(waiting) = waiting {
-                // Who waits no more gives it back by dropping it.
+                // If the request does not wait any more, the lease is dropped, which frees the stream.
                 drop(waiting.lease.send(Ok(lease)));
             }
         }
     }
 
-    /// Connections that will still be good then.
-    fn ready_count(&self, state: &PoolState, then: Instant) -> usize {
+    /// The number of ready connections that will still be usable at that time.
+    fn ready_count(&self, state: &PoolState, at: Instant) -> usize {
         let good =
-            |connection: &HubConnection| !connection.is_closed() && then < connection.state.retires;
+            |connection: &HubConnection| !connection.is_closed() && at < connection.state.expires;
         let idle = |idle: &&IdleConnection| {
             good(&idle.connection)
                 && idle.generation == state.generation
-                && then.duration_since(idle.since) < self.idle_timeout
+                && at.duration_since(idle.since) < self.idle_timeout
         };
         let shared = |(connection, generation): &&(HubConnection, u64)| {
-            good(connection) && connection.state.has_room() && *generation == state.generation
+            good(connection)
+                && connection.state.has_free_stream()
+                && *generation == state.generation
         };
         state.idle.iter().filter(idle).count() + state.shared.iter().filter(shared).count()
     }
 
     pub(super) fn last_handshake(&self) -> Option<LastHandshake> {
-        self.state().last.clone()
+        self.state().last_handshake.clone()
     }
 
-    pub(super) fn count(&self) -> PoolSize {
+    pub(super) fn size(&self) -> PoolSize {
         let state = self.state();
         PoolSize {
             open: state.open,

@@ -1,4 +1,5 @@
-//! What all client connections share (configuration, pools, limits, logs), and what those of one listener share.
+//! The state that all client connections share (pools, limits, logs), and the state that those of one listener share
+//! (access control, known hosts).
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -6,46 +7,47 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use super::ProxyError;
+use super::access_control::AccessControl;
 use super::access_log::AccessLog;
-use super::caller_auth::Gate;
-use super::connection_close::ConnectionClose;
 use super::connection_pool::ConnectionPool;
-use super::interaction_id::InteractionIds;
+use super::host_header::KnownHosts;
+use super::interaction_id::InteractionIdGenerator;
+use super::lingering_close::LingeringClose;
 use super::request_body::BodyLimits;
-use super::request_head::KnownHosts;
-use super::via::Pseudonym;
+use super::via::ViaPseudonym;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::listener::{Callers, ListenerConfig};
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 
-/// A connection to the hub is waited for a little longer than making one may take: its own error
-/// says more.
-const PATIENCE_BEYOND: Duration = Duration::from_millis(500);
+/// A request waits for a connection this much longer than connecting may take: the error of a failed connection says
+/// more than that of a timeout.
+const LEASE_MARGIN: Duration = Duration::from_millis(500);
 
-/// So many are told at once that they may not call.
-const STRANGERS: usize = 64;
+/// At most so many refused connections get a response at the same time; further ones are closed without one.
+const MAX_REFUSALS: usize = 64;
 
-/// Shared by all.
+/// The state of the whole proxy.
 pub(super) struct ProxyContext {
+    /// The connection pools, one for each service.
     pub(super) upstreams: [Arc<ConnectionPool>; 2],
-    pub(super) ids: InteractionIds,
+    pub(super) ids: InteractionIdGenerator,
     pub(super) log: AccessLog,
-    /// For requests that the hub is being asked.
-    pub(super) places: Semaphore,
+    /// One permit for each request that is being forwarded (`max_requests`).
+    pub(super) request_permits: Semaphore,
     pub(super) body_limits: BodyLimits,
-    /// How requests to the hub name this gateway. None: not at all.
-    pub(super) pseudonym: Option<Pseudonym>,
+    /// This gateway's name in `Via`. None: no `Via` is added.
+    pub(super) pseudonym: Option<ViaPseudonym>,
     pub(super) head_limit: usize,
     pub(super) head_timeout: Duration,
     pub(super) keep_alive: Duration,
     pub(super) stop_timeout: Duration,
     pub(super) response_timeout: Duration,
-    pub(super) connect_patience: Duration,
-    /// Turns true when the proxy stops.
+    pub(super) lease_timeout: Duration,
+    /// Becomes true when the proxy stops.
     pub(super) stop: watch::Sender<bool>,
-    pub(super) closing: ConnectionClose,
+    pub(super) lingering_close: LingeringClose,
 }
 
 impl ProxyContext {
@@ -54,29 +56,29 @@ impl ProxyContext {
         proxy: &ProxyConfig,
         upstreams: [Arc<ConnectionPool>; 2],
     ) -> Result<Arc<Self>, ProxyError> {
-        let longest_body = (proxy.max_body_mib as u64) << 20;
+        let max_body = (proxy.max_body_mib as u64) << 20;
         let (stop, stopped) = watch::channel(false);
         Ok(Arc::new(Self {
             upstreams,
-            ids: InteractionIds::default(),
+            ids: InteractionIdGenerator::default(),
             log: AccessLog::open(&proxy.access_log)?,
-            places: Semaphore::new(proxy.max_requests),
+            request_permits: Semaphore::new(proxy.max_requests),
             body_limits: BodyLimits {
-                bytes: longest_body,
+                bytes: max_body,
                 time: proxy.body_timeout,
             },
             pseudonym: proxy
                 .via
                 .name(&config.lfi_code.to_string())
-                .and_then(|name| Pseudonym::new(&name)),
+                .and_then(|name| ViaPseudonym::new(&name)),
             head_limit: proxy.max_header_kib << 10,
             head_timeout: proxy.head_timeout,
             keep_alive: proxy.keep_alive,
             stop_timeout: proxy.stop_timeout,
             response_timeout: config.hub.response_timeout,
-            connect_patience: config.hub.connect_timeout + PATIENCE_BEYOND,
+            lease_timeout: config.hub.connect_timeout + LEASE_MARGIN,
             stop,
-            closing: ConnectionClose::new(longest_body, stopped),
+            lingering_close: LingeringClose::new(max_body, stopped),
         }))
     }
 
@@ -88,15 +90,16 @@ impl ProxyContext {
     }
 }
 
-/// Shared by those that came in through one listener.
+/// The state of one listener.
 pub(super) struct ListenerContext {
     pub(super) context: Arc<ProxyContext>,
-    pub(super) names: KnownHosts,
+    pub(super) hosts: KnownHosts,
+    /// The service that all requests are for. None: the path's prefix names it.
     pub(super) service: Option<Service>,
-    /// For those who may not call, while they are told so.
-    pub(super) strangers: Arc<Semaphore>,
+    /// One permit for each refused connection while the refusal is sent.
+    pub(super) refusals: Arc<Semaphore>,
     callers: Callers,
-    gate: RwLock<Gate>,
+    access_control: RwLock<AccessControl>,
 }
 
 impl ListenerContext {
@@ -107,25 +110,25 @@ impl ListenerContext {
     ) -> Result<Arc<Self>, ProxyError> {
         Ok(Arc::new(Self {
             context: Arc::clone(context),
-            names: KnownHosts::new(&config.hub.origins(), &listener.host_names),
+            hosts: KnownHosts::new(&config.hub.origins(), &listener.host_names),
             service: listener.service,
-            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             callers: listener.callers.clone(),
-            gate: RwLock::new(Gate::of(&listener.callers)?),
+            access_control: RwLock::new(AccessControl::of(&listener.callers)?),
         }))
     }
 
-    pub(super) fn gate(&self) -> RwLockReadGuard<'_, Gate> {
-        self.gate.read().ignore_poison()
+    pub(super) fn access_control(&self) -> RwLockReadGuard<'_, AccessControl> {
+        self.access_control.read().ignore_poison()
     }
 
-    /// Reads the caller token anew.
+    /// Reads the caller token again.
     ///
     /// # Errors
-    /// It cannot be used; the old one stays.
-    pub(super) fn reload(&self) -> Result<(), ProxyError> {
-        let gate = Gate::of(&self.callers)?;
-        *self.gate.write().ignore_poison() = gate;
+    /// The new one cannot be used; the old one stays.
+    pub(super) fn reload_access_control(&self) -> Result<(), ProxyError> {
+        let access_control = AccessControl::of(&self.callers)?;
+        *self.access_control.write().ignore_poison() = access_control;
         Ok(())
     }
 }

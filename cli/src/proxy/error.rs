@@ -1,4 +1,4 @@
-//! Why the proxy cannot start.
+//! The errors with which the proxy does not start, or stops.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,56 +20,56 @@ pub enum ProxyError {
     #[error("the configuration has no [proxy]")]
     NotConfigured,
     /// A socket cannot be listened on.
-    #[error("cannot listen on {place}: {why}")]
+    #[error("cannot listen on {address}: {reason}")]
     Listen {
-        /// Where.
-        place: String,
-        /// What the system said.
-        why: String,
+        /// The configured address.
+        address: String,
+        /// The system's error, or why the socket is not usable.
+        reason: String,
     },
-    /// systemd handed over no such socket.
+    /// systemd passed no socket of the configured name.
     #[error("systemd handed over no socket named {name}{}", if found.is_empty() { String::new() } else { format!(" (it gave {})", first_few(found, ", ")) })]
     NotHandedOver {
-        /// The name that is configured.
+        /// The configured name.
         name: String,
-        /// The names that came.
+        /// The names of the sockets that were passed.
         found: Vec<String>,
     },
-    /// A caller token cannot be used.
-    #[error("the caller token {} cannot be used: {why}", path.display())]
+    /// The file of a caller token cannot be used.
+    #[error("the caller token {} cannot be used: {reason}", path.display())]
     CallerToken {
         /// The file.
         path: PathBuf,
-        /// Why not.
-        why: String,
+        /// What is wrong with the file.
+        reason: String,
     },
-    /// The access log cannot be written.
+    /// The file of the access log cannot be opened.
     #[error("the access log {} cannot be opened: {source}", path.display())]
     AccessLog {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The system gives no threads, timers or signals.
+    /// Threads, timers, sockets or signal handlers are not available.
     #[error("the system does not give what a server needs: {0}")]
     System(#[source] io::Error),
-    /// The configuration, at a reload.
+    /// An error in the configuration, at a reload.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Token, key or certificate, or the signer process.
+    /// An error of token, key, certificate or the signer process.
     #[error(transparent)]
     Signer(#[from] SignerError),
-    /// The TLS configuration.
+    /// An error of the TLS configuration.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The client of the hub.
+    /// An error of the client for the hub.
     #[error(transparent)]
     Client(#[from] ClientError),
 }
 
 impl ProxyError {
-    fn of_stage(&self) -> Option<&dyn Diagnostic> {
+    fn source_diagnostic(&self) -> Option<&dyn Diagnostic> {
         match self {
             Self::Config(error) => Some(error),
             Self::Signer(error) => Some(error),
@@ -107,19 +107,21 @@ impl Diagnostic for ProxyError {
     }
 
     fn exit_code(&self) -> ExitCode {
-        self.of_stage()
+        self.source_diagnostic()
             .map_or(ExitCode::Configuration, Diagnostic::exit_code)
     }
 
     fn is_transient(&self) -> bool {
         match self {
-            // Threads, memory, descriptors: others give them back.
+            // Threads, memory or descriptors may become free again.
             Self::System(_) => true,
             Self::AccessLog { source, .. } => matches!(
                 source.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             ),
-            _ => self.of_stage().is_some_and(Diagnostic::is_transient),
+            _ => self
+                .source_diagnostic()
+                .is_some_and(Diagnostic::is_transient),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One request, one answer: checked, sent to the hub over a connection of the pool, and what comes
-//! back handed on as it is.
+//! Forwards one request: validates it, sends it to the hub over a pooled connection, retries where that is safe, and
+//! hands the response on.
 
 use std::sync::Arc;
 
@@ -13,42 +13,42 @@ use tokio::time::{sleep, timeout};
 
 use super::body_drain::{BodyDrain, DrainableBody};
 use super::client_stream::RequestActivity;
-use super::connection_pool::ConnectionPool;
-use super::connection_pool::Lease;
+use super::connection_pool::{ConnectionPool, Lease};
 use super::context::{ListenerContext, ProxyContext};
+use super::hop_by_hop_headers::strip_response;
 use super::problem_details::Problem;
-use super::request_body::{BodyFault, RequestBody, fault_in};
-use super::request_head::{RequestFraming, Target, check, strip_answer};
+use super::request_body::{BodyFault, RequestBody, find_body_fault};
+use super::request_head::{ListenerRoute, Target, check};
 use super::request_record::RequestRecord;
-use super::response_body::{ResponseBody, first_of};
-use super::retry_policy::{Attempt, RetryState};
+use super::request_retry::{FailedAttempt, RetryState};
+use super::response_body::{ResponseBody, first_frame};
 use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, Stage};
 
-/// Answers a request of an application.
+/// The response to a request: the hub's, or the proxy's own if the hub's cannot be had.
 pub(super) async fn forward(
-    door: &Arc<ListenerContext>,
+    listener: &Arc<ListenerContext>,
     activity: &Arc<RequestActivity>,
     uid: Option<u32>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let context = &door.context;
+    let context = &listener.context;
     let (mut head, body) = request.into_parts();
-    let id = context.ids.of(&mut head.headers);
+    let id = context.ids.ensure(&mut head.headers);
     let mut record = RequestRecord::begin(context, activity, uid, head.method.clone(), id);
     let awaits_continue = head.headers.contains_key(EXPECT);
     let unread = (!body.is_end_stream())
         .then(|| DrainableBody::new(body, awaits_continue, context, activity));
     if unread.is_none() {
-        activity.has_read(activity.begun());
+        activity.set_body_read(activity.requests());
     }
-    let exchanged = match admit(door, &mut head, &mut record, uid.is_some()) {
-        // To read the body would ask for it.
-        Ok(Some(_)) if awaits_continue && context.places.available_permits() == 0 => {
-            Err(too_many().closing())
+    let exchanged = match validate(listener, &mut head, &mut record, uid.is_some()) {
+        // Reading the body would send 100 (Continue), so an overload is answered before.
+        Ok(Some(_)) if awaits_continue && context.request_permits.available_permits() == 0 => {
+            Err(overload_problem().closing())
         }
         Ok(Some(target)) => exchange(context, head, unread, target, &mut record).await,
-        Ok(None) => return ResponseBody::of_options(record),
-        // Whether the body comes nevertheless is not known: no other request can follow.
+        Ok(None) => return ResponseBody::options_response(record),
+        // Without 100 (Continue) it is not known whether the application sends the body, so the connection is closed.
         Err(problem) if awaits_continue && unread.is_some() => Err(problem.closing()),
         Err(problem) => Err(problem),
     };
@@ -56,27 +56,27 @@ pub(super) async fn forward(
         Ok(exchanged) => exchanged,
         Err(problem) => {
             if problem.closes {
-                activity.ends.notify_one();
+                activity.closes.notify_one();
             }
-            return ResponseBody::of_problem(&problem, record);
+            return ResponseBody::problem_response(&problem, record);
         }
     };
     let (mut head, mut incoming) = response.into_parts();
     head.version = Version::HTTP_11;
-    let framed = strip_answer(&mut head.headers);
-    let first = match framed {
-        Ok(()) => first_of(&mut incoming).await,
-        Err(what) => Err(ClientError::Malformed(what.to_owned())),
+    let stripped = strip_response(&mut head.headers);
+    let first = match stripped {
+        Ok(()) => first_frame(&mut incoming).await,
+        Err(reason) => Err(ClientError::Malformed(reason.to_owned())),
     };
     let first = match first {
         Ok(first) => first,
         Err(error) => {
             tracing::warn!(interaction_id = ?record.interaction_id, %error, "no answer");
-            return ResponseBody::of_problem(&Problem::from(&error), record);
+            return ResponseBody::problem_response(&Problem::from(&error), record);
         }
     };
     if head.extensions.get::<ReasonPhrase>().is_none() && head.status.canonical_reason().is_none() {
-        // hyper would make one up for a status that it does not know.
+        // Without it hyper invents a reason phrase for an unregistered status.
         head.extensions.insert(ReasonPhrase::from_static(b""));
     }
     if !head.headers.contains_key(INTERACTION_ID) {
@@ -84,29 +84,29 @@ pub(super) async fn forward(
         head.headers.insert(INTERACTION_ID, id);
     }
     record.status = head.status.as_u16();
-    let body = ResponseBody::of_the_hub(first, incoming, lease, record, context.response_timeout);
+    let body = ResponseBody::from_hub(first, incoming, lease, record, context.response_timeout);
     Response::from_parts(head, body)
 }
 
-/// None: there is no hop left.
-fn admit(
-    door: &ListenerContext,
+/// Checks caller and head, and prepares the head for the hub. None: `Max-Forwards` is used up.
+fn validate(
+    listener: &ListenerContext,
     head: &mut Parts,
     record: &mut RequestRecord,
-    nameless: bool,
+    over_unix_socket: bool,
 ) -> Result<Option<Target>, Problem> {
-    let asked = RequestFraming {
-        path: door.gate().check(head)?,
-        service: door.service,
-        nameless,
+    let route = ListenerRoute {
+        path: listener.access_control().check_request(head)?,
+        service: listener.service,
+        over_unix_socket,
     };
-    let Some(target) = check(head, &door.names, asked)? else {
+    let Some(target) = check(head, &listener.hosts, route)? else {
         return Ok(None);
     };
-    if let Some(pseudonym) = &door.context.pseudonym {
-        pseudonym.sign(head)?;
+    if let Some(pseudonym) = &listener.context.pseudonym {
+        pseudonym.append_to(head)?;
     }
-    // Where `Connection` named it, it went with the others.
+    // If `Connection` named it, it was removed with the hop-by-hop fields.
     if !head.headers.contains_key(INTERACTION_ID) {
         let id = record.interaction_id.clone();
         head.headers.insert(INTERACTION_ID, id);
@@ -116,8 +116,10 @@ fn admit(
     Ok(Some(target))
 }
 
+/// The hub's response, and the connection over which its body comes.
 type Exchanged = Result<(Response<Incoming>, Lease), Problem>;
 
+/// Sends the request until there is a response, or the retry policy ends the attempts.
 async fn exchange(
     context: &Arc<ProxyContext>,
     mut head: Parts,
@@ -127,45 +129,45 @@ async fn exchange(
 ) -> Exchanged {
     let body = RequestBody::read_ahead(unread, context.body_limits)
         .await
-        .map_err(of_the_body)?;
+        .map_err(body_problem)?;
     record.received = body.received();
     record.drain = body.drain();
-    // Not before: who is slow with a body keeps nobody from being served.
-    let Ok(_place) = context.places.try_acquire() else {
-        return Err(too_many());
+    // Taken only now: a slow body must not use up the permits.
+    let Ok(_permit) = context.request_permits.try_acquire() else {
+        return Err(overload_problem());
     };
     let upstream = context.upstream(target.service);
-    let harmless = body.is_empty() && head.method.is_idempotent();
+    let idempotent = body.is_empty() && head.method.is_idempotent();
     head.uri = target.path.into();
     head.extensions.clear();
     let mut next = Some((head, body));
     let mut retries = RetryState::default();
-    let mut failed = None;
+    let mut last_error = None;
     while let Some((head, body)) = next.take() {
         let mut lease = lease(context, upstream, record, &retries).await?;
-        let repeatable = harmless && lease.warm;
-        // hyper gives no request back that an HTTP/2 peer did not process, so one is kept.
-        let kept = (repeatable || lease.is_h2()).then(|| (head.clone(), body.again()));
+        let retryable = idempotent && lease.warm;
+        // hyper does not give back a request that an HTTP/2 server did not process, so a copy is kept.
+        let kept = (retryable || lease.is_h2()).then(|| (head.clone(), body.replayable()));
         if kept.is_none() {
-            body.again().release();
+            body.replayable().release();
         }
         let streamed = matches!(body, RequestBody::Streamed(_));
-        let request = request_for(upstream, head, body, lease.is_h2());
+        let request = hub_request(upstream, head, body, lease.is_h2());
         upstream.count_request(lease.warm);
         record.warm = Some(lease.warm);
         let Some(connection) = lease.connection() else {
             break;
         };
-        let patience = match streamed {
+        let response_timeout = match streamed {
             true => context.response_timeout + context.body_limits.time,
             false => context.response_timeout,
         };
-        let late = || ClientError::Deadline {
+        let timed_out = || ClientError::Deadline {
             stage: Stage::Response,
             host: upstream.origin().host.clone(),
-            after: patience,
+            after: response_timeout,
         };
-        let sent = timeout(patience, connection.send(request)).await;
+        let sent = timeout(response_timeout, connection.send(request)).await;
         let mut error = match sent {
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 return Err(Problem::from(&ClientError::Http(
@@ -179,45 +181,46 @@ async fn exchange(
                 return Ok((response, lease));
             }
             Ok(Err(error)) => error,
-            Err(_) => return Err(Problem::from(&late())),
+            Err(_) => return Err(Problem::from(&timed_out())),
         };
         let unsent = error.take_message().map(Request::into_parts);
         let error = error.into_error();
-        // Of an HTTP/2 connection, hyper does not hand it on.
+        // On an HTTP/2 connection, hyper's error does not contain the error of the body.
         let fault = record.drain.as_ref().and_then(BodyDrain::fault);
-        if let Some(fault) = fault.or_else(|| fault_in(&error)) {
-            return Err(of_the_body(fault));
+        if let Some(fault) = fault.or_else(|| find_body_fault(&error)) {
+            return Err(body_problem(fault));
         }
         let error = connection.explain(error);
-        let attempt = Attempt::of(unsent.is_some(), &error);
-        let pause = retries.after(attempt, repeatable);
+        let attempt = FailedAttempt::of(unsent.is_some(), &error);
+        let pause = retries.next_delay(attempt, retryable);
         tracing::debug!(interaction_id = ?record.interaction_id, %error, ?attempt, ?pause, "not answered");
         if let ClientError::Http2(ending) = &error
             && ending.requires_http1()
         {
             upstream.fall_back_to_http1();
         }
-        failed = Some(error);
+        last_error = Some(error);
         let Some(pause) = pause else {
             break;
         };
-        // Others may use the connection meanwhile.
+        // Other requests may use the connection meanwhile.
         drop(lease);
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        next = unsent.or_else(|| kept.and_then(|(head, body)| Some((head, body.body()?))));
+        next = unsent.or_else(|| kept.and_then(|(head, body)| Some((head, body.replay()?))));
     }
-    let error = failed.unwrap_or_else(|| ClientError::Setup("nothing was sent".to_owned()));
+    let error = last_error.unwrap_or_else(|| ClientError::Setup("nothing was sent".to_owned()));
     tracing::warn!(interaction_id = ?record.interaction_id, %error, "no answer");
     Err(Problem::from(&error))
 }
 
-fn too_many() -> Problem {
-    let what = "as many requests are under way as are configured";
-    Problem::overload(what, "max_requests")
+fn overload_problem() -> Problem {
+    let detail = "as many requests are under way as are configured";
+    Problem::overload(detail, "max_requests")
 }
 
+/// Leases a connection: an existing one, or a new one for the last retries.
 async fn lease(
     context: &ProxyContext,
     upstream: &Arc<ConnectionPool>,
@@ -225,12 +228,12 @@ async fn lease(
     retries: &RetryState,
 ) -> Result<Lease, Problem> {
     let id = &record.interaction_id;
-    let leased = match retries.wants_fresh() {
-        // It is large and rare: not a part of what each request takes.
-        true => Box::pin(upstream.fresh(id)).await.map_err(Some),
+    let leased = match retries.needs_new_connection() {
+        // Boxed: the future is large and rarely needed.
+        true => Box::pin(upstream.lease_new(id)).await.map_err(Some),
         false => {
-            let again = retries.is_again();
-            upstream.lease(id, context.connect_patience, again).await
+            let is_retry = retries.is_retry();
+            upstream.lease(id, context.lease_timeout, is_retry).await
         }
     };
     leased.map_err(|error| match error {
@@ -242,8 +245,8 @@ async fn lease(
     })
 }
 
-/// The one well-formed request: what the certificate is for is the Host, whatever the caller wrote.
-fn request_for(
+/// The request as the hub gets it. `Host` or `:authority` is the hub's own name, whatever name the application used.
+fn hub_request(
     upstream: &ConnectionPool,
     mut head: Parts,
     body: RequestBody,
@@ -260,17 +263,17 @@ fn request_for(
     } else {
         head.headers
             .insert(HOST, HeaderValue::clone(upstream.host()));
-        frame(&mut head, &body);
+        set_body_length(&mut head, &body);
         head.version = Version::HTTP_11;
     }
-    // Its parts were parts of a URI before.
+    // Cannot fail: the parts were parts of a URI before.
     head.uri = Uri::from_parts(parts).unwrap_or_default();
     Request::from_parts(head, body)
 }
 
-/// Says where the body ends, where hyper would leave it out: it sends no chunks with GET, and no
-/// length of nothing (RFC 9110, section 8.6).
-fn frame(head: &mut Parts, body: &RequestBody) {
+/// Adds the framing fields that hyper leaves out: `Transfer-Encoding` with GET, and `Content-Length: 0` (RFC 9110,
+/// section 8.6).
+fn set_body_length(head: &mut Parts, body: &RequestBody) {
     let methods_with_content = [Method::POST, Method::PUT, Method::PATCH];
     match body.size_hint().exact() {
         None => {
@@ -284,7 +287,8 @@ fn frame(head: &mut Parts, body: &RequestBody) {
     }
 }
 
-pub(super) fn of_the_body(fault: BodyFault) -> Problem {
+/// The response to a request whose body has a fault.
+pub(super) fn body_problem(fault: BodyFault) -> Problem {
     let (status, stage, hint) = match fault {
         BodyFault::TooLong => (
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,5 +1,5 @@
-//! `/healthz`, `/readyz` and `/metrics`, on a listener of their own: what they say is for the
-//! machine's operators, and they answer also where applications wait.
+//! The health endpoints `/healthz` (liveness), `/readyz` (readiness) and `/metrics` (Prometheus). They have a listener of
+//! their own, which only operators reach, and which responds also when all `max_clients` are in use.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::accept::Listener;
+use super::accept::{ACCEPT_BACKOFF, AsyncListener};
 use super::client_connection::{Stop, is_answered};
-use super::client_stream::{Io, RequestActivity};
+use super::client_stream::{ClientIo, RequestActivity};
 use super::connection_pool::{ConnectionPool, LastHandshake};
 use super::context::ProxyContext;
 use super::signer_health::{SignerHealthMonitor, SignerStatus};
@@ -28,14 +28,15 @@ use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 use hsm_mtls::internal::rfc3339;
 
-/// Writes the metrics as Prometheus reads them.
+/// Renders the metrics in the Prometheus text format.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Monitoring calls now and then: more at once is somebody else.
-const MOST: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The most connections at once. Monitoring needs few.
+const MAX_CONNECTIONS: usize = 16;
+/// How long a client may take to send a request, or leave a response unread.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the operators are told of.
+/// The state that the endpoints report.
 pub(super) struct HealthEndpoints {
     pub(super) context: Arc<ProxyContext>,
     pub(super) certificate: Mutex<Certificate>,
@@ -44,48 +45,55 @@ pub(super) struct HealthEndpoints {
     pub(super) started: String,
 }
 
-/// Answers until the proxy has stopped.
-pub(super) async fn answer(listener: Listener, operations: Arc<HealthEndpoints>, stop: Stop) {
-    let places = Arc::new(Semaphore::new(MOST));
+/// Serves the endpoints until the proxy ends.
+pub(super) async fn serve_endpoints(
+    listener: AsyncListener,
+    endpoints: Arc<HealthEndpoints>,
+    stop: Stop,
+) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
         let Ok((stream, _)) = listener.accept().await else {
-            sleep(Duration::from_millis(50)).await;
+            sleep(ACCEPT_BACKOFF).await;
             continue;
         };
-        let (operations, stop) = (Arc::clone(&operations), stop.clone());
-        let io = Io::new(
+        let (endpoints, stop) = (Arc::clone(&endpoints), stop.clone());
+        let io = ClientIo::new(
             stream,
             Bytes::new(),
             None,
             Arc::new(RequestActivity::default()),
-            PATIENCE,
+            CLIENT_TIMEOUT,
         );
-        let context = Arc::clone(&operations.context);
+        let context = Arc::clone(&endpoints.context);
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let operations = Arc::clone(&operations);
+                let endpoints = Arc::clone(&endpoints);
                 let stopping = *stop.borrow();
-                async move { Ok::<_, Infallible>(operations.respond(request, stopping).await) }
+                async move { Ok::<_, Infallible>(endpoints.respond(request, stopping).await) }
             });
             let mut connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(PATIENCE)
+                .header_read_timeout(CLIENT_TIMEOUT)
                 .max_buf_size(8 << 10)
                 .serve_connection(TokioIo::new(io), service);
             if is_answered(&(&mut connection).await) {
                 let parts = connection.into_parts();
                 let (stream, _) = parts.io.into_inner().into_stream(parts.read_buf);
-                context.closing.close_in_stages(stream, place).await;
+                context
+                    .lingering_close
+                    .close_with_permit(stream, permit)
+                    .await;
             }
         });
     }
 }
 
 impl HealthEndpoints {
-    /// The connection ends with a request that has a body: nothing here takes one.
+    /// Responds to a request. One with a body closes the connection: no endpoint reads a body.
     async fn respond(&self, request: Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
         let has_body = !request.body().is_end_stream();
         let mut response = self.response(request, stopping).await;
@@ -107,7 +115,7 @@ impl HealthEndpoints {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => {
                 let signer = self.signer_health.status().await;
-                if signer.trouble().is_none() {
+                if signer.problem().is_none() {
                     for upstream in &self.context.upstreams {
                         upstream.signer_is_ready();
                     }
@@ -127,24 +135,26 @@ impl HealthEndpoints {
         }
     }
 
-    /// Ready: the certificate is in its time, the signer would sign, and the last connection to each
-    /// service was made, or none was tried yet.
+    /// Readiness and its report. Ready means: the certificate is valid now, the signer would sign, and the last handshake
+    /// with each service succeeded, or none was tried yet.
     fn readiness(&self, stopping: bool, signer: &SignerStatus) -> (bool, Value) {
         let now = SystemTime::now();
         let certificate = self.certificate.lock().ignore_poison();
-        let untimely = certificate.check_client(now).err();
-        let in_time = untimely.is_none();
+        let validity_error = certificate.check_client(now).err();
+        let is_valid = validity_error.is_none();
         let upstreams = self.context.upstreams.iter();
-        let upstreams: Vec<_> = upstreams.map(|of| upstream(of, signer)).collect();
-        let reached = upstreams.iter().all(|(good, _)| *good);
-        let token = signer.trouble().or_else(|| self.token(signer));
-        let ready = in_time && reached && token.is_none() && !stopping;
+        let upstreams: Vec<_> = upstreams
+            .map(|pool| upstream_report(pool, signer))
+            .collect();
+        let all_connected = upstreams.iter().all(|(good, _)| *good);
+        let token_problem = signer.problem().or_else(|| self.token_problem(signer));
+        let ready = is_valid && all_connected && token_problem.is_none() && !stopping;
         let mut report = json!({
             "schema": 0,
             "ready": ready,
             "stopping": stopping,
             "started": self.started,
-            "token": match token {
+            "token": match token_problem {
                 None => json!({ "good": true, "signer": signer.report() }),
                 Some((stage, detail, hint)) => json!({
                     "good": false,
@@ -155,7 +165,7 @@ impl HealthEndpoints {
                 }),
             },
             "certificate": {
-                "good": in_time,
+                "good": is_valid,
                 "subject": certificate.subject().to_string(),
                 "not_before": certificate.not_before(),
                 "not_after": certificate.not_after(),
@@ -164,21 +174,21 @@ impl HealthEndpoints {
             },
             "upstreams": upstreams.into_iter().map(|(_, report)| report).collect::<Vec<_>>(),
         });
-        if let Some(untimely) = untimely {
-            report["certificate"]["detail"] = untimely.to_string().into();
-            report["certificate"]["hint"] = untimely.hint().into();
+        if let Some(error) = validity_error {
+            report["certificate"]["detail"] = error.to_string().into();
+            report["certificate"]["hint"] = error.hint().into();
         }
         (ready, report)
     }
 
-    /// What the last handshakes say of the way to the key, where it is not good.
-    fn token(&self, signer: &SignerStatus) -> Option<(&'static str, String, String)> {
+    /// The token failure of the last handshake, if it is not outdated.
+    fn token_problem(&self, signer: &SignerStatus) -> Option<(&'static str, String, String)> {
         let last = self.context.upstreams.iter();
         let last = last.filter_map(|upstream| upstream.last_handshake());
-        // A handshake that got further shows that the token has signed since.
-        let last = last.max_by_key(|handshake| (handshake.at, !handshake.of_the_token))?;
+        // Of two handshakes in the same second, one without a token failure shows that the token signs again.
+        let last = last.max_by_key(|handshake| (handshake.at, !handshake.token_failed))?;
         match last.outcome {
-            Err(problem) if last.of_the_token && !signer.outdates(last.at) => {
+            Err(problem) if last.token_failed && !signer.outdates(last.at) => {
                 Some((problem.stage, problem.detail, problem.hint))
             }
             _ => None,
@@ -186,10 +196,11 @@ impl HealthEndpoints {
     }
 }
 
-fn upstream(upstream: &Arc<ConnectionPool>, signer: &SignerStatus) -> (bool, Value) {
-    let count = upstream.count();
+/// Whether the last handshake with a service was good, and the service's part of the readiness report.
+fn upstream_report(upstream: &Arc<ConnectionPool>, signer: &SignerStatus) -> (bool, Value) {
+    let size = upstream.size();
     let last = upstream.last_handshake();
-    let outdated = |last: &LastHandshake| last.of_the_token && signer.outdates(last.at);
+    let outdated = |last: &LastHandshake| last.token_failed && signer.outdates(last.at);
     let good = last
         .as_ref()
         .is_none_or(|last| last.outcome.is_ok() || outdated(last));
@@ -210,8 +221,8 @@ fn upstream(upstream: &Arc<ConnectionPool>, signer: &SignerStatus) -> (bool, Val
         "name": upstream.service().label(),
         "origin": upstream.origin().to_string(),
         "good": good,
-        "connections": count.open,
-        "ready_connections": count.ready,
+        "connections": size.open,
+        "ready_connections": size.ready,
         "last_handshake": last,
     });
     (good, report)
@@ -221,10 +232,10 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     typed(status, "text/plain", text.to_owned())
 }
 
-fn typed(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

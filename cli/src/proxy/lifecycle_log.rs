@@ -1,5 +1,5 @@
-//! What the proxy says of itself unasked, a line each: that it is ready, with what, and that it was reloaded.
-//! The command shows these two without `-v`: whoever starts a service waits for them.
+//! The two log events of the proxy's lifecycle: ready (with listeners, services and certificate) and reloaded. The
+//! command shows them without `-v`: operators who start or reload a service wait for them.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use hsm_mtls::internal::config::environment::Service;
 /// The target of these log events, which the command shows without `-v`.
 pub const LIFECYCLE: &str = "hsm_mtls::proxy::lifecycle";
 
-/// It listens, and token, key, certificate and anchors were proved.
+/// Logs that the proxy listens, and that token, key, certificate and anchors were checked.
 pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {
     let proxy = config.proxy.iter();
     let listeners = proxy.flat_map(|proxy| &proxy.listeners);
@@ -18,7 +18,9 @@ pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {
         .map(|listener| listener.address.to_string())
         .collect();
     let operations = config.proxy.iter().flat_map(|proxy| &proxy.operations);
-    let operations: Vec<_> = operations.map(|found| found.address.to_string()).collect();
+    let operations: Vec<_> = operations
+        .map(|config| config.address.to_string())
+        .collect();
     let services = Service::ALL
         .map(|service| format!("{} at {}", service.name(), config.hub.origin(service)))
         .join(", ");
@@ -36,7 +38,7 @@ pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {
     );
 }
 
-/// Another identity is in use.
+/// Logs that a new identity is in use.
 pub(super) fn reloaded(certificate: &Certificate, key: &str) {
     tracing::info!(
         target: LIFECYCLE,

@@ -1,4 +1,4 @@
-//! The sockets that the proxy listens on: made here or received from systemd, and nowhere else.
+//! Opens the sockets that the proxy listens on, or receives them from systemd (socket activation).
 
 use std::env;
 use std::fs;
@@ -23,48 +23,50 @@ use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfi
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::standard_error;
 
-/// How long after its `stop_timeout` a proxy has surely ended.
-const AFTER_ITS_STOP: Duration = Duration::from_secs(5);
+/// A proxy that is being replaced has ended this long after its `stop_timeout`.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// Between attempts to bind an address that is in use or not configured yet.
 const BIND_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
-/// Something to accept connections from.
+/// A listening socket.
 #[derive(Debug)]
-pub(super) enum Listening {
+pub(super) enum ListenSocket {
     Unix(UnixListener),
     Tcp(TcpListener),
 }
 
-/// All that the proxy listens on.
+/// All listening sockets of the proxy.
 #[derive(Debug)]
 pub struct Sockets {
-    pub(super) listeners: Vec<(Listening, ListenerConfig)>,
-    pub(super) operations: Option<Listening>,
+    pub(super) listeners: Vec<(ListenSocket, ListenerConfig)>,
+    /// The socket of the health endpoints.
+    pub(super) operations: Option<ListenSocket>,
 }
 
 impl Sockets {
-    /// Makes or receives all sockets. To be called before any thread is started: what systemd says
-    /// of its sockets is taken out of the environment. The writer of standard error is, here.
+    /// Opens or receives all sockets, and starts the writer thread of standard error. To be called before any other
+    /// thread is started, because it removes systemd's variables from the environment.
     ///
     /// # Errors
-    /// One cannot be had.
+    /// A socket cannot be opened, was not passed, or must not be used with the configured `callers`.
     pub fn open(config: &ProxyConfig) -> Result<Self, ProxyError> {
-        raise_the_limit_of_open_files();
-        let mut received = Received::from_environment();
-        // From here on another thread may run; what is waited for below is to be read meanwhile.
+        raise_open_file_limit();
+        let mut activated = ActivatedSockets::from_environment();
+        // The environment is not changed any more, so a thread may run. It writes the warnings of the waits below.
         standard_error::release();
         let mut listeners = Vec::new();
-        // A proxy that is being replaced answers what is under way, and is gone by then.
-        let patience = config.stop_timeout + AFTER_ITS_STOP;
+        // A proxy that is being replaced keeps its sockets until its last requests are answered.
+        let max_wait = config.stop_timeout + STOP_MARGIN;
         for listener in &config.listeners {
-            let socket = open(&listener.address, &mut received, patience)?;
-            fits(&socket, listener)?;
+            let socket = open(&listener.address, &mut activated, max_wait)?;
+            check_callers(&socket, listener)?;
             listeners.push((socket, listener.clone()));
         }
         let operations = config.operations.as_ref();
         let operations = operations
             .map(|config| {
-                let socket = open(&config.address, &mut received, patience)?;
-                loopback(&socket, &config.address)?;
+                let socket = open(&config.address, &mut activated, max_wait)?;
+                check_loopback(&socket, &config.address)?;
                 Ok::<_, ProxyError>(socket)
             })
             .transpose()?;
@@ -76,38 +78,38 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// The descriptors, in the order of the configuration: for the process that will use them.
+    /// The descriptors in the order of the configuration, to be passed to the front end.
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let listeners = self.listeners.iter().map(|(socket, _)| socket);
         let all = listeners.chain(&self.operations);
         all.map(|socket| match socket {
-            Listening::Unix(socket) => socket.as_fd(),
-            Listening::Tcp(socket) => socket.as_fd(),
+            ListenSocket::Unix(socket) => socket.as_fd(),
+            ListenSocket::Tcp(socket) => socket.as_fd(),
         })
         .collect()
     }
 
-    /// The same again, in the process that was given them.
+    /// The sockets of inherited descriptors, which are in the order of [`Self::descriptors`].
     ///
     /// # Errors
-    /// They are not as many as are configured.
-    pub fn inherited(config: &ProxyConfig, given: Vec<OwnedFd>) -> Result<Self, ProxyError> {
+    /// There are fewer than are configured.
+    pub fn inherited(config: &ProxyConfig, descriptors: Vec<OwnedFd>) -> Result<Self, ProxyError> {
         let missing = || ProxyError::NotHandedOver {
             name: "of the supervisor".to_owned(),
             found: Vec::new(),
         };
-        let mut given = given
+        let mut sockets = descriptors
             .into_iter()
             .map(|socket| match socket_domain(&socket) {
-                Ok(AddressFamily::UNIX) => Listening::Unix(socket.into()),
-                _ => Listening::Tcp(socket.into()),
+                Ok(AddressFamily::UNIX) => ListenSocket::Unix(socket.into()),
+                _ => ListenSocket::Tcp(socket.into()),
             });
         let mut listeners = Vec::new();
         for listener in &config.listeners {
-            listeners.push((given.next().ok_or_else(missing)?, listener.clone()));
+            listeners.push((sockets.next().ok_or_else(missing)?, listener.clone()));
         }
         let operations = match &config.operations {
-            Some(_) => Some(given.next().ok_or_else(missing)?),
+            Some(_) => Some(sockets.next().ok_or_else(missing)?),
             None => None,
         };
         Ok(Self {
@@ -117,13 +119,13 @@ impl Sockets {
     }
 }
 
-/// What systemd handed over (sd_listen_fds(3)), by name.
-struct Received {
+/// The sockets that systemd passed (sd_listen_fds(3)), by name.
+struct ActivatedSockets {
     sockets: ListenFd,
     names: Vec<String>,
 }
 
-impl Received {
+impl ActivatedSockets {
     fn from_environment() -> Self {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         Self {
@@ -132,104 +134,114 @@ impl Received {
         }
     }
 
-    fn take(&mut self, name: &str) -> Result<Listening, ProxyError> {
-        let given = self.sockets.len();
-        let at = self.names.iter().take(given).position(|of| of == name);
+    fn take(&mut self, name: &str) -> Result<ListenSocket, ProxyError> {
+        let count = self.sockets.len();
+        let index = self
+            .names
+            .iter()
+            .take(count)
+            .position(|known| known == name);
         let missing = || ProxyError::NotHandedOver {
             name: name.to_owned(),
-            found: self.names.iter().take(given).cloned().collect(),
+            found: self.names.iter().take(count).cloned().collect(),
         };
-        let at = at.ok_or_else(missing)?;
-        let found = match self.sockets.take_unix_listener(at) {
-            Ok(socket) => socket.map(Listening::Unix),
-            // Not a Unix socket: it stays to be taken.
+        let index = index.ok_or_else(missing)?;
+        let socket = match self.sockets.take_unix_listener(index) {
+            Ok(socket) => socket.map(ListenSocket::Unix),
+            // Not a Unix socket. The failed attempt left it in the list.
             Err(_) => self
                 .sockets
-                .take_tcp_listener(at)
-                .map_err(|error| refused(&ListenAddress::Systemd(name.to_owned()), &error))?
-                .map(Listening::Tcp),
+                .take_tcp_listener(index)
+                .map_err(|error| listen_error(&ListenAddress::Systemd(name.to_owned()), &error))?
+                .map(ListenSocket::Tcp),
         };
-        found.ok_or_else(missing)
+        socket.ok_or_else(missing)
     }
 }
 
+/// Opens a socket. Waits up to `max_wait` if the address is not available yet.
 fn open(
-    place: &ListenAddress,
-    received: &mut Received,
-    patience: Duration,
-) -> Result<Listening, ProxyError> {
-    let until = Instant::now() + patience;
+    address: &ListenAddress,
+    activated: &mut ActivatedSockets,
+    max_wait: Duration,
+) -> Result<ListenSocket, ProxyError> {
+    let deadline = Instant::now() + max_wait;
     let mut failures = 0;
     loop {
-        match open_now(place, received) {
-            Err(Unopened::System(error)) if passes(&error) && Instant::now() < until => {
+        match open_now(address, activated) {
+            Err(OpenError::System(error)) if is_temporary(&error) && Instant::now() < deadline => {
                 if failures == 0 {
-                    tracing::warn!(%place, %error, seconds = patience.as_secs(), "cannot listen yet: it is tried again for so long");
+                    tracing::warn!(place = %address, %error, seconds = max_wait.as_secs(), "cannot listen yet: it is tried again for so long");
                 }
                 failures += 1;
                 thread::park_timeout(BIND_BACKOFF.delay(failures));
             }
-            Err(Unopened::System(error)) => return Err(refused(place, &error)),
-            Err(Unopened::NotHandedOver(error)) => return Err(error),
+            Err(OpenError::System(error)) => return Err(listen_error(address, &error)),
+            Err(OpenError::NotHandedOver(error)) => return Err(error),
             Ok(socket) => return Ok(socket),
         }
     }
 }
 
-/// Why there is no socket.
-enum Unopened {
+/// Why a socket could not be opened.
+enum OpenError {
     System(io::Error),
     NotHandedOver(ProxyError),
 }
 
-/// The one before has not ended, or the address is not configured yet.
-fn passes(error: &io::Error) -> bool {
+/// Whether waiting may help: the previous proxy has not ended yet, or the address is not configured yet.
+fn is_temporary(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
     )
 }
 
-fn open_now(place: &ListenAddress, received: &mut Received) -> Result<Listening, Unopened> {
-    let socket = match place {
+fn open_now(
+    address: &ListenAddress,
+    activated: &mut ActivatedSockets,
+) -> Result<ListenSocket, OpenError> {
+    let socket = match address {
         ListenAddress::Unix {
             path,
             mode,
             owner,
             group,
-        } => unix(path, *mode, *owner, *group).map(Listening::Unix),
-        ListenAddress::Tcp(address) => TcpListener::bind(address).map(Listening::Tcp),
-        ListenAddress::Systemd(name) => Ok(received.take(name).map_err(Unopened::NotHandedOver)?),
+        } => bind_unix(path, *mode, *owner, *group).map(ListenSocket::Unix),
+        ListenAddress::Tcp(address) => TcpListener::bind(address).map(ListenSocket::Tcp),
+        ListenAddress::Systemd(name) => {
+            Ok(activated.take(name).map_err(OpenError::NotHandedOver)?)
+        }
     };
-    let socket = socket.map_err(Unopened::System)?;
-    let ready = match &socket {
-        Listening::Unix(socket) => socket.set_nonblocking(true),
-        Listening::Tcp(socket) => socket.set_nonblocking(true),
+    let socket = socket.map_err(OpenError::System)?;
+    let nonblocking = match &socket {
+        ListenSocket::Unix(socket) => socket.set_nonblocking(true),
+        ListenSocket::Tcp(socket) => socket.set_nonblocking(true),
     };
-    ready.map_err(Unopened::System)?;
+    nonblocking.map_err(OpenError::System)?;
     Ok(socket)
 }
 
-fn refused(place: &ListenAddress, error: &io::Error) -> ProxyError {
+fn listen_error(address: &ListenAddress, error: &io::Error) -> ProxyError {
     ProxyError::Listen {
-        place: place.to_string(),
-        why: error.to_string(),
+        address: address.to_string(),
+        reason: error.to_string(),
     }
 }
 
-/// What a proxy that has ended left behind is replaced; a socket that is served is not taken over.
-fn unix(
+/// Binds a Unix socket. Replaces the socket file of a proxy that has ended, but not one on which a process listens.
+fn bind_unix(
     path: &Path,
     mode: u32,
     owner: Option<u32>,
     group: Option<u32>,
 ) -> io::Result<UnixListener> {
-    let there = fs::symlink_metadata(path).map(|meta| meta.file_type());
-    if there.as_ref().is_ok_and(|kind| !kind.is_socket()) {
-        let why = "something is there that is no socket; it is left alone";
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+    let existing = fs::symlink_metadata(path).map(|meta| meta.file_type());
+    if existing.as_ref().is_ok_and(|kind| !kind.is_socket()) {
+        let text = "something is there that is no socket; it is left alone";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    if there.is_ok() {
+    if existing.is_ok() {
         match UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path)?;
@@ -238,10 +250,10 @@ fn unix(
             Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
         }
     }
-    // Nobody may connect before owner, group and mode are what they are to be.
-    let before = umask(Mode::from_raw_mode(0o177));
+    // No other user can connect before owner, group and mode are set.
+    let old_umask = umask(Mode::from_raw_mode(0o177));
     let socket = UnixListener::bind(path);
-    umask(before);
+    umask(old_umask);
     let socket = socket?;
     if owner.is_some() || group.is_some() {
         chown(path, owner, group)?;
@@ -250,40 +262,41 @@ fn unix(
     Ok(socket)
 }
 
-/// A socket unit may say something else than the configuration meant.
-fn fits(socket: &Listening, config: &ListenerConfig) -> Result<(), ProxyError> {
-    loopback(socket, &config.address)?;
-    let of_tcp = matches!(socket, Listening::Tcp(_));
-    let fit = match &config.callers {
+/// Checks that the kind of socket fits `callers`, because a systemd socket unit may differ from the configuration: only a
+/// Unix socket has peer credentials, and a TCP port must be on loopback.
+fn check_callers(socket: &ListenSocket, config: &ListenerConfig) -> Result<(), ProxyError> {
+    check_loopback(socket, &config.address)?;
+    let is_tcp = matches!(socket, ListenSocket::Tcp(_));
+    let fits = match &config.callers {
         Callers::AnyLocalProcess => true,
-        Callers::Token(_) => of_tcp,
-        Callers::SameUser | Callers::Peers { .. } | Callers::SocketMode => !of_tcp,
+        Callers::Token(_) => is_tcp,
+        Callers::SameUser | Callers::Peers { .. } | Callers::SocketMode => !is_tcp,
     };
-    if fit {
+    if fits {
         return Ok(());
     }
-    let why = match of_tcp {
+    let reason = match is_tcp {
         true => {
             "it is a TCP port, so `callers` is { token_file = \"/a/file\" } or \"allow-any-local-process\""
         }
         false => "it is a Unix socket: a caller is known by its user there, not by a token",
     };
     Err(ProxyError::Listen {
-        place: config.address.to_string(),
-        why: why.to_owned(),
+        address: config.address.to_string(),
+        reason: reason.to_owned(),
     })
 }
 
-fn loopback(socket: &Listening, place: &ListenAddress) -> Result<(), ProxyError> {
+fn check_loopback(socket: &ListenSocket, address: &ListenAddress) -> Result<(), ProxyError> {
     let outside = match socket {
-        Listening::Unix(_) => false,
-        Listening::Tcp(socket) => !socket.local_addr().is_ok_and(is_loopback),
+        ListenSocket::Unix(_) => false,
+        ListenSocket::Tcp(socket) => !socket.local_addr().is_ok_and(is_loopback),
     };
     match outside {
         false => Ok(()),
         true => Err(ProxyError::Listen {
-            place: place.to_string(),
-            why: "it is not on loopback: whoever reaches it would speak to the hub as the bank"
+            address: address.to_string(),
+            reason: "it is not on loopback: whoever reaches it would speak to the hub as the bank"
                 .to_owned(),
         }),
     }
@@ -293,11 +306,11 @@ fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// A process is given 1024 descriptors unless it asks for what it may have.
-fn raise_the_limit_of_open_files() {
+/// Raises the limit of open files to the hard limit. The soft limit is 1024 descriptors by default.
+fn raise_open_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where that is refused, accepting stops earlier: nothing is lost.
+    // On failure the proxy accepts fewer connections at once.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
@@ -306,24 +319,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_was_handed_over_is_held_to_the_same_rule() {
+    fn a_socket_of_systemd_must_fit_callers() {
         let config = |callers| ListenerConfig {
             address: ListenAddress::Systemd("hub".to_owned()),
             callers,
             service: None,
             host_names: Vec::new(),
         };
-        let tcp = |address: &str| Listening::Tcp(TcpListener::bind(address).unwrap());
+        let tcp = |address: &str| ListenSocket::Tcp(TcpListener::bind(address).unwrap());
         let any = || config(Callers::AnyLocalProcess);
-        assert!(fits(&tcp("127.0.0.1:0"), &any()).is_ok());
-        assert!(fits(&tcp("0.0.0.0:0"), &any()).is_err());
-        // Who calls is not known there.
-        assert!(fits(&tcp("127.0.0.1:0"), &config(Callers::SameUser)).is_err());
-        assert!(fits(&tcp("127.0.0.1:0"), &config(Callers::Token("t".into()))).is_ok());
+        assert!(check_callers(&tcp("127.0.0.1:0"), &any()).is_ok());
+        assert!(check_callers(&tcp("0.0.0.0:0"), &any()).is_err());
+        // TCP has no peer credentials.
+        assert!(check_callers(&tcp("127.0.0.1:0"), &config(Callers::SameUser)).is_err());
+        assert!(check_callers(&tcp("127.0.0.1:0"), &config(Callers::Token("t".into()))).is_ok());
         let folder = tempfile::tempdir().unwrap();
-        let socket = unix(&folder.path().join("s"), 0o600, None, None).unwrap();
-        let socket = Listening::Unix(socket);
-        assert!(fits(&socket, &config(Callers::SameUser)).is_ok());
-        assert!(fits(&socket, &config(Callers::Token("t".into()))).is_err());
+        let socket = bind_unix(&folder.path().join("s"), 0o600, None, None).unwrap();
+        let socket = ListenSocket::Unix(socket);
+        assert!(check_callers(&socket, &config(Callers::SameUser)).is_ok());
+        assert!(check_callers(&socket, &config(Callers::Token("t".into()))).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! What the application is told when there is no answer of the hub's: problem details (RFC 9457)
-//! that name the stage. The stages are a contract; `docs/proxy.md` lists them.
+//! Problem details (RFC 9457): the response of the proxy's own when a request is refused or the hub does not respond.
+//! They name the stage that failed. The stages are a contract; `docs/proxy.md` lists them.
 
 use std::time::SystemTime;
 
@@ -10,28 +10,28 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use super::via::METHODS;
+use super::via::ALLOWED_METHODS;
 use hsm_mtls::internal::client::http2_error::EndedBy;
 use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, Stage};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::tls::TlsError;
 
-/// How a caller says who it is: a 401 has to name a way (RFC 9110, section 15.5.2).
+/// The authentication scheme, which a 401 must name (RFC 9110, section 15.5.2).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("X-HSM-MTLS-Caller");
-/// The stage of a certificate whose time has not begun.
-pub(super) const CERTIFICATE: &str = "certificate";
+/// The stage of a certificate that is not valid yet.
+pub(super) const CERTIFICATE_STAGE: &str = "certificate";
 
-/// A refusal or failure of ours.
+/// A refusal or failure that the proxy reports.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
     pub(super) stage: &'static str,
     pub(super) detail: String,
     pub(super) hint: String,
-    /// Seconds, where it is known when another try is worth it.
+    /// `Retry-After` in seconds, if a retry may help.
     pub(super) retry_after: Option<u64>,
-    /// The connection is not to be used again: where the request ends is not sure, or not awaited.
+    /// The connection is closed after the response: where the next request begins is not certain.
     pub(super) closes: bool,
 }
 
@@ -47,7 +47,7 @@ impl Problem {
         }
     }
 
-    /// The request is not well-formed, or means something else to others than to us.
+    /// A request that is malformed or ambiguous.
     pub(super) fn malformed(detail: &str) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -58,20 +58,21 @@ impl Problem {
         .closing()
     }
 
+    /// Closes the connection after the response.
     pub(super) fn closing(mut self) -> Self {
         self.closes = true;
         self
     }
 
-    pub(super) fn after(mut self, seconds: u64) -> Self {
+    pub(super) fn with_retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// More at once than is configured.
-    pub(super) fn overload(what: &str, setting: &str) -> Self {
+    /// A configured limit of concurrency was reached.
+    pub(super) fn overload(detail: &str, setting: &str) -> Self {
         let hint = format!("call less at once, or raise `{setting}` of [proxy]");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overload", what, &hint).after(1)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overload", detail, &hint).with_retry_after(1)
     }
 
     /// The body as JSON.
@@ -103,7 +104,7 @@ impl Problem {
             }
             // RFC 9110, section 15.5.6.
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, METHODS);
+                headers.insert(ALLOW, ALLOWED_METHODS);
             }
             _ => {}
         }
@@ -116,8 +117,8 @@ impl Problem {
         response
     }
 
-    /// The whole answer as it goes over a connection that speaks HTTP no more.
-    pub(super) fn raw(&self, interaction_id: &HeaderValue) -> Vec<u8> {
+    /// The response as HTTP/1.1 bytes, for a connection that hyper does not serve.
+    pub(super) fn to_http1_bytes(&self, interaction_id: &HeaderValue) -> Vec<u8> {
         let mut response = self.clone().closing().response(interaction_id.clone());
         let length = response.body().len();
         let headers = response.headers_mut();
@@ -142,7 +143,7 @@ impl Problem {
 
 impl From<&ClientError> for Problem {
     fn from(error: &ClientError) -> Self {
-        let (status, stage, retry_after) = stage(error);
+        let (status, stage, retry_after) = classify(error);
         Self {
             status,
             stage,
@@ -154,16 +155,16 @@ impl From<&ClientError> for Problem {
     }
 }
 
-/// Status, stage and when another try is worth it.
-fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
+/// Status, stage and `Retry-After` of an error.
+fn classify(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
     const BAD: StatusCode = StatusCode::BAD_GATEWAY;
     const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
     match error {
-        ClientError::Tls(TlsError::Signature(error)) => of_signature(error),
+        ClientError::Tls(TlsError::Signature(error)) => classify_signature(error),
         ClientError::Tls(TlsError::NotYetValid { .. }) => {
-            (StatusCode::SERVICE_UNAVAILABLE, CERTIFICATE, Some(5))
+            (StatusCode::SERVICE_UNAVAILABLE, CERTIFICATE_STAGE, Some(5))
         }
-        ClientError::Tls(error) => (BAD, of_tls(error), None),
+        ClientError::Tls(error) => (BAD, tls_stage(error), None),
         ClientError::Resolve { .. } => (BAD, "name", None),
         ClientError::Connect { .. } => (BAD, "connect", Some(1)),
         ClientError::ConnectDeadline { .. } => (LATE, "deadline-connect", None),
@@ -196,7 +197,7 @@ fn stage(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
     }
 }
 
-fn of_tls(error: &TlsError) -> &'static str {
+fn tls_stage(error: &TlsError) -> &'static str {
     match error {
         TlsError::Alert { .. } | TlsError::IssuerNotAccepted { .. } => "tls-refused",
         TlsError::NotAsked | TlsError::NotObserved => "not-asked",
@@ -211,27 +212,29 @@ fn of_tls(error: &TlsError) -> &'static str {
     }
 }
 
-/// The stage of a signature that is not made.
-pub(super) fn stage_of(error: &EngineError) -> &'static str {
-    of_signature(error).1
+/// The stage of a failed signature.
+pub(super) fn signature_stage(error: &EngineError) -> &'static str {
+    classify_signature(error).1
 }
 
-/// A token that is away comes back by itself, and is looked for once a second; a PIN error waits
-/// for a person.
-fn of_signature(error: &EngineError) -> (StatusCode, &'static str, Option<u64>) {
-    const AWAY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+/// Status, stage and `Retry-After` of a failed signature. Token recovery runs once a second, so a retry may help; a PIN
+/// error needs a person.
+fn classify_signature(error: &EngineError) -> (StatusCode, &'static str, Option<u64>) {
+    const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     match error.class() {
-        "pin" => (AWAY, "pin-guarded", None),
+        "pin" => (UNAVAILABLE, "pin-guarded", None),
         "deadline" => (StatusCode::GATEWAY_TIMEOUT, "deadline-token", Some(1)),
-        "queue-full" | "rate" => (AWAY, "token-busy", Some(1)),
-        "ledger" => (AWAY, "ledger", None),
+        "queue-full" | "rate" => (UNAVAILABLE, "token-busy", Some(1)),
+        "ledger" => (UNAVAILABLE, "ledger", None),
         "mechanism" | "wrong-signature" | "not-the-pair" | "refused" | "no-random"
-        | "refused-by-signer" | "message-too-long" | "configuration" => (AWAY, "signature", None),
-        _ => (AWAY, "token-down", Some(1)),
+        | "refused-by-signer" | "message-too-long" | "configuration" => {
+            (UNAVAILABLE, "signature", None)
+        }
+        _ => (UNAVAILABLE, "token-down", Some(1)),
     }
 }
 
-/// Whether the failure lies between us and the key, not between us and the hub.
-pub(super) fn is_of_the_token(error: &ClientError) -> bool {
+/// Whether the failure is one of signer or token, not of the connection to the hub.
+pub(super) fn is_token_failure(error: &ClientError) -> bool {
     matches!(error, ClientError::Tls(TlsError::Signature(_)))
 }

@@ -1,6 +1,7 @@
-//! A new configuration, certificate, key or trust bundle without a restart. All of it is opened and
-//! proved before anything of the old is let go: the supervisor has started another signer beside the one
-//! that there is, and offers it.
+//! The front end's part of a reload: a new configuration, certificate, key or trust bundle without a restart.
+//!
+//! The supervisor starts a new signer beside the old one, and offers it. The front end opens and checks everything with
+//! the new signer before it accepts the offer; otherwise everything old stays in use.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,7 +17,7 @@ use super::connection_pool::HandshakeTracker;
 use super::context::ListenerContext;
 use super::health_endpoints::HealthEndpoints;
 use super::lifecycle_log;
-use super::metrics;
+use super::proxy_metrics;
 use super::sd_notify::ServiceManager;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::config::Config;
@@ -28,25 +29,25 @@ use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::{ReloadOffer, ReloadOffers};
 use hsm_mtls::internal::tls::Tls;
 
-/// What is opened anew.
-pub(super) struct Reload {
+/// What a reload replaces.
+pub(super) struct ReloadTask {
     pub(super) config: Config,
     pub(super) proxy: ProxyConfig,
-    pub(super) doors: Vec<Arc<ListenerContext>>,
-    pub(super) operations: Arc<HealthEndpoints>,
-    pub(super) manager: Arc<ServiceManager>,
+    pub(super) listeners: Vec<Arc<ListenerContext>>,
+    pub(super) endpoints: Arc<HealthEndpoints>,
+    pub(super) service_manager: Arc<ServiceManager>,
 }
 
-/// What a reload opened and proved.
-struct Prepared {
+/// The new key, identity and connector, opened and checked.
+struct PreparedReload {
     config: Config,
     key: Arc<RemoteKey>,
     identity: Identity,
     connector: Connector,
 }
 
-/// The identity, proved, and what makes connections with it.
-pub(super) fn prepare(
+/// Opens the identity, checks that certificate and key belong together, and makes the connector that uses it.
+pub(super) fn open_identity(
     config: &Config,
     proxy: &ProxyConfig,
     key: &Arc<RemoteKey>,
@@ -62,9 +63,9 @@ pub(super) fn prepare(
     Ok((identity, connector))
 }
 
-impl Reload {
-    /// Takes one offer after the other, for as long as it is polled.
-    pub(super) async fn follow(mut self, offers: ReloadOffers) {
+impl ReloadTask {
+    /// Handles one offer of the supervisor after the other, for as long as it is polled.
+    pub(super) async fn handle_offers(mut self, offers: ReloadOffers) {
         loop {
             let offer = match offers.next().await {
                 Ok(offer) => offer,
@@ -73,103 +74,113 @@ impl Reload {
                     return;
                 }
             };
-            self.manager.reloading();
+            self.service_manager.reloading();
             let id = offer.id;
-            let before = self.run(offer).await;
-            let told = match &before {
+            let old_handshakes = self.apply(offer).await;
+            let answered = match &old_handshakes {
                 Some(_) => offers.accept(id),
                 None => offers.reject(id),
             };
-            metrics::reloaded(before.is_some());
-            self.manager.ready();
-            let let_go = match before {
-                Some(before) => {
-                    self.wait_for(before).await;
-                    told.and_then(|()| offers.release(id))
+            proxy_metrics::reloaded(old_handshakes.is_some());
+            self.service_manager.ready();
+            let released = match old_handshakes {
+                Some(handshakes) => {
+                    self.drain_handshakes(handshakes).await;
+                    answered.and_then(|()| offers.release(id))
                 }
-                None => told,
+                None => answered,
             };
-            if let Err(error) = let_go {
+            if let Err(error) = released {
                 tracing::error!(%error, "the supervisor was not told what came of the reload");
             }
         }
     }
 
-    /// Handshakes that have begun with the key of before.
-    async fn wait_for(&self, before: [HandshakeTracker; 2]) {
-        let over = async {
-            for tracker in before {
+    /// Waits until the handshakes with the old key have ended: then the old signer can be released.
+    async fn drain_handshakes(&self, handshakes: [HandshakeTracker; 2]) {
+        let drained = async {
+            for tracker in handshakes {
                 tracker.drained().await;
             }
         };
-        // Each has its deadline.
-        let most = self.config.hub.connect_timeout + Duration::from_secs(1);
-        if timeout(most, over).await.is_err() {
+        // Every handshake has a deadline, so they end by then.
+        let max_wait = self.config.hub.connect_timeout + Duration::from_secs(1);
+        if timeout(max_wait, drained).await.is_err() {
             tracing::warn!("a handshake with the key of before takes longer than it may");
         }
     }
 
-    /// Opens everything anew; what fails stays as it was, and is said aloud. What was under way with the
-    /// identity before is handed back where there is another now.
-    async fn run(&mut self, offer: ReloadOffer) -> Option<[HandshakeTracker; 2]> {
-        let before = match self.open(offer).await {
+    /// Replaces everything that the offer changes. What fails stays as it was, and is logged. Returns the handshakes in
+    /// progress with the old identity; None if the offer failed.
+    async fn apply(&mut self, offer: ReloadOffer) -> Option<[HandshakeTracker; 2]> {
+        let old_handshakes = match self.open(offer).await {
             Ok(prepared) => {
                 let leaf = prepared.identity.chain().leaf();
                 lifecycle_log::reloaded(leaf, &prepared.identity.signer().key_uri());
-                let certificate = &self.operations.certificate;
+                let certificate = &self.endpoints.certificate;
                 *certificate.lock().ignore_poison() = leaf.clone();
-                self.operations.signer_health.follow(prepared.key).await;
+                self.endpoints
+                    .signer_health
+                    .switch_signer(prepared.key)
+                    .await;
                 self.config = prepared.config;
-                let upstreams = self.operations.context.upstreams.each_ref();
+                let upstreams = self.endpoints.context.upstreams.each_ref();
                 Some(upstreams.map(|upstream| upstream.switch_identity(prepared.connector.clone())))
             }
-            Err(failed) => {
+            Err(failure) => {
                 tracing::error!(
-                    error = failed.message,
-                    hint = failed.hint,
+                    error = failure.message,
+                    hint = failure.hint,
                     "NOT reloaded: the old configuration, certificate, key and anchors stay in use"
                 );
                 None
             }
         };
-        let mut files = Vec::new();
-        files.extend(self.doors.iter().map(|door| door.reload()));
-        files.push(self.operations.context.log.reopen(&self.proxy.access_log));
-        for error in files.into_iter().filter_map(Result::err) {
+        let mut results = Vec::new();
+        let listeners = self.listeners.iter();
+        results.extend(listeners.map(|listener| listener.reload_access_control()));
+        results.push(self.endpoints.context.log.reopen(&self.proxy.access_log));
+        for error in results.into_iter().filter_map(Result::err) {
             tracing::error!(%error, hint = error.hint(), "not opened anew: the old one stays in use");
         }
-        before
+        old_handshakes
     }
 
-    async fn open(&self, offer: ReloadOffer) -> Result<Prepared, Failed> {
-        let (text, channels) = offer.offered.map_err(|told| Failed {
-            message: told.message,
-            hint: told.hint,
+    async fn open(&self, offer: ReloadOffer) -> Result<PreparedReload, ReloadFailure> {
+        let (text, channels) = offer.offered.map_err(|failed| ReloadFailure {
+            message: failed.message,
+            hint: failed.hint,
         })?;
         let (path, proxy) = (self.config.path.clone(), self.proxy.clone());
-        // A signer that starts may take minutes to say that it has no key.
-        let opened = apart(move || {
+        // Blocks: a new signer may take minutes to report that it has no key.
+        let opened = run_on_thread(move || {
             let config = Config::parse(&text, &path)?;
-            Prepared::of(config, channels, &proxy)
+            PreparedReload::open(config, channels, &proxy)
         });
         let opened = opened.await.map_err(ProxyError::System);
-        opened.and_then(|opened| opened).map_err(|error| Failed {
-            message: error.to_string(),
-            hint: error.hint(),
-        })
+        opened
+            .and_then(|opened| opened)
+            .map_err(|error| ReloadFailure {
+                message: error.to_string(),
+                hint: error.hint(),
+            })
     }
 }
 
-/// Why nothing was taken.
-struct Failed {
+/// Why an offer was not accepted.
+struct ReloadFailure {
     message: String,
     hint: String,
 }
 
-impl Prepared {
-    fn of(config: Config, channels: Vec<OwnedFd>, proxy: &ProxyConfig) -> Result<Self, ProxyError> {
+impl PreparedReload {
+    fn open(
+        config: Config,
+        channels: Vec<OwnedFd>,
+        proxy: &ProxyConfig,
+    ) -> Result<Self, ProxyError> {
         let key = RemoteKey::connect_inherited(&config, channels)?;
-        let (identity, connector) = prepare(&config, proxy, &key, Validity::Now)?;
+        let (identity, connector) = open_identity(&config, proxy, &key, Validity::Now)?;
         Ok(Self {
             config,
             key,
@@ -179,10 +190,12 @@ impl Prepared {
     }
 }
 
-/// On a thread that nobody waits for where the proxy ends.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    let (tell, told) = oneshot::channel();
+/// Runs blocking work on a thread that the end of the proxy does not wait for, unlike the threads of the runtime.
+async fn run_on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (sender, result) = oneshot::channel();
     let thread = thread::Builder::new().name("hsm-reload".to_owned());
-    thread.spawn(move || drop(tell.send(work())))?;
-    told.await.map_err(io::Error::other)
+    thread.spawn(move || drop(sender.send(work())))?;
+    result.await.map_err(io::Error::other)
 }

@@ -1,8 +1,8 @@
-//! A body that is streamed to the hub, and can be sent again from its beginning: what the hub was sent is kept until it
-//! answers, because an HTTP/2 server may say afterwards that it did not process the request.
+//! The replay buffer of a streamed request body: what was sent is kept until the hub responds, because an HTTP/2 server
+//! may report afterwards that it did not process the request, and the request is retried then.
 //!
-//! A server that has not read a request takes no more of it than its flow-control window, so what is kept is bounded: of
-//! one body, and of all. Beyond that a body can be sent once.
+//! A server that has not read a request accepts no more of its body than the flow-control window. So the buffer is
+//! bounded, for one body and for all together; a body that exceeds it cannot be retried.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,49 +12,51 @@ use bytes::Bytes;
 use hyper::body::SizeHint;
 
 use super::body_drain::BodyDrain;
-use super::request_body::{BodyFault, Rest};
+use super::request_body::{BodyFault, BodyRemainder};
 use hsm_mtls::internal::poison::IgnorePoison as _;
 
-/// The most that is kept of one body, in bytes.
-const OF_ONE: usize = 1 << 20;
-/// The most that is kept of all together, in bytes.
-const OF_ALL: usize = 32 << 20;
+/// The most bytes that are buffered of one body.
+const MAX_PER_BODY: usize = 1 << 20;
+/// The most bytes that are buffered of all bodies.
+const MAX_TOTAL: usize = 32 << 20;
 
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+/// The bytes that are buffered of all bodies.
+static BUFFERED: AtomicUsize = AtomicUsize::new(0);
 
-/// One attempt at sending the body.
+/// The body of one attempt at the request.
 pub(super) struct StreamedBody {
-    source: Arc<Mutex<Source>>,
+    source: Arc<Mutex<BodySource>>,
     attempt: u32,
 }
 
-/// What makes another attempt.
-pub(super) struct ReplayBuffer(Arc<Mutex<Source>>);
+/// Makes the body of the next attempt.
+pub(super) struct ReplayBuffer(Arc<Mutex<BodySource>>);
 
-struct Source {
-    /// The last attempt; those before it have failed, and get nothing more.
+/// The body itself, shared by all attempts.
+struct BodySource {
+    /// The number of the current attempt; the earlier ones have failed.
     attempt: u32,
-    /// What was read ahead, and, while `keeps`, what was handed out after it.
-    pieces: Vec<Bytes>,
-    /// How many of the pieces the last attempt was handed.
-    at: usize,
-    /// Another attempt is possible: all is there from the beginning.
-    keeps: bool,
-    /// Bytes that are kept beyond what was read ahead.
-    kept: usize,
-    rest: Rest,
+    /// What was read ahead, and, while `replayable`, everything that was read after it.
+    chunks: Vec<Bytes>,
+    /// The next chunk that the current attempt gets.
+    position: usize,
+    /// All chunks from the beginning are buffered.
+    replayable: bool,
+    /// The buffered bytes, without those that were read ahead.
+    buffered: usize,
+    remainder: BodyRemainder,
 }
 
 impl StreamedBody {
-    /// The first attempt: what was read ahead, and the rest as it comes.
-    pub(super) fn new(ahead: Bytes, rest: Rest) -> Self {
-        let source = Source {
+    /// The body of the first attempt: what was read ahead, then the remainder.
+    pub(super) fn new(ahead: Bytes, remainder: BodyRemainder) -> Self {
+        let source = BodySource {
             attempt: 0,
-            pieces: vec![ahead],
-            at: 0,
-            keeps: true,
-            kept: 0,
-            rest,
+            chunks: vec![ahead],
+            position: 0,
+            replayable: true,
+            buffered: 0,
+            remainder,
         };
         Self {
             source: Arc::new(Mutex::new(source)),
@@ -62,18 +64,18 @@ impl StreamedBody {
         }
     }
 
-    pub(super) fn replay(&self) -> ReplayBuffer {
+    pub(super) fn replay_buffer(&self) -> ReplayBuffer {
         ReplayBuffer(Arc::clone(&self.source))
     }
 
-    /// How many bytes have come, for who asks afterwards.
+    /// The counter of the bytes received.
     pub(super) fn received(&self) -> Arc<AtomicU64> {
-        lock(&self.source).rest.received()
+        lock(&self.source).remainder.received()
     }
 
-    /// What is read of it later.
+    /// A handle on the unread part of the body.
     pub(super) fn drain(&self) -> BodyDrain {
-        lock(&self.source).rest.drain()
+        lock(&self.source).remainder.drain()
     }
 
     pub(super) fn poll_data(
@@ -84,97 +86,98 @@ impl StreamedBody {
         if source.attempt != self.attempt {
             return Poll::Ready(Some(Err(BodyFault::Superseded)));
         }
-        if let Some(piece) = source.next_piece() {
-            return Poll::Ready(Some(Ok(piece)));
+        if let Some(chunk) = source.next_chunk() {
+            return Poll::Ready(Some(Ok(chunk)));
         }
-        let piece = ready!(source.rest.poll_data(task));
-        if let Some(Ok(piece)) = &piece {
-            source.keep(piece);
+        let chunk = ready!(source.remainder.poll_data(task));
+        if let Some(Ok(chunk)) = &chunk {
+            source.buffer(chunk);
         }
-        Poll::Ready(piece)
+        Poll::Ready(chunk)
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
         let source = lock(&self.source);
-        source.ahead() == 0 && source.rest.is_end_stream()
+        source.buffered_ahead() == 0 && source.remainder.is_end_stream()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let source = lock(&self.source);
-        match source.rest.exact() {
-            Some(exact) => SizeHint::with_exact(exact + source.ahead()),
+        match source.remainder.exact_length() {
+            Some(exact) => SizeHint::with_exact(exact + source.buffered_ahead()),
             None => SizeHint::default(),
         }
     }
 }
 
 impl ReplayBuffer {
-    /// Another attempt from the beginning, where all of it is still there.
-    pub(super) fn again(&self) -> Option<StreamedBody> {
+    /// The body of a new attempt, from the beginning. None: its beginning is no longer buffered.
+    pub(super) fn restart(&self) -> Option<StreamedBody> {
         let mut source = lock(&self.0);
-        if !source.keeps {
+        if !source.replayable {
             return None;
         }
         source.attempt += 1;
-        source.at = 0;
+        source.position = 0;
         Some(StreamedBody {
             source: Arc::clone(&self.0),
             attempt: source.attempt,
         })
     }
 
-    /// The hub answers: nothing is sent again.
+    /// No further attempt will follow: frees the buffer.
     pub(super) fn release(&self) {
         let mut source = lock(&self.0);
-        source.keeps = false;
-        source.forget_sent();
+        source.replayable = false;
+        source.free_sent();
     }
 }
 
-impl Source {
-    fn next_piece(&mut self) -> Option<Bytes> {
-        let piece = self.pieces.get(self.at).cloned()?;
-        self.at += 1;
-        self.forget_sent();
-        Some(piece)
+impl BodySource {
+    fn next_chunk(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.get(self.position).cloned()?;
+        self.position += 1;
+        self.free_sent();
+        Some(chunk)
     }
 
-    /// Bytes of pieces that the last attempt was not handed yet.
-    fn ahead(&self) -> u64 {
-        let pieces = self.pieces.iter().skip(self.at);
-        pieces.map(|piece| piece.len() as u64).sum()
+    /// The bytes of chunks that the current attempt has not got yet.
+    fn buffered_ahead(&self) -> u64 {
+        let chunks = self.chunks.iter().skip(self.position);
+        chunks.map(|chunk| chunk.len() as u64).sum()
     }
 
-    fn keep(&mut self, piece: &Bytes) {
-        if !self.keeps {
+    /// Keeps a chunk for retries, unless the buffer is full: then the body is no longer replayable.
+    fn buffer(&mut self, chunk: &Bytes) {
+        if !self.replayable {
             return;
         }
-        let all = KEPT.fetch_add(piece.len(), Ordering::Relaxed) + piece.len();
-        self.kept += piece.len();
-        self.pieces.push(piece.clone());
-        self.at += 1;
-        if self.kept > OF_ONE || all > OF_ALL {
-            self.keeps = false;
-            self.forget_sent();
+        let total = BUFFERED.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
+        self.buffered += chunk.len();
+        self.chunks.push(chunk.clone());
+        self.position += 1;
+        if self.buffered > MAX_PER_BODY || total > MAX_TOTAL {
+            self.replayable = false;
+            self.free_sent();
         }
     }
 
-    /// What is not sent again is let go as soon as it was sent once.
-    fn forget_sent(&mut self) {
-        if !self.keeps && self.at == self.pieces.len() {
-            self.pieces = Vec::new();
-            self.at = 0;
-            KEPT.fetch_sub(std::mem::take(&mut self.kept), Ordering::Relaxed);
+    /// Frees the chunks once they were sent, if there will be no retry.
+    fn free_sent(&mut self) {
+        if !self.replayable && self.position == self.chunks.len() {
+            self.chunks = Vec::new();
+            self.position = 0;
+            BUFFERED.fetch_sub(std::mem::take(&mut self.buffered), Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for Source {
+impl Drop for BodySource {
     fn drop(&mut self) {
-        KEPT.fetch_sub(self.kept, Ordering::Relaxed);
+        BUFFERED.fetch_sub(self.buffered, Ordering::Relaxed);
     }
 }
 
-fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
+fn lock(source: &Mutex<BodySource>) -> MutexGuard<'_, BodySource> {
     source.lock().ignore_poison()
 }

@@ -1,5 +1,5 @@
-//! The body of a request: read a little ahead, so that a slow application holds no connection to
-//! the hub, then streamed as fast as the hub takes it.
+//! The body of a request: its first bytes are read before a connection to the hub is leased, so that a slow application
+//! does not occupy one; the rest is streamed as fast as the hub reads it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,17 +17,17 @@ use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use super::body_drain::{BodyDrain, DrainableBody};
 use super::replay_buffer::{ReplayBuffer, StreamedBody};
 
-/// How much is kept before the hub is asked, in bytes. Forms and JSON of the scheme fit.
-pub(super) const AHEAD: usize = 64 << 10;
+/// The number of bytes that are read before the request is sent. Forms and JSON of the scheme fit.
+pub(super) const READ_AHEAD: usize = 64 << 10;
 
-/// Why a body did not come to its end.
+/// Why a body was not received completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyFault {
     TooLong,
     TooSlow,
-    /// The application went away, or what it sent is no body.
+    /// The application closed the connection, or the framing of the body is invalid.
     Broken,
-    /// The request is being sent again, and this attempt at it is over.
+    /// The request is being retried, and this is the body of an earlier attempt.
     Superseded,
 }
 
@@ -44,37 +44,37 @@ impl fmt::Display for BodyFault {
 
 impl StdError for BodyFault {}
 
-/// Limits of a body.
+/// The limits of a request body: its length, and the time without progress.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
     pub(super) bytes: u64,
     pub(super) time: Duration,
 }
 
-/// A body on its way to the hub.
+/// The body of a request to the hub.
 pub(super) enum RequestBody {
-    /// All of it.
-    Whole(Bytes),
-    /// Its beginning, and the rest as it comes.
+    /// A body that was received completely.
+    Complete(Bytes),
+    /// A body that is still being received.
     Streamed(StreamedBody),
 }
 
-/// What makes the same body again.
-pub(super) enum RepeatableBody {
-    Whole(Bytes),
+/// Makes the body of a retry.
+pub(super) enum ReplayableBody {
+    Complete(Bytes),
     Streamed(ReplayBuffer),
 }
 
-impl RepeatableBody {
-    /// The body from its beginning, where that is still there.
-    pub(super) fn body(&self) -> Option<RequestBody> {
+impl ReplayableBody {
+    /// The body from its beginning. None: its beginning is no longer buffered.
+    pub(super) fn replay(&self) -> Option<RequestBody> {
         match self {
-            Self::Whole(bytes) => Some(RequestBody::Whole(bytes.clone())),
-            Self::Streamed(replay) => replay.again().map(RequestBody::Streamed),
+            Self::Complete(bytes) => Some(RequestBody::Complete(bytes.clone())),
+            Self::Streamed(replay) => replay.restart().map(RequestBody::Streamed),
         }
     }
 
-    /// There is an answer: nothing is sent again.
+    /// No retry will follow: frees the buffer.
     pub(super) fn release(&self) {
         if let Self::Streamed(replay) = self {
             replay.release();
@@ -82,110 +82,112 @@ impl RepeatableBody {
     }
 }
 
-/// How many bytes of a body have come.
+/// The number of bytes of a body that were received.
 #[derive(Debug)]
 pub(super) enum BytesReceived {
-    All(u64),
-    SoFar(Arc<AtomicU64>),
+    Final(u64),
+    Counting(Arc<AtomicU64>),
 }
 
 impl BytesReceived {
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::All(bytes) => *bytes,
-            Self::SoFar(bytes) => bytes.load(Ordering::Relaxed),
+            Self::Final(bytes) => *bytes,
+            Self::Counting(bytes) => bytes.load(Ordering::Relaxed),
         }
     }
 }
 
-pub(super) struct Rest {
+/// The part of a body that was not read ahead, with its limits.
+pub(super) struct BodyRemainder {
     unread: DrainableBody,
-    /// Bytes that have come, for who asks afterwards.
+    /// The bytes that were received, for the access log.
     received: Arc<AtomicU64>,
+    /// The bytes that may still come.
     left: u64,
-    patience: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    read_timeout: Duration,
+    read_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl RequestBody {
-    /// Reads so far ahead as is kept.
+    /// Reads up to [`READ_AHEAD`] bytes of the body.
     pub(super) async fn read_ahead(
         unread: Option<DrainableBody>,
         limits: BodyLimits,
     ) -> Result<Self, BodyFault> {
         let Some(unread) = unread else {
-            return Ok(Self::Whole(Bytes::new()));
+            return Ok(Self::Complete(Bytes::new()));
         };
         if unread.size_hint().lower() > limits.bytes {
             return Err(BodyFault::TooLong);
         }
         let deadline = Instant::now() + limits.time;
         let expected = unread.size_hint().exact().unwrap_or(4096);
-        let mut ahead = BytesMut::with_capacity(expected.min(AHEAD as u64) as usize);
-        while ahead.len() < AHEAD {
+        let mut ahead = BytesMut::with_capacity(expected.min(READ_AHEAD as u64) as usize);
+        while ahead.len() < READ_AHEAD {
             let next = poll_fn(|task| unread.poll_frame(task));
             let frame = timeout_at(deadline, next)
                 .await
                 .map_err(|_| BodyFault::TooSlow)?;
             match frame {
-                // Copied: a chunk of a byte would hold on to the whole buffer that it came in.
-                // Trailers are left out: few servers read them, and they change what was said.
+                // Copied: a slice of one byte would keep the whole receive buffer in memory.
+                // Trailers are dropped: few servers read them, and they could contradict the head.
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         ahead.extend_from_slice(&data);
                     }
                 }
                 Some(Err(_)) => return Err(BodyFault::Broken),
-                None => return whole(ahead, limits),
+                None => return complete(ahead, limits),
             }
             if unread.is_end_stream() {
-                return whole(ahead, limits);
+                return complete(ahead, limits);
             }
         }
-        let come = ahead.len() as u64;
-        let left = limits.bytes.checked_sub(come);
-        let rest = Rest {
+        let received = ahead.len() as u64;
+        let left = limits.bytes.checked_sub(received);
+        let rest = BodyRemainder {
             unread,
-            received: Arc::new(AtomicU64::new(come)),
+            received: Arc::new(AtomicU64::new(received)),
             left: left.ok_or(BodyFault::TooLong)?,
-            patience: limits.time,
-            waiting: None,
+            read_timeout: limits.time,
+            read_timer: None,
         };
         Ok(Self::Streamed(StreamedBody::new(ahead.freeze(), rest)))
     }
 
-    /// How many bytes have come, now and later.
+    /// The number of bytes received, now and later.
     pub(super) fn received(&self) -> BytesReceived {
         match self {
-            Self::Whole(bytes) => BytesReceived::All(bytes.len() as u64),
-            Self::Streamed(streamed) => BytesReceived::SoFar(streamed.received()),
+            Self::Complete(bytes) => BytesReceived::Final(bytes.len() as u64),
+            Self::Streamed(streamed) => BytesReceived::Counting(streamed.received()),
         }
     }
 
-    /// What makes it again, should the hub not process the request.
-    pub(super) fn again(&self) -> RepeatableBody {
+    /// A handle for retries. To be released when no retry will follow.
+    pub(super) fn replayable(&self) -> ReplayableBody {
         match self {
-            Self::Whole(bytes) => RepeatableBody::Whole(bytes.clone()),
-            Self::Streamed(streamed) => RepeatableBody::Streamed(streamed.replay()),
+            Self::Complete(bytes) => ReplayableBody::Complete(bytes.clone()),
+            Self::Streamed(streamed) => ReplayableBody::Streamed(streamed.replay_buffer()),
         }
     }
 
-    /// What is read of it later, if anything is.
+    /// A handle on the unread part of the body, if there is one.
     pub(super) fn drain(&self) -> Option<BodyDrain> {
         match self {
-            Self::Whole(_) => None,
+            Self::Complete(_) => None,
             Self::Streamed(streamed) => Some(streamed.drain()),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+        matches!(self, Self::Complete(bytes) if bytes.is_empty())
     }
 }
 
-fn whole(body: BytesMut, limits: BodyLimits) -> Result<RequestBody, BodyFault> {
+fn complete(body: BytesMut, limits: BodyLimits) -> Result<RequestBody, BodyFault> {
     match body.len() as u64 <= limits.bytes {
-        true => Ok(RequestBody::Whole(body.freeze())),
+        true => Ok(RequestBody::Complete(body.freeze())),
         false => Err(BodyFault::TooLong),
     }
 }
@@ -199,10 +201,10 @@ impl Body for RequestBody {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match self.get_mut() {
-            Self::Whole(bytes) if bytes.has_remaining() => {
+            Self::Complete(bytes) if bytes.has_remaining() => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
             }
-            Self::Whole(_) => Poll::Ready(None),
+            Self::Complete(_) => Poll::Ready(None),
             Self::Streamed(streamed) => {
                 let data = ready!(streamed.poll_data(task));
                 Poll::Ready(data.map(|data| data.map(Frame::data)))
@@ -212,20 +214,20 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Complete(bytes) => bytes.is_empty(),
             Self::Streamed(streamed) => streamed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Complete(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Streamed(streamed) => streamed.size_hint(),
         }
     }
 }
 
-impl Rest {
+impl BodyRemainder {
     pub(super) fn received(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.received)
     }
@@ -238,8 +240,8 @@ impl Rest {
         self.unread.is_end_stream()
     }
 
-    /// How many bytes are still to come, where that was said.
-    pub(super) fn exact(&self) -> Option<u64> {
+    /// The number of bytes that are still to come, if the length is known.
+    pub(super) fn exact_length(&self) -> Option<u64> {
         self.unread.size_hint().exact()
     }
 
@@ -250,7 +252,7 @@ impl Rest {
         loop {
             let fault = match self.unread.poll_frame(task) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.waiting = None;
+                    self.read_timer = None;
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
@@ -267,22 +269,22 @@ impl Rest {
                 Poll::Ready(Some(Err(()))) => BodyFault::Broken,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    let patience = self.patience;
-                    let waiting = self
-                        .waiting
-                        .get_or_insert_with(|| Box::pin(sleep(patience)));
-                    ready!(waiting.as_mut().poll(task));
+                    let timeout = self.read_timeout;
+                    let timer = self
+                        .read_timer
+                        .get_or_insert_with(|| Box::pin(sleep(timeout)));
+                    ready!(timer.as_mut().poll(task));
                     BodyFault::TooSlow
                 }
             };
-            self.waiting = None;
+            self.read_timer = None;
             return self.unread.fail(fault, task).map_err(|()| fault);
         }
     }
 }
 
-/// The fault of the application's body that made a call fail.
-pub(super) fn fault_in(error: &(dyn StdError + 'static)) -> Option<BodyFault> {
+/// The fault of the request body that caused an error of hyper's.
+pub(super) fn find_body_fault(error: &(dyn StdError + 'static)) -> Option<BodyFault> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(fault) = error.downcast_ref() {

@@ -1,5 +1,5 @@
-//! What is remembered of a request while it is under way, and logged and counted at its end,
-//! however that comes.
+//! The record of one request, from its head to the end of its response: when it is dropped, the request is written to
+//! the access log and counted in the metrics.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -7,14 +7,14 @@ use std::time::{Instant, SystemTime};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 
-use super::access_log::Line;
+use super::access_log::AccessLogEntry;
 use super::body_drain::BodyDrain;
 use super::client_stream::RequestActivity;
 use super::context::ProxyContext;
 use super::request_body::BytesReceived;
 use hsm_mtls::internal::config::environment::Service;
 
-/// A request, from its head to the end of its answer.
+/// What is known of a request.
 pub(super) struct RequestRecord {
     context: Arc<ProxyContext>,
     activity: Arc<RequestActivity>,
@@ -26,13 +26,15 @@ pub(super) struct RequestRecord {
     pub(super) service: Option<Service>,
     pub(super) path: Option<PathAndQuery>,
     pub(super) received: BytesReceived,
-    /// Of a body that was not read as a whole before the hub was asked.
+    /// The unread part of the body, if it was not read completely before the request was sent.
     pub(super) drain: Option<BodyDrain>,
     pub(super) status: u16,
     pub(super) sent: u64,
-    /// Whether the connection was there before the request. None: the hub was not asked.
+    /// Whether the connection to the hub existed before the request. None: the request was not sent.
     pub(super) warm: Option<bool>,
+    /// The stage of the problem, if there was one.
     pub(super) stage: Option<&'static str>,
+    /// The response was handed over completely.
     pub(super) complete: bool,
 }
 
@@ -44,7 +46,7 @@ impl RequestRecord {
         method: Method,
         interaction_id: HeaderValue,
     ) -> Self {
-        activity.begin();
+        activity.begin_request();
         Self {
             context: Arc::clone(context),
             activity: Arc::clone(activity),
@@ -55,7 +57,7 @@ impl RequestRecord {
             interaction_id,
             service: None,
             path: None,
-            received: BytesReceived::All(0),
+            received: BytesReceived::Final(0),
             drain: None,
             status: 0,
             sent: 0,
@@ -69,18 +71,18 @@ impl RequestRecord {
 impl Drop for RequestRecord {
     fn drop(&mut self) {
         if let Some(drain) = self.drain.as_ref().filter(|_| !self.complete) {
-            drain.abandoned();
+            drain.response_aborted();
         }
-        self.activity.leave();
+        self.activity.end();
         let took = self.started.elapsed();
-        // Who went away before there was an answer got none.
+        // The status is 0 if the application went away before the response.
         if let Some(service) = self.service.filter(|_| self.status != 0) {
             self.context
                 .upstream(service)
                 .count_answer(self.status, took);
         }
         let path = self.path.as_ref();
-        self.context.log.add(&Line {
+        self.context.log.add(&AccessLogEntry {
             time: self.time,
             uid: self.uid,
             method: self.method.as_str(),

@@ -1,51 +1,50 @@
-//! The head of a request as it came, before hyper has it: what is no HTTP is told in our words, and
-//! what hyper would leave out without a word is seen.
+//! The syntax of a request head, checked before hyper parses it. hyper refuses invalid syntax with a bare status, and
+//! ignores some of it silently; the proxy explains each error.
 //!
-//! hyper answers what it cannot read with a status and no more. All that it refuses is refused here
-//! first; what it would take is what [`super::request_head`] looks at.
+//! Everything that hyper refuses is refused here first. What hyper accepts is validated by [`super::request_head`].
 
 use http::{StatusCode, Uri};
 
-use super::forward::of_the_body;
+use super::forward::body_problem;
 use super::problem_details::Problem;
 use super::request_body::BodyFault;
 
-/// A body of so many bytes is too long for anybody, and for hyper no number.
-const BEYOND: u64 = u64::MAX >> 1;
+/// The longest `Content-Length` that hyper accepts.
+const MAX_CONTENT_LENGTH: u64 = u64::MAX >> 1;
 
-/// Checks a head, with the empty line at its end. A later minor version becomes the one that is
-/// spoken (RFC 9110, section 2.5).
+/// Checks a head, including the empty line at its end. A minor version above 1 is replaced by 1, as RFC 9110,
+/// section 2.5 wants it.
 ///
 /// # Errors
-/// It is not one of HTTP/1.
+/// It is not a head of HTTP/1.
 pub(super) fn check(head: &mut [u8]) -> Result<(), Problem> {
     let end = head.iter().position(|byte| *byte == b'\n');
-    let first = line(&head[..end.unwrap_or(head.len())]);
-    let (target, version) = request_line(first)?;
-    let minor = minor_version(version)?;
-    request_target(target)?;
-    let digit = first.len() - 1;
-    let mut said = Framing::default();
+    let first = trim_cr(&head[..end.unwrap_or(head.len())]);
+    let (target, version) = parse_request_line(first)?;
+    let minor = parse_minor_version(version)?;
+    check_target(target)?;
+    let minor_digit = first.len() - 1;
+    let mut framing = Framing::default();
     for line in head[end.map_or(head.len(), |end| end + 1)..].split(|byte| *byte == b'\n') {
-        let line = self::line(line);
+        let line = trim_cr(line);
         if !line.is_empty() {
-            said.note(field(line)?)?;
+            framing.add(parse_field(line)?)?;
         }
     }
-    said.check(minor)?;
+    framing.check(minor)?;
     if minor > 1 {
-        head[digit] = b'1';
+        head[minor_digit] = b'1';
     }
     Ok(())
 }
 
-/// Whether a record of TLS stands there: handshake, of any version (RFC 8446, section 5.1). No method begins so.
+/// Whether the bytes begin like a TLS handshake record of any version (RFC 8446, section 5.1). No method begins so.
 pub(super) fn is_tls(head: &[u8]) -> bool {
     head.starts_with(&[0x16, 0x03])
 }
 
-/// Somebody speaks TLS to a listener that speaks plain HTTP.
-pub(super) fn of_tls() -> Problem {
+/// The response to a client that speaks TLS to the plain HTTP listener.
+pub(super) fn tls_problem() -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         "request",
@@ -55,8 +54,8 @@ pub(super) fn of_tls() -> Problem {
     .closing()
 }
 
-/// More came than a head may have (RFC 9112, section 3: 414 where it is the target).
-pub(super) fn too_large(head: &[u8], limit: usize) -> Problem {
+/// The response to a head above the limit: 414 if the request line alone is too long (RFC 9112, section 3), else 431.
+pub(super) fn too_large_problem(head: &[u8], limit: usize) -> Problem {
     let hint = "send less, or raise `max_header_kib` of [proxy]";
     match head.iter().take(limit).any(|byte| *byte == b'\n') {
         true => Problem::new(
@@ -75,11 +74,12 @@ pub(super) fn too_large(head: &[u8], limit: usize) -> Problem {
     .closing()
 }
 
-fn line(line: &[u8]) -> &[u8] {
+fn trim_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-fn request_line(line: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
+/// Target and version.
+fn parse_request_line(line: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
     let mut words = line.split(|byte| *byte == b' ');
     match (words.next(), words.next(), words.next(), words.next()) {
         (Some(method), Some(target), Some(version), None)
@@ -93,8 +93,8 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
     }
 }
 
-/// The digit behind `HTTP/1.`
-fn minor_version(version: &[u8]) -> Result<u8, Problem> {
+/// The digit after `HTTP/1.`
+fn parse_minor_version(version: &[u8]) -> Result<u8, Problem> {
     match version {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => {
             Ok(minor - b'0')
@@ -114,7 +114,7 @@ fn minor_version(version: &[u8]) -> Result<u8, Problem> {
     }
 }
 
-fn request_target(target: &[u8]) -> Result<(), Problem> {
+fn check_target(target: &[u8]) -> Result<(), Problem> {
     if target.contains(&b'#') {
         return Err(Problem::malformed(
             "the target has a fragment, which is the client's own and not sent",
@@ -126,8 +126,8 @@ fn request_target(target: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// Name and value.
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
+/// Name and value of a field.
+fn parse_field(line: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
         return Err(Problem::malformed(
             "a line begins with white space: fields are not folded any more",
@@ -159,7 +159,7 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(token)
 }
 
-/// What is said of where the body ends.
+/// The fields that determine the length of the body.
 #[derive(Default)]
 struct Framing<'a> {
     length: Option<u64>,
@@ -168,7 +168,7 @@ struct Framing<'a> {
 }
 
 impl<'a> Framing<'a> {
-    fn note(&mut self, (name, value): (&'a [u8], &'a [u8])) -> Result<(), Problem> {
+    fn add(&mut self, (name, value): (&'a [u8], &'a [u8])) -> Result<(), Problem> {
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             let last = value.rsplit(|byte| *byte == b',').next();
             self.coding = last.map(<[u8]>::trim_ascii);
@@ -200,8 +200,11 @@ impl<'a> Framing<'a> {
             Some(last) if !last.eq_ignore_ascii_case(b"chunked") => Err(Problem::malformed(
                 "the last transfer coding is not chunked: where the body ends is not sure",
             )),
-            None if self.length.is_some_and(|length| length > BEYOND) => {
-                Err(of_the_body(BodyFault::TooLong))
+            None if self
+                .length
+                .is_some_and(|length| length > MAX_CONTENT_LENGTH) =>
+            {
+                Err(body_problem(BodyFault::TooLong))
             }
             _ => Ok(()),
         }
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_told_as_what_it_is() {
+    fn each_syntax_error_has_its_status() {
         for good in [
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.0\n\n",
@@ -286,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_minor_version_is_taken_for_the_one_that_is_spoken() {
+    fn a_later_minor_version_is_replaced_by_1() {
         let mut head = b"GET /1.2 HTTP/1.2\r\nHost: a\r\n\r\n".to_vec();
         check(&mut head).unwrap();
         assert_eq!(head, b"GET /1.2 HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -1,4 +1,4 @@
-//! The body of an answer: the hub's, handed on as it comes, or our own.
+//! The body of a response: the hub's, streamed to the application, or one that the proxy made.
 
 use std::error::Error as StdError;
 use std::future::poll_fn;
@@ -14,95 +14,99 @@ use tokio::time::{Sleep, sleep};
 
 use super::body_drain::BodyDrain;
 use super::connection_pool::Lease;
-use super::metrics;
 use super::problem_details::Problem;
+use super::proxy_metrics;
 use super::request_record::RequestRecord;
-use super::via::METHODS;
+use super::via::ALLOWED_METHODS;
 use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, hyper_error};
 
-type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn StdError + Send + Sync>>>>;
+type PolledFrame = Poll<Option<Result<Frame<Bytes>, Box<dyn StdError + Send + Sync>>>>;
 
-/// A body on its way to the application.
+/// The body of a response to an application.
 pub(super) enum ResponseBody {
-    /// All of it.
-    Ours {
+    /// The complete body of a response of the proxy.
+    Local {
         body: Bytes,
         record: Option<RequestRecord>,
     },
-    /// As it comes.
-    Hubs(HubBody),
+    /// The body of a response of the hub, as it is received.
+    Hub(HubBody),
 }
 
+/// A body that is streamed from the hub.
 pub(super) struct HubBody {
-    /// What of it was there with the head.
+    /// The first frame, if it was received with the head.
     first: Option<Frame<Bytes>>,
     incoming: Incoming,
-    /// Until the end of the answer. Given back then, so that another request can use it.
+    /// Held until the end of the body, and then returned to the pool.
     lease: Option<Lease>,
     record: RequestRecord,
-    patience: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    /// How long the hub may send nothing.
+    read_timeout: Duration,
+    read_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ResponseBody {
-    /// What the hub answers over the leased connection.
-    pub(super) fn of_the_hub(
+    /// The body that the hub sends over the leased connection.
+    pub(super) fn from_hub(
         first: Option<Frame<Bytes>>,
         incoming: Incoming,
         lease: Lease,
         record: RequestRecord,
-        patience: Duration,
+        read_timeout: Duration,
     ) -> Self {
         if let Some(drain) = &record.drain {
-            drain.answers(record.status);
+            drain.response_started(record.status);
         }
         let mut body = HubBody {
             first,
             incoming,
             lease: Some(lease),
             record,
-            patience,
-            waiting: None,
+            read_timeout,
+            read_timer: None,
         };
         if body.is_end_stream() {
             body.end();
         }
-        Self::Hubs(body)
+        Self::Hub(body)
     }
 
-    /// What this gateway says of itself, where OPTIONS has no hop left.
-    pub(super) fn of_options(mut record: RequestRecord) -> Response<Self> {
+    /// The proxy's own response to OPTIONS with `Max-Forwards: 0`.
+    pub(super) fn options_response(mut record: RequestRecord) -> Response<Self> {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
-        headers.insert(ALLOW, METHODS);
+        headers.insert(ALLOW, ALLOWED_METHODS);
         headers.insert(INTERACTION_ID, record.interaction_id.clone());
         record.status = StatusCode::NO_CONTENT.as_u16();
         record.complete = true;
-        response.map(|body| Self::Ours {
+        response.map(|body| Self::Local {
             body,
             record: Some(record),
         })
     }
 
-    /// A problem of ours.
-    pub(super) fn of_problem(problem: &Problem, mut record: RequestRecord) -> Response<Self> {
-        metrics::problem(problem.stage);
+    /// The response that reports a problem.
+    pub(super) fn problem_response(problem: &Problem, mut record: RequestRecord) -> Response<Self> {
+        proxy_metrics::problem(problem.stage);
         let response = problem.response(record.interaction_id.clone());
         record.status = problem.status.as_u16();
         record.stage = Some(problem.stage);
         record.sent = response.body().len() as u64;
         record.complete = true;
-        response.map(|body| Self::Ours {
+        response.map(|body| Self::Local {
             body,
             record: Some(record),
         })
     }
 }
 
-/// What of a body is there already. An error of it is known before the head is handed on then, and
-/// can be told.
-pub(super) async fn first_of(incoming: &mut Incoming) -> Result<Option<Frame<Bytes>>, ClientError> {
+/// The first frame of a body, if it was received already. An error in it is found before the head of the response is
+/// forwarded, so that the application still gets a problem report.
+pub(super) async fn first_frame(
+    incoming: &mut Incoming,
+) -> Result<Option<Frame<Bytes>>, ClientError> {
     let polled = poll_fn(|task| Poll::Ready(Pin::new(&mut *incoming).poll_frame(task))).await;
     match polled {
         Poll::Ready(Some(Err(error))) => Err(hyper_error::within_response(&error)),
@@ -120,23 +124,25 @@ impl HubBody {
         self.record.complete = true;
         let drain = self.record.drain.as_ref();
         if let Some(drain) = drain {
-            drain.answered(self.record.status);
+            drain.response_ended(self.record.status);
         }
         match self.lease.take() {
-            Some(lease) if drain.is_some_and(BodyDrain::is_early) => lease.finish_early(),
+            Some(lease) if drain.is_some_and(BodyDrain::is_early_response) => {
+                lease.finish_without_reuse()
+            }
             Some(lease) => lease.finish(),
             None => {}
         }
     }
 
-    fn poll_frame(&mut self, task: &mut Context<'_>) -> Polled {
+    fn poll_frame(&mut self, task: &mut Context<'_>) -> PolledFrame {
         let polled = match self.first.take() {
             Some(first) => Poll::Ready(Some(Ok(first))),
             None => Pin::new(&mut self.incoming).poll_frame(task),
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.waiting = None;
+                self.read_timer = None;
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 self.record.sent += length as u64;
                 if self.incoming.is_end_stream() {
@@ -155,11 +161,11 @@ impl HubBody {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Pending => {
-                let patience = self.patience;
-                let waiting = self
-                    .waiting
-                    .get_or_insert_with(|| Box::pin(sleep(patience)));
-                if waiting.as_mut().poll(task).is_pending() {
+                let timeout = self.read_timeout;
+                let timer = self
+                    .read_timer
+                    .get_or_insert_with(|| Box::pin(sleep(timeout)));
+                if timer.as_mut().poll(task).is_pending() {
                     return Poll::Pending;
                 }
                 self.record.stage = Some("deadline-answer");
@@ -174,28 +180,28 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Box<dyn StdError + Send + Sync>;
 
-    fn poll_frame(self: Pin<&mut Self>, task: &mut Context<'_>) -> Polled {
+    fn poll_frame(self: Pin<&mut Self>, task: &mut Context<'_>) -> PolledFrame {
         match self.get_mut() {
-            Self::Ours { body, .. } if body.is_empty() => Poll::Ready(None),
-            Self::Ours { body, record } => {
+            Self::Local { body, .. } if body.is_empty() => Poll::Ready(None),
+            Self::Local { body, record } => {
                 drop(record.take());
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(body)))))
             }
-            Self::Hubs(body) => body.poll_frame(task),
+            Self::Hub(body) => body.poll_frame(task),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Ours { body, .. } => body.is_empty(),
-            Self::Hubs(body) => body.is_end_stream(),
+            Self::Local { body, .. } => body.is_empty(),
+            Self::Hub(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Ours { body, .. } => SizeHint::with_exact(body.len() as u64),
-            Self::Hubs(body) => {
+            Self::Local { body, .. } => SizeHint::with_exact(body.len() as u64),
+            Self::Hub(body) => {
                 let first = body.first.as_ref().and_then(Frame::data_ref);
                 let first = first.map_or(0, Bytes::len) as u64;
                 match body.incoming.size_hint().exact() {

@@ -1,7 +1,8 @@
-//! What systemd is told (sd_notify(3)): ready, reloading, stopping. Elsewhere nobody listens.
+//! Notifies systemd of the state of the service (sd_notify(3)): ready, reloading, stopping. Without systemd this does
+//! nothing.
 //!
-//! A manager that is busy does not empty its socket. The word that the proxy is ready is worth waiting
-//! for then, because a start that is not told of is ended; but the proxy's own work waits for nothing.
+//! A busy service manager does not empty its socket. READY=1 must not be lost then, because systemd ends a service that
+//! does not report it in time; so messages are queued, and the proxy does not wait for them.
 
 use std::env;
 use std::io;
@@ -13,12 +14,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use hsm_mtls::internal::lossy_writer::{LossyWriter, Notices, Target};
 
-/// Bytes of words that wait.
-const MOST: usize = 4 << 10;
-/// How long the end of the proxy waits for the last one.
-const FAREWELL: Duration = Duration::from_millis(100);
+/// The most bytes of messages that are queued.
+const MAX_QUEUED: usize = 4 << 10;
+/// How long the end of the proxy waits until the last message is sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The service manager, where there is one.
+/// The connection to the service manager, if there is one.
 #[derive(Debug)]
 pub(super) struct ServiceManager {
     socket: Option<LossyWriter>,
@@ -31,7 +32,7 @@ const NOTICES: Notices = Notices {
 };
 
 impl ServiceManager {
-    /// The one that `$NOTIFY_SOCKET` names. Connected at once: the way there may be closed later.
+    /// Connects to the socket that `$NOTIFY_SOCKET` names. At once, because a sandbox may forbid it later.
     pub(super) fn from_environment() -> Self {
         let socket = env::var("NOTIFY_SOCKET").ok().and_then(|name| {
             let connected = connect(&name);
@@ -42,7 +43,7 @@ impl ServiceManager {
         });
         let writer = |socket: UnixDatagram| {
             let target = Target::Owned(socket.into());
-            LossyWriter::new("sd-notify", target, MOST, NOTICES, false)
+            LossyWriter::new("sd-notify", target, MAX_QUEUED, NOTICES, false)
         };
         Self {
             socket: socket.map(writer),
@@ -50,27 +51,27 @@ impl ServiceManager {
     }
 
     pub(super) fn ready(&self) {
-        self.tell("READY=1");
+        self.send("READY=1");
     }
 
     pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
     pub(super) fn stopping(&self) {
-        self.tell("STOPPING=1");
+        self.send("STOPPING=1");
     }
 
-    /// Waits a moment for what it was told last.
-    pub(super) fn end(&self) {
+    /// Waits a moment until the queued messages are sent.
+    pub(super) fn flush(&self) {
         if let Some(socket) = &self.socket {
-            socket.flush(FAREWELL);
+            socket.flush(FLUSH_TIMEOUT);
         }
     }
 
-    fn tell(&self, state: &str) {
+    fn send(&self, state: &str) {
         if let Some(socket) = &self.socket {
             socket.add(state.as_bytes().to_vec());
         }

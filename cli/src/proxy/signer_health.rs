@@ -1,35 +1,36 @@
-//! The signer's health as `/readyz` reports it: asked on a thread of its own, and cached for as long as it cannot have
-//! changed.
+//! The signer's health for `/readyz`: queried from the signer process on a blocking thread, and cached for a moment.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::problem_details::stage_of;
+use super::problem_details::signature_stage;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::signer::{RemoteKey, SignerHealth};
 
-/// Who asks within this time is told the same.
-const FRESH: Duration = Duration::from_millis(250);
+/// A status that is younger than this is not queried again.
+const CACHE_TIME: Duration = Duration::from_millis(250);
 
-/// Asks the signer of now.
+/// Queries the signer that is in use, and caches its status.
 pub(super) struct SignerHealthMonitor {
     key: Mutex<Arc<RemoteKey>>,
-    // Held while it is asked: whoever comes meanwhile waits for that answer.
+    /// The last status and its time. Locked during a query: concurrent requests wait for its result.
     last: tokio::sync::Mutex<Option<(Instant, Arc<SignerStatus>)>>,
 }
 
-/// What came of the question.
+/// The result of a query.
 #[derive(Debug)]
 pub(super) struct SignerStatus {
+    /// None: the signer did not respond.
     health: Option<SignerHealth>,
-    trouble: Option<EngineError>,
-    /// Since when it is ready, where it was seen not to be before: seconds after the beginning of 1970.
-    back_since: Option<u64>,
+    /// Why a signature would fail now.
+    error: Option<EngineError>,
+    /// When the signer was first seen ready again after an error, in Unix time.
+    recovered_at: Option<u64>,
 }
 
 impl SignerHealthMonitor {
@@ -40,48 +41,48 @@ impl SignerHealthMonitor {
         })
     }
 
-    /// What it says now, or said a moment ago.
+    /// The current status, or the cached one.
     pub(super) async fn status(self: &Arc<Self>) -> Arc<SignerStatus> {
-        let signer_health = Arc::clone(self);
-        // On its own: an operator who hangs up must not leave the question to the next.
-        let asked = tokio::spawn(async move {
-            let mut last = signer_health.last.lock().await;
+        let monitor = Arc::clone(self);
+        // A task of its own: a client that disconnects must not cancel the query for the others.
+        let queried = tokio::spawn(async move {
+            let mut last = monitor.last.lock().await;
             match &*last {
-                Some((at, signer)) if at.elapsed() < FRESH => Arc::clone(signer),
+                Some((at, status)) if at.elapsed() < CACHE_TIME => Arc::clone(status),
                 before => {
-                    let before = before.as_ref().map(|(_, signer)| signer.as_ref());
-                    let signer = Arc::new(signer_health.ask().await.after(before));
-                    *last = Some((Instant::now(), Arc::clone(&signer)));
-                    signer
+                    let before = before.as_ref().map(|(_, status)| status.as_ref());
+                    let status = Arc::new(monitor.query().await.compared_with(before));
+                    *last = Some((Instant::now(), Arc::clone(&status)));
+                    status
                 }
             }
         });
-        asked
+        queried
             .await
             .unwrap_or_else(|_| Arc::new(SignerStatus::silent()))
     }
 
-    /// From now on another signer is asked.
-    pub(super) async fn follow(&self, key: Arc<RemoteKey>) {
-        // Not while one is being asked: its answer would be taken for the other's.
+    /// Switches to another signer.
+    pub(super) async fn switch_signer(&self, key: Arc<RemoteKey>) {
+        // Waits for a query in progress, whose result would be cached as the new signer's.
         let mut last = self.last.lock().await;
         *self.key.lock().ignore_poison() = key;
         *last = None;
     }
 
-    async fn ask(&self) -> SignerStatus {
+    async fn query(&self) -> SignerStatus {
         let key = self.key.lock().ignore_poison().clone();
-        let asked = tokio::task::spawn_blocking(move || key.health()).await;
-        match asked.unwrap_or(Err(EngineError::SignerSilent)) {
+        let queried = tokio::task::spawn_blocking(move || key.health()).await;
+        match queried.unwrap_or(Err(EngineError::SignerSilent)) {
             Ok(health) => SignerStatus {
-                trouble: health.error(),
+                error: health.error(),
                 health: Some(health),
-                back_since: None,
+                recovered_at: None,
             },
             Err(error) => SignerStatus {
-                trouble: Some(error),
+                error: Some(error),
                 health: None,
-                back_since: None,
+                recovered_at: None,
             },
         }
     }
@@ -91,42 +92,42 @@ impl SignerStatus {
     fn silent() -> Self {
         Self {
             health: None,
-            trouble: Some(EngineError::SignerSilent),
-            back_since: None,
+            error: Some(EngineError::SignerSilent),
+            recovered_at: None,
         }
     }
 
-    fn after(mut self, before: Option<&Self>) -> Self {
-        self.back_since = match (before, &self.trouble) {
-            (Some(before), None) if before.trouble.is_some() => Some(rfc3339::unix_now()),
-            (Some(before), None) => before.back_since,
+    /// Sets `recovered_at` by comparison with the previous status.
+    fn compared_with(mut self, before: Option<&Self>) -> Self {
+        self.recovered_at = match (before, &self.error) {
+            (Some(before), None) if before.error.is_some() => Some(rfc3339::unix_now()),
+            (Some(before), None) => before.recovered_at,
             (_, Some(_)) | (None, _) => None,
         };
         self
     }
 
-    /// Whether what failed at that time, for want of the token, says nothing of now: the signer has its key
-    /// again since, or has signed since.
+    /// Whether a token failure at that time (Unix time) is outdated: the signer has recovered or signed since.
     pub(super) fn outdates(&self, failed_at: u64) -> bool {
         let Some(SignerHealth::Ready(engine)) =
-            self.health.as_ref().filter(|_| self.trouble.is_none())
+            self.health.as_ref().filter(|_| self.error.is_none())
         else {
             return false;
         };
         let signed = engine.last_signature_ms.map(signed_at);
-        [self.back_since, signed]
+        [self.recovered_at, signed]
             .into_iter()
             .flatten()
             .any(|since| since > failed_at)
     }
 
-    /// Stage, words and next step, where a signature would not be made now.
-    pub(super) fn trouble(&self) -> Option<(&'static str, String, String)> {
-        let error = self.trouble.as_ref()?;
-        Some((stage_of(error), error.to_string(), error.hint()))
+    /// Stage, detail and hint of the error with which a signature would fail now.
+    pub(super) fn problem(&self) -> Option<(&'static str, String, String)> {
+        let error = self.error.as_ref()?;
+        Some((signature_stage(error), error.to_string(), error.hint()))
     }
 
-    /// What operators read beside that.
+    /// The signer's part of the readiness report.
     pub(super) fn report(&self) -> Value {
         let Some(health) = &self.health else {
             return json!({ "state": "silent" });

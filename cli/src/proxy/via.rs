@@ -1,5 +1,5 @@
-//! What HTTP asks of a gateway beyond handing a message on (RFC 9110, section 7.6): it names itself
-//! in `Via`, knows a request that it has seen before, and counts `Max-Forwards` down.
+//! `Via` and `Max-Forwards` (RFC 9110, section 7.6): the gateway adds its name to `Via`, refuses requests that already
+//! carry it (loop detection), and decrements `Max-Forwards`.
 
 use http::header::{HeaderName, MAX_FORWARDS, VIA};
 use http::request::Parts;
@@ -7,22 +7,22 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::problem_details::Problem;
 
-/// What is forwarded, where one of the others was asked for. Unknown methods are forwarded as well.
-pub(super) const METHODS: HeaderValue =
+/// The `Allow` of a refused method. Unknown methods are forwarded as well.
+pub(super) const ALLOWED_METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-/// The name of this gateway in `Via`, and its entries for what comes in HTTP/1.1 and in HTTP/1.0.
+/// The pseudonym of this gateway in `Via`, with its entries for requests of HTTP/1.1 and of HTTP/1.0.
 #[derive(Debug)]
-pub(super) struct Pseudonym {
+pub(super) struct ViaPseudonym {
     name: String,
     entry: HeaderValue,
     entry_of_http_10: HeaderValue,
 }
 
-impl Pseudonym {
-    /// None: it is no token.
+impl ViaPseudonym {
+    /// None: the name is not a token (RFC 9110, section 5.6.2).
     pub(super) fn new(name: &str) -> Option<Self> {
-        // A token is a field name, too.
+        // Field names are tokens as well.
         HeaderName::from_bytes(name.as_bytes()).ok()?;
         Some(Self {
             name: name.to_owned(),
@@ -31,12 +31,12 @@ impl Pseudonym {
         })
     }
 
-    /// Adds this gateway to those that the request came through.
+    /// Appends this gateway to the `Via` of a request.
     ///
     /// # Errors
-    /// It came through here before: it would go round for ever.
-    pub(super) fn sign(&self, head: &mut Parts) -> Result<(), Problem> {
-        if self.is_in(&head.headers) {
+    /// `Via` names it already: the request is in a loop.
+    pub(super) fn append_to(&self, head: &mut Parts) -> Result<(), Problem> {
+        if self.is_named_in(&head.headers) {
             return Err(Problem::new(
                 StatusCode::LOOP_DETECTED,
                 "loop",
@@ -53,11 +53,11 @@ impl Pseudonym {
         Ok(())
     }
 
-    fn is_in(&self, headers: &HeaderMap) -> bool {
+    fn is_named_in(&self, headers: &HeaderMap) -> bool {
         let lines = headers.get_all(VIA).iter();
         let mut entries = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
         entries.any(|entry| {
-            // Protocol, name, and perhaps a comment.
+            // An entry is a protocol, a name and optionally a comment.
             let mut words = entry
                 .split(|byte| matches!(byte, b' ' | b'\t'))
                 .filter(|word| !word.is_empty());
@@ -67,13 +67,13 @@ impl Pseudonym {
     }
 }
 
-/// Whether a request is to be answered here, because no hop is left to it. One that is left is
-/// counted. Only OPTIONS is looked at: TRACE is not forwarded, and for other methods the field
-/// means nothing (RFC 9110, section 7.6.2).
+/// Decrements `Max-Forwards` of an OPTIONS request. Returns true if it was 0: the gateway answers the request itself.
+/// Other methods are left alone: TRACE is not forwarded, and for the rest the field has no meaning (RFC 9110,
+/// section 7.6.2).
 ///
 /// # Errors
-/// It is no number.
-pub(super) fn ends_here(head: &mut Parts) -> Result<bool, Problem> {
+/// `Max-Forwards` is not a number.
+pub(super) fn answers_max_forwards(head: &mut Parts) -> Result<bool, Problem> {
     if head.method != Method::OPTIONS {
         return Ok(false);
     }
@@ -87,7 +87,7 @@ pub(super) fn ends_here(head: &mut Parts) -> Result<bool, Problem> {
         return Err(Problem::malformed("Max-Forwards is not a number"));
     }
     let hops = std::str::from_utf8(hops).unwrap_or_default();
-    // More than can be counted is more than there are.
+    // A number that overflows is as good as infinite.
     let hops: u64 = hops.parse().unwrap_or(u64::MAX);
     let Some(left) = hops.checked_sub(1) else {
         return Ok(true);
@@ -111,14 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_here_is_known_by_its_via() {
-        let pseudonym = Pseudonym::new("hsm-mtls-bank").unwrap();
+    fn a_request_whose_via_names_this_gateway_is_refused() {
+        let pseudonym = ViaPseudonym::new("hsm-mtls-bank").unwrap();
         for seen in [
             &["1.1 hsm-mtls-bank"][..],
             &["1.0 other, HTTP/1.1 HSM-MTLS-Bank (a comment)"],
             &["1.0 other", "2 another,1.1\thsm-mtls-bank"],
         ] {
-            let problem = pseudonym.sign(&mut head("GET", VIA, seen)).unwrap_err();
+            let problem = pseudonym
+                .append_to(&mut head("GET", VIA, seen))
+                .unwrap_err();
             assert_eq!(problem.status, StatusCode::LOOP_DETECTED, "{seen:?}");
         }
         for other in [
@@ -128,19 +130,20 @@ mod tests {
             &["1.1 x (hsm-mtls-bank)"],
         ] {
             let mut head = head("GET", VIA, other);
-            pseudonym.sign(&mut head).unwrap();
+            pseudonym.append_to(&mut head).unwrap();
             let all: Vec<_> = head.headers.get_all(VIA).iter().collect();
             assert_eq!(all.len(), other.len() + 1);
             assert_eq!(all[other.len()], "1.1 hsm-mtls-bank");
         }
-        assert!(Pseudonym::new("two words").is_none());
+        assert!(ViaPseudonym::new("two words").is_none());
     }
 
     #[test]
     fn max_forwards_is_counted_down_for_options() {
         let left = |method, values: &[&str]| {
             let mut head = head(method, MAX_FORWARDS, values);
-            let ends = ends_here(&mut head).map_err(|problem| problem.status.as_u16())?;
+            let ends =
+                answers_max_forwards(&mut head).map_err(|problem| problem.status.as_u16())?;
             let left = head.headers.get(MAX_FORWARDS).cloned();
             Ok::<_, u16>((ends, left.map(|left| left.to_str().unwrap().to_owned())))
         };

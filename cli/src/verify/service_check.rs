@@ -1,4 +1,4 @@
-//! One service of the hub, checked step by step: name, TCP, TLS, trust, our certificate, the call.
+//! Checks one service of the hub step by step: name resolution, TCP, TLS, certificates, and `GET /hello-mtls`.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 use url::Url;
 use uuid::Uuid;
 
-use super::hello_check::{clock, judge};
-use super::server_certificate::{
-    SIGNATURE, ServerCertificate, client_certificate, server_certificate,
+use super::handshake_check::{
+    SIGNATURE_STEP, ServerCertificate, check_client_certificate, check_server_certificate,
 };
+use super::hello_mtls_check::{PRESENTED_STEP, check_clock, check_response};
 use crate::check_steps::Steps;
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::client::connector::{Connection, Connector};
@@ -24,6 +24,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::tls::handshake_observer::Observation;
 use hsm_mtls::internal::tls::{HandshakePhase, Tls, TlsError};
 
+/// All steps, in their order.
 const STEPS: [&str; 11] = [
     "name resolution",
     "tcp",
@@ -31,90 +32,91 @@ const STEPS: [&str; 11] = [
     "server certificate",
     "host name",
     "client certificate asked for",
-    SIGNATURE,
+    SIGNATURE_STEP,
     "GET /hello-mtls",
     "clock",
     "mTLS status",
-    "presented certificate",
+    PRESENTED_STEP,
 ];
 
-/// The longest answer of `/hello-mtls` that is read, in bytes.
-const LONGEST_HELLO: usize = 64 << 10;
+/// The longest body of `/hello-mtls` that is read, in bytes.
+const MAX_HELLO_BODY: usize = 64 << 10;
 
-/// How long an address that another one was faster than is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// A name with more addresses is asked for the first of them.
-const MOST_ADDRESSES: usize = 16;
+/// How long the other addresses of a host may take to connect.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The most addresses of a host that are probed.
+const MAX_ADDRESSES: usize = 16;
 
-/// One service, checked once.
+/// The check of one service.
 pub(super) struct ServiceCheck<'a> {
     pub(super) tls: &'a Tls,
     pub(super) connector: &'a Connector,
-    /// Sends a small hello; there is none where the configured one is small.
+    /// Sends a small ClientHello. None: the configured one is small already.
     pub(super) small_hello: Option<&'a Connector>,
     pub(super) client: &'a Client,
     pub(super) presented: &'a Certificate,
     pub(super) origin: &'a Origin,
 }
 
-/// What a check of a service gives to the report.
+/// The result of a check, for the report.
 #[derive(Default)]
 pub(super) struct CheckedService {
     pub(super) steps: Steps,
-    /// Of the call at the end.
+    /// The interaction id of `GET /hello-mtls`.
     pub(super) interaction_id: Option<String>,
     pub(super) server: Option<ServerCertificate>,
 }
 
 impl ServiceCheck<'_> {
-    /// Takes the steps, as far as they can be taken.
+    /// Runs the steps until one fails that the next ones need.
     pub(super) async fn run(&self) -> CheckedService {
         let mut checked = CheckedService::default();
-        self.take(&mut checked).await;
+        self.run_steps(&mut checked).await;
         checked.steps.end(&STEPS);
         checked
     }
 
-    async fn take(&self, checked: &mut CheckedService) -> Option<()> {
+    async fn run_steps(&self, checked: &mut CheckedService) -> Option<()> {
         let steps = &mut checked.steps;
-        // Made here, so that the ledger has it, and it can be told also where no answer comes.
+        // Generated before the handshake, so that the ledger records it with the signature, and the report has it even
+        // without a response.
         let id = Uuid::new_v4().to_string();
-        let (connection, seen) = self.handshake(steps, &id).await?;
-        checked.server = ServerCertificate::of(&seen);
-        server_certificate(steps, self.tls, self.origin, &seen);
-        client_certificate(steps, self.tls, &seen);
-        let answer = self.hello(steps, connection?, &id).await;
+        let (connection, observed) = self.handshake(steps, &id).await?;
+        checked.server = ServerCertificate::of(&observed);
+        check_server_certificate(steps, self.tls, self.origin, &observed);
+        check_client_certificate(steps, self.tls, &observed);
+        let response = self.request_hello_mtls(steps, connection?, &id).await;
         checked.interaction_id = Some(id);
-        judge(steps, &answer?, self.presented);
+        check_response(steps, &response?, self.presented);
         Some(())
     }
 
-    /// Name, TCP and TLS. A hello that gets no answer is repeated in a small form: some
-    /// middleboxes drop one that does not fit into a packet.
+    /// Name resolution, TCP and TLS. If the ClientHello gets no answer, a small one is tried: some middleboxes drop one
+    /// that does not fit into a packet.
     async fn handshake(
         &self,
         steps: &mut Steps,
         id: &str,
     ) -> Option<(Option<Connection>, Observation)> {
         let deadline = self.connector.deadline();
-        let tcp = self.reach(steps, deadline).await?;
+        let tcp = self.connect_tcp(steps, deadline).await?;
         steps.begin();
         let handshake = self
             .connector
             .handshake(self.origin, Some(id.to_owned()), tcp, deadline);
-        let (connection, seen) = handshake.await;
+        let (connection, observed) = handshake.await;
         let error = match connection {
             Ok(connection) => {
                 steps.good("tls", connection.describe());
-                return Some((Some(connection), seen));
+                return Some((Some(connection), observed));
             }
             Err(error) => error,
         };
         let small = self
             .small_hello
-            .filter(|_| seen.server_chain.is_empty() && unanswered(&error));
+            .filter(|_| observed.server_chain.is_empty() && is_unanswered(&error));
         if let Some(small) = small {
-            return Some(self.hello_again(steps, id, &error, small).await);
+            return Some(self.diagnose_hello_size(steps, id, &error, small).await);
         }
         match &error {
             ClientError::Tls(
@@ -128,24 +130,23 @@ impl ServiceCheck<'_> {
                 let hint = "the steps `server certificate` and `host name` say what to do";
                 steps.bad("tls", error.to_string(), hint, ExitCode::Network);
             }
-            error => failed(steps, "tls", error),
+            error => record_failure(steps, "tls", error),
         }
-        Some((None, seen))
+        Some((None, observed))
     }
 
-    /// What a small hello shows, and whether a large one really gets no answer: one packet may be
-    /// lost at any time.
-    async fn hello_again(
+    /// Tries a small ClientHello, and then the large one again, to tell a size limit from a lost packet.
+    async fn diagnose_hello_size(
         &self,
         steps: &mut Steps,
         id: &str,
         error: &ClientError,
         small: &Connector,
     ) -> (Option<Connection>, Observation) {
-        let (connection, seen) = self.once_more(small, id).await;
-        if seen.server_chain.is_empty() {
+        let (connection, observed) = self.retry_handshake(small, id).await;
+        if observed.server_chain.is_empty() {
             let (detail, hint) = match &connection {
-                Err(other) if !unanswered(other) => (
+                Err(other) if !is_unanswered(other) => (
                     format!("{error}; and then: {other}"),
                     "what answers differs from one attempt to the next: try again, then ask who runs the network",
                 ),
@@ -155,9 +156,9 @@ impl ServiceCheck<'_> {
                 ),
             };
             steps.bad("tls", detail, hint, error.exit_code());
-            return (None, seen);
+            return (None, observed);
         }
-        let (large, seen_of_large) = self.once_more(self.connector, id).await;
+        let (large, observed_large) = self.retry_handshake(self.connector, id).await;
         if let Ok(large) = large {
             let detail = format!(
                 "{error}; a second attempt was answered: {}",
@@ -165,7 +166,7 @@ impl ServiceCheck<'_> {
             );
             let hint = "packets are lost on the way, or the server was busy: if it happens again, ask who runs the network";
             steps.note("tls", detail, hint);
-            return (Some(large), seen_of_large);
+            return (Some(large), observed_large);
         }
         let detail = format!(
             "{error}, twice; a small hello, without X25519MLKEM768, is answered: something on the way drops large ones"
@@ -173,15 +174,15 @@ impl ServiceCheck<'_> {
         let hint = "until whoever runs it has mended that, set `groups = [\"x25519\", \"secp256r1\"]` in [tls]; the steps below were taken so";
         steps.bad("tls", detail, hint, ExitCode::Network);
         match connection {
-            Ok(connection) => (Some(connection), seen),
+            Ok(connection) => (Some(connection), observed),
             Err(error) => {
-                failed(steps, "tls with a small hello", &error);
-                (None, seen)
+                record_failure(steps, "tls with a small hello", &error);
+                (None, observed)
             }
         }
     }
 
-    async fn once_more(
+    async fn retry_handshake(
         &self,
         connector: &Connector,
         id: &str,
@@ -201,12 +202,12 @@ impl ServiceCheck<'_> {
         }
     }
 
-    async fn reach(&self, steps: &mut Steps, deadline: Instant) -> Option<TcpStream> {
+    async fn connect_tcp(&self, steps: &mut Steps, deadline: Instant) -> Option<TcpStream> {
         steps.begin();
         let addresses = match self.connector.resolve(self.origin, deadline).await {
             Ok(addresses) => addresses,
             Err(error) => {
-                failed(steps, "name resolution", &error);
+                record_failure(steps, "name resolution", &error);
                 return None;
             }
         };
@@ -215,20 +216,20 @@ impl ServiceCheck<'_> {
         steps.begin();
         match self.connector.tcp(self.origin, &addresses, deadline).await {
             Ok(tcp) => {
-                self.look_at_the_others(steps, &tcp, &addresses, deadline)
+                self.probe_other_addresses(steps, &tcp, &addresses, deadline)
                     .await;
                 Some(tcp)
             }
             Err(error) => {
-                failed(steps, "tcp", &error);
+                record_failure(steps, "tcp", &error);
                 None
             }
         }
     }
 
-    /// One address is enough for a connection. But each that does not answer is a delay on another day,
-    /// or what is left when this one is down.
-    async fn look_at_the_others(
+    /// Probes the other addresses of the host. One is enough for a connection, but one that does not answer will delay
+    /// later connections, or prevent them when the others are down.
+    async fn probe_other_addresses(
         &self,
         steps: &mut Steps,
         tcp: &TcpStream,
@@ -241,33 +242,36 @@ impl ServiceCheck<'_> {
         };
         let mut others: Vec<SocketAddr> = Vec::new();
         for address in addresses {
-            if *address != peer && !others.contains(address) && others.len() < MOST_ADDRESSES {
+            if *address != peer && !others.contains(address) && others.len() < MAX_ADDRESSES {
                 others.push(*address);
             }
         }
         let now = Instant::now();
-        // The handshake is to have the most of the time.
-        let patience = (deadline.saturating_duration_since(now) / 4).min(PATIENCE);
-        let unconnected = probe_all(&others, now + patience).await;
+        // Most of the time is left for the handshake.
+        let probe_timeout = (deadline.saturating_duration_since(now) / 4).min(PROBE_TIMEOUT);
+        let unconnected = probe_all(&others, now + probe_timeout).await;
         if unconnected.is_empty() {
             steps.good("tcp", peer.to_string());
             return;
         }
-        let said = unconnected.iter().map(|tried| match &tried.error {
-            Some(refusal) => format!("{}: {refusal}", tried.address),
+        let failures = unconnected.iter().map(|probe| match &probe.error {
+            Some(error) => format!("{}: {error}", probe.address),
             None => format!(
                 "{} did not answer within {} ms",
-                tried.address,
-                patience.as_millis()
+                probe.address,
+                probe_timeout.as_millis()
             ),
         });
-        let said: Vec<_> = said.collect();
-        let detail = format!("{peer}; not every address connects: {}", said.join("; "));
+        let failures: Vec<_> = failures.collect();
+        let detail = format!(
+            "{peer}; not every address connects: {}",
+            failures.join("; ")
+        );
         let hint = "connections are made to an address that answers; for the others check firewall and routes from this machine, or ask the hub's operator";
         steps.good_but("tcp", detail, hint);
     }
 
-    async fn hello(
+    async fn request_hello_mtls(
         &self,
         steps: &mut Steps,
         connection: Connection,
@@ -278,13 +282,13 @@ impl ServiceCheck<'_> {
         let url = Url::parse(&format!("{}/hello-mtls", self.origin)).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(INTERACTION_ID, id.parse().ok()?);
-        let client = self.client.clone().with_max_body(LONGEST_HELLO);
+        let client = self.client.clone().with_max_body(MAX_HELLO_BODY);
         let request = client.request_over(connection, Method::GET, &url, headers, Bytes::new());
         match request.await {
-            Ok(answer) => {
-                let refusal = answer.error_response();
+            Ok(response) => {
+                let refusal = response.error_response();
                 match &refusal {
-                    None => steps.good(NAME, answer.status.as_str()),
+                    None => steps.good(NAME, response.status.as_str()),
                     Some(refusal) => {
                         steps.bad(
                             NAME,
@@ -294,19 +298,19 @@ impl ServiceCheck<'_> {
                         );
                     }
                 }
-                clock(steps, &answer);
-                refusal.is_none().then_some(answer)
+                check_clock(steps, &response);
+                refusal.is_none().then_some(response)
             }
             Err(error) => {
-                failed(steps, NAME, &error);
+                record_failure(steps, NAME, &error);
                 None
             }
         }
     }
 }
 
-/// Nothing came back, as far as can be seen.
-fn unanswered(error: &ClientError) -> bool {
+/// Whether the server sent nothing in answer to the ClientHello, as far as this side can tell.
+fn is_unanswered(error: &ClientError) -> bool {
     match error {
         ClientError::Deadline { stage, .. } => *stage == Stage::Handshake,
         ClientError::Tls(TlsError::Closed { phase, .. }) => {
@@ -317,7 +321,7 @@ fn unanswered(error: &ClientError) -> bool {
     }
 }
 
-fn failed(steps: &mut Steps, name: &'static str, error: &ClientError) {
+fn record_failure(steps: &mut Steps, name: &'static str, error: &ClientError) {
     let (detail, hint) = (error.to_string(), error.hint());
     steps.bad(name, detail, hint, error.exit_code());
 }

@@ -16,42 +16,42 @@ impl ConnectionPool {
         {
             let mut state = self.state();
             let (generation, settled) = (state.generation, state.settled);
-            let current = |of: u64| of == generation || !settled;
+            let current = |its: u64| its == generation || !settled;
             state.idle.retain(|idle| {
                 !idle.connection.is_closed()
-                    && now < idle.connection.state.retires
+                    && now < idle.connection.state.expires
                     && now.duration_since(idle.since) < self.idle_timeout
                     && current(idle.generation)
             });
-            // Streams that are in use keep the connection by themselves.
-            state.shared.retain(|(connection, of)| {
-                !connection.is_closed() && now < connection.state.retires && current(*of)
+            // Streams in use keep their connection open themselves.
+            state.shared.retain(|(connection, its)| {
+                !connection.is_closed() && now < connection.state.expires && current(*its)
             });
             state.waiting.retain(|waiting| !waiting.lease.is_closed());
-            let lasting = |connection: &HubConnection| {
-                now.duration_since(connection.state.born) > REFUSED_WITHIN
+            let accepted = |connection: &HubConnection| {
+                now.duration_since(connection.state.opened) > REFUSED_WITHIN
             };
-            let idle = state.idle.iter().any(|idle| lasting(&idle.connection));
+            let idle = state.idle.iter().any(|idle| accepted(&idle.connection));
             if idle
                 || state
                     .shared
                     .iter()
-                    .any(|(connection, _)| lasting(connection))
+                    .any(|(connection, _)| accepted(connection))
             {
                 state.refusals = 0;
             }
-            self.meter.open(state.open);
+            self.metrics.set_open(state.open);
         }
         self.fill();
     }
 
-    /// From now on connections are made with another identity. Those of the old one go on until the
-    /// first of the new one is there; handshakes of the old one that have begun are handed back.
+    /// Switches to another identity. Connections of the old one are used until the first one of the new is open. Returns
+    /// the handshakes in progress with the old identity.
     pub(in crate::proxy) fn switch_identity(
         self: &Arc<Self>,
         connector: Connector,
     ) -> HandshakeTracker {
-        let before = {
+        let old_handshakes = {
             let mut state = self.state();
             state.connector = connector;
             state.generation += 1;
@@ -61,11 +61,11 @@ impl ConnectionPool {
             std::mem::take(&mut state.handshakes)
         };
         self.fill();
-        before
+        old_handshakes
     }
 
-    /// The hub wants HTTP/1.1 (RFC 9113, section 7): from now on nothing else is offered, until a reload. Requests that
-    /// are under way over HTTP/2 go on.
+    /// The hub requires HTTP/1.1 (RFC 9113, section 7): HTTP/2 is not offered any more, until a reload. Requests in
+    /// progress over HTTP/2 continue.
     pub(in crate::proxy) fn fall_back_to_http1(self: &Arc<Self>) {
         {
             let mut state = self.state();
@@ -73,7 +73,7 @@ impl ConnectionPool {
                 return;
             }
             state.connector = state.connector.over_http1();
-            (state.speaks_h2, state.known) = (false, true);
+            (state.speaks_h2, state.protocol_known) = (false, true);
             state.shared.clear();
         }
         tracing::info!(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use super::super::problem_details::{CERTIFICATE, Problem, is_of_the_token};
+use super::super::problem_details::{CERTIFICATE_STAGE, Problem, is_token_failure};
 use super::Lease;
 use super::hub_connection::{ConnectionState, HubConnection, REFUSED_WITHIN, RequestSender};
 use super::{ConnectionPool, LastHandshake, PoolState};
@@ -41,19 +41,20 @@ impl ConnectionPool {
         }
     }
 
-    /// The connections to open, each with the interaction id of the request that it is for.
+    /// The connections to open, each with the interaction id of the waiting request, or None if it is opened ahead of
+    /// need.
     fn connections_to_open(&self, state: &PoolState) -> Vec<Option<HeaderValue>> {
-        let room = self.most.saturating_sub(state.open);
-        // One HTTP/2 connection serves many, once it has said how many.
-        let untold = |(connection, _): &(HubConnection, u64)| {
-            !connection.is_closed() && connection.state.is_untold()
+        let room = self.max_connections.saturating_sub(state.open);
+        // One HTTP/2 connection serves many requests, once its SETTINGS say how many.
+        let awaits_settings = |(connection, _): &(HubConnection, u64)| {
+            !connection.is_closed() && connection.state.awaits_settings()
         };
-        let asked = match state.speaks_h2 {
+        let needed = match state.speaks_h2 {
             false => state.waiting.len(),
-            true if state.shared.iter().any(untold) => 0,
+            true if state.shared.iter().any(awaits_settings) => 0,
             true => state.waiting.len().min(1),
         };
-        let waiting = state.waiting.iter().take(asked).skip(state.connecting);
+        let waiting = state.waiting.iter().take(needed).skip(state.connecting);
         let mut wanted: Vec<_> = waiting
             .take(room)
             .map(|waiting| Some(waiting.interaction_id.clone()))
@@ -62,35 +63,35 @@ impl ConnectionPool {
         if now < state.not_before || now < state.refused_until {
             return wanted;
         }
-        let spare = state.connecting.saturating_sub(asked);
+        let spare = state.connecting.saturating_sub(needed);
         let ready = self.ready_count(state, now + EXPIRY_MARGIN) + spare;
-        // Until the hub has said what it speaks, one will tell.
-        let target = match state.speaks_h2 || !state.known {
+        // As long as the protocol is not known, one connection is enough to learn it.
+        let target = match state.speaks_h2 || !state.protocol_known {
             true => self.warm.min(1),
             false => self.warm,
         };
-        // What the last attempt failed for may be over, also where nobody needs a connection now: one more
-        // finds out, or the failure would be told for as long as those that are there last.
-        let failed = state
-            .last
+        // After a failed handshake one more connection is opened even if the pool is full enough: otherwise readiness
+        // would report the failure until the existing connections expire.
+        let last_failed = state
+            .last_handshake
             .as_ref()
             .is_some_and(|last| last.outcome.is_err());
-        let asks_anew = failed && state.connecting == 0 && wanted.is_empty();
-        let missing = target.saturating_sub(ready).max(usize::from(asks_anew));
+        let probes = last_failed && state.connecting == 0 && wanted.is_empty();
+        let missing = target.saturating_sub(ready).max(usize::from(probes));
         let missing = missing.min(room - wanted.len());
         wanted.extend(std::iter::repeat_n(None, missing));
         wanted
     }
 
-    /// The signer has its key: what failed for want of it is tried again at once, and not at the end of
-    /// the pause that failures have.
+    /// The signer is ready: if the last handshake failed because of the token, the next one is not delayed by the
+    /// backoff.
     pub(in crate::proxy) fn signer_is_ready(self: &Arc<Self>) {
         {
             let mut state = self.state();
-            // Once a second at the most: it may fail again for what the signer does not see.
+            // At most once a second: the handshake may fail again for a reason that the signer's health does not show.
             let now = rfc3339::unix_now();
-            let stale = |last: &LastHandshake| last.of_the_token && last.at != now;
-            if !state.last.as_ref().is_some_and(stale) {
+            let stale = |last: &LastHandshake| last.token_failed && last.at != now;
+            if !state.last_handshake.as_ref().is_some_and(stale) {
                 return;
             }
             state.not_before = Instant::now();
@@ -98,12 +99,12 @@ impl ConnectionPool {
         self.fill();
     }
 
-    /// Makes one connection, which was counted already.
+    /// Opens one connection, which the caller has counted already.
     pub(super) async fn connect(
         self: &Arc<Self>,
         interaction_id: Option<&HeaderValue>,
     ) -> Result<(HubConnection, u64), Arc<ClientError>> {
-        let (connector, generation, _begun) = {
+        let (connector, generation, _handshake) = {
             let state = self.state();
             (
                 state.connector.clone(),
@@ -111,38 +112,38 @@ impl ConnectionPool {
                 state.handshakes.track(),
             )
         };
-        let counted = ConnectingGuard::of(self);
+        let guard = ConnectingGuard::of(self);
         let id = interaction_id.and_then(|id| id.to_str().ok());
-        let made = match connector.connect_for(&self.origin, id).await {
+        let connected = match connector.connect_for(&self.origin, id).await {
             Ok(connection) => {
-                let described = connection.describe();
+                let description = connection.describe();
                 let pool = Arc::downgrade(self);
-                let roomier = move || {
+                let on_capacity = move || {
                     if let Some(pool) = pool.upgrade() {
                         pool.serve_waiters();
                         pool.fill();
                     }
                 };
-                let begun = HubConnection::begin(connection, self.max_age, roomier).await;
-                begun.map(|(connection, driving)| (connection, driving, described))
+                let started = HubConnection::start(connection, self.max_age, on_capacity).await;
+                started.map(|(connection, driver)| (connection, driver, description))
             }
             Err(error) => Err(error),
         };
-        match made {
-            Ok((connection, driving, described)) => {
-                let open = counted.made(generation, &connection, described);
+        match connected {
+            Ok((connection, driver, description)) => {
+                let open_guard = guard.connected(generation, &connection, description);
                 let state = Arc::clone(&connection.state);
                 tokio::spawn(async move {
-                    driving.await;
-                    open.ended(generation, &state);
+                    driver.await;
+                    open_guard.ended(generation, &state);
                 });
                 Ok((connection, generation))
             }
             Err(error) => {
                 let problem = Problem::from(&error);
-                self.meter.opened(problem.stage);
+                self.metrics.opened(problem.stage);
                 match error {
-                    // Said when it began, and what ends it is a date.
+                    // Logged when the proxy started, and it ends at a known time.
                     ClientError::Tls(TlsError::NotYetValid { .. }) => {
                         tracing::debug!(upstream = self.service.label(), %error, "no connection");
                     }
@@ -150,25 +151,25 @@ impl ConnectionPool {
                         tracing::warn!(upstream = self.service.label(), stage = problem.stage, %error, "no connection");
                     }
                 }
-                self.failed(problem, is_of_the_token(&error));
+                self.record_failure(problem, is_token_failure(&error));
                 Err(Arc::new(error))
             }
         }
     }
 
-    fn failed(&self, problem: Problem, of_the_token: bool) {
+    fn record_failure(&self, problem: Problem, token_failed: bool) {
         let mut state = self.state();
         state.failures += 1;
-        let pause = match problem.stage {
-            // Nothing was sent, and it ends at a second that is known.
-            CERTIFICATE => REFILL_BACKOFF.delay(1),
+        let delay = match problem.stage {
+            // The certificate is not valid yet: nothing was sent, and it ends at a known time.
+            CERTIFICATE_STAGE => REFILL_BACKOFF.delay(1),
             _ => REFILL_BACKOFF.delay(state.failures),
         };
-        state.not_before = Instant::now() + pause;
-        state.last = Some(LastHandshake {
+        state.not_before = Instant::now() + delay;
+        state.last_handshake = Some(LastHandshake {
             at: rfc3339::unix_now(),
             outcome: Err(problem),
-            of_the_token,
+            token_failed,
         });
     }
 
@@ -197,7 +198,7 @@ impl ConnectionPool {
             state.waiting.drain(..count).collect()
         };
         for waiting in waiting {
-            // Who waits no more needs no answer.
+            // The request may not wait any more.
             let _ = waiting.lease.send(Err(Arc::clone(error)));
         }
     }
@@ -206,36 +207,41 @@ impl ConnectionPool {
 /// Counts a connection as connecting for as long as this is held.
 struct ConnectingGuard<'a> {
     upstream: &'a Arc<ConnectionPool>,
-    made: bool,
+    connected: bool,
 }
 
 impl<'a> ConnectingGuard<'a> {
     fn of(upstream: &'a Arc<ConnectionPool>) -> Self {
         Self {
             upstream,
-            made: false,
+            connected: false,
         }
     }
 
-    fn made(mut self, generation: u64, connection: &HubConnection, described: String) -> OpenGuard {
-        self.made = true;
+    fn connected(
+        mut self,
+        generation: u64,
+        connection: &HubConnection,
+        description: String,
+    ) -> OpenGuard {
+        self.connected = true;
         let upstream = Arc::clone(self.upstream);
-        upstream.meter.opened("good");
+        upstream.metrics.opened("good");
         let mut state = upstream.state();
         state.connecting -= 1;
-        state.known = true;
+        state.protocol_known = true;
         state.speaks_h2 = matches!(connection.sender, RequestSender::Http2(_));
         (state.failures, state.not_before) = (0, Instant::now());
-        state.last = Some(LastHandshake {
+        state.last_handshake = Some(LastHandshake {
             at: rfc3339::unix_now(),
-            outcome: Ok(described),
-            of_the_token: false,
+            outcome: Ok(description),
+            token_failed: false,
         });
         if generation == state.generation && !state.settled {
-            // Those of the identity before are needed no more.
+            // The connections of the old identity are not used any more.
             state.settled = true;
             state.idle.retain(|idle| idle.generation == generation);
-            state.shared.retain(|(_, of)| *of == generation);
+            state.shared.retain(|(_, its)| *its == generation);
         }
         drop(state);
         OpenGuard(upstream)
@@ -244,7 +250,7 @@ impl<'a> ConnectingGuard<'a> {
 
 impl Drop for ConnectingGuard<'_> {
     fn drop(&mut self) {
-        if !self.made {
+        if !self.connected {
             let mut state = self.upstream.state();
             state.connecting -= 1;
             state.open -= 1;
@@ -256,16 +262,16 @@ impl Drop for ConnectingGuard<'_> {
 struct OpenGuard(Arc<ConnectionPool>);
 
 impl OpenGuard {
-    /// In TLS 1.3 a hub that refuses us does so after the handshake: what ends at once without an
-    /// answer was refused, and is not made again and again.
+    /// The connection has ended. In TLS 1.3 a server refuses a client certificate after the client's handshake is done:
+    /// so a connection that ends soon without a response was refused, and the pool backs off.
     fn ended(self, generation: u64, state: &ConnectionState) {
         if state.requires_http1() {
             self.0.fall_back_to_http1();
-        } else if !state.has_answered() && state.born.elapsed() < REFUSED_WITHIN {
+        } else if !state.has_answered() && state.opened.elapsed() < REFUSED_WITHIN {
             self.refused(generation, state.refusal());
         }
         let upstream = Arc::clone(&self.0);
-        // Counted down first.
+        // The connection must not count any more when the pool is filled.
         drop(self);
         upstream.maintain();
     }
@@ -282,12 +288,12 @@ impl OpenGuard {
             return;
         };
         let problem = Problem::from(&refusal);
-        upstream.meter.opened(problem.stage);
+        upstream.metrics.opened(problem.stage);
         tracing::warn!(upstream = upstream.service.label(), stage = problem.stage, error = %refusal, "a connection was refused");
-        state.last = Some(LastHandshake {
+        state.last_handshake = Some(LastHandshake {
             at: rfc3339::unix_now(),
             outcome: Err(problem),
-            of_the_token: false,
+            token_failed: false,
         });
     }
 }

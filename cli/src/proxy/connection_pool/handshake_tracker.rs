@@ -1,13 +1,26 @@
-//! Counts the TLS handshakes in progress with one identity: the key of a replaced identity is in use until the last of
-//! them has ended.
+//! The TLS handshakes with one service: those in progress, until whose end the key of a replaced identity is in use, and
+//! the result of the last one, for readiness.
 
 use std::convert::Infallible;
 
 use tokio::sync::mpsc;
 
-/// The handshakes of one identity with one service.
+use super::super::problem_details::Problem;
+
+/// The result of the last handshake.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) struct LastHandshake {
+    /// Unix time.
+    pub(in crate::proxy) at: u64,
+    /// TLS version, cipher suite and group, or the problem.
+    pub(in crate::proxy) outcome: Result<String, Problem>,
+    /// The problem is one of signer or token.
+    pub(in crate::proxy) token_failed: bool,
+}
+
+/// The handshakes in progress of one identity with one service.
 pub(in crate::proxy) struct HandshakeTracker {
-    begun: mpsc::Sender<Infallible>,
+    started: mpsc::Sender<Infallible>,
     ended: mpsc::Receiver<Infallible>,
 }
 
@@ -18,23 +31,23 @@ pub(super) struct HandshakeGuard {
 
 impl Default for HandshakeTracker {
     fn default() -> Self {
-        let (begun, ended) = mpsc::channel(1);
-        Self { begun, ended }
+        let (started, ended) = mpsc::channel(1);
+        Self { started, ended }
     }
 }
 
 impl HandshakeTracker {
     pub(super) fn track(&self) -> HandshakeGuard {
         HandshakeGuard {
-            _held: self.begun.clone(),
+            _held: self.started.clone(),
         }
     }
 
     /// Waits until none is in progress.
     pub(in crate::proxy) async fn drained(self) {
-        let Self { begun, mut ended } = self;
-        drop(begun);
-        // Nothing is ever sent: this is the end of all senders.
+        let Self { started, mut ended } = self;
+        drop(started);
+        // Nothing is ever sent: this returns when all senders are dropped.
         let _ = ended.recv().await;
     }
 }
@@ -48,13 +61,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_over_when_the_last_one_has_ended() {
+    async fn it_is_drained_when_the_last_handshake_has_ended() {
         let tracker = HandshakeTracker::default();
         let (first, second) = (tracker.track(), tracker.track());
         drop(first);
-        let mut over = std::pin::pin!(tracker.drained());
-        assert!(timeout(Duration::from_millis(20), &mut over).await.is_err());
+        let mut drained = std::pin::pin!(tracker.drained());
+        assert!(
+            timeout(Duration::from_millis(20), &mut drained)
+                .await
+                .is_err()
+        );
         drop(second);
-        assert!(timeout(Duration::from_secs(5), over).await.is_ok());
+        assert!(timeout(Duration::from_secs(5), drained).await.is_ok());
     }
 }

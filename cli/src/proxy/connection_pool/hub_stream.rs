@@ -1,7 +1,7 @@
-//! The stream of a connection to the hub, watched for how it ends.
+//! The stream of a connection to the hub. It records how the connection ends.
 //!
-//! In TLS 1.3 a server refuses a certificate after the client believes the handshake done: the
-//! alert comes with the first read, and hyper's HTTP/2 hands on only its text.
+//! In TLS 1.3 a server refuses a client certificate after the client's handshake is done: the alert comes with the first
+//! read, and hyper's HTTP/2 reports only its text.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use super::hub_connection::ConnectionState;
 use hsm_mtls::internal::client::connector::HubStream;
 use hsm_mtls::internal::tls::{Ending, diagnose, ending_of};
 
-/// The stream of a connection; the first error of reading is kept.
+/// A stream that records its first read error, or its end, in the state of the connection.
 pub(super) struct ObservedStream {
     pub(super) stream: HubStream,
     pub(super) state: Arc<ConnectionState>,
@@ -31,15 +31,15 @@ impl AsyncRead for ObservedStream {
         match &read {
             Poll::Ready(Ok(())) => {
                 if into.filled().len() == before && room > 0 {
-                    self.state.ended(Ending::Orderly);
+                    self.state.set_ending(Ending::Orderly);
                 }
-                self.state.look();
+                self.state.wake_driver();
             }
             Poll::Ready(Err(error)) => {
-                if let Some(heard) = diagnose(error) {
-                    self.state.heard(heard);
-                } else if let Some(how) = ending_of(error.kind()) {
-                    self.state.ended(how);
+                if let Some(error) = diagnose(error) {
+                    self.state.set_tls_error(error);
+                } else if let Some(ending) = ending_of(error.kind()) {
+                    self.state.set_ending(ending);
                 }
             }
             Poll::Pending => {}

@@ -6,20 +6,20 @@ use std::sync::atomic::Ordering;
 use super::ConnectionPool;
 use super::hub_connection::{HubConnection, RequestSender};
 
-/// A connection, or a stream of one, that is a request's own until it is given back.
+/// An HTTP/1.1 connection, or a stream of an HTTP/2 connection, that one request uses until it is released.
 pub(in crate::proxy) struct Lease {
     connection: Option<HubConnection>,
     upstream: Arc<ConnectionPool>,
-    /// Of which identity it was made.
+    /// The generation of the identity that the connection was opened with.
     generation: u64,
-    /// It was there before the request was.
+    /// The connection existed before the request.
     pub(in crate::proxy) warm: bool,
-    /// Something was sent over it.
+    /// The request was sent, or may have been.
     used: bool,
 }
 
 impl Lease {
-    /// Of an HTTP/2 connection, this takes one of its streams.
+    /// Leases the connection, or one of its streams with HTTP/2.
     pub(super) fn of(
         connection: HubConnection,
         upstream: &Arc<ConnectionPool>,
@@ -51,7 +51,7 @@ impl Lease {
         matches!(sender, Some(RequestSender::Http2(_)))
     }
 
-    /// An HTTP/1.1 connection itself, with its generation.
+    /// Takes an HTTP/1.1 connection out of the lease, with its generation.
     pub(super) fn into_http1(mut self) -> Option<(HubConnection, u64)> {
         let connection = self
             .connection
@@ -59,7 +59,7 @@ impl Lease {
         connection.map(|connection| (connection, self.generation))
     }
 
-    /// The answer came to its end: another request may use the connection.
+    /// The response has ended: another request may use the connection.
     pub(in crate::proxy) fn finish(mut self) {
         let http1 =
             |connection: &mut HubConnection| matches!(connection.sender, RequestSender::Http1(_));
@@ -68,9 +68,9 @@ impl Lease {
         }
     }
 
-    /// The same, of an answer that came before the request was sent: who answers so, closes, also
-    /// where it does not say so. It may take the next request with it.
-    pub(in crate::proxy) fn finish_early(self) {
+    /// The response ended before the request was sent completely. Servers close such a connection, often without
+    /// announcing it, and a further request on it could be lost: it is not reused.
+    pub(in crate::proxy) fn finish_without_reuse(self) {
         if let Some(connection) = &self.connection {
             connection.state.answered.fetch_add(1, Ordering::Relaxed);
         }
@@ -78,8 +78,8 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// An HTTP/1.1 connection in the middle of an answer is of no more use, and ends here. Of an
-    /// HTTP/2 connection, a stream becomes free either way.
+    /// Closes an HTTP/1.1 connection whose response has not ended; an unused one goes back to the pool. With HTTP/2 the
+    /// stream becomes free.
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else {
             return;
@@ -90,7 +90,7 @@ impl Drop for Lease {
                 drop(connection);
                 self.upstream.serve_waiters();
             }
-            // Who was to have it has gone.
+            // The request that waited for it has gone.
             RequestSender::Http1(_) if !self.used => {
                 self.upstream.release(connection, self.generation)
             }

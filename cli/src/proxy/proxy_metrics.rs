@@ -1,0 +1,186 @@
+//! The metrics of the proxy. Their names and labels are a contract, like those of [`hsm_mtls::internal::metrics`].
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::metrics::{Kind, Metric, describe_all, metric};
+
+const REQUESTS: &str = "hsm_mtls_proxy_requests_total";
+const REQUEST_SECONDS: &str = "hsm_mtls_proxy_request_seconds";
+const CONNECTIONS_USED: &str = "hsm_mtls_proxy_connections_used_total";
+const CONNECTIONS_OPENED: &str = "hsm_mtls_proxy_connections_opened_total";
+const CONNECTIONS_OPEN: &str = "hsm_mtls_proxy_connections_open";
+const PROBLEMS: &str = "hsm_mtls_proxy_problems_total";
+const CALLERS_REFUSED: &str = "hsm_mtls_proxy_callers_refused_total";
+const CLIENTS: &str = "hsm_mtls_proxy_clients";
+const RELOADS: &str = "hsm_mtls_proxy_reloads_total";
+const LOG_LINES_LOST: &str = "hsm_mtls_proxy_log_lines_lost_total";
+
+/// Buckets of `hsm_mtls_proxy_request_seconds`, in seconds.
+pub const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// Every metric of the proxy.
+pub const ALL: [Metric; 10] = {
+    use Kind::{Counter, Gauge, Histogram};
+    [
+        metric(
+            REQUESTS,
+            Counter,
+            &["upstream", "status"],
+            "requests answered, by the class of the status (1xx to 5xx)",
+        ),
+        metric(
+            REQUEST_SECONDS,
+            Histogram,
+            &["upstream"],
+            "from the head of a request to the end of its answer",
+        ),
+        metric(
+            CONNECTIONS_USED,
+            Counter,
+            &["upstream", "connection"],
+            "requests sent over a connection that was there (warm), or that they had to wait for (new)",
+        ),
+        metric(
+            CONNECTIONS_OPENED,
+            Counter,
+            &["upstream", "result"],
+            "connections made to the hub; the result is good, or the stage of the failure",
+        ),
+        metric(
+            CONNECTIONS_OPEN,
+            Gauge,
+            &["upstream"],
+            "connections to the hub, those that are being made too",
+        ),
+        metric(
+            PROBLEMS,
+            Counter,
+            &["stage"],
+            "answers of the proxy's own, by stage",
+        ),
+        metric(
+            CALLERS_REFUSED,
+            Counter,
+            &[],
+            "connections of processes that may not call",
+        ),
+        metric(CLIENTS, Gauge, &[], "connections of applications"),
+        metric(
+            RELOADS,
+            Counter,
+            &["result"],
+            "reloads; the result is good or failed",
+        ),
+        metric(
+            LOG_LINES_LOST,
+            Counter,
+            &[],
+            "lines of the access log that could not be written",
+        ),
+    ]
+};
+
+/// Registers the descriptions of all metrics.
+pub fn describe() {
+    describe_all(&ALL);
+}
+
+/// The metrics of one service. The handles are kept, because looking one up costs more than counting.
+pub(super) struct PoolMetrics {
+    upstream: &'static str,
+    responses: [Counter; 5],
+    seconds: Histogram,
+    warm: Counter,
+    new: Counter,
+    open: Gauge,
+}
+
+impl PoolMetrics {
+    pub(super) fn of(service: Service) -> Self {
+        let upstream = service.label();
+        let class =
+            |class: &'static str| counter!(REQUESTS, "upstream" => upstream, "status" => class);
+        let used = |connection: &'static str| counter!(CONNECTIONS_USED, "upstream" => upstream, "connection" => connection);
+        Self {
+            upstream,
+            responses: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
+            seconds: histogram!(REQUEST_SECONDS, "upstream" => upstream),
+            warm: used("warm"),
+            new: used("new"),
+            open: gauge!(CONNECTIONS_OPEN, "upstream" => upstream),
+        }
+    }
+
+    /// A response was received, after this time.
+    pub(super) fn answered(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.responses[class].increment(1);
+        self.seconds.record(took.as_secs_f64());
+    }
+
+    /// A request was sent over a connection that existed before (`warm`), or a new one.
+    pub(super) fn used(&self, warm: bool) {
+        let counter = if warm { &self.warm } else { &self.new };
+        counter.increment(1);
+    }
+
+    /// A connection was opened, or failed at a stage.
+    pub(super) fn opened(&self, result: &'static str) {
+        counter!(CONNECTIONS_OPENED, "upstream" => self.upstream, "result" => result).increment(1);
+    }
+
+    /// So many connections are open.
+    pub(super) fn set_open(&self, connections: usize) {
+        self.open.set(connections as f64);
+    }
+}
+
+/// A problem was reported to an application.
+pub(super) fn problem(stage: &'static str) {
+    counter!(PROBLEMS, "stage" => stage).increment(1);
+}
+
+pub(super) fn caller_refused() {
+    counter!(CALLERS_REFUSED).increment(1);
+}
+
+/// So many connections of applications are open.
+pub(super) fn set_clients(count: usize) {
+    gauge!(CLIENTS).set(count as f64);
+}
+
+pub(super) fn reloaded(good: bool) {
+    let result = if good { "good" } else { "failed" };
+    counter!(RELOADS, "result" => result).increment(1);
+}
+
+pub(super) fn log_lines_lost(lines: u64) {
+    counter!(LOG_LINES_LOST).increment(lines);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_metric() {
+        let page = include_str!("../../../docs/proxy.md");
+        for Metric {
+            name,
+            kind,
+            labels,
+            meaning,
+        } in ALL
+        {
+            let kind = format!("{kind:?}").to_lowercase();
+            let row = format!("| `{name}` | {kind} | {} | {meaning} |", labels.join(", "));
+            assert!(page.contains(&row), "docs/proxy.md lacks: {row}");
+        }
+        assert_eq!(page.matches("| `hsm_mtls_proxy_").count(), ALL.len());
+    }
+}
