@@ -1,16 +1,16 @@
-//! Names of users and groups for messages, from /etc/passwd and /etc/group. An account of a directory service is shown by
-//! its number.
+//! Names of users and groups for messages, from /etc/passwd and /etc/group. An account of a directory service (LDAP, SSSD)
+//! is shown by its number.
 
 use std::fs;
 
 use rustix::process::{getegid, geteuid, getgroups};
 
-/// The user's name, or its number.
+/// The user's name; its uid if /etc/passwd does not list it.
 pub(crate) fn user(uid: u32) -> String {
     find_name("/etc/passwd", uid).unwrap_or_else(|| uid.to_string())
 }
 
-/// The group's name, or its number.
+/// The group's name; its gid if /etc/group does not list it.
 pub(crate) fn group(gid: u32) -> String {
     find_name("/etc/group", gid).unwrap_or_else(|| gid.to_string())
 }
@@ -26,7 +26,8 @@ pub(crate) fn is_process_group(gid: u32) -> bool {
         || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
 }
 
-/// Whether /etc/group lists this user as a member. A session that began before does not have the group yet.
+/// Whether /etc/group lists the effective user as a member of the group. A process that was started before the user was
+/// added does not have the group yet.
 pub(crate) fn is_member_of(gid: u32) -> bool {
     let name = effective_user();
     read_fields("/etc/group").iter().any(|line| {
@@ -35,10 +36,10 @@ pub(crate) fn is_member_of(gid: u32) -> bool {
     })
 }
 
-/// The name of an id in a file that has name, password and number first.
-fn find_name(file: &str, wanted: u32) -> Option<String> {
+/// The name of the entry with this id, in a file whose first fields are name, password and id (passwd(5), group(5)).
+fn find_name(file: &str, id: u32) -> Option<String> {
     let lines = read_fields(file);
-    let line = lines.iter().find(|line| id_of(line) == Some(wanted))?;
+    let line = lines.iter().find(|line| id_of(line) == Some(id))?;
     line.first().filter(|name| !name.is_empty()).cloned()
 }
 

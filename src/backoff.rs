@@ -1,9 +1,9 @@
-//! Exponential backoff: how long to wait after so many failures in a row. Whoever waits counts the failures; the
-//! policy is a constant beside it.
+//! Exponential backoff: the delay before the next attempt, by the number of consecutive failures. The caller counts the
+//! failures; its policy is a constant in its own module.
 
 use std::time::Duration;
 
-/// A delay that doubles with each failure in a row, up to a bound.
+/// A delay that doubles with each consecutive failure, up to a maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
@@ -11,12 +11,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `first` after one failure, twice as long after each further one, never longer than `max`.
+    /// A policy with the delay `first` after one failure, doubled by each further one, at most `max`.
     pub const fn new(first: Duration, max: Duration) -> Self {
         Self { first, max }
     }
 
-    /// The delay after so many failures in a row; none after no failure.
+    /// The delay after this many consecutive failures; zero after none.
     pub fn delay(&self, failures: u32) -> Duration {
         let Some(doublings) = failures.checked_sub(1) else {
             return Duration::ZERO;

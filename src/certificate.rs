@@ -1,4 +1,4 @@
-//! The client certificate and its chain: parsed, checked for client authentication, completed with the Issuing CA.
+//! X.509 certificates: parsing, the client certificate's chain, path validation, CRLs.
 
 pub mod anchors;
 mod chain;
@@ -35,8 +35,8 @@ pub use signature::SignatureError;
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
-/// Accepts serial numbers of any length and sign, and times in either form. RFC 5280 restricts what CAs issue, and asks
-/// certificate users to handle more (section 4.1.2.2).
+/// Accepts serial numbers of any length and sign, and UTCTime and GeneralizedTime for any year. RFC 5280 restricts what CAs
+/// issue, and requires certificate users to handle more (section 4.1.2.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LenientProfile;
 
@@ -50,7 +50,7 @@ impl Profile for LenientProfile {
     }
 }
 
-/// A parsed certificate with its DER.
+/// A parsed X.509 certificate, with its DER.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     der: Vec<u8>,
@@ -59,14 +59,14 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Parses DER. `place` names its origin in the error.
+    /// Parses DER. `input` is the name of its origin in the error: a path, or `the token`.
     ///
     /// # Errors
-    /// It is not an X.509 certificate.
-    pub fn from_der(der: &[u8], place: &str) -> Result<Self, CertificateError> {
+    /// The DER is not an X.509 certificate.
+    pub fn from_der(der: &[u8], input: &str) -> Result<Self, CertificateError> {
         let parsed =
             CertificateInner::from_der(der).map_err(|error| CertificateError::Malformed {
-                place: place.to_owned(),
+                input: input.to_owned(),
                 why: error.to_string(),
             })?;
         let spki = parsed.tbs_certificate().subject_public_key_info();
@@ -100,33 +100,33 @@ impl Certificate {
         serial.to_der().unwrap_or_default()
     }
 
-    /// The public key; `None` if its type is not supported.
+    /// The public key; `None` if its type or size is not supported.
     pub fn public_key(&self) -> Option<&PublicKey> {
         self.public_key.as_ref().ok()
     }
 
-    /// The type of the public key if it is not supported.
+    /// The type of the public key; `None` if it is supported.
     pub fn unsupported_key(&self) -> Option<&UnsupportedKey> {
         self.public_key.as_ref().err()
     }
 
-    /// SHA-256 of the DER.
+    /// The SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.der)
     }
 
-    /// `x5t#S256` (RFC 7515, section 4.1.8), which the scheme uses as `kid`.
+    /// `x5t#S256` (RFC 7515, section 4.1.8): the SHA-256 of the DER in base64url. The Open Finance scheme uses it as `kid`.
     pub fn x5t_s256(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.fingerprint().0)
     }
 
-    /// notBefore as RFC 3339.
+    /// notBefore in RFC 3339.
     pub fn not_before(&self) -> String {
         let validity = self.parsed.tbs_certificate().validity();
         validity.not_before.to_date_time().to_string()
     }
 
-    /// notAfter as RFC 3339.
+    /// notAfter in RFC 3339.
     pub fn not_after(&self) -> String {
         let validity = self.parsed.tbs_certificate().validity();
         validity.not_after.to_date_time().to_string()
@@ -147,14 +147,14 @@ impl Certificate {
         (end.as_secs() as i64 - now.as_secs() as i64).div_euclid(day)
     }
 
-    /// From notBefore to notAfter, in whole days.
+    /// The time from notBefore to notAfter, in whole days.
     pub fn lifetime_days(&self) -> i64 {
         let validity = self.parsed.tbs_certificate().validity();
         let seconds = |time: &Time| time.to_unix_duration().as_secs() as i64;
         (seconds(&validity.not_after) - seconds(&validity.not_before)).div_euclid(86_400)
     }
 
-    /// notBefore.
+    /// notBefore as a system time.
     pub fn not_before_time(&self) -> SystemTime {
         let validity = self.parsed.tbs_certificate().validity();
         validity.not_before.to_system_time()
@@ -188,15 +188,15 @@ impl Certificate {
         )
     }
 
-    /// PEM of the original DER.
+    /// The certificate in PEM.
     pub fn pem(&self) -> String {
         der::pem::encode_string("CERTIFICATE", LineEnding::LF, &self.der).unwrap_or_default()
     }
 
-    /// Checks validity, key type and client authentication.
+    /// Checks that the certificate is valid at `now`, has a supported key, and is for client authentication.
     ///
     /// # Errors
-    /// Expired, not yet valid, a key that is not supported, or another purpose.
+    /// It has expired or is not valid yet, its key is not supported, or an extension excludes client authentication.
     pub fn check_client(&self, now: SystemTime) -> Result<(), CertificateError> {
         let subject = || self.subject().to_string();
         let validity = self.parsed.tbs_certificate().validity();
@@ -212,10 +212,10 @@ impl Certificate {
                 not_after: self.not_after(),
             });
         }
-        if let Some(kind) = self.unsupported_key() {
+        if let Some(key_type) = self.unsupported_key() {
             return Err(CertificateError::UnsupportedKey {
                 subject: subject(),
-                kind: kind.clone(),
+                key_type: key_type.clone(),
             });
         }
         match self.client_auth_error() {
@@ -236,7 +236,7 @@ impl Certificate {
         matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
     }
 
-    /// The extension that excludes client authentication.
+    /// Which extension excludes client authentication, and how; `None` if none does.
     fn client_auth_error(&self) -> Option<&'static str> {
         let tbs = self.parsed.tbs_certificate();
         let Ok(constraints) = tbs.get_extension::<BasicConstraints>() else {

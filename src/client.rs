@@ -1,5 +1,5 @@
-//! The HTTP client: one mTLS request to the hub, over a connection of its own. Redirects are returned, never followed:
-//! a 303 of Headless Heimdall is for the customer's browser.
+//! The HTTP client: one mTLS request to the hub over a connection of its own. Redirects are returned, never followed: a 303
+//! of Headless Heimdall is for the customer's browser.
 
 pub mod connector;
 mod deferred_read;
@@ -39,19 +39,37 @@ use connector::{Connection, Connector};
 pub use error::{ClientError, Stage};
 pub use error_response::ErrorResponse;
 
-/// The scheme's correlation id, a UUIDv4. The hub silently drops any other value.
+/// The header of the Open Finance scheme's correlation id, `x-fapi-interaction-id`. Its value is a UUIDv4; the hub silently
+/// drops any other value.
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 
-/// The longest head of a response, in bytes.
+/// The maximum size of a response's head, in bytes.
 pub const MAX_RESPONSE_HEAD: usize = 128 << 10;
 /// The overhead that HTTP/2 counts for each header field (RFC 9113, section 6.5.2), in bytes. It limits the number of
 /// fields in a head, in HTTP/1.1 too.
 pub(crate) const FIELD_OVERHEAD: usize = 32;
 
-/// The longest response body, in bytes: it is kept in memory.
+/// The default of the maximum size of a response body, in bytes: it is kept in memory.
 const MAX_RESPONSE_BODY: usize = 64 << 20;
 
-/// A client of the configured hub, with a connection per request.
+/// An HTTP/1.1 client of the configured hub, which makes a new connection for each request. Clones share DNS cache and
+/// configuration.
+///
+/// ```no_run
+/// use bytes::Bytes;
+/// use http::{HeaderMap, Method};
+///
+/// use hsm_mtls::{Attendance, Client, Config};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config::load("/etc/hsm-mtls/preprod.toml".as_ref())?;
+/// let client = Client::open(&config, Attendance::Unattended)?;
+/// let url = format!("{}/hello-mtls", config.hub.consent_manager).parse()?;
+/// let response = client.request(Method::GET, &url, HeaderMap::new(), Bytes::new()).await?;
+/// assert!(response.status.is_success());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     connector: Connector,
@@ -59,38 +77,38 @@ pub struct Client {
     max_body: usize,
 }
 
-/// A response with its whole body.
+/// A response of the hub with its whole body.
 #[derive(Debug)]
 pub struct HubResponse {
-    /// The status; 3xx too.
+    /// The status. Redirects (3xx) are not followed.
     pub status: StatusCode,
-    /// The headers.
+    /// The header fields.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// The `x-fapi-interaction-id` that was sent.
+    /// The `x-fapi-interaction-id` of the request.
     pub interaction_id: String,
 }
 
 impl Client {
-    /// Opens token, key and certificate as configured.
+    /// Opens token, key and certificate as configured. It blocks: it loads the PKCS#11 module and logs in.
     ///
     /// # Errors
-    /// The error of the stage that failed.
+    /// Token, key, certificate or trust anchors cannot be used.
     pub fn open(config: &Config, attendance: Attendance) -> Result<Self, ClientError> {
         Self::of(config, &Identity::open(config, attendance)?)
     }
 
-    /// A client of an identity that was opened before.
+    /// A client with an identity that was opened before.
     ///
     /// # Errors
-    /// The trust anchors cannot be used.
+    /// The trust anchors or CRLs cannot be used.
     pub fn of(config: &Config, identity: &Identity) -> Result<Self, ClientError> {
         let tls = Tls::new(config, identity)?;
         Ok(Self::new(config, Connector::new(config, &tls)?))
     }
 
-    /// A client that uses this connector.
+    /// A client with a connector that was made before.
     pub fn new(config: &Config, connector: Connector) -> Self {
         Self {
             connector,
@@ -99,16 +117,21 @@ impl Client {
         }
     }
 
-    /// The same, with another limit for the response body.
+    /// Sets the maximum size of a response body, in bytes (default 64 MiB). A longer body is [`ClientError::TooLong`].
     pub fn with_max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;
         self
     }
 
-    /// Sends one request over a new connection.
+    /// Sends one request over a new connection, and reads the whole response.
+    ///
+    /// `url` is an absolute URL of a configured host. A request without the header [`INTERACTION_ID`] gets a new id.
+    /// `Host` and the fields for length and connection (`Content-Length`, `Connection` ...) are set by this client. An
+    /// error status such as 403 is an `Ok`.
     ///
     /// # Errors
-    /// The host is not configured, or there is no valid response.
+    /// The host is not configured, a header field is not allowed, no connection was made within `connect_timeout`, or no
+    /// valid response was received within `response_timeout`.
     pub async fn request(
         &self,
         method: Method,
@@ -125,10 +148,10 @@ impl Client {
             .await
     }
 
-    /// Sends one request over this connection, and closes it.
+    /// Sends one request over an open connection, reads the whole response, and closes the connection.
     ///
     /// # Errors
-    /// The connection is to another host, or there is no valid response.
+    /// The connection is to another host, a header field is not allowed, or no valid response was received.
     pub async fn request_over(
         &self,
         connection: Connection,
@@ -147,7 +170,7 @@ impl Client {
         check_headers(&headers, &origin)?;
         let interaction_id = ensure_interaction_id(&mut headers)?;
         let request = build_request(method, url, &origin, headers, body)?;
-        // Logged before it is sent: the id is needed most where no response arrives.
+        // Logged before it is sent: the id is needed most if no response arrives.
         tracing::info!(
             method = %request.method(),
             host = url.host_str(),
@@ -196,8 +219,8 @@ impl Client {
     }
 }
 
-/// HTTP/1.1 with the options for the hub. White space before a field's colon and folded lines (RFC 9112, sections 5.1
-/// and 5.2) are accepted in responses: old servers write both.
+/// hyper's HTTP/1.1 client with the options for the hub. White space before a field's colon and folded lines (RFC 9112,
+/// sections 5.1 and 5.2) are accepted in responses, since old servers send both.
 pub fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -219,8 +242,8 @@ fn parse_origin(url: &Url) -> Result<Origin, ClientError> {
     Origin::of(url).ok_or_else(|| ClientError::Request(format!("{url} is not an https URL")))
 }
 
-/// Refuses header fields that this client sets: others for the length, the connection or the host would break the
-/// framing of the request.
+/// Refuses header fields that this client sets itself: other values for length, connection or host would break the framing
+/// of the request.
 fn check_headers(headers: &HeaderMap, origin: &Origin) -> Result<(), ClientError> {
     for name in [
         CONTENT_LENGTH,
@@ -248,7 +271,7 @@ fn check_headers(headers: &HeaderMap, origin: &Origin) -> Result<(), ClientError
     }
 }
 
-/// The request's interaction id; a new one is added where it has none.
+/// The interaction id of the request; a new one is added if it has none.
 fn ensure_interaction_id(headers: &mut HeaderMap) -> Result<String, ClientError> {
     let given = headers
         .get(INTERACTION_ID)
@@ -278,7 +301,7 @@ fn build_request(
 ) -> Result<Request<Full<Bytes>>, ClientError> {
     let invalid = |error: &dyn Display| ClientError::Request(error.to_string());
     let host = HeaderValue::from_str(&origin.authority()).map_err(|error| invalid(&error))?;
-    // Always the origin's: a Host that the caller chose is not sent.
+    // Always that of the origin, never one of the caller's.
     headers.insert(HOST, host);
     headers
         .entry(USER_AGENT)

@@ -1,7 +1,7 @@
-//! Parses the TOML file of an environment into a value whose fields are all checked.
+//! Parses the configuration file (TOML) of one environment into a value whose fields are all checked.
 //!
-//! Parse, don't validate: later stages never see a string that may be wrong. Each field's type refuses invalid values,
-//! and the error names file, line, field and what to write instead.
+//! Parse, don't validate: later stages never see an unchecked string. Each field's type refuses invalid values, and the
+//! error names file, line, field and what to write instead.
 
 pub mod audit;
 mod c3;
@@ -13,7 +13,6 @@ mod field_error;
 mod file_format;
 pub mod ledger;
 pub mod listener;
-mod missing_field;
 pub(crate) mod module_env;
 pub mod paths;
 pub mod pin;
@@ -49,95 +48,98 @@ pub use tls::{Group, TlsConfig};
 use trust::{Fingerprint, Trust};
 use uri::Pkcs11Uri;
 
-/// A checked configuration.
+/// A checked configuration: the sections of a TOML file, with defaults filled in and paths made absolute.
+///
+/// The README describes the file field by field. An application needs [`Config::load`] and, for the URLs of the hub,
+/// [`Config::hub`]; this crate reads the other sections.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The configuration file.
+    /// The path of the configuration file, absolute.
     pub path: PathBuf,
-    /// The hub environment and its Trust Framework.
+    /// The environment of the hub, with its Trust Framework.
     pub environment: Environment,
-    /// The LFI's code within host names.
+    /// The code of the bank (Licensed Financial Institution) in the hub's host names.
     pub lfi_code: LfiCode,
-    /// The token that holds the keys.
+    /// The PKCS#11 token that holds the key.
     pub token: TokenConfig,
-    /// The transport certificate and its key.
+    /// The C3 (transport) certificate and its key.
     pub c3: C3Config,
     /// The trust anchors that authenticate the hub.
     pub trust: Trust,
-    /// The hub's origins and timeouts.
+    /// The origins of the hub's services, and timeouts.
     pub hub: HubConfig,
     /// What the TLS handshake offers.
     pub tls: TlsConfig,
-    /// The ledger that records each use of the key. None: uses are not recorded.
+    /// The ledger that records each use of the key. `None`: uses are not recorded.
     pub ledger: Option<LedgerConfig>,
     /// The signer process's rate limit and sandbox.
     pub signer: SignerConfig,
-    /// The local proxy. None: `hsm-mtls proxy` does not start.
+    /// The local proxy. `None`: `hsm-mtls proxy` does not start.
     pub proxy: Option<ProxyConfig>,
-    /// The operator's assertions in an audit.
+    /// Facts that the operator asserts for an audit.
     pub audit: AuditConfig,
 }
 
-/// `[[token]]`
+/// `[[token]]`: the PKCS#11 module, the token, the login, and the timeouts of PKCS#11 calls.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
     /// Absolute path of the PKCS#11 module.
     #[serde(deserialize_with = "field::absolute")]
     pub module: PathBuf,
-    /// The SHA-256 of the module's file. None: not pinned.
+    /// The SHA-256 of the module's file. `None`: any file is loaded.
     #[serde(default)]
     pub module_sha256: Option<Fingerprint>,
-    /// The token; the URI must match exactly one.
+    /// The URI of the token, which must match exactly one.
     pub uri: Pkcs11Uri,
     /// The source of the user's PIN.
     pub pin: PinSource,
-    /// The number of sessions that sign in parallel (1 to 1024); the token may allow fewer.
+    /// The maximum number of sessions that sign in parallel (1 to 1024, default 8); the token may allow fewer.
     #[serde(
         default = "field::default_sessions",
         deserialize_with = "field::sessions"
     )]
     pub sessions: usize,
-    /// The timeout of a signature, including its time in the queue.
+    /// The timeout of a signature, including its time in the queue (default 5 s).
     #[serde(
         default = "field::default_timeout",
         deserialize_with = "field::duration"
     )]
     pub timeout: Duration,
-    /// The timeout of each step of the start: loading the module, finding token and key, the login.
+    /// The timeout of each step of the start (default 60 s): loading the module, finding token and key, the login.
     #[serde(
         default = "field::default_start_timeout",
         deserialize_with = "field::duration"
     )]
     pub start_timeout: Duration,
-    /// How long a session may be idle before C_GetSessionInfo is called, so that no firewall drops the connection to the
-    /// token.
+    /// How long a session may be idle before C_GetSessionInfo is called on it (default 60 s), so that no firewall drops the
+    /// connection to the token.
     #[serde(
         default = "field::default_keep_alive",
         deserialize_with = "field::duration"
     )]
     pub keep_alive: Duration,
-    /// Environment variables for the module, set before it is loaded. `{config_dir}` stands for the folder of the
-    /// configuration file.
+    /// Environment variables for the module, set before it is loaded. `{config_dir}` in a value was replaced by the folder
+    /// of the configuration file.
     #[serde(default, deserialize_with = "module_env::variables")]
     pub env: BTreeMap<String, String>,
-    /// Whether to log in.
+    /// When to call C_Login.
     #[serde(default)]
     pub login: LoginPolicy,
-    /// The folder for records of refused PINs. None: the system's state folder.
+    /// The folder of the PIN guard's attempt files. `None`: the default of [`TokenConfig::state_folder`].
     #[serde(default)]
     pub state_dir: Option<PathBuf>,
 }
 
 impl TokenConfig {
-    /// The folder of the PIN guard's record: `state_dir`, else `$STATE_DIRECTORY` (systemd), else
-    /// `hsm-mtls` in `$XDG_STATE_HOME` or `~/.local/state`. `None` where none of them is known.
+    /// The folder of the PIN guard's attempt files: `state_dir`, else `$STATE_DIRECTORY` (systemd), else `hsm-mtls` in
+    /// `$XDG_STATE_HOME` or `~/.local/state`. `None` if none of them is set.
     pub fn state_folder(&self) -> Option<PathBuf> {
         state_dir::folder(self.state_dir.as_deref())
     }
 }
 
-/// Whether to call C_Login. Tokens misreport the need for it in both directions.
+/// When to call C_Login. `Always` and `Never` are for tokens whose CKF_LOGIN_REQUIRED is wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginPolicy {
@@ -150,16 +152,17 @@ pub enum LoginPolicy {
     Never,
 }
 
-/// `[hub]`: the hub's origins, which override those of the environment, and timeouts.
+/// `[hub]`: the origins of the hub's services (by default those of the environment), and timeouts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubConfig {
     /// The Consent Manager (CM).
     pub consent_manager: Origin,
     /// Headless Heimdall (HH).
     pub headless_heimdall: Origin,
-    /// The timeout of name resolution, TCP connect and TLS handshake together, including the token's signature.
+    /// The timeout of name resolution, TCP connect and TLS handshake together, including the token's signature (default
+    /// 10 s).
     pub connect_timeout: Duration,
-    /// The timeout of the whole response.
+    /// The timeout of the whole response (default 30 s).
     pub response_timeout: Duration,
 }
 
@@ -172,15 +175,16 @@ impl HubConfig {
         }
     }
 
-    /// Every origin to which the client certificate may be presented.
+    /// Both origins. The client certificate is presented to no other.
     pub fn origins(&self) -> [&Origin; 2] {
         Service::ALL.map(|service| self.origin(service))
     }
 }
 
+/// The file as it is deserialised: each field is checked, but not yet against the others.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ConfigFile {
     environment: Environment,
     lfi_code: LfiCode,
     token: Vec<TokenConfig>,
@@ -204,29 +208,31 @@ struct File {
 struct HubFile {
     consent_manager: Option<Origin>,
     headless_heimdall: Option<Origin>,
-    #[serde(default, deserialize_with = "field::some_duration")]
+    #[serde(default, deserialize_with = "field::optional_duration")]
     connect_timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "field::some_duration")]
+    #[serde(default, deserialize_with = "field::optional_duration")]
     response_timeout: Option<Duration>,
 }
 
 impl Config {
-    /// Reads and checks a file. Relative paths in it are taken from the file's own folder.
+    /// Reads and checks a configuration file. Relative paths in it are resolved against its folder.
     ///
     /// # Errors
-    /// The file cannot be read, or a field is wrong: [`ConfigError`].
+    /// The file cannot be read, is not TOML, or has a field that is wrong, missing or unknown.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let config = ConfigText::read(path)?.check()?;
         config.check_symlink()?;
         Ok(config)
     }
 
-    /// Checks the text of a file that is, or would be, at `path` (absolute).
+    /// Checks the text of a configuration file. Relative paths in it are resolved against the folder of `path`, which must
+    /// be absolute; the file itself is not read.
     ///
     /// # Errors
-    /// A field is wrong: [`ConfigError::Field`].
+    /// The text is not TOML, or a field is wrong, missing or unknown.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let file: File = toml::from_str(text).map_err(|error| field_error(text, path, &error))?;
+        let file: ConfigFile =
+            toml::from_str(text).map_err(|error| field_error(text, path, &error))?;
         let wrong = |field: &str, message: &str| ConfigError::Field {
             path: path.to_owned(),
             line: line_of_field(text, field),

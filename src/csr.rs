@@ -1,6 +1,6 @@
-//! A PKCS#10 certificate signing request for the C3 (transport) certificate, signed by the key in the token.
+//! The certificate signing request (PKCS#10, RFC 2986) for the C3 (transport) certificate, signed by the key in the token.
 //!
-//! The Open Finance scheme requires exactly C, O, OU, CN in this order, and no subject alternative name.
+//! The Open Finance scheme requires a subject of exactly C, O, OU, CN in this order, and no subject alternative name.
 
 use der::asn1::{Any, BitString, Null, SetOfVec};
 use der::pem::LineEnding;
@@ -19,18 +19,18 @@ use crate::exit_code::ExitCode;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::uuid_format::is_uuid;
 
-/// Why a request cannot be made.
+/// Why a certificate request cannot be made.
 #[derive(Debug, Error)]
 pub enum CsrError {
-    /// Neither configuration nor flags give a subject.
+    /// Neither the configuration nor the command line has a subject. The text is the missing part.
     #[error("the subject of the request is not known: {0} is missing")]
     SubjectMissing(&'static str),
     /// A part of the subject does not have the form that the scheme requires.
     #[error("the subject's {field} {value:?} is not {expected}")]
     Subject {
-        /// C, O, OU or CN.
+        /// The attribute: C, O, OU or CN.
         field: &'static str,
-        /// The given value.
+        /// Its value.
         value: String,
         /// The expected form.
         expected: &'static str,
@@ -71,30 +71,34 @@ impl Diagnostic for CsrError {
     }
 }
 
-/// The subject as a distinguished name: C, O, OU, CN.
+/// Checks the subject and converts it into a distinguished name: C, O, OU, CN.
 ///
 /// # Errors
 /// A value does not have the form that the scheme requires.
 pub fn subject(config: &SubjectConfig) -> Result<DistinguishedName, CsrError> {
-    let wrong = |field, value: &str, expected| CsrError::Subject {
+    let invalid = |field, value: &str, expected| CsrError::Subject {
         field,
         value: value.to_owned(),
         expected,
     };
     let country = &config.country;
     if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Err(wrong("C", country, "a country code of two capital letters"));
+        return Err(invalid(
+            "C",
+            country,
+            "a country code of two capital letters",
+        ));
     }
     let organization = &config.organization;
     if organization.trim().is_empty() || organization.chars().any(char::is_control) {
-        return Err(wrong("O", organization, "a legal name"));
+        return Err(invalid("O", organization, "a legal name"));
     }
     for (field, value) in [
         ("OU", &config.organizational_unit),
         ("CN", &config.common_name),
     ] {
         if !is_uuid(value.as_bytes()) {
-            return Err(wrong(field, value, "a UUID"));
+            return Err(invalid(field, value, "a UUID"));
         }
     }
     DistinguishedName::build(&[
@@ -103,13 +107,13 @@ pub fn subject(config: &SubjectConfig) -> Result<DistinguishedName, CsrError> {
         (ORGANIZATIONAL_UNIT, &config.organizational_unit),
         (COMMON_NAME, &config.common_name),
     ])
-    .ok_or_else(|| wrong("O", organization, "text that DER can carry"))
+    .ok_or_else(|| invalid("O", organization, "text that DER can carry"))
 }
 
-/// Makes and signs the request, as PEM.
+/// Makes and signs the request; returns it in PEM.
 ///
 /// # Errors
-/// The key cannot sign it.
+/// The key did not sign it, or it cannot be encoded.
 pub fn request(signer: &dyn Sign, subject: &DistinguishedName) -> Result<String, CsrError> {
     let info = CertReqInfo {
         version: Version::V1,
@@ -135,8 +139,8 @@ pub fn request(signer: &dyn Sign, subject: &DistinguishedName) -> Result<String,
     Ok(request.to_pem(LineEnding::LF)?)
 }
 
-/// The signature scheme of a request, and its AlgorithmIdentifier. With RSA it is PKCS#1 v1.5 with SHA-256, as the
-/// Trust Framework documents.
+/// The signature scheme of a request for this type of key, and its AlgorithmIdentifier. For RSA it is PKCS#1 v1.5 with
+/// SHA-256, as the Trust Framework documents.
 fn signature_algorithm(key: KeyAlgorithm) -> Option<(Scheme, AlgorithmIdentifier<Any>)> {
     let scheme = match key {
         KeyAlgorithm::Rsa { .. } => Scheme::RsaPkcs1Sha256,

@@ -1,24 +1,24 @@
-//! What every error of this crate says beside its message: the next step, how a command ends that fails with it, and
-//! whether time alone may cure it. Each stage implements it for its own error; nothing here knows a stage.
+//! The trait of all errors of this crate: advice, exit code, and whether the cause is transient. Each module implements it
+//! for its own error; the trait depends on none of them.
 
 use std::error::Error;
 
 use crate::exit_code::ExitCode;
 
-/// An error that carries its next step.
+/// An error with advice for the operator.
+///
+/// Its message (`Display`) says what is wrong, and [`Diagnostic::hint`] what to do about it.
 pub trait Diagnostic: Error {
-    /// What to do next: one line for a person, without a full stop at its end.
+    /// What to do next: one line of English text, without a full stop at its end.
     fn hint(&self) -> String;
 
-    /// How a command ends that fails with this.
+    /// The exit code of a command that fails with this error.
     fn exit_code(&self) -> ExitCode;
 
-    /// Whether it may pass with time alone, also where its exit code says that somebody made a mistake: a
-    /// clock that is not set yet, a disk that is full, a program that does not give the PIN yet. Nothing
-    /// of it has cost a try of the PIN. Trying again later is right, and a service that gave up would be
-    /// down for good.
+    /// Whether the cause may pass without a change of the configuration, so that a service should retry later instead
+    /// of giving up: a token or network that is not available, a clock that is not set yet, a full disk, a program that
+    /// does not return the PIN yet. A transient error has used up none of the token's login attempts.
     fn is_transient(&self) -> bool {
-        // Token and network come back.
         matches!(self.exit_code(), ExitCode::Token | ExitCode::Network)
     }
 }

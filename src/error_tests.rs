@@ -1,7 +1,5 @@
-//! Every error of the crate, one by one: what it says, what to do next, and how a command ends.
-//!
-//! A variant without an example here does not compile, and each word that changes is seen in review:
-//! the whole is a snapshot.
+//! Message, hint and exit code of every error of the crate, as a snapshot: each change of a word is seen in review. A
+//! variant without an example does not compile.
 
 use std::path::PathBuf;
 
@@ -24,10 +22,10 @@ use crate::token::TokenError;
 use crate::token::fault::Fault;
 use crate::token::guard::PinError;
 
-/// An error, and the name of its variant.
+/// The name of a variant, and an error of it.
 type Example = (&'static str, Box<dyn Diagnostic>);
 
-/// Names each variant with examples of it, and matches on all of them. A new variant: add a line.
+/// Examples of each variant of an enum. It matches on all variants, so that a new one needs a line.
 macro_rules! every_variant {
     ($enum:ident { $($variant:ident: [$($example:expr),+ $(,)?],)+ }) => {{
         let name = |error: &$enum| match error {
@@ -43,17 +41,17 @@ macro_rules! every_variant {
     }};
 }
 
-mod of_requests;
-mod to_the_hub;
-mod to_the_key;
-mod to_the_pin;
+mod client;
+mod pin;
+mod tls;
+mod token;
 
-/// An error as whoever calls this crate meets it.
+/// Converts an error into the error of the public interface that contains it.
 trait IntoDiagnostic {
     fn into_diagnostic(self) -> Box<dyn Diagnostic>;
 }
 
-macro_rules! met_as_it_is {
+macro_rules! public_errors {
     ($($error:ident),+ $(,)?) => {
         $(impl IntoDiagnostic for $error {
             fn into_diagnostic(self) -> Box<dyn Diagnostic> {
@@ -63,7 +61,7 @@ macro_rules! met_as_it_is {
     };
 }
 
-met_as_it_is!(
+public_errors!(
     CertificateError,
     ClientError,
     ConfigError,
@@ -83,7 +81,7 @@ impl IntoDiagnostic for PinError {
     }
 }
 
-/// A ledger that is written to tells of it so.
+/// As [`crate::ledger::FileLedger`] reports it.
 impl IntoDiagnostic for ChainBreak {
     fn into_diagnostic(self) -> Box<dyn Diagnostic> {
         let path = "/var/log/hsm-mtls/ledger.jsonl".into();
@@ -91,7 +89,7 @@ impl IntoDiagnostic for ChainBreak {
     }
 }
 
-/// The configuration's parser tells of it so.
+/// As [`crate::config::Config::parse`] reports it.
 impl IntoDiagnostic for UriError {
     fn into_diagnostic(self) -> Box<dyn Diagnostic> {
         let (path, field) = (PathBuf::from("/etc/bank.toml"), "uri".to_owned());
@@ -118,7 +116,7 @@ fn not_found() -> std::io::Error {
     std::io::Error::from_raw_os_error(2)
 }
 
-/// Each variant with an error of its stage.
+/// Each variant with one error of the module that it wraps.
 fn identity() -> Vec<Example> {
     every_variant!(IdentityError {
         Certificate: [CertificateError::Empty(text("c3.pem")).into()],
@@ -131,31 +129,31 @@ fn identity() -> Vec<Example> {
 
 fn all() -> Vec<Example> {
     let stages = [
-        to_the_key::configuration(),
-        to_the_key::ledger(),
-        to_the_key::token(),
-        to_the_pin::pin(),
-        to_the_key::key(),
-        to_the_key::engine(),
-        to_the_hub::signer(),
-        to_the_hub::certificate(),
-        to_the_hub::csr(),
-        to_the_hub::tls(),
-        of_requests::client(),
+        token::configuration(),
+        token::ledger(),
+        token::token(),
+        pin::pin(),
+        token::key(),
+        token::engine(),
+        tls::signer(),
+        tls::certificate(),
+        tls::csr(),
+        tls::tls(),
+        client::client(),
         identity(),
     ];
     stages.into_iter().flatten().collect()
 }
 
 #[test]
-fn each_error_says_what_is_wrong_and_what_to_do_next() {
+fn each_error_has_a_message_a_hint_and_an_exit_code() {
     for (name, error) in all() {
         let (message, hint) = (error.to_string(), error.hint());
-        for said in [&message, &hint] {
-            assert!(!said.is_empty() && said.trim() == said, "{name}: {said:?}");
-            assert!(!said.ends_with(['.', ':']), "{name}: {said}");
+        for text in [&message, &hint] {
+            assert!(!text.is_empty() && text.trim() == text, "{name}: {text:?}");
+            assert!(!text.ends_with(['.', ':']), "{name}: {text}");
             for leftover in ["Some(", "None", "Os {", "Err(", "\"\"", "  "] {
-                assert!(!said.contains(leftover), "{name} shows {leftover}: {said}");
+                assert!(!text.contains(leftover), "{name} shows {leftover}: {text}");
             }
         }
         assert_ne!(message, hint, "{name}");
@@ -164,7 +162,7 @@ fn each_error_says_what_is_wrong_and_what_to_do_next() {
 }
 
 #[test]
-fn the_words_are_reviewed() {
+fn messages_and_hints() {
     let lines: Vec<_> = all()
         .iter()
         .map(|(name, error)| {

@@ -1,29 +1,29 @@
-//! How a command ends: the numbers are a contract with scripts, service managers and monitoring.
+//! Exit codes. Scripts, service managers and monitoring depend on the numbers.
 
-/// How a command ends; the numbers are a contract.
+/// The exit code of a command. The numbers do not change between versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Done, and good.
+    /// Success.
     Good = 0,
-    /// The check ran, and its subject falls short.
+    /// A check was completed, and what it checked does not pass.
     Finding = 1,
-    /// Usage or configuration, including a certificate that does not fit.
+    /// The command line, the configuration or the certificate is wrong.
     Configuration = 2,
     /// The token is not available.
     Token = 3,
-    /// The PIN was refused, is locked or guarded.
+    /// The PIN was refused or is locked, or was not sent because of an earlier refusal.
     Pin = 4,
-    /// The network, the peer or its certificate was refused, or the peer refused us.
+    /// The network failed, the server was refused, or the server refused the client.
     Network = 5,
-    /// A bug of ours.
+    /// A bug in hsm-mtls (EX_SOFTWARE of sysexits.h).
     Bug = 70,
-    /// Ended by SIGINT before it was done: 128 and the signal's number, as shells have it.
+    /// Ended by SIGINT: 128 plus the number of the signal, as shells report it.
     Interrupted = 130,
 }
 
 impl ExitCode {
-    /// The code of this number; what is none is a bug of ours.
+    /// The exit code with this number; [`ExitCode::Bug`] for any other number.
     pub fn of(number: u8) -> Self {
         [
             Self::Good,
@@ -39,7 +39,8 @@ impl ExitCode {
         .unwrap_or(Self::Bug)
     }
 
-    /// Of several causes, the one nearest to the token: 4 before 3 before 2 before 5 before 1.
+    /// The exit code of a command with several errors: that of the error nearest to the token. Of several codes, 70 wins,
+    /// then 4, 3, 2, 5, 130, 1. [`ExitCode::Good`] for none.
     pub fn nearest_to_token(codes: impl IntoIterator<Item = Self>) -> Self {
         let rank = |code: &Self| match code {
             Self::Bug => 7,
@@ -47,7 +48,7 @@ impl ExitCode {
             Self::Token => 5,
             Self::Configuration => 4,
             Self::Network => 3,
-            // What failed before is known; what would have come after is not.
+            // An error before the interruption is more specific, except for a mere finding.
             Self::Interrupted => 2,
             Self::Finding => 1,
             Self::Good => 0,

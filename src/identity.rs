@@ -283,7 +283,7 @@ fn find_key_of_certificate(
             let unreadable = || UnsupportedKey::named("a public key that cannot be read");
             return Err(CertificateError::UnsupportedKey {
                 subject: leaf.subject().to_string(),
-                kind: unsupported.cloned().unwrap_or_else(unreadable),
+                key_type: unsupported.cloned().unwrap_or_else(unreadable),
             }
             .into());
         }

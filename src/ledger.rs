@@ -1,10 +1,10 @@
-//! The audit log of the key: a record before each operation on the token, and a record of its outcome before any
-//! result is released.
+//! The ledger: the audit log of the key. A record is written before each operation on the token, and a record of its
+//! outcome before its result is released.
 //!
-//! An HSM's own log says that a key was used, not for which connection. Here each C_Sign has an *attempt* record,
-//! which is written before it, and each attempt an *outcome* record; so have logins, initialisations of the module,
-//! and keys that are generated or destroyed. An operation whose record cannot be written does not take place.
-//! [`FileLedger`] keeps the records as a hash chain of JSON lines; an application may supply another [`Ledger`].
+//! An HSM's own log says that a key was used, but not for which connection. In the ledger each C_Sign has an *attempt*
+//! record before it and an *outcome* record after it; so have logins, initialisations of the module, and keys that are
+//! generated or destroyed. An operation whose record cannot be written does not take place. [`FileLedger`] keeps the
+//! records as a hash chain of JSON lines; an application may supply another [`Ledger`].
 
 mod appender;
 mod chain_files;
@@ -35,32 +35,57 @@ pub use entry::{
 pub use error::LedgerError;
 pub use file_ledger::FileLedger;
 
-/// A store of records. Several threads call it at once, and each call delays a signature.
+/// A store for the records of each use of the key, such as a database of the application's
+/// ([`Identity::open_with_ledger`](crate::Identity::open_with_ledger)).
+///
+/// Several threads call it concurrently, and a signature waits for each call.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use hsm_mtls::{Entry, Ledger, LedgerError};
+///
+/// /// Keeps records as lines of JSON.
+/// #[derive(Debug, Default)]
+/// struct Lines(Mutex<Vec<String>>);
+///
+/// impl Ledger for Lines {
+///     fn record(&self, entry: &Entry<'_>) -> Result<u64, LedgerError> {
+///         let failed = |error: &dyn std::error::Error| LedgerError::Sink(error.to_string());
+///         let line = serde_json::to_string(entry).map_err(|error| failed(&error))?;
+///         let mut lines = self.0.lock().map_err(|error| failed(&error))?;
+///         lines.push(line);
+///         Ok(lines.len() as u64)
+///     }
+/// }
+/// ```
 pub trait Ledger: Debug + Send + Sync {
-    /// Stores a record and returns its sequence number, which is never 0.
+    /// Stores a record durably and returns its sequence number, which is unique and not 0. The record of an outcome refers
+    /// to that of its operation by this number.
     ///
     /// # Errors
-    /// The record was not stored. Its operation then does not take place, or the result is not released.
+    /// The record was not stored ([`LedgerError::Sink`]). Then the operation does not take place, or its result is not
+    /// released.
     fn record(&self, entry: &Entry<'_>) -> Result<u64, LedgerError>;
 }
 
-/// Writes records to a ledger, or to none if none is configured.
+/// Writes records to the configured ledger, if there is one.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Option<Arc<dyn Ledger>>);
 
 impl Recorder {
-    /// Writes no records.
+    /// A recorder without a ledger.
     pub const NONE: Self = Self(None);
 
-    /// Writes to an application's ledger.
+    /// A recorder with an application's ledger.
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
         Self(Some(ledger))
     }
 
-    /// Opens the configured file.
+    /// A recorder with the configured ledger file; without a ledger if none is configured.
     ///
     /// # Errors
-    /// The file cannot be written, or is not a ledger.
+    /// The file cannot be written, holds something else, or other users may change it.
     pub fn open(config: Option<&LedgerConfig>) -> Result<Self, LedgerError> {
         match config {
             Some(config) => Ok(Self::new(Arc::new(FileLedger::open(config)?))),
@@ -82,7 +107,7 @@ impl Recorder {
         }
     }
 
-    /// Writes the record of an operation that is about to take place.
+    /// Writes the first record of an operation, which must be called before the operation takes place.
     ///
     /// # Errors
     /// The record was not written, and the operation must not take place.
@@ -96,11 +121,11 @@ impl Recorder {
     }
 }
 
-/// An operation whose first record is written and whose outcome is not.
+/// An operation whose first record is written and whose outcome is not yet.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Operation {
-    /// The ledger and the number of the first record.
+    /// The ledger and the sequence number of the first record; `None` without a ledger.
     record: Option<(Arc<dyn Ledger>, u64)>,
     started: Instant,
 }
@@ -108,7 +133,7 @@ pub(crate) struct Operation {
 /// How an operation ended.
 #[derive(Debug, Default)]
 pub(crate) struct Completion {
-    /// The caller's deadline had passed, so the result was discarded.
+    /// Whether the result was discarded because the caller's deadline had passed.
     pub(crate) late: bool,
     pub(crate) failure: Option<Failure>,
     /// SHA-256 of a generated key's SubjectPublicKeyInfo.
@@ -133,7 +158,7 @@ impl From<Failure> for Completion {
 }
 
 impl Operation {
-    /// For a step of an operation that has its own record: no outcome is written.
+    /// An operation without records: a step of another operation, which has its own.
     pub(crate) fn unrecorded() -> Self {
         Self {
             record: None,

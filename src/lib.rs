@@ -1,27 +1,36 @@
 //! Mutual TLS with a client key that never leaves its PKCS#11 token.
 //!
-//! hsm-mtls proves who a bank is on every outbound TLS connection. The private key stays in an HSM;
-//! the handshake's signature is made there and verified here before it is sent.
+//! hsm-mtls proves who a bank is on every outbound TLS connection to the API hub of the UAE's Open Finance scheme. The
+//! private key stays in an HSM, which makes the handshake's signature; this crate verifies the signature before it is
+//! sent. A handshake carries the client certificate or fails: it is never anonymous.
 //!
-//! - `reqwest::client` (feature `reqwest`, on by default) makes a ready `reqwest::Client` from a configuration.
-//! - [`Client`] is a client of its own: HTTP/1.1, a connection for each request.
-//! - [`Tls`] makes the `rustls::ClientConfig` for another HTTP stack, and says what cannot be enforced on that path.
+//! | entry point | for |
+//! |---|---|
+//! | `reqwest::client` (feature `reqwest`, on by default) | a ready `reqwest::Client` |
+//! | [`Client`] | single requests over HTTP/1.1, a connection for each |
+//! | [`Tls`] | a `rustls::ClientConfig` for another HTTP stack |
+//! | [`Identity`] | certificate and key, opened once and shared by several clients |
+//! | [`Ledger`] | an application's own store of the records of each use of the key |
 //!
 //! ```no_run
 //! use std::path::Path;
 //!
 //! use hsm_mtls::{Attendance, Config};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::load(Path::new("/etc/hsm-mtls/preprod.toml"))?;
 //! let client = hsm_mtls::reqwest::client(&config, Attendance::Unattended)?;
+//! let url = format!("{}/hello-mtls", config.hub.consent_manager);
+//! let response = client.get(url).send().await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! Every error implements [`Diagnostic`]: its message says what is wrong, and its hint what to do.
+//!
 //! The command `hsm-mtls`, with the local proxy and the custody audit, is the package `hsm-mtls-cli`.
 //!
-//! # Stages
+//! # Modules
 //!
 //! ```text
 //! a TOML file
@@ -34,17 +43,22 @@
 //!             login     SPKI
 //! ```
 //!
-//! Each stage that uses the token writes into the ledger before and after. The stages from token to engine may run in
-//! a process of their own, the signer. The modules below stand in the order of the stages; each uses those above it
-//! only. `ARCHITECTURE.md` has the whole drawing.
+//! Each module uses only those to its left. An operation on the token is recorded in the ledger before it, and its
+//! outcome after it. The modules from token to engine may run in a process of their own, the signer. `ARCHITECTURE.md`
+//! has the whole drawing.
 //!
-//! # The module's environment
+//! # Threads and blocking
 //!
-//! A program that uses this library sets the variables of `[[token]] env` before it starts any
-//! thread: the module reads them whenever it likes, and changing them later is undefined. The
-//! command does so by itself.
+//! [`Identity::open`] and [`Sign::sign`] block: they call the PKCS#11 module. Handshakes of [`Client`] and of the
+//! `reqwest::Client` are polled on threads of their own, so that a slow token blocks no task of an async runtime.
+//!
+//! # Environment variables of the PKCS#11 module
+//!
+//! An application sets the variables of `[[token]] env` before it starts its first thread: the module may read its
+//! environment at any time, and a change of the environment while other threads run is undefined behaviour. The
+//! command does this by itself.
 
-// What knows no stage.
+// Independent of the stages.
 mod access_diagnosis;
 mod accounts;
 mod backoff;
@@ -54,12 +68,13 @@ mod lossy_writer;
 pub mod metrics;
 mod owner_and_mode;
 mod poison;
+mod polling;
 mod rfc3339;
 mod standard_error;
 mod truncated_list;
 mod uuid_format;
 
-// The stages, in their order.
+// The stages, in their order: each uses only those before it.
 mod config;
 mod ledger;
 mod token;
@@ -78,13 +93,15 @@ mod client;
 
 pub use certificate::CertificateError;
 pub use client::{Client, ClientError, HubResponse, INTERACTION_ID};
-pub use config::{Config, ConfigError};
+pub use config::environment::Origin;
+pub use config::{Config, ConfigError, HubConfig};
 pub use diagnostic::Diagnostic;
-pub use engine::{EngineError, Sign, SignRequest, Signature};
+pub use engine::{EngineError, Peer, Purpose, Sign, SignRequest, Signature};
 pub use exit_code::ExitCode;
 pub use identity::{Identity, IdentityError};
 pub use key::KeyError;
-pub use ledger::{Ledger, LedgerError};
+pub use key::scheme::Scheme;
+pub use ledger::{Entry, Ledger, LedgerError};
 pub use tls::{Tls, TlsError};
 pub use token::TokenError;
 pub use token::guard::Attendance;
@@ -92,8 +109,8 @@ pub use token::guard::Attendance;
 #[cfg(feature = "reqwest")]
 pub use client::reqwest;
 
-/// The stages as the command of this workspace uses them. It is no part of what this crate promises: anything here
-/// may change with any version.
+/// The modules that the command of this workspace uses. They are not part of the public interface: anything in them may
+/// change with any version.
 #[doc(hidden)]
 pub mod internal {
     macro_rules! stages {

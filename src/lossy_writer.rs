@@ -1,6 +1,6 @@
-//! A non-blocking writer for logs, the access log and messages to the service manager. Their reader may be gone, slow or
-//! out of disk space, which must not block or end the process. So lines go into a bounded queue, and a thread writes
-//! them; a line that finds the queue full or cannot be written is dropped and counted.
+//! A non-blocking writer for logs, the access log and messages to the service manager. A reader that is slow, has closed
+//! the pipe or has a full disk must not block or end the process. So lines go into a bounded queue, and a thread writes
+//! them; a line for which the queue has no room, or that cannot be written, is dropped and counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,15 +35,15 @@ impl AsFd for Target {
 /// Callbacks about dropped lines.
 #[derive(Clone, Copy)]
 pub struct Notices {
-    /// This many lines were dropped.
+    /// Called with the number of lines that were dropped just now.
     pub lost: fn(u64),
-    /// The first of a series of lines was dropped, for this reason.
+    /// Called once for the first line of a series that is dropped, with the reason.
     pub failing: fn(&str),
-    /// The queue was written again; this many lines had been dropped.
+    /// Called when the whole queue is written again, with the number of lines that were dropped meanwhile.
     pub recovered: fn(u64),
 }
 
-/// The writer: adding lines never blocks and never fails.
+/// A writer with a queue and a thread. Adding lines neither blocks nor fails.
 pub struct LossyWriter(Arc<Shared>);
 
 struct Shared {
@@ -68,7 +68,7 @@ struct QueueState {
     failing: bool,
     /// A flush timed out, and nothing was written since.
     flush_timed_out: bool,
-    /// The thread must not be started yet.
+    /// The thread must not be started yet ([`LossyWriter::release`]).
     held: bool,
     running: bool,
     ended: bool,
@@ -93,7 +93,7 @@ impl fmt::Debug for LossyWriter {
 }
 
 impl LossyWriter {
-    /// `held`: the thread is not started before [`Self::release`].
+    /// A writer with a queue of `capacity` bytes. `held`: its thread is not started before [`Self::release`].
     pub fn new(
         name: &'static str,
         target: Target,
@@ -132,7 +132,7 @@ impl LossyWriter {
         self.wake(state);
     }
 
-    /// Switches to another target, after the lines that are queued.
+    /// Switches to another target once the lines that are queued now are written.
     #[cfg(feature = "front-end")]
     pub fn switch_to(&self, target: Target) {
         let mut state = self.0.lock();

@@ -68,7 +68,7 @@ fn lines_beyond_the_capacity_are_counted_and_reported_on_recovery() {
     let again = Instant::now();
     assert!(
         !writer.flush(TIMEOUT),
-        "whoever waited in vain does not again"
+        "a flush after a timeout does not wait again"
     );
     assert!(again.elapsed() < TIMEOUT / 2);
     let expected = (2048 - lost) as usize * line.len();

@@ -1,7 +1,13 @@
-//! The library's metrics, reported through the `metrics` facade to the recorder that the application installs. Without one
-//! nothing is stored, at almost no cost.
+//! The library's metrics. They are reported through the facade of the crate `metrics` to the recorder that the
+//! application installs, such as a Prometheus exporter; without a recorder they cost almost nothing.
 //!
-//! Dashboards depend on names and labels: they do not change. No label holds a secret, and none comes from the network.
+//! ```
+//! for metric in hsm_mtls::metrics::ALL {
+//!     println!("{} {:?}: {}", metric.name, metric.kind, metric.meaning);
+//! }
+//! ```
+//!
+//! Names and labels do not change between versions. No label value is a secret, and none comes from the network.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +17,24 @@ use metrics::{SharedString, counter, gauge, histogram};
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only increases.
+    /// A count that only increases.
     Counter,
-    /// Increases and decreases.
+    /// A current value, which increases and decreases.
     Gauge,
-    /// A distribution.
+    /// A distribution of durations, in seconds.
     Histogram,
 }
 
-/// One metric.
+/// The description of a metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// In Prometheus style, with the unit at the end.
+    /// The name in Prometheus style, with the unit at its end: `hsm_mtls_signature_seconds`.
     pub name: &'static str,
-    /// Its type.
+    /// The type.
     pub kind: Kind,
-    /// Its label names.
+    /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// Its description.
+    /// What it measures.
     pub meaning: &'static str,
 }
 
@@ -60,8 +66,8 @@ const TOKEN_SEARCHES: &str = "hsm_mtls_token_searches_total";
 const CERTIFICATE_DAYS_LEFT: &str = "hsm_mtls_certificate_days_left";
 const LOG_LINES_LOST: &str = "hsm_mtls_log_lines_lost_total";
 
-/// Every metric of this crate. `key` is the key's PKCS#11 URI, `result` is `good` or the class of
-/// the error ([`crate::engine::EngineError::class`]).
+/// Every metric of this crate. The label `key` is the PKCS#11 URI of the key, `purpose` the purpose of the signature
+/// (`tls13-client-auth` ...), and `result` is `good` or the class of the error.
 pub const ALL: [Metric; 11] = {
     use Kind::{Counter, Gauge, Histogram};
     [
@@ -129,7 +135,8 @@ pub const ALL: [Metric; 11] = {
     ]
 };
 
-/// Registers the descriptions. An application calls it once, after it has installed its recorder.
+/// Registers the descriptions of [`ALL`] with the recorder. An application calls it once, after it has installed its
+/// recorder.
 pub fn describe() {
     describe_all(&ALL);
 }
@@ -148,18 +155,18 @@ pub fn describe_all(metrics: &[Metric]) {
     }
 }
 
-/// C_Login returned.
+/// Counts a return of C_Login.
 pub(crate) fn login(result: &'static str) {
     counter!(LOGINS, "result" => result).increment(1);
 }
 
-/// C_Finalize and C_Initialize were called.
+/// Counts a C_Finalize with its C_Initialize.
 pub(crate) fn module_reinitialized(good: bool) {
     let result = if good { "good" } else { "failed" };
     counter!(INITIALIZATIONS, "result" => result).increment(1);
 }
 
-/// This many log lines could not be written to standard error.
+/// Counts log lines that could not be written to standard error.
 pub(crate) fn log_lines_lost(lines: u64) {
     counter!(LOG_LINES_LOST).increment(lines);
 }

@@ -11,8 +11,8 @@ use rustix::process::geteuid;
 
 /// Why a file or folder is not safe from other users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exposure {
-    /// Its owner is a user other than root and this one.
+pub enum Exposure {
+    /// It belongs to a user other than root and this one.
     ForeignOwner,
     /// Its permission bits (rwxrwxrwx) give the group or others more access than allowed.
     Mode(u32),
@@ -22,7 +22,7 @@ pub(crate) enum Exposure {
 ///
 /// # Errors
 /// The owner is another user, or else a forbidden bit is set.
-pub(crate) fn check_owner_and_mode(meta: &Metadata, forbidden: u32) -> Result<(), Exposure> {
+pub fn check_owner_and_mode(meta: &Metadata, forbidden: u32) -> Result<(), Exposure> {
     if is_foreign(meta) {
         return Err(Exposure::ForeignOwner);
     }

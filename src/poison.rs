@@ -1,15 +1,15 @@
-//! A lock whose holder panicked is taken as it is. What the locks of this crate guard is changed by single
-//! assignments, so that a panic leaves no half-made change behind, and one thread's panic may not end the others'
-//! use of the key.
+//! Poisoned locks are used as if they were not poisoned. The data behind the locks of this crate is changed by single
+//! assignments, so a panic leaves no inconsistent state, and a panic of one thread must not make the key unusable for the
+//! others.
 
 use std::sync::PoisonError;
 
-/// Takes what a lock or a condition variable gives, whether its last holder panicked or not.
+/// Unwraps the result of a lock or condition variable, poisoned or not.
 pub trait IgnorePoison {
-    /// What is held.
+    /// The lock's guard.
     type Guard;
 
-    /// What is held, also after a panic.
+    /// The guard, also if a thread panicked while it held the lock.
     fn ignore_poison(self) -> Self::Guard;
 }
 
@@ -29,14 +29,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_taken_after_its_holder_panicked() {
+    fn a_poisoned_lock_can_be_locked() {
         let lock = Arc::new(Mutex::new(1));
-        let held = Arc::clone(&lock);
-        let holder = thread::spawn(move || {
-            let _held = held.lock();
+        let shared = Arc::clone(&lock);
+        let panicking = thread::spawn(move || {
+            let _guard = shared.lock();
             std::panic::resume_unwind(Box::new(()));
         });
-        assert!(holder.join().is_err());
+        assert!(panicking.join().is_err());
         assert!(lock.is_poisoned());
         *lock.lock().ignore_poison() += 1;
         assert_eq!(*lock.lock().ignore_poison(), 2);

@@ -1,7 +1,7 @@
 //! Standard error, for logs, errors and panics: writes never block and never fail.
 //!
-//! All output of the command to standard error goes through here. `eprintln!` and Rust's own panic hook would panic if the
-//! reader is gone, and block for ever if it does not read.
+//! All output of the command to standard error goes through this module. `eprintln!` and Rust's own panic hook would panic
+//! if the reader has closed the pipe, and block if it does not read.
 
 use std::io::Read;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -13,13 +13,13 @@ use std::time::Duration;
 use crate::lossy_writer::{LossyWriter, Notices, Target};
 use crate::metrics;
 
-/// How many bytes are queued if the reader is too slow.
+/// The maximum size of the queue, in bytes.
 const MAX_QUEUED: usize = 1 << 20;
 /// How long a flush waits for the reader.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the end of a child's output is waited for: the child has exited, so it is in the pipe already.
+/// How long the end of a child's output is waited for. The child has exited, so its output is in the pipe already.
 const RELAY_TIMEOUT: Duration = Duration::from_millis(200);
-/// A longer line is passed on in parts.
+/// A longer line is relayed in parts (bytes).
 const MAX_LINE: usize = 64 << 10;
 /// Writes up to this size to a pipe are atomic (`PIPE_BUF`, pipe(7)).
 const PIPE_BUF: usize = 4 << 10;
@@ -28,7 +28,7 @@ static WRITER: OnceLock<LossyWriter> = OnceLock::new();
 
 const NOTICES: Notices = Notices {
     lost: metrics::log_lines_lost,
-    // A log line about it would have no reader.
+    // A log line about it could not be written either.
     failing: |_| {},
     recovered: |lost| {
         tracing::warn!(
@@ -67,7 +67,8 @@ pub fn flush() {
     }
 }
 
-/// Relays a child process's standard error. Dropping it waits for the end of the output.
+/// Relays the standard error of a child process to this process's. Dropping it waits for the end of the output, up to
+/// [`RELAY_TIMEOUT`].
 #[derive(Debug)]
 pub(crate) struct Relay(Receiver<()>);
 

@@ -1,5 +1,5 @@
-//! Builds a `rustls::ClientConfig` from an [`Identity`] and a trust store, such that no handshake succeeds without the
-//! client certificate.
+//! TLS with rustls: builds a `rustls::ClientConfig` from an [`Identity`] and the trust anchors, such that no handshake
+//! succeeds without the client certificate.
 
 mod client_cert_resolver;
 mod client_chain;
@@ -58,7 +58,10 @@ fn kx_group(group: Group) -> &'static dyn SupportedKxGroup {
 const BOTH_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 const TLS12_ONLY: &[&SupportedProtocolVersion] = &[&version::TLS12];
 
-/// What handshakes need: client certificate, signing key, trust anchors and crypto provider.
+/// The TLS client: certificate, signing key, trust anchors and crypto provider. Clones share them.
+///
+/// [`Tls::unobserved_client_config`] makes the `rustls::ClientConfig` for another HTTP stack. With [`crate::Client`] or
+/// `hsm_mtls::reqwest`, no application needs to make a `Tls`.
 #[derive(Clone)]
 pub struct Tls {
     provider: Arc<CryptoProvider>,
@@ -77,22 +80,22 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Prepares handshakes of `identity` with the configured hosts.
+    /// Loads the trust anchors and CRLs of the configuration, for handshakes of `identity`.
     ///
     /// # Errors
-    /// The trust anchors cannot be read or used.
+    /// A trust anchor or CRL cannot be read or used.
     pub fn new(config: &Config, identity: &Identity) -> Result<Self, TlsError> {
         let anchors = Anchors::load(config)?;
         let provider = provider(&config.tls);
         let trust = Arc::new(TrustStore::load(&config.trust, &anchors, &provider)?);
-        // An RSA key in a token without RSA-PSS cannot sign for TLS 1.3, so TLS 1.3 is not offered: it would be
-        // negotiated, and fail.
-        let tls13 = identity
+        // A token without RSA-PSS cannot sign for TLS 1.3 with an RSA key. So TLS 1.3 is not offered: it would be
+        // negotiated and then fail.
+        let supports_tls13 = identity
             .signer()
             .schemes()
             .iter()
             .any(|scheme| scheme.in_tls13());
-        if !tls13 {
+        if !supports_tls13 {
             tracing::warn!("the token has no RSA-PSS: offering TLS 1.2 only");
         }
         Ok(Self {
@@ -100,7 +103,11 @@ impl Tls {
             resolver: Arc::new(ClientCertResolver::new(identity)),
             trust,
             issuers: Arc::new(ClientIssuers::new(identity.chain(), config.environment)),
-            versions: if tls13 { BOTH_VERSIONS } else { TLS12_ONLY },
+            versions: if supports_tls13 {
+                BOTH_VERSIONS
+            } else {
+                TLS12_ONLY
+            },
         })
     }
 
@@ -109,7 +116,7 @@ impl Tls {
         &self.trust
     }
 
-    /// Checks the client certificate's notBefore. Its notAfter is for the server to check.
+    /// Checks the client certificate's notBefore. Its notAfter is left to the server.
     pub(crate) fn check_not_before(&self, now: SystemTime) -> Result<(), TlsError> {
         let leaf = self.resolver.leaf();
         match leaf.not_before_time() > now {
@@ -121,17 +128,17 @@ impl Tls {
         }
     }
 
-    /// Whether a server's CertificateRequest accepts an issuer of the client certificate.
+    /// Whether a server's CertificateRequest accepts one of the issuers in the client certificate's chain.
     pub fn match_issuers(&self, request: &CertificateRequest) -> IssuerMatch {
         self.issuers.match_request(request)
     }
 
-    /// The other environment, if this is the name of one of its documented CAs.
+    /// The other environment, if `ca` is the name of one of its documented CAs.
     pub fn other_environment(&self, ca: &DistinguishedName) -> Option<Environment> {
         self.issuers.other_environment(ca)
     }
 
-    /// Whether the ClientHello offers X25519MLKEM768 and so takes more than one packet, which some middleboxes drop.
+    /// Whether the ClientHello offers X25519MLKEM768 and so is larger than one packet, which some middleboxes drop.
     fn has_large_client_hello(&self) -> bool {
         self.provider
             .kx_groups
@@ -139,8 +146,8 @@ impl Tls {
             .any(|group| group.name() == NamedGroup::X25519MLKEM768)
     }
 
-    /// The same without X25519MLKEM768, for a ClientHello of one packet. `None` if that group is not offered, or no
-    /// configured group would be left.
+    /// A copy that does not offer X25519MLKEM768, so that the ClientHello fits into one packet. `None` if that group is not
+    /// offered anyway, or is the only one.
     pub fn with_small_client_hello(&self) -> Option<Self> {
         let mut provider = CryptoProvider::clone(&self.provider);
         provider
@@ -155,7 +162,7 @@ impl Tls {
         })
     }
 
-    /// Explains a protocol_version alert by the TLS versions that were offered.
+    /// Replaces a protocol_version alert by its explanation if only TLS 1.2 was offered.
     pub(crate) fn explain_version(&self, error: TlsError) -> TlsError {
         const PROTOCOL_VERSION: u8 = 70;
         match error {
@@ -167,8 +174,8 @@ impl Tls {
         }
     }
 
-    /// The configuration for connections whose handshakes this crate observes.
-    pub(crate) fn watched_client_config(
+    /// A configuration for connections whose handshakes this crate observes. `alpn` are the protocols, the preferred first.
+    pub(crate) fn observed_client_config(
         &self,
         config: &Config,
         alpn: &[&[u8]],
@@ -176,16 +183,19 @@ impl Tls {
         self.client_config(config, alpn, ObservationPolicy::Required)
     }
 
-    /// A configuration for an application that makes its own connections.
+    /// A configuration for an application that makes its own connections. `alpn` are the protocols, the preferred first,
+    /// such as `b"http/1.1"`.
     ///
     /// Still guaranteed: the certificate is offered to the configured hosts only, a handshake that cannot be signed
-    /// fails with the true reason, and no session is resumed. Not guaranteed: that the server *asks* for the
-    /// certificate. rustls does not tell a resolver or a verifier which connection it serves, so a server that does
-    /// not ask gets an anonymous client. Use [`crate::Client`] or `hsm_mtls::reqwest` where you can.
+    /// fails with the true reason, and no session is resumed.
+    ///
+    /// Not guaranteed: that the server *asks* for the certificate. rustls does not tell a resolver or a verifier to which
+    /// connection a call belongs, so a handshake with a server that does not ask succeeds, and the client is anonymous. Use
+    /// [`crate::Client`] or `hsm_mtls::reqwest` where possible: they refuse such a server.
     ///
     /// # Errors
-    /// rustls refuses the configuration.
-    pub fn unwatched_client_config(
+    /// rustls refuses the configuration ([`TlsError::Setup`]).
+    pub fn unobserved_client_config(
         &self,
         config: &Config,
         alpn: &[&[u8]],
@@ -207,7 +217,7 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::clone(&self.resolver) as Arc<_>);
-        // A resumed session has no CertificateVerify: every connection makes a full handshake.
+        // A resumed session has no CertificateVerify, so every connection makes a full handshake.
         client.resumption = Resumption::disabled();
         client.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(client)

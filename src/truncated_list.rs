@@ -1,15 +1,15 @@
-//! Truncates lists in messages: the first items, and how many more there are. The system's bundle has 140 CAs, and a line
-//! of eleven kilobytes helps nobody.
+//! Truncates lists in messages: the first items, and how many more there are. The system's CA bundle, for example, has
+//! about 140 names.
 
 /// How many items are shown.
 const MAX_SHOWN: usize = 3;
 
-/// The first three items, and how many more.
+/// The first three items, and how many more there are.
 pub fn first_few<T: AsRef<str>>(all: &[T], separator: &str) -> String {
     truncate(all, separator, MAX_SHOWN)
 }
 
-/// The first twelve, for short words such as schemes and mechanisms.
+/// The first twelve items, and how many more there are: for short items such as names of schemes and mechanisms.
 pub fn first_words<T: AsRef<str>>(all: &[T], separator: &str) -> String {
     truncate(all, separator, 4 * MAX_SHOWN)
 }

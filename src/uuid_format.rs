@@ -1,7 +1,7 @@
 //! The form of a UUID as a string (RFC 9562, section 4): 36 characters with hyphens. Other forms that parsers accept,
 //! in braces or without hyphens, are other strings: the hub compares strings.
 
-/// Whether it is a UUID of any version.
+/// Whether the text is a UUID of any version.
 pub fn is_uuid(text: &[u8]) -> bool {
     let fits = |(at, byte): (usize, &u8)| match at {
         8 | 13 | 18 | 23 => *byte == b'-',
@@ -10,7 +10,7 @@ pub fn is_uuid(text: &[u8]) -> bool {
     text.len() == 36 && text.iter().enumerate().all(fits)
 }
 
-/// Whether it is a UUID of version 4 and the variant of RFC 9562.
+/// Whether the text is a UUID of version 4 and of the variant of RFC 9562.
 pub fn is_uuid_v4(text: &[u8]) -> bool {
     is_uuid(text) && text[14] == b'4' && matches!(text[19], b'8' | b'9' | b'a' | b'b' | b'A' | b'B')
 }

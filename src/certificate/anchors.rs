@@ -1,5 +1,5 @@
 //! The Trust Framework's bundle: the roots, which are the trust anchors, and the Issuing CA, which the client has to send
-//! with its leaf certificate. The certificate has no URL of its issuer, so the bundle supplies it.
+//! with its certificate. The bundle supplies the Issuing CA, since the certificate has no URL for it (authorityInfoAccess).
 
 use std::path::Path;
 
@@ -16,18 +16,18 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// Reads the bundle, and checks its roots against the pins and its names against the environment.
+    /// Reads the bundle, and checks its roots against the pins and the names of its CAs against the environment.
     ///
     /// # Errors
-    /// It cannot be read, has no root or a root that is not pinned, or has a CA of the other environment.
+    /// The bundle cannot be read, has no root or a root that is not pinned, or has a CA of the other environment.
     pub fn load(config: &Config) -> Result<Self, CertificateError> {
         let trust = &config.trust;
         let anchors = Self::read(&trust.anchors)?;
         let other = config.environment.other();
         let foreign = other.documented_ca_names();
         let mut all = anchors.intermediates.iter().chain(&anchors.roots);
-        // The names of documented CAs prove nothing, and older CAs have other names. But the name of the other
-        // environment's CA is a mistake.
+        // The name of a CA proves nothing, and older CAs have undocumented names. But a CA with the name of one of the
+        // other environment's shows a mistake.
         let is_foreign = |ca: &&Certificate| {
             let name = ca.subject().first(COMMON_NAME);
             name.is_some_and(|name| foreign.contains(&name))
@@ -76,13 +76,13 @@ impl Anchors {
         &self.intermediates
     }
 
-    /// The root that issued this certificate.
+    /// The root that issued a certificate.
     pub(super) fn issuer_of(&self, certificate: &Certificate) -> Option<&Certificate> {
         let issued = |root: &&Certificate| certificate.is_issued_by(root);
         self.roots.iter().find(issued)
     }
 
-    /// The subjects of all its certificates, for messages.
+    /// The subjects of all certificates, for messages.
     pub(super) fn subjects(&self) -> Vec<String> {
         let all = self.intermediates.iter().chain(&self.roots);
         all.map(|ca| ca.subject().to_string()).collect()

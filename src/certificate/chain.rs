@@ -1,4 +1,4 @@
-//! The client certificate's chain, completed with the CAs of the bundle up to, not including, a root.
+//! The chain of the client certificate, completed with CAs of the bundle up to a root, which is not part of it.
 
 use std::time::SystemTime;
 
@@ -6,34 +6,6 @@ use super::anchors::Anchors;
 use super::name::COMMON_NAME;
 use super::{Certificate, CertificateError, SignatureError};
 use crate::config::environment::Environment;
-
-/// Whether the certificate's issuer has the name of a documented CA of this environment.
-fn is_documented(certificate: &Certificate, environment: Environment) -> bool {
-    let issuer = certificate.issuer().first(COMMON_NAME);
-    issuer.is_some_and(|issuer| environment.documented_ca_names().contains(&issuer))
-}
-
-/// The error where no CA with the issuer's name is known to have signed the certificate. A signature that could not be
-/// checked comes first: it may be the valid one.
-fn signature_error<'a>(
-    certificate: &Certificate,
-    same_name: impl Iterator<Item = &'a Certificate>,
-) -> CertificateError {
-    let unchecked = same_name
-        .filter_map(|ca| certificate.check_signature(ca).err())
-        .find(|fault| *fault != SignatureError::Mismatch);
-    match unchecked {
-        Some(fault) => CertificateError::Unchecked {
-            subject: certificate.subject().to_string(),
-            fault,
-        },
-        None => CertificateError::Chain(format!(
-            "{} is named as the issuer of {}, but did not sign it",
-            certificate.issuer(),
-            certificate.subject()
-        )),
-    }
-}
 
 /// A leaf certificate and the CAs between it and a root, in the order of a TLS Certificate message.
 #[derive(Clone, Debug)]
@@ -44,7 +16,7 @@ pub struct Chain {
 
 impl Chain {
     /// Builds the chain from the given certificates, of which the first is the leaf, and adds missing CAs from the
-    /// bundle. The root is not part of it: the peer has it, or does not trust it.
+    /// bundle. The root is not included: the peer has it, or does not trust it.
     ///
     /// # Errors
     /// There is no path from the leaf to a root of the bundle: a CA is missing, its signature does not match or cannot
@@ -79,7 +51,7 @@ impl Chain {
                     let same_name = candidates().filter(|ca| last.names_as_issuer(ca));
                     return Err(signature_error(last, same_name));
                 }
-                None if is_documented(last, environment) => {
+                None if has_documented_issuer(last, environment) => {
                     return Err(CertificateError::IssuerMissing {
                         issuer: last.issuer().to_string(),
                         anchors: anchors.subjects(),
@@ -100,7 +72,7 @@ impl Chain {
         })
     }
 
-    /// The leaf.
+    /// The leaf certificate.
     pub fn leaf(&self) -> &Certificate {
         &self.leaf
     }
@@ -110,7 +82,7 @@ impl Chain {
         std::iter::once(&self.leaf).chain(&self.issuers)
     }
 
-    /// PEM, the leaf first.
+    /// The chain in PEM, the leaf first.
     pub fn pem(&self) -> String {
         self.certificates().map(Certificate::pem).collect()
     }
@@ -121,5 +93,33 @@ impl Chain {
     /// See [`Certificate::check_client`].
     pub fn check_client(&self, now: SystemTime) -> Result<(), CertificateError> {
         self.leaf.check_client(now)
+    }
+}
+
+/// Whether the certificate's issuer has the name of a documented CA of this environment.
+fn has_documented_issuer(certificate: &Certificate, environment: Environment) -> bool {
+    let issuer = certificate.issuer().first(COMMON_NAME);
+    issuer.is_some_and(|issuer| environment.documented_ca_names().contains(&issuer))
+}
+
+/// The error if none of the CAs with the issuer's name is known to have signed the certificate: that a signature could
+/// not be checked, or else that none matches.
+fn signature_error<'a>(
+    certificate: &Certificate,
+    same_name: impl Iterator<Item = &'a Certificate>,
+) -> CertificateError {
+    let unchecked = same_name
+        .filter_map(|ca| certificate.check_signature(ca).err())
+        .find(|fault| *fault != SignatureError::Mismatch);
+    match unchecked {
+        Some(fault) => CertificateError::Unchecked {
+            subject: certificate.subject().to_string(),
+            fault,
+        },
+        None => CertificateError::Chain(format!(
+            "{} is named as the issuer of {}, but did not sign it",
+            certificate.issuer(),
+            certificate.subject()
+        )),
     }
 }

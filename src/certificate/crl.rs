@@ -28,19 +28,19 @@ pub struct RevocationList {
 }
 
 impl RevocationList {
-    /// Reads the CRLs of a file: one in DER, or any number in PEM, as for `crls` of the configuration.
+    /// Reads the CRLs in a file: one in DER, or any number in PEM.
     ///
     /// # Errors
-    /// The file cannot be read, or holds no CRL.
+    /// The file cannot be read, or contains no CRL that can be parsed.
     pub fn read(path: &Path) -> io::Result<Vec<Self>> {
-        let none = |why: &dyn std::fmt::Display| {
+        let not_a_crl = |why: &dyn std::fmt::Display| {
             io::Error::other(format!("it is no revocation list: {why}"))
         };
-        let lists = extract_ders(&fs::read(path)?).map_err(|why| none(&why))?;
+        let lists = extract_ders(&fs::read(path)?).map_err(|why| not_a_crl(&why))?;
         let parsed = lists.iter().map(|der| {
             Self::from_der(der).map_err(|error| match is_version_1(der) {
                 true => io::Error::other("a list of version 1 is not supported here"),
-                false => none(&error),
+                false => not_a_crl(&error),
             })
         });
         parsed.collect()
@@ -49,7 +49,7 @@ impl RevocationList {
     /// Parses DER.
     ///
     /// # Errors
-    /// It is no CRL.
+    /// The DER is not a CRL.
     pub fn from_der(der: &[u8]) -> der::Result<Self> {
         Ok(Self {
             der: der.to_vec(),
@@ -80,8 +80,8 @@ impl RevocationList {
         )
     }
 
-    /// Whether it is a delta CRL or has an issuingDistributionPoint (RFC 5280, sections 5.2.4 and 5.2.5): a certificate
-    /// that it does not list may still be revoked.
+    /// Whether this is a delta CRL or has an issuingDistributionPoint (RFC 5280, sections 5.2.4 and 5.2.5). A certificate
+    /// that such a CRL does not list may still be revoked.
     pub fn is_partial(&self) -> bool {
         let extensions = self.parsed.tbs_cert_list.crl_extensions.iter().flatten();
         extensions
@@ -89,12 +89,12 @@ impl RevocationList {
             .any(|extension| PARTIAL_CRL_EXTENSIONS.contains(&extension.extn_id))
     }
 
-    /// Whether it has a nextUpdate.
+    /// Whether the CRL has a nextUpdate.
     pub fn has_next_update(&self) -> bool {
         self.parsed.tbs_cert_list.next_update.is_some()
     }
 
-    /// Whether it lists the serial number of `certificate`.
+    /// Whether the CRL lists the serial number of `certificate`.
     pub fn lists(&self, certificate: &Certificate) -> bool {
         let serial = certificate.parsed.tbs_certificate().serial_number();
         let revoked = self.parsed.tbs_cert_list.revoked_certificates.iter();
@@ -103,13 +103,13 @@ impl RevocationList {
             .any(|entry| entry.serial_number == *serial)
     }
 
-    /// nextUpdate as RFC 3339.
+    /// nextUpdate in RFC 3339.
     pub fn next_update(&self) -> Option<String> {
         let next = self.parsed.tbs_cert_list.next_update?;
         Some(next.to_date_time().to_string())
     }
 
-    /// Whether its nextUpdate is before `now`.
+    /// Whether nextUpdate is before `now`.
     pub fn is_outdated(&self, now: SystemTime) -> bool {
         let next = self.parsed.tbs_cert_list.next_update;
         next.is_some_and(|next| next.to_system_time() < now)
@@ -119,7 +119,7 @@ impl RevocationList {
 /// The DER of each CRL in a file, not parsed.
 ///
 /// # Errors
-/// The file's format, if it holds no CRL.
+/// The file contains no CRL; the text is its format.
 pub(crate) fn extract_ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     /// RFC 7468, section 6.
     const LABELS: [&str; 2] = ["X509 CRL", "CRL"];
@@ -131,7 +131,7 @@ pub(crate) fn extract_ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let lists = lists.map(Block::der).collect::<Result<Vec<_>, _>>()?;
     match (lists.is_empty(), file_format::detect(&bytes, &blocks)) {
         (false, _) => Ok(lists),
-        // DER that this crate does not parse as a CRL: rustls may.
+        // DER that this crate does not parse as a CRL, but rustls may.
         (true, FileFormat::RevocationList | FileFormat::OtherDer)
             if blocks.is_empty() && bytes.first() == Some(&0x30) =>
         {
@@ -142,7 +142,7 @@ pub(crate) fn extract_ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     }
 }
 
-/// Whether it is a CRL of version 1 (RFC 5280, section 5.1.2.1): without a version field, it begins with the signature
+/// Whether a CRL is of version 1 (RFC 5280, section 5.1.2.1). It has no version field, and so begins with the signature
 /// algorithm.
 pub(crate) fn is_version_1(der: &[u8]) -> bool {
     let first = signature::to_be_signed(der).and_then(|list| {

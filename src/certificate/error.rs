@@ -15,10 +15,10 @@ use crate::truncated_list::first_few;
 use super::SignatureError;
 use super::file_format::FileFormat;
 
-/// Why a certificate cannot be used.
+/// Why a certificate, a chain or a bundle of trust anchors cannot be used.
 #[derive(Debug, Error)]
 pub enum CertificateError {
-    /// The file cannot be read.
+    /// The certificate file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
         /// The file.
@@ -26,7 +26,7 @@ pub enum CertificateError {
         /// The operating system's error.
         source: std::io::Error,
     },
-    /// The bundle cannot be read.
+    /// The bundle of trust anchors (`anchors` of `[trust]`) cannot be read.
     #[error("cannot read the anchors {}: {source}", path.display())]
     AnchorsUnreadable {
         /// The file.
@@ -34,7 +34,7 @@ pub enum CertificateError {
         /// The operating system's error.
         source: std::io::Error,
     },
-    /// The file cannot be written.
+    /// The certificate file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Unwritable {
         /// The file.
@@ -42,29 +42,29 @@ pub enum CertificateError {
         /// The operating system's error.
         source: std::io::Error,
     },
-    /// The file holds no certificate, and its format is unknown.
+    /// The input contains no certificate, and its format is unknown. The text is its name: a path, or `the token`.
     #[error("{0} holds no PEM certificate")]
     Empty(String),
-    /// The file holds no certificate, but another format.
-    #[error("{place} holds no PEM certificate: {found}")]
+    /// The input is of another format than a certificate.
+    #[error("{input} holds no PEM certificate: {format}")]
     NotACertificate {
-        /// The file.
-        place: String,
+        /// The name of the input: a path, or `the token`.
+        input: String,
         /// Its format.
-        found: FileFormat,
+        format: FileFormat,
     },
-    /// The file holds a private key.
+    /// The input contains a private key. The text is its name.
     #[error("{0} holds a private key")]
     PrivateKeyInFile(String),
-    /// It cannot be parsed as X.509.
-    #[error("{place} holds a certificate that cannot be used: {why}")]
+    /// A certificate cannot be parsed as X.509.
+    #[error("{input} holds a certificate that cannot be used: {why}")]
     Malformed {
-        /// The file.
-        place: String,
+        /// The name of the input: a path, or `the token`.
+        input: String,
         /// The parser's error.
         why: String,
     },
-    /// The URI matches no certificate in the token, or several.
+    /// The configured URI matches no certificate in the token, or several.
     #[error("{} {uri}{}", count_matches(candidates), list_candidates(candidates))]
     NotOneInToken {
         /// The configured URI.
@@ -72,66 +72,67 @@ pub enum CertificateError {
         /// The certificates that match.
         candidates: Vec<String>,
     },
-    /// Its notBefore is in the future.
+    /// The certificate's notBefore is in the future.
     #[error("the certificate {subject} is not valid before {not_before}")]
     NotYetValid {
         /// The certificate's subject.
         subject: String,
-        /// RFC 3339
+        /// notBefore in RFC 3339.
         not_before: String,
     },
-    /// Its notAfter is in the past.
+    /// The certificate's notAfter is in the past.
     #[error("the certificate {subject} expired on {not_after}")]
     Expired {
         /// The certificate's subject.
         subject: String,
-        /// RFC 3339
+        /// notAfter in RFC 3339.
         not_after: String,
     },
-    /// It is not for client authentication.
+    /// The certificate is not for client authentication.
     #[error("the certificate {subject} is not for TLS clients: {why}")]
     NotForClients {
         /// The certificate's subject.
         subject: String,
-        /// Which extension excludes that.
+        /// Which extension excludes it, and how.
         why: &'static str,
     },
-    /// Its issuer has the name of a CA of the environment, and is in neither the file nor the bundle.
+    /// The issuer has the name of a CA of the environment, and its certificate is neither in the file nor in the bundle.
     #[error(
         "the certificate's issuer is missing: {issuer} is neither behind it in the file nor in `anchors` ({})",
         first_few(anchors, "; ")
     )]
     IssuerMissing {
-        /// The issuer.
+        /// The name of the issuer.
         issuer: String,
-        /// Subjects of the bundle.
+        /// The subjects in the bundle.
         anchors: Vec<String>,
     },
-    /// Its issuer is no CA of the configured environment.
+    /// The issuer is not a CA of the configured environment.
     #[error(
         "the certificate was issued by {issuer}, which is not of the {environment} anchors ({})",
         first_few(anchors, "; ")
     )]
     NotOfEnvironment {
-        /// The issuer.
+        /// The name of the issuer.
         issuer: String,
         /// The configured environment.
         environment: Environment,
-        /// Subjects of the bundle.
+        /// The subjects in the bundle.
         anchors: Vec<String>,
     },
-    /// The bundle is for the other environment.
+    /// The bundle has a CA of the other environment.
     #[error("the anchors hold {subject}, which is not of the {environment} environment")]
     AnchorsOfOther {
-        /// The CA.
+        /// The subject of that CA.
         subject: String,
         /// The configured environment.
         environment: Environment,
     },
-    /// The chain does not verify up to a root of the bundle.
+    /// The chain does not verify up to a root of the bundle. The text is the reason.
     #[error("the certificate's chain does not verify: {0}")]
     Chain(String),
-    /// Its signature cannot be checked here. It may be valid.
+    /// The signature on the certificate cannot be checked, since its algorithm or the issuer's key is not supported. It
+    /// may be valid.
     #[error("the signature on the certificate {subject} cannot be checked: {fault}")]
     Unchecked {
         /// The certificate's subject.
@@ -139,36 +140,36 @@ pub enum CertificateError {
         /// What is not supported.
         fault: SignatureError,
     },
-    /// A constraint or extension of a CA cannot be checked here.
-    #[error("the certificate {subject} cannot be checked: {what} is not supported here")]
+    /// A name constraint or critical extension in the chain is not supported, so the chain cannot be checked.
+    #[error("the certificate {subject} cannot be checked: {feature} is not supported here")]
     NotSupported {
         /// The certificate's subject.
         subject: String,
-        /// What cannot be checked.
-        what: String,
+        /// What is not supported.
+        feature: String,
     },
-    /// The type or size of its key is not supported.
-    #[error("the certificate {subject} is of a key that is not supported: {kind}")]
+    /// The type or size of the certificate's key is not supported.
+    #[error("the certificate {subject} is of a key that is not supported: {key_type}")]
     UnsupportedKey {
         /// The certificate's subject.
         subject: String,
-        /// The type of key.
-        kind: UnsupportedKey,
+        /// The type of key, with its size.
+        key_type: UnsupportedKey,
     },
-    /// The bundle has no root.
+    /// The bundle has no root. The path is its file.
     #[error("{} holds no self-signed root", .0.display())]
     NoRoot(PathBuf),
     /// A root of the bundle is not among the pins.
     #[error("the root {subject} ({fingerprint}) is not among the pins of [trust]")]
     NotPinned {
-        /// The root.
+        /// The subject of the root.
         subject: String,
-        /// Its SHA-256.
+        /// The SHA-256 of its DER.
         fingerprint: Fingerprint,
     },
 }
 
-/// Why a CA certificate is not for client authentication.
+/// The reason of [`CertificateError::NotForClients`] for a CA certificate.
 pub(super) const IS_A_CA: &str = "it is a CA certificate";
 
 fn count_matches(candidates: &[String]) -> String {
@@ -199,8 +200,8 @@ impl Diagnostic for CertificateError {
                 path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).display()
             ),
             Self::Unwritable { .. } => "check that the folder exists and that this user may write there; nothing was changed".to_owned(),
-            Self::Empty(place) => FileFormat::Unknown.hint(place),
-            Self::NotACertificate { place, found } => found.hint(place),
+            Self::Empty(input) => FileFormat::Unknown.hint(input),
+            Self::NotACertificate { input, format } => format.hint(input),
             Self::PrivateKeyInFile(_) => {
                 "a private key outside the token is not used, and is to be treated as exposed: make a new one with \
                  `hsm-mtls key generate`, and give a file of certificates only"

@@ -11,21 +11,21 @@ use super::{Certificate, CertificateError, pem};
 /// The PEM labels of a certificate, with the older ones of RFC 7468, section 5.1.
 const LABELS: [&str; 3] = ["CERTIFICATE", "X509 CERTIFICATE", "X.509 CERTIFICATE"];
 
-/// Parses every certificate of a file in PEM or DER. `place` names its origin in the error. If a CA certificate comes
-/// first and exactly one is not a CA's, that one is moved to the front: PKCS#7 sorts certificates by their bytes.
+/// Parses all certificates in PEM or DER. `input` is the name of their origin in errors. If a CA certificate is the first
+/// and exactly one is not a CA certificate, that one is moved to the front: PKCS#7 sorts certificates by their bytes.
 ///
 /// # Errors
 /// There is no certificate, one is malformed, or the file holds a private key.
-pub fn read(bytes: &[u8], place: &str) -> Result<Vec<Certificate>, CertificateError> {
+pub fn read(bytes: &[u8], input: &str) -> Result<Vec<Certificate>, CertificateError> {
     let bytes = pem::from_utf16(bytes);
     let blocks = pem::blocks(&bytes);
-    let not_a_certificate = |found: FileFormat| match found {
-        // A private key was exported from somewhere, which the operator has to know.
-        FileFormat::PrivateKey => CertificateError::PrivateKeyInFile(place.to_owned()),
-        FileFormat::Unknown => CertificateError::Empty(place.to_owned()),
-        found => CertificateError::NotACertificate {
-            place: place.to_owned(),
-            found,
+    let not_a_certificate = |format: FileFormat| match format {
+        // Someone has exported a private key, which the operator has to know.
+        FileFormat::PrivateKey => CertificateError::PrivateKeyInFile(input.to_owned()),
+        FileFormat::Unknown => CertificateError::Empty(input.to_owned()),
+        format => CertificateError::NotACertificate {
+            input: input.to_owned(),
+            format,
         },
     };
     if file_format::has_private_key(&bytes) {
@@ -37,15 +37,15 @@ pub fn read(bytes: &[u8], place: &str) -> Result<Vec<Certificate>, CertificateEr
             continue;
         }
         let der = block.der().map_err(|why| CertificateError::Malformed {
-            place: place.to_owned(),
+            input: input.to_owned(),
             why,
         })?;
-        let read = Certificate::from_der(&der, place);
+        let read = Certificate::from_der(&der, input);
         match (read, file_format::detect_der(&der, Encoding::Pem)) {
             (Ok(certificate), _) => certificates.push(certificate),
             // Some tools write PKCS#7 with the label of a certificate.
-            (Err(_), Some(found)) if found != FileFormat::OtherDer => {
-                return Err(not_a_certificate(found));
+            (Err(_), Some(format)) if format != FileFormat::OtherDer => {
+                return Err(not_a_certificate(format));
             }
             (Err(error), _) => return Err(error),
         }
@@ -61,7 +61,7 @@ pub fn read(bytes: &[u8], place: &str) -> Result<Vec<Certificate>, CertificateEr
             let leaves = certificates
                 .iter()
                 .enumerate()
-                .filter(|(_, it)| !it.is_ca());
+                .filter(|(_, certificate)| !certificate.is_ca());
             let leaves: Vec<_> = leaves.map(|(index, _)| index).collect();
             <[usize; 1]>::try_from(leaves).map_or(0, |[only]| only)
         }
@@ -71,7 +71,7 @@ pub fn read(bytes: &[u8], place: &str) -> Result<Vec<Certificate>, CertificateEr
     Ok(certificates)
 }
 
-/// Certificates in DER, one after the other.
+/// Parses concatenated certificates in DER; empty if there is anything else.
 fn parse_concatenated_der(bytes: &[u8]) -> Vec<Certificate> {
     let one_by_one = || {
         let mut reader = SliceReader::new(bytes).ok()?;
@@ -84,15 +84,15 @@ fn parse_concatenated_der(bytes: &[u8]) -> Vec<Certificate> {
     one_by_one().unwrap_or_default()
 }
 
-/// Parses every certificate of a PEM text.
+/// Parses all certificates of a PEM text.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_pem(text: &str, place: &str) -> Result<Vec<Certificate>, CertificateError> {
-    read(text.as_bytes(), place)
+pub fn read_pem(text: &str, input: &str) -> Result<Vec<Certificate>, CertificateError> {
+    read(text.as_bytes(), input)
 }
 
-/// Reads every certificate of a file.
+/// Reads all certificates of a file.
 ///
 /// # Errors
 /// The file cannot be read, or as [`read`].

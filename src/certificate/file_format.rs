@@ -1,6 +1,6 @@
-//! Detects the format of a file that was given as a certificate or CRL and holds none: a container such as PKCS#12, a
-//! certificate request, the HTML page of a failed download. The message names the format and the command that extracts
-//! the certificate.
+//! Detects the format of a file that should be a certificate or CRL and is not: a container such as PKCS#12, a certificate
+//! request, the HTML page of a failed download. The message names the format, and the hint the command that extracts the
+//! certificate.
 
 mod der;
 
@@ -10,14 +10,14 @@ use super::pem::{self, Block};
 use der::detect_ber;
 pub(super) use der::detect_der;
 
-/// How DER is encoded in a file.
+/// The encoding of DER in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// Not at all.
+    /// Binary DER.
     Der,
     /// PEM.
     Pem,
-    /// Base64 without the BEGIN and END lines.
+    /// Base64 without the BEGIN and END lines of PEM.
     Base64,
 }
 
@@ -30,7 +30,7 @@ pub enum FileFormat {
     PrivateKey,
     /// PKCS#7 or CMS (RFC 5652): a set of certificates.
     Pkcs7(Encoding),
-    /// The same with the PEM label CMS, which `openssl pkcs7` does not accept.
+    /// CMS with the PEM label CMS, which `openssl pkcs7` does not accept.
     Cms,
     /// PKCS#12 (RFC 7292): certificates, and usually a private key.
     Pkcs12(Encoding),
@@ -50,7 +50,7 @@ pub enum FileFormat {
     OpenPgp,
     /// An HTML page.
     Html,
-    /// JSON or XML.
+    /// JSON or XML, by this name.
     Document(&'static str),
     /// Other DER.
     OtherDer,
@@ -62,7 +62,7 @@ pub enum FileFormat {
 
 impl Display for FileFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = |form: &Encoding| match form {
+        let suffix = |encoding: &Encoding| match encoding {
             Encoding::Der => " in DER",
             Encoding::Pem => "",
             Encoding::Base64 => " in base64 without the lines of PEM around it",
@@ -70,11 +70,11 @@ impl Display for FileFormat {
         match self {
             Self::Empty => f.write_str("it is empty"),
             Self::PrivateKey => f.write_str("it is a private key"),
-            Self::Pkcs7(how) => write!(f, "it is a PKCS#7 bag (.p7b){}", form(how)),
+            Self::Pkcs7(encoding) => write!(f, "it is a PKCS#7 bag (.p7b){}", suffix(encoding)),
             Self::Cms => f.write_str("it is a CMS bag"),
-            Self::Pkcs12(how) => write!(f, "it is a PKCS#12 container (.p12, .pfx){}", form(how)),
+            Self::Pkcs12(encoding) => write!(f, "it is a PKCS#12 container (.p12, .pfx){}", suffix(encoding)),
             Self::JavaKeyStore => f.write_str("it is a Java key store"),
-            Self::Certificate(how) => write!(f, "it is a certificate{}", form(how)),
+            Self::Certificate(encoding) => write!(f, "it is a certificate{}", suffix(encoding)),
             Self::TrustedCertificate => {
                 f.write_str("it is a TRUSTED CERTIFICATE, a form of OpenSSL's own")
             }
@@ -83,7 +83,7 @@ impl Display for FileFormat {
             Self::PublicKey => f.write_str("it is a public key"),
             Self::OpenPgp => f.write_str("it is of OpenPGP"),
             Self::Html => f.write_str("it is an HTML page"),
-            Self::Document(kind) => write!(f, "it is {kind}"),
+            Self::Document(format) => write!(f, "it is {format}"),
             Self::OtherDer => f.write_str("it is DER of another kind"),
             Self::BrokenPem => f.write_str(
                 "it has the words of a PEM block, but not \"-----BEGIN CERTIFICATE-----\" with five hyphens on both sides",
@@ -94,10 +94,10 @@ impl Display for FileFormat {
 }
 
 impl FileFormat {
-    /// What to do where a certificate is expected; `place` is the file's name.
-    pub(super) fn hint(self, place: &str) -> String {
-        let file = shell_quoted(place);
-        let out = shell_quoted(&format!("{place}.pem"));
+    /// What to do if the file `file_name` has this format instead of that of a certificate.
+    pub(super) fn hint(self, file_name: &str) -> String {
+        let file = shell_quoted(file_name);
+        let out = shell_quoted(&format!("{file_name}.pem"));
         let then = format!("then give {out}");
         match self {
             Self::Pkcs7(Encoding::Pem) => {
@@ -113,8 +113,8 @@ impl FileFormat {
                 "take the certificates out of it: `openssl cms -cmsout -inform PEM -in {file} -outform DER | openssl pkcs7 -inform DER -print_certs \
                  -out {out}`, {then}"
             ),
-            Self::Pkcs12(form) => {
-                let command = match form {
+            Self::Pkcs12(encoding) => {
+                let command = match encoding {
                     Encoding::Der | Encoding::Pem => {
                         format!("openssl pkcs12 -in {file} -nokeys -out {out}")
                     }
@@ -186,13 +186,13 @@ pub(super) fn has_private_key(text: &[u8]) -> bool {
     MARKS.iter().any(|mark| pem::find(text, mark).is_some())
 }
 
-/// Detects the format of a file that has no certificate in PEM.
+/// Detects the format of a file without a certificate in PEM. `blocks` are its PEM blocks.
 pub(super) fn detect(text: &[u8], blocks: &[Block<'_>]) -> FileFormat {
     if has_private_key(text) {
         return FileFormat::PrivateKey;
     }
     let found = blocks.iter().map(from_pem_label);
-    // Blocks of other kinds, such as EC PARAMETERS, are skipped.
+    // Blocks with other labels, such as EC PARAMETERS, are skipped.
     if let Some(found) = found
         .into_iter()
         .find(|found| *found != FileFormat::Unknown)

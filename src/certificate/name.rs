@@ -1,5 +1,5 @@
-//! Distinguished names, parsed and built as DER. Legal names hold commas, dots and quotes, so a name is never built by
-//! joining strings, nor compared by splitting one at its commas.
+//! Distinguished names, parsed and built as DER. Legal names contain commas, dots and quotes, so a name is neither built by
+//! joining strings nor compared by splitting a string at its commas.
 
 use std::fmt::{self, Display};
 
@@ -28,13 +28,13 @@ const SHORT_NAMES: [(&str, &str); 16] = [
     ("E", "1.2.840.113549.1.9.1"),
 ];
 
-/// C
+/// C: countryName.
 pub const COUNTRY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.6");
-/// O
+/// O: organizationName.
 pub const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
-/// OU
+/// OU: organizationalUnitName.
 pub const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
-/// CN
+/// CN: commonName.
 pub const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// A distinguished name (RFC 5280, section 4.1.2.4). Names are compared by section 7.1: string type, case and runs of
@@ -54,7 +54,7 @@ impl Eq for DistinguishedName {}
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Value {
     Text(String),
-    /// The DER of a value that is no string.
+    /// The DER of a value that is not a string.
     Other(Vec<u8>),
 }
 
@@ -68,8 +68,8 @@ impl DistinguishedName {
         Name::from_der(der).ok().map(Self)
     }
 
-    /// A name with one attribute per RDN, in this order. C is a PrintableString, as RFC 5280 requires, and all others are
-    /// UTF8String. `None` if a value cannot be encoded so.
+    /// Builds a name with one attribute per RDN, in this order. C is a PrintableString, as RFC 5280 requires, all
+    /// others are UTF8Strings. `None` if C has a character that PrintableString does not allow.
     pub fn build(attributes: &[(ObjectIdentifier, &str)]) -> Option<Self> {
         let mut sequence = RdnSequence::default();
         for (oid, text) in attributes {
@@ -108,7 +108,7 @@ impl DistinguishedName {
         self.0.iter_rdn().map(rdn).collect()
     }
 
-    /// Whether it is `base` or below it in the directory, as a name constraint requires.
+    /// Whether this name is `base` or a name below it in the directory, as a name constraint requires.
     pub(crate) fn is_within(&self, base: &Self) -> bool {
         self.canonical().starts_with(&base.canonical())
     }
@@ -132,34 +132,34 @@ impl DistinguishedName {
             .collect()
     }
 
-    /// Compares a name that a server rendered as text with this one, as sets of attributes. Neither order nor escaping
-    /// is specified, so only a difference that no rendering explains counts.
+    /// Compares this name with a name that a server rendered as text, as sets of attributes. Order and escaping of such a
+    /// text are not specified, so only a difference that no rendering explains is a mismatch.
     pub fn compare(&self, rendered: &str) -> Comparison {
-        let Some(ours) = self.attributes() else {
-            return Comparison::CannotTell;
+        let Some(attributes) = self.attributes() else {
+            return Comparison::Inconclusive;
         };
-        let Some(mut theirs) = parse(rendered) else {
-            return Comparison::CannotTell;
+        let Some(mut parsed) = parse(rendered) else {
+            return Comparison::Inconclusive;
         };
-        if theirs.len() != ours.len() {
+        if parsed.len() != attributes.len() {
             return Comparison::Mismatch;
         }
-        let mut doubtful = false;
-        for (oid, value) in ours {
-            if let Some(at) = theirs
+        let mut inconclusive = false;
+        for (oid, value) in attributes {
+            if let Some(at) = parsed
                 .iter()
-                .position(|(kind, text)| *kind == oid && normalize(text) == normalize(&value))
+                .position(|(other, text)| *other == oid && normalize(text) == normalize(&value))
             {
-                theirs.swap_remove(at);
-            } else if !value.is_ascii() && theirs.iter().any(|(kind, _)| *kind == oid) {
-                // Servers garble other than ASCII in many ways: a difference there proves nothing.
-                doubtful = true;
+                parsed.swap_remove(at);
+            } else if !value.is_ascii() && parsed.iter().any(|(other, _)| *other == oid) {
+                // Servers garble non-ASCII characters in many ways: a difference there proves nothing.
+                inconclusive = true;
             } else {
                 return Comparison::Mismatch;
             }
         }
-        if doubtful {
-            Comparison::CannotTell
+        if inconclusive {
+            Comparison::Inconclusive
         } else {
             Comparison::Match
         }
@@ -173,8 +173,8 @@ pub enum Comparison {
     Match,
     /// A different name, however it is rendered.
     Mismatch,
-    /// The rendering is of an unknown form, or garbled.
-    CannotTell,
+    /// The rendering has an unknown form, or is garbled.
+    Inconclusive,
 }
 
 /// Normalises case and white space (RFC 5280, section 7.1).
@@ -195,7 +195,7 @@ fn string_value(value: &Any) -> Option<String> {
             .decode_as::<Ia5String>()
             .ok()
             .map(|text| text.to_string()),
-        // TeletexString is Latin-1 in practice. BMPString is UTF-16.
+        // TeletexString is Latin-1 in practice; BMPString is UTF-16.
         Tag::NumericString | Tag::VisibleString | Tag::TeletexString => {
             Some(value.value().iter().map(|byte| char::from(*byte)).collect())
         }
@@ -210,7 +210,7 @@ fn string_value(value: &Any) -> Option<String> {
     }
 }
 
-/// In the order of the certificate, with the escapes of RFC 4514.
+/// Formats the attributes in the order of the certificate, with the escapes of RFC 4514.
 impl Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, attribute) in self.0.iter().enumerate() {

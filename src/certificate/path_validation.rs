@@ -1,6 +1,6 @@
-//! Certification path validation (RFC 5280, section 6.1) for the client certificate's chain. rustls validates it too, but
-//! compares names by their bytes and treats any constraint on directory names as violated: this decides where rustls
-//! refuses for such a reason.
+//! Certification path validation (RFC 5280, section 6.1) of the client certificate's chain. rustls validates it too, but
+//! compares names by their bytes and treats any constraint on directory names as violated: if rustls refuses a chain for
+//! such a reason, this validation decides.
 
 use std::time::SystemTime;
 
@@ -12,8 +12,8 @@ use super::anchors::{Anchors, Chain};
 use super::name::DistinguishedName;
 use super::{Certificate, CertificateError};
 
-/// basicConstraints, keyUsage, subjectAltName, nameConstraints, extendedKeyUsage, and certificatePolicies, of which none
-/// is required here.
+/// basicConstraints, keyUsage, subjectAltName, nameConstraints, extendedKeyUsage and certificatePolicies (no policy is
+/// required).
 const PROCESSED_EXTENSIONS: [ObjectIdentifier; 6] = [
     ObjectIdentifier::new_unwrap("2.5.29.19"),
     ObjectIdentifier::new_unwrap("2.5.29.15"),
@@ -58,16 +58,16 @@ impl Certificate {
         })
     }
 
-    fn chain_error(&self, what: &str) -> CertificateError {
-        CertificateError::Chain(format!("{}: {what}", self.subject()))
+    fn chain_error(&self, reason: &str) -> CertificateError {
+        CertificateError::Chain(format!("{}: {reason}", self.subject()))
     }
 
-    fn not_supported(&self, what: String) -> CertificateError {
+    fn not_supported(&self, feature: String) -> CertificateError {
         let subject = self.subject().to_string();
-        CertificateError::NotSupported { subject, what }
+        CertificateError::NotSupported { subject, feature }
     }
 
-    /// Checks that it may issue certificates, with `below` CAs below it.
+    /// Checks that this is a valid CA certificate that allows a path with `below` CAs below it.
     fn check_ca(&self, below: usize, now: SystemTime) -> Result<(), CertificateError> {
         let tbs = self.parsed.tbs_certificate();
         let validity = tbs.validity();
@@ -91,7 +91,7 @@ impl Certificate {
         Ok(())
     }
 
-    /// Checks a certificate below it against its name constraints (RFC 5280, section 4.2.1.10).
+    /// Checks a certificate below this CA against the CA's name constraints (RFC 5280, section 4.2.1.10).
     fn check_name_constraints(&self, below: &Self) -> Result<(), CertificateError> {
         let Some(constraints) = self.name_constraints() else {
             return Ok(());
@@ -109,7 +109,7 @@ impl Certificate {
         };
         let permitted = bases(constraints.permitted_subtrees);
         let excluded = bases(constraints.excluded_subtrees);
-        // A constraint applies only to certificates with a name of that form. Only directory names are checked here.
+        // A constraint applies only to certificates with a name of its form. Only those on directory names are supported.
         let is_unsupported = |base: &GeneralName| {
             let same_form =
                 |name: &GeneralName| std::mem::discriminant(name) == std::mem::discriminant(base);
@@ -139,10 +139,10 @@ impl Certificate {
 }
 
 impl Chain {
-    /// Validates the path, without signatures: they were verified when the chain was built.
+    /// Validates the path, but for its signatures, which were verified when the chain was built.
     ///
     /// # Errors
-    /// A CA may not issue a certificate below it, or that cannot be checked.
+    /// A CA may not issue a certificate below it, or has a constraint or extension that is not supported.
     pub(crate) fn check_path(
         &self,
         anchors: &Anchors,
@@ -156,8 +156,8 @@ impl Chain {
         for certificate in &all {
             let unknown = certificate.unknown_critical_extensions();
             if !unknown.is_empty() {
-                let what = format!("its critical extension {}", unknown.join(", "));
-                return Err(certificate.not_supported(what));
+                let feature = format!("its critical extension {}", unknown.join(", "));
+                return Err(certificate.not_supported(feature));
             }
         }
         for (index, ca) in all.iter().copied().chain(root).enumerate().skip(1) {
@@ -168,8 +168,8 @@ impl Chain {
         Ok(())
     }
 
-    /// The pairs of certificate and issuer where the issuer's name is encoded differently.
-    pub fn other_encodings<'a>(
+    /// The pairs of certificate and issuer in which the issuer's name is encoded differently.
+    pub fn differing_encodings<'a>(
         &'a self,
         anchors: &'a Anchors,
     ) -> Vec<(&'a Certificate, &'a Certificate)> {

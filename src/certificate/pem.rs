@@ -1,6 +1,6 @@
-//! A lenient PEM parser. RFC 7468 requires of generators lines of 64 characters, and of parsers to accept any width,
-//! white space anywhere and text around the blocks. Some tools deviate further (headers, UTF-16, escaped line ends),
-//! which is accepted as well.
+//! A lenient PEM parser. RFC 7468 requires lines of 64 characters from generators, and from parsers that they accept
+//! any line length, white space anywhere and text around the blocks. The deviations of some tools (headers, UTF-16,
+//! escaped line ends) are accepted too.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// One block, not decoded yet.
+/// A PEM block whose content is not decoded yet.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
     pub(super) label: String,
@@ -63,7 +63,7 @@ pub(super) fn blocks(bytes: &[u8]) -> Vec<Block<'_>> {
     found
 }
 
-/// Decodes base64 with white space, also with line ends that JSON escaped.
+/// Decodes base64 with white space, also with escaped line ends as in JSON. `None`: it is invalid or empty.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut digits = Vec::with_capacity(text.len());
     let mut bytes = text.iter().copied().peekable();
@@ -83,7 +83,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         .filter(|decoded| !decoded.is_empty())
 }
 
-/// Skips the `Name: value` headers of RFC 1421 and the empty line behind them.
+/// Skips the `Name: value` headers of RFC 1421 and the empty line after them.
 fn without_headers(body: &[u8]) -> &[u8] {
     if !body.contains(&b':') {
         return body;

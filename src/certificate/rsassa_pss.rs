@@ -19,11 +19,11 @@ const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PssParams {
     pub(crate) hash: Hash,
-    /// In bytes.
+    /// The salt length, in bytes.
     pub(crate) salt: u16,
 }
 
-/// The ASN.1 type RSASSA-PSS-params (RFC 4055, section 3.1). The defaults are those of SHA-1.
+/// The ASN.1 type RSASSA-PSS-params (RFC 4055, section 3.1). The defaults are for SHA-1.
 #[derive(Sequence)]
 struct RsassaPssParams {
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
@@ -36,7 +36,7 @@ struct RsassaPssParams {
     trailer: Option<u8>,
 }
 
-/// The length of a SHA-1 hash.
+/// The default salt length: that of a SHA-1 hash, in bytes.
 const DEFAULT_SALT_LENGTH: u16 = 20;
 
 const HASHES: [(ObjectIdentifier, Hash); 3] = [
@@ -57,7 +57,7 @@ const HASHES: [(ObjectIdentifier, Hash); 3] = [
 /// Parses the parameters.
 ///
 /// # Errors
-/// They cannot be parsed, or are not supported.
+/// The parameters cannot be parsed, or are not supported.
 pub(super) fn parse_parameters(parameters: Option<&Any>) -> Result<PssParams, SignatureError> {
     let parameters = parameters.and_then(|any| any.decode_as::<RsassaPssParams>().ok());
     let parameters =

@@ -1,8 +1,8 @@
-//! Verifies the signature of a certificate or CRL by its AlgorithmIdentifier (RFC 4055, RFC 5758, RFC 8410). X.509 allows
-//! any hash with a curve and any parameters of RSASSA-PSS, other than TLS, so this table differs from that of
+//! Verifies the signature of a certificate or CRL by its AlgorithmIdentifier (RFC 4055, RFC 5758, RFC 8410). Other than
+//! TLS, X.509 allows any hash with any curve and any parameters of RSASSA-PSS, so the algorithms differ from those of
 //! handshakes.
 //!
-//! An algorithm that is not supported is distinguished from a signature that does not match.
+//! An algorithm that is not supported is a different error from a signature that does not match.
 
 use aws_lc_rs::signature::{self as verification, RsaParameters, VerificationAlgorithm};
 use der::asn1::{Any, Null, ObjectIdentifier};
@@ -20,10 +20,10 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 /// Why a signature is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SignatureError {
-    /// The algorithm or the issuer's key is not supported, so the signature was not checked.
+    /// The algorithm or the issuer's key is not supported, so the signature was not checked. The text names it.
     #[error("{0} is not supported here")]
     Unsupported(String),
-    /// The algorithm is broken: its signatures prove nothing.
+    /// The algorithm is too weak: its signatures prove nothing. The text names it.
     #[error("{0} is too weak to prove anything, and is not supported here")]
     Weak(&'static str),
     /// The issuer's key did not make this signature.
@@ -82,8 +82,8 @@ const UNSUPPORTED: [(&str, &str); 20] = [
     ("1.2.643.7.1.1.3.2", "GOST R 34.10-2012"),
 ];
 
-pub(super) fn unsupported(what: impl Into<String>) -> SignatureError {
-    SignatureError::Unsupported(what.into())
+pub(super) fn unsupported(name: impl Into<String>) -> SignatureError {
+    SignatureError::Unsupported(name.into())
 }
 
 /// Verifies the signature of a `SEQUENCE { toBeSigned, signatureAlgorithm, signature }`, as certificates and CRLs are,
@@ -109,7 +109,7 @@ pub(crate) fn verify(
             Some(pkcs1(hash).verify_sig(bits, message, signature))
         }
         (Algorithm::RsaPss(used), KeyAlgorithm::Rsa { .. }) => match restriction {
-            Some(Some(least)) if least.hash != used.hash || used.salt < least.salt => None,
+            Some(Some(required)) if required.hash != used.hash || used.salt < required.salt => None,
             _ => Some(pss_verifier(used).verify_sig(bits, message, signature)),
         },
         (Algorithm::Ed25519, KeyAlgorithm::Ed25519) => {
@@ -118,7 +118,7 @@ pub(crate) fn verify(
         (Algorithm::Ecdsa(hash), curve) => {
             ecdsa(curve, hash).map(|algorithm| algorithm.verify_sig(bits, message, signature))
         }
-        // The algorithm is one of another key type.
+        // The algorithm is for another type of key.
         _ => None,
     };
     match verified {
@@ -127,7 +127,7 @@ pub(crate) fn verify(
     }
 }
 
-/// The first element, in its original bytes: encoding it again might change them.
+/// The first element of the SEQUENCE in its original bytes, which an encoder might not reproduce.
 pub(super) fn to_be_signed(signed_object: &[u8]) -> der::Result<&[u8]> {
     SliceReader::new(signed_object)?.sequence(|object| {
         let to_be_signed = object.tlv_bytes()?;
@@ -140,8 +140,8 @@ pub(super) fn to_be_signed(signed_object: &[u8]) -> der::Result<&[u8]> {
 /// The name of a signature algorithm for messages, or its OID.
 pub(crate) fn algorithm_name(algorithm: &AlgorithmIdentifier<Any>) -> String {
     match parse_algorithm(algorithm) {
-        Err(SignatureError::Unsupported(what)) => what,
-        Err(SignatureError::Weak(what)) => what.to_owned(),
+        Err(SignatureError::Unsupported(name)) => name,
+        Err(SignatureError::Weak(name)) => name.to_owned(),
         Ok(Algorithm::RsaPss(pss)) => format!(
             "RSASSA-PSS with {} and a salt of {} bytes",
             match pss.hash {
@@ -175,8 +175,8 @@ fn parse_algorithm(algorithm: &AlgorithmIdentifier<Any>) -> Result<Algorithm, Si
     )))
 }
 
-/// The issuer's key, and for the type id-RSASSA-PSS its restriction: such an RSA key signs with RSASSA-PSS only, with the
-/// parameters of the key, if it has any (RFC 4055, section 3.3).
+/// The issuer's key and, for the key type id-RSASSA-PSS, its restriction: such an RSA key signs with RSASSA-PSS only, and
+/// with the parameters of the key if it has any (RFC 4055, section 3.3).
 fn issuer_key(issuer: &Spki) -> Result<(PublicKey, Option<Option<PssParams>>), UnsupportedKey> {
     let unreadable = || UnsupportedKey::named("a public key that cannot be read");
     if issuer.algorithm.oid != RSASSA_PSS {
@@ -223,7 +223,7 @@ fn ecdsa(curve: KeyAlgorithm, hash: Hash) -> Option<&'static dyn VerificationAlg
     })
 }
 
-/// Parses a DER AlgorithmIdentifier with or without its outer SEQUENCE, which webpki omits.
+/// Parses an AlgorithmIdentifier in DER, with or without tag and length of its SEQUENCE: webpki omits them.
 pub(crate) fn parse_identifier(der: &[u8]) -> Option<AlgorithmIdentifier<Any>> {
     AlgorithmIdentifier::from_der(der).ok().or_else(|| {
         let whole = Any::new(der::Tag::Sequence, der).ok()?;

@@ -1,4 +1,4 @@
-//! Makes a connection to a configured host (DNS, TCP, TLS) within one deadline, and observes its handshake.
+//! Makes a connection to a configured host (DNS, TCP, TLS) within one deadline, and observes the handshake.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,17 +42,17 @@ pub struct Connector {
 pub struct Connection {
     stream: HubStream,
     origin: Origin,
-    // Explains a refusal, which in TLS 1.3 arrives with the first read.
+    // Explains a refusal of the client certificate, which in TLS 1.3 arrives with the first read.
     foreign: Option<Box<ForeignIssuer>>,
 }
 
 impl Connection {
-    /// The host that it is to.
+    /// The origin to which the connection is.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// TLS version, cipher suite and key exchange group, for people.
+    /// TLS version, cipher suite and key-exchange group, as text.
     pub fn describe(&self) -> String {
         let (_, tls) = self.stream.get_ref();
         let version = tls
@@ -76,14 +76,15 @@ impl Connection {
         self.stream.get_ref().1.alpn_protocol() == Some(b"h2")
     }
 
-    /// The stream, and what the server's CertificateRequest said of our issuer where it does not accept it.
+    /// The stream, and the issuers that the server's CertificateRequest accepts if the client certificate's is not among
+    /// them.
     pub fn into_parts(self) -> (HubStream, Option<Box<ForeignIssuer>>) {
         (self.stream, self.foreign)
     }
 }
 
 impl Connector {
-    /// A connector with HTTP/1.1.
+    /// A connector that offers HTTP/1.1.
     ///
     /// # Errors
     /// rustls refuses the configuration.
@@ -100,7 +101,7 @@ impl Connector {
         tls: &Tls,
         protocols: &[&[u8]],
     ) -> Result<Self, TlsError> {
-        let client = tls.watched_client_config(config, protocols)?;
+        let client = tls.observed_client_config(config, protocols)?;
         Ok(Self {
             handshakes: TlsConnector::from(Arc::new(client)),
             tls: tls.clone(),
@@ -111,7 +112,7 @@ impl Connector {
         })
     }
 
-    /// The same with HTTP/1.1 only, for a server that requires it.
+    /// A copy that offers HTTP/1.1 only, for a server that requires it.
     #[cfg(feature = "front-end")]
     pub fn over_http1(&self) -> Self {
         let mut client = rustls::ClientConfig::clone(self.handshakes.config());
@@ -122,7 +123,7 @@ impl Connector {
         }
     }
 
-    /// Connects; DNS, TCP and TLS share one deadline.
+    /// Connects. Name resolution, TCP and TLS have one common deadline.
     ///
     /// # Errors
     /// The host is not configured, cannot be reached, or the handshake fails.
@@ -130,7 +131,7 @@ impl Connector {
         self.connect_for(origin, None).await
     }
 
-    /// The same for the request with this `x-fapi-interaction-id`, which the ledger records.
+    /// Connects for the request with this `x-fapi-interaction-id`, which the ledger records.
     ///
     /// # Errors
     /// As [`Connector::connect`].
@@ -155,12 +156,13 @@ impl Connector {
         connecting.instrument(span).await
     }
 
-    /// The deadline of a connection that is begun now.
+    /// The deadline of a connection that is started now.
     pub fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
-    /// Resolves the host name. After a quarter of a second, addresses of a lookup in the last ten minutes are used.
+    /// Resolves the host name. If the resolver takes longer than 250 ms, addresses of a lookup in the last ten minutes are
+    /// used.
     ///
     /// # Errors
     /// The host is not configured, has no address, or the deadline passed.
@@ -190,11 +192,11 @@ impl Connector {
         Ok(addresses)
     }
 
-    /// Connects to the first address that accepts (Happy Eyeballs, RFC 8305): the next is tried after a quarter of a
-    /// second, or when one fails. The address of the last connection is tried first.
+    /// Connects to the first address that accepts (Happy Eyeballs, RFC 8305): the next is tried after 250 ms, or when one
+    /// fails. The address of the last connection is tried first.
     ///
     /// # Errors
-    /// No address accepts before the deadline. Each that was tried is named, with its error.
+    /// No address accepts before the deadline. The error names each address that was tried, with its error.
     pub async fn tcp(
         &self,
         origin: &Origin,
@@ -206,7 +208,7 @@ impl Connector {
             connecting
                 .await
                 .into_stream(origin, self.timeout, Instant::now() >= deadline)?;
-        // A handshake is small writes that wait for responses: Nagle's algorithm would add 40 ms to some.
+        // A handshake is a sequence of small writes that wait for responses: Nagle's algorithm would delay some by 40 ms.
         stream
             .set_nodelay(true)
             .map_err(|error| ClientError::Connect {
@@ -216,7 +218,7 @@ impl Connector {
         Ok(stream)
     }
 
-    /// Makes the TLS handshake. Returns what was observed, also if it failed.
+    /// Makes the TLS handshake. Returns the observation also if the handshake failed.
     pub async fn handshake(
         &self,
         origin: &Origin,
@@ -244,8 +246,8 @@ impl Connector {
             Some(IssuerMatch::Foreign(foreign)) => Some(foreign),
             _ => None,
         };
-        // The verifier refuses a server that sends no CertificateRequest. This is a second check: no connection
-        // without one is ever returned.
+        // The verifier refuses a server that sends no CertificateRequest. This is a second check: no connection without a
+        // CertificateRequest and a signature is returned.
         let result = match result {
             Ok(_) if request.is_none() || observation.signature.is_none() => {
                 Err(ClientError::Tls(TlsError::NotAsked))
@@ -273,10 +275,10 @@ impl Connector {
     }
 }
 
-/// The name that the server's certificate must have.
+/// The name that the server's certificate must contain.
 ///
 /// # Errors
-/// It is neither a DNS name nor an IP address.
+/// The host is neither a DNS name nor an IP address.
 pub fn server_name(origin: &Origin) -> Result<ServerName<'static>, ClientError> {
     ServerName::try_from(origin.host.clone()).map_err(|error| ClientError::Resolve {
         host: origin.host.clone(),

@@ -1,7 +1,7 @@
 //! A stream whose first read returns `Pending`, also if data is available.
 //!
-//! The first poll of a handshake runs on the application's thread (see [`apart_once_begun`]). It sends the ClientHello
-//! and must not get as far as the signature, which blocks, even if the server's response arrives within that poll.
+//! The first poll of a handshake runs on the application's thread (see [`offload_after_first_poll`]). It sends the
+//! ClientHello and must not reach the signature, which blocks, even if the server's response arrives within that poll.
 //!
 //! [`offload_after_first_poll`]: crate::engine::handshake_threads::offload_after_first_poll
 
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::read_after_epipe::ReadAfterEpipe;
 
-/// The stream of a handshake that is not read in its first poll.
+/// A TCP stream whose first read is deferred to the next poll.
 #[derive(Debug)]
 pub struct DeferredRead {
     tcp: ReadAfterEpipe,
@@ -93,19 +93,19 @@ mod tests {
     #[tokio::test]
     async fn available_data_is_read_by_the_second_poll() -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let near = TcpStream::connect(listener.local_addr()?).await?;
-        let (mut far, _) = listener.accept().await?;
-        tokio::io::AsyncWriteExt::write_all(&mut far, b"early").await?;
-        near.readable().await?;
-        let mut stream = DeferredRead::new(near);
-        let mut answer = [0; 5];
+        let client = TcpStream::connect(listener.local_addr()?).await?;
+        let (mut server, _) = listener.accept().await?;
+        tokio::io::AsyncWriteExt::write_all(&mut server, b"early").await?;
+        client.readable().await?;
+        let mut stream = DeferredRead::new(client);
+        let mut response = [0; 5];
         {
-            let mut first = pin!(stream.read(&mut answer));
-            let mut nobody = Context::from_waker(Waker::noop());
-            assert!(first.as_mut().poll(&mut nobody).is_pending());
+            let mut first = pin!(stream.read(&mut response));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(first.as_mut().poll(&mut context).is_pending());
         }
-        stream.read_exact(&mut answer).await?;
-        assert_eq!(&answer, b"early");
+        stream.read_exact(&mut response).await?;
+        assert_eq!(&response, b"early");
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! DNS lookups with a cache for slow resolvers. If the first of the system's name servers does not respond, each lookup
-//! takes seconds: a new connection then uses the cached addresses. That is safe, since the server has to prove its name
-//! by its certificate.
+//! takes seconds; a new connection then uses cached addresses. That is safe, since the server's certificate has to
+//! prove the host name.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,24 +13,24 @@ use tokio::time::timeout;
 
 use crate::poison::IgnorePoison as _;
 
-/// How long a lookup is waited for if there are cached addresses. It continues in the background.
+/// How long to wait for a lookup if there are cached addresses. The lookup continues in the background.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long addresses stay in the cache.
 const MAX_AGE: Duration = Duration::from_secs(600);
-/// How many lookups of a name run concurrently if its addresses are cached. Each blocks one of the few threads on which
-/// the signer is called, too.
+/// The maximum number of concurrent lookups of a name whose addresses are cached. Each blocks one of the few threads on
+/// which the signer is called too.
 const MAX_CONCURRENT_LOOKUPS: usize = 3;
 
 type Name = (String, u16);
 
-/// The addresses from the last lookup of each name. Clones share it.
+/// The addresses of the last lookup of each name. Clones share the cache.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DnsCache(Arc<Mutex<CacheState>>);
 
 #[derive(Debug, Default)]
 struct CacheState {
     entries: HashMap<Name, CacheEntry>,
-    /// How many lookups are running.
+    /// The number of running lookups.
     active: HashMap<Name, usize>,
 }
 
@@ -107,7 +107,7 @@ struct ActiveLookup {
 }
 
 impl ActiveLookup {
-    /// `None` if `limited` and the limit is reached.
+    /// Counts a new lookup. `None` if `limited` and the maximum is reached.
     fn begin(cache: &DnsCache, name: &Name, limited: bool) -> Option<Self> {
         let mut state = cache.lock();
         let active = state.active.entry(name.clone()).or_default();
@@ -149,42 +149,42 @@ mod tests {
 
     #[tokio::test]
     async fn cached_addresses_are_used_while_a_lookup_is_slow() {
-        let names = DnsCache::default();
+        let cache = DnsCache::default();
         // Nothing is cached: the lookup is waited for.
-        let first = names.resolve_with(name(), pending());
+        let first = cache.resolve_with(name(), pending());
         assert!(timeout(LOOKUP_TIMEOUT * 2, first).await.is_err());
-        let found = names.resolve_with(name(), ready(Ok(addresses(1)))).await;
+        let found = cache.resolve_with(name(), ready(Ok(addresses(1)))).await;
         assert_eq!(found.unwrap(), addresses(1));
-        let found = names.clone().resolve_with(name(), pending()).await;
+        let found = cache.clone().resolve_with(name(), pending()).await;
         assert_eq!(found.unwrap(), addresses(1));
         // A result in time is used, an error too.
-        let found = names.resolve_with(name(), ready(Ok(addresses(2)))).await;
+        let found = cache.resolve_with(name(), ready(Ok(addresses(2)))).await;
         assert_eq!(found.unwrap(), addresses(2));
-        let gone = || ready(Err(io::Error::other("no such name")));
-        assert!(names.resolve_with(name(), gone()).await.is_err());
+        let not_found = || ready(Err(io::Error::other("no such name")));
+        assert!(cache.resolve_with(name(), not_found()).await.is_err());
         // A late result is cached.
         let (answer, answered) = oneshot::channel::<Vec<SocketAddr>>();
         let late = async move { answered.await.map_err(io::Error::other) };
-        let found = names.resolve_with(name(), late).await;
+        let found = cache.resolve_with(name(), late).await;
         assert_eq!(found.unwrap(), addresses(2));
         answer.send(addresses(3)).unwrap();
         let cached = async {
-            while names.cached(&name(), Instant::now()) != Some(addresses(3)) {
+            while cache.cached(&name(), Instant::now()) != Some(addresses(3)) {
                 tokio::task::yield_now().await;
             }
         };
         assert!(timeout(Duration::from_secs(20), cached).await.is_ok());
         // Entries expire, and are removed when the name has no address any more.
         let later = Instant::now() + MAX_AGE;
-        assert_eq!(names.cached(&name(), later), None);
-        names.insert(name(), &[], Instant::now());
-        assert_eq!(names.cached(&name(), Instant::now()), None);
+        assert_eq!(cache.cached(&name(), later), None);
+        cache.insert(name(), &[], Instant::now());
+        assert_eq!(cache.cached(&name(), Instant::now()), None);
     }
 
     #[tokio::test]
     async fn concurrent_lookups_are_limited() {
-        let names = DnsCache::default();
-        let found = names.resolve_with(name(), ready(Ok(addresses(1)))).await;
+        let cache = DnsCache::default();
+        let found = cache.resolve_with(name(), ready(Ok(addresses(1)))).await;
         assert_eq!(found.unwrap(), addresses(1));
         let (started, mut all) = tokio::sync::mpsc::unbounded_channel();
         let mut answers = Vec::new();
@@ -196,7 +196,7 @@ mod tests {
                 started.send(()).unwrap();
                 answered.await.map_err(io::Error::other)
             };
-            let found = names.resolve_with(name(), lookup).await;
+            let found = cache.resolve_with(name(), lookup).await;
             assert_eq!(found.unwrap(), addresses(1));
         }
         drop(started);
@@ -207,12 +207,12 @@ mod tests {
         }
         while all.recv().await.is_some() {}
         let ended = async {
-            while names.lock().active.values().any(|active| *active > 0) {
+            while cache.lock().active.values().any(|active| *active > 0) {
                 tokio::task::yield_now().await;
             }
         };
         assert!(timeout(Duration::from_secs(20), ended).await.is_ok());
-        let found = names.resolve_with(name(), ready(Ok(addresses(3)))).await;
+        let found = cache.resolve_with(name(), ready(Ok(addresses(3)))).await;
         assert_eq!(found.unwrap(), addresses(3));
     }
 }

@@ -33,13 +33,13 @@ impl Display for Stage {
     }
 }
 
-/// Why a request got no response.
+/// Why a request got no response, or not a whole one.
 #[derive(Debug, ThisError)]
 pub enum ClientError {
-    /// Token, key or certificate.
+    /// Token, key or certificate cannot be used.
     #[error(transparent)]
     Identity(Box<IdentityError>),
-    /// The host is not configured.
+    /// The host is not configured. Nothing was sent.
     #[error("{origin} is not a configured host ({}); nothing was sent", configured.join(", "))]
     NotConfigured {
         /// The requested origin.
@@ -47,7 +47,7 @@ pub enum ClientError {
         /// The configured origins.
         configured: Vec<String>,
     },
-    /// The request is not valid.
+    /// The request is not valid: its URL or a header field. Nothing was sent.
     #[error("this is no request: {0}")]
     Request(String),
     /// The host name cannot be resolved.
@@ -71,19 +71,19 @@ pub enum ClientError {
     ConnectDeadline {
         /// The host name.
         host: String,
-        /// The limit.
+        /// The timeout (`connect_timeout`).
         after: Duration,
         /// Each address with its error.
         why: String,
     },
-    /// A stage exceeded its deadline.
+    /// The deadline of a stage has passed.
     #[error("{stage} {host} took longer than {} ms", after.as_millis())]
     Deadline {
         /// Which stage.
         stage: Stage,
         /// The host name.
         host: String,
-        /// The limit.
+        /// The timeout (`connect_timeout` or `response_timeout`).
         after: Duration,
     },
     /// The handshake failed, or the server refused the client right after it.
@@ -92,13 +92,13 @@ pub enum ClientError {
     /// The connection ended before a response.
     #[error("the server {0} without an answer")]
     NoAnswer(Ending),
-    /// The connection ended before this response. It had served other requests, so the client certificate is accepted.
+    /// The connection ended before this response. It had carried other responses, so the client certificate is accepted.
     #[error("the server {0} without an answer to this request; it had answered others over it")]
     ConnectionLost(Ending),
     /// An HTTP/2 stream or connection was ended before a response.
     #[error("{0}")]
     Http2(Http2Ending),
-    /// The server did not answer a PING of HTTP/2.
+    /// The server did not acknowledge a PING of HTTP/2.
     #[error("the server did not answer a PING of HTTP/2 in time")]
     NoPing,
     /// The connection ended within the response.
@@ -107,19 +107,19 @@ pub enum ClientError {
     /// The response body is malformed.
     #[error("the body of the answer cannot be read: {0}")]
     Body(String),
-    /// The response is not HTTP.
+    /// The response is not HTTP. The text is hyper's error.
     #[error("the answer is not HTTP: {0}")]
     Http(String),
-    /// The response is malformed HTTP.
+    /// The response is malformed HTTP. The text is hyper's error.
     #[error("the answer is malformed: {0}")]
     Malformed(String),
-    /// The response head is too long.
+    /// The head of the response is longer than 128 KiB, or has more than 4096 fields.
     #[error("the head of the answer is longer than {} KiB, or has more than {} fields", MAX_RESPONSE_HEAD >> 10, MAX_RESPONSE_HEAD / FIELD_OVERHEAD)]
     HeadTooLong,
-    /// The response body is too long.
+    /// The body of the response is longer than this many bytes.
     #[error("the answer is longer than {} KiB", .0 >> 10)]
     TooLong(usize),
-    /// reqwest could not be set up.
+    /// The `reqwest::Client` could not be built.
     #[error("the HTTP client cannot be set up: {0}")]
     Setup(String),
 }

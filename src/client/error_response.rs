@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use super::HubResponse;
 
-/// How much of a body is searched, in bytes.
+/// The maximum size of the part of a body that is searched, in bytes.
 const MAX_SEARCHED: usize = 16 << 10;
-/// The longest excerpt, in characters.
+/// The maximum length of an excerpt, in characters.
 const MAX_EXCERPT: usize = 160;
 
-/// A response whose status is no success.
+/// What a response with an error status or redirect means.
 #[derive(Debug)]
 pub struct ErrorResponse {
     /// The status and an excerpt of the body.
@@ -27,22 +27,23 @@ pub struct ErrorResponse {
 }
 
 impl HubResponse {
-    /// The title of an HTML body or else its beginning, for people.
+    /// A short text for messages: the title of an HTML page, else the first 160 characters of the body.
     pub fn excerpt(&self) -> String {
-        excerpt(&self.beginning())
+        excerpt(&self.searched_text())
     }
 
-    fn beginning(&self) -> Cow<'_, str> {
+    fn searched_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.body.get(..MAX_SEARCHED).unwrap_or(&self.body))
     }
 
-    /// What is wrong, if the status is no success. A redirect counts as such, and the caller may know better.
+    /// What an error status (4xx, 5xx) or redirect (3xx) probably means. `None` if the status is 2xx. A caller that
+    /// expects a redirect does not call this.
     pub fn error_response(&self) -> Option<ErrorResponse> {
         let status = self.status;
         if status.is_success() {
             return None;
         }
-        let text = self.beginning();
+        let text = self.searched_text();
         let page = text.to_ascii_lowercase();
         let hint = match status {
             StatusCode::BAD_REQUEST if page.contains("no required ssl certificate") => {
@@ -103,7 +104,8 @@ impl HubResponse {
     }
 }
 
-/// Whether it is the JSON of the CM, `{errorCode, errorMessage}`, or of the HH, `{error, error_description}`.
+/// Whether a body is the JSON of an error of the CM, `{errorCode, errorMessage}`, or of the HH, `{error,
+/// error_description}`.
 fn is_service_error(body: &[u8]) -> bool {
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         return false;

@@ -1,8 +1,8 @@
 //! Connects to the first of a host's addresses that accepts (Happy Eyeballs, RFC 8305).
 //!
 //! Behind a broken route or a firewall, or on a host that is down, a connection attempt gets no response at all. So the
-//! next address is tried in parallel a quarter of a second later, and the first that connects wins. It is remembered,
-//! and tried first for the next connection.
+//! next address is tried in parallel 250 ms later, and the first that connects is used. It becomes the preferred
+//! address, which is tried first for the next connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Display};
@@ -22,11 +22,11 @@ use crate::poison::IgnorePoison as _;
 /// "Connection Attempt Delay": RFC 8305, section 8, recommends it.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How long an address is tried first because it connected. Then the resolver's order counts again: the address that
-/// it prefers may work by now, and round-robin DNS keeps its effect.
+/// How long an address stays preferred. Then the resolver's order is used again: its first address may work by now, and
+/// round-robin DNS keeps its effect.
 const PREFERENCE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// The address of each origin that connected last. Clones share it.
+/// The preferred address of each origin: the one that connected last. Clones share the map.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PreferredAddresses(Arc<Mutex<HashMap<Origin, PreferredAddress>>>);
 
@@ -41,7 +41,7 @@ struct PreferredAddress {
 pub struct FailedAttempt {
     /// The address.
     pub address: SocketAddr,
-    /// The system's error; `None` after a timeout.
+    /// The operating system's error; `None` after a timeout.
     pub error: Option<io::Error>,
 }
 
@@ -61,8 +61,10 @@ pub(super) struct RaceResult {
 }
 
 impl RaceResult {
+    /// The connection, if there is one. `after` is the timeout, `timed_out` whether the deadline has passed.
+    ///
     /// # Errors
-    /// There is no connection: each address is named, with its error. `timed_out`: the deadline passed.
+    /// There is no connection. The error names each address, with its error.
     pub(super) fn into_stream(
         self,
         origin: &Origin,
@@ -86,7 +88,7 @@ impl RaceResult {
 }
 
 impl PreferredAddresses {
-    /// Connects to one of the addresses; the preferred one is tried first.
+    /// Connects to one of the addresses, of which the preferred one is tried first.
     pub(super) async fn connect(
         &self,
         origin: &Origin,
@@ -95,29 +97,30 @@ impl PreferredAddresses {
     ) -> RaceResult {
         let first = self.preferred(origin, Instant::now());
         let outcome = race(sort_addresses(addresses, first), deadline).await;
-        let answered = outcome.connected.as_ref();
-        self.learn(
+        let connected = outcome.connected.as_ref();
+        self.update(
             origin,
-            answered.and_then(|stream| stream.peer_addr().ok()),
+            connected.and_then(|stream| stream.peer_addr().ok()),
             Instant::now(),
         );
         outcome
     }
 
-    /// Forgets the preferred address, whose handshake failed: the resolver's order counts again.
+    /// Forgets the preferred address after a failed handshake: the resolver's order is used again.
     pub(super) fn forget(&self, origin: &Origin) {
         self.lock().remove(origin);
     }
 
     fn preferred(&self, origin: &Origin, now: Instant) -> Option<SocketAddr> {
-        let remembered = self.lock().get(origin).copied()?;
-        (now.saturating_duration_since(remembered.since) < PREFERENCE_LIFETIME)
-            .then_some(remembered.address)
+        let preferred = self.lock().get(origin).copied()?;
+        (now.saturating_duration_since(preferred.since) < PREFERENCE_LIFETIME)
+            .then_some(preferred.address)
     }
 
-    fn learn(&self, origin: &Origin, answered: Option<SocketAddr>, now: Instant) {
+    /// Sets the preferred address to the one that connected; removes it if none did.
+    fn update(&self, origin: &Origin, connected: Option<SocketAddr>, now: Instant) {
         let mut all = self.lock();
-        let Some(address) = answered else {
+        let Some(address) = connected else {
             all.remove(origin);
             return;
         };
@@ -126,7 +129,7 @@ impl PreferredAddresses {
             since: now,
         };
         let known = all.entry(origin.clone()).or_insert(fresh);
-        // Its lifetime is not extended by its own use: the address that is tried first usually connects first.
+        // Its use does not extend its lifetime: the address that is tried first usually connects first.
         if known.address != address
             || now.saturating_duration_since(known.since) >= PREFERENCE_LIFETIME
         {
@@ -139,8 +142,8 @@ impl PreferredAddresses {
     }
 }
 
-/// Each address once: `first`, then the address families alternately, each in the resolver's order (RFC 8305,
-/// section 4).
+/// Sorts the addresses and removes duplicates: `first`, then the address families alternately, each in the resolver's order
+/// (RFC 8305, section 4).
 pub(super) fn sort_addresses(
     addresses: &[SocketAddr],
     first: Option<SocketAddr>,
@@ -172,8 +175,8 @@ pub(super) fn sort_addresses(
     }
 }
 
-/// Tries one address after the other, each after ATTEMPT_DELAY or when an attempt failed. The first connection wins, and
-/// the other attempts are cancelled.
+/// Tries the addresses in order, each [`ATTEMPT_DELAY`] after the previous one or when an attempt fails. The first
+/// connection is used, and the other attempts are cancelled.
 async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> RaceResult {
     let started = Instant::now();
     // With a short deadline the delay is shorter, so that the last address is tried as well.
@@ -207,7 +210,7 @@ async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> RaceResult {
                     }),
                 }
             }
-            // The attempt was cancelled: the runtime shuts down.
+            // The attempt was cancelled, since the runtime shuts down.
             Ok(Some(Err(_))) => {}
             Ok(None) if next.is_empty() => break,
             Ok(None) => {}
@@ -223,7 +226,7 @@ async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> RaceResult {
     RaceResult { connected, failed }
 }
 
-/// Tries all addresses at once and returns those that do not connect.
+/// Tries all addresses at once and returns those that do not connect before the deadline.
 pub async fn probe_all(addresses: &[SocketAddr], deadline: Instant) -> Vec<FailedAttempt> {
     let mut attempts = JoinSet::new();
     for (index, address) in addresses.iter().copied().enumerate() {
@@ -316,25 +319,28 @@ mod tests {
     fn a_preferred_address_expires_and_can_be_forgotten() {
         let origin: Origin = "https://cm.example".parse().unwrap();
         let [one, two] = addresses(&["192.0.2.1", "192.0.2.2"]).try_into().unwrap();
-        let answered = PreferredAddresses::default();
-        let shared = answered.clone();
+        let preferences = PreferredAddresses::default();
+        let shared = preferences.clone();
         let now = Instant::now();
-        assert_eq!(answered.preferred(&origin, now), None);
-        answered.learn(&origin, Some(one), now);
+        assert_eq!(preferences.preferred(&origin, now), None);
+        preferences.update(&origin, Some(one), now);
         assert_eq!(shared.preferred(&origin, now), Some(one));
         // Its own use does not extend its lifetime.
         let later = now + PREFERENCE_LIFETIME / 2;
-        answered.learn(&origin, Some(one), later);
-        assert_eq!(answered.preferred(&origin, later), Some(one));
-        assert_eq!(answered.preferred(&origin, now + PREFERENCE_LIFETIME), None);
-        answered.learn(&origin, Some(two), later);
+        preferences.update(&origin, Some(one), later);
+        assert_eq!(preferences.preferred(&origin, later), Some(one));
         assert_eq!(
-            answered.preferred(&origin, now + PREFERENCE_LIFETIME),
+            preferences.preferred(&origin, now + PREFERENCE_LIFETIME),
+            None
+        );
+        preferences.update(&origin, Some(two), later);
+        assert_eq!(
+            preferences.preferred(&origin, now + PREFERENCE_LIFETIME),
             Some(two)
         );
         let other: Origin = "https://hh.example".parse().unwrap();
-        assert_eq!(answered.preferred(&other, later), None);
-        answered.learn(&origin, None, later);
+        assert_eq!(preferences.preferred(&other, later), None);
+        preferences.update(&origin, None, later);
         assert_eq!(shared.preferred(&origin, later), None);
     }
 }

@@ -1,6 +1,5 @@
-//! RST_STREAM and GOAWAY of HTTP/2: how a stream or a connection was ended, with the error codes of RFC 9113, section 7.
-//!
-//! The code is the server's, or ours if its frames were not valid. No message is about the client certificate.
+//! RST_STREAM and GOAWAY of HTTP/2: who ended a stream or a connection, and with which error code (RFC 9113, section 7). No
+//! message is about the client certificate.
 
 use std::fmt;
 
@@ -15,12 +14,12 @@ pub struct Http2Ending {
     pub code: u32,
 }
 
-/// Which side ended it.
+/// The side that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
     /// The server, by RST_STREAM or GOAWAY.
     Server,
-    /// This side, because of invalid frames of the server.
+    /// This client, because of invalid frames of the server.
     Us,
 }
 
@@ -37,9 +36,9 @@ pub enum Scope {
 pub const NO_ERROR: u32 = 0x0;
 /// RST_STREAM of a request that was not processed (RFC 9113, section 8.7).
 const REFUSED_STREAM: u32 = 0x7;
-/// Too many requests for the server.
+/// RST_STREAM or GOAWAY of a server that gets too many requests.
 const ENHANCE_YOUR_CALM: u32 = 0xb;
-/// The server requires HTTP/1.1.
+/// RST_STREAM of a server that requires HTTP/1.1.
 pub const HTTP_1_1_REQUIRED: u32 = 0xd;
 
 const NAMES: [&str; 14] = [
@@ -60,8 +59,8 @@ const NAMES: [&str; 14] = [
 ];
 
 impl Http2Ending {
-    /// Whether the server did not process the request: it refused the stream, the stream is above the last one of its
-    /// GOAWAY (RFC 9113, sections 6.8 and 8.7), or it requires HTTP/1.1. Such a request may be retried, whatever its
+    /// Whether the server has certainly not processed the request: it refused the stream, the stream is above the last one
+    /// of its GOAWAY (RFC 9113, sections 6.8 and 8.7), or it requires HTTP/1.1. Such a request may be retried, whatever its
     /// method.
     pub fn is_unprocessed(&self) -> bool {
         let refused = [REFUSED_STREAM, HTTP_1_1_REQUIRED].contains(&self.code);

@@ -1,5 +1,5 @@
-//! Translates hyper's errors into [`ClientError`]: in TLS 1.3, the server's refusal of the client certificate is an
-//! error of the first read.
+//! Converts hyper's errors into [`ClientError`]. In TLS 1.3 the server's refusal of the client certificate is among
+//! them, as an error of the first read.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,54 +8,54 @@ use super::ClientError;
 use crate::tls::issuers::{ForeignIssuer, explain_refusal};
 use crate::tls::{Ending, HandshakePhase, TlsError, diagnose, ending_of};
 
-/// Translates an error before the response.
+/// Converts an error before the response.
 ///
-/// `observed` is how the connection ended, where that is known; otherwise it is derived from the error. If the
-/// connection had `answered` requests before, its end is not about the client certificate.
+/// `observed` is how the connection ended, if that is known; otherwise it is derived from the error. On a connection that
+/// was `reused`, that is, had carried a response before, the end is not a refusal of the client certificate.
 pub fn before_response(
     error: hyper::Error,
     foreign: Option<&ForeignIssuer>,
     observed: Option<Ending>,
-    answered: bool,
+    reused: bool,
 ) -> ClientError {
-    let foreign = foreign.filter(|_| !answered);
+    let foreign = foreign.filter(|_| !reused);
     if let Some(tls) = diagnose(&error) {
         return ClientError::Tls(explain_refusal(tls, foreign));
     }
     if error.is_parse() {
-        let what = full_message(&error);
-        // hyper without its server has no accessors for these kinds, only messages.
-        return if what.contains("too large") {
+        let message = full_message(&error);
+        // hyper's client has no accessors for these errors, only messages.
+        return if message.contains("too large") {
             ClientError::HeadTooLong
-        } else if what.contains("version") {
+        } else if message.contains("version") {
             // Without an HTTP version, it may be any protocol.
-            ClientError::Http(what)
+            ClientError::Http(message)
         } else {
-            ClientError::Malformed(what)
+            ClientError::Malformed(message)
         };
     }
-    let how = match (observed, find_source::<io::Error>(&error)) {
-        (Some(how), _) => how,
+    let ending = match (observed, find_source::<io::Error>(&error)) {
+        (Some(ending), _) => ending,
         (None, Some(io)) => match ending_of(io.kind()) {
-            Some(how) => how,
+            Some(ending) => ending,
             None => return ClientError::Tls(TlsError::Network(full_message(&error))),
         },
         (None, None) => Ending::Orderly,
     };
-    if answered {
-        return ClientError::ConnectionLost(how);
+    if reused {
+        return ClientError::ConnectionLost(ending);
     }
     let closed = TlsError::Closed {
-        how,
-        when: HandshakePhase::AfterClientCertificate,
+        ending,
+        phase: HandshakePhase::AfterClientCertificate,
     };
     match explain_refusal(closed, foreign) {
         explained @ TlsError::IssuerNotAccepted { .. } => ClientError::Tls(explained),
-        _ => ClientError::NoAnswer(how),
+        _ => ClientError::NoAnswer(ending),
     }
 }
 
-/// Translates an error within the response body.
+/// Converts an error within the response body.
 pub fn within_response(error: &(dyn StdError + 'static)) -> ClientError {
     if let Some(tls) = diagnose(error) {
         return ClientError::Tls(tls);
@@ -64,17 +64,17 @@ pub fn within_response(error: &(dyn StdError + 'static)) -> ClientError {
         return ClientError::Body(full_message(error));
     };
     match ending_of(io.kind()) {
-        // Both are UnexpectedEof: rustls' message names the missing close_notify; hyper's, after a close_notify, the
-        // missing rest of the body.
+        // Both are UnexpectedEof: the message of rustls is about the missing close_notify, that of hyper, after a
+        // close_notify, about the missing rest of the body.
         Some(Ending::Abrupt) if !io.to_string().contains("close_notify") => {
             ClientError::HalfAnswer(Ending::Orderly)
         }
-        Some(how) => ClientError::HalfAnswer(how),
+        Some(ending) => ClientError::HalfAnswer(ending),
         None => ClientError::Body(full_message(error)),
     }
 }
 
-/// The first error of the type `E` in the chain of sources.
+/// The first error of type `E` in the chain of sources.
 fn find_source<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {

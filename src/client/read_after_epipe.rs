@@ -1,7 +1,7 @@
 //! A TCP stream that can still be read after a write failed with EPIPE or ECONNRESET.
 //!
-//! A server may respond before it has read the whole request, and close. Further writes fail then, but the response,
-//! which gives the reason, has arrived: it must be read before the failure is reported.
+//! A server may respond before it has read the whole request, and close the connection. Further writes fail then, but the
+//! response, which has the reason, has arrived: it must be read before the failure is reported.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The stream; it ends with the write error, if there was one.
+/// The stream. The write error, if there was one, is reported at the end of its input.
 #[derive(Debug)]
 pub(super) struct ReadAfterEpipe {
     tcp: TcpStream,
@@ -116,25 +116,25 @@ mod tests {
     #[tokio::test]
     async fn input_before_a_reset_is_read_and_then_the_error() -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let near = TcpStream::connect(listener.local_addr()?).await?;
-        let (mut far, _) = listener.accept().await?;
-        let mut near = ReadAfterEpipe::new(near);
-        near.write_all(b"unread").await?;
-        far.readable().await?;
-        far.write_all(b"too large").await?;
-        drop(far);
+        let client = TcpStream::connect(listener.local_addr()?).await?;
+        let (mut server, _) = listener.accept().await?;
+        let mut client = ReadAfterEpipe::new(client);
+        client.write_all(b"unread").await?;
+        server.readable().await?;
+        server.write_all(b"too large").await?;
+        drop(server);
         // Until the RST arrives, writes succeed.
-        while near.write_error.is_none() {
-            near.write_all(&[0; 4096]).await?;
+        while client.write_error.is_none() {
+            client.write_all(&[0; 4096]).await?;
             tokio::task::yield_now().await;
         }
-        near.write_all(&[0; 4096]).await?;
-        let mut answer = [0; 9];
-        near.read_exact(&mut answer).await?;
-        assert_eq!(&answer, b"too large");
-        let end = near.read(&mut answer).await;
-        let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
-        assert!(end.is_err_and(|error| gone.contains(&error.kind())));
+        client.write_all(&[0; 4096]).await?;
+        let mut response = [0; 9];
+        client.read_exact(&mut response).await?;
+        assert_eq!(&response, b"too large");
+        let end = client.read(&mut response).await;
+        let expected = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+        assert!(end.is_err_and(|error| expected.contains(&error.kind())));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A `reqwest::Client` whose handshakes are never anonymous and always signed by the token.
+//! A `reqwest::Client` whose handshakes are signed by the token and never anonymous (feature `reqwest`).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -7,8 +7,8 @@
 //! let config = Config::load("/etc/hsm-mtls/preprod.toml".as_ref())?;
 //! let hub = config.hub.consent_manager.to_string();
 //! let client = hsm_mtls::reqwest::client(&config, Attendance::Unattended)?;
-//! let answer = client.get(format!("{hub}/hello-mtls")).send().await?;
-//! println!("{}", answer.text().await?);
+//! let response = client.get(format!("{hub}/hello-mtls")).send().await?;
+//! println!("{}", response.text().await?);
 //! # Ok(())
 //! # }
 //! ```
@@ -36,10 +36,11 @@ use crate::tls::Tls;
 use crate::tls::handshake_observer::Observer;
 use crate::token::guard::Attendance;
 
-/// A client for the configured hub: HTTP/2 and HTTP/1.1, keep-alive, no redirects, no proxy.
+/// Opens token, key and certificate as configured, and makes a client for the configured hub: HTTP/2 and HTTP/1.1, a
+/// connection pool, no redirects, no proxy.
 ///
-/// Connections are made on separate threads: a slow signature of the token blocks no other task, also on a runtime with
-/// one thread.
+/// This function blocks: it loads the PKCS#11 module and logs in. Connections are made on separate threads later, so that a
+/// slow signature blocks no task of the runtime.
 ///
 /// # Errors
 /// Token, key, certificate or trust anchors cannot be used.
@@ -47,9 +48,10 @@ pub fn client(config: &Config, attendance: Attendance) -> Result<Client, ClientE
     customized(config, attendance, |builder| builder)
 }
 
-/// As [`client`], with options of your own (headers, timeouts, pool). The options that this crate depends on are set
-/// after them and cannot be overridden: the TLS configuration, HTTPS only, no redirects, and no proxy, because reqwest
-/// would offer it the certificate.
+/// As [`client`], with options of the application's (headers, timeouts, pool). `customize` gets a builder with
+/// `connect_timeout` of the configuration. The options that this crate depends on are set after it and cannot be
+/// overridden: the TLS configuration, HTTPS only, no redirects, and no proxy, since reqwest would offer a proxy the
+/// certificate.
 ///
 /// # Errors
 /// As [`client`].
@@ -61,18 +63,18 @@ pub fn customized(
     of(config, &Identity::open(config, attendance)?, customize)
 }
 
-/// As [`customized`], with an identity that was opened before, for example with a ledger of your own
+/// As [`customized`], with an identity that was opened before, for example with the application's own ledger
 /// ([`Identity::open_with_ledger`]).
 ///
 /// # Errors
-/// The trust anchors cannot be used.
+/// The trust anchors or CRLs cannot be used, or reqwest refuses the options.
 pub fn of(
     config: &Config,
     identity: &Identity,
     customize: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, ClientError> {
     let tls = Tls::new(config, identity)?;
-    let rustls = tls.watched_client_config(config, &[b"h2", b"http/1.1"])?;
+    let rustls = tls.observed_client_config(config, &[b"h2", b"http/1.1"])?;
     let resolver = Arc::new(PreferringResolver::new(config));
     let defaults = Client::builder()
         .connect_timeout(config.hub.connect_timeout)
@@ -90,11 +92,11 @@ pub fn of(
     Ok(client)
 }
 
-/// Resolves names and puts an address that accepts connections first.
+/// A DNS resolver for reqwest that puts an address that accepts connections first.
 ///
-/// reqwest tries the addresses of a family one after the other, each with a share of the connect timeout, and always
-/// makes its own TCP connections. So for a name with several addresses, a separate connection finds the first address
-/// that accepts, and is closed.
+/// reqwest makes its own TCP connections, and tries the addresses of a family one after the other, each with a share of
+/// the connect timeout. So for a name with several addresses, this resolver finds an address that accepts by a
+/// connection of its own, which it closes.
 #[derive(Debug)]
 struct PreferringResolver {
     origins: Vec<Origin>,
@@ -113,7 +115,7 @@ impl PreferringResolver {
         }
     }
 
-    /// Forgets all preferred addresses after a failed connection: reqwest does not tell which host it was to.
+    /// Forgets all preferred addresses after a failed connection: reqwest does not tell a layer the host.
     fn forget(&self) {
         for origin in &self.origins {
             self.preferred.forget(origin);
@@ -124,8 +126,8 @@ impl PreferringResolver {
 impl Resolve for PreferringResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
-        // reqwest does not tell the port. Where two services have this name, the result for one only sorts the
-        // addresses of the other.
+        // reqwest does not tell a resolver the port. If two services have this host name, the connection to one only sorts
+        // the addresses for the other.
         let services: Vec<_> = self
             .origins
             .iter()
@@ -162,8 +164,8 @@ impl Resolve for PreferringResolver {
     }
 }
 
-/// Observes each connection attempt. Without it the verifier refuses every handshake, so that leaving it out cannot make
-/// a client anonymous.
+/// The layer that observes each connection attempt. Without it the verifier refuses every handshake, so a missing layer
+/// cannot make a client anonymous.
 #[derive(Clone, Debug)]
 struct ObserverLayer(Arc<PreferringResolver>);
 

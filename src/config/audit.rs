@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// `[audit]`
+/// `[audit]`: facts that the operator asserts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditConfig {
     /// The number of the device's FIPS 140 certificate (NIST CMVP).
     #[serde(default)]
     pub fips_certificate: Option<String>,
-    /// How the key is backed up and cloned, or where that is laid down.
+    /// How the key is backed up and cloned, or which document says so.
     #[serde(default)]
     pub backup: Option<String>,
-    /// The vendor's attestation of the key: a file.
+    /// The file with the vendor's attestation of the key.
     #[serde(default)]
     pub attestation: Option<PathBuf>,
 }

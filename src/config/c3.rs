@@ -11,12 +11,12 @@ use super::uri::{ObjectType, Pkcs11Uri};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct C3Config {
-    /// The private key; the URI must match exactly one.
+    /// The URI of the private key, which must match exactly one.
     #[serde(deserialize_with = "field::private_key_uri")]
     pub key: Pkcs11Uri,
     /// The source of the certificate.
     pub certificate: CertificateSource,
-    /// The subject of a request for it.
+    /// The subject of a certificate request.
     #[serde(default)]
     pub subject: Option<SubjectConfig>,
 }

@@ -1,4 +1,4 @@
-//! Reads the text of a configuration file, and checks its encoding and size. The text is handed from process to process,
+//! Reads the text of a configuration file, and checks its encoding and size. The text is passed from process to process,
 //! so that all use the same configuration even if the file changes meanwhile.
 
 use std::fs::{self, File};
@@ -15,9 +15,9 @@ const MAX_SIZE: u64 = 1024 * 1024;
 /// The text of a configuration file, and its path.
 #[derive(Clone, Debug)]
 pub struct ConfigText {
-    /// Absolute: relative paths in the text are taken from its folder.
+    /// The absolute path of the file: relative paths in the text are resolved against its folder.
     pub path: PathBuf,
-    /// The text. Shared, so that handing it on does not copy it.
+    /// The text.
     pub text: Arc<str>,
 }
 
@@ -49,16 +49,16 @@ impl ConfigText {
         })
     }
 
-    /// Takes the text that another process handed over, if there is one; else reads the file.
+    /// Uses the text that the parent process passed on, if there is one; else reads the file.
     ///
     /// # Errors
     /// As [`ConfigText::read`].
-    pub fn given_or_read(given: Option<String>, path: &Path) -> Result<Self, ConfigError> {
-        match given {
-            // The file may not be accessible by now.
-            Some(given) => Ok(Self {
+    pub fn inherited_or_read(inherited: Option<String>, path: &Path) -> Result<Self, ConfigError> {
+        match inherited {
+            // This process may no longer have access to the file.
+            Some(text) => Ok(Self {
                 path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-                text: given.into(),
+                text: text.into(),
             }),
             None => Self::read(path),
         }
@@ -95,18 +95,18 @@ fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
 
 /// Decodes the bytes, which must be UTF-8; a byte order mark at the start is removed.
 fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, ConfigError> {
-    let other = |what, advice: &str| ConfigError::NotToml {
+    let not_toml = |format, advice: &str| ConfigError::NotToml {
         path: path.to_owned(),
-        what,
+        format,
         advice: advice.to_owned(),
     };
     if bytes.len() as u64 > MAX_SIZE {
-        return Err(other(
+        return Err(not_toml(
             "something longer than a mebibyte",
             "name the TOML file of an environment",
         ));
     }
-    let convert = |line: usize, message: &str, from: &str| ConfigError::Field {
+    let wrong_encoding = |line: usize, message: &str, from: &str| ConfigError::Field {
         path: path.to_owned(),
         line,
         field: String::new(),
@@ -116,21 +116,21 @@ fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, ConfigError> {
             path.display()
         )),
     };
-    let wide = match bytes.as_slice() {
+    let is_utf16 = match bytes.as_slice() {
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => true,
         // UTF-16 without a byte order mark: the first characters are ASCII, and one byte of each is 0.
         [first, 0, second, 0, ..] | [0, first, 0, second, ..] => *first != 0 && *second != 0,
         _ => false,
     };
-    if wide {
-        return Err(convert(
+    if is_utf16 {
+        return Err(wrong_encoding(
             0,
             "the file is UTF-16, and TOML is UTF-8",
             "UTF-16",
         ));
     }
     if bytes.contains(&0) {
-        return Err(other(
+        return Err(not_toml(
             "a binary file",
             "name the TOML file of an environment",
         ));
@@ -139,7 +139,7 @@ fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, ConfigError> {
         let valid = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..valid).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        convert(
+        wrong_encoding(
             line,
             "this line is not UTF-8: the file is of another encoding (Latin-1, Windows-1252)",
             "WINDOWS-1252",

@@ -1,5 +1,5 @@
-//! The environments of the Open Finance scheme, and what each determines: host names, Trust Framework, keystore. Hub
-//! and Trust Framework are chosen together, so that a sandbox certificate is never presented to a production host.
+//! The environments of the Open Finance scheme, and what follows from each: host names, Trust Framework, keystore. One
+//! setting chooses hub and Trust Framework together, so that a sandbox certificate is never presented to a production host.
 
 use std::fmt::{self, Display};
 use std::net::Ipv6Addr;
@@ -34,7 +34,7 @@ impl Environment {
         }
     }
 
-    /// Whether a host is one of this environment's documented hosts, of any LFI.
+    /// Whether an origin is one of this environment's documented hosts, of any LFI.
     pub fn owns(self, origin: &Origin) -> bool {
         let Some(rest) = origin.host.strip_suffix(".apihub.openfinance.ae") else {
             return false;
@@ -55,7 +55,7 @@ impl Environment {
     }
 
     /// The common names that the scheme documents for this Trust Framework's root and issuing CA.
-    /// Older material carries other names, so a chain decides and these are only shown.
+    /// Older CAs have other names: a certificate is accepted by its chain, never by these names.
     pub fn documented_ca_names(self) -> [String; 2] {
         ["Root", "Issuing"].map(|role| {
             format!(
@@ -65,8 +65,9 @@ impl Environment {
         })
     }
 
-    /// Where the public keys of an application are published (JWKS): by organisation id (OU) and client id (CN) of
-    /// its certificate. The Trust Framework's page for users says "OU and O", its API OU and CN: this follows the API.
+    /// The URL at which the public keys of an application are published (JWKS), by the organisation id (OU) and client
+    /// id (CN) of its certificate. The Trust Framework's user guide says "OU and O" and its API OU and CN: this follows
+    /// the API.
     pub fn jwks_url(self, organization_id: &str, client_id: &str) -> String {
         format!(
             "{}/{organization_id}/{client_id}/application.jwks",
@@ -121,7 +122,7 @@ impl<'de> Deserialize<'de> for Environment {
 pub enum Service {
     /// The Consent Manager (CM).
     ConsentManager,
-    /// HH, the Headless Heimdall authorisation server
+    /// Headless Heimdall (HH), the authorisation server.
     HeadlessHeimdall,
 }
 
@@ -129,7 +130,7 @@ impl Service {
     /// Both services, in the order of the onboarding page.
     pub const ALL: [Self; 2] = [Self::ConsentManager, Self::HeadlessHeimdall];
 
-    /// The label in host names.
+    /// The DNS label in host names: `cm` or `hh`.
     pub fn label(self) -> &'static str {
         match self {
             Self::ConsentManager => "cm",
@@ -137,7 +138,7 @@ impl Service {
         }
     }
 
-    /// The service's name.
+    /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::ConsentManager => "Consent Manager",
@@ -175,12 +176,14 @@ impl<'de> Deserialize<'de> for LfiCode {
     }
 }
 
-/// An `https` origin: a host and a port. Only configured origins are called and presented the client certificate.
+/// An `https` origin: a host and a port. Its `Display` is a URL without a path, such as `https://cm.example:8443`.
+///
+/// The client certificate is presented to configured origins only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// DNS name in lower case, or an IP address (IPv6 without brackets).
+    /// The DNS name in lower case, or an IP address (IPv6 without brackets).
     pub host: String,
-    /// TCP port.
+    /// The TCP port.
     pub port: u16,
 }
 
@@ -194,7 +197,7 @@ impl FromStr for Origin {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = Url::parse(text).map_err(|error| not_a_url(text, error))?;
+        let url = Url::parse(text).map_err(|error| url_error(text, error))?;
         if !text.contains("://") {
             return Err("the scheme is missing; write https://host or https://host:port");
         }
@@ -215,8 +218,8 @@ impl FromStr for Origin {
     }
 }
 
-/// What is wrong with a host's URL that does not parse.
-fn not_a_url(text: &str, error: url::ParseError) -> &'static str {
+/// What is wrong with a URL that does not parse.
+fn url_error(text: &str, error: url::ParseError) -> &'static str {
     let authority = text.split_once("://").map(|(_, rest)| rest);
     match (error, authority) {
         (_, None) => "the scheme is missing; write https://host or https://host:port",
@@ -228,7 +231,7 @@ fn not_a_url(text: &str, error: url::ParseError) -> &'static str {
     }
 }
 
-/// Whether this is an IPv6 address without brackets, with a port behind it.
+/// Whether the authority is an IPv6 address without brackets, followed by a port.
 fn has_bare_ipv6(authority: &str) -> bool {
     let authority = authority.split('/').next().unwrap_or(authority);
     let (address, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
@@ -236,7 +239,7 @@ fn has_bare_ipv6(authority: &str) -> bool {
 }
 
 impl Origin {
-    /// The origin that an absolute `https` URL belongs to.
+    /// The origin of an `https` URL. `None`: it has another scheme, or no host.
     pub fn of(url: &Url) -> Option<Self> {
         if url.scheme() != "https" {
             return None;
@@ -247,7 +250,7 @@ impl Origin {
         })
     }
 
-    /// The authority of a URL and of the Host header: the host, and the port unless it is 443.
+    /// The authority as in URLs and the Host header: the host, and the port unless it is 443.
     pub fn authority(&self) -> String {
         match self.port {
             443 => self.host_in_url(),
@@ -255,7 +258,7 @@ impl Origin {
         }
     }
 
-    /// Host and port, also if the port is 443.
+    /// Host and port, also where the port is 443.
     pub fn host_and_port(&self) -> String {
         format!("{}:{}", self.host_in_url(), self.port)
     }

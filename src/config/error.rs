@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::missing_field::what_to_write;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 
-/// Why a configuration was refused.
+/// Why a configuration was refused. No variant holds the value of a field, which may be a PIN.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file could not be read.
@@ -16,42 +15,42 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The cause.
+        /// The operating system's error, or which part of the path denies access.
         why: String,
         /// What to do about it.
         advice: String,
     },
-    /// No configuration file was given.
+    /// The command was given no configuration file.
     #[error("no configuration was named")]
     Unnamed,
-    /// The file name that was given is empty.
+    /// The command was given an empty file name.
     #[error("{} is empty, so no configuration is named", if *.variable { "HSM_MTLS_CONFIG" } else { "--config" })]
     EmptyName {
-        /// Whether it was given by HSM_MTLS_CONFIG; else by `--config`.
+        /// Whether it is that of HSM_MTLS_CONFIG; otherwise that of `--config`.
         variable: bool,
     },
     /// The file is of another format than TOML.
-    #[error("{} is not a configuration but {what}", path.display())]
+    #[error("{} is not a configuration but {format}", path.display())]
     NotToml {
         /// The file.
         path: PathBuf,
         /// The format that was recognised.
-        what: &'static str,
+        format: &'static str,
         /// What to do about it.
         advice: String,
     },
-    /// A field is wrong, missing, or not known.
+    /// A field is wrong, missing or unknown, or the file is not valid TOML.
     #[error("{}{}: {message}", path.display(), at_line(*line, field))]
     Field {
         /// The file.
         path: PathBuf,
-        /// The line, counted from 1; 0 if the error is not in a particular line.
+        /// The line, counted from 1; 0 if the error belongs to no line.
         line: usize,
-        /// The field on that line, if it has one.
+        /// The name of the field on that line; empty if it has none.
         field: String,
-        /// What is wrong and what to write.
+        /// What is wrong.
         message: String,
-        /// What to write, if that is known.
+        /// What to write instead, if that is known.
         advice: Option<String>,
     },
 }
@@ -76,14 +75,8 @@ impl Diagnostic for ConfigError {
                 "name the file of an environment: a shell variable behind --config may not be set".to_owned()
             }
             Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
-            Self::Field {
-                path,
-                message,
-                advice,
-                ..
-            } => {
+            Self::Field { path, advice, .. } => {
                 let check = format!("run `hsm-mtls --config {} config check`", path.display());
-                let advice = advice.clone().or_else(|| what_to_write(message));
                 match advice {
                     Some(advice) if advice.ends_with('?') => {
                         format!("{advice} Correct it, then {check}")
@@ -100,26 +93,26 @@ impl Diagnostic for ConfigError {
     }
 }
 
-/// Removes the name of an unknown field from serde's message unless it looks like a field's name: it may be a PIN.
+/// Removes the name of an unknown field from serde's message unless it has the form of a field's name: it may be a PIN.
 pub(super) fn redact_field_name(message: &str) -> String {
-    let strange = message
+    let suspicious = message
         .strip_prefix("unknown field `")
         .and_then(|rest| rest.split_once('`'))
         .filter(|(name, _)| !is_field_name(name));
-    match strange {
+    match suspicious {
         Some((_, rest)) => format!("unknown field{rest}"),
         None => message.to_owned(),
     }
 }
 
-/// Whether a name looks like a field's: lower case, with at most one digit (`c3`, `sig4`). Most PINs do not.
+/// Whether a name has the form of a field's name: lower case, with at most one digit (`c3`, `sig4`). Most PINs do not.
 pub(super) fn is_field_name(name: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
-    name.len() <= 40 && digits <= 1 && name.bytes().all(word)
+    name.len() <= 40 && digits <= 1 && name.bytes().all(allowed)
 }
 
-/// The first line that sets the field or opens the section of this name; 0 if there is none.
+/// The number of the first line that sets the field, or is the header of the section, of this name; 0 if there is none.
 pub(super) fn line_of_field(text: &str, field: &str) -> usize {
     text.lines()
         .position(|line| {

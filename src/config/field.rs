@@ -1,4 +1,4 @@
-//! Deserialisers and defaults of fields that TOML's types do not describe: durations, bounded numbers, absolute paths.
+//! Deserialisers and defaults of fields: durations, numbers within bounds, absolute paths.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +40,7 @@ pub(super) fn default_per_second() -> u32 {
     2000
 }
 
+/// A rate limit: 1 to 1,000,000 signatures per second.
 pub(super) fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         number @ 1..=1_000_000 => Ok(number),
@@ -51,6 +52,7 @@ pub(super) fn default_country() -> String {
     "AE".to_owned()
 }
 
+/// An absolute path of a PKCS#11 module.
 pub(super) fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     if path.is_absolute() {
@@ -62,17 +64,19 @@ pub(super) fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pat
     }
 }
 
+/// A list of key-exchange groups that is not empty.
 pub(super) fn groups<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<Group>>, D::Error> {
     match Vec::deserialize(deserializer)? {
-        none if none.is_empty() => Err(serde::de::Error::custom(
+        groups if groups.is_empty() => Err(serde::de::Error::custom(
             "`groups` names at least one; without it the default holds",
         )),
         groups => Ok(Some(groups)),
     }
 }
 
+/// A number of sessions: 1 to 1024.
 pub(super) fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {
         count @ 1..=1024 => Ok(count),
@@ -80,6 +84,7 @@ pub(super) fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usi
     }
 }
 
+/// A size in MiB: 1 to 65536.
 pub(super) fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match u64::deserialize(deserializer)? {
         size @ 1..=65_536 => Ok(size),
@@ -89,6 +94,7 @@ pub(super) fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u6
     }
 }
 
+/// A PKCS#11 URI whose `type`, if it has one, is `private`.
 pub(super) fn private_key_uri<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Pkcs11Uri, D::Error> {
@@ -108,7 +114,7 @@ enum TextOrOther {
     Other(serde::de::IgnoredAny),
 }
 
-/// A duration written as `500ms`, `5s` or `2m`.
+/// A duration from 1 ms to an hour, written as `500ms`, `5s` or `2m`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     // A value of another type gets the same error as a malformed text.
     let text = match TextOrOther::deserialize(deserializer)? {
@@ -135,7 +141,8 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
         })
 }
 
-pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+/// As [`duration`], for a field without a default.
+pub(super) fn optional_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)

@@ -1,5 +1,5 @@
-//! Turns an error of the TOML parser into one that names the mistake and what to write instead: missing and unknown
-//! fields, wrong types, wrong headers.
+//! Converts an error of the TOML parser into a [`ConfigError`] that names the mistake and what to write instead: missing
+//! and unknown fields, wrong types, wrong headers.
 //!
 //! The parser's own message quotes the line, which may hold a PIN: so only the line's number and the name before its `=`
 //! are shown, never a value.
@@ -9,17 +9,17 @@ use std::path::Path;
 use super::error::{ConfigError, redact_field_name};
 use super::file_format;
 use super::schema::{SECTIONS, Section, example, sections_with, synonym};
-use super::syntax_error::{Explanation, Line, explain_syntax, explanation};
+use super::syntax_error::{Explanation, Line, explain, explain_syntax};
 
 /// The configuration error for an error of the parser.
 pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
     let syntactic = toml::de::DeTable::parse(text).is_err();
-    let other =
+    let other_format =
         file_format::empty(text).or_else(|| syntactic.then(|| file_format::recognise(text))?);
-    if let Some(other) = other {
+    if let Some(other) = other_format {
         return ConfigError::NotToml {
             path: path.to_owned(),
-            what: other.what,
+            format: other.format,
             advice: other.advice.to_owned(),
         };
     }
@@ -51,28 +51,28 @@ pub(super) fn field_error(text: &str, path: &Path, error: &toml::de::Error) -> C
     }
 }
 
-/// The first header that no section has: the wrong number of brackets, or a misspelt name.
+/// Explains the first wrong header: one with the wrong number of brackets, or with a misspelt name.
 fn explain_header(text: &str) -> Option<(Line<'_>, Explanation)> {
     (1..).zip(text.lines()).find_map(|(number, line)| {
         let inner = line.split('#').next().unwrap_or_default().trim();
         let name = inner.strip_prefix('[')?.strip_suffix(']')?;
-        let (name, many) = match name
+        let (name, is_array) = match name
             .strip_prefix('[')
             .and_then(|name| name.strip_suffix(']'))
         {
             Some(name) => (name.trim(), true),
             None => (name.trim(), false),
         };
-        let found = match SECTIONS.iter().find(|section| section.name == name) {
-            Some(section) if section.many == many => return None,
-            Some(section @ Section { many: true, .. }) => explanation(
+        let explanation = match SECTIONS.iter().find(|section| section.name == name) {
+            Some(section) if section.is_array == is_array => return None,
+            Some(section @ Section { is_array: true, .. }) => explain(
                 format!("write {}, with two brackets on each side", section.header()),
                 format!(
                     "there may be several of them, so the header is {}",
                     section.header()
                 ),
             ),
-            Some(section) => explanation(
+            Some(section) => explain(
                 format!("write {}, with one bracket on each side", section.header()),
                 format!("there is one of it, so the header is {}", section.header()),
             ),
@@ -82,14 +82,14 @@ fn explain_header(text: &str) -> Option<(Line<'_>, Explanation)> {
                     .iter()
                     .find(|section| section.name == near)?
                     .header();
-                explanation(
+                explain(
                     "there is no such section",
                     format!("did you mean {header}?"),
                 )
             }
         };
         let text = line;
-        Some((Line { number, text }, found))
+        Some((Line { number, text }, explanation))
     })
 }
 
@@ -115,10 +115,10 @@ fn explain_value(text: &str, line: &Line<'_>, message: &str) -> Explanation {
         let near = nearest(written, expected(message));
         return plain(near.map(|word| format!("did you mean \"{word}\"?")));
     }
-    let typed = message
+    let type_error = message
         .strip_prefix("invalid type: ")
         .or_else(|| message.strip_prefix("invalid value: "));
-    match typed.and_then(|typed| typed.rsplit_once(", expected ")) {
+    match type_error.and_then(|error| error.rsplit_once(", expected ")) {
         Some((found, wanted)) => wrong_type(line, found, wanted),
         None => plain(None),
     }
@@ -126,8 +126,8 @@ fn explain_value(text: &str, line: &Line<'_>, message: &str) -> Explanation {
 
 fn wrong_type(line: &Line<'_>, found: &str, wanted: &str) -> Explanation {
     // The value follows the type's name in serde's message, and is not repeated.
-    let kind = found.split(['`', '"']).next().unwrap_or_default().trim();
-    let kind = match kind {
+    let found = found.split(['`', '"']).next().unwrap_or_default().trim();
+    let found = match found {
         "integer" => "a number",
         "floating point" | "float" => "a number with a fraction",
         "string" => "text",
@@ -158,17 +158,17 @@ fn wrong_type(line: &Line<'_>, found: &str, wanted: &str) -> Explanation {
         ),
         wanted => (wanted, String::new()),
     };
-    let message = format!("{wanted} is expected here, not {kind}");
+    let message = format!("{wanted} is expected here, not {found}");
     match form.is_empty() {
         true => Explanation {
             message,
             advice: None,
         },
-        false => explanation(message, format!("write {form}")),
+        false => explain(message, format!("write {form}")),
     }
 }
 
-/// How a number is written, and which command prints it. No example is given: it might be copied as it is.
+/// How a number is written, and which command prints it. There is no example number, which might be copied.
 fn number_form(field: &str) -> String {
     let printed_by = match field {
         "owner" | "uids" => "; `id -u USER` prints a user's",
@@ -200,9 +200,9 @@ fn unknown_field(field: &str, message: &str) -> Option<String> {
     if let Some(near) = nearest(field, expected(message)) {
         return Some(format!("did you mean `{near}`?"));
     }
-    let known = sections_with(field);
-    if !known.is_empty() {
-        return Some(format!("`{field}` belongs to {}", known.join(" or to ")));
+    let sections = sections_with(field);
+    if !sections.is_empty() {
+        return Some(format!("`{field}` belongs to {}", sections.join(" or to ")));
     }
     synonym(&field.to_ascii_lowercase()).map(|form| format!("what is meant is written {form}"))
 }
@@ -215,7 +215,8 @@ fn expected(message: &str) -> impl Iterator<Item = &str> {
     names.split('`').skip(1).step_by(2)
 }
 
-/// The known name that is nearest to the one written, regardless of case and dashes, within two edits.
+/// The known name with the smallest edit distance to the one written, regardless of case and dashes; `None` if that is more
+/// than two edits, or too many for the length of the name.
 fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = written.to_ascii_lowercase().replace('-', "_");
     let distance = |name: &str| strsim::damerau_levenshtein(&plain, &name.replace('-', "_"));
@@ -223,7 +224,7 @@ fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'
         .map(|name| (distance(name), name))
         .min_by_key(|(distance, _)| *distance)?;
     let (edits, name) = near;
-    // Two edits make any short word into another.
+    // Two edits turn any short word into another.
     let max_edits = match name.len() {
         0..=2 => 0,
         3..=5 => 1,

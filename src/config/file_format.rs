@@ -1,29 +1,30 @@
-//! Recognises a file that is not a configuration of this program: PEM, JSON, YAML, another program's configuration, an
-//! empty file. The TOML parser's error in its first line would not show that the wrong file was named.
+//! Recognises files of other formats than TOML (PEM, JSON, YAML, configurations of other programs) and empty files: the
+//! parser's error for their first line would not tell the operator that the file is the wrong one.
 
 /// A format that was recognised, and what to do about it.
 pub(super) struct OtherFormat {
-    pub(super) what: &'static str,
+    /// The format's name for messages, with its article.
+    pub(super) format: &'static str,
     pub(super) advice: &'static str,
 }
 
 const EXAMPLE: &str =
     "name the TOML file of an environment with --config; the README has one, field by field";
 
-/// Recognises a text that holds nothing but comments.
+/// Recognises a text without any setting: empty, or with comments only.
 pub(super) fn empty(text: &str) -> Option<OtherFormat> {
-    let nothing = settings(text).next().is_none();
-    nothing.then_some(OtherFormat {
-        what: "an empty file",
+    let is_empty = settings(text).next().is_none();
+    is_empty.then_some(OtherFormat {
+        format: "an empty file",
         advice: "write the configuration of an environment into it; the README has one, field by field",
     })
 }
 
 /// Recognises the format of a text that is not TOML.
 pub(super) fn recognise(text: &str) -> Option<OtherFormat> {
-    let known = |what| {
+    let other = |format| {
         Some(OtherFormat {
-            what,
+            format,
             advice: EXAMPLE,
         })
     };
@@ -33,18 +34,18 @@ pub(super) fn recognise(text: &str) -> Option<OtherFormat> {
         .any(|line| line.trim_start().starts_with("-----BEGIN "))
     {
         return Some(OtherFormat {
-            what: "a PEM file",
+            format: "a PEM file",
             advice: "a certificate is named in `certificate` of [c3], a bundle in `anchors` of [trust]; --config takes the TOML file",
         });
     }
     if start.starts_with('{') {
-        return known("JSON");
+        return other("JSON");
     }
     if start.starts_with('<') {
-        return known("XML or HTML");
+        return other("XML or HTML");
     }
     if text.starts_with("#!") {
-        return known("a script");
+        return other("a script");
     }
     // A syntax error in a configuration of this program is reported as one.
     if settings(text).any(is_own_setting) {
@@ -54,7 +55,7 @@ pub(super) fn recognise(text: &str) -> Option<OtherFormat> {
     let most =
         |is: &dyn Fn(&str) -> bool| 2 * all.iter().filter(|line| is(line)).count() > all.len();
     if most(&|line| line.ends_with([';', '{', '}'])) {
-        return known("a configuration of nginx, or of a program like it");
+        return other("a configuration of nginx, or of a program like it");
     }
     let variable = |line: &str| {
         let line = line.strip_prefix("export ").unwrap_or(line);
@@ -66,7 +67,7 @@ pub(super) fn recognise(text: &str) -> Option<OtherFormat> {
         })
     };
     if most(&variable) {
-        return known("a file of variables (NAME=value)");
+        return other("a file of variables (NAME=value)");
     }
     let yaml = |line: &str| {
         let line = line.strip_prefix("- ").unwrap_or(line);
@@ -78,7 +79,7 @@ pub(super) fn recognise(text: &str) -> Option<OtherFormat> {
                 .is_some_and(|(name, _)| !name.contains(['=', ' ']))
     };
     if most(&yaml) {
-        return known("YAML");
+        return other("YAML");
     }
     let unquoted = |line: &str| {
         line.starts_with('[')
@@ -87,7 +88,7 @@ pub(super) fn recognise(text: &str) -> Option<OtherFormat> {
                 .is_some_and(|(_, value)| !value.trim().starts_with(['"', '\'', '[', '{']))
     };
     if all.len() > 1 && most(&unquoted) {
-        return known("an INI file, or a configuration of OpenSSL");
+        return other("an INI file, or a configuration of OpenSSL");
     }
     None
 }
@@ -100,7 +101,7 @@ fn settings(text: &str) -> impl Iterator<Item = &str> {
     lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
 }
 
-/// Whether a line can only be from a configuration of this program.
+/// Whether a line occurs in configurations of this program only.
 fn is_own_setting(line: &str) -> bool {
     let sections = ["[[token]]", "[token]", "[c3]", "[trust]"];
     let name = line.split_once('=').map_or(line, |(name, _)| name).trim();

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::field;
 
-/// `[ledger]`
+/// `[ledger]`: the ledger's file, fsync, rotation and head export.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerConfig {
@@ -16,22 +16,23 @@ pub struct LedgerConfig {
     /// When records are synced to the disk.
     #[serde(default, deserialize_with = "fsync")]
     pub fsync: Fsync,
-    /// With `fsync = "interval"`: how long a record may stay unsynced.
+    /// With `fsync = "interval"`: how long a record may stay unsynced (default 1 s).
     #[serde(
         default = "field::default_fsync_interval",
         deserialize_with = "field::duration"
     )]
     pub fsync_interval: Duration,
-    /// The size at which the file is rotated, in MiB (1 to 65536).
+    /// The size at which the file is rotated, in MiB (1 to 65536, default 64).
     #[serde(
         default = "field::default_rotate_at_mib",
         deserialize_with = "field::mebibytes"
     )]
     pub rotate_at_mib: u64,
-    /// Where the chain's head is exported to. None: nowhere, and then nothing shows that the chain's end was cut off.
+    /// Where the head of the hash chain is exported to. `None`: it is not exported, and a truncation of the chain cannot be
+    /// detected.
     #[serde(default)]
     pub head: Option<HeadExport>,
-    /// How often the head is exported while there are new records.
+    /// How often the head is exported while records are added (default 300 s).
     #[serde(
         default = "field::default_head_interval",
         deserialize_with = "field::duration"
@@ -42,9 +43,9 @@ pub struct LedgerConfig {
 /// When records are synced to the disk, so that they survive a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// Each record before its operation continues.
+    /// Each record, before its operation continues.
     Each,
-    /// Together, after `fsync_interval`.
+    /// All records since the last sync together, after `fsync_interval`.
     #[default]
     Interval,
 }

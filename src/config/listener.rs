@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::environment::Service;
 
-/// `[[proxy.listener]]`
+/// `[[proxy.listener]]`: an address for applications.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "ListenerFile")]
 pub struct ListenerConfig {
@@ -16,13 +16,13 @@ pub struct ListenerConfig {
     pub address: ListenAddress,
     /// The allowed callers.
     pub callers: Callers,
-    /// The service that all requests go to. None: the path's first part decides, `/cm/` or `/hh/`.
+    /// The service that all requests go to. `None`: the first segment of the path selects it, `/cm/` or `/hh/`.
     pub service: Option<Service>,
-    /// Additional names that are allowed in a request's Host, beside those of this machine and of the hub.
+    /// Names that are allowed in a request's Host header, beside those of this machine and of the hub.
     pub host_names: Vec<String>,
 }
 
-/// `[proxy.operations]`
+/// `[proxy.operations]`: the address of health checks and metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "OperationsFile")]
 pub struct OperationsConfig {
@@ -59,7 +59,7 @@ pub enum Callers {
     Peers {
         /// Effective user ids.
         uids: Vec<u32>,
-        /// Effective group ids. SO_PEERCRED does not report supplementary groups: for those, `SocketMode`.
+        /// Effective group ids. SO_PEERCRED does not report supplementary groups: use `SocketMode` for those.
         gids: Vec<u32>,
     },
     /// Processes that the socket's owner, group and mode allow to connect (Unix sockets).
@@ -71,7 +71,8 @@ pub enum Callers {
 }
 
 impl ListenAddress {
-    /// Whether every process on this machine can connect. True also of a systemd socket, whose mode its unit decides.
+    /// Whether every process on this machine may be able to connect. Also true of a systemd socket, whose mode is in its
+    /// unit.
     pub fn is_open_to_all(&self) -> bool {
         match self {
             Self::Unix { mode, .. } => mode & 0o002 != 0,
@@ -246,7 +247,7 @@ fn address(
             Err("`mode`, `owner` and `group` are of a `unix` socket".to_owned())
         }
         (None, Some(text), None) => {
-            let address: SocketAddr = text.parse().map_err(|_| not_an_address(&text))?;
+            let address: SocketAddr = text.parse().map_err(|_| tcp_address_error(&text))?;
             match address.ip().is_loopback() {
                 true => Ok(ListenAddress::Tcp(address)),
                 false => Err(NOT_LOOPBACK.to_owned()),
@@ -258,10 +259,10 @@ fn address(
 }
 
 /// What is wrong with an address of `tcp` that does not parse.
-fn not_an_address(text: &str) -> &'static str {
+fn tcp_address_error(text: &str) -> &'static str {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    match number {
+    let is_numeric = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match is_numeric {
         true if host.parse::<Ipv6Addr>().is_ok() => {
             "an IPv6 address stands in brackets: \"[::1]:8080\""
         }

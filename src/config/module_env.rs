@@ -1,5 +1,5 @@
-//! `env` of `[[token]]`: environment variables for the vendor's module. Checks the names, and that paths do not depend on
-//! the working directory.
+//! `env` of `[[token]]`: environment variables for the vendor's module. Checks their names, and that the paths in them do
+//! not depend on the working directory.
 
 use std::collections::BTreeMap;
 
@@ -25,13 +25,13 @@ pub(crate) const PATH_VARIABLES: [&str; 16] = [
     "FORTANIX_PKCS11_CONFIG_PATH",
 ];
 
-/// Deserialises `env`. Errors do not repeat a value: some modules take a password this way.
+/// Deserialises `env`. Errors do not contain the value: some modules take a password from a variable.
 pub(super) fn variables<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
     let wrong = |_| serde::de::Error::custom("`env` takes NAME = \"text\" only");
     let variables = BTreeMap::<String, String>::deserialize(deserializer).map_err(wrong)?;
-    let plain = |name: &String| {
+    let is_allowed = |name: &String| {
         let mut bytes = name.bytes();
         bytes
             .next()
@@ -40,8 +40,9 @@ pub(super) fn variables<'de, D: Deserializer<'de>>(
             && !name.starts_with("LD_")
             && !name.starts_with("HSM_MTLS_")
     };
-    let fit = variables.keys().all(plain) && variables.values().all(|value| !value.contains('\0'));
-    if fit {
+    let valid =
+        variables.keys().all(is_allowed) && variables.values().all(|value| !value.contains('\0'));
+    if valid {
         Ok(variables)
     } else {
         Err(serde::de::Error::custom(
@@ -52,42 +53,42 @@ pub(super) fn variables<'de, D: Deserializer<'de>>(
 
 /// What is wrong with a value that should be an absolute path, and what to write. `{config_dir}` is already replaced.
 pub(super) fn invalid_path(name: &str, value: &str) -> Option<(String, String)> {
-    let known = PATH_VARIABLES.contains(&name);
+    let takes_path = PATH_VARIABLES.contains(&name);
     let write = || {
         "write the absolute path; {config_dir} at its start stands for the folder of this file"
             .to_owned()
     };
-    if known && value.trim().is_empty() {
+    if takes_path && value.trim().is_empty() {
         return Some((format!("{name} is empty"), write()));
     }
-    if value.starts_with('~') && (known || value.starts_with("~/")) {
+    if value.starts_with('~') && (takes_path || value.starts_with("~/")) {
         return Some((
             format!("{name} begins with ~, which nobody replaces here"),
             write(),
         ));
     }
     let first_part = value.split_once('/').map_or(value, |(first, _)| first);
-    if (known || value.contains('/')) && first_part.starts_with('$') {
+    if (takes_path || value.contains('/')) && first_part.starts_with('$') {
         return Some((
             format!("{name} begins with a variable, and none is replaced here"),
             write(),
         ));
     }
-    if (known || value.contains('/')) && first_part.starts_with('{') {
+    if (takes_path || value.contains('/')) && first_part.starts_with('{') {
         return Some((
             format!("{name} begins with a name in braces that is not {{config_dir}}"),
             write(),
         ));
     }
-    let file = [
+    let extensions = [
         ".conf", ".cfg", ".config", ".ini", ".json", ".yaml", ".yml", ".toml",
     ];
     let is_path = value.starts_with("./")
         || value.starts_with("../")
         || (value.contains('/')
             && !value.contains("://")
-            && file.iter().any(|end| value.ends_with(end)));
-    let relative = !value.starts_with('/') && !value.contains("://") && (known || is_path);
+            && extensions.iter().any(|end| value.ends_with(end)));
+    let relative = !value.starts_with('/') && !value.contains("://") && (takes_path || is_path);
     relative.then(|| {
         (
             format!("{name} is a relative path, which the module takes from the folder that the command is started in"),
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_path_that_depends_on_the_working_directory_is_refused() {
-        for (name, value, says) in [
+        for (name, value, expected) in [
             ("SOFTHSM2_CONF", "softhsm2.conf", "relative path"),
             ("SOFTHSM2_CONF", "softhsm/softhsm2.conf", "relative path"),
             ("CHRYSTOKI", "./Chrystoki.conf", "relative path"),
@@ -116,7 +117,7 @@ mod tests {
         ] {
             let (message, _) =
                 invalid_path(name, value).unwrap_or_else(|| panic!("{name}={value}"));
-            assert!(message.contains(says), "{message}");
+            assert!(message.contains(expected), "{message}");
         }
         for (name, value) in [
             ("SOFTHSM2_CONF", "/etc/softhsm2.conf"),

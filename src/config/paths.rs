@@ -17,9 +17,9 @@ use crate::access_diagnosis;
 pub struct NamedPath {
     /// The path.
     pub path: PathBuf,
-    /// Its role as text: "the certificate of `[c3]`".
+    /// Its role, for messages: "the certificate of `[c3]`".
     pub role: String,
-    /// Which files belong to it.
+    /// Which files the role covers.
     pub extent: Extent,
 }
 
@@ -35,22 +35,22 @@ impl NamedPath {
     }
 }
 
-/// Which files belong to a path.
+/// Which files a [`NamedPath`] covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// The file itself.
     File,
-    /// The file, and its older versions: files whose names begin with its own and this suffix.
+    /// The file and its older versions: files whose names begin with its name and this suffix.
     WithOlder(&'static str),
-    /// All files in the folder; if it is not a folder, the file itself.
+    /// All files in the folder; the file itself if the path is not a folder.
     Contents,
 }
 
-/// What [`unseen`] returns for a path at which there is no file.
+/// What [`inaccessible`] returns for a path at which no file exists.
 pub const NOT_THERE: &str = "not there";
 
-/// Why no file is seen at a path: "not there", or what keeps this user from looking. `None`: there is a file.
-pub fn unseen(path: &Path) -> Option<String> {
+/// Why this user cannot access a file at this path: it does not exist, or a folder denies access. `None`: a file exists.
+pub fn inaccessible(path: &Path) -> Option<String> {
     match path.try_exists() {
         Ok(true) => None,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -62,19 +62,23 @@ pub fn unseen(path: &Path) -> Option<String> {
     }
 }
 
-/// Environment variables whose folders are not the module's own.
+/// Environment variables whose folders are not specific to the module.
 const COMMON_VARIABLES: [&str; 5] = ["HOME", "PWD", "TMPDIR", "TMP", "TEMP"];
 
-/// The suffix of a certificate file that `cert install` has replaced.
-pub const REPLACED: &str = ".replaced-";
+/// The suffix of a certificate file that `cert install` has replaced, before its time.
+pub const REPLACED_SUFFIX: &str = ".replaced-";
 
 impl Config {
-    /// Every path in the configuration, the configuration file itself first.
+    /// Every path that the configuration names, the configuration file itself first.
     pub fn named_paths(&self) -> Vec<NamedPath> {
         let mut all = PathList(Vec::new());
         all.file(&self.path, "the configuration file");
         if let CertificateSource::File(path) = &self.c3.certificate {
-            all.add(path, "the certificate of [c3]", Extent::WithOlder(REPLACED));
+            all.add(
+                path,
+                "the certificate of [c3]",
+                Extent::WithOlder(REPLACED_SUFFIX),
+            );
         }
         all.file(&self.trust.anchors, "`anchors` of [trust]");
         for path in &self.trust.crls {
@@ -85,7 +89,7 @@ impl Config {
             all.add(&ledger.file, "the ledger", Extent::WithOlder("."));
             match &ledger.head {
                 Some(HeadExport::Syslog(path)) => all.file(path, "`head` of [ledger]"),
-                Some(HeadExport::Command(words)) => all.words(words, "`head` of [ledger]"),
+                Some(HeadExport::Command(words)) => all.command(words, "`head` of [ledger]"),
                 None => {}
             }
         }
@@ -122,7 +126,7 @@ impl Config {
                     all.file(&Path::new(&folder).join(name), PIN_CREDENTIAL);
                 }
             }
-            PinSource::Command(words) => all.words(words, PIN_COMMAND),
+            PinSource::Command(words) => all.command(words, PIN_COMMAND),
             PinSource::Env(_) | PinSource::Prompt | PinSource::ProtectedPath => {}
         }
         if let Some(folder) = token.state_folder() {
@@ -153,8 +157,8 @@ impl PathList {
         self.add(path, role, Extent::File);
     }
 
-    /// A program, and the files among its arguments.
-    fn words(&mut self, words: &[String], role: &str) {
+    /// Adds a program and the absolute paths among its arguments.
+    fn command(&mut self, words: &[String], role: &str) {
         for word in words.iter().filter(|word| word.starts_with('/')) {
             self.file(Path::new(word), role);
         }

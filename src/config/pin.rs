@@ -1,5 +1,5 @@
 //! PIN sources: file, environment variable, systemd credential, command, prompt, protected authentication path. The PIN
-//! itself is never in the configuration, in argv or in a log.
+//! itself never is in the configuration, in argv or in a log.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use std::str::FromStr;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// The source of a PIN. It is read once; a PIN that was good is kept in memory for later logins.
+/// The source of a PIN. After a successful login the PIN is kept in memory for later logins, and the source is not read
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinSource {
-    /// A file that only its owner can read; one trailing line end is cut off.
+    /// A file that only its owner can read; one line end at its end is removed.
     File(PathBuf),
     /// An environment variable.
     Env(String),
@@ -19,9 +20,9 @@ pub enum PinSource {
     Credential(String),
     /// A program (no shell) whose standard output is the PIN.
     Command(Vec<String>),
-    /// A person at the terminal.
+    /// The operator at the terminal.
     Prompt,
-    /// The token's own keypad or card: C_Login is given no PIN.
+    /// The protected authentication path of PKCS#11, such as the token's keypad: C_Login is called without a PIN.
     ProtectedPath,
 }
 
@@ -30,7 +31,7 @@ pub const PIN_SOURCE_FORMS: &str = "{ file = \"/path\" }, { env = \"NAME\" }, { 
      { command = [\"/program\", \"argument\"] }, \"prompt\" or \"protected-path\"";
 
 impl PinSource {
-    /// The same source with a relative file taken from the folder of the configuration.
+    /// The same source, with a relative file resolved against the folder of the configuration.
     pub(crate) fn relative_to(self, folder: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(folder.join(path)),
@@ -39,21 +40,21 @@ impl PinSource {
     }
 
     fn from_field(field: &str, values: Vec<String>) -> Result<Self, String> {
-        let one = |what: &str| match <[String; 1]>::try_from(values.clone()) {
+        let single = |expected: &str| match <[String; 1]>::try_from(values.clone()) {
             Ok([value]) if !value.is_empty() => Ok(value),
-            _ => Err(format!("`{field}` takes {what}")),
+            _ => Err(format!("`{field}` takes {expected}")),
         };
         match field {
-            "file" => Ok(Self::File(one("one path")?.into())),
+            "file" => Ok(Self::File(single("one path")?.into())),
             "env" => {
-                let name = one("the name of one variable")?;
+                let name = single("the name of one variable")?;
                 match is_variable_name(&name) {
                     true => Ok(Self::Env(name)),
-                    false => Err(no_variable(&name)),
+                    false => Err(variable_name_error(&name)),
                 }
             }
             "credential" => {
-                let name = one("the name of one credential")?;
+                let name = single("the name of one credential")?;
                 if name.contains('/') || name == "." || name == ".." {
                     return Err(
                         "a credential is a plain name below $CREDENTIALS_DIRECTORY, not a path"
@@ -73,12 +74,12 @@ impl PinSource {
             "command" => {
                 Err("`command` takes the absolute path of a program, and its arguments".to_owned())
             }
-            _ => Err(refusal()),
+            _ => Err(source_error()),
         }
     }
 }
 
-/// What POSIX takes for the name of an environment variable (XBD, 8.1).
+/// Whether POSIX allows the name of an environment variable (XBD, section 8.1).
 fn is_variable_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes
@@ -87,7 +88,8 @@ fn is_variable_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn no_variable(written: &str) -> String {
+/// The error for an invalid name of a variable.
+fn variable_name_error(written: &str) -> String {
     let bare = written.strip_prefix('$').unwrap_or(written);
     let bare = bare
         .strip_prefix('{')
@@ -101,9 +103,9 @@ fn no_variable(written: &str) -> String {
         .to_owned()
 }
 
-/// The error for anything that is not a PIN source. It does not repeat the value: the likeliest mistake is to write the
+/// The error for anything that is not a PIN source. It does not contain the value: the likeliest mistake is to write the
 /// PIN itself.
-fn refusal() -> String {
+fn source_error() -> String {
     format!(
         "not a PIN source (what was written is not shown: it may be a PIN); write one of {PIN_SOURCE_FORMS}"
     )
@@ -125,7 +127,7 @@ impl fmt::Display for PinSource {
     }
 }
 
-/// The form of the command line: `file:/path`, `env:NAME`, `credential:NAME`, `command:PROGRAM`,
+/// Parses the form of the command line: `file:/path`, `env:NAME`, `credential:NAME`, `command:PROGRAM`,
 /// `prompt`, `protected-path`.
 impl FromStr for PinSource {
     type Err = String;
@@ -176,45 +178,45 @@ impl<'de> Visitor<'de> for SourceVisitor {
         match word {
             "prompt" => Ok(PinSource::Prompt),
             "protected-path" => Ok(PinSource::ProtectedPath),
-            _ => Err(E::custom(refusal())),
+            _ => Err(E::custom(source_error())),
         }
     }
 
-    // serde's default errors repeat the value; these do not.
+    // serde's default errors contain the value; these do not.
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<PinSource, E> {
-        Err(E::custom(refusal()))
+        Err(E::custom(source_error()))
     }
 
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<PinSource, E> {
-        Err(E::custom(refusal()))
+        Err(E::custom(source_error()))
     }
 
     fn visit_i128<E: de::Error>(self, _: i128) -> Result<PinSource, E> {
-        Err(E::custom(refusal()))
+        Err(E::custom(source_error()))
     }
 
     fn visit_u64<E: de::Error>(self, _: u64) -> Result<PinSource, E> {
-        Err(E::custom(refusal()))
+        Err(E::custom(source_error()))
     }
 
     fn visit_u128<E: de::Error>(self, _: u128) -> Result<PinSource, E> {
-        Err(E::custom(refusal()))
+        Err(E::custom(source_error()))
     }
 
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<PinSource, E> {
-        Err(E::custom(refusal()))
+        Err(E::custom(source_error()))
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, _: A) -> Result<PinSource, A::Error> {
-        Err(de::Error::custom(refusal()))
+        Err(de::Error::custom(source_error()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PinSource, A::Error> {
-        let fault = || de::Error::custom(refusal());
+        let invalid = || de::Error::custom(source_error());
         let (field, value) = map
             .next_entry::<String, OneOrMany>()
-            .map_err(|_| fault())?
-            .ok_or_else(fault)?;
+            .map_err(|_| invalid())?
+            .ok_or_else(invalid)?;
         if map.next_key::<String>()?.is_some() {
             return Err(de::Error::custom("one PIN source, not several"));
         }
@@ -231,13 +233,13 @@ mod tests {
     use super::*;
 
     #[derive(Deserialize)]
-    struct Holder {
+    struct Table {
         pin: PinSource,
     }
 
     fn parse(text: &str) -> Result<PinSource, String> {
-        toml::from_str::<Holder>(text)
-            .map(|holder| holder.pin)
+        toml::from_str::<Table>(text)
+            .map(|table| table.pin)
             .map_err(|error| error.message().to_owned())
     }
 

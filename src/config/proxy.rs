@@ -12,14 +12,14 @@ use super::listener::{Callers, ListenAddress, ListenerConfig, OperationsConfig};
 /// The maximum length of a Unix socket's path: `sun_path` without its NUL, in bytes.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// `[proxy]`
+/// `[proxy]`: listeners, access log, connection pool and limits.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyConfig {
     /// The listeners for applications; at least one.
     #[serde(default, rename = "listener")]
     pub listeners: Vec<ListenerConfig>,
-    /// The listener for `/healthz`, `/readyz` and `/metrics`. None: they are not served.
+    /// The listener for `/healthz`, `/readyz` and `/metrics`. `None`: they are not served.
     #[serde(default)]
     pub operations: Option<OperationsConfig>,
     /// The access log, with a line for each request.
@@ -31,11 +31,11 @@ pub struct ProxyConfig {
     /// The maximum number of connections to each service (1 to 1024).
     #[serde(default = "default_max_connections", deserialize_with = "one_to_1024")]
     pub max_connections: usize,
-    /// The age from which a connection gets no further request.
+    /// The maximum age of a connection: an older one gets no further request.
     #[serde(default = "default_max_age", deserialize_with = "field::duration")]
     pub max_age: Duration,
-    /// The idle time from which a connection gets no further request: servers and firewalls drop idle connections after a
-    /// minute or more, without notice.
+    /// The maximum idle time of a connection: it gets no further request after that. Servers and firewalls drop idle
+    /// connections after a minute or more, without notice.
     #[serde(default = "default_idle_timeout", deserialize_with = "field::duration")]
     pub idle_timeout: Duration,
     /// Whether HTTP/2 is offered to the hub, beside HTTP/1.1.
@@ -44,10 +44,10 @@ pub struct ProxyConfig {
     /// The proxy's entry in the `Via` header of requests to the hub.
     #[serde(default)]
     pub via: Via,
-    /// The maximum number of concurrent requests to the hub (1 to 65536); further ones get 503.
+    /// The maximum number of concurrent requests to the hub (1 to 65536). The status of any further one is 503.
     #[serde(default = "default_max_requests", deserialize_with = "one_to_65536")]
     pub max_requests: usize,
-    /// The maximum number of concurrent application connections (1 to 65536); further ones wait to be accepted.
+    /// The maximum number of concurrent application connections (1 to 65536). Any further one waits to be accepted.
     #[serde(default = "default_max_clients", deserialize_with = "one_to_65536")]
     pub max_clients: usize,
     /// The maximum size of a request's head, in KiB (4 to 60).
@@ -65,7 +65,7 @@ pub struct ProxyConfig {
     /// The idle timeout of an application's connection.
     #[serde(default = "default_keep_alive", deserialize_with = "field::duration")]
     pub keep_alive: Duration,
-    /// How long requests in progress may take after the proxy is told to stop.
+    /// How long requests in progress may take after the proxy is asked to stop.
     #[serde(default = "default_stop_timeout", deserialize_with = "field::duration")]
     pub stop_timeout: Duration,
 }
@@ -90,12 +90,12 @@ pub enum Via {
     LfiCode,
     /// This pseudonym.
     Name(String),
-    /// No entry: for a hub that treats requests from gateways differently.
+    /// No entry: for a hub that treats requests from intermediaries differently.
     Off,
 }
 
 impl Via {
-    /// The pseudonym; `None` if there is no entry.
+    /// The pseudonym in the entry; `None` if there is no entry.
     pub fn name(&self, lfi_code: &str) -> Option<String> {
         match self {
             Self::LfiCode => Some(format!("hsm-mtls-{lfi_code}")),
@@ -138,7 +138,7 @@ impl Display for SettingValue {
 }
 
 impl ProxyConfig {
-    /// Every setting that has a default, in the order of docs/proxy.md.
+    /// Every setting that has a default, in the order of `docs/proxy.md`.
     pub fn settings(&self) -> [Setting; 13] {
         use SettingValue::{Count, Switch, Time};
         let setting = |name, value, default| Setting {
@@ -196,7 +196,7 @@ impl ProxyConfig {
         self
     }
 
-    /// The files that hold callers' tokens.
+    /// The files with the caller tokens.
     pub fn token_files(&self) -> impl Iterator<Item = &Path> {
         self.listeners
             .iter()
@@ -222,10 +222,10 @@ impl ProxyConfig {
             .map(|config| &config.address)
             .collect();
         all.extend(self.operations.iter().map(|config| &config.address));
-        let twice = |(at, address): &(usize, &&ListenAddress)| all[..*at].contains(*address);
+        let is_duplicate = |(at, address): &(usize, &&ListenAddress)| all[..*at].contains(*address);
         all.iter()
             .enumerate()
-            .find(twice)
+            .find(is_duplicate)
             .map(|(_, address)| *address)
     }
 }
@@ -259,14 +259,14 @@ impl<'de> Deserialize<'de> for Via {
 
 fn within<'de, D: Deserializer<'de>>(
     deserializer: D,
-    least: usize,
-    most: usize,
+    min: usize,
+    max: usize,
 ) -> Result<usize, D::Error> {
     let value = usize::deserialize(deserializer)?;
-    if (least..=most).contains(&value) {
+    if (min..=max).contains(&value) {
         return Ok(value);
     }
-    Err(serde::de::Error::custom(format!("from {least} to {most}")))
+    Err(serde::de::Error::custom(format!("from {min} to {max}")))
 }
 
 fn up_to_64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

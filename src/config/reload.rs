@@ -1,10 +1,10 @@
-//! Whether a running proxy can reload a changed configuration, or needs a restart for it.
+//! Whether a running proxy can apply a changed configuration by a reload, or needs a restart.
 
 use super::Config;
 
 impl Config {
-    /// The first section that differs in another configuration and cannot be reloaded, since sockets, origins and limits
-    /// are set up at the start. `None`: a reload can apply all differences.
+    /// The first section that differs from that of `other` and cannot be reloaded: sockets, origins and limits are set
+    /// up at the start. `None`: a reload can apply all differences.
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
         let listeners = |config: &Self| config.proxy.as_ref().map(|proxy| proxy.listeners.clone());
         let operations = |config: &Self| {
@@ -13,7 +13,7 @@ impl Config {
                 .as_ref()
                 .and_then(|proxy| proxy.operations.clone())
         };
-        let parts = [
+        let sections = [
             ("`environment`", self.environment != other.environment),
             ("`lfi_code`", self.lfi_code != other.lfi_code),
             ("[hub]", self.hub != other.hub),
@@ -21,7 +21,7 @@ impl Config {
             ("[proxy.operations]", operations(self) != operations(other)),
             ("[proxy]", self.proxy != other.proxy),
         ];
-        let differs = parts.into_iter().find(|(_, differs)| *differs);
-        differs.map(|(part, _)| part)
+        let changed = sections.into_iter().find(|(_, differs)| *differs);
+        changed.map(|(section, _)| section)
     }
 }

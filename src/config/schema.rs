@@ -1,19 +1,19 @@
-//! The sections of a configuration and their fields, for error messages about a field in the wrong section or under
-//! another program's name. A test compares them with what the parser accepts.
+//! The sections of a configuration and their fields, for error messages about a field that is in the wrong section or has
+//! the name of another program's field. A test compares them with those that the parser accepts.
 
 /// A section.
 pub(super) struct Section {
     /// Its name in a header; empty for the fields above the first header.
     pub(super) name: &'static str,
-    /// Whether there may be several (an array of tables), so that the header has two brackets.
-    pub(super) many: bool,
+    /// Whether it is an array of tables, whose header has two brackets on each side.
+    pub(super) is_array: bool,
     pub(super) fields: &'static [&'static str],
 }
 
 impl Section {
     /// The header as it is written.
     pub(super) fn header(&self) -> String {
-        match (self.name, self.many) {
+        match (self.name, self.is_array) {
             ("", _) => "the top of the file, above the first [section]".to_owned(),
             (name, true) => format!("[[{name}]]"),
             (name, false) => format!("[{name}]"),
@@ -21,18 +21,26 @@ impl Section {
     }
 }
 
-const fn one(name: &'static str, fields: &'static [&'static str]) -> Section {
-    let many = false;
-    Section { name, many, fields }
+const fn table(name: &'static str, fields: &'static [&'static str]) -> Section {
+    let is_array = false;
+    Section {
+        name,
+        is_array,
+        fields,
+    }
 }
 
-const fn many(name: &'static str, fields: &'static [&'static str]) -> Section {
-    let many = true;
-    Section { name, many, fields }
+const fn array(name: &'static str, fields: &'static [&'static str]) -> Section {
+    let is_array = true;
+    Section {
+        name,
+        is_array,
+        fields,
+    }
 }
 
 pub(super) const SECTIONS: [Section; 13] = [
-    one(
+    table(
         "",
         &[
             "environment",
@@ -48,7 +56,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "audit",
         ],
     ),
-    many(
+    array(
         "token",
         &[
             "module",
@@ -64,8 +72,8 @@ pub(super) const SECTIONS: [Section; 13] = [
             "state_dir",
         ],
     ),
-    one("c3", &["key", "certificate", "subject"]),
-    one(
+    table("c3", &["key", "certificate", "subject"]),
+    table(
         "c3.subject",
         &[
             "country",
@@ -74,8 +82,8 @@ pub(super) const SECTIONS: [Section; 13] = [
             "common_name",
         ],
     ),
-    one("trust", &["mode", "anchors", "pins", "crls"]),
-    one(
+    table("trust", &["mode", "anchors", "pins", "crls"]),
+    table(
         "hub",
         &[
             "consent_manager",
@@ -84,8 +92,8 @@ pub(super) const SECTIONS: [Section; 13] = [
             "response_timeout",
         ],
     ),
-    one("tls", &["groups"]),
-    one(
+    table("tls", &["groups"]),
+    table(
         "ledger",
         &[
             "file",
@@ -96,8 +104,8 @@ pub(super) const SECTIONS: [Section; 13] = [
             "head_interval",
         ],
     ),
-    one("signer", &["per_second", "landlock"]),
-    one(
+    table("signer", &["per_second", "landlock"]),
+    table(
         "proxy",
         &[
             "listener",
@@ -119,7 +127,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "stop_timeout",
         ],
     ),
-    many(
+    array(
         "proxy.listener",
         &[
             "unix",
@@ -133,11 +141,11 @@ pub(super) const SECTIONS: [Section; 13] = [
             "host_names",
         ],
     ),
-    one(
+    table(
         "proxy.operations",
         &["unix", "tcp", "systemd", "mode", "owner", "group"],
     ),
-    one("audit", &["fips_certificate", "backup", "attestation"]),
+    table("audit", &["fips_certificate", "backup", "attestation"]),
 ];
 
 /// The sections that have a field of this name.
@@ -146,7 +154,7 @@ pub(super) fn sections_with(field: &str) -> Vec<String> {
     SECTIONS.iter().filter(has).map(Section::header).collect()
 }
 
-/// How a mandatory field is written.
+/// The form of a mandatory field, with an example value.
 pub(super) fn example(field: &str) -> Option<&'static str> {
     Some(match field {
         "environment" => "environment = \"preprod\", or \"production\"",
@@ -180,7 +188,7 @@ pub(super) fn example(field: &str) -> Option<&'static str> {
     })
 }
 
-/// How the field is written whose name in other programs this is.
+/// The form of the field that has this name in other programs.
 pub(super) fn synonym(field: &str) -> Option<&'static str> {
     Some(match field {
         "url" | "slot" | "slot_id" | "label" | "token_label" | "serial" => {
@@ -222,15 +230,15 @@ mod tests {
         let c3 = "[c3]\nkey = 'pkcs11:object=a'\ncertificate = 'c'\n";
         let trust = "[trust]\nmode = 'public'\nanchors = 'a'\n";
         let field = "no_such_field = 1\n";
-        let given = |name: &str, lines: &str| match section.name == name {
+        let with_field = |name: &str, lines: &str| match section.name == name {
             true => format!("{lines}{field}"),
             false => lines.to_owned(),
         };
         let mut all = [
-            given("", top),
-            given("token", token),
-            given("c3", c3),
-            given("trust", trust),
+            with_field("", top),
+            with_field("token", token),
+            with_field("c3", c3),
+            with_field("trust", trust),
         ]
         .concat();
         if !["", "token", "c3", "trust"].contains(&section.name) {

@@ -6,30 +6,30 @@ use serde::Deserialize;
 
 use super::field;
 
-/// `[signer]`: the process that holds module, PIN and ledger.
+/// `[signer]`: the process that has the PKCS#11 module, the PIN and the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerConfig {
-    /// The rate limit in signatures per second (1 to 1,000,000): bounds how often a compromised front end can use the
-    /// key.
+    /// The rate limit, in signatures per second (1 to 1,000,000, default 2000): how often a compromised front end could use
+    /// the key.
     #[serde(
         default = "field::default_per_second",
         deserialize_with = "field::per_second"
     )]
     pub per_second: u32,
-    /// The folders that the signer may access under Landlock. None: no Landlock, since vendors' modules may need other
-    /// files.
+    /// The folders that the signer may access under Landlock. `None` (the default): no Landlock, since the files that a
+    /// vendor's module needs are not known.
     #[serde(default)]
     pub landlock: Option<SignerLandlock>,
 }
 
-/// `landlock` of `[signer]`.
+/// `landlock` of `[signer]`: the Landlock sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerLandlock {
-    /// Folders to read: the module's, its configuration's, the PIN's.
+    /// Folders that it may read: those of the module, of its configuration and of the PIN.
     pub read: Vec<PathBuf>,
-    /// Folders to write: the ledger's, `state_dir`, those that the module writes to.
+    /// Folders that it may write to: that of the ledger, `state_dir`, and those that the module writes to.
     pub write: Vec<PathBuf>,
 }
 

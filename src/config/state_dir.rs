@@ -1,11 +1,11 @@
-//! The state folder, which outlives the process: `state_dir`, or the default by systemd's and the XDG conventions.
+//! The folder for persistent state: `state_dir`, or the default by the conventions of systemd and XDG.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// `state_dir` of `[[token]]`, else the service's folder (systemd's `StateDirectory=`), else the
-/// user's (XDG Base Directory Specification). `None`: none of them is set.
+/// user's (XDG Base Directory Specification). `None` if none of them is set.
 pub(super) fn folder(configured: Option<&Path>) -> Option<PathBuf> {
     configured
         .map(Path::to_owned)
@@ -13,8 +13,8 @@ pub(super) fn folder(configured: Option<&Path>) -> Option<PathBuf> {
 }
 
 fn default_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // The XDG specification says to ignore relative paths. So are those in the other variables: the record of a refused
-    // PIN must not depend on the working directory.
+    // The XDG specification says that relative paths are to be ignored. Those in the other variables are ignored too: the
+    // record of a refused PIN must not depend on the working directory.
     let folder = |name: &str| {
         variable(name)
             .map(PathBuf::from)
@@ -37,25 +37,25 @@ mod tests {
 
     #[test]
     fn the_folder_of_the_service_comes_before_that_of_the_user() {
-        let with = |set: &'static [(&str, &str)]| {
+        let folder_with = |set: &'static [(&str, &str)]| {
             let found = default_folder(|name| {
                 let value = set.iter().find(|(known, _)| *known == name);
                 value.map(|(_, value)| value.into())
             });
             found.map(|path| path.to_string_lossy().into_owned())
         };
-        assert_eq!(with(&[]), None);
-        assert_eq!(with(&[("HOME", "here")]), None);
+        assert_eq!(folder_with(&[]), None);
+        assert_eq!(folder_with(&[("HOME", "relative")]), None);
         assert_eq!(
-            with(&[("HOME", "/home/lfi")]).as_deref(),
+            folder_with(&[("HOME", "/home/lfi")]).as_deref(),
             Some("/home/lfi/.local/state/hsm-mtls")
         );
         assert_eq!(
-            with(&[("HOME", "/home/lfi"), ("XDG_STATE_HOME", "/var/xdg")]).as_deref(),
+            folder_with(&[("HOME", "/home/lfi"), ("XDG_STATE_HOME", "/var/xdg")]).as_deref(),
             Some("/var/xdg/hsm-mtls")
         );
         assert_eq!(
-            with(&[("HOME", "/"), ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")]).as_deref(),
+            folder_with(&[("HOME", "/"), ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")]).as_deref(),
             Some("/var/lib/a")
         );
     }

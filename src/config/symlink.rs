@@ -1,5 +1,5 @@
-//! A configuration file that is a symbolic link. Relative paths in it are resolved against the link's folder, and an
-//! error says so if the files exist in the target's folder only.
+//! A configuration file that is a symbolic link. Relative paths in it are resolved against the link's folder; if a file
+//! exists only in the target's folder, that is reported as an error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use super::pin::PinSource;
 use super::{CertificateSource, Config, ConfigError};
 
 impl Config {
-    /// The target, if the configuration file is a symbolic link.
+    /// The resolved target, if the configuration file is a symbolic link.
     pub fn symlink_target(&self) -> Option<PathBuf> {
         let is_link = fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.is_symlink());
         is_link.then(|| fs::canonicalize(&self.path).ok())?
     }
 
-    /// Refuses a relative path that leads to a file from the target's folder and to none from the link's.
+    /// Refuses a relative path at which a file exists in the target's folder and none in the link's.
     pub(super) fn check_symlink(&self) -> Result<(), ConfigError> {
         let (Some(target), Some(folder)) = (self.symlink_target(), self.path.parent()) else {
             return Ok(());
@@ -46,7 +46,7 @@ impl Config {
         })
     }
 
-    /// The files that exist before the first start, with their fields.
+    /// The configured files that usually exist before the first start, with the names of their fields.
     fn existing_files(&self) -> Vec<(&'static str, &Path)> {
         let mut files = vec![("anchors", self.trust.anchors.as_path())];
         files.extend(self.trust.crls.iter().map(|crl| ("crls", crl.as_path())));

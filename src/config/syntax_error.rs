@@ -1,5 +1,5 @@
-//! Explains TOML syntax errors: recognises common mistakes, such as missing or curly quotation marks, wrong comments
-//! and duplicate fields.
+//! Explains TOML syntax errors: recognises common mistakes, such as missing or curly quotation marks, comments of another
+//! syntax and duplicate fields.
 
 use super::error::{is_field_name, redact_field_name};
 use super::schema::SECTIONS;
@@ -10,7 +10,8 @@ pub(super) struct Explanation {
     pub(super) advice: Option<String>,
 }
 
-pub(super) fn explanation(message: impl Into<String>, advice: impl Into<String>) -> Explanation {
+/// An explanation with advice.
+pub(super) fn explain(message: impl Into<String>, advice: impl Into<String>) -> Explanation {
     Explanation {
         message: message.into(),
         advice: Some(advice.into()),
@@ -53,93 +54,96 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Explains why a line is not TOML.
+/// Explains why a line is not valid TOML; `message` is the parser's.
 pub(super) fn explain_syntax(text: &str, line: &Line<'_>, message: &str) -> Explanation {
     let field = match line.field() {
         "" => "name",
         field => field,
     };
-    if let Some(found) = confusable_character(line.text, field) {
-        return found;
+    if let Some(explanation) = confusable_character(line.text, field) {
+        return explanation;
     }
-    let is = |part: &str| message.contains(part);
-    if is("duplicate key") {
+    let mentions = |part: &str| message.contains(part);
+    if mentions("duplicate key") {
         return duplicate(text, line);
     }
-    if is("string values must be quoted") || is("invalid boolean") {
+    if mentions("string values must be quoted") || mentions("invalid boolean") {
         let word = line.value().split([' ', '#']).next().unwrap_or_default();
         let booleans = ["true", "false", "yes", "no", "on", "off"];
         return match booleans.contains(&word.to_ascii_lowercase().as_str()) {
-            true => explanation(
+            true => explain(
                 "true and false are written so, in small letters and without quotation marks",
                 format!("write {field} = true or {field} = false"),
             ),
-            false => explanation(
+            false => explain(
                 "text stands in quotation marks",
                 format!("write {field} = {}", quoted(field, line.value())),
             ),
         };
     }
-    if is("missing opening quote") {
-        return explanation(
+    if mentions("missing opening quote") {
+        return explain(
             "the quotation mark before the text is missing",
             format!("write {field} = \"...\""),
         );
     }
-    if is("invalid basic string") || is("invalid literal string") || is("multi-line") {
-        return explanation(
+    if mentions("invalid basic string")
+        || mentions("invalid literal string")
+        || mentions("multi-line")
+    {
+        return explain(
             "the quotation mark behind the text is missing",
             format!("write {field} = \"...\", all of it on one line"),
         );
     }
-    if is("escape") || is("unicode value digits") {
-        return explanation(
+    if mentions("escape") || mentions("unicode value digits") {
+        return explain(
             "a backslash within \"...\" begins an escape",
             "write the text in single quotation marks ('...'), where a backslash is itself; the folders of a path are separated by /",
         );
     }
-    if is("key with no value") {
+    if mentions("key with no value") {
         let inner = line.text.trim_start();
         return if inner.starts_with("//") || inner.starts_with("/*") || inner.starts_with("--") {
-            explanation("this is no comment", "a comment begins with #")
+            explain("this is no comment", "a comment begins with #")
         } else if inner.starts_with("export ") || inner.starts_with("set ") {
-            explanation("this is a shell's word", "write name = \"value\" alone")
+            explain("this is a shell's word", "write name = \"value\" alone")
         } else if inner
             .split_once(':')
             .is_some_and(|(name, _)| !name.contains('='))
         {
-            explanation(
+            explain(
                 "a name and its value are separated by =, not by :",
                 "write name = \"value\"",
             )
         } else {
-            explanation(
+            explain(
                 "a name without = and a value",
                 "write name = \"value\"; a comment begins with #",
             )
         };
     }
-    if is("expected newline") && !is("carriage return") {
+    if mentions("expected newline") && !mentions("carriage return") {
         let end = line.text.trim_end();
         return if end.ends_with([',', ';']) {
-            explanation(
+            explain(
                 "nothing stands behind a value",
                 "remove the comma or semicolon at the end of the line",
             )
         } else {
-            explanation(
+            explain(
                 "something stands behind the value",
                 "one setting a line; text with quotation marks in it stands in single ones: 'a \"b\" c'",
             )
         };
     }
-    if is("carriage return") {
-        return explanation(
+    if mentions("carriage return") {
+        return explain(
             "the lines end with a carriage return alone",
             "convert the file: `tr '\\r' '\\n' <OLD >NEW`",
         );
     }
-    if is("unclosed table") {
+    if mentions("unclosed table") {
         return Explanation {
             message: message.to_owned(),
             advice: Some(
@@ -153,7 +157,7 @@ pub(super) fn explain_syntax(text: &str, line: &Line<'_>, message: &str) -> Expl
     }
 }
 
-/// How the value of a line is written in quotation marks. A PIN has a source: a path alone is none.
+/// The form of a field's value with quotation marks. A text that is written as the PIN becomes a PIN source.
 fn quoted(field: &str, value: &str) -> String {
     let inner = value.strip_prefix('{').and_then(|table| {
         let (name, _) = table.split_once('=')?;
@@ -169,7 +173,7 @@ fn quoted(field: &str, value: &str) -> String {
     }
 }
 
-/// Explains a character that looks like an ASCII one, outside of comments.
+/// Explains a character that looks like an ASCII character but is another, outside of comments.
 fn confusable_character(line: &str, field: &str) -> Option<Explanation> {
     let code = line.split('#').next().unwrap_or_default();
     code.chars().find_map(|c| match c {
@@ -179,7 +183,7 @@ fn confusable_character(line: &str, field: &str) -> Option<Explanation> {
         | '\u{2032}'
         | '\u{2033}'
         | '`'
-        | '\u{b4}' => Some(explanation(
+        | '\u{b4}' => Some(explain(
             "curly quotation marks, as a word processor puts them",
             format!("write straight ones: {field} = \"...\""),
         )),
@@ -190,18 +194,18 @@ fn confusable_character(line: &str, field: &str) -> Option<Explanation> {
         | '\u{205f}'..='\u{206f}'
         | '\u{3000}'
         | '\u{feff}'
-        | '\u{ad}' => Some(explanation(
+        | '\u{ad}' => Some(explain(
             format!(
                 "a character that looks like a blank, or like nothing, and is neither (U+{:04X})",
                 u32::from(c)
             ),
             "write the line anew, with plain blanks",
         )),
-        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some(explanation(
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some(explain(
             "a dash of a word processor",
             "write a plain - or _",
         )),
-        '\u{ff01}'..='\u{ff5e}' => Some(explanation(
+        '\u{ff01}'..='\u{ff5e}' => Some(explain(
             "a character of full width",
             "write it in plain ASCII",
         )),
@@ -224,49 +228,49 @@ fn duplicate(text: &str, line: &Line<'_>) -> Explanation {
     };
     let wanted = name(line.text);
     let is_header = line.text.trim_start().starts_with('[');
-    let begins = match is_header {
+    let start = match is_header {
         true => 1,
         false => section_start(text, line.number),
     };
     let lines = text
         .lines()
         .enumerate()
-        .skip(begins - 1)
-        .take(line.number - begins);
-    let mut same = lines.filter(|(_, other)| {
+        .skip(start - 1)
+        .take(line.number - start);
+    let mut duplicates = lines.filter(|(_, other)| {
         other.trim_start().starts_with('[') == is_header && name(other) == wanted
     });
-    let first = same
+    let first = duplicates
         .next()
         .map(|(at, _)| format!(" (first in line {})", at + 1));
-    let within = is_header
+    let has_subsection_above = is_header
         && text
             .lines()
             .take(line.number - 1)
             .any(|other| name(other).starts_with(&format!("{wanted}.")));
-    if within && first.is_none() {
-        return explanation(
+    if has_subsection_above && first.is_none() {
+        return explain(
             "a part of this section stands above it",
             format!("move [{wanted}.*] below the header that it belongs to"),
         );
     }
-    let place = first.unwrap_or_default();
+    let first = first.unwrap_or_default();
     match is_header {
         true if SECTIONS
             .iter()
-            .any(|section| section.many && section.name == wanted) =>
+            .any(|section| section.is_array && section.name == wanted) =>
         {
-            explanation(
-                format!("this section is there already{place}"),
+            explain(
+                format!("this section is there already{first}"),
                 format!("each {wanted} has a header with two brackets: [[{wanted}]]"),
             )
         }
-        true => explanation(
-            format!("this section is there already{place}"),
+        true => explain(
+            format!("this section is there already{first}"),
             "put all its fields under one header",
         ),
-        false => explanation(
-            format!("this field is set already{place}"),
+        false => explain(
+            format!("this field is set already{first}"),
             "keep one of the two",
         ),
     }

@@ -1,4 +1,4 @@
-//! What a configuration derives, and what its errors name and never repeat.
+//! Derived values and defaults of a configuration, and its errors, which name line and field and never contain a PIN.
 
 use proptest::prelude::*;
 
@@ -127,14 +127,14 @@ fn a_pin_in_the_file_is_refused_and_not_shown() {
 
 #[test]
 fn times_have_units_and_bounds() {
-    let with = |value: &str| {
+    let timeout = |value: &str| {
         parse(&GOOD.replacen("[c3]\n", &format!("timeout = {value}\n[c3]\n"), 1))
             .map(|config| config.token.timeout)
     };
-    assert_eq!(with("'250ms'"), Ok(Duration::from_millis(250)));
-    assert_eq!(with("'2m'"), Ok(Duration::from_secs(120)));
+    assert_eq!(timeout("'250ms'"), Ok(Duration::from_millis(250)));
+    assert_eq!(timeout("'2m'"), Ok(Duration::from_secs(120)));
     for bad in ["'0s'", "'5'", "5", "'9999999999999999999s'", "'2h'"] {
-        assert!(with(bad).is_err(), "{bad}");
+        assert!(timeout(bad).is_err(), "{bad}");
     }
 }
 

@@ -1,16 +1,16 @@
-//! `[tls]`: the key-exchange groups that the handshake offers, if a middlebox or a policy requires others than the
+//! `[tls]`: the key-exchange groups that the ClientHello offers, where a middlebox or a policy requires others than the
 //! default.
 
 use serde::Deserialize;
 
 use super::field;
 
-/// `[tls]`
+/// `[tls]`: parameters of the ClientHello.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// Key-exchange groups in order of preference. None: the provider's default, which begins with
-    /// the hybrid post-quantum X25519MLKEM768 and so sends a large hello.
+    /// The key-exchange groups in order of preference. `None`: the provider's default, which begins with the hybrid
+    /// post-quantum group X25519MLKEM768 and so makes the ClientHello larger than one packet.
     #[serde(default, deserialize_with = "field::groups")]
     pub groups: Option<Vec<Group>>,
 }
@@ -20,13 +20,13 @@ pub struct TlsConfig {
 pub enum Group {
     /// Hybrid of X25519 and ML-KEM-768.
     X25519MLKEM768,
-    /// X25519 (RFC 8446)
+    /// X25519 (RFC 7748).
     #[serde(rename = "x25519")]
     X25519,
-    /// NIST P-256
+    /// NIST P-256.
     #[serde(rename = "secp256r1")]
     Secp256r1,
-    /// NIST P-384
+    /// NIST P-384.
     #[serde(rename = "secp384r1")]
     Secp384r1,
 }

@@ -1,5 +1,5 @@
-//! `[trust]`: the trust anchors and CRLs that authenticate the hub. The mode is mandatory; there is no fallback from one
-//! to the other.
+//! `[trust]`: the trust anchors and CRLs that authenticate the hub. The mode is mandatory, and there is no fallback
+//! from one mode to another.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Which trust anchors a hub's certificate may chain to.
+/// The trust anchors to which the hub's certificate may chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrustMode {
-    /// The Trust Framework's own root, from the configured bundle.
+    /// The roots of the configured bundle.
     TrustFramework,
-    /// The operating system's store of public roots.
+    /// The public roots of the operating system's store.
     Public,
     /// Either of the two.
     Both,
@@ -40,7 +40,7 @@ impl TrustMode {
     }
 }
 
-/// `[trust]` of the configuration.
+/// `[trust]`: trust anchors and CRLs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
@@ -49,10 +49,10 @@ pub struct Trust {
     /// The Trust Framework's bundle (PEM): Issuing CA and Root. Mandatory in every mode: the client certificate is
     /// checked against it, and the Issuing CA is sent with the leaf.
     pub anchors: PathBuf,
-    /// The SHA-256 fingerprints of the roots that the bundle may hold. Empty: not pinned.
+    /// The SHA-256 fingerprints of the roots that the bundle may contain. Empty: any root.
     #[serde(default)]
     pub pins: Vec<Fingerprint>,
-    /// CRLs (PEM or DER) that a certificate of the Trust Framework is checked against.
+    /// Files with the CRLs (PEM or DER) that certificates of the Trust Framework are checked against.
     #[serde(default)]
     pub crls: Vec<PathBuf>,
 }
@@ -65,7 +65,8 @@ impl Trust {
     }
 }
 
-/// A SHA-256 fingerprint: of a certificate's DER, or of a file.
+/// A SHA-256 hash: of a certificate's DER, a public key, a file or a ledger record. Its `Display` is `sha256:` and 64
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
@@ -82,7 +83,7 @@ impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-        // One write: each record of the ledger has several fingerprints.
+        // A single write, since each record of the ledger has several fingerprints.
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
         for byte in self.0 {
@@ -141,17 +142,14 @@ mod tests {
     #[test]
     fn a_fingerprint_is_accepted_as_openssl_prints_it() {
         #[derive(Deserialize)]
-        struct Holder {
+        struct Table {
             pin: Fingerprint,
         }
         let colons = vec!["AB"; 32].join(":");
-        let holder: Holder = toml::from_str(&format!("pin = '{colons}'")).unwrap();
-        assert_eq!(holder.pin, Fingerprint([0xab; 32]));
-        assert_eq!(
-            holder.pin.to_string(),
-            format!("sha256:{}", "ab".repeat(32))
-        );
-        assert!(toml::from_str::<Holder>("pin = 'abcd'").is_err());
-        assert!(toml::from_str::<Holder>(&format!("pin = '{}'", "é".repeat(64))).is_err());
+        let table: Table = toml::from_str(&format!("pin = '{colons}'")).unwrap();
+        assert_eq!(table.pin, Fingerprint([0xab; 32]));
+        assert_eq!(table.pin.to_string(), format!("sha256:{}", "ab".repeat(32)));
+        assert!(toml::from_str::<Table>("pin = 'abcd'").is_err());
+        assert!(toml::from_str::<Table>(&format!("pin = '{}'", "é".repeat(64))).is_err());
     }
 }

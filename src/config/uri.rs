@@ -1,7 +1,7 @@
 //! PKCS#11 URIs (RFC 7512), which name a token, a key or a certificate without a slot number.
 //!
-//! Every path attribute of the RFC is applied as a filter. An unknown attribute is refused, not ignored: without it the
-//! URI would match more than the operator asked for.
+//! Each path attribute of the RFC is a filter. An unknown attribute is refused, not ignored: the URI would match more
+//! objects than the operator meant.
 
 use std::fmt::{self, Display, Write};
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
-/// What a `pkcs11:` URI names (RFC 7512, section 2.3). A missing attribute matches anything.
+/// The path attributes of a `pkcs11:` URI (RFC 7512, section 2.3). A missing attribute matches anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pkcs11Uri {
-    /// `token`: CKA label of the token.
+    /// `token`: the label of the token (CK_TOKEN_INFO).
     pub token: Option<String>,
     /// `manufacturer` of the token.
     pub manufacturer: Option<String>,
@@ -20,7 +20,7 @@ pub struct Pkcs11Uri {
     pub model: Option<String>,
     /// `serial` number of the token.
     pub serial: Option<String>,
-    /// `slot-id`: a filter, which is not allowed to be the only one that names a token.
+    /// `slot-id`. It may not be the only attribute that selects a token ([`Pkcs11Uri::names_only_slot`]).
     pub slot_id: Option<u64>,
     /// `slot-description`.
     pub slot_description: Option<String>,
@@ -64,7 +64,7 @@ impl ObjectType {
         Self::Data,
     ];
 
-    /// Its value in RFC 7512.
+    /// The value of `type` in RFC 7512.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -76,25 +76,25 @@ impl ObjectType {
     }
 }
 
-/// Why a text is not an accepted URI. Never holds the text of a value, which may be a PIN.
+/// Why a URI is not accepted. No variant holds the text of a value, which may be a PIN.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UriError {
-    /// The scheme is missing.
+    /// The text does not begin with the scheme.
     #[error("a PKCS#11 URI begins with `pkcs11:`")]
     Scheme,
     /// Something between two `;` is not `name=value`.
     #[error("every attribute of a PKCS#11 URI is written name=value, separated by `;`")]
     NotAPair,
-    /// An attribute that RFC 7512 does not have.
+    /// RFC 7512 has no such attribute.
     #[error(
         "`{0}` is not an attribute of RFC 7512 (token, manufacturer, model, serial, slot-id, slot-description, \
          slot-manufacturer, library-description, library-manufacturer, library-version, object, id, type)"
     )]
     Unknown(String),
-    /// An attribute of RFC 7512 in capital letters.
+    /// An attribute of RFC 7512 is written in capital letters.
     #[error("the attributes of a PKCS#11 URI are written in lower case: `{0}`")]
     Capitals(&'static str),
-    /// An attribute that is written twice.
+    /// An attribute is written twice.
     #[error("`{0}` is written twice")]
     Twice(String),
     /// `pin-value` would put the PIN in a file, in argv and in logs (RFC 7512, section 4).
@@ -108,7 +108,7 @@ pub enum UriError {
     /// A `%` that two hexadecimal digits do not follow, or text that is not UTF-8.
     #[error("the value of `{0}` is not valid percent-encoded text")]
     Encoding(String),
-    /// A value that the RFC does not allow.
+    /// The RFC does not allow this value.
     #[error("the value of `{name}` is not {expected}")]
     Value {
         /// The attribute.
@@ -178,17 +178,18 @@ const ATTRIBUTES: [&str; 13] = [
     "type",
 ];
 
-fn unknown(name: &str) -> UriError {
-    let meant = ATTRIBUTES
+/// The error for an attribute that is not one of [`ATTRIBUTES`].
+fn unknown_attribute(name: &str) -> UriError {
+    let lower_case = ATTRIBUTES
         .into_iter()
         .find(|known| known.eq_ignore_ascii_case(name));
-    meant.map_or_else(
+    lower_case.map_or_else(
         || UriError::Unknown(attribute_name(name)),
         UriError::Capitals,
     )
 }
 
-/// An attribute's name for an error message; one that may be part of a secret is not repeated.
+/// The name of an attribute for an error message. One that may be part of a secret is replaced.
 fn attribute_name(name: &str) -> String {
     let plain = name.len() <= 32
         && name
@@ -217,10 +218,10 @@ impl Pkcs11Uri {
                     expected: "a decimal number",
                 })?);
             }
-            "library-version" => self.library_version = Some(version(name, value)?),
+            "library-version" => self.library_version = Some(parse_version(name, value)?),
             "type" => {
-                let kind = ObjectType::ALL.into_iter().find(|t| t.as_str() == value);
-                self.object_type = Some(kind.ok_or(UriError::Value {
+                let object_type = ObjectType::ALL.into_iter().find(|t| t.as_str() == value);
+                self.object_type = Some(object_type.ok_or(UriError::Value {
                     name: name.to_owned(),
                     expected: "one of private, public, cert, secret-key, data",
                 })?);
@@ -229,7 +230,7 @@ impl Pkcs11Uri {
             "pin-source" | "module-name" | "module-path" => {
                 return Err(UriError::Query(name.to_owned()));
             }
-            _ => return Err(unknown(name)),
+            _ => return Err(unknown_attribute(name)),
         }
         Ok(())
     }
@@ -239,24 +240,24 @@ impl Pkcs11Uri {
         self.object.is_some() || self.id.is_some() || self.object_type.is_some()
     }
 
-    /// Whether only the slot's number selects the token. Slots are renumbered when a token is added, so such a URI could
-    /// later select another bank's token.
+    /// Whether the URI selects the token by its slot number, without `token` or `serial`. Slots are renumbered when a token
+    /// is added, so such a URI could select another bank's token later.
     pub fn names_only_slot(&self) -> bool {
         self.slot_id.is_some() && self.token.is_none() && self.serial.is_none()
     }
 }
 
-fn version(name: &str, value: &str) -> Result<(u8, Option<u8>), UriError> {
-    let bad = |_| UriError::Value {
+fn parse_version(name: &str, value: &str) -> Result<(u8, Option<u8>), UriError> {
+    let invalid = |_| UriError::Value {
         name: name.to_owned(),
         expected: "a version such as 2 or 2.40",
     };
     match value.split_once('.') {
         Some((major, minor)) => Ok((
-            major.parse().map_err(bad)?,
-            Some(minor.parse().map_err(bad)?),
+            major.parse().map_err(invalid)?,
+            Some(minor.parse().map_err(invalid)?),
         )),
-        None => Ok((value.parse().map_err(bad)?, None)),
+        None => Ok((value.parse().map_err(invalid)?, None)),
     }
 }
 
@@ -301,8 +302,8 @@ impl Display for Pkcs11Uri {
         if let Some(id) = &self.id {
             pairs.push(format!("id={}", percent_encode(id, false)));
         }
-        if let Some(kind) = self.object_type {
-            pairs.push(format!("type={}", kind.as_str()));
+        if let Some(object_type) = self.object_type {
+            pairs.push(format!("type={}", object_type.as_str()));
         }
         if let Some(slot) = self.slot_id {
             pairs.push(format!("slot-id={slot}"));
@@ -319,11 +320,11 @@ impl Display for Pkcs11Uri {
 fn percent_encode(bytes: &[u8], text: bool) -> String {
     bytes.iter().fold(String::new(), |mut out, &byte| {
         let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        // CKA_ID is bytes, not text: all of it is percent-encoded, so that the byte 01 and the text "1" differ.
+        // CKA_ID is bytes, not text: each byte is percent-encoded, so that the byte 01 and the text "1" differ.
         if text && plain {
             out.push(char::from(byte));
         } else {
-            // Writing to a String cannot fail.
+            // Cannot fail: a String takes any text.
             let _ = write!(out, "%{byte:02X}");
         }
         out

@@ -1,4 +1,4 @@
-//! PKCS#11 URIs that are accepted and refused, and that errors do not repeat a PIN.
+//! Parsing and formatting of PKCS#11 URIs; errors do not contain a PIN.
 
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ fn unknown_and_doubled_attributes_are_refused() {
 }
 
 #[test]
-fn a_pin_in_a_uri_is_refused_and_not_repeated() {
+fn a_pin_in_a_uri_is_refused_and_not_in_the_error() {
     for text in [
         "pkcs11:token=x?pin-value=874512",
         "pkcs11:token=x;pin-value=874512",

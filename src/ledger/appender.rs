@@ -1,6 +1,6 @@
-//! Appends records to the ledger's active file. Before each append it catches up with other processes: verifies
-//! the records that they appended, also in a file that they rotated to, and repairs what a crash of theirs left.
-//! It never appends to anything but the head of the chain that it knows.
+//! Appends records to the ledger's active file. Before each append it catches up with other processes: it verifies the
+//! records that they appended, also in a file that they rotated to, and repairs a line that a crash tore. It appends only
+//! to the head of a chain that it has verified.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -20,11 +20,11 @@ use super::lock::FileLock;
 use super::rotation::NextFile;
 use super::{chain_files, location};
 
-/// After a failed rotation, the next one is attempted this much later.
+/// How long after a failed rotation the next one is attempted.
 const ROTATION_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// The active file, and how far its hash chain was verified. Whoever calls a method that appends holds the file's
-/// lock.
+/// The active file, and the position up to which its hash chain was verified. Methods that append must be called with the
+/// file lock held.
 #[derive(Clone, Debug)]
 pub(super) struct Appender {
     /// The configured path, with symbolic links resolved.
@@ -32,19 +32,19 @@ pub(super) struct Appender {
     file: Arc<File>,
     /// Where the next record is appended.
     position: ChainPosition,
-    /// The number of the file's first record.
+    /// The sequence number of the file's first record.
     first_sequence: u64,
-    /// The ledger's own name, which is in the first record of each file.
+    /// The unique name of the ledger, which is in the first record of each of its files.
     ledger_name: String,
     rotate_after: Instant,
 }
 
 impl Appender {
-    /// Opens the chain in a file whose lock the caller holds: goes to its last record, repairs what a crash left
-    /// behind it, and writes the first record of an empty file.
+    /// Opens the chain in a file whose lock the caller holds: finds its last record, repairs a torn line after it, and
+    /// writes the first record of an empty file.
     ///
     /// # Errors
-    /// The file holds something else, or cannot be read or written.
+    /// The file is not a ledger, or cannot be read or written.
     pub(super) fn open(path: Arc<Path>, file: Arc<File>) -> Result<Self, LedgerError> {
         let mut appender = Self {
             path,
@@ -70,12 +70,12 @@ impl Appender {
         &self.position.head
     }
 
-    /// The number of the active file's first record: another one after a rotation.
+    /// The sequence number of the active file's first record. It changes by a rotation.
     pub(super) fn first_sequence(&self) -> u64 {
         self.first_sequence
     }
 
-    /// Whether the file is so long that a rotation is due, and none has failed a short while ago.
+    /// Whether the file has reached its maximum length, and no rotation has failed within [`ROTATION_RETRY_DELAY`].
     pub(super) fn is_rotation_due(&self, max_length: u64) -> bool {
         self.position.offset >= max_length && Instant::now() >= self.rotate_after
     }
@@ -85,8 +85,8 @@ impl Appender {
         self.rotate_after = Instant::now() + ROTATION_RETRY_DELAY;
     }
 
-    /// Moves to the file that has the configured name by now, if other processes have rotated, and takes its lock
-    /// in exchange for the old one's. Returns its length.
+    /// If other processes have rotated, switches to the file that has the configured name now, and replaces `lock` by the
+    /// lock of that file. Returns the file's length.
     pub(super) fn switch_to_active_file(
         &mut self,
         lock: &mut FileLock,
@@ -140,7 +140,7 @@ impl Appender {
         }
     }
 
-    /// Goes to the last complete record of a file that existed before, and returns the file's length.
+    /// Moves the position after the last complete record of an existing file, and returns the file's length.
     fn seek_last_record(&mut self) -> Result<u64, LedgerError> {
         let failed = |error| LedgerError::unwritable(&self.path, error);
         let unfit = |why| LedgerError::Unfit {
@@ -168,7 +168,8 @@ impl Appender {
         Ok(length)
     }
 
-    /// Verifies what other processes appended, repairs what a crash left, and begins a file that is empty.
+    /// Verifies the records that other processes appended, repairs a torn line, and writes the first record of an empty
+    /// file.
     pub(super) fn catch_up(&mut self, length: u64) -> Result<(), LedgerError> {
         match self.verify_to(length)? {
             Tail::Complete => {}
@@ -176,7 +177,7 @@ impl Appender {
                 self.write_at(length, b"\n")?;
                 self.verify_to(length + 1)?;
             }
-            // Before the first record nothing was signed, so nothing is to be accounted for.
+            // Nothing was signed before the first record, so no repair record is needed.
             Tail::Torn(torn) if self.position.offset == 0 => {
                 tracing::warn!(ledger = %self.path.display(), bytes = torn, "a crash tore the first line; it is written anew");
                 let emptied = self.file.set_len(0);
@@ -236,7 +237,7 @@ impl Appender {
             return Err(LedgerError::TooLong {
                 path: self.path.to_path_buf(),
                 bytes: line.len(),
-                most: MAX_LINE_LENGTH,
+                max: MAX_LINE_LENGTH,
             });
         }
         let bytes = [before, &line, b"\n"].concat();
@@ -248,16 +249,16 @@ impl Appender {
         Ok(())
     }
 
-    /// Appends bytes to the file, which ends at this offset. A write that fails is truncated away: the operation
-    /// that it announces does not take place.
+    /// Appends bytes to the file, whose length is `offset`. After a failed write the file is truncated to that length: the
+    /// operation that the record announces does not take place.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), LedgerError> {
         let mut file = &*self.file;
         file.write_all(bytes).map_err(|error| {
-            // If this fails too, the next writer repairs the torn line.
+            // If the truncation fails too, the next writer repairs the torn line.
             let _ = self.file.set_len(offset);
             self.unwritable(error)
         })?;
-        // O_APPEND writes to the file's end, which another process may have moved.
+        // O_APPEND writes at the file's end, which is another if something wrote without the lock.
         let end = file.stream_position();
         if end.map_err(|error| self.unwritable(error))? == offset + bytes.len() as u64 {
             Ok(())
@@ -266,14 +267,13 @@ impl Appender {
         }
     }
 
-    /// Replaces the active file with a new one, which becomes this appender's, and takes the new one's lock in
-    /// exchange for the old one's.
+    /// Rotates: replaces the active file by a new one, and `lock` by the lock of the new file.
     pub(super) fn rotate(&mut self, lock: &mut FileLock) -> io::Result<NextFile> {
         let begin = BeginRecord::new(&self.ledger_name);
         let (mut line, head) = hash_chain::encode_line(&self.position.head, &begin)?;
         line.push(b'\n');
         let next = NextFile::create(&self.path, &self.file, &line)?;
-        // The lock is taken before the file has the name by which others find it.
+        // The lock is taken before other processes can find the file by its name.
         let next_lock = FileLock::acquire_until(next.file(), Instant::now())?;
         let next_lock = next_lock.ok_or_else(|| io::Error::other("the new file is locked"))?;
         next.replace_active(&self.path, &self.file, self.first_sequence)?;

@@ -1,5 +1,5 @@
-//! The files of one ledger, in the order of the chain. The active file, which is appended to, has the configured
-//! name; the closed files, which a rotation left, have the number of their first record as a suffix.
+//! The files of one ledger. The active file, to which records are appended, has the configured name; each closed file,
+//! which a rotation left, has the sequence number of its first record as a suffix.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -15,9 +15,9 @@ use super::lock::{FileLock, LOCK_TIMEOUT};
 #[derive(Debug)]
 pub(super) struct ChainFile {
     path: PathBuf,
-    /// The active file is held open, since a rotation may rename it meanwhile. Closed files keep their names.
-    open: Option<File>,
-    /// Up to where the active file consists of complete records; `None` of a closed file: all of it.
+    /// The active file is kept open, since a rotation may rename it meanwhile. `None`: a closed file, which keeps its name.
+    active: Option<File>,
+    /// The length of the active file when it was listed. `None`: a closed file, whose length does not change.
     length: Option<u64>,
 }
 
@@ -27,13 +27,13 @@ impl ChainFile {
     }
 
     pub(super) fn open(&self) -> io::Result<File> {
-        match &self.open {
+        match &self.active {
             Some(file) => file.try_clone(),
             None => File::open(&self.path),
         }
     }
 
-    /// How much of the opened file is to be read: what a writer appends after the listing is not.
+    /// How many bytes of the opened file are to be read: not those that were appended after it was listed.
     pub(super) fn length(&self, file: &File) -> io::Result<u64> {
         match self.length {
             Some(length) => Ok(length),
@@ -47,8 +47,8 @@ pub(super) fn list(path: &Path) -> io::Result<(Vec<ChainFile>, PathBuf)> {
     let path = fs::canonicalize(path)?;
     loop {
         let file = Arc::new(File::open(&path)?);
-        // The lock keeps a writer from being in the middle of a line. If a writer hangs, its last line is read
-        // as it is.
+        // With the lock held, no writer is in the middle of a line. If it is not available in time, the last line may be
+        // incomplete.
         let lock = FileLock::acquire_until(&file, Instant::now() + LOCK_TIMEOUT)?;
         if !is_at(&file, &path)? {
             continue;
@@ -60,7 +60,7 @@ pub(super) fn list(path: &Path) -> io::Result<(Vec<ChainFile>, PathBuf)> {
             if !is_at(&file, &closed)? {
                 files.push(ChainFile {
                     path: closed,
-                    open: None,
+                    active: None,
                     length: None,
                 });
             }
@@ -68,21 +68,21 @@ pub(super) fn list(path: &Path) -> io::Result<(Vec<ChainFile>, PathBuf)> {
         drop(lock);
         files.push(ChainFile {
             path: path.clone(),
-            open: Some(file.try_clone()?),
+            active: Some(file.try_clone()?),
             length: Some(length),
         });
         return Ok((files, path));
     }
 }
 
-/// The path of a closed file, by the number of its first record.
+/// The path of a closed file, by the sequence number of its first record.
 pub(super) fn closed_path(path: &Path, first_sequence: u64) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{first_sequence:012}"));
     name.into()
 }
 
-/// The closed files with the number of their first record, oldest first.
+/// The closed files with the sequence numbers of their first records, oldest first.
 pub(super) fn list_closed(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(location::parent_folder(path))? {
@@ -97,8 +97,7 @@ pub(super) fn list_closed(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Opens the file whose first record has this number, which is a closed file or the active one, and returns its
-/// path too.
+/// Opens the file whose first record has this sequence number, a closed file or the active one. Returns its path too.
 pub(super) fn open_by_first_sequence(
     path: &Path,
     first_sequence: u64,
@@ -111,8 +110,8 @@ pub(super) fn open_by_first_sequence(
             other => return other.map(|file| (file, closed)),
         }
         let file = open(path)?;
-        // A rotation links the active file to its numbered name before it replaces it: if that name exists by
-        // now, the file that was opened may be a later one.
+        // A rotation links the active file to its numbered name before it replaces it: if that name exists by now, the
+        // opened file may be a later one.
         match fs::metadata(&closed) {
             Ok(found) if !is_same_file(&found, &file.metadata()?) => {}
             _ => return Ok((file, path.to_owned())),

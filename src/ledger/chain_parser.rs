@@ -1,6 +1,5 @@
-//! Parses the ledger's lines and verifies that each carries on the hash chain. Bytes of a line that a crash tore
-//! are skipped if a repair record of exactly these bytes follows, and only if a crash can have left them:
-//! anything else is damage.
+//! Parses the lines of a ledger and verifies the hash chain. A torn line (one that a crash left incomplete) is skipped if a
+//! repair record of exactly its bytes follows, and if a crash can have left these bytes; otherwise the chain is broken.
 
 use serde::de::IgnoredAny;
 
@@ -18,11 +17,11 @@ pub(super) enum Tail {
     MissingNewline,
 }
 
-/// Verifies the chain through bytes that begin at the start of a line, and moves `head` along. Calls `on_record`
-/// once for each record, with its line, and with the head and the offset after it.
+/// Verifies the chain in `bytes`, which begin at the start of a line, and advances `head`. Calls `on_record` once for each
+/// record, with its header, its line, and the head and offset after it.
 ///
 /// # Errors
-/// A line does not carry on the chain.
+/// A line does not continue the chain.
 pub(super) fn parse_chain(
     head: &mut ChainHead,
     bytes: &[u8],
@@ -75,8 +74,8 @@ fn parse_line(head: &ChainHead, line: &[u8]) -> Result<RecordHeader, ChainBreak>
     Ok(header)
 }
 
-/// The number of torn bytes at the start of `bytes`, including the newline that the next writer appended, where
-/// a repair record of exactly these bytes follows them.
+/// The number of torn bytes at the start of `bytes`, including the newline that the next writer appended, if a repair
+/// record of exactly these bytes follows them.
 fn repaired_bytes(head: &ChainHead, bytes: &[u8]) -> Option<usize> {
     let ends = bytes.iter().enumerate();
     let ends = ends.filter_map(|(at, byte)| (*byte == b'\n').then_some(at));
@@ -85,7 +84,7 @@ fn repaired_bytes(head: &ChainHead, bytes: &[u8]) -> Option<usize> {
         let length = after.iter().position(|byte| *byte == b'\n');
         let line = &after[..length.unwrap_or(after.len())];
         let Ok(header) = parse_line(head, line) else {
-            // A record that does not carry on the chain: the bytes before it are not torn.
+            // A record that does not continue the chain: the bytes before it are not torn.
             if serde_json::from_slice::<RecordHeader>(line).is_ok() {
                 return None;
             }
@@ -97,9 +96,9 @@ fn repaired_bytes(head: &ChainHead, bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether crashes can have left these bytes. A crash leaves a prefix of the line that was due. The next writer
-/// appends a newline and a repair record, of which a second crash may leave a prefix too: each piece is a prefix
-/// of the record that is due after this head.
+/// Whether crashes can have left these bytes. A crash leaves a prefix of the next record. The next writer appends a newline
+/// and a repair record, of which a second crash may leave a prefix too: so each line must be a prefix of a record that
+/// follows this head.
 fn is_torn(head: &ChainHead, bytes: &[u8]) -> bool {
     bytes
         .split(|byte| *byte == b'\n')
@@ -113,28 +112,30 @@ fn is_prefix_of_next(head: &ChainHead, piece: &[u8]) -> bool {
     let piece = &piece[..piece.len() - zeros];
     let begin = format!("{LINE_START}{},\"time\":\"", head.sequence + 1);
     let digits = begin.len()..begin.len() + TIME.len();
-    let form = format!("{begin}{TIME}\",\"prev\":\"{}\",\"kind\":\"", head.hash);
-    let fits = piece.iter().zip(form.bytes()).enumerate();
-    let fits = fits.into_iter().all(|(at, (byte, due))| match due {
-        b'0' if digits.contains(&at) => byte.is_ascii_digit(),
-        due => *byte == due,
-    });
-    if !fits || piece.len() <= form.len() {
-        return fits;
+    let template = format!("{begin}{TIME}\",\"prev\":\"{}\",\"kind\":\"", head.hash);
+    let pairs = piece.iter().zip(template.bytes()).enumerate();
+    let matches = pairs
+        .into_iter()
+        .all(|(at, (byte, expected))| match expected {
+            b'0' if digits.contains(&at) => byte.is_ascii_digit(),
+            expected => *byte == expected,
+        });
+    if !matches || piece.len() <= template.len() {
+        return matches;
     }
-    // `seq` is the first key of a record and no other, and a quote within a string is escaped: a second line
-    // start is the line of another writer that follows an incomplete line.
-    let again = piece[1..]
+    // `seq` occurs only as the first key of a record, and a quote within a string is escaped: so a second line start means
+    // that another record follows an incomplete one.
+    let has_second_record = piece[1..]
         .windows(LINE_START.len())
         .any(|window| window == LINE_START.as_bytes());
-    let cut = serde_json::from_slice::<IgnoredAny>(piece);
-    !again && cut.is_err_and(|error| error.is_eof())
+    let parsed = serde_json::from_slice::<IgnoredAny>(piece);
+    !has_second_record && parsed.is_err_and(|error| error.is_eof())
 }
 
-/// What each line starts with.
+/// The first bytes of each line.
 const LINE_START: &str = "{\"seq\":";
 
-/// The head before a file's first record, as that record claims it.
+/// The head before the first record of a file, as that record states it.
 pub(super) fn head_before(bytes: &[u8]) -> Option<ChainHead> {
     let line = bytes.split(|byte| *byte == b'\n').next()?;
     let header: RecordHeader = serde_json::from_slice(line).ok()?;
@@ -143,7 +144,7 @@ pub(super) fn head_before(bytes: &[u8]) -> Option<ChainHead> {
     (header.kind == "begin" && (sequence > 0 || head == ChainHead::EMPTY)).then_some(head)
 }
 
-/// The first record's number and the ledger's name, where the bytes are the start of a ledger file.
+/// The sequence number of the first record and the ledger's name, if the bytes are the start of a ledger file.
 pub(super) fn first_record(bytes: &[u8]) -> Option<(u64, String)> {
     let line = bytes.split(|byte| *byte == b'\n').next()?;
     let header: RecordHeader = serde_json::from_slice(line).ok()?;
@@ -156,7 +157,7 @@ pub(super) fn is_torn_first_record(bytes: &[u8]) -> bool {
     line.is_none_or(|line| is_prefix_of_next(&ChainHead::EMPTY, line))
 }
 
-/// The offset after the last complete record, and the head there.
+/// The offset after the last complete record, and the head after it.
 pub(super) fn last_record(bytes: &[u8]) -> Option<(usize, ChainHead)> {
     let mut end = bytes.len();
     while let Some(newline) = bytes[..end].iter().rposition(|byte| *byte == b'\n') {

@@ -42,7 +42,7 @@ fn each_change_is_reported_at_its_record() {
         change(&mut lines);
         parsed(&lines).map_err(|broken| broken.sequence())
     };
-    // The change is in record 4; the one after it no longer carries its hash.
+    // The change is in record 4, whose hash record 5 contains.
     assert_eq!(
         broken(&|lines| lines[3] = String::from_utf8_lossy(&lines[3])
             .replace("login", "Login")
@@ -118,7 +118,7 @@ fn bytes_that_no_crash_leaves_are_damage() -> Result<(), serde_json::Error> {
     };
     let due = String::from_utf8_lossy(&good[3]).into_owned();
     let due = due.trim_end();
-    for (what, torn) in [
+    for (description, torn) in [
         ("three damaged records", damaged[3..].concat()),
         ("one, in its number", damaged[3].clone()),
         (
@@ -143,8 +143,8 @@ fn bytes_that_no_crash_leaves_are_damage() -> Result<(), serde_json::Error> {
         for bytes in [[&good[..3].concat(), &torn[..]].concat(), repaired(&torn)?] {
             let mut at = ChainHead::EMPTY;
             let end = parse_chain(&mut at, &bytes, |_, _, _, _| {});
-            assert!(end.is_err(), "{what}: {end:?}");
-            assert_eq!(at.sequence, 3, "{what}");
+            assert!(end.is_err(), "{description}: {end:?}");
+            assert_eq!(at.sequence, 3, "{description}");
         }
     }
     Ok(())

@@ -1,5 +1,4 @@
-//! Reads a file's part of the hash chain in chunks: a ledger file may be of any length, and is never held in
-//! memory as a whole.
+//! Reads the hash chain in a file in chunks: a ledger file may be of any length, and is not read into memory as a whole.
 
 use std::fs::File;
 use std::io;
@@ -8,19 +7,19 @@ use std::os::unix::fs::FileExt;
 use super::chain_parser::{self, Tail};
 use super::hash_chain::{ChainBreak, ChainHead, RecordHeader};
 
-/// How many bytes are read at once. A line, or the rest of one that a crash left, that is longer is damage.
+/// The size of a chunk, in bytes. A longer line, also a torn one, is damage.
 const CHUNK_SIZE: u64 = 1 << 20;
 
-/// How far a file's chain was verified.
+/// The position up to which the chain in a file was verified.
 #[derive(Clone, Debug)]
 pub(super) struct ChainPosition {
-    /// The byte after the last record that was verified.
+    /// The offset of the byte after the last verified record.
     pub(super) offset: u64,
-    /// The chain's head there.
+    /// The head of the chain after that record.
     pub(super) head: ChainHead,
 }
 
-/// Why the chain could not be read any further.
+/// Why the chain could not be read to its end.
 #[derive(Debug)]
 pub(super) enum ChainReadError {
     Unreadable(io::Error),
@@ -33,12 +32,12 @@ pub(super) fn read_range(file: &File, from: u64, to: u64) -> io::Result<Vec<u8>>
     file.read_exact_at(&mut bytes, from).map(|()| bytes)
 }
 
-/// The first chunk of a file of this length, which holds its first line.
+/// The first chunk of a file of this length. It contains the first line.
 pub(super) fn read_first_chunk(file: &File, length: u64) -> io::Result<Vec<u8>> {
     read_range(file, 0, length.min(CHUNK_SIZE))
 }
 
-/// The position after the last record of a file of this length. `None`: its last chunk holds no record.
+/// The position after the last record of a file of this length. `None`: the last chunk contains no record.
 pub(super) fn find_last_record(file: &File, length: u64) -> io::Result<Option<ChainPosition>> {
     let mut size = CHUNK_SIZE >> 4;
     loop {
@@ -55,8 +54,8 @@ pub(super) fn find_last_record(file: &File, length: u64) -> io::Result<Option<Ch
     }
 }
 
-/// Verifies the chain from a position to `length`, and calls `on_record` once for each record, with its line and
-/// the head after it. Moves the position to the end of the last complete record, also where it fails.
+/// Verifies the chain from `position` to `length`, and calls `on_record` once for each record, with its header, its
+/// line and the head after it. Advances `position` to the end of the last complete record, also if it fails.
 pub(super) fn read_chain(
     position: &mut ChainPosition,
     file: &File,

@@ -1,4 +1,4 @@
-//! The kinds of records and their fields. The serialised names are a contract with programs that collect ledgers.
+//! The types of records and their fields. Programs that collect ledgers depend on the serialised names.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -7,12 +7,15 @@ use serde::Serialize;
 
 use crate::config::trust::Fingerprint;
 
-/// A record's contents: an operation that is about to take place, or an outcome. The record's `kind` names the variant.
+/// The contents of a record: an operation that is about to take place, or the outcome of one.
+///
+/// It is serialised as a JSON object whose field `kind` is the variant in kebab case (`attempt`, `key-generation` ...).
+/// `docs/ledger.md` describes all fields.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Entry<'a> {
-    /// The token is about to be asked for a signature.
+    /// C_Sign is about to be called.
     Attempt(Attempt<'a>),
     /// C_Login is about to be called.
     Login(Login<'a>),
@@ -28,26 +31,26 @@ pub enum Entry<'a> {
     Refused(RefusedRequest<'a>),
 }
 
-/// The token is about to be asked for a signature.
+/// C_Sign is about to be called.
 #[derive(Clone, Debug, Serialize)]
 pub struct Attempt<'a> {
     /// The purpose: `tls13-client-auth`, `tls12-client-auth`, `csr`, `proof` or `self-test`.
     pub purpose: &'a str,
     /// The key's PKCS#11 URI.
     pub key: &'a str,
-    /// SHA-256 of its SubjectPublicKeyInfo.
+    /// The SHA-256 of the key's SubjectPublicKeyInfo.
     pub spki: Fingerprint,
     /// The scheme's name in the IANA registry "TLS SignatureScheme".
     pub scheme: &'a str,
-    /// SHA-256 of the message, whatever hash the scheme takes.
+    /// The SHA-256 of the message, whichever hash the scheme uses.
     pub message: Fingerprint,
     /// The peer that the signature is for, as `host:port`, or `host` where the port is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<&'a str>,
-    /// `x-fapi-interaction-id` of the request that wants the connection.
+    /// The `x-fapi-interaction-id` of the request that the connection is made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interaction_id: Option<&'a str>,
-    /// The process that asks.
+    /// The process that calls.
     pub process: Process,
 }
 
@@ -60,7 +63,7 @@ pub struct Login<'a> {
     pub role: &'a str,
     /// The source of the PIN; never the PIN.
     pub pin_source: &'a str,
-    /// The operator's acceptance of the token's warning, which this login consumes.
+    /// The operator's acceptance of the token's warning, which this login uses up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<AcceptedLogin<'a>>,
     /// The process that logs in.
@@ -123,7 +126,7 @@ pub struct RefusedRequest<'a> {
     /// The interaction id that the request claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interaction_id: Option<&'a str>,
-    /// How many refusals since the last recorded one have no record, because of the rate limit.
+    /// The number of refusals since the last record that were not recorded, because of the rate limit.
     pub left_out: u64,
     /// The process that refused.
     pub process: Process,
@@ -156,12 +159,12 @@ impl Process {
 /// The outcome of an operation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome<'a> {
-    /// The number of the operation's first record.
+    /// The sequence number of the operation's first record.
     pub of: u64,
     /// How the operation ended.
     pub result: OutcomeResult,
-    /// The error's class: [`crate::engine::EngineError::class`], and
-    /// [`crate::token::fault::FaultClass::name`] for what is no signature.
+    /// The class of the error: [`crate::engine::EngineError::class`] for a signature, otherwise
+    /// [`crate::token::fault::FaultClass::name`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<&'a str>,
     /// The CK_RV that the module returned, by its PKCS#11 name; absent if no call failed.

@@ -1,4 +1,4 @@
-//! The errors of the ledger: why a record could not be written or read, and what to do about it.
+//! The errors of the ledger, and what to do about them.
 
 use std::fs;
 use std::io;
@@ -15,10 +15,11 @@ use crate::accounts;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 
-/// Why a record was not written. Its operation then did not take place, or the result was not released.
+/// Why a record was not written or read. After a failed write the operation did not take place, or its result was not
+/// released.
 #[derive(Debug, ThisError)]
 pub enum LedgerError {
-    /// The file cannot be opened, read or written.
+    /// The file cannot be opened or written.
     #[error("the ledger {} cannot be written: {source}", path.display())]
     Unwritable {
         /// The file.
@@ -34,15 +35,15 @@ pub enum LedgerError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// Another process holds the file's lock, or other threads of this one wait for it.
+    /// Another process or thread held the lock until the timeout.
     #[error("the ledger {} was locked for {} ms", path.display(), after.as_millis())]
     Locked {
         /// The file.
         path: PathBuf,
-        /// How long this thread waited.
+        /// The timeout.
         after: Duration,
     },
-    /// The file's records do not carry on the chain that this process knows.
+    /// The records of the file do not continue the chain that this process has verified.
     #[error("the ledger {} was changed: {why}", path.display())]
     Broken {
         /// The file.
@@ -50,7 +51,7 @@ pub enum LedgerError {
         /// Where the chain is broken, and how.
         why: ChainBreak,
     },
-    /// Another file is at the path, and it does not carry on the chain.
+    /// The file was removed, truncated or replaced by one that does not continue the chain.
     #[error("the ledger {} is not what it was: {why}", path.display())]
     Replaced {
         /// The file.
@@ -58,8 +59,8 @@ pub enum LedgerError {
         /// How it was replaced.
         why: &'static str,
     },
-    /// A sync to the disk failed. On Linux a later sync that succeeds says nothing of what was lost before it: this
-    /// is final for the process.
+    /// fsync failed. On Linux a later fsync may succeed although data was lost before it: so this error is final for the
+    /// process.
     #[error("the ledger {} could not be synced to the disk: {source}", path.display())]
     Unsynced {
         /// The file.
@@ -67,7 +68,7 @@ pub enum LedgerError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// The thread that syncs the file cannot be started.
+    /// The thread that calls fsync cannot be started.
     #[error("no thread can be started that syncs the ledger {}: {source}", path.display())]
     NoThread {
         /// The file.
@@ -75,25 +76,25 @@ pub enum LedgerError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// A record is longer than a line may be.
-    #[error("a record of {bytes} bytes does not go into the ledger {}: {most} are the most", path.display())]
+    /// A record is longer than the maximum length of a line.
+    #[error("a record of {bytes} bytes does not go into the ledger {}: {max} are the most", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// The record's length.
+        /// The length of the record, in bytes.
         bytes: usize,
-        /// The maximum length.
-        most: usize,
+        /// The maximum length, in bytes.
+        max: usize,
     },
-    /// Others could replace or change the file.
+    /// Owner or mode of the file, or of a folder above it, would let other users replace or change the file.
     #[error("the ledger cannot be kept at {}: {why}", path.display())]
     Unsafe {
         /// The file, or the folder.
         path: PathBuf,
-        /// Who could do what.
+        /// Who could change it.
         why: &'static str,
     },
-    /// The file holds something else.
+    /// The path is not that of a ledger or of a new file.
     #[error("{} cannot be the ledger: {why}", path.display())]
     Unfit {
         /// The file.
@@ -101,13 +102,13 @@ pub enum LedgerError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// An application's own ledger did not store the record.
+    /// An application's own [`Ledger`](super::Ledger) did not store the record; the text is its error.
     #[error("the application's ledger did not keep the record: {0}")]
     Sink(String),
 }
 
 impl LedgerError {
-    /// The ledger stayed locked until the deadline.
+    /// The lock was not acquired before the deadline.
     pub(super) fn lock_timeout(path: &Path) -> Self {
         Self::Locked {
             path: path.to_owned(),
@@ -157,7 +158,7 @@ impl Diagnostic for LedgerError {
             Self::TooLong { .. } => {
                 "shorten what goes into it: a key's label, a peer's name or the id of a request; nothing is signed without its record".to_owned()
             }
-            Self::Unsafe { path, why } if why.contains(ANOTHERS) => {
+            Self::Unsafe { path, why } if why.contains(FOREIGN_OWNER) => {
                 let owned = fs::metadata(path).map(|meta| OwnedPath::new(path, &meta).to_string());
                 format!(
                     "{}: `chown {} {}` where it is to be this user's, or name another place in `file` of [ledger]",
@@ -179,7 +180,7 @@ impl Diagnostic for LedgerError {
         ExitCode::Configuration
     }
 
-    /// Whoever holds the file ends, a disk gets room.
+    /// Locks are released, disks get space: such errors may pass.
     fn is_transient(&self) -> bool {
         match self {
             Self::Locked { .. } | Self::NoThread { .. } | Self::Unsynced { .. } => true,
@@ -201,7 +202,7 @@ impl Diagnostic for LedgerError {
 }
 
 /// Part of the reason if the file or folder belongs to another user.
-const ANOTHERS: &str = "belongs to another user";
+const FOREIGN_OWNER: &str = "belongs to another user";
 const IS_A_FOLDER: &str = "it is a folder: let `file` of [ledger] name a file in it, which is begun where it is not there";
 const DENIED_OTHERWISE: &str =
     "its mode allows it: an ACL or a security module of the kernel denies it";

@@ -1,8 +1,8 @@
 //! The ledger as a file: one hash chain to which several threads and processes append.
 //!
-//! A mutex and the file's lock are held for each record; both waits have a deadline. Whoever has them first
-//! verifies what others appended meanwhile, so that each record carries on the last one. A line that a crash tore
-//! stays in the file, and a repair record of its hash follows it.
+//! A mutex and the file lock are held while a record is written; both are acquired with a deadline. The records that other
+//! processes appended meanwhile are verified first, so that each record continues the chain. A line that a crash tore stays
+//! in the file, and a repair record with its hash follows it.
 
 use std::io;
 use std::path::Path;
@@ -20,30 +20,30 @@ use crate::config::ledger::{Fsync, LedgerConfig};
 /// A ledger in a file.
 #[derive(Debug)]
 pub struct FileLedger {
-    // Declared, and so dropped, before the writer: the thread syncs it for the last time.
+    // Declared, and so dropped, before the writer: its drop syncs the file for the last time.
     sync_thread: SyncThread,
     writer: Arc<ChainWriter>,
 }
 
-/// The chain as this process's threads share it: the mutex around the appender, and the policies for rotation and
+/// The chain as the threads of this process share it: the mutex around the appender, and the policies for rotation and
 /// fsync.
 #[derive(Debug)]
 pub(super) struct ChainWriter {
     path: Arc<Path>,
     fsync: Fsync,
     max_file_length: u64,
-    // Taken beside the file's lock, which a process holds as a whole.
+    // Needed beside the file lock, which does not exclude threads of the same process.
     appender: TimedMutex<Appender>,
-    /// The first error of a sync. It is final: a later sync that succeeds says nothing of what was lost before.
+    /// The first error of fsync. It is final: a later fsync may succeed although data was lost before.
     sync_error: OnceLock<io::Error>,
 }
 
 impl FileLedger {
-    /// Opens the file, or creates it and its folder. Verifies only the end of the chain; `hsm-mtls ledger verify`
-    /// verifies all of it.
+    /// Opens the file, or creates it and its folder. Verifies the end of the chain only; `hsm-mtls ledger verify` verifies
+    /// all of it.
     ///
     /// # Errors
-    /// The file cannot be written, holds something else, or others may change it.
+    /// The file cannot be written, is not a ledger, or other users may change it.
     pub fn open(config: &LedgerConfig) -> Result<Self, LedgerError> {
         let path: Arc<Path> = location::resolve(&config.file)?.into();
         let (appender, _lock) = open_locked(&path, Instant::now() + LOCK_TIMEOUT)?;
@@ -65,10 +65,10 @@ impl FileLedger {
         })
     }
 
-    /// The chain's head, as far as this process has verified it.
+    /// The head of the chain, as far as this process has verified it.
     ///
     /// # Errors
-    /// Other threads hold the ledger until the timeout.
+    /// Another thread held the mutex until the timeout.
     pub fn head(&self) -> Result<ChainHead, LedgerError> {
         let appender = self.writer.lock_appender(Instant::now() + LOCK_TIMEOUT)?;
         Ok(appender.head().clone())
@@ -83,7 +83,7 @@ impl Ledger for FileLedger {
     }
 }
 
-/// Opens the active file with its lock. Another process may rotate between the two: then it starts again.
+/// Opens the active file and acquires its lock. If another process rotates between the two, it starts again.
 fn open_locked(path: &Arc<Path>, deadline: Instant) -> Result<(Appender, FileLock), LedgerError> {
     let unwritable = |error| LedgerError::unwritable(path, error);
     loop {
@@ -118,12 +118,12 @@ impl ChainWriter {
         })
     }
 
-    /// Catches up with other processes, also into a new file, so that a closed file can be removed.
+    /// Catches up with other processes, and so closes a file that they have rotated away.
     pub(super) fn catch_up(&self) -> Result<(), LedgerError> {
         self.with_lock(|appender, _, length| appender.catch_up(length))
     }
 
-    /// A copy of the appender's state, for use without its lock.
+    /// A copy of the appender's state, for use without the mutex.
     pub(super) fn snapshot(&self, deadline: Instant) -> Result<Appender, LedgerError> {
         let appender = self.lock_appender(deadline)?;
         Ok(appender.clone())
@@ -137,7 +137,7 @@ impl ChainWriter {
         locked.ok_or_else(|| LedgerError::lock_timeout(&self.path))
     }
 
-    /// Calls `action` with the active file's length while no other thread and no other process appends.
+    /// Calls `action` with the length of the active file, while mutex and file lock are held.
     fn with_lock<T>(
         &self,
         action: impl FnOnce(&mut Appender, &mut FileLock, u64) -> Result<T, LedgerError>,
@@ -151,7 +151,7 @@ impl ChainWriter {
         action(&mut appender, &mut lock, length)
     }
 
-    /// Syncs the appender's file to the disk; remembers a failure.
+    /// Calls fsync on the appender's file. An error is kept, and fails all later calls.
     pub(super) fn sync(&self, appender: &Appender) -> Result<(), LedgerError> {
         self.check_sync_result(appender.file().sync_data())
     }
@@ -165,7 +165,7 @@ impl ChainWriter {
         self.check_synced()
     }
 
-    /// Fails after any sync has failed.
+    /// An error if any fsync has failed.
     pub(super) fn check_synced(&self) -> Result<(), LedgerError> {
         let Some(error) = self.sync_error.get() else {
             return Ok(());
@@ -177,7 +177,7 @@ impl ChainWriter {
         })
     }
 
-    /// Closes the active file and begins the next. If that fails, the active file grows beyond its limit.
+    /// Rotates the active file. If that fails, the file grows beyond its limit.
     fn rotate(&self, appender: &mut Appender, lock: &mut FileLock) -> Result<(), LedgerError> {
         self.sync(appender)?;
         match appender.rotate(lock) {
@@ -185,7 +185,7 @@ impl ChainWriter {
             Err(error) => {
                 tracing::error!(ledger = %self.path.display(), %error, "the ledger's file cannot be closed; it grows on");
                 appender.delay_rotation();
-                // The rotation may have failed halfway: the file that has the configured name is written to.
+                // The rotation may have failed halfway: appends go to the file that has the configured name now.
                 let deadline = Instant::now() + LOCK_TIMEOUT;
                 let length = appender.switch_to_active_file(lock, deadline)?;
                 appender.catch_up(length)

@@ -1,4 +1,4 @@
-//! Several writers make one chain; a file that a crash or somebody else changed is repaired or refused.
+//! Several writers append to one chain; a torn line is repaired, and a file that was changed or replaced is refused.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -31,7 +31,7 @@ fn entry() -> Entry<'static> {
     })
 }
 
-/// Verifies the chain over all its files; its head.
+/// Verifies the chain over all its files and returns its head.
 fn head(path: &Path) -> Result<ChainHead, ChainBreak> {
     let closed = chain_files::list_closed(path).unwrap();
     let files = closed.into_iter().map(|(_, path)| path);
@@ -92,9 +92,9 @@ fn a_replaced_file_is_refused() {
     ledger.record(&entry()).unwrap();
     let good = fs::read(&config.file).unwrap();
     let aside = folder.path().join("aside");
-    let refused = |what: &str| {
+    let refused = |expected: &str| {
         for _ in 0..2 {
-            let error = ledger.record(&entry()).expect_err(what);
+            let error = ledger.record(&entry()).expect_err(expected);
             assert!(error.to_string().contains("ledger"), "{error}");
         }
     };

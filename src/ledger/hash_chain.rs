@@ -1,5 +1,5 @@
-//! The hash chain: each line carries its sequence number and the SHA-256 of the line before. A record that was
-//! changed, removed, inserted or moved breaks the chain there.
+//! The hash chain: each line contains its sequence number and the SHA-256 of the line before. A record that was changed,
+//! removed, inserted or moved breaks the chain there.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -12,15 +12,15 @@ use thiserror::Error;
 use crate::config::trust::Fingerprint;
 use crate::rfc3339;
 
-/// The maximum length of a line, in bytes. Host names, labels and request ids are text that others choose.
+/// The maximum length of a line, in bytes: peers, labels and request ids are text from outside.
 pub(super) const MAX_LINE_LENGTH: usize = 16 << 10;
 
-/// The head of a hash chain: number and hash of its last record, which the next record carries on.
+/// The head of a hash chain: sequence number and hash of its last record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainHead {
-    /// The last record's number; 0 before the first.
+    /// The sequence number of the last record; 0 if there is none.
     pub sequence: u64,
-    /// SHA-256 of its line, without the newline.
+    /// The SHA-256 of its line, without the newline.
     pub hash: Fingerprint,
 }
 
@@ -57,7 +57,7 @@ impl FromStr for ChainHead {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct RecordHeader {
     pub(super) seq: u64,
-    /// Required in each record, for people to read; nothing depends on its value.
+    /// Required in each record; its value is not verified.
     #[serde(rename = "time")]
     _time: String,
     pub(super) prev: String,
@@ -68,7 +68,7 @@ pub(super) struct RecordHeader {
     torn_hash: Option<Fingerprint>,
 }
 
-/// A record that accounts for a line that a crash tore; the torn bytes stay in the file before it.
+/// The record of a torn line, whose bytes stay in the file before it.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename = "repair")]
 pub(super) struct RepairRecord {
@@ -76,13 +76,13 @@ pub(super) struct RepairRecord {
     torn_hash: Fingerprint,
 }
 
-/// The first record of a file.
+/// The first record of each file.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename = "begin")]
 pub(super) struct BeginRecord<'a> {
     schema: u32,
     program: &'static str,
-    /// The ledger's own name: the same in each of its files and unique, so that no two ledgers share a hash.
+    /// The unique name of the ledger, the same in each of its files: so no two ledgers have a hash in common.
     ledger: &'a str,
 }
 
@@ -114,7 +114,7 @@ pub enum ChainBreak {
         /// The expected sequence number.
         sequence: u64,
     },
-    /// A record has another sequence number than expected.
+    /// A record has another sequence number than the expected one.
     #[error("record {sequence} is not there: the next is {found}")]
     OutOfOrder {
         /// The expected sequence number.
@@ -122,12 +122,12 @@ pub enum ChainBreak {
         /// The number that was found.
         found: u64,
     },
-    /// A record does not carry the hash of the one before.
+    /// A record does not contain the hash of the record before it.
     #[error(
         "record {sequence} does not carry the hash of the one before: one of the two was changed, or is of another ledger"
     )]
     Hash {
-        /// Its sequence number.
+        /// The sequence number of the record.
         sequence: u64,
     },
 }
@@ -144,7 +144,7 @@ impl ChainBreak {
 }
 
 impl RecordHeader {
-    /// Whether this record announces an operation, whose `outcome` record is to follow.
+    /// Whether this is the first record of an operation, which an `outcome` record follows.
     pub(super) fn expects_outcome(&self) -> bool {
         const OPERATIONS: [&str; 5] = [
             "attempt",
@@ -156,12 +156,12 @@ impl RecordHeader {
         OPERATIONS.contains(&self.kind.as_str())
     }
 
-    /// Of an `outcome` record: the sequence number of the operation's first record.
+    /// The sequence number of the operation's first record; `None` if this is no `outcome` record.
     pub(super) fn outcome_of(&self) -> Option<u64> {
         self.of.filter(|_| self.kind == "outcome")
     }
 
-    /// Of a `begin` record: the ledger's own name.
+    /// The name of the ledger; `None` if this is no `begin` record.
     pub(super) fn ledger(&self) -> Option<&str> {
         self.ledger.as_deref().filter(|_| self.kind == "begin")
     }
@@ -174,7 +174,7 @@ impl RecordHeader {
     }
 }
 
-/// A line of the ledger, as it is serialised.
+/// A record as it is serialised.
 #[derive(Serialize)]
 struct Line<'a, T> {
     seq: u64,
@@ -184,14 +184,14 @@ struct Line<'a, T> {
     entry: &'a T,
 }
 
-/// Encodes the next record as a line, without its newline, and returns the chain's head after it.
+/// Encodes the next record as a line without its newline, and returns the head of the chain after it.
 pub(super) fn encode_line<T: Serialize>(
     head: &ChainHead,
     entry: &T,
 ) -> serde_json::Result<(Vec<u8>, ChainHead)> {
     let line = serde_json::to_vec(&Line {
         seq: head.sequence + 1,
-        time: rfc3339::precisely(SystemTime::now()),
+        time: rfc3339::with_micros(SystemTime::now()),
         prev: &head.hash,
         entry,
     })?;

@@ -1,6 +1,6 @@
-//! Exports the chain's head to syslog or to a program. A file alone cannot show that its end was cut off: an earlier
-//! head that is kept elsewhere can. The export runs on its own thread, since its receiver may be slow; only the end
-//! of the process waits for it, up to a timeout.
+//! Exports the head of the hash chain to syslog or to a program. The file alone does not show that its end was cut off; an
+//! earlier head that is stored elsewhere does. The export runs on its own thread, since its receiver may be slow; only the
+//! end of the process waits for it, up to a timeout.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -13,17 +13,18 @@ use super::hash_chain::ChainHead;
 use super::lock;
 use crate::config::ledger::HeadExport;
 use crate::poison::IgnorePoison as _;
+use crate::polling::poll_until;
 
 /// How long the program may run.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the syslog socket's queue may be full.
+/// How long to wait while the queue of the syslog socket is full.
 const SYSLOG_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the program is asked whether it has ended: a wait for a child has no timeout.
+/// How often the end of the program is polled: waitpid(2) has no timeout.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// PATH of the program. It gets nothing else of this process's environment, which may hold the PIN.
+/// PATH of the program. It gets no other variable: the environment of this process may contain the PIN.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// RFC 5424, section 6.2.1: facility 13 (log audit), severity 6 (informational).
@@ -44,7 +45,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct ExportState {
-    /// The head to be exported. A later head replaces it: it covers the earlier records too.
+    /// The head to be exported. A later head replaces it, since it covers the earlier records too.
     pending: Option<ChainHead>,
     exported: Option<ChainHead>,
     stop: bool,
@@ -54,13 +55,13 @@ impl HeadExporter {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The thread cannot be started.
     pub(super) fn start(target: HeadExport, ledger: String) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
+        let thread_shared = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("hsm-ledger-head".to_owned())
-            .spawn(move || export_all(&of_thread, &target, &ledger))?;
+            .spawn(move || export_all(&thread_shared, &target, &ledger))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -72,7 +73,7 @@ impl HeadExporter {
         self.shared.lock().exported.as_ref() == Some(head)
     }
 
-    /// Queues a head, whose record is on the disk.
+    /// Queues a head whose record is synced to the disk.
     pub(super) fn export(&self, head: &ChainHead) {
         self.shared.lock().pending = Some(head.clone());
         self.shared.changed.notify_one();
@@ -96,12 +97,12 @@ impl Shared {
         self.state.lock().ignore_poison()
     }
 
-    /// Waits for the next head to export. `None`: the thread is to end.
+    /// Waits for the next head to export. `None`: the thread has to end.
     fn next(&self) -> Option<ChainHead> {
         let mut state = self
             .changed
             .wait_while(self.lock(), |state| {
-                // A head may have been queued once more while it was exported.
+                // A head may have been queued again while it was exported.
                 state
                     .pending
                     .take_if(|head| state.exported.as_ref() == Some(head));
@@ -161,10 +162,8 @@ fn run_command(command: &[String], head: &ChainHead) -> io::Result<()> {
 }
 
 fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
-    loop {
-        match child.try_wait()? {
-            None if Instant::now() < deadline => thread::park_timeout(EXIT_POLL_INTERVAL),
-            other => return Ok(other),
-        }
-    }
+    poll_until(deadline, EXIT_POLL_INTERVAL, || {
+        child.try_wait().transpose()
+    })
+    .transpose()
 }

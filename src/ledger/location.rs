@@ -1,26 +1,32 @@
-//! The path of the ledger's file: creates it, and refuses it if other users could replace or change it. A hash
-//! chain shows that a file was changed, but not that it was replaced by an older version of itself.
+//! The path of the ledger's file: creates file and folder, and refuses them if other users could replace or change the
+//! file. A hash chain shows that a file was changed, but not that it was replaced by an older version of itself.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::LedgerError;
+use crate::owner_and_mode::{Exposure, check_owner_and_mode};
 
 /// The owner writes; a group may read, to verify the chain.
-pub(super) const FILE_MODE: u32 = 0o640;
+const FILE_MODE: u32 = 0o640;
 
-/// Creates the file's folder if it is missing, checks who may change it, and returns the path with symbolic
-/// links resolved, so that a link that is changed later does not switch to another ledger.
+// Mode bits (inode(7)).
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+const WRITABLE_BY_GROUP: u32 = 0o020;
+const STICKY: u32 = 0o1000;
+
+/// Creates the file's folder if it is missing, checks owner and mode of the folders, and returns the path with symbolic
+/// links resolved, so that a link that is changed later does not lead to another ledger.
 ///
 /// # Errors
-/// The folder cannot be created or read, or others could put another file there.
+/// The folder cannot be created or read, or other users could put another file there.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, LedgerError> {
     let unwritable = |error| LedgerError::unwritable(path, error);
     let folder = parent_folder(path);
-    let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
-    made.map_err(unwritable)?;
+    let created = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+    created.map_err(unwritable)?;
     let folder = fs::canonicalize(folder).map_err(unwritable)?;
     check_folders(&folder).map_err(|error| error.of_ledger(path))?;
     let Some(name) = path.file_name() else {
@@ -29,16 +35,16 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, LedgerError> {
             why: "it is not a file",
         });
     };
-    let named = folder.join(name);
-    match fs::symlink_metadata(&named) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(named),
+    let unresolved = folder.join(name);
+    match fs::symlink_metadata(&unresolved) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(unresolved),
         Ok(metadata) if metadata.is_symlink() => {}
-        found => return found.map(|_| named).map_err(unwritable),
+        metadata => return metadata.map(|_| unresolved).map_err(unwritable),
     }
-    let resolved = match fs::canonicalize(&named) {
+    let resolved = match fs::canonicalize(&unresolved) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(LedgerError::Unfit {
-                path: named,
+                path: unresolved,
                 why: "it is a link to a file that is not there",
             });
         }
@@ -51,7 +57,7 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, LedgerError> {
 /// Opens the active file for appending; creates it if it is missing.
 ///
 /// # Errors
-/// It cannot be opened, is not a regular file, or others could change it.
+/// It cannot be opened, is not a regular file, or other users could change it.
 pub(super) fn open_or_create(path: &Path) -> Result<File, LedgerError> {
     let unwritable = |error| LedgerError::unwritable(path, error);
     loop {
@@ -91,10 +97,10 @@ pub(super) fn parent_folder(path: &Path) -> &Path {
     }
 }
 
-/// Checks owner and mode of a file that is open.
+/// Checks owner and mode of an open file.
 ///
 /// # Errors
-/// It is not a regular file, or others could change it.
+/// It is not a regular file, or other users could change it.
 pub(super) fn check_file(file: &File, path: &Path) -> Result<(), LedgerError> {
     let unwritable = |error| LedgerError::unwritable(path, error);
     let metadata = file.metadata().map_err(unwritable)?;
@@ -104,11 +110,10 @@ pub(super) fn check_file(file: &File, path: &Path) -> Result<(), LedgerError> {
             why: "it is not a file",
         });
     }
-    let owned = is_owned_by_us_or_root(&metadata).map_err(unwritable)?;
-    let why = match (owned, metadata.mode() & 0o002) {
-        (false, _) => "it belongs to another user",
-        (true, 0) => return Ok(()),
-        (true, _) => "everybody may write to it",
+    let why = match check_owner_and_mode(&metadata, WRITABLE_BY_OTHERS) {
+        Ok(()) => return Ok(()),
+        Err(Exposure::ForeignOwner) => "it belongs to another user",
+        Err(Exposure::Mode(_)) => "everybody may write to it",
     };
     Err(LedgerError::Unsafe {
         path: path.to_owned(),
@@ -116,7 +121,7 @@ pub(super) fn check_file(file: &File, path: &Path) -> Result<(), LedgerError> {
     })
 }
 
-/// Why the ledger cannot lie in a folder.
+/// Why a folder cannot contain the ledger.
 enum FolderError {
     Unreadable(io::Error),
     Unsafe(PathBuf, &'static str),
@@ -131,29 +136,31 @@ impl FolderError {
     }
 }
 
-/// Checks owner and mode of a folder and of those above it. Whoever may write to the ledger's own folder can move
-/// an older file of the ledger into its place. A group may write to the folders further up (`/var/log` has such a
-/// group in some distributions): the folders that it could put there would belong to another user.
+/// Checks owner and mode of the ledger's folder and of the folders above it. A user who may write to the ledger's own
+/// folder could replace the ledger by an older copy of it. The folders above may be writable by a group (`/var/log` is
+/// in some distributions): a folder that a member puts there belongs to another user, and is refused.
 fn check_folders(folder: &Path) -> Result<(), FolderError> {
     for (depth, ancestor) in folder.ancestors().enumerate() {
         let metadata = fs::metadata(ancestor).map_err(FolderError::Unreadable)?;
-        let mode = metadata.mode();
-        // In a sticky folder (/tmp) other users cannot rename or remove this user's files.
-        let sticky = mode & 0o1000 != 0;
-        let why = if !is_owned_by_us_or_root(&metadata).map_err(FolderError::Unreadable)? {
-            "this folder belongs to another user, who may put another file there"
-        } else if mode & 0o002 != 0 && !sticky {
-            "everybody may write to this folder, and so put another file there"
-        } else if depth == 0 && mode & 0o020 != 0 && !sticky {
-            "a group may write to this folder, and so put an older file there"
-        } else {
-            continue;
+        let forbidden = match (metadata.mode() & STICKY, depth) {
+            (0, 0) => WRITABLE_BY_OTHERS | WRITABLE_BY_GROUP,
+            (0, _) => WRITABLE_BY_OTHERS,
+            // In a sticky folder (/tmp) other users cannot rename or remove this user's files.
+            _ => 0,
+        };
+        let why = match check_owner_and_mode(&metadata, forbidden) {
+            Ok(()) => continue,
+            Err(Exposure::ForeignOwner) => {
+                "this folder belongs to another user, who may put another file there"
+            }
+            Err(Exposure::Mode(mode)) if mode & WRITABLE_BY_OTHERS != 0 => {
+                "everybody may write to this folder, and so put another file there"
+            }
+            Err(Exposure::Mode(_)) => {
+                "a group may write to this folder, and so put an older file there"
+            }
         };
         return Err(FolderError::Unsafe(ancestor.to_owned(), why));
     }
     Ok(())
-}
-
-fn is_owned_by_us_or_root(metadata: &Metadata) -> io::Result<bool> {
-    Ok(metadata.uid() == 0 || metadata.uid() == fs::metadata("/proc/self")?.uid())
 }

@@ -1,26 +1,27 @@
-//! Locks that are waited for until a deadline: a mutex among this process's threads, and a lock on the ledger's
-//! file among processes. A process that was stopped while it wrote a record still holds the file's lock, and
-//! must not block other processes' threads without limit.
+//! Locks with a deadline: a mutex among this process's threads, and a file lock (flock(2)) among processes. A process
+//! that was stopped (SIGSTOP) while it wrote a record still holds the file lock, and must not block other processes'
+//! threads without limit.
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::poison::IgnorePoison as _;
+use crate::polling::poll_until;
 
-/// How long another thread or process may hold the ledger.
+/// The timeout of both locks: the mutex among threads and the file lock among processes.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often a file's lock is tried: flock(2) has no timeout.
+/// How often a file lock is polled: flock(2) has no timeout.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_micros(50);
 
-/// How often a thread is asked whether it has ended: a join has no timeout.
+/// How often the end of a thread is polled: a join has no timeout.
 const JOIN_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A mutex that can be waited for until a deadline.
+/// A mutex whose lock operation has a deadline.
 #[derive(Debug)]
 pub(super) struct TimedMutex<T> {
     /// `None` while a thread holds the value.
@@ -43,7 +44,7 @@ impl<T> TimedMutex<T> {
         }
     }
 
-    /// Waits for the mutex. `None`: another thread held it until the deadline.
+    /// Locks the mutex. `None`: another thread held it until the deadline.
     pub(super) fn lock_until(&self, deadline: Instant) -> Option<TimedMutexGuard<'_, T>> {
         let timeout = deadline.saturating_duration_since(Instant::now());
         let (mut slot, _) = self
@@ -85,24 +86,30 @@ impl<T> Drop for TimedMutexGuard<'_, T> {
     }
 }
 
-/// The exclusive lock of a file among processes. It belongs to the open file description, of which there may be
-/// duplicates: so it is released explicitly, not by a close.
+/// The exclusive file lock (flock(2)). It belongs to the open file description, of which a forked process may have
+/// inherited a duplicate: so it is released explicitly, not by closing the file.
 #[derive(Debug)]
 pub struct FileLock(Arc<File>);
 
 impl FileLock {
-    /// Waits for the lock. `None`: another process held it until the deadline.
+    /// Acquires the lock. `None`: another process held it until the deadline.
     ///
     /// # Errors
     /// The operating system gives no locks for this file.
     pub fn acquire_until(file: &Arc<File>, deadline: Instant) -> io::Result<Option<Self>> {
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(Self(Arc::clone(file)))),
-                Err(TryLockError::Error(error)) => return Err(error),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(None),
-                Err(TryLockError::WouldBlock) => thread::park_timeout(LOCK_POLL_INTERVAL),
-            }
+        let attempt = || Self::try_acquire(file).transpose();
+        poll_until(deadline, LOCK_POLL_INTERVAL, attempt).transpose()
+    }
+
+    /// Takes the lock without waiting. `None`: another process holds it.
+    ///
+    /// # Errors
+    /// The operating system gives no locks for this file.
+    pub(crate) fn try_acquire(file: &Arc<File>) -> io::Result<Option<Self>> {
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(Arc::clone(file)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 }
@@ -114,15 +121,13 @@ impl Drop for FileLock {
     }
 }
 
-/// Waits for a thread to end, up to a timeout, and says whether it has ended. A thread that hangs in a system
+/// Waits for a thread to end, up to a timeout, and returns whether it has ended. A thread that hangs in a system
 /// call is abandoned.
 pub(super) fn join_timeout(thread: JoinHandle<()>, timeout: Duration) -> bool {
     let deadline = Instant::now() + timeout;
-    while !thread.is_finished() {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        thread::park_timeout(JOIN_POLL_INTERVAL);
+    let finished = || thread.is_finished().then_some(());
+    if poll_until(deadline, JOIN_POLL_INTERVAL, finished).is_none() {
+        return false;
     }
     // The panic hook has reported a panic of that thread already.
     let _ = thread.join();

@@ -1,5 +1,5 @@
-//! Reads the records of a ledger over all its files, one after the other, and again those that were appended since:
-//! for `ledger show --follow` and the audit.
+//! Reads the records of a ledger from all its files in order, and later those that were appended since: for `ledger show
+//! --follow` and the audit.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,16 +15,16 @@ use super::chunked_read::{self, ChainPosition, ChainReadError};
 use super::hash_chain::{ChainBreak, ChainHead};
 use super::verify::{VerifyError, unreadable};
 
-/// The fields of a record that are read back. Those that its kind does not have are absent.
+/// The fields of a record that are read. A field that the record's type does not have is `None`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Record {
     /// The sequence number.
     pub seq: u64,
-    /// RFC 3339, UTC, microseconds.
+    /// The time of the record, RFC 3339 in UTC with microseconds.
     pub time: String,
-    /// The variant of [`super::Entry`].
+    /// The type of the record: the variant of [`super::Entry`] in kebab case.
     pub kind: String,
-    /// What a signature was for.
+    /// The purpose of a signature.
     pub purpose: Option<String>,
     /// The key's PKCS#11 URI.
     pub key: Option<String>,
@@ -36,7 +36,7 @@ pub struct Record {
     pub peer: Option<String>,
     /// `x-fapi-interaction-id`.
     pub interaction_id: Option<String>,
-    /// Which role logged in.
+    /// The role of a login.
     pub role: Option<String>,
     /// CKA_LABEL of a generated key pair.
     pub label: Option<String>,
@@ -57,17 +57,17 @@ pub struct Record {
 /// A line of the ledger.
 #[derive(Debug)]
 pub enum LedgerLine<'a> {
-    /// A record, and its text.
+    /// A record, and the text of its line.
     Record(Box<Record>, &'a str),
-    /// The number of a record that carries on the chain and has a form that this version does not know.
+    /// The sequence number of a record that continues the chain and has a form that this version does not know.
     UnknownForm(u64),
 }
 
-/// Reads the records of a ledger, and verifies the chain along the way.
+/// Reads the records of a ledger and verifies the hash chain.
 #[derive(Debug)]
 pub struct RecordReader {
     path: PathBuf,
-    /// The files after the current one, as they were listed at the start.
+    /// The files after the current one, as they were listed when the ledger was opened.
     next_files: VecDeque<ChainFile>,
     current: Option<(File, PathBuf)>,
     position: ChainPosition,
@@ -94,13 +94,13 @@ impl RecordReader {
         })
     }
 
-    /// Calls `on_line` for each record that was not read yet.
+    /// Calls `on_line` for each record that was not read before.
     ///
     /// # Errors
-    /// The ledger cannot be read, or its chain is broken; the records before that were passed to `on_line`.
+    /// The ledger cannot be read, or its chain is broken. `on_line` was called for the records before the error.
     pub fn read(&mut self, mut on_line: impl FnMut(LedgerLine<'_>)) -> Result<(), VerifyError> {
         loop {
-            // Checked before the file is read: a file that is not active is complete, and is read to its end.
+            // Checked before the file is read: a file that is not active any more is complete, and is read to its end.
             let active = self.is_active()?;
             let incomplete = self.read_file(&mut on_line)?;
             if active {
@@ -131,7 +131,7 @@ impl RecordReader {
         }
     }
 
-    /// Reads the rest of the current file; whether it ends in an incomplete line.
+    /// Reads the rest of the current file. Returns whether it ends with an incomplete line.
     fn read_file(&mut self, on_line: &mut impl FnMut(LedgerLine<'_>)) -> Result<bool, VerifyError> {
         let Some((file, path)) = &self.current else {
             return Ok(false);
@@ -158,7 +158,7 @@ impl RecordReader {
         });
         match tail {
             Ok(Tail::Complete) => Ok(false),
-            // A writer is about to complete the line, or the next one repairs it.
+            // The writer is about to complete the line, or the next writer repairs it.
             Ok(Tail::Torn(_) | Tail::MissingNewline) => Ok(true),
             Err(ChainReadError::Unreadable(error)) => Err(unreadable(path, error)),
             Err(ChainReadError::Broken(why)) => Err(VerifyError::Broken {
@@ -168,7 +168,7 @@ impl RecordReader {
         }
     }
 
-    /// Opens the file that follows the current one; `false` if there is none yet.
+    /// Opens the next file of the chain; `false` if there is none yet.
     fn next_file(&mut self) -> Result<bool, VerifyError> {
         let opened = match self.next_files.pop_front() {
             Some(next) => {
@@ -182,7 +182,7 @@ impl RecordReader {
                     File::open(path)
                 }) {
                     Ok(next) => next,
-                    // The active file was moved away, and no other replaced it yet.
+                    // The active file was moved, and not replaced yet.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                     Err(error) => return Err(unreadable(&self.path, error)),
                 }

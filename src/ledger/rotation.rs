@@ -1,4 +1,4 @@
-//! Log rotation: creates the next file of the chain and puts it into the active file's place.
+//! Log rotation: creates the next file of the chain and replaces the active file by it.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
@@ -18,10 +18,10 @@ pub(super) struct NextFile {
 }
 
 impl NextFile {
-    /// Creates the file with its first line, and with owner and mode of the `active` file. Removes what a crash
-    /// left of an earlier rotation.
+    /// Creates the file with its first line, and with owner and mode of the `active` file. Removes a file that a crash left
+    /// in an earlier rotation.
     pub(super) fn create(path: &Path, active: &File, line: &[u8]) -> io::Result<Self> {
-        // A folder that cannot be opened or synced is to fail here, before the active file is replaced.
+        // If the folder cannot be opened or synced, fail before the active file is replaced.
         let folder = File::open(location::parent_folder(path))?;
         folder.sync_all()?;
         let mut name = path.as_os_str().to_owned();
@@ -46,8 +46,8 @@ impl NextFile {
         &self.file
     }
 
-    /// Links the `active` file to its numbered name, and renames this one to the configured name. A reader finds
-    /// the one or the other at each moment.
+    /// Links the `active` file to its numbered name, and renames this file to the configured name. At each moment a file
+    /// exists at the configured name.
     ///
     /// # Errors
     /// The active file was not replaced.
@@ -59,7 +59,7 @@ impl NextFile {
     ) -> io::Result<()> {
         let closed = chain_files::closed_path(path, first_sequence);
         match fs::hard_link(path, &closed) {
-            // An earlier rotation, which failed or was interrupted, has made the link.
+            // An earlier rotation, which failed or was interrupted, has created the link.
             Err(error)
                 if error.kind() == io::ErrorKind::AlreadyExists
                     && chain_files::is_at(active, &closed)? => {}
@@ -68,10 +68,10 @@ impl NextFile {
         fs::rename(&self.path, path)
     }
 
-    /// Syncs the folder, so that the new names survive a power cut.
+    /// Calls fsync on the folder, so that the new names survive a power cut.
     ///
     /// # Errors
-    /// The sync failed. The new names are in effect nevertheless, for all processes.
+    /// fsync failed. The new names are in effect nevertheless, for all processes.
     pub(super) fn sync_folder(&self) -> io::Result<()> {
         self.folder.sync_all()
     }
@@ -79,9 +79,9 @@ impl NextFile {
 
 /// Gives the new file the old one's owner, group and mode, so that the same users can write and read it.
 fn copy_owner_and_mode(new: &File, old: &Metadata) -> io::Result<()> {
-    let made = new.metadata()?;
-    let owner = (made.uid() != old.uid()).then_some(old.uid());
-    let group = (made.gid() != old.gid()).then_some(old.gid());
+    let current = new.metadata()?;
+    let owner = (current.uid() != old.uid()).then_some(old.uid());
+    let group = (current.gid() != old.gid()).then_some(old.gid());
     if owner.is_some() || group.is_some() {
         fchown(new, owner, group)?;
     }

@@ -1,5 +1,5 @@
-//! The ledger's background thread: syncs records to the disk at an interval, has the chain's head exported, and
-//! lets go of a file that another process has rotated away.
+//! The ledger's background thread: calls fsync at an interval, queues the head of the chain for export, and closes a file
+//! that another process has rotated away.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
@@ -12,21 +12,22 @@ use super::lock;
 use crate::config::ledger::{Fsync, LedgerConfig};
 use crate::poison::IgnorePoison as _;
 
-/// How often it is checked whether another process has rotated.
+/// How often to check whether another process has rotated.
 const CATCH_UP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long this thread waits for the appender: longer than a signature's thread, since nobody waits for this one.
+/// How long this thread waits for the appender's mutex: longer than a thread that signs, since no request waits for this
+/// thread.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the last sync may delay the end of the process.
+/// How long the last fsync may delay the end of the process.
 const LAST_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The handle of the thread; dropping it syncs once more and ends the thread.
+/// The handle of the thread. Dropping it calls fsync once more and ends the thread.
 #[derive(Debug)]
 pub(super) struct SyncThread {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    // Dropped after the thread has ended, which hands it the last head.
+    // Dropped after the thread has ended: the thread queues the last head.
     _exporter: Option<Arc<HeadExporter>>,
 }
 
@@ -36,10 +37,10 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What the thread has to do.
+/// The state that the thread shares with its handle.
 #[derive(Debug, Default)]
 struct SyncState {
-    /// Since when there are records that were not synced.
+    /// Since when there are records without an fsync after them.
     unsynced_since: Option<Instant>,
     stop: bool,
 }
@@ -47,12 +48,12 @@ struct SyncState {
 /// The thread's own state.
 struct SyncTask {
     writer: Weak<ChainWriter>,
-    /// `None`: each record is synced as it is written, and this thread does not sync.
+    /// `None`: fsync is called for each record when it is written, and not by this thread.
     fsync_interval: Option<Duration>,
     exporter: Option<Arc<HeadExporter>>,
     export_interval: Duration,
     next_export: Instant,
-    /// The first record of the active file when it was last checked; 0 before that.
+    /// The sequence number of the active file's first record at the last check; 0 before the first check.
     first_sequence: u64,
     last_catch_up: Instant,
 }
@@ -61,7 +62,7 @@ impl SyncThread {
     /// Starts the thread, and the one that exports heads if that is configured.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// A thread cannot be started.
     pub(super) fn start(config: &LedgerConfig, writer: &Arc<ChainWriter>) -> io::Result<Self> {
         let ledger = writer.path().to_string_lossy();
         let target = config.head.clone();
@@ -78,10 +79,10 @@ impl SyncThread {
             first_sequence: 0,
             last_catch_up: Instant::now(),
         };
-        let of_task = Arc::clone(&shared);
+        let thread_shared = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("hsm-ledger".to_owned())
-            .spawn(move || task.run(&of_task))?;
+            .spawn(move || task.run(&thread_shared))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -89,7 +90,7 @@ impl SyncThread {
         })
     }
 
-    /// Says that a record was appended.
+    /// Tells the thread that a record was appended.
     pub(super) fn notify(&self) {
         let mut state = self.shared.lock();
         if state.unsynced_since.is_none() {
@@ -148,14 +149,14 @@ impl SyncTask {
                 return;
             }
             state = shared.lock();
-            // The appender was locked: the sync is still due.
+            // The appender was locked: the fsync is still due.
             if !done && let Some(since) = unsynced_since {
                 state.unsynced_since = Some(since);
             }
         }
     }
 
-    /// Does what is due; `false` if the appender stayed locked.
+    /// Catches up, syncs and exports, each if it is due. `false`: the appender was locked until the timeout.
     fn sync_and_export(&mut self, unsynced: bool, stop: bool) -> bool {
         let Some(writer) = self.writer.upgrade() else {
             return true;
@@ -177,8 +178,8 @@ impl SyncTask {
             .exporter
             .as_ref()
             .filter(|exporter| export_due && !exporter.has_exported(appender.head()));
-        // The sync works on the snapshot, so no signature waits for the disk. A head is exported only after its
-        // record is on the disk: otherwise a power cut would make the chain look truncated.
+        // fsync is called on the snapshot, so no signature waits for the disk. A head is exported only after its record is
+        // on the disk: otherwise the chain would look truncated after a power cut.
         let synced = match (unsynced && self.fsync_interval.is_some()) || exporter.is_some() {
             true => writer.sync(&appender),
             false => writer.check_synced(),

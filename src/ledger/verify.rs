@@ -1,5 +1,5 @@
-//! Verifies the whole hash chain over all its files, and that the records form a ledger: each file starts with its
-//! `begin` record, and each outcome belongs to an operation. Returns a summary.
+//! Verifies the whole hash chain in all its files, and the sequence of records: each file starts with its `begin` record,
+//! and each outcome belongs to an operation.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,21 +17,21 @@ use super::hash_chain::{ChainBreak, ChainHead, RecordHeader};
 /// The summary of a chain that is intact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChainSummary {
-    /// The number of the first record; files before it may have been archived.
+    /// The sequence number of the first record; earlier files may have been archived.
     pub first: u64,
-    /// The number of the last record.
+    /// The sequence number of the last record.
     pub last: u64,
-    /// The chain's head, as `SEQ:HASH`.
+    /// The head of the chain, as `SEQ:HASH`.
     pub head: String,
     /// The files of the chain, oldest first.
     pub files: Vec<PathBuf>,
-    /// The number of signatures that were requested of the token.
+    /// The number of `attempt` records: signatures that were requested from the token.
     pub attempts: u64,
-    /// Operations that have no outcome: they are in progress, or their process ended before they did.
+    /// The sequence numbers of operations without an outcome: they are in progress, or their process ended before they did.
     pub unfinished: Vec<u64>,
     /// The number of torn lines that a repair record accounts for.
     pub repairs: u64,
-    /// The number of bytes of an incomplete line at the end; the next writer repairs it.
+    /// The number of bytes of an incomplete line at the end of the chain, which the next writer repairs.
     pub torn: usize,
 }
 
@@ -49,54 +49,54 @@ pub enum VerifyError {
         /// Where it is broken, and how.
         why: ChainBreak,
     },
-    /// An outcome of no operation, or a second one.
+    /// An outcome refers to no operation, or to one that has an outcome already.
     #[error(
         "record {sequence} is an outcome of record {of}, which began nothing or has its outcome already"
     )]
     OutcomeOfNothing {
-        /// Its number.
+        /// The sequence number of the outcome.
         sequence: u64,
-        /// The number of the operation that it names.
+        /// The sequence number of the operation to which it refers.
         of: u64,
     },
-    /// A record that carries on the chain, but that this program does not write there.
+    /// A record continues the chain, but this program does not write such a record there.
     #[error("record {sequence} {why}")]
     Stray {
-        /// Its number.
+        /// The sequence number of the record.
         sequence: u64,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The chain is shorter than when the expected head was exported.
+    /// The chain ends before the expected head, which was exported earlier: it was truncated.
     #[error("the chain ends at record {last}, and had {expected} before: its end was cut off")]
     CutOff {
-        /// The number of the last record.
+        /// The sequence number of the last record.
         last: u64,
-        /// The number of the expected head.
+        /// The sequence number of the expected head.
         expected: u64,
     },
-    /// The chain has another record at the expected head's number.
+    /// The record with the sequence number of the expected head has another hash.
     #[error(
         "record {sequence} has the hash {found}, and had another when the head was exported: the chain was written anew"
     )]
     AnotherChain {
-        /// The number of the expected head.
+        /// The sequence number of the expected head.
         sequence: u64,
         /// The hash of that record.
         found: String,
     },
-    /// The expected head's record is in a file that is missing, such as an archived one.
+    /// The record of the expected head is in a file that is missing, such as an archived one.
     #[error("record {sequence} is in a file that is not here: the first record is {first}")]
     NotHere {
-        /// The number of the expected head.
+        /// The sequence number of the expected head.
         sequence: u64,
-        /// The number of the first record.
+        /// The sequence number of the first record.
         first: u64,
     },
 }
 
 impl VerifyError {
-    /// The number of the record at which the verification failed.
+    /// The sequence number of the record at which the verification failed.
     pub fn sequence(&self) -> Option<u64> {
         match self {
             Self::Unreadable(_) => None,
@@ -110,8 +110,8 @@ impl VerifyError {
     }
 }
 
-/// Verifies the chain in a ledger's active file and the closed files beside it. With an expected head, which was
-/// exported earlier, also that the chain's end was not cut off.
+/// Verifies the chain in the active file at `path` and in the closed files beside it. With an `expected` head, which was
+/// exported earlier, also verifies that the chain was not truncated or replaced.
 ///
 /// # Errors
 /// The chain cannot be read, or is not intact.
@@ -206,13 +206,13 @@ pub(super) fn unreadable(path: &Path, error: io::Error) -> VerifyError {
     .into()
 }
 
-/// Checks the records' sequence, one record after the other, and counts them.
+/// Checks the sequence of the records, and counts them.
 #[derive(Default)]
 struct RecordSequence {
     attempts: u64,
     repairs: u64,
     unfinished: BTreeSet<u64>,
-    /// The ledger's own name, by the last `begin` record.
+    /// The name of the ledger in the last `begin` record.
     ledger: Option<String>,
     /// Whether the next record is its file's first.
     first_of_file: bool,
@@ -225,7 +225,7 @@ impl RecordSequence {
         self.first_of_file = true;
     }
 
-    /// Adds the next record. Operations before `first`, the number of the chain's first record, are archived.
+    /// Adds the next record. Operations before `first`, the first record of the chain, are in archived files.
     fn add(&mut self, header: &RecordHeader, first: u64) {
         let sequence = header.seq;
         let stray = |why| Some(VerifyError::Stray { sequence, why });

@@ -68,7 +68,7 @@ pub fn serve(
     attendance: impl Fn(bool) -> Attendance,
 ) -> Result<ExitCode, SignerError> {
     let inherited = receive_from_supervisor()?;
-    let config = ConfigText::given_or_read(inherited.configuration, path)?.check()?;
+    let config = ConfigText::inherited_or_read(inherited.configuration, path)?.check()?;
     let channels = inherited.channels;
     let mut hardening = harden(channels.len() + 1);
     hardening.push(end_with_parent());

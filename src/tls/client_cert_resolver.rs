@@ -1,4 +1,5 @@
-//! The resolver of the client certificate: every CertificateRequest gets the same certificate, and is recorded.
+//! The resolver of the client certificate: returns the same certificate for every CertificateRequest, and records the
+//! request.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -42,7 +43,7 @@ impl ClientCertResolver {
 }
 
 impl ResolvesClientCert for ClientCertResolver {
-    /// Never `None`, even if the server's list lacks the certificate's issuer: the server then refuses the certificate
+    /// Never `None`, even if the server's list of issuers lacks the certificate's: the server then refuses the certificate
     /// with a reason, instead of serving an anonymous client.
     fn resolve(
         &self,

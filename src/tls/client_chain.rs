@@ -1,5 +1,5 @@
-//! Verifies the client certificate's chain as a server of the environment does, so that no certificate is installed
-//! that the hub would refuse.
+//! Verifies the client certificate's chain in the same way as a server of the environment, so that no certificate is
+//! installed that the hub would refuse.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,7 +18,7 @@ use crate::certificate::{Certificate, CertificateError};
 /// Verifies the chain up to a root of the bundle.
 ///
 /// # Errors
-/// It does not verify.
+/// The chain does not verify.
 pub fn verify_client_chain(
     chain: &Chain,
     anchors: &Anchors,
@@ -43,7 +43,7 @@ pub fn verify_client_chain(
         crls: &[],
     };
     match unsupported::explain(&error, &context) {
-        // rustls does not support something in it: this crate's own path validation decides.
+        // rustls does not support something in the chain: this crate's own path validation decides.
         TlsError::Unsupported(_) => Ok(chain.check_path(anchors, SystemTime::now())?),
         _ => Err(CertificateError::Chain(error.to_string()).into()),
     }

@@ -1,4 +1,4 @@
-//! Translates errors of rustls and of the network into [`TlsError`], and fatal alerts into advice.
+//! Converts errors of rustls and of the network into [`TlsError`], and fatal alerts into advice.
 
 use std::error::Error as StdError;
 use std::io;
@@ -10,8 +10,8 @@ use super::{Ending, HandshakePhase, TlsError};
 use crate::rfc3339;
 use crate::truncated_list::first_few;
 
-/// Finds the TLS error in a chain of error sources, also one of the first read after the handshake: in TLS 1.3 the
-/// server's refusal of the client certificate arrives there.
+/// Finds the TLS error in a chain of error sources. The error may be one of the first read after the handshake: in TLS 1.3
+/// the server's refusal of the client certificate arrives there.
 pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -33,18 +33,18 @@ pub fn diagnose(error: &(dyn StdError + 'static)) -> Option<TlsError> {
     None
 }
 
-/// Translates an error of the handshake itself.
+/// Converts an error of the handshake itself.
 pub(crate) fn from_handshake(error: &io::Error) -> TlsError {
     diagnose(error).unwrap_or_else(|| match ending_of(error.kind()) {
-        Some(how) => TlsError::Closed {
-            how,
-            when: HandshakePhase::DuringHandshake,
+        Some(ending) => TlsError::Closed {
+            ending,
+            phase: HandshakePhase::DuringHandshake,
         },
         None => TlsError::Network(error.to_string()),
     })
 }
 
-/// How the peer ended the connection, if the error means that.
+/// How the peer ended the connection; `None` if the error means something else.
 pub fn ending_of(kind: io::ErrorKind) -> Option<Ending> {
     match kind {
         io::ErrorKind::UnexpectedEof => Some(Ending::Abrupt),
@@ -65,7 +65,7 @@ pub(super) fn from_rustls(error: &Error) -> TlsError {
             name: snake_case(&format!("{alert:?}")),
             code: u8::from(*alert),
             // In TLS 1.3 an alert about the client certificate arrives after the handshake.
-            when: HandshakePhase::AfterClientCertificate,
+            phase: HandshakePhase::AfterClientCertificate,
         },
         Error::InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer => TlsError::ServerUntrusted,
@@ -99,7 +99,7 @@ pub(super) fn from_rustls(error: &Error) -> TlsError {
                 limit: rfc3339::of_unix(not_before.as_secs()),
                 now: rfc3339::of_unix(time.as_secs()),
             },
-            // The library's own message would wrap the inner error's name twice.
+            // The message of rustls contains the inner error only in its debug format.
             CertificateError::Other(other) => match other.0.downcast_ref::<Webpki>() {
                 Some(error) => from_webpki(error),
                 None => TlsError::ServerCertificate(other.0.to_string()),
@@ -115,7 +115,7 @@ pub(super) fn from_rustls(error: &Error) -> TlsError {
             }
             other => format!("{other:?}"),
         }),
-        // The first bytes are no TLS record, but most likely HTTP.
+        // The first bytes are not a TLS record; most likely they are HTTP.
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => TlsError::NotTls,
@@ -136,7 +136,7 @@ pub(super) fn from_rustls(error: &Error) -> TlsError {
     }
 }
 
-/// Translates an error that webpki gives by its name only.
+/// Converts an error whose message webpki does not provide.
 fn from_webpki(error: &Webpki) -> TlsError {
     TlsError::ServerCertificate(match error {
         Webpki::CaUsedAsEndEntity => "it is a CA's own".to_owned(),
@@ -187,7 +187,7 @@ fn snake_case(name: &str) -> String {
 }
 
 /// What to do about a fatal alert of the hub, by its number (RFC 8446, section 6).
-pub(super) fn alert_hint(code: u8, when: HandshakePhase) -> &'static str {
+pub(super) fn alert_hint(code: u8, phase: HandshakePhase) -> &'static str {
     match code {
         116 => {
             "the hub wants a certificate and saw none, though we sent ours: something in between ends TLS and does not pass it on"
@@ -216,7 +216,7 @@ pub(super) fn alert_hint(code: u8, when: HandshakePhase) -> &'static str {
         51 => {
             "the hub finds our signature wrong: `hsm-mtls token check` tells whether the token signs rightly"
         }
-        40 if when == HandshakePhase::AfterClientHello => {
+        40 if phase == HandshakePhase::AfterClientHello => {
             "no suite, group or signature in common: the hub speaks TLS 1.2 with ECDHE and AEAD, or TLS 1.3; see `groups` of [tls] and, for what the token can sign, `hsm-mtls token check`"
         }
         40 => {
@@ -272,7 +272,7 @@ mod tests {
         assert!(matches!(
             from_handshake(&end),
             TlsError::Closed {
-                how: Ending::Abrupt,
+                ending: Ending::Abrupt,
                 ..
             }
         ));

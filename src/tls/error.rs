@@ -14,21 +14,21 @@ use crate::engine::EngineError;
 use crate::exit_code::ExitCode;
 use crate::truncated_list::{first_few, first_words};
 
-/// Why a handshake failed, or could not be prepared.
+/// Why a TLS handshake failed, or could not be prepared.
 #[derive(Clone, Debug, ThisError)]
 pub enum TlsError {
-    /// Our certificate, or the trust anchors, are not as they must be.
+    /// The client certificate or the bundle of trust anchors cannot be used.
     #[error(transparent)]
     Certificate(Arc<CertificateError>),
-    /// The server sent no CertificateRequest. Nothing was sent over this connection.
+    /// The server sent no CertificateRequest. The handshake was aborted, and no request was sent.
     #[error("the server did not ask for our certificate")]
     NotAsked,
-    /// The handshake was not observed, so it is unknown whether the server sent a CertificateRequest.
+    /// The handshake was not observed, so it is unknown whether the server sent a CertificateRequest. It was aborted.
     #[error(
         "a handshake was made outside of the connector, so it is not known whether the server asked for our certificate"
     )]
     NotObserved,
-    /// The client certificate is offered to the configured hosts only.
+    /// The connection is to a host that is not configured. The client certificate was not offered.
     #[error("{host} is not a configured host ({}); it was not offered the certificate", configured.join(", "))]
     HostNotConfigured {
         /// The host of the connection.
@@ -36,14 +36,14 @@ pub enum TlsError {
         /// The configured hosts.
         configured: Vec<String>,
     },
-    /// The client certificate is not valid yet, by this machine's clock.
+    /// The client certificate is not valid yet by this machine's clock. No connection was made.
     #[error(
         "our certificate is valid from {not_before} on, and this machine's clock says {now}: no connection is made before"
     )]
     NotYetValid {
-        /// RFC 3339
+        /// notBefore in RFC 3339.
         not_before: String,
-        /// RFC 3339
+        /// The time of this machine's clock in RFC 3339.
         now: String,
     },
     /// The server accepts no signature scheme that the token supports for this key.
@@ -53,9 +53,9 @@ pub enum TlsError {
         first_words(ours, ", ")
     )]
     NoCommonScheme {
-        /// The server's.
+        /// The schemes that the server accepts.
         offered: Vec<String>,
-        /// Ours.
+        /// The schemes that the token supports.
         ours: Vec<&'static str>,
     },
     /// The server requires TLS 1.3, and the token has no RSA-PSS for it.
@@ -66,10 +66,10 @@ pub enum TlsError {
     /// The token did not sign the handshake.
     #[error("our side of the handshake was not signed: {0}")]
     Signature(Arc<EngineError>),
-    /// The server's certificate is not valid.
+    /// The server's certificate is not valid. The text is the reason.
     #[error("the server's certificate was refused: {0}")]
     ServerCertificate(String),
-    /// The server's certificate or a CRL has something that is not supported here. It may be valid.
+    /// The server's certificate or a CRL has something that is not supported, which the text names. It may be valid.
     #[error("the server's certificate cannot be checked: {0} is not supported here")]
     Unsupported(String),
     /// The server's certificate has expired or is not valid yet.
@@ -77,18 +77,18 @@ pub enum TlsError {
     ServerTime {
         /// Whether it has expired; otherwise it is not valid yet.
         expired: bool,
-        /// Its notAfter or notBefore, RFC 3339.
+        /// Its notAfter or notBefore in RFC 3339.
         limit: String,
-        /// RFC 3339
+        /// The time of this machine's clock in RFC 3339.
         now: String,
     },
     /// The server's certificate names a trusted CA as its issuer, which did not sign it.
     #[error("the server's certificate was refused: the CA that it names did not sign it")]
     ServerSignature,
-    /// The server's certificate is revoked, or its status is unknown.
+    /// The server's certificate is revoked, or its status is unknown. The text is the reason.
     #[error("the server's certificate was refused by the CRLs of [trust]: {0}")]
     Revocation(String),
-    /// The server's signature does not match its certificate: it does not have the private key.
+    /// The server's CertificateVerify does not match its certificate: it does not have the private key.
     #[error(
         "the server presents a certificate, but did not sign the handshake with its key: it is not the server that the certificate is of"
     )]
@@ -105,47 +105,47 @@ pub enum TlsError {
         presented: String,
     },
     /// The server sent a fatal alert.
-    #[error("the server refused us with the TLS alert {name} ({code}){}", if *.when == HandshakePhase::AfterClientHello { " in answer to our hello" } else { "" })]
+    #[error("the server refused us with the TLS alert {name} ({code}){}", if *.phase == HandshakePhase::AfterClientHello { " in answer to our hello" } else { "" })]
     Alert {
-        /// The name of RFC 8446, section 6.
+        /// The name in RFC 8446, section 6.
         name: String,
         /// Its number.
         code: u8,
         /// How far the handshake was.
-        when: HandshakePhase,
+        phase: HandshakePhase,
     },
     /// The server refused the client certificate, and its own list of accepted issuers explains that.
     #[error("{refusal}: {foreign}")]
     IssuerNotAccepted {
-        /// How it refused.
+        /// The error by which it refused.
         refusal: Box<TlsError>,
         /// The list, and the client certificate's issuer.
         foreign: Box<ForeignIssuer>,
     },
     /// The peer ended the connection during the handshake.
-    #[error("the server {how} {when}")]
+    #[error("the server {ending} {phase}")]
     Closed {
         /// How it was ended.
-        how: Ending,
+        ending: Ending,
         /// How far the handshake was.
-        when: HandshakePhase,
+        phase: HandshakePhase,
     },
-    /// The peer does not speak TLS.
+    /// The peer does not respond with TLS.
     #[error("what answered does not speak TLS")]
     NotTls,
-    /// No protocol version or parameters in common.
+    /// Client and server have no protocol version or parameters in common.
     #[error("no common ground with the server: {0}")]
     Protocol(String),
     /// The server sent malformed TLS, so this side ended the connection.
     #[error("what the server sent is no valid TLS, so we ended the connection: {0}")]
     Malformed(String),
-    /// The network failed.
+    /// The network failed. The text is the operating system's error.
     #[error("the network failed: {0}")]
     Network(String),
-    /// Public trust is configured, and this machine has no root certificates.
+    /// Public trust is configured, and this machine has no root certificates. The texts are the errors of reading them.
     #[error("this machine has no public roots{}", append_causes(.0))]
     NoPublicRoots(Vec<String>),
-    /// A root of the bundle cannot be used as trust anchor.
+    /// A root of the bundle cannot be used as a trust anchor.
     #[error("a root of `anchors` cannot be used: {0}")]
     Anchor(String),
     /// A CRL cannot be used.
@@ -156,15 +156,15 @@ pub enum TlsError {
         /// What is wrong.
         why: String,
     },
-    /// A CRL of a kind that is not supported.
-    #[error("the CRL {} cannot be used: {what} is not supported here", path.display())]
+    /// A CRL has something that is not supported.
+    #[error("the CRL {} cannot be used: {feature} is not supported here", path.display())]
     UnsupportedCrl {
         /// The file.
         path: PathBuf,
         /// What is not supported.
-        what: &'static str,
+        feature: &'static str,
     },
-    /// rustls refused the configuration.
+    /// rustls refused the configuration, or this side has no clock or random numbers.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }
@@ -211,7 +211,7 @@ impl fmt::Display for HandshakePhase {
     }
 }
 
-/// Advice where a server may have refused the client certificate without an alert.
+/// The advice for a connection that ended in a way that may be a refusal of the client certificate without an alert.
 pub(crate) const SILENT_REFUSAL: &str = "some servers refuse a certificate without saying so: check with `hsm-mtls cert show` that it is the C3 of this \
      environment, and ask the hub's operator what its log says";
 
@@ -272,9 +272,9 @@ impl Diagnostic for TlsError {
             Self::ServerName { .. } => {
                 "check the host of [hub] or `lfi_code`: every participant's certificate chains to the same CA, so the name decides".to_owned()
             }
-            Self::Alert { code, when, .. } => diagnose::alert_hint(*code, *when).to_owned(),
+            Self::Alert { code, phase, .. } => diagnose::alert_hint(*code, *phase).to_owned(),
             Self::IssuerNotAccepted { foreign, .. } => foreign.hint(),
-            Self::Closed { when, .. } => match when {
+            Self::Closed { phase, .. } => match phase {
                 HandshakePhase::AfterClientHello => {
                     "a firewall or load balancer in between may end it: `hsm-mtls verify` finds out whether the size of the hello is the cause".to_owned()
                 }

@@ -1,8 +1,8 @@
-//! Records what happened in one handshake: the server's CertificateRequest and certificate chain, and the client's
-//! signature.
+//! Observes one handshake: records the server's CertificateRequest and certificate chain, and the client's signature.
 //!
-//! rustls shares one resolver and one verifier among all connections of a configuration, and does not tell them which
-//! connection they serve. So each handshake is polled inside a task-local, into which its callbacks record.
+//! rustls shares one resolver and one verifier among all connections of a configuration, and does not tell them to which
+//! connection a call belongs. So each handshake is polled with a task-local value, in which resolver, signer and verifier
+//! record.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +20,7 @@ tokio::task_local! {
 pub struct Observation {
     /// The server's CertificateRequest, if it sent one.
     pub certificate_request: Option<CertificateRequest>,
-    /// The server's chain as it was sent, leaf first (DER). Empty: the handshake did not get that far.
+    /// The certificates (DER) that the server sent, leaf first. Empty: the handshake ended before that.
     pub server_chain: Vec<Vec<u8>>,
     /// The client's signature.
     pub signature: Option<HandshakeSignature>,
@@ -31,9 +31,9 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Adds the phase in which the server ended the handshake to the error.
+    /// Sets the handshake phase of an error by which the server ended the handshake.
     pub(crate) fn add_phase(&self, error: TlsError) -> TlsError {
-        let when = match (
+        let phase = match (
             &self.signature,
             self.server_chain.is_empty(),
             &self.certificate_request,
@@ -43,8 +43,8 @@ impl Observation {
             (None, ..) => HandshakePhase::DuringHandshake,
         };
         match error {
-            TlsError::Closed { how, .. } => TlsError::Closed { how, when },
-            TlsError::Alert { name, code, .. } => TlsError::Alert { name, code, when },
+            TlsError::Closed { ending, .. } => TlsError::Closed { ending, phase },
+            TlsError::Alert { name, code, .. } => TlsError::Alert { name, code, phase },
             other => other,
         }
     }
@@ -53,18 +53,18 @@ impl Observation {
 /// The server's CertificateRequest.
 #[derive(Clone, Debug)]
 pub struct CertificateRequest {
-    /// The distinguished names (DER) of the accepted issuers. Empty: not specified.
+    /// The distinguished names (DER) of the accepted issuers. Empty: any issuer.
     pub issuers: Vec<Vec<u8>>,
-    /// The accepted signature schemes, by name.
+    /// The names of the accepted signature schemes.
     pub schemes: Vec<String>,
 }
 
 /// The client's signature in a handshake.
 #[derive(Clone, Copy, Debug)]
 pub struct HandshakeSignature {
-    /// Its scheme.
+    /// The signature scheme.
     pub scheme: Scheme,
-    /// How long it took, with queueing and verification.
+    /// How long it took, including queueing and verification.
     pub elapsed: Duration,
 }
 
@@ -82,7 +82,7 @@ impl Observer {
         })))
     }
 
-    /// Polls a handshake so that its callbacks record here.
+    /// Polls a handshake so that its resolver, signer and verifier record in this observer.
     pub async fn observe<F: Future>(&self, handshake: F) -> F::Output {
         CURRENT.scope(Arc::clone(&self.0), handshake).await
     }
@@ -93,7 +93,7 @@ impl Observer {
     }
 }
 
-/// Records something about the handshake that this task polls. `None` where it is not observed.
+/// Records in the observation of the handshake that the current task polls. `None`: it is not observed.
 pub(super) fn record<T>(with: impl FnOnce(&mut Observation) -> T) -> Option<T> {
     CURRENT
         .try_with(|current| with(&mut current.lock().ignore_poison()))

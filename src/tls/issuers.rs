@@ -1,7 +1,7 @@
 //! Compares the issuers that a server's CertificateRequest accepts with those of the client certificate.
 //!
-//! That is the best diagnosis of a certificate from the wrong environment: the server names its CAs before it has seen
-//! the client certificate.
+//! It is the most precise diagnosis of a certificate of the wrong environment: the server names its CAs before it has
+//! received the client certificate.
 
 use std::fmt::{self, Display};
 
@@ -15,27 +15,28 @@ use crate::truncated_list::first_few;
 /// Whether a CertificateRequest accepts an issuer of the client certificate.
 #[derive(Clone, Debug)]
 pub enum IssuerMatch {
-    /// It names no issuers.
+    /// The request names no issuers.
     Unspecified,
-    /// It accepts this issuer.
+    /// The request accepts this issuer.
     Accepted {
         /// Its name.
         issuer: DistinguishedName,
-        /// Whether both encode the name in the same bytes: a server that compares bytes does not recognise it else.
+        /// Whether server and certificate encode the name in the same bytes. A server that compares bytes refuses another
+        /// encoding.
         same_encoding: bool,
     },
-    /// It accepts none of the issuers.
+    /// The request accepts none of the issuers.
     Foreign(Box<ForeignIssuer>),
 }
 
-/// A server that accepts certificates of other issuers only.
+/// The issuers of a server that does not accept the client certificate's.
 #[derive(Clone, Debug)]
 pub struct ForeignIssuer {
     /// The issuer of the client certificate.
     pub ours: String,
     /// The issuers that the server accepts.
     pub accepted: Vec<String>,
-    /// The other environment, if one of its documented CAs is among those.
+    /// The other environment, if one of its documented CAs is among the accepted issuers.
     pub environment: Option<Environment>,
 }
 
@@ -81,14 +82,14 @@ impl ClientIssuers {
         }
     }
 
-    /// The other environment, if this is the name of one of its documented CAs.
+    /// The other environment, if `ca` is the name of one of its documented CAs.
     pub(super) fn other_environment(&self, ca: &DistinguishedName) -> Option<Environment> {
         let other = self.environment.other();
         let name = ca.first(COMMON_NAME)?;
         other.documented_ca_names().contains(&name).then_some(other)
     }
 
-    /// Compares a server's list with the chain.
+    /// Compares the issuers that a server accepts with the chain.
     pub(super) fn match_request(&self, request: &CertificateRequest) -> IssuerMatch {
         let accepted: Vec<_> = request
             .issuers
@@ -117,15 +118,15 @@ impl ClientIssuers {
     }
 }
 
-/// Adds the server's list of issuers to a refusal that it explains.
+/// Adds the list of accepted issuers to a refusal if the list explains it.
 pub fn explain_refusal(refusal: TlsError, foreign: Option<&ForeignIssuer>) -> TlsError {
-    let of_our_certificate = match &refusal {
-        // certificate_expired, certificate_revoked and access_denied are about a certificate of a known issuer.
+    let concerns_certificate = match &refusal {
+        // certificate_expired, certificate_revoked and access_denied mean that the issuer is accepted.
         TlsError::Alert { code, .. } => matches!(code, 40 | 42 | 43 | 46 | 48 | 116),
-        TlsError::Closed { when, .. } => *when == HandshakePhase::AfterClientCertificate,
+        TlsError::Closed { phase, .. } => *phase == HandshakePhase::AfterClientCertificate,
         _ => false,
     };
-    match foreign.filter(|_| of_our_certificate) {
+    match foreign.filter(|_| concerns_certificate) {
         Some(foreign) => TlsError::IssuerNotAccepted {
             refusal: Box::new(refusal),
             foreign: Box::new(foreign.clone()),

@@ -1,5 +1,5 @@
-//! Loads the CRLs of `[trust]` before a connection is made. A CRL of a kind that rustls does not support is
-//! distinguished from one that is damaged.
+//! Loads the CRLs of `[trust]`, before any connection. A CRL with something that rustls does not support is a different
+//! error from a damaged one.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::certificate::crl::{self, RevocationList};
 /// Reads the files and checks that rustls can use each CRL.
 ///
 /// # Errors
-/// A file cannot be read, or holds a CRL that cannot be used.
+/// A file cannot be read, or contains a CRL that cannot be used.
 pub(super) fn load_crls(
     paths: &[PathBuf],
     roots: &Arc<RootCertStore>,
@@ -26,12 +26,12 @@ pub(super) fn load_crls(
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let mut all = Vec::new();
     for path in paths {
-        let wrong = |why: &dyn std::fmt::Display| TlsError::Crl {
+        let unusable = |why: &dyn std::fmt::Display| TlsError::Crl {
             path: path.clone(),
             why: why.to_string(),
         };
-        let bytes = fs::read(path).map_err(|error| wrong(&error))?;
-        let lists = crl::extract_ders(&bytes).map_err(|why| wrong(&why))?;
+        let bytes = fs::read(path).map_err(|error| unusable(&error))?;
+        let lists = crl::extract_ders(&bytes).map_err(|why| unusable(&why))?;
         for list in lists {
             let der = CertificateRevocationListDer::from(list);
             // One verifier for each CRL, so that the error names the file.
@@ -39,14 +39,14 @@ pub(super) fn load_crls(
                 .with_crls([der.clone()])
                 .build()
                 .map_err(|error| match &error {
-                    VerifierBuilderError::InvalidCrl(why) => match not_supported(why, &der) {
-                        Some(what) => TlsError::UnsupportedCrl {
+                    VerifierBuilderError::InvalidCrl(why) => match unsupported_feature(why, &der) {
+                        Some(feature) => TlsError::UnsupportedCrl {
                             path: path.clone(),
-                            what,
+                            feature,
                         },
-                        None => wrong(&error),
+                        None => unusable(&error),
                     },
-                    _ => wrong(&error),
+                    _ => unusable(&error),
                 })?;
             all.push(der);
         }
@@ -57,8 +57,8 @@ pub(super) fn load_crls(
 const VERSION_1: &str =
     "a list of version 1 (version 2 has the extensions authorityKeyIdentifier and cRLNumber)";
 
-/// What in a CRL rustls does not support; `None` if the CRL is damaged.
-fn not_supported(error: &CertRevocationListError, der: &[u8]) -> Option<&'static str> {
+/// What rustls does not support in a CRL; `None` if the CRL is damaged.
+fn unsupported_feature(error: &CertRevocationListError, der: &[u8]) -> Option<&'static str> {
     Some(match error {
         CertRevocationListError::UnsupportedCrlVersion => VERSION_1,
         CertRevocationListError::ParseError if crl::is_version_1(der) => VERSION_1,
@@ -77,7 +77,7 @@ fn not_supported(error: &CertRevocationListError, der: &[u8]) -> Option<&'static
             }
             _ => return None,
         },
-        // A CRL that this crate can parse is not malformed.
+        // A CRL that this crate parses is not malformed.
         CertRevocationListError::ParseError => match RevocationList::from_der(der) {
             Ok(list) if !list.has_next_update() => "a list without nextUpdate",
             Ok(_) => "a field or length in it",

@@ -1,5 +1,5 @@
-//! The token's key as a rustls `SigningKey`. It always returns a signer, so that a failure is an error of the
-//! handshake and never an anonymous client.
+//! The token's key as a rustls `SigningKey`. It always returns a signer, so that a failure is an error of the handshake and
+//! never makes the client anonymous.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::key::scheme::{KeyAlgorithm, Scheme};
 pub(super) struct TokenSigningKey(pub(super) Arc<dyn Sign>);
 
 impl SigningKey for TokenSigningKey {
-    /// Never `None`: rustls would send an *empty* certificate then, and a TLS 1.3 handshake would "succeed". A signer
-    /// that fails makes the handshake fail with the true reason.
+    /// Never `None`: rustls would send an *empty* Certificate message then, and a handshake of TLS 1.3 would succeed. A
+    /// signer that fails makes the handshake fail with the true reason.
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let ours = self.0.schemes();
         let chosen = ours
@@ -60,7 +60,8 @@ struct TokenSigner {
 impl Signer for TokenSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let (peer, interaction_id) =
-            record(|seen| (seen.peer.clone(), seen.interaction_id.clone())).unwrap_or_default();
+            record(|observation| (observation.peer.clone(), observation.interaction_id.clone()))
+                .unwrap_or_default();
         let request = SignRequest {
             message,
             scheme: self.scheme,
@@ -90,7 +91,7 @@ impl Signer for TokenSigner {
     }
 }
 
-/// The signer where client and server have no scheme in common: it always fails.
+/// The signer if client and server have no scheme in common: it always fails.
 #[derive(Debug)]
 struct NoCommonScheme {
     offered: Vec<String>,
@@ -116,7 +117,7 @@ pub(super) fn rustls_error(error: TlsError) -> Error {
     Error::Other(OtherError(Arc::new(error)))
 }
 
-/// The purpose of the signature: rustls does not tell the TLS version, but the message shows it.
+/// The purpose of the signature. rustls does not tell a signer the TLS version, but the message shows it.
 fn purpose(message: &[u8]) -> Purpose {
     match tls13_transcript_hash(message) {
         Some(_) => Purpose::Tls13ClientAuth,
@@ -139,7 +140,7 @@ fn rustls_scheme(scheme: Scheme) -> SignatureScheme {
     }
 }
 
-/// The scheme's name in the IANA registry, if this crate knows it.
+/// The scheme's name in the IANA registry if this crate supports the scheme; otherwise its name in rustls.
 pub(super) fn scheme_name(scheme: SignatureScheme) -> String {
     let ours = Scheme::ALL
         .iter()

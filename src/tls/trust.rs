@@ -1,5 +1,5 @@
-//! Verifies the server: host name, trust anchors and revocation; and two rules of this crate: the client certificate is
-//! offered to the configured hosts only, and a server that does not ask for it is refused.
+//! Verifies the server: host name, trust anchors and revocation. Two rules of this crate are added: the client certificate
+//! is offered to the configured hosts only, and a server that does not ask for it is refused.
 
 use std::sync::Arc;
 
@@ -30,24 +30,24 @@ use crate::config::trust::{Trust, TrustMode};
 pub struct TrustStore {
     mode: TrustMode,
     trust_framework: Arc<WebPkiServerVerifier>,
-    /// Only if `mode` includes public trust: loading the system's store takes longer than a handshake.
+    /// `None` unless `mode` includes public trust: loading the system's store takes longer than a handshake.
     public: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
-    /// The bundle's intermediate CAs, for servers that send their leaf certificate alone.
+    /// The intermediate CAs of the bundle, for servers that send only their leaf certificate.
     intermediates: Vec<CertificateDer<'static>>,
-    /// To find out what rustls does not support.
+    /// For the diagnosis of what rustls does not support, as are the parsed CRLs.
     anchors: Anchors,
     crls: Vec<RevocationList>,
 }
 
-/// Which trust anchors and which host name a server's chain satisfies.
+/// Which trust anchors a server's chain leads to, and whether its leaf is for the host.
 #[derive(Debug)]
 pub struct TrustEvaluation {
-    /// A root of the Trust Framework, or why not.
+    /// Whether the chain leads to a root of the Trust Framework, or why not.
     pub trust_framework: Result<(), TlsError>,
-    /// A public root of this machine, or why not.
+    /// Whether the chain leads to a public root of this machine, or why not.
     pub public: Result<(), TlsError>,
-    /// The host name, or why not.
+    /// Whether the leaf is for the host name, or why not.
     pub host_name: Result<(), TlsError>,
 }
 
@@ -55,7 +55,7 @@ impl TrustStore {
     /// Builds the verifiers.
     ///
     /// # Errors
-    /// An anchor or CRL cannot be used, or public trust is configured and this machine has no roots.
+    /// A trust anchor or CRL cannot be used, or public trust is configured and this machine has no roots.
     pub fn load(
         trust: &Trust,
         anchors: &Anchors,
@@ -101,7 +101,7 @@ impl TrustStore {
         })
     }
 
-    /// Evaluates a chain (DER, leaf first) against all trust anchors, whatever `mode` is.
+    /// Evaluates a chain (DER, leaf first) against all trust anchors, whatever `mode` is. `None` if it is empty.
     pub fn evaluate(&self, chain: &[Vec<u8>], name: &ServerName<'_>) -> Option<TrustEvaluation> {
         let (leaf, intermediates) = chain.split_first()?;
         let sent: Vec<_> = chain.iter().map(Vec::as_slice).collect();
@@ -113,11 +113,10 @@ impl TrustStore {
             .collect();
         let host_name =
             ParsedCertificate::try_from(&leaf).and_then(|parsed| verify_server_name(&parsed, name));
-        // The same time for both: loading the system's roots takes a while, and two messages that differ in the
-        // clock's second only would read like two reasons.
+        // The same time for both: two messages that differ only in a second would look like two reasons.
         let now = UnixTime::now();
-        // The host name is evaluated apart: webpki checks it last, so an error about the name means that the chain
-        // was accepted.
+        // The host name is evaluated separately: webpki checks it last, so an error about the name means that the chain was
+        // accepted.
         let evaluate_chain = |verifier: &WebPkiServerVerifier| {
             let verdict = verifier.verify_server_cert(&leaf, &intermediates, name, &[], now);
             match (verdict, &host_name) {
@@ -156,24 +155,28 @@ impl TrustStore {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let sent_and_known: Vec<_> = intermediates
+        let all_intermediates: Vec<_> = intermediates
             .iter()
             .chain(&self.intermediates)
             .cloned()
             .collect();
-        let with = |verifier: &WebPkiServerVerifier| {
-            verifier.verify_server_cert(leaf, &sent_and_known, name, &[], now)
+        let check = |verifier: &WebPkiServerVerifier| {
+            verifier.verify_server_cert(leaf, &all_intermediates, name, &[], now)
         };
         let verified = match (self.mode, &self.public) {
-            (TrustMode::TrustFramework, _) | (TrustMode::Both, None) => with(&self.trust_framework),
-            (TrustMode::Public, Some(public)) => with(public),
-            (TrustMode::Both, Some(public)) => with(&self.trust_framework).or_else(|error| {
-                // Public trust does not override another error, such as a revocation by the Trust Framework.
-                match error {
-                    Error::InvalidCertificate(CertificateError::UnknownIssuer) => with(public),
-                    other => Err(other),
-                }
-            }),
+            (TrustMode::TrustFramework, _) | (TrustMode::Both, None) => {
+                check(&self.trust_framework)
+            }
+            (TrustMode::Public, Some(public)) => check(public),
+            (TrustMode::Both, Some(public)) => {
+                check(&self.trust_framework).or_else(|error| {
+                    // Public trust does not override any other error, such as a revocation by the Trust Framework.
+                    match error {
+                        Error::InvalidCertificate(CertificateError::UnknownIssuer) => check(public),
+                        other => Err(other),
+                    }
+                })
+            }
             (TrustMode::Public, None) => Err(rustls_error(TlsError::NoPublicRoots(Vec::new()))),
         };
         verified.map_err(|error| {
@@ -181,7 +184,7 @@ impl TrustStore {
             let sent: Vec<_> = sent.map(AsRef::as_ref).collect();
             match self.explain(&error, &sent) {
                 unsupported @ TlsError::Unsupported(_) => rustls_error(unsupported),
-                // rustls derives the alert that it sends from its own error.
+                // rustls chooses the alert that it sends by its own error.
                 _ => error,
             }
         })
@@ -205,9 +208,9 @@ impl TrustStore {
 /// Whether a handshake must be observed ([`super::handshake_observer`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObservationPolicy {
-    /// A handshake that is not observed is refused.
+    /// A handshake that is not observed is aborted.
     Required,
-    /// The application makes its own connections: whether the server asked for the certificate is unknown.
+    /// The application makes its own connections, so it is unknown whether the server asked for the certificate.
     Optional,
 }
 
@@ -235,8 +238,8 @@ impl ServerVerifier {
 
 impl ServerCertVerifier for ServerVerifier {
     /// rustls calls this once per full handshake, after the resolver: the CertificateRequest precedes the server's
-    /// Certificate in TLS 1.3, and the ServerHelloDone in TLS 1.2. So it is known here, before the client certificate
-    /// is sent, whether the server asked for it.
+    /// Certificate in TLS 1.3 and the ServerHelloDone in TLS 1.2. So this method knows, before the client certificate is
+    /// sent, whether the server asked for it.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -247,26 +250,28 @@ impl ServerCertVerifier for ServerVerifier {
     ) -> Result<ServerCertVerified, Error> {
         let host = server_name.to_str();
         let of_host = |origin: &&Origin| origin.host.eq_ignore_ascii_case(&host);
-        let known: Vec<_> = self.origins.iter().filter(of_host).collect();
-        let asked = record(|seen| {
-            seen.server_chain = std::iter::once(end_entity)
+        let origins: Vec<_> = self.origins.iter().filter(of_host).collect();
+        let asked = record(|observation| {
+            observation.server_chain = std::iter::once(end_entity)
                 .chain(intermediates)
                 .map(|certificate| certificate.to_vec())
                 .collect();
-            // The connector sets it beforehand; reqwest's layer does not know the server.
-            seen.peer.get_or_insert_with(|| match known.as_slice() {
-                [origin] => origin.host_and_port(),
-                _ => host.clone().into_owned(),
-            });
-            seen.certificate_request.is_some()
+            // The connector has set the peer; reqwest's layer does not know it.
+            observation
+                .peer
+                .get_or_insert_with(|| match origins.as_slice() {
+                    [origin] => origin.host_and_port(),
+                    _ => host.clone().into_owned(),
+                });
+            observation.certificate_request.is_some()
         });
-        if known.is_empty() {
+        if origins.is_empty() {
             return Err(rustls_error(TlsError::HostNotConfigured {
                 host: host.into_owned(),
                 configured: self
                     .origins
                     .iter()
-                    .map(|known| known.host.clone())
+                    .map(|origin| origin.host.clone())
                     .collect(),
             }));
         }
@@ -309,13 +314,13 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// The server's CertificateVerify does not match its certificate: it has no key for the chain that it presents. Where
-/// the type of the key is not supported, the signature could not be checked.
+/// The error for a server whose CertificateVerify does not match its certificate: it does not have the private key. If the
+/// type of the key is not supported, the signature could not be checked.
 fn proof_error(cert: &CertificateDer<'_>) -> Error {
     let leaf = Certificate::from_der(cert, "the server").ok();
-    let kind = leaf.as_ref().and_then(Certificate::unsupported_key);
-    rustls_error(match kind {
-        Some(kind) => TlsError::Unsupported(format!("its kind of key ({kind})")),
+    let key_type = leaf.as_ref().and_then(Certificate::unsupported_key);
+    rustls_error(match key_type {
+        Some(key_type) => TlsError::Unsupported(format!("its kind of key ({key_type})")),
         None => TlsError::ServerNotProved,
     })
 }
@@ -333,7 +338,7 @@ pub(super) fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
 fn public_verifier(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // The system's store may hold certificates that webpki cannot parse; they are left out.
+    // Certificates of the system's store that webpki cannot parse are left out.
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let errors = found.errors.iter().map(ToString::to_string).collect();

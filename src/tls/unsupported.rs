@@ -1,5 +1,5 @@
-//! Distinguishes what rustls does not support in a certificate or CRL from what is wrong with it: rustls reports "unknown
-//! issuer", "bad signature" or "constraint violated" for both.
+//! Distinguishes a certificate or CRL with something that rustls does not support from an invalid one: rustls reports
+//! "unknown issuer", "bad signature" or "constraint violated" for both.
 
 use rustls::{CertRevocationListError, CertificateError, Error};
 use webpki::Error as Webpki;
@@ -14,21 +14,21 @@ use crate::certificate::{Certificate, SignatureError};
 /// The longest certification path that is followed.
 const MAX_PATH_LENGTH: usize = 10;
 
-/// What a chain was verified with.
+/// The inputs of a verification.
 pub(super) struct VerificationContext<'a> {
     /// The chain, leaf first, up to the first certificate that this crate cannot parse.
     pub(super) chain: &'a [Certificate],
-    /// Whether that is the whole chain.
+    /// Whether `chain` is the whole chain.
     pub(super) is_complete: bool,
     pub(super) anchors: &'a Anchors,
     pub(super) crls: &'a [RevocationList],
 }
 
-/// Translates an error of the verification.
+/// Converts an error of the verification: [`TlsError::Unsupported`] if something is not supported.
 pub(super) fn explain(error: &Error, context: &VerificationContext<'_>) -> TlsError {
     let unsupported = match error {
-        Error::InvalidCertificate(error) => context.in_certificate(error),
-        Error::InvalidCertRevocationList(error) => context.in_crl(error),
+        Error::InvalidCertificate(error) => context.unsupported_in_certificate(error),
+        Error::InvalidCertRevocationList(error) => context.unsupported_in_crl(error),
         _ => None,
     };
     match unsupported {
@@ -38,21 +38,26 @@ pub(super) fn explain(error: &Error, context: &VerificationContext<'_>) -> TlsEr
 }
 
 impl VerificationContext<'_> {
-    fn in_certificate(&self, error: &CertificateError) -> Option<String> {
+    /// What in the chain is not supported; `None` if the error is about something else.
+    fn unsupported_in_certificate(&self, error: &CertificateError) -> Option<String> {
         match error {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => self.in_path(),
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                self.unsupported_in_path()
+            }
             CertificateError::UnsupportedSignatureAlgorithmContext {
                 signature_algorithm_id: id,
                 ..
-            } => self.in_path().or_else(|| Some(describe_algorithm(id))),
+            } => self
+                .unsupported_in_path()
+                .or_else(|| Some(describe_algorithm(id))),
             CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
                 signature_algorithm_id: id,
                 ..
             } => self
-                .in_path()
+                .unsupported_in_path()
                 .or_else(|| Some(format!("{} by such a key", describe_algorithm(id)))),
-            CertificateError::UnknownRevocationStatus => self.in_unmatched_crl(),
-            // webpki parses less than X.509 allows.
+            CertificateError::UnknownRevocationStatus => self.partial_crl(),
+            // X.509 allows more encodings than webpki parses.
             CertificateError::BadEncoding if self.is_complete => {
                 Some("a field or length in one of its certificates".to_owned())
             }
@@ -80,15 +85,16 @@ impl VerificationContext<'_> {
         }
     }
 
-    /// The chain, and all CAs of the bundle.
+    /// The chain, followed by all CAs of the bundle.
     fn all_certificates(&self) -> Vec<&Certificate> {
-        let known = self.anchors.intermediates().iter();
-        let known = known.chain(self.anchors.roots());
-        self.chain.iter().chain(known).collect()
+        let bundle = self.anchors.intermediates().iter();
+        let bundle = bundle.chain(self.anchors.roots());
+        self.chain.iter().chain(bundle).collect()
     }
 
-    /// Follows the path from the leaf to a root, to the first signature or name that rustls does not support.
-    fn in_path(&self) -> Option<String> {
+    /// Follows the path from the leaf to a root, and returns the first signature algorithm or name encoding that rustls
+    /// does not support.
+    fn unsupported_in_path(&self) -> Option<String> {
         let mut current = self.chain.first()?;
         for _ in 0..MAX_PATH_LENGTH {
             let all = self.all_certificates();
@@ -119,7 +125,7 @@ impl VerificationContext<'_> {
     }
 
     /// Why a CRL of the leaf's issuer has no status for the leaf.
-    fn in_unmatched_crl(&self) -> Option<String> {
+    fn partial_crl(&self) -> Option<String> {
         let leaf = self.chain.first()?;
         let issuer = leaf.issuer();
         let of_issuer = |list: &&RevocationList| list.issuer() == issuer;
@@ -130,7 +136,8 @@ impl VerificationContext<'_> {
         })
     }
 
-    fn in_crl(&self, error: &CertRevocationListError) -> Option<String> {
+    /// Which signature algorithm of a CRL is not supported; `None` if the error is about something else.
+    fn unsupported_in_crl(&self, error: &CertRevocationListError) -> Option<String> {
         let id = match error {
             CertRevocationListError::UnsupportedSignatureAlgorithmContext {
                 signature_algorithm_id: id,

@@ -35,7 +35,7 @@ pub use acceptance::CountLow;
 use attempt_file::{AttemptFile, AttemptScope, PendingAttempt, PinRole};
 pub use attendance::Attendance;
 use attendance::needs_operator;
-pub use error::{EarlierAttempt, PinError};
+pub use error::{EarlierAttempt, PinError, RecordError};
 pub(super) use ledger_entry::LoginRecorder;
 use login_lock::{lock_process, process_lock};
 use pin_cache::PinCache;

@@ -87,6 +87,7 @@ fn no_module_uses_a_later_one() {
         "diagnostic",
         "backoff",
         "poison",
+        "polling",
         "rfc3339",
         "truncated_list",
         "uuid_format",

@@ -171,7 +171,9 @@ fn connect_with_rustls(config: &Config) {
     let port: u16 = std::env::var(URL).unwrap().parse().unwrap();
     let identity = Identity::open(config, Attendance::Unattended).unwrap();
     let tls = Tls::new(config, &identity).unwrap();
-    let rustls = tls.unwatched_client_config(config, &[b"http/1.1"]).unwrap();
+    let rustls = tls
+        .unobserved_client_config(config, &[b"http/1.1"])
+        .unwrap();
     let connector = TlsConnector::from(Arc::new(rustls));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -87,7 +87,10 @@ fn lateness(tasks: impl FnOnce(&mut JoinSet<()>)) -> Duration {
 /// no place of its own for them.
 fn inline(config: &Config, identity: &Identity) -> Duration {
     let tls = Tls::new(config, identity).unwrap();
-    let rustls = Arc::new(tls.unwatched_client_config(config, &[b"http/1.1"]).unwrap());
+    let rustls = Arc::new(
+        tls.unobserved_client_config(config, &[b"http/1.1"])
+            .unwrap(),
+    );
     let port = config.hub.consent_manager.port;
     lateness(|tasks| {
         for _ in 0..HANDSHAKES {

@@ -115,7 +115,7 @@ fn remarks(config: &Config, chain: &Chain) -> Vec<String> {
     let anchors = Anchors::load(config).ok();
     for (below, issuer) in anchors
         .iter()
-        .flat_map(|anchors| chain.other_encodings(anchors))
+        .flat_map(|anchors| chain.differing_encodings(anchors))
     {
         remarks.push(format!(
             "{} names its issuer in another encoding than {} has: the same name (RFC 5280, section 7.1), which a server that \

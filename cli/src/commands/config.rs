@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use hsm_mtls::internal::config::environment::Service;
-use hsm_mtls::internal::config::paths::unseen;
+use hsm_mtls::internal::config::paths::inaccessible;
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::csr;
@@ -219,7 +219,7 @@ fn place(certificate: &CertificateSource) -> String {
 
 /// A path, and whether something is there: a file that is checked on another machine may lack them.
 fn shown(path: &Path) -> String {
-    match unseen(path) {
+    match inaccessible(path) {
         None => path.display().to_string(),
         Some(why) => format!("{} ({why})", path.display()),
     }

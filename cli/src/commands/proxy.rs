@@ -82,7 +82,7 @@ fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
 
 fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     let inherited = inherit().map_err(CommandError::stage)?;
-    let text = ConfigText::given_or_read(inherited.configuration, start::path(global)?);
+    let text = ConfigText::inherited_or_read(inherited.configuration, start::path(global)?);
     let config = text.and_then(|text| text.check());
     let config = config.map_err(CommandError::stage)?;
     let sockets = Sockets::inherited(settings(&config)?, inherited.sockets);

@@ -1,10 +1,9 @@
 //! The caller token of a TCP listener: a shared secret that an application sends with each request. It is read from a
 //! file of mode 600, and compared in constant time.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -13,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::ProxyError;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
+use hsm_mtls::internal::owner_and_mode::{Exposure, check_owner_and_mode};
 
 /// The header that carries the caller token.
 pub const CALLER_TOKEN: HeaderName = HeaderName::from_static("x-hsm-mtls-caller");
@@ -38,15 +38,14 @@ impl CallerToken {
         let mut file = File::open(path).map_err(failed)?;
         // The metadata is that of the open file, not of the path: the file cannot be replaced between check and read.
         let meta = file.metadata().map_err(failed)?;
-        let process = fs::metadata("/proc/self").map_err(failed)?;
-        if !meta.is_file() || (meta.uid() != 0 && meta.uid() != process.uid()) {
-            return Err(unusable("it is not a file of this user".to_owned()));
-        }
-        if meta.mode() & 0o077 != 0 {
-            let mode = meta.mode() & 0o777;
-            return Err(unusable(format!(
-                "its mode is {mode:03o}: others than its owner may use it"
-            )));
+        match check_owner_and_mode(&meta, 0o077) {
+            Ok(()) if meta.is_file() => {}
+            Err(Exposure::Mode(mode)) if meta.is_file() => {
+                return Err(unusable(format!(
+                    "its mode is {mode:03o}: others than its owner may use it"
+                )));
+            }
+            _ => return Err(unusable("it is not a file of this user".to_owned())),
         }
         let mut text = String::with_capacity(*LENGTH.end() + 2);
         Read::by_ref(&mut file)

@@ -114,7 +114,7 @@ fn check_presented_certificate(
             Outcome::Good,
             "the hub saw the subject and issuer that were presented",
         ),
-        Comparison::CannotTell => steps.note(
+        Comparison::Inconclusive => steps.note(
             PRESENTED_STEP,
             format!("cannot tell from what the hub shows: subject {subject}, issuer {issuer}"),
             "compare by hand with `hsm-mtls cert show`, or ask the hub's operator which certificate its log has for this call",

@@ -52,7 +52,7 @@ impl HelloMtlsResponse {
     /// Whether subject and issuer are those of the certificate that was presented.
     pub fn compare(&self, presented: &Certificate) -> Comparison {
         let Some(seen) = &self.client_certificate else {
-            return Comparison::CannotTell;
+            return Comparison::Inconclusive;
         };
         let pairs = [
             (presented.subject(), &seen.subject),
@@ -61,12 +61,12 @@ impl HelloMtlsResponse {
         let verdicts = pairs.map(|(ours, theirs)| {
             theirs
                 .as_deref()
-                .map_or(Comparison::CannotTell, |theirs| ours.compare(theirs))
+                .map_or(Comparison::Inconclusive, |theirs| ours.compare(theirs))
         });
         match verdicts {
             [Comparison::Mismatch, _] | [_, Comparison::Mismatch] => Comparison::Mismatch,
             [Comparison::Match, Comparison::Match] => Comparison::Match,
-            _ => Comparison::CannotTell,
+            _ => Comparison::Inconclusive,
         }
     }
 }

@@ -313,8 +313,8 @@ impl ServiceCheck<'_> {
 fn is_unanswered(error: &ClientError) -> bool {
     match error {
         ClientError::Deadline { stage, .. } => *stage == Stage::Handshake,
-        ClientError::Tls(TlsError::Closed { when, .. }) => {
-            *when == HandshakePhase::AfterClientHello
+        ClientError::Tls(TlsError::Closed { phase, .. }) => {
+            *phase == HandshakePhase::AfterClientHello
         }
         ClientError::Tls(TlsError::Network(_)) => true,
         _ => false,

@@ -1,4 +1,4 @@
-//! Detects the format of DER and BER by its structure. The secret parts of a private key are not read.
+//! Detects the format of DER and BER by its structure. The secret fields of a private key are not read.
 
 use der::asn1::{Any, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
@@ -11,23 +11,23 @@ use super::{Encoding, FileFormat};
 use crate::key::public::Spki;
 
 /// Detects the format of DER; `None` if it is not DER.
-pub(in crate::certificate) fn detect_der(der: &[u8], form: Encoding) -> Option<FileFormat> {
+pub(in crate::certificate) fn detect_der(der: &[u8], encoding: Encoding) -> Option<FileFormat> {
     let mut reader = SliceReader::new(der).ok()?;
     let whole: Any = reader.decode().ok()?;
     if whole.tag() != Tag::Sequence || !reader.is_finished() {
         return None;
     }
     if Certificate::from_der(der, "").is_ok() {
-        return Some(FileFormat::Certificate(form));
+        return Some(FileFormat::Certificate(encoding));
     }
     if is_private_key(whole.value()) {
         return Some(FileFormat::PrivateKey);
     }
     if is_pkcs7(whole.value()) {
-        return Some(FileFormat::Pkcs7(form));
+        return Some(FileFormat::Pkcs7(encoding));
     }
     if is_pkcs12(whole.value()) {
-        return Some(FileFormat::Pkcs12(form));
+        return Some(FileFormat::Pkcs12(encoding));
     }
     if CertReq::from_der(der).is_ok() {
         return Some(FileFormat::Request);
@@ -56,7 +56,7 @@ pub(super) fn detect_ber(bytes: &[u8]) -> Option<FileFormat> {
     }
 }
 
-/// Whether it is PKCS#1, SEC 1 or PKCS#8, by its first fields. The secret fields are not read.
+/// Whether this is the content of a private key of PKCS#1, SEC 1 or PKCS#8, by its first fields.
 fn is_private_key(content: &[u8]) -> bool {
     let Ok(mut reader) = SliceReader::new(content) else {
         return false;
@@ -77,15 +77,15 @@ fn is_private_key(content: &[u8]) -> bool {
         }
         // EncryptedPrivateKeyInfo: an algorithm, then an OCTET STRING.
         Ok(first) if first.tag() == Tag::Sequence => {
-            let named = SliceReader::new(first.value())
+            let is_algorithm = SliceReader::new(first.value())
                 .is_ok_and(|mut inner| inner.decode::<ObjectIdentifier>().is_ok());
-            named && reader.decode::<&OctetStringRef>().is_ok() && reader.is_finished()
+            is_algorithm && reader.decode::<&OctetStringRef>().is_ok() && reader.is_finished()
         }
         _ => false,
     }
 }
 
-/// Whether only integers follow: RSA has eight after the version, DSA five.
+/// Whether only integers follow, at least five: an RSA key has eight after the version, a DSA key five.
 fn integers_follow(reader: &mut SliceReader<'_>) -> bool {
     let mut count = 0;
     while !reader.is_finished() {
@@ -97,7 +97,7 @@ fn integers_follow(reader: &mut SliceReader<'_>) -> bool {
     count >= 5
 }
 
-/// Whether it is a ContentInfo (RFC 5652, section 3), which begins with the OID of its content type.
+/// Whether this is the content of a ContentInfo (RFC 5652, section 3), which begins with the OID of its content type.
 fn is_pkcs7(content: &[u8]) -> bool {
     const PKCS7: &str = "1.2.840.113549.1.7.";
     SliceReader::new(content)
@@ -105,7 +105,7 @@ fn is_pkcs7(content: &[u8]) -> bool {
         .is_ok_and(|oid| oid.to_string().starts_with(PKCS7))
 }
 
-/// Whether it is a PFX (RFC 7292, section 4): version 3, then a ContentInfo.
+/// Whether this is the content of a PFX (RFC 7292, section 4): version 3, then a ContentInfo.
 fn is_pkcs12(content: &[u8]) -> bool {
     SliceReader::new(content).is_ok_and(|mut reader| {
         reader.decode::<u8>().is_ok_and(|version| version == 3)

@@ -15,7 +15,7 @@ use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
 use super::attempt_file::{AttemptScope, PinRole, replace, sync_folder_of};
-use super::error::PinError;
+use super::error::{PinError, RecordError};
 use crate::access_diagnosis::other_than_file;
 use crate::ledger::AcceptedLogin;
 use crate::owner_and_mode::check_owner_and_mode;
@@ -151,7 +151,7 @@ impl Acceptance {
         let removed = fs::remove_file(&self.path).and_then(|()| sync_folder_of(&self.path));
         removed.map_err(|error| PinError::Unrecorded {
             place: self.path.clone(),
-            why: format!("the operator's acceptance cannot be used up: {error}"),
+            why: RecordError::Acceptance(error),
         })?;
         tracing::warn!(
             "the token says {}, and user {} accepted that at {}: the PIN is sent once",
@@ -185,7 +185,7 @@ pub(super) fn write(flag: &'static str, scope: AttemptScope<'_>) -> Result<Count
     let content = scope.content(flag, at, getuid().as_raw());
     replace(&path, &content).map_err(|error| PinError::Unrecorded {
         place: path.clone(),
-        why: error.to_string(),
+        why: error.into(),
     })?;
     let until = rfc3339::of_unix(at.saturating_add(VALIDITY));
     Ok(CountLow::Accepted {

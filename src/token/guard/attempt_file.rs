@@ -14,11 +14,12 @@ use aws_lc_rs::digest;
 use cryptoki::session::UserType;
 use serde::{Deserialize, Serialize};
 
-use super::error::{EarlierAttempt, PinError};
+use super::error::{EarlierAttempt, PinError, RecordError};
 use super::login_lock::lock_file;
 use super::retry_policy::{AttemptHistory, Outcome, RetryDenied};
 use crate::access_diagnosis::OwnedPath;
 use crate::config::pin::PinSource;
+use crate::ledger::lock::FileLock;
 use crate::owner_and_mode::{Exposure, check_owner_and_mode};
 use crate::rfc3339;
 use crate::token::description::TokenId;
@@ -32,8 +33,8 @@ pub(super) struct AttemptFile {
     token: String,
     role: PinRole,
     history: Option<AttemptHistory>,
-    // The kernel releases it when this process ends, also by a crash.
-    lock: File,
+    // The kernel releases it however this process ends.
+    _lock: FileLock,
 }
 
 /// The file's JSON.
@@ -87,7 +88,7 @@ impl AttemptScope<'_> {
     pub(super) fn path(&self) -> Result<PathBuf, PinError> {
         let folder = self.folder.ok_or_else(|| PinError::Unrecorded {
             place: "~/.local/state".into(),
-            why: "HOME is not set".to_owned(),
+            why: RecordError::NoHome,
         })?;
         Ok(folder.join(file_name(self.token, self.role.name(), self.source)))
     }
@@ -137,7 +138,7 @@ impl AttemptFile {
             token: scope.token.first().cloned().unwrap_or_default(),
             role: scope.role,
             history,
-            lock,
+            _lock: lock,
         })
     }
 
@@ -175,14 +176,14 @@ impl AttemptFile {
     fn restore(&self) -> Result<(), PinError> {
         match &self.history {
             Some(history) => self.write(history),
-            None => fs::remove_file(&self.path).map_err(|error| self.unwritable(&error)),
+            None => fs::remove_file(&self.path).map_err(|error| self.unwritable(error)),
         }
     }
 
-    fn unwritable(&self, error: &io::Error) -> PinError {
+    fn unwritable(&self, error: io::Error) -> PinError {
         PinError::Unrecorded {
             place: self.path.clone(),
-            why: error.to_string(),
+            why: error.into(),
         }
     }
 
@@ -194,26 +195,27 @@ impl AttemptFile {
             source: self.source.to_string(),
             history: history.clone(),
         };
-        replace(&self.path, &content).map_err(|error| self.unwritable(&error))
+        replace(&self.path, &content).map_err(|error| self.unwritable(error))
     }
 }
 
-/// Creates the folder if it is missing, and checks that no other user may write to it, who could remove the file.
-fn create_private_folder(folder: &Path) -> Result<(), String> {
+/// Creates the folder if it is missing, and checks that no other user may write to it: who may could remove the file.
+fn create_private_folder(folder: &Path) -> Result<(), RecordError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(folder)
-        .map_err(|error| error.to_string())?;
-    let meta = fs::metadata(folder).map_err(|error| error.to_string())?;
-    check_owner_and_mode(&meta, 0o022).map_err(|exposure| match exposure {
-        Exposure::ForeignOwner => {
-            format!(
-                "it belongs to another user: {}",
-                OwnedPath::new(folder, &meta)
-            )
-        }
-        Exposure::Mode(mode) => format!("its mode is {mode:03o}: others may write to it"),
+        .create(folder)?;
+    let meta = fs::metadata(folder)?;
+    check_owner_and_mode(&meta, 0o022).map_err(|exposure| {
+        RecordError::Unsafe(match exposure {
+            Exposure::ForeignOwner => {
+                format!(
+                    "it belongs to another user: {}",
+                    OwnedPath::new(folder, &meta)
+                )
+            }
+            Exposure::Mode(mode) => format!("its mode is {mode:03o}: others may write to it"),
+        })
     })
 }
 
@@ -238,14 +240,6 @@ pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
         // Some network file systems have no fsync for folders.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         other => other,
-    }
-}
-
-impl Drop for AttemptFile {
-    fn drop(&mut self) {
-        // The module may have forked a daemon that inherited the file descriptor: closing ours would not release
-        // the lock.
-        let _ = self.lock.unlock();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The errors of a login: why it failed or was not attempted, with hint and exit code of each.
 
+use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error as ThisError;
@@ -93,7 +94,7 @@ pub enum PinError {
         /// The folder or file.
         place: PathBuf,
         /// What is wrong with it.
-        why: String,
+        why: RecordError,
     },
     /// The ledger could not record the login, so it was not attempted.
     #[error("no login without its record: {0}")]
@@ -101,6 +102,36 @@ pub enum PinError {
     /// C_Login failed for a reason that is not the PIN.
     #[error("the login failed: {0}")]
     Call(Fault),
+}
+
+/// Why a login attempt could not be recorded.
+#[derive(Debug, ThisError)]
+pub enum RecordError {
+    /// No state folder is configured, and there is no default without HOME.
+    #[error("HOME is not set")]
+    NoHome,
+    /// Another user could change or remove the record.
+    #[error("{0}")]
+    Unsafe(String),
+    /// The file or folder cannot be written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The operator's acceptance of the attempt cannot be removed.
+    #[error("the operator's acceptance cannot be used up: {0}")]
+    Acceptance(io::Error),
+}
+
+impl RecordError {
+    /// ENOSPC or EDQUOT.
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Io(error) | Self::Acceptance(error) => matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            Self::NoHome | Self::Unsafe(_) => false,
+        }
+    }
 }
 
 /// An earlier attempt in the attempt file.
@@ -188,7 +219,7 @@ impl Diagnostic for PinError {
             Self::Damaged { record, .. } => {
                 format!("make sure of the PIN, then {}", removal_advice(record))
             }
-            Self::Unrecorded { place, why } if is_disk_full(why) => format!(
+            Self::Unrecorded { place, why } if why.is_disk_full() => format!(
                 "its disk is full: make room there (`df {}` shows it); no PIN is sent without a record of it",
                 // `df` needs an existing path: the folder of a file that could not be written.
                 match place.extension() {
@@ -230,13 +261,6 @@ impl Diagnostic for PinError {
             _ => self.exit_code() == ExitCode::Token,
         }
     }
-}
-
-/// Whether the message ends with Linux's ENOSPC or EDQUOT.
-fn is_disk_full(why: &str) -> bool {
-    ["(os error 28)", "(os error 122)"]
-        .iter()
-        .any(|full| why.contains(full))
 }
 
 /// How an operator allows one more attempt.

@@ -1,16 +1,17 @@
 //! One login at a time: per token within this process, and per attempt file between processes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::error::PinError;
+use crate::ledger::lock::FileLock;
 use crate::poison::IgnorePoison as _;
+use crate::polling::poll_until;
 use crate::token::description::TokenId;
 
 /// How long a login waits for another login of this or another process.
@@ -30,49 +31,41 @@ pub(super) fn process_lock(token: &TokenId) -> Arc<Mutex<()>> {
 /// Locks the mutex, with a timeout: a login that hangs in the module must not block all others.
 pub(super) fn lock_process(lock: &Mutex<()>) -> Result<MutexGuard<'_, ()>, PinError> {
     let deadline = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        match lock.try_lock() {
-            Ok(guard) => return Ok(guard),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(busy(None));
-            }
-            Err(std::sync::TryLockError::WouldBlock) => thread::park_timeout(MUTEX_POLL_INTERVAL),
-        }
-    }
+    let attempt = || match lock.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    };
+    poll_until(deadline, MUTEX_POLL_INTERVAL, attempt).ok_or_else(|| busy(None))
 }
 
-/// Creates and locks the lock file at `path`, with a timeout. If the file was removed meanwhile, the new one is locked: an
-/// operator can release a lock by removing its file.
-pub(super) fn lock_file(path: &Path) -> Result<File, PinError> {
+/// Creates and locks the lock file at `path`, with a timeout. A lock on a file that was removed in the meantime does
+/// not count: the operator removed it to release the lock.
+pub(super) fn lock_file(path: &Path) -> Result<FileLock, PinError> {
     let unwritable = |error: io::Error| PinError::Unrecorded {
         place: path.to_owned(),
-        why: error.to_string(),
+        why: error.into(),
     };
     let deadline = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(unwritable)?;
-        match file.try_lock() {
-            Ok(()) => {
-                let locked = file.metadata().map_err(unwritable)?;
-                if fs::metadata(path).is_ok_and(|current| current.ino() == locked.ino()) {
-                    return Ok(file);
-                }
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(unwritable(error)),
-            Err(fs::TryLockError::WouldBlock) => {}
-        }
-        if Instant::now() >= deadline {
-            return Err(busy(Some(path)));
-        }
-        thread::park_timeout(FILE_POLL_INTERVAL);
-    }
+    let locked = poll_until(deadline, FILE_POLL_INTERVAL, || {
+        try_lock_file(path).transpose()
+    });
+    locked
+        .transpose()
+        .map_err(unwritable)?
+        .ok_or_else(|| busy(Some(path)))
+}
+
+fn try_lock_file(path: &Path) -> io::Result<Option<FileLock>> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    let opened = file.metadata()?.ino();
+    let lock = FileLock::try_acquire(&Arc::new(file))?;
+    Ok(lock.filter(|_| fs::metadata(path).is_ok_and(|current| current.ino() == opened)))
 }
 
 fn busy(lock: Option<&Path>) -> PinError {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use der::DateTime;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError, read_file};
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::paths::REPLACED;
+use hsm_mtls::internal::config::paths::REPLACED_SUFFIX;
 
 use super::super::CommandError;
 use super::super::output_file::{USUAL, beside, named_elsewhere};
@@ -99,7 +99,7 @@ fn keep(path: &Path) -> io::Result<PathBuf> {
     let time = time.to_string().replace(':', "");
     for number in 1..MOST {
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(REPLACED);
+        name.push(REPLACED_SUFFIX);
         name.push(&time);
         if number > 1 {
             name.push(format!("-{number}"));

@@ -7,7 +7,7 @@ use crate::proxy::{CALLER_TOKEN, check_tokens};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfig};
-use hsm_mtls::internal::config::paths::{NOT_THERE, unseen};
+use hsm_mtls::internal::config::paths::{NOT_THERE, inaccessible};
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::config::proxy::{AccessLog, ProxyConfig, SettingValue, Via};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
@@ -185,7 +185,7 @@ fn served(service: Option<Service>) -> String {
 /// A path that is made at the start; whether there is a folder for it.
 fn in_its_folder(path: &Path) -> String {
     let folder = path.parent().unwrap_or(path);
-    match unseen(folder) {
+    match inaccessible(folder) {
         None if folder.is_dir() => path.display().to_string(),
         None => format!("{} (its folder is no folder)", path.display()),
         Some(why) if why == NOT_THERE => format!("{} (its folder is {why})", path.display()),

@@ -1,4 +1,4 @@
-//! Examples of what goes wrong from the certificate to the hub's answer.
+//! Examples of the errors of the signer process, of certificates, certificate requests and TLS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,9 +72,9 @@ pub(super) fn certificate() -> Vec<Example> {
         uri: text("pkcs11:type=cert"),
         candidates,
     };
-    let not_one = |found| CertificateError::NotACertificate {
-        place: text("/etc/bank/c3.pem"),
-        found,
+    let not_one = |format| CertificateError::NotACertificate {
+        input: text("/etc/bank/c3.pem"),
+        format,
     };
     let roots = || vec![text("C=AE, CN=Root")];
     every_variant!(CertificateError {
@@ -113,7 +113,7 @@ pub(super) fn certificate() -> Vec<Example> {
         ],
         PrivateKeyInFile: [CertificateError::PrivateKeyInFile(text("/etc/bank/c3.pem"))],
         Malformed: [CertificateError::Malformed {
-            place: text("/etc/bank/c3.pem"),
+            input: text("/etc/bank/c3.pem"),
             why: text("it is cut off")
         }],
         NotOneInToken: [
@@ -160,11 +160,11 @@ pub(super) fn certificate() -> Vec<Example> {
         ],
         NotSupported: [CertificateError::NotSupported {
             subject: text(NAME),
-            what: text("the critical extension 1.2.3"),
+            feature: text("the critical extension 1.2.3"),
         }],
         UnsupportedKey: [CertificateError::UnsupportedKey {
             subject: text(NAME),
-            kind: UnsupportedKey::rsa(1024),
+            key_type: UnsupportedKey::rsa(1024),
         }],
         NoRoot: [CertificateError::NoRoot("/etc/bank/anchors.pem".into())],
         NotPinned: [CertificateError::NotPinned {
@@ -192,14 +192,14 @@ pub(super) fn tls() -> Vec<Example> {
     let alert = |name, code| TlsError::Alert {
         name: text(name),
         code,
-        when: HandshakePhase::AfterClientCertificate,
+        phase: HandshakePhase::AfterClientCertificate,
     };
     let time = |expired| TlsError::ServerTime {
         expired,
         limit: text("2026-01-01T00:00:00Z"),
         now: text("2026-02-01T00:00:00Z"),
     };
-    let closed = |how, when| TlsError::Closed { how, when };
+    let closed = |ending, phase| TlsError::Closed { ending, phase };
     let foreign = |environment| TlsError::IssuerNotAccepted {
         refusal: Box::new(alert("unknown_ca", 48)),
         foreign: Box::new(ForeignIssuer {
@@ -243,7 +243,7 @@ pub(super) fn tls() -> Vec<Example> {
             TlsError::Alert {
                 name: text("handshake_failure"),
                 code: 40,
-                when: HandshakePhase::AfterClientHello
+                phase: HandshakePhase::AfterClientHello
             },
             alert("handshake_failure", 40),
             alert("bad_certificate", 42),
@@ -283,7 +283,7 @@ pub(super) fn tls() -> Vec<Example> {
         }],
         UnsupportedCrl: [TlsError::UnsupportedCrl {
             path: "/etc/bank/list.crl".into(),
-            what: "a delta list, of changes only"
+            feature: "a delta list, of changes only"
         }],
         Setup: [TlsError::Setup(text("no suite"))],
     })

@@ -1,4 +1,4 @@
-//! Examples of why there is no login: the PIN's source, the guard, the token's answer.
+//! Examples of the errors of a login: of the PIN source, of the PIN guard and of the token.
 
 use std::path::PathBuf;
 
@@ -110,7 +110,7 @@ pub(super) fn pin() -> Vec<Example> {
         }],
         Unrecorded: [PinError::Unrecorded {
             place: "/var/lib/hsm-mtls".into(),
-            why: text("Read-only file system (os error 30)"),
+            why: std::io::Error::from_raw_os_error(30).into(),
         }],
         Ledger: [PinError::Ledger(LedgerError::Sink(text("full")))],
         Call: [PinError::Call(fault())],

@@ -1,4 +1,4 @@
-//! Examples of what goes wrong before there is a certificate: configuration, token, PIN, key, engine.
+//! Examples of the errors of configuration, ledger, token, key and engine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) fn configuration() -> Vec<Example> {
         ],
         NotToml: [ConfigError::NotToml {
             path: "/etc/bank.toml".into(),
-            what: "JSON",
+            format: "JSON",
             advice: text("name the TOML file"),
         }],
         Field: [ConfigError::Field {
@@ -96,7 +96,7 @@ pub(super) fn ledger() -> Vec<Example> {
         TooLong: [LedgerError::TooLong {
             path: path(),
             bytes: 70_214,
-            most: 16_384
+            max: 16_384
         }],
         Unsafe: [LedgerError::Unsafe {
             path: "/var/log/hsm-mtls".into(),

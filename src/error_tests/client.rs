@@ -1,4 +1,4 @@
-//! Examples of what goes wrong with a request: on its way to the hub, and in the proxy.
+//! Examples of the errors of the HTTP client.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::client::http2_error::{EndedBy, Http2Ending, Scope};
 use crate::tls::Ending;
 
 pub(super) fn client() -> Vec<Example> {
-    let late = |stage| ClientError::Deadline {
+    let deadline = |stage| ClientError::Deadline {
         stage,
         host: text("cm"),
         after: Duration::from_secs(10),
@@ -34,9 +34,9 @@ pub(super) fn client() -> Vec<Example> {
             why: text("192.0.2.1:443: no answer; 192.0.2.2:443: refused")
         }],
         Deadline: [
-            late(Stage::Resolve),
-            late(Stage::Handshake),
-            late(Stage::Response)
+            deadline(Stage::Resolve),
+            deadline(Stage::Handshake),
+            deadline(Stage::Response)
         ],
         Tls: [ClientError::Tls(TlsError::NotAsked)],
         NoAnswer: [
