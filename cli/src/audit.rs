@@ -10,25 +10,25 @@
 //! The rules are in [`rules`], and nowhere else. Nothing in the token is changed, unless trials on
 //! disposable session keys are asked for.
 
-mod certificate;
+mod certificate_check;
 pub mod conclusion;
-mod custody;
-mod environments;
+mod environments_check;
 mod file_permissions;
 mod finding;
-mod holder;
-mod host;
+mod host_check;
 pub mod html;
 mod jwk;
-mod key_files;
-mod key_usage;
+mod key_check;
+mod key_file_search;
+mod ledger_check;
 mod probe_result;
 pub mod report;
 pub mod rule;
 pub mod rules;
 mod run;
+mod token_check;
 mod token_probe;
 
 pub use finding::{Judgement, Verdict};
-pub use key_usage::KeyUsage;
+pub use ledger_check::KeyUsage;
 pub use run::{Asked, audit};

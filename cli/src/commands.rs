@@ -6,21 +6,20 @@ mod config;
 mod csr;
 pub(crate) mod error;
 mod interrupt;
+mod json_notes;
 mod key;
-mod layout;
 mod ledger;
-mod load;
+mod line_wrap;
 pub(crate) mod log;
-mod notes;
 pub(crate) mod output;
 mod output_file;
 mod pin;
 mod proxy;
 mod request;
+mod setup;
 mod signer;
-mod start;
 mod token;
-pub(crate) mod usage;
+pub(crate) mod usage_error;
 mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,7 +55,7 @@ pub(crate) struct Cli {
 #[derive(Args)]
 pub(crate) struct Global {
     /// The configuration of one environment
-    #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true, value_parser = start::file_name())]
+    #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true, value_parser = setup::file_name())]
     pub(crate) config: Option<PathBuf>,
     /// Print the result as JSON, and a failure as a JSON object on standard error
     #[arg(long, global = true)]
@@ -253,7 +252,7 @@ enum LedgerCommand {
 /// that are still in a call, or crash by themselves (SoftHSMv2#729, libp11#500).
 pub fn main() -> ! {
     log::prepare();
-    let code = match usage::parse() {
+    let code = match usage_error::parse() {
         Ok(cli) => run(cli),
         Err(code) => code,
     };
@@ -288,7 +287,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
             load,
             concurrency,
         }) => {
-            let load = load.map(|total| load::Load { total, concurrency });
+            let load = load.map(|total| token::Load { total, concurrency });
             token::check(global, signatures, load)
         }
         Command::Pin(command) => pin::run(global, command),

@@ -3,7 +3,7 @@
 
 mod chart;
 mod style;
-mod words;
+mod word_breaks;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -12,7 +12,7 @@ use super::finding::{Judgement, Verdict};
 use super::report::{Report, Subject};
 use super::rule::{Rule, rule};
 use super::rules::{CATEGORIES, Category};
-use words::words;
+use word_breaks::words;
 
 /// Writes the report out.
 pub fn page(report: &Report) -> String {

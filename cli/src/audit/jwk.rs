@@ -8,7 +8,7 @@ use der::asn1::ObjectIdentifier;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::key_files::Content;
+use super::key_file_search::Content;
 use hsm_mtls::internal::key::public::PublicKey;
 
 #[derive(Deserialize)]

@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::conclusion::Conclusion;
-use super::environments;
+use super::environments_check as environments;
 use super::finding::Judgement;
-use super::key_usage::KeyUsage;
+use super::ledger_check::KeyUsage;
 use super::rule::{Profile, Rule};
 use super::rules;
 use hsm_mtls::internal::exit_code::ExitCode;

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::conclusion::Conclusion;
-use super::custody::WithoutLogin;
 use super::finding::{Judgements, Verdict, plain};
+use super::key_check::WithoutLogin;
 use super::probe_result::{Claim, judge_probes};
 use super::report::{Facts, KeySeen, Stopped, Subject};
 use super::rule::{Profile, Rule};
 use super::token_probe::{self, Question, TokenProbe};
-use super::{certificate, holder, host, key_usage, rules};
+use super::{
+    certificate_check as certificate, host_check as host, ledger_check as key_usage, rules,
+    token_check as holder,
+};
 use hsm_mtls::internal::certificate::{Certificate, read_file};
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::custody::{Custody, Twin};
+use super::key_check::{Custody, Twin};
 use super::report::KeySeen;
 use hsm_mtls::internal::certificate::name::DistinguishedName;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError};

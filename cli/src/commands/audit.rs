@@ -16,9 +16,9 @@ use hsm_mtls::internal::signer::SignerError;
 use hsm_mtls::internal::signer::hardening::Measure;
 use serde::Deserialize;
 
-use super::notes::Said;
+use super::json_notes::Said;
 use super::output_file::{OutputFile, PRIVATE, Wanted};
-use super::{CommandError, Global, output, signer, start};
+use super::{CommandError, Global, output, setup, signer};
 
 #[derive(Args)]
 pub(super) struct AuditArgs {
@@ -52,7 +52,7 @@ enum ProfileName {
 pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, CommandError> {
     // Before anything is begun: it may execute this program anew.
     let configs = match args.files.as_slice() {
-        [] => vec![start::config_for_module(global)?],
+        [] => vec![setup::config_for_module(global)?],
         files => files
             .iter()
             .map(|file| Config::load(file).map_err(CommandError::stage))
@@ -104,7 +104,7 @@ fn one(global: &Global, args: &AuditArgs, config: &Config) -> Report {
         search: args.search.clone(),
         hardening: &hardening,
     };
-    let subject = audit::audit(config, &asked, start::attendance());
+    let subject = audit::audit(config, &asked, setup::attendance());
     Report::new(profile, args.active, vec![subject])
 }
 

@@ -1,6 +1,6 @@
 //! `cert install` and `cert show`.
 
-mod replacement;
+mod atomic_replace;
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -21,17 +21,17 @@ use hsm_mtls::internal::tls;
 use hsm_mtls::internal::token::session::Access;
 use serde_json::json;
 
-use super::{CommandError, Global, output, start};
-use replacement::Replacement;
+use super::{CommandError, Global, output, setup};
+use atomic_replace::Replacement;
 
 pub(super) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     let file_of_ours = match &config.c3.certificate {
         CertificateSource::File(path) => Some(Replacement::claim(&config, path)?),
         CertificateSource::Token(_) => None,
     };
     let chain = checked(&config, file).map_err(CommandError::stage)?;
-    let token = start::token(&config).map_err(CommandError::stage)?;
+    let token = setup::token(&config).map_err(CommandError::stage)?;
     let signer = identity::engine_for_certificate(&config, &token, chain.leaf())
         .map_err(CommandError::stage)?;
     let identity =
@@ -142,7 +142,7 @@ fn checked(config: &Config, file: &Path) -> Result<Chain, Error> {
 }
 
 pub(super) fn show(global: &Global, min_days: Option<i64>) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     let given = installed(&config).map_err(CommandError::stage)?;
     let leaf = given.first().ok_or_else(|| {
         CommandError::stage(CertificateError::Empty("the configured place".to_owned()))
@@ -219,7 +219,7 @@ fn installed(config: &Config) -> Result<Vec<Certificate>, Error> {
     match &config.c3.certificate {
         CertificateSource::File(path) => Ok(read_file(path)?),
         CertificateSource::Token(_) => {
-            let token = start::token(config)?;
+            let token = setup::token(config)?;
             Ok(vec![identity::certificate_in_token(config, &token)?])
         }
     }

@@ -1,6 +1,6 @@
 //! `config check`: what was derived from a file, and whether two environments share a key.
 
-mod proxy;
+mod proxy_section;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::notes::Said;
-use super::{CommandError, Global, output, start};
+use super::json_notes::Said;
+use super::{CommandError, Global, output, setup};
 
 pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, CommandError> {
     let configs = if files.is_empty() {
-        vec![start::config(global)?]
+        vec![setup::config(global)?]
     } else {
         let load = |file: &PathBuf| Config::load(file).map_err(CommandError::stage);
         files.iter().map(load).collect::<Result<_, _>>()?
@@ -31,7 +31,7 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
     {
         csr::subject(subject).map_err(CommandError::stage)?;
     }
-    configs.iter().try_for_each(proxy::refuse)?;
+    configs.iter().try_for_each(proxy_section::refuse)?;
     let mut compared = Vec::new();
     let mut shared = Vec::new();
     let mut untold: Vec<String> = Vec::new();
@@ -73,7 +73,7 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
                     real.display()
                 ))?;
             }
-            for note in proxy::notes(config) {
+            for note in proxy_section::notes(config) {
                 output::note(&note)?;
             }
         }
@@ -178,7 +178,7 @@ fn derived(config: &Config) -> Vec<(&'static str, String)> {
             .keys()
             .map(|name| ("variable of the module", name.clone())),
     );
-    rows.extend(proxy::rows(config));
+    rows.extend(proxy_section::rows(config));
     rows
 }
 
@@ -206,7 +206,7 @@ fn as_json(config: &Config) -> Value {
         "trust_mode": config.trust.mode.as_str(),
         "anchors": config.trust.anchors,
         "ledger": config.ledger.as_ref().map(|ledger| &ledger.file),
-        "proxy": proxy::as_json(config),
+        "proxy": proxy_section::as_json(config),
     })
 }
 

@@ -11,7 +11,7 @@ use hsm_mtls::internal::token::session::Access;
 use serde_json::json;
 
 use super::output_file::{OutputFile, USUAL, Wanted};
-use super::{CommandError, Global, output, start};
+use super::{CommandError, Global, output, setup};
 
 #[derive(Args)]
 pub(super) struct CsrArgs {
@@ -36,7 +36,7 @@ pub(super) struct CsrArgs {
 }
 
 pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     let path = args.output.clone();
     let wanted = path.as_deref().map(|path| Wanted {
         what: "the request",
@@ -53,7 +53,7 @@ pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, Comman
     let told = path.filter(|_| file.as_ref().is_some_and(|file| !file.is_stdout()));
     let subject =
         csr::subject(&subject(config.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
-    let token = start::token(&config).map_err(CommandError::stage)?;
+    let token = setup::token(&config).map_err(CommandError::stage)?;
     let key = identity::find_key(&config, &token, None).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)

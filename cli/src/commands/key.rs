@@ -21,11 +21,11 @@ use hsm_mtls::internal::token::session::{Access, Session};
 use hsm_mtls::internal::token::{Role, Token};
 use serde_json::{Value, json};
 
-use super::{CommandError, GenerateArgs, Global, KeyType, output, start};
+use super::{CommandError, GenerateArgs, Global, KeyType, output, setup};
 
 pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
-    let token = start::token(&config).map_err(CommandError::stage)?;
+    let config = setup::config_for_module(global)?;
+    let token = setup::token(&config).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;
@@ -52,7 +52,7 @@ pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
 }
 
 pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     let label = args
         .label
         .or_else(|| config.c3.key.object.clone())
@@ -71,10 +71,10 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     }
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
     let recorder = Recorder::open(config.ledger.as_ref()).map_err(CommandError::stage)?;
-    let mut token = Token::select(module, &config.token, start::attendance(), recorder)
+    let mut token = Token::select(module, &config.token, setup::attendance(), recorder)
         .map_err(CommandError::stage)?;
     if let Some(source) = args.pin_source {
-        token = token.with_pin_source(source, start::attendance());
+        token = token.with_pin_source(source, setup::attendance());
     }
     token.log_in(args.user_type).map_err(CommandError::stage)?;
     // From the look at the labels until the key is there: no other command makes one of the same label meanwhile.

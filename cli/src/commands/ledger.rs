@@ -1,8 +1,8 @@
 //! `ledger verify`: whether the record of the key's uses is as it was written. `ledger show`: what it says.
 
-mod pause;
-mod period;
+mod follow;
 mod show;
+mod time_range;
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use hsm_mtls::internal::ledger::record_reader::RecordReader;
 use hsm_mtls::internal::ledger::verify::{self, ChainSummary, VerifyError};
 use serde_json::{Value, json};
 
-use super::{CommandError, Global, output, start};
+use super::{CommandError, Global, output, setup};
 
 /// All that there are.
 const PURPOSES: [Purpose; 5] = [
@@ -29,11 +29,11 @@ const PURPOSES: [Purpose; 5] = [
 #[derive(Args)]
 pub(super) struct ShowArgs {
     /// From this time on (UTC): a day as 2026-11-24, or as far as 2026-11-24T14:45:11.2
-    #[arg(long, value_name = "TIME", value_parser = period::time)]
-    since: Option<period::Time>,
+    #[arg(long, value_name = "TIME", value_parser = time_range::time)]
+    since: Option<time_range::Time>,
     /// Until this time, with all that begins with it
-    #[arg(long, value_name = "TIME", value_parser = period::time)]
-    until: Option<period::Time>,
+    #[arg(long, value_name = "TIME", value_parser = time_range::time)]
+    until: Option<time_range::Time>,
     /// What the key was used for
     #[arg(long, value_parser = PossibleValuesParser::new(PURPOSES.map(Purpose::name)))]
     purpose: Option<String>,
@@ -82,13 +82,13 @@ pub(super) fn verify(
 }
 
 pub(super) fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
-    period::check(args)?;
+    time_range::check(args)?;
     let reader = RecordReader::open(&file(global)?).map_err(CommandError::stage)?;
     show::show(global, args, reader)
 }
 
 fn file(global: &Global) -> Result<PathBuf, CommandError> {
-    let configured = start::config(global)?.ledger.map(|ledger| ledger.file);
+    let configured = setup::config(global)?.ledger.map(|ledger| ledger.file);
     configured.ok_or_else(|| {
         CommandError::usage(
             "the configuration names no ledger",

@@ -15,7 +15,7 @@ use tracing_subscriber::prelude::*;
 
 use crate::proxy;
 
-use super::{Cli, Command, LogFormat, notes, signer};
+use super::{Cli, Command, LogFormat, json_notes, signer};
 
 /// What a service says of itself unasked: that it is ready, and that it was reloaded.
 const LIFECYCLE: &str = proxy::LIFECYCLE;
@@ -89,12 +89,12 @@ pub(crate) fn start(cli: &Cli) {
         .with_max_level_hint(level.max(LevelFilter::INFO));
     let registry = tracing_subscriber::registry();
     if global.json && plain && !is_service {
-        notes::keep();
+        json_notes::keep();
         panic::set_hook(Box::new(|panicked| {
-            let _ = notes::add(&panicked.to_string());
+            let _ = json_notes::add(&panicked.to_string());
         }));
         let logs = fmt::layer().with_ansi(false).without_time();
-        let logs = logs.with_writer(|| notes::Lines);
+        let logs = logs.with_writer(|| json_notes::Lines);
         return registry.with(logs.with_filter(wanted)).init();
     }
     let logs = fmt::layer()

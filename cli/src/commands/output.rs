@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::json;
 use textwrap::core::display_width;
 
-use super::layout::{beside, columns, flow};
-use super::{CommandError, notes};
+use super::line_wrap::{beside, columns, flow};
+use super::{CommandError, json_notes};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -38,7 +38,7 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
     if as_json {
         let mut object =
             json!({ "schema": 0, "error": error.to_string(), "hint": hint, "exit": code as u8 });
-        let notes = notes::take();
+        let notes = json_notes::take();
         if !notes.is_empty() {
             object["notes"] = notes.into();
         }
@@ -77,7 +77,7 @@ pub(crate) fn bug(as_json: bool) -> ExitCode {
 
 /// Prints what is still to be said of a command that went well.
 pub(crate) fn rest(as_json: bool) {
-    if let Some(object) = notes::object().filter(|_| as_json) {
+    if let Some(object) = json_notes::object().filter(|_| as_json) {
         aside(&tame(&object.to_string()));
     }
 }
@@ -172,7 +172,7 @@ fn unless_gone(written: io::Result<()>) -> Result<(), CommandError> {
 
 /// Says something beside the result, on standard error.
 pub(crate) fn remark(text: &str) {
-    if notes::add(text) {
+    if json_notes::add(text) {
         return;
     }
     let said = beside(

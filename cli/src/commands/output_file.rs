@@ -1,7 +1,7 @@
 //! The one rule for every file that a command writes: never over a file that is there without `--force`, never
 //! over what the configuration names, and whole or not at all. It is asked before the token or the hub is.
 
-mod identity;
+mod same_file;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -13,7 +13,7 @@ use hsm_mtls::internal::config::paths::NamedPath;
 use tempfile::{Builder, NamedTempFile};
 
 use super::{CommandError, output};
-use identity::{Target, descriptor, folder_of, there};
+use same_file::{Target, descriptor, folder_of, there};
 
 /// Of a file that is not there whole yet.
 const BEGINNING: &str = ".hsm-mtls-";

@@ -9,7 +9,7 @@ use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, Token};
 use serde_json::json;
 
-use super::{CommandError, Global, output, start, token};
+use super::{CommandError, Global, output, setup, token};
 
 #[derive(Subcommand)]
 pub(super) enum PinCommand {
@@ -43,7 +43,7 @@ pub(super) fn run(global: &Global, command: PinCommand) -> Result<ExitCode, Comm
 }
 
 fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     if args.user_type != Role::User && args.pin_source.is_none() {
         return Err(CommandError::usage(
             "this role has a PIN of its own, and no source for it was given",

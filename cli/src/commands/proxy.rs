@@ -18,7 +18,7 @@ use hsm_mtls::internal::signer::supervisor::Launch;
 use hsm_mtls::internal::standard_error;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{CommandError, Global, output, signer, start};
+use super::{CommandError, Global, output, setup, signer};
 
 /// Buckets of what the token takes for a signature, in seconds.
 const SIGNATURE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -54,7 +54,7 @@ fn ended(
 }
 
 fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
-    let path = start::path(global)?;
+    let path = setup::path(global)?;
     let text = ConfigText::read(path).map_err(CommandError::stage)?;
     let config = text.check().map_err(CommandError::stage)?;
     let settings = settings(&config)?;
@@ -82,7 +82,7 @@ fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
 
 fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     let inherited = inherit().map_err(CommandError::stage)?;
-    let text = ConfigText::given_or_read(inherited.configuration, start::path(global)?);
+    let text = ConfigText::given_or_read(inherited.configuration, setup::path(global)?);
     let config = text.and_then(|text| text.check());
     let config = config.map_err(CommandError::stage)?;
     let sockets = Sockets::inherited(settings(&config)?, inherited.sockets);

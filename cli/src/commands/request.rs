@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::output_file::{OutputFile, USUAL, Wanted, secret_of};
-use super::{CommandError, Global, output, signer, start};
+use super::{CommandError, Global, output, setup, signer};
 
 #[derive(Args)]
 pub(super) struct RequestArgs {
@@ -45,7 +45,7 @@ pub(super) struct RequestArgs {
 }
 
 pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config(global)?;
+    let config = setup::config(global)?;
     let url = url(&config, &args.url)?;
     let body = match &args.data {
         Some(data) => {
@@ -72,7 +72,7 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     let file = file.transpose()?;
     let identity = signer::identity(global, &config).map_err(CommandError::stage)?;
     let client = Client::of(&config, &identity).map_err(CommandError::stage)?;
-    let answer = start::runtime()?
+    let answer = setup::runtime()?
         .block_on(client.request(method(args.method), &url, headers, body))
         .map_err(CommandError::stage)?;
     let refused = answer

@@ -19,14 +19,14 @@ use hsm_mtls::internal::signer::supervisor::{Launch, SupervisedSigner};
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service};
 use hsm_mtls::internal::standard_error;
 
-use super::{CommandError, Global, LogFormat, start};
+use super::{CommandError, Global, LogFormat, setup};
 
 pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     // Once: what is open before we are is somebody's who is started with us.
     if hardening::has_stray_descriptors()? && env::var_os(AGAIN).is_none() {
         return Err(begin_again());
     }
-    service::serve(start::path(global)?, start::attendance_of).map_err(CommandError::stage)
+    service::serve(setup::path(global)?, setup::attendance_of).map_err(CommandError::stage)
 }
 
 /// Set in a signer that was executed once more.

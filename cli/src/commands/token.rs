@@ -19,8 +19,11 @@ use hsm_mtls::internal::token::session::Access;
 use hsm_mtls::internal::token::{Role, Token, config_obstacle, description};
 use serde_json::json;
 
-use super::load::{self, Load};
-use super::{CommandError, Global, output, signer, start};
+mod load_test;
+
+use super::{CommandError, Global, output, setup, signer};
+use load_test as load;
+pub(super) use load_test::Load;
 
 const STEPS: [&str; 10] = [
     "module",
@@ -53,7 +56,7 @@ pub(super) fn role(text: &str) -> Result<Role, String> {
 }
 
 pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
     let tokens = description::list_tokens(&module).map_err(CommandError::stage)?;
     if global.json {
@@ -118,7 +121,7 @@ pub(super) fn check(
     signatures: u32,
     load: Option<Load>,
 ) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     let mut steps = Steps::default();
     let mut measured = None;
     // Whatever stops the walk is in the steps already.
@@ -191,7 +194,7 @@ fn walk(
         ),
     }
     let token = attempt(steps, "token", || {
-        Token::select(module, &config.token, start::attendance(), recorder)
+        Token::select(module, &config.token, setup::attendance(), recorder)
     })?;
     let found = token.description();
     let warnings = found.pin_warnings.join(" ");

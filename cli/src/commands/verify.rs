@@ -10,7 +10,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 
 use super::error::Error;
 use super::output_file::{OutputFile, USUAL, Wanted};
-use super::{CommandError, Global, output, signer, start};
+use super::{CommandError, Global, output, setup, signer};
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
@@ -23,7 +23,7 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config(global)?;
+    let config = setup::config(global)?;
     // Before anything is sent: a proof that cannot be kept is a proof to be made again.
     let wanted = args.evidence.as_deref().map(|path| Wanted {
         what: "the evidence",
@@ -38,7 +38,7 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     }
     let alone = file.as_ref().is_some_and(OutputFile::is_stdout);
     let open = || signer::identity(global, &config).map_err(Error::from);
-    let verified = start::runtime()?.block_on(verify::verify(&config, open));
+    let verified = setup::runtime()?.block_on(verify::verify(&config, open));
     let kept = file.map_or(Ok(()), |file| {
         let evidence = match &verified {
             Ok(report) => Evidence::of(report),

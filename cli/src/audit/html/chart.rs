@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::audit::key_usage::KeyUsage;
+use crate::audit::ledger_check::KeyUsage;
 
 /// In the units of the drawing.
 const WIDTH: usize = 720;

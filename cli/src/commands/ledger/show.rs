@@ -12,10 +12,10 @@ use hsm_mtls::internal::ledger::record_reader::{LedgerLine, Record, RecordReader
 use hsm_mtls::internal::ledger::verify::VerifyError;
 use serde_json::json;
 
-use super::super::layout::{columns, flow};
+use super::super::line_wrap::{columns, flow};
 use super::super::{CommandError, Global, output};
 use super::ShowArgs;
-use super::pause::Pause;
+use super::follow::Pause;
 
 /// With --follow: after so long without an outcome a use is shown as it is. Its outcome may still come.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::error::Error;
+use super::super::error::Error;
 use crate::check_steps::Steps;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
@@ -20,9 +20,9 @@ use hsm_mtls::internal::poison::IgnorePoison as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::interrupt::Interrupt;
-use super::token::millis;
-use super::{CommandError, output};
+use super::super::interrupt::Interrupt;
+use super::super::{CommandError, output};
+use super::millis;
 
 /// The step's name in the report.
 pub(super) const STEP: &str = "load";
@@ -39,9 +39,9 @@ const SHARES: [(&str, f64); 6] = [
 
 /// So many signatures, so many at once.
 #[derive(Clone, Copy)]
-pub(super) struct Load {
-    pub(super) total: u32,
-    pub(super) concurrency: u32,
+pub(in crate::commands) struct Load {
+    pub(in crate::commands) total: u32,
+    pub(in crate::commands) concurrency: u32,
 }
 
 /// What came of it.

@@ -56,7 +56,7 @@ pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) 
         None => found.violated(&rules::ledger::HEAD, "`head` of [ledger] is not set"),
     }
     let history = verify::verify(&ledger.file, None);
-    super::host::judge_ledger(ledger, &history, found);
+    super::host_check::judge_ledger(ledger, &history, found);
     let history = match history {
         Ok(history) => history,
         Err(VerifyError::Unreadable(error)) => {

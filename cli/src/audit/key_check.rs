@@ -346,5 +346,5 @@ fn signs(mechanism: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "custody_tests.rs"]
+#[path = "key_check_tests.rs"]
 mod tests;

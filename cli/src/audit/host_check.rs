@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::file_permissions::{changeable_by_others, described, readable_by_others};
 use super::finding::{Judgements, Verdict};
-use super::key_files;
+use super::key_file_search as key_files;
 use super::rule::{Rule, Severity};
 use super::rules;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
