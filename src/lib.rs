@@ -49,6 +49,7 @@ mod accounts;
 mod backoff;
 mod diagnostic;
 mod exit_code;
+mod log_target;
 mod lossy_writer;
 pub mod metrics;
 mod path_access;
@@ -116,6 +117,7 @@ pub mod internal {
         identity,
         key,
         ledger,
+        log_target,
         lossy_writer,
         metrics,
         path_permissions,

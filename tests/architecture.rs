@@ -100,6 +100,7 @@ fn no_arrow_runs_back() {
         "path_access",
         "path_permissions",
         "lossy_writer",
+        "log_target",
         "metrics",
         "standard_error",
         "config",
