@@ -1,14 +1,14 @@
-//! The custody audit: can this private key leave its HSM, and who can use it? Answered with what was tried
-//! kept apart from what the module claims.
+//! The custody audit: can this private key leave its HSM, and who can use it? Results of probes are kept apart from claims
+//! of the module.
 //!
 //! ```text
-//! configuration ──► host · certificate ──► module · token ──► key: claims, trials ──► ledger ──► report
-//!                   what files tell        before and after   by length only          what it
-//!                                          the login                                  was used for
+//! configuration ──► host · certificate ──► module · token ──► key: claims, probes ──► ledger ──► report
+//!                   from files             before and after   lengths only            uses of
+//!                                          the login                                  the key
 //! ```
 //!
-//! The rules are in [`rules`], and nowhere else. Nothing in the token is changed, unless trials on
-//! disposable session keys are asked for.
+//! [`rules`] is the list of all rules; each `*_check` judges the rules of one category. Nothing in the token is changed,
+//! unless probes with disposable session keys are requested.
 
 mod certificate_check;
 pub mod conclusion;
@@ -19,8 +19,11 @@ mod host_check;
 pub mod html;
 mod jwk;
 mod key_check;
+mod key_file_format;
 mod key_file_search;
+mod key_twin;
 mod ledger_check;
+mod module_check;
 mod probe_result;
 pub mod report;
 pub mod rule;
@@ -31,4 +34,4 @@ mod token_probe;
 
 pub use finding::{Judgement, Verdict};
 pub use ledger_check::KeyUsage;
-pub use run::{Asked, audit};
+pub use run::{AuditOptions, audit};

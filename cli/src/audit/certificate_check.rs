@@ -1,4 +1,5 @@
-//! The certificate: whose it is, who issued it, for how long, and whether it was revoked.
+//! Judges the rules of the category `certificate`: chain, dates, purpose, subject, revocation. `run` judges the rule that
+//! certificate and key are a pair.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,162 +15,173 @@ use hsm_mtls::internal::certificate::{Certificate, CertificateError, SignatureEr
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::uuid_format::is_uuid;
 
-/// 13 months, in the longest case.
-const LONGEST_LIFE: i64 = 398;
+/// The longest lifetime in days: 13 months.
+const MAX_LIFETIME: i64 = 398;
 
-/// From so many days left on it is as grave as this.
-const RENEWAL: [(i64, Severity); 4] = [
+/// The severity of the days left: that of the first entry whose days are not exceeded.
+const RENEWAL_SEVERITY: [(i64, Severity); 4] = [
     (7, Severity::Critical),
     (14, Severity::High),
     (30, Severity::Medium),
     (60, Severity::Low),
 ];
 
-/// All but whether it is of the key.
-pub(super) fn judge(config: &Config, given: &[Certificate], found: &mut Judgements) {
-    let Some(leaf) = given.first() else {
+/// Judges all rules but the pair. `certificates` are the installed ones, leaf first.
+pub(super) fn judge(config: &Config, certificates: &[Certificate], judgements: &mut Judgements) {
+    let Some(leaf) = certificates.first() else {
         return;
     };
     let now = SystemTime::now();
     let chain = Anchors::load(config)
-        .and_then(|anchors| Chain::complete(given, &anchors, config.environment));
+        .and_then(|anchors| Chain::complete(certificates, &anchors, config.environment));
     match &chain {
-        Ok(_) => found.holds(
+        Ok(_) => judgements.holds(
             &rules::certificate::CHAIN,
             Verdict::Seen,
             format!("issued by {}", leaf.issuer()),
         ),
-        Err(error) => found.violated(&rules::certificate::CHAIN, error.to_string()),
+        Err(error) => judgements.violated(&rules::certificate::CHAIN, error.to_string()),
     }
-    dates(leaf, now, found);
-    // As if now were within its time: what it is for does not depend on that.
+    judge_dates(leaf, now, judgements);
+    // The purpose is checked at a time when the certificate is valid: an expired one would fail for its dates.
     match leaf.check_client(leaf.not_before_time() + Duration::from_secs(1)) {
         Err(error @ CertificateError::NotForClients { .. }) => {
-            found.violated(&rules::certificate::PURPOSE, error.to_string());
+            judgements.violated(&rules::certificate::PURPOSE, error.to_string());
         }
-        _ => found.holds(
+        _ => judgements.holds(
             &rules::certificate::PURPOSE,
             Verdict::Seen,
             "clientAuth, and no CA",
         ),
     }
-    subject(leaf, found);
-    revoked(config, leaf, chain.as_ref().ok(), now, found);
+    judge_subject(leaf, judgements);
+    judge_revocation(config, leaf, chain.as_ref().ok(), now, judgements);
 }
 
-fn dates(leaf: &Certificate, now: SystemTime, found: &mut Judgements) {
-    let span = format!("from {} to {}", leaf.not_before(), leaf.not_after());
+fn judge_dates(leaf: &Certificate, now: SystemTime, judgements: &mut Judgements) {
+    let validity = format!("from {} to {}", leaf.not_before(), leaf.not_after());
     let days = leaf.days_left(now);
     match leaf.check_client(now) {
         Err(CertificateError::Expired { .. }) => {
-            found.violated(
+            judgements.violated(
                 &rules::certificate::DATES,
-                format!("{span}: it has expired"),
+                format!("{validity}: it has expired"),
             );
         }
         Err(CertificateError::NotYetValid { .. }) => {
-            found.violated(
+            judgements.violated(
                 &rules::certificate::DATES,
-                format!("{span}: it is not valid yet"),
+                format!("{validity}: it is not valid yet"),
             );
         }
-        _ => found.holds(&rules::certificate::DATES, Verdict::Seen, span),
+        _ => judgements.holds(&rules::certificate::DATES, Verdict::Seen, validity),
     }
-    let left = format!("{days} days are left");
-    let grave = RENEWAL.iter().find(|(most, _)| days <= *most);
-    match grave {
-        _ if days < 0 => found.open(&rules::certificate::RENEWAL, "it has expired already"),
-        Some((_, severity)) => found.violated_at(&rules::certificate::RENEWAL, *severity, left),
-        None => found.holds(&rules::certificate::RENEWAL, Verdict::Seen, left),
+    let days_left = format!("{days} days are left");
+    let severity = RENEWAL_SEVERITY.iter().find(|(max, _)| days <= *max);
+    match severity {
+        _ if days < 0 => {
+            judgements.not_answerable(&rules::certificate::RENEWAL, "it has expired already")
+        }
+        Some((_, severity)) => {
+            judgements.violated_with_severity(&rules::certificate::RENEWAL, *severity, days_left)
+        }
+        None => judgements.holds(&rules::certificate::RENEWAL, Verdict::Seen, days_left),
     }
-    let life = leaf.lifetime_days();
-    let said = format!("{life} days");
-    match life <= LONGEST_LIFE {
-        true => found.holds(&rules::certificate::LIFETIME, Verdict::Seen, said),
-        false => found.violated(&rules::certificate::LIFETIME, said),
+    let lifetime = leaf.lifetime_days();
+    let evidence = format!("{lifetime} days");
+    match lifetime <= MAX_LIFETIME {
+        true => judgements.holds(&rules::certificate::LIFETIME, Verdict::Seen, evidence),
+        false => judgements.violated(&rules::certificate::LIFETIME, evidence),
     }
 }
 
-fn subject(leaf: &Certificate, found: &mut Judgements) {
+fn judge_subject(leaf: &Certificate, judgements: &mut Judgements) {
     let subject = leaf.subject();
-    let uuid = |part| {
-        let value = subject.first(part);
+    let is_uuid_attribute = |attribute| {
+        let value = subject.first(attribute);
         value.is_some_and(|value| is_uuid(value.as_bytes()))
     };
-    let mut against = Vec::new();
+    let mut violations = Vec::new();
     let country = subject.first(COUNTRY);
     if country.is_none_or(|country| country.len() != 2) {
-        against.push("C is not two letters".to_owned());
+        violations.push("C is not two letters".to_owned());
     }
     if subject.first(ORGANIZATION).is_none() {
-        against.push("O is missing".to_owned());
+        violations.push("O is missing".to_owned());
     }
-    for (name, part) in [("OU", ORGANIZATIONAL_UNIT), ("CN", COMMON_NAME)] {
-        if !uuid(part) {
-            against.push(format!("{name} is no UUID"));
+    for (name, attribute) in [("OU", ORGANIZATIONAL_UNIT), ("CN", COMMON_NAME)] {
+        if !is_uuid_attribute(attribute) {
+            violations.push(format!("{name} is no UUID"));
         }
     }
-    let said = subject.to_string();
-    if !against.is_empty() {
-        against.push(said.clone());
+    let evidence = subject.to_string();
+    if !violations.is_empty() {
+        violations.push(evidence.clone());
     }
-    found.by(&rules::certificate::SUBJECT, against, Verdict::Seen, said);
+    judgements.holds_unless(
+        &rules::certificate::SUBJECT,
+        violations,
+        Verdict::Seen,
+        evidence,
+    );
 }
 
-fn revoked(
+fn judge_revocation(
     config: &Config,
     leaf: &Certificate,
     chain: Option<&Chain>,
     now: SystemTime,
-    found: &mut Judgements,
+    judgements: &mut Judgements,
 ) {
     const RULE: &Rule = &rules::certificate::REVOKED;
     if config.trust.crls.is_empty() {
-        return found.open(RULE, "[trust] names no `crls`");
+        return judgements.not_answerable(RULE, "[trust] names no `crls`");
     }
     let Some(chain) = chain else {
-        return found.open(RULE, "its issuer is not known");
+        return judgements.not_answerable(RULE, "its issuer is not known");
     };
     let Ok(anchors) = Anchors::load(config) else {
-        return found.open(RULE, "the anchors cannot be read");
+        return judgements.not_answerable(RULE, "the anchors cannot be read");
     };
-    let mut all = chain.certificates().skip(1).chain(anchors.roots());
-    let issuer = all.find(|issuer| leaf.is_issued_by(issuer));
-    let (mut current, mut open) = (Vec::new(), Vec::new());
+    let mut issuers = chain.certificates().skip(1).chain(anchors.roots());
+    let issuer = issuers.find(|issuer| leaf.is_issued_by(issuer));
+    let (mut not_listed, mut inconclusive) = (Vec::new(), Vec::new());
     for path in &config.trust.crls {
-        let said = |what: &str| format!("{}: {what}", path.display());
+        let with_path = |text: &str| format!("{}: {text}", path.display());
         let lists = match RevocationList::read(path) {
             Ok(lists) => lists,
             Err(error) => {
-                open.push(said(&error.to_string()));
+                inconclusive.push(with_path(&error.to_string()));
                 continue;
             }
         };
         for list in lists {
             let named = issuer.filter(|issuer| list.names_as_issuer(issuer));
             let signed = named.map(|issuer| list.check_signature(issuer));
-            if let Some(Err(fault @ (SignatureError::Unsupported(_) | SignatureError::Weak(_)))) =
+            if let Some(Err(error @ (SignatureError::Unsupported(_) | SignatureError::Weak(_)))) =
                 signed
             {
-                open.push(said(&format!("its signature cannot be checked: {fault}")));
+                inconclusive.push(with_path(&format!(
+                    "its signature cannot be checked: {error}"
+                )));
             } else if signed != Some(Ok(())) {
-                open.push(said("it is not of its issuer"));
+                inconclusive.push(with_path("it is not of its issuer"));
             } else if list.lists(leaf) {
-                // Whatever other lists say, and however old this one is.
-                return found.violated(RULE, said("it is on this list"));
+                // One list is enough, even an outdated one.
+                return judgements.violated(RULE, with_path("it is on this list"));
             } else if list.is_partial() {
-                open.push(said("it is a list of a part, and does not name it"));
+                inconclusive.push(with_path("it is a list of a part, and does not name it"));
             } else if list.is_outdated(now) {
-                open.push(said("a newer list is due"));
+                inconclusive.push(with_path("a newer list is due"));
             } else {
                 let next = list.next_update();
                 let until = next.map_or(String::new(), |next| format!(", good until {next}"));
-                current.push(said(&format!("not on this list{until}")));
+                not_listed.push(with_path(&format!("not on this list{until}")));
             }
         }
     }
-    match current.is_empty() {
-        true => found.open(RULE, open.join("; ")),
-        false => found.holds(RULE, Verdict::Seen, current.join("; ")),
+    match not_listed.is_empty() {
+        true => judgements.not_answerable(RULE, inconclusive.join("; ")),
+        false => judgements.holds(RULE, Verdict::Seen, not_listed.join("; ")),
     }
 }

@@ -1,4 +1,4 @@
-//! What several configurations must not share: keys, issuers, tokens, PINs.
+//! Judges the rules of the category `environments`: what configurations of different environments must not share.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,15 @@ use super::report::Subject;
 use super::rule::{Profile, Rule};
 use super::rules;
 
-/// Holds each pair of environments against each other.
+/// Compares each pair of configurations of different environments.
 pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
-    let mut found = Judgements::new(profile);
+    let mut judgements = Judgements::new(profile);
     if subjects.len() < 2 {
-        found.rest(
+        judgements.rest_not_answerable(
             rules::environments::RULES.iter().copied(),
             "one configuration was given: name several, as in `hsm-mtls audit preprod.toml production.toml`",
         );
-        return found.list;
+        return judgements.list;
     }
     let pairs: Vec<_> = subjects
         .iter()
@@ -24,43 +24,47 @@ pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
         .filter(|(one, other)| one.environment != other.environment)
         .collect();
     if pairs.is_empty() {
-        found.rest(
+        judgements.rest_not_answerable(
             rules::environments::RULES.iter().copied(),
             "all configurations are of one environment",
         );
-        return found.list;
+        return judgements.list;
     }
-    keys(&pairs, &mut found);
+    judge_keys(&pairs, &mut judgements);
     let issuer = |subject: &Subject| subject.issuer.clone();
-    same(&pairs, &mut found, &rules::environments::ISSUERS, issuer);
+    judge_equality(
+        &pairs,
+        &mut judgements,
+        &rules::environments::ISSUERS,
+        issuer,
+    );
     let token = |subject: &Subject| subject.token.clone();
-    same(&pairs, &mut found, &rules::environments::TOKENS, token);
+    judge_equality(&pairs, &mut judgements, &rules::environments::TOKENS, token);
     let pin = |subject: &Subject| subject.pin_place.clone();
-    same(&pairs, &mut found, &rules::environments::PINS, pin);
-    found.list
+    judge_equality(&pairs, &mut judgements, &rules::environments::PINS, pin);
+    judgements.list
 }
 
 type Pair<'a> = (&'a Subject, &'a Subject);
 
-fn keys(pairs: &[Pair<'_>], found: &mut Judgements) {
+fn judge_keys(pairs: &[Pair<'_>], judgements: &mut Judgements) {
     const RULE: &Rule = &rules::environments::KEYS;
-    let mut against = Vec::new();
+    let mut violations = Vec::new();
     for (one, other) in pairs {
         for key in &one.keys {
-            let twins = other
-                .keys
-                .iter()
-                .filter(|twin| key.public_key.is_some() && twin.public_key == key.public_key);
-            against.extend(twins.map(|twin| {
+            let same_keys = other.keys.iter().filter(|other_key| {
+                key.public_key.is_some() && other_key.public_key == key.public_key
+            });
+            violations.extend(same_keys.map(|same_key| {
                 format!(
                     "{} of {} and {} of {} are one key",
-                    key.uri, one.configuration, twin.uri, other.configuration
+                    key.uri, one.configuration, same_key.uri, other.configuration
                 )
             }));
         }
     }
-    if !against.is_empty() {
-        return found.violated_by(RULE, against);
+    if !violations.is_empty() {
+        return judgements.violated_with(RULE, violations);
     }
     let of_pairs = pairs.iter().flat_map(|(one, other)| [one, other]);
     let all = of_pairs.clone().flat_map(|subject| &subject.keys);
@@ -70,39 +74,40 @@ fn keys(pairs: &[Pair<'_>], found: &mut Judgements) {
         .collect();
     if !withheld.is_empty() {
         let withheld: Vec<_> = withheld.into_iter().collect();
-        let said = format!("no public key is told of {}", withheld.join(", "));
-        return found.open(RULE, said);
+        let reason = format!("no public key is told of {}", withheld.join(", "));
+        return judgements.not_answerable(RULE, reason);
     }
-    let untold = of_pairs.clone().find(|subject| subject.keys.is_empty());
-    match untold {
-        Some(subject) => found.open(
+    let without_keys = of_pairs.clone().find(|subject| subject.keys.is_empty());
+    match without_keys {
+        Some(subject) => judgements.not_answerable(
             RULE,
             format!("no key of {} can be seen", subject.configuration),
         ),
-        None => found.holds(RULE, Verdict::Seen, "no public key is in both"),
+        None => judgements.holds(RULE, Verdict::Seen, "no public key is in both"),
     }
 }
 
-fn same(
+/// Judges a rule that a value differs between two environments.
+fn judge_equality(
     pairs: &[Pair<'_>],
-    found: &mut Judgements,
+    judgements: &mut Judgements,
     rule: &'static Rule,
-    of: impl Fn(&Subject) -> Option<String>,
+    value_of: impl Fn(&Subject) -> Option<String>,
 ) {
-    let (mut against, mut untold) = (Vec::new(), Vec::new());
+    let (mut violations, mut unknown) = (Vec::new(), Vec::new());
     for (one, other) in pairs {
-        match (of(one), of(other)) {
+        match (value_of(one), value_of(other)) {
             (Some(first), Some(second)) if first == second => {
                 let (one, other) = (&one.configuration, &other.configuration);
-                against.push(format!("{one} and {other}: {first}"));
+                violations.push(format!("{one} and {other}: {first}"));
             }
             (Some(_), Some(_)) => {}
-            (None, _) => untold.push(format!("{} does not tell", one.configuration)),
-            (_, None) => untold.push(format!("{} does not tell", other.configuration)),
+            (None, _) => unknown.push(format!("{} does not tell", one.configuration)),
+            (_, None) => unknown.push(format!("{} does not tell", other.configuration)),
         }
     }
-    match (against.is_empty(), untold.is_empty()) {
-        (true, false) => found.open(rule, untold.join("; ")),
-        _ => found.by(rule, against, Verdict::Seen, "they differ"),
+    match (violations.is_empty(), unknown.is_empty()) {
+        (true, false) => judgements.not_answerable(rule, unknown.join("; ")),
+        _ => judgements.holds_unless(rule, violations, Verdict::Seen, "they differ"),
     }
 }

@@ -1,4 +1,5 @@
-//! This machine: who can change what the key's use rests on, who can read the PIN, and who may call.
+//! Judges the rules of the category `host`: who can change configuration, trust anchors, ledger and state, who can read the
+//! PIN, who can call the proxy, and whether a file holds the key.
 
 use std::env;
 use std::fs;
@@ -6,9 +7,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::file_permissions::{changeable_by_others, described, readable_by_others};
+use super::file_permissions::{changeable_by_others, path_and_mode, readable_by_others};
 use super::finding::{Judgements, Verdict};
-use super::key_file_search as key_files;
+use super::key_file_search;
 use super::rule::{Rule, Severity};
 use super::rules;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
@@ -19,64 +20,68 @@ use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::ledger::verify::{ChainSummary, VerifyError};
 use hsm_mtls::internal::signer::hardening::Measure;
 
-/// Files that are named one by one.
-const MOST_SAID: usize = 40;
+/// How many files that could not be compared are listed.
+const MAX_LISTED: usize = 40;
 
-/// All that files and the configuration tell.
-pub(super) fn judge(config: &Config, found: &mut Judgements) {
-    file(found, &rules::host::CONFIGURATION, &config.path);
-    pin(&config.token.pin, found);
+/// Judges the rules that need neither token nor key.
+pub(super) fn judge(config: &Config, judgements: &mut Judgements) {
+    judge_file(&rules::host::CONFIGURATION, &config.path, judgements);
+    judge_pin(&config.token.pin, judgements);
     let mut files = vec![config.trust.anchors.clone()];
     files.extend(config.trust.crls.iter().cloned());
     if let CertificateSource::File(path) = &config.c3.certificate {
         files.extend(Some(path.clone()).filter(|path| path.exists()));
     }
-    let mut against = Vec::new();
+    let mut violations = Vec::new();
     for path in &files {
-        against.extend(not_ours(path));
+        violations.extend(writable_reasons(path));
     }
-    against.dedup();
-    found.by(
+    violations.dedup();
+    judgements.holds_unless(
         &rules::host::TRUST_ANCHORS,
-        against,
+        violations,
         Verdict::Seen,
-        shown(&files),
+        list_files(&files),
     );
-    state(config, found);
-    callers(config, found);
+    judge_state_dir(config, judgements);
+    judge_callers(config, judgements);
 }
 
-fn file(found: &mut Judgements, rule: &'static Rule, path: &Path) {
-    let said = described(path).unwrap_or_default();
-    found.by(rule, not_ours(path), Verdict::Seen, said);
+/// Judges a rule that nobody else can change a file.
+fn judge_file(rule: &'static Rule, path: &Path, judgements: &mut Judgements) {
+    let evidence = path_and_mode(path).unwrap_or_default();
+    judgements.holds_unless(rule, writable_reasons(path), Verdict::Seen, evidence);
 }
 
-fn not_ours(path: &Path) -> Vec<String> {
+/// Why others can change a file, or why that is not known.
+fn writable_reasons(path: &Path) -> Vec<String> {
     changeable_by_others(path).unwrap_or_else(|error| vec![format!("{}: {error}", path.display())])
 }
 
-fn shown(files: &[PathBuf]) -> String {
-    let all: Vec<_> = files
+/// The files with their modes, as evidence.
+fn list_files(files: &[PathBuf]) -> String {
+    let files: Vec<_> = files
         .iter()
-        .filter_map(|path| described(path).ok())
+        .filter_map(|path| path_and_mode(path).ok())
         .collect();
-    all.join(", ")
+    files.join(", ")
 }
 
-fn pin(source: &PinSource, found: &mut Judgements) {
+/// Judges who can read or change the source of the PIN.
+fn judge_pin(source: &PinSource, judgements: &mut Judgements) {
     const RULE: &Rule = &rules::host::PIN;
-    let secret = |path: &Path, forbidden| -> io::Result<Vec<String>> {
-        let mut against = changeable_by_others(path)?;
-        against.extend(readable_by_others(path, forbidden)?);
-        Ok(against)
+    let secret_violations = |path: &Path, forbidden| -> io::Result<Vec<String>> {
+        let mut violations = changeable_by_others(path)?;
+        violations.extend(readable_by_others(path, forbidden)?);
+        Ok(violations)
     };
     let (path, forbidden) = match source {
-        PinSource::Prompt => return found.holds(RULE, Verdict::Seen, "a person types it"),
+        PinSource::Prompt => return judgements.holds(RULE, Verdict::Seen, "a person types it"),
         PinSource::ProtectedPath => {
-            return found.holds(RULE, Verdict::Seen, "it is typed at the token");
+            return judgements.holds(RULE, Verdict::Seen, "it is typed at the token");
         }
         PinSource::Env(name) => {
-            return found.violated_at(
+            return judgements.violated_with_severity(
                 RULE,
                 Severity::Medium,
                 format!("{name} is in the environment of every process that is started from there"),
@@ -87,36 +92,36 @@ fn pin(source: &PinSource, found: &mut Judgements) {
             // systemd gives the service's user access by an ACL, which shows as the group's r.
             Some(folder) => (PathBuf::from(folder).join(name), 0o037),
             None => {
-                return found.open(
+                return judgements.not_answerable(
                     RULE,
                     "a credential of systemd's, which is there for the service only",
                 );
             }
         },
-        PinSource::Command(words) => return pin_command(words, found),
+        PinSource::Command(words) => return judge_pin_command(words, judgements),
     };
-    match secret(&path, forbidden) {
-        Err(error) => found.open(RULE, format!("{}: {error}", path.display())),
-        Ok(against) => {
-            found.by(
+    match secret_violations(&path, forbidden) {
+        Err(error) => judgements.not_answerable(RULE, format!("{}: {error}", path.display())),
+        Ok(violations) => {
+            judgements.holds_unless(
                 RULE,
-                against,
+                violations,
                 Verdict::Seen,
-                described(&path).unwrap_or_default(),
+                path_and_mode(&path).unwrap_or_default(),
             );
         }
     }
 }
 
-/// Where a PIN comes from, so that two that are the same place read the same. A name in the environment, or
-/// of a credential, is each service's own.
-pub(super) fn pin_place(source: &PinSource) -> Option<String> {
+/// The source of a PIN in a canonical form, which is equal for the same source. `None` for sources that are not comparable
+/// between services, such as variables and credentials.
+pub(super) fn comparable_pin_source(source: &PinSource) -> Option<String> {
     match source {
         PinSource::File(path) => {
             let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
             Some(format!("file {}", path.display()))
         }
-        // Its arguments stay unsaid, and they decide.
+        // With arguments it is not comparable: they choose the PIN, and may be secret, so they are not printed.
         PinSource::Command(words) if words.len() == 1 => Some(source.to_string()),
         PinSource::Command(_)
         | PinSource::Env(_)
@@ -126,188 +131,207 @@ pub(super) fn pin_place(source: &PinSource) -> Option<String> {
     }
 }
 
-/// Who can change the program, or a file that it is given, gets the PIN too.
-fn pin_command(words: &[String], found: &mut Judgements) {
-    let named = words.iter().map(Path::new);
-    let files: Vec<_> = named
+/// Judges the program that prints the PIN: whoever can change it, or a file in its arguments, has the PIN too.
+fn judge_pin_command(words: &[String], judgements: &mut Judgements) {
+    let paths = words.iter().map(Path::new);
+    let files: Vec<_> = paths
         .filter(|word| word.is_absolute() && word.is_file())
         .map(Path::to_owned)
         .collect();
     if files.is_empty() {
-        return found.open(&rules::host::PIN, "the program that gives it is not there");
+        return judgements
+            .not_answerable(&rules::host::PIN, "the program that gives it is not there");
     }
-    let mut against: Vec<_> = files.iter().flat_map(|file| not_ours(file)).collect();
-    // A program may be for everybody to read; what it is told to read is not.
+    let mut violations: Vec<_> = files
+        .iter()
+        .flat_map(|file| writable_reasons(file))
+        .collect();
+    // Everybody may read a program, but not a file in its arguments.
     for file in files
         .iter()
         .filter(|file| words.first().map(Path::new) != Some(file))
     {
-        let program = fs::metadata(file).is_ok_and(|meta| meta.mode() & 0o111 != 0);
-        against.extend(
+        let is_program = fs::metadata(file).is_ok_and(|metadata| metadata.mode() & 0o111 != 0);
+        violations.extend(
             readable_by_others(file, 0o077)
                 .ok()
                 .flatten()
-                .filter(|_| !program),
+                .filter(|_| !is_program),
         );
     }
-    found.by(&rules::host::PIN, against, Verdict::Seen, shown(&files));
+    judgements.holds_unless(
+        &rules::host::PIN,
+        violations,
+        Verdict::Seen,
+        list_files(&files),
+    );
 }
 
-/// The files of the ledger, as far as the chain tells of them.
+/// Judges the files of the ledger: the open one, and the closed ones where the chain was read.
 pub(super) fn judge_ledger(
     ledger: &LedgerConfig,
-    history: &Result<ChainSummary, VerifyError>,
-    found: &mut Judgements,
+    chain: &Result<ChainSummary, VerifyError>,
+    judgements: &mut Judgements,
 ) {
     const RULE: &Rule = &rules::host::LEDGER;
-    // Before the first record the folder decides. Files that are closed are evidence as much as the open one.
+    // Before the first record only the folder exists.
     let mut files = match (ledger.file.exists(), ledger.file.parent()) {
         (false, Some(folder)) => vec![folder.to_owned()],
         _ => vec![ledger.file.clone()],
     };
-    if let Ok(history) = history {
-        files.extend(history.files.iter().filter(|file| file.exists()).cloned());
+    if let Ok(chain) = chain {
+        files.extend(chain.files.iter().filter(|file| file.exists()).cloned());
     }
-    let mut against = Vec::new();
+    let mut violations = Vec::new();
     for file in &files {
-        for reason in not_ours(file) {
-            if !against.contains(&reason) {
-                against.push(reason);
+        for reason in writable_reasons(file) {
+            if !violations.contains(&reason) {
+                violations.push(reason);
             }
         }
     }
     files.retain(|file| file.is_file());
     files.dedup();
     for file in &files {
-        let everybody = readable_by_others(file, 0o004).ok().flatten();
-        against.extend(everybody.map(|said| format!("everybody may read it: {said}")));
+        let world_readable = readable_by_others(file, 0o004).ok().flatten();
+        violations.extend(world_readable.map(|reason| format!("everybody may read it: {reason}")));
     }
-    let said = match files.is_empty() {
+    let evidence = match files.is_empty() {
         true => "nothing is recorded yet".to_owned(),
-        false => shown(&files),
+        false => list_files(&files),
     };
-    found.by(RULE, against, Verdict::Seen, said);
+    judgements.holds_unless(RULE, violations, Verdict::Seen, evidence);
 }
 
-fn state(config: &Config, found: &mut Judgements) {
+fn judge_state_dir(config: &Config, judgements: &mut Judgements) {
     const RULE: &Rule = &rules::host::STATE;
     match config.token.state_folder() {
-        None => found.violated(
+        None => judgements.violated(
             RULE,
             "refused PINs are remembered nowhere: set `state_dir` of [[token]]",
         ),
         Some(folder) if !folder.exists() => {
-            found.open(RULE, format!("{} is not there yet", folder.display()))
+            judgements.not_answerable(RULE, format!("{} is not there yet", folder.display()))
         }
-        Some(folder) => file(found, RULE, &folder),
+        Some(folder) => judge_file(RULE, &folder, judgements),
     }
 }
 
-fn callers(config: &Config, found: &mut Judgements) {
+fn judge_callers(config: &Config, judgements: &mut Judgements) {
     let Some(proxy) = &config.proxy else {
-        found.open(&rules::host::CALLERS, "there is no [proxy]");
-        return found.open(&rules::host::LISTENS, "there is no [proxy]");
+        judgements.not_answerable(&rules::host::CALLERS, "there is no [proxy]");
+        return judgements.not_answerable(&rules::host::LISTENS, "there is no [proxy]");
     };
-    let (mut against, mut places) = (Vec::new(), Vec::new());
+    let (mut violations, mut listeners) = (Vec::new(), Vec::new());
     for listener in &proxy.listeners {
-        let place = &listener.address;
-        let who = match &listener.callers {
+        let address = &listener.address;
+        let callers = match &listener.callers {
             Callers::SameUser => "processes of the user that runs it".to_owned(),
             Callers::Peers { uids, gids } => format!("uids {uids:?} and gids {gids:?}"),
             Callers::SocketMode => {
-                if let ListenAddress::Unix { mode, .. } = place
-                    && place.is_open_to_all()
+                if let ListenAddress::Unix { mode, .. } = address
+                    && address.is_open_to_all()
                 {
-                    against.push(format!(
-                        "{place}: its mode {mode:04o} lets everybody connect"
+                    violations.push(format!(
+                        "{address}: its mode {mode:04o} lets everybody connect"
                     ));
                 }
                 "whoever its mode lets connect".to_owned()
             }
             Callers::Token(path) => {
                 let readable = readable_by_others(path, 0o037);
-                against.extend(readable.ok().flatten());
-                // Whoever can write it gives everybody a token that they know.
-                against.extend(changeable_by_others(path).unwrap_or_default());
+                violations.extend(readable.ok().flatten());
+                // Whoever can write the file can set a token of their own.
+                violations.extend(changeable_by_others(path).unwrap_or_default());
                 format!("who knows the token of {}", path.display())
             }
-            Callers::AnyLocalProcess if !place.is_open_to_all() => {
+            Callers::AnyLocalProcess if !address.is_open_to_all() => {
                 "whoever its mode lets connect".to_owned()
             }
             Callers::AnyLocalProcess => {
-                against.push(format!("{place}: every process of this machine may call"));
+                violations.push(format!("{address}: every process of this machine may call"));
                 "every process of this machine".to_owned()
             }
         };
-        places.push(format!("{place}: {who}"));
+        listeners.push(format!("{address}: {callers}"));
     }
-    let said = places.join("; ");
-    found.by(&rules::host::CALLERS, against, Verdict::Seen, said.clone());
+    let listeners = listeners.join("; ");
+    judgements.holds_unless(
+        &rules::host::CALLERS,
+        violations,
+        Verdict::Seen,
+        listeners.clone(),
+    );
     let operations = proxy.operations.as_ref();
-    let operations = operations.map_or(String::new(), |place| {
-        format!("; operations at {}", place.address)
+    let operations = operations.map_or(String::new(), |operations| {
+        format!("; operations at {}", operations.address)
     });
-    found.holds(&rules::host::LISTENS, Verdict::Seen, said + &operations);
+    judgements.holds(
+        &rules::host::LISTENS,
+        Verdict::Seen,
+        listeners + &operations,
+    );
 }
 
-/// Whether a file holds the key: one of these folders, or the certificate's, into which a key is exported
-/// most easily.
+/// Judges whether a file holds the key, in these folders or in the certificate's file: tools export a key into the same
+/// file.
 pub(super) fn judge_key_files(
     folders: &[PathBuf],
     certificate: &CertificateSource,
     key: &PublicKey,
-    found: &mut Judgements,
+    judgements: &mut Judgements,
 ) {
     const RULE: &Rule = &rules::host::KEY_FILES;
-    let mut places = folders.to_vec();
+    let mut paths = folders.to_vec();
     if let CertificateSource::File(path) = certificate {
-        places.extend(Some(path.clone()).filter(|path| path.exists()));
+        paths.extend(Some(path.clone()).filter(|path| path.exists()));
     }
-    let mut seen = key_files::search(&places, key);
-    seen.copies.sort();
-    seen.copies.dedup();
-    if !seen.copies.is_empty() {
-        let copies = seen.copies.iter().map(|path| path.display().to_string());
-        return found.violated_by(RULE, copies.collect());
+    let mut search = key_file_search::search(&paths, key);
+    search.copies.sort();
+    search.copies.dedup();
+    if !search.copies.is_empty() {
+        let copies = search.copies.iter().map(|path| path.display().to_string());
+        return judgements.violated_with(RULE, copies.collect());
     }
     if folders.is_empty() {
-        return found.open(RULE, "no folder was named: --search");
+        return judgements.not_answerable(RULE, "no folder was named: --search");
     }
-    let mut open = seen.unread;
-    open.extend(seen.denied);
-    // A page of them says as much as a book.
-    let more = open.len().saturating_sub(MOST_SAID);
-    open.truncate(MOST_SAID);
-    open.extend((more > 0).then(|| format!("and {more} more")));
-    let mut looked = format!(
+    let mut not_compared = search.unknown;
+    not_compared.extend(search.errors);
+    let more = not_compared.len().saturating_sub(MAX_LISTED);
+    not_compared.truncate(MAX_LISTED);
+    not_compared.extend((more > 0).then(|| format!("and {more} more")));
+    let mut searched = format!(
         "{} files, {} private keys of others",
-        seen.files, seen.others
+        search.files, search.other_keys
     );
-    if seen.links > 0 {
-        looked.push_str(&format!("; {} links were not followed", seen.links));
+    if search.links > 0 {
+        searched.push_str(&format!("; {} links were not followed", search.links));
     }
-    match open.is_empty() {
-        true => found.holds(RULE, Verdict::Seen, looked),
-        false => found.open(RULE, format!("{looked}; {}", open.join("; "))),
+    match not_compared.is_empty() {
+        true => judgements.holds(RULE, Verdict::Seen, searched),
+        false => {
+            judgements.not_answerable(RULE, format!("{searched}; {}", not_compared.join("; ")));
+        }
     }
 }
 
-/// What is in force in a signer process that was started for this.
-pub(super) fn judge_hardening(parts: &[Measure], found: &mut Judgements) {
-    let said = |part: &Measure| format!("{}: {}", part.name, part.detail);
-    // Landlock for the signer is the operator's choice: vendors' modules need what they need.
-    let missing = parts
+/// Judges the hardening measures of a signer process.
+pub(super) fn judge_hardening(measures: &[Measure], judgements: &mut Judgements) {
+    let name_and_detail = |measure: &Measure| format!("{}: {}", measure.name, measure.detail);
+    // Landlock for the signer is optional: a vendor's module may need files that are not known here.
+    let missing = measures
         .iter()
-        .filter(|part| !part.in_force && part.name != "Landlock");
-    let all: Vec<_> = parts
+        .filter(|measure| !measure.in_force && measure.name != "Landlock");
+    let in_force: Vec<_> = measures
         .iter()
-        .filter(|part| part.in_force)
-        .map(|part| part.name.clone())
+        .filter(|measure| measure.in_force)
+        .map(|measure| measure.name.clone())
         .collect();
-    found.by(
+    judgements.holds_unless(
         &rules::host::HARDENING,
-        missing.map(said).collect(),
+        missing.map(name_and_detail).collect(),
         Verdict::Seen,
-        all.join(", "),
+        in_force.join(", "),
     );
 }

@@ -1,102 +1,96 @@
-//! The key: what the module claims of it beside what was tried, rule by rule.
+//! Judges the rules of the category `key`: claims of the module beside the results of probes. `run` judges whether the
+//! key signs, and the probes of `--active`.
 
 use super::finding::{Judgements, Verdict};
-use super::probe_result::{Claim, judge_probes, together};
+use super::key_twin::{self, Twin};
+use super::probe_result::{Claim, conclusive_wraps, judge_probes};
 use super::report::KeySeen;
 use super::rule::Rule;
 use super::rules;
 use hsm_mtls::internal::key::custody_attributes::CustodyAttributes;
-use hsm_mtls::internal::key::extraction_probes::{Probe, ProbeOutcome};
+use hsm_mtls::internal::key::extraction_probes::Probe;
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::rfc3339;
 
-/// What the token says of a key, and what was tried with it.
+/// The claims about a key, and the results of probes of it.
 #[derive(Debug)]
-pub(super) struct Custody {
+pub(super) struct KeyEvidence {
     pub(super) claims: CustodyAttributes,
     pub(super) reads: Vec<Probe>,
-    /// For each wrapping key that can be seen.
+    /// One list for each wrapping key of the token.
     pub(super) wraps: Vec<Vec<Probe>>,
     pub(super) public_key: Option<PublicKey>,
     /// Every private key that the user can see.
     pub(super) keys: Vec<KeySeen>,
     /// Other private keys with the same public key.
     pub(super) twins: Vec<Twin>,
-    /// Certificates in the token of the same public key and another subject.
+    /// Certificates in the token with the same public key and another subject.
     pub(super) other_certificates: Vec<String>,
 }
 
-/// Another object that holds the same private key.
-#[derive(Debug)]
-pub(super) struct Twin {
-    pub(super) uri: String,
-    pub(super) claims: CustodyAttributes,
-    pub(super) reads: Vec<Probe>,
-    pub(super) wraps: Vec<Vec<Probe>>,
-}
-
-/// What could be seen of the key in a session without a login.
+/// Whether the key is visible in a session without a login.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WithoutLogin {
-    /// It was found.
-    Shown,
-    /// It was not.
+    Visible,
     Hidden,
-    /// Nothing that means something was to be tried.
+    /// It was not tried, for this reason.
     NotTried(&'static str),
 }
 
 impl WithoutLogin {
-    fn judge(self, found: &mut Judgements) {
+    fn judge(self, judgements: &mut Judgements) {
         const RULE: &Rule = &rules::key::HIDDEN;
-        let said = "C_FindObjects did not find it in a session without a login";
         match self {
-            Self::Shown => {
-                found.violated(RULE, "C_FindObjects found it in a session without a login")
+            Self::Visible => {
+                judgements.violated(RULE, "C_FindObjects found it in a session without a login")
             }
-            Self::Hidden => found.holds(RULE, Verdict::TriedAndRefused, said),
-            Self::NotTried(why) => found.open(RULE, why),
+            Self::Hidden => judgements.holds(
+                RULE,
+                Verdict::TriedAndRefused,
+                "C_FindObjects did not find it in a session without a login",
+            ),
+            Self::NotTried(reason) => judgements.not_answerable(RULE, reason),
         }
     }
 }
 
-impl Custody {
-    /// All but whether it signs.
-    pub(super) fn judge(&self, without_login: WithoutLogin, found: &mut Judgements) {
-        without_login.judge(found);
-        self.trials(found);
-        self.flags(found);
-        self.usage(found);
-        self.limits(found);
-        self.neighbours(found);
+impl KeyEvidence {
+    /// Judges all rules but whether the key signs.
+    pub(super) fn judge(&self, without_login: WithoutLogin, judgements: &mut Judgements) {
+        without_login.judge(judgements);
+        self.judge_extraction_probes(judgements);
+        self.judge_flags(judgements);
+        self.judge_usage(judgements);
+        self.judge_mechanisms_and_type(judgements);
+        self.judge_other_objects(judgements);
     }
 
-    fn trials(&self, found: &mut Judgements) {
-        let claimed = match self.claims.flag("CKA_SENSITIVE") {
+    fn judge_extraction_probes(&self, judgements: &mut Judgements) {
+        let claim = match self.claims.flag("CKA_SENSITIVE") {
             Some(true) => Claim::Yes("the module claims CKA_SENSITIVE true"),
             Some(false) => Claim::No("the module claims CKA_SENSITIVE false"),
             None => Claim::No("the module does not tell CKA_SENSITIVE"),
         };
         judge_probes(
-            found,
+            judgements,
             &rules::key::READABLE,
             &self.reads,
-            claimed,
+            claim,
             "nothing was to be asked for",
         );
-        let claimed = match self.claims.flag("CKA_EXTRACTABLE") {
+        let claim = match self.claims.flag("CKA_EXTRACTABLE") {
             Some(false) => Claim::Yes("the module claims CKA_EXTRACTABLE false"),
             Some(true) => Claim::No("the module claims CKA_EXTRACTABLE true"),
             None => Claim::No("the module does not tell CKA_EXTRACTABLE"),
         };
-        let none = "no wrapping key can be seen here; --active tries it with one of its own";
-        let wraps = together(&self.wraps);
-        judge_probes(found, &rules::key::WRAPPABLE, &wraps, claimed, none);
+        let reason = "no wrapping key can be seen here; --active tries it with one of its own";
+        let wraps = conclusive_wraps(&self.wraps);
+        judge_probes(judgements, &rules::key::WRAPPABLE, &wraps, claim, reason);
     }
 
-    fn flags(&self, found: &mut Judgements) {
-        for (rule, attribute, wanted) in [
+    fn judge_flags(&self, judgements: &mut Judgements) {
+        for (rule, attribute, expected) in [
             (&rules::key::SENSITIVE, "CKA_SENSITIVE", true),
             (&rules::key::EXTRACTABLE, "CKA_EXTRACTABLE", false),
             (&rules::key::ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true),
@@ -113,167 +107,173 @@ impl Custody {
             (&rules::key::DESTROYABLE, "CKA_DESTROYABLE", false),
         ] {
             match self.claims.flag(attribute) {
-                None => found.open(rule, format!("the module does not tell {attribute}")),
-                Some(value) if value == wanted => {
-                    found.holds(rule, Verdict::Claimed, format!("{attribute} {value}"));
+                None => {
+                    judgements.not_answerable(rule, format!("the module does not tell {attribute}"))
                 }
-                Some(value) => found.violated(rule, format!("{attribute} {value}")),
+                Some(value) if value == expected => {
+                    judgements.holds(rule, Verdict::Claimed, format!("{attribute} {value}"));
+                }
+                Some(value) => judgements.violated(rule, format!("{attribute} {value}")),
             }
         }
         let extractable = self.claims.flag("CKA_EXTRACTABLE");
         let with_trusted = self.claims.flag("CKA_WRAP_WITH_TRUSTED");
         match (extractable, with_trusted) {
-            (Some(false), _) => found.holds(
+            (Some(false), _) => judgements.holds(
                 &rules::key::WRAP_WITH_TRUSTED,
                 Verdict::Claimed,
                 "CKA_EXTRACTABLE false: it is not to be wrapped at all",
             ),
-            (_, Some(true)) => found.holds(
+            (_, Some(true)) => judgements.holds(
                 &rules::key::WRAP_WITH_TRUSTED,
                 Verdict::Claimed,
                 "CKA_WRAP_WITH_TRUSTED true",
             ),
-            (Some(true), Some(false)) => found.violated(
+            (Some(true), Some(false)) => judgements.violated(
                 &rules::key::WRAP_WITH_TRUSTED,
                 "CKA_EXTRACTABLE true and CKA_WRAP_WITH_TRUSTED false",
             ),
-            _ => found.open(
+            _ => judgements.not_answerable(
                 &rules::key::WRAP_WITH_TRUSTED,
                 "the module does not tell it",
             ),
         }
         match self.claims.flag("CKA_ALWAYS_AUTHENTICATE") {
-            Some(true) => found.holds(
+            Some(true) => judgements.holds(
                 &rules::key::ALWAYS_AUTHENTICATE,
                 Verdict::Claimed,
                 "each signature wants a PIN of its own",
             ),
-            Some(false) => found.holds(
+            Some(false) => judgements.holds(
                 &rules::key::ALWAYS_AUTHENTICATE,
                 Verdict::Claimed,
                 "one login is enough for all signatures of a process",
             ),
-            None => found.open(
+            None => judgements.not_answerable(
                 &rules::key::ALWAYS_AUTHENTICATE,
                 "the module does not tell it",
             ),
         }
     }
 
-    fn usage(&self, found: &mut Judgements) {
+    fn judge_usage(&self, judgements: &mut Judgements) {
         let flag = |name| self.claims.flag(name);
-        let mut against = Vec::new();
+        let mut violations = Vec::new();
         if flag("CKA_SIGN") == Some(false) {
-            against.push("CKA_SIGN false".to_owned());
+            violations.push("CKA_SIGN false".to_owned());
         }
-        let others = ["CKA_DECRYPT", "CKA_UNWRAP", "CKA_DERIVE"];
-        let set = others.iter().filter(|name| flag(name) == Some(true));
-        against.extend(set.map(|name| format!("{name} true")));
-        // What a type of key cannot do anyway need not be told.
-        let derives = !matches!(
+        let other_usages = ["CKA_DECRYPT", "CKA_UNWRAP", "CKA_DERIVE"];
+        let allowed = other_usages.iter().filter(|name| flag(name) == Some(true));
+        violations.extend(allowed.map(|name| format!("{name} true")));
+        // Only usages that the type of key supports have to be known.
+        let can_derive = !matches!(
             self.public_key.as_ref().map(PublicKey::algorithm),
             Some(KeyAlgorithm::Rsa { .. })
         );
-        let told = match derives {
+        let required = match can_derive {
             true => [flag("CKA_DERIVE"), Some(false)],
             false => ["CKA_DECRYPT", "CKA_UNWRAP"].map(flag),
         };
-        if against.is_empty() && (flag("CKA_SIGN").is_none() || told.contains(&None)) {
-            return found.open(&rules::key::USAGE, "the module does not tell all usages");
+        if violations.is_empty() && (flag("CKA_SIGN").is_none() || required.contains(&None)) {
+            return judgements
+                .not_answerable(&rules::key::USAGE, "the module does not tell all usages");
         }
-        found.by(
+        judgements.holds_unless(
             &rules::key::USAGE,
-            against,
+            violations,
             Verdict::Claimed,
             "CKA_SIGN only",
         );
     }
 
-    fn limits(&self, found: &mut Judgements) {
+    fn judge_mechanisms_and_type(&self, judgements: &mut Judgements) {
         match (
             &self.claims.key_gen_mechanism,
             self.claims.flag("CKA_LOCAL"),
         ) {
-            (Some(kind), Some(false)) if kind.contains("KEY_PAIR_GEN") => {
-                let said = format!("{kind}, and yet CKA_LOCAL false");
-                found.violated(&rules::key::GENERATED, said);
+            (Some(mechanism), Some(false)) if mechanism.contains("KEY_PAIR_GEN") => {
+                let evidence = format!("{mechanism}, and yet CKA_LOCAL false");
+                judgements.violated(&rules::key::GENERATED, evidence);
             }
-            (Some(kind), _) if kind.contains("KEY_PAIR_GEN") => {
-                found.holds(&rules::key::GENERATED, Verdict::Claimed, kind.clone());
+            (Some(mechanism), _) if mechanism.contains("KEY_PAIR_GEN") => {
+                judgements.holds(&rules::key::GENERATED, Verdict::Claimed, mechanism.clone());
             }
-            // An imported key has none (CK_UNAVAILABLE_INFORMATION): `key.local` says so already.
-            (_, Some(false)) => found.holds(
+            // An imported key has no mechanism (CK_UNAVAILABLE_INFORMATION); `key.local` is violated already.
+            (_, Some(false)) => judgements.holds(
                 &rules::key::GENERATED,
                 Verdict::Claimed,
                 "none, as of a key that was not made here",
             ),
-            (Some(kind), _) => {
-                found.violated(&rules::key::GENERATED, format!("{kind} makes no key pair"))
+            (Some(mechanism), _) => judgements.violated(
+                &rules::key::GENERATED,
+                format!("{mechanism} makes no key pair"),
+            ),
+            (None, _) => {
+                judgements.not_answerable(&rules::key::GENERATED, "the module does not tell it")
             }
-            (None, _) => found.open(&rules::key::GENERATED, "the module does not tell it"),
         }
         match &self.claims.allowed_mechanisms {
-            None => found.open(
+            None => judgements.not_answerable(
                 &rules::key::ALLOWED_MECHANISMS,
                 "no limit is set: the usages decide",
             ),
             Some(allowed) => {
-                let strange = allowed.iter().filter(|kind| !signs(kind));
-                let strange: Vec<_> = strange
-                    .map(|kind| format!("{kind} is no signature"))
-                    .collect();
+                let others = allowed
+                    .iter()
+                    .filter(|mechanism| !is_tls_signature(mechanism));
+                let violations = others.map(|mechanism| format!("{mechanism} is no signature"));
                 let all = allowed.join(", ");
-                found.by(
+                judgements.holds_unless(
                     &rules::key::ALLOWED_MECHANISMS,
-                    strange,
+                    violations.collect(),
                     Verdict::Claimed,
                     all,
                 );
             }
         }
-        self.dates(found);
+        self.judge_dates(judgements);
         match self.public_key.as_ref().map(PublicKey::algorithm) {
             Some(KeyAlgorithm::Rsa { bits: 2048 }) => {
-                found.holds(&rules::key::TYPE, Verdict::Seen, "RSA, 2048 bits");
+                judgements.holds(&rules::key::TYPE, Verdict::Seen, "RSA, 2048 bits");
             }
-            Some(other) => found.violated(&rules::key::TYPE, format!("{other}")),
-            None => found.open(
+            Some(other) => judgements.violated(&rules::key::TYPE, format!("{other}")),
+            None => judgements.not_answerable(
                 &rules::key::TYPE,
                 "the token tells no public key of a kind that is supported",
             ),
         }
     }
 
-    fn dates(&self, found: &mut Judgements) {
+    fn judge_dates(&self, judgements: &mut Judgements) {
         let (Some(start), Some(end)) = (&self.claims.start_date, &self.claims.end_date) else {
-            let untold = "the module does not tell CKA_START_DATE and CKA_END_DATE";
-            return found.open(&rules::key::DATES, untold);
+            let reason = "the module does not tell CKA_START_DATE and CKA_END_DATE";
+            return judgements.not_answerable(&rules::key::DATES, reason);
         };
         let today: String = rfc3339::now().chars().take(10).collect();
-        let mut against = Vec::new();
+        let mut violations = Vec::new();
         if *start > today {
-            against.push(format!("it begins {start}"));
+            violations.push(format!("it begins {start}"));
         }
         if !end.is_empty() && *end < today {
-            against.push(format!("it ended {end}"));
+            violations.push(format!("it ended {end}"));
         }
-        let said = match (start.as_str(), end.as_str()) {
+        let evidence = match (start.as_str(), end.as_str()) {
             ("", "") => "no dates are set".to_owned(),
             ("", end) => format!("until {end}"),
             (start, "") => format!("from {start}"),
             (start, end) => format!("from {start} to {end}"),
         };
-        found.by(&rules::key::DATES, against, Verdict::Claimed, said);
+        judgements.holds_unless(&rules::key::DATES, violations, Verdict::Claimed, evidence);
     }
 
-    fn neighbours(&self, found: &mut Judgements) {
+    fn judge_other_objects(&self, judgements: &mut Judgements) {
         if self.public_key.is_none() {
             for rule in [
                 &rules::key::TWIN,
                 &rules::key::TWIN_HELD,
                 &rules::key::PURPOSE,
             ] {
-                found.open(
+                judgements.not_answerable(
                     rule,
                     "the token tells no public key of a kind that is supported",
                 );
@@ -281,68 +281,37 @@ impl Custody {
             return;
         }
         let twins = self.twins.iter().map(|twin| format!("{} too", twin.uri));
-        let untold = self.keys.iter().filter(|key| key.public_key.is_none());
-        let untold: Vec<_> = untold.map(|key| key.uri.clone()).collect();
-        match (self.twins.is_empty(), untold.is_empty()) {
+        let withheld = self.keys.iter().filter(|key| key.public_key.is_none());
+        let withheld: Vec<_> = withheld.map(|key| key.uri.clone()).collect();
+        match (self.twins.is_empty(), withheld.is_empty()) {
             (true, false) => {
-                let said = format!("no public key is told of {}", untold.join(", "));
-                found.open(&rules::key::TWIN, said.clone());
-                found.open(&rules::key::TWIN_HELD, said);
+                let reason = format!("no public key is told of {}", withheld.join(", "));
+                judgements.not_answerable(&rules::key::TWIN, reason.clone());
+                judgements.not_answerable(&rules::key::TWIN_HELD, reason);
             }
             _ => {
-                let none = "no other has it";
-                found.by(&rules::key::TWIN, twins.collect(), Verdict::Seen, none);
-                self.twins_held(found);
+                let evidence = "no other has it";
+                judgements.holds_unless(
+                    &rules::key::TWIN,
+                    twins.collect(),
+                    Verdict::Seen,
+                    evidence,
+                );
+                key_twin::judge_twins(&self.twins, judgements);
             }
         }
         let others = self.other_certificates.clone();
-        let none = "no other certificate of it lies in the token";
-        found.by(&rules::key::PURPOSE, others, Verdict::Seen, none);
+        let evidence = "no other certificate of it lies in the token";
+        judgements.holds_unless(&rules::key::PURPOSE, others, Verdict::Seen, evidence);
     }
 }
 
-impl Custody {
-    fn twins_held(&self, found: &mut Judgements) {
-        const RULE: &Rule = &rules::key::TWIN_HELD;
-        if self.twins.is_empty() {
-            return found.holds(RULE, Verdict::Seen, "there is none");
-        }
-        let (mut leave, mut open, mut held) = (Vec::new(), Vec::new(), Vec::new());
-        for twin in &self.twins {
-            let done = |trial: &&Probe| matches!(trial.outcome, ProbeOutcome::Allowed(_));
-            let mut leaves: Vec<_> = twin
-                .reads
-                .iter()
-                .chain(twin.wraps.iter().flatten())
-                .filter(done)
-                .map(|trial| trial.call.clone())
-                .collect();
-            let claims = ["CKA_SENSITIVE", "CKA_EXTRACTABLE"].map(|name| twin.claims.flag(name));
-            match claims {
-                [Some(false), _] => leaves.push("CKA_SENSITIVE false".to_owned()),
-                [_, Some(true)] => leaves.push("CKA_EXTRACTABLE true".to_owned()),
-                [Some(true), Some(false)] => {}
-                _ => open.push(format!("{}: the module does not tell", twin.uri)),
-            }
-            match leaves.is_empty() {
-                true => held.push(twin.uri.clone()),
-                false => leave.push(format!("{}: {}", twin.uri, leaves.join(", "))),
-            }
-        }
-        match (leave.is_empty(), open.is_empty()) {
-            (false, _) => found.violated_by(RULE, leave),
-            (true, false) => found.open(RULE, open.join("; ")),
-            (true, true) => found.holds(RULE, Verdict::Claimed, held.join(", ")),
-        }
-    }
-}
-
-/// Whether a mechanism makes signatures of the kinds that TLS has.
-fn signs(mechanism: &str) -> bool {
-    let plain = ["CKM_RSA_PKCS", "CKM_RSA_PKCS_PSS", "CKM_EDDSA"];
-    let hashes = mechanism.starts_with("CKM_SHA") || mechanism.starts_with("CKM_ECDSA");
-    plain.contains(&mechanism)
-        || (hashes && (mechanism.contains("RSA_PKCS") || mechanism.contains("ECDSA")))
+/// Whether a mechanism makes signatures that TLS uses.
+fn is_tls_signature(mechanism: &str) -> bool {
+    let without_hash = ["CKM_RSA_PKCS", "CKM_RSA_PKCS_PSS", "CKM_EDDSA"];
+    let with_hash = mechanism.starts_with("CKM_SHA") || mechanism.starts_with("CKM_ECDSA");
+    without_hash.contains(&mechanism)
+        || (with_hash && (mechanism.contains("RSA_PKCS") || mechanism.contains("ECDSA")))
 }
 
 #[cfg(test)]

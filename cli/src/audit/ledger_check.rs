@@ -1,5 +1,5 @@
-//! What the record says that the key was used for: whether it holds, how often for what, and what is in it
-//! that should not be.
+//! Judges the rules of the category `ledger`: the hash chain, the purposes and peers of the key's uses, refused requests. It
+//! also counts the uses by day and purpose.
 
 use std::collections::BTreeMap;
 
@@ -13,147 +13,163 @@ use hsm_mtls::internal::engine::Purpose;
 use hsm_mtls::internal::ledger::record_reader::{LedgerLine, RecordReader};
 use hsm_mtls::internal::ledger::verify::{self, VerifyError};
 
-/// How often a key was used for something on a day.
+/// How often a key was used for one purpose on one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUsage {
     /// YYYY-MM-DD, UTC.
     pub day: String,
-    /// What for, as the ledger has it.
+    /// The purpose, as the ledger has it.
     pub purpose: String,
-    /// Attempts.
+    /// How many attempts.
     pub count: u64,
 }
 
-/// What a ledger tells of uses.
+/// Counts over the records of a ledger.
 #[derive(Debug, Default)]
-struct Told {
+struct RecordCounts {
+    /// Uses, by day and purpose.
     uses: BTreeMap<(String, String), u64>,
-    strange: BTreeMap<String, u64>,
+    /// Uses that the key is not for, by reason.
+    unexpected: BTreeMap<String, u64>,
+    /// Requests that the signing policy refused, by reason.
     refusals: BTreeMap<String, u64>,
-    other_forms: u64,
-    of_others: u64,
+    /// Records of a form that this version does not know.
+    unknown_forms: u64,
+    /// Uses of other keys.
+    other_keys: u64,
+    /// TLS uses without a peer.
     without_peer: u64,
 }
 
-/// Judges the configured ledger, and says what the key was used for.
+/// Judges the configured ledger, and counts the uses of the key.
 ///
-/// `key`: SHA-256 of its public key; where it is not known, all keys' uses count.
-pub(super) fn judge(config: &Config, key: Option<&str>, found: &mut Judgements) -> Vec<KeyUsage> {
+/// `key` is the SHA-256 of its public key; `None` counts the uses of all keys.
+pub(super) fn judge(
+    config: &Config,
+    key: Option<&str>,
+    judgements: &mut Judgements,
+) -> Vec<KeyUsage> {
     let Some(ledger) = &config.ledger else {
-        found.violated(&rules::ledger::KEPT, "there is no [ledger]");
-        found.rest(rules::ledger::RULES.iter().copied(), "there is no [ledger]");
-        found.open(&rules::host::LEDGER, "there is no [ledger]");
+        judgements.violated(&rules::ledger::KEPT, "there is no [ledger]");
+        judgements
+            .rest_not_answerable(rules::ledger::RULES.iter().copied(), "there is no [ledger]");
+        judgements.not_answerable(&rules::host::LEDGER, "there is no [ledger]");
         return Vec::new();
     };
     let file = ledger.file.display();
-    found.holds(&rules::ledger::KEPT, Verdict::Seen, format!("in {file}"));
+    judgements.holds(&rules::ledger::KEPT, Verdict::Seen, format!("in {file}"));
     match &ledger.head {
-        Some(_) => found.holds(
+        Some(_) => judgements.holds(
             &rules::ledger::HEAD,
             Verdict::Seen,
             "`head` of [ledger] is set",
         ),
-        None => found.violated(&rules::ledger::HEAD, "`head` of [ledger] is not set"),
+        None => judgements.violated(&rules::ledger::HEAD, "`head` of [ledger] is not set"),
     }
-    let history = verify::verify(&ledger.file, None);
-    super::host_check::judge_ledger(ledger, &history, found);
-    let history = match history {
-        Ok(history) => history,
+    let chain = verify::verify(&ledger.file, None);
+    super::host_check::judge_ledger(ledger, &chain, judgements);
+    let chain = match chain {
+        Ok(chain) => chain,
         Err(VerifyError::Unreadable(error)) => {
-            found.rest(rules::ledger::RULES.iter().copied(), &error.to_string());
+            judgements
+                .rest_not_answerable(rules::ledger::RULES.iter().copied(), &error.to_string());
             return Vec::new();
         }
         Err(flaw) => {
-            found.violated(&rules::ledger::CHAIN, flaw.to_string());
-            found.rest(
+            judgements.violated(&rules::ledger::CHAIN, flaw.to_string());
+            judgements.rest_not_answerable(
                 rules::ledger::RULES.iter().copied(),
                 "the chain does not hold",
             );
             return Vec::new();
         }
     };
-    let mut said = format!(
+    let mut evidence = format!(
         "records {} to {} in {} files; head {}",
-        history.first,
-        history.last,
-        history.files.len(),
-        history.head
+        chain.first,
+        chain.last,
+        chain.files.len(),
+        chain.head
     );
-    if history.first > 1 {
-        said.push_str(&format!("; records before {} are not here", history.first));
+    if chain.first > 1 {
+        evidence.push_str(&format!("; records before {} are not here", chain.first));
     }
-    if history.repairs > 0 {
-        said.push_str(&format!("; {} lines that a crash tore", history.repairs));
+    if chain.repairs > 0 {
+        evidence.push_str(&format!("; {} lines that a crash tore", chain.repairs));
     }
-    found.holds(&rules::ledger::CHAIN, Verdict::Seen, said);
-    match history.unfinished.len() {
-        0 => found.holds(&rules::ledger::OUTCOMES, Verdict::Seen, "all have one"),
-        count => found.violated(
+    judgements.holds(&rules::ledger::CHAIN, Verdict::Seen, evidence);
+    match chain.unfinished.len() {
+        0 => judgements.holds(&rules::ledger::OUTCOMES, Verdict::Seen, "all have one"),
+        count => judgements.violated(
             &rules::ledger::OUTCOMES,
             format!(
                 "{count} have none, the first is record {}",
-                history.unfinished[0]
+                chain.unfinished[0]
             ),
         ),
     }
-    match read(config, ledger, key) {
-        Ok(told) => told.judge(found),
-        Err(why) => {
-            found.rest(rules::ledger::RULES.iter().copied(), &why);
+    match count_records(config, ledger, key) {
+        Ok(counts) => counts.judge(judgements),
+        Err(reason) => {
+            judgements.rest_not_answerable(rules::ledger::RULES.iter().copied(), &reason);
             Vec::new()
         }
     }
 }
 
-fn read(config: &Config, ledger: &LedgerConfig, key: Option<&str>) -> Result<Told, String> {
+fn count_records(
+    config: &Config,
+    ledger: &LedgerConfig,
+    key: Option<&str>,
+) -> Result<RecordCounts, String> {
     let hosts: Vec<_> = config
         .hub
         .origins()
         .map(|origin| origin.host.clone())
         .into();
-    let mut told = Told::default();
+    let mut counts = RecordCounts::default();
     let mut reader = RecordReader::open(&ledger.file).map_err(|error| error.to_string())?;
-    let read = reader.read(|seen| told.take(seen, key, &hosts));
+    let read = reader.read(|line| counts.add(line, key, &hosts));
     read.map_err(|flaw| flaw.to_string())?;
-    Ok(told)
+    Ok(counts)
 }
 
-impl Told {
-    fn take(&mut self, seen: LedgerLine<'_>, key: Option<&str>, hosts: &[String]) {
-        let record = match seen {
+impl RecordCounts {
+    fn add(&mut self, line: LedgerLine<'_>, key: Option<&str>, hosts: &[String]) {
+        let record = match line {
             LedgerLine::Record(record, _) => record,
-            LedgerLine::UnknownForm(_) => return self.other_forms += 1,
+            LedgerLine::UnknownForm(_) => return self.unknown_forms += 1,
         };
         match record.kind.as_str() {
             "refused" => {
-                let why = record.why.unwrap_or_default();
-                *self.refusals.entry(why).or_default() += 1;
+                let reason = record.why.unwrap_or_default();
+                *self.refusals.entry(reason).or_default() += 1;
             }
-            // Several environments, or an old key, may be on one record.
-            "attempt" if key.is_some() && record.spki.as_deref() != key => self.of_others += 1,
+            // Other environments and older keys may share the ledger.
+            "attempt" if key.is_some() && record.spki.as_deref() != key => self.other_keys += 1,
             "attempt" => {
                 let purpose = record.purpose.unwrap_or_default();
                 let day = record.time.chars().take(10).collect();
-                let key = (day, purpose.clone());
-                *self.uses.entry(key).or_default() += 1;
+                *self.uses.entry((day, purpose.clone())).or_default() += 1;
                 self.without_peer += u64::from(record.peer.is_none() && purpose.starts_with("tls"));
-                if let Some(why) = strange(&purpose, record.peer.as_deref(), hosts) {
-                    *self.strange.entry(why).or_default() += 1;
+                if let Some(reason) = unexpected_use(&purpose, record.peer.as_deref(), hosts) {
+                    *self.unexpected.entry(reason).or_default() += 1;
                 }
             }
             _ => {}
         }
     }
 
-    fn judge(self, found: &mut Judgements) -> Vec<KeyUsage> {
-        let listed = |all: &BTreeMap<String, u64>| {
-            let all = all.iter();
+    /// Judges purposes and refusals. Returns the uses by day and purpose.
+    fn judge(self, judgements: &mut Judgements) -> Vec<KeyUsage> {
+        let list = |counts: &BTreeMap<String, u64>| {
             let times = |count: &u64| match count {
                 1 => "once".to_owned(),
                 count => format!("{count} times"),
             };
-            all.map(|(what, count)| format!("{}: {what}", times(count)))
-                .collect::<Vec<_>>()
+            let counts = counts.iter();
+            let texts = counts.map(|(reason, count)| format!("{}: {reason}", times(count)));
+            texts.collect::<Vec<_>>()
         };
         let mut by_purpose: BTreeMap<&str, u64> = BTreeMap::new();
         for ((_, purpose), count) in &self.uses {
@@ -163,33 +179,33 @@ impl Told {
             .iter()
             .map(|(purpose, count)| format!("{purpose} {count}"))
             .collect();
-        let mut said = match counts.is_empty() {
+        let mut evidence = match counts.is_empty() {
             true => "not used yet".to_owned(),
             false => counts.join(", "),
         };
-        if self.of_others > 0 {
-            said.push_str(&format!("; {} uses of other keys", self.of_others));
+        if self.other_keys > 0 {
+            evidence.push_str(&format!("; {} uses of other keys", self.other_keys));
         }
         if self.without_peer > 0 {
-            said.push_str(&format!(
+            evidence.push_str(&format!(
                 "; {} for a peer that is not told",
                 self.without_peer
             ));
         }
-        if self.other_forms > 0 {
-            said.push_str(&format!(
+        if self.unknown_forms > 0 {
+            evidence.push_str(&format!(
                 "; {} records of a form that this version does not know",
-                self.other_forms
+                self.unknown_forms
             ));
         }
-        found.by(
+        judgements.holds_unless(
             &rules::ledger::PURPOSES,
-            listed(&self.strange),
+            list(&self.unexpected),
             Verdict::Seen,
-            said,
+            evidence,
         );
-        let refusals = listed(&self.refusals);
-        found.by(
+        let refusals = list(&self.refusals);
+        judgements.holds_unless(
             &rules::ledger::REFUSALS,
             refusals,
             Verdict::Seen,
@@ -205,11 +221,11 @@ impl Told {
     }
 }
 
-/// Why a use is not what the key is for.
-fn strange(purpose: &str, peer: Option<&str>, hosts: &[String]) -> Option<String> {
+/// Why the key is not for this use; `None` where it is.
+fn unexpected_use(purpose: &str, peer: Option<&str>, hosts: &[String]) -> Option<String> {
     let tls = [Purpose::Tls13ClientAuth, Purpose::Tls12ClientAuth].map(Purpose::name);
-    let own = [Purpose::Csr, Purpose::Proof, Purpose::SelfTest].map(Purpose::name);
-    if own.contains(&purpose) {
+    let without_peer = [Purpose::Csr, Purpose::Proof, Purpose::SelfTest].map(Purpose::name);
+    if without_peer.contains(&purpose) {
         return None;
     }
     if !tls.contains(&purpose) {

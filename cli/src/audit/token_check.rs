@@ -1,20 +1,16 @@
-//! The token and the module: what they say of themselves, what the file system says of the module and
-//! all that it pulls in, and what only the operator can say.
+//! Judges the rules of the category `token`: what token and module report, and what the operator asserts in [audit].
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 
-use super::file_permissions;
 use super::finding::{Judgements, Verdict};
 use super::rules;
+use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::trust::Fingerprint;
-use hsm_mtls::internal::config::{Config, TokenConfig};
 use hsm_mtls::internal::token::description::TokenDescription;
 use hsm_mtls::internal::token::module::ModuleDescription;
 
-/// Programs that keep keys in files, by what they say of themselves.
-const SOFTWARE: [&str; 6] = [
+/// Substrings of manufacturer, model and description of software tokens, which keep keys in files.
+const SOFTWARE_TOKENS: [&str; 6] = [
     "softhsm",
     "kryoptic",
     "opencryptoki soft",
@@ -23,77 +19,12 @@ const SOFTWARE: [&str; 6] = [
     "gnome keyring",
 ];
 
-/// The files whose code is mapped into this process now. A module's shared memory and tables are no code.
-pub(super) fn mapped() -> BTreeSet<PathBuf> {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let runs = |line: &&str| {
-        let mode = line.split_ascii_whitespace().nth(1);
-        mode.is_some_and(|mode| mode.contains('x'))
-    };
-    let code = maps.lines().filter(runs);
-    let files = code.filter_map(|line| line.find('/').map(|at| &line[at..]));
-    files.map(PathBuf::from).collect()
-}
-
-/// Who could change the module.
-pub(super) fn judge_module_file(config: &TokenConfig, found: &mut Judgements) {
-    match file_permissions::changeable_by_others(&config.module) {
-        Err(error) => found.open(&rules::module::FILE, error.to_string()),
-        Ok(against) => {
-            let described = file_permissions::described(&config.module).unwrap_or_default();
-            found.by(&rules::module::FILE, against, Verdict::Seen, described);
-        }
-    }
-    match (&config.module_sha256, fs::read(&config.module)) {
-        (_, Err(error)) => found.open(&rules::module::PINNED, error.to_string()),
-        (Some(pin), Ok(bytes)) if *pin == Fingerprint::of(&bytes) => {
-            found.holds(&rules::module::PINNED, Verdict::Seen, pin.to_string());
-        }
-        (Some(pin), Ok(bytes)) => found.violated(
-            &rules::module::PINNED,
-            format!("it is {}, and {pin} is pinned", Fingerprint::of(&bytes)),
-        ),
-        (None, Ok(bytes)) => found.violated(
-            &rules::module::PINNED,
-            format!("it is {}, and nothing is pinned", Fingerprint::of(&bytes)),
-        ),
-    }
-}
-
-/// Who could change what was mapped with it.
-pub(super) fn judge_libraries(before: &BTreeSet<PathBuf>, found: &mut Judgements) {
-    let after = mapped();
-    let pulled_in: Vec<_> = after.difference(before).collect();
-    if pulled_in.is_empty() {
-        return found.open(&rules::module::LIBRARIES, "nothing was loaded");
-    }
-    let mut against = Vec::new();
-    for library in &pulled_in {
-        match file_permissions::changeable_by_others(library) {
-            Ok(reasons) => against.extend(reasons),
-            Err(error) => against.push(format!("{}: {error}", library.display())),
-        }
-    }
-    against.sort();
-    against.dedup();
-    let all: Vec<_> = pulled_in
-        .iter()
-        .map(|library| library.display().to_string())
-        .collect();
-    found.by(
-        &rules::module::LIBRARIES,
-        against,
-        Verdict::Seen,
-        all.join(", "),
-    );
-}
-
-/// What the token says of itself, to everybody.
-pub(super) fn judge_token(
+/// Judges all rules of the category. None of them needs a login.
+pub(super) fn judge(
     token: &TokenDescription,
     module: &ModuleDescription,
     config: &Config,
-    found: &mut Judgements,
+    judgements: &mut Judgements,
 ) {
     let names = [
         &token.manufacturer,
@@ -103,83 +34,91 @@ pub(super) fn judge_token(
     ];
     let software = names.iter().find(|name| {
         let name = name.to_lowercase();
-        SOFTWARE.iter().any(|known| name.contains(known))
+        SOFTWARE_TOKENS.iter().any(|known| name.contains(known))
     });
     match (software, token.hardware_slot) {
-        (Some(name), _) => found.violated(
+        (Some(name), _) => judgements.violated(
             &rules::token::HARDWARE,
             format!("\"{name}\" is a program: the key is in a file of its own"),
         ),
-        (None, true) => found.holds(&rules::token::HARDWARE, Verdict::Claimed, "CKF_HW_SLOT"),
-        (None, false) => found.open(
+        (None, true) => judgements.holds(&rules::token::HARDWARE, Verdict::Claimed, "CKF_HW_SLOT"),
+        (None, false) => judgements.not_answerable(
             &rules::token::HARDWARE,
             "the slot does not say that it is a device (CKF_HW_SLOT), and the names are of no program that is known",
         ),
     }
-    // What an operator owes of a device cannot be said of a program.
-    let owed = |found: &mut Judgements, rule, why: &str| match software {
-        Some(_) => found.open(rule, why),
-        None => found.unanswered(rule, why),
+    // Only for a device the operator has to state these: for a software token they have no answer.
+    let not_stated = |judgements: &mut Judgements, rule, reason: &str| match software {
+        Some(_) => judgements.not_answerable(rule, reason),
+        None => judgements.answer_missing(rule, reason),
     };
     match &config.audit.backup {
-        Some(policy) => found.holds(&rules::token::BACKUP, Verdict::Asserted, policy.clone()),
-        None => owed(
-            found,
+        Some(policy) => judgements.holds(&rules::token::BACKUP, Verdict::Asserted, policy.clone()),
+        None => not_stated(
+            judgements,
             &rules::token::BACKUP,
             "[audit] says nothing of backups",
         ),
     }
     match &config.audit.fips_certificate {
-        Some(number) => found.holds(
+        Some(number) => judgements.holds(
             &rules::token::FIPS,
             Verdict::Asserted,
             format!("FIPS certificate {number}"),
         ),
-        None => owed(
-            found,
+        None => not_stated(
+            judgements,
             &rules::token::FIPS,
             "no call of this module tells, and [audit] names no FIPS certificate",
         ),
     }
     match &config.audit.attestation {
-        None => found.open(&rules::token::ATTESTATION, "[audit] names no attestation"),
+        None => {
+            judgements.not_answerable(&rules::token::ATTESTATION, "[audit] names no attestation")
+        }
         Some(file) => match fs::read(file) {
-            Err(error) => found.violated(
+            Err(error) => judgements.violated(
                 &rules::token::ATTESTATION,
                 format!("{}: {error}", file.display()),
             ),
-            Ok(bytes) => found.holds(
+            Ok(bytes) => judgements.holds(
                 &rules::token::ATTESTATION,
                 Verdict::Asserted,
                 format!("{} ({})", file.display(), Fingerprint::of(&bytes)),
             ),
         },
     }
-    flags(token, found);
+    judge_flags(token, judgements);
 }
 
-fn flags(token: &TokenDescription, found: &mut Judgements) {
+/// Judges the flags of CK_TOKEN_INFO.
+fn judge_flags(token: &TokenDescription, judgements: &mut Judgements) {
     match token.login_required {
-        true => found.holds(&rules::token::LOGIN, Verdict::Claimed, "CKF_LOGIN_REQUIRED"),
-        false => found.violated(&rules::token::LOGIN, "CKF_LOGIN_REQUIRED is not set"),
+        true => judgements.holds(&rules::token::LOGIN, Verdict::Claimed, "CKF_LOGIN_REQUIRED"),
+        false => judgements.violated(&rules::token::LOGIN, "CKF_LOGIN_REQUIRED is not set"),
     }
-    let mut against: Vec<String> = token.pin_warnings.iter().map(ToString::to_string).collect();
+    let mut violations: Vec<String> = token.pin_warnings.iter().map(ToString::to_string).collect();
     if !token.user_pin_initialized {
-        against.push("CKF_USER_PIN_INITIALIZED is not set".to_owned());
+        violations.push("CKF_USER_PIN_INITIALIZED is not set".to_owned());
     }
-    let none = "no CKF_USER_PIN_ warning";
-    found.by(&rules::token::USER_PIN, against, Verdict::Claimed, none);
-    let against = token.so_pin_warnings.iter().map(ToString::to_string);
-    let none = "no CKF_SO_PIN_ warning";
-    found.by(
-        &rules::token::SO_PIN,
-        against.collect(),
+    let evidence = "no CKF_USER_PIN_ warning";
+    judgements.holds_unless(
+        &rules::token::USER_PIN,
+        violations,
         Verdict::Claimed,
-        none,
+        evidence,
     );
-    let path = match token.protected_path {
+    let violations = token.so_pin_warnings.iter().map(ToString::to_string);
+    let evidence = "no CKF_SO_PIN_ warning";
+    judgements.holds_unless(
+        &rules::token::SO_PIN,
+        violations.collect(),
+        Verdict::Claimed,
+        evidence,
+    );
+    let evidence = match token.protected_path {
         true => "CKF_PROTECTED_AUTHENTICATION_PATH: the PIN is typed at the device",
         false => "the PIN is given by this program",
     };
-    found.holds(&rules::token::PROTECTED_PATH, Verdict::Claimed, path);
+    judgements.holds(&rules::token::PROTECTED_PATH, Verdict::Claimed, evidence);
 }

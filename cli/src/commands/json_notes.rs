@@ -1,5 +1,5 @@
-//! What is said beside a result. With `--json` standard error holds one JSON object at the most: so notes and
-//! warnings are kept until the end, and are part of it.
+//! Notes and warnings of a command. With `--json` standard error is at most one JSON object: notes are buffered until
+//! the end, and become its member `notes`.
 
 use std::io;
 use std::sync::Mutex;
@@ -9,18 +9,18 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use hsm_mtls::internal::poison::IgnorePoison as _;
 
-/// None: each is said at once.
-static KEPT: Mutex<Option<Vec<String>>> = Mutex::new(None);
+/// The buffered notes; `None` where each note is printed at once.
+static BUFFER: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
-/// From now on they are kept.
-pub(super) fn keep() {
-    *KEPT.lock().ignore_poison() = Some(Vec::new());
+/// Buffers notes from now on.
+pub(super) fn start_buffering() {
+    *BUFFER.lock().ignore_poison() = Some(Vec::new());
 }
 
-/// Keeps one, where they are kept.
+/// Adds a note to the buffer. False where notes are not buffered.
 pub(super) fn add(text: &str) -> bool {
-    let mut kept = KEPT.lock().ignore_poison();
-    match kept.as_mut() {
+    let mut buffer = BUFFER.lock().ignore_poison();
+    match buffer.as_mut() {
         Some(notes) => {
             notes.push(text.to_owned());
             true
@@ -29,53 +29,54 @@ pub(super) fn add(text: &str) -> bool {
     }
 }
 
-/// Those that were kept, and no more.
+/// Takes the notes out of the buffer.
 pub(super) fn take() -> Vec<String> {
-    let mut kept = KEPT.lock().ignore_poison();
-    kept.as_mut().map(std::mem::take).unwrap_or_default()
+    let mut buffer = BUFFER.lock().ignore_poison();
+    buffer.as_mut().map(std::mem::take).unwrap_or_default()
 }
 
-/// What another run of this program said on its standard error with `--json`.
+/// The standard error of another process of this program that ran with `--json`.
 #[derive(Default)]
-pub(super) struct Said {
-    /// The error, and its hint.
+pub(super) struct ChildStderr {
+    /// The error and its hint.
     pub(super) error: Option<(String, String)>,
     pub(super) notes: Vec<String>,
-    /// Lines that are no such object: logs, where they were asked for.
-    pub(super) lines: Vec<String>,
+    /// All other lines: logs, where `-v` is given.
+    pub(super) log_lines: Vec<String>,
 }
 
-impl Said {
-    pub(super) fn read(stderr: &[u8]) -> Self {
-        let mut said = Self::default();
+impl ChildStderr {
+    pub(super) fn parse(stderr: &[u8]) -> Self {
+        let mut parsed = Self::default();
         for line in String::from_utf8_lossy(stderr).lines() {
             let object = serde_json::from_str::<Value>(line).ok();
             let Some(object) = object.filter(|object| object["schema"].is_u64()) else {
-                said.lines.push(line.to_owned());
+                parsed.log_lines.push(line.to_owned());
                 continue;
             };
             let text = |name: &str| object[name].as_str().unwrap_or_default().to_owned();
             if object["error"].is_string() {
-                said.error = Some((text("error"), text("hint")));
+                parsed.error = Some((text("error"), text("hint")));
             }
             let notes = object["notes"].as_array().into_iter().flatten();
-            said.notes
+            parsed
+                .notes
                 .extend(notes.filter_map(Value::as_str).map(str::to_owned));
         }
-        said
+        parsed
     }
 }
 
-/// The object of a command that went well, where there is something to be said.
-pub(super) fn object() -> Option<Value> {
+/// The JSON object of a command that succeeded; `None` where there are no notes.
+pub(super) fn success_object() -> Option<Value> {
     let notes = take();
     (!notes.is_empty()).then(|| json!({ "schema": 0, "notes": notes }))
 }
 
-/// Keeps log lines among the notes.
-pub(super) struct Lines;
+/// Writes log lines into the buffer of notes.
+pub(super) struct NoteWriter;
 
-impl MakeWriter<'_> for Lines {
+impl MakeWriter<'_> for NoteWriter {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -83,8 +84,8 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-impl io::Write for Lines {
-    // The log writes a line at once.
+impl io::Write for NoteWriter {
+    // The log layer writes a whole line with each call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         add(String::from_utf8_lossy(line).trim());
         Ok(line.len())

@@ -1,4 +1,4 @@
-//! `pin accept-count-low`: an operator answers for one try, for a machine at whose terminal nobody is.
+//! `pin accept-count-low`: an operator accepts CKF_USER_PIN_COUNT_LOW for one login of an unattended service.
 
 use clap::{Args, Subcommand};
 use hsm_mtls::internal::config::pin::PinSource;
@@ -32,7 +32,7 @@ pub(super) struct AcceptArgs {
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
     /// Whose PIN: user, so, or a number of the vendor
-    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::role)]
+    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::parse_role)]
     user_type: Role,
 }
 
@@ -57,7 +57,7 @@ fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, Comma
             "run `hsm-mtls token check` at a terminal and answer yes; an acceptance is for a PIN that needs no person",
         ));
     }
-    // Nothing is logged in to: what is recorded is the login that uses it up.
+    // This command does not log in, and so records nothing. The login that uses the acceptance is recorded.
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
     let selected = Token::select(
         module,

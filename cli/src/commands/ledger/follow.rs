@@ -1,5 +1,5 @@
-//! Between two looks at a ledger, for `ledger show --follow`: it ends when whoever reads has gone,
-//! and not with the next record, which may be long in coming.
+//! `ledger show --follow`: waits between two polls of the ledger. The wait ends at once where the reader of standard output
+//! closes the pipe: the next record may not come for a long time.
 
 use std::fs::File;
 use std::io::stdout;
@@ -11,33 +11,32 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 use tokio::runtime::{Builder, Runtime};
 
-/// How often it is looked for new records.
-const LOOK: Duration = Duration::from_millis(200);
+/// The interval at which the ledger is polled for new records.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-pub(super) struct Pause(Option<(Sender, Runtime)>);
+/// Waits for the next poll, and watches standard output where that is a pipe.
+pub(super) struct PollTimer(Option<(Sender, Runtime)>);
 
-impl Pause {
-    /// A pipe tells that its reader has gone; a file has none.
+impl PollTimer {
     pub(super) fn new() -> Self {
-        let watched = || {
+        let pipe = || {
             let runtime = Builder::new_current_thread().enable_all().build().ok()?;
             let _entered = runtime.enter();
             let out = File::from(stdout().as_fd().try_clone_to_owned().ok()?);
-            // Nothing is written through it: so it need not be a pipe that never blocks.
+            // Unchecked: the pipe need not be non-blocking, since nothing is written through this descriptor.
             let out = Sender::from_file_unchecked(out).ok()?;
             Some((out, runtime))
         };
-        let watched = watched();
-        Self(watched)
+        Self(pipe())
     }
 
-    /// Waits for the next look. Says whether the reader has gone meanwhile.
-    pub(super) fn until_gone(&self) -> bool {
+    /// Waits for the next poll. Returns true where the reader of the pipe has closed it.
+    pub(super) fn wait_or_closed(&self) -> bool {
         let Some((out, runtime)) = &self.0 else {
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_INTERVAL);
             return false;
         };
-        let gone = out.ready(Interest::ERROR);
-        runtime.block_on(async { tokio::time::timeout(LOOK, gone).await.is_ok() })
+        let closed = out.ready(Interest::ERROR);
+        runtime.block_on(async { tokio::time::timeout(POLL_INTERVAL, closed).await.is_ok() })
     }
 }

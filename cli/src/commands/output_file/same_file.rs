@@ -1,5 +1,5 @@
-//! Whether two paths lead to one file: by device and inode, because a link, `..`, a bind mount or another
-//! spelling gives one file many names; and by folder and name where the file is yet to be made.
+//! Whether two paths lead to the same file. Existing files are compared by device and inode: a link, `..`, a bind mount or
+//! another spelling gives one file many paths. A file that does not exist yet is compared by folder and name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
@@ -9,21 +9,26 @@ use std::path::{Path, PathBuf};
 
 use hsm_mtls::internal::config::paths::{Extent, NamedPath};
 
-/// As many links in a row as Linux follows.
-const MOST_LINKS: usize = 40;
+/// How many symbolic links in a row Linux follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// Device and inode.
-type Identity = (u64, u64);
+type FileId = (u64, u64);
 
-fn identity(found: &Metadata) -> Identity {
-    (found.dev(), found.ino())
+fn id_of(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
 }
 
-fn of(path: &Path) -> Option<Identity> {
-    fs::metadata(path).ok().as_ref().map(identity)
+fn file_id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().as_ref().map(id_of)
 }
 
-/// The folder that a path lies in.
+/// The id of the link itself, where the path is a symbolic link.
+fn link_id(path: &Path) -> Option<FileId> {
+    fs::symlink_metadata(path).ok().as_ref().map(id_of)
+}
+
+/// The folder of a path.
 pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -31,10 +36,10 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The path that the last of a chain of links names, whether or not there is something.
-pub(super) fn followed(path: &Path) -> PathBuf {
+/// The path at the end of a chain of symbolic links, whether it exists or not.
+fn follow_links(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         match fs::read_link(&path) {
             Ok(to) => path = folder_of(&path).join(to),
             Err(_) => break,
@@ -43,94 +48,92 @@ pub(super) fn followed(path: &Path) -> PathBuf {
     path
 }
 
-/// What is asked about: a file that is to be written.
+/// A file that is to be written or read, to be compared with those of the configuration.
 pub(super) struct Target {
     path: PathBuf,
-    file: Option<Identity>,
-    link: Option<Identity>,
-    folder: Option<Identity>,
-    /// The folders that it lies in.
-    above: Vec<Identity>,
-    /// Whether its folder takes `A` and `a` for one.
+    file: Option<FileId>,
+    link: Option<FileId>,
+    folder: Option<FileId>,
+    /// All folders above it.
+    ancestors: Vec<FileId>,
+    /// Whether file names are case-insensitive in its folder.
     folds_case: bool,
 }
 
 impl Target {
     pub(super) fn of(path: &Path, folds_case: bool) -> Self {
-        let path = followed(path);
+        let path = follow_links(path);
         let folder = folder_of(&path);
-        // `..` and links are followed as the system does it.
-        let whole = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+        // The kernel resolves `..` after links.
+        let canonical = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
         Self {
-            file: of(&path),
-            link: fs::symlink_metadata(&path).ok().as_ref().map(identity),
-            folder: of(folder),
-            above: whole.ancestors().filter_map(of).collect(),
+            file: file_id(&path),
+            link: link_id(&path),
+            folder: file_id(folder),
+            ancestors: canonical.ancestors().filter_map(file_id).collect(),
             folds_case,
             path,
         }
     }
 
-    /// What of the configuration it is.
+    /// The path of the configuration that leads to this file.
     pub(super) fn named_in<'a>(&self, named: &'a [NamedPath]) -> Option<&'a NamedPath> {
         named.iter().find(|named| self.is(named))
     }
 
     fn is(&self, named: &NamedPath) -> bool {
-        let one = self.is_at(&named.path);
+        let same = self.is_at(&named.path);
         match named.extent {
-            Extent::File => one,
-            Extent::WithOlder(behind) => one || self.is_older(&named.path, behind),
-            // A new file beside what lies there takes nothing's place.
-            Extent::Contents => one || (self.link.is_some() && self.lies_in(&named.path)),
+            Extent::File => same,
+            Extent::WithOlder(suffix) => same || self.is_rotated(&named.path, suffix),
+            // A new file in the folder replaces nothing.
+            Extent::Contents => same || (self.link.is_some() && self.lies_in(&named.path)),
         }
     }
 
     fn is_at(&self, path: &Path) -> bool {
-        let same = |ours: Option<Identity>, theirs: Option<Identity>| {
-            ours.is_some_and(|ours| theirs == Some(ours))
-        };
-        let link = fs::symlink_metadata(path).ok().as_ref().map(identity);
-        if same(self.file, of(path)) || same(self.link, link) {
+        let same = |own: Option<FileId>, other: Option<FileId>| own.is_some() && own == other;
+        if same(self.file, file_id(path)) || same(self.link, link_id(path)) {
             return true;
         }
-        let path = followed(path);
+        let path = follow_links(path);
         let name = path.file_name();
-        same(self.folder, of(folder_of(&path))) && name.is_some_and(|name| self.has_name(name))
+        same(self.folder, file_id(folder_of(&path))) && name.is_some_and(|name| self.has_name(name))
     }
 
-    fn is_older(&self, path: &Path, behind: &str) -> bool {
-        let path = followed(path);
+    /// Whether it is an older file of a rotation: the name of `path`, `suffix`, and anything.
+    fn is_rotated(&self, path: &Path, suffix: &str) -> bool {
+        let path = follow_links(path);
         let (folder, Some(name)) = (folder_of(&path), path.file_name()) else {
             return false;
         };
-        let mut beginning = name.to_owned();
-        beginning.push(behind);
-        let begins = |name: &OsStr| {
-            let (name, beginning) = (self.spelt(name), self.spelt(&beginning));
+        let mut prefix = name.to_owned();
+        prefix.push(suffix);
+        let has_prefix = |name: &OsStr| {
+            let (name, prefix) = (self.fold_case(name), self.fold_case(&prefix));
             name.as_encoded_bytes()
-                .starts_with(beginning.as_encoded_bytes())
+                .starts_with(prefix.as_encoded_bytes())
         };
-        let ours = self.path.file_name().is_some_and(begins);
-        if ours && self.folder.is_some() && self.folder == of(folder) {
+        let by_name = self.path.file_name().is_some_and(has_prefix);
+        if by_name && self.folder.is_some() && self.folder == file_id(folder) {
             return true;
         }
-        // By a hard link or another spelling.
+        // It may be a hard link to one of them, or another spelling.
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut older = entries.filter(|entry| begins(&entry.file_name()));
-        self.file.is_some() && older.any(|entry| of(&entry.path()) == self.file)
+        let mut older = entries.filter(|entry| has_prefix(&entry.file_name()));
+        self.file.is_some() && older.any(|entry| file_id(&entry.path()) == self.file)
     }
 
     fn lies_in(&self, folder: &Path) -> bool {
-        folder.is_dir() && of(folder).is_some_and(|folder| self.above.contains(&folder))
+        folder.is_dir() && file_id(folder).is_some_and(|folder| self.ancestors.contains(&folder))
     }
 
     fn has_name(&self, name: &OsStr) -> bool {
-        let ours = self.path.file_name();
-        ours.is_some_and(|ours| self.spelt(ours) == self.spelt(name))
+        let own = self.path.file_name();
+        own.is_some_and(|own| self.fold_case(own) == self.fold_case(name))
     }
 
-    fn spelt(&self, name: &OsStr) -> OsString {
+    fn fold_case(&self, name: &OsStr) -> OsString {
         match self.folds_case {
             true => name.to_string_lossy().to_lowercase().into(),
             false => name.to_owned(),
@@ -138,13 +141,13 @@ impl Target {
     }
 }
 
-/// The descriptor of this process that a path stands for: /dev/stdout, /dev/fd/63, /proc/self/fd/1.
+/// The file descriptor of this process that a path names: /dev/stdout, /dev/fd/63, /proc/self/fd/1.
 pub(super) fn descriptor(path: &Path) -> Option<u32> {
-    let ours = fs::canonicalize("/proc/self/fd").ok()?;
+    let own_descriptors = fs::canonicalize("/proc/self/fd").ok()?;
     let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         let folder = fs::canonicalize(folder_of(&path)).ok()?;
-        if folder == ours {
+        if folder == own_descriptors {
             return path.file_name()?.to_str()?.parse().ok();
         }
         path = folder.join(fs::read_link(&path).ok()?);
@@ -152,10 +155,10 @@ pub(super) fn descriptor(path: &Path) -> Option<u32> {
     None
 }
 
-/// What is there, if anything is; of a link, the link.
-pub(super) fn there(path: &Path) -> io::Result<Option<Metadata>> {
+/// The metadata of a path, of a link those of the link; `None` where nothing exists.
+pub(super) fn symlink_metadata(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
-        Ok(found) => Ok(Some(found)),
+        Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
