@@ -4,7 +4,7 @@
 use super::finding::{Judgements, Verdict};
 use super::key_twin::{self, Twin};
 use super::probe_result::{Claim, conclusive_wraps, judge_probes};
-use super::report::KeySeen;
+use super::report::VisibleKey;
 use super::rule::Rule;
 use super::rules;
 use hsm_mtls::internal::key::custody_attributes::CustodyAttributes;
@@ -22,7 +22,7 @@ pub(super) struct KeyEvidence {
     pub(super) wraps: Vec<Vec<Probe>>,
     pub(super) public_key: Option<PublicKey>,
     /// Every private key that the user can see.
-    pub(super) keys: Vec<KeySeen>,
+    pub(super) keys: Vec<VisibleKey>,
     /// Other private keys with the same public key.
     pub(super) twins: Vec<Twin>,
     /// Certificates in the token with the same public key and another subject.

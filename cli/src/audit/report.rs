@@ -63,7 +63,7 @@ pub struct Subject {
     /// types the PIN, or the source depends on the service.
     pub pin_place: Option<String>,
     /// Every private key that the user can see.
-    pub keys: Vec<KeySeen>,
+    pub keys: Vec<VisibleKey>,
     /// Attributes of token, key and certificate.
     pub facts: Vec<Facts>,
     /// The judgement of each rule.
@@ -74,7 +74,7 @@ pub struct Subject {
 
 /// A private key that is visible to the user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KeySeen {
+pub struct VisibleKey {
     /// Its URI.
     pub uri: String,
     /// SHA-256 of its public key; `None` where the token has none for it.

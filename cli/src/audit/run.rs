@@ -8,7 +8,7 @@ use super::conclusion::Conclusion;
 use super::finding::{Judgements, Verdict, plain};
 use super::key_check::WithoutLogin;
 use super::probe_result::{Claim, judge_probes};
-use super::report::{Facts, KeySeen, Stopped, Subject};
+use super::report::{Facts, Stopped, Subject, VisibleKey};
 use super::rule::{Profile, Rule};
 use super::token_probe::{self, ProbeRequest, TokenProbe};
 use super::{certificate_check, host_check, ledger_check, module_check, rules, token_check};
@@ -101,7 +101,7 @@ struct AuditRun<'a> {
     key: Option<String>,
     /// SHA-256 of the key's public key.
     public_key: Option<String>,
-    keys: Vec<KeySeen>,
+    keys: Vec<VisibleKey>,
     token: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Judges the rules of the category `token`: what token and module report, and what the operator asserts in [audit].
+//! Judges the rules of the category `token`: what token and module report, and what the operator asserts in `[audit]`.
 
 use std::fs;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::key_check::KeyEvidence;
 use super::key_twin::Twin;
-use super::report::KeySeen;
+use super::report::VisibleKey;
 use hsm_mtls::internal::certificate::name::DistinguishedName;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError};
 use hsm_mtls::internal::config::Config;
@@ -184,13 +184,13 @@ impl ProbeRequest {
 
 /// A key for the report. The public key of the audited one may be known from its certificate only, so `audited` is used
 /// for it.
-fn visible_key(key: &Key, audited: &Key) -> KeySeen {
+fn visible_key(key: &Key, audited: &Key) -> VisibleKey {
     let key_with_public = if key.is_same_object(audited) {
         audited
     } else {
         key
     };
-    KeySeen {
+    VisibleKey {
         uri: key.uri().to_string(),
         public_key: key_with_public
             .public_key()

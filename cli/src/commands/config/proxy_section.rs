@@ -1,5 +1,5 @@
-//! `config check` of [proxy]: listeners, allowed callers and changed limits, and the errors that `proxy` would report when
-//! it starts.
+//! `config check` of `[proxy]`: listeners, allowed callers and changed limits, and the errors that `proxy` would report
+//! when it starts.
 
 use std::path::Path;
 
