@@ -32,6 +32,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::config::environment::Origin;
 use crate::identity::Identity;
+use crate::log_target;
 use crate::tls::Tls;
 use crate::token::guard::Attendance;
 use crate::uuid_format::is_uuid_v4;
@@ -213,7 +214,7 @@ impl Client {
         });
         if let Err(error) = &response {
             // The hub's operator needs the id.
-            tracing::warn!(interaction_id = sent_id, %error, "no answer");
+            tracing::warn!(target: log_target::CLIENT, interaction_id = sent_id, %error, "no answer");
         }
         response
     }

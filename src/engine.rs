@@ -25,6 +25,7 @@ use crate::config::TokenConfig;
 use crate::key::Key;
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
+use crate::log_target;
 use crate::metrics::KeyMetrics;
 use crate::token::Token;
 pub use error::{EngineError, ReportedError};
@@ -295,7 +296,7 @@ impl Sign for TokenEngine {
                 Ok(Signature { bytes, elapsed })
             }
             Err(error) => {
-                tracing::warn!(%purpose, %scheme, key = self.uri, micros, class, %error, "not signed");
+                tracing::warn!(target: log_target::ENGINE, %purpose, %scheme, key = self.uri, micros, class, %error, "not signed");
                 Err(error)
             }
         }

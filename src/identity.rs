@@ -249,8 +249,21 @@ pub fn engine_for_certificate(
     leaf: &Certificate,
 ) -> Result<TokenEngine, IdentityError> {
     let (key, public_key) = find_key_of_certificate(config, token, leaf)?;
-    let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
-    Ok(engine)
+    engine_for_key(config, token, key, public_key)
+}
+
+/// The engine for a key that was found already. Signatures are verified with `public_key`.
+///
+/// # Errors
+/// The key cannot sign.
+pub fn engine_for_key(
+    config: &Config,
+    token: &Arc<Token>,
+    key: Key,
+    public_key: PublicKey,
+) -> Result<TokenEngine, IdentityError> {
+    let token = Arc::clone(token);
+    Ok(TokenEngine::start(token, key, public_key, &config.token)?)
 }
 
 /// [`engine_for_certificate`] for a process whose supervisor kills it when a call hangs.
@@ -302,8 +315,7 @@ pub fn engine_without_certificate(
 ) -> Result<TokenEngine, IdentityError> {
     let key = find_key(config, token, None)?;
     let public_key = key.public_key()?.clone();
-    let engine = TokenEngine::start(Arc::clone(token), key, public_key, &config.token)?;
-    Ok(engine)
+    engine_for_key(config, token, key, public_key)
 }
 
 /// The configured key; if several match, the one with the `expected` public key.

@@ -64,6 +64,7 @@ mod accounts;
 mod backoff;
 mod diagnostic;
 mod exit_code;
+mod log_target;
 mod lossy_writer;
 pub mod metrics;
 mod owner_and_mode;
@@ -133,6 +134,7 @@ pub mod internal {
         identity,
         key,
         ledger,
+        log_target,
         lossy_writer,
         metrics,
         owner_and_mode,

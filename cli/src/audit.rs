@@ -1,34 +1,37 @@
-//! The custody audit: can this private key leave its HSM, and who can use it? Answered with what was tried
-//! kept apart from what the module claims.
+//! The custody audit: can this private key leave its HSM, and who can use it? Results of probes are kept apart from claims
+//! of the module.
 //!
 //! ```text
-//! configuration ──► host · certificate ──► module · token ──► key: claims, trials ──► ledger ──► report
-//!                   what files tell        before and after   by length only          what it
-//!                                          the login                                  was used for
+//! configuration ──► host · certificate ──► module · token ──► key: claims, probes ──► ledger ──► report
+//!                   from files             before and after   lengths only            uses of
+//!                                          the login                                  the key
 //! ```
 //!
-//! The rules are in [`rules`], and nowhere else. Nothing in the token is changed, unless trials on
-//! disposable session keys are asked for.
+//! [`rules`] is the list of all rules; each `*_check` judges the rules of one category. Nothing in the token is changed,
+//! unless probes with disposable session keys are requested.
 
-mod certificate;
+mod certificate_check;
 pub mod conclusion;
-mod custody;
-mod environments;
+mod environments_check;
 mod file_permissions;
 mod finding;
-mod holder;
-mod host;
+mod host_check;
 pub mod html;
 mod jwk;
-mod key_files;
-mod key_usage;
+mod key_check;
+mod key_file_format;
+mod key_file_search;
+mod key_twin;
+mod ledger_check;
+mod module_check;
 mod probe_result;
 pub mod report;
 pub mod rule;
 pub mod rules;
 mod run;
+mod token_check;
 mod token_probe;
 
 pub use finding::{Judgement, Verdict};
-pub use key_usage::KeyUsage;
-pub use run::{Asked, audit};
+pub use ledger_check::KeyUsage;
+pub use run::{AuditOptions, audit};

@@ -1,4 +1,4 @@
-//! A check as a list of named, timed steps: what a person reads and a machine parses.
+//! A check as a list of named, timed steps, for text and JSON.
 
 use std::time::Instant;
 
@@ -6,45 +6,45 @@ use serde::Serialize;
 
 use hsm_mtls::internal::exit_code::ExitCode;
 
-/// How much of a detail is kept, in characters.
-const LONGEST_DETAIL: usize = 1200;
+/// The longest detail, in characters. A longer one is cut.
+const MAX_DETAIL: usize = 1200;
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// As it must be.
+    /// It passed.
     Good,
-    /// Worth knowing; not a failure.
+    /// It passed, with a note.
     Note,
-    /// Not as it must be.
+    /// It failed.
     Bad,
-    /// An earlier step failed.
+    /// It was not run, because an earlier step failed.
     NotReached,
 }
 
 /// One step of a check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
-    /// What was done.
+    /// Its name.
     pub name: &'static str,
     /// How it ended.
     pub outcome: Outcome,
-    /// What was seen.
+    /// What it found.
     pub detail: String,
-    /// What to do, where there is something to be done.
+    /// What to do next, where there is something to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// How long it took, in milliseconds.
+    /// Its duration in milliseconds; `None` where it was not timed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub millis: Option<f64>,
 }
 
-/// The steps so far, the clock of the one that runs, and how the whole would end.
+/// The steps so far, the start time of the current one, and the exit codes of failures.
 #[derive(Debug)]
 pub struct Steps {
     list: Vec<Step>,
-    exit: Vec<ExitCode>,
+    exit_codes: Vec<ExitCode>,
     started: Instant,
 }
 
@@ -52,26 +52,25 @@ impl Default for Steps {
     fn default() -> Self {
         Self {
             list: Vec::new(),
-            exit: Vec::new(),
+            exit_codes: Vec::new(),
             started: Instant::now(),
         }
     }
 }
 
 impl Steps {
-    /// Starts the clock of the next step.
+    /// Starts the timer of the next step.
     pub fn begin(&mut self) {
         self.started = Instant::now();
     }
 
-    /// The step that was begun ended well.
+    /// Adds the timed step: it passed.
     pub fn good(&mut self, name: &'static str, detail: impl Into<String>) {
         let millis = Some(self.elapsed());
         self.push(name, Outcome::Good, detail.into(), None, millis);
     }
 
-    /// The step that was begun ended well, with something that is worth knowing, and what may be done
-    /// about it.
+    /// Adds the timed step: it passed, with a note and a hint.
     pub fn good_but(
         &mut self,
         name: &'static str,
@@ -88,7 +87,7 @@ impl Steps {
         );
     }
 
-    /// The step that was begun failed, and what that makes of the whole.
+    /// Adds the timed step: it failed, with this exit code.
     pub fn bad(
         &mut self,
         name: &'static str,
@@ -97,21 +96,21 @@ impl Steps {
         exit: ExitCode,
     ) {
         let millis = Some(self.elapsed());
-        self.exit.push(exit);
+        self.exit_codes.push(exit);
         self.push(name, Outcome::Bad, detail.into(), Some(hint.into()), millis);
     }
 
-    /// Something seen that is good or worth knowing; took no time of its own.
+    /// Adds a step without a duration.
     pub fn seen(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>) {
         self.push(name, outcome, detail.into(), None, None);
     }
 
-    /// Something seen that is worth knowing, and what may be done about it.
+    /// Adds a step without a duration: it passed, with a note and a hint.
     pub fn note(&mut self, name: &'static str, detail: impl Into<String>, hint: impl Into<String>) {
         self.push(name, Outcome::Note, detail.into(), Some(hint.into()), None);
     }
 
-    /// Something seen that is not as it must be.
+    /// Adds a step without a duration: it failed, with this exit code.
     pub fn fault(
         &mut self,
         name: &'static str,
@@ -119,11 +118,11 @@ impl Steps {
         hint: impl Into<String>,
         exit: ExitCode,
     ) {
-        self.exit.push(exit);
+        self.exit_codes.push(exit);
         self.push(name, Outcome::Bad, detail.into(), Some(hint.into()), None);
     }
 
-    /// Names those of `all` that were not taken, after the ones that were.
+    /// Adds the steps of `all` that were not reached.
     pub fn end(&mut self, all: &[&'static str]) {
         for name in all {
             if self.list.iter().all(|step| step.name != *name) {
@@ -132,14 +131,14 @@ impl Steps {
         }
     }
 
-    /// The steps.
+    /// The steps so far.
     pub fn list(&self) -> &[Step] {
         &self.list
     }
 
-    /// How a command ends with these steps.
+    /// The exit code of a command with these steps.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::nearest_to_token(self.exit.iter().copied())
+        ExitCode::nearest_to_token(self.exit_codes.iter().copied())
     }
 
     fn elapsed(&self) -> f64 {
@@ -158,18 +157,18 @@ impl Steps {
         self.list.push(Step {
             name,
             outcome,
-            detail: detail.chars().map(plain).take(LONGEST_DETAIL).collect(),
+            detail: detail.chars().map(plain).take(MAX_DETAIL).collect(),
             hint,
             millis,
         });
     }
 }
 
-/// Some of what is printed is a peer's word: it gets neither at the terminal, nor lines of its own,
-/// nor may it turn the direction of the text around.
+/// Replaces control characters and those that change the direction of text. Parts of what is printed come from peers: they
+/// must not control the terminal, begin new lines, or reverse the text around them.
 pub fn plain(c: char) -> char {
-    let turns = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if c.is_control() || turns {
+    let changes_direction = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || changes_direction {
         char::REPLACEMENT_CHARACTER
     } else {
         c

@@ -1,4 +1,4 @@
-//! The clap tree. What a command does is in the file of its noun.
+//! The command line: clap's tree of commands and options. Each command is in the file of its noun.
 
 mod audit;
 mod cert;
@@ -6,21 +6,20 @@ mod config;
 mod csr;
 pub(crate) mod error;
 mod interrupt;
+mod json_notes;
 mod key;
-mod layout;
 mod ledger;
-mod load;
+mod line_wrap;
 pub(crate) mod log;
-mod notes;
 pub(crate) mod output;
 mod output_file;
 mod pin;
 mod proxy;
 mod request;
+mod setup;
 mod signer;
-mod start;
 mod token;
-pub(crate) mod usage;
+pub(crate) mod usage_error;
 mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,7 +55,7 @@ pub(crate) struct Cli {
 #[derive(Args)]
 pub(crate) struct Global {
     /// The configuration of one environment
-    #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true, value_parser = start::file_name())]
+    #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true, value_parser = setup::path_parser())]
     pub(crate) config: Option<PathBuf>,
     /// Print the result as JSON, and a failure as a JSON object on standard error
     #[arg(long, global = true)]
@@ -79,7 +78,7 @@ impl Global {
 }
 
 impl Cli {
-    /// Whether it runs until it is told to end.
+    /// Whether the command runs until a signal ends it.
     pub(crate) fn is_service(&self) -> bool {
         matches!(
             self.command,
@@ -185,7 +184,7 @@ enum KeyCommand {
 struct GenerateArgs {
     /// What kind of key; the scheme accepts rsa-2048 only
     #[arg(long = "type", value_name = "TYPE", default_value = "rsa-2048")]
-    kind: KeyType,
+    key_type: KeyType,
     /// CKA_LABEL; without it, the `object` of `key` in [c3]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     label: Option<String>,
@@ -194,7 +193,7 @@ struct GenerateArgs {
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
     /// Which role logs in: user, so, or a number of the vendor
-    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::role)]
+    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::parse_role)]
     user_type: hsm_mtls::internal::token::Role,
 }
 
@@ -247,13 +246,13 @@ enum LedgerCommand {
     Show(ledger::ShowArgs),
 }
 
-/// Parses the command line, sets up logs, runs, prints error and hint, and ends the process.
+/// Parses the command line, starts logging, runs the command, prints error and hint, and ends the process.
 ///
-/// It ends by `_exit`, without the exit handlers of the PKCS#11 module and of its libraries: they clean up under threads
-/// that are still in a call, or crash by themselves (SoftHSMv2#729, libp11#500).
+/// The process ends by `_exit`, without the exit handlers of the PKCS#11 module and of its libraries: they free what
+/// threads that are still in a call use, or crash by themselves (SoftHSMv2#729, libp11#500).
 pub fn main() -> ! {
     log::prepare();
-    let code = match usage::parse() {
+    let code = match usage_error::parse() {
         Ok(cli) => run(cli),
         Err(code) => code,
     };
@@ -264,17 +263,17 @@ pub fn main() -> ! {
 fn run(cli: Cli) -> ExitCode {
     let as_json = cli.global.json;
     log::start(&cli);
-    if !cli.is_of_the_proxy() {
+    if !cli.is_proxy_process() {
         standard_error::release();
     }
-    // A panic is a bug of ours and has an exit code of its own; the hook has printed it already.
+    // A panic is a bug, with an exit code of its own. The panic hook has logged it already.
     match catch_unwind(AssertUnwindSafe(|| dispatch(cli))) {
         Ok(Ok(code)) => {
-            output::rest(as_json);
+            output::buffered_notes(as_json);
             code
         }
         Ok(Err(error)) => output::failure(&error, as_json),
-        Err(_) => output::bug(as_json),
+        Err(_) => output::panicked(as_json),
     }
 }
 
@@ -288,8 +287,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
             load,
             concurrency,
         }) => {
-            let load = load.map(|total| load::Load { total, concurrency });
-            token::check(global, signatures, load)
+            let load_test = load.map(|total| token::LoadTest { total, concurrency });
+            token::check(global, signatures, load_test)
         }
         Command::Pin(command) => pin::run(global, command),
         Command::Key(KeyCommand::List) => key::list(global),

@@ -1,5 +1,5 @@
-//! Every error of the proxy, one by one, and of the enum that gathers all stages: what it says, what to do next, and how
-//! a command ends. The library's own are tested beside it in the same way.
+//! Message, hint and exit code of every error of the proxy, and of [`Error`], which gathers the errors of all stages. The
+//! library's errors are tested in the same way in its `error_tests`.
 
 use hsm_mtls::internal::certificate::CertificateError;
 use hsm_mtls::internal::client::ClientError;
@@ -21,23 +21,23 @@ use crate::proxy::ProxyError;
 /// An error, and the name of its variant.
 type Example = (&'static str, Box<dyn Diagnostic>);
 
-/// Names each variant with examples of it, and matches on all of them. A new variant: add a line.
+/// Lists examples of each variant. It matches on all variants: a new one does not compile without a line here.
 macro_rules! every_variant {
     ($enum:ident { $($variant:ident: [$($example:expr),+ $(,)?],)+ }) => {{
         let name = |error: &$enum| match error {
             $($enum::$variant { .. } => concat!(stringify!($enum), "::", stringify!($variant)),)+
         };
-        let mut all: Vec<Example> = Vec::new();
+        let mut examples: Vec<Example> = Vec::new();
         $($(
             let example: $enum = $example;
             assert_eq!(name(&example), concat!(stringify!($enum), "::", stringify!($variant)));
-            all.push((name(&example), Box::new(example)));
+            examples.push((name(&example), Box::new(example)));
         )+)+
-        all
+        examples
     }};
 }
 
-fn text(text: &str) -> String {
+fn owned(text: &str) -> String {
     text.to_owned()
 }
 
@@ -45,21 +45,21 @@ fn not_found() -> std::io::Error {
     std::io::Error::from_raw_os_error(2)
 }
 
-fn proxy() -> Vec<Example> {
-    let handed_over = |found: &[&str]| ProxyError::NotHandedOver {
-        name: text("hub"),
-        found: found.iter().map(|name| text(name)).collect(),
+fn proxy_errors() -> Vec<Example> {
+    let not_handed_over = |found: &[&str]| ProxyError::NotHandedOver {
+        name: owned("hub"),
+        found: found.iter().map(|name| owned(name)).collect(),
     };
     every_variant!(ProxyError {
         NotConfigured: [ProxyError::NotConfigured],
         Listen: [ProxyError::Listen {
-            address: text("127.0.0.1:8080"),
-            reason: text("address in use")
+            address: owned("127.0.0.1:8080"),
+            reason: owned("address in use")
         }],
-        NotHandedOver: [handed_over(&[]), handed_over(&["cm", "hh"])],
+        NotHandedOver: [not_handed_over(&[]), not_handed_over(&["cm", "hh"])],
         CallerToken: [ProxyError::CallerToken {
             path: "/etc/bank/caller".into(),
-            reason: text("its mode is 644: others than its owner may use it")
+            reason: owned("its mode is 644: others than its owner may use it")
         }],
         AccessLog: [ProxyError::AccessLog {
             path: "/var/log/access.jsonl".into(),
@@ -73,15 +73,15 @@ fn proxy() -> Vec<Example> {
     })
 }
 
-/// The gathering enum, each variant with an error of its stage.
-fn gathering() -> Vec<Example> {
+/// Each variant of [`Error`], with an error of its stage.
+fn stage_errors() -> Vec<Example> {
     every_variant!(Error {
         Config: [ConfigError::Unnamed.into()],
         Token: [TokenError::Empty.into()],
-        Key: [KeyError::Ledger(LedgerError::Sink(text("full"))).into()],
-        Ledger: [LedgerError::Sink(text("full")).into()],
+        Key: [KeyError::Ledger(LedgerError::Sink(owned("full"))).into()],
+        Ledger: [LedgerError::Sink(owned("full")).into()],
         Engine: [EngineError::Stopped.into()],
-        Certificate: [CertificateError::Empty(text("c3.pem")).into()],
+        Certificate: [CertificateError::Empty(owned("c3.pem")).into()],
         Csr: [CsrError::SubjectMissing("O").into()],
         Identity: [IdentityError::from(TokenError::Empty).into()],
         Signer: [SignerError::NotStartedByUs.into()],
@@ -92,18 +92,21 @@ fn gathering() -> Vec<Example> {
 }
 
 fn all() -> Vec<Example> {
-    [proxy(), gathering()].into_iter().flatten().collect()
+    [proxy_errors(), stage_errors()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]
 fn each_error_says_what_is_wrong_and_what_to_do_next() {
     for (name, error) in all() {
         let (message, hint) = (error.to_string(), error.hint());
-        for said in [&message, &hint] {
-            assert!(!said.is_empty() && said.trim() == said, "{name}: {said:?}");
-            assert!(!said.ends_with(['.', ':']), "{name}: {said}");
+        for text in [&message, &hint] {
+            assert!(!text.is_empty() && text.trim() == text, "{name}: {text:?}");
+            assert!(!text.ends_with(['.', ':']), "{name}: {text}");
             for leftover in ["Some(", "None", "Os {", "Err(", "\"\"", "  "] {
-                assert!(!said.contains(leftover), "{name} shows {leftover}: {said}");
+                assert!(!text.contains(leftover), "{name} shows {leftover}: {text}");
             }
         }
         assert_ne!(message, hint, "{name}");

@@ -1,7 +1,7 @@
-//! The command `hsm-mtls`: what it does beside what the library of that name does. `main.rs` runs it, and the tests of
-//! the workspace look into it.
+//! The command `hsm-mtls`: all that is not in the library of that name. A library crate of its own, so that the tests of the
+//! workspace can use its modules; `main.rs` only calls [`main`].
 //!
-//! `commands` is at the top and uses all others; `proxy`, `verify` and `audit` know nothing of one another.
+//! `commands` uses all other modules; `proxy`, `verify` and `audit` do not use one another.
 
 pub mod audit;
 pub mod check_steps;

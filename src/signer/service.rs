@@ -30,6 +30,7 @@ use crate::identity::{
     IdentityError, IdentityFiles, Validity, certificate_in_token, engine_on_caller_threads,
 };
 use crate::ledger::Recorder;
+use crate::log_target;
 use crate::standard_error;
 use crate::token::guard::Attendance;
 use crate::token::{Token, TokenError};
@@ -178,6 +179,7 @@ impl Service {
             failures = failures.saturating_add(1);
             let error = ReportedError::of(failed);
             tracing::error!(
+                target: log_target::SIGNER_SERVICE,
                 error = error.message,
                 hint = error.hint,
                 "the signer has no key"

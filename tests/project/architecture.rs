@@ -95,6 +95,7 @@ fn no_module_uses_a_later_one() {
         "access_diagnosis",
         "owner_and_mode",
         "lossy_writer",
+        "log_target",
         "metrics",
         "standard_error",
         "config",

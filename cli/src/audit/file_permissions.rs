@@ -1,4 +1,4 @@
-//! Who can change or read a file of this machine, in the words of a report.
+//! Who can change or read a file of this machine, as text for the report.
 
 use std::fs;
 use std::io;
@@ -7,50 +7,44 @@ use std::path::Path;
 
 use hsm_mtls::internal::owner_and_mode::{WritableBy, WritablePath, writable_by_others};
 
-/// Why others than root and this user could change what is at `path`, or put something else there.
-/// Empty where they could not.
+/// The reasons why others than root and this user can change or replace the file at `path`. Empty where they cannot.
 ///
 /// # Errors
-/// It cannot be looked at.
+/// Its metadata cannot be read.
 pub(super) fn changeable_by_others(path: &Path) -> io::Result<Vec<String>> {
-    let said = |WritablePath {
-                    path: place,
-                    by,
-                    mode,
-                    ..
-                }| match by {
-        WritableBy::Owner(uid) => format!("{} belongs to uid {uid}", place.display()),
-        WritableBy::Group => format!("its group may write to {} ({mode:04o})", place.display()),
-        WritableBy::Everybody => format!("everybody may write to {} ({mode:04o})", place.display()),
+    let reason = |WritablePath { path, by, mode, .. }| match by {
+        WritableBy::Owner(uid) => format!("{} belongs to uid {uid}", path.display()),
+        WritableBy::Group => format!("its group may write to {} ({mode:04o})", path.display()),
+        WritableBy::Everybody => format!("everybody may write to {} ({mode:04o})", path.display()),
     };
-    Ok(writable_by_others(path)?.into_iter().map(said).collect())
+    Ok(writable_by_others(path)?.into_iter().map(reason).collect())
 }
 
-/// Why others than its owner could read the file, where `forbidden` bits of its mode say so.
+/// The reason why others than its owner can read the file: its mode has one of the `forbidden` bits.
 ///
 /// # Errors
-/// It cannot be looked at.
+/// Its metadata cannot be read.
 pub(super) fn readable_by_others(path: &Path, forbidden: u32) -> io::Result<Option<String>> {
-    let meta = fs::metadata(path)?;
-    let others = meta.mode() & forbidden != 0;
-    Ok(others.then(|| format!("{} has the mode {}", path.display(), mode(&meta))))
+    let metadata = fs::metadata(path)?;
+    let is_readable = metadata.mode() & forbidden != 0;
+    Ok(is_readable.then(|| format!("{} has the mode {}", path.display(), mode(&metadata))))
 }
 
-/// Owner, group and mode, in words.
+/// The path with owner, group and mode.
 ///
 /// # Errors
-/// It cannot be looked at.
-pub(super) fn described(path: &Path) -> io::Result<String> {
-    let meta = fs::metadata(path)?;
+/// Its metadata cannot be read.
+pub(super) fn path_and_mode(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
     Ok(format!(
         "{} (uid {}, gid {}, {})",
         path.display(),
-        meta.uid(),
-        meta.gid(),
-        mode(&meta)
+        metadata.uid(),
+        metadata.gid(),
+        mode(&metadata)
     ))
 }
 
-fn mode(meta: &fs::Metadata) -> String {
-    format!("{:04o}", meta.mode() & 0o7777)
+fn mode(metadata: &fs::Metadata) -> String {
+    format!("{:04o}", metadata.mode() & 0o7777)
 }

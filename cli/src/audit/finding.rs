@@ -1,31 +1,31 @@
-//! What an audit says of each rule, and on what it rests: a claim of the module's is not a trial, and
-//! neither is the operator's word.
+//! The judgement of a rule: its verdict and the evidence. A claim of the module, an assertion of the operator and a probe
+//! are different verdicts.
 
 use serde::{Deserialize, Serialize};
 
 use super::rule::{Profile, Rule, Severity};
 use super::rules;
 
-/// What can be said of a rule.
+/// Whether a rule holds, and how that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// What must not be possible was tried, and the token refused: to this user, in this session.
+    /// A probe tried what the rule forbids, and the token refused it to this user in this session.
     TriedAndRefused,
-    /// Seen by this program itself: a signature that verifies, a file's mode, a date.
+    /// This program observed it: a signature that verifies, a file's mode, a date.
     Seen,
-    /// The module says so.
+    /// The module claims it.
     Claimed,
-    /// The operator says so.
+    /// The operator asserts it.
     Asserted,
-    /// It does not hold.
+    /// The rule does not hold.
     Violated,
-    /// It cannot be answered here.
+    /// It is not known here whether the rule holds.
     NotAnswerable,
 }
 
 impl Verdict {
-    /// In words.
+    /// The verdict in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::TriedAndRefused => "tried and refused",
@@ -38,41 +38,40 @@ impl Verdict {
     }
 }
 
-/// What is said of one rule.
+/// The judgement of one rule.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Judgement {
-    /// The rule's name.
+    /// The rule's id.
     pub rule: String,
-    /// What can be said.
+    /// Whether it holds, and how that is known.
     pub verdict: Verdict,
-    /// How grave it is that it does not hold, or that nothing can be said where an answer is a must. None
-    /// otherwise.
+    /// The severity of a violation, or of a required answer that is missing. `None` otherwise.
     pub severity: Option<Severity>,
-    /// What it rests on.
+    /// The evidence, or the reason why there is none.
     pub evidence: Vec<String>,
 }
 
 impl Judgement {
-    /// Whether it counts: more than a note.
+    /// Whether its severity is above a note.
     pub fn is_finding(&self) -> bool {
         self.severity
             .is_some_and(|severity| severity > Severity::Note)
     }
 }
 
-/// Some of it is the text of somebody else: of a label, a certificate, a file.
+/// A text without control characters: labels, certificates and files may contain them.
 pub(super) fn plain(text: String) -> String {
     text.chars().map(crate::check_steps::plain).collect()
 }
 
-/// Without these nobody can say that the key is kept: an audit that cannot answer them does not end well.
-const MUST_BE_ANSWERED: [&Rule; 3] = [
+/// Rules that must be answered: without an answer nobody knows whether the key can leave, and that is a finding.
+const REQUIRED_ANSWERS: [&Rule; 3] = [
     &rules::key::SENSITIVE,
     &rules::key::EXTRACTABLE,
     &rules::key::SIGNS,
 ];
 
-/// Judgements, as they are made.
+/// The judgements of an audit, one after the other.
 #[derive(Debug)]
 pub(super) struct Judgements {
     profile: Profile,
@@ -87,7 +86,7 @@ impl Judgements {
         }
     }
 
-    /// It holds, and on what that rests.
+    /// The rule holds.
     pub(super) fn holds(
         &mut self,
         rule: &'static Rule,
@@ -97,19 +96,19 @@ impl Judgements {
         self.push(rule, verdict, None, vec![evidence.into()]);
     }
 
-    /// It does not hold.
+    /// The rule does not hold.
     pub(super) fn violated(&mut self, rule: &'static Rule, evidence: impl Into<String>) {
-        self.violated_by(rule, vec![evidence.into()]);
+        self.violated_with(rule, vec![evidence.into()]);
     }
 
-    /// It does not hold, for these reasons.
-    pub(super) fn violated_by(&mut self, rule: &'static Rule, evidence: Vec<String>) {
+    /// The rule does not hold, with several pieces of evidence.
+    pub(super) fn violated_with(&mut self, rule: &'static Rule, evidence: Vec<String>) {
         let severity = Some(rule.severity_in(self.profile));
         self.push(rule, Verdict::Violated, severity, evidence);
     }
 
-    /// It does not hold, and is as grave as this, or as the profile makes it where that is less.
-    pub(super) fn violated_at(
+    /// The rule does not hold. The severity is the given one, or that of the profile where that is less.
+    pub(super) fn violated_with_severity(
         &mut self,
         rule: &'static Rule,
         severity: Severity,
@@ -119,40 +118,47 @@ impl Judgements {
         self.push(rule, Verdict::Violated, severity, vec![evidence.into()]);
     }
 
-    /// Nothing can be said, and why. Where an answer is a must, that is a finding too.
-    pub(super) fn open(&mut self, rule: &'static Rule, why: impl Into<String>) {
-        match MUST_BE_ANSWERED.iter().any(|must| must.id == rule.id) {
-            true => self.unanswered(rule, why),
-            false => self.push(rule, Verdict::NotAnswerable, None, vec![why.into()]),
+    /// It is not known whether the rule holds. That is a finding where an answer is required.
+    pub(super) fn not_answerable(&mut self, rule: &'static Rule, reason: impl Into<String>) {
+        match REQUIRED_ANSWERS
+            .iter()
+            .any(|required| required.id == rule.id)
+        {
+            true => self.answer_missing(rule, reason),
+            false => self.push(rule, Verdict::NotAnswerable, None, vec![reason.into()]),
         }
     }
 
-    /// Somebody owes an answer, and there is none.
-    pub(super) fn unanswered(&mut self, rule: &'static Rule, why: impl Into<String>) {
+    /// It is not known whether the rule holds, and somebody would have to say so: a finding.
+    pub(super) fn answer_missing(&mut self, rule: &'static Rule, reason: impl Into<String>) {
         let severity = Some(rule.severity_in(self.profile));
-        self.push(rule, Verdict::NotAnswerable, severity, vec![why.into()]);
+        self.push(rule, Verdict::NotAnswerable, severity, vec![reason.into()]);
     }
 
-    /// Holds where nothing was found against it.
-    pub(super) fn by(
+    /// The rule holds if there are no violations.
+    pub(super) fn holds_unless(
         &mut self,
         rule: &'static Rule,
-        against: Vec<String>,
+        violations: Vec<String>,
         verdict: Verdict,
         evidence: impl Into<String>,
     ) {
-        match against.is_empty() {
+        match violations.is_empty() {
             true => self.holds(rule, verdict, evidence),
-            false => self.violated_by(rule, against),
+            false => self.violated_with(rule, violations),
         }
     }
 
-    /// Says of those of `rules` of which nothing was said yet that nothing can be, and why.
-    pub(super) fn rest(&mut self, rules: impl Iterator<Item = &'static Rule>, why: &str) {
+    /// Those of `rules` that have no judgement yet are not answerable.
+    pub(super) fn rest_not_answerable(
+        &mut self,
+        rules: impl Iterator<Item = &'static Rule>,
+        reason: &str,
+    ) {
         for rule in rules {
-            if self.list.iter().all(|made| made.rule != rule.id) {
-                // What stopped the audit is said by itself.
-                self.push(rule, Verdict::NotAnswerable, None, vec![why.to_owned()]);
+            if self.list.iter().all(|judgement| judgement.rule != rule.id) {
+                // Never a finding here: the report has the reason once, as what stopped the audit.
+                self.push(rule, Verdict::NotAnswerable, None, vec![reason.to_owned()]);
             }
         }
     }

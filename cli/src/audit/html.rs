@@ -1,22 +1,22 @@
-//! The report as one file of HTML that fetches nothing and runs nothing, and can be printed on A4: the
-//! answer first, then the findings, then each rule with what it rests on.
+//! The report as a single HTML file without scripts and external resources, which can be printed on A4: the conclusion
+//! first, then the findings, then each rule with its evidence.
 
 mod chart;
 mod style;
-mod words;
+mod word_breaks;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::conclusion::Leave;
+use super::conclusion::CanLeave;
 use super::finding::{Judgement, Verdict};
 use super::report::{Report, Subject};
 use super::rule::{Rule, rule};
 use super::rules::{CATEGORIES, Category};
-use words::words;
+use word_breaks::words;
 
-/// Writes the report out.
+/// The report as HTML.
 pub fn page(report: &Report) -> String {
-    let subjects = report.subjects.iter().map(Subject::reason_said_once);
+    let subjects = report.subjects.iter().map(Subject::without_repeated_error);
     let subjects: Vec<_> = subjects.collect();
     let title = format!("Custody audit, {}", report.made);
     let page = html! {
@@ -38,7 +38,7 @@ pub fn page(report: &Report) -> String {
                         @else { "; nothing in the token was changed" }
                     }
                 }
-                @for subject in &subjects { (first(report, subject)) }
+                @for subject in &subjects { (summary(report, subject)) }
                 @if report.subjects.len() > 1 { (environments(report)) }
                 (legend())
                 @for subject in &subjects { (details(report, subject)) }
@@ -49,21 +49,21 @@ pub fn page(report: &Report) -> String {
     page.into_string()
 }
 
-/// What has to be on the first page.
-fn first(report: &Report, subject: &Subject) -> Markup {
+/// The first page: conclusion and findings.
+fn summary(report: &Report, subject: &Subject) -> Markup {
     let answer = &subject.answer;
     let class = match answer.can_leave {
-        Leave::No => "no",
-        Leave::Yes => "yes",
-        Leave::MayHaveLeft | Leave::NoHsm => "may",
-        Leave::NotAnswerable => "open",
+        CanLeave::No => "no",
+        CanLeave::Yes => "yes",
+        CanLeave::MayHaveLeft | CanLeave::NoHsm => "may",
+        CanLeave::NotAnswerable => "open",
     };
     let mut findings: Vec<_> = subject
         .judgements
         .iter()
-        .filter(|made| made.is_finding())
+        .filter(|judgement| judgement.is_finding())
         .collect();
-    findings.sort_by_key(|made| std::cmp::Reverse(made.severity));
+    findings.sort_by_key(|judgement| std::cmp::Reverse(judgement.severity));
     html! {
         section {
             @if report.subjects.len() > 1 { h2 { (subject.configuration) } }
@@ -91,29 +91,29 @@ fn first(report: &Report, subject: &Subject) -> Markup {
             @if !findings.is_empty() {
                 table.findings {
                     thead { tr { th { "how grave" } th { "what should hold, and does not" } th { "what was seen" } th { "what to do" } } }
-                    tbody { @for made in findings { (finding(made)) } }
+                    tbody { @for judgement in findings { (finding(judgement)) } }
                 }
             }
         }
     }
 }
 
-fn finding(made: &Judgement) -> Markup {
-    let (holds, mend) = rule(&made.rule).map_or(("", ""), |rule| (rule.holds, rule.mend));
-    let severity = made.severity.map_or("", super::rule::Severity::name);
+fn finding(judgement: &Judgement) -> Markup {
+    let (holds, mend) = rule(&judgement.rule).map_or(("", ""), |rule| (rule.holds, rule.mend));
+    let severity = judgement.severity.map_or("", super::rule::Severity::name);
     html! {
         tr {
             td { b class=(severity) { (severity) } }
-            td { (holds) br; code { (made.rule) } }
-            td { (evidence(made)) }
+            td { (holds) br; code { (judgement.rule) } }
+            td { (evidence(judgement)) }
             td { (words(mend)) }
         }
     }
 }
 
-fn evidence(made: &Judgement) -> Markup {
+fn evidence(judgement: &Judgement) -> Markup {
     html! {
-        @match made.evidence.as_slice() {
+        @match judgement.evidence.as_slice() {
             [one] => (words(one)),
             several => ul { @for one in several { li { (words(one)) } } },
         }
@@ -129,7 +129,7 @@ fn environments(report: &Report) -> Markup {
     }
 }
 
-/// How to read it: each verdict by its sign and its word.
+/// The glossary, and the verdicts with their symbols.
 fn legend() -> Markup {
     let all = [
         (
@@ -179,15 +179,15 @@ fn legend() -> Markup {
             dl { @for (word, meaning) in words { dt { (word) } dd { (meaning) } } }
             h2 { "How to read the rules on the pages behind" }
             dl { @for (verdict, meaning) in all {
-                dt { (sign(verdict)) " " (verdict.name()) }
+                dt { (symbol(verdict)) " " (verdict.name()) }
                 dd { (meaning) }
             } }
         }
     }
 }
 
-/// For a page that is printed without colour.
-fn sign(verdict: Verdict) -> &'static str {
+/// The symbol of a verdict, for a page that is printed without colour.
+fn symbol(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::TriedAndRefused => "\u{25a0}",
         Verdict::Seen => "\u{25cf}",
@@ -198,16 +198,17 @@ fn sign(verdict: Verdict) -> &'static str {
     }
 }
 
+/// All rules of a configuration, category by category, with chart and facts.
 fn details(report: &Report, subject: &Subject) -> Markup {
     html! {
         section.details {
             @if report.subjects.len() > 1 { h1 { (subject.configuration) } }
             @for category in CATEGORIES.iter().filter(|category| category.name != "environments") {
-                (of_category(category, subject))
+                (category_table(category, subject))
             }
             @if !subject.uses.is_empty() {
                 h2 { "What the key was used for, day by day" }
-                (chart::of(&subject.uses))
+                (chart::uses_per_day(&subject.uses))
             }
             @for facts in &subject.facts {
                 h2 { (facts.about) }
@@ -219,15 +220,15 @@ fn details(report: &Report, subject: &Subject) -> Markup {
     }
 }
 
-fn of_category(category: &Category, subject: &Subject) -> Markup {
-    let made: Vec<_> = category
+fn category_table(category: &Category, subject: &Subject) -> Markup {
+    let judgements: Vec<_> = category
         .rules
         .iter()
-        .filter_map(|rule| subject.judged(rule.id).cloned())
+        .filter_map(|rule| subject.judgement_of(rule.id).cloned())
         .collect();
     html! {
         h2 { (category.title) }
-        (table(&made))
+        (table(&judgements))
     }
 }
 
@@ -235,22 +236,22 @@ fn table(judgements: &[Judgement]) -> Markup {
     html! {
         table.rules {
             thead { tr { th { "rule" } th { "verdict" } th { "what it rests on" } } }
-            tbody { @for made in judgements {
-                @let holds = rule(&made.rule).map_or("", |rule| rule.holds);
-                tr class=(if made.is_finding() { "finding" } else { "" }) {
-                    td { (holds) br; code { (made.rule) } }
+            tbody { @for judgement in judgements {
+                @let holds = rule(&judgement.rule).map_or("", |rule| rule.holds);
+                tr class=(if judgement.is_finding() { "finding" } else { "" }) {
+                    td { (holds) br; code { (judgement.rule) } }
                     td {
-                        span.sign { (sign(made.verdict)) } " " (made.verdict.name())
-                        @if let Some(severity) = made.severity { br; b class=(severity.name()) { (severity.name()) } }
+                        span.sign { (symbol(judgement.verdict)) } " " (judgement.verdict.name())
+                        @if let Some(severity) = judgement.severity { br; b class=(severity.name()) { (severity.name()) } }
                     }
-                    td { (evidence(made)) }
+                    td { (evidence(judgement)) }
                 }
             } }
         }
     }
 }
 
-/// Each rule's reason, and who says so.
+/// The reason and the source of each rule.
 fn sources() -> Markup {
     let row = |rule: &Rule| {
         html! {

@@ -1,5 +1,5 @@
-//! Private keys as JSON (RFC 7517): the form in which an OAuth client's key is kept when it is in no HSM,
-//! alone, in a set or in a list. Only public members are decoded; `d` is skipped where it lies.
+//! Private keys as JSON Web Keys (RFC 7517), the usual format of an OAuth client's key that is in no HSM: a single key, a set
+//! or a list. Only public members are decoded; the value of `d` is skipped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +8,6 @@ use der::asn1::ObjectIdentifier;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::key_files::Content;
 use hsm_mtls::internal::key::public::PublicKey;
 
 #[derive(Deserialize)]
@@ -19,7 +18,7 @@ struct Jwk {
     crv: Option<String>,
     x: Option<String>,
     y: Option<String>,
-    /// That it is there makes it a private key (RFC 7518, sections 6.2.2 and 6.3.2).
+    /// Its presence makes the key a private one (RFC 7518, sections 6.2.2 and 6.3.2).
     d: Option<IgnoredAny>,
 }
 
@@ -28,10 +27,10 @@ struct Set {
     keys: Vec<Jwk>,
 }
 
-/// Every private key of a JSON text.
-pub(super) fn private_keys(bytes: &[u8]) -> Vec<Content> {
-    let begins = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    if !matches!(begins, Some(b'{' | b'[')) {
+/// The public key of every private key in a JSON text, or the reason why it is not known.
+pub(super) fn private_keys(bytes: &[u8]) -> Vec<Result<PublicKey, &'static str>> {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if !matches!(first, Some(b'{' | b'[')) {
         return Vec::new();
     }
     let set = serde_json::from_slice::<Set>(bytes).map(|set| set.keys);
@@ -43,16 +42,14 @@ pub(super) fn private_keys(bytes: &[u8]) -> Vec<Content> {
         .into_iter()
         .filter(|key| key.kty.is_some() && key.d.is_some())
         .map(|key| {
-            let known = key.public_key().map(Content::Key);
-            known.unwrap_or(Content::Unknown(
-                "a private JWK of a kind that is not known",
-            ))
+            let public_key = key.public_key();
+            public_key.ok_or("a private JWK of a kind that is not known")
         })
         .collect();
-    // Deeper in a document, as in a deployment's parameters.
-    let holds = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
-    match private.is_empty() && holds(b"\"kty\"") && holds(b"\"d\"") {
-        true => vec![Content::Unknown(
+    // A key may be nested in other JSON, such as the parameters of a deployment.
+    let contains = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+    match private.is_empty() && contains(b"\"kty\"") && contains(b"\"d\"") {
+        true => vec![Err(
             "perhaps a private JWK within other JSON, which is not compared",
         )],
         false => private,

@@ -1,84 +1,93 @@
-//! What trials say, beside the claim that they put to the test.
+//! Judges a rule by the outcomes of probes, and compares them with the module's claim.
 
 use super::finding::{Judgements, Verdict};
 use super::rule::Rule;
 use hsm_mtls::internal::key::extraction_probes::{Probe, ProbeOutcome};
 
-/// What the module claims of what a trial puts to the test: that it holds, or not so.
+/// What the module claims about a rule that probes test: that it holds, or not.
 #[derive(Clone, Copy)]
 pub(super) enum Claim {
     Yes(&'static str),
     No(&'static str),
 }
 
-/// What trials say, beside the claim that they put to the test.
+/// Judges a rule: violated where a probe was allowed, tried and refused where one was refused. `no_outcome_reason` says
+/// why there may be no outcomes.
 pub(super) fn judge_probes(
-    found: &mut Judgements,
+    judgements: &mut Judgements,
     rule: &'static Rule,
-    trials: &[Probe],
+    probes: &[Probe],
     claim: Claim,
-    none: &str,
+    no_outcome_reason: &str,
 ) {
-    let done = of(trials, |answer| match answer {
-        ProbeOutcome::Allowed(said) => Some(said),
+    let allowed = calls_by_detail(probes, |outcome| match outcome {
+        ProbeOutcome::Allowed(detail) => Some(detail),
         _ => None,
     });
-    let refused = of(trials, |answer| match answer {
-        ProbeOutcome::Refused(said) => Some(said),
+    let refused = calls_by_detail(probes, |outcome| match outcome {
+        ProbeOutcome::Refused(detail) => Some(detail),
         _ => None,
     });
-    let open = of(trials, |answer| match answer {
-        ProbeOutcome::Inconclusive(said) => Some(said),
+    let inconclusive = calls_by_detail(probes, |outcome| match outcome {
+        ProbeOutcome::Inconclusive(detail) => Some(detail),
         _ => None,
     });
-    if !done.is_empty() {
-        let mut evidence = done;
-        // The contradiction is a finding of its own: a module that misreports.
+    if !allowed.is_empty() {
+        let mut evidence = allowed;
+        // A claim that a probe disproves is part of the evidence: the module misreports.
         evidence.push(match claim {
             Claim::Yes(claimed) => format!("{claimed}: claimed yes, tried no"),
             Claim::No(claimed) => claimed.to_owned(),
         });
-        return found.violated_by(rule, evidence);
+        return judgements.violated_with(rule, evidence);
     }
     if refused.is_empty() {
-        let why = match open.is_empty() {
-            true => none.to_owned(),
-            false => open.join("; "),
+        let reason = match inconclusive.is_empty() {
+            true => no_outcome_reason.to_owned(),
+            false => inconclusive.join("; "),
         };
-        return found.open(rule, why);
+        return judgements.not_answerable(rule, reason);
     }
-    let mut said = refused.join("; ");
-    if !open.is_empty() {
-        said.push_str(&format!("; nothing follows from {}", open.join("; ")));
+    let mut evidence = refused.join("; ");
+    if !inconclusive.is_empty() {
+        evidence.push_str(&format!(
+            "; nothing follows from {}",
+            inconclusive.join("; ")
+        ));
     }
-    found.holds(rule, Verdict::TriedAndRefused, said);
+    judgements.holds(rule, Verdict::TriedAndRefused, evidence);
 }
 
-/// Trials with such an answer; those with the same one together.
-fn of(trials: &[Probe], wanted: fn(&ProbeOutcome) -> Option<&String>) -> Vec<String> {
-    let mut together: Vec<(&String, Vec<&str>)> = Vec::new();
-    for trial in trials {
-        let Some(said) = wanted(&trial.outcome) else {
+/// The calls with an outcome that `detail_of` selects, grouped by its detail.
+fn calls_by_detail(
+    probes: &[Probe],
+    detail_of: fn(&ProbeOutcome) -> Option<&String>,
+) -> Vec<String> {
+    let mut groups: Vec<(&String, Vec<&str>)> = Vec::new();
+    for probe in probes {
+        let Some(detail) = detail_of(&probe.outcome) else {
             continue;
         };
-        match together.iter_mut().find(|(known, _)| *known == said) {
-            Some((_, asked)) => asked.push(&trial.call),
-            None => together.push((said, vec![&trial.call])),
+        match groups.iter_mut().find(|(known, _)| *known == detail) {
+            Some((_, calls)) => calls.push(&probe.call),
+            None => groups.push((detail, vec![&probe.call])),
         }
     }
-    together
+    groups
         .into_iter()
-        .map(|(said, asked)| format!("{}: {said}", asked.join(", ")))
+        .map(|(detail, calls)| format!("{}: {detail}", calls.join(", ")))
         .collect()
 }
 
-/// One list: where a wrapping key has refused in no way, nothing follows for all.
-pub(super) fn together(wraps: &[Vec<Probe>]) -> Vec<Probe> {
-    let refused = |trial: &Probe| matches!(trial.outcome, ProbeOutcome::Refused(_));
-    let done = |trial: &Probe| matches!(trial.outcome, ProbeOutcome::Allowed(_));
+/// The probes of all wrapping keys as one list. Where a wrapping key refused none of its probes, the refusals of the
+/// others do not show that the key cannot be wrapped: they are left out.
+pub(super) fn conclusive_wraps(wraps: &[Vec<Probe>]) -> Vec<Probe> {
+    let is_refused = |probe: &Probe| matches!(probe.outcome, ProbeOutcome::Refused(_));
+    let is_allowed = |probe: &Probe| matches!(probe.outcome, ProbeOutcome::Allowed(_));
     let all = || wraps.iter().flatten().cloned();
-    match wraps.iter().all(|trials| trials.iter().any(refused)) || all().any(|trial| done(&trial)) {
+    let each_refused = wraps.iter().all(|probes| probes.iter().any(is_refused));
+    match each_refused || all().any(|probe| is_allowed(&probe)) {
         true => all().collect(),
-        false => all().filter(|trial| !refused(trial)).collect(),
+        false => all().filter(|probe| !is_refused(probe)).collect(),
     }
 }

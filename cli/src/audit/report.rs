@@ -1,56 +1,55 @@
-//! The report: the answer first, then what was judged, and what it rests on. JSON of it is a contract,
-//! described by `docs/audit.schema.json`.
+//! The report of an audit. Its JSON is a contract, described by `docs/audit.schema.json`.
 
 use serde::{Deserialize, Serialize};
 
 use super::conclusion::Conclusion;
-use super::environments;
+use super::environments_check;
 use super::finding::Judgement;
-use super::key_usage::KeyUsage;
+use super::ledger_check::KeyUsage;
 use super::rule::{Profile, Rule};
 use super::rules;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::rfc3339;
 
-/// What is written: of one or several configurations.
+/// The report on one or several configurations.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The form of this; 0 until it is declared stable.
+    /// The version of the JSON; 0 until it is declared stable.
     pub schema: u32,
-    /// What it is.
+    /// The kind of document: `hsm-mtls-audit`.
     pub kind: &'static str,
-    /// Which program made it.
+    /// Name and version of this program.
     pub made_by: String,
-    /// When, as RFC 3339.
+    /// The time, as RFC 3339.
     pub made: String,
-    /// What is between environments was held to.
+    /// The profile of the rules between environments.
     pub profile: Profile,
-    /// Whether trials on disposable keys were made.
+    /// Whether disposable keys were made and probed.
     pub active: bool,
-    /// Whether there is no finding, and all could be looked at.
+    /// Whether there is no finding, and no audit ended early.
     pub good: bool,
-    /// How many findings there are.
+    /// The number of findings.
     pub findings: usize,
     /// Each configuration.
     pub subjects: Vec<Subject>,
-    /// What several environments must not share.
+    /// The judgements on what several environments must not share.
     pub environments: Vec<Judgement>,
-    /// The rules that were asked, in words.
+    /// All rules, with their texts.
     pub rules: Vec<&'static Rule>,
 }
 
-/// What was found of one configuration.
+/// The result for one configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Subject {
-    /// The file.
+    /// The path of the configuration.
     pub configuration: String,
     /// `preprod` or `production`.
     pub environment: String,
-    /// What it was held to.
+    /// The profile that decided severities.
     pub profile: Profile,
     /// Whether the key can leave, and who can use it.
     pub answer: Conclusion,
-    /// What stopped the audit half-way, if anything did.
+    /// The error that ended the audit early.
     pub stopped: Option<Stopped>,
     /// The key's URI.
     pub key: Option<String>,
@@ -58,57 +57,57 @@ pub struct Subject {
     pub issuer: Option<String>,
     /// Label and serial number of the token.
     pub token: Option<String>,
-    /// Where the PIN comes from.
+    /// The source of the PIN.
     pub pin_source: String,
-    /// The same where it can be held against another's: links are followed. None where a person is asked,
-    /// and where the place depends on the service.
+    /// The source in a form that can be compared with another configuration's: links are resolved. `None` where a person
+    /// types the PIN, or the source depends on the service.
     pub pin_place: Option<String>,
     /// Every private key that the user can see.
-    pub keys: Vec<KeySeen>,
-    /// What was read, under headings.
+    pub keys: Vec<VisibleKey>,
+    /// Attributes of token, key and certificate.
     pub facts: Vec<Facts>,
-    /// Every rule.
+    /// The judgement of each rule.
     pub judgements: Vec<Judgement>,
-    /// What the key was used for, day by day.
+    /// How often the key was used, by day and purpose.
     pub uses: Vec<KeyUsage>,
 }
 
-/// A private key that can be seen.
+/// A private key that is visible to the user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KeySeen {
+pub struct VisibleKey {
     /// Its URI.
     pub uri: String,
-    /// SHA-256 of its public key; `None` where it is not told.
+    /// SHA-256 of its public key; `None` where the token has none for it.
     pub public_key: Option<String>,
 }
 
-/// Names and what they stand for.
+/// Names and values under a heading.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
-    /// What they are about.
+    /// The heading.
     pub about: String,
-    /// In order.
+    /// Names and values, in order.
     pub rows: Vec<(String, String)>,
 }
 
-/// What stopped an audit half-way.
+/// The error that ended an audit early.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stopped {
-    /// The error.
+    /// The message.
     pub error: String,
-    /// The next step.
+    /// What to do next.
     pub hint: String,
-    /// The exit code that it has.
+    /// Its exit code.
     pub exit: u8,
 }
 
 impl Report {
-    /// Puts together what was found of each configuration.
+    /// The report on these configurations. Judges what they must not share.
     pub fn new(profile: Profile, active: bool, subjects: Vec<Subject>) -> Self {
-        let environments = environments::judge(&subjects, profile);
+        let environments = environments_check::judge(&subjects, profile);
         let of_subjects = subjects.iter().flat_map(|subject| &subject.judgements);
         let all = of_subjects.chain(&environments);
-        let findings = all.filter(|made| made.is_finding()).count();
+        let findings = all.filter(|judgement| judgement.is_finding()).count();
         let stopped = subjects.iter().any(|subject| subject.stopped.is_some());
         Self {
             schema: 0,
@@ -125,7 +124,7 @@ impl Report {
         }
     }
 
-    /// How the command ends: what stopped an audit comes before a finding.
+    /// The exit code of the command: an error that ended an audit comes before a finding.
     pub fn exit_code(&self) -> ExitCode {
         let stopped = self
             .subjects
@@ -140,25 +139,28 @@ impl Report {
 }
 
 impl Subject {
-    /// The same for people: why the audit got no further is said once, and not with each rule that it left open.
-    pub fn reason_said_once(&self) -> Self {
+    /// A copy for people: the error that ended the audit is printed once, and removed from the evidence of each rule that was
+    /// not reached.
+    pub fn without_repeated_error(&self) -> Self {
         let mut subject = self.clone();
         let Some(stopped) = &self.stopped else {
             return subject;
         };
-        let reason = format!(": {}", stopped.error);
+        let suffix = format!(": {}", stopped.error);
         let evidence = subject.judgements.iter_mut();
-        let evidence = evidence.flat_map(|made| &mut made.evidence);
+        let evidence = evidence.flat_map(|judgement| &mut judgement.evidence);
         for text in evidence.chain(&mut subject.answer.rests_on) {
-            if let Some(shortened) = text.strip_suffix(&reason) {
+            if let Some(shortened) = text.strip_suffix(&suffix) {
                 *text = shortened.to_owned();
             }
         }
         subject
     }
 
-    /// What was said of a rule.
-    pub fn judged(&self, rule: &str) -> Option<&Judgement> {
-        self.judgements.iter().find(|made| made.rule == rule)
+    /// The judgement of a rule.
+    pub fn judgement_of(&self, rule: &str) -> Option<&Judgement> {
+        self.judgements
+            .iter()
+            .find(|judgement| judgement.rule == rule)
     }
 }

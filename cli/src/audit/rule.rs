@@ -1,5 +1,4 @@
-//! What a rule of the audit is: something that has to hold, why, who says so, and how grave it is where it
-//! does not.
+//! The type of an audit rule: a requirement with its reason, its source, and the severity of a violation in each profile.
 
 use std::fmt::{self, Display};
 
@@ -7,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::rules;
 
-/// Something that has to hold.
+/// A requirement on key, token, module, certificate, host, ledger or environments.
 #[derive(Debug, Serialize)]
 pub struct Rule {
-    /// Its name in reports; stays the same from version to version.
+    /// Its id in reports; the same in all versions.
     pub id: &'static str,
-    /// What has to hold, as a sentence.
+    /// The requirement, as a sentence.
     pub holds: &'static str,
-    /// The attribute, flag or fact that is looked at.
+    /// The attribute, flag or fact that is examined.
     pub looks_at: &'static str,
-    /// Why it has to.
+    /// Why it is required.
     pub reason: &'static str,
-    /// Who says so.
+    /// The document that requires it.
     pub source: &'static str,
-    /// How grave it is where it does not hold: in production, in preprod, in development.
+    /// The severity of a violation in production, preprod and development.
     pub severity: [Severity; 3],
-    /// What to do where it does not hold.
+    /// How to correct a violation.
     pub mend: &'static str,
 }
 
-/// How grave it is that a rule does not hold.
+/// The severity of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -43,7 +42,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The word of reports.
+    /// The severity in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Note => "note",
@@ -61,7 +60,7 @@ impl Display for Severity {
     }
 }
 
-/// What a place is held to.
+/// The kind of environment that severities depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
@@ -74,7 +73,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The word of the command line.
+    /// The value of `--profile`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Production => "production",
@@ -85,7 +84,7 @@ impl Profile {
 }
 
 impl Rule {
-    /// How grave it is here that it does not hold.
+    /// The severity of a violation in a profile.
     pub fn severity_in(&self, profile: Profile) -> Severity {
         let [production, preprod, development] = self.severity;
         match profile {
@@ -95,7 +94,7 @@ impl Rule {
         }
     }
 
-    /// What the rule is about: what stands before the dot of its name.
+    /// The category: the part of the id before the dot.
     pub fn category(&self) -> &'static str {
         self.id
             .split_once('.')
@@ -103,12 +102,12 @@ impl Rule {
     }
 }
 
-/// The rule with this id, for judgements read from a report: they carry the id only.
+/// The rule with this id. Judgements have the id only.
 pub fn rule(id: &str) -> Option<&'static Rule> {
     rules::all().find(|rule| rule.id == id)
 }
 
-/// The rules as a table of Markdown: what `docs/audit-rules.md` holds.
+/// All rules as Markdown tables: the content of `docs/audit-rules.md`.
 pub fn table() -> String {
     let mut text = String::new();
     for category in rules::CATEGORIES {
@@ -145,11 +144,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_rule_has_a_name_of_its_own_and_gives_reason_and_source() {
-        let mut names = BTreeSet::new();
+    fn each_rule_has_a_unique_id_a_reason_and_a_source() {
+        let mut ids = BTreeSet::new();
         for category in rules::CATEGORIES {
             for rule in category.rules {
-                assert!(names.insert(rule.id), "{} is there twice", rule.id);
+                assert!(ids.insert(rule.id), "{} is there twice", rule.id);
                 assert_eq!(rule.category(), category.name, "{}", rule.id);
                 for text in [
                     rule.holds,
@@ -160,7 +159,7 @@ mod tests {
                 ] {
                     assert!(text.len() >= 3, "{}", rule.id);
                 }
-                // What is grave in development is no less so in production.
+                // A violation is at least as severe in production as in development.
                 let [production, preprod, development] = rule.severity;
                 assert!(
                     production >= preprod && preprod >= development,

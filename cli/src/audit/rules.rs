@@ -1,6 +1,5 @@
-//! All rules of the audit, category by category: the one place where a reviewer reads what is asked and why.
-//! `docs/audit-rules.md` is this, written out. Each rule is a constant, named after its id:
-//! `host.key-files` is `host::KEY_FILES`.
+//! All rules of the audit, by category, with texts, sources and severities. `docs/audit-rules.md` is generated from them.
+//! Each rule is a constant, named after its id: `host.key-files` is `host::KEY_FILES`.
 
 pub(crate) mod certificate;
 pub(crate) mod environments;
@@ -12,14 +11,14 @@ pub(crate) mod token;
 
 use super::rule::Rule;
 
-/// Rules about one thing.
+/// A group of rules.
 #[derive(Debug)]
 pub struct Category {
-    /// What the names of its rules begin with.
+    /// The part of the rules' ids before the dot.
     pub name: &'static str,
-    /// As a heading.
+    /// The heading in reports.
     pub title: &'static str,
-    /// In the order of reports.
+    /// The rules, in the order of reports.
     pub rules: &'static [&'static Rule],
 }
 

@@ -1,22 +1,22 @@
-//! One configuration, from its file to the last record of its ledger. What stops it half-way leaves the
-//! rules behind it not answerable, and says so.
+//! Audits one configuration, from its file to the last record of its ledger. An error ends the audit early: the rules
+//! that were not reached are not answerable, with the error as the reason.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::conclusion::Conclusion;
-use super::custody::WithoutLogin;
 use super::finding::{Judgements, Verdict, plain};
+use super::key_check::WithoutLogin;
 use super::probe_result::{Claim, judge_probes};
-use super::report::{Facts, KeySeen, Stopped, Subject};
+use super::report::{Facts, Stopped, Subject, VisibleKey};
 use super::rule::{Profile, Rule};
-use super::token_probe::{self, Question, TokenProbe};
-use super::{certificate, holder, host, key_usage, rules};
+use super::token_probe::{self, ProbeRequest, TokenProbe};
+use super::{certificate_check, host_check, ledger_check, module_check, rules, token_check};
 use hsm_mtls::internal::certificate::{Certificate, read_file};
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
-use hsm_mtls::internal::engine::{Purpose, TokenEngine, challenge};
-use hsm_mtls::internal::identity::IdentityError;
+use hsm_mtls::internal::engine::{Purpose, challenge};
+use hsm_mtls::internal::identity::{IdentityError, engine_for_key};
 use hsm_mtls::internal::key::Key;
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::ledger::Recorder;
@@ -26,237 +26,266 @@ use hsm_mtls::internal::token::guard::Attendance;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, Token};
 
-/// What is asked of an audit.
-pub struct Asked<'a> {
-    /// What the place is held to.
+/// The options of an audit.
+pub struct AuditOptions<'a> {
+    /// The profile that decides severities.
     pub profile: Profile,
     /// Whether disposable session keys may be made in the token.
     pub active: bool,
-    /// Folders in which copies of the key are looked for.
+    /// Folders that are searched for copies of the key.
     pub search: Vec<PathBuf>,
-    /// Starts a signer process, and says what is in force in it.
+    /// Starts a signer process, and returns its hardening measures.
     pub hardening: &'a dyn Fn(&Config) -> Result<Vec<Measure>, SignerError>,
 }
 
 /// Audits one configuration.
-pub fn audit(config: &Config, asked: &Asked<'_>, attendance: Attendance) -> Subject {
-    let mut walk = Walk {
+pub fn audit(config: &Config, options: &AuditOptions<'_>, attendance: Attendance) -> Subject {
+    let mut run = AuditRun {
         config,
-        asked,
-        found: Judgements::new(asked.profile),
+        options,
+        judgements: Judgements::new(options.profile),
         facts: Vec::new(),
         key: None,
         public_key: None,
         keys: Vec::new(),
         token: None,
     };
-    host::judge(config, &mut walk.found);
-    holder::judge_module_file(&config.token, &mut walk.found);
-    let mut given = match &config.c3.certificate {
-        // One that may not be looked at is not one that is not there.
+    host_check::judge(config, &mut run.judgements);
+    module_check::judge_module_file(&config.token, &mut run.judgements);
+    let mut certificates = match &config.c3.certificate {
+        // A file whose existence cannot be checked is read: that gives the error.
         CertificateSource::File(path) if !matches!(path.try_exists(), Ok(false)) => {
             read_file(path).map_err(IdentityError::from)
         }
         _ => Ok(Vec::new()),
     };
-    let before = holder::mapped();
-    let stopped = walk.token(attendance, &mut given).err();
-    // At the end: some libraries are pulled in by the first login or signature.
-    holder::judge_libraries(&before, &mut walk.found);
-    let issuer = match &given {
-        Ok(given) if !given.is_empty() => {
-            certificate::judge(config, given, &mut walk.found);
-            walk.facts_of(&given[0]);
-            Some(given[0].issuer().to_string())
+    let libraries_before = module_check::mapped_libraries();
+    let stopped = run.audit_token(attendance, &mut certificates).err();
+    // After all uses of the token: the first login or signature may load further libraries.
+    module_check::judge_libraries(&libraries_before, &mut run.judgements);
+    let issuer = match &certificates {
+        Ok(certificates) if !certificates.is_empty() => {
+            certificate_check::judge(config, certificates, &mut run.judgements);
+            run.add_certificate_facts(&certificates[0]);
+            Some(certificates[0].issuer().to_string())
         }
         Ok(_) => {
-            let why = "no certificate is installed yet";
-            walk.found
-                .rest(rules::certificate::RULES.iter().copied(), why);
+            let reason = "no certificate is installed yet";
+            run.judgements
+                .rest_not_answerable(rules::certificate::RULES.iter().copied(), reason);
             None
         }
         Err(error) => {
-            walk.found
+            run.judgements
                 .violated(&rules::certificate::CHAIN, error.to_string());
             None
         }
     };
-    let uses = key_usage::judge(config, walk.public_key.as_deref(), &mut walk.found);
-    let why = stopped.as_ref().map_or_else(
+    let uses = ledger_check::judge(config, run.public_key.as_deref(), &mut run.judgements);
+    let reason = stopped.as_ref().map_or_else(
         || "it was not looked at".to_owned(),
         |error| format!("the audit got no further: {error}"),
     );
-    let of_subjects = rules::all().filter(|rule| rule.category() != "environments");
-    walk.found.rest(of_subjects, &why);
-    walk.finish(stopped, issuer, uses)
+    let rules_of_subject = rules::all().filter(|rule| rule.category() != "environments");
+    run.judgements
+        .rest_not_answerable(rules_of_subject, &reason);
+    run.finish(stopped, issuer, uses)
 }
 
-struct Walk<'a> {
+/// The state of a running audit.
+struct AuditRun<'a> {
     config: &'a Config,
-    asked: &'a Asked<'a>,
-    found: Judgements,
+    options: &'a AuditOptions<'a>,
+    judgements: Judgements,
     facts: Vec<Facts>,
     key: Option<String>,
-    /// SHA-256 of it.
+    /// SHA-256 of the key's public key.
     public_key: Option<String>,
-    keys: Vec<KeySeen>,
+    keys: Vec<VisibleKey>,
     token: Option<String>,
 }
 
-type Given = Result<Vec<Certificate>, IdentityError>;
+/// The installed certificates, leaf first. Empty where none is installed yet.
+type Certificates = Result<Vec<Certificate>, IdentityError>;
 
-impl Walk<'_> {
-    /// All that needs the token.
-    fn token(&mut self, attendance: Attendance, given: &mut Given) -> Result<(), IdentityError> {
+impl AuditRun<'_> {
+    /// Judges all rules that need the token. Reads the certificate where it is in the token.
+    fn audit_token(
+        &mut self,
+        attendance: Attendance,
+        certificates: &mut Certificates,
+    ) -> Result<(), IdentityError> {
         let config = self.config;
         let module = Module::load(&config.token)?;
         let recorder = Recorder::open(config.ledger.as_ref())?;
         let token = Token::select(module, &config.token, attendance, recorder)?;
-        // Before the login: a PIN that is locked or low is told, and not tried.
-        let holder = token.module().description();
-        holder::judge_token(token.description(), holder, config, &mut self.found);
-        self.facts_of_token(&token);
-        // What can be seen without it?
-        let (token, shown) = token_probe::shown_without_login(token, config.c3.key.clone())?;
+        // Before the login: a locked PIN, or few tries left, is then in the report even if the login is refused.
+        let module = token.module().description();
+        token_check::judge(token.description(), module, config, &mut self.judgements);
+        self.add_token_facts(&token);
+        let (token, is_visible) = token_probe::visible_without_login(token, config.c3.key.clone())?;
         let logged_in = token.log_in(Role::User)?;
-        let without_login = match (shown, logged_in) {
+        let without_login = match (is_visible, logged_in) {
             (_, false) => WithoutLogin::NotTried("this token was not to be logged in to"),
             (None, true) => WithoutLogin::NotTried("somebody in this process was logged in before"),
-            (Some(true), true) => WithoutLogin::Shown,
+            (Some(true), true) => WithoutLogin::Visible,
             (Some(false), true) => WithoutLogin::Hidden,
         };
         let token = Arc::new(token);
         if let CertificateSource::Token(_) = &config.c3.certificate {
-            *given = token_probe::certificate_in_token(config, &token);
+            *certificates = token_probe::certificate_in_token(config, &token);
         }
-        let leaf = given.as_ref().ok().and_then(|given| given.first());
-        let seen = Question {
+        let leaf = certificates
+            .as_ref()
+            .ok()
+            .and_then(|certificates| certificates.first());
+        let request = ProbeRequest {
             token: Arc::clone(&token),
             key: config.c3.key.clone(),
             certificate: leaf.and_then(|leaf| Some((leaf.public_key()?.clone(), leaf.subject()))),
-            active: self.asked.active,
+            active: self.options.active,
         };
-        let seen = seen.ask()?;
-        self.key = Some(seen.key.uri().to_string());
-        self.keys.clone_from(&seen.custody.keys);
-        seen.custody.judge(without_login, &mut self.found);
-        if let Some(why) = &seen.no_pair {
-            self.found.violated(&rules::certificate::PAIR, why.clone());
+        let probe = request.run()?;
+        self.key = Some(probe.key.uri().to_string());
+        self.keys.clone_from(&probe.key_evidence.keys);
+        probe
+            .key_evidence
+            .judge(without_login, &mut self.judgements);
+        if let Some(error) = &probe.pair_error {
+            self.judgements
+                .violated(&rules::certificate::PAIR, error.clone());
         }
         self.facts.push(Facts {
             about: "The key, as the module claims it".to_owned(),
-            rows: seen.custody.claims.rows(),
+            rows: probe.key_evidence.claims.rows(),
         });
-        self.active(&seen);
-        if seen.custody.public_key.is_none() {
-            let why = match seen.key.unsupported() {
-                Some(kind) => format!("the key is {kind}, which is not supported"),
+        self.judge_active_probes(&probe);
+        if probe.key_evidence.public_key.is_none() {
+            let reason = match probe.key.unsupported() {
+                Some(unsupported) => format!("the key is {unsupported}, which is not supported"),
                 None => "the token tells no public key, and no certificate is installed".to_owned(),
             };
-            self.found.open(&rules::key::SIGNS, why);
+            self.judgements.not_answerable(&rules::key::SIGNS, reason);
         }
-        if let Some(public) = seen.custody.public_key {
+        if let Some(public) = probe.key_evidence.public_key {
             self.public_key = Some(public.fingerprint().to_string());
             let certificate = &config.c3.certificate;
-            host::judge_key_files(&self.asked.search, certificate, &public, &mut self.found);
-            let of_certificate = leaf.is_some() && seen.no_pair.is_none();
-            self.signs(&token, seen.key, &public, of_certificate);
+            host_check::judge_key_files(
+                &self.options.search,
+                certificate,
+                &public,
+                &mut self.judgements,
+            );
+            let of_certificate = leaf.is_some() && probe.pair_error.is_none();
+            self.judge_signing(&token, probe.key, &public, of_certificate);
             if leaf.is_none() {
-                let why = "there is no certificate yet, and a signer process wants one";
-                self.found.open(&rules::host::HARDENING, why);
+                let reason = "there is no certificate yet, and a signer process wants one";
+                self.judgements
+                    .not_answerable(&rules::host::HARDENING, reason);
                 return Ok(());
             }
-            match (self.asked.hardening)(config) {
-                Ok(parts) => host::judge_hardening(&parts, &mut self.found),
-                Err(error) => self.found.open(&rules::host::HARDENING, error.to_string()),
+            match (self.options.hardening)(config) {
+                Ok(measures) => host_check::judge_hardening(&measures, &mut self.judgements),
+                Err(error) => self
+                    .judgements
+                    .not_answerable(&rules::host::HARDENING, error.to_string()),
             }
         }
         Ok(())
     }
 
-    fn active(&mut self, seen: &TokenProbe) {
+    /// Judges the rules that `--active` tries with disposable keys.
+    fn judge_active_probes(&mut self, probe: &TokenProbe) {
         const RULES: [&Rule; 3] = [
             &rules::key::COPY_TRIED,
             &rules::key::CHANGE_TRIED,
             &rules::key::WRAP_TRIED,
         ];
-        let found = &mut self.found;
-        let claim = match seen.custody.claims.flag("CKA_EXTRACTABLE") {
+        let judgements = &mut self.judgements;
+        let claim = match probe.key_evidence.claims.flag("CKA_EXTRACTABLE") {
             Some(false) => Claim::Yes("the module claims CKA_EXTRACTABLE false"),
             _ => Claim::No("the module does not claim CKA_EXTRACTABLE false"),
         };
-        let why = match &seen.tried {
-            Some(Ok(done)) => {
-                let none = "nothing was tried, because a change was possible already";
-                for (rule, trials) in RULES.iter().zip([&done.copies, &done.changes, &done.wraps]) {
-                    judge_probes(found, rule, trials, claim, none);
+        let reason = match &probe.active {
+            Some(Ok(report)) => {
+                let reason = "nothing was tried, because a change was possible already";
+                let probes = [&report.copies, &report.changes, &report.wraps];
+                for (rule, probes) in RULES.iter().zip(probes) {
+                    judge_probes(judgements, rule, probes, claim, reason);
                 }
-                let left = done.left_behind.clone();
-                found.by(
+                let left_behind = report.left_behind.clone();
+                judgements.holds_unless(
                     &rules::key::TRIALS_GONE,
-                    left,
+                    left_behind,
                     Verdict::Seen,
                     "each was destroyed",
                 );
                 return;
             }
             Some(Err(fault)) => format!("no disposable key can be made: {fault}"),
-            None if self.asked.active && seen.key.unsupported().is_some() => {
+            None if self.options.active && probe.key.unsupported().is_some() => {
                 "the key is of a kind that is not supported, so no key like it can be made"
                     .to_owned()
             }
-            None if self.asked.active => {
+            None if self.options.active => {
                 "the token tells no public key, so no key like it can be made".to_owned()
             }
             None => "not tried: --active was not given".to_owned(),
         };
         for rule in RULES.into_iter().chain([&rules::key::TRIALS_GONE]) {
-            found.open(rule, why.clone());
+            judgements.not_answerable(rule, reason.clone());
         }
     }
 
-    fn signs(&mut self, token: &Arc<Token>, key: Key, public: &PublicKey, of_certificate: bool) {
-        let token = Arc::clone(token);
-        let engine = TokenEngine::start(token, key, public.clone(), &self.config.token);
-        let signed = engine
-            .and_then(|engine| challenge(&engine, Purpose::Proof))
-            .map_err(IdentityError::from);
+    /// Judges whether the key signs a challenge, and whether it is the certificate's.
+    fn judge_signing(
+        &mut self,
+        token: &Arc<Token>,
+        key: Key,
+        public: &PublicKey,
+        of_certificate: bool,
+    ) {
+        let engine = engine_for_key(self.config, token, key, public.clone());
+        let signed = engine.and_then(|engine| Ok(challenge(&engine, Purpose::Proof)?));
         match signed {
             Ok(_) => {
-                let whose = if of_certificate {
+                let owner = if of_certificate {
                     "the certificate"
                 } else {
                     "the token"
                 };
-                let said = format!("a challenge verifies with the public key of {whose}");
-                self.found.holds(&rules::key::SIGNS, Verdict::Seen, said);
+                let evidence = format!("a challenge verifies with the public key of {owner}");
+                self.judgements
+                    .holds(&rules::key::SIGNS, Verdict::Seen, evidence);
                 if of_certificate {
-                    let said = "a challenge that the key signed verifies with it";
-                    self.found
-                        .holds(&rules::certificate::PAIR, Verdict::Seen, said);
+                    let evidence = "a challenge that the key signed verifies with it";
+                    self.judgements
+                        .holds(&rules::certificate::PAIR, Verdict::Seen, evidence);
                 }
             }
-            Err(error) => self.found.violated(&rules::key::SIGNS, error.to_string()),
+            Err(error) => self
+                .judgements
+                .violated(&rules::key::SIGNS, error.to_string()),
         }
     }
 
-    fn facts_of_token(&mut self, token: &Token) {
-        let holder = token.device_info();
-        let described = token.description();
-        self.token = Some(format!("{} ({})", described.label, described.serial));
-        let yes = |set: bool| if set { "yes" } else { "no" }.to_owned();
+    fn add_token_facts(&mut self, token: &Token) {
+        let device = token.device_info();
+        let description = token.description();
+        self.token = Some(format!("{} ({})", description.label, description.serial));
+        let yes_or_no = |is_set: bool| if is_set { "yes" } else { "no" }.to_owned();
         let rows = [
-            ("token", holder.token),
-            ("firmware", holder.firmware),
-            ("module", holder.module),
+            ("token", device.token),
+            ("firmware", device.firmware),
+            ("module", device.module),
             (
                 "SHA-256 of the module",
-                holder.module_fingerprint.unwrap_or_default(),
+                device.module_fingerprint.unwrap_or_default(),
             ),
-            ("library", holder.library),
-            ("PKCS#11", holder.cryptoki),
-            ("device (CKF_HW_SLOT)", yes(described.hardware_slot)),
-            ("login wanted", yes(described.login_required)),
+            ("library", device.library),
+            ("PKCS#11", device.cryptoki),
+            ("device (CKF_HW_SLOT)", yes_or_no(description.hardware_slot)),
+            ("login wanted", yes_or_no(description.login_required)),
         ];
         self.facts.push(Facts {
             about: "Token and module, as they say".to_owned(),
@@ -264,7 +293,7 @@ impl Walk<'_> {
         });
     }
 
-    fn facts_of(&mut self, leaf: &Certificate) {
+    fn add_certificate_facts(&mut self, leaf: &Certificate) {
         let rows = [
             ("subject", leaf.subject().to_string()),
             ("issuer", leaf.issuer().to_string()),
@@ -278,15 +307,16 @@ impl Walk<'_> {
         });
     }
 
+    /// The result: judgements in the order of the rules, texts without control characters.
     fn finish(
         self,
         stopped: Option<IdentityError>,
         issuer: Option<String>,
-        uses: Vec<key_usage::KeyUsage>,
+        uses: Vec<ledger_check::KeyUsage>,
     ) -> Subject {
-        let mut judgements = self.found.list;
+        let mut judgements = self.judgements.list;
         let order: Vec<_> = rules::all().map(|rule| rule.id).collect();
-        judgements.sort_by_key(|made| order.iter().position(|id| *id == made.rule));
+        judgements.sort_by_key(|judgement| order.iter().position(|id| *id == judgement.rule));
         let stopped = stopped.map(|error| Stopped {
             error: plain(error.to_string()),
             hint: plain(error.hint()),
@@ -299,14 +329,14 @@ impl Walk<'_> {
         Subject {
             configuration: self.config.path.display().to_string(),
             environment: self.config.environment.to_string(),
-            profile: self.asked.profile,
+            profile: self.options.profile,
             answer: Conclusion::of(&judgements),
             stopped,
             key: self.key.or_else(|| Some(self.config.c3.key.to_string())),
             issuer: issuer.map(plain),
             token: self.token.map(plain),
             pin_source: self.config.token.pin.to_string(),
-            pin_place: host::pin_place(&self.config.token.pin),
+            pin_place: host_check::comparable_pin_source(&self.config.token.pin),
             keys: self.keys,
             facts,
             judgements,

@@ -1,10 +1,10 @@
-//! All that the audit asks of the token, in one session, on a thread of its own and with a deadline: a call
-//! of a module that hangs is an answer too.
+//! The PKCS#11 calls of the audit: all in one session, on a thread of their own with a deadline, since a call may hang.
 
 use std::sync::Arc;
 
-use super::custody::{Custody, Twin};
-use super::report::KeySeen;
+use super::key_check::KeyEvidence;
+use super::key_twin::Twin;
+use super::report::VisibleKey;
 use hsm_mtls::internal::certificate::name::DistinguishedName;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError};
 use hsm_mtls::internal::config::Config;
@@ -17,48 +17,51 @@ use hsm_mtls::internal::token::fault::Fault;
 use hsm_mtls::internal::token::session::{Access, Session};
 use hsm_mtls::internal::token::{Token, TokenOperation, with_timeout};
 
-/// What is asked.
+/// The key that is probed, and how.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct ProbeRequest {
     pub(super) token: Arc<Token>,
     pub(super) key: Pkcs11Uri,
-    /// The public key and the subject of the certificate, where there is one.
+    /// Public key and subject of the certificate, where one is installed.
     pub(super) certificate: Option<(PublicKey, DistinguishedName)>,
+    /// Whether disposable session keys may be made.
     pub(super) active: bool,
 }
 
-/// What was answered.
+/// The result of the probes.
 #[derive(Debug)]
 pub(super) struct TokenProbe {
     pub(super) key: Key,
     /// Why the key is not the certificate's.
-    pub(super) no_pair: Option<String>,
-    pub(super) custody: Custody,
-    /// What was tried on a disposable key, where that was asked for.
-    pub(super) tried: Option<Result<ProbeKeyReport, Fault>>,
+    pub(super) pair_error: Option<String>,
+    pub(super) key_evidence: KeyEvidence,
+    /// The probes of a disposable key, where they were requested.
+    pub(super) active: Option<Result<ProbeKeyReport, Fault>>,
 }
 
-/// Whether the key can be found in a session without a login. `None` where somebody in this process
-/// is logged in already.
+/// Whether the key is visible in a session without a login. `None` where this process is logged in already.
 ///
 /// # Errors
 /// The token cannot be searched, or does not answer.
-pub(super) fn shown_without_login(
+pub(super) fn visible_without_login(
     token: Token,
     key: Pkcs11Uri,
 ) -> Result<(Token, Option<bool>), IdentityError> {
     with_timeout(TokenOperation::Audit, token.start_timeout(), move || {
         let session = token.session(Access::ReadOnly)?;
-        let shown = match session.logged_in() {
+        let is_visible = match session.logged_in() {
             true => None,
             false => Some(!find_all(&session, &token, &key)?.is_empty()),
         };
         drop(session);
-        Ok((token, shown))
+        Ok((token, is_visible))
     })
 }
 
-/// The configured certificate; none where there is none yet. Two that could be meant are an error.
+/// The configured certificate; empty where none is installed yet.
+///
+/// # Errors
+/// Several match, or the token does not answer.
 pub(super) fn certificate_in_token(
     config: &Config,
     token: &Arc<Token>,
@@ -78,22 +81,22 @@ pub(super) fn certificate_in_token(
     }
 }
 
-impl Question {
-    /// Asks it.
+impl ProbeRequest {
+    /// Finds the key, and probes it.
     ///
     /// # Errors
     /// There is no such key, or the token does not answer.
-    pub(super) fn ask(self) -> Result<TokenProbe, IdentityError> {
-        // It is many calls, and a pair is made in some: each in itself is no longer than a start.
-        let patience = self.token.start_timeout() * 4;
-        with_timeout(TokenOperation::Audit, patience, move || self.probe())
+    pub(super) fn run(self) -> Result<TokenProbe, IdentityError> {
+        // Many calls, and with --active key generation: longer in all than the start, which this timeout is for.
+        let timeout = self.token.start_timeout() * 4;
+        with_timeout(TokenOperation::Audit, timeout, move || self.probe())
     }
 
     fn probe(self) -> Result<TokenProbe, IdentityError> {
         let Self { token, active, .. } = &self;
-        // One session for all: the handle of an object may be another in another session.
+        // One session for all calls: an object may have another handle in another session.
         let session = token.session(Access::ReadOnly)?;
-        let (key, no_pair) = self.find(&session)?;
+        let (key, pair_error) = self.find_key(&session)?;
         let public_key = key.public_key().ok().cloned();
         let claims = key.custody_attributes(&session);
         let all = find_all(&session, token, &Pkcs11Uri::default())?;
@@ -110,33 +113,33 @@ impl Question {
             wraps: twin.probe_wraps(&session, token),
         });
         let twins = twins.collect();
-        let tried = match (&public_key, active) {
+        let active = match (&public_key, active) {
             (Some(public), true) => {
                 let algorithm = public.algorithm();
-                // What would need a session that may write has to have one.
+                // A read-only session would refuse the calls for another reason than the key's attributes.
                 let session = token.session(Access::ReadWrite)?;
                 Some(probe_session_key(&session, token, algorithm, &claims))
             }
             _ => None,
         };
         Ok(TokenProbe {
-            no_pair,
-            custody: Custody {
+            pair_error,
+            key_evidence: KeyEvidence {
                 reads: key.probe_reads(&session),
                 wraps: key.probe_wraps(&session, token),
-                keys: all.iter().map(|other| seen(other, &key)).collect(),
+                keys: all.iter().map(|other| visible_key(other, &key)).collect(),
                 twins,
                 other_certificates: self.other_certificates(&session, public_key.as_ref())?,
                 public_key,
                 claims,
             },
-            tried,
+            active,
             key,
         })
     }
 
-    /// The configured key, also where it is not the certificate's.
-    fn find(&self, session: &Session) -> Result<(Key, Option<String>), IdentityError> {
+    /// The configured key; where it is not the certificate's, with the error that says so.
+    fn find_key(&self, session: &Session) -> Result<(Key, Option<String>), IdentityError> {
         let expected = self.certificate.as_ref().map(|(public, _)| public);
         match Key::find(session, &self.token, &self.key, expected) {
             Ok(key) => Ok((key, None)),
@@ -150,7 +153,8 @@ impl Question {
         }
     }
 
-    /// Of this key, with another subject than the installed one's, or than the first of them.
+    /// Certificates of this key in the token whose subject is not that of the installed certificate. Without an installed
+    /// one: not that of the first.
     fn other_certificates(
         &self,
         session: &Session,
@@ -159,35 +163,36 @@ impl Question {
         let all = certificate_object::find(session, &self.token, &Pkcs11Uri::default())?;
         let of_key = all.iter().filter_map(|(uri, der)| {
             let certificate = Certificate::from_der(der, "the token").ok()?;
-            let ours = public.is_some() && certificate.public_key() == public;
-            ours.then(|| (uri.to_string(), certificate.subject()))
+            let is_of_key = public.is_some() && certificate.public_key() == public;
+            is_of_key.then(|| (uri.to_string(), certificate.subject()))
         });
-        let mut known = self
+        let mut expected = self
             .certificate
             .as_ref()
             .map(|(_, subject)| subject.clone());
         let mut others = Vec::new();
         for (uri, subject) in of_key {
-            match &known {
-                Some(known) if *known != subject => others.push(format!("{uri}: {subject}")),
+            match &expected {
+                Some(expected) if *expected != subject => others.push(format!("{uri}: {subject}")),
                 Some(_) => {}
-                None => known = Some(subject),
+                None => expected = Some(subject),
             }
         }
         Ok(others)
     }
 }
 
-/// The audited key's public half may be known from its certificate only.
-fn seen(key: &Key, audited: &Key) -> KeySeen {
-    let known = if key.is_same_object(audited) {
+/// A key for the report. The public key of the audited one may be known from its certificate only, so `audited` is used
+/// for it.
+fn visible_key(key: &Key, audited: &Key) -> VisibleKey {
+    let key_with_public = if key.is_same_object(audited) {
         audited
     } else {
         key
     };
-    KeySeen {
+    VisibleKey {
         uri: key.uri().to_string(),
-        public_key: known
+        public_key: key_with_public
             .public_key()
             .ok()
             .map(|public| public.fingerprint().to_string()),

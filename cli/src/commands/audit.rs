@@ -1,4 +1,4 @@
-//! `audit`: the custody report, as text, JSON or a page.
+//! `audit`: runs the custody audit, and prints its report as text, JSON or HTML.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::audit::report::{Report, Subject};
 use crate::audit::rule::{Profile, Severity};
 use crate::audit::rules::CATEGORIES;
-use crate::audit::{self, Asked, Judgement, Verdict, html};
+use crate::audit::{self, AuditOptions, Judgement, Verdict, html};
 use clap::{Args, ValueEnum};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Environment;
@@ -16,9 +16,9 @@ use hsm_mtls::internal::signer::SignerError;
 use hsm_mtls::internal::signer::hardening::Measure;
 use serde::Deserialize;
 
-use super::notes::Said;
-use super::output_file::{OutputFile, PRIVATE, Wanted};
-use super::{CommandError, Global, output, signer, start};
+use super::json_notes::ChildStderr;
+use super::output_file::{OutputFile, OutputOption, PRIVATE_MODE};
+use super::{CommandError, Global, output, setup, signer};
 
 #[derive(Args)]
 pub(super) struct AuditArgs {
@@ -50,64 +50,62 @@ enum ProfileName {
 }
 
 pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, CommandError> {
-    // Before anything is begun: it may execute this program anew.
+    // First of all: `config_for_module` may execute this program once more.
     let configs = match args.files.as_slice() {
-        [] => vec![start::config_for_module(global)?],
+        [] => vec![setup::config_for_module(global)?],
         files => files
             .iter()
             .map(|file| Config::load(file).map_err(CommandError::stage))
             .collect::<Result<_, _>>()?,
     };
-    // It tells where a bank is weak: nobody else reads it. What cannot be written is said before the token is asked.
-    let wanted = args.html.as_deref().map(|path| Wanted {
-        what: "the report",
-        path,
+    // The file is checked before the token is used. Only its owner can read it: the report lists the weaknesses of a bank.
+    let option = OutputOption {
+        content: "the report",
+        path: args.html.as_deref(),
         force: args.force,
-        mode: PRIVATE,
-    });
-    let named: Vec<_> = configs.iter().collect();
-    let page = wanted.map(|wanted| OutputFile::claim(&wanted, &named));
-    let page = page.transpose()?;
-    if global.json {
-        OutputFile::beside_json(page.as_ref())?;
-    }
-    let alone = page.as_ref().is_some_and(OutputFile::is_stdout);
+        mode: PRIVATE_MODE,
+        json: global.json,
+    };
+    let page = OutputFile::claim(&option, &configs.iter().collect::<Vec<_>>())?;
+    let to_stdout = page.as_ref().is_some_and(OutputFile::is_stdout);
     let report = match configs.as_slice() {
-        [config] if args.files.is_empty() => one(global, args, config),
-        configs => several(global, args, configs)?,
+        [config] if args.files.is_empty() => audit_here(global, args, config),
+        configs => audit_in_children(global, args, configs)?,
     };
     if let Some(page) = page {
-        page.keep(html::page(&report).as_bytes())?;
+        page.write(html::page(&report).as_bytes())?;
     }
     match global.json {
         true => output::json(&report)?,
-        false if alone => {}
+        false if to_stdout => {}
         false => print(&report)?,
     }
-    if let (Some(path), false) = (&args.html, alone) {
+    if let (Some(path), false) = (&args.html, to_stdout) {
         output::remark(&format!("the report is in {}", path.display()));
     }
     Ok(report.exit_code())
 }
 
-fn one(global: &Global, args: &AuditArgs, config: &Config) -> Report {
+/// Audits one configuration in this process.
+fn audit_here(global: &Global, args: &AuditArgs, config: &Config) -> Report {
     if args.active {
         output::remark(
             "--active makes session keys in the token and destroys them again; an HSM may raise an alarm",
         );
     }
     let profile = profile(args, &[config]);
-    let hardening = |config: &Config| in_force(global, config);
-    let asked = Asked {
+    let hardening = |config: &Config| hardening(global, config);
+    let options = AuditOptions {
         profile,
         active: args.active,
         search: args.search.clone(),
         hardening: &hardening,
     };
-    let subject = audit::audit(config, &asked, start::attendance());
+    let subject = audit::audit(config, &options, setup::attendance());
     Report::new(profile, args.active, vec![subject])
 }
 
+/// The profile of `--profile`; without it, that of the strictest environment.
 fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
     let production = |config: &&Config| config.environment == Environment::Production;
     match args.profile {
@@ -119,9 +117,9 @@ fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
     }
 }
 
-/// What is in force in a signer process, as `token check` says it.
-fn in_force(global: &Global, config: &Config) -> Result<Vec<Measure>, SignerError> {
-    // A person is not asked for the PIN a second time.
+/// The hardening measures of a signer process that is started to report them.
+fn hardening(global: &Global, config: &Config) -> Result<Vec<Measure>, SignerError> {
+    // A person would be asked for the PIN a second time.
     match config.token.pin {
         PinSource::Prompt | PinSource::ProtectedPath => Err(SignerError::PinSource {
             pin_source: config.token.pin.clone(),
@@ -131,21 +129,32 @@ fn in_force(global: &Global, config: &Config) -> Result<Vec<Measure>, SignerErro
     }
 }
 
-/// Modules are configured by variables of the process, and two configurations may give one module two
-/// values: so each is audited by a process of its own.
-fn several(global: &Global, args: &AuditArgs, configs: &[Config]) -> Result<Report, CommandError> {
+/// Audits each configuration in a process of its own. A module is configured by environment variables, and two
+/// configurations may give the same module different values.
+fn audit_in_children(
+    global: &Global,
+    args: &AuditArgs,
+    configs: &[Config],
+) -> Result<Report, CommandError> {
     let profile = profile(args, &configs.iter().collect::<Vec<_>>());
-    let subjects = configs.iter().map(|config| ask(global, args, &config.path));
+    let subjects = configs
+        .iter()
+        .map(|config| audit_in_child(global, args, &config.path));
     let subjects = subjects.collect::<Result<Vec<_>, _>>()?;
     Ok(Report::new(profile, args.active, subjects.concat()))
 }
 
+/// The members of a child's report that go into this one.
 #[derive(Deserialize)]
-struct Told {
+struct ChildReport {
     subjects: Vec<Subject>,
 }
 
-fn ask(global: &Global, args: &AuditArgs, file: &Path) -> Result<Vec<Subject>, CommandError> {
+fn audit_in_child(
+    global: &Global,
+    args: &AuditArgs,
+    file: &Path,
+) -> Result<Vec<Subject>, CommandError> {
     let mut command = Command::new(signer::PROGRAM);
     command.arg("--config").arg(file).arg("--json");
     command.args((0..global.verbose).map(|_| "-v"));
@@ -159,21 +168,22 @@ fn ask(global: &Global, args: &AuditArgs, file: &Path) -> Result<Vec<Subject>, C
     for folder in &args.search {
         command.arg("--search").arg(folder);
     }
-    // A person may be asked for the PIN.
+    // The child may ask a person for the PIN.
     command.stdin(Stdio::inherit());
     let output = command.output()?;
-    let said = Said::read(&output.stderr);
-    let named = |note: &String| format!("{}: {note}", file.display());
-    let notes = said.notes.iter().chain(&said.lines).map(named);
+    let stderr = ChildStderr::parse(&output.stderr);
+    let with_file = |note: &String| format!("{}: {note}", file.display());
+    let notes = stderr.notes.iter().chain(&stderr.log_lines).map(with_file);
     notes.for_each(|note| output::remark(&note));
-    let told: Result<Told, _> = serde_json::from_slice(&output.stdout);
-    told.map(|told| told.subjects)
+    let report: Result<ChildReport, _> = serde_json::from_slice(&output.stdout);
+    report
+        .map(|report| report.subjects)
         .map_err(|_| CommandError::Usage {
-            message: match &said.error {
+            message: match &stderr.error {
                 Some((error, _)) => format!("{} could not be audited: {error}", file.display()),
                 None => format!("{} could not be audited", file.display()),
             },
-            hint: said.error.map_or_else(
+            hint: stderr.error.map_or_else(
                 || {
                     let file = file.display();
                     format!("run `hsm-mtls --config {file} audit` by itself: it says why")
@@ -189,7 +199,7 @@ fn ask(global: &Global, args: &AuditArgs, file: &Path) -> Result<Vec<Subject>, C
 }
 
 fn print(report: &Report) -> Result<(), CommandError> {
-    let subjects = report.subjects.iter().map(Subject::reason_said_once);
+    let subjects = report.subjects.iter().map(Subject::without_repeated_error);
     for subject in subjects {
         output::heading(&format!(
             "{} ({}, profile {})",
@@ -198,7 +208,7 @@ fn print(report: &Report) -> Result<(), CommandError> {
             subject.profile.name()
         ))?;
         output::line("")?;
-        let good = subject.answer.can_leave == audit::conclusion::Leave::No;
+        let good = subject.answer.can_leave == audit::conclusion::CanLeave::No;
         output::line("Can this private key leave the HSM?")?;
         output::verdict(good, &subject.answer.sentence)?;
         for reason in &subject.answer.rests_on {
@@ -222,17 +232,17 @@ fn print(report: &Report) -> Result<(), CommandError> {
         {
             output::line("")?;
             output::heading(category.title)?;
-            let made = category
+            let judgements = category
                 .rules
                 .iter()
-                .filter_map(|rule| subject.judged(rule.id));
-            made.into_iter().try_for_each(judgement)?;
+                .filter_map(|rule| subject.judgement_of(rule.id));
+            judgements.into_iter().try_for_each(print_judgement)?;
         }
         output::line("")?;
     }
     if report.subjects.len() > 1 {
         output::heading("Several environments")?;
-        report.environments.iter().try_for_each(judgement)?;
+        report.environments.iter().try_for_each(print_judgement)?;
         output::line("")?;
     }
     let all = report
@@ -240,7 +250,10 @@ fn print(report: &Report) -> Result<(), CommandError> {
         .iter()
         .flat_map(|subject| &subject.judgements);
     let all = all.chain(&report.environments);
-    let count = |verdict| all.clone().filter(|made| made.verdict == verdict).count();
+    let count = |verdict| {
+        let with_verdict = all.clone().filter(|judgement| judgement.verdict == verdict);
+        with_verdict.count()
+    };
     output::line(&format!(
         "{} tried and refused, {} seen, {} claimed by the module, {} asserted by the operator, {} not answerable here",
         count(Verdict::TriedAndRefused),
@@ -249,26 +262,26 @@ fn print(report: &Report) -> Result<(), CommandError> {
         count(Verdict::Asserted),
         count(Verdict::NotAnswerable)
     ))?;
-    let said = match report.findings {
+    let summary = match report.findings {
         0 => "no findings".to_owned(),
         1 => "1 finding".to_owned(),
         count => format!("{count} findings"),
     };
-    output::verdict(report.good, &said)
+    output::verdict(report.good, &summary)
 }
 
-fn judgement(made: &Judgement) -> Result<(), CommandError> {
-    let grave = made
+fn print_judgement(judgement: &Judgement) -> Result<(), CommandError> {
+    let severity = judgement
         .severity
         .map_or(String::new(), |severity| match severity {
             Severity::Note => " (note)".to_owned(),
             severity => format!(" ({severity})"),
         });
-    output::judged(
-        made.is_finding(),
-        made.verdict,
-        &made.rule,
-        &format!("{}{grave}", made.verdict.name()),
-        &made.evidence,
+    output::judgement(
+        judgement.is_finding(),
+        judgement.verdict,
+        &judgement.rule,
+        &format!("{}{severity}", judgement.verdict.name()),
+        &judgement.evidence,
     )
 }

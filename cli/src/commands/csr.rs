@@ -1,4 +1,4 @@
-//! `csr`: a certificate request, signed in the token.
+//! `csr`: a certificate request (PKCS#10), signed in the token.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use hsm_mtls::internal::identity;
 use hsm_mtls::internal::token::session::Access;
 use serde_json::json;
 
-use super::output_file::{OutputFile, USUAL, Wanted};
-use super::{CommandError, Global, output, start};
+use super::output_file::{DEFAULT_MODE, OutputFile, OutputOption};
+use super::{CommandError, Global, output, setup};
 
 #[derive(Args)]
 pub(super) struct CsrArgs {
@@ -36,24 +36,21 @@ pub(super) struct CsrArgs {
 }
 
 pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
-    let path = args.output.clone();
-    let wanted = path.as_deref().map(|path| Wanted {
-        what: "the request",
-        path,
+    let config = setup::config_for_module(global)?;
+    // The file is checked before the token is used.
+    let option = OutputOption {
+        content: "the request",
+        path: args.output.as_deref(),
         force: args.force,
-        mode: USUAL,
-    });
-    // Before the token is asked.
-    let file = wanted.map(|wanted| OutputFile::claim(&wanted, &[&config]));
-    let file = file.transpose()?;
-    if global.json {
-        OutputFile::beside_json(file.as_ref())?;
-    }
-    let told = path.filter(|_| file.as_ref().is_some_and(|file| !file.is_stdout()));
+        mode: DEFAULT_MODE,
+        json: global.json,
+    };
+    let file = OutputFile::claim(&option, &[&config])?;
+    let written_path = file.as_ref().filter(|file| !file.is_stdout());
+    let written_path = written_path.map(|file| file.path().to_owned());
     let subject =
         csr::subject(&subject(config.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
-    let token = start::token(&config).map_err(CommandError::stage)?;
+    let token = setup::open_token(&config).map_err(CommandError::stage)?;
     let key = identity::find_key(&config, &token, None).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)
@@ -63,30 +60,31 @@ pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, Comman
         identity::engine_without_certificate(&config, &token).map_err(CommandError::stage)?;
     let pem = csr::request(&signer, &subject).map_err(CommandError::stage)?;
     match file {
-        Some(file) => file.keep(pem.as_bytes())?,
+        Some(file) => file.write(pem.as_bytes())?,
         None if !global.json => output::raw(pem.as_bytes())?,
         None => {}
     }
     if global.json {
         output::json(&json!({ "schema": 0, "subject": subject.to_string(), "pem": pem }))?;
-    } else if let Some(path) = told {
+    } else if let Some(path) = written_path {
         output::line(&format!(
             "request for {subject}\nwritten to {}",
             path.display()
         ))?;
     }
-    if let Some(elsewhere) = attributes.import_warning() {
-        output::remark(elsewhere);
+    if let Some(warning) = attributes.import_warning() {
+        output::remark(warning);
     }
     Ok(ExitCode::Good)
 }
 
-/// What the configuration says, with flags in its place where they are given.
+/// The configured subject; an option of the command line comes before the value of the configuration.
 fn subject(config: Option<SubjectConfig>, args: CsrArgs) -> Result<SubjectConfig, CommandError> {
     let missing = |field| CommandError::stage(CsrError::SubjectMissing(field));
     let configured = config.as_ref();
-    let pick = |flag: Option<String>, of: fn(&SubjectConfig) -> &String, field| {
-        flag.or_else(|| configured.map(|config| of(config).clone()))
+    let pick = |option: Option<String>, value_of: fn(&SubjectConfig) -> &String, field| {
+        option
+            .or_else(|| configured.map(|config| value_of(config).clone()))
             .ok_or_else(|| missing(field))
     };
     Ok(SubjectConfig {

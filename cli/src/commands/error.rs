@@ -1,4 +1,4 @@
-//! The stages' errors, gathered, and what a command can fail with beside them.
+//! [`CommandError`]: why a command failed. [`Error`] gathers the errors of all stages.
 
 use crate::proxy::ProxyError;
 use hsm_mtls::internal::certificate::CertificateError;
@@ -78,7 +78,7 @@ impl Diagnostic for Error {
     }
 }
 
-/// Why a command could not do its work.
+/// Why a command failed.
 #[derive(Debug, ThisError)]
 pub(crate) enum CommandError {
     #[error(transparent)]
@@ -96,6 +96,7 @@ pub(crate) enum CommandError {
 }
 
 impl CommandError {
+    /// An error of the command line or the configuration: exit code 2.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage {
             message: message.into(),
@@ -104,6 +105,7 @@ impl CommandError {
         }
     }
 
+    /// The error of a stage.
     pub(super) fn stage(error: impl Into<Error>) -> Self {
         Self::Stage(error.into())
     }

@@ -1,4 +1,4 @@
-//! SIGINT (Ctrl-C) as a wish to come to an end: for work whose first half is worth something.
+//! SIGINT (Ctrl-C) as a request to stop early, for a command whose partial result is of use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +8,14 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// From its making on, the first SIGINT is noted; the second ends the program as any other's would.
+/// Listens for SIGINT: the first one requests a stop, the second one kills the process.
 pub(super) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Sets `stop` too when it comes.
-    pub(super) fn sets(stop: &Arc<AtomicBool>) -> Self {
-        let came = Arc::new(AtomicBool::new(false));
-        let (noted, stop) = (Arc::clone(&came), Arc::clone(stop));
+    /// Listens from now on; the first SIGINT sets `stop`.
+    pub(super) fn listen(stop: &Arc<AtomicBool>) -> Self {
+        let received = Arc::new(AtomicBool::new(false));
+        let (first, stop) = (Arc::clone(&received), Arc::clone(stop));
         let listen = move || {
             let Ok(runtime) = Builder::new_current_thread().enable_io().build() else {
                 return;
@@ -25,22 +25,22 @@ impl Interrupt {
                     return;
                 };
                 interrupt.recv().await;
-                noted.store(true, Ordering::Relaxed);
+                first.store(true, Ordering::Relaxed);
                 stop.store(true, Ordering::Relaxed);
                 interrupt.recv().await;
-                // A call of the module may hang: what is under way is not waited for.
+                // A PKCS#11 call may hang: calls in progress are not waited for.
                 let _ = kill_process(getpid(), Signal::KILL);
             });
         };
-        // Without a thread it is as it was: SIGINT ends the program.
+        // Without the thread SIGINT keeps its default action: it ends the process.
         let _ = thread::Builder::new()
             .name("hsm-interrupt".to_owned())
             .spawn(listen);
-        Self(came)
+        Self(received)
     }
 
-    /// Whether it came.
-    pub(super) fn came(&self) -> bool {
+    /// Whether SIGINT was received.
+    pub(super) fn is_received(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -1,4 +1,4 @@
-//! `key list` and `key generate`.
+//! `key list` and `key generate`: the private keys in the token.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::key::attributes::KeyAttributes;
 use hsm_mtls::internal::key::generate::{self, GeneratedKey};
@@ -21,16 +22,16 @@ use hsm_mtls::internal::token::session::{Access, Session};
 use hsm_mtls::internal::token::{Role, Token};
 use serde_json::{Value, json};
 
-use super::{CommandError, GenerateArgs, Global, KeyType, output, start};
+use super::{CommandError, GenerateArgs, Global, KeyType, output, setup};
 
 pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
-    let token = start::token(&config).map_err(CommandError::stage)?;
+    let config = setup::config_for_module(global)?;
+    let token = setup::open_token(&config).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;
-    let everything = hsm_mtls::internal::config::uri::Pkcs11Uri::default();
-    let keys = find_all(&session, &token, &everything).map_err(CommandError::stage)?;
+    let any = Pkcs11Uri::default();
+    let keys = find_all(&session, &token, &any).map_err(CommandError::stage)?;
     if global.json {
         let keys: Vec<_> = keys.iter().map(|key| as_json(key, &session)).collect();
         output::json(&json!({
@@ -52,7 +53,7 @@ pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
 }
 
 pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     let label = args
         .label
         .or_else(|| config.c3.key.object.clone())
@@ -63,7 +64,7 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
             )
         })?;
     if args.user_type != Role::User && args.pin_source.is_none() {
-        // The user's PIN sent as another role's is a wrong try, and an SO's few tries guard more.
+        // The user's PIN, sent for another role, would use up one of its few tries.
         return Err(CommandError::usage(
             "this role has a PIN of its own, and no source for it was given",
             "pass --pin-source: the `pin` of [[token]] is the user's, and is not tried for another role",
@@ -71,13 +72,13 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     }
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
     let recorder = Recorder::open(config.ledger.as_ref()).map_err(CommandError::stage)?;
-    let mut token = Token::select(module, &config.token, start::attendance(), recorder)
+    let mut token = Token::select(module, &config.token, setup::attendance(), recorder)
         .map_err(CommandError::stage)?;
     if let Some(source) = args.pin_source {
-        token = token.with_pin_source(source, start::attendance());
+        token = token.with_pin_source(source, setup::attendance());
     }
     token.log_in(args.user_type).map_err(CommandError::stage)?;
-    // From the look at the labels until the key is there: no other command makes one of the same label meanwhile.
+    // Held from the check of the labels until the key exists: no other process makes a key with the same label.
     let _lock = lock_generation(&config, &token)?;
     let session = token
         .session(Access::ReadWrite)
@@ -85,8 +86,8 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     let GeneratedKey {
         key,
         not_restricted,
-    } = generate::generate(&token, &session, algorithm(args.kind), &label).map_err(|error| {
-        match error {
+    } = generate::generate(&token, &session, algorithm(args.key_type), &label).map_err(
+        |error| match error {
             KeyError::Call(fault)
                 if args.user_type != Role::User && fault.class() == FaultClass::Login =>
             {
@@ -96,8 +97,8 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
                 )
             }
             other => CommandError::stage(other),
-        }
-    })?;
+        },
+    )?;
     if global.json {
         output::json(&json!({
             "schema": 0,
@@ -107,7 +108,7 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     } else {
         output::heading("made in the token")?;
         print(&key, &session)?;
-        if args.kind as u8 != KeyType::Rsa2048 as u8 {
+        if args.key_type as u8 != KeyType::Rsa2048 as u8 {
             output::remark("the scheme documents RSA-2048 as the only type that it accepts");
         }
         if !not_restricted.is_empty() {
@@ -120,7 +121,10 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     Ok(ExitCode::Good)
 }
 
-/// Keeps other processes from making a key in this token meanwhile, as far as they have the same `state_dir`.
+/// Locks key generation in this token against other processes with the same `state_dir`. `None` where it has no path.
+///
+/// # Errors
+/// Another process holds the lock for too long, or the file cannot be locked.
 fn lock_generation(config: &Config, token: &Token) -> Result<Option<FileLock>, CommandError> {
     let Some(folder) = config.token.state_folder() else {
         return Ok(None);
@@ -134,7 +138,7 @@ fn lock_generation(config: &Config, token: &Token) -> Result<Option<FileLock>, C
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let path = folder.join(format!("generate-{name}.lock"));
-    let patience = config.token.start_timeout;
+    let timeout = config.token.start_timeout;
     let locked = DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -143,13 +147,13 @@ fn lock_generation(config: &Config, token: &Token) -> Result<Option<FileLock>, C
             let mut options = File::options();
             options.create(true).append(true).mode(0o600).open(&path)
         })
-        .and_then(|file| FileLock::acquire_until(&Arc::new(file), Instant::now() + patience));
+        .and_then(|file| FileLock::acquire_until(&Arc::new(file), Instant::now() + timeout));
     match locked {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) => Err(CommandError::Usage {
             message: format!(
                 "another `key generate` on this token did not end within {} s; no key was made",
-                patience.as_secs_f64()
+                timeout.as_secs_f64()
             ),
             hint: format!(
                 "wait until it has ended, or end it (`fuser {}` names it)",
@@ -167,8 +171,8 @@ fn lock_generation(config: &Config, token: &Token) -> Result<Option<FileLock>, C
     }
 }
 
-fn algorithm(kind: KeyType) -> KeyAlgorithm {
-    match kind {
+fn algorithm(key_type: KeyType) -> KeyAlgorithm {
+    match key_type {
         KeyType::Rsa2048 => KeyAlgorithm::Rsa { bits: 2048 },
         KeyType::Rsa3072 => KeyAlgorithm::Rsa { bits: 3072 },
         KeyType::Rsa4096 => KeyAlgorithm::Rsa { bits: 4096 },
@@ -187,8 +191,8 @@ fn as_json(key: &Key, session: &Session) -> Value {
         "spki_sha256": public.map(|public| public.fingerprint().to_string()),
         "attributes": key.attributes(session),
     });
-    if let Some(kind) = key.unsupported() {
-        json["unsupported"] = kind.to_string().into();
+    if let Some(unsupported) = key.unsupported() {
+        json["unsupported"] = unsupported.to_string().into();
     }
     json
 }
@@ -202,8 +206,8 @@ fn print(key: &Key, session: &Session) -> Result<(), CommandError> {
             "  type",
             match (public, key.unsupported()) {
                 (Some(public), _) => public.algorithm().to_string(),
-                (None, Some(kind)) => {
-                    format!("{kind}, which is not supported (supported are {SUPPORTED})")
+                (None, Some(unsupported)) => {
+                    format!("{unsupported}, which is not supported (supported are {SUPPORTED})")
                 }
                 (None, None) => "unknown".to_owned(),
             },
@@ -220,7 +224,7 @@ fn print(key: &Key, session: &Session) -> Result<(), CommandError> {
     ])
 }
 
-/// What bears on custody, in PKCS#11's spelling.
+/// The attributes that concern extraction, import and usage, by their PKCS#11 names.
 fn claims(attributes: &KeyAttributes) -> String {
     let all = [
         ("CKA_PRIVATE", attributes.private),
@@ -236,14 +240,14 @@ fn claims(attributes: &KeyAttributes) -> String {
         ("CKA_MODIFIABLE", attributes.modifiable),
         ("CKA_COPYABLE", attributes.copyable),
     ];
-    let told = all.iter().filter_map(|(name, value)| {
-        value.map(|on| {
-            if on {
+    let known = all.iter().filter_map(|(name, value)| {
+        value.map(|is_set| {
+            if is_set {
                 (*name).to_owned()
             } else {
                 format!("not {name}")
             }
         })
     });
-    told.collect::<Vec<_>>().join(", ")
+    known.collect::<Vec<_>>().join(", ")
 }

@@ -1,8 +1,9 @@
-//! `ledger verify`: whether the record of the key's uses is as it was written. `ledger show`: what it says.
+//! `ledger verify` checks the hash chain of the ledger; `ledger show` prints its records.
 
-mod pause;
-mod period;
+mod follow;
 mod show;
+mod time_range;
+mod use_counts;
 
 use std::path::PathBuf;
 
@@ -15,9 +16,9 @@ use hsm_mtls::internal::ledger::record_reader::RecordReader;
 use hsm_mtls::internal::ledger::verify::{self, ChainSummary, VerifyError};
 use serde_json::{Value, json};
 
-use super::{CommandError, Global, output, start};
+use super::{CommandError, Global, output, setup};
 
-/// All that there are.
+/// All purposes.
 const PURPOSES: [Purpose; 5] = [
     Purpose::Tls13ClientAuth,
     Purpose::Tls12ClientAuth,
@@ -29,11 +30,11 @@ const PURPOSES: [Purpose; 5] = [
 #[derive(Args)]
 pub(super) struct ShowArgs {
     /// From this time on (UTC): a day as 2026-11-24, or as far as 2026-11-24T14:45:11.2
-    #[arg(long, value_name = "TIME", value_parser = period::time)]
-    since: Option<period::Time>,
+    #[arg(long, value_name = "TIME", value_parser = time_range::parse_time)]
+    since: Option<time_range::Time>,
     /// Until this time, with all that begins with it
-    #[arg(long, value_name = "TIME", value_parser = period::time)]
-    until: Option<period::Time>,
+    #[arg(long, value_name = "TIME", value_parser = time_range::parse_time)]
+    until: Option<time_range::Time>,
     /// What the key was used for
     #[arg(long, value_parser = PossibleValuesParser::new(PURPOSES.map(Purpose::name)))]
     purpose: Option<String>,
@@ -52,12 +53,12 @@ pub(super) fn verify(
     global: &Global,
     expected: Option<&ChainHead>,
 ) -> Result<ExitCode, CommandError> {
-    match verify::verify(&file(global)?, expected) {
-        Ok(history) => {
+    match verify::verify(&ledger_file(global)?, expected) {
+        Ok(summary) => {
             if global.json {
-                output::json(&json!({ "schema": 0, "holds": true, "history": history }))?;
+                output::json(&json!({ "schema": 0, "holds": true, "history": summary }))?;
             } else {
-                print(&history, expected)?;
+                print(&summary, expected)?;
             }
             Ok(ExitCode::Good)
         }
@@ -82,13 +83,17 @@ pub(super) fn verify(
 }
 
 pub(super) fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
-    period::check(args)?;
-    let reader = RecordReader::open(&file(global)?).map_err(CommandError::stage)?;
+    time_range::check(args)?;
+    let reader = RecordReader::open(&ledger_file(global)?).map_err(CommandError::stage)?;
     show::show(global, args, reader)
 }
 
-fn file(global: &Global) -> Result<PathBuf, CommandError> {
-    let configured = start::config(global)?.ledger.map(|ledger| ledger.file);
+/// The configured ledger file.
+///
+/// # Errors
+/// No ledger is configured.
+fn ledger_file(global: &Global) -> Result<PathBuf, CommandError> {
+    let configured = setup::config(global)?.ledger.map(|ledger| ledger.file);
     configured.ok_or_else(|| {
         CommandError::usage(
             "the configuration names no ledger",
@@ -97,13 +102,14 @@ fn file(global: &Global) -> Result<PathBuf, CommandError> {
     })
 }
 
-fn print(history: &ChainSummary, expected: Option<&ChainHead>) -> Result<(), CommandError> {
-    let files: Vec<_> = history.files.iter().map(|file| file.display()).collect();
-    let mut rows = vec![("records", format!("{} to {}", history.first, history.last))];
+/// Prints the summary of a chain that is intact.
+fn print(summary: &ChainSummary, expected: Option<&ChainHead>) -> Result<(), CommandError> {
+    let files: Vec<_> = summary.files.iter().map(|file| file.display()).collect();
+    let mut rows = vec![("records", format!("{} to {}", summary.first, summary.last))];
     rows.extend(files.iter().map(|file| ("file", file.to_string())));
-    rows.push(("signatures asked for", history.attempts.to_string()));
-    if !history.unfinished.is_empty() {
-        let numbers: Vec<_> = history.unfinished.iter().map(u64::to_string).collect();
+    rows.push(("signatures asked for", summary.attempts.to_string()));
+    if !summary.unfinished.is_empty() {
+        let numbers: Vec<_> = summary.unfinished.iter().map(u64::to_string).collect();
         rows.push((
             "without an outcome",
             format!(
@@ -112,18 +118,18 @@ fn print(history: &ChainSummary, expected: Option<&ChainHead>) -> Result<(), Com
             ),
         ));
     }
-    if history.repairs > 0 {
-        let lines = format!("{} lines that a crash tore, accounted for", history.repairs);
+    if summary.repairs > 0 {
+        let lines = format!("{} lines that a crash tore, accounted for", summary.repairs);
         rows.push(("repairs", lines));
     }
-    if history.torn > 0 {
+    if summary.torn > 0 {
         let bytes = format!(
             "{} bytes without an end; the next record accounts for them",
-            history.torn
+            summary.torn
         );
         rows.push(("torn", bytes));
     }
-    rows.push(("head", history.head.clone()));
+    rows.push(("head", summary.head.clone()));
     output::verdict(true, "the chain holds")?;
     output::fields(&rows)?;
     if expected.is_none() {

@@ -1,4 +1,4 @@
-//! Logs: to standard error, so that standard output is the result alone. The panics of the program, too.
+//! Logs and panic messages go to standard error: standard output is for the result alone.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
@@ -7,7 +7,7 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::thread;
 
-use hsm_mtls::internal::standard_error;
+use hsm_mtls::internal::{log_target, standard_error};
 use rustix::process::Signal;
 use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::fmt;
@@ -15,22 +15,22 @@ use tracing_subscriber::prelude::*;
 
 use crate::proxy;
 
-use super::{Cli, Command, LogFormat, notes, signer};
+use super::{Cli, Command, LogFormat, json_notes, signer};
 
-/// What a service says of itself unasked: that it is ready, and that it was reloaded.
+/// Events of a service that are logged without `-v`: it is ready, and it was reloaded.
 const LIFECYCLE: &str = proxy::LIFECYCLE;
 
-/// What is logged here is also the error that a command ends with.
-const TOLD_ANYWAY: [&str; 3] = [
-    "hsm_mtls::signer::service",
-    "hsm_mtls::engine",
-    "hsm_mtls::client",
+/// Events of these targets are not logged without `-v`: the command ends with the same error, and prints it.
+const REPORTED_AS_ERROR: [&str; 3] = [
+    log_target::SIGNER_SERVICE,
+    log_target::ENGINE,
+    log_target::CLIENT,
 ];
 
 impl Cli {
-    /// Whether the process must have no second thread before it says so: what systemd handed over is taken out
-    /// of the environment first, and a thread that there is stays outside of Landlock.
-    pub(crate) fn is_of_the_proxy(&self) -> bool {
+    /// Whether it is a process of the proxy. Such a process releases standard error itself, which starts a thread: it first
+    /// removes systemd's variables from its environment and enters Landlock, which leaves out threads that run already.
+    pub(crate) fn is_proxy_process(&self) -> bool {
         matches!(
             self.command,
             Command::Signer | Command::FrontEnd | Command::Proxy
@@ -38,17 +38,18 @@ impl Cli {
     }
 }
 
-/// Before anything is written, or can fail: no stream that this process was given may end it.
+/// Keeps closed or full standard streams from ending the process, before anything is written.
 pub(crate) fn prepare() {
     standard_error::install();
-    panic::set_hook(Box::new(panicked));
-    // A write beyond RLIMIT_FSIZE is then an error like that of a full disk, and no death. Where there is no
-    // handler to be had, it stays as it was.
+    panic::set_hook(Box::new(log_panic));
+    // With a handler for SIGXFSZ a write beyond RLIMIT_FSIZE fails with EFBIG instead of ending the process. Without
+    // it the default action stays.
     let _ = signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::default());
 }
 
-/// End a process by default, and are sent to daemons by habit: to reopen logs, to print statistics.
-const IGNORED: [Signal; 7] = [
+/// Signals that end a process by default, and that operators send to daemons by habit: to reopen logs, to print
+/// statistics.
+const IGNORED_SIGNALS: [Signal; 7] = [
     Signal::USR1,
     Signal::USR2,
     Signal::ALARM,
@@ -58,17 +59,18 @@ const IGNORED: [Signal; 7] = [
     Signal::POWER,
 ];
 
-/// A signal that means nothing here does not end a process of the proxy. A handler, unlike SIG_IGN, is not
-/// inherited by the programs that are started.
-fn outlive_foreign_signals() {
-    for signal in IGNORED {
+/// Keeps signals that have no meaning here from ending a process of the proxy. An empty handler, unlike SIG_IGN, is not
+/// inherited by child processes.
+fn ignore_signals() {
+    for signal in IGNORED_SIGNALS {
         let _ = signal_hook::flag::register(signal.as_raw(), Arc::default());
     }
 }
 
+/// Starts logging, as the command line says.
 pub(crate) fn start(cli: &Cli) {
-    if cli.is_of_the_proxy() {
-        outlive_foreign_signals();
+    if cli.is_proxy_process() {
+        ignore_signals();
     }
     let global = &cli.global;
     let level = match global.verbose {
@@ -77,40 +79,40 @@ pub(crate) fn start(cli: &Cli) {
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    // A signer that was started by a command is part of it.
+    // The signer process of a command logs as the command does.
     let is_service = cli.is_service() && env::var_os(signer::OF_A_COMMAND).is_none();
-    let plain = global.verbose == 0;
+    let is_default = global.verbose == 0;
     let level_of = move |target: &str| match target {
-        LIFECYCLE if plain && is_service => LevelFilter::INFO,
-        _ if plain && !is_service && TOLD_ANYWAY.contains(&target) => LevelFilter::OFF,
+        LIFECYCLE if is_default && is_service => LevelFilter::INFO,
+        _ if is_default && !is_service && REPORTED_AS_ERROR.contains(&target) => LevelFilter::OFF,
         _ => level,
     };
-    let wanted = FilterFn::new(move |about| *about.level() <= level_of(about.target()))
+    let filter = FilterFn::new(move |event| *event.level() <= level_of(event.target()))
         .with_max_level_hint(level.max(LevelFilter::INFO));
     let registry = tracing_subscriber::registry();
-    if global.json && plain && !is_service {
-        notes::keep();
-        panic::set_hook(Box::new(|panicked| {
-            let _ = notes::add(&panicked.to_string());
+    if global.json && is_default && !is_service {
+        json_notes::start_buffering();
+        panic::set_hook(Box::new(|info| {
+            let _ = json_notes::add(&info.to_string());
         }));
         let logs = fmt::layer().with_ansi(false).without_time();
-        let logs = logs.with_writer(|| notes::Lines);
-        return registry.with(logs.with_filter(wanted)).init();
+        let logs = logs.with_writer(|| json_notes::NoteWriter);
+        return registry.with(logs.with_filter(filter)).init();
     }
     let logs = fmt::layer()
         .log_internal_errors(false)
         .with_writer(|| StandardError)
         .with_ansi(io::stderr().is_terminal());
     match global.log_format() {
-        LogFormat::Text => registry.with(logs.with_filter(wanted)).init(),
+        LogFormat::Text => registry.with(logs.with_filter(filter)).init(),
         LogFormat::Json => {
             let logs = logs.json().flatten_event(true);
-            registry.with(logs.with_filter(wanted)).init();
+            registry.with(logs.with_filter(filter)).init();
         }
     }
 }
 
-/// As tracing wants it.
+/// [`standard_error`] as a writer for `tracing_subscriber`.
 struct StandardError;
 
 impl Write for StandardError {
@@ -124,8 +126,8 @@ impl Write for StandardError {
     }
 }
 
-/// Says what the standard library's hook says, which would wait where nobody reads.
-fn panicked(info: &PanicHookInfo<'_>) {
+/// The panic hook: writes what the standard library's hook writes, but does not block where nobody reads standard error.
+fn log_panic(info: &PanicHookInfo<'_>) {
     let payload = info.payload();
     let message = payload
         .downcast_ref::<&str>()
@@ -134,15 +136,15 @@ fn panicked(info: &PanicHookInfo<'_>) {
         .unwrap_or("no text");
     let thread = thread::current();
     let name = thread.name().unwrap_or("<unnamed>");
-    let place = info
+    let location = info
         .location()
-        .map_or_else(String::new, |place| format!(" at {place}"));
-    let mut text = format!("\nthread '{name}' panicked{place}:\n{message}\n");
+        .map_or_else(String::new, |location| format!(" at {location}"));
+    let mut text = format!("\nthread '{name}' panicked{location}:\n{message}\n");
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         text.push_str(&format!("stack backtrace:\n{backtrace}\n"));
     }
     standard_error::write(text.as_bytes());
-    // What comes next may be an abort.
+    // The process may abort next.
     standard_error::flush();
 }

@@ -1,4 +1,5 @@
-//! How results and failures look. Colour on a terminal, plain text in a pipe.
+//! Prints results on standard output, errors and notes on standard error: with colour on a terminal, as plain text in a
+//! pipe.
 
 use std::io::{self, Write};
 
@@ -12,8 +13,8 @@ use serde::Serialize;
 use serde_json::json;
 use textwrap::core::display_width;
 
-use super::layout::{beside, columns, flow};
-use super::{CommandError, notes};
+use super::line_wrap::{columns, two_columns, wrap};
+use super::{CommandError, json_notes};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -38,25 +39,25 @@ pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
     if as_json {
         let mut object =
             json!({ "schema": 0, "error": error.to_string(), "hint": hint, "exit": code as u8 });
-        let notes = notes::take();
+        let notes = json_notes::take();
         if !notes.is_empty() {
             object["notes"] = notes.into();
         }
-        aside(&tame(&object.to_string()));
+        to_stderr(&escape_json(&object.to_string()));
         return code;
     }
-    // Some of it may be another process' word.
+    // Parts of the text may come from another process.
     let error: String = error.to_string().chars().map(plain).collect();
     let hint: String = hint.chars().map(plain).collect();
-    let wide = columns(io::stderr());
-    let error = beside(&format!("{BAD}error:{BAD:#} "), &error, wide);
-    let hint = beside(&format!("{STRONG}hint:{STRONG:#}  "), &hint, wide);
-    aside(&format!("{error}\n{hint}"));
+    let width = columns(io::stderr());
+    let error = two_columns(&format!("{BAD}error:{BAD:#} "), &error, width);
+    let hint = two_columns(&format!("{STRONG}hint:{STRONG:#}  "), &hint, width);
+    to_stderr(&format!("{error}\n{hint}"));
     code
 }
 
-/// Says that this program panicked, where what the panic said was kept.
-pub(crate) fn bug(as_json: bool) -> ExitCode {
+/// The exit code of a panic. With `--json` it also prints the error object: the panic hook only added a note.
+pub(crate) fn panicked(as_json: bool) -> ExitCode {
     if as_json {
         let (message, hint) = (
             "this program came to a state that it should never be in",
@@ -75,29 +76,29 @@ pub(crate) fn bug(as_json: bool) -> ExitCode {
     ExitCode::Bug
 }
 
-/// Prints what is still to be said of a command that went well.
-pub(crate) fn rest(as_json: bool) {
-    if let Some(object) = notes::object().filter(|_| as_json) {
-        aside(&tame(&object.to_string()));
+/// Prints the buffered notes of a command that succeeded.
+pub(crate) fn buffered_notes(as_json: bool) {
+    if let Some(object) = json_notes::success_object().filter(|_| as_json) {
+        to_stderr(&escape_json(&object.to_string()));
     }
 }
 
-/// What clap has to say: help and version, which are a result, or what is wrong with the arguments.
-pub(crate) fn usage(said: &clap::Error) -> ExitCode {
-    let text = said.render().ansi().to_string();
+/// Prints what clap returned: help or version to standard output, a usage error to standard error.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().ansi().to_string();
     let text = text.trim_end_matches('\n');
-    if said.use_stderr() {
-        aside(text);
+    if error.use_stderr() {
+        to_stderr(text);
         return ExitCode::Configuration;
     }
-    match whole(text) {
+    match unwrapped(text) {
         Ok(()) => ExitCode::Good,
         Err(error) => failure(&error, false),
     }
 }
 
-/// A line on standard error. Where nobody takes it, the exit code speaks.
-fn aside(text: &str) {
+/// Writes a line to standard error. A line that cannot be written is dropped: the exit code still reports a failure.
+fn to_stderr(text: &str) {
     let plain = anstream::AutoStream::choice(&io::stderr()) == anstream::ColorChoice::Never;
     let text = match plain {
         true => anstream::adapter::strip_str(text).to_string(),
@@ -110,77 +111,68 @@ fn aside(text: &str) {
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value)?;
-    let lines: Vec<_> = text.lines().map(tame).collect();
-    whole(&lines.join("\n"))
+    let lines: Vec<_> = text.lines().map(escape_json).collect();
+    unwrapped(&lines.join("\n"))
 }
 
-/// A line of JSON, without what a terminal would obey: that may stand in a text, where it can be
-/// written otherwise, or be white space.
-pub(crate) fn tame(json: &str) -> String {
-    let mut tame = String::with_capacity(json.len());
+/// A line of JSON without control and direction characters: inside a string they become `\u` escapes, elsewhere they
+/// are white space and become a space.
+pub(crate) fn escape_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
-            c if plain(c) == c => tame.push(c),
-            '\0'..' ' => tame.push(' '),
-            c => tame.extend(
+            c if plain(c) == c => escaped.push(c),
+            '\0'..' ' => escaped.push(' '),
+            c => escaped.extend(
                 c.encode_utf16(&mut [0; 2])
                     .iter()
                     .map(|unit| format!("\\u{unit:04x}")),
             ),
         }
     }
-    tame
+    escaped
 }
 
-/// Prints a line of the result, broken where the terminal ends.
+/// Prints a line of the result, wrapped at the terminal's width.
 pub(crate) fn line(text: &str) -> Result<(), CommandError> {
-    whole(&flow(text, 2, columns(io::stdout())))
+    unwrapped(&wrap(text, 2, columns(io::stdout())))
 }
 
-/// Prints a line of the result as it is.
-pub(crate) fn whole(text: &str) -> Result<(), CommandError> {
-    still_read(text).map(drop)
+/// Prints a line of the result without wrapping it. Succeeds where the reader has closed the pipe (`| head`).
+pub(crate) fn unwrapped(text: &str) -> Result<(), CommandError> {
+    unless_closed(text).map(drop)
 }
 
-/// Whether lines as long as the longest of these can be shown.
+/// Whether the longest line of a text fits the terminal's width.
 pub(crate) fn fits(text: &str) -> bool {
     let longest = text.lines().map(display_width).max().unwrap_or(0);
     columns(io::stdout()).is_none_or(|columns| longest <= columns)
 }
 
-/// The same, of a result that has no end: says whether somebody still reads it.
-pub(crate) fn still_read(text: &str) -> Result<bool, CommandError> {
+/// Prints a line without wrapping it. Returns false where the reader has closed the pipe.
+pub(crate) fn unless_closed(text: &str) -> Result<bool, CommandError> {
     match writeln!(anstream::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         other => Ok(other.map(|()| true)?),
     }
 }
 
-/// Prints bytes of the result as they are.
+/// Writes bytes to standard output. Succeeds where the reader has closed the pipe.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
-    unless_gone(out.write_all(bytes).and_then(|()| out.flush()))
-}
-
-/// Whoever reads the result may have gone (`| head`); the exit code still says how it ended.
-fn unless_gone(written: io::Result<()>) -> Result<(), CommandError> {
-    match written {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
 }
 
-/// Says something beside the result, on standard error.
+/// Prints a note on standard error, or buffers it for the JSON object.
 pub(crate) fn remark(text: &str) {
-    if notes::add(text) {
+    if json_notes::add(text) {
         return;
     }
-    let said = beside(
-        &format!("{NOTE}note:{NOTE:#}  "),
-        text,
-        columns(io::stderr()),
-    );
-    aside(&said);
+    let label = format!("{NOTE}note:{NOTE:#}  ");
+    to_stderr(&two_columns(&label, text, columns(io::stderr())));
 }
 
 /// Prints a heading.
@@ -188,26 +180,26 @@ pub(crate) fn heading(text: &str) -> Result<(), CommandError> {
     line(&format!("{STRONG}{text}{STRONG:#}"))
 }
 
-/// Prints names and what they stand for, aligned.
+/// Prints names and values in two aligned columns.
 pub(crate) fn fields(rows: &[(&str, String)]) -> Result<(), CommandError> {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let wide = columns(io::stdout());
+    let longest = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let width = columns(io::stdout());
     rows.iter().try_for_each(|(name, value)| {
-        let name = format!("  {FAINT}{name:width$}{FAINT:#}  ");
-        whole(&beside(&name, value, wide))
+        let name = format!("  {FAINT}{name:longest$}{FAINT:#}  ");
+        unwrapped(&two_columns(&name, value, width))
     })
 }
 
-/// Prints what a person should look at twice.
+/// Prints a note within the result.
 pub(crate) fn note(text: &str) -> Result<(), CommandError> {
     let name = format!("  {NOTE}note{NOTE:#}  ");
-    whole(&beside(&name, text, columns(io::stdout())))
+    unwrapped(&two_columns(&name, text, columns(io::stdout())))
 }
 
 /// Prints the steps of a check.
 pub(crate) fn steps(steps: &[Step]) -> Result<(), CommandError> {
-    let width = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
-    let wide = columns(io::stdout());
+    let longest = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    let width = columns(io::stdout());
     for step in steps {
         let mark = match step.outcome {
             Outcome::Good => format!("{GOOD}ok  {GOOD:#}"),
@@ -219,24 +211,25 @@ pub(crate) fn steps(steps: &[Step]) -> Result<(), CommandError> {
             .millis
             .map_or(String::new(), |millis| format!("{millis:.1} ms"));
         let name = format!(
-            "  {mark}  {:width$}  {FAINT}{time:>9}{FAINT:#}  ",
+            "  {mark}  {:longest$}  {FAINT}{time:>9}{FAINT:#}  ",
             step.name
         );
-        whole(&beside(&name, &step.detail, wide))?;
+        unwrapped(&two_columns(&name, &step.detail, width))?;
         if let Some(hint) = &step.hint {
             let hint = format!("{STRONG}hint:{STRONG:#} {hint}");
-            whole(&beside(&format!("        {:width$}  ", ""), &hint, wide))?;
+            let indent = format!("        {:longest$}  ", "");
+            unwrapped(&two_columns(&indent, &hint, width))?;
         }
     }
     Ok(())
 }
 
-/// Prints what an audit says of a rule.
-pub(crate) fn judged(
+/// Prints the audit's judgement of one rule.
+pub(crate) fn judgement(
     is_finding: bool,
     verdict: Verdict,
     rule: &str,
-    said: &str,
+    verdict_text: &str,
     evidence: &[String],
 ) -> Result<(), CommandError> {
     let mark = match verdict {
@@ -247,11 +240,11 @@ pub(crate) fn judged(
     };
     let evidence = evidence.join("; ");
     let name = format!("  {mark}  {rule:24}  ");
-    let said = format!("{said}: {FAINT}{evidence}{FAINT:#}");
-    whole(&beside(&name, &said, columns(io::stdout())))
+    let text = format!("{verdict_text}: {FAINT}{evidence}{FAINT:#}");
+    unwrapped(&two_columns(&name, &text, columns(io::stdout())))
 }
 
-/// Prints the verdict of a check.
+/// Prints the final line of a check: green where it passed, red otherwise.
 pub(crate) fn verdict(good: bool, text: &str) -> Result<(), CommandError> {
     let style = if good { GOOD } else { BAD };
     line(&format!("{style}{text}{style:#}"))

@@ -1,7 +1,8 @@
-//! The one rule for every file that a command writes: never over a file that is there without `--force`, never
-//! over what the configuration names, and whole or not at all. It is asked before the token or the hub is.
+//! Files that commands write, by one rule: an existing file is replaced only with `--force`, a file that the
+//! configuration names never, and a file is written completely or not at all. The rule is checked before the token or
+//! the hub is used.
 
-mod identity;
+mod same_file;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -13,39 +14,41 @@ use hsm_mtls::internal::config::paths::NamedPath;
 use tempfile::{Builder, NamedTempFile};
 
 use super::{CommandError, output};
-use identity::{Target, descriptor, folder_of, there};
+use same_file::{Target, descriptor, folder_of, symlink_metadata};
 
-/// Of a file that is not there whole yet.
-const BEGINNING: &str = ".hsm-mtls-";
+/// How the name of an incomplete file begins.
+const TEMP_PREFIX: &str = ".hsm-mtls-";
 
-/// For its owner only.
-pub(super) const PRIVATE: u32 = 0o600;
-/// As the umask says.
-pub(super) const USUAL: u32 = 0o666;
+/// The mode of a file for its owner only.
+pub(super) const PRIVATE_MODE: u32 = 0o600;
+/// The mode of a file whose readers the umask decides.
+pub(super) const DEFAULT_MODE: u32 = 0o666;
 
-/// What is written, and where to.
-pub(super) struct Wanted<'a> {
-    /// In words: "the report".
-    pub(super) what: &'static str,
-    /// As it was typed.
-    pub(super) path: &'a Path,
-    /// Whether a file that is there may be replaced.
+/// The option of a command that names an output file.
+pub(super) struct OutputOption<'a> {
+    /// The content in words, for messages: "the report".
+    pub(super) content: &'static str,
+    /// The path as it was typed; `None` where the option was not given.
+    pub(super) path: Option<&'a Path>,
+    /// Whether an existing file may be replaced.
     pub(super) force: bool,
     /// The mode of a new file, before the umask.
     pub(super) mode: u32,
+    /// Whether the result of the command goes to standard output as JSON.
+    pub(super) json: bool,
 }
 
-/// A place that was looked at, for something that is yet to be made.
+/// An output file whose path was checked, and that is not written yet.
 pub(super) struct OutputFile {
-    what: &'static str,
+    content: &'static str,
     path: PathBuf,
-    place: Place,
+    destination: Destination,
 }
 
-enum Place {
+enum Destination {
     Stdout,
     Stderr,
-    /// A pipe, a device, or a file that somebody else has open: written to as it is.
+    /// A pipe, a device, or an inherited file descriptor: written to directly.
     Stream(File),
     File {
         replaces: bool,
@@ -54,131 +57,144 @@ enum Place {
 }
 
 impl OutputFile {
-    /// Looks whether it may be written there. Nothing that is there is changed.
+    /// Checks that the file of an option may and can be written. Nothing is changed. `None` where the option was not
+    /// given.
     ///
     /// # Errors
-    /// It may not, or it cannot.
-    pub(super) fn claim(wanted: &Wanted<'_>, configs: &[&Config]) -> Result<Self, CommandError> {
-        let Wanted {
-            what, path, force, ..
-        } = *wanted;
-        let refused = |why: String, hint: &str| {
-            let message = format!("{what} cannot be kept in {}: {why}", path.display());
+    /// It may not be written, or it cannot; or it would mix with the JSON on standard output.
+    pub(super) fn claim(
+        option: &OutputOption<'_>,
+        configs: &[&Config],
+    ) -> Result<Option<Self>, CommandError> {
+        let Some(path) = option.path else {
+            return Ok(None);
+        };
+        let file = Self::check(option, path, configs)?;
+        if option.json && file.is_stdout() {
+            return Err(CommandError::usage(
+                format!("--json and {} both go to standard output", file.content),
+                "name a file for one of them",
+            ));
+        }
+        Ok(Some(file))
+    }
+
+    fn check(
+        option: &OutputOption<'_>,
+        path: &Path,
+        configs: &[&Config],
+    ) -> Result<Self, CommandError> {
+        let OutputOption {
+            content,
+            force,
+            mode,
+            ..
+        } = *option;
+        let refused = |reason: String, hint: &str| {
+            let message = format!("{content} cannot be kept in {}: {reason}", path.display());
             CommandError::usage(message, hint)
         };
         let failed = |error: &io::Error| {
             let hint = match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FULL,
-                _ => ELSEWHERE,
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DISK_FULL_HINT,
+                _ => OTHER_FILE_HINT,
             };
             refused(error.to_string(), hint)
         };
-        let claimed = |place| {
+        let checked = |destination| {
             Ok(Self {
-                what,
+                content,
                 path: path.to_owned(),
-                place,
+                destination,
             })
         };
         let text = path.as_os_str().as_encoded_bytes();
         if text == b"-" {
-            return claimed(Place::Stdout);
+            return checked(Destination::Stdout);
         }
         let named: Vec<NamedPath> = configs
             .iter()
             .flat_map(|config| config.named_paths())
             .collect();
-        let look = |folds_case| match Target::of(path, folds_case).named_in(&named) {
-            Some(named) => Err(refused(format!("it is {}", named.role), NAMED)),
+        let refuse_named = |folds_case| match Target::of(path, folds_case).named_in(&named) {
+            Some(named) => Err(refused(format!("it is {}", named.role), NAMED_HINT)),
             None => Ok(()),
         };
-        look(false)?;
+        refuse_named(false)?;
         match descriptor(path) {
-            Some(1) => return claimed(Place::Stdout),
-            Some(2) => return claimed(Place::Stderr),
+            Some(1) => return checked(Destination::Stdout),
+            Some(2) => return checked(Destination::Stderr),
             Some(_) => {
                 let file = File::options().append(true).open(path);
-                return claimed(Place::Stream(file.map_err(|error| failed(&error))?));
+                return checked(Destination::Stream(file.map_err(|error| failed(&error))?));
             }
             None => {}
         }
         if text.is_empty() || text.ends_with(b"/") || path.is_dir() {
-            return Err(refused("it is a folder".to_owned(), ELSEWHERE));
+            return Err(refused("it is a folder".to_owned(), OTHER_FILE_HINT));
         }
-        let found = there(path).map_err(|error| failed(&error))?;
-        let kind = fs::metadata(path).map(|found| found.file_type());
-        if let Ok(kind) = kind {
-            if kind.is_fifo() || kind.is_char_device() {
+        let existing = symlink_metadata(path).map_err(|error| failed(&error))?;
+        let file_type = fs::metadata(path).map(|metadata| metadata.file_type());
+        if let Ok(file_type) = file_type {
+            if file_type.is_fifo() || file_type.is_char_device() {
                 let file = File::options().write(true).open(path);
-                return claimed(Place::Stream(file.map_err(|error| failed(&error))?));
+                return checked(Destination::Stream(file.map_err(|error| failed(&error))?));
             }
-            if !kind.is_file() {
-                let why = "it is a socket or a disk".to_owned();
-                return Err(refused(why, ELSEWHERE));
+            if !file_type.is_file() {
+                let reason = "it is a socket or a disk".to_owned();
+                return Err(refused(reason, OTHER_FILE_HINT));
             }
         }
-        if let (Some(found), false) = (&found, force) {
-            let why = match found.is_symlink() {
+        if let (Some(existing), false) = (&existing, force) {
+            let reason = match existing.is_symlink() {
                 true => "a link is there already",
                 false => "a file is there already",
             };
-            return Err(refused(why.to_owned(), EXISTS));
+            return Err(refused(reason.to_owned(), EXISTS_HINT));
         }
-        // What cannot be written is found out now. Nothing is left there while others work, or are killed at it.
-        let trial = beside(path, wanted.mode).map_err(|error| failed(&error))?;
-        look(folds_case(trial.path()))?;
-        let replaces = found.is_some();
-        if let Some(why) = found.and_then(|found| anothers(path, found.uid())) {
-            return Err(refused(why.to_owned(), ELSEWHERE));
+        // A temporary file shows whether the folder can be written to. It is removed at once: a command that is killed
+        // leaves nothing behind.
+        let probe = temp_file_beside(path, mode).map_err(|error| failed(&error))?;
+        refuse_named(folds_case(probe.path()))?;
+        let replaces = existing.is_some();
+        if let Some(reason) =
+            existing.and_then(|existing| sticky_folder_forbids(path, existing.uid()))
+        {
+            return Err(refused(reason.to_owned(), OTHER_FILE_HINT));
         }
-        claimed(Place::File {
-            replaces,
-            mode: wanted.mode,
-        })
+        checked(Destination::File { replaces, mode })
     }
 
-    /// Refuses what would mix a file with the JSON of a result.
-    ///
-    /// # Errors
-    /// Both were asked for on standard output.
-    pub(super) fn beside_json(file: Option<&Self>) -> Result<(), CommandError> {
-        match file.filter(|file| file.is_stdout()) {
-            None => Ok(()),
-            Some(file) => Err(CommandError::usage(
-                format!("--json and {} both go to standard output", file.what),
-                "name a file for one of them",
-            )),
-        }
-    }
-
-    /// As it was typed.
+    /// The path as it was typed.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it goes where the result of the command goes.
+    /// Whether it is standard output.
     pub(super) fn is_stdout(&self) -> bool {
-        matches!(self.place, Place::Stdout)
+        matches!(self.destination, Destination::Stdout)
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes the file, completely or not at all.
     ///
     /// # Errors
-    /// It is not there.
-    pub(super) fn keep(self, bytes: &[u8]) -> Result<(), CommandError> {
-        let written = match self.place {
-            Place::Stdout => return output::raw(bytes),
-            Place::Stderr => io::stderr().lock().write_all(bytes),
-            Place::Stream(mut file) => match file.write_all(bytes) {
-                // Whoever reads may have had enough, as of standard output.
+    /// It was not written.
+    pub(super) fn write(self, bytes: &[u8]) -> Result<(), CommandError> {
+        let written = match self.destination {
+            Destination::Stdout => return output::raw(bytes),
+            Destination::Stderr => io::stderr().lock().write_all(bytes),
+            Destination::Stream(mut file) => match file.write_all(bytes) {
+                // The reader of a pipe may have closed it, as with standard output.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
                 other => other,
             },
-            Place::File { replaces, mode } => write(&self.path, bytes, replaces, mode),
+            Destination::File { replaces, mode } => {
+                write_atomically(&self.path, bytes, replaces, mode)
+            }
         };
         written.map_err(|error| {
-            let (what, path) = (self.what, self.path.display());
-            let message = format!("{what} could not be kept in {path}: {error}");
+            let (content, path) = (self.content, self.path.display());
+            let message = format!("{content} could not be kept in {path}: {error}");
             CommandError::usage(
                 message,
                 "check the disk and the folder; what was there before is unchanged",
@@ -187,14 +203,15 @@ impl OutputFile {
     }
 }
 
-const ELSEWHERE: &str = "name a file that does not exist yet, in a folder that this user can write to; nothing was sent or asked";
-const FULL: &str = "make room there, or name a file on another disk; nothing was sent or asked";
-const EXISTS: &str = "name a file that does not exist yet, or replace this one with --force";
-const NAMED: &str = "name a file that does not exist yet: what the configuration names is in use, and is not \
+const OTHER_FILE_HINT: &str = "name a file that does not exist yet, in a folder that this user can write to; nothing was sent or asked";
+const DISK_FULL_HINT: &str =
+    "make room there, or name a file on another disk; nothing was sent or asked";
+const EXISTS_HINT: &str = "name a file that does not exist yet, or replace this one with --force";
+const NAMED_HINT: &str = "name a file that does not exist yet: what the configuration names is in use, and is not \
      written over, with --force either";
 
-/// Which secret of a configuration a file is, by whatever name.
-pub(super) fn secret_of(config: &Config, path: &Path) -> Option<String> {
+/// The role of a secret file in the configuration, where `path` leads to one; a link or another spelling counts too.
+pub(super) fn secret_role(config: &Config, path: &Path) -> Option<String> {
     let mut named = config.named_paths();
     named.retain(|named| named.holds_secret());
     Target::of(path, false)
@@ -202,45 +219,45 @@ pub(super) fn secret_of(config: &Config, path: &Path) -> Option<String> {
         .map(|named| named.role.clone())
 }
 
-/// What else a configuration names the file of its certificate for.
-pub(super) fn named_elsewhere(config: &Config, certificate: &Path) -> Option<String> {
+/// The second role that the configuration gives the file of its certificate, where it has one.
+pub(super) fn second_role(config: &Config, certificate: &Path) -> Option<String> {
     let mut named = config.named_paths();
     named.retain(|named| named.path != certificate || !named.role.contains("[c3]"));
-    // A link that is replaced leaves what it leads to.
     let target = Target::of(certificate, false);
     target.named_in(&named).map(|named| named.role.clone())
 }
 
-/// A file beside the one that it becomes.
-pub(super) fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+/// A temporary file in the folder of `path`, to be renamed to it.
+pub(super) fn temp_file_beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let mut file = Builder::new();
-    file.prefix(BEGINNING)
+    file.prefix(TEMP_PREFIX)
         .permissions(Permissions::from_mode(mode));
     let folder = folder_of(path);
     file.tempfile_in(folder)
-        .map_err(|error| in_folder(folder, &error))
+        .map_err(|error| folder_error(folder, &error))
 }
 
-/// The name of a file that was only tried for says nothing to whoever reads of it.
-fn in_folder(folder: &Path, error: &io::Error) -> io::Error {
-    let (kind, place) = (error.kind(), folder.display());
-    let why = match kind {
-        ErrorKind::NotFound => format!("the folder {place} is not there"),
-        ErrorKind::NotADirectory => format!("{place} is not a folder"),
-        ErrorKind::PermissionDenied => format!("this user may not write to the folder {place}"),
+/// The error about the folder in place of one about the temporary file, whose name a person has not seen.
+fn folder_error(folder: &Path, error: &io::Error) -> io::Error {
+    let (kind, folder) = (error.kind(), folder.display());
+    let reason = match kind {
+        ErrorKind::NotFound => format!("the folder {folder} is not there"),
+        ErrorKind::NotADirectory => format!("{folder} is not a folder"),
+        ErrorKind::PermissionDenied => format!("this user may not write to the folder {folder}"),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            format!("the disk of the folder {place} is full")
+            format!("the disk of the folder {folder} is full")
         }
         ErrorKind::ReadOnlyFilesystem => {
-            format!("the folder {place} is on a disk that cannot be written to")
+            format!("the folder {folder} is on a disk that cannot be written to")
         }
-        _ => format!("no file can be made in the folder {place}: {kind}"),
+        _ => format!("no file can be made in the folder {folder}: {kind}"),
     };
-    io::Error::new(kind, why)
+    io::Error::new(kind, reason)
 }
 
-fn write(path: &Path, bytes: &[u8], replaces: bool, mode: u32) -> io::Result<()> {
-    let mut file = beside(path, mode)?;
+/// Writes a temporary file, and renames it.
+fn write_atomically(path: &Path, bytes: &[u8], replaces: bool, mode: u32) -> io::Result<()> {
+    let mut file = temp_file_beside(path, mode)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     match replaces {
@@ -251,20 +268,20 @@ fn write(path: &Path, bytes: &[u8], replaces: bool, mode: u32) -> io::Result<()>
     .map_err(|error| error.error)
 }
 
-/// Whether the folder of a file of ours takes another spelling for the same name.
-fn folds_case(ours: &Path) -> bool {
-    let Some(name) = ours.file_name() else {
+/// Whether file names are case-insensitive in the folder of `probe`, a file that exists.
+fn folds_case(probe: &Path) -> bool {
+    let Some(name) = probe.file_name() else {
         return false;
     };
-    let other = ours.with_file_name(name.to_string_lossy().to_uppercase());
-    matches!(there(&other), Ok(Some(_)))
+    let upper_case = probe.with_file_name(name.to_string_lossy().to_uppercase());
+    matches!(symlink_metadata(&upper_case), Ok(Some(_)))
 }
 
-/// In a folder like /tmp nobody replaces a file of somebody else's.
-fn anothers(path: &Path, owner: u32) -> Option<&'static str> {
+/// Why the file of `owner` cannot be replaced: in a sticky folder like /tmp only its owner may do so, or the folder's.
+fn sticky_folder_forbids(path: &Path, owner: u32) -> Option<&'static str> {
     let folder = fs::metadata(folder_of(path)).ok()?;
     let user = fs::metadata("/proc/self").ok()?.uid();
     let sticky = folder.mode() & 0o1000 != 0;
-    let may = user == 0 || [owner, folder.uid()].contains(&user);
-    (sticky && !may).then_some("the file that is there belongs to another user")
+    let may_replace = user == 0 || [owner, folder.uid()].contains(&user);
+    (sticky && !may_replace).then_some("the file that is there belongs to another user")
 }

@@ -1,4 +1,4 @@
-//! `pin accept-count-low`: an operator answers for one try, for a machine at whose terminal nobody is.
+//! `pin accept-count-low`: an operator accepts CKF_USER_PIN_COUNT_LOW for one login of an unattended service.
 
 use clap::{Args, Subcommand};
 use hsm_mtls::internal::config::pin::PinSource;
@@ -9,7 +9,7 @@ use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, Token};
 use serde_json::json;
 
-use super::{CommandError, Global, output, start, token};
+use super::{CommandError, Global, output, setup, token};
 
 #[derive(Subcommand)]
 pub(super) enum PinCommand {
@@ -32,7 +32,7 @@ pub(super) struct AcceptArgs {
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
     /// Whose PIN: user, so, or a number of the vendor
-    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::role)]
+    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::parse_role)]
     user_type: Role,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn run(global: &Global, command: PinCommand) -> Result<ExitCode, Comm
 }
 
 fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config_for_module(global)?;
+    let config = setup::config_for_module(global)?;
     if args.user_type != Role::User && args.pin_source.is_none() {
         return Err(CommandError::usage(
             "this role has a PIN of its own, and no source for it was given",
@@ -57,7 +57,7 @@ fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, Comma
             "run `hsm-mtls token check` at a terminal and answer yes; an acceptance is for a PIN that needs no person",
         ));
     }
-    // Nothing is logged in to: what is recorded is the login that uses it up.
+    // This command does not log in, and so records nothing. The login that uses the acceptance is recorded.
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
     let selected = Token::select(
         module,

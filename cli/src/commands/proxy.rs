@@ -1,4 +1,4 @@
-//! `proxy`: the local proxy, in the foreground, until it is told to stop.
+//! `proxy`: the local proxy, in the foreground, until a signal ends it: supervisor and front end.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -18,26 +18,27 @@ use hsm_mtls::internal::signer::signer_supervisor::Launch;
 use hsm_mtls::internal::standard_error;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{CommandError, Global, output, signer, start};
+use super::{CommandError, Global, output, setup, signer};
 
-/// Buckets of what the token takes for a signature, in seconds.
+/// Histogram buckets of the duration of a signature in the token, in seconds.
 const SIGNATURE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
-/// Values of histograms wait in memory until they are put into their buckets: some 20,000 a second under load.
-const UPKEEP: Duration = Duration::from_millis(200);
+/// The interval at which values of histograms are put into buckets: they are in memory until then, some 20,000 a second
+/// under load.
+const UPKEEP_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The supervisor: makes the sockets, and starts the signer and the front end.
+/// The supervisor: opens the listening sockets, and starts the signer and the front end.
 pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
-    ended(global, supervisor(global))
+    with_restart_code(global, run_supervisor(global))
 }
 
-/// The process that parses the network. The supervisor starts it.
+/// The front end: the process that parses input from the network. The supervisor starts it.
 pub(super) fn front_end(global: &Global) -> Result<ExitCode, CommandError> {
-    ended(global, serve(global))
+    with_restart_code(global, run_front_end(global))
 }
 
-/// A service manager does not start again what ends with the code of a mistake or of a PIN. What may pass
-/// with time alone has the code of a token that is away for now.
-fn ended(
+/// Replaces the exit code of a transient error by that of an absent token: systemd does not restart a service that ends
+/// with the code of a configuration or PIN error (RestartPreventExitStatus).
+fn with_restart_code(
     global: &Global,
     result: Result<ExitCode, CommandError>,
 ) -> Result<ExitCode, CommandError> {
@@ -53,19 +54,19 @@ fn ended(
     }
 }
 
-fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
-    let path = start::path(global)?;
+fn run_supervisor(global: &Global) -> Result<ExitCode, CommandError> {
+    let path = setup::config_path(global)?;
     let text = ConfigText::read(path).map_err(CommandError::stage)?;
     let config = text.check().map_err(CommandError::stage)?;
     let settings = settings(&config)?;
-    // Before any thread runs: what systemd handed over is taken out of the environment.
+    // Before any thread runs: the variables of socket activation are removed from the environment.
     let sockets = Sockets::open(settings).map_err(CommandError::stage)?;
     let front_end = || {
         let mut command = Command::new(signer::PROGRAM);
         command
             .arg0("hsm-mtls")
             .args(signer::arguments(global, &config, "front-end"))
-            // The allocator's, which else keeps a heap of its own for each of many short-lived threads.
+            // glibc's allocator would otherwise keep an arena for each of many short-lived threads.
             .env("MALLOC_ARENA_MAX", "2");
         command
     };
@@ -73,26 +74,26 @@ fn supervisor(global: &Global) -> Result<ExitCode, CommandError> {
         attended: false,
         ..signer::launch(global, config)
     };
-    let first = SignerPlan::of(&text, launch).map_err(CommandError::stage)?;
-    let read = || SignerPlan::of(&ConfigText::read(path)?, launch);
-    // What a mistake in the configuration makes impossible is said before anything is started.
+    let plan = SignerPlan::of(&text, launch).map_err(CommandError::stage)?;
+    let read_plan = || SignerPlan::of(&ConfigText::read(path)?, launch);
+    // A configuration that the sandbox does not allow is an error before anything is started.
     Sandbox::of_front_end(&config).map_err(CommandError::stage)?;
-    supervise(first, read, front_end, &sockets.descriptors()).map_err(CommandError::stage)
+    supervise(plan, read_plan, front_end, &sockets.descriptors()).map_err(CommandError::stage)
 }
 
-fn serve(global: &Global) -> Result<ExitCode, CommandError> {
+fn run_front_end(global: &Global) -> Result<ExitCode, CommandError> {
     let inherited = inherit().map_err(CommandError::stage)?;
-    let text = ConfigText::inherited_or_read(inherited.configuration, start::path(global)?);
+    let text = ConfigText::inherited_or_read(inherited.configuration, setup::config_path(global)?);
     let config = text.and_then(|text| text.check());
     let config = config.map_err(CommandError::stage)?;
     let sockets = Sockets::inherited(settings(&config)?, inherited.sockets);
     let sockets = sockets.map_err(CommandError::stage)?;
-    // Before any thread runs: those that there are would stay outside.
+    // Before any thread runs: Landlock does not cover threads that run already.
     let sandbox = Sandbox::of_front_end(&config).and_then(|sandbox| sandbox.enter());
-    let part = sandbox.map_err(CommandError::stage)?;
+    let measure = sandbox.map_err(CommandError::stage)?;
     standard_error::release();
-    tracing::info!(detail = part.detail, "the front end is under Landlock");
-    let metrics = recorder()?;
+    tracing::info!(detail = measure.detail, "the front end is under Landlock");
+    let metrics = install_metrics_recorder()?;
     let render = move || metrics.render();
     let key =
         RemoteKey::connect_inherited(&config, inherited.channels).map_err(CommandError::stage)?;
@@ -108,8 +109,9 @@ fn settings(config: &Config) -> Result<&ProxyConfig, CommandError> {
         .map_err(CommandError::stage)
 }
 
-fn recorder() -> Result<PrometheusHandle, CommandError> {
-    let wrong = |error: metrics_exporter_prometheus::BuildError| {
+/// Installs the recorder of metrics, and starts the thread that fills the buckets.
+fn install_metrics_recorder() -> Result<PrometheusHandle, CommandError> {
+    let failed = |error: metrics_exporter_prometheus::BuildError| {
         CommandError::usage(
             format!("metrics cannot be kept: {error}"),
             "this is a fault of ours: please report it",
@@ -120,16 +122,16 @@ fn recorder() -> Result<PrometheusHandle, CommandError> {
         .set_buckets(&SIGNATURE_BUCKETS)
         .and_then(|builder| builder.set_buckets_for_metric(proxy, &proxy::proxy_metrics::BUCKETS))
         .and_then(PrometheusBuilder::install_recorder)
-        .map_err(wrong)?;
+        .map_err(failed)?;
     metrics::describe();
     proxy::proxy_metrics::describe();
-    let kept = recorder.clone();
+    let handle = recorder.clone();
     std::thread::Builder::new()
         .name("metrics".to_owned())
         .spawn(move || {
             loop {
-                std::thread::park_timeout(UPKEEP);
-                kept.run_upkeep();
+                std::thread::park_timeout(UPKEEP_INTERVAL);
+                handle.run_upkeep();
             }
         })?;
     Ok(recorder)

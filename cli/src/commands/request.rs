@@ -1,4 +1,4 @@
-//! `request`: one call to the hub, curl-like.
+//! `request`: one HTTP request to the hub, with options like curl's.
 
 use std::fs;
 use std::io::Read;
@@ -17,8 +17,8 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::output_file::{OutputFile, USUAL, Wanted, secret_of};
-use super::{CommandError, Global, output, signer, start};
+use super::output_file::{DEFAULT_MODE, OutputFile, OutputOption, secret_role};
+use super::{CommandError, Global, output, setup, signer};
 
 #[derive(Args)]
 pub(super) struct RequestArgs {
@@ -45,7 +45,7 @@ pub(super) struct RequestArgs {
 }
 
 pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config(global)?;
+    let config = setup::config(global)?;
     let url = url(&config, &args.url)?;
     let body = match &args.data {
         Some(data) => {
@@ -61,66 +61,70 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
             "leave out one of them: the JSON holds the body",
         ));
     }
-    // Before anything is sent: a POST whose answer cannot be kept is not to be repeated.
-    let wanted = args.output.as_deref().map(|path| Wanted {
-        what: "the answer",
-        path,
+    // The file is checked before anything is sent: a POST whose response is lost must not be repeated.
+    let option = OutputOption {
+        content: "the answer",
+        path: args.output.as_deref(),
         force: args.force,
-        mode: USUAL,
-    });
-    let file = wanted.map(|wanted| OutputFile::claim(&wanted, &[&config]));
-    let file = file.transpose()?;
+        mode: DEFAULT_MODE,
+        json: global.json,
+    };
+    let file = OutputFile::claim(&option, &[&config])?;
     let identity = signer::identity(global, &config).map_err(CommandError::stage)?;
     let client = Client::of(&config, &identity).map_err(CommandError::stage)?;
-    let answer = start::runtime()?
+    let response = setup::runtime()?
         .block_on(client.request(method(args.method), &url, headers, body))
         .map_err(CommandError::stage)?;
-    let refused = answer
+    let error_response = response
         .error_response()
-        .filter(|_| answer.status.as_u16() >= 400);
+        .filter(|_| response.status.as_u16() >= 400);
     if global.json {
-        output::json(&as_json(&answer))?;
+        output::json(&as_json(&response))?;
     } else {
-        print(&answer, args.include, file)?;
-        if let Some(refusal) = &refused {
-            let (status, id) = (answer.status, &answer.interaction_id);
+        print(&response, args.include, file)?;
+        if let Some(error_response) = &error_response {
+            let (status, id) = (response.status, &response.interaction_id);
             output::remark(&format!(
                 "the hub answered {status} ({INTERACTION_ID} {id}): {}",
-                refusal.hint
+                error_response.hint
             ));
-        } else if let Some(to) = answer.headers.get(LOCATION).filter(|_| !args.include) {
-            let to: String = String::from_utf8_lossy(to.as_bytes())
+        } else if let Some(location) = response.headers.get(LOCATION).filter(|_| !args.include) {
+            let location: String = String::from_utf8_lossy(location.as_bytes())
                 .chars()
                 .map(plain)
                 .collect();
-            output::remark(&format!("the hub answered {}, to {to}", answer.status));
+            output::remark(&format!(
+                "the hub answered {}, to {location}",
+                response.status
+            ));
         }
     }
-    Ok(match refused {
+    Ok(match error_response {
         Some(_) => ExitCode::Finding,
         None => ExitCode::Good,
     })
 }
 
+/// Prints the response, or writes its body to the file.
 fn print(
-    answer: &HubResponse,
+    response: &HubResponse,
     include: bool,
     file: Option<OutputFile>,
 ) -> Result<(), CommandError> {
     if include {
-        output::whole(&format!("HTTP/1.1 {}", answer.status))?;
-        for (name, value) in &answer.headers {
+        output::unwrapped(&format!("HTTP/1.1 {}", response.status))?;
+        for (name, value) in &response.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
             let value: String = value.chars().map(plain).collect();
-            output::whole(&format!("{name}: {value}"))?;
+            output::unwrapped(&format!("{name}: {value}"))?;
         }
-        output::whole("")?;
+        output::unwrapped("")?;
     }
     let Some(file) = file else {
-        return output::raw(&answer.body);
+        return output::raw(&response.body);
     };
-    file.keep(&answer.body).map_err(|error| {
-        let (status, id) = (answer.status, &answer.interaction_id);
+    file.write(&response.body).map_err(|error| {
+        let (status, id) = (response.status, &response.interaction_id);
         CommandError::usage(
             format!("the hub answered {status}, but {error}"),
             format!(
@@ -130,8 +134,9 @@ fn print(
     })
 }
 
-/// Methods are case-sensitive (RFC 9110, section 9.1); `get` is a slip of the operator's.
-fn method(given: Method) -> Method {
+/// The method, with standard methods in upper case: methods are case-sensitive (RFC 9110, section 9.1), and `get` is a
+/// typing error.
+fn method(typed: Method) -> Method {
     let known = [
         Method::GET,
         Method::POST,
@@ -141,35 +146,36 @@ fn method(given: Method) -> Method {
         Method::HEAD,
         Method::OPTIONS,
     ];
-    let meant = known
+    let standard = known
         .into_iter()
-        .find(|known| known.as_str().eq_ignore_ascii_case(given.as_str()));
-    meant.unwrap_or(given)
+        .find(|known| known.as_str().eq_ignore_ascii_case(typed.as_str()));
+    standard.unwrap_or(typed)
 }
 
+/// The URL, with `cm:` or `hh:` replaced by the origin of that service.
 fn url(config: &Config, text: &str) -> Result<Url, CommandError> {
-    // A scheme has no case (RFC 3986, section 3.1).
+    // Schemes are case-insensitive (RFC 3986, section 3.1).
     let (scheme, path) = text.split_once(":/").unwrap_or_default();
-    let whole = match (scheme.to_ascii_lowercase().as_str(), path) {
+    let absolute = match (scheme.to_ascii_lowercase().as_str(), path) {
         ("cm", path) => format!("{}/{path}", config.hub.consent_manager),
         ("hh", path) => format!("{}/{path}", config.hub.headless_heimdall),
         _ => text.to_owned(),
     };
-    Url::parse(&whole).map_err(|error| {
+    Url::parse(&absolute).map_err(|error| {
         CommandError::stage(ClientError::Request(format!(
             "{text} is not a URL ({error}); a path of a configured host is written cm:/path or hh:/path"
         )))
     })
 }
 
-/// A body is never read from a file that holds a secret of the configuration, by whatever name.
+/// Refuses to read the body from a secret file of the configuration. A link or another spelling of its path counts too.
 fn refuse_secret(config: &Config, data: &str) -> Result<(), CommandError> {
     let path = match data.strip_prefix('@') {
         None => return Ok(()),
         Some("-") => "/dev/stdin",
         Some(path) => path,
     };
-    match secret_of(config, Path::new(path)) {
+    match secret_role(config, Path::new(path)) {
         None => Ok(()),
         Some(role) => Err(CommandError::usage(
             format!("{data} is not sent: it is {role}"),
@@ -178,6 +184,7 @@ fn refuse_secret(config: &Config, data: &str) -> Result<(), CommandError> {
     }
 }
 
+/// The body: the data itself, or what the file after @ holds.
 fn body(data: &str) -> Result<Bytes, CommandError> {
     let unreadable = |error: std::io::Error| {
         CommandError::usage(
@@ -199,12 +206,13 @@ fn body(data: &str) -> Result<Bytes, CommandError> {
     }
 }
 
-fn headers(given: &[String], body: &Bytes) -> Result<HeaderMap, CommandError> {
+/// Parses the headers, and adds a Content-Type where there is a body and none was given.
+fn headers(typed: &[String], body: &Bytes) -> Result<HeaderMap, CommandError> {
     let mut headers = HeaderMap::new();
-    for header in given {
-        let wrong = || {
-            // The rest may be a secret.
-            let message = match name_of(header) {
+    for header in typed {
+        let malformed = || {
+            // Only the name is printed: the value may be a secret.
+            let message = match malformed_name(header) {
                 Some(name) => format!("what -H gives for {name:?} is not a header"),
                 None => "what -H gives is not a header".to_owned(),
             };
@@ -213,48 +221,49 @@ fn headers(given: &[String], body: &Bytes) -> Result<HeaderMap, CommandError> {
                 "write -H 'Name: value', the value in ASCII",
             )
         };
-        let (name, value) = header.split_once(':').ok_or_else(wrong)?;
-        let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
-        let value: HeaderValue = value.trim().parse().map_err(|_| wrong())?;
+        let (name, value) = header.split_once(':').ok_or_else(malformed)?;
+        let name: HeaderName = name.trim().parse().map_err(|_| malformed())?;
+        let value: HeaderValue = value.trim().parse().map_err(|_| malformed())?;
         headers.append(name, value);
     }
     if !body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
         // The Consent Manager takes JSON, Headless Heimdall forms.
         let json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
-        let kind = if json {
+        let content_type = if json {
             "application/json"
         } else {
             "application/x-www-form-urlencoded"
         };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     Ok(headers)
 }
 
-/// The name that a faulty header begins with, where it has one and something follows.
-fn name_of(header: &str) -> Option<&str> {
+/// The name at the beginning of a malformed header, where a value follows it.
+fn malformed_name(header: &str) -> Option<&str> {
     let (name, value) = header.split_once(['=', ':', ' ', '\t'])?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let follows = !value.trim_matches(['=', ':', ' ', '\t']).is_empty();
-    (follows && !name.is_empty() && name.chars().all(is_name)).then_some(name)
+    let has_value = !value.trim_matches(['=', ':', ' ', '\t']).is_empty();
+    (has_value && !name.is_empty() && name.chars().all(is_name)).then_some(name)
 }
 
-fn as_json(answer: &HubResponse) -> Value {
-    let headers: Vec<_> = answer
+/// The response in the command's JSON.
+fn as_json(response: &HubResponse) -> Value {
+    let headers: Vec<_> = response
         .headers
         .iter()
         .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
         .collect();
-    let (body, base64) = match str::from_utf8(&answer.body) {
+    let (body, base64) = match str::from_utf8(&response.body) {
         Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(STANDARD.encode(&answer.body))),
+        Err(_) => (None, Some(STANDARD.encode(&response.body))),
     };
     json!({
         "schema": 0,
-        "status": answer.status.as_u16(),
+        "status": response.status.as_u16(),
         "headers": headers,
         "body": body,
         "body_base64": base64,
-        "interaction_id": answer.interaction_id,
+        "interaction_id": response.interaction_id,
     })
 }

@@ -1,4 +1,4 @@
-//! `signer`: the process that holds module, PIN and ledger. Its supervisor starts it.
+//! `signer`: the process that has module, PIN and ledger. Commands and the proxy's supervisor start it.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,56 +19,57 @@ use hsm_mtls::internal::signer::signer_supervisor::{Launch, SupervisedSigner};
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service};
 use hsm_mtls::internal::standard_error;
 
-use super::{CommandError, Global, LogFormat, start};
+use super::{CommandError, Global, LogFormat, setup};
 
+/// Runs the signer process.
 pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
-    // Once: what is open before we are is somebody's who is started with us.
-    if hardening::has_stray_descriptors()? && env::var_os(AGAIN).is_none() {
-        return Err(begin_again());
+    // Once only: what is open after the exec too was opened in this process, by a preloaded library for instance.
+    if hardening::has_stray_descriptors()? && env::var_os(REEXECUTED).is_none() {
+        return Err(reexecute());
     }
-    service::serve(start::path(global)?, start::attendance_of).map_err(CommandError::stage)
+    service::serve(setup::config_path(global)?, setup::attendance_of).map_err(CommandError::stage)
 }
 
-/// Set in a signer that was executed once more.
-const AGAIN: &str = "HSM_MTLS_SIGNER_AGAIN";
+/// The variable that is set in a signer that executed itself once more.
+const REEXECUTED: &str = "HSM_MTLS_SIGNER_AGAIN";
 
-/// An application may have files open that its children inherit. They are closed by an exec.
-fn begin_again() -> CommandError {
+/// Executes the program once more, which closes file descriptors that the signer inherited from an application.
+fn reexecute() -> CommandError {
     hardening::close_descriptors_on_exec();
     let mut arguments = env::args_os();
-    let mut again = Command::new(PROGRAM);
+    let mut command = Command::new(PROGRAM);
     if let Some(name) = arguments.next() {
-        again.arg0(name);
+        command.arg0(name);
     }
     standard_error::flush();
-    let error = again.args(arguments).env(AGAIN, "1").exec();
+    let error = command.args(arguments).env(REEXECUTED, "1").exec();
     CommandError::usage(
         format!("the signer process cannot be executed once more: {error}"),
         "check that this user may execute the program, and how many processes it may have",
     )
 }
 
-/// The configured chain, and its key in a signer process of this program's.
+/// The configured certificate chain, with its key in a signer process that this starts.
 pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, SignerError> {
-    // Whatever the shell left open is nothing for a process that has the PIN.
+    // The process that has the PIN inherits no descriptors of the shell.
     hardening::close_descriptors_on_exec();
     hardening::harden(0);
     signer::identity(config, launch_for_command(global, config))
 }
 
-/// Set for a signer that works for one command: what it cannot do is that command's error.
+/// The variable that is set in the signer process of one command: its errors are that command's.
 pub(super) const OF_A_COMMAND: &str = "HSM_MTLS_SIGNER_OF_A_COMMAND";
 
 fn launch_for_command(global: &Global, config: &Config) -> Launch {
     let mut launch = launch(global, config);
-    let set = (OF_A_COMMAND.to_owned(), "1".to_owned());
-    launch.environment.extend([set]);
+    let variable = (OF_A_COMMAND.to_owned(), "1".to_owned());
+    launch.environment.extend([variable]);
     launch
 }
 
+/// How a supervisor starts the signer process.
 pub(super) fn launch(global: &Global, config: &Config) -> Launch {
     Launch {
-        // Whatever file has the name of the program by now: the same version must be started.
         program: PROGRAM.into(),
         arguments: arguments(global, config, "signer"),
         environment: config.token.env.clone(),
@@ -77,10 +78,10 @@ pub(super) fn launch(global: &Global, config: &Config) -> Launch {
     }
 }
 
-/// This program, also when its file was replaced.
+/// This program, in the same version also after an upgrade replaced its file.
 pub(super) const PROGRAM: &str = "/proc/self/exe";
 
-/// What another process of this program is told.
+/// The arguments of another process of this program.
 pub(super) fn arguments(global: &Global, config: &Config, command: &str) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["--config".into(), config.path.clone().into()];
     if global.json {
@@ -94,12 +95,13 @@ pub(super) fn arguments(global: &Global, config: &Config, command: &str) -> Vec<
     arguments
 }
 
-/// The step of `token check`.
+/// The name of the step of `token check`.
 pub(super) const STEP: &str = "signer process";
 
-/// Starts one as `verify` and `request` do, has it sign, and says what is in force in it.
-pub(super) fn check(global: &Global, config: &Config, certified: bool, steps: &mut Steps) {
-    if !certified {
+/// The step of `token check`: starts a signer process as `verify` and `request` do, lets it sign a challenge, and reports
+/// its hardening measures.
+pub(super) fn check(global: &Global, config: &Config, has_certificate: bool, steps: &mut Steps) {
+    if !has_certificate {
         return steps.seen(
             STEP,
             Outcome::Note,
@@ -117,38 +119,42 @@ pub(super) fn check(global: &Global, config: &Config, certified: bool, steps: &m
         );
     }
     steps.begin();
-    match in_process(global, config) {
-        Ok((key, took)) => {
-            let (in_force, not): (Vec<_>, Vec<_>) =
-                key.hardening().iter().partition(|part| part.in_force);
-            let names = |parts: &[&Measure]| {
-                let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
+    match start_and_sign(global, config) {
+        Ok((key, duration)) => {
+            let (in_force, missing): (Vec<_>, Vec<_>) =
+                key.hardening().iter().partition(|measure| measure.in_force);
+            let names = |measures: &[&Measure]| {
+                let names: Vec<_> = measures
+                    .iter()
+                    .map(|measure| measure.name.as_str())
+                    .collect();
                 names.join(", ")
             };
-            let mut said = format!(
+            let mut detail = format!(
                 "a challenge was signed in {:.1} ms; in force: {}",
-                took.as_micros() as f64 / 1000.0,
+                duration.as_micros() as f64 / 1000.0,
                 names(&in_force)
             );
-            if !not.is_empty() {
-                said.push_str(&format!("; not: {}", names(&not)));
+            if !missing.is_empty() {
+                detail.push_str(&format!("; not: {}", names(&missing)));
             }
-            steps.good(STEP, said);
+            steps.good(STEP, detail);
         }
         Err(error) => steps.bad(STEP, error.to_string(), error.hint(), error.exit_code()),
     }
 }
 
-/// What is in force in a signer process that is started for this.
+/// The hardening measures of a signer process that is started to report them.
 pub(super) fn hardening(global: &Global, config: &Config) -> Result<Vec<Measure>, SignerError> {
-    in_process(global, config).map(|(key, _)| key.hardening().to_vec())
+    start_and_sign(global, config).map(|(key, _)| key.hardening().to_vec())
 }
 
-fn in_process(global: &Global, config: &Config) -> Result<(RemoteKey, Duration), SignerError> {
+/// Starts a signer process, and lets it sign a challenge. Returns how long the signature took.
+fn start_and_sign(global: &Global, config: &Config) -> Result<(RemoteKey, Duration), SignerError> {
     hardening::close_descriptors_on_exec();
     let (supervised, sockets) =
         SupervisedSigner::start(launch_for_command(global, config), signer::channels(config))?;
     let key = RemoteKey::connect(config, sockets, Some(supervised))?;
-    let took = challenge(&key, Purpose::Proof)?;
-    Ok((key, took))
+    let duration = challenge(&key, Purpose::Proof)?;
+    Ok((key, duration))
 }

@@ -1,4 +1,4 @@
-//! `verify`: shows the certificate to CM and HH, and keeps evidence of it.
+//! `verify`: mutual TLS with both services of the hub, and the evidence file.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,8 @@ use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::exit_code::ExitCode;
 
 use super::error::Error;
-use super::output_file::{OutputFile, USUAL, Wanted};
-use super::{CommandError, Global, output, signer, start};
+use super::output_file::{DEFAULT_MODE, OutputFile, OutputOption};
+use super::{CommandError, Global, output, setup, signer};
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
@@ -23,57 +23,54 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, CommandError> {
-    let config = start::config(global)?;
-    // Before anything is sent: a proof that cannot be kept is a proof to be made again.
-    let wanted = args.evidence.as_deref().map(|path| Wanted {
-        what: "the evidence",
-        path,
+    let config = setup::config(global)?;
+    // The file is checked before anything is sent: evidence that cannot be written would have to be made again.
+    let option = OutputOption {
+        content: "the evidence",
+        path: args.evidence.as_deref(),
         force: args.force,
-        mode: USUAL,
-    });
-    let file = wanted.map(|wanted| OutputFile::claim(&wanted, &[&config]));
-    let file = file.transpose()?;
-    if global.json {
-        OutputFile::beside_json(file.as_ref())?;
-    }
-    let alone = file.as_ref().is_some_and(OutputFile::is_stdout);
+        mode: DEFAULT_MODE,
+        json: global.json,
+    };
+    let file = OutputFile::claim(&option, &[&config])?;
+    let to_stdout = file.as_ref().is_some_and(OutputFile::is_stdout);
     let open = || signer::identity(global, &config).map_err(Error::from);
-    let verified = start::runtime()?.block_on(verify::verify(&config, open));
-    let kept = file.map_or(Ok(()), |file| {
+    let verified = setup::runtime()?.block_on(verify::verify(&config, open));
+    let written = file.map_or(Ok(()), |file| {
         let evidence = match &verified {
             Ok(report) => Evidence::of(report),
             Err(error) => Evidence::of_failure(&config, error),
         };
-        keep(file, &evidence)
+        write_evidence(file, &evidence)
     });
-    // What was found comes first, also where it could not be kept.
-    if let (Err(unkept), Err(_)) = (&kept, &verified) {
-        output::remark(&unkept.to_string());
+    // The error of `verify` comes before that of the file.
+    if let (Err(write_error), Err(_)) = (&written, &verified) {
+        output::remark(&write_error.to_string());
     }
     let report = verified.map_err(CommandError::stage)?;
     if global.json {
         output::json(&report)?;
-    } else if !alone {
+    } else if !to_stdout {
         print(&report)?;
     }
-    kept?;
+    written?;
     Ok(report.exit_code())
 }
 
 fn print(report: &VerifyReport) -> Result<(), CommandError> {
-    let shown = &report.certificate;
+    let certificate = &report.certificate;
     output::heading(&format!("C3 of the {} environment", report.environment))?;
     output::fields(&[
-        ("subject", shown.subject.clone()),
-        ("issuer", shown.issuer.clone()),
-        ("valid until", shown.not_after.clone()),
-        ("x5t#S256", shown.x5t_s256.clone()),
-        ("key", shown.key.clone()),
+        ("subject", certificate.subject.clone()),
+        ("issuer", certificate.issuer.clone()),
+        ("valid until", certificate.not_after.clone()),
+        ("x5t#S256", certificate.x5t_s256.clone()),
+        ("key", certificate.key.clone()),
         (
             "pair",
             format!(
                 "proved by a signed challenge in {:.1} ms",
-                shown.proof_millis
+                certificate.proof_millis
             ),
         ),
     ])?;
@@ -99,14 +96,14 @@ fn print(report: &VerifyReport) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Says where it is, and what it has to be: for the ticket.
-fn keep(file: OutputFile, evidence: &Evidence<'_>) -> Result<(), CommandError> {
+/// Writes the evidence file, and prints its path and its fingerprint, which go into the onboarding ticket.
+fn write_evidence(file: OutputFile, evidence: &Evidence<'_>) -> Result<(), CommandError> {
     let mut text = serde_json::to_vec_pretty(evidence)?;
     text.push(b'\n');
-    let place = file.path().display().to_string();
-    file.keep(&text)?;
+    let path = file.path().display().to_string();
+    file.write(&text)?;
     output::remark(&format!(
-        "evidence is in {place} ({})",
+        "evidence is in {path} ({})",
         Fingerprint::of(&text)
     ));
     Ok(())

@@ -1,4 +1,5 @@
-//! How the report looks, on a screen and on paper: black on white says everything; colour only repeats it.
+//! The style sheet of the report, for screen and paper. Colour repeats information only: the report is complete in black and
+//! white.
 
 /// The style sheet.
 pub(super) const SHEET: &str = "

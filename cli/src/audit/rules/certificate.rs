@@ -1,4 +1,4 @@
-//! Rules about the certificate of the key.
+//! Rules of the category `certificate`: dates, chain, purpose, subject, revocation.
 
 use crate::audit::rule::{Rule, Severity::*};
 

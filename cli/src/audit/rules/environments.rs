@@ -1,4 +1,4 @@
-//! Rules about what two environments must not share.
+//! Rules of the category `environments`: what two environments must not share.
 
 use crate::audit::rule::{Rule, Severity::*};
 

@@ -1,5 +1,4 @@
-//! Rules about the machine on which the key is used: who can change what, who can read the PIN, who may
-//! call.
+//! Rules of the category `host`: the machine on which the key is used, its files, the PIN's source, callers of the proxy.
 
 use crate::audit::rule::{Rule, Severity::*};
 

@@ -1,4 +1,4 @@
-//! Rules about the key itself: can it leave, could it ever, who may use it, and for what.
+//! Rules of the category `key`: extraction now and in the past, access, usage.
 
 use crate::audit::rule::{Rule, Severity::*};
 

@@ -1,4 +1,4 @@
-//! Rules about the record of what the key was used for.
+//! Rules of the category `ledger`: the record of the key's uses.
 
 use crate::audit::rule::{Rule, Severity::*};
 

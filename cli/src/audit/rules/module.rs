@@ -1,4 +1,4 @@
-//! Rules about the PKCS#11 module: the library that speaks to the token.
+//! Rules of the category `module`: the PKCS#11 module and the libraries that it loads.
 
 use crate::audit::rule::{Rule, Severity::*};
 

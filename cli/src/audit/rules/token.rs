@@ -1,4 +1,4 @@
-//! Rules about what holds the key.
+//! Rules of the category `token`: the device that has the key, and its flags.
 
 use crate::audit::rule::{Rule, Severity::*};
 

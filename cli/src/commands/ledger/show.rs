@@ -1,32 +1,30 @@
-//! `ledger show`: what the key was used for, when, and for whom.
+//! `ledger show`: prints the uses of the key, or counts them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::stdout;
 use std::time::{Duration, Instant};
 
 use crate::check_steps::plain;
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::ledger::record_reader::{LedgerLine, Record, RecordReader};
 use hsm_mtls::internal::ledger::verify::VerifyError;
-use serde_json::json;
 
-use super::super::layout::{columns, flow};
+use super::super::line_wrap::{columns, wrap};
 use super::super::{CommandError, Global, output};
 use super::ShowArgs;
-use super::pause::Pause;
+use super::follow::PollTimer;
+use super::use_counts::UseCounts;
 
-/// With --follow: after so long without an outcome a use is shown as it is. Its outcome may still come.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// With `--follow`: an attempt without an outcome is printed after this long. Its outcome may still come.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the number of a record takes, and what stands after it.
-const SEQUENCE: usize = 2;
+/// The hanging indent of a wrapped row.
+const HANGING_INDENT: usize = 2;
 
-/// As many peers are named where none matches.
-const FEW: usize = 5;
+/// How many peers are listed where none matches `--peer`.
+const MAX_PEERS_LISTED: usize = 5;
 
-/// What the signer process was asked for and did not sign: nothing was begun, and there is no outcome.
+/// The kind of a record of a request that the signing policy refused. It has no outcome: nothing was attempted.
 const REFUSED: &str = "refused";
 
 pub(super) fn show(
@@ -40,22 +38,22 @@ pub(super) fn show(
             "leave out one of them",
         ));
     }
-    let mut shown = Shown {
+    let mut printer = RecordPrinter {
         args,
         as_json: global.json,
-        begun: BTreeMap::new(),
-        counts: BTreeMap::new(),
-        looked: 0,
+        pending: BTreeMap::new(),
+        counts: UseCounts::default(),
+        records_read: 0,
         matching: 0,
         peers: BTreeSet::new(),
-        gone: false,
-        failed: None,
+        is_closed: false,
+        error: None,
     };
-    let mut patience = Duration::ZERO;
-    let pause = Pause::new();
+    let mut outcome_timeout = Duration::ZERO;
+    let poll_timer = PollTimer::new();
     loop {
-        let read = reader.read(|seen| shown.see(seen));
-        if let Some(error) = shown.failed.take() {
+        let read = reader.read(|line| printer.add(line));
+        if let Some(error) = printer.error.take() {
             return Err(error);
         }
         match read {
@@ -69,191 +67,156 @@ pub(super) fn show(
         if !args.follow {
             break;
         }
-        // What had none before we came is shown at once.
-        shown.without_outcome(patience)?;
-        patience = PATIENCE;
-        if shown.gone || pause.until_gone() {
+        // Old attempts without an outcome are printed at once, new ones after the timeout.
+        printer.print_pending(outcome_timeout)?;
+        outcome_timeout = OUTCOME_TIMEOUT;
+        if printer.is_closed || poll_timer.wait_or_closed() {
             return Ok(ExitCode::Good);
         }
     }
-    shown.end()?;
+    printer.finish()?;
     Ok(ExitCode::Good)
 }
 
-/// What was seen so far.
-struct Shown<'a> {
+/// Joins attempts with their outcomes, and prints or counts them.
+struct RecordPrinter<'a> {
     args: &'a ShowArgs,
     as_json: bool,
-    /// What waits for its outcome.
-    begun: BTreeMap<u64, Begun>,
-    counts: BTreeMap<Counted, u64>,
-    /// Records that were read.
-    looked: u64,
-    /// Those of them that were asked for.
+    /// Attempts without an outcome so far, by sequence number.
+    pending: BTreeMap<u64, Attempt>,
+    counts: UseCounts,
+    records_read: u64,
+    /// How many uses match the options.
     matching: u64,
-    /// Whom there are uses for.
+    /// The peers of all uses, where `--peer` was given.
     peers: BTreeSet<String>,
-    /// Whether whoever reads has gone.
-    gone: bool,
-    failed: Option<CommandError>,
+    /// Whether the reader of standard output has closed the pipe.
+    is_closed: bool,
+    error: Option<CommandError>,
 }
 
-/// What waits for its outcome.
-struct Begun {
+/// A use of the key: its record, and the line of the file.
+struct Attempt {
     record: Record,
     line: String,
-    seen: Instant,
-    told: bool,
+    read_at: Instant,
+    /// Whether it was printed without an outcome.
+    is_printed: bool,
 }
 
-/// What is counted together.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Counted {
-    day: String,
-    what: String,
-    result: String,
-    spki: String,
-}
-
-impl Shown<'_> {
-    fn see(&mut self, seen: LedgerLine<'_>) {
-        if self.failed.is_some() || self.gone {
+impl RecordPrinter<'_> {
+    fn add(&mut self, line: LedgerLine<'_>) {
+        if self.error.is_some() || self.is_closed {
             return;
         }
-        self.looked += 1;
-        let told = match seen {
-            LedgerLine::Record(record, line) => self.take(*record, line),
-            LedgerLine::UnknownForm(sequence) => self.another_form(sequence),
+        self.records_read += 1;
+        let added = match line {
+            LedgerLine::Record(record, line) => self.add_record(*record, line),
+            LedgerLine::UnknownForm(sequence) => self.print_unknown_form(sequence),
         };
-        self.failed = told.err();
+        self.error = added.err();
     }
 
-    fn take(&mut self, record: Record, line: &str) -> Result<(), CommandError> {
+    fn add_record(&mut self, record: Record, line: &str) -> Result<(), CommandError> {
         match (record.kind.as_str(), record.of) {
             ("begin" | "repair", _) => Ok(()),
-            ("outcome", Some(of)) => match self.begun.remove(&of) {
-                Some(begun) => self.tell(&begun, Some((&record, line))),
+            ("outcome", Some(of)) => match self.pending.remove(&of) {
+                Some(attempt) => self.print_use(&attempt, Some((&record, line))),
                 None => Ok(()),
             },
-            ("outcome", None) => self.another_form(record.seq),
+            ("outcome", None) => self.print_unknown_form(record.seq),
             _ => {
                 if let Some(peer) = record.peer.as_ref().filter(|_| self.args.peer.is_some()) {
                     self.peers.insert(peer.clone());
                 }
-                if self.wants(&record) {
+                if self.matches(&record) {
                     self.matching += 1;
                     let sequence = record.seq;
-                    let begun = Begun {
+                    let attempt = Attempt {
                         record,
                         line: line.to_owned(),
-                        seen: Instant::now(),
-                        told: false,
+                        read_at: Instant::now(),
+                        is_printed: false,
                     };
-                    if begun.record.kind == REFUSED {
-                        return self.tell(&begun, None);
+                    if attempt.record.kind == REFUSED {
+                        return self.print_use(&attempt, None);
                     }
-                    self.begun.insert(sequence, begun);
+                    self.pending.insert(sequence, attempt);
                 }
                 Ok(())
             }
         }
     }
 
-    /// It carries the chain on, and this program did not write it so.
-    fn another_form(&mut self, sequence: u64) -> Result<(), CommandError> {
+    /// Prints a record of the chain whose form this version does not know.
+    fn print_unknown_form(&mut self, sequence: u64) -> Result<(), CommandError> {
         if self.args.counts || self.as_json {
             output::remark(&format!("record {sequence}: of another form"));
             return Ok(());
         }
-        self.print(&format!("{sequence:>8}  of another form"))
+        self.print_row(&format!("{sequence:>8}  of another form"))
     }
 
-    fn print(&mut self, row: &str) -> Result<(), CommandError> {
-        self.gone |= !output::still_read(row)?;
+    fn print_row(&mut self, row: &str) -> Result<(), CommandError> {
+        self.is_closed |= !output::unless_closed(row)?;
         Ok(())
     }
 
-    /// What was begun so long ago, and has no outcome.
-    fn without_outcome(&mut self, patience: Duration) -> Result<(), CommandError> {
-        let mut begun = std::mem::take(&mut self.begun);
-        for begun in begun.values_mut() {
-            if !begun.told && begun.seen.elapsed() >= patience {
-                begun.told = true;
-                self.tell(begun, None)?;
+    /// Prints attempts that have had no outcome for `timeout`.
+    fn print_pending(&mut self, timeout: Duration) -> Result<(), CommandError> {
+        let mut pending = std::mem::take(&mut self.pending);
+        for attempt in pending.values_mut() {
+            if !attempt.is_printed && attempt.read_at.elapsed() >= timeout {
+                attempt.is_printed = true;
+                self.print_use(attempt, None)?;
             }
         }
-        self.begun = begun;
+        self.pending = pending;
         Ok(())
     }
 
-    /// What has no outcome, and the counts.
-    fn end(mut self) -> Result<(), CommandError> {
-        self.without_outcome(Duration::ZERO)?;
+    /// Prints the attempts without an outcome, and the counts.
+    fn finish(mut self) -> Result<(), CommandError> {
+        self.print_pending(Duration::ZERO)?;
         if self.matching == 0 {
-            // An empty answer could also be one to a question that was not meant.
-            output::remark(&self.none());
+            // The options may be mistyped: an empty result alone does not show that.
+            output::remark(&self.no_match_note());
         }
         if !self.args.counts {
             return Ok(());
         }
-        if self.as_json {
-            let counts: Vec<_> = self
-                .counts
-                .iter()
-                .map(|(of, count)| {
-                    json!({ "day": of.day, "what": of.what, "result": of.result, "spki": of.spki, "count": count })
-                })
-                .collect();
-            return output::json(&json!({ "schema": 0, "counts": counts }));
+        match self.as_json {
+            true => self.counts.print_json(),
+            false => self.counts.print(),
         }
-        let mut table = Table::new();
-        *table.style_mut() = NOTHING;
-        table.set_header(["day", "what", "result", "count", "public key"]);
-        for (of, count) in &self.counts {
-            let count = count.to_string();
-            let cells = [&of.day, &of.what, &of.result, &count, &of.spki];
-            table.add_row(cells.map(|cell| cell.chars().map(plain).collect::<String>()));
-        }
-        if let Some(counts) = table.column_mut(3) {
-            counts.set_cell_alignment(CellAlignment::Right);
-        }
-        let table = table.to_string();
-        if output::fits(&table) {
-            return output::whole(&table);
-        }
-        let mut key = None;
-        for (of, count) in &self.counts {
-            if key.replace(&of.spki) != Some(&of.spki) {
-                output::line(&format!("public key {}", of.spki))?;
-            }
-            let Counted {
-                day, what, result, ..
-            } = of;
-            let row = format!("  {day}  {what:17}  {result}  {count}");
-            output::line(&row.chars().map(plain).collect::<String>())?;
-        }
-        Ok(())
     }
 
-    fn none(&self) -> String {
-        let mut said = format!(
+    /// What was searched, where no use matches.
+    fn no_match_note(&self) -> String {
+        let mut note = format!(
             "no use of the key matches; {} records were looked at",
-            self.looked
+            self.records_read
         );
-        let known: Vec<_> = self.peers.iter().take(FEW).map(String::as_str).collect();
+        let known: Vec<_> = self
+            .peers
+            .iter()
+            .take(MAX_PEERS_LISTED)
+            .map(String::as_str)
+            .collect();
         if self.args.peer.is_some() && known.is_empty() {
-            said.push_str("; none is for a peer");
+            note.push_str("; none is for a peer");
         } else if self.args.peer.is_some() {
-            said.push_str(&format!("; there are some for {}", known.join(", ")));
+            note.push_str(&format!("; there are some for {}", known.join(", ")));
             match self.peers.len() - known.len() {
                 0 => {}
-                more => said.push_str(&format!(" and {more} more")),
+                more => note.push_str(&format!(" and {more} more")),
             }
         }
-        said.chars().map(plain).collect()
+        note.chars().map(plain).collect()
     }
 
-    fn wants(&self, record: &Record) -> bool {
+    /// Whether a record matches the options.
+    fn matches(&self, record: &Record) -> bool {
         let ShowArgs {
             since,
             until,
@@ -261,12 +224,15 @@ impl Shown<'_> {
             peer,
             ..
         } = self.args;
-        // Host names have no case (RFC 4343).
-        let of_peer = |peer: &String| {
-            let is = |theirs: &str| theirs.eq_ignore_ascii_case(peer);
-            let host = |whole: &str| whole.rsplit_once(':').is_some_and(|(host, _)| is(host));
-            let theirs = record.peer.as_ref();
-            theirs.is_some_and(|theirs| is(theirs) || host(theirs))
+        // Host names are case-insensitive (RFC 4343).
+        let is_peer = |peer: &String| {
+            let equals = |recorded: &str| recorded.eq_ignore_ascii_case(peer);
+            let host_equals = |recorded: &str| {
+                let host = recorded.rsplit_once(':');
+                host.is_some_and(|(host, _)| equals(host))
+            };
+            let recorded = record.peer.as_ref();
+            recorded.is_some_and(|recorded| equals(recorded) || host_equals(recorded))
         };
         since.as_ref().is_none_or(|since| record.time >= since.0)
             && until
@@ -275,67 +241,60 @@ impl Shown<'_> {
             && purpose
                 .as_ref()
                 .is_none_or(|purpose| record.purpose.as_ref() == Some(purpose))
-            && peer.as_ref().is_none_or(of_peer)
+            && peer.as_ref().is_none_or(is_peer)
     }
 
-    fn tell(
+    /// Prints or counts a use: an attempt and its outcome, where it has one.
+    fn print_use(
         &mut self,
-        begun: &Begun,
+        attempt: &Attempt,
         outcome: Option<(&Record, &str)>,
     ) -> Result<(), CommandError> {
-        let told = begun.told && outcome.is_some();
-        let Begun {
-            record: begun,
-            line,
-            ..
-        } = begun;
-        let what = begun.purpose.as_ref().unwrap_or(&begun.kind);
+        let only_outcome = attempt.is_printed && outcome.is_some();
+        let Attempt { record, line, .. } = attempt;
+        let purpose = record.purpose.as_ref().unwrap_or(&record.kind);
         let result = match outcome {
-            None if begun.kind == REFUSED => REFUSED.to_owned(),
+            None if record.kind == REFUSED => REFUSED.to_owned(),
             None => "no outcome".to_owned(),
             Some((outcome, _)) => {
-                let said = [&outcome.result, &outcome.class, &outcome.ckr];
-                let said: Vec<_> = said.into_iter().flatten().map(String::as_str).collect();
-                said.join(" ")
+                let parts = [&outcome.result, &outcome.class, &outcome.ckr];
+                let parts: Vec<_> = parts.into_iter().flatten().map(String::as_str).collect();
+                parts.join(" ")
             }
         };
         if self.args.counts {
-            let counted = Counted {
-                day: begun.time.chars().take(10).collect(),
-                what: what.clone(),
-                result,
-                spki: begun.spki.clone().unwrap_or_default(),
-            };
-            *self.counts.entry(counted).or_default() += 1;
+            self.counts.add(record, purpose, result);
             return Ok(());
         }
         if self.as_json {
-            if !told {
-                self.print(&output::tame(line))?;
+            if !only_outcome {
+                self.print_row(&output::escape_json(line))?;
             }
-            return outcome.map_or(Ok(()), |(_, line)| self.print(&output::tame(line)));
+            return outcome.map_or(Ok(()), |(_, line)| {
+                self.print_row(&output::escape_json(line))
+            });
         }
-        let about = [
-            &begun.peer,
-            &begun.interaction_id,
-            &begun.role,
-            &begun.label,
-            &begun.why,
+        let details = [
+            &record.peer,
+            &record.interaction_id,
+            &record.role,
+            &record.label,
+            &record.why,
         ];
-        let about: Vec<_> = about.into_iter().flatten().map(String::as_str).collect();
+        let details: Vec<_> = details.into_iter().flatten().map(String::as_str).collect();
         let millis = outcome
             .and_then(|(outcome, _)| outcome.micros)
             .map_or(String::new(), |micros| {
                 format!("{:.1} ms", micros as f64 / 1e3)
             });
         let row = format!(
-            "{:>8}  {}  {what:17}  {result:10}  {millis:>9}  {}",
-            begun.seq,
-            begun.time,
-            about.join(" ")
+            "{:>8}  {}  {purpose:17}  {result:10}  {millis:>9}  {}",
+            record.seq,
+            record.time,
+            details.join(" ")
         );
-        // A label or a peer is text of somebody else's.
+        // Peer and label are text from outside.
         let row: String = row.trim_end().chars().map(plain).collect();
-        self.print(&flow(&row, SEQUENCE, columns(stdout())))
+        self.print_row(&wrap(&row, HANGING_INDENT, columns(stdout())))
     }
 }

@@ -1,40 +1,40 @@
-//! Text of the report word by word: a short word stays whole on its line, and a long one (a path, a URI, a hash)
-//! is broken where it has a joint, and nowhere else.
+//! Line breaks in words of the report: a short word is not broken, a long one (a path, a URI, a hash) only after a
+//! separator.
 
 use maud::{Markup, html};
 
-/// Longer than this, a word may not fit into a column.
-const LONG: usize = 24;
-/// So many digits of a hash stay together.
-const GROUP: usize = 16;
+/// The longest word that is not broken, in characters.
+const MAX_UNBROKEN: usize = 24;
+/// How many hexadecimal digits stay together.
+const HEX_GROUP: usize = 16;
 
-/// What stands between backticks is something to type.
+/// A text as HTML. Parts between backticks become `<code>`.
 pub(super) fn words(text: &str) -> Markup {
     html! {
         @for (number, part) in text.split('`').enumerate() {
-            @if number % 2 == 0 { (spaced(part)) } @else { code { (spaced(part)) } }
+            @if number % 2 == 0 { (breakable(part)) } @else { code { (breakable(part)) } }
         }
     }
 }
 
-fn spaced(text: &str) -> Markup {
+fn breakable(text: &str) -> Markup {
     html! {
         @for (number, word) in text.split(' ').enumerate() {
             @if number > 0 { " " }
-            (one(word))
+            (breakable_word(word))
         }
     }
 }
 
-fn one(word: &str) -> Markup {
-    let long = word.chars().count() > LONG;
+fn breakable_word(word: &str) -> Markup {
+    let is_long = word.chars().count() > MAX_UNBROKEN;
     html! {
-        @if long {
+        @if is_long {
             @for (number, part) in parts(word).iter().enumerate() {
                 @if number > 0 { wbr; }
                 (part)
             }
-        // A hyphen is where a browser breaks a word.
+        // Browsers break a word at a hyphen.
         } @else if word.contains('-') {
             span.whole { (word) }
         } @else {
@@ -43,16 +43,16 @@ fn one(word: &str) -> Markup {
     }
 }
 
-/// A long word, cut behind its joints.
+/// The parts of a long word between which a line may break.
 fn parts(word: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut begin, mut run) = (0, 0);
     for (at, c) in word.char_indices() {
         let end = at + c.len_utf8();
         run = if c.is_ascii_hexdigit() { run + 1 } else { 0 };
-        let joint = matches!(c, '/' | ';' | ':' | '_' | ',' | '=' | '&' | '?' | '%');
-        if joint || run == GROUP {
-            // Before the sign of an escape, behind the others.
+        let is_separator = matches!(c, '/' | ';' | ':' | '_' | ',' | '=' | '&' | '?' | '%');
+        if is_separator || run == HEX_GROUP {
+            // Before the % of a percent-encoded byte, after all other separators.
             let cut = if c == '%' { at } else { end };
             if cut > begin && cut < word.len() {
                 parts.push(&word[begin..cut]);
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_word_has_its_joints_and_nothing_is_lost() {
+    fn a_long_word_is_broken_after_separators_and_no_character_is_lost() {
         let uri = "pkcs11:token=lfi;object=c3;id=%6B%73";
         assert_eq!(
             parts(uri),

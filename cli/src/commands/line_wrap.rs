@@ -1,5 +1,4 @@
-//! Text for a terminal as wide as it is: broken between words, and what belongs to a name stands under it. What
-//! goes into a file or a pipe keeps its lines.
+//! Wraps text at the terminal's width, between words, with a hanging indent. Text for a file or a pipe is not wrapped.
 
 use std::env;
 use std::os::fd::AsFd;
@@ -8,19 +7,19 @@ use terminal_size::terminal_size_of;
 use textwrap::core::display_width;
 use textwrap::{Options, WordSeparator, WordSplitter, fill};
 
-/// Text in a column that is narrower than this goes below its name.
-const NARROW: usize = 30;
-/// How far it is then moved in.
-const BELOW: usize = 6;
+/// Where the right column would be narrower than this, its text goes below the left one.
+const MIN_TEXT_WIDTH: usize = 30;
+/// The indent of a text below its name.
+const BELOW_INDENT: usize = 6;
 
-/// How many columns there are. None: nobody says, and lines are as long as they are.
+/// The terminal's width in columns, or that of the variable COLUMNS. `None`: unknown, and lines are not wrapped.
 pub(super) fn columns(out: impl AsFd) -> Option<usize> {
     let terminal = terminal_size_of(out).map(|(width, _)| usize::from(width.0));
-    let told = || env::var("COLUMNS").ok()?.parse().ok();
-    // Fewer are no terminal, and nothing could be laid out in them.
+    let variable = || env::var("COLUMNS").ok()?.parse().ok();
+    // A smaller width is not plausible, and the indent alone would fill it.
     terminal
-        .or_else(told)
-        .filter(|columns| *columns > BELOW * 2)
+        .or_else(variable)
+        .filter(|columns| *columns > BELOW_INDENT * 2)
 }
 
 fn options(columns: usize) -> Options<'static> {
@@ -30,42 +29,46 @@ fn options(columns: usize) -> Options<'static> {
         .word_splitter(WordSplitter::NoHyphenation)
 }
 
-/// Breaks each line of a text; what comes after a break is moved in by so much more than the line's beginning.
-pub(super) fn flow(text: &str, hang: usize, columns: Option<usize>) -> String {
+/// Wraps each line of a text. Continuation lines are indented by `hang` more than the line itself.
+pub(super) fn wrap(text: &str, hang: usize, columns: Option<usize>) -> String {
     let Some(columns) = columns else {
         return text.to_owned();
     };
     let lines = text.split('\n').map(|line| {
-        let begins = line.len() - line.trim_start_matches(' ').len();
-        let indent = " ".repeat((begins + hang).min(columns / 2));
+        let own_indent = line.len() - line.trim_start_matches(' ').len();
+        let indent = " ".repeat((own_indent + hang).min(columns / 2));
         fill(line, options(columns).subsequent_indent(&indent))
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A name in its column, and a text beside it; below it where the column that is left is too narrow for the text.
-pub(super) fn beside(name: &str, text: &str, columns: Option<usize>) -> String {
-    let whole = || format!("{name}{text}").trim_end().to_owned();
+/// A name in the left column and a text in the right one; the text goes below the name where the right column is too
+/// narrow for it.
+pub(super) fn two_columns(name: &str, text: &str, columns: Option<usize>) -> String {
+    let one_line = || format!("{name}{text}").trim_end().to_owned();
     let Some(columns) = columns else {
-        return whole();
+        return one_line();
     };
     let column = display_width(name);
     if column + display_width(text) <= columns && !text.contains('\n') {
-        return whole();
+        return one_line();
     }
     let longest = text.split_whitespace().map(display_width).max();
-    let needed = longest.unwrap_or(0).min(columns - BELOW).max(NARROW);
+    let needed = longest
+        .unwrap_or(0)
+        .min(columns - BELOW_INDENT)
+        .max(MIN_TEXT_WIDTH);
     let (first, indent) = match column + needed <= columns {
         true => (String::new(), column),
-        false => (above(name, columns), BELOW),
+        false => (name_line(name, columns), BELOW_INDENT),
     };
     let indent = " ".repeat(indent);
     let is_below = column + needed > columns;
     let paragraphs = text.split('\n').enumerate().map(|(number, paragraph)| {
         let beside_name = number == 0 && !is_below;
-        let begins = if beside_name { name } else { &indent };
+        let initial_indent = if beside_name { name } else { &indent };
         let options = options(columns)
-            .initial_indent(begins)
+            .initial_indent(initial_indent)
             .subsequent_indent(&indent);
         fill(paragraph, options)
     });
@@ -76,8 +79,8 @@ pub(super) fn beside(name: &str, text: &str, columns: Option<usize>) -> String {
     }
 }
 
-/// A name on a line of its own; without its columns where they are too wide. Where it is blank: no line.
-fn above(name: &str, columns: usize) -> String {
+/// A name on a line of its own, without its padding where that is too wide for the line. Empty where the name is blank.
+fn name_line(name: &str, columns: usize) -> String {
     let name = name.trim_end();
     if name.is_empty() {
         return String::new();
@@ -101,39 +104,37 @@ mod tests {
         let words =
             |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
         for columns in [13, 20, 40, 80, 120] {
-            for laid_out in [
-                flow(&text, 2, Some(columns)),
-                beside("", &text, Some(columns)),
-                beside(
+            for wrapped in [
+                wrap(&text, 2, Some(columns)),
+                two_columns("", &text, Some(columns)),
+                two_columns(
                     "  \u{1b}[2ma name of some length\u{1b}[0m  ",
                     &text,
                     Some(columns),
                 ),
             ] {
-                assert!(words(&laid_out).ends_with(&words(&text)), "{laid_out}");
-                let wide = laid_out
-                    .lines()
-                    .filter(|line| display_width(line) > columns);
+                assert!(words(&wrapped).ends_with(&words(&text)), "{wrapped}");
+                let wide = wrapped.lines().filter(|line| display_width(line) > columns);
                 let mut wide = wide.filter(|line| line.split_whitespace().count() > 1);
                 assert!(
                     wide.all(|line| line.contains('\u{1b}')),
-                    "{columns}:\n{laid_out}"
+                    "{columns}:\n{wrapped}"
                 );
             }
         }
-        assert_eq!(flow(&text, 2, None), text);
-        assert_eq!(beside("name  ", &text, None), format!("name  {text}"));
+        assert_eq!(wrap(&text, 2, None), text);
+        assert_eq!(two_columns("name  ", &text, None), format!("name  {text}"));
     }
 
     #[test]
     fn a_text_goes_below_its_name_where_that_keeps_a_word_whole() {
         let hash = "0a".repeat(32);
         assert_eq!(
-            beside("  fingerprint     ", &hash, Some(80)),
+            two_columns("  fingerprint     ", &hash, Some(80)),
             format!("  fingerprint\n      {hash}")
         );
         assert_eq!(
-            beside(
+            two_columns(
                 "  name  ",
                 "one two three four five six seven eight",
                 Some(38)

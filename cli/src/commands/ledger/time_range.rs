@@ -1,5 +1,5 @@
-//! Points in time as `ledger show` takes them, and whether there can be a record between two of them: a question
-//! that nothing can answer would be taken for "the key was never used".
+//! `--since` and `--until` of `ledger show`. A range that no record can be in is an error: its empty result would be read as
+//! "the key was not used".
 
 use std::time::SystemTime;
 
@@ -8,36 +8,36 @@ use der::DateTime;
 use super::super::CommandError;
 use super::ShowArgs;
 
-/// A point in time, or the beginning of one.
+/// A time of RFC 3339 in UTC, or a prefix of one: a day, an hour.
 #[derive(Clone, Debug)]
 pub(super) struct Time(pub(super) String);
 
-/// How records write it, at its least.
-const LEAST: &str = "0000-01-01T00:00:00.000000Z";
+/// The earliest time, as records write it.
+const EARLIEST: &str = "0000-01-01T00:00:00.000000Z";
 
-/// Reads a time, or as much of one as was given.
-pub(super) fn time(text: &str) -> Result<Time, String> {
-    let form =
+/// Parses a time or a prefix of one.
+pub(super) fn parse_time(text: &str) -> Result<Time, String> {
+    let format_hint =
         || "write a day as 2026-11-24, or a time as 2026-11-24T14:45:11; it is UTC".to_owned();
-    let fits = |(given, form): (u8, u8)| match form {
-        b'0'..=b'9' => given.is_ascii_digit(),
-        other => given == other,
+    let matches_format = |(typed, expected): (u8, u8)| match expected {
+        b'0'..=b'9' => typed.is_ascii_digit(),
+        other => typed == other,
     };
-    let whole = text.len() >= 10 && text.len() <= LEAST.len();
-    if !whole || !text.bytes().zip(LEAST.bytes()).all(fits) {
-        return Err(form());
+    let length_fits = text.len() >= 10 && text.len() <= EARLIEST.len();
+    if !length_fits || !text.bytes().zip(EARLIEST.bytes()).all(matches_format) {
+        return Err(format_hint());
     }
-    let rest = LEAST.get(text.len()..).unwrap_or_default();
-    // Without the fraction, which DER's times lack.
-    let least = format!("{text}{rest}");
-    let seconds = least.get(..19).unwrap_or_default();
+    let suffix = EARLIEST.get(text.len()..).unwrap_or_default();
+    // Without the fraction of a second, which a DER time cannot have.
+    let completed = format!("{text}{suffix}");
+    let seconds = completed.get(..19).unwrap_or_default();
     match format!("{seconds}Z").parse::<DateTime>() {
         Ok(_) => Ok(Time(text.to_owned())),
-        Err(_) => Err(format!("there is no such time; {}", form())),
+        Err(_) => Err(format!("there is no such time; {}", format_hint())),
     }
 }
 
-/// Refuses what no record can be of.
+/// Refuses a range that no record can be in.
 pub(super) fn check(args: &ShowArgs) -> Result<(), CommandError> {
     let refused = |message: String, hint: &str| Err(CommandError::usage(message, hint));
     let ShowArgs {
@@ -54,16 +54,16 @@ pub(super) fn check(args: &ShowArgs) -> Result<(), CommandError> {
         return refused(message, "exchange them, or leave out one of them");
     }
     let now = now();
-    let ahead = |Time(time): &&Time| *time > now;
-    let behind = |Time(time): &&Time| *time < now && !now.starts_with(time.as_str());
-    if let (Some(Time(since)), false) = (since.as_ref().filter(ahead), follow) {
+    let in_future = |Time(time): &&Time| *time > now;
+    let in_past = |Time(time): &&Time| *time < now && !now.starts_with(time.as_str());
+    if let (Some(Time(since)), false) = (since.as_ref().filter(in_future), follow) {
         let message = format!("--since {since} is in the future: no record is of then");
         return refused(
             message,
             &format!("times are UTC, and it is {now} now; --follow waits for what comes"),
         );
     }
-    if let (Some(Time(until)), true) = (until.as_ref().filter(behind), follow) {
+    if let (Some(Time(until)), true) = (until.as_ref().filter(in_past), follow) {
         let message = format!("--follow waits for what comes, and --until {until} is over");
         return refused(message, "leave out one of them");
     }
@@ -72,7 +72,7 @@ pub(super) fn check(args: &ShowArgs) -> Result<(), CommandError> {
 
 fn now() -> String {
     let now = DateTime::from_system_time(SystemTime::now());
-    now.map_or_else(|_| LEAST.to_owned(), |now| now.to_string())
+    now.map_or_else(|_| EARLIEST.to_owned(), |now| now.to_string())
 }
 
 #[cfg(test)]
@@ -80,8 +80,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_that_there_is_not_is_no_time() {
-        for good in [
+    fn only_times_that_exist_are_parsed() {
+        for valid in [
             "2026-11-24",
             "2024-02-29",
             "2026-11-24T",
@@ -91,9 +91,9 @@ mod tests {
             "2026-11-24T14:45:11.2",
             "2026-11-24T14:45:11.234567Z",
         ] {
-            assert!(time(good).is_ok(), "{good}");
+            assert!(parse_time(valid).is_ok(), "{valid}");
         }
-        for wrong in [
+        for invalid in [
             "",
             "2026",
             "2026-11",
@@ -112,7 +112,7 @@ mod tests {
             "yesterday",
             "２026-11-24",
         ] {
-            assert!(time(wrong).is_err(), "{wrong}");
+            assert!(parse_time(invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: what is said of one that cannot be understood, to people and to programs.
+//! Parses the command line, and prints usage errors, as text or as JSON.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,13 +9,13 @@ use hsm_mtls::internal::exit_code::ExitCode;
 
 use super::{Cli, CommandError, output};
 
-/// How much alike two words have to be (Jaro) for one to be meant by the other.
-const ALIKE: f64 = 0.8;
+/// The least Jaro similarity of a suggestion and the word that was typed.
+const MIN_SIMILARITY: f64 = 0.8;
 
-/// Reads the command line.
+/// Parses the command line.
 ///
 /// # Errors
-/// It asks for help, or cannot be understood: that was said, and this is how the program ends.
+/// The exit code, after help, version or a usage error was printed.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     let arguments: Vec<OsString> = env::args_os().collect();
     let mut error = match Cli::try_parse_from(&arguments) {
@@ -25,25 +25,25 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
     if !error.use_stderr() {
         return Err(output::usage(&error));
     }
-    without_secret(&mut error);
-    without_hidden(&mut error);
-    without_far_fetched(&mut error);
-    without_empty_tips(&mut error);
+    redact_secret(&mut error);
+    remove_hidden_commands(&mut error);
+    remove_dissimilar_suggestions(&mut error);
+    remove_empty_tips(&mut error);
     let as_json = arguments
         .iter()
         .take_while(|argument| *argument != "--")
         .any(|argument| argument == "--json");
     if as_json {
-        return Err(output::failure(&told(&error), true));
+        return Err(output::failure(&as_command_error(&error), true));
     }
     Err(output::usage(&error))
 }
 
-/// Options whose value may be a PIN that stands where its source belongs.
+/// Options whose value may be a PIN, typed in place of its source.
 const SECRET_OPTIONS: [&str; 1] = ["--pin-source"];
 
-/// The value of an option that may hold a secret is not repeated.
-fn without_secret(error: &mut clap::Error) {
+/// Replaces the value of an option that may hold a secret.
+fn redact_secret(error: &mut clap::Error) {
     let is_secret = |option: &str| {
         let name = option.split([' ', '=']).next().unwrap_or_default();
         SECRET_OPTIONS.contains(&name)
@@ -54,13 +54,13 @@ fn without_secret(error: &mut clap::Error) {
         _ => false,
     };
     if secret && error.get(ContextKind::InvalidValue).is_some() {
-        let hidden = ContextValue::String("...".to_owned());
-        error.insert(ContextKind::InvalidValue, hidden);
+        let redacted = ContextValue::String("...".to_owned());
+        error.insert(ContextKind::InvalidValue, redacted);
     }
 }
 
-/// What is not for people is not suggested to them.
-fn without_hidden(error: &mut clap::Error) {
+/// Removes suggestions of commands that are started by other processes only.
+fn remove_hidden_commands(error: &mut clap::Error) {
     let command = Cli::command();
     let hidden: Vec<_> = command
         .get_subcommands()
@@ -72,7 +72,7 @@ fn without_hidden(error: &mut clap::Error) {
         ContextKind::SuggestedSubcommand,
         ContextKind::ValidSubcommand,
     ] {
-        let left = match error.remove(kind) {
+        let remaining = match error.remove(kind) {
             Some(ContextValue::String(name)) => {
                 (!is_hidden(&name)).then_some(ContextValue::String(name))
             }
@@ -82,14 +82,14 @@ fn without_hidden(error: &mut clap::Error) {
             }
             other => other,
         };
-        if let Some(left) = left {
-            error.insert(kind, left);
+        if let Some(remaining) = remaining {
+            error.insert(kind, remaining);
         }
     }
 }
 
-/// What is like what was typed by a few letters only is another thing: `delete` is not meant for `generate`.
-fn without_far_fetched(error: &mut clap::Error) {
+/// Removes suggestions that are like the typed word by a few letters only: who types `delete` does not mean `generate`.
+fn remove_dissimilar_suggestions(error: &mut clap::Error) {
     for (typed, suggested) in [
         (
             ContextKind::InvalidSubcommand,
@@ -101,26 +101,29 @@ fn without_far_fetched(error: &mut clap::Error) {
             continue;
         };
         let typed = typed.trim_start_matches('-').to_owned();
-        let near = |name: &String| {
+        let is_similar = |name: &String| {
             let name = name.trim_start_matches('-');
-            name.starts_with(&typed) || strsim::jaro(name, &typed) >= ALIKE
+            name.starts_with(&typed) || strsim::jaro(name, &typed) >= MIN_SIMILARITY
         };
-        let left = match error.remove(suggested) {
-            Some(ContextValue::String(name)) => near(&name).then_some(ContextValue::String(name)),
+        let remaining = match error.remove(suggested) {
+            Some(ContextValue::String(name)) => {
+                is_similar(&name).then_some(ContextValue::String(name))
+            }
             Some(ContextValue::Strings(mut names)) => {
-                names.retain(near);
+                names.retain(is_similar);
                 (!names.is_empty()).then_some(ContextValue::Strings(names))
             }
             other => other,
         };
-        if let Some(left) = left {
-            error.insert(suggested, left);
+        if let Some(remaining) = remaining {
+            error.insert(suggested, remaining);
         }
     }
 }
 
-/// An empty list of tips would leave an empty line; that an option can be passed as a value is meant by nobody.
-fn without_empty_tips(error: &mut clap::Error) {
+/// Removes the tip that an option can be passed as a value, and a list of tips that is then empty: it would print an
+/// empty line.
+fn remove_empty_tips(error: &mut clap::Error) {
     let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) else {
         return;
     };
@@ -130,8 +133,8 @@ fn without_empty_tips(error: &mut clap::Error) {
     }
 }
 
-/// The same for programs: the error without its frame, and all else as its hint.
-fn told(error: &clap::Error) -> CommandError {
+/// clap's error for JSON: its first paragraph is the message, all others are the hint.
+fn as_command_error(error: &clap::Error) -> CommandError {
     if matches!(
         error.kind(),
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
@@ -143,8 +146,8 @@ fn told(error: &clap::Error) -> CommandError {
     let mut paragraphs = text.split("\n\n").map(in_one_line);
     let first = paragraphs.next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
-    let rest: Vec<_> = paragraphs.filter(|text| !text.is_empty()).collect();
-    CommandError::usage(message, rest.join("; "))
+    let hints: Vec<_> = paragraphs.filter(|text| !text.is_empty()).collect();
+    CommandError::usage(message, hints.join("; "))
 }
 
 #[cfg(test)]

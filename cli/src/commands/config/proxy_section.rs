@@ -1,5 +1,5 @@
-//! What `config check` says of [proxy]: who may call where, and what `proxy` would refuse at its
-//! start, before anybody starts it.
+//! `config check` of `[proxy]`: listeners, allowed callers and changed limits, and the errors that `proxy` would report
+//! when it starts.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::super::CommandError;
 
-/// Refuses what `proxy` would refuse at its start, in its words.
+/// The checks of `proxy` when it starts, with its errors.
 ///
 /// # Errors
 /// A caller token cannot be used, or the front end would reach the PIN or the ledger.
@@ -28,7 +28,7 @@ pub(super) fn refuse(config: &Config) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Names and what they stand for.
+/// The section's values, as names and values.
 pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let Some(proxy) = &config.proxy else {
         return Vec::new();
@@ -36,31 +36,31 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let mut rows: Vec<_> = proxy
         .listeners
         .iter()
-        .map(|listener| ("proxy listens on", sentence(listener)))
+        .map(|listener| ("proxy listens on", listener_text(listener)))
         .collect();
     rows.push((
         "operations",
         proxy.operations.as_ref().map_or_else(
             || "nowhere: no /healthz, /readyz and /metrics".to_owned(),
-            |operations| described(&operations.address),
+            |operations| address_text(&operations.address),
         ),
     ));
     rows.push((
         "access log",
         match &proxy.access_log {
             AccessLog::Stdout => "standard output".to_owned(),
-            AccessLog::File(path) => in_its_folder(path),
+            AccessLog::File(path) => path_and_folder(path),
             AccessLog::Off => "off".to_owned(),
         },
     ));
     let changed = proxy
         .settings()
         .into_iter()
-        .filter(|limit| limit.value != limit.default);
-    rows.extend(changed.map(|limit| {
+        .filter(|setting| setting.value != setting.default);
+    rows.extend(changed.map(|setting| {
         (
-            limit.name,
-            format!("{} (else {})", limit.value, limit.default),
+            setting.name,
+            format!("{} (else {})", setting.value, setting.default),
         )
     }));
     if let Some(via) = via(proxy) {
@@ -69,7 +69,7 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// What `via` is set to; None where it is the default.
+/// The value of `via`; `None` where it is the default.
 fn via(proxy: &ProxyConfig) -> Option<&str> {
     match &proxy.via {
         Via::LfiCode => None,
@@ -78,17 +78,21 @@ fn via(proxy: &ProxyConfig) -> Option<&str> {
     }
 }
 
-/// What a person should look at twice.
+/// Notes on settings that are valid, but need attention.
 pub(super) fn notes(config: &Config) -> Vec<String> {
     let Some(proxy) = &config.proxy else {
         return Vec::new();
     };
-    let mut notes: Vec<_> = proxy.listeners.iter().filter_map(open_to_all).collect();
-    let unfit = match &config.token.pin {
+    let mut notes: Vec<_> = proxy
+        .listeners
+        .iter()
+        .filter_map(open_listener_note)
+        .collect();
+    let needs_person = match &config.token.pin {
         PinSource::Env(_) | PinSource::Prompt | PinSource::ProtectedPath => true,
         PinSource::File(_) | PinSource::Credential(_) | PinSource::Command(_) => false,
     };
-    if unfit {
+    if needs_person {
         notes.push(format!(
             "`proxy` does not start with this file: it takes the PIN from a file, a systemd credential or a program, \
              and not from {}",
@@ -98,62 +102,62 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
     notes
 }
 
-/// Whether everybody on the machine speaks to the hub as the bank.
-fn open_to_all(listener: &ListenerConfig) -> Option<String> {
-    let place = &listener.address;
-    match (&listener.callers, place) {
-        (Callers::AnyLocalProcess, ListenAddress::Unix { .. }) if !place.is_open_to_all() => None,
+/// A note where every process of the machine can call the hub as the bank.
+fn open_listener_note(listener: &ListenerConfig) -> Option<String> {
+    let address = &listener.address;
+    match (&listener.callers, address) {
+        (Callers::AnyLocalProcess, ListenAddress::Unix { .. }) if !address.is_open_to_all() => None,
         (Callers::AnyLocalProcess, _) => Some(format!(
-            "every process of this machine can call the hub as the bank at {place} (allow-any-local-process)"
+            "every process of this machine can call the hub as the bank at {address} (allow-any-local-process)"
         )),
-        (Callers::SocketMode, ListenAddress::Unix { mode, .. }) if place.is_open_to_all() => {
+        (Callers::SocketMode, ListenAddress::Unix { mode, .. }) if address.is_open_to_all() => {
             Some(format!(
-                "every process that reaches {place} can call the hub as the bank: its mode {mode:04o} lets all connect"
+                "every process that reaches {address} can call the hub as the bank: its mode {mode:04o} lets all connect"
             ))
         }
         _ => None,
     }
 }
 
-fn sentence(listener: &ListenerConfig) -> String {
+fn listener_text(listener: &ListenerConfig) -> String {
     format!(
         "{}; {}; {}",
-        described(&listener.address),
-        callers(&listener.callers, &listener.address),
-        served(listener.service)
+        address_text(&listener.address),
+        callers_text(&listener.callers, &listener.address),
+        services_text(listener.service)
     )
 }
 
-fn described(place: &ListenAddress) -> String {
-    match place {
+fn address_text(address: &ListenAddress) -> String {
+    match address {
         ListenAddress::Unix {
             path,
             mode,
             owner,
             group,
         } => {
-            let mut said = format!("{}, mode {mode:04o}", in_its_folder(path));
+            let mut text = format!("{}, mode {mode:04o}", path_and_folder(path));
             if let Some(owner) = owner {
-                said.push_str(&format!(", owner {owner}"));
+                text.push_str(&format!(", owner {owner}"));
             }
             if let Some(group) = group {
-                said.push_str(&format!(", group {group}"));
+                text.push_str(&format!(", group {group}"));
             }
-            said
+            text
         }
-        ListenAddress::Tcp(_) | ListenAddress::Systemd(_) => place.to_string(),
+        ListenAddress::Tcp(_) | ListenAddress::Systemd(_) => address.to_string(),
     }
 }
 
-fn callers(callers: &Callers, place: &ListenAddress) -> String {
+fn callers_text(callers: &Callers, address: &ListenAddress) -> String {
     match callers {
         Callers::SameUser => "for the user that runs the proxy".to_owned(),
         Callers::Peers { uids, gids } => {
-            let of = |what: &str, ids: &[u32]| {
+            let list = |name: &str, ids: &[u32]| {
                 let ids: Vec<_> = ids.iter().map(u32::to_string).collect();
-                (!ids.is_empty()).then(|| format!("{what} {}", ids.join(", ")))
+                (!ids.is_empty()).then(|| format!("{name} {}", ids.join(", ")))
             };
-            let all = [of("uid", uids), of("primary gid", gids)];
+            let all = [list("uid", uids), list("primary gid", gids)];
             let all: Vec<_> = all.into_iter().flatten().collect();
             format!("for {}", all.join(" or "))
         }
@@ -164,14 +168,14 @@ fn callers(callers: &Callers, place: &ListenAddress) -> String {
             "for whoever sends the token of {} as {CALLER_TOKEN} or before the path",
             file.display()
         ),
-        Callers::AnyLocalProcess => match place.is_open_to_all() {
+        Callers::AnyLocalProcess => match address.is_open_to_all() {
             true => "for every process of this machine".to_owned(),
             false => "for every process that its mode lets connect".to_owned(),
         },
     }
 }
 
-fn served(service: Option<Service>) -> String {
+fn services_text(service: Option<Service>) -> String {
     match service {
         Some(service) => format!("to {}", service.name()),
         None => {
@@ -182,18 +186,20 @@ fn served(service: Option<Service>) -> String {
     }
 }
 
-/// A path that is made at the start; whether there is a folder for it.
-fn in_its_folder(path: &Path) -> String {
+/// The path of a file that `proxy` creates, and why its folder is not accessible.
+fn path_and_folder(path: &Path) -> String {
     let folder = path.parent().unwrap_or(path);
     match inaccessible(folder) {
         None if folder.is_dir() => path.display().to_string(),
         None => format!("{} (its folder is no folder)", path.display()),
-        Some(why) if why == NOT_THERE => format!("{} (its folder is {why})", path.display()),
-        Some(why) => format!("{} (its folder {why})", path.display()),
+        Some(reason) if reason == NOT_THERE => {
+            format!("{} (its folder is {reason})", path.display())
+        }
+        Some(reason) => format!("{} (its folder {reason})", path.display()),
     }
 }
 
-/// The same for programs.
+/// The same values in the command's JSON.
 pub(super) fn as_json(config: &Config) -> Value {
     let Some(proxy) = &config.proxy else {
         return Value::Null;
@@ -201,7 +207,7 @@ pub(super) fn as_json(config: &Config) -> Value {
     let listeners: Vec<_> = proxy.listeners.iter().map(listener_json).collect();
     json!({
         "listeners": listeners,
-        "operations": proxy.operations.as_ref().map(|operations| place_json(&operations.address)),
+        "operations": proxy.operations.as_ref().map(|operations| address_json(&operations.address)),
         "access_log": match &proxy.access_log {
             AccessLog::Stdout => json!("stdout"),
             AccessLog::File(path) => json!(path),
@@ -234,15 +240,15 @@ fn listener_json(listener: &ListenerConfig) -> Value {
         })
         .collect();
     json!({
-        "place": place_json(&listener.address),
+        "place": address_json(&listener.address),
         "callers": callers,
         "upstreams": upstreams,
         "host_names": listener.host_names,
     })
 }
 
-fn place_json(place: &ListenAddress) -> Value {
-    match place {
+fn address_json(address: &ListenAddress) -> Value {
+    match address {
         ListenAddress::Unix {
             path,
             mode,
@@ -251,26 +257,26 @@ fn place_json(place: &ListenAddress) -> Value {
         } => {
             json!({ "unix": path, "mode": format!("{mode:04o}"), "owner": owner, "group": group })
         }
-        ListenAddress::Tcp(address) => json!({ "tcp": address.to_string() }),
+        ListenAddress::Tcp(socket) => json!({ "tcp": socket.to_string() }),
         ListenAddress::Systemd(name) => json!({ "systemd": name }),
     }
 }
 
-/// Those that differ from their defaults; times in milliseconds.
+/// The limits that differ from their defaults; durations in milliseconds.
 fn limits_json(proxy: &ProxyConfig) -> Value {
     let changed = proxy
         .settings()
         .into_iter()
-        .filter(|limit| limit.value != limit.default);
+        .filter(|setting| setting.value != setting.default);
     let via = via(proxy).map(|via| ("via".to_owned(), json!(via)));
     changed
-        .map(|limit| match limit.value {
-            SettingValue::Count(count) => (limit.name.to_owned(), json!(count)),
+        .map(|setting| match setting.value {
+            SettingValue::Count(count) => (setting.name.to_owned(), json!(count)),
             SettingValue::Time(time) => (
-                format!("{}_ms", limit.name),
+                format!("{}_ms", setting.name),
                 json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             ),
-            SettingValue::Switch(on) => (limit.name.to_owned(), json!(on)),
+            SettingValue::Switch(on) => (setting.name.to_owned(), json!(on)),
         })
         .chain(via)
         .collect::<serde_json::Map<_, _>>()

@@ -1,4 +1,5 @@
-//! What every command does first: the configuration, the module's environment, and who is there.
+//! What a command does first: loads the configuration, sets the module's environment variables, opens the token, finds
+//! out whether a person is at a terminal.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -19,21 +20,24 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{CommandError, Global};
 
-/// Loads the configuration; nothing of the module is touched.
+/// Loads the configuration. For commands that do not load the module in this process.
 pub(crate) fn config(global: &Global) -> Result<Config, CommandError> {
-    Config::load(path(global)?).map_err(CommandError::stage)
+    Config::load(config_path(global)?).map_err(CommandError::stage)
 }
 
-/// An empty name is told as that, in the words of the configuration.
-pub(super) fn file_name() -> impl TypedValueParser<Value = PathBuf> {
+/// Parses `--config`. An empty path is accepted here; [`config_path`] reports it as an error of the configuration.
+pub(super) fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
-/// Where the configuration is.
-pub(crate) fn path(global: &Global) -> Result<&Path, CommandError> {
+/// The path of the configuration.
+///
+/// # Errors
+/// No path was given, or an empty one.
+pub(crate) fn config_path(global: &Global) -> Result<&Path, CommandError> {
     match global.config.as_deref() {
         None => Err(CommandError::stage(ConfigError::Unnamed)),
-        // An option comes before the variable: where the variable is empty and the option is not, it is not asked.
+        // clap takes the variable only where the option is missing.
         Some(path) if path.as_os_str().is_empty() => {
             let variable = !env::args_os().any(|argument| {
                 argument
@@ -46,23 +50,23 @@ pub(crate) fn path(global: &Global) -> Result<&Path, CommandError> {
     }
 }
 
-/// Loads the configuration and puts the module's variables in place.
+/// Loads the configuration, and sets the module's environment variables.
 ///
-/// Variables of a running process cannot be set soundly, so where one differs the program executes
-/// itself once more with the right ones, before anything else happens.
+/// Setting a variable of a running process is not thread-safe. So where one differs, the program executes itself once
+/// more with the configured variables, before anything else happens.
 pub(crate) fn config_for_module(global: &Global) -> Result<Config, CommandError> {
     let config = config(global)?;
     let differs = |(name, value): (&String, &String)| {
-        env::var_os(name).is_none_or(|now| now != value.as_str())
+        env::var_os(name).is_none_or(|current| current != value.as_str())
     };
     if config.token.env.iter().any(differs) {
         let mut arguments = env::args_os();
-        let mut again = Command::new(env::current_exe()?);
+        let mut command = Command::new(env::current_exe()?);
         if let Some(name) = arguments.next() {
-            again.arg0(name);
+            command.arg0(name);
         }
         standard_error::flush();
-        let error = again.args(arguments).envs(&config.token.env).exec();
+        let error = command.args(arguments).envs(&config.token.env).exec();
         return Err(CommandError::usage(
             format!("the variables of [[token]] env cannot be put in place: {error}"),
             "set them before you start the command",
@@ -71,29 +75,30 @@ pub(crate) fn config_for_module(global: &Global) -> Result<Config, CommandError>
     Ok(config)
 }
 
-/// The configured token, logged in to, with the configured ledger.
-pub(crate) fn token(config: &Config) -> Result<Arc<Token>, Error> {
+/// Opens the configured token, with the configured ledger, and logs in.
+pub(crate) fn open_token(config: &Config) -> Result<Arc<Token>, Error> {
     let recorder = Recorder::open(config.ledger.as_ref())?;
     Ok(Token::open(&config.token, attendance(), recorder)?)
 }
 
-/// Someone at a terminal can type a PIN, and answer for a try when few are left.
+/// Attended where standard input is a terminal: a person can type the PIN, and confirm a login when few tries are left.
 pub(crate) fn attendance() -> Attendance {
     attendance_of(io::stdin().is_terminal())
 }
 
-/// The same where standard input says nothing of it. A PIN is asked for at the terminal itself.
+/// [`attendance`] for a signer process, whose parent knows whether a person is at the terminal. The PIN is read from the
+/// terminal, not from standard input.
 pub(crate) fn attendance_of(attended: bool) -> Attendance {
     if attended {
-        Attendance::Attended(Box::new(|what| {
-            rpassword::prompt_password(format!("{what}: ")).map(SecretString::from)
+        Attendance::Attended(Box::new(|prompt| {
+            rpassword::prompt_password(format!("{prompt}: ")).map(SecretString::from)
         }))
     } else {
         Attendance::Unattended
     }
 }
 
-/// A command makes one connection after the other: one thread is enough.
+/// A runtime of one thread: a command opens one connection after the other.
 pub(crate) fn runtime() -> Result<Runtime, CommandError> {
     Ok(Builder::new_current_thread().enable_all().build()?)
 }

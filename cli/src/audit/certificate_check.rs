@@ -1,0 +1,187 @@
+//! Judges the rules of the category `certificate`: chain, dates, purpose, subject, revocation. `run` judges the rule that
+//! certificate and key are a pair.
+
+use std::time::{Duration, SystemTime};
+
+use super::finding::{Judgements, Verdict};
+use super::rule::{Rule, Severity};
+use super::rules;
+use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
+use hsm_mtls::internal::certificate::crl::RevocationList;
+use hsm_mtls::internal::certificate::name::{
+    COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATIONAL_UNIT,
+};
+use hsm_mtls::internal::certificate::{Certificate, CertificateError, SignatureError};
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::uuid_format::is_uuid;
+
+/// The longest lifetime in days: 13 months.
+const MAX_LIFETIME: i64 = 398;
+
+/// The severity of the days left: that of the first entry whose days are not exceeded.
+const RENEWAL_SEVERITY: [(i64, Severity); 4] = [
+    (7, Severity::Critical),
+    (14, Severity::High),
+    (30, Severity::Medium),
+    (60, Severity::Low),
+];
+
+/// Judges all rules but the pair. `certificates` are the installed ones, leaf first.
+pub(super) fn judge(config: &Config, certificates: &[Certificate], judgements: &mut Judgements) {
+    let Some(leaf) = certificates.first() else {
+        return;
+    };
+    let now = SystemTime::now();
+    let chain = Anchors::load(config)
+        .and_then(|anchors| Chain::complete(certificates, &anchors, config.environment));
+    match &chain {
+        Ok(_) => judgements.holds(
+            &rules::certificate::CHAIN,
+            Verdict::Seen,
+            format!("issued by {}", leaf.issuer()),
+        ),
+        Err(error) => judgements.violated(&rules::certificate::CHAIN, error.to_string()),
+    }
+    judge_dates(leaf, now, judgements);
+    // The purpose is checked at a time when the certificate is valid: an expired one would fail for its dates.
+    match leaf.check_client(leaf.not_before_time() + Duration::from_secs(1)) {
+        Err(error @ CertificateError::NotForClients { .. }) => {
+            judgements.violated(&rules::certificate::PURPOSE, error.to_string());
+        }
+        _ => judgements.holds(
+            &rules::certificate::PURPOSE,
+            Verdict::Seen,
+            "clientAuth, and no CA",
+        ),
+    }
+    judge_subject(leaf, judgements);
+    judge_revocation(config, leaf, chain.as_ref().ok(), now, judgements);
+}
+
+fn judge_dates(leaf: &Certificate, now: SystemTime, judgements: &mut Judgements) {
+    let validity = format!("from {} to {}", leaf.not_before(), leaf.not_after());
+    let days = leaf.days_left(now);
+    match leaf.check_client(now) {
+        Err(CertificateError::Expired { .. }) => {
+            judgements.violated(
+                &rules::certificate::DATES,
+                format!("{validity}: it has expired"),
+            );
+        }
+        Err(CertificateError::NotYetValid { .. }) => {
+            judgements.violated(
+                &rules::certificate::DATES,
+                format!("{validity}: it is not valid yet"),
+            );
+        }
+        _ => judgements.holds(&rules::certificate::DATES, Verdict::Seen, validity),
+    }
+    let days_left = format!("{days} days are left");
+    let severity = RENEWAL_SEVERITY.iter().find(|(max, _)| days <= *max);
+    match severity {
+        _ if days < 0 => {
+            judgements.not_answerable(&rules::certificate::RENEWAL, "it has expired already")
+        }
+        Some((_, severity)) => {
+            judgements.violated_with_severity(&rules::certificate::RENEWAL, *severity, days_left)
+        }
+        None => judgements.holds(&rules::certificate::RENEWAL, Verdict::Seen, days_left),
+    }
+    let lifetime = leaf.lifetime_days();
+    let evidence = format!("{lifetime} days");
+    match lifetime <= MAX_LIFETIME {
+        true => judgements.holds(&rules::certificate::LIFETIME, Verdict::Seen, evidence),
+        false => judgements.violated(&rules::certificate::LIFETIME, evidence),
+    }
+}
+
+fn judge_subject(leaf: &Certificate, judgements: &mut Judgements) {
+    let subject = leaf.subject();
+    let is_uuid_attribute = |attribute| {
+        let value = subject.first(attribute);
+        value.is_some_and(|value| is_uuid(value.as_bytes()))
+    };
+    let mut violations = Vec::new();
+    let country = subject.first(COUNTRY);
+    if country.is_none_or(|country| country.len() != 2) {
+        violations.push("C is not two letters".to_owned());
+    }
+    if subject.first(ORGANIZATION).is_none() {
+        violations.push("O is missing".to_owned());
+    }
+    for (name, attribute) in [("OU", ORGANIZATIONAL_UNIT), ("CN", COMMON_NAME)] {
+        if !is_uuid_attribute(attribute) {
+            violations.push(format!("{name} is no UUID"));
+        }
+    }
+    let evidence = subject.to_string();
+    if !violations.is_empty() {
+        violations.push(evidence.clone());
+    }
+    judgements.holds_unless(
+        &rules::certificate::SUBJECT,
+        violations,
+        Verdict::Seen,
+        evidence,
+    );
+}
+
+fn judge_revocation(
+    config: &Config,
+    leaf: &Certificate,
+    chain: Option<&Chain>,
+    now: SystemTime,
+    judgements: &mut Judgements,
+) {
+    const RULE: &Rule = &rules::certificate::REVOKED;
+    if config.trust.crls.is_empty() {
+        return judgements.not_answerable(RULE, "[trust] names no `crls`");
+    }
+    let Some(chain) = chain else {
+        return judgements.not_answerable(RULE, "its issuer is not known");
+    };
+    let Ok(anchors) = Anchors::load(config) else {
+        return judgements.not_answerable(RULE, "the anchors cannot be read");
+    };
+    let mut issuers = chain.certificates().skip(1).chain(anchors.roots());
+    let issuer = issuers.find(|issuer| leaf.is_issued_by(issuer));
+    let (mut not_listed, mut inconclusive) = (Vec::new(), Vec::new());
+    for path in &config.trust.crls {
+        let with_path = |text: &str| format!("{}: {text}", path.display());
+        let lists = match RevocationList::read(path) {
+            Ok(lists) => lists,
+            Err(error) => {
+                inconclusive.push(with_path(&error.to_string()));
+                continue;
+            }
+        };
+        for list in lists {
+            let named = issuer.filter(|issuer| list.names_as_issuer(issuer));
+            let signed = named.map(|issuer| list.check_signature(issuer));
+            if let Some(Err(error @ (SignatureError::Unsupported(_) | SignatureError::Weak(_)))) =
+                signed
+            {
+                inconclusive.push(with_path(&format!(
+                    "its signature cannot be checked: {error}"
+                )));
+            } else if signed != Some(Ok(())) {
+                inconclusive.push(with_path("it is not of its issuer"));
+            } else if list.lists(leaf) {
+                // One list is enough, even an outdated one.
+                return judgements.violated(RULE, with_path("it is on this list"));
+            } else if list.is_partial() {
+                inconclusive.push(with_path("it is a list of a part, and does not name it"));
+            } else if list.is_outdated(now) {
+                inconclusive.push(with_path("a newer list is due"));
+            } else {
+                let next = list.next_update();
+                let until = next.map_or(String::new(), |next| format!(", good until {next}"));
+                not_listed.push(with_path(&format!("not on this list{until}")));
+            }
+        }
+    }
+    match not_listed.is_empty() {
+        true => judgements.not_answerable(RULE, inconclusive.join("; ")),
+        false => judgements.holds(RULE, Verdict::Seen, not_listed.join("; ")),
+    }
+}

@@ -1,0 +1,140 @@
+//! `cert install`: checks a certificate against key, issuer, environment, purpose and dates, and stores it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::super::error::Error;
+use super::super::{CommandError, Global, output, setup};
+use super::atomic_replace::CertificateFile;
+use super::{as_json, rows};
+use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
+use hsm_mtls::internal::certificate::{Certificate, read_file};
+use hsm_mtls::internal::config::{CertificateSource, Config};
+use hsm_mtls::internal::csr;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::identity::{self, Identity};
+use hsm_mtls::internal::key::Key;
+use hsm_mtls::internal::key::certificate_object::{self, CertificateFields};
+use hsm_mtls::internal::key::scheme::KeyAlgorithm;
+use hsm_mtls::internal::tls;
+use hsm_mtls::internal::token::session::Access;
+use serde_json::json;
+
+pub(in crate::commands) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandError> {
+    let config = setup::config_for_module(global)?;
+    let certificate_file = match &config.c3.certificate {
+        CertificateSource::File(path) => Some(CertificateFile::check(&config, path)?),
+        CertificateSource::Token(_) => None,
+    };
+    let chain = read_chain(&config, file).map_err(CommandError::stage)?;
+    let token = setup::open_token(&config).map_err(CommandError::stage)?;
+    let signer = identity::engine_for_certificate(&config, &token, chain.leaf())
+        .map_err(CommandError::stage)?;
+    let identity = Identity::prove(chain, Arc::new(signer)).map_err(CommandError::stage)?;
+    let chain = identity.chain();
+    let mut notes = chain_notes(&config, chain);
+    let mut backup = None;
+    if let Some(file) = certificate_file {
+        let replaced = file.leaf.clone();
+        backup = file.replace(&chain.pem())?;
+        notes.extend(replaced.and_then(|replaced| earlier_end_note(chain.leaf(), &replaced)));
+        let backup_note = backup
+            .as_ref()
+            .map(|backup| format!("the one before is kept in {}", backup.display()));
+        notes.extend(backup_note);
+    }
+    let location = match &config.c3.certificate {
+        CertificateSource::File(path) => path.display().to_string(),
+        CertificateSource::Token(uri) => {
+            let session = token
+                .session(Access::ReadWrite)
+                .map_err(CommandError::stage)?;
+            let leaf = chain.leaf();
+            let public_key = leaf.public_key();
+            let key = Key::find(&session, &token, &config.c3.key, public_key)
+                .map_err(CommandError::stage)?;
+            let fields = CertificateFields {
+                der: leaf.der(),
+                subject: &leaf.subject().der(),
+                issuer: &leaf.issuer().der(),
+                serial: &leaf.serial_der(),
+            };
+            certificate_object::store(&session, &token, uri, &key, &fields)
+                .map_err(CommandError::stage)?;
+            uri.to_string()
+        }
+    };
+    if global.json {
+        let mut report = json!({
+            "schema": 0,
+            "installed": location,
+            "certificate": as_json(&config, chain.leaf()),
+            "key": identity.signer().key_uri(),
+        });
+        if let Some(backup) = &backup {
+            report["replaced"] = json!(backup);
+        }
+        output::json(&report)?;
+    } else {
+        output::heading(&format!("installed in {location}"))?;
+        let mut rows = rows(&config, chain.leaf());
+        rows.push(("key", identity.signer().key_uri()));
+        rows.push(("pair", "proved by a signed challenge".to_owned()));
+        output::fields(&rows)?;
+    }
+    notes.iter().for_each(|note| output::remark(note));
+    Ok(ExitCode::Good)
+}
+
+/// A note where the certificate ends before the one that it replaces: the files of two renewals are easily confused.
+fn earlier_end_note(leaf: &Certificate, replaced: &Certificate) -> Option<String> {
+    // RFC 3339 in UTC sorts by time as text.
+    let (ends, ended) = (leaf.not_after(), replaced.not_after());
+    (ends < ended).then(|| {
+        format!("it ends sooner ({ends}) than the one that it replaces ({ended}): is it the older of the two?")
+    })
+}
+
+/// Notes on a certificate that is valid, but perhaps not the intended one.
+fn chain_notes(config: &Config, chain: &Chain) -> Vec<String> {
+    let leaf = chain.leaf();
+    let mut notes = Vec::new();
+    let configured = config
+        .c3
+        .subject
+        .as_ref()
+        .and_then(|subject| csr::subject(subject).ok());
+    if let Some(configured) = configured.filter(|configured| *configured != leaf.subject()) {
+        notes.push(format!(
+            "the subject is not that of [c3.subject]: {configured}"
+        ));
+    }
+    let anchors = Anchors::load(config).ok();
+    for (subordinate, issuer) in anchors
+        .iter()
+        .flat_map(|anchors| chain.differing_encodings(anchors))
+    {
+        notes.push(format!(
+            "{} names its issuer in another encoding than {} has: the same name (RFC 5280, section 7.1), which a server that \
+             compares bytes may not see",
+            subordinate.subject(),
+            issuer.subject()
+        ));
+    }
+    let algorithm = leaf.public_key().map(|key| key.algorithm());
+    if algorithm.is_some_and(|algorithm| algorithm != KeyAlgorithm::Rsa { bits: 2048 }) {
+        notes.push("the scheme documents RSA-2048 as the only type that it accepts".to_owned());
+    }
+    notes
+}
+
+/// Reads the file, and checks its chain, purpose and dates: all that needs no token.
+fn read_chain(config: &Config, file: &Path) -> Result<Chain, Error> {
+    let certificates = read_file(file)?;
+    let anchors = Anchors::load(config)?;
+    let chain = Chain::complete(&certificates, &anchors, config.environment)?;
+    chain.check_client(SystemTime::now())?;
+    tls::trust::verify_client_chain(&chain, &anchors, &tls::provider(&config.tls))?;
+    Ok(chain)
+}

@@ -1,0 +1,94 @@
+//! `cert show`: the installed certificate, and what a monitor has to report about it.
+
+use std::time::SystemTime;
+
+use super::super::error::Error;
+use super::super::{CommandError, Global, output, setup};
+use super::{as_json, environment_of, rows};
+use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
+use hsm_mtls::internal::certificate::name::COMMON_NAME;
+use hsm_mtls::internal::certificate::{Certificate, CertificateError, read_file};
+use hsm_mtls::internal::config::environment::Environment;
+use hsm_mtls::internal::config::{CertificateSource, Config};
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::identity;
+use serde_json::json;
+
+pub(in crate::commands) fn show(
+    global: &Global,
+    min_days: Option<i64>,
+) -> Result<ExitCode, CommandError> {
+    let config = setup::config_for_module(global)?;
+    let certificates = installed_certificates(&config).map_err(CommandError::stage)?;
+    let leaf = certificates.first().ok_or_else(|| {
+        CommandError::stage(CertificateError::Empty("the configured place".to_owned()))
+    })?;
+    // Anchors that cannot be read are an error of the command, and no fault of the certificate.
+    let anchors = Anchors::load(&config).map_err(CommandError::stage)?;
+    let faults = faults(&config, &anchors, &certificates, leaf, min_days);
+    if global.json {
+        let certificate = as_json(&config, leaf);
+        output::json(&json!({ "schema": 0, "certificate": certificate, "faults": faults }))?;
+    } else {
+        output::heading(&title(config.environment, leaf))?;
+        output::fields(&rows(&config, leaf))?;
+        for fault in &faults {
+            output::verdict(false, fault)?;
+        }
+    }
+    Ok(if faults.is_empty() {
+        ExitCode::Good
+    } else {
+        ExitCode::Finding
+    })
+}
+
+/// The heading: the environment of the certificate, and that of the configuration where it is another.
+fn title(configured: Environment, leaf: &Certificate) -> String {
+    match environment_of(leaf) {
+        Some(environment) if environment == configured => {
+            format!("C3 of the {environment} environment")
+        }
+        Some(environment) => {
+            format!("C3 of the {environment} environment; the configuration is of {configured}")
+        }
+        None => {
+            let issuer = leaf.issuer();
+            let name = issuer.first(COMMON_NAME);
+            let name = name.unwrap_or_else(|| issuer.to_string());
+            format!("certificate issued by {name}; the configuration is of {configured}")
+        }
+    }
+}
+
+/// What is wrong with the certificate: its chain, its dates, too few days left.
+fn faults(
+    config: &Config,
+    anchors: &Anchors,
+    certificates: &[Certificate],
+    leaf: &Certificate,
+    min_days: Option<i64>,
+) -> Vec<String> {
+    let now = SystemTime::now();
+    let mut faults = Vec::new();
+    let chain = Chain::complete(certificates, anchors, config.environment);
+    faults.extend(chain.err().map(|error| error.to_string()));
+    faults.extend(leaf.check_client(now).err().map(|error| error.to_string()));
+    let days = leaf.days_left(now);
+    if let Some(min) = min_days.filter(|min| days < *min && days >= 0) {
+        faults.push(format!(
+            "fewer than {min} days are left: request a new one with `hsm-mtls csr`"
+        ));
+    }
+    faults
+}
+
+fn installed_certificates(config: &Config) -> Result<Vec<Certificate>, Error> {
+    match &config.c3.certificate {
+        CertificateSource::File(path) => Ok(read_file(path)?),
+        CertificateSource::Token(_) => {
+            let token = setup::open_token(config)?;
+            Ok(vec![identity::certificate_in_token(config, &token)?])
+        }
+    }
+}
