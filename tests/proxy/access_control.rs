@@ -11,6 +11,7 @@ use std::process::Command;
 use crate::common::bank::Bank;
 use crate::common::blocking_client::SIZES;
 use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
 use crate::common::proxy::{Proxy, TOKEN, body, status};
 
 const NOBODY: &str = "65534";
@@ -99,7 +100,7 @@ callers = "socket-mode"
         proxy.metric("hsm_mtls_proxy_callers_refused_total", &[]),
         1.0
     );
-    assert!(proxy.log().contains("uid=65534"), "{}", proxy.log());
+    until("it is logged", || proxy.log().contains("uid=65534"));
 
     assert_eq!(as_another(&bank.path("uids.sock"), &nobody), Ok(200));
     assert_eq!(as_another(&bank.path("gids.sock"), &nobody), Ok(403));
@@ -109,7 +110,7 @@ callers = "socket-mode"
         as_another(&bank.path("gids.sock"), &further("4242")),
         Ok(403)
     );
-    assert!(proxy.log().contains("gid=65534"), "{}", proxy.log());
+    until("it is logged", || proxy.log().contains("gid=65534"));
     // The socket's group decides, and supplementary groups count for it.
     let meta = fs::metadata(bank.path("mode.sock")).unwrap();
     assert_eq!((meta.mode() & 0o777, meta.gid()), (0o660, 4343));
@@ -183,7 +184,7 @@ fn a_missing_or_wrong_token_is_refused() {
     let another = TOKEN.replace("caller", "second");
     fs::write(scene.bank.path("caller-token"), format!("{another}\n")).unwrap();
     proxy.signal("HUP");
-    crate::common::poll::until("the new token holds", || {
+    until("the new token holds", || {
         status(&over_tcp(ports.tcp, "/cm/hello-mtls", &header(&another))) == 200
     });
     assert_eq!(
@@ -231,7 +232,7 @@ fn a_socket_that_is_served_is_not_taken_over_and_one_left_behind_is() {
         let third = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let log = scene.bank.path("proxy.log");
-                crate::common::poll::until("it is said", || {
+                until("it is said", || {
                     let said = fs::read_to_string(&log).unwrap_or_default();
                     said.contains(&format!("place={taken}"))
                 });

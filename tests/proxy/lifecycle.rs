@@ -261,12 +261,9 @@ fn a_reload_takes_a_new_certificate_and_refuses_a_wrong_one() {
         assert_eq!(serial(), first, "{why}");
         assert_eq!(proxy.get("/cm/consents/1").0, 200, "{why}");
     }
-    assert_eq!(
-        proxy.log().matches("NOT reloaded").count(),
-        3,
-        "{}",
-        proxy.log()
-    );
+    let logged = || proxy.log().matches("NOT reloaded").count();
+    until("each is logged", || logged() >= 3);
+    assert_eq!(logged(), 3, "{}", proxy.log());
 
     let shown = |at: usize| hub.connections()[at].client_certificate.clone().unwrap();
     let old = shown(0);

@@ -175,7 +175,7 @@ fn connections_are_replaced_before_they_are_old() {
 
 /// Whoever starts a service, or reloads it, waits for a word of it: one line each, and no warning.
 #[test]
-fn readiness_and_reloads_are_notified_to_systemd() {
+fn readiness_and_reloads_are_logged() {
     let (bank, _hub, proxy) = scene(b"http/1.1", "");
     let lines = |word: &str| -> Vec<String> {
         let log = proxy.log();

@@ -231,7 +231,7 @@ fn a_certificate_whose_time_has_not_begun_is_waited_for() {
     let detail = certificate["detail"].as_str().unwrap();
     assert!(detail.contains("is not valid before"), "{detail}");
     assert!(certificate["hint"].as_str().unwrap().contains("clock"));
-    assert!(proxy.log().contains("it is waited for"), "{}", proxy.log());
+    until("it is logged", || proxy.log().contains("it is waited for"));
     // Callers are told at once, and the hub is shown nothing.
     let (code, answer) = proxy.get("/cm/consents/1");
     assert_eq!(code, 503, "{answer}");

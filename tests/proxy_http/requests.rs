@@ -303,8 +303,9 @@ fn everything_else_of_a_request_passes_as_it_came() {
 fn every_test_that_the_table_of_clauses_names_is_there() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let text = |path: &Path| fs::read_to_string(path).unwrap();
-    let tests: String = fs::read_dir(root.join("tests/proxy_http"))
-        .unwrap()
+    let tests: String = ["tests/proxy", "tests/proxy_http"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(root.join(folder)).unwrap())
         .map(|entry| text(&entry.unwrap().path()))
         .collect();
     let docs = text(&root.join("docs/proxy.md"));
