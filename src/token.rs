@@ -7,6 +7,8 @@ pub mod device_info;
 mod error;
 pub mod fault;
 pub mod guard;
+mod info;
+mod info_calls;
 pub mod mechanism_list;
 pub mod module;
 mod module_config;
@@ -88,10 +90,7 @@ impl Token {
         let (searched, uri) = (Arc::clone(&module), config.uri.clone());
         let found = with_timeout(TokenOperation::Token, config.start_timeout, move || {
             let (slot, description) = select_slot(&searched, &uri)?;
-            let mechanisms = searched
-                .call()
-                .and_then(|pkcs11| MechanismList::read(&pkcs11, slot))
-                .map_err(TokenError::Call)?;
+            let mechanisms = MechanismList::read(&searched, slot).map_err(TokenError::Call)?;
             Ok::<_, TokenError>((slot, description, mechanisms))
         });
         let (slot, description, mechanisms) = found.map_err(|error| match error {

@@ -17,6 +17,8 @@ use cryptoki::error::{Error, RvError};
 use super::TokenError;
 use super::call_gate::{ActiveCall, CallGate, NotReinitialized};
 use super::fault::Fault;
+pub use super::info::ModuleDescription;
+use super::info_calls::InfoCalls;
 use super::module_config;
 use super::raw::RawCalls;
 use super::timeout::{TokenOperation, with_timeout};
@@ -42,7 +44,7 @@ pub struct Module {
 /// Access to the module's functions; the module is not reinitialised while this exists.
 #[derive(Debug)]
 pub(super) struct ModuleCall<'a> {
-    pkcs11: &'a Pkcs11,
+    module: &'a Module,
     active: ActiveCall<'a>,
 }
 
@@ -50,28 +52,23 @@ impl Deref for ModuleCall<'_> {
     type Target = Pkcs11;
 
     fn deref(&self) -> &Pkcs11 {
-        self.pkcs11
+        &self.module.pkcs11
     }
 }
 
 impl ModuleCall<'_> {
+    /// The module's information functions.
+    pub(super) fn information(&self) -> InfoCalls<'_> {
+        InfoCalls {
+            pkcs11: &self.module.pkcs11,
+            raw: self.module.raw.as_ref(),
+        }
+    }
+
     /// The generation of the handles that this call may use.
     pub(super) fn generation(&self) -> u64 {
         self.active.generation()
     }
-}
-
-/// What a module reports (CK_INFO).
-#[derive(Clone, Debug)]
-pub struct ModuleDescription {
-    /// libraryDescription
-    pub description: String,
-    /// manufacturerID
-    pub manufacturer: String,
-    /// libraryVersion
-    pub version: (u8, u8),
-    /// cryptokiVersion
-    pub cryptoki: (u8, u8),
 }
 
 /// The least time between two reinitialisations of a module.
@@ -133,16 +130,11 @@ impl Module {
             Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
             Err(error) => return Err(TokenError::Initialize(Fault::of(error))),
         };
-        let info = pkcs11
-            .get_library_info()
-            .map_err(|error| TokenError::Initialize(Fault::of(error)))?;
-        let version = |version: cryptoki::types::Version| (version.major(), version.minor());
-        let description = ModuleDescription {
-            description: info.library_description().to_owned(),
-            manufacturer: info.manufacturer_id().to_owned(),
-            version: version(info.library_version()),
-            cryptoki: version(info.cryptoki_version()),
+        let information = InfoCalls {
+            pkcs11: &pkcs11,
+            raw: raw.as_ref(),
         };
+        let description = information.module().map_err(TokenError::Initialize)?;
         Ok(Self {
             path: path.to_owned(),
             pkcs11,
@@ -167,8 +159,10 @@ impl Module {
     }
 
     fn admit<'a>(&'a self, active: ActiveCall<'a>) -> ModuleCall<'a> {
-        let pkcs11 = &self.pkcs11;
-        ModuleCall { pkcs11, active }
+        ModuleCall {
+            module: self,
+            active,
+        }
     }
 
     /// How many times the module was reinitialised: handles of an earlier generation are stale.

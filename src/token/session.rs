@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::{SessionState, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::session::UserType;
+use cryptoki::slot::Slot;
 
 use super::fault::Fault;
 use super::guard::{PinError, PinGuard};
+use super::info::{SessionInfo, TokenInfo};
+use super::info_calls;
 use super::module::{Module, ModuleCall};
 
 /// The kind of a session.
@@ -50,10 +52,13 @@ impl Deref for SessionCall<'_> {
 impl SessionCall<'_> {
     /// The token's current CK_TOKEN_INFO.
     pub(super) fn token_info(&self) -> Result<TokenInfo, Fault> {
-        let session = self.session.get_session_info().map_err(Fault::of)?;
-        self.call
-            .get_token_info(session.slot_id())
-            .map_err(Fault::of)
+        let slot = info_calls::slot(self.info()?.slot())?;
+        self.call.information().token(slot)
+    }
+
+    /// The session's current CK_SESSION_INFO.
+    fn info(&self) -> Result<SessionInfo, Fault> {
+        self.call.information().session(self.session)
     }
 }
 
@@ -93,18 +98,14 @@ impl Session {
 
     /// Whether a user is logged in. `true` also where the session's state cannot be read: that is no missing login.
     pub fn logged_in(&self) -> bool {
-        let state = self.pkcs11().ok().and_then(|session| {
-            let info = session.get_session_info().ok()?;
-            Some(info.session_state())
-        });
-        !matches!(state, Some(SessionState::RoPublic | SessionState::RwPublic))
+        let info = self.pkcs11().and_then(|session| session.info());
+        !info.is_ok_and(|info| info.is_public())
     }
 
     /// Whether the token still knows this session (C_GetSessionInfo). The call also prevents that an idle connection
     /// to the HSM is closed.
     pub(crate) fn is_alive(&self) -> Result<(), Fault> {
-        let session = self.pkcs11()?;
-        session.get_session_info().map(|_| ()).map_err(Fault::of)
+        self.pkcs11()?.info().map(|_| ())
     }
 
     /// C_SignInit and C_Sign: two calls. `capacity` is the longest acceptable signature in bytes. A `guard` is given

@@ -10,8 +10,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::token::info::TokenInfo;
 use cryptoki::session::UserType;
-use cryptoki::slot::TokenInfo;
 use rustix::fs::OFlags;
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use cryptoki::slot::TokenInfo;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::PinError;
 use crate::config::pin::PinSource;
+use crate::token::info::{CKF_PROTECTED_AUTHENTICATION_PATH, TokenInfo};
 use crate::token::pin::PinSourceError;
 
 /// Asks the operator; the text is the question.
@@ -46,7 +46,7 @@ impl Attendance {
         source: &PinSource,
         info: &TokenInfo,
     ) -> Result<(), PinError> {
-        if !info.protected_authentication_path() {
+        if !info.has(CKF_PROTECTED_AUTHENTICATION_PATH) {
             return Err(PinError::Source {
                 pin_source: source.clone(),
                 why: PinSourceError::NoKeypad,
