@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::key::attributes::KeyAttributes;
-use hsm_mtls::internal::key::generate::{self, GeneratedKey};
+use hsm_mtls::internal::key::generate::{self, Claims, GeneratedKey};
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::key::unsupported::SUPPORTED;
 use hsm_mtls::internal::key::{Key, KeyError, find_all};
@@ -82,11 +82,15 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     let session = token
         .session(Access::ReadWrite)
         .map_err(CommandError::stage)?;
+    let accepted = match args.accept_claims {
+        true => Claims::AnyUse,
+        false => Claims::AsRequested,
+    };
     let GeneratedKey {
         key,
         not_restricted,
-    } = generate::generate(&token, &session, algorithm(args.kind), &label).map_err(|error| {
-        match error {
+    } = generate::generate(&token, &session, algorithm(args.kind), &label, accepted).map_err(
+        |error| match error {
             KeyError::Call(fault)
                 if args.user_type != Role::User && fault.class() == FaultClass::Login =>
             {
@@ -96,8 +100,8 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
                 )
             }
             other => CommandError::stage(other),
-        }
-    })?;
+        },
+    )?;
     if global.json {
         output::json(&json!({
             "schema": 0,
