@@ -107,6 +107,35 @@ impl Fault {
         }
     }
 
+    /// CKR_CRYPTOKI_ALREADY_INITIALIZED
+    pub(super) fn is_already_initialized(&self) -> bool {
+        self.code == Code::Ckr(RvError::CryptokiAlreadyInitialized)
+    }
+
+    /// CKR_SESSION_READ_ONLY: a read-write session may do what was refused.
+    pub(super) fn is_session_read_only(&self) -> bool {
+        self.code == Code::Ckr(RvError::SessionReadOnly)
+    }
+
+    /// Whether a module that has no read-only sessions returns this from C_OpenSession (AWS CloudHSM: CKR_FUNCTION_FAILED).
+    pub(super) fn may_be_of_a_read_only_session(&self) -> bool {
+        use RvError as R;
+        matches!(
+            &self.code,
+            Code::Ckr(
+                R::FunctionFailed
+                    | R::FunctionNotSupported
+                    | R::FunctionRejected
+                    | R::ArgumentsBad
+                    | R::GeneralError
+                    | R::SessionReadOnly
+                    | R::SessionParallelNotSupported
+                    | R::SessionReadWriteSoExists
+                    | R::ActionProhibited
+            )
+        )
+    }
+
     /// The fault as a field of a ledger record.
     pub(crate) fn failure(&self) -> Failure {
         Failure {

@@ -8,21 +8,24 @@ use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::error::{Error, RvError};
+use cryptoki::context::Pkcs11;
+use cryptoki::error::Error;
 
 use super::TokenError;
 use super::call_gate::{ActiveCall, CallGate, NotReinitialized};
 use super::fault::Fault;
 pub use super::info::ModuleDescription;
 use super::info_calls::InfoCalls;
+use super::initialize::call_initialize;
 use super::module_config;
 use super::raw::RawCalls;
 use super::timeout::{TokenOperation, with_timeout};
 use crate::config::TokenConfig;
+use crate::config::initialize::InitializeString;
 use crate::config::trust::Fingerprint;
 use crate::ledger::{Completion, Entry, Failure, Initialize, Process, Recorder};
 use crate::metrics;
@@ -36,6 +39,9 @@ pub struct Module {
     pkcs11: Pkcs11,
     pub(super) raw: Option<RawCalls>,
     description: ModuleDescription,
+    initialize: Option<InitializeString>,
+    // The module has refused a read-only session.
+    read_write: AtomicBool,
     gate: CallGate,
     // False where other code in this process called C_Initialize first: then C_Finalize is not ours to call.
     initialized_here: bool,
@@ -76,17 +82,24 @@ const MIN_REINIT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a reinitialisation waits for the calls in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// CKF_OS_LOCKING_OK: worker threads call the module concurrently, so it must use the system's locks.
-fn init_args() -> CInitializeArgs {
-    CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)
-}
-
 /// The modules of this process, each loaded once: C_Initialize may be called once per process, and one user's
 /// C_Finalize would end the sessions of another. C_Finalize is not called at exit either: some modules crash in their
 /// own destructors then (SoftHSMv2#729, libp11#500).
 static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
 impl Module {
+    /// Whether the module was seen to refuse read-only sessions.
+    pub(super) fn needs_read_write(&self) -> bool {
+        self.read_write.load(Ordering::Relaxed)
+    }
+
+    /// Has all further sessions opened read-write.
+    pub(super) fn require_read_write(&self, refusal: &Fault) {
+        if !self.read_write.swap(true, Ordering::Relaxed) {
+            tracing::info!(%refusal, "the module takes no read-only sessions: read-write ones are used");
+        }
+    }
+
     /// Checks the file, maps it and calls C_Initialize; a module that is loaded already is shared.
     ///
     /// # Errors
@@ -95,8 +108,9 @@ impl Module {
     pub fn load(config: &TokenConfig) -> Result<Arc<Self>, TokenError> {
         Self::check_environment(config)?;
         let path = Self::check_file(config)?;
+        let initialize = config.initialize.clone();
         let loaded = with_timeout(TokenOperation::Module, config.start_timeout, move || {
-            Self::load_file(path)
+            Self::load_file(path, initialize)
         });
         loaded.map_err(|error| match error {
             TokenError::Initialize(_) => module_config::explain_failure(error, config),
@@ -104,17 +118,20 @@ impl Module {
         })
     }
 
-    fn load_file(path: PathBuf) -> Result<Arc<Self>, TokenError> {
+    fn load_file(
+        path: PathBuf,
+        initialize: Option<InitializeString>,
+    ) -> Result<Arc<Self>, TokenError> {
         let mut loaded = LOADED.lock().ignore_poison();
         if let Some(module) = loaded.get(&path) {
             return Ok(Arc::clone(module));
         }
-        let module = Arc::new(Self::initialize(&path)?);
+        let module = Arc::new(Self::initialize(&path, initialize)?);
         loaded.insert(path, Arc::clone(&module));
         Ok(module)
     }
 
-    fn initialize(path: &Path) -> Result<Self, TokenError> {
+    fn initialize(path: &Path, initialize: Option<InitializeString>) -> Result<Self, TokenError> {
         let not_a_module = |detail: String| TokenError::ModuleLoad {
             path: path.to_owned(),
             detail,
@@ -124,12 +141,8 @@ impl Module {
             other => not_a_module(Fault::of(other).to_string()),
         })?;
         let raw = RawCalls::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
-        let initialized_here = match pkcs11.initialize(init_args()) {
-            Ok(()) => true,
-            // Other code in this process initialised it: it can be used, and must not be finalised here.
-            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
-            Err(error) => return Err(TokenError::Initialize(Fault::of(error))),
-        };
+        let initialized_here = call_initialize(&pkcs11, raw.as_ref(), initialize.as_ref())
+            .map_err(TokenError::Initialize)?;
         let information = InfoCalls {
             pkcs11: &pkcs11,
             raw: raw.as_ref(),
@@ -140,6 +153,8 @@ impl Module {
             pkcs11,
             raw,
             description,
+            initialize,
+            read_write: AtomicBool::new(false),
             gate: CallGate::default(),
             initialized_here,
         })
@@ -205,7 +220,8 @@ impl Module {
                     let finalized = self.pkcs11.clone().finalize();
                     // Its result does not matter: C_Initialize decides.
                     drop(finalized);
-                    self.pkcs11.initialize(init_args()).map_err(Fault::of)
+                    call_initialize(&self.pkcs11, self.raw.as_ref(), self.initialize.as_ref())
+                        .map(|_| ())
                 });
         if let Ok(result) = &reinitialized {
             metrics::module_reinitialized(result.is_ok());

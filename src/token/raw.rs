@@ -12,6 +12,7 @@
     reason = "a call through the module's function list; each block says why it holds"
 )]
 
+use std::ffi::{CStr, c_void};
 use std::fmt;
 use std::path::Path;
 use std::ptr;
@@ -20,9 +21,10 @@ use cryptoki::context::Function;
 use cryptoki::error::{Rv, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki_sys::{
-    CK_FUNCTION_LIST, CK_INFO, CK_INTERFACE, CK_MECHANISM, CK_MECHANISM_INFO, CK_MECHANISM_TYPE,
-    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID, CK_SLOT_INFO,
-    CK_TOKEN_INFO, CK_TRUE, CK_ULONG, CK_VERSION, CKR_BUFFER_TOO_SMALL, CKR_OK,
+    CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST, CK_INFO, CK_INTERFACE, CK_MECHANISM, CK_MECHANISM_INFO,
+    CK_MECHANISM_TYPE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID,
+    CK_SLOT_INFO, CK_TOKEN_INFO, CK_TRUE, CK_ULONG, CK_VERSION, CKF_OS_LOCKING_OK,
+    CKR_BUFFER_TOO_SMALL, CKR_OK,
 };
 
 use super::fault::Fault;
@@ -63,6 +65,34 @@ impl RawCalls {
             functions,
             _library: library,
         }))
+    }
+
+    /// C_Initialize with CKF_OS_LOCKING_OK and a string in pReserved.
+    pub(super) fn initialize(&self, parameters: &CStr) -> Result<(), Fault> {
+        /// NSS has a member of its own in the place of pReserved, and its pReserved behind it.
+        #[repr(C)]
+        struct Arguments {
+            standard: CK_C_INITIALIZE_ARGS,
+            behind: *mut c_void,
+        }
+        let call = present(self.functions.C_Initialize, Function::Initialize)?;
+        let mut arguments = Arguments {
+            standard: CK_C_INITIALIZE_ARGS {
+                CreateMutex: None,
+                DestroyMutex: None,
+                LockMutex: None,
+                UnlockMutex: None,
+                flags: CKF_OS_LOCKING_OK,
+                pReserved: parameters.as_ptr().cast_mut().cast(),
+            },
+            behind: ptr::null_mut(),
+        };
+        // SAFETY: the arguments and the string outlive the call; modules that take a string only read it.
+        let returned = unsafe { call((&raw mut arguments).cast()) };
+        match Rv::from(returned) {
+            Rv::Ok => Ok(()),
+            Rv::Error(code) => Err(Fault::new(code, Function::Initialize)),
+        }
     }
 
     /// Calls C_Sign once. `capacity` is the longest acceptable signature in bytes.

@@ -13,6 +13,7 @@ use super::guard::{PinError, PinGuard};
 use super::info::{SessionInfo, TokenInfo};
 use super::info_calls;
 use super::module::{Module, ModuleCall};
+use crate::config::SessionMode;
 
 /// The kind of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Session {
     inner: Option<cryptoki::session::Session>,
     generation: u64,
     module: Arc<Module>,
+    // A read-only session where a read-write one may be used instead.
+    learns: bool,
 }
 
 /// A session in use; the module is not reinitialised while this exists.
@@ -72,7 +75,39 @@ pub(crate) enum SignFault {
 }
 
 impl Session {
-    pub(super) fn open(module: &Arc<Module>, slot: Slot, access: Access) -> Result<Self, Fault> {
+    /// C_OpenSession. A module that refuses a read-only session gets read-write ones from then on, unless the
+    /// configuration says otherwise.
+    pub(super) fn open(
+        module: &Arc<Module>,
+        slot: Slot,
+        access: Access,
+        mode: SessionMode,
+    ) -> Result<Self, Fault> {
+        let access = match mode {
+            SessionMode::ReadWrite => Access::ReadWrite,
+            SessionMode::Auto if module.needs_read_write() => Access::ReadWrite,
+            SessionMode::Auto | SessionMode::ReadOnly => access,
+        };
+        let learns = mode == SessionMode::Auto && access == Access::ReadOnly;
+        match Self::open_as(module, slot, access, learns) {
+            Err(refusal) if learns && refusal.may_be_of_a_read_only_session() => {
+                let session = Self::open_as(module, slot, Access::ReadWrite, false);
+                let Ok(session) = session else {
+                    return Err(refusal);
+                };
+                module.require_read_write(&refusal);
+                Ok(session)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_as(
+        module: &Arc<Module>,
+        slot: Slot,
+        access: Access,
+        learns: bool,
+    ) -> Result<Self, Fault> {
         let call = module.call()?;
         let inner = match access {
             Access::ReadOnly => call.open_ro_session_no_drop(slot),
@@ -82,7 +117,17 @@ impl Session {
             inner: Some(inner.map_err(Fault::of)?),
             generation: call.generation(),
             module: Arc::clone(module),
+            learns,
         })
+    }
+
+    /// What a failed signature means: the signature is asked of a read-write session next where this one was too weak.
+    fn refused_read_only(&self, fault: Fault) -> SignFault {
+        if self.learns && fault.is_session_read_only() {
+            self.module.require_read_write(&fault);
+            return SignFault::Call(Fault::STALE);
+        }
+        SignFault::Call(fault)
     }
 
     /// cryptoki's session, for the modules of this crate that make PKCS#11 calls; an error if it is stale.
@@ -125,14 +170,14 @@ impl Session {
         };
         session
             .sign_init(mechanism, key)
-            .map_err(|error| SignFault::Call(Fault::of(error)))?;
+            .map_err(|error| self.refused_read_only(Fault::of(error)))?;
         if let Some(guard) = guard {
             guard
                 .log_in(&session, UserType::ContextSpecific)
                 .map_err(SignFault::Pin)?;
         }
         raw.sign(session.handle(), data, capacity)
-            .map_err(SignFault::Call)
+            .map_err(|fault| self.refused_read_only(fault))
     }
 
     /// The length of `key` wrapped by `wrapping_key`: C_WrapKey with a null output pointer. `None` where the module's
