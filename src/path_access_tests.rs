@@ -1,4 +1,4 @@
-//! Obstacles at each component of a path. Denied access is tested in tests/out_of_reach.rs by a user other than root:
+//! Obstacles at each component of a path. Denied access is tested in tests/error_messages/file_access.rs by a user other than root:
 //! root has access to everything.
 
 use std::os::unix::fs::symlink;

@@ -16,7 +16,7 @@ use hsm_mtls::internal::ledger::FileLedger;
 use hsm_mtls::internal::signer;
 use hsm_mtls::internal::token::guard::Attendance;
 
-use crate::common::walled;
+use crate::common::signer_process;
 use crate::raw::RawKey;
 use crate::role::{Recorded, Signatures};
 
@@ -38,8 +38,8 @@ const WARM_UP: usize = 50;
 pub fn compared(config: &Path, seconds: f64) -> Signatures {
     let config = Config::load(config).expect("the parent's configuration");
     let identity = Identity::open(&config, Attendance::Unattended).expect("the token");
-    let walled =
-        signer::identity(&config, walled::launch_of(&config, None)).expect("a signer process");
+    let walled = signer::identity(&config, signer_process::launch_of(&config, None))
+        .expect("a signer process");
     let signer = identity.signer();
     let public_key = signer.public_key();
     let rsa = matches!(public_key.algorithm(), KeyAlgorithm::Rsa { .. });

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::geteuid;
 
 /// How long nothing is waited for, where nothing is to come.
@@ -27,7 +27,8 @@ impl Swallowing {
             IpAddr::V4(_) => AddressFamily::INET,
             IpAddr::V6(_) => AddressFamily::INET6,
         };
-        let listener = socket(family, SocketType::STREAM, None).expect("a socket");
+        let listener =
+            socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
         bind(&listener, &SocketAddr::new(ip, port)).expect("a free address");
         // The shortest queue that there is: it takes one.
         listen(&listener, 0).expect("a listener");

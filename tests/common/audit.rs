@@ -155,7 +155,7 @@ impl Audited {
             text.push_str(&format!("\n{rule}\n  {}\n", said.join("length of ")));
         }
         let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("../snapshots/audit");
+        settings.set_snapshot_path("../audit/snapshots");
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings.bind(|| insta::assert_snapshot!(golden, text));

@@ -1,6 +1,7 @@
 //! An LFI as the product meets it: a token, a Trust Framework, a configuration file, and the
 //! `hsm-mtls` command.
 
+use std::any::type_name;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use hsm_mtls::internal::config::Config;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::child_test;
 use super::softhsm::{MODULE, SoftHsm};
 use super::trust_framework::{Kind, TrustFramework};
 
@@ -235,22 +237,16 @@ headless_heimdall = "{headless_heimdall}"
         }
     }
 
-    /// Runs one test of this test binary again, in a process whose environment is the module's: the
+    /// Runs a test of this test binary again, in a process whose environment is the module's: the
     /// library wants it in place from the start, and no two tests can share one.
-    pub fn run_test(&self, name: &str, arguments: &[(&str, String)]) {
-        let done = Command::new(std::env::current_exe().expect("the test binary"))
-            .args([name, "--exact", "--nocapture"])
+    pub fn run_test<Test: Fn()>(&self, test: Test, arguments: &[(&str, String)]) {
+        let output = child_test::command(test)
             .env(CHILD_CONFIG, self.config_path())
             .env("SOFTHSM2_CONF", self.token.conf())
             .envs(arguments.iter().map(|(name, value)| (*name, value)))
             .output()
             .expect("the test runs again");
-        let printed = String::from_utf8_lossy(&done.stdout);
-        assert!(
-            done.status.success() && printed.contains("1 passed"),
-            "{name} failed in its own process:\n{printed}\n{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+        let printed = child_test::passed(type_name::<Test>(), &output);
         // What it measured is for whoever asks for output.
         #[expect(clippy::print_stdout, reason = "the test runner shows it on demand")]
         {

@@ -82,10 +82,10 @@ impl Chaos {
     }
 
     /// Runs a test again, in a process of its own that loads the module.
-    pub fn run_test(&self, bank: &Bank, name: &str, further: &[(&str, String)]) {
+    pub fn run_test<Test: Fn()>(&self, bank: &Bank, test: Test, further: &[(&str, String)]) {
         let text = |path: PathBuf| path.to_str().expect("a plain path").to_owned();
         let own = self.environment().map(|(name, value)| (name, text(value)));
-        bank.run_test(name, &[&own[..], further].concat());
+        bank.run_test(test, &[&own[..], further].concat());
     }
 
     /// How often a function was called since the log was last forgotten.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::bank::{Bank, Run};
-use super::sign;
+use super::error_report;
 
 /// Keys whose values differ from run to run, machine to machine or release to release.
 const VOLATILE: [&str; 23] = [
@@ -41,7 +41,7 @@ pub fn of_json(bank: &Bank, text: &str) -> String {
     let mut value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
     redact(&mut value);
     let text = serde_json::to_string_pretty(&value).expect("JSON");
-    sign::plain(bank, &text)
+    error_report::plain(bank, &text)
 }
 
 fn redact(value: &mut Value) {

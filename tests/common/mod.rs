@@ -1,6 +1,5 @@
-//! What the tests stand on that is not the product: a token, a Trust Framework, hubs to call,
-//! and a bank that has them.
-#![allow(dead_code, reason = "each test uses its own part of the fixtures")]
+//! Test fixtures: a token, a Trust Framework, hubs to call, and a bank that has them.
+#![allow(dead_code, reason = "each test binary uses its own part of the fixtures")]
 #![allow(unreachable_pub, reason = "pub is what the tests may use")]
 #![allow(
     clippy::expect_used,
@@ -12,35 +11,38 @@ pub mod addresses;
 pub mod applications;
 pub mod audit;
 pub mod bank;
-pub mod blocking;
+pub mod blocking_client;
 pub mod broken_stream;
-pub mod by_hand;
 pub mod chaos;
+pub mod child_test;
 pub mod contract;
-pub mod disk;
-pub mod early;
-pub mod frames;
-pub mod front_end;
-pub mod harness;
-pub mod hostile;
+pub mod der_mutation;
+pub mod early_hub;
+pub mod error_report;
+pub mod failing_disk;
+pub mod frames_hub;
+pub mod hostile_front_end;
 pub mod hub;
+pub mod ledger_file;
+pub mod ledger_records;
 pub mod misbehaving;
-pub mod mutation;
 pub mod nginx;
 pub mod openssl;
 pub mod pem_forms;
+pub mod pkcs11_spy;
 pub mod poll;
+pub mod ports;
+pub mod procfs;
 pub mod programs;
 pub mod proxy;
 pub mod raw_answer;
-pub mod recorded;
-pub mod recording;
-pub mod records;
-pub mod remote;
+pub mod raw_hub;
+pub mod raw_requests;
+pub mod remote_token;
 pub mod renewal;
-pub mod sign;
+pub mod signer_process;
 pub mod softhsm;
-pub mod spy;
+pub mod three_processes;
+pub mod token_objects;
 pub mod trust_framework;
-pub mod walled;
 pub mod wrong_pin;

@@ -1,7 +1,7 @@
 //! A real nginx as the hub, because what a server of our own accepts proves less than what a stranger's does.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::hub::answer::{AFTER_AUTH, AFTER_CONFIRM};
 use super::poll::found;
+use super::ports;
 use super::trust_framework::{ServerIdentity, TrustFramework, write_file};
 
 /// A port that was free can be taken before nginx binds it.
@@ -81,7 +82,7 @@ impl Nginx {
         put("server-key.pem", &options.server.key_pem, 0o600);
         put("clients.pem", &options.client_roots_pem, 0o644);
         for _ in 0..PORTS_TRIED {
-            let port = free_port();
+            let port = ports::unused();
             put(
                 "nginx.conf",
                 &configuration(options, dir.path(), port),
@@ -177,13 +178,6 @@ fn program() -> PathBuf {
         .map(|dir| dir.join("nginx"))
         .find(|program| program.is_file())
         .expect("nginx is missing: install it (apt-get install nginx-light)")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
 }
 
 fn error_log(dir: &Path) -> String {

@@ -1,7 +1,7 @@
 //! PEM as people and programs write it: RFC 7468 has parsers take more than generators may make.
 
 /// The text of a PEM file in each form that people and programs give it.
-pub fn dresses(pem: &str) -> Vec<(&'static str, Vec<u8>)> {
+pub fn pem_forms(pem: &str) -> Vec<(&'static str, Vec<u8>)> {
     let label = pem.lines().next().expect("PEM").replace("-----", "");
     let label = label.strip_prefix("BEGIN ").expect("PEM").to_owned();
     let blocks: Vec<(String, String)> = pem

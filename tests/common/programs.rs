@@ -1,4 +1,4 @@
-//! The scripts and examples of this project, run as one types them.
+//! The scripts and examples of this project, run as a user runs them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::bank::Bank;
 use super::poll::{found, found_within, until};
-use super::walled::{children, state, threads};
+use super::ports;
+use super::procfs::{children, state, threads};
 
 /// Examples share these fixtures, and cargo does not build the command for them.
 pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
@@ -32,7 +33,7 @@ impl Proxy {
     /// With a Unix socket `hub.sock` for this user, one at `tcp` for who knows the token, and
     /// operations; `lines` are further lines of [proxy], `listeners` further sections.
     pub fn configure(bank: &mut Bank, lines: &str, listeners: &str) -> Ports {
-        let ports = Ports::free();
+        let ports = Ports::unused();
         bank.write("caller-token", TOKEN);
         let token = bank.path("caller-token");
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("its mode");
@@ -224,12 +225,8 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Two that are free, and not the same: each is held until both are known.
-    fn free() -> Self {
-        let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
-        let [tcp, operations] = held
-            .each_ref()
-            .map(|listener| listener.local_addr().expect("its address"));
+    fn unused() -> Self {
+        let [tcp, operations] = [(); 2].map(|()| (Ipv4Addr::LOCALHOST, ports::unused()).into());
         Self { tcp, operations }
     }
 }

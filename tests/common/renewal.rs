@@ -1,5 +1,5 @@
-//! A proxy on renewal day: a bank whose PIN and ledger lie apart, a second key, and what is seen of the
-//! processes meanwhile.
+//! A proxy at a key renewal: a bank whose PIN and ledger lie outside of the front end's reach, a second key, and the
+//! state of the proxy's processes.
 
 use std::process::Command;
 
@@ -9,8 +9,9 @@ use super::bank::Bank;
 use super::chaos::Chaos;
 use super::hub::{Hub, HubOptions};
 use super::poll::until;
+use super::procfs::children;
 use super::proxy::Proxy;
-use super::walled::{children, signers};
+use super::signer_process::signers;
 
 pub const NEXT: &str = "pkcs11:object=c3-next;type=private";
 

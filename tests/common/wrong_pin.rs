@@ -1,4 +1,4 @@
-//! The start of every story of the PIN guard: a bank that is ready, and a PIN file that is wrong.
+//! The start of most tests of the PIN guard: a bank that is ready, and a PIN file that holds a wrong PIN.
 
 use std::path::PathBuf;
 

@@ -1,11 +1,10 @@
-//! What goes wrong at the token, one after the other, and whether the client has got over it two
-//! seconds after it is over.
+//! The faults of the token, one after the other, and whether the client has recovered two seconds after each.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::chaos::Chaos;
-use crate::common::remote::RemoteToken;
+use crate::common::remote_token::RemoteToken;
 use crate::load::Load;
 use crate::outcome::FaultFelt;
 

@@ -4,14 +4,15 @@
 //! `SOAK_SECONDS` says how long; a short run is part of the tests, so that the long one keeps
 //! working. Two clients run side by side, one whose token behaves and one whose token does not: what
 //! the machine does to both is not held against either. `make soak` takes ten minutes and writes
-//! docs/soak.md.
+//! docs/soak.md. It is a binary of its own, because it measures the memory of its processes, and `make soak` runs it
+//! alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
-#![allow(unreachable_pub, reason = "pub is what the other rooms may use")]
+#![allow(unreachable_pub, reason = "pub is what the other modules use")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -30,14 +31,13 @@ use std::time::{Duration, Instant};
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
 use common::hub::{Hub, HubOptions};
-use common::remote::{CLIENT, RemoteToken};
+use common::remote_token::{CLIENT, RemoteToken};
 use faults::Faults;
 use hsm_mtls::internal::config::Config;
 use load::Load;
 use memory::Trend;
 use outcome::{ClientOutcome, HubOutcome, Outcome};
 
-const NAME: &str = "every_request_ends_well_or_with_a_reason";
 const SOCKET: &str = "SOAK_SOCKET";
 const TOKEN: &str = "SOAK_TOKEN";
 const RESULT: &str = "SOAK_RESULT";
@@ -135,7 +135,7 @@ fn run(token: Token) -> Outcome {
         (RESULT, text(&result)),
         (TOKEN, format!("{token:?}")),
     ];
-    chaos.run_test(&bank, NAME, &variables);
+    chaos.run_test(&bank, every_request_ends_well_or_with_a_reason, &variables);
     let client = std::fs::read(&result).unwrap();
     Outcome {
         client: serde_json::from_slice(&client).unwrap(),

@@ -1,0 +1,23 @@
+//! The commands beside `audit` and `proxy`: what they take, write, print and end with.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cert_formats;
+mod cert_install;
+mod contracts;
+mod csr;
+mod evidence;
+mod keys;
+mod onboarding;
+mod output_files;
+mod output_streams;
+mod terminal;
+mod token_check;
+mod token_load;

@@ -1,0 +1,73 @@
+//! What /proc tells of processes (proc(5)).
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+/// The processes that a process started and that still run.
+pub fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .filter(|pid| state(*pid).is_some_and(|state| state != 'Z'))
+        .collect()
+}
+
+/// R, S, Z ...; `None` where it is no more.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// Whether the process has a thread of this name.
+pub fn has_thread(pid: u32, name: &str) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let names = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.into_iter().any(|found| found.trim_end() == name)
+}
+
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+pub fn maps(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/maps")).expect("root may read it")
+}
+
+/// Whether a process's memory holds these bytes, anywhere but in what is a file's on the disk.
+pub fn memory_holds(pid: u32, wanted: &[u8]) -> bool {
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("root may read it");
+    let own = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        let writable = words.next().is_some_and(|mode| mode.contains('w'));
+        writable || words.nth(2) == Some("0")
+    };
+    maps(pid).lines().filter(own).any(|line| {
+        let range = line
+            .split(' ')
+            .next()
+            .and_then(|range| range.split_once('-'));
+        let range = range.and_then(|(from, to)| {
+            let hexadecimal = |text| u64::from_str_radix(text, 16).ok();
+            Some((hexadecimal(from)?, hexadecimal(to)?))
+        });
+        let Some((from, to)) = range else {
+            return false;
+        };
+        let mut bytes = vec![0; (to - from) as usize];
+        // What the kernel shows of itself cannot be read.
+        memory.read_exact_at(&mut bytes, from).is_ok()
+            && memchr::memmem::find(&bytes, wanted).is_some()
+    })
+}

@@ -1,0 +1,213 @@
+//! What `deploy/` ships: units that systemd understands, hardened, and an example configuration that fits
+//! them. That the package installs and serves is shown by `deploy/try.sh`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::common::bank::Bank;
+use crate::common::proxy::Proxy;
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::listener::{Callers, ListenAddress};
+use hsm_mtls::internal::config::pin::PinSource;
+use tempfile::TempDir;
+
+/// From 0 (shut in) to 10. What is left of it: the network, callers' uids, and who says READY=1.
+const EXPOSURE: f64 = 1.4;
+const SERVICE: &str = "hsm-mtls-proxy.service";
+const SOCKET: &str = "hsm-mtls-proxy.socket";
+/// How long the end of a process waits for a ledger's `head`: docs/ledger.md.
+const HEAD: Duration = Duration::from_secs(12);
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .join("deploy")
+        .join(name)
+}
+
+/// What a unit says to `key`, in the order of its lines. Comments say nothing.
+fn said(unit: &str, key: &str) -> Vec<String> {
+    let text = fs::read_to_string(shipped(unit)).unwrap();
+    let values = text.lines().filter_map(|line| line.split_once('='));
+    values
+        .filter(|(name, _)| *name == key)
+        .map(|(_, value)| value.to_owned())
+        .collect()
+}
+
+fn said_once(unit: &str, key: &str) -> String {
+    let [value] = said(unit, key).try_into().unwrap_or_else(|other| {
+        panic!("{unit} says {key} not once: {other:?}");
+    });
+    value
+}
+
+/// The units as they are shipped, with the program where it was built: systemd looks for it.
+fn units() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let installed = "/usr/bin/hsm-mtls";
+    let service = fs::read_to_string(shipped(SERVICE)).unwrap();
+    assert!(service.contains(&format!("\nExecStart={installed} proxy\n")));
+    let service = service.replace(installed, env!("CARGO_BIN_EXE_hsm-mtls"));
+    fs::write(folder.path().join(SERVICE), service).unwrap();
+    fs::copy(shipped(SOCKET), folder.path().join(SOCKET)).unwrap();
+    folder
+}
+
+#[test]
+fn what_may_pass_with_time_ends_so_that_the_unit_starts_it_again() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    Proxy::configure(&mut bank, "", "");
+    let not_again = said_once(SERVICE, "RestartPreventExitStatus");
+    let ends = |bank: &Bank, again: bool, said: &str| {
+        let run = bank.run(&["proxy"]);
+        assert!(run.stderr.contains(said), "{run:?}");
+        let refused = not_again
+            .split(' ')
+            .any(|code| code == run.code.to_string());
+        assert!(run.code != 0 && refused != again, "{again}: {run:?}");
+    };
+    // The program asks a vault that is not up yet. Nothing was sent to the token.
+    let before = format!("{{ file = \"{}\" }}", bank.token.pin_file().display());
+    for program in ["/bin/false", "/nothing/here"] {
+        bank.configure(|settings| settings.pin = format!("{{ command = [\"{program}\"] }}"));
+        ends(&bank, true, "no PIN from");
+    }
+    // Whoever puts it there has not done so yet.
+    let pin = bank.token.pin_file().with_file_name("later");
+    let from_a_file = format!("{{ file = \"{}\" }}", pin.display());
+    bank.configure(|settings| settings.pin = from_a_file);
+    ends(&bank, true, "no PIN from");
+    // A mistake of somebody's: no restart mends it.
+    fs::write(&pin, "").unwrap();
+    ends(&bank, false, "no PIN from");
+    bank.configure(|settings| settings.pin = "{ env = \"HSM_PIN\" }".to_owned());
+    ends(&bank, false, "is no source of the PIN here");
+
+    // Another process holds the ledger.
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger.jsonl");
+    bank.configure(|settings| {
+        settings.pin = before;
+        settings.sections.push_str(&format!(
+            "\n[ledger]\nfile = \"{}\"\nfsync = \"interval\"\n",
+            ledger.display()
+        ));
+    });
+    bank.run(&["csr"]).expect(0);
+    let held = fs::File::open(&ledger).unwrap();
+    held.lock().unwrap();
+    ends(&bank, true, "was locked for");
+    drop(held);
+
+    // The token is not there.
+    bank.configure(|settings| settings.token_uri = "pkcs11:token=another".to_owned());
+    ends(&bank, true, "token");
+}
+
+/// What systemd says of the units: an unknown key is a remark, and no other exit code.
+fn verify(folder: &Path) -> String {
+    let done = Command::new("systemd-analyze")
+        .args(["--man=no", "verify"])
+        .arg(folder.join(SOCKET))
+        .arg(folder.join(SERVICE))
+        .output()
+        .expect("systemd-analyze, of Debian's package systemd");
+    let said = String::from_utf8(done.stderr).unwrap();
+    // Of units of this machine systemd may say what it likes.
+    let ours = |line: &&str| line.contains("hsm-mtls") || line.contains(folder.to_str().unwrap());
+    let ours: Vec<&str> = said.lines().filter(ours).collect();
+    assert!(done.status.success() || !said.is_empty(), "{}", done.status);
+    ours.join("\n")
+}
+
+#[test]
+fn systemd_has_nothing_to_say_of_the_units() {
+    let folder = units();
+    assert_eq!(verify(folder.path()), "");
+
+    // It would say so.
+    let service = folder.path().join(SERVICE);
+    let text = fs::read_to_string(&service).unwrap();
+    fs::write(&service, text.replace("ProtectHome=", "ProtectHomes=")).unwrap();
+    let said = verify(folder.path());
+    assert!(said.contains("Unknown key 'ProtectHomes'"), "{said}");
+}
+
+#[test]
+fn the_service_is_shut_in() {
+    let folder = units();
+    let done = Command::new("systemd-analyze")
+        .args(["--offline=true", "--no-pager", "security"])
+        .arg(folder.path().join(SERVICE))
+        .output()
+        .expect("systemd-analyze, of Debian's package systemd");
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{said}");
+    let (_, level) = said.split_once("Overall exposure level").unwrap();
+    let (_, level) = level.split_once(": ").unwrap();
+    let level: f64 = level.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(level <= EXPOSURE, "{said}");
+    let page = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("docs/deploy.md");
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains(&format!("**{EXPOSURE}**")));
+}
+
+#[test]
+fn the_example_configuration_is_good() {
+    let done = Command::new(env!("CARGO_BIN_EXE_hsm-mtls"))
+        .args(["config", "check"])
+        .arg(shipped("preprod.toml"))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(said.contains("systemd credential hsm-pin"), "{said}");
+}
+
+#[test]
+fn configuration_and_units_speak_of_the_same() {
+    let config = Config::load(&shipped("preprod.toml")).unwrap();
+    let proxy = config.proxy.as_ref().unwrap();
+
+    // The PIN, which lies in no folder that the front end may read.
+    let credential = said_once(SERVICE, "LoadCredential");
+    let (name, file) = credential.split_once(':').unwrap();
+    assert!(matches!(&config.token.pin, PinSource::Credential(of) if of == name));
+    let text = fs::read_to_string(shipped("preprod.toml")).unwrap();
+    for field in ["certificate", "anchors"] {
+        let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+        let path = Path::new(line.split('"').nth(1).unwrap());
+        let folder = path.parent().unwrap();
+        assert!(!Path::new(file).starts_with(folder), "{file}, {line}");
+    }
+
+    // Memory of refused PINs, and ledger.
+    let state = Path::new("/var/lib").join(said_once(SERVICE, "StateDirectory"));
+    assert_eq!(config.token.state_dir.as_deref(), Some(state.as_path()));
+    let logs = Path::new("/var/log").join(said_once(SERVICE, "LogsDirectory"));
+    let ledger = config.ledger.as_ref().unwrap();
+    assert_eq!(ledger.file.parent(), Some(logs.as_path()));
+
+    // The socket, and who may connect to it.
+    let [listener] = proxy.listeners.as_slice() else {
+        panic!("one listener: {:?}", proxy.listeners);
+    };
+    let named = ListenAddress::Systemd(said_once(SOCKET, "FileDescriptorName"));
+    assert_eq!(listener.address, named);
+    assert_eq!(listener.callers, Callers::SocketMode);
+    assert_eq!(said_once(SOCKET, "SocketMode"), "0660");
+    assert_eq!(said_once(SOCKET, "SocketGroup"), "hsm-mtls-callers");
+    // A folder of the service is removed when it stops, and the socket with it.
+    assert!(said(SERVICE, "RuntimeDirectory").is_empty());
+
+    // What is under way is answered before systemd loses patience.
+    let patience = said_once(SERVICE, "TimeoutStopSec");
+    let patience = patience.strip_suffix('s').unwrap().parse().unwrap();
+    assert!(Duration::from_secs(patience) > proxy.stop_timeout + HEAD);
+    // Exit code 4 is a PIN.
+    let not_again = said_once(SERVICE, "RestartPreventExitStatus");
+    assert!(not_again.split(' ').any(|code| code == "4"), "{not_again}");
+}

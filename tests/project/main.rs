@@ -1,0 +1,15 @@
+//! The repository itself: structure of the sources, `deploy/`, the demo, and the scripts for tokens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod architecture;
+mod demo;
+mod deploy;
+mod softhsm_scripts;

@@ -1,0 +1,20 @@
+//! `hsm-mtls proxy` as a service: who may call it, its processes, life cycle, health and logs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access_control;
+mod client_programs;
+mod failures;
+mod key_renewal;
+mod lifecycle;
+mod operations;
+mod output_streams;
+mod processes;
+mod readiness;

@@ -1,0 +1,114 @@
+//! The three processes of the proxy: each that ends is started again, and the one that parses network input has
+//! neither module nor PIN.
+
+use std::process::Command;
+
+use crate::common::bank::Bank;
+use crate::common::hub::{Hub, HubOptions};
+use crate::common::poll::until;
+use crate::common::procfs::{children, maps, memory_holds, state};
+use crate::common::proxy::Proxy;
+use crate::common::signer_process::signers;
+use crate::common::softhsm::PIN;
+
+fn scene() -> (Bank, Hub, Proxy) {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    let ports = Proxy::configure(&mut bank, "", "");
+    let proxy = Proxy::start(&bank, ports);
+    (bank, hub, proxy)
+}
+
+fn kill(pid: u32) {
+    let killed = Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+}
+
+fn front_end(proxy: &Proxy, bank: &Bank) -> Option<u32> {
+    let signers = signers(bank);
+    let mut others = children(proxy.pid()).into_iter();
+    others.find(|pid| !signers.contains(pid))
+}
+
+#[test]
+fn the_front_end_has_neither_module_nor_pin() {
+    let (bank, _hub, proxy) = scene();
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    let front_end = front_end(&proxy, &bank).unwrap();
+    let signer = signers(&bank)[0];
+    assert!(maps(signer).contains("libsofthsm2.so") && memory_holds(signer, PIN.as_bytes()));
+    for pid in [front_end, proxy.pid()] {
+        assert!(!maps(pid).contains("softhsm"), "{}", maps(pid));
+        assert!(!memory_holds(pid, PIN.as_bytes()));
+    }
+}
+
+#[test]
+fn a_front_end_that_is_killed_is_started_again_and_who_calls_meanwhile_waits() {
+    let (bank, _hub, proxy) = scene();
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    let (front_end, signer) = (front_end(&proxy, &bank).unwrap(), signers(&bank)[0]);
+    kill(front_end);
+    // The socket is the supervisor's: it was never gone.
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    let now = signers(&bank);
+    assert_eq!(now.len(), 1, "one signer");
+    assert_ne!(now[0], signer, "and it is the new front end's");
+}
+
+#[test]
+fn a_signer_that_is_killed_is_noticed_by_nobody_on_a_warm_connection() {
+    let (bank, hub, proxy) = scene();
+    proxy.warm("cm", 2);
+    let signer = signers(&bank)[0];
+    kill(signer);
+    let before = hub.connections().len();
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    }
+    assert!(hub.connections().len() <= before + 2);
+    until("another signer is there", || {
+        signers(&bank).iter().any(|pid| *pid != signer)
+    });
+}
+
+#[test]
+fn a_supervisor_that_is_killed_takes_all_with_it() {
+    let (bank, _hub, proxy) = scene();
+    let all = children(proxy.pid());
+    assert_eq!(all.len(), 2);
+    kill(proxy.pid());
+    until("all are gone", || {
+        all.iter()
+            .all(|pid| state(*pid).is_none_or(|state| state == 'Z'))
+    });
+    drop(bank);
+}
+
+/// Sent by habit, to have logs opened anew or statistics printed.
+#[test]
+fn a_signal_that_means_nothing_here_ends_no_process() {
+    let (bank, _hub, proxy) = scene();
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    let (signer, front_end) = (signers(&bank), front_end(&proxy, &bank));
+    let all = [&signer[..], &[front_end.unwrap(), proxy.pid()]].concat();
+    for signal in ["-USR1", "-USR2", "-ALRM", "-VTALRM", "-IO"] {
+        for pid in &all {
+            let sent = Command::new("kill")
+                .args([signal, &pid.to_string()])
+                .status();
+            assert!(sent.unwrap().success());
+        }
+    }
+    until("the log says what reloads", || {
+        let log = proxy.log();
+        log.contains("SIGUSR1 does nothing here; SIGHUP reloads") && log.contains("SIGUSR2 does")
+    });
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    assert_eq!(signers(&bank), signer);
+    assert_eq!(self::front_end(&proxy, &bank), front_end);
+}

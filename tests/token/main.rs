@@ -1,0 +1,26 @@
+//! The PKCS#11 token: login and PIN, signatures, faults of modules, and recovery.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod call_count;
+mod mechanisms;
+mod metrics;
+mod pin_concurrent_logins;
+mod pin_guard;
+mod pin_secrecy;
+mod pin_sources;
+mod public_key_mismatch;
+mod quirks;
+mod recovery;
+mod return_values;
+mod session_loss;
+mod signature_encoding;
+mod slow_token;
+mod start_deadlines;
