@@ -1,5 +1,8 @@
 //! Test fixtures: a token, a Trust Framework, hubs to call, and a bank that has them.
-#![allow(dead_code, reason = "each test binary uses its own part of the fixtures")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of the fixtures"
+)]
 #![allow(unreachable_pub, reason = "pub is what the tests may use")]
 #![allow(
     clippy::expect_used,
@@ -27,6 +30,8 @@ pub mod ledger_file;
 pub mod ledger_records;
 pub mod misbehaving;
 pub mod nginx;
+pub mod nss_token;
+pub mod opencryptoki;
 pub mod openssl;
 pub mod pem_forms;
 pub mod pkcs11_spy;
@@ -44,5 +49,6 @@ pub mod signer_process;
 pub mod softhsm;
 pub mod three_processes;
 pub mod token_objects;
+pub mod tpm_token;
 pub mod trust_framework;
 pub mod wrong_pin;
