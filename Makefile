@@ -15,6 +15,9 @@ test: fmt clippy lib-only
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
 	    /usr/lib/*/pkcs11-spy.so=opensc-pkcs11 pkcs11-tool=opensc p11tool=gnutls-bin p11-kit=p11-kit \
 	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules curl=curl python3=python3 \
+	    certutil=libnss3-tools /usr/lib/*/libsoftokn3.so=libnss3 pkcsslotd=opencryptoki dbus-daemon=dbus-daemon \
+	    swtpm=swtpm tpm2-abrmd=tpm2-abrmd /usr/lib/*/libtss2-tcti-tabrmd.so.0=libtss2-tcti-tabrmd0 \
+	    /usr/lib/*/libtpm2_pkcs11.so.1=libtpm2-pkcs11-1 tpm2_ptool=libtpm2-pkcs11-tools \
 	    node=nodejs java=default-jdk-headless systemd-analyze=systemd ps=procps unshare=util-linux
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || demo/install.sh /no/such/file=python3-jsonschema
 	@python3 -c 'import requests' 2>/dev/null || demo/install.sh /no/such/file=python3-requests

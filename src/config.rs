@@ -11,6 +11,7 @@ mod error;
 mod field;
 mod field_error;
 mod file_format;
+pub mod initialize;
 pub mod ledger;
 pub mod listener;
 pub(crate) mod module_env;
@@ -19,6 +20,7 @@ pub mod pin;
 pub mod proxy;
 mod reload;
 mod schema;
+mod session;
 pub mod signer;
 mod state_dir;
 mod symlink;
@@ -40,9 +42,11 @@ use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
 use error::line_of_field;
 use field_error::field_error;
+use initialize::InitializeString;
 use ledger::LedgerConfig;
 use pin::PinSource;
 use proxy::ProxyConfig;
+pub use session::{LoginPolicy, SessionMode};
 use signer::SignerConfig;
 pub use tls::{Group, TlsConfig};
 use trust::{Fingerprint, Trust};
@@ -123,9 +127,16 @@ pub struct TokenConfig {
     /// of the configuration file.
     #[serde(default, deserialize_with = "module_env::variables")]
     pub env: BTreeMap<String, String>,
+    /// A string for pReserved of C_Initialize's arguments, for modules that want one. `{config_dir}` in it was replaced by
+    /// the folder of the configuration file.
+    #[serde(default)]
+    pub initialize: Option<InitializeString>,
     /// When to call C_Login.
     #[serde(default)]
     pub login: LoginPolicy,
+    /// The kind of the sessions that sign.
+    #[serde(default)]
+    pub session: SessionMode,
     /// The folder of the PIN guard's attempt files. `None`: the default of [`TokenConfig::state_folder`].
     #[serde(default)]
     pub state_dir: Option<PathBuf>,
@@ -137,19 +148,6 @@ impl TokenConfig {
     pub fn state_folder(&self) -> Option<PathBuf> {
         state_dir::folder(self.state_dir.as_deref())
     }
-}
-
-/// When to call C_Login. `Always` and `Never` are for tokens whose CKF_LOGIN_REQUIRED is wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LoginPolicy {
-    /// Log in if the token has CKF_LOGIN_REQUIRED.
-    #[default]
-    Auto,
-    /// Log in even if the token says that it needs no login.
-    Always,
-    /// Never log in.
-    Never,
 }
 
 /// `[hub]`: the origins of the hub's services (by default those of the environment), and timeouts.
@@ -261,6 +259,8 @@ impl Config {
         }
         token.pin = token.pin.relative_to(folder);
         token.state_dir = token.state_dir.map(|state| folder.join(state));
+        let in_folder = |text: InitializeString| text.in_folder(&folder.to_string_lossy());
+        token.initialize = token.initialize.map(in_folder);
         for value in token.env.values_mut() {
             *value = value.replace("{config_dir}", &folder.to_string_lossy());
         }

@@ -10,10 +10,12 @@ pub mod ecdsa_signature;
 mod error;
 pub mod extraction_probes;
 pub mod generate;
+mod key_pair_template;
 pub mod probe_keys;
 pub mod public;
 pub mod scheme;
 pub(crate) mod signing_mechanism;
+mod template_search;
 pub mod unsupported;
 
 use cryptoki::mechanism::MechanismType;

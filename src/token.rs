@@ -7,6 +7,9 @@ pub mod device_info;
 mod error;
 pub mod fault;
 pub mod guard;
+mod info;
+mod info_calls;
+mod initialize;
 pub mod mechanism_list;
 pub mod module;
 mod module_config;
@@ -26,7 +29,7 @@ use cryptoki::slot::Slot;
 
 use crate::config::pin::PinSource;
 use crate::config::uri::Pkcs11Uri;
-use crate::config::{LoginPolicy, TokenConfig};
+use crate::config::{LoginPolicy, SessionMode, TokenConfig};
 use crate::ledger::Recorder;
 use crate::poison::IgnorePoison as _;
 use description::TokenDescription;
@@ -50,6 +53,7 @@ pub struct Token {
     description: TokenDescription,
     mechanisms: MechanismList,
     policy: LoginPolicy,
+    session_mode: SessionMode,
     timeout: Duration,
     start_timeout: Duration,
     guard: Arc<PinGuard>,
@@ -89,10 +93,7 @@ impl Token {
         let (searched, uri) = (Arc::clone(&module), config.uri.clone());
         let found = with_timeout(TokenOperation::Token, config.start_timeout, move || {
             let (slot, description) = select_slot(&searched, &uri)?;
-            let mechanisms = searched
-                .call()
-                .and_then(|pkcs11| MechanismList::read(&pkcs11, slot))
-                .map_err(TokenError::Call)?;
+            let mechanisms = MechanismList::read(&searched, slot).map_err(TokenError::Call)?;
             Ok::<_, TokenError>((slot, description, mechanisms))
         });
         let (slot, description, mechanisms) = found.map_err(|error| match error {
@@ -113,6 +114,7 @@ impl Token {
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
             policy: config.login,
+            session_mode: config.session,
             timeout: config.timeout,
             start_timeout: config.start_timeout,
             module,
@@ -142,6 +144,7 @@ impl Token {
             description,
             mechanisms: self.mechanisms.clone(),
             policy: self.policy,
+            session_mode: self.session_mode,
             timeout: self.timeout,
             start_timeout: self.start_timeout,
             guard: Arc::clone(&self.guard),
@@ -200,10 +203,11 @@ impl Token {
     /// The token reports another PIN flag too, it refused an earlier PIN of this source, the source has no PIN, or the
     /// acceptance cannot be written.
     pub fn accept_count_low(&self, role: Role) -> Result<CountLow, TokenError> {
-        let (module, slot) = (Arc::clone(&self.module), self.slot);
+        let (module, slot, mode) = (Arc::clone(&self.module), self.slot, self.session_mode);
         let guard = Arc::clone(&self.guard);
         with_timeout(TokenOperation::Token, self.start_timeout, move || {
-            let session = Session::open(&module, slot, role.access()).map_err(TokenError::Call)?;
+            let session =
+                Session::open(&module, slot, role.access(), mode).map_err(TokenError::Call)?;
             let session = session.pkcs11().map_err(TokenError::Call)?;
             Ok(guard.accept_count_low(&session, role.user_type())?)
         })
@@ -223,10 +227,11 @@ impl Token {
         role: Role,
         required: bool,
     ) -> impl FnOnce() -> Result<Session, TokenError> + Send + use<> {
-        let (module, slot) = (Arc::clone(&self.module), self.slot);
+        let (module, slot, mode) = (Arc::clone(&self.module), self.slot, self.session_mode);
         let guard = Arc::clone(&self.guard);
         move || {
-            let session = Session::open(&module, slot, role.access()).map_err(TokenError::Call)?;
+            let session =
+                Session::open(&module, slot, role.access(), mode).map_err(TokenError::Call)?;
             if required {
                 let session = session.pkcs11().map_err(TokenError::Call)?;
                 guard.log_in(&session, role.user_type())?;
@@ -244,7 +249,7 @@ impl Token {
     /// # Errors
     /// C_OpenSession failed.
     pub fn session(&self, access: Access) -> Result<Session, TokenError> {
-        Session::open(&self.module, self.slot, access).map_err(TokenError::Call)
+        Session::open(&self.module, self.slot, access, self.session_mode).map_err(TokenError::Call)
     }
 
     /// The token's CK_TOKEN_INFO and CK_SLOT_INFO.

@@ -195,6 +195,9 @@ struct GenerateArgs {
     /// Which role logs in: user, so, or a number of the vendor
     #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::parse_role)]
     user_type: hsm_mtls::internal::token::Role,
+    /// Keep a key that the token says can also decrypt or unwrap; an extractable one is never kept
+    #[arg(long)]
+    accept_claims: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

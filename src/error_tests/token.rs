@@ -205,6 +205,7 @@ pub(super) fn key() -> Vec<Example> {
             uri: text(KEY),
             why: text("CKA_EXTRACTABLE not false")
         }],
+        ClaimsMore: [KeyError::ClaimsMore],
         Call: [KeyError::Call(fault())],
     })
 }

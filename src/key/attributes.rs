@@ -106,6 +106,25 @@ pub(super) fn attribute(
         .find(|attribute| attribute.attribute_type() == attribute_type)
 }
 
+/// Whether the token reports this attribute as false.
+pub(super) fn reads_false(session: &Session, object: ObjectHandle, kind: AttributeType) -> bool {
+    let value = match attribute(session, object, kind) {
+        Some(
+            Attribute::Derive(value)
+            | Attribute::Unwrap(value)
+            | Attribute::Wrap(value)
+            | Attribute::Modifiable(value)
+            | Attribute::SignRecover(value)
+            | Attribute::Private(value)
+            | Attribute::Decrypt(value)
+            | Attribute::Encrypt(value)
+            | Attribute::Copyable(value),
+        ) => Some(value),
+        _ => None,
+    };
+    value == Some(false)
+}
+
 /// One attribute of bytes; `None` also if it is empty.
 pub(super) fn bytes(
     session: &Session,

@@ -94,6 +94,11 @@ pub enum KeyError {
         /// The attribute that is wrong.
         why: String,
     },
+    /// The token says of each such key that it has more uses than to sign.
+    #[error(
+        "the token says CKA_DECRYPT or CKA_UNWRAP true of each such key, whatever is requested; no key was made"
+    )]
+    ClaimsMore,
     /// A PKCS#11 call failed.
     #[error("the token failed: {0}")]
     Call(Fault),
@@ -136,6 +141,9 @@ impl Diagnostic for KeyError {
             Self::NotAsAsked { .. } => {
                 "the key was removed again as far as the token allows (`hsm-mtls key list`); ask its administrator about its policy".to_owned()
             }
+            Self::ClaimsMore => {
+                "if the vendor's documents say that this claim has no effect, pass --accept-claims; else have the token's policy changed".to_owned()
+            }
             Self::Ledger(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),
         }
@@ -144,7 +152,7 @@ impl Diagnostic for KeyError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Call(fault) => fault.exit_code(),
-            Self::NotAsAsked { .. } | Self::CannotGenerate(_) => ExitCode::Token,
+            Self::NotAsAsked { .. } | Self::ClaimsMore | Self::CannotGenerate(_) => ExitCode::Token,
             _ => ExitCode::Configuration,
         }
     }

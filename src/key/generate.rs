@@ -1,28 +1,45 @@
 //! Generates a key pair in the token that is not extractable and can only sign.
+//!
+//! The full template is tried first. Where the token refuses it, session objects show what it accepts
+//! ([`super::template_search`]), and what could not be requested is set afterwards where the token allows that.
+
+use std::cell::Cell;
 
 use aws_lc_rs::rand;
-use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use der::Encode;
-use der::asn1::ObjectIdentifier;
+use cryptoki::object::{AttributeType, ObjectClass, ObjectHandle};
 
+use super::attributes::{KeyAttributes, reads_false};
+use super::key_pair_template::{Half, KeyPairTemplate, RESTRICTIONS, generation_mechanism};
 use super::public::PublicKey;
 use super::scheme::KeyAlgorithm;
+use super::template_search::{Form, search};
 use super::{Key, KeyError, find_objects, object_uri};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
-use crate::ledger::{Completion, Entry, KeyDestruction, KeyGeneration, Process};
+use crate::ledger::{Completion, Entry, KeyDestruction, KeyGeneration, Operation, Process};
 use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::session::Session;
+
+/// The name in the ledger of session keys that only show which template the token accepts.
+const PROBE_LABEL: &str = "session key to try a template";
 
 /// A key pair that was generated.
 #[derive(Debug)]
 pub struct GeneratedKey {
     /// The private key.
     pub key: Key,
-    /// The CKA_ names of restrictions that the token does not support, so that the key does not have them.
+    /// CKA_ names of restrictions that the token does not support, and that the key therefore lacks.
     pub not_restricted: Vec<&'static str>,
+}
+
+/// What a key may claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claims {
+    /// Only what was requested.
+    AsRequested,
+    /// CKA_DECRYPT or CKA_UNWRAP true too: some modules say so of each RSA key. Dangerous where it is true.
+    AnyUse,
 }
 
 /// Generates a key pair in the token: private, sensitive, not extractable, for signing only, and not modifiable or
@@ -36,100 +53,67 @@ pub fn generate(
     session: &Session,
     algorithm: KeyAlgorithm,
     label: &str,
+    claims: Claims,
 ) -> Result<GeneratedKey, KeyError> {
     refuse_taken_label(token, session, label)?;
-    let (mechanism, mut public) = generation_mechanism(algorithm)?;
-    let mechanism_type = mechanism.mechanism_type();
-    if !token.mechanisms().can_generate(mechanism_type) {
+    let (mechanism, parameters) = generation_mechanism(algorithm)?;
+    if !token.mechanisms().can_generate(mechanism.mechanism_type()) {
         return Err(KeyError::CannotGenerate(algorithm.to_string()));
     }
-    let common = [
-        Attribute::Token(true),
-        Attribute::Label(label.as_bytes().to_vec()),
-        Attribute::Id(random_id()?),
-    ];
-    public.extend(common.clone());
-    public.extend([
-        Attribute::Private(false),
-        Attribute::Verify(true),
-        Attribute::Encrypt(false),
-        Attribute::Wrap(false),
-    ]);
-    let mut private = common.to_vec();
-    private.extend([
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Sign(true),
-        // Set explicitly for each key type: by default, SoftHSM lets an EC key decrypt.
-        Attribute::Decrypt(false),
-        Attribute::Unwrap(false),
-        Attribute::Derive(false),
-    ]);
-    let operation = token
-        .recorder()
-        .begin(&Entry::KeyGeneration(KeyGeneration {
-            token: &token.description().uri().to_string(),
+    let id = random_id()?;
+    let generator = Generator {
+        token,
+        session,
+        mechanism,
+        template: KeyPairTemplate {
+            algorithm,
+            parameters: &parameters,
             label,
-            algorithm: &algorithm.to_string(),
-            process: Process::current(),
-        }))?;
-    let (handles, not_restricted) = match generate_key_pair(session, &mechanism, &public, &private)
-    {
-        Ok(generated) => generated,
-        Err(fault) => {
-            operation.fail(fault.failure());
-            return Err(KeyError::Call(fault));
-        }
+            id: &id,
+        },
+        claims,
+        claims_more: Cell::new(false),
     };
-    let key = Key::read(session, token, handles.private);
-    let public_key = key.public_key().ok();
-    let recorded = operation.finish(Completion {
-        spki: public_key.map(PublicKey::fingerprint),
-        ..Completion::default()
-    });
-    if let Err(error) = recorded {
-        destroy_key_pair(token, session, &key, &handles);
-        return Err(error.into());
-    }
-    if let Some(why) = wrong_attribute(&key, session) {
-        // The key was never used; it is destroyed if the token allows it.
-        destroy_key_pair(token, session, &key, &handles);
-        return Err(KeyError::NotAsAsked {
-            uri: key.uri().to_string(),
-            why: why.to_owned(),
-        });
-    }
-    Ok(GeneratedKey {
-        key,
-        not_restricted,
-    })
-}
-
-/// Destroys a new key pair that was never used, even if the ledger cannot record the destruction.
-fn destroy_key_pair(token: &Token, session: &Session, key: &Key, handles: &KeyPairHandles) {
-    let operation = token
-        .recorder()
-        .begin(&Entry::KeyDestruction(KeyDestruction {
-            key: &key.uri().to_string(),
-            process: Process::current(),
-        }));
-    let destroyed = [handles.private, handles.public].map(|object| {
-        let session = session.pkcs11()?;
-        session.destroy_object(object).map_err(Fault::of)
-    });
-    let failed = destroyed.into_iter().find_map(Result::err);
-    match (operation, failed) {
-        (Ok(operation), Some(fault)) => operation.fail(fault.failure()),
-        (Ok(operation), None) => {
-            if let Err(error) = operation.finish(Completion::default()) {
-                tracing::error!(%error, "that the key pair was destroyed is not on record");
+    let all: Vec<usize> = (0..RESTRICTIONS.len()).collect();
+    let refusal = match generator.call(Form::Plain, &all, true)? {
+        Attempt::Made(pair, operation) => return generator.finish(pair, operation, Vec::new()),
+        Attempt::Refused(fault) => fault,
+    };
+    // Some tokens have no session objects: they are asked with token objects, which are destroyed at once.
+    for on_token in [false, true] {
+        let found = search(RESTRICTIONS.len(), |form, kept| {
+            generator.probe(form, kept, on_token)
+        })?;
+        let Some(accepted) = found else { continue };
+        let mut kept = all.clone();
+        kept.retain(|index| !accepted.refused.contains(index));
+        if generator.claims_more.take() && claims == Claims::AsRequested {
+            generator.probe(accepted.form, &kept, on_token)?;
+            if generator.claims_more.get() {
+                return Err(KeyError::ClaimsMore);
             }
         }
-        (Err(error), _) => {
-            tracing::error!(%error, "the destruction of the key pair is not on record");
+        if let Attempt::Made(pair, operation) = generator.call(accepted.form, &kept, true)? {
+            return generator.finish(pair, operation, accepted.refused);
         }
     }
+    Err(KeyError::Call(refusal))
+}
+
+struct Generator<'a> {
+    token: &'a Token,
+    session: &'a Session,
+    mechanism: Mechanism<'static>,
+    template: KeyPairTemplate<'a>,
+    claims: Claims,
+    /// A probe key claimed a use that was not requested.
+    claims_more: Cell<bool>,
+}
+
+/// What one C_GenerateKeyPair came to.
+enum Attempt {
+    Made(KeyPairHandles, Operation),
+    Refused(Fault),
 }
 
 struct KeyPairHandles {
@@ -137,53 +121,181 @@ struct KeyPairHandles {
     private: ObjectHandle,
 }
 
-/// Calls C_GenerateKeyPair with all restrictions, and with one fewer each time that the token refuses them: some tokens do
-/// not know CKA_COPYABLE or CKA_SIGN_RECOVER, and some do not accept CKA_MODIFIABLE false at generation. Returns the names
-/// of the restrictions that were left out.
-fn generate_key_pair(
-    session: &Session,
-    mechanism: &Mechanism<'_>,
-    public: &[Attribute],
-    private: &[Attribute],
-) -> Result<(KeyPairHandles, Vec<&'static str>), Fault> {
-    let restrictions = [
-        ("CKA_MODIFIABLE", Attribute::Modifiable(false)),
-        ("CKA_COPYABLE", Attribute::Copyable(false)),
-        ("CKA_SIGN_RECOVER", Attribute::SignRecover(false)),
-    ];
-    let mut refusal = None;
-    for kept in (0..=restrictions.len()).rev() {
-        let (kept, left_out) = restrictions.split_at(kept);
-        let kept: Vec<_> = kept
-            .iter()
-            .map(|(_, attribute)| attribute.clone())
-            .collect();
-        let template = [private, &kept].concat();
-        let missing = left_out.iter().map(|(name, _)| *name).collect();
-        match session
-            .pkcs11()?
-            .generate_key_pair(mechanism, public, &template)
-        {
-            Ok((public, private)) => return Ok((KeyPairHandles { public, private }, missing)),
-            Err(Error::Pkcs11(
-                code @ (RvError::AttributeTypeInvalid
-                | RvError::AttributeValueInvalid
-                | RvError::AttributeReadOnly
-                | RvError::TemplateInconsistent),
-                function,
-            )) => refusal = Some(Fault::new(code, function)),
-            Err(error) => return Err(Fault::of(error)),
+impl Generator<'_> {
+    /// One C_GenerateKeyPair, on record.
+    fn call(
+        &self,
+        form: Form,
+        restrictions: &[usize],
+        on_token: bool,
+    ) -> Result<Attempt, KeyError> {
+        let (public, private) = self.template.build(form, restrictions, on_token);
+        let operation = self
+            .token
+            .recorder()
+            .begin(&Entry::KeyGeneration(KeyGeneration {
+                token: &self.token.description().uri().to_string(),
+                label: if on_token {
+                    self.template.label
+                } else {
+                    PROBE_LABEL
+                },
+                algorithm: &self.template.algorithm.to_string(),
+                process: Process::current(),
+            }))?;
+        let generated = self.session.pkcs11().and_then(|session| {
+            session
+                .generate_key_pair(&self.mechanism, &public, &private)
+                .map_err(Fault::of)
+        });
+        match generated {
+            Ok((public, private)) => {
+                let pair = KeyPairHandles { public, private };
+                Ok(Attempt::Made(pair, operation))
+            }
+            Err(fault) => {
+                operation.fail(fault.failure());
+                match fault.may_be_of_the_template() {
+                    true => Ok(Attempt::Refused(fault)),
+                    false => Err(KeyError::Call(fault)),
+                }
+            }
         }
     }
-    Err(refusal.unwrap_or_else(|| Fault::answer("no attempt at C_GenerateKeyPair was made")))
+
+    /// Whether the token accepts a template; the key that shows it is destroyed.
+    fn probe(&self, form: Form, kept: &[usize], on_token: bool) -> Result<bool, KeyError> {
+        let (pair, operation) = match self.call(form, kept, on_token)? {
+            Attempt::Made(pair, operation) => (pair, operation),
+            Attempt::Refused(_) => return Ok(false),
+        };
+        operation.succeed();
+        self.restrict(&pair, kept);
+        let claimed = KeyAttributes::read(self.session, pair.private);
+        if unwanted_use(&claimed).is_some() {
+            self.claims_more.set(true);
+        }
+        let label = if on_token {
+            self.template.label
+        } else {
+            PROBE_LABEL
+        };
+        self.destroy(label, &pair);
+        Ok(true)
+    }
+
+    /// Sets the restrictions that are not in `kept` by C_SetAttributeValue. Returns the names of those that the key lacks.
+    fn restrict(&self, pair: &KeyPairHandles, kept: &[usize]) -> Vec<&'static str> {
+        let mut lacking = Vec::new();
+        let mut left_out: Vec<_> = RESTRICTIONS
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !kept.contains(index))
+            .map(|(_, restriction)| restriction)
+            .collect();
+        // A key that is not modifiable takes no other change.
+        left_out.sort_by_key(|restriction| restriction.kind == AttributeType::Modifiable);
+        for restriction in left_out {
+            let object = match restriction.half {
+                Half::Public => pair.public,
+                Half::Private => pair.private,
+            };
+            let is_false = || reads_false(self.session, object, restriction.kind);
+            if is_false() {
+                continue;
+            }
+            if let (Ok(session), Some(attribute)) = (self.session.pkcs11(), restriction.attribute())
+            {
+                // Its result does not matter: the attribute is read back.
+                let _ = session.update_attributes(object, &[attribute]);
+            }
+            if !is_false() {
+                lacking.push(restriction.name);
+            }
+        }
+        lacking.sort_unstable();
+        lacking
+    }
+
+    /// Records the new key, restricts it further, and checks its claims; a key that is not as requested is destroyed.
+    fn finish(
+        &self,
+        pair: KeyPairHandles,
+        operation: Operation,
+        refused: Vec<usize>,
+    ) -> Result<GeneratedKey, KeyError> {
+        let (token, session) = (self.token, self.session);
+        let kept: Vec<usize> = (0..RESTRICTIONS.len())
+            .filter(|index| !refused.contains(index))
+            .collect();
+        let not_restricted = self.restrict(&pair, &kept);
+        let key = Key::read(session, token, pair.private);
+        let public_key = key.public_key().ok();
+        let recorded = operation.finish(Completion {
+            spki: public_key.map(PublicKey::fingerprint),
+            ..Completion::default()
+        });
+        if let Err(error) = recorded {
+            self.destroy(&key.uri().to_string(), &pair);
+            return Err(error.into());
+        }
+        let reported = key.attributes(session);
+        let wrong = leaves_the_token(&reported)
+            .or_else(|| unwanted_use(&reported).filter(|_| self.claims == Claims::AsRequested));
+        if let Some(why) = wrong {
+            // The key was never used; it is destroyed if the token allows it.
+            self.destroy(&key.uri().to_string(), &pair);
+            return Err(KeyError::NotAsAsked {
+                uri: key.uri().to_string(),
+                why: why.to_owned(),
+            });
+        }
+        Ok(GeneratedKey {
+            key,
+            not_restricted,
+        })
+    }
+
+    /// Destroys a new key pair, even if the ledger cannot record it: the key was never used.
+    fn destroy(&self, key: &str, pair: &KeyPairHandles) {
+        let operation = self
+            .token
+            .recorder()
+            .begin(&Entry::KeyDestruction(KeyDestruction {
+                key,
+                process: Process::current(),
+            }));
+        let destroyed = [pair.private, pair.public].map(|object| {
+            let session = self.session.pkcs11()?;
+            session.destroy_object(object).map_err(Fault::of)
+        });
+        let failed = destroyed.into_iter().find_map(Result::err);
+        match (operation, failed) {
+            (Ok(operation), Some(fault)) => operation.fail(fault.failure()),
+            (Ok(operation), None) => {
+                if let Err(error) = operation.finish(Completion::default()) {
+                    tracing::error!(%error, "that the key pair was destroyed is not on record");
+                }
+            }
+            (Err(error), _) => {
+                tracing::error!(%error, "the destruction of the key pair is not on record");
+            }
+        }
+    }
 }
 
-/// The first attribute of the new key that the token reports with another value than requested.
-fn wrong_attribute(key: &Key, session: &Session) -> Option<&'static str> {
-    let reported = key.attributes(session);
+/// What the token reports of a new key that must not be: an extractable or not sensitive key is never kept.
+fn leaves_the_token(reported: &KeyAttributes) -> Option<&'static str> {
     match () {
         () if reported.extractable != Some(false) => Some("CKA_EXTRACTABLE not false"),
         () if reported.sensitive != Some(true) => Some("CKA_SENSITIVE not true"),
+        () => None,
+    }
+}
+
+/// A use other than signing that the token reports of a new key.
+fn unwanted_use(reported: &KeyAttributes) -> Option<&'static str> {
+    match () {
         () if reported.decrypt == Some(true) => Some("CKA_DECRYPT true"),
         () if reported.unwrap == Some(true) => Some("CKA_UNWRAP true"),
         () => None,
@@ -208,32 +320,6 @@ fn refuse_taken_label(token: &Token, session: &Session, label: &str) -> Result<(
         }
     }
     Ok(())
-}
-
-/// The mechanism of C_GenerateKeyPair for an algorithm, and the public template's attributes for it.
-pub(super) fn generation_mechanism(
-    algorithm: KeyAlgorithm,
-) -> Result<(Mechanism<'static>, Vec<Attribute>), KeyError> {
-    let curve = |mechanism, oid: &str| {
-        let params = ObjectIdentifier::new(oid)
-            .ok()
-            .and_then(|oid| oid.to_der().ok())
-            .ok_or_else(|| KeyError::CannotGenerate(algorithm.to_string()))?;
-        Ok((mechanism, vec![Attribute::EcParams(params)]))
-    };
-    match algorithm {
-        KeyAlgorithm::Rsa { bits } => Ok((
-            Mechanism::RsaPkcsKeyPairGen,
-            vec![
-                Attribute::ModulusBits((bits as u64).into()),
-                Attribute::PublicExponent(vec![0x01, 0x00, 0x01]),
-            ],
-        )),
-        KeyAlgorithm::EcP256 => curve(Mechanism::EccKeyPairGen, "1.2.840.10045.3.1.7"),
-        KeyAlgorithm::EcP384 => curve(Mechanism::EccKeyPairGen, "1.3.132.0.34"),
-        KeyAlgorithm::EcP521 => curve(Mechanism::EccKeyPairGen, "1.3.132.0.35"),
-        KeyAlgorithm::Ed25519 => curve(Mechanism::EccEdwardsKeyPairGen, "1.3.101.112"),
-    }
 }
 
 /// A CKA_ID of 16 random bytes, so that the two keys of a key rollover never share one.

@@ -11,7 +11,7 @@ use super::custody_attributes::CustodyAttributes;
 use super::extraction_probes::{
     CHANGE_REFUSALS, Probe, ProbeOutcome, outcome_of_fault, probe_wrap,
 };
-use super::generate::generation_mechanism;
+use super::key_pair_template::generation_mechanism;
 use super::scheme::KeyAlgorithm;
 use crate::ledger::{Entry, KeyDestruction, KeyGeneration, Process};
 use crate::token::Token;

@@ -1,9 +1,10 @@
 //! The description of a token from CK_TOKEN_INFO and CK_SLOT_INFO, and its match with a PKCS#11 URI.
 
-use cryptoki::slot::{Limit, Slot, SlotInfo, TokenInfo};
+use cryptoki::slot::Slot;
 
 use super::TokenError;
 use super::fault::Fault;
+use super::info::*;
 use super::module::Module;
 use crate::config::uri::Pkcs11Uri;
 
@@ -43,47 +44,39 @@ pub struct TokenDescription {
 }
 
 impl TokenDescription {
-    fn of(slot: Slot, info: &TokenInfo, slot_info: Option<&SlotInfo>) -> Self {
+    fn of(slot: Slot, info: &TokenInfo, slot_info: &SlotInfo) -> Self {
         let warnings = [
-            (info.user_pin_count_low(), "CKF_USER_PIN_COUNT_LOW"),
-            (info.user_pin_final_try(), "CKF_USER_PIN_FINAL_TRY"),
-            (info.user_pin_locked(), "CKF_USER_PIN_LOCKED"),
-            (info.user_pin_to_be_changed(), "CKF_USER_PIN_TO_BE_CHANGED"),
+            (CKF_USER_PIN_COUNT_LOW, "CKF_USER_PIN_COUNT_LOW"),
+            (CKF_USER_PIN_FINAL_TRY, "CKF_USER_PIN_FINAL_TRY"),
+            (CKF_USER_PIN_LOCKED, "CKF_USER_PIN_LOCKED"),
+            (CKF_USER_PIN_TO_BE_CHANGED, "CKF_USER_PIN_TO_BE_CHANGED"),
         ];
         let so_warnings = [
-            (info.so_pin_count_low(), "CKF_SO_PIN_COUNT_LOW"),
-            (info.so_pin_final_try(), "CKF_SO_PIN_FINAL_TRY"),
-            (info.so_pin_locked(), "CKF_SO_PIN_LOCKED"),
-            (info.so_pin_to_be_changed(), "CKF_SO_PIN_TO_BE_CHANGED"),
+            (CKF_SO_PIN_COUNT_LOW, "CKF_SO_PIN_COUNT_LOW"),
+            (CKF_SO_PIN_FINAL_TRY, "CKF_SO_PIN_FINAL_TRY"),
+            (CKF_SO_PIN_LOCKED, "CKF_SO_PIN_LOCKED"),
+            (CKF_SO_PIN_TO_BE_CHANGED, "CKF_SO_PIN_TO_BE_CHANGED"),
         ];
-        let set = |warnings: [(bool, &'static str); 4]| {
-            let set = warnings.into_iter().filter(|(set, _)| *set);
+        let set = |warnings: [(CK_FLAGS, &'static str); 4]| {
+            let set = warnings.into_iter().filter(|(flag, _)| info.has(*flag));
             set.map(|(_, name)| name).collect()
         };
         Self {
             so_pin_warnings: set(so_warnings),
-            hardware_slot: slot_info.is_some_and(SlotInfo::hardware_slot),
+            hardware_slot: slot_info.hardware_slot(),
             label: info.label().to_owned(),
             manufacturer: info.manufacturer_id().to_owned(),
             model: info.model().to_owned(),
             serial: info.serial_number().to_owned(),
-            firmware: (
-                info.firmware_version().major(),
-                info.firmware_version().minor(),
-            ),
-            login_required: info.login_required(),
-            user_pin_initialized: info.user_pin_initialized(),
-            protected_path: info.protected_authentication_path(),
+            firmware: info.firmware_version(),
+            login_required: info.has(CKF_LOGIN_REQUIRED),
+            user_pin_initialized: info.has(CKF_USER_PIN_INITIALIZED),
+            protected_path: info.has(CKF_PROTECTED_AUTHENTICATION_PATH),
             pin_warnings: set(warnings),
-            max_sessions: match info.max_session_count() {
-                Limit::Max(count) => Some(count),
-                Limit::Unavailable | Limit::Infinite => None,
-            },
+            max_sessions: info.max_sessions(),
             slot_id: slot.id(),
-            slot_description: slot_info
-                .map_or_else(String::new, |s| s.slot_description().to_owned()),
-            slot_manufacturer: slot_info
-                .map_or_else(String::new, |s| s.manufacturer_id().to_owned()),
+            slot_description: slot_info.description.clone(),
+            slot_manufacturer: slot_info.manufacturer.clone(),
         }
     }
 
@@ -141,21 +134,17 @@ pub(super) type SlotEntry = (Slot, Result<TokenDescription, Fault>);
 
 /// Every slot with an initialised token, or with one that cannot be read.
 pub(super) fn read_slots(module: &Module) -> Result<Vec<SlotEntry>, TokenError> {
-    let pkcs11 = module.call().map_err(TokenError::Call)?;
-    let slots = pkcs11
-        .get_slots_with_token()
-        .map_err(|error| TokenError::Call(Fault::of(error)))?;
-    let read = |slot| match pkcs11.get_token_info(slot) {
+    let call = module.call().map_err(TokenError::Call)?;
+    let information = call.information();
+    let slots = information.slots_with_token().map_err(TokenError::Call)?;
+    let read = |slot| match information.token(slot) {
         // An empty slot of SoftHSM reports an uninitialised token, which holds no key.
-        Ok(info) if !info.token_initialized() => None,
+        Ok(info) if !info.has(CKF_TOKEN_INITIALIZED) => None,
         Ok(info) => {
-            let slot_info = pkcs11.get_slot_info(slot).ok();
-            Some((
-                slot,
-                Ok(TokenDescription::of(slot, &info, slot_info.as_ref())),
-            ))
+            let slot_info = information.slot(slot).unwrap_or_default();
+            Some((slot, Ok(TokenDescription::of(slot, &info, &slot_info))))
         }
-        Err(error) => Some((slot, Err(Fault::of(error)))),
+        Err(fault) => Some((slot, Err(fault))),
     };
     Ok(slots.into_iter().filter_map(read).collect())
 }

@@ -107,6 +107,35 @@ impl Fault {
         }
     }
 
+    /// CKR_CRYPTOKI_ALREADY_INITIALIZED
+    pub(super) fn is_already_initialized(&self) -> bool {
+        self.code == Code::Ckr(RvError::CryptokiAlreadyInitialized)
+    }
+
+    /// CKR_SESSION_READ_ONLY: a read-write session may do what was refused.
+    pub(super) fn is_session_read_only(&self) -> bool {
+        self.code == Code::Ckr(RvError::SessionReadOnly)
+    }
+
+    /// Whether a module that has no read-only sessions returns this from C_OpenSession (AWS CloudHSM: CKR_FUNCTION_FAILED).
+    pub(super) fn may_be_of_a_read_only_session(&self) -> bool {
+        use RvError as R;
+        matches!(
+            &self.code,
+            Code::Ckr(
+                R::FunctionFailed
+                    | R::FunctionNotSupported
+                    | R::FunctionRejected
+                    | R::ArgumentsBad
+                    | R::GeneralError
+                    | R::SessionReadOnly
+                    | R::SessionParallelNotSupported
+                    | R::SessionReadWriteSoExists
+                    | R::ActionProhibited
+            )
+        )
+    }
+
     /// The fault as a field of a ledger record.
     pub(crate) fn failure(&self) -> Failure {
         Failure {
@@ -166,6 +195,23 @@ impl Fault {
             | R::CurveNotSupported
             | R::DomainParamsInvalid => FaultClass::Refused,
             _ => FaultClass::Device,
+        }
+    }
+
+    /// Whether another template may be accepted where C_GenerateKeyPair returned this. Modules return almost any code for an
+    /// attribute that they do not take (CKR_GENERAL_ERROR: TPM2, NSS); session, device, login and user are not about the
+    /// template.
+    pub(crate) fn may_be_of_the_template(&self) -> bool {
+        use RvError as R;
+        let Code::Ckr(code) = &self.code else {
+            return false;
+        };
+        match code {
+            R::GeneralError | R::FunctionFailed | R::VendorDefined(_) | R::UnknownErrorCode(_) => {
+                true
+            }
+            R::SessionReadOnly | R::TokenWriteProtected | R::MechanismInvalid => false,
+            _ => matches!(self.class(), FaultClass::Refused | FaultClass::Mechanism),
         }
     }
 
@@ -273,76 +319,5 @@ fn ckr_name(code: &RvError) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn return_values_have_the_names_of_the_standard() {
-        let fault = Fault::new(RvError::PinIncorrect, Function::Login);
-        assert_eq!(fault.to_string(), "C_Login returned CKR_PIN_INCORRECT");
-        let vendor = Fault::new(RvError::VendorDefined(0x8000_0105), Function::SignInit);
-        assert_eq!(
-            vendor.to_string(),
-            "C_SignInit returned CKR_VENDOR_DEFINED + 0x80000105"
-        );
-    }
-
-    #[test]
-    fn a_stale_session_has_no_return_value() {
-        let fault = Fault::STALE;
-        assert_eq!(fault.class(), FaultClass::Session);
-        assert_eq!(fault.verdict_on_login(), LoginVerdict::NotCompared);
-        let Failure { ckr, function, .. } = fault.failure();
-        assert_eq!((ckr, function), (None, None));
-    }
-
-    #[test]
-    fn each_class_has_advice_of_its_own() {
-        use FaultClass as C;
-        let mut all: Vec<(C, &str)> = Vec::new();
-        for code in [
-            RvError::SessionClosed,
-            RvError::KeyHandleInvalid,
-            RvError::UserNotLoggedIn,
-            RvError::PinIncorrect,
-            RvError::MechanismInvalid,
-            RvError::SessionCount,
-            RvError::DeviceError,
-            RvError::AttributeReadOnly,
-        ] {
-            let fault = Fault::new(code, Function::Sign);
-            // Exhaustive, so that a new class needs a code above.
-            match fault.class() {
-                C::Session | C::Key | C::Login | C::Pin => {}
-                C::Mechanism | C::SessionLimit | C::Device | C::Refused => {}
-            }
-            all.push((fault.class(), fault.advice()));
-        }
-        for (index, (class, advice)) in all.iter().enumerate() {
-            assert!(!advice.is_empty() && !advice.ends_with('.'), "{class:?}");
-            let others = &all[index + 1..];
-            assert!(
-                others
-                    .iter()
-                    .all(|(other, text)| other != class && text != advice),
-                "{class:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn no_pin_error_is_of_a_class_that_is_retried() {
-        for code in [
-            RvError::PinIncorrect,
-            RvError::PinLocked,
-            RvError::PinExpired,
-            RvError::PinLenRange,
-        ] {
-            assert_eq!(
-                Fault::new(code, Function::Login).class(),
-                FaultClass::Pin,
-                "{code:?}"
-            );
-        }
-    }
-}
+#[path = "fault_tests.rs"]
+mod tests;

@@ -19,9 +19,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::token::info::TokenInfo;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
-use cryptoki::slot::TokenInfo;
 
 use super::description::TokenId;
 use super::fault::{Fault, LoginVerdict};

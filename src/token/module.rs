@@ -8,19 +8,24 @@ use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::error::{Error, RvError};
+use cryptoki::context::Pkcs11;
+use cryptoki::error::Error;
 
 use super::TokenError;
 use super::call_gate::{ActiveCall, CallGate, NotReinitialized};
 use super::fault::Fault;
+pub use super::info::ModuleDescription;
+use super::info_calls::InfoCalls;
+use super::initialize::call_initialize;
 use super::module_config;
 use super::raw::RawCalls;
 use super::timeout::{TokenOperation, with_timeout};
 use crate::config::TokenConfig;
+use crate::config::initialize::InitializeString;
 use crate::config::trust::Fingerprint;
 use crate::ledger::{Completion, Entry, Failure, Initialize, Process, Recorder};
 use crate::metrics;
@@ -34,6 +39,9 @@ pub struct Module {
     pkcs11: Pkcs11,
     pub(super) raw: Option<RawCalls>,
     description: ModuleDescription,
+    initialize: Option<InitializeString>,
+    // The module has refused a read-only session.
+    read_write: AtomicBool,
     gate: CallGate,
     // False if other code in this process called C_Initialize first: then this crate must not call C_Finalize.
     initialized_here: bool,
@@ -42,7 +50,7 @@ pub struct Module {
 /// Access to the module's functions; the module is not reinitialised while this exists.
 #[derive(Debug)]
 pub(super) struct ModuleCall<'a> {
-    pkcs11: &'a Pkcs11,
+    module: &'a Module,
     active: ActiveCall<'a>,
 }
 
@@ -50,28 +58,23 @@ impl Deref for ModuleCall<'_> {
     type Target = Pkcs11;
 
     fn deref(&self) -> &Pkcs11 {
-        self.pkcs11
+        &self.module.pkcs11
     }
 }
 
 impl ModuleCall<'_> {
+    /// The module's information functions.
+    pub(super) fn information(&self) -> InfoCalls<'_> {
+        InfoCalls {
+            pkcs11: &self.module.pkcs11,
+            raw: self.module.raw.as_ref(),
+        }
+    }
+
     /// The generation of the handles that this call may use.
     pub(super) fn generation(&self) -> u64 {
         self.active.generation()
     }
-}
-
-/// A module as it describes itself (CK_INFO).
-#[derive(Clone, Debug)]
-pub struct ModuleDescription {
-    /// libraryDescription
-    pub description: String,
-    /// manufacturerID
-    pub manufacturer: String,
-    /// libraryVersion
-    pub version: (u8, u8),
-    /// cryptokiVersion
-    pub cryptoki: (u8, u8),
 }
 
 /// The least time between two reinitialisations of a module.
@@ -79,17 +82,24 @@ const MIN_REINIT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a reinitialisation waits for the calls in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// CKF_OS_LOCKING_OK: threads call the module concurrently, so it must use the system's locks.
-fn init_args() -> CInitializeArgs {
-    CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)
-}
-
 /// The modules of this process. Each is loaded once: C_Initialize may be called once per process, and one user's C_Finalize
 /// would end the sessions of another. C_Finalize is not called at exit: some modules crash in their own destructors after
 /// it (SoftHSMv2#729, libp11#500).
 static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
 impl Module {
+    /// Whether the module was seen to refuse read-only sessions.
+    pub(super) fn needs_read_write(&self) -> bool {
+        self.read_write.load(Ordering::Relaxed)
+    }
+
+    /// Has all further sessions opened read-write.
+    pub(super) fn require_read_write(&self, refusal: &Fault) {
+        if !self.read_write.swap(true, Ordering::Relaxed) {
+            tracing::info!(%refusal, "the module takes no read-only sessions: read-write ones are used");
+        }
+    }
+
     /// Checks the file, maps it and calls C_Initialize; a module that is loaded already is shared.
     ///
     /// # Errors
@@ -98,8 +108,9 @@ impl Module {
     pub fn load(config: &TokenConfig) -> Result<Arc<Self>, TokenError> {
         Self::check_environment(config)?;
         let path = Self::check_file(config)?;
+        let initialize = config.initialize.clone();
         let loaded = with_timeout(TokenOperation::Module, config.start_timeout, move || {
-            Self::load_file(path)
+            Self::load_file(path, initialize)
         });
         loaded.map_err(|error| match error {
             TokenError::Initialize(_) => module_config::explain_failure(error, config),
@@ -107,17 +118,20 @@ impl Module {
         })
     }
 
-    fn load_file(path: PathBuf) -> Result<Arc<Self>, TokenError> {
+    fn load_file(
+        path: PathBuf,
+        initialize: Option<InitializeString>,
+    ) -> Result<Arc<Self>, TokenError> {
         let mut loaded = LOADED.lock().ignore_poison();
         if let Some(module) = loaded.get(&path) {
             return Ok(Arc::clone(module));
         }
-        let module = Arc::new(Self::initialize(&path)?);
+        let module = Arc::new(Self::initialize(&path, initialize)?);
         loaded.insert(path, Arc::clone(&module));
         Ok(module)
     }
 
-    fn initialize(path: &Path) -> Result<Self, TokenError> {
+    fn initialize(path: &Path, initialize: Option<InitializeString>) -> Result<Self, TokenError> {
         let not_a_module = |detail: String| TokenError::ModuleLoad {
             path: path.to_owned(),
             detail,
@@ -127,27 +141,20 @@ impl Module {
             other => not_a_module(Fault::of(other).to_string()),
         })?;
         let raw = RawCalls::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
-        let initialized_here = match pkcs11.initialize(init_args()) {
-            Ok(()) => true,
-            // Other code in this process initialised it: it can be used, but this crate must not finalise it.
-            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
-            Err(error) => return Err(TokenError::Initialize(Fault::of(error))),
+        let initialized_here = call_initialize(&pkcs11, raw.as_ref(), initialize.as_ref())
+            .map_err(TokenError::Initialize)?;
+        let information = InfoCalls {
+            pkcs11: &pkcs11,
+            raw: raw.as_ref(),
         };
-        let info = pkcs11
-            .get_library_info()
-            .map_err(|error| TokenError::Initialize(Fault::of(error)))?;
-        let version = |version: cryptoki::types::Version| (version.major(), version.minor());
-        let description = ModuleDescription {
-            description: info.library_description().to_owned(),
-            manufacturer: info.manufacturer_id().to_owned(),
-            version: version(info.library_version()),
-            cryptoki: version(info.cryptoki_version()),
-        };
+        let description = information.module().map_err(TokenError::Initialize)?;
         Ok(Self {
             path: path.to_owned(),
             pkcs11,
             raw,
             description,
+            initialize,
+            read_write: AtomicBool::new(false),
             gate: CallGate::default(),
             initialized_here,
         })
@@ -167,8 +174,10 @@ impl Module {
     }
 
     fn admit<'a>(&'a self, active: ActiveCall<'a>) -> ModuleCall<'a> {
-        let pkcs11 = &self.pkcs11;
-        ModuleCall { pkcs11, active }
+        ModuleCall {
+            module: self,
+            active,
+        }
     }
 
     /// How many times the module was reinitialised: handles of an earlier generation are stale.
@@ -211,7 +220,8 @@ impl Module {
                     let finalized = self.pkcs11.clone().finalize();
                     // Only the result of C_Initialize matters.
                     drop(finalized);
-                    self.pkcs11.initialize(init_args()).map_err(Fault::of)
+                    call_initialize(&self.pkcs11, self.raw.as_ref(), self.initialize.as_ref())
+                        .map(|_| ())
                 });
         if let Ok(result) = &reinitialized {
             metrics::module_reinitialized(result.is_ok());

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::{SessionState, UserType};
+use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
 
 use super::fault::Fault;
 use super::guard::{PinError, PinGuard};
 use super::module::Module;
 use super::session_call::SessionCall;
+use crate::config::SessionMode;
 
 /// The kind of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Session {
     inner: Option<cryptoki::session::Session>,
     generation: u64,
     module: Arc<Module>,
+    // A read-only session where a read-write one may be used instead.
+    learns: bool,
 }
 
 /// Why no signature was made.
@@ -42,7 +45,39 @@ pub(crate) enum SignFault {
 }
 
 impl Session {
-    pub(super) fn open(module: &Arc<Module>, slot: Slot, access: Access) -> Result<Self, Fault> {
+    /// C_OpenSession. A module that refuses a read-only session gets read-write ones from then on, unless the
+    /// configuration says otherwise.
+    pub(super) fn open(
+        module: &Arc<Module>,
+        slot: Slot,
+        access: Access,
+        mode: SessionMode,
+    ) -> Result<Self, Fault> {
+        let access = match mode {
+            SessionMode::ReadWrite => Access::ReadWrite,
+            SessionMode::Auto if module.needs_read_write() => Access::ReadWrite,
+            SessionMode::Auto | SessionMode::ReadOnly => access,
+        };
+        let learns = mode == SessionMode::Auto && access == Access::ReadOnly;
+        match Self::open_as(module, slot, access, learns) {
+            Err(refusal) if learns && refusal.may_be_of_a_read_only_session() => {
+                let session = Self::open_as(module, slot, Access::ReadWrite, false);
+                let Ok(session) = session else {
+                    return Err(refusal);
+                };
+                module.require_read_write(&refusal);
+                Ok(session)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_as(
+        module: &Arc<Module>,
+        slot: Slot,
+        access: Access,
+        learns: bool,
+    ) -> Result<Self, Fault> {
         let call = module.call()?;
         let inner = match access {
             Access::ReadOnly => call.open_ro_session_no_drop(slot),
@@ -52,7 +87,17 @@ impl Session {
             inner: Some(inner.map_err(Fault::of)?),
             generation: call.generation(),
             module: Arc::clone(module),
+            learns,
         })
+    }
+
+    /// What a failed signature means: the signature is asked of a read-write session next where this one was too weak.
+    fn refused_read_only(&self, fault: Fault) -> SignFault {
+        if self.learns && fault.is_session_read_only() {
+            self.module.require_read_write(&fault);
+            return SignFault::Call(Fault::STALE);
+        }
+        SignFault::Call(fault)
     }
 
     /// Begins a call: cryptoki's session, for the modules of this crate that make PKCS#11 calls.
@@ -71,18 +116,14 @@ impl Session {
 
     /// Whether a user is logged in; `true` also if the session's state cannot be read.
     pub fn logged_in(&self) -> bool {
-        let state = self.pkcs11().ok().and_then(|session| {
-            let info = session.get_session_info().ok()?;
-            Some(info.session_state())
-        });
-        !matches!(state, Some(SessionState::RoPublic | SessionState::RwPublic))
+        let info = self.pkcs11().and_then(|session| session.info());
+        !info.is_ok_and(|info| info.is_public())
     }
 
     /// Checks that the token still has this session (C_GetSessionInfo). The call also keeps an idle connection to the
     /// HSM open.
     pub(crate) fn is_alive(&self) -> Result<(), Fault> {
-        let session = self.pkcs11()?;
-        session.get_session_info().map(|_| ()).map_err(Fault::of)
+        self.pkcs11()?.info().map(|_| ())
     }
 
     /// Signs with C_SignInit and C_Sign: two calls. `capacity` is the longest acceptable signature in bytes. `guard` is
@@ -102,14 +143,14 @@ impl Session {
         };
         session
             .sign_init(mechanism, key)
-            .map_err(|error| SignFault::Call(Fault::of(error)))?;
+            .map_err(|error| self.refused_read_only(Fault::of(error)))?;
         if let Some(guard) = guard {
             guard
                 .log_in(&session, UserType::ContextSpecific)
                 .map_err(SignFault::Pin)?;
         }
         raw.sign(session.handle(), data, capacity)
-            .map_err(SignFault::Call)
+            .map_err(|fault| self.refused_read_only(fault))
     }
 
     /// The length of `key` wrapped by `wrapping_key`: C_WrapKey with a null output pointer. `None` where the module's

@@ -2,9 +2,9 @@
 
 use std::ops::Deref;
 
-use cryptoki::slot::TokenInfo;
-
 use super::fault::Fault;
+use super::info::{SessionInfo, TokenInfo};
+use super::info_calls;
 use super::module::ModuleCall;
 
 /// A session in use; the module is not reinitialised while this exists.
@@ -29,9 +29,12 @@ impl<'a> SessionCall<'a> {
 
     /// The token's current CK_TOKEN_INFO.
     pub(super) fn token_info(&self) -> Result<TokenInfo, Fault> {
-        let session = self.session.get_session_info().map_err(Fault::of)?;
-        self.call
-            .get_token_info(session.slot_id())
-            .map_err(Fault::of)
+        let slot = info_calls::slot(self.info()?.slot())?;
+        self.call.information().token(slot)
+    }
+
+    /// The session's current CK_SESSION_INFO.
+    pub(super) fn info(&self) -> Result<SessionInfo, Fault> {
+        self.call.information().session(self.session)
     }
 }

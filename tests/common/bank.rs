@@ -45,6 +45,8 @@ pub struct Settings {
     pub headless_heimdall: String,
     /// Further lines of [[token]].
     pub token_lines: String,
+    /// Variables for the module beside SOFTHSM2_CONF.
+    pub env: Vec<(String, String)>,
     /// `mode` of [trust].
     pub trust: &'static str,
     /// Further lines of [trust].
@@ -104,6 +106,7 @@ impl Bank {
                 consent_manager: "https://localhost:1".to_owned(),
                 headless_heimdall: "https://127.0.0.1:1".to_owned(),
                 token_lines: String::new(),
+                env: Vec::new(),
                 trust: "trust-framework",
                 trust_lines: String::new(),
                 hub_lines: String::new(),
@@ -142,11 +145,16 @@ impl Bank {
             consent_manager,
             headless_heimdall,
             token_lines,
+            env,
             trust,
             trust_lines,
             hub_lines,
             sections,
         } = &self.settings;
+        let variables = env
+            .iter()
+            .map(|(name, value)| format!("{name} = \"{value}\"\n"));
+        let variables: String = variables.collect();
         let text = format!(
             r#"environment = "{environment}"
 lfi_code = "mybank"
@@ -159,7 +167,7 @@ state_dir = "{state_dir}"
 {token_lines}
 [token.env]
 SOFTHSM2_CONF = "{}"
-
+{variables}
 [c3]
 key = "{key}"
 certificate = "{certificate}"

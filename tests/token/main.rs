@@ -19,6 +19,7 @@ mod pin_secrecy;
 mod pin_sources;
 mod public_key_mismatch;
 mod quirks;
+mod real_tokens;
 mod recovery;
 mod return_values;
 mod session_loss;

@@ -10,7 +10,7 @@ use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::key::attributes::KeyAttributes;
-use hsm_mtls::internal::key::generate::{self, GeneratedKey};
+use hsm_mtls::internal::key::generate::{self, Claims, GeneratedKey};
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::key::unsupported::SUPPORTED;
 use hsm_mtls::internal::key::{Key, KeyError, find_all};
@@ -83,10 +83,14 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     let session = token
         .session(Access::ReadWrite)
         .map_err(CommandError::stage)?;
+    let accepted = match args.accept_claims {
+        true => Claims::AnyUse,
+        false => Claims::AsRequested,
+    };
     let GeneratedKey {
         key,
         not_restricted,
-    } = generate::generate(&token, &session, algorithm(args.key_type), &label).map_err(
+    } = generate::generate(&token, &session, algorithm(args.key_type), &label, accepted).map_err(
         |error| match error {
             KeyError::Call(fault)
                 if args.user_type != Role::User && fault.class() == FaultClass::Login =>

@@ -1,10 +1,10 @@
 //! Attendance: whether an operator at a terminal can enter a PIN and confirm a login attempt.
 
-use cryptoki::slot::TokenInfo;
 use secrecy::ExposeSecret;
 
 use super::error::PinError;
 use crate::config::pin::PinSource;
+use crate::token::info::{CKF_PROTECTED_AUTHENTICATION_PATH, TokenInfo};
 use crate::token::pin::{self, OperatorPrompt, Pin, PinSourceError};
 
 /// Whether an operator can be asked to enter a PIN, or to confirm a login attempt that may lock the token.
@@ -56,7 +56,7 @@ impl Attendance {
         source: &PinSource,
         info: &TokenInfo,
     ) -> Result<(), PinError> {
-        if !info.protected_authentication_path() {
+        if !info.has(CKF_PROTECTED_AUTHENTICATION_PATH) {
             return Err(PinError::Source {
                 pin_source: source.clone(),
                 why: PinSourceError::NoKeypad,

@@ -2,13 +2,13 @@
 //! CKF_SO_PIN_COUNT_LOW and an operator accepts the risk.
 
 use cryptoki::session::UserType;
-use cryptoki::slot::TokenInfo;
 
 use super::acceptance::{self, Acceptance, CountLow};
 use super::attempt_file::{AttemptFile, AttemptScope};
 use super::attendance::needs_operator;
 use super::{Attendance, PinError};
 use crate::rfc3339;
+use crate::token::info::*;
 
 /// A flag that is set.
 struct FlagWarning {
@@ -27,20 +27,26 @@ fn warning(user: UserType, info: &TokenInfo) -> Option<FlagWarning> {
         set.then_some(name)
     };
     let locked = flag(
-        (info.user_pin_locked(), "CKF_USER_PIN_LOCKED"),
-        (info.so_pin_locked(), "CKF_SO_PIN_LOCKED"),
+        (info.has(CKF_USER_PIN_LOCKED), "CKF_USER_PIN_LOCKED"),
+        (info.has(CKF_SO_PIN_LOCKED), "CKF_SO_PIN_LOCKED"),
     );
     let final_try = flag(
-        (info.user_pin_final_try(), "CKF_USER_PIN_FINAL_TRY"),
-        (info.so_pin_final_try(), "CKF_SO_PIN_FINAL_TRY"),
+        (info.has(CKF_USER_PIN_FINAL_TRY), "CKF_USER_PIN_FINAL_TRY"),
+        (info.has(CKF_SO_PIN_FINAL_TRY), "CKF_SO_PIN_FINAL_TRY"),
     );
     let to_be_changed = flag(
-        (info.user_pin_to_be_changed(), "CKF_USER_PIN_TO_BE_CHANGED"),
-        (info.so_pin_to_be_changed(), "CKF_SO_PIN_TO_BE_CHANGED"),
+        (
+            info.has(CKF_USER_PIN_TO_BE_CHANGED),
+            "CKF_USER_PIN_TO_BE_CHANGED",
+        ),
+        (
+            info.has(CKF_SO_PIN_TO_BE_CHANGED),
+            "CKF_SO_PIN_TO_BE_CHANGED",
+        ),
     );
     let count_low = flag(
-        (info.user_pin_count_low(), "CKF_USER_PIN_COUNT_LOW"),
-        (info.so_pin_count_low(), "CKF_SO_PIN_COUNT_LOW"),
+        (info.has(CKF_USER_PIN_COUNT_LOW), "CKF_USER_PIN_COUNT_LOW"),
+        (info.has(CKF_SO_PIN_COUNT_LOW), "CKF_SO_PIN_COUNT_LOW"),
     );
     let all = [
         (locked, "the PIN is locked"),
