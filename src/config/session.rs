@@ -1,6 +1,6 @@
 //! `login` and `session` of `[[token]]`: when to call C_Login, and the kind of the sessions.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// When to call C_Login. `Always` and `Never` are for tokens whose CKF_LOGIN_REQUIRED is wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -16,8 +16,7 @@ pub enum LoginPolicy {
 }
 
 /// The kind of the sessions that sign and read: some modules have read-write sessions only (AWS CloudHSM).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SessionMode {
     /// Read-only, and read-write once the module has refused to open or to use a read-only one.
     #[default]
@@ -26,4 +25,23 @@ pub enum SessionMode {
     ReadOnly,
     /// Always read-write.
     ReadWrite,
+}
+
+impl<'de> Deserialize<'de> for SessionMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wrong = || {
+            serde::de::Error::custom(
+                "`session` is \"auto\", \"read-only\" or \"read-write\"; how many there are is `sessions`",
+            )
+        };
+        match String::deserialize(deserializer)
+            .map_err(|_| wrong())?
+            .as_str()
+        {
+            "auto" => Ok(Self::Auto),
+            "read-only" => Ok(Self::ReadOnly),
+            "read-write" => Ok(Self::ReadWrite),
+            _ => Err(wrong()),
+        }
+    }
 }
