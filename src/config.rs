@@ -127,7 +127,8 @@ pub struct TokenConfig {
     /// of the configuration file.
     #[serde(default, deserialize_with = "module_env::variables")]
     pub env: BTreeMap<String, String>,
-    /// A string for pReserved of C_Initialize's arguments, for modules that want one. `{config_dir}` in it was replaced by
+    /// A string for pReserved of C_Initialize's arguments, for modules that want one. It is no place for a password: every
+    /// process of the proxy reads it. `{config_dir}` in it was replaced by
     /// the folder of the configuration file.
     #[serde(default)]
     pub initialize: Option<InitializeString>,

@@ -11,6 +11,7 @@ mod error;
 pub mod extraction_probes;
 pub mod generate;
 mod key_pair_template;
+mod new_key_pair;
 pub mod probe_keys;
 pub mod public;
 pub mod scheme;

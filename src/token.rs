@@ -18,6 +18,7 @@ mod raw;
 mod role;
 pub mod session;
 mod session_call;
+mod session_kind;
 mod slot_selection;
 mod timeout;
 
@@ -29,7 +30,7 @@ use cryptoki::slot::Slot;
 
 use crate::config::pin::PinSource;
 use crate::config::uri::Pkcs11Uri;
-use crate::config::{LoginPolicy, SessionMode, TokenConfig};
+use crate::config::{LoginPolicy, TokenConfig};
 use crate::ledger::Recorder;
 use crate::poison::IgnorePoison as _;
 use description::TokenDescription;
@@ -41,6 +42,7 @@ use module::Module;
 pub use module_config::config_obstacle;
 pub use role::Role;
 use session::{Access, Session};
+use session_kind::SessionKind;
 use slot_selection::select_slot;
 pub use timeout::TokenOperation;
 pub use timeout::with_timeout;
@@ -53,7 +55,7 @@ pub struct Token {
     description: TokenDescription,
     mechanisms: MechanismList,
     policy: LoginPolicy,
-    session_mode: SessionMode,
+    session_kind: SessionKind,
     timeout: Duration,
     start_timeout: Duration,
     guard: Arc<PinGuard>,
@@ -114,7 +116,7 @@ impl Token {
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
             policy: config.login,
-            session_mode: config.session,
+            session_kind: SessionKind::new(config.session),
             timeout: config.timeout,
             start_timeout: config.start_timeout,
             module,
@@ -144,7 +146,7 @@ impl Token {
             description,
             mechanisms: self.mechanisms.clone(),
             policy: self.policy,
-            session_mode: self.session_mode,
+            session_kind: self.session_kind.clone(),
             timeout: self.timeout,
             start_timeout: self.start_timeout,
             guard: Arc::clone(&self.guard),
@@ -203,11 +205,12 @@ impl Token {
     /// The token reports another PIN flag too, it refused an earlier PIN of this source, the source has no PIN, or the
     /// acceptance cannot be written.
     pub fn accept_count_low(&self, role: Role) -> Result<CountLow, TokenError> {
-        let (module, slot, mode) = (Arc::clone(&self.module), self.slot, self.session_mode);
+        let (module, slot) = (Arc::clone(&self.module), self.slot);
+        let kind = self.session_kind.clone();
         let guard = Arc::clone(&self.guard);
         with_timeout(TokenOperation::Token, self.start_timeout, move || {
             let session =
-                Session::open(&module, slot, role.access(), mode).map_err(TokenError::Call)?;
+                Session::open(&module, slot, role.access(), &kind).map_err(TokenError::Call)?;
             let session = session.pkcs11().map_err(TokenError::Call)?;
             Ok(guard.accept_count_low(&session, role.user_type())?)
         })
@@ -227,11 +230,12 @@ impl Token {
         role: Role,
         required: bool,
     ) -> impl FnOnce() -> Result<Session, TokenError> + Send + use<> {
-        let (module, slot, mode) = (Arc::clone(&self.module), self.slot, self.session_mode);
+        let (module, slot) = (Arc::clone(&self.module), self.slot);
+        let kind = self.session_kind.clone();
         let guard = Arc::clone(&self.guard);
         move || {
             let session =
-                Session::open(&module, slot, role.access(), mode).map_err(TokenError::Call)?;
+                Session::open(&module, slot, role.access(), &kind).map_err(TokenError::Call)?;
             if required {
                 let session = session.pkcs11().map_err(TokenError::Call)?;
                 guard.log_in(&session, role.user_type())?;
@@ -249,7 +253,7 @@ impl Token {
     /// # Errors
     /// C_OpenSession failed.
     pub fn session(&self, access: Access) -> Result<Session, TokenError> {
-        Session::open(&self.module, self.slot, access, self.session_mode).map_err(TokenError::Call)
+        Session::open(&self.module, self.slot, access, &self.session_kind).map_err(TokenError::Call)
     }
 
     /// The token's CK_TOKEN_INFO and CK_SLOT_INFO.

@@ -21,6 +21,9 @@ use crate::poison::IgnorePoison as _;
 /// the data of each thread: a process that exits meanwhile crashes (seen with SoftHSM2).
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many threads that have ended are remembered.
+const MAX_ENDED_THREADS: usize = 64;
+
 pub(super) struct WorkerPool {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -107,7 +110,10 @@ impl WorkerPool {
         match spawned {
             Ok(thread) => {
                 let mut threads = self.threads.lock().ignore_poison();
-                threads.retain(|thread| !thread.is_finished());
+                // A finished thread may still run the module's clean-up: the newest are kept to be joined.
+                if threads.len() > MAX_ENDED_THREADS {
+                    threads.retain(|thread| !thread.is_finished());
+                }
                 threads.push(thread);
                 Ok(())
             }

@@ -206,6 +206,10 @@ pub(super) fn key() -> Vec<Example> {
             why: text("CKA_EXTRACTABLE not false")
         }],
         ClaimsMore: [KeyError::ClaimsMore],
+        LeftBehind: [KeyError::LeftBehind {
+            uri: text(KEY),
+            why: fault()
+        }],
         Call: [KeyError::Call(fault())],
     })
 }

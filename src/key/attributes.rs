@@ -5,7 +5,9 @@
 //! the whole call. No component of a private key is ever read.
 
 use cryptoki::mechanism::MechanismType;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{
+    Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle,
+};
 use serde::Serialize;
 
 use super::public::{PublicKey, ec_algorithm};
@@ -57,22 +59,7 @@ impl KeyAttributes {
     }
 
     pub(crate) fn read(session: &Session, key: ObjectHandle) -> Self {
-        let flag = |attribute_type| match attribute(session, key, attribute_type)? {
-            Attribute::Private(value)
-            | Attribute::Sensitive(value)
-            | Attribute::Extractable(value)
-            | Attribute::AlwaysSensitive(value)
-            | Attribute::NeverExtractable(value)
-            | Attribute::Local(value)
-            | Attribute::Sign(value)
-            | Attribute::Decrypt(value)
-            | Attribute::Unwrap(value)
-            | Attribute::Derive(value)
-            | Attribute::Modifiable(value)
-            | Attribute::Copyable(value)
-            | Attribute::AlwaysAuthenticate(value) => Some(value),
-            _ => None,
-        };
+        let flag = |attribute_type| flag(session, key, attribute_type);
         Self {
             private: flag(AttributeType::Private),
             sensitive: flag(AttributeType::Sensitive),
@@ -106,23 +93,43 @@ pub(super) fn attribute(
         .find(|attribute| attribute.attribute_type() == attribute_type)
 }
 
-/// Whether the token reports this attribute as false.
-pub(super) fn reads_false(session: &Session, object: ObjectHandle, kind: AttributeType) -> bool {
-    let value = match attribute(session, object, kind) {
-        Some(
-            Attribute::Derive(value)
-            | Attribute::Unwrap(value)
-            | Attribute::Wrap(value)
-            | Attribute::Modifiable(value)
-            | Attribute::SignRecover(value)
-            | Attribute::Private(value)
-            | Attribute::Decrypt(value)
-            | Attribute::Encrypt(value)
-            | Attribute::Copyable(value),
-        ) => Some(value),
+/// One attribute that is true or false; `None` if the token does not report it. The length is read first: for an attribute
+/// that they do not know, some modules leave the buffer unchanged, and its zero would be read as false.
+pub(super) fn flag(
+    session: &Session,
+    object: ObjectHandle,
+    attribute_type: AttributeType,
+) -> Option<bool> {
+    let length = session
+        .pkcs11()
+        .ok()?
+        .get_attribute_info(object, &[attribute_type])
+        .ok()?;
+    if !matches!(length.as_slice(), [AttributeInfo::Available(1)]) {
+        return None;
+    }
+    match attribute(session, object, attribute_type)? {
+        Attribute::Token(value)
+        | Attribute::Private(value)
+        | Attribute::Sensitive(value)
+        | Attribute::Extractable(value)
+        | Attribute::AlwaysSensitive(value)
+        | Attribute::NeverExtractable(value)
+        | Attribute::Local(value)
+        | Attribute::Modifiable(value)
+        | Attribute::Copyable(value)
+        | Attribute::Destroyable(value)
+        | Attribute::WrapWithTrusted(value)
+        | Attribute::Sign(value)
+        | Attribute::SignRecover(value)
+        | Attribute::Decrypt(value)
+        | Attribute::Encrypt(value)
+        | Attribute::Unwrap(value)
+        | Attribute::Wrap(value)
+        | Attribute::Derive(value)
+        | Attribute::AlwaysAuthenticate(value) => Some(value),
         _ => None,
-    };
-    value == Some(false)
+    }
 }
 
 /// One attribute of bytes; `None` also if it is empty.

@@ -1,12 +1,12 @@
 //! The attributes of a private key that matter for its custody, for the audit: their CKA_ names and values.
 
 use cryptoki::mechanism::MechanismType;
-use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType};
+use cryptoki::object::{Attribute, AttributeType, KeyType};
 use cryptoki::types::Date;
 use serde::{Deserialize, Serialize};
 
 use super::Key;
-use super::attributes::{allowed_mechanisms, attribute};
+use super::attributes::{allowed_mechanisms, attribute, flag};
 use crate::token::session::Session;
 
 /// The attributes of type CK_BBOOL (PKCS#11 3.1, sections 4.4, 4.7 and 4.9).
@@ -85,37 +85,7 @@ impl Key {
     /// Reads the attributes that matter for the key's custody.
     pub fn custody_attributes(&self, session: &Session) -> CustodyAttributes {
         let read = |attribute_type| attribute(session, self.handle, attribute_type);
-        // The length is read first: for an attribute that they do not know, some modules leave the buffer unchanged, and its
-        // zero would be read as false.
-        let is_reported = |attribute_type| {
-            let info = session
-                .pkcs11()
-                .ok()?
-                .get_attribute_info(self.handle, &[attribute_type]);
-            matches!(info.ok()?.as_slice(), [AttributeInfo::Available(1)]).then_some(())
-        };
-        let flag = |attribute_type| match is_reported(attribute_type)
-            .and_then(|()| read(attribute_type))?
-        {
-            Attribute::Token(value)
-            | Attribute::Private(value)
-            | Attribute::Sensitive(value)
-            | Attribute::Extractable(value)
-            | Attribute::AlwaysSensitive(value)
-            | Attribute::NeverExtractable(value)
-            | Attribute::Local(value)
-            | Attribute::Modifiable(value)
-            | Attribute::Copyable(value)
-            | Attribute::Destroyable(value)
-            | Attribute::WrapWithTrusted(value)
-            | Attribute::Sign(value)
-            | Attribute::SignRecover(value)
-            | Attribute::Decrypt(value)
-            | Attribute::Unwrap(value)
-            | Attribute::Derive(value)
-            | Attribute::AlwaysAuthenticate(value) => Some(value),
-            _ => None,
-        };
+        let flag = |attribute_type| flag(session, self.handle, attribute_type);
         let date = |attribute_type| match read(attribute_type)? {
             Attribute::StartDate(date) | Attribute::EndDate(date) => format_date(&date),
             _ => None,

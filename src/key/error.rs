@@ -96,9 +96,19 @@ pub enum KeyError {
     },
     /// The token says of each such key that it has more uses than to sign.
     #[error(
-        "the token says CKA_DECRYPT or CKA_UNWRAP true of each such key, whatever is requested; no key was made"
+        "the token says CKA_DECRYPT or CKA_UNWRAP true of such a key, whatever is requested; none was kept"
     )]
     ClaimsMore,
+    /// A key that is not kept could not be destroyed.
+    #[error(
+        "a key that is not to be used is still on the token: {uri}; it could not be destroyed: {why}"
+    )]
+    LeftBehind {
+        /// Its URI.
+        uri: String,
+        /// Why C_DestroyObject failed.
+        why: Fault,
+    },
     /// A PKCS#11 call failed.
     #[error("the token failed: {0}")]
     Call(Fault),
@@ -139,10 +149,13 @@ impl Diagnostic for KeyError {
                     .to_owned()
             },
             Self::NotAsAsked { .. } => {
-                "the key was removed again as far as the token allows (`hsm-mtls key list`); ask its administrator about its policy".to_owned()
+                "the key was destroyed again; ask the token's administrator about its policy".to_owned()
             }
             Self::ClaimsMore => {
                 "if the vendor's documents say that this claim has no effect, pass --accept-claims; else have the token's policy changed".to_owned()
+            }
+            Self::LeftBehind { .. } => {
+                "destroy it with the vendor's tool, and never use it; then try again".to_owned()
             }
             Self::Ledger(error) => error.hint(),
             Self::Call(fault) => fault.advice().to_owned(),
@@ -152,7 +165,10 @@ impl Diagnostic for KeyError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Call(fault) => fault.exit_code(),
-            Self::NotAsAsked { .. } | Self::ClaimsMore | Self::CannotGenerate(_) => ExitCode::Token,
+            Self::NotAsAsked { .. }
+            | Self::ClaimsMore
+            | Self::LeftBehind { .. }
+            | Self::CannotGenerate(_) => ExitCode::Token,
             _ => ExitCode::Configuration,
         }
     }

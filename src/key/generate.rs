@@ -1,42 +1,41 @@
 //! Generates a key pair in the token that is not extractable and can only sign.
 //!
-//! The full template is tried first. Where the token refuses it, session objects show what it accepts
-//! ([`super::template_search`]), and what could not be requested is set afterwards where the token allows that.
+//! The full template is tried first. Where the token refuses it, probe keys show what it accepts
+//! ([`super::template_search`]): session objects, or token objects with a label of their own where the token has no session
+//! objects. Probe keys are destroyed at once; one that cannot be is an error that names it.
 
 use std::cell::Cell;
 
 use aws_lc_rs::rand;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 
-use super::attributes::{KeyAttributes, reads_false};
+use super::attributes::KeyAttributes;
 use super::key_pair_template::{Half, KeyPairTemplate, RESTRICTIONS, generation_mechanism};
+use super::new_key_pair::{Attempt, NewKeyPair, generate_key_pair};
 use super::public::PublicKey;
 use super::scheme::KeyAlgorithm;
-use super::template_search::{Form, search};
+use super::template_search::{Accepted, Form, search};
 use super::{Key, KeyError, find_objects, object_uri};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
-use crate::ledger::{Completion, Entry, KeyDestruction, KeyGeneration, Operation, Process};
+use crate::ledger::{Completion, Operation};
 use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::session::Session;
-
-/// The name in the ledger of session keys that only show which template the token accepts.
-const PROBE_LABEL: &str = "session key to try a template";
 
 /// A key pair that was generated.
 #[derive(Debug)]
 pub struct GeneratedKey {
     /// The private key.
     pub key: Key,
-    /// CKA_ names of restrictions that the token does not support, and that the key therefore lacks.
+    /// The CKA_ names of restrictions that the token does not support, so that the key does not have them.
     pub not_restricted: Vec<&'static str>,
 }
 
-/// What a key may claim.
+/// Which uses a new key may claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claims {
-    /// Only what was requested.
+    /// Only to sign.
     AsRequested,
     /// CKA_DECRYPT or CKA_UNWRAP true too: some modules say so of each RSA key. Dangerous where it is true.
     AnyUse,
@@ -47,7 +46,7 @@ pub enum Claims {
 ///
 /// # Errors
 /// The label is taken (nothing is generated), the token cannot generate such a key, or the generated key does not
-/// have the requested attributes.
+/// have the requested attributes; [`KeyError::LeftBehind`] if a key that is not kept could not be destroyed.
 pub fn generate(
     token: &Token,
     session: &Session,
@@ -60,41 +59,29 @@ pub fn generate(
     if !token.mechanisms().can_generate(mechanism.mechanism_type()) {
         return Err(KeyError::CannotGenerate(algorithm.to_string()));
     }
-    let id = random_id()?;
     let generator = Generator {
         token,
         session,
         mechanism,
-        template: KeyPairTemplate {
-            algorithm,
-            parameters: &parameters,
-            label,
-            id: &id,
-        },
+        algorithm,
+        parameters,
         claims,
-        claims_more: Cell::new(false),
     };
     let all: Vec<usize> = (0..RESTRICTIONS.len()).collect();
-    let refusal = match generator.call(Form::Plain, &all, true)? {
-        Attempt::Made(pair, operation) => return generator.finish(pair, operation, Vec::new()),
+    let refusal = match generator.call(label, (Form::Plain, &all), true)? {
+        Attempt::Made(pair, operation) => return generator.finish(pair, operation, &all),
         Attempt::Refused(fault) => fault,
     };
-    // Some tokens have no session objects: they are asked with token objects, which are destroyed at once.
     for on_token in [false, true] {
-        let found = search(RESTRICTIONS.len(), |form, kept| {
-            generator.probe(form, kept, on_token)
+        let accepted = search(RESTRICTIONS.len(), |form, kept| {
+            generator.accepts(form, kept, on_token)
         })?;
-        let Some(accepted) = found else { continue };
-        let mut kept = all.clone();
-        kept.retain(|index| !accepted.refused.contains(index));
-        if generator.claims_more.take() && claims == Claims::AsRequested {
-            generator.probe(accepted.form, &kept, on_token)?;
-            if generator.claims_more.get() {
-                return Err(KeyError::ClaimsMore);
-            }
-        }
-        if let Attempt::Made(pair, operation) = generator.call(accepted.form, &kept, true)? {
-            return generator.finish(pair, operation, accepted.refused);
+        let Some(accepted) = accepted else { continue };
+        let kept = generator.best_template(&accepted, on_token)?;
+        if let Attempt::Made(pair, operation) =
+            generator.call(label, (accepted.form, &kept), true)?
+        {
+            return generator.finish(pair, operation, &kept);
         }
     }
     Err(KeyError::Call(refusal))
@@ -104,191 +91,146 @@ struct Generator<'a> {
     token: &'a Token,
     session: &'a Session,
     mechanism: Mechanism<'static>,
-    template: KeyPairTemplate<'a>,
+    algorithm: KeyAlgorithm,
+    parameters: Vec<Attribute>,
     claims: Claims,
-    /// A probe key claimed a use that was not requested.
-    claims_more: Cell<bool>,
 }
 
-/// What one C_GenerateKeyPair came to.
-enum Attempt {
-    Made(KeyPairHandles, Operation),
-    Refused(Fault),
-}
-
-struct KeyPairHandles {
-    public: ObjectHandle,
-    private: ObjectHandle,
-}
-
-impl Generator<'_> {
-    /// One C_GenerateKeyPair, on record.
+impl<'a> Generator<'a> {
     fn call(
         &self,
-        form: Form,
-        restrictions: &[usize],
+        label: &str,
+        template: (Form, &[usize]),
         on_token: bool,
-    ) -> Result<Attempt, KeyError> {
-        let (public, private) = self.template.build(form, restrictions, on_token);
-        let operation = self
-            .token
-            .recorder()
-            .begin(&Entry::KeyGeneration(KeyGeneration {
-                token: &self.token.description().uri().to_string(),
-                label: if on_token {
-                    self.template.label
-                } else {
-                    PROBE_LABEL
-                },
-                algorithm: &self.template.algorithm.to_string(),
-                process: Process::current(),
-            }))?;
-        let generated = self.session.pkcs11().and_then(|session| {
-            session
-                .generate_key_pair(&self.mechanism, &public, &private)
-                .map_err(Fault::of)
-        });
-        match generated {
-            Ok((public, private)) => {
-                let pair = KeyPairHandles { public, private };
-                Ok(Attempt::Made(pair, operation))
-            }
-            Err(fault) => {
-                operation.fail(fault.failure());
-                match fault.may_be_of_the_template() {
-                    true => Ok(Attempt::Refused(fault)),
-                    false => Err(KeyError::Call(fault)),
-                }
-            }
-        }
+    ) -> Result<Attempt<'a>, KeyError> {
+        let common = KeyPairTemplate {
+            algorithm: self.algorithm,
+            parameters: &self.parameters,
+            label,
+            id: &random_id()?,
+        };
+        let (token, session) = (self.token, self.session);
+        generate_key_pair(token, session, &self.mechanism, &common, template, on_token)
     }
 
-    /// Whether the token accepts a template; the key that shows it is destroyed.
-    fn probe(&self, form: Form, kept: &[usize], on_token: bool) -> Result<bool, KeyError> {
-        let (pair, operation) = match self.call(form, kept, on_token)? {
-            Attempt::Made(pair, operation) => (pair, operation),
-            Attempt::Refused(_) => return Ok(false),
-        };
-        operation.succeed();
-        self.restrict(&pair, kept);
-        let claimed = KeyAttributes::read(self.session, pair.private);
-        if unwanted_use(&claimed).is_some() {
-            self.claims_more.set(true);
-        }
-        let label = if on_token {
-            self.template.label
-        } else {
-            PROBE_LABEL
-        };
-        self.destroy(label, &pair);
-        Ok(true)
-    }
-
-    /// Sets the restrictions that are not in `kept` by C_SetAttributeValue. Returns the names of those that the key lacks.
-    fn restrict(&self, pair: &KeyPairHandles, kept: &[usize]) -> Vec<&'static str> {
-        let mut lacking = Vec::new();
-        let mut left_out: Vec<_> = RESTRICTIONS
+    /// Makes a probe key. `None`: the token refuses the template.
+    fn probe(
+        &self,
+        form: Form,
+        kept: &[usize],
+        on_token: bool,
+    ) -> Result<Option<NewKeyPair<'a>>, KeyError> {
+        let number: String = random_id()?
             .iter()
-            .enumerate()
-            .filter(|(index, _)| !kept.contains(index))
-            .map(|(_, restriction)| restriction)
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
             .collect();
-        // A key that is not modifiable takes no other change.
-        left_out.sort_by_key(|restriction| restriction.kind == AttributeType::Modifiable);
-        for restriction in left_out {
-            let object = match restriction.half {
-                Half::Public => pair.public,
-                Half::Private => pair.private,
-            };
-            let is_false = || reads_false(self.session, object, restriction.kind);
-            if is_false() {
-                continue;
+        match self.call(&format!("hsm-mtls probe {number}"), (form, kept), on_token)? {
+            Attempt::Made(pair, operation) => {
+                operation.succeed();
+                Ok(Some(pair))
             }
-            if let (Ok(session), Some(attribute)) = (self.session.pkcs11(), restriction.attribute())
-            {
-                // Its result does not matter: the attribute is read back.
-                let _ = session.update_attributes(object, &[attribute]);
-            }
-            if !is_false() {
-                lacking.push(restriction.name);
-            }
+            Attempt::Refused(_) => Ok(None),
         }
-        lacking.sort_unstable();
-        lacking
     }
 
-    /// Records the new key, restricts it further, and checks its claims; a key that is not as requested is destroyed.
+    fn accepts(&self, form: Form, kept: &[usize], on_token: bool) -> Result<bool, KeyError> {
+        match self.probe(form, kept, on_token)? {
+            Some(pair) => pair.destroy().map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The restrictions to request. Where one of the private key's was refused, it may still be set afterwards, but not on a
+    /// key that was made with CKA_MODIFIABLE false: the variant is taken whose key lacks less.
+    fn best_template(&self, accepted: &Accepted, on_token: bool) -> Result<Vec<usize>, KeyError> {
+        let kept: Vec<usize> = (0..RESTRICTIONS.len())
+            .filter(|index| !accepted.refused.contains(index))
+            .collect();
+        let is_private = |index: &&usize| RESTRICTIONS[**index].half == Half::Private;
+        let is_modifiable =
+            |index: &&usize| RESTRICTIONS[**index].kind == AttributeType::Modifiable;
+        let mut variants = vec![kept.clone()];
+        if accepted.refused.iter().any(|index| is_private(&index))
+            && kept.iter().any(|index| is_modifiable(&index))
+        {
+            let others = kept.iter().filter(|index| !is_modifiable(index));
+            variants.push(others.copied().collect());
+        }
+        let claims_more = Cell::new(false);
+        let mut best: Option<(u32, Vec<usize>)> = None;
+        for variant in variants {
+            let Some(pair) = self.probe(accepted.form, &variant, on_token)? else {
+                continue;
+            };
+            let lacking = pair.restrict(&variant);
+            let claimed = KeyAttributes::read(self.session, pair.private);
+            pair.destroy()?;
+            let weight = lacking
+                .iter()
+                .map(|index| RESTRICTIONS[*index].weight)
+                .sum();
+            if best.as_ref().is_none_or(|(least, _)| weight < *least) {
+                claims_more.set(unwanted_use(&claimed).is_some());
+                best = Some((weight, variant));
+            }
+        }
+        if claims_more.get() && self.claims == Claims::AsRequested {
+            return Err(KeyError::ClaimsMore);
+        }
+        Ok(best.map_or(kept, |(_, variant)| variant))
+    }
+
+    /// Restricts the new key further, checks its claims and records it; a key that is not as requested is destroyed.
     fn finish(
         &self,
-        pair: KeyPairHandles,
+        pair: NewKeyPair<'_>,
         operation: Operation,
-        refused: Vec<usize>,
+        requested: &[usize],
     ) -> Result<GeneratedKey, KeyError> {
-        let (token, session) = (self.token, self.session);
-        let kept: Vec<usize> = (0..RESTRICTIONS.len())
-            .filter(|index| !refused.contains(index))
-            .collect();
-        let not_restricted = self.restrict(&pair, &kept);
-        let key = Key::read(session, token, pair.private);
+        let lacking = pair.restrict(requested);
+        let key = Key::read(self.session, self.token, pair.private);
         let public_key = key.public_key().ok();
         let recorded = operation.finish(Completion {
             spki: public_key.map(PublicKey::fingerprint),
             ..Completion::default()
         });
         if let Err(error) = recorded {
-            self.destroy(&key.uri().to_string(), &pair);
+            pair.destroy()?;
             return Err(error.into());
         }
-        let reported = key.attributes(session);
-        let wrong = leaves_the_token(&reported)
-            .or_else(|| unwanted_use(&reported).filter(|_| self.claims == Claims::AsRequested));
-        if let Some(why) = wrong {
-            // The key was never used; it is destroyed if the token allows it.
-            self.destroy(&key.uri().to_string(), &pair);
+        let reported = key.attributes(self.session);
+        if let Some(why) = unfit(&reported) {
+            // The key was never used.
+            pair.destroy()?;
             return Err(KeyError::NotAsAsked {
                 uri: key.uri().to_string(),
                 why: why.to_owned(),
             });
         }
+        if unwanted_use(&reported).is_some() && self.claims == Claims::AsRequested {
+            pair.destroy()?;
+            return Err(KeyError::ClaimsMore);
+        }
+        pair.keep();
+        let mut not_restricted: Vec<_> = lacking
+            .iter()
+            .map(|index| RESTRICTIONS[*index].name)
+            .collect();
+        not_restricted.sort_unstable();
         Ok(GeneratedKey {
             key,
             not_restricted,
         })
     }
-
-    /// Destroys a new key pair, even if the ledger cannot record it: the key was never used.
-    fn destroy(&self, key: &str, pair: &KeyPairHandles) {
-        let operation = self
-            .token
-            .recorder()
-            .begin(&Entry::KeyDestruction(KeyDestruction {
-                key,
-                process: Process::current(),
-            }));
-        let destroyed = [pair.private, pair.public].map(|object| {
-            let session = self.session.pkcs11()?;
-            session.destroy_object(object).map_err(Fault::of)
-        });
-        let failed = destroyed.into_iter().find_map(Result::err);
-        match (operation, failed) {
-            (Ok(operation), Some(fault)) => operation.fail(fault.failure()),
-            (Ok(operation), None) => {
-                if let Err(error) = operation.finish(Completion::default()) {
-                    tracing::error!(%error, "that the key pair was destroyed is not on record");
-                }
-            }
-            (Err(error), _) => {
-                tracing::error!(%error, "the destruction of the key pair is not on record");
-            }
-        }
-    }
 }
 
-/// What the token reports of a new key that must not be: an extractable or not sensitive key is never kept.
-fn leaves_the_token(reported: &KeyAttributes) -> Option<&'static str> {
+/// Why a new key is never kept: it may leave the token, or cannot sign.
+fn unfit(reported: &KeyAttributes) -> Option<&'static str> {
     match () {
         () if reported.extractable != Some(false) => Some("CKA_EXTRACTABLE not false"),
         () if reported.sensitive != Some(true) => Some("CKA_SENSITIVE not true"),
+        () if reported.sign == Some(false) => Some("CKA_SIGN false"),
         () => None,
     }
 }

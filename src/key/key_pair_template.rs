@@ -24,41 +24,62 @@ pub(super) struct Restriction {
     pub(super) name: &'static str,
     pub(super) half: Half,
     pub(super) kind: AttributeType,
+    /// How bad a key is that lacks it, beside others that lack something else.
+    pub(super) weight: u32,
 }
 
-const fn restriction(name: &'static str, half: Half, kind: AttributeType) -> Restriction {
-    Restriction { name, half, kind }
+const fn restriction(
+    name: &'static str,
+    half: Half,
+    kind: AttributeType,
+    weight: u32,
+) -> Restriction {
+    Restriction {
+        name,
+        half,
+        kind,
+        weight,
+    }
 }
 
 /// All are requested to be false. Those that tokens refuse most are at the end: AWS, openCryptoki and NSS refuse
 /// CKA_COPYABLE, TPM2 and NSS CKA_ENCRYPT, TPM2 CKA_DECRYPT. CKA_PRIVATE of the public key is refused where public keys are
 /// private objects too (AWS).
 pub(super) const RESTRICTIONS: [Restriction; 9] = [
-    restriction("CKA_DERIVE", Half::Private, AttributeType::Derive),
-    restriction("CKA_UNWRAP", Half::Private, AttributeType::Unwrap),
+    restriction("CKA_DERIVE", Half::Private, AttributeType::Derive, 50),
+    restriction("CKA_UNWRAP", Half::Private, AttributeType::Unwrap, 200),
     restriction(
         "CKA_WRAP of the public key",
         Half::Public,
         AttributeType::Wrap,
+        2,
     ),
-    restriction("CKA_MODIFIABLE", Half::Private, AttributeType::Modifiable),
+    restriction(
+        "CKA_MODIFIABLE",
+        Half::Private,
+        AttributeType::Modifiable,
+        10,
+    ),
     restriction(
         "CKA_SIGN_RECOVER",
         Half::Private,
         AttributeType::SignRecover,
+        5,
     ),
     restriction(
         "CKA_PRIVATE of the public key",
         Half::Public,
         AttributeType::Private,
+        1,
     ),
-    restriction("CKA_DECRYPT", Half::Private, AttributeType::Decrypt),
+    restriction("CKA_DECRYPT", Half::Private, AttributeType::Decrypt, 200),
     restriction(
         "CKA_ENCRYPT of the public key",
         Half::Public,
         AttributeType::Encrypt,
+        1,
     ),
-    restriction("CKA_COPYABLE", Half::Private, AttributeType::Copyable),
+    restriction("CKA_COPYABLE", Half::Private, AttributeType::Copyable, 20),
 ];
 
 impl Restriction {
@@ -90,6 +111,15 @@ pub(super) struct KeyPairTemplate<'a> {
 }
 
 impl KeyPairTemplate<'_> {
+    /// CKA_ID in this form.
+    pub(super) fn id(&self, form: Form) -> &[u8] {
+        match form {
+            Form::IdIsLabel | Form::DefaultUse => self.label.as_bytes(),
+            Form::ShortId => self.id.get(..2).unwrap_or(self.id),
+            Form::Plain | Form::WithClass | Form::CurveInBoth => self.id,
+        }
+    }
+
     /// The public and the private template in this form, with these restrictions. `on_token`: CKA_TOKEN; a session object
     /// otherwise.
     pub(super) fn build(
@@ -98,11 +128,7 @@ impl KeyPairTemplate<'_> {
         restrictions: &[usize],
         on_token: bool,
     ) -> (Vec<Attribute>, Vec<Attribute>) {
-        let id = match form {
-            Form::IdIsLabel | Form::DefaultUse => self.label.as_bytes(),
-            Form::ShortId => self.id.get(..2).unwrap_or(self.id),
-            Form::Plain | Form::WithClass | Form::CurveInBoth => self.id,
-        };
+        let id = self.id(form);
         let common = [
             Attribute::Token(on_token),
             Attribute::Label(self.label.as_bytes().to_vec()),

@@ -53,7 +53,7 @@ pub(super) fn search<E>(
         if accepts(form, &[])? {
             let all: Vec<usize> = (0..count).collect();
             let mut refused = Vec::new();
-            bisect(&all, true, &mut refused, &mut |kept| accepts(form, kept))?;
+            bisect(&all, false, &mut refused, &mut |kept| accepts(form, kept))?;
             return Ok(Some(Accepted { form, refused }));
         }
     }
@@ -91,7 +91,7 @@ mod tests {
     proptest! {
         /// Whatever a token refuses, exactly that is found, in fewer tries than one for each pair.
         #[test]
-        fn what_is_refused_is_found_singly(culprits in prop::collection::btree_set(0_usize..9, 1..4), form in 0_usize..6) {
+        fn what_is_refused_is_found_singly(culprits in prop::collection::btree_set(0_usize..9, 0..4), form in 0_usize..6) {
             let form = Form::ALL[form];
             let mut tries = 0;
             let found = search(9, |tried, kept| {
@@ -101,7 +101,7 @@ mod tests {
             let found = found.ok().flatten();
             let refused = culprits.iter().copied().collect();
             prop_assert_eq!(found, Some(Accepted { form, refused }));
-            prop_assert!(tries <= 6 + 14, "{} tries", tries);
+            prop_assert!(tries <= 6 + 15, "{} tries", tries);
         }
     }
 

@@ -152,6 +152,10 @@ impl Diagnostic for TokenError {
             Self::OutOfReach { advice, .. } => advice.clone(),
             Self::NoMatch { .. } => "correct `uri` of [[token]]; `hsm-mtls token list` shows what is there".to_owned(),
             Self::Ambiguous { .. } => "add `serial=` to `uri` of [[token]] so that it names exactly one".to_owned(),
+            Self::NoAnswer { during: TokenOperation::KeyGeneration, .. } => {
+                "look at the way to the HSM and at its client's own log; a key may have been made all the same: `hsm-mtls key list` shows it"
+                    .to_owned()
+            }
             Self::NoAnswer { .. } => {
                 "look at the way to the HSM and at its client's own log; if it is merely slow, raise `start_timeout` of [[token]]"
                     .to_owned()

@@ -136,6 +136,17 @@ impl Fault {
         )
     }
 
+    /// Whether the code names no cause: the request, the device or the connection to it may be at fault.
+    pub(crate) fn names_no_cause(&self) -> bool {
+        use RvError as R;
+        matches!(
+            &self.code,
+            Code::Ckr(
+                R::GeneralError | R::FunctionFailed | R::VendorDefined(_) | R::UnknownErrorCode(_)
+            )
+        )
+    }
+
     /// The fault as a field of a ledger record.
     pub(crate) fn failure(&self) -> Failure {
         Failure {
@@ -207,9 +218,7 @@ impl Fault {
             return false;
         };
         match code {
-            R::GeneralError | R::FunctionFailed | R::VendorDefined(_) | R::UnknownErrorCode(_) => {
-                true
-            }
+            _ if self.names_no_cause() => true,
             R::SessionReadOnly | R::TokenWriteProtected | R::MechanismInvalid => false,
             _ => matches!(self.class(), FaultClass::Refused | FaultClass::Mechanism),
         }

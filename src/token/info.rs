@@ -66,11 +66,13 @@ pub(crate) struct SessionInfo {
     state: CK_STATE,
 }
 
-/// Text of a fixed size, padded with blanks by the standard and with zero bytes by some modules. Bytes that are no UTF-8
-/// become U+FFFD.
+/// Text of a fixed size, padded with blanks. Some modules end it with a zero byte instead, and what is behind that may change
+/// from call to call. Bytes that are no UTF-8 become U+FFFD.
 fn text(field: &[u8]) -> String {
-    let text = String::from_utf8_lossy(field);
-    text.trim_end_matches([' ', '\0']).to_owned()
+    let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text)
+        .trim_end_matches(' ')
+        .to_owned()
 }
 
 fn version(version: CK_VERSION) -> (u8, u8) {

@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,8 +39,6 @@ pub struct Module {
     pub(super) raw: Option<RawCalls>,
     description: ModuleDescription,
     initialize: Option<InitializeString>,
-    // The module has refused a read-only session.
-    read_write: AtomicBool,
     gate: CallGate,
     // False if other code in this process called C_Initialize first: then this crate must not call C_Finalize.
     initialized_here: bool,
@@ -88,18 +85,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
 impl Module {
-    /// Whether the module was seen to refuse read-only sessions.
-    pub(super) fn needs_read_write(&self) -> bool {
-        self.read_write.load(Ordering::Relaxed)
-    }
-
-    /// Has all further sessions opened read-write.
-    pub(super) fn require_read_write(&self, refusal: &Fault) {
-        if !self.read_write.swap(true, Ordering::Relaxed) {
-            tracing::info!(%refusal, "the module takes no read-only sessions: read-write ones are used");
-        }
-    }
-
     /// Checks the file, maps it and calls C_Initialize; a module that is loaded already is shared.
     ///
     /// # Errors
@@ -124,6 +109,11 @@ impl Module {
     ) -> Result<Arc<Self>, TokenError> {
         let mut loaded = LOADED.lock().ignore_poison();
         if let Some(module) = loaded.get(&path) {
+            if module.initialize != initialize {
+                return Err(TokenError::Initialize(Fault::answer(
+                    "this process has initialised the module with another `initialize`",
+                )));
+            }
             return Ok(Arc::clone(module));
         }
         let module = Arc::new(Self::initialize(&path, initialize)?);
@@ -154,7 +144,6 @@ impl Module {
             raw,
             description,
             initialize,
-            read_write: AtomicBool::new(false),
             gate: CallGate::default(),
             initialized_here,
         })

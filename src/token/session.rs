@@ -11,16 +11,8 @@ use super::fault::Fault;
 use super::guard::{PinError, PinGuard};
 use super::module::Module;
 use super::session_call::SessionCall;
-use crate::config::SessionMode;
-
-/// The kind of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Sign and read objects (CKS_RO_*).
-    ReadOnly,
-    /// Create and change token objects as well (CKS_RW_*).
-    ReadWrite,
-}
+pub use super::session_kind::Access;
+use super::session_kind::SessionKind;
 
 /// An open session, closed when dropped. It may move between threads, and one thread at a time uses it.
 ///
@@ -31,8 +23,8 @@ pub struct Session {
     inner: Option<cryptoki::session::Session>,
     generation: u64,
     module: Arc<Module>,
-    // A read-only session where a read-write one may be used instead.
-    learns: bool,
+    access: Access,
+    kind: SessionKind,
 }
 
 /// Why no signature was made.
@@ -45,28 +37,35 @@ pub(crate) enum SignFault {
 }
 
 impl Session {
-    /// C_OpenSession. A module that refuses a read-only session gets read-write ones from then on, unless the
-    /// configuration says otherwise.
+    /// C_OpenSession. Where a read-only session is refused, twice, and a read-write one is not, all further ones are
+    /// read-write, unless the configuration says otherwise.
     pub(super) fn open(
         module: &Arc<Module>,
         slot: Slot,
-        access: Access,
-        mode: SessionMode,
+        wanted: Access,
+        kind: &SessionKind,
     ) -> Result<Self, Fault> {
-        let access = match mode {
-            SessionMode::ReadWrite => Access::ReadWrite,
-            SessionMode::Auto if module.needs_read_write() => Access::ReadWrite,
-            SessionMode::Auto | SessionMode::ReadOnly => access,
-        };
-        let learns = mode == SessionMode::Auto && access == Access::ReadOnly;
-        match Self::open_as(module, slot, access, learns) {
-            Err(refusal) if learns && refusal.may_be_of_a_read_only_session() => {
-                let session = Self::open_as(module, slot, Access::ReadWrite, false);
-                let Ok(session) = session else {
+        let access = kind.access(wanted);
+        let open = |access| Self::open_as(module, slot, access, kind);
+        match open(access) {
+            Err(refusal)
+                if access == Access::ReadOnly
+                    && kind.may_learn()
+                    && refusal.may_be_of_a_read_only_session() =>
+            {
+                let Ok(read_write) = open(Access::ReadWrite) else {
                     return Err(refusal);
                 };
-                module.require_read_write(&refusal);
-                Ok(session)
+                // The first refusal may have been a failure of the moment.
+                if let Ok(read_only) = open(Access::ReadOnly) {
+                    return Ok(read_only);
+                }
+                kind.require_read_write(&refusal);
+                Ok(read_write)
+            }
+            Err(refusal) if access != wanted && kind.may_learn() => {
+                kind.forget();
+                open(wanted).map_err(|_| refusal)
             }
             opened => opened,
         }
@@ -76,7 +75,7 @@ impl Session {
         module: &Arc<Module>,
         slot: Slot,
         access: Access,
-        learns: bool,
+        kind: &SessionKind,
     ) -> Result<Self, Fault> {
         let call = module.call()?;
         let inner = match access {
@@ -87,14 +86,16 @@ impl Session {
             inner: Some(inner.map_err(Fault::of)?),
             generation: call.generation(),
             module: Arc::clone(module),
-            learns,
+            access,
+            kind: kind.clone(),
         })
     }
 
-    /// What a failed signature means: the signature is asked of a read-write session next where this one was too weak.
-    fn refused_read_only(&self, fault: Fault) -> SignFault {
-        if self.learns && fault.is_session_read_only() {
-            self.module.require_read_write(&fault);
+    /// The fault of a signature. Where this session was read-only and had to be more, the signature is retried in another.
+    fn sign_fault(&self, fault: Fault) -> SignFault {
+        if fault.is_session_read_only() && self.access == Access::ReadOnly && self.kind.may_learn()
+        {
+            self.kind.require_read_write(&fault);
             return SignFault::Call(Fault::STALE);
         }
         SignFault::Call(fault)
@@ -143,14 +144,14 @@ impl Session {
         };
         session
             .sign_init(mechanism, key)
-            .map_err(|error| self.refused_read_only(Fault::of(error)))?;
+            .map_err(|error| self.sign_fault(Fault::of(error)))?;
         if let Some(guard) = guard {
             guard
                 .log_in(&session, UserType::ContextSpecific)
                 .map_err(SignFault::Pin)?;
         }
         raw.sign(session.handle(), data, capacity)
-            .map_err(|fault| self.refused_read_only(fault))
+            .map_err(|fault| self.sign_fault(fault))
     }
 
     /// The length of `key` wrapped by `wrapping_key`: C_WrapKey with a null output pointer. `None` where the module's

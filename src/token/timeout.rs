@@ -22,6 +22,8 @@ pub enum TokenOperation {
     Login,
     /// C_FindObjects and C_GetAttributeValue
     Key,
+    /// C_GenerateKeyPair, all tries of it.
+    KeyGeneration,
     /// The audit's calls.
     Audit,
 }
@@ -33,6 +35,7 @@ impl Display for TokenOperation {
             Self::Token => "the search for the token",
             Self::Login => "the login",
             Self::Key => "the search for the key",
+            Self::KeyGeneration => "the generation of the key pair",
             Self::Audit => "what the audit asks of the token",
         })
     }

@@ -159,8 +159,8 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/token",
             "crate::token",
-            "fault call_gate raw mechanism_list timeout module_config module description session_call \
-             pin guard session slot_selection role device_info",
+            "fault call_gate raw info info_calls initialize timeout module_config module mechanism_list \
+             description session_call pin guard session_kind session slot_selection role device_info",
         ),
         (
             "src/token/guard",
@@ -172,7 +172,8 @@ fn no_arrow_runs_back_within_a_folder() {
             "src/key",
             "crate::key",
             "unsupported scheme ecdsa_signature signing_mechanism public attributes \
-             custody_attributes certificate_object extraction_probes generate probe_keys",
+             custody_attributes certificate_object extraction_probes template_search \
+             key_pair_template new_key_pair generate probe_keys",
         ),
         (
             "src/engine",
@@ -190,8 +191,8 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "softhsm/chaos-token/src",
             "crate",
-            "names plan plan_file exit calls wrapped presence forward slots device sign login claims \
-             token",
+            "names plan plan_file exit calls wrapped presence forward slots scramble device sign login \
+             claims key_generation token",
         ),
     ];
     for (folder, path, order) in folders {

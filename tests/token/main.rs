@@ -11,6 +11,7 @@ mod common;
 
 mod call_count;
 mod ecdsa_encoding;
+mod info_structures;
 mod mechanisms;
 mod metrics;
 mod pin_concurrent_logins;
@@ -22,6 +23,7 @@ mod quirks;
 mod real_tokens;
 mod recovery;
 mod return_values;
+mod session_kind;
 mod session_loss;
 mod slow_token;
 mod start_deadlines;

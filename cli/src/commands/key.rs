@@ -19,7 +19,7 @@ use hsm_mtls::internal::ledger::lock::FileLock;
 use hsm_mtls::internal::token::fault::FaultClass;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::session::{Access, Session};
-use hsm_mtls::internal::token::{Role, Token};
+use hsm_mtls::internal::token::{Role, Token, TokenError, TokenOperation, with_timeout};
 use serde_json::{Value, json};
 
 use super::{CommandError, GenerateArgs, Global, KeyType, output, setup};
@@ -52,6 +52,9 @@ pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::Good)
 }
 
+/// `start_timeout` is for one step; a token that refuses templates is asked several times, and may need long for each key.
+const GENERATION_TRIES: u32 = 10;
+
 pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, CommandError> {
     let config = setup::config_for_module(global)?;
     let label = args
@@ -80,29 +83,34 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     token.log_in(args.user_type).map_err(CommandError::stage)?;
     // Held from the check of the labels until the key exists: no other process makes a key with the same label.
     let _lock = lock_generation(&config, &token)?;
-    let session = token
-        .session(Access::ReadWrite)
-        .map_err(CommandError::stage)?;
     let accepted = match args.accept_claims {
         true => Claims::AnyUse,
         false => Claims::AsRequested,
     };
+    let algorithm = algorithm(args.key_type);
+    let timeout = config.token.start_timeout * GENERATION_TRIES;
+    // The login lasts as long as the token is here.
+    let (_token, session, generated) =
+        with_timeout(TokenOperation::KeyGeneration, timeout, move || {
+            let session = token.session(Access::ReadWrite)?;
+            let generated = generate::generate(&token, &session, algorithm, &label, accepted);
+            Ok::<_, TokenError>((token, session, generated))
+        })
+        .map_err(CommandError::stage)?;
     let GeneratedKey {
         key,
         not_restricted,
-    } = generate::generate(&token, &session, algorithm(args.key_type), &label, accepted).map_err(
-        |error| match error {
-            KeyError::Call(fault)
-                if args.user_type != Role::User && fault.class() == FaultClass::Login =>
-            {
-                CommandError::usage(
-                    format!("this role may not make private keys on this token: {fault}"),
-                    "use --user-type user, or the number of the vendor's role for it",
-                )
-            }
-            other => CommandError::stage(other),
-        },
-    )?;
+    } = generated.map_err(|error| match error {
+        KeyError::Call(fault)
+            if args.user_type != Role::User && fault.class() == FaultClass::Login =>
+        {
+            CommandError::usage(
+                format!("this role may not make private keys on this token: {fault}"),
+                "use --user-type user, or the number of the vendor's role for it",
+            )
+        }
+        other => CommandError::stage(other),
+    })?;
     if global.json {
         output::json(&json!({
             "schema": 0,

@@ -4,7 +4,7 @@
 
 use cryptoki_sys::*;
 
-use crate::{forward, plan_file};
+use crate::{forward, plan_file, scramble};
 
 const MANUFACTURER: &str = "Chaos Devices";
 const MODEL: &str = "Pretended HSM";
@@ -26,12 +26,16 @@ pub(crate) fn rename(info: &mut CK_TOKEN_INFO) {
 pub(crate) unsafe extern "C" fn C_GetInfo(info: *mut CK_INFO) -> CK_RV {
     // SAFETY: the caller's argument, unchanged.
     let code = unsafe { forward::C_GetInfo(info) };
+    let plan = plan_file::current();
     // SAFETY: the wrapped module has just written there, or it did not return CKR_OK.
-    if let (CKR_OK, true, Some(info)) =
-        (code, plan_file::current().device, unsafe { info.as_mut() })
-    {
-        write(&mut info.manufacturerID, MANUFACTURER);
-        write(&mut info.libraryDescription, MODEL);
+    if let (CKR_OK, Some(info)) = (code, unsafe { info.as_mut() }) {
+        if let Some(seed) = plan.scramble {
+            scramble::module(info, seed);
+        }
+        if plan.device {
+            write(&mut info.manufacturerID, MANUFACTURER);
+            write(&mut info.libraryDescription, MODEL);
+        }
     }
     code
 }
@@ -39,12 +43,16 @@ pub(crate) unsafe extern "C" fn C_GetInfo(info: *mut CK_INFO) -> CK_RV {
 pub(crate) unsafe extern "C" fn C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO) -> CK_RV {
     // SAFETY: the caller's arguments, unchanged.
     let code = unsafe { forward::C_GetSlotInfo(slot, info) };
+    let plan = plan_file::current();
     // SAFETY: as above.
-    if let (CKR_OK, true, Some(info)) =
-        (code, plan_file::current().device, unsafe { info.as_mut() })
-    {
-        info.flags |= CKF_HW_SLOT;
-        write(&mut info.manufacturerID, MANUFACTURER);
+    if let (CKR_OK, Some(info)) = (code, unsafe { info.as_mut() }) {
+        if let Some(seed) = plan.scramble {
+            scramble::slot(info, seed);
+        }
+        if plan.device {
+            info.flags |= CKF_HW_SLOT;
+            write(&mut info.manufacturerID, MANUFACTURER);
+        }
     }
     code
 }

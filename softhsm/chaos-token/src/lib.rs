@@ -8,11 +8,13 @@ mod claims;
 mod device;
 mod exit;
 mod forward;
+mod key_generation;
 mod login;
 mod names;
 mod plan;
 mod plan_file;
 mod presence;
+mod scramble;
 mod sign;
 mod slots;
 mod token;
@@ -55,6 +57,7 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
         list.C_OpenSession = Some(token::C_OpenSession);
         list.C_CloseSession = Some(token::C_CloseSession);
         list.C_GetAttributeValue = Some(claims::C_GetAttributeValue);
+        list.C_GenerateKeyPair = Some(key_generation::C_GenerateKeyPair);
         list.C_SignInit = Some(sign::C_SignInit);
         list.C_Sign = Some(sign::C_Sign);
         FunctionList(list)

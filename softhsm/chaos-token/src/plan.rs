@@ -70,6 +70,15 @@ struct Delay {
     time: Duration,
 }
 
+/// An attribute in one of the two templates of C_GenerateKeyPair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RefusedAttribute {
+    /// In the public key's template.
+    pub(crate) public: bool,
+    pub(crate) attribute: CK_ATTRIBUTE_TYPE,
+    pub(crate) code: CK_RV,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     rules: Vec<Rule>,
@@ -100,6 +109,18 @@ pub(crate) struct Plan {
     pub(crate) device: bool,
     /// The attributes that private keys report, whatever their real values.
     pub(crate) claims: Vec<(CK_ATTRIBUTE_TYPE, bool)>,
+    /// Attributes that C_GenerateKeyPair refuses.
+    pub(crate) refused_attributes: Vec<RefusedAttribute>,
+    /// The code that C_GenerateKeyPair returns for session objects.
+    pub(crate) no_session_keys: Option<CK_RV>,
+    /// Attributes of which C_GetAttributeValue reports nothing, and leaves the buffer as it is.
+    pub(crate) silent_attributes: Vec<CK_ATTRIBUTE_TYPE>,
+    /// The code that C_OpenSession returns for a read-only session.
+    pub(crate) no_read_only_sessions: Option<CK_RV>,
+    /// The code that C_SignInit returns in a read-only session.
+    pub(crate) no_read_only_signatures: Option<CK_RV>,
+    /// The seed of arbitrary bytes in the information structures.
+    pub(crate) scramble: Option<u64>,
     /// The process is aborted in the module's exit handler.
     pub(crate) crash_at_exit: bool,
     /// The delay of the end of each thread that made a call.
@@ -152,8 +173,7 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
     match words {
         [] => {}
         ["fail", function, calls, code] => {
-            let code =
-                names::return_value(code).ok_or_else(|| format!("{code} is no CKR_ value"))?;
+            let code = code_named(code)?;
             plan.rules.push(rule(function, calls, Verdict::Fail(code))?);
         }
         ["crash", function, calls] => plan.rules.push(rule(function, calls, Verdict::Crash)?),
@@ -189,10 +209,30 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["vanished"] => plan.removed = true,
         ["slot-ids", offset] => plan.slot_id_offset = number(offset)?,
         ["claim", attribute, value @ ("true" | "false")] => {
-            let attribute = names::attribute(attribute)
-                .ok_or_else(|| format!("{attribute} is no attribute that this module knows"))?;
-            plan.claims.push((attribute, *value == "true"));
+            plan.claims
+                .push((attribute_named(attribute)?, *value == "true"));
         }
+        [
+            "refuse-attribute",
+            half @ ("public" | "private"),
+            attribute,
+            code,
+        ] => {
+            plan.refused_attributes.push(RefusedAttribute {
+                public: *half == "public",
+                attribute: attribute_named(attribute)?,
+                code: code_named(code)?,
+            });
+        }
+        ["no-session-keys", code] => plan.no_session_keys = Some(code_named(code)?),
+        ["silent", attribute] => plan.silent_attributes.push(attribute_named(attribute)?),
+        ["read-only-sessions", "not-opened", code] => {
+            plan.no_read_only_sessions = Some(code_named(code)?);
+        }
+        ["read-only-sessions", "sign-not", code] => {
+            plan.no_read_only_signatures = Some(code_named(code)?);
+        }
+        ["scramble-info", seed] => plan.scramble = Some(number(seed)?),
         ["device"] => plan.device = true,
         ["always-authenticate"] => plan.always_authenticate = true,
         other => return Err(format!("{} is not understood", other.join(" "))),
@@ -235,6 +275,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text} is no number"))
+}
+
+fn code_named(name: &str) -> Result<CK_RV, String> {
+    names::return_value(name).ok_or_else(|| format!("{name} is no CKR_ value"))
+}
+
+fn attribute_named(name: &str) -> Result<CK_ATTRIBUTE_TYPE, String> {
+    names::attribute(name).ok_or_else(|| format!("{name} is no attribute that this module knows"))
 }
 
 fn flag_named(name: &str) -> Result<CK_FLAGS, String> {

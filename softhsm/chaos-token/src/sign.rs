@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cryptoki_sys::*;
 
 use crate::plan::SignatureForm;
+use crate::wrapped::wrapped;
 use crate::{calls, forward, plan_file};
 
 /// The state of a signature between C_SignInit and C_Sign.
@@ -37,6 +38,14 @@ pub(crate) fn authenticated(session: CK_SESSION_HANDLE) -> CK_RV {
     }
 }
 
+fn is_read_only(session: CK_SESSION_HANDLE) -> bool {
+    let mut info = CK_SESSION_INFO::default();
+    let wrapped = wrapped().and_then(|list| list.C_GetSessionInfo);
+    // SAFETY: `info` is valid for the call. It is not counted, because the client did not make this call.
+    let code = wrapped.map(|call| unsafe { call(session, &raw mut info) });
+    code == Some(CKR_OK) && info.flags & CKF_RW_SESSION == 0
+}
+
 pub(crate) unsafe extern "C" fn C_SignInit(
     session: CK_SESSION_HANDLE,
     mechanism: *mut CK_MECHANISM,
@@ -50,6 +59,11 @@ pub(crate) unsafe extern "C" fn C_SignInit(
     };
     if mechanism_type.is_some_and(is_disabled) {
         return calls::begin("C_SignInit").unwrap_or(CKR_MECHANISM_INVALID);
+    }
+    if let Some(code) = plan.no_read_only_signatures
+        && is_read_only(session)
+    {
+        return calls::begin("C_SignInit").unwrap_or(code);
     }
     // SAFETY: the caller's arguments, unchanged.
     let code = unsafe { forward::C_SignInit(session, mechanism, key) };

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::*;
 
-use crate::{calls, device, forward, login, plan_file, presence};
+use crate::{calls, device, forward, login, plan_file, presence, scramble};
 
 /// Locked while a session is opened, so that there are never more than the limit.
 static OPENING: Mutex<()> = Mutex::new(());
@@ -27,6 +27,9 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(
         if plan.device {
             device::rename(info);
         }
+        if let Some(seed) = plan.scramble {
+            scramble::token(info, seed);
+        }
         if let Some(limit) = plan.max_sessions {
             info.ulMaxSessionCount = limit;
         }
@@ -42,7 +45,11 @@ pub(crate) unsafe extern "C" fn C_OpenSession(
     session: *mut CK_SESSION_HANDLE,
 ) -> CK_RV {
     let _locked = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    let limit = plan_file::current().max_sessions.unwrap_or(u64::MAX);
+    let plan = plan_file::current();
+    if let (Some(code), 0) = (plan.no_read_only_sessions, flags & CKF_RW_SESSION) {
+        return calls::begin("C_OpenSession").unwrap_or(code);
+    }
+    let limit = plan.max_sessions.unwrap_or(u64::MAX);
     if presence::open_sessions() >= limit {
         return calls::begin("C_OpenSession").unwrap_or(CKR_SESSION_COUNT);
     }

@@ -1,0 +1,231 @@
+//! One C_GenerateKeyPair, on record, and the pair that it made: restricted afterwards where the token allows that, and
+//! destroyed unless it is kept.
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{AttributeType, ObjectClass, ObjectHandle};
+
+use super::attributes::flag;
+use super::key_pair_template::{Half, KeyPairTemplate, RESTRICTIONS};
+use super::template_search::Form;
+use super::{KeyError, find_objects};
+use crate::config::uri::{ObjectType, Pkcs11Uri};
+use crate::ledger::{Entry, KeyDestruction, KeyGeneration, Operation, Process};
+use crate::token::Token;
+use crate::token::fault::{Fault, FaultClass};
+use crate::token::session::{Access, Session};
+
+/// A key pair that nobody has used yet.
+pub(super) struct NewKeyPair<'a> {
+    token: &'a Token,
+    session: &'a Session,
+    pub(super) private: ObjectHandle,
+    public: ObjectHandle,
+    /// CKA_TOKEN
+    on_token: bool,
+    label: String,
+    id: Vec<u8>,
+    is_settled: bool,
+}
+
+/// What one C_GenerateKeyPair came to.
+pub(super) enum Attempt<'a> {
+    Made(NewKeyPair<'a>, Operation),
+    /// The token does not take this template.
+    Refused(Fault),
+}
+
+/// Calls C_GenerateKeyPair once.
+///
+/// # Errors
+/// The ledger could not write the record (no call was made), or the call failed for a reason that another template does not
+/// change: session, login, device.
+pub(super) fn generate_key_pair<'a>(
+    token: &'a Token,
+    session: &'a Session,
+    mechanism: &Mechanism<'_>,
+    template: &KeyPairTemplate<'_>,
+    (form, restrictions): (Form, &[usize]),
+    on_token: bool,
+) -> Result<Attempt<'a>, KeyError> {
+    let (public, private) = template.build(form, restrictions, on_token);
+    let operation = token
+        .recorder()
+        .begin(&Entry::KeyGeneration(KeyGeneration {
+            token: &token.description().uri().to_string(),
+            label: template.label,
+            algorithm: &template.algorithm.to_string(),
+            process: Process::current(),
+        }))?;
+    let generated = session.pkcs11().and_then(|session| {
+        session
+            .generate_key_pair(mechanism, &public, &private)
+            .map_err(Fault::of)
+    });
+    match generated {
+        Ok((public, private)) => {
+            let pair = NewKeyPair {
+                token,
+                session,
+                private,
+                public,
+                on_token,
+                label: template.label.to_owned(),
+                id: template.id(form).to_vec(),
+                is_settled: false,
+            };
+            Ok(Attempt::Made(pair, operation))
+        }
+        Err(fault) => {
+            operation.fail(fault.failure());
+            if fault.may_be_of_the_template() && (!fault.names_no_cause() || answers(session)) {
+                return Ok(Attempt::Refused(fault));
+            }
+            Err(KeyError::Call(fault))
+        }
+    }
+}
+
+/// Whether the device answers at all: after a code that names no cause, no other template is tried on one that does not.
+fn answers(session: &Session) -> bool {
+    let asked = session.pkcs11().and_then(|session| {
+        session
+            .generate_random_slice(&mut [0; 8])
+            .map_err(Fault::of)
+    });
+    match asked {
+        Ok(()) => true,
+        // A token without a random number generator says so.
+        Err(fault) => !matches!(
+            fault.class(),
+            FaultClass::Device | FaultClass::Session | FaultClass::Login
+        ),
+    }
+}
+
+impl NewKeyPair<'_> {
+    /// Sets the restrictions that are not in `requested` by C_SetAttributeValue, where they do not hold already. Returns those
+    /// of all that do not hold then: of the requested ones, those that the token reports as true nevertheless.
+    pub(super) fn restrict(&self, requested: &[usize]) -> Vec<usize> {
+        let mut missing: Vec<usize> = (0..RESTRICTIONS.len())
+            .filter(|index| !requested.contains(index))
+            .collect();
+        // A key that is not modifiable takes no other change.
+        missing.sort_by_key(|index| self.restriction(*index).1 == AttributeType::Modifiable);
+        let mut lacking = Vec::new();
+        for index in missing {
+            let (object, attribute_type) = self.restriction(index);
+            let holds = || flag(self.session, object, attribute_type) == Some(false);
+            if !holds()
+                && let (Ok(session), Some(attribute)) =
+                    (self.session.pkcs11(), RESTRICTIONS[index].attribute())
+            {
+                // Its result does not matter: the attribute is read back.
+                let _ = session.update_attributes(object, &[attribute]);
+            }
+            if !holds() {
+                lacking.push(index);
+            }
+        }
+        lacking.extend(requested.iter().filter(|index| {
+            let (object, attribute_type) = self.restriction(**index);
+            flag(self.session, object, attribute_type) == Some(true)
+        }));
+        lacking.sort_unstable();
+        lacking
+    }
+
+    fn restriction(&self, index: usize) -> (ObjectHandle, AttributeType) {
+        let restriction = &RESTRICTIONS[index];
+        let object = match restriction.half {
+            Half::Public => self.public,
+            Half::Private => self.private,
+        };
+        (object, restriction.kind)
+    }
+
+    /// The pair stays.
+    pub(super) fn keep(mut self) {
+        self.is_settled = true;
+    }
+
+    /// Destroys the pair, also if the ledger cannot record it. Session objects that stay end with their session.
+    ///
+    /// # Errors
+    /// [`KeyError::LeftBehind`]: an object is still on the token.
+    pub(super) fn destroy(mut self) -> Result<(), KeyError> {
+        self.is_settled = true;
+        match self.try_destroy() {
+            Err(why) if self.on_token => Err(KeyError::LeftBehind {
+                uri: self.uri().to_string(),
+                why,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn uri(&self) -> Pkcs11Uri {
+        Pkcs11Uri {
+            token: Some(self.token.description().label.clone()),
+            serial: Some(self.token.description().serial.clone()),
+            object: Some(self.label.clone()),
+            id: Some(self.id.clone()),
+            object_type: Some(ObjectType::Private),
+            ..Pkcs11Uri::default()
+        }
+    }
+
+    fn try_destroy(&self) -> Result<(), Fault> {
+        let operation = self
+            .token
+            .recorder()
+            .begin(&Entry::KeyDestruction(KeyDestruction {
+                key: &self.uri().to_string(),
+                process: Process::current(),
+            }));
+        let failed = [self.private, self.public].map(|object| destroy_object(self.session, object));
+        let mut result = failed.into_iter().collect::<Result<(), Fault>>();
+        if let Err(fault) = &result
+            && self.on_token
+            && matches!(fault.class(), FaultClass::Session | FaultClass::Key)
+        {
+            result = self.destroy_in_another_session();
+        }
+        match (operation, &result) {
+            (Ok(operation), Err(fault)) => operation.fail(fault.failure()),
+            (Ok(operation), Ok(())) => operation.succeed(),
+            (Err(error), _) => {
+                tracing::error!(%error, "the destruction of the key pair is not on record");
+            }
+        }
+        result
+    }
+
+    fn destroy_in_another_session(&self) -> Result<(), Fault> {
+        let unreachable = |error: &dyn std::fmt::Display| Fault::answer(error.to_string());
+        let session = self
+            .token
+            .session(Access::ReadWrite)
+            .map_err(|error| unreachable(&error))?;
+        for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+            let found = find_objects(&session, &self.uri(), class);
+            for object in found.map_err(|error| unreachable(&error))? {
+                destroy_object(&session, object)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn destroy_object(session: &Session, object: ObjectHandle) -> Result<(), Fault> {
+    session.pkcs11()?.destroy_object(object).map_err(Fault::of)
+}
+
+impl Drop for NewKeyPair<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled
+            && let Err(fault) = self.try_destroy()
+        {
+            tracing::error!(key = %self.uri(), %fault, "an unused key pair was not destroyed");
+        }
+    }
+}

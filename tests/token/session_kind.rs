@@ -1,0 +1,65 @@
+//! Modules that have no read-only sessions, or do not sign in them, and what `session` of `[[token]]` says about it.
+
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+use crate::common::hub::{Hub, HubOptions};
+
+fn certified(plan: &str) -> (Bank, Chaos, Hub) {
+    let mut bank = Bank::new();
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    bank.certify("p-256");
+    let chaos = Chaos::between(&mut bank, plan);
+    (bank, chaos, hub)
+}
+
+#[test]
+fn a_module_without_read_only_sessions_does_everything() {
+    for plan in [
+        "read-only-sessions not-opened CKR_FUNCTION_FAILED",
+        "read-only-sessions sign-not CKR_SESSION_READ_ONLY",
+    ] {
+        let (bank, chaos, _hub) = certified(plan);
+        for command in [
+            &["token", "check", "-n", "5"][..],
+            &["key", "list"],
+            &["csr"],
+            &["verify"],
+            &["request", "GET", "cm:/consents/1"],
+        ] {
+            chaos.run(&bank, command).expect(0);
+        }
+        chaos.forget_calls();
+        chaos.run(&bank, &["csr"]).expect(0);
+        assert_eq!(chaos.calls("C_Login"), 1, "{plan}");
+    }
+}
+
+#[test]
+fn what_is_configured_is_not_changed() {
+    let (mut bank, chaos, _hub) = certified("read-only-sessions not-opened CKR_FUNCTION_FAILED");
+    bank.configure(|settings| settings.token_lines = "session = \"read-only\"".to_owned());
+    chaos.run(&bank, &["csr"]).expect(3);
+    bank.configure(|settings| settings.token_lines = "session = \"read-write\"".to_owned());
+    chaos.forget_calls();
+    chaos.run(&bank, &["csr"]).expect(0);
+    let opened = chaos.calls("C_OpenSession");
+    bank.configure(|settings| settings.token_lines = "session = \"auto\"".to_owned());
+    chaos.forget_calls();
+    chaos.run(&bank, &["csr"]).expect(0);
+    assert!(
+        chaos.calls("C_OpenSession") > opened,
+        "auto tries read-only first"
+    );
+}
+
+/// A fault of the moment makes no session read-write for good.
+#[test]
+fn one_refusal_teaches_nothing() {
+    let (bank, chaos, _hub) = certified("fail C_OpenSession 1 CKR_FUNCTION_FAILED");
+    let run = chaos.run(&bank, &["-v", "csr"]).expect(0);
+    assert!(!run.stderr.contains("read-write ones are used"), "{run:?}");
+    chaos.plan("read-only-sessions not-opened CKR_FUNCTION_FAILED");
+    let run = chaos.run(&bank, &["-v", "csr"]).expect(0);
+    assert!(run.stderr.contains("read-write ones are used"), "{run:?}");
+}
