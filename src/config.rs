@@ -46,7 +46,7 @@ use initialize::InitializeString;
 use ledger::LedgerConfig;
 use pin::PinSource;
 use proxy::ProxyConfig;
-pub use session::{LoginPolicy, SessionMode};
+pub use session::{LoginPolicy, LoginRole, SessionMode};
 use signer::SignerConfig;
 pub use tls::{Group, TlsConfig};
 use trust::{Fingerprint, Trust};
@@ -135,6 +135,9 @@ pub struct TokenConfig {
     /// When to call C_Login.
     #[serde(default)]
     pub login: LoginPolicy,
+    /// The role that logs in to sign; `pin` is its PIN.
+    #[serde(default)]
+    pub user: LoginRole,
     /// The kind of the sessions that sign.
     #[serde(default)]
     pub session: SessionMode,

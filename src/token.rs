@@ -30,7 +30,7 @@ use cryptoki::slot::Slot;
 
 use crate::config::pin::PinSource;
 use crate::config::uri::Pkcs11Uri;
-use crate::config::{LoginPolicy, TokenConfig};
+use crate::config::{LoginPolicy, SessionMode, TokenConfig};
 use crate::ledger::Recorder;
 use crate::poison::IgnorePoison as _;
 use description::TokenDescription;
@@ -55,6 +55,7 @@ pub struct Token {
     description: TokenDescription,
     mechanisms: MechanismList,
     policy: LoginPolicy,
+    role: Role,
     session_kind: SessionKind,
     timeout: Duration,
     start_timeout: Duration,
@@ -78,7 +79,7 @@ impl Token {
         recorder: Recorder,
     ) -> Result<Arc<Self>, TokenError> {
         let token = Self::select(Module::load(config)?, config, attendance, recorder)?;
-        token.log_in(Role::User)?;
+        token.log_in(token.role())?;
         Ok(Arc::new(token))
     }
 
@@ -104,6 +105,7 @@ impl Token {
             }
             other => other,
         })?;
+        let role = Role::from(config.user);
         Ok(Self {
             guard: Arc::new(PinGuard::new(
                 description.id(),
@@ -111,12 +113,18 @@ impl Token {
                 attendance,
                 config.state_folder(),
                 login_recorder(&recorder, &description),
+                role.user_type(),
             )),
             recorder,
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
             policy: config.login,
-            session_kind: SessionKind::new(config.session),
+            role,
+            session_kind: SessionKind::new(match role {
+                // While the SO is logged in there are no read-only sessions.
+                Role::SecurityOfficer => SessionMode::ReadWrite,
+                _ => config.session,
+            }),
             timeout: config.timeout,
             start_timeout: config.start_timeout,
             module,
@@ -146,6 +154,7 @@ impl Token {
             description,
             mechanisms: self.mechanisms.clone(),
             policy: self.policy,
+            role: self.role,
             session_kind: self.session_kind.clone(),
             timeout: self.timeout,
             start_timeout: self.start_timeout,
@@ -158,7 +167,7 @@ impl Token {
         // Without `with_timeout`: the callers of a running engine have deadlines of their own, and each attempt with a
         // token that hangs would leave a thread.
         let required = token.requires_login();
-        let session = token.login(Role::User, required)()?;
+        let session = token.login(token.role, required)()?;
         token.keep_login_session(session);
         Ok(token)
     }
@@ -173,11 +182,24 @@ impl Token {
         session.as_ref().map_or(Ok(()), Session::is_alive)
     }
 
+    /// The role that logs in to sign.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// The same token with another PIN source, for another role.
-    pub fn with_pin_source(mut self, source: PinSource, attendance: Attendance) -> Self {
+    pub fn with_pin_source(
+        mut self,
+        source: PinSource,
+        attendance: Attendance,
+        role: Role,
+    ) -> Self {
         let (token, folder) = (self.description.id(), self.state_folder.clone());
         let recorder = login_recorder(&self.recorder, &self.description);
-        self.guard = Arc::new(PinGuard::new(token, source, attendance, folder, recorder));
+        let user = role.user_type();
+        self.guard = Arc::new(PinGuard::new(
+            token, source, attendance, folder, recorder, user,
+        ));
         self
     }
 

@@ -192,9 +192,9 @@ struct GenerateArgs {
     /// command:PROGRAM, prompt or protected-path; without it, the `pin` of [[token]]
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
-    /// Which role logs in: user, so, or a number of the vendor
-    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::parse_role)]
-    user_type: hsm_mtls::internal::token::Role,
+    /// Which role logs in: user, so, or a number of the vendor; without it, the `user` of [[token]]
+    #[arg(long, value_name = "ROLE", value_parser = token::parse_role)]
+    user_type: Option<hsm_mtls::internal::token::Role>,
     /// Keep a key that the token says can also decrypt or unwrap; an extractable one is never kept
     #[arg(long)]
     accept_claims: bool,

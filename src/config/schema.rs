@@ -70,6 +70,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "env",
             "initialize",
             "login",
+            "user",
             "session",
             "state_dir",
         ],

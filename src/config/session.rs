@@ -1,4 +1,4 @@
-//! `login` and `session` of `[[token]]`: when to call C_Login, and the kind of the sessions.
+//! `login`, `user` and `session` of `[[token]]`: when to call C_Login, for which role, and the kind of the sessions.
 
 use serde::{Deserialize, Deserializer};
 
@@ -43,5 +43,58 @@ impl<'de> Deserialize<'de> for SessionMode {
             "read-write" => Ok(Self::ReadWrite),
             _ => Err(wrong()),
         }
+    }
+}
+
+/// The role that logs in to sign (CK_USER_TYPE): the least privileged one that may use the key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoginRole {
+    /// CKU_USER
+    #[default]
+    User,
+    /// CKU_SO
+    SecurityOfficer,
+    /// A role of the vendor's, by its number (the Crypto User of a Luna HSM is 0x80000001).
+    Vendor(u32),
+}
+
+impl LoginRole {
+    /// What a role is written as.
+    pub const FORM: &'static str =
+        "write user, so, or a number of the vendor (0x80000000 and above)";
+
+    /// `user`, `so` or a number in decimal or hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "user" => Some(Self::User),
+            "so" => Some(Self::SecurityOfficer),
+            number => match number.strip_prefix("0x") {
+                Some(digits) => u32::from_str_radix(digits, 16).ok(),
+                None => number.parse().ok(),
+            }
+            .and_then(Self::vendor),
+        }
+    }
+
+    /// CKU_VENDOR_DEFINED: the standard defines or reserves all smaller numbers.
+    fn vendor(number: u32) -> Option<Self> {
+        (number >= 0x8000_0000).then_some(Self::Vendor(number))
+    }
+}
+
+impl<'de> Deserialize<'de> for LoginRole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u32),
+            Name(String),
+        }
+        let role = match Written::deserialize(deserializer) {
+            Ok(Written::Number(number)) => Self::vendor(number),
+            Ok(Written::Name(name)) => Self::parse(&name),
+            Err(_) => None,
+        };
+        role.ok_or_else(|| serde::de::Error::custom(format!("`user` is a role: {}", Self::FORM)))
     }
 }

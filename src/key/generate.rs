@@ -1,7 +1,7 @@
 //! Generates a key pair in the token that is not extractable and can only sign.
 //!
 //! The full template is tried first. Where the token refuses it, probe keys show what it accepts
-//! ([`super::template_search`]): session objects, or token objects with a label of their own where the token has no session
+//! (`template_search`): session objects, or token objects with a label of their own where the token has no session
 //! objects. Probe keys are destroyed at once; one that cannot be is an error that names it.
 
 use std::cell::Cell;

@@ -259,7 +259,7 @@ impl Fault {
                 return "the token has no user PIN yet: its administrator (SO) has to set one";
             }
             Code::Ckr(RvError::UserTypeInvalid) => {
-                return "the token does not know this role: correct --user-type";
+                return "the token does not know this role: correct `user` of [[token]], or --user-type";
             }
             Code::Ckr(RvError::UserAnotherAlreadyLoggedIn | RvError::UserTooManyTypes) => {
                 return "another role is logged in to this token through the same module or daemon: end that first";

@@ -12,6 +12,7 @@ mod login_lock;
 mod pin_cache;
 mod pin_digest;
 mod pin_flags;
+mod pin_role;
 mod refused_pin_versions;
 mod retry_policy;
 
@@ -19,12 +20,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::token::info::TokenInfo;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
 
 use super::description::TokenId;
 use super::fault::{Fault, LoginVerdict};
+use super::info::TokenInfo;
 use super::pin::Pin;
 use super::session_call::SessionCall;
 use crate::config::pin::PinSource;
@@ -32,14 +33,14 @@ use crate::ledger::{Completion, Operation};
 use crate::metrics;
 use acceptance::Acceptance;
 pub use acceptance::CountLow;
-use attempt_file::{AttemptFile, AttemptScope, PendingAttempt, PinRole};
+use attempt_file::{AttemptFile, AttemptScope, PendingAttempt};
 pub use attendance::Attendance;
-use attendance::needs_operator;
 pub use error::{EarlierAttempt, PinError, RecordError};
 pub(super) use ledger_entry::LoginRecorder;
 use login_lock::{lock_process, process_lock};
 use pin_cache::PinCache;
 use pin_digest::PinDigest;
+use pin_role::PinRole;
 use retry_policy::Outcome;
 
 /// Logs in to one token with the PIN of one source.
@@ -50,15 +51,14 @@ pub struct PinGuard {
     state_folder: Option<PathBuf>,
     recorder: LoginRecorder,
     accepted_pin: PinCache,
+    login_role: PinRole,
     /// The token has accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE).
     accepted_per_signature: AtomicBool,
 }
 
 impl fmt::Debug for PinGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinGuard")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
+        write!(f, "PinGuard of {}", self.source)
     }
 }
 
@@ -78,6 +78,7 @@ impl PinGuard {
         attendance: Attendance,
         state_folder: Option<PathBuf>,
         recorder: LoginRecorder,
+        user: UserType,
     ) -> Self {
         Self {
             token,
@@ -86,13 +87,14 @@ impl PinGuard {
             state_folder,
             recorder,
             accepted_pin: PinCache::default(),
+            login_role: PinRole::of(user),
             accepted_per_signature: AtomicBool::new(false),
         }
     }
 
     /// Whether the operator enters the PIN, anew for each attempt.
     pub(super) fn needs_operator(&self) -> bool {
-        needs_operator(&self.source)
+        attendance::needs_operator(&self.source)
     }
 
     /// C_Login, unless the token's flags, an earlier refusal or the retry policy forbid it.
@@ -193,11 +195,8 @@ impl PinGuard {
         }
         let verdict = fault.verdict_on_login();
         let is_recorded = sent.attempt.is_some();
-        match (sent.attempt, verdict) {
-            (Some(attempt), LoginVerdict::Refused) => attempt.end(Outcome::Refused, Some(&fault)),
-            (Some(attempt), LoginVerdict::NotCompared) => attempt.discard(),
-            (Some(attempt), LoginVerdict::Unknown) => attempt.end(Outcome::Failed, Some(&fault)),
-            (None, _) => {}
+        if let Some(attempt) = sent.attempt {
+            attempt.end_failed(verdict, &fault);
         }
         if verdict != LoginVerdict::Refused {
             return PinError::Call(fault);
@@ -209,8 +208,8 @@ impl PinGuard {
                 self.scope(PinRole::PerSignature)
                     .record_refusal(version.clone(), &fault);
             }
-            // A PIN that was refused for a signature is not sent for a login of the user either.
-            self.scope(PinRole::User).record_refusal(version, &fault);
+            // A PIN that was refused for a signature is not sent for a login either.
+            self.scope(self.login_role).record_refusal(version, &fault);
         }
         if let Some(digest) = sent.digest {
             digest.add_refusal(fault.clone());
@@ -287,6 +286,7 @@ impl PinGuard {
             folder: self.state_folder.as_deref(),
             token: &self.token,
             role,
+            login_role: self.login_role,
             source: &self.source,
         }
     }
@@ -305,7 +305,7 @@ impl PinGuard {
         let role = PinRole::of(user);
         if role == PinRole::PerSignature {
             let version = pin.and_then(|pin| pin.version.as_deref());
-            self.scope(PinRole::User).check_refusals(version)?;
+            self.scope(self.login_role).check_refusals(version)?;
             if self.accepted_per_signature.load(Ordering::Relaxed) {
                 self.scope(role).check_refusals(version)?;
                 return Ok(None);

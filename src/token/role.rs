@@ -3,6 +3,7 @@
 use cryptoki::session::UserType;
 
 use super::session::Access;
+use crate::config::LoginRole;
 
 /// The role that logs in (CK_USER_TYPE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,16 @@ pub enum Role {
     SecurityOfficer,
     /// A vendor-defined role, by number (a crypto officer, for example).
     Vendor(u32),
+}
+
+impl From<LoginRole> for Role {
+    fn from(role: LoginRole) -> Self {
+        match role {
+            LoginRole::User => Self::User,
+            LoginRole::SecurityOfficer => Self::SecurityOfficer,
+            LoginRole::Vendor(number) => Self::Vendor(number),
+        }
+    }
 }
 
 impl Role {

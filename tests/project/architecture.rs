@@ -165,7 +165,7 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/token/guard",
             "crate::token::guard",
-            "refused_pin_versions retry_policy login_lock attempt_file acceptance attendance \
+            "pin_role refused_pin_versions retry_policy login_lock attempt_file acceptance attendance \
              pin_flags pin_cache pin_digest ledger_entry",
         ),
         (

@@ -22,9 +22,9 @@ use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::ledger::Recorder;
 use hsm_mtls::internal::signer::SignerError;
 use hsm_mtls::internal::signer::hardening::Measure;
+use hsm_mtls::internal::token::Token;
 use hsm_mtls::internal::token::guard::Attendance;
 use hsm_mtls::internal::token::module::Module;
-use hsm_mtls::internal::token::{Role, Token};
 
 /// The options of an audit.
 pub struct AuditOptions<'a> {
@@ -124,7 +124,7 @@ impl AuditRun<'_> {
         token_check::judge(token.description(), module, config, &mut self.judgements);
         self.add_token_facts(&token);
         let (token, is_visible) = token_probe::visible_without_login(token, config.c3.key.clone())?;
-        let logged_in = token.log_in(Role::User)?;
+        let logged_in = token.log_in(token.role())?;
         let without_login = match (is_visible, logged_in) {
             (_, false) => WithoutLogin::NotTried("this token was not to be logged in to"),
             (None, true) => WithoutLogin::NotTried("somebody in this process was logged in before"),

@@ -66,11 +66,13 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
                 "pass --label, or write `object=` into `key` of [c3]",
             )
         })?;
-    if args.user_type != Role::User && args.pin_source.is_none() {
+    let configured = Role::from(config.token.user);
+    let role = args.user_type.unwrap_or(configured);
+    if role != configured && args.pin_source.is_none() {
         // The user's PIN, sent for another role, would use up one of its few tries.
         return Err(CommandError::usage(
             "this role has a PIN of its own, and no source for it was given",
-            "pass --pin-source: the `pin` of [[token]] is the user's, and is not tried for another role",
+            "pass --pin-source: the `pin` of [[token]] is that of its `user`, and is not tried for another role",
         ));
     }
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
@@ -78,9 +80,9 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     let mut token = Token::select(module, &config.token, setup::attendance(), recorder)
         .map_err(CommandError::stage)?;
     if let Some(source) = args.pin_source {
-        token = token.with_pin_source(source, setup::attendance());
+        token = token.with_pin_source(source, setup::attendance(), role);
     }
-    token.log_in(args.user_type).map_err(CommandError::stage)?;
+    token.log_in(role).map_err(CommandError::stage)?;
     // Held from the check of the labels until the key exists: no other process makes a key with the same label.
     let _lock = lock_generation(&config, &token)?;
     let accepted = match args.accept_claims {
@@ -101,12 +103,10 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
         key,
         not_restricted,
     } = generated.map_err(|error| match error {
-        KeyError::Call(fault)
-            if args.user_type != Role::User && fault.class() == FaultClass::Login =>
-        {
+        KeyError::Call(fault) if role != Role::User && fault.class() == FaultClass::Login => {
             CommandError::usage(
                 format!("this role may not make private keys on this token: {fault}"),
-                "use --user-type user, or the number of the vendor's role for it",
+                "use --user-type user, so, or the number of the vendor's role for it",
             )
         }
         other => CommandError::stage(other),

@@ -31,9 +31,9 @@ pub(super) struct AcceptArgs {
     /// PIN source of another role, as `key generate` takes it; without it, the `pin` of [[token]]
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
-    /// Whose PIN: user, so, or a number of the vendor
-    #[arg(long, value_name = "ROLE", default_value = "user", value_parser = token::parse_role)]
-    user_type: Role,
+    /// Whose PIN: user, so, or a number of the vendor; without it, the `user` of [[token]]
+    #[arg(long, value_name = "ROLE", value_parser = token::parse_role)]
+    user_type: Option<Role>,
 }
 
 pub(super) fn run(global: &Global, command: PinCommand) -> Result<ExitCode, CommandError> {
@@ -44,10 +44,12 @@ pub(super) fn run(global: &Global, command: PinCommand) -> Result<ExitCode, Comm
 
 fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, CommandError> {
     let config = setup::config_for_module(global)?;
-    if args.user_type != Role::User && args.pin_source.is_none() {
+    let configured = Role::from(config.token.user);
+    let role = args.user_type.unwrap_or(configured);
+    if role != configured && args.pin_source.is_none() {
         return Err(CommandError::usage(
             "this role has a PIN of its own, and no source for it was given",
-            "pass --pin-source: the `pin` of [[token]] is the user's",
+            "pass --pin-source: the `pin` of [[token]] is that of its `user`",
         ));
     }
     let source = args.pin_source.unwrap_or_else(|| config.token.pin.clone());
@@ -65,12 +67,12 @@ fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, Comma
         Attendance::Unattended,
         Recorder::NONE,
     );
-    let token = selected
-        .map_err(CommandError::stage)?
-        .with_pin_source(source.clone(), Attendance::Unattended);
-    let outcome = token
-        .accept_count_low(args.user_type)
-        .map_err(CommandError::stage)?;
+    let token = selected.map_err(CommandError::stage)?.with_pin_source(
+        source.clone(),
+        Attendance::Unattended,
+        role,
+    );
+    let outcome = token.accept_count_low(role).map_err(CommandError::stage)?;
     let uri = token.description().uri().to_string();
     if global.json {
         let report = match &outcome {

@@ -5,6 +5,7 @@ mod load_test;
 
 use std::time::Duration;
 
+use hsm_mtls::internal::config::LoginRole;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, config_obstacle, description};
@@ -16,20 +17,8 @@ pub(super) use load_test::LoadTest;
 
 /// Parses the value of `--user-type`.
 pub(super) fn parse_role(text: &str) -> Result<Role, String> {
-    match text {
-        "user" => Ok(Role::User),
-        "so" => Ok(Role::SecurityOfficer),
-        number => match number.strip_prefix("0x") {
-            Some(digits) => u32::from_str_radix(digits, 16).ok(),
-            None => number.parse().ok(),
-        }
-        // CKU_VENDOR_DEFINED: the standard defines or reserves all smaller numbers.
-        .filter(|number| *number >= 0x8000_0000)
-        .map(Role::Vendor)
-        .ok_or_else(|| {
-            "write user, so, or a number of the vendor (0x80000000 and above)".to_owned()
-        }),
-    }
+    let role = LoginRole::parse(text).ok_or(LoginRole::FORM)?;
+    Ok(role.into())
 }
 
 pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {

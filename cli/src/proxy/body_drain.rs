@@ -19,7 +19,7 @@ use hsm_mtls::internal::poison::IgnorePoison as _;
 
 /// After an error response, a hub that reads nothing of the body for this long is taken to read no more.
 const STALL_TIMEOUT_REFUSED: Duration = Duration::from_secs(1);
-/// The same after a successful response: the hub may still need the body.
+/// The stall timeout after a successful response: the hub may still need the rest of the body.
 const STALL_TIMEOUT_ACCEPTED: Duration = Duration::from_secs(5);
 
 /// The reader of a body. If it is dropped before the end, the rest is drained.

@@ -42,11 +42,20 @@ pub(crate) unsafe extern "C" fn C_Login(
     let code = if user == CKU_CONTEXT_SPECIFIC && plan.always_authenticate {
         calls::begin("C_Login").unwrap_or_else(|| context_login(session, &given))
     } else {
-        // SAFETY: the caller's arguments, unchanged.
-        unsafe { forward::C_Login(session, user, pin, length) }
+        match (plan.user_type, user) {
+            (Some(expected), CKU_USER) if expected != CKU_USER => {
+                calls::begin("C_Login").unwrap_or(CKR_USER_TYPE_INVALID)
+            }
+            (Some(expected), given) if expected == given => {
+                // SAFETY: the caller's arguments, with the wrapped module's name of the role.
+                unsafe { forward::C_Login(session, CKU_USER, pin, length) }
+            }
+            // SAFETY: the caller's arguments, unchanged.
+            _ => unsafe { forward::C_Login(session, user, pin, length) },
+        }
     };
     match code {
-        CKR_OK if user == CKU_USER => {
+        CKR_OK if user == plan.user_type.unwrap_or(CKU_USER) => {
             *ACCEPTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
             if wrong_pins() > 0 {
                 set_wrong_pins(0);

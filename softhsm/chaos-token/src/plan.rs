@@ -109,6 +109,8 @@ pub(crate) struct Plan {
     pub(crate) device: bool,
     /// The attributes that private keys report, whatever their real values.
     pub(crate) claims: Vec<(CK_ATTRIBUTE_TYPE, bool)>,
+    /// The CK_USER_TYPE of the role that is the wrapped module's user.
+    pub(crate) user_type: Option<CK_USER_TYPE>,
     /// Attributes that C_GenerateKeyPair refuses.
     pub(crate) refused_attributes: Vec<RefusedAttribute>,
     /// The code that C_GenerateKeyPair returns for session objects.
@@ -223,6 +225,13 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
                 attribute: attribute_named(attribute)?,
                 code: code_named(code)?,
             });
+        }
+        ["user-type", role] => {
+            let digits = role
+                .strip_prefix("0x")
+                .ok_or("a role is written as 0x80000001")?;
+            let role = CK_USER_TYPE::from_str_radix(digits, 16);
+            plan.user_type = Some(role.map_err(|_| format!("{digits} is no number"))?);
         }
         ["no-session-keys", code] => plan.no_session_keys = Some(code_named(code)?),
         ["silent", attribute] => plan.silent_attributes.push(attribute_named(attribute)?),

@@ -14,8 +14,9 @@ use rustix::fs::OFlags;
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
-use super::attempt_file::{AttemptScope, PinRole, replace, sync_folder_of};
+use super::attempt_file::{AttemptScope, replace, sync_folder_of};
 use super::error::{PinError, RecordError};
+use super::pin_role::PinRole;
 use crate::access_diagnosis::other_than_file;
 use crate::ledger::AcceptedLogin;
 use crate::owner_and_mode::check_owner_and_mode;
@@ -70,11 +71,11 @@ impl AttemptScope<'_> {
         Ok(self.acceptance_scope().path()?.with_extension("count-low"))
     }
 
-    /// The scope of an acceptance. That of `PerSignature` is the user's, since the flag is about the user PIN.
+    /// The scope of an acceptance. That of `PerSignature` is the login's, since the flag is about the PIN of the login.
     fn acceptance_scope(&self) -> Self {
         Self {
             role: match self.role {
-                PinRole::PerSignature => PinRole::User,
+                PinRole::PerSignature => self.login_role,
                 other => other,
             },
             ..*self
@@ -85,7 +86,7 @@ impl AttemptScope<'_> {
         AcceptanceContent {
             schema: 0,
             token: self.token.clone(),
-            role: self.acceptance_scope().role.name().to_owned(),
+            role: self.acceptance_scope().role.name().into_owned(),
             source: self.source.to_string(),
             flag: flag.to_owned(),
             at,

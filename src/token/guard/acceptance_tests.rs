@@ -32,6 +32,7 @@ impl Fixture {
             folder: Some(self.folder.path()),
             token: &self.token,
             role,
+            login_role: PinRole::User,
             source: &self.source,
         }
     }

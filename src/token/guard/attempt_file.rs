@@ -11,11 +11,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
-use cryptoki::session::UserType;
 use serde::{Deserialize, Serialize};
 
 use super::error::{EarlierAttempt, PinError, RecordError};
 use super::login_lock::lock_file;
+use super::pin_role::PinRole;
 use super::retry_policy::{AttemptHistory, Outcome, RetryDenied};
 use crate::access_diagnosis::OwnedPath;
 use crate::config::pin::PinSource;
@@ -23,7 +23,7 @@ use crate::ledger::lock::FileLock;
 use crate::owner_and_mode::{Exposure, check_owner_and_mode};
 use crate::rfc3339;
 use crate::token::description::TokenId;
-use crate::token::fault::Fault;
+use crate::token::fault::{Fault, LoginVerdict};
 
 /// The attempt file of one scope, locked by this process.
 #[derive(Debug)]
@@ -48,39 +48,14 @@ struct FileContent {
     history: AttemptHistory,
 }
 
-/// The role that a PIN is for. A key with CKA_ALWAYS_AUTHENTICATE may have another PIN than the user's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PinRole {
-    User,
-    SecurityOfficer,
-    PerSignature,
-}
-
-impl PinRole {
-    /// The PIN that a login of `user` takes.
-    pub(super) fn of(user: UserType) -> Self {
-        match user {
-            UserType::So => Self::SecurityOfficer,
-            UserType::ContextSpecific => Self::PerSignature,
-            _ => Self::User,
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::SecurityOfficer => "so",
-            Self::PerSignature => "context-specific",
-        }
-    }
-}
-
 /// The scope of an attempt history: a token, a role and a PIN source, in a state folder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptScope<'a> {
     pub(super) folder: Option<&'a Path>,
     pub(super) token: &'a TokenId,
     pub(super) role: PinRole,
+    /// The role whose login covers the signatures.
+    pub(super) login_role: PinRole,
     pub(super) source: &'a PinSource,
 }
 
@@ -90,7 +65,7 @@ impl AttemptScope<'_> {
             place: "~/.local/state".into(),
             why: RecordError::NoHome,
         })?;
-        Ok(folder.join(file_name(self.token, self.role.name(), self.source)))
+        Ok(folder.join(file_name(self.token, &self.role.name(), self.source)))
     }
 
     /// Checks that the token refused this version to no process. Reads the attempt file without its lock.
@@ -191,7 +166,7 @@ impl AttemptFile {
         let content = FileContent {
             schema: 0,
             token: self.token.clone(),
-            role: self.role.name().to_owned(),
+            role: self.role.name().into_owned(),
             source: self.source.to_string(),
             history: history.clone(),
         };
@@ -251,6 +226,15 @@ pub(super) struct PendingAttempt {
 }
 
 impl PendingAttempt {
+    /// Records the outcome of a C_Login that failed, by what its return value says about the PIN.
+    pub(super) fn end_failed(self, verdict: LoginVerdict, fault: &Fault) {
+        match verdict {
+            LoginVerdict::Refused => self.end(Outcome::Refused, Some(fault)),
+            LoginVerdict::NotCompared => self.discard(),
+            LoginVerdict::Unknown => self.end(Outcome::Failed, Some(fault)),
+        }
+    }
+
     /// Records the outcome. If that cannot be written, the attempt stays recorded as unfinished, which blocks a PIN that was
     /// never accepted.
     pub(super) fn end(self, outcome: Outcome, fault: Option<&Fault>) {

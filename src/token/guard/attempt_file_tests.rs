@@ -40,6 +40,7 @@ impl Fixture {
             folder,
             token: &self.token,
             role,
+            login_role: PinRole::User,
             source: &self.source,
         }
     }

@@ -17,9 +17,9 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::{self, Identity};
 use hsm_mtls::internal::key::attributes::KeyAttributes;
 use hsm_mtls::internal::ledger::Recorder;
+use hsm_mtls::internal::token::Token;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::session::Access;
-use hsm_mtls::internal::token::{Role, Token};
 use serde_json::json;
 
 /// The steps that every `token check` has, in their order.
@@ -123,7 +123,7 @@ fn run_steps(
         "token",
         format!("{} {warnings}", description.uri()).trim_end(),
     );
-    let logged_in = attempt(steps, "login", || token.log_in(Role::User))?;
+    let logged_in = attempt(steps, "login", || token.log_in(token.role()))?;
     if logged_in {
         steps.good("login", format!("PIN from {}", config.token.pin));
     } else if config.token.login == LoginPolicy::Never {
