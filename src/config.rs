@@ -46,7 +46,7 @@ use initialize::InitializeString;
 use ledger::LedgerConfig;
 use pin::PinSource;
 use proxy::ProxyConfig;
-pub use session::{LoginPolicy, LoginRole, SessionMode};
+pub use session::{KeepAliveCall, LoginPolicy, LoginRole, SessionMode};
 use signer::SignerConfig;
 pub use tls::{Group, TlsConfig};
 use trust::{Fingerprint, Trust};
@@ -116,13 +116,16 @@ pub struct TokenConfig {
         deserialize_with = "field::duration"
     )]
     pub start_timeout: Duration,
-    /// How long a session may be idle before C_GetSessionInfo is called on it (default 60 s), so that no firewall drops the
+    /// How long a session may be idle before `keep_alive_call` is made in it (default 60 s), so that no firewall drops the
     /// connection to the token.
     #[serde(
         default = "field::default_keep_alive",
         deserialize_with = "field::duration"
     )]
     pub keep_alive: Duration,
+    /// The call that keeps an idle session alive.
+    #[serde(default)]
+    pub keep_alive_call: KeepAliveCall,
     /// Environment variables for the module, set before it is loaded. `{config_dir}` in a value was replaced by the folder
     /// of the configuration file.
     #[serde(default, deserialize_with = "module_env::variables")]

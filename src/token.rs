@@ -120,11 +120,14 @@ impl Token {
             state_folder: config.state_folder(),
             policy: config.login,
             role,
-            session_kind: SessionKind::new(match role {
-                // While the SO is logged in there are no read-only sessions.
-                Role::SecurityOfficer => SessionMode::ReadWrite,
-                _ => config.session,
-            }),
+            session_kind: SessionKind::new(
+                match role {
+                    // While the SO is logged in there are no read-only sessions.
+                    Role::SecurityOfficer => SessionMode::ReadWrite,
+                    _ => config.session,
+                },
+                config.keep_alive_call,
+            ),
             timeout: config.timeout,
             start_timeout: config.start_timeout,
             module,
@@ -172,14 +175,14 @@ impl Token {
         Ok(token)
     }
 
-    /// Calls C_GetSessionInfo in the login session: keeps an idle connection to the HSM open, and detects early that it
+    /// Makes the keep-alive call in the login session: keeps an idle connection to the HSM open, and detects early that it
     /// was closed.
     pub(crate) fn keep_alive(&self) -> Result<(), Fault> {
         // A call of another thread may hang in that session: this thread must not wait for it.
         let Ok(session) = self.login_session.try_lock() else {
             return Ok(());
         };
-        session.as_ref().map_or(Ok(()), Session::is_alive)
+        session.as_ref().map_or(Ok(()), Session::keep_alive)
     }
 
     /// The role that logs in to sign.

@@ -67,6 +67,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "timeout",
             "start_timeout",
             "keep_alive",
+            "keep_alive_call",
             "env",
             "initialize",
             "login",

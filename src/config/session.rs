@@ -1,4 +1,5 @@
-//! `login`, `user` and `session` of `[[token]]`: when to call C_Login, for which role, and the kind of the sessions.
+//! `login`, `user`, `session` and `keep_alive_call` of `[[token]]`: when to call C_Login, for which role, the kind of the sessions,
+//! and the call that keeps an idle one alive.
 
 use serde::{Deserialize, Deserializer};
 
@@ -97,4 +98,20 @@ impl<'de> Deserialize<'de> for LoginRole {
         };
         role.ok_or_else(|| serde::de::Error::custom(format!("`user` is a role: {}", Self::FORM)))
     }
+}
+
+/// The call that keeps an idle session alive. Several modules answer C_GetSessionInfo without asking the device (YubiHSM 2,
+/// NetHSM): then it keeps no connection open, and detects no loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeepAliveCall {
+    /// C_GetSessionInfo
+    #[default]
+    SessionInfo,
+    /// C_GenerateRandom of 16 bytes
+    Random,
+    /// C_FindObjectsInit, C_FindObjects and C_FindObjectsFinal for a label that no object has
+    Find,
+    /// None: the module or its daemon keeps the connection open.
+    None,
 }

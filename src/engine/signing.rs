@@ -267,7 +267,7 @@ impl TokenSigner {
             return;
         };
         let dead = session.as_ref().is_some_and(|session| {
-            session.epoch != current.epoch || session.session.is_alive().is_err()
+            session.epoch != current.epoch || session.session.keep_alive().is_err()
         });
         if dead {
             *session = None;

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::ObjectHandle;
+use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
 
-use super::fault::Fault;
+use super::fault::{Fault, FaultClass};
 use super::guard::{PinError, PinGuard};
 use super::module::Module;
 use super::session_call::SessionCall;
 pub use super::session_kind::Access;
 use super::session_kind::SessionKind;
+use crate::config::KeepAliveCall;
 
 /// An open session, closed when dropped. It may move between threads, and one thread at a time uses it.
 ///
@@ -121,10 +122,26 @@ impl Session {
         !info.is_ok_and(|info| info.is_public())
     }
 
-    /// Checks that the token still has this session (C_GetSessionInfo). The call also keeps an idle connection to the
-    /// HSM open.
-    pub(crate) fn is_alive(&self) -> Result<(), Fault> {
-        self.pkcs11()?.info().map(|_| ())
+    /// Makes the configured keep-alive call: it keeps an idle connection to the HSM open, and shows whether the token still has
+    /// this session.
+    pub(crate) fn keep_alive(&self) -> Result<(), Fault> {
+        let session = self.pkcs11()?;
+        let made = match self.kind.keep_alive_call() {
+            KeepAliveCall::None => Ok(()),
+            KeepAliveCall::SessionInfo => return session.info().map(|_| ()),
+            KeepAliveCall::Random => session.generate_random_slice(&mut [0; 16]),
+            KeepAliveCall::Find => {
+                let label = Attribute::Label(b"hsm-mtls keep-alive".to_vec());
+                session.find_objects(&[label]).map(|_| ())
+            }
+        };
+        match made.map_err(Fault::of) {
+            // The token does not have this call: that says nothing of the session.
+            Err(fault) if matches!(fault.class(), FaultClass::Refused | FaultClass::Mechanism) => {
+                session.info().map(|_| ())
+            }
+            other => other,
+        }
     }
 
     /// Signs with C_SignInit and C_Sign: two calls. `capacity` is the longest acceptable signature in bytes. `guard` is

@@ -1,10 +1,10 @@
-//! Which kind of session is opened: as configured, or as the token was seen to need it.
+//! Which kind of session is opened, and what keeps it alive: as configured, or as the token was seen to need it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fault::Fault;
-use crate::config::SessionMode;
+use crate::config::{KeepAliveCall, SessionMode};
 
 /// The kind of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +20,15 @@ pub enum Access {
 pub(super) struct SessionKind {
     mode: SessionMode,
     needs_read_write: Arc<AtomicBool>,
+    keep_alive_call: KeepAliveCall,
 }
 
 impl SessionKind {
-    pub(super) fn new(mode: SessionMode) -> Self {
+    pub(super) fn new(mode: SessionMode, keep_alive_call: KeepAliveCall) -> Self {
         Self {
             mode,
             needs_read_write: Arc::default(),
+            keep_alive_call,
         }
     }
 
@@ -37,6 +39,11 @@ impl SessionKind {
             SessionMode::Auto if self.needs_read_write.load(Ordering::Relaxed) => Access::ReadWrite,
             SessionMode::Auto | SessionMode::ReadOnly => access,
         }
+    }
+
+    /// The call that keeps an idle session alive.
+    pub(super) fn keep_alive_call(&self) -> KeepAliveCall {
+        self.keep_alive_call
     }
 
     /// Whether a read-write session may be used where a read-only one was refused.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::chaos::Chaos;
 use crate::common::poll::until;
-use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::{Config, KeepAliveCall};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{EngineError, Purpose, Sign, challenge};
 use hsm_mtls::internal::exit_code::ExitCode;
@@ -60,6 +60,50 @@ fn an_idle_session_is_kept_alive() {
     assert_eq!(chaos.calls("C_OpenSession"), opened);
     assert_eq!(chaos.calls("C_Login"), 1);
     assert!(chaos.calls("C_GetSessionInfo") > 5, "nothing kept it alive");
+}
+
+/// Some modules answer C_GetSessionInfo without asking the device.
+#[test]
+fn the_call_that_keeps_a_session_alive_is_configured() {
+    for call in ["random", "find", "session-info"] {
+        let lines = format!("sessions = 1\nkeep_alive = \"200ms\"\nkeep_alive_call = \"{call}\"");
+        let Some(config) = scene(
+            the_call_that_keeps_a_session_alive_is_configured,
+            "idle 2000ms",
+            &lines,
+        ) else {
+            continue;
+        };
+        let (signer, chaos) = (open(&config), Chaos::of_child());
+        let function = match config.token.keep_alive_call {
+            KeepAliveCall::Random => "C_GenerateRandom",
+            KeepAliveCall::Find => "C_FindObjectsInit",
+            _ => "C_GetSessionInfo",
+        };
+        let before = (chaos.calls(function), chaos.calls("C_OpenSession"));
+        idle(Duration::from_millis(3000));
+        sign(&signer).unwrap();
+        assert!(chaos.calls(function) > before.0 + 5, "{function}");
+        assert_eq!(chaos.calls("C_OpenSession"), before.1);
+        return;
+    }
+}
+
+/// Without any, idle sessions die, and the next signature opens another.
+#[test]
+fn no_call_keeps_nothing_alive() {
+    let Some(config) = scene(
+        no_call_keeps_nothing_alive,
+        "idle 300ms",
+        "sessions = 1\nkeep_alive = \"100ms\"\nkeep_alive_call = \"none\"",
+    ) else {
+        return;
+    };
+    let (signer, chaos) = (open(&config), Chaos::of_child());
+    let before = chaos.calls("C_GetSessionInfo");
+    idle(Duration::from_millis(1000));
+    assert_eq!(chaos.calls("C_GetSessionInfo"), before);
+    sign(&signer).unwrap();
 }
 
 #[test]
