@@ -17,6 +17,7 @@ pub mod listener;
 pub(crate) mod module_env;
 pub mod paths;
 pub mod pin;
+pub mod profile;
 pub mod proxy;
 mod reload;
 mod schema;
@@ -45,6 +46,7 @@ use field_error::field_error;
 use initialize::InitializeString;
 use ledger::LedgerConfig;
 use pin::PinSource;
+use profile::Profile;
 use proxy::ProxyConfig;
 pub use session::{KeepAliveCall, LoginPolicy, LoginRole, SessionMode};
 use signer::SignerConfig;
@@ -125,7 +127,10 @@ pub struct TokenConfig {
     pub keep_alive: Duration,
     /// The call that keeps an idle session alive.
     #[serde(default)]
-    pub keep_alive_call: KeepAliveCall,
+    keep_alive_call: Option<KeepAliveCall>,
+    /// The family of the HSM. `None`: told by the module's file name.
+    #[serde(default)]
+    profile: Option<Profile>,
     /// Environment variables for the module, set before it is loaded. `{config_dir}` in a value was replaced by the folder
     /// of the configuration file.
     #[serde(default, deserialize_with = "module_env::variables")]
@@ -143,7 +148,7 @@ pub struct TokenConfig {
     pub user: LoginRole,
     /// The kind of the sessions that sign.
     #[serde(default)]
-    pub session: SessionMode,
+    session: Option<SessionMode>,
     /// The folder of the PIN guard's attempt files. `None`: the default of [`TokenConfig::state_folder`].
     #[serde(default)]
     pub state_dir: Option<PathBuf>,

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use cryptoki::slot::Slot;
 
 use crate::config::pin::PinSource;
+use crate::config::profile::Profile;
 use crate::config::uri::Pkcs11Uri;
 use crate::config::{LoginPolicy, SessionMode, TokenConfig};
 use crate::ledger::Recorder;
@@ -56,6 +57,7 @@ pub struct Token {
     mechanisms: MechanismList,
     policy: LoginPolicy,
     role: Role,
+    profile: Profile,
     session_kind: SessionKind,
     timeout: Duration,
     start_timeout: Duration,
@@ -114,19 +116,22 @@ impl Token {
                 config.state_folder(),
                 login_recorder(&recorder, &description),
                 role.user_type(),
+                config.profile(),
             )),
             recorder,
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
             policy: config.login,
             role,
+            profile: config.profile(),
             session_kind: SessionKind::new(
                 match role {
                     // While the SO is logged in there are no read-only sessions.
                     Role::SecurityOfficer => SessionMode::ReadWrite,
-                    _ => config.session,
+                    _ => config.session(),
                 },
-                config.keep_alive_call,
+                config.keep_alive_call(),
+                config.profile(),
             ),
             timeout: config.timeout,
             start_timeout: config.start_timeout,
@@ -158,6 +163,7 @@ impl Token {
             mechanisms: self.mechanisms.clone(),
             policy: self.policy,
             role: self.role,
+            profile: self.profile,
             session_kind: self.session_kind.clone(),
             timeout: self.timeout,
             start_timeout: self.start_timeout,
@@ -201,7 +207,13 @@ impl Token {
         let recorder = login_recorder(&self.recorder, &self.description);
         let user = role.user_type();
         self.guard = Arc::new(PinGuard::new(
-            token, source, attendance, folder, recorder, user,
+            token,
+            source,
+            attendance,
+            folder,
+            recorder,
+            user,
+            self.profile,
         ));
         self
     }

@@ -68,6 +68,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "start_timeout",
             "keep_alive",
             "keep_alive_call",
+            "profile",
             "env",
             "initialize",
             "login",

@@ -1,18 +1,25 @@
 //! Classifies PKCS#11 return values (CKR_): how to react to each, and whether a login may have used up an attempt. Only the
 //! code counts, never a message's text.
 
+mod login_verdict;
+mod vendor_code;
+
 use std::fmt::{self, Display};
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 
 use crate::ledger::Failure;
+pub(crate) use login_verdict::LoginVerdict;
+use vendor_code::{Meaning, VendorCode};
 
 /// A PKCS#11 call that did not return CKR_OK.
 #[derive(Clone, Debug)]
 pub struct Fault {
     function: Option<Function>,
     code: Code,
+    /// What the token's family means by the code.
+    vendor: Option<&'static VendorCode>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +53,6 @@ pub enum FaultClass {
     Refused,
 }
 
-/// Whether the token refused the PIN of a C_Login that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoginVerdict {
-    /// It refused the PIN, or does not accept further attempts.
-    Refused,
-    /// It did not compare the PIN.
-    NotCompared,
-    /// It may have compared the PIN, and counted it as a wrong one.
-    Unknown,
-}
-
 impl FaultClass {
     /// Its name in the ledger and in metrics.
     pub fn name(self) -> &'static str {
@@ -78,6 +74,7 @@ impl Fault {
     pub(super) const STALE: Self = Self {
         function: None,
         code: Code::Stale,
+        vendor: None,
     };
 
     pub(crate) fn of(error: Error) -> Self {
@@ -97,6 +94,7 @@ impl Fault {
         Self {
             function: Some(function),
             code: Code::Ckr(code),
+            vendor: None,
         }
     }
 
@@ -104,6 +102,7 @@ impl Fault {
         Self {
             function: None,
             code: Code::Answer(text.into()),
+            vendor: None,
         }
     }
 
@@ -162,6 +161,11 @@ impl Fault {
     /// The class, by return value.
     pub fn class(&self) -> FaultClass {
         use RvError as R;
+        match self.vendor.map(|code| code.meaning) {
+            Some(Meaning::PinRefused) => return FaultClass::Pin,
+            Some(Meaning::NotReachable | Meaning::DeviceState) => return FaultClass::Device,
+            None => {}
+        }
         let code = match &self.code {
             Code::Ckr(code) => code,
             Code::Answer(_) => return FaultClass::Device,
@@ -224,36 +228,11 @@ impl Fault {
         }
     }
 
-    /// The verdict about the PIN by this return value of C_Login. It is `Unknown` for every value that does not exclude a
-    /// comparison: CKR_DEVICE_REMOVED and CKR_SESSION_CLOSED may be returned in the middle of a call (PKCS#11 3.1, section
-    /// 5.1), and some modules return CKR_GENERAL_ERROR for a wrong PIN.
-    pub(crate) fn verdict_on_login(&self) -> LoginVerdict {
-        use RvError as R;
-        let code = match &self.code {
-            Code::Ckr(code) => code,
-            Code::Answer(_) => return LoginVerdict::Unknown,
-            Code::Stale => return LoginVerdict::NotCompared,
-        };
-        match code {
-            // The module refused the call before it compared the PIN.
-            R::CryptokiNotInitialized
-            | R::SessionHandleInvalid
-            | R::SessionReadOnlyExists
-            | R::TokenNotPresent
-            | R::UserPinNotInitialized
-            | R::UserTypeInvalid
-            | R::UserAnotherAlreadyLoggedIn
-            | R::UserTooManyTypes
-            | R::FunctionNotSupported => LoginVerdict::NotCompared,
-            // Vendors have their own codes for "locked" or "throttled".
-            R::VendorDefined(_) | R::UnknownErrorCode(_) => LoginVerdict::Refused,
-            _ if self.class() == FaultClass::Pin => LoginVerdict::Refused,
-            _ => LoginVerdict::Unknown,
-        }
-    }
-
     /// What to do next.
     pub fn advice(&self) -> &'static str {
+        if let Some(code) = self.vendor {
+            return code.advice;
+        }
         match &self.code {
             Code::Ckr(RvError::UserPinNotInitialized) => {
                 return "the token has no user PIN yet: its administrator (SO) has to set one";

@@ -15,6 +15,7 @@ mod pin_flags;
 mod pin_role;
 mod refused_pin_versions;
 mod retry_policy;
+mod sent_login;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use super::info::TokenInfo;
 use super::pin::Pin;
 use super::session_call::SessionCall;
 use crate::config::pin::PinSource;
+use crate::config::profile::Profile;
 use crate::ledger::{Completion, Operation};
 use crate::metrics;
 use acceptance::Acceptance;
@@ -42,6 +44,7 @@ use pin_cache::PinCache;
 use pin_digest::PinDigest;
 use pin_role::PinRole;
 use retry_policy::Outcome;
+use sent_login::SentLogin;
 
 /// Logs in to one token with the PIN of one source.
 pub struct PinGuard {
@@ -52,6 +55,7 @@ pub struct PinGuard {
     recorder: LoginRecorder,
     accepted_pin: PinCache,
     login_role: PinRole,
+    profile: Profile,
     /// The token has accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE).
     accepted_per_signature: AtomicBool,
 }
@@ -62,15 +66,6 @@ impl fmt::Debug for PinGuard {
     }
 }
 
-/// The state of a login while C_Login is called, needed to record its outcome.
-struct SentLogin {
-    user: UserType,
-    pin: Option<Pin>,
-    digest: Option<PinDigest>,
-    attempt: Option<PendingAttempt>,
-    ledger_entry: Operation,
-}
-
 impl PinGuard {
     pub(super) fn new(
         token: TokenId,
@@ -79,6 +74,7 @@ impl PinGuard {
         state_folder: Option<PathBuf>,
         recorder: LoginRecorder,
         user: UserType,
+        profile: Profile,
     ) -> Self {
         Self {
             token,
@@ -88,6 +84,7 @@ impl PinGuard {
             recorder,
             accepted_pin: PinCache::default(),
             login_role: PinRole::of(user),
+            profile,
             accepted_per_signature: AtomicBool::new(false),
         }
     }
@@ -167,7 +164,7 @@ impl PinGuard {
             }
             Err(error) => {
                 metrics::login("failed");
-                Err(self.conclude_failure(sent, Fault::of(error)))
+                Err(self.conclude_failure(sent, Fault::of(error).of_profile(self.profile)))
             }
         }
     }

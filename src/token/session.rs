@@ -84,7 +84,7 @@ impl Session {
             Access::ReadWrite => call.open_rw_session_no_drop(slot),
         };
         Ok(Self {
-            inner: Some(inner.map_err(Fault::of)?),
+            inner: Some(inner.map_err(|error| Fault::of(error).of_profile(kind.profile()))?),
             generation: call.generation(),
             module: Arc::clone(module),
             access,
@@ -94,6 +94,7 @@ impl Session {
 
     /// The fault of a signature. Where this session was read-only and had to be more, the signature is retried in another.
     fn sign_fault(&self, fault: Fault) -> SignFault {
+        let fault = fault.of_profile(self.kind.profile());
         if fault.is_session_read_only() && self.access == Access::ReadOnly && self.kind.may_learn()
         {
             self.kind.require_read_write(&fault);
@@ -140,7 +141,7 @@ impl Session {
             Err(fault) if matches!(fault.class(), FaultClass::Refused | FaultClass::Mechanism) => {
                 session.info().map(|_| ())
             }
-            other => other,
+            other => other.map_err(|fault| fault.of_profile(self.kind.profile())),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fault::Fault;
+use crate::config::profile::Profile;
 use crate::config::{KeepAliveCall, SessionMode};
 
 /// The kind of a session.
@@ -21,14 +22,16 @@ pub(super) struct SessionKind {
     mode: SessionMode,
     needs_read_write: Arc<AtomicBool>,
     keep_alive_call: KeepAliveCall,
+    profile: Profile,
 }
 
 impl SessionKind {
-    pub(super) fn new(mode: SessionMode, keep_alive_call: KeepAliveCall) -> Self {
+    pub(super) fn new(mode: SessionMode, keep_alive_call: KeepAliveCall, profile: Profile) -> Self {
         Self {
             mode,
             needs_read_write: Arc::default(),
             keep_alive_call,
+            profile,
         }
     }
 
@@ -39,6 +42,11 @@ impl SessionKind {
             SessionMode::Auto if self.needs_read_write.load(Ordering::Relaxed) => Access::ReadWrite,
             SessionMode::Auto | SessionMode::ReadOnly => access,
         }
+    }
+
+    /// The family of the HSM, which has return values of its own.
+    pub(super) fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// The call that keeps an idle session alive.

@@ -19,6 +19,7 @@ mod pin_concurrent_logins;
 mod pin_guard;
 mod pin_secrecy;
 mod pin_sources;
+mod profiles;
 mod public_key_mismatch;
 mod quirks;
 mod real_tokens;

@@ -1,0 +1,93 @@
+//! Return values that one family of HSMs has for itself: an outage at the login is no refused PIN, and a refused PIN is sent
+//! once. Simulated from the vendors' documents.
+
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+
+fn bank(profile: &str) -> (Bank, Chaos) {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let chaos = Chaos::between(&mut bank, "");
+    bank.configure(|settings| settings.token_lines = profile.to_owned());
+    (bank, chaos)
+}
+
+#[test]
+fn an_outage_at_the_login_blocks_no_pin() {
+    for (profile, code, advice) in [
+        (
+            "luna",
+            "0x80000020",
+            "the Luna client did not reach its HSM",
+        ),
+        (
+            "luna",
+            "0x80000050",
+            "the Luna client did not reach its HSM",
+        ),
+        ("luna", "0x80000035", "audit log is full"),
+        ("nshield", "0x800000e0", "a card of the security world"),
+        ("utimaco", "0x80000384", "the HSM was restarted"),
+        (
+            "nethsm",
+            "CKR_USER_TYPE_INVALID",
+            "the NetHSM was not reached",
+        ),
+        ("yubihsm2", "CKR_DEVICE_MEMORY", "log of 62 entries"),
+    ] {
+        let (bank, chaos) = bank(&format!("profile = \"{profile}\""));
+        for _ in 0..2 {
+            chaos.plan(&format!("fail C_Login 1 {code}"));
+            let run = chaos.run(&bank, &["csr"]).expect(3);
+            assert!(run.stderr.contains(advice), "{profile} {code}: {run:?}");
+        }
+        chaos.plan("");
+        chaos.forget_calls();
+        chaos.run(&bank, &["csr"]).expect(0);
+        assert_eq!(chaos.calls("C_Login"), 1, "{profile} {code}");
+    }
+}
+
+/// The same value of no known family: nobody knows that it was not a wrong PIN.
+#[test]
+fn an_unknown_value_stays_on_the_careful_side() {
+    for profile in ["", "profile = \"standard\"", "profile = \"utimaco\""] {
+        let (bank, chaos) = bank(profile);
+        chaos.plan("fail C_Login 1 0x80000020");
+        chaos.run(&bank, &["csr"]).expect(4);
+        chaos.plan("");
+        chaos.forget_calls();
+        chaos.run(&bank, &["csr"]).expect(4);
+        assert_eq!(chaos.calls("C_Login"), 0, "{profile}");
+    }
+}
+
+#[test]
+fn a_refused_pin_of_a_family_is_sent_once() {
+    for (profile, code) in [
+        ("luna", "0x80000067"),
+        ("luna", "0x80000007"),
+        ("azure-cloud-hsm", "CKR_PIN_EXPIRED"),
+    ] {
+        let (bank, chaos) = bank(&format!("profile = \"{profile}\""));
+        chaos.plan(&format!("fail C_Login all {code}"));
+        chaos.forget_calls();
+        for _ in 0..3 {
+            chaos.run(&bank, &["csr"]).expect(4);
+        }
+        assert_eq!(chaos.calls("C_Login"), 1, "{profile} {code}");
+    }
+}
+
+/// AWS CloudHSM, SDK 5: no read-only sessions, which needs no learning where the family is known.
+#[test]
+fn the_sessions_of_a_family_are_opened_at_once() {
+    let (bank, chaos) = bank("profile = \"aws-cloudhsm\"");
+    chaos.plan("read-only-sessions not-opened CKR_FUNCTION_FAILED");
+    chaos.forget_calls();
+    let run = chaos.run(&bank, &["-v", "csr"]).expect(0);
+    assert!(
+        !run.stderr.contains("takes no read-only sessions"),
+        "{run:?}"
+    );
+}
