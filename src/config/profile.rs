@@ -50,6 +50,22 @@ const FILE_NAMES: [(&str, Profile); 11] = [
 ];
 
 impl Profile {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Luna => "luna",
+            Self::Nshield => "nshield",
+            Self::Utimaco => "utimaco",
+            Self::AwsCloudhsm => "aws-cloudhsm",
+            Self::AzureCloudHsm => "azure-cloud-hsm",
+            Self::GoogleKms => "google-kms",
+            Self::YubiHsm2 => "yubihsm2",
+            Self::Nethsm => "nethsm",
+            Self::Primus => "primus",
+        }
+    }
+
     /// The family by the file name of the module.
     pub fn of_module(module: &Path) -> Self {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
@@ -80,6 +96,24 @@ impl TokenConfig {
     pub fn profile(&self) -> Profile {
         self.profile
             .unwrap_or_else(|| Profile::of_module(&self.module))
+    }
+
+    /// The profile and where it is from, with what it sets; `None` for `standard` that nobody configured.
+    pub fn profile_summary(&self) -> Option<String> {
+        let profile = self.profile();
+        let origin = match (self.profile, profile) {
+            (None, Profile::Standard) => return None,
+            (None, _) => "by the module's file name",
+            (Some(_), _) => "as configured",
+        };
+        let mut summary = format!("{}, {origin}", profile.name());
+        if self.keep_alive_call.is_none() && profile.keep_alive_call() == KeepAliveCall::Random {
+            summary.push_str("; keep_alive_call = \"random\"");
+        }
+        if self.session.is_none() && profile.session() == SessionMode::ReadWrite {
+            summary.push_str("; session = \"read-write\"");
+        }
+        Some(summary)
     }
 
     /// The call that keeps an idle session alive: as configured, or as the family needs it.
@@ -119,5 +153,14 @@ mod tests {
         ] {
             assert_eq!(Profile::of_module(Path::new(path)), profile, "{path}");
         }
+    }
+
+    #[test]
+    fn names_are_those_of_the_configuration() -> Result<(), Box<dyn std::error::Error>> {
+        for (_, profile) in FILE_NAMES.into_iter().chain([("", Profile::Standard)]) {
+            let read: Profile = serde_json::from_str(&format!("\"{}\"", profile.name()))?;
+            assert_eq!(read, profile);
+        }
+        Ok(())
     }
 }

@@ -91,3 +91,25 @@ fn the_sessions_of_a_family_are_opened_at_once() {
         "{run:?}"
     );
 }
+
+/// Which profile was taken, why, and what it sets.
+#[test]
+fn the_profile_is_shown() {
+    let (bank, chaos) = bank("profile = \"yubihsm2\"");
+    for command in [&["token", "check", "-n", "1"][..], &["config", "check"]] {
+        let run = chaos.run(&bank, command).expect(0);
+        let shown = "yubihsm2, as configured; keep_alive_call = \"random\"";
+        assert!(run.stdout.contains(shown), "{run:?}");
+    }
+    let report = chaos
+        .run(&bank, &["--json", "config", "check"])
+        .expect(0)
+        .json();
+    assert_eq!(
+        report["configurations"][0]["profile"], "yubihsm2",
+        "{report:#}"
+    );
+    let (bank, chaos) = self::bank("");
+    let run = chaos.run(&bank, &["token", "check", "-n", "1"]).expect(0);
+    assert!(!run.stdout.contains("profile"), "{run:?}");
+}

@@ -105,6 +105,9 @@ fn run_steps(
 ) -> Result<(Arc<dyn Sign>, bool), StepFailed> {
     let module = attempt(steps, "module", || Module::load(&config.token))?;
     steps.good("module", describe(&module));
+    if let Some(profile) = config.token.profile_summary() {
+        steps.seen("profile", Outcome::Note, profile);
+    }
     let recorder = attempt(steps, "ledger", || Recorder::open(config.ledger.as_ref()))?;
     match &config.ledger {
         Some(ledger) => steps.good("ledger", ledger.file.display().to_string()),
