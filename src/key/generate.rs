@@ -4,8 +4,6 @@
 //! (`template_search`): session objects, or token objects with a label of their own where the token has no session
 //! objects. Probe keys are destroyed at once; one that cannot be is an error that names it.
 
-use std::cell::Cell;
-
 use aws_lc_rs::rand;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
@@ -157,7 +155,7 @@ impl<'a> Generator<'a> {
             let others = kept.iter().filter(|index| !is_modifiable(index));
             variants.push(others.copied().collect());
         }
-        let claims_more = Cell::new(false);
+        let mut claims_more = false;
         let mut best: Option<(u32, Vec<usize>)> = None;
         for variant in variants {
             let Some(pair) = self.probe(accepted.form, &variant, on_token)? else {
@@ -171,11 +169,11 @@ impl<'a> Generator<'a> {
                 .map(|index| RESTRICTIONS[*index].weight)
                 .sum();
             if best.as_ref().is_none_or(|(least, _)| weight < *least) {
-                claims_more.set(unwanted_use(&claimed).is_some());
+                claims_more = has_unwanted_use(&claimed);
                 best = Some((weight, variant));
             }
         }
-        if claims_more.get() && self.claims == Claims::AsRequested {
+        if claims_more && self.claims == Claims::AsRequested {
             return Err(KeyError::ClaimsMore);
         }
         Ok(best.map_or(kept, |(_, variant)| variant))
@@ -208,7 +206,7 @@ impl<'a> Generator<'a> {
                 why: why.to_owned(),
             });
         }
-        if unwanted_use(&reported).is_some() && self.claims == Claims::AsRequested {
+        if has_unwanted_use(&reported) && self.claims == Claims::AsRequested {
             pair.destroy()?;
             return Err(KeyError::ClaimsMore);
         }
@@ -235,13 +233,9 @@ fn unfit(reported: &KeyAttributes) -> Option<&'static str> {
     }
 }
 
-/// A use other than signing that the token reports of a new key.
-fn unwanted_use(reported: &KeyAttributes) -> Option<&'static str> {
-    match () {
-        () if reported.decrypt == Some(true) => Some("CKA_DECRYPT true"),
-        () if reported.unwrap == Some(true) => Some("CKA_UNWRAP true"),
-        () => None,
-    }
+/// Whether the token reports a use other than signing of a new key.
+fn has_unwanted_use(reported: &KeyAttributes) -> bool {
+    reported.decrypt == Some(true) || reported.unwrap == Some(true)
 }
 
 fn refuse_taken_label(token: &Token, session: &Session, label: &str) -> Result<(), KeyError> {

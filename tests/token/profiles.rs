@@ -26,8 +26,6 @@ fn an_outage_at_the_login_blocks_no_pin() {
             "the Luna client did not reach its HSM",
         ),
         ("luna", "0x80000035", "audit log is full"),
-        ("nshield", "0x800000e0", "a card of the security world"),
-        ("utimaco", "0x80000384", "the HSM was restarted"),
         (
             "nethsm",
             "CKR_USER_TYPE_INVALID",

@@ -54,7 +54,7 @@ const USER_TYPE_INVALID: u64 = 0x103;
 /// CKR_DEVICE_MEMORY
 const DEVICE_MEMORY: u64 = 0x31;
 
-static CODES: [VendorCode; 16] = [
+static CODES: [VendorCode; 14] = [
     row(
         Profile::Luna,
         (0x8000_0007, 0x8000_0007),
@@ -122,12 +122,6 @@ static CODES: [VendorCode; 16] = [
         "the HSM has to be restarted by its administrator",
     ),
     row(
-        Profile::Nshield,
-        (0x8000_00e0, 0x8000_00e0),
-        Meaning::DeviceState,
-        "in FIPS level 3 this takes a card of the security world in the reader",
-    ),
-    row(
         Profile::Nethsm,
         (USER_TYPE_INVALID, USER_TYPE_INVALID),
         Meaning::NotReachable,
@@ -138,12 +132,6 @@ static CODES: [VendorCode; 16] = [
         (DEVICE_MEMORY, DEVICE_MEMORY),
         Meaning::DeviceState,
         "the YubiHSM's log of 62 entries may be full: fetch it, and set its log index",
-    ),
-    row(
-        Profile::Utimaco,
-        (0x8000_0384, 0x8000_0384),
-        Meaning::NotReachable,
-        "the HSM was restarted: the connection to it is being made anew",
     ),
     row(
         Profile::AzureCloudHsm,
