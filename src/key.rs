@@ -26,6 +26,7 @@ use crate::config::uri::{ObjectType, Pkcs11Uri};
 use crate::token::Token;
 use crate::token::fault::Fault;
 use crate::token::mechanism_list::MechanismList;
+use crate::token::operation::{self, TokenOperation};
 use crate::token::session::Session;
 use attributes::{KeyAttributes, MissingPublicKey, PublicKeyOrigin};
 pub use error::KeyError;
@@ -242,6 +243,7 @@ pub(crate) fn find_objects(
             .map(|label| Attribute::Label(label.clone().into_bytes())),
     );
     template.extend(uri.id.iter().map(|id| Attribute::Id(id.clone())));
+    let _step = operation::begin(TokenOperation::Key);
     session
         .pkcs11()
         .map_err(KeyError::Call)?

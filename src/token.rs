@@ -13,6 +13,7 @@ mod initialize;
 pub mod mechanism_list;
 pub mod module;
 mod module_config;
+pub mod operation;
 pub mod pin;
 mod raw;
 mod role;
@@ -41,11 +42,11 @@ use guard::{Attendance, CountLow, LoginRecorder, PinGuard};
 use mechanism_list::MechanismList;
 use module::Module;
 pub use module_config::config_obstacle;
+pub use operation::TokenOperation;
 pub use role::Role;
 use session::{Access, Session};
 use session_kind::SessionKind;
 use slot_selection::select_slot;
-pub use timeout::TokenOperation;
 pub use timeout::with_timeout;
 
 /// A token of a module, and the login to it.

@@ -1,8 +1,10 @@
 //! A check as a list of named, timed steps, for text and JSON.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use hsm_mtls::internal::exit_code::ExitCode;
 
@@ -10,7 +12,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 const MAX_DETAIL: usize = 1200;
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It passed.
@@ -24,28 +26,37 @@ pub enum Outcome {
 }
 
 /// One step of a check.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How it ended.
     pub outcome: Outcome,
     /// What it found.
     pub detail: String,
     /// What to do next, where there is something to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// Its duration in milliseconds; `None` where it was not timed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub millis: Option<f64>,
 }
 
+/// Is called with each step as it ends, and with its exit code if it failed.
+pub type Observer = Box<dyn FnMut(&Step, Option<ExitCode>)>;
+
 /// The steps so far, the start time of the current one, and the exit codes of failures.
-#[derive(Debug)]
 pub struct Steps {
     list: Vec<Step>,
     exit_codes: Vec<ExitCode>,
     started: Instant,
+    observer: Option<Observer>,
+}
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.list).finish()
+    }
 }
 
 impl Default for Steps {
@@ -54,11 +65,29 @@ impl Default for Steps {
             list: Vec::new(),
             exit_codes: Vec::new(),
             started: Instant::now(),
+            observer: None,
         }
     }
 }
 
 impl Steps {
+    /// No steps yet; `observer` is called with each.
+    pub fn observed_by(observer: Observer) -> Self {
+        Self {
+            observer: Some(observer),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a step of another process, with its exit code if it failed.
+    pub fn add(&mut self, step: Step, failed: Option<ExitCode>) {
+        self.exit_codes.extend(failed);
+        if let Some(observer) = &mut self.observer {
+            observer(&step, failed);
+        }
+        self.list.push(step);
+    }
+
     /// Starts the timer of the next step.
     pub fn begin(&mut self) {
         self.started = Instant::now();
@@ -96,8 +125,8 @@ impl Steps {
         exit: ExitCode,
     ) {
         let millis = Some(self.elapsed());
-        self.exit_codes.push(exit);
-        self.push(name, Outcome::Bad, detail.into(), Some(hint.into()), millis);
+        let hint = Some(hint.into());
+        self.push_failed(name, detail.into(), hint, millis, exit);
     }
 
     /// Adds a step without a duration.
@@ -118,8 +147,7 @@ impl Steps {
         hint: impl Into<String>,
         exit: ExitCode,
     ) {
-        self.exit_codes.push(exit);
-        self.push(name, Outcome::Bad, detail.into(), Some(hint.into()), None);
+        self.push_failed(name, detail.into(), Some(hint.into()), None, exit);
     }
 
     /// Adds the steps of `all` that were not reached.
@@ -154,13 +182,35 @@ impl Steps {
         hint: Option<String>,
         millis: Option<f64>,
     ) {
-        self.list.push(Step {
-            name,
-            outcome,
-            detail: detail.chars().map(plain).take(MAX_DETAIL).collect(),
-            hint,
-            millis,
-        });
+        self.add(step(name, outcome, detail, hint, millis), None);
+    }
+
+    fn push_failed(
+        &mut self,
+        name: &'static str,
+        detail: String,
+        hint: Option<String>,
+        millis: Option<f64>,
+        exit: ExitCode,
+    ) {
+        let failed = step(name, Outcome::Bad, detail, hint, millis);
+        self.add(failed, Some(exit));
+    }
+}
+
+fn step(
+    name: &'static str,
+    outcome: Outcome,
+    detail: String,
+    hint: Option<String>,
+    millis: Option<f64>,
+) -> Step {
+    Step {
+        name: name.into(),
+        outcome,
+        detail: detail.chars().map(plain).take(MAX_DETAIL).collect(),
+        hint,
+        millis,
     }
 }
 

@@ -19,6 +19,7 @@ mod request;
 mod setup;
 mod signer;
 mod token;
+pub(crate) mod token_process;
 pub(crate) mod usage_error;
 mod verify;
 
@@ -260,6 +261,7 @@ pub fn main() -> ! {
         Err(code) => code,
     };
     standard_error::flush();
+    token_process::end(code);
     signal_hook::low_level::exit(i32::from(code as u8))
 }
 
@@ -284,7 +286,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
     let global = &cli.global;
     match cli.command {
         Command::Config(ConfigCommand::Check { files }) => config::check(global, files),
-        Command::Token(TokenCommand::List) => token::list(global),
+        Command::Token(TokenCommand::List) => {
+            token_process::run(global, |config| token::list(global, &config))
+        }
         Command::Token(TokenCommand::Check {
             signatures,
             load,
@@ -293,11 +297,21 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
             let load_test = load.map(|total| token::LoadTest { total, concurrency });
             token::check(global, signatures, load_test)
         }
-        Command::Pin(command) => pin::run(global, command),
-        Command::Key(KeyCommand::List) => key::list(global),
-        Command::Key(KeyCommand::Generate(args)) => key::generate(global, args),
-        Command::Csr(args) => csr::request(global, args),
-        Command::Cert(CertCommand::Install { file }) => cert::install(global, &file),
+        Command::Pin(command) => {
+            token_process::run(global, |config| pin::run(global, &config, command))
+        }
+        Command::Key(KeyCommand::List) => {
+            token_process::run(global, |config| key::list(global, &config))
+        }
+        Command::Key(KeyCommand::Generate(args)) => {
+            token_process::run(global, |config| key::generate(global, &config, args))
+        }
+        Command::Csr(args) => {
+            token_process::run(global, |config| csr::request(global, &config, args))
+        }
+        Command::Cert(CertCommand::Install { file }) => {
+            token_process::run(global, |config| cert::install(global, &config, &file))
+        }
         Command::Cert(CertCommand::Show { min_days }) => cert::show(global, min_days),
         Command::Ledger(LedgerCommand::Verify { expect_head }) => {
             ledger::verify(global, expect_head.as_ref())

@@ -16,6 +16,7 @@ use hsm_mtls::internal::tls::TlsError;
 use hsm_mtls::internal::token::TokenError;
 
 use crate::commands::error::Error;
+use crate::commands::token_process::TokenProcessError;
 use crate::proxy::ProxyError;
 
 /// An error, and the name of its variant.
@@ -88,6 +89,7 @@ fn stage_errors() -> Vec<Example> {
         Tls: [TlsError::NotAsked.into()],
         Client: [ClientError::TooLong(1 << 20).into()],
         Proxy: [ProxyError::NotConfigured.into()],
+        TokenProcess: [TokenProcessError::Start(not_found()).into()],
     })
 }
 

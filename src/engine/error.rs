@@ -21,7 +21,7 @@ use crate::truncated_list::first_words;
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// There was no signature by the deadline. A PKCS#11 call may still be in progress.
-    #[error("the token did not answer within {} ms", .0.as_millis())]
+    #[error("the token gave no signature within {} ms (C_SignInit, C_Sign)", .0.as_millis())]
     Deadline(Duration),
     /// The token is lost and not recovered yet.
     #[error("the token is down since {since}{}", last.as_ref().map_or_else(String::new, |last| format!(": {last}")))]

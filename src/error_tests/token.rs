@@ -121,6 +121,10 @@ pub(super) fn ledger() -> Vec<Example> {
 
 pub(super) fn token() -> Vec<Example> {
     let hash = |byte| Fingerprint([byte; 32]);
+    let no_answer = |during| TokenError::NoAnswer {
+        during,
+        after: Duration::from_secs(60),
+    };
     every_variant!(TokenError {
         ModuleMissing: [TokenError::ModuleMissing {
             path: module(),
@@ -157,10 +161,11 @@ pub(super) fn token() -> Vec<Example> {
             uri: text(TOKEN),
             candidates: vec![text(TOKEN), text(TOKEN)]
         }],
-        NoAnswer: [TokenError::NoAnswer {
-            during: TokenOperation::Login,
-            after: Duration::from_secs(60),
-        }],
+        NoAnswer: [
+            no_answer(TokenOperation::Login),
+            no_answer(TokenOperation::PinSent),
+            no_answer(TokenOperation::KeyGeneration)
+        ],
         Ledger: [TokenError::Ledger(LedgerError::Sink(text("full")))],
         Pin: [TokenError::Pin(PinError::NobodyThere(PinSource::Prompt))],
         Call: [TokenError::Call(fault())],

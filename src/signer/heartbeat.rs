@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::timespec;
+use crate::token::TokenOperation;
+use crate::token::operation;
 
 /// The interval between heartbeats.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -25,22 +28,44 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// is no reason for another login.
 const MIN_OVERRUN: Duration = Duration::from_secs(1);
 
-/// One heartbeat: a byte on the control socket.
+/// What a signer tells its supervisor: a byte on the control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heartbeat {
     /// No call hangs.
     Alive,
     /// A call hangs: only the end of the process ends it.
     Hung,
+    /// A step with the token begins. Should the module end the process, it is known where.
+    Step(TokenOperation),
+}
+
+/// The byte of the first step.
+const FIRST_STEP: u8 = b'A';
+
+/// The signer's end of the control socket, for [`tell_steps`].
+static CONTROL: OnceLock<OwnedFd> = OnceLock::new();
+
+/// From now on each step of this process with the token is told on `control`.
+pub(super) fn tell_steps(control: &OwnedFd) -> io::Result<()> {
+    // Another is there already: a process has one supervisor.
+    let _ = CONTROL.set(control.try_clone()?);
+    operation::observe(|step| {
+        if let (Some(step), Some(control)) = (step, CONTROL.get()) {
+            // Where this fails, the supervisor has ended, or has unread bytes enough.
+            let _ = Heartbeat::Step(step).send(control);
+        }
+    });
+    Ok(())
 }
 
 impl Heartbeat {
     fn send(self, control: &OwnedFd) -> io::Result<()> {
         let byte = match self {
-            Self::Alive => b".",
-            Self::Hung => b"!",
+            Self::Alive => b'.',
+            Self::Hung => b'!',
+            Self::Step(step) => FIRST_STEP + step as u8,
         };
-        retry_on_intr(|| send(control, byte, SendFlags::NOSIGNAL | SendFlags::DONTWAIT))?;
+        retry_on_intr(|| send(control, &[byte], SendFlags::NOSIGNAL | SendFlags::DONTWAIT))?;
         Ok(())
     }
 
@@ -51,6 +76,10 @@ impl Heartbeat {
         match (length, byte) {
             (1, [b'.']) => Some(Self::Alive),
             (1, [b'!']) => Some(Self::Hung),
+            (1, [byte]) => {
+                let number = byte.checked_sub(FIRST_STEP)?;
+                TokenOperation::of(number).map(Self::Step)
+            }
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::fd_passing::receive_from_supervisor;
 use super::hardening::{Measure, end_with_parent, harden, log_missing};
-use super::heartbeat::CallDeadlines;
+use super::heartbeat::{self, CallDeadlines};
 use super::policy::SigningPolicy;
 use super::remote_key::KeyDescription;
 use super::request_handler::{RequestHandler, serve_channel};
@@ -100,6 +100,8 @@ pub fn serve(
     }
     let keep_alive = Arc::clone(&service);
     spawn("hsm-keep-alive".to_owned(), move || keep_alive.keep_alive())?;
+    // Where the descriptor cannot be duplicated, a crash of the module does not name its step.
+    let _ = heartbeat::tell_steps(&inherited.control);
     let heartbeat = Arc::clone(&service);
     spawn("hsm-watch".to_owned(), move || {
         heartbeat.requests.calls.send_heartbeats(&inherited.control);

@@ -26,6 +26,7 @@ use super::{SignerError, fd_passing, timespec};
 use crate::backoff::Backoff;
 use crate::poison::IgnorePoison as _;
 use crate::standard_error::Relay;
+use crate::token::TokenOperation;
 
 /// The target of this module's log events, which operators filter by: the module's name may change, the target not.
 const LOG_TARGET: &str = "hsm_mtls::signer::supervisor";
@@ -191,6 +192,7 @@ impl Supervision {
     /// Receives heartbeats until the signer ends, is killed because it hangs, or is stopped.
     fn watch(&self, child: Child, control: OwnedFd) -> SignerExit {
         let mut in_grace = false;
+        let mut last_step = None;
         loop {
             let mut fds = [
                 PollFd::new(&control, PollFlags::IN),
@@ -221,6 +223,7 @@ impl Supervision {
             }
             match Heartbeat::receive(&control) {
                 Some(Heartbeat::Alive) => {}
+                Some(Heartbeat::Step(step)) => last_step = Some(step),
                 Some(Heartbeat::Hung) => {
                     self.kill(child);
                     return SignerExit::Failed(
@@ -228,7 +231,7 @@ impl Supervision {
                     );
                 }
                 None => {
-                    return SignerExit::Failed(describe(self.kill(child)));
+                    return SignerExit::Failed(describe(self.kill(child), last_step));
                 }
             }
         }
@@ -306,9 +309,10 @@ impl Supervision {
     }
 }
 
-fn describe(status: Option<ExitStatus>) -> String {
-    match status {
-        Some(status) => status.to_string(),
-        None => "it ended".to_owned(),
+fn describe(status: Option<ExitStatus>, last_step: Option<TokenOperation>) -> String {
+    let ended = status.map_or_else(|| "it ended".to_owned(), |status| status.to_string());
+    match last_step {
+        Some(step) => format!("{ended}; its last step was {step}"),
+        None => ended,
     }
 }

@@ -6,6 +6,7 @@ use super::TokenError;
 use super::fault::Fault;
 use super::info::*;
 use super::module::Module;
+use super::operation::{self, TokenOperation};
 use crate::config::uri::Pkcs11Uri;
 
 /// The identity of a token within this process: label, serial number and manufacturer.
@@ -135,6 +136,7 @@ pub(super) type SlotEntry = (Slot, Result<TokenDescription, Fault>);
 /// Every slot with an initialised token, or with one that cannot be read.
 pub(super) fn read_slots(module: &Module) -> Result<Vec<SlotEntry>, TokenError> {
     let call = module.call().map_err(TokenError::Call)?;
+    let _step = operation::begin(TokenOperation::Token);
     let information = call.information();
     let slots = information.slots_with_token().map_err(TokenError::Call)?;
     let read = |slot| match information.token(slot) {

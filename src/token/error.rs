@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::fault::{Fault, FaultClass};
 use super::guard::PinError;
-use super::timeout::TokenOperation;
+use super::operation::TokenOperation;
 use crate::config::trust::Fingerprint;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
@@ -156,6 +156,11 @@ impl Diagnostic for TokenError {
                 "look at the way to the HSM and at its client's own log; a key may have been made all the same: `hsm-mtls key list` shows it"
                     .to_owned()
             }
+            Self::NoAnswer { during, .. } if during.is_pin_at_stake() => {
+                "whether the token counted it as a wrong PIN is not known: look at the way to the HSM and at its client's own log before \
+                 the next login; if it is merely slow, raise `start_timeout` of [[token]]"
+                    .to_owned()
+            }
             Self::NoAnswer { .. } => {
                 "look at the way to the HSM and at its client's own log; if it is merely slow, raise `start_timeout` of [[token]]"
                     .to_owned()
@@ -172,12 +177,14 @@ impl Diagnostic for TokenError {
             Self::Ledger(_) => ExitCode::Configuration,
             Self::Call(fault) => fault.exit_code(),
             Self::OutOfReach { failed, .. } => failed.exit_code(),
+            Self::NoAnswer { during, .. } if during.is_pin_at_stake() => ExitCode::Pin,
             _ => ExitCode::Token,
         }
     }
 
     fn is_transient(&self) -> bool {
         match self {
+            Self::NoAnswer { .. } => true,
             Self::Pin(error) => error.is_transient(),
             Self::Ledger(error) => error.is_transient(),
             _ => self.exit_code() == ExitCode::Token,

@@ -27,6 +27,7 @@ use cryptoki::session::UserType;
 use super::description::TokenId;
 use super::fault::{Fault, LoginVerdict};
 use super::info::TokenInfo;
+use super::operation;
 use super::pin::Pin;
 use super::session_call::SessionCall;
 use crate::config::pin::PinSource;
@@ -137,11 +138,13 @@ impl PinGuard {
                 return Err(error);
             }
         };
+        let step = operation::begin_login(&self.source);
         #[expect(
             clippy::disallowed_methods,
             reason = "the only call of C_Login (ARCHITECTURE.md, invariant 6)"
         )]
         let result = session.login(user, pin.as_ref().map(|pin| &pin.text));
+        drop(step);
         let sent = SentLogin {
             user,
             pin,

@@ -10,6 +10,7 @@ use cryptoki::slot::Slot;
 use super::fault::{Fault, FaultClass};
 use super::guard::{PinError, PinGuard};
 use super::module::Module;
+use super::operation::{self, TokenOperation};
 use super::session_call::SessionCall;
 pub use super::session_kind::Access;
 use super::session_kind::SessionKind;
@@ -79,6 +80,7 @@ impl Session {
         kind: &SessionKind,
     ) -> Result<Self, Fault> {
         let call = module.call()?;
+        let _step = operation::begin(TokenOperation::Session);
         let inner = match access {
             Access::ReadOnly => call.open_ro_session_no_drop(slot),
             Access::ReadWrite => call.open_rw_session_no_drop(slot),
@@ -156,6 +158,7 @@ impl Session {
         guard: Option<&PinGuard>,
     ) -> Result<Vec<u8>, SignFault> {
         // One module call spans both: a reinitialisation in between would make the handle another session's.
+        let _step = operation::begin(TokenOperation::Signature);
         let session = self.pkcs11().map_err(SignFault::Call)?;
         let Some(raw) = &self.module.raw else {
             return sign_with_cryptoki(&session, mechanism, key, data, guard);

@@ -6,12 +6,14 @@ use super::fault::Fault;
 use super::info::{SessionInfo, TokenInfo};
 use super::info_calls;
 use super::module::ModuleCall;
+use super::operation::{self, InProgress};
 
 /// A session in use; the module is not reinitialised while this exists.
 #[derive(Debug)]
 pub(crate) struct SessionCall<'a> {
     session: &'a cryptoki::session::Session,
     call: ModuleCall<'a>,
+    _step: Option<InProgress>,
 }
 
 impl Deref for SessionCall<'_> {
@@ -24,7 +26,11 @@ impl Deref for SessionCall<'_> {
 
 impl<'a> SessionCall<'a> {
     pub(super) fn new(session: &'a cryptoki::session::Session, call: ModuleCall<'a>) -> Self {
-        Self { session, call }
+        Self {
+            session,
+            call,
+            _step: operation::begin_call(),
+        }
     }
 
     /// The token's current CK_TOKEN_INFO.

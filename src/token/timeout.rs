@@ -1,7 +1,6 @@
 //! A timeout for PKCS#11 calls, which have none of their own: C_Initialize and C_Login may wait for an HSM without an end.
 //! Signatures have the engine's deadline instead.
 
-use std::fmt::{self, Display};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -10,39 +9,10 @@ use tracing::Span;
 
 use super::TokenError;
 use super::fault::Fault;
-
-/// A step before the first signature, or of an audit. The error of its timeout names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenOperation {
-    /// dlopen and C_Initialize
-    Module,
-    /// C_GetSlotList, C_GetTokenInfo, C_GetMechanismList
-    Token,
-    /// C_OpenSession and C_Login
-    Login,
-    /// C_FindObjects and C_GetAttributeValue
-    Key,
-    /// C_GenerateKeyPair, all tries of it.
-    KeyGeneration,
-    /// The audit's calls.
-    Audit,
-}
-
-impl Display for TokenOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Module => "loading the module",
-            Self::Token => "the search for the token",
-            Self::Login => "the login",
-            Self::Key => "the search for the key",
-            Self::KeyGeneration => "the generation of the key pair",
-            Self::Audit => "what the audit asks of the token",
-        })
-    }
-}
+use super::operation::{StepOfThread, TokenOperation};
 
 /// Runs `work` on a thread of its own and waits for it, at most for `timeout`. A call that hangs keeps its thread until the
-/// process ends.
+/// process ends. The error names the step in which it hangs, which `work` may have begun after `operation`.
 pub fn with_timeout<T, E>(
     operation: TokenOperation,
     timeout: Duration,
@@ -54,9 +24,12 @@ where
 {
     let (sender, receiver) = sync_channel(1);
     let span = Span::current();
+    let step = StepOfThread::new(operation);
+    let of_thread = step.clone();
     let spawned = thread::Builder::new()
         .name("hsm-start".to_owned())
         .spawn(move || {
+            let _in_progress = of_thread.begin();
             // It fails after the timeout: the receiver was dropped.
             let _ = sender.send(span.in_scope(work));
         });
@@ -70,7 +43,7 @@ where
             result
         }
         Err(RecvTimeoutError::Timeout) => Err(TokenError::NoAnswer {
-            during: operation,
+            during: step.current(),
             after: timeout,
         }
         .into()),

@@ -16,6 +16,7 @@ mod csr;
 mod evidence;
 mod key_templates;
 mod keys;
+mod module_crash_and_hang;
 mod onboarding;
 mod output_files;
 mod output_streams;

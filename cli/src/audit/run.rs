@@ -177,7 +177,7 @@ impl AuditRun<'_> {
                 &mut self.judgements,
             );
             let of_certificate = leaf.is_some() && probe.pair_error.is_none();
-            self.judge_signing(&token, probe.key, &public, of_certificate);
+            self.judge_signing(&token, probe.key, &public, of_certificate)?;
             if leaf.is_none() {
                 let reason = "there is no certificate yet, and a signer process wants one";
                 self.judgements
@@ -237,14 +237,15 @@ impl AuditRun<'_> {
         }
     }
 
-    /// Judges whether the key signs a challenge, and whether it is the certificate's.
+    /// Judges whether the key signs a challenge, and whether it is the certificate's. A token that is not
+    /// available is an error: that says nothing of the key.
     fn judge_signing(
         &mut self,
         token: &Arc<Token>,
         key: Key,
         public: &PublicKey,
         of_certificate: bool,
-    ) {
+    ) -> Result<(), IdentityError> {
         let engine = engine_for_key(self.config, token, key, public.clone());
         let signed = engine.and_then(|engine| Ok(challenge(&engine, Purpose::Proof)?));
         match signed {
@@ -263,10 +264,12 @@ impl AuditRun<'_> {
                         .holds(&rules::certificate::PAIR, Verdict::Seen, evidence);
                 }
             }
+            Err(error) if error.is_transient() => return Err(error),
             Err(error) => self
                 .judgements
                 .violated(&rules::key::SIGNS, error.to_string()),
         }
+        Ok(())
     }
 
     fn add_token_facts(&mut self, token: &Token) {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::json_notes::ChildStderr;
 use super::output_file::{OutputFile, OutputOption, PRIVATE_MODE};
-use super::{CommandError, Global, output, setup, signer};
+use super::{CommandError, Global, output, setup, signer, token_process};
 
 #[derive(Args)]
 pub(super) struct AuditArgs {
@@ -50,14 +50,23 @@ enum ProfileName {
 }
 
 pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, CommandError> {
-    // First of all: `config_for_module` may execute this program once more.
-    let configs = match args.files.as_slice() {
-        [] => vec![setup::config_for_module(global)?],
-        files => files
-            .iter()
-            .map(|file| Config::load(file).map_err(CommandError::stage))
-            .collect::<Result<_, _>>()?,
-    };
+    match args.files.as_slice() {
+        [] => token_process::run(global, |config| audit_and_print(global, args, &[config])),
+        files => {
+            let configs: Vec<_> = files
+                .iter()
+                .map(|file| Config::load(file).map_err(CommandError::stage))
+                .collect::<Result<_, _>>()?;
+            audit_and_print(global, args, &configs)
+        }
+    }
+}
+
+fn audit_and_print(
+    global: &Global,
+    args: &AuditArgs,
+    configs: &[Config],
+) -> Result<ExitCode, CommandError> {
     // The file is checked before the token is used. Only its owner can read it: the report lists the weaknesses of a bank.
     let option = OutputOption {
         content: "the report",
@@ -68,7 +77,7 @@ pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, Comma
     };
     let page = OutputFile::claim(&option, &configs.iter().collect::<Vec<_>>())?;
     let to_stdout = page.as_ref().is_some_and(OutputFile::is_stdout);
-    let report = match configs.as_slice() {
+    let report = match configs {
         [config] if args.files.is_empty() => audit_here(global, args, config),
         configs => audit_in_children(global, args, configs)?,
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hsm_mtls::internal::config::SubjectConfig;
+use hsm_mtls::internal::config::{Config, SubjectConfig};
 use hsm_mtls::internal::csr::{self, CsrError};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity;
@@ -35,8 +35,11 @@ pub(super) struct CsrArgs {
     force: bool,
 }
 
-pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, CommandError> {
-    let config = setup::config_for_module(global)?;
+pub(super) fn request(
+    global: &Global,
+    config: &Config,
+    args: CsrArgs,
+) -> Result<ExitCode, CommandError> {
     // The file is checked before the token is used.
     let option = OutputOption {
         content: "the request",
@@ -45,19 +48,19 @@ pub(super) fn request(global: &Global, args: CsrArgs) -> Result<ExitCode, Comman
         mode: DEFAULT_MODE,
         json: global.json,
     };
-    let file = OutputFile::claim(&option, &[&config])?;
+    let file = OutputFile::claim(&option, &[config])?;
     let written_path = file.as_ref().filter(|file| !file.is_stdout());
     let written_path = written_path.map(|file| file.path().to_owned());
     let subject =
         csr::subject(&subject(config.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
-    let token = setup::open_token(&config).map_err(CommandError::stage)?;
-    let key = identity::find_key(&config, &token, None).map_err(CommandError::stage)?;
+    let token = setup::open_token(config).map_err(CommandError::stage)?;
+    let key = identity::find_key(config, &token, None).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;
     let attributes = key.attributes(&session);
     let signer =
-        identity::engine_without_certificate(&config, &token).map_err(CommandError::stage)?;
+        identity::engine_without_certificate(config, &token).map_err(CommandError::stage)?;
     let pem = csr::request(&signer, &subject).map_err(CommandError::stage)?;
     match file {
         Some(file) => file.write(pem.as_bytes())?,

@@ -16,6 +16,8 @@ use hsm_mtls::internal::tls::TlsError;
 use hsm_mtls::internal::token::TokenError;
 use thiserror::Error as ThisError;
 
+use super::token_process::TokenProcessError;
+
 /// The error of any stage.
 #[derive(Debug, ThisError)]
 pub(crate) enum Error {
@@ -43,6 +45,8 @@ pub(crate) enum Error {
     Client(#[from] ClientError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    #[error(transparent)]
+    TokenProcess(#[from] TokenProcessError),
 }
 
 impl Error {
@@ -60,6 +64,7 @@ impl Error {
             Self::Tls(error) => error,
             Self::Client(error) => error,
             Self::Proxy(error) => error,
+            Self::TokenProcess(error) => error,
         }
     }
 }

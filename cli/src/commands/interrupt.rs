@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::token_process;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,7 @@ pub(super) struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     /// Listens from now on; the first SIGINT sets `stop`.
     pub(super) fn listen(stop: &Arc<AtomicBool>) -> Self {
+        token_process::interrupts_are_handled();
         let received = Arc::new(AtomicBool::new(false));
         let (first, stop) = (Arc::clone(&received), Arc::clone(stop));
         let listen = move || {
@@ -21,7 +23,8 @@ impl Interrupt {
                 return;
             };
             runtime.block_on(async {
-                let Ok(mut interrupt) = signal(SignalKind::interrupt()) else {
+                // The parent passes SIGINT on as SIGTERM.
+                let Ok(mut interrupt) = signal(SignalKind::terminate()) else {
                     return;
                 };
                 interrupt.recv().await;

@@ -22,11 +22,11 @@ use hsm_mtls::internal::token::session::{Access, Session};
 use hsm_mtls::internal::token::{Role, Token, TokenError, TokenOperation, with_timeout};
 use serde_json::{Value, json};
 
+use super::token_process::GENERATION_TRIES;
 use super::{CommandError, GenerateArgs, Global, KeyType, output, setup};
 
-pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
-    let config = setup::config_for_module(global)?;
-    let token = setup::open_token(&config).map_err(CommandError::stage)?;
+pub(super) fn list(global: &Global, config: &Config) -> Result<ExitCode, CommandError> {
+    let token = setup::open_token(config).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;
@@ -52,11 +52,11 @@ pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::Good)
 }
 
-/// `start_timeout` is for one step; a token that refuses templates is asked several times, and may need long for each key.
-const GENERATION_TRIES: u32 = 10;
-
-pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, CommandError> {
-    let config = setup::config_for_module(global)?;
+pub(super) fn generate(
+    global: &Global,
+    config: &Config,
+    args: GenerateArgs,
+) -> Result<ExitCode, CommandError> {
     let label = args
         .label
         .or_else(|| config.c3.key.object.clone())
@@ -84,7 +84,7 @@ pub(super) fn generate(global: &Global, args: GenerateArgs) -> Result<ExitCode, 
     }
     token.log_in(role).map_err(CommandError::stage)?;
     // Held from the check of the labels until the key exists: no other process makes a key with the same label.
-    let _lock = lock_generation(&config, &token)?;
+    let _lock = lock_generation(config, &token)?;
     let accepted = match args.accept_claims {
         true => Claims::AnyUse,
         false => Claims::AsRequested,

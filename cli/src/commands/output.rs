@@ -1,7 +1,7 @@
 //! Prints results on standard output, errors and notes on standard error: with colour on a terminal, as plain text in a
 //! pipe.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use crate::audit::Verdict;
 use crate::check_steps::{Outcome, Step, plain};
@@ -199,29 +199,57 @@ pub(crate) fn note(text: &str) -> Result<(), CommandError> {
 /// Prints the steps of a check.
 pub(crate) fn steps(steps: &[Step]) -> Result<(), CommandError> {
     let longest = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    steps.iter().try_for_each(|done| step(done, longest))
+}
+
+/// Prints a step of a check; its name takes `longest` columns.
+pub(crate) fn step(step: &Step, longest: usize) -> Result<(), CommandError> {
     let width = columns(io::stdout());
-    for step in steps {
-        let mark = match step.outcome {
-            Outcome::Good => format!("{GOOD}ok  {GOOD:#}"),
-            Outcome::Note => format!("{NOTE}note{NOTE:#}"),
-            Outcome::Bad => format!("{BAD}FAIL{BAD:#}"),
-            Outcome::NotReached => format!("{FAINT}--  {FAINT:#}"),
-        };
-        let time = step
-            .millis
-            .map_or(String::new(), |millis| format!("{millis:.1} ms"));
-        let name = format!(
-            "  {mark}  {:longest$}  {FAINT}{time:>9}{FAINT:#}  ",
-            step.name
-        );
-        unwrapped(&two_columns(&name, &step.detail, width))?;
-        if let Some(hint) = &step.hint {
-            let hint = format!("{STRONG}hint:{STRONG:#} {hint}");
-            let indent = format!("        {:longest$}  ", "");
-            unwrapped(&two_columns(&indent, &hint, width))?;
-        }
+    let mark = match step.outcome {
+        Outcome::Good => format!("{GOOD}ok  {GOOD:#}"),
+        Outcome::Note => format!("{NOTE}note{NOTE:#}"),
+        Outcome::Bad => format!("{BAD}FAIL{BAD:#}"),
+        Outcome::NotReached => format!("{FAINT}--  {FAINT:#}"),
+    };
+    let time = step
+        .millis
+        .map_or(String::new(), |millis| format!("{millis:.1} ms"));
+    let name = format!(
+        "  {mark}  {:longest$}  {FAINT}{time:>9}{FAINT:#}  ",
+        step.name
+    );
+    unwrapped(&two_columns(&name, &step.detail, width))?;
+    if let Some(hint) = &step.hint {
+        let hint = format!("{STRONG}hint:{STRONG:#} {hint}");
+        let indent = format!("        {:longest$}  ", "");
+        unwrapped(&two_columns(&indent, &hint, width))?;
     }
     Ok(())
+}
+
+/// Writes on standard error that a step begins: on a terminal as text that [`step_ended`] takes away.
+pub(crate) fn step_begins(name: &str, note: Option<&str>) {
+    let note = note.map_or(String::new(), |note| format!("{FAINT}: {note}{FAINT:#}"));
+    let text = format!("  {FAINT}...{FAINT:#}   {name}{note}");
+    match io::stderr().is_terminal() {
+        true => {
+            // Only one line is taken away.
+            let width = columns(io::stderr()).map_or(usize::MAX, |columns| columns - 1);
+            let plain = anstream::adapter::strip_str(&text).to_string();
+            let line: String = plain.chars().take(width).collect();
+            standard_error::write(format!("\r{line}").as_bytes());
+        }
+        false => to_stderr(&text),
+    }
+    standard_error::flush();
+}
+
+/// Takes away what [`step_begins`] wrote.
+pub(crate) fn step_ended() {
+    if io::stderr().is_terminal() {
+        standard_error::write(b"\r\x1b[2K");
+        standard_error::flush();
+    }
 }
 
 /// Prints the audit's judgement of one rule.

@@ -1,6 +1,7 @@
 //! `pin accept-count-low`: an operator accepts CKF_USER_PIN_COUNT_LOW for one login of an unattended service.
 
 use clap::{Args, Subcommand};
+use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::ledger::Recorder;
@@ -9,7 +10,7 @@ use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, Token};
 use serde_json::json;
 
-use super::{CommandError, Global, output, setup, token};
+use super::{CommandError, Global, output, token};
 
 #[derive(Subcommand)]
 pub(super) enum PinCommand {
@@ -36,14 +37,21 @@ pub(super) struct AcceptArgs {
     user_type: Option<Role>,
 }
 
-pub(super) fn run(global: &Global, command: PinCommand) -> Result<ExitCode, CommandError> {
+pub(super) fn run(
+    global: &Global,
+    config: &Config,
+    command: PinCommand,
+) -> Result<ExitCode, CommandError> {
     match command {
-        PinCommand::AcceptCountLow(args) => accept_count_low(global, args),
+        PinCommand::AcceptCountLow(args) => accept_count_low(global, config, args),
     }
 }
 
-fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, CommandError> {
-    let config = setup::config_for_module(global)?;
+fn accept_count_low(
+    global: &Global,
+    config: &Config,
+    args: AcceptArgs,
+) -> Result<ExitCode, CommandError> {
     let configured = Role::from(config.token.user);
     let role = args.user_type.unwrap_or(configured);
     if role != configured && args.pin_source.is_none() {

@@ -1,18 +1,14 @@
-//! What a command does first: loads the configuration, sets the module's environment variables, opens the token, finds
-//! out whether a person is at a terminal.
+//! What a command does first: loads the configuration, opens the token, finds out whether a person is at a terminal.
 
 use std::env;
 use std::io::{self, IsTerminal};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use super::error::Error;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use hsm_mtls::internal::config::{Config, ConfigError};
 use hsm_mtls::internal::ledger::Recorder;
-use hsm_mtls::internal::standard_error;
 use hsm_mtls::internal::token::Token;
 use hsm_mtls::internal::token::guard::Attendance;
 use secrecy::SecretString;
@@ -20,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{CommandError, Global};
 
-/// Loads the configuration. For commands that do not load the module in this process.
+/// Loads the configuration.
 pub(crate) fn config(global: &Global) -> Result<Config, CommandError> {
     Config::load(config_path(global)?).map_err(CommandError::stage)
 }
@@ -48,31 +44,6 @@ pub(crate) fn config_path(global: &Global) -> Result<&Path, CommandError> {
         }
         Some(path) => Ok(path),
     }
-}
-
-/// Loads the configuration, and sets the module's environment variables.
-///
-/// Setting a variable of a running process is not thread-safe. So where one differs, the program executes itself once
-/// more with the configured variables, before anything else happens.
-pub(crate) fn config_for_module(global: &Global) -> Result<Config, CommandError> {
-    let config = config(global)?;
-    let differs = |(name, value): (&String, &String)| {
-        env::var_os(name).is_none_or(|current| current != value.as_str())
-    };
-    if config.token.env.iter().any(differs) {
-        let mut arguments = env::args_os();
-        let mut command = Command::new(env::current_exe()?);
-        if let Some(name) = arguments.next() {
-            command.arg0(name);
-        }
-        standard_error::flush();
-        let error = command.args(arguments).envs(&config.token.env).exec();
-        return Err(CommandError::usage(
-            format!("the variables of [[token]] env cannot be put in place: {error}"),
-            "set them before you start the command",
-        ));
-    }
-    Ok(config)
 }
 
 /// Opens the configured token, with the configured ledger, and logs in.

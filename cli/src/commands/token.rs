@@ -2,16 +2,18 @@
 
 mod check;
 mod load_test;
+mod step_output;
+mod steps;
 
 use std::time::Duration;
 
-use hsm_mtls::internal::config::LoginRole;
+use hsm_mtls::internal::config::{Config, LoginRole};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, config_obstacle, description};
 use serde_json::json;
 
-use super::{CommandError, Global, output, setup};
+use super::{CommandError, Global, output};
 pub(super) use check::check;
 pub(super) use load_test::LoadTest;
 
@@ -21,8 +23,7 @@ pub(super) fn parse_role(text: &str) -> Result<Role, String> {
     Ok(role.into())
 }
 
-pub(super) fn list(global: &Global) -> Result<ExitCode, CommandError> {
-    let config = setup::config_for_module(global)?;
+pub(super) fn list(global: &Global, config: &Config) -> Result<ExitCode, CommandError> {
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
     let tokens = description::list_tokens(&module).map_err(CommandError::stage)?;
     if global.json {

@@ -21,19 +21,22 @@ use hsm_mtls::internal::tls;
 use hsm_mtls::internal::token::session::Access;
 use serde_json::json;
 
-pub(in crate::commands) fn install(global: &Global, file: &Path) -> Result<ExitCode, CommandError> {
-    let config = setup::config_for_module(global)?;
+pub(in crate::commands) fn install(
+    global: &Global,
+    config: &Config,
+    file: &Path,
+) -> Result<ExitCode, CommandError> {
     let certificate_file = match &config.c3.certificate {
-        CertificateSource::File(path) => Some(CertificateFile::check(&config, path)?),
+        CertificateSource::File(path) => Some(CertificateFile::check(config, path)?),
         CertificateSource::Token(_) => None,
     };
-    let chain = read_chain(&config, file).map_err(CommandError::stage)?;
-    let token = setup::open_token(&config).map_err(CommandError::stage)?;
-    let signer = identity::engine_for_certificate(&config, &token, chain.leaf())
+    let chain = read_chain(config, file).map_err(CommandError::stage)?;
+    let token = setup::open_token(config).map_err(CommandError::stage)?;
+    let signer = identity::engine_for_certificate(config, &token, chain.leaf())
         .map_err(CommandError::stage)?;
     let identity = Identity::prove(chain, Arc::new(signer)).map_err(CommandError::stage)?;
     let chain = identity.chain();
-    let mut notes = chain_notes(&config, chain);
+    let mut notes = chain_notes(config, chain);
     let mut backup = None;
     if let Some(file) = certificate_file {
         let replaced = file.leaf.clone();
@@ -69,7 +72,7 @@ pub(in crate::commands) fn install(global: &Global, file: &Path) -> Result<ExitC
         let mut report = json!({
             "schema": 0,
             "installed": location,
-            "certificate": as_json(&config, chain.leaf()),
+            "certificate": as_json(config, chain.leaf()),
             "key": identity.signer().key_uri(),
         });
         if let Some(backup) = &backup {
@@ -78,7 +81,7 @@ pub(in crate::commands) fn install(global: &Global, file: &Path) -> Result<ExitC
         output::json(&report)?;
     } else {
         output::heading(&format!("installed in {location}"))?;
-        let mut rows = rows(&config, chain.leaf());
+        let mut rows = rows(config, chain.leaf());
         rows.push(("key", identity.signer().key_uri()));
         rows.push(("pair", "proved by a signed challenge".to_owned()));
         output::fields(&rows)?;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::super::error::Error;
-use super::super::{CommandError, Global, output, setup};
+use super::super::{CommandError, Global, output, setup, token_process};
 use super::{as_json, environment_of, rows};
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::name::COMMON_NAME;
@@ -18,20 +18,33 @@ pub(in crate::commands) fn show(
     global: &Global,
     min_days: Option<i64>,
 ) -> Result<ExitCode, CommandError> {
-    let config = setup::config_for_module(global)?;
-    let certificates = installed_certificates(&config).map_err(CommandError::stage)?;
+    let config = setup::config(global)?;
+    match config.c3.certificate {
+        CertificateSource::File(_) => show_here(global, &config, min_days),
+        CertificateSource::Token(_) => {
+            token_process::run(global, |config| show_here(global, &config, min_days))
+        }
+    }
+}
+
+fn show_here(
+    global: &Global,
+    config: &Config,
+    min_days: Option<i64>,
+) -> Result<ExitCode, CommandError> {
+    let certificates = installed_certificates(config).map_err(CommandError::stage)?;
     let leaf = certificates.first().ok_or_else(|| {
         CommandError::stage(CertificateError::Empty("the configured place".to_owned()))
     })?;
     // Anchors that cannot be read are an error of the command, and no fault of the certificate.
-    let anchors = Anchors::load(&config).map_err(CommandError::stage)?;
-    let faults = faults(&config, &anchors, &certificates, leaf, min_days);
+    let anchors = Anchors::load(config).map_err(CommandError::stage)?;
+    let faults = faults(config, &anchors, &certificates, leaf, min_days);
     if global.json {
-        let certificate = as_json(&config, leaf);
+        let certificate = as_json(config, leaf);
         output::json(&json!({ "schema": 0, "certificate": certificate, "faults": faults }))?;
     } else {
         output::heading(&title(config.environment, leaf))?;
-        output::fields(&rows(&config, leaf))?;
+        output::fields(&rows(config, leaf))?;
         for fault in &faults {
             output::verdict(false, fault)?;
         }

@@ -1,0 +1,73 @@
+//! The process that loads the PKCS#11 module for one command. A module is native code: where it ends its process, or never
+//! returns, the command still says which step that was, and ends with an exit code of its own.
+//!
+//! The command starts itself once more, in the same session of the terminal, with the module's environment variables. The
+//! child does what the command does, and prints its result. Over a pipe it tells the parent which step it is in; the parent
+//! ends it where a step does not end, and reports a crash.
+
+mod child;
+mod error;
+mod parent;
+
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::token::TokenOperation;
+use serde::{Deserialize, Serialize};
+
+use super::{CommandError, Global, setup};
+use crate::check_steps::Step;
+pub(super) use child::{end, interrupts_are_handled, tell};
+pub(crate) use error::TokenProcessError;
+pub(super) use parent::GENERATION_TRIES;
+
+/// The variable of the child: the process id of its parent and the descriptor of the pipe, as `1234:5`.
+const VARIABLE: &str = "HSM_MTLS_TOKEN_PROCESS";
+
+/// What the child tells its parent, as a line of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Event {
+    /// The step with the token that the process is in from now on.
+    Operation(Option<TokenOperation>),
+    /// A step of `token check` begins.
+    Begins(String),
+    /// A step of `token check` has ended, with its exit code if it failed.
+    Step(Step, Option<u8>),
+    /// The command ends with this exit code: its process did not just disappear.
+    Ends(u8),
+}
+
+/// The process that this is.
+pub(super) enum Side {
+    /// The one that loads the module.
+    Child(Box<Config>),
+    /// The one that the user started: the other has ended.
+    Parent(Result<ExitCode, TokenProcessError>),
+}
+
+/// Runs `command` in a process of its own.
+///
+/// # Errors
+/// The configuration cannot be used, the process crashed or hung, or, in it, `command` failed.
+pub(super) fn run(
+    global: &Global,
+    command: impl FnOnce(Config) -> Result<ExitCode, CommandError>,
+) -> Result<ExitCode, CommandError> {
+    match start(global, &mut |_| {})? {
+        Side::Child(config) => command(*config),
+        Side::Parent(ended) => ended.map_err(CommandError::stage),
+    }
+}
+
+/// Loads the configuration; starts the process for the module and waits for its end, where this is not that process.
+/// `listen` is called with each event of the child.
+///
+/// # Errors
+/// The configuration cannot be used.
+pub(super) fn start(global: &Global, listen: &mut dyn FnMut(Event)) -> Result<Side, CommandError> {
+    let config = setup::config(global)?;
+    if child::connect()? {
+        return Ok(Side::Child(Box::new(config)));
+    }
+    Ok(Side::Parent(parent::supervise(&config, listen)))
+}

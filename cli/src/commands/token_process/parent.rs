@@ -1,0 +1,287 @@
+//! The parent's side: it starts the process that loads the module, follows its steps, and ends it where one of them hangs.
+
+use std::env;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::standard_error;
+use hsm_mtls::internal::token::TokenOperation;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd, retry_on_intr};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::super::{output, signer};
+use super::error::LastOperation;
+use super::{Event, TokenProcessError, VARIABLE};
+
+/// How much longer than the child's own timeout a step may take: the child's error says more.
+const GRACE: Duration = Duration::from_secs(2);
+/// The parent counts these instead of looking at the clock: while it is suspended (Ctrl-Z), a step is not late.
+const TICK: Duration = Duration::from_millis(250);
+/// `start_timeout` is for one step; a token that refuses templates is asked several times, and may need long for each key.
+pub(in crate::commands) const GENERATION_TRIES: u32 = 10;
+
+/// Starts the child and waits for its end.
+pub(super) fn supervise(
+    config: &Config,
+    listen: &mut dyn FnMut(Event),
+) -> Result<ExitCode, TokenProcessError> {
+    let mut signals = Signals::register().map_err(TokenProcessError::Start)?;
+    let (child, events) = spawn(config).map_err(TokenProcessError::Start)?;
+    let mut watch = Watch {
+        start_timeout: config.token.start_timeout,
+        child,
+        events: Some(events),
+        unread: Vec::new(),
+        last: LastOperation::default(),
+        ticks: 0,
+        ends: None,
+        interrupted: None,
+    };
+    let status = watch.until_the_end(&mut signals, listen)?;
+    watch.outcome(status)
+}
+
+fn spawn(config: &Config) -> io::Result<(Child, PipeReader)> {
+    let (events, of_child) = io::pipe()?;
+    fcntl_setfd(&of_child, FdFlags::empty())?;
+    let value = format!("{}:{}", std::process::id(), of_child.as_raw_fd());
+    let mut arguments = env::args_os();
+    let mut command = Command::new(signer::PROGRAM);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    standard_error::flush();
+    let command = command.args(arguments).envs(&config.token.env);
+    Ok((command.env(VARIABLE, value).spawn()?, events))
+}
+
+/// Signals as something to poll.
+struct Signals {
+    child_ended: UnixStream,
+    interrupt: UnixStream,
+    terminate: UnixStream,
+}
+
+impl Signals {
+    fn register() -> io::Result<Self> {
+        let of = |signal: Signal| -> io::Result<UnixStream> {
+            let (receiver, sender) = UnixStream::pair()?;
+            receiver.set_nonblocking(true)?;
+            signal_hook::low_level::pipe::register(signal.as_raw(), sender)?;
+            Ok(receiver)
+        };
+        Ok(Self {
+            child_ended: of(Signal::CHILD)?,
+            interrupt: of(Signal::INT)?,
+            terminate: of(Signal::TERM)?,
+        })
+    }
+
+    /// SIGINT or SIGTERM, if one has arrived.
+    fn interruption(&mut self) -> Option<Signal> {
+        let arrived = |stream: &mut UnixStream| {
+            let mut bytes = [0; 64];
+            stream.read(&mut bytes).is_ok_and(|read| read > 0)
+        };
+        if arrived(&mut self.interrupt) {
+            Some(Signal::INT)
+        } else {
+            arrived(&mut self.terminate).then_some(Signal::TERM)
+        }
+    }
+}
+
+/// The child and what it has told so far.
+struct Watch {
+    start_timeout: Duration,
+    child: Child,
+    /// `None` once it is closed, which a module may do.
+    events: Option<PipeReader>,
+    unread: Vec<u8>,
+    last: LastOperation,
+    /// How long the step has taken.
+    ticks: u32,
+    ends: Option<u8>,
+    interrupted: Option<Signal>,
+}
+
+impl Watch {
+    fn until_the_end(
+        &mut self,
+        signals: &mut Signals,
+        listen: &mut dyn FnMut(Event),
+    ) -> Result<ExitStatus, TokenProcessError> {
+        loop {
+            let ticked = self.poll(signals).map_err(TokenProcessError::Start)?;
+            self.read_events(listen);
+            if let Some(signal) = signals.interruption() {
+                self.interrupt(signal);
+            }
+            if let Some(status) = self.child.try_wait().map_err(TokenProcessError::Start)? {
+                self.read_events(listen);
+                return Ok(status);
+            }
+            if ticked {
+                self.ticks += 1;
+            }
+            if let Some((operation, after)) = self.hangs() {
+                self.kill();
+                let _ = self.child.wait();
+                return Err(TokenProcessError::Hung { operation, after });
+            }
+        }
+    }
+
+    /// Waits for an event, a signal or the child's end. True: for as long as a tick there was none.
+    fn poll(&self, signals: &Signals) -> io::Result<bool> {
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: TICK.subsec_nanos().into(),
+        };
+        let mut descriptors: Vec<PollFd<'_>> =
+            [&signals.child_ended, &signals.interrupt, &signals.terminate]
+                .into_iter()
+                .map(|stream| PollFd::new(stream, PollFlags::IN))
+                .collect();
+        if let Some(events) = &self.events {
+            descriptors.push(PollFd::new(events, PollFlags::IN));
+        }
+        Ok(retry_on_intr(|| poll(&mut descriptors, Some(&tick)))? == 0)
+    }
+
+    /// Reads what the child has written, without a wait.
+    fn read_events(&mut self, listen: &mut dyn FnMut(Event)) {
+        while self.events.as_ref().is_some_and(is_readable) {
+            let mut bytes = [0; 4096];
+            match self.events.as_mut().map(|events| events.read(&mut bytes)) {
+                Some(Ok(read)) if read > 0 => self.unread.extend(&bytes[..read]),
+                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => self.events = None,
+            }
+        }
+        while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.unread.drain(..=end).collect();
+            // The module is in the same process, and may write here too.
+            match serde_json::from_slice(&line) {
+                Ok(Event::Operation(operation)) => self.enter(operation),
+                Ok(Event::Ends(code)) => self.ends = Some(code),
+                Ok(event) => listen(event),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn enter(&mut self, operation: Option<TokenOperation>) {
+        self.ticks = 0;
+        self.last = match operation {
+            Some(_) => LastOperation {
+                operation,
+                has_ended: false,
+            },
+            None => LastOperation {
+                has_ended: true,
+                ..self.last
+            },
+        };
+    }
+
+    /// The step that has taken too long, and how long it may take.
+    fn hangs(&self) -> Option<(TokenOperation, Duration)> {
+        let operation = self.last.operation.filter(|_| !self.last.has_ended)?;
+        let limit = match operation {
+            // A person or a program is waited for, or each call has a deadline of its own.
+            TokenOperation::Login
+            | TokenOperation::PinAtKeypad
+            | TokenOperation::Signature
+            | TokenOperation::Audit => return None,
+            TokenOperation::KeyGeneration => self.start_timeout * GENERATION_TRIES,
+            TokenOperation::Module
+            | TokenOperation::Token
+            | TokenOperation::Session
+            | TokenOperation::PinSent
+            | TokenOperation::Key
+            | TokenOperation::Object => self.start_timeout,
+        };
+        (TICK * self.ticks > limit + GRACE).then_some((operation, limit))
+    }
+
+    /// The first interruption is passed on as SIGTERM, which the child puts off during C_Login. The second one ends it.
+    fn interrupt(&mut self, signal: Signal) {
+        if self.interrupted.replace(signal).is_some() {
+            return self.kill();
+        }
+        let at_stake = self
+            .last
+            .operation
+            .filter(|operation| !self.last.has_ended && operation.is_pin_at_stake());
+        if at_stake.is_some() {
+            output::remark(
+                "C_Login is in progress, and ends first; interrupted once more, it counts as a refused PIN",
+            );
+        }
+        if let Some(pid) = self.pid() {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    fn kill(&mut self) {
+        // It may have ended meanwhile.
+        let _ = self.child.kill();
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()).ok()?)
+    }
+
+    fn outcome(&self, status: ExitStatus) -> Result<ExitCode, TokenProcessError> {
+        let last = self.last;
+        let (ended, code) = (self.ends, status.code());
+        if let (Some(said), Some(code)) = (ended, code)
+            && i32::from(said) == code
+        {
+            return Ok(ExitCode::of(said));
+        }
+        if let Some(signal) = self.interrupted {
+            if last.has_ended || status.signal() != Some(Signal::KILL.as_raw()) {
+                standard_error::flush();
+                // The shell is to see that a signal ended the command. It does not return.
+                let _ = signal_hook::low_level::emulate_default_handler(signal.as_raw());
+            }
+            return Err(TokenProcessError::Interrupted { last });
+        }
+        let sent_by_others = [Signal::KILL, Signal::TERM, Signal::HUP].map(Signal::as_raw);
+        Err(match (code, status.signal()) {
+            (Some(code), _) => TokenProcessError::Exited { code, last },
+            (None, number) => {
+                let number = number.unwrap_or_default();
+                let signal = signal_name(number);
+                match sent_by_others.contains(&number) {
+                    true => TokenProcessError::Killed { signal, last },
+                    false => TokenProcessError::Crashed { signal, last },
+                }
+            }
+        })
+    }
+}
+
+fn is_readable(events: &PipeReader) -> bool {
+    let mut descriptors = [PollFd::new(events, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    retry_on_intr(|| poll(&mut descriptors, Some(&now))).is_ok_and(|ready| ready > 0)
+}
+
+fn signal_name(number: i32) -> String {
+    signal_hook::low_level::signal_name(number)
+        .map_or_else(|| format!("signal {number}"), str::to_owned)
+}

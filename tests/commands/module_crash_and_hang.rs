@@ -1,0 +1,157 @@
+//! A module that crashes or never returns: each command names the step, ends within its timeouts, and with the exit code of
+//! the token, or of the PIN where one was sent. Seven PKCS#11 functions, two faults, and each command that loads the module.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
+
+/// A command, and the functions of `FUNCTIONS` that it calls.
+struct Case {
+    arguments: &'static [&'static str],
+    calls: &'static [&'static str],
+}
+
+/// A function, and a text that names the step it belongs to.
+const FUNCTIONS: [(&str, &str); 7] = [
+    ("C_Initialize", "C_Initialize"),
+    ("C_GetSlotList", "C_GetSlotList"),
+    ("C_OpenSession", "C_OpenSession"),
+    ("C_Login", "C_Login"),
+    ("C_FindObjectsInit", "C_FindObjects"),
+    ("C_SignInit", "C_SignInit"),
+    ("C_Sign", "C_Sign"),
+];
+
+const ALL: &[&str] = &[
+    "C_Initialize",
+    "C_GetSlotList",
+    "C_OpenSession",
+    "C_Login",
+    "C_FindObjectsInit",
+    "C_SignInit",
+    "C_Sign",
+];
+
+const CASES: [Case; 9] = [
+    Case {
+        arguments: &["token", "list"],
+        calls: &["C_Initialize", "C_GetSlotList"],
+    },
+    Case {
+        arguments: &["token", "check", "-n", "1"],
+        calls: ALL,
+    },
+    Case {
+        arguments: &["key", "list"],
+        calls: &[
+            "C_Initialize",
+            "C_GetSlotList",
+            "C_OpenSession",
+            "C_Login",
+            "C_FindObjectsInit",
+        ],
+    },
+    Case {
+        arguments: &["key", "generate", "--type", "p-256", "--label", "other"],
+        calls: &[
+            "C_Initialize",
+            "C_GetSlotList",
+            "C_OpenSession",
+            "C_Login",
+            "C_FindObjectsInit",
+        ],
+    },
+    Case {
+        arguments: &["csr"],
+        calls: ALL,
+    },
+    Case {
+        arguments: &["cert", "install", "c3.pem"],
+        calls: ALL,
+    },
+    Case {
+        arguments: &["pin", "accept-count-low", "--once"],
+        calls: &["C_Initialize", "C_GetSlotList", "C_OpenSession"],
+    },
+    Case {
+        arguments: &["audit"],
+        calls: ALL,
+    },
+    Case {
+        arguments: &["verify"],
+        calls: ALL,
+    },
+];
+
+/// The longest that a command may take: its timeouts of a second each, and what a busy machine adds.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn bank() -> (Bank, Chaos) {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let chaos = Chaos::between(&mut bank, "");
+    (bank, chaos)
+}
+
+/// Each case of a function, with a record of PINs of its own: a PIN whose outcome is not known is not sent again.
+fn try_each_command(fault: &str, function: &str, step: &str) -> Vec<String> {
+    let (mut bank, chaos) = bank();
+    let chain = bank.path("c3.pem");
+    let mut wrong = Vec::new();
+    for (number, case) in CASES.iter().enumerate() {
+        let called = case.calls.contains(&function);
+        bank.configure(|settings| {
+            settings.state_dir = format!("state-{number}");
+            settings.token_lines = "start_timeout = \"1s\"\ntimeout = \"1s\"".to_owned();
+        });
+        chaos.plan(&format!("{fault} {function} all"));
+        let arguments: Vec<&str> = case
+            .arguments
+            .iter()
+            .map(|argument| match *argument {
+                "c3.pem" => chain.to_str().unwrap(),
+                other => other,
+            })
+            .collect();
+        let started = Instant::now();
+        let run = chaos.run(&bank, &arguments);
+        let took = started.elapsed();
+        let code = match function {
+            _ if !called => 0,
+            "C_Login" => 4,
+            _ => 3,
+        };
+        let text = format!("{}{}", run.stdout, run.stderr);
+        // The report of the audit goes on without the token.
+        let named = !called || text.contains(step);
+        if run.code != code || !named || took > DEADLINE {
+            wrong.push(format!(
+                "{fault} {function}: {:?} ended with {} after {took:?}\n{text}",
+                case.arguments, run.code
+            ));
+        }
+    }
+    wrong
+}
+
+fn each_function(fault: &'static str) {
+    let functions = FUNCTIONS
+        .map(|(function, step)| thread::spawn(move || try_each_command(fault, function, step)));
+    let wrong: Vec<_> = functions
+        .into_iter()
+        .flat_map(|function| function.join().unwrap())
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_call_that_crashes_is_named() {
+    each_function("crash");
+}
+
+#[test]
+fn a_call_that_never_returns_is_named() {
+    each_function("hang");
+}
