@@ -45,7 +45,9 @@ use error::line_of_field;
 use field_error::field_error;
 use ledger::LedgerConfig;
 use proxy::ProxyConfig;
-pub use session::{KeepAliveCall, LoginPolicy, LoginRole, SessionMode};
+pub use session::{
+    KeepAliveCall, LoginPolicy, LoginRole, SessionMode, USER_NAME_FORM, is_user_name,
+};
 use signer::SignerConfig;
 pub use tls::{Group, TlsConfig};
 pub use token::TokenConfig;

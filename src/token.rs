@@ -37,7 +37,7 @@ use crate::poison::IgnorePoison as _;
 use description::TokenDescription;
 pub use error::TokenError;
 use fault::Fault;
-use guard::{Attendance, CountLow, LoginRecorder, PinGuard};
+use guard::{Attendance, CountLow, LoginRecorder, LoginSettings, PinGuard};
 use mechanism_list::MechanismList;
 use module::Module;
 pub use module_config::config_obstacle;
@@ -109,15 +109,16 @@ impl Token {
         })?;
         let role = Role::from(config.user);
         Ok(Self {
-            guard: Arc::new(PinGuard::new(
-                description.id(),
-                config.pin.clone(),
+            guard: Arc::new(PinGuard::new(LoginSettings {
+                token: description.id(),
+                source: config.pin.clone(),
                 attendance,
-                config.state_folder(),
-                login_recorder(&recorder, &description),
-                role.user_type(),
-                config.profile(),
-            )),
+                state_folder: config.state_folder(),
+                recorder: login_recorder(&recorder, &description),
+                user: role.user_type(),
+                user_name: config.user_name.clone(),
+                profile: config.profile(),
+            })),
             recorder,
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
@@ -196,25 +197,24 @@ impl Token {
         self.role
     }
 
-    /// The same token with another PIN source, for another role.
+    /// The same token with another PIN source, for another role or another user's name.
     pub fn with_pin_source(
         mut self,
         source: PinSource,
         attendance: Attendance,
         role: Role,
+        user_name: Option<String>,
     ) -> Self {
-        let (token, folder) = (self.description.id(), self.state_folder.clone());
-        let recorder = login_recorder(&self.recorder, &self.description);
-        let user = role.user_type();
-        self.guard = Arc::new(PinGuard::new(
-            token,
+        self.guard = Arc::new(PinGuard::new(LoginSettings {
+            token: self.description.id(),
             source,
             attendance,
-            folder,
-            recorder,
-            user,
-            self.profile,
-        ));
+            state_folder: self.state_folder.clone(),
+            recorder: login_recorder(&self.recorder, &self.description),
+            user: role.user_type(),
+            user_name,
+            profile: self.profile,
+        }));
         self
     }
 

@@ -195,6 +195,10 @@ struct GenerateArgs {
     /// Which role logs in: user, so, or a number of the vendor; without it, the `user` of [[token]]
     #[arg(long, value_name = "ROLE", value_parser = token::parse_role)]
     user_type: Option<hsm_mtls::internal::token::Role>,
+    /// Which user of that role, where the token has named ones; without it and with the role of
+    /// [[token]], the `user_name` there
+    #[arg(long, value_name = "NAME", value_parser = token::parse_user_name)]
+    user_name: Option<String>,
     /// Keep a key that the token says can also decrypt or unwrap; an extractable one is never kept
     #[arg(long)]
     accept_claims: bool,

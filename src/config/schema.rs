@@ -73,6 +73,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "initialize",
             "login",
             "user",
+            "user_name",
             "session",
             "state_dir",
         ],
@@ -216,6 +217,7 @@ pub(super) fn synonym(field: &str) -> Option<&'static str> {
             "anchors = \"/etc/hsm-mtls/tf-sandbox.pem\""
         }
         "env_name" | "stage" | "profile" => "environment = \"preprod\"",
+        "username" | "login_user" => "user_name = \"NAME\"",
         "socket" | "listen" => "[[proxy.listener]] with unix = \"/run/hsm-mtls/hub.sock\"",
         _ => return None,
     })

@@ -75,6 +75,9 @@ pub struct TokenConfig {
     /// The role that logs in to sign; `pin` is its PIN.
     #[serde(default)]
     pub user: LoginRole,
+    /// The name of the user who logs in, for tokens whose roles have several users: C_LoginUser takes it.
+    #[serde(default, deserialize_with = "super::session::user_name")]
+    pub user_name: Option<String>,
     /// The kind of the sessions that sign.
     #[serde(default)]
     pub(super) session: Option<SessionMode>,

@@ -111,6 +111,16 @@ impl Fault {
         self.code == Code::Ckr(RvError::CryptokiAlreadyInitialized)
     }
 
+    /// CKR_USER_ALREADY_LOGGED_IN: the token did not compare the PIN, because an earlier login of this application holds.
+    pub(super) fn is_already_logged_in(&self) -> bool {
+        self.code == Code::Ckr(RvError::UserAlreadyLoggedIn)
+    }
+
+    /// CKR_FUNCTION_NOT_SUPPORTED
+    pub(super) fn is_not_supported(&self) -> bool {
+        self.code == Code::Ckr(RvError::FunctionNotSupported)
+    }
+
     /// CKR_SESSION_READ_ONLY: a read-write session may do what was refused.
     pub(super) fn is_session_read_only(&self) -> bool {
         self.code == Code::Ckr(RvError::SessionReadOnly)

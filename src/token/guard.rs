@@ -8,7 +8,9 @@ mod attempt_file;
 mod attendance;
 mod error;
 mod ledger_entry;
+mod login_call;
 mod login_lock;
+mod login_outcome;
 mod pin_cache;
 mod pin_digest;
 mod pin_flags;
@@ -21,11 +23,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
 
 use super::description::TokenId;
-use super::fault::{Fault, LoginVerdict};
+use super::fault::Fault;
 use super::info::TokenInfo;
 use super::pin::Pin;
 use super::session_call::SessionCall;
@@ -39,12 +40,26 @@ use attempt_file::{AttemptFile, AttemptScope, PendingAttempt};
 pub use attendance::Attendance;
 pub use error::{EarlierAttempt, PinError, RecordError};
 pub(super) use ledger_entry::LoginRecorder;
+use login_call::call_login;
 use login_lock::{lock_process, process_lock};
 use pin_cache::PinCache;
 use pin_digest::PinDigest;
 use pin_role::PinRole;
-use retry_policy::Outcome;
 use sent_login::SentLogin;
+
+/// What a [`PinGuard`] is for: a token, who logs in, and where the PIN is from.
+pub(super) struct LoginSettings {
+    pub(super) token: TokenId,
+    pub(super) source: PinSource,
+    pub(super) attendance: Attendance,
+    pub(super) state_folder: Option<PathBuf>,
+    pub(super) recorder: LoginRecorder,
+    /// The role.
+    pub(super) user: UserType,
+    /// The user's name, for C_LoginUser.
+    pub(super) user_name: Option<String>,
+    pub(super) profile: Profile,
+}
 
 /// Logs in to one token with the PIN of one source.
 pub struct PinGuard {
@@ -55,6 +70,7 @@ pub struct PinGuard {
     recorder: LoginRecorder,
     accepted_pin: PinCache,
     login_role: PinRole,
+    user_name: Option<String>,
     profile: Profile,
     /// The token has accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE).
     accepted_per_signature: AtomicBool,
@@ -67,15 +83,17 @@ impl fmt::Debug for PinGuard {
 }
 
 impl PinGuard {
-    pub(super) fn new(
-        token: TokenId,
-        source: PinSource,
-        attendance: Attendance,
-        state_folder: Option<PathBuf>,
-        recorder: LoginRecorder,
-        user: UserType,
-        profile: Profile,
-    ) -> Self {
+    pub(super) fn new(login: LoginSettings) -> Self {
+        let LoginSettings {
+            token,
+            source,
+            attendance,
+            state_folder,
+            recorder,
+            user,
+            user_name,
+            profile,
+        } = login;
         Self {
             token,
             source,
@@ -84,6 +102,7 @@ impl PinGuard {
             recorder,
             accepted_pin: PinCache::default(),
             login_role: PinRole::of(user),
+            user_name,
             profile,
             accepted_per_signature: AtomicBool::new(false),
         }
@@ -97,6 +116,9 @@ impl PinGuard {
     /// C_Login, unless the token's flags, an earlier refusal or the retry policy forbid it.
     /// CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the application, not to the session.
     pub(super) fn log_in(&self, session: &SessionCall<'_>, user: UserType) -> Result<(), PinError> {
+        if self.user_name.is_some() && !session.has_login_user() {
+            return Err(PinError::NoLoginUser);
+        }
         // Before the lock, because a PIN command may take long.
         let early_pin = match self.needs_operator() {
             true => None,
@@ -120,7 +142,7 @@ impl PinGuard {
         };
         let digest = pin
             .as_ref()
-            .map(|pin| PinDigest::new(&pin.text, user, &self.token));
+            .map(|pin| PinDigest::new(&pin.text, user, self.user_name.as_deref(), &self.token));
         if let Some(fault) = digest.as_ref().and_then(PinDigest::earlier_refusal) {
             self.accepted_pin.clear();
             return Err(PinError::RefusedBefore(fault));
@@ -137,11 +159,7 @@ impl PinGuard {
                 return Err(error);
             }
         };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the only call of C_Login (ARCHITECTURE.md, invariant 6)"
-        )]
-        let result = session.login(user, pin.as_ref().map(|pin| &pin.text));
+        let result = call_login(session, user, self.user_name.as_deref(), pin.as_ref());
         let sent = SentLogin {
             user,
             pin,
@@ -155,69 +173,17 @@ impl PinGuard {
                 self.conclude_success(sent)
             }
             // The token did not compare the PIN: an earlier login of this application holds.
-            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+            Err(fault) if fault.is_already_logged_in() => {
                 metrics::login("already-logged-in");
                 if let Some(attempt) = sent.attempt {
                     attempt.discard();
                 }
                 Ok(sent.ledger_entry.finish(Completion::default())?)
             }
-            Err(error) => {
+            Err(fault) => {
                 metrics::login("failed");
-                Err(self.conclude_failure(sent, Fault::of(error).of_profile(self.profile)))
+                Err(self.conclude_failure(sent, fault.of_profile(self.profile)))
             }
-        }
-    }
-
-    /// Records the outcome of a C_Login that returned CKR_OK.
-    fn conclude_success(&self, sent: SentLogin) -> Result<(), PinError> {
-        if let Some(attempt) = sent.attempt {
-            attempt.end(Outcome::Good, None);
-            self.scope(PinRole::of(sent.user)).withdraw_acceptance();
-        }
-        if matches!(sent.user, UserType::ContextSpecific) {
-            self.accepted_per_signature.store(true, Ordering::Relaxed);
-        }
-        self.accepted_pin.keep(sent.pin);
-        Ok(sent.ledger_entry.finish(Completion::default())?)
-    }
-
-    /// Records the outcome of a C_Login that failed. Whether the PIN was refused depends on the return value.
-    fn conclude_failure(&self, sent: SentLogin, fault: Fault) -> PinError {
-        sent.ledger_entry.fail(fault.failure());
-        let per_signature = matches!(sent.user, UserType::ContextSpecific);
-        if per_signature {
-            // The next attempts are recorded in the attempt file again.
-            self.accepted_per_signature.store(false, Ordering::Relaxed);
-        }
-        let verdict = fault.verdict_on_login();
-        let is_recorded = sent.attempt.is_some();
-        if let Some(attempt) = sent.attempt {
-            attempt.end_failed(verdict, &fault);
-        }
-        if verdict != LoginVerdict::Refused {
-            return PinError::Call(fault);
-        }
-        self.accepted_pin.clear();
-        if per_signature && !self.needs_operator() {
-            let version = sent.pin.as_ref().and_then(|pin| pin.version.clone());
-            if !is_recorded {
-                self.scope(PinRole::PerSignature)
-                    .record_refusal(version.clone(), &fault);
-            }
-            // A PIN that was refused for a signature is not sent for a login either.
-            self.scope(self.login_role).record_refusal(version, &fault);
-        }
-        if let Some(digest) = sent.digest {
-            digest.add_refusal(fault.clone());
-        }
-        match sent.pin.and_then(|pin| pin.anomaly) {
-            Some(anomaly) => PinError::RefusedOdd {
-                fault,
-                pin_source: self.source.clone(),
-                anomaly,
-            },
-            None => PinError::Refused(fault),
         }
     }
 
@@ -284,6 +250,7 @@ impl PinGuard {
             token: &self.token,
             role,
             login_role: self.login_role,
+            user_name: self.user_name.as_deref(),
             source: &self.source,
         }
     }
@@ -338,7 +305,9 @@ impl PinGuard {
         if let Some(acceptance) = acceptance {
             acceptance.use_up()?;
         }
-        let entry = self.recorder.begin(user, &self.source, acceptance);
+        let entry = self
+            .recorder
+            .begin(user, self.user_name.as_deref(), &self.source, acceptance);
         if let (Err(_), Some(acceptance)) = (&entry, acceptance) {
             acceptance.restore();
         }

@@ -68,6 +68,11 @@ impl ModuleCall<'_> {
         }
     }
 
+    /// The functions that are called directly; `None` where their list cannot be obtained.
+    pub(super) fn raw(&self) -> Option<&RawCalls> {
+        self.module.raw.as_ref()
+    }
+
     /// The generation of the handles that this call may use.
     pub(super) fn generation(&self) -> u64 {
         self.active.generation()

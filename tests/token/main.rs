@@ -29,3 +29,4 @@ mod session_kind;
 mod session_loss;
 mod slow_token;
 mod start_deadlines;
+mod user_name;

@@ -34,6 +34,10 @@ pub(super) struct AcceptArgs {
     /// Whose PIN: user, so, or a number of the vendor; without it, the `user` of [[token]]
     #[arg(long, value_name = "ROLE", value_parser = token::parse_role)]
     user_type: Option<Role>,
+    /// Which user of that role, where the token has named ones; without it and with the role of
+    /// [[token]], the `user_name` there
+    #[arg(long, value_name = "NAME", value_parser = token::parse_user_name)]
+    user_name: Option<String>,
 }
 
 pub(super) fn run(global: &Global, command: PinCommand) -> Result<ExitCode, CommandError> {
@@ -46,7 +50,9 @@ fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, Comma
     let config = setup::config_for_module(global)?;
     let configured = Role::from(config.token.user);
     let role = args.user_type.unwrap_or(configured);
-    if role != configured && args.pin_source.is_none() {
+    let user_name = setup::user_name(&config, role, args.user_name);
+    let is_configured = role == configured && user_name == config.token.user_name;
+    if !is_configured && args.pin_source.is_none() {
         return Err(CommandError::usage(
             "this role has a PIN of its own, and no source for it was given",
             "pass --pin-source: the `pin` of [[token]] is that of its `user`",
@@ -71,6 +77,7 @@ fn accept_count_low(global: &Global, args: AcceptArgs) -> Result<ExitCode, Comma
         source.clone(),
         Attendance::Unattended,
         role,
+        user_name,
     );
     let outcome = token.accept_count_low(role).map_err(CommandError::stage)?;
     let uri = token.description().uri().to_string();

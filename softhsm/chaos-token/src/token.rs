@@ -27,6 +27,12 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(
         if plan.device {
             device::rename(info);
         }
+        if let Some(serial) = &plan.serial {
+            device::write(&mut info.serialNumber, serial);
+        }
+        if let Some(label) = &plan.label {
+            device::write(&mut info.label, label);
+        }
         if let Some(seed) = plan.scramble {
             scramble::token(info, seed);
         }

@@ -8,9 +8,10 @@ use std::ptr;
 
 use cryptoki::context::Function;
 use cryptoki::error::Rv;
+use cryptoki::session::UserType;
 use cryptoki_sys::{
-    CK_C_LoginUser, CK_FUNCTION_LIST_3_0, CK_INTERFACE, CK_SESSION_HANDLE, CK_ULONG, CK_USER_TYPE,
-    CK_UTF8CHAR, CK_VERSION, CKR_OK,
+    CK_C_LoginUser, CK_FUNCTION_LIST_3_0, CK_INTERFACE, CK_SESSION_HANDLE, CK_ULONG, CK_UTF8CHAR,
+    CK_VERSION, CKR_OK,
 };
 
 use super::super::fault::Fault;
@@ -28,7 +29,7 @@ impl RawCalls {
     pub(in crate::token) fn login_user(
         &self,
         session: CK_SESSION_HANDLE,
-        user: CK_USER_TYPE,
+        user: UserType,
         pin: Option<&[u8]>,
         name: &str,
     ) -> Result<(), Fault> {
@@ -39,7 +40,7 @@ impl RawCalls {
         let rv = unsafe {
             call(
                 session,
-                user,
+                user.into(),
                 pin.cast_mut(),
                 pin_len as CK_ULONG,
                 name.as_ptr().cast_mut(),
@@ -73,12 +74,15 @@ fn interface(library: &cryptoki_sys::Pkcs11, version: Option<CK_VERSION>) -> CK_
     // SAFETY: name and version are null, or outlive the call (PKCS#11 3.1, section 5.4.6); the module fills in a pointer
     // to a structure that lives as long as it does.
     let rv = unsafe { library.C_GetInterface(name, version, &raw mut interface, 0) };
+    if rv != CKR_OK {
+        return None;
+    }
     // SAFETY: checked for null. The list is read as one of version 3.0 only after its first field, which all lists have,
     // said that it is one or a later one, which begins with the same fields.
     unsafe {
         let list = interface.as_ref()?.pFunctionList;
         let listed = list.cast::<CK_VERSION>().as_ref()?;
-        if rv != CKR_OK || listed.major < 3 {
+        if listed.major < 3 {
             return None;
         }
         list.cast::<CK_FUNCTION_LIST_3_0>().as_ref()?.C_LoginUser
