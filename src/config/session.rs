@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Deserializer};
 
-/// When to call C_Login. `Always` and `Never` are for tokens whose CKF_LOGIN_REQUIRED is wrong.
+/// When to call C_Login. `Always` and `Never` are for tokens whose CKF_LOGIN_REQUIRED is wrong. Except with `Never`, a token
+/// whose logins turn out to be for one session gets one in each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum LoginPolicy {
     /// Log in if the token has CKF_LOGIN_REQUIRED.
     #[default]
@@ -14,6 +15,8 @@ pub enum LoginPolicy {
     Always,
     /// Never log in.
     Never,
+    /// Log in in each session, even if the token says that it needs no login (Nitrokey NetHSM).
+    PerSession,
 }
 
 /// The kind of the sessions that sign and read: some modules have read-write sessions only (AWS CloudHSM).

@@ -263,7 +263,8 @@ impl Fault {
                 "the key's handle is stale; try again, and check the key with `hsm-mtls key list`"
             }
             FaultClass::Login => {
-                "the token wants a login although its flags say otherwise: set `login = \"always\"` in [[token]]"
+                "the token wants a login: set `login = \"always\"` in [[token]] if its flags say otherwise, or \"per-session\" if the \
+                 login of one session does not hold for another"
             }
             FaultClass::Pin => {
                 "do not repeat it: each wrong try brings the token nearer to its lock; correct the PIN source first"

@@ -47,6 +47,15 @@ use pin_digest::PinDigest;
 use pin_role::PinRole;
 use sent_login::SentLogin;
 
+/// When the login was made that holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoggedIn {
+    /// The token has accepted the PIN.
+    Now,
+    /// CKR_USER_ALREADY_LOGGED_IN: an earlier login holds.
+    Before,
+}
+
 /// What a [`PinGuard`] is for: a token, who logs in, and where the PIN is from.
 pub(super) struct LoginSettings {
     pub(super) token: TokenId,
@@ -115,7 +124,11 @@ impl PinGuard {
 
     /// C_Login, unless the token's flags, an earlier refusal or the retry policy forbid it.
     /// CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the application, not to the session.
-    pub(super) fn log_in(&self, session: &SessionCall<'_>, user: UserType) -> Result<(), PinError> {
+    pub(super) fn log_in(
+        &self,
+        session: &SessionCall<'_>,
+        user: UserType,
+    ) -> Result<LoggedIn, PinError> {
         if self.user_name.is_some() && !session.has_login_user() {
             return Err(PinError::NoLoginUser);
         }
@@ -170,7 +183,8 @@ impl PinGuard {
         match result {
             Ok(()) => {
                 metrics::login("good");
-                self.conclude_success(sent)
+                self.conclude_success(sent)?;
+                Ok(LoggedIn::Now)
             }
             // The token did not compare the PIN: an earlier login of this application holds.
             Err(fault) if fault.is_already_logged_in() => {
@@ -178,7 +192,8 @@ impl PinGuard {
                 if let Some(attempt) = sent.attempt {
                     attempt.discard();
                 }
-                Ok(sent.ledger_entry.finish(Completion::default())?)
+                sent.ledger_entry.finish(Completion::default())?;
+                Ok(LoggedIn::Before)
             }
             Err(fault) => {
                 metrics::login("failed");

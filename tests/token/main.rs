@@ -12,6 +12,7 @@ mod common;
 mod call_count;
 mod ecdsa_encoding;
 mod info_structures;
+mod login_per_session;
 mod login_role;
 mod mechanisms;
 mod metrics;

@@ -150,6 +150,10 @@ fn run_steps(
         Ok((key, public_key, attributes))
     })?;
     steps.good("key", format!("{} {}", public_key.algorithm(), key.uri()));
+    if token.logs_in_per_session() {
+        let detail = "a login is for one session: each session gets a login of its own";
+        steps.seen("logins", Outcome::Note, detail);
+    }
     let (outcome, detail) = custody_claims(&attributes);
     steps.seen("key attributes", outcome, detail);
     let engine = attempt(steps, "mechanisms", || {
