@@ -189,7 +189,7 @@ struct GenerateArgs {
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     label: Option<String>,
     /// PIN source of the role that makes keys: file:/path, env:NAME, credential:NAME,
-    /// command:PROGRAM, prompt or protected-path; without it, the `pin` of [[token]]
+    /// command:PROGRAM, prompt, protected-path or empty; without it, the `pin` of [[token]]
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
     /// Which role logs in: user, so, or a number of the vendor; without it, the `user` of [[token]]

@@ -127,7 +127,11 @@ impl Config {
                 }
             }
             PinSource::Command(words) => all.command(words, PIN_COMMAND),
-            PinSource::Env(_) | PinSource::Prompt | PinSource::ProtectedPath => {}
+            PinSource::Env(_)
+            | PinSource::Prompt
+            | PinSource::ProtectedPath
+            | PinSource::Empty
+            | PinSource::None => {}
         }
         if let Some(folder) = token.state_folder() {
             let role = "in the folder where refused PINs are remembered (`state_dir`)";

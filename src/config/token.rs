@@ -118,6 +118,14 @@ impl TokenConfig {
                 "names an object; here stands the token, and the key in `key` of [c3]",
             ));
         }
+        if self.pin == PinSource::None
+            && matches!(self.login, LoginPolicy::Always | LoginPolicy::PerSession)
+        {
+            return Err(wrong(
+                "login",
+                "a login takes a PIN, and `pin = \"none\"` says that none is sent",
+            ));
+        }
         self.pin = self.pin.relative_to(folder);
         self.state_dir = self.state_dir.map(|state| folder.join(state));
         let in_folder = |text: InitializeString| text.in_folder(&folder.to_string_lossy());

@@ -129,6 +129,9 @@ impl PinGuard {
         session: &SessionCall<'_>,
         user: UserType,
     ) -> Result<LoggedIn, PinError> {
+        if self.source == PinSource::None {
+            return Err(PinError::NoPin);
+        }
         if self.user_name.is_some() && !session.has_login_user() {
             return Err(PinError::NoLoginUser);
         }
@@ -209,6 +212,9 @@ impl PinGuard {
         session: &SessionCall<'_>,
         user: UserType,
     ) -> Result<CountLow, PinError> {
+        if self.source == PinSource::None {
+            return Err(PinError::NoPin);
+        }
         if self.needs_operator() {
             return Err(PinError::NobodyThere(self.source.clone()));
         }

@@ -16,6 +16,7 @@ mod login_per_session;
 mod login_role;
 mod mechanisms;
 mod metrics;
+mod no_pin;
 mod pin_concurrent_logins;
 mod pin_guard;
 mod pin_secrecy;

@@ -4,7 +4,7 @@
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
@@ -82,6 +82,13 @@ unsafe fn login(
     let is_named = |expected: &String| name == Some(expected.as_bytes());
     let code = if user == CKU_CONTEXT_SPECIFIC && plan.always_authenticate {
         context_login(session, &given)
+    } else if plan.authenticates.is_some() {
+        CKR_OK
+    } else if let Some(file) = &plan.empty_pin {
+        match pin {
+            (text, 0) if !text.is_null() => login_with_file(session, file),
+            _ => CKR_PIN_INCORRECT,
+        }
     } else if plan.user_name.is_some() && !plan.user_name.as_ref().is_some_and(is_named) {
         CKR_PIN_INCORRECT
     } else {
@@ -118,6 +125,14 @@ unsafe fn login(
         _ => {}
     }
     code
+}
+
+/// Logs in to the wrapped module with the PIN in a file.
+pub(crate) fn login_with_file(session: CK_SESSION_HANDLE, file: &Path) -> CK_RV {
+    let mut pin = fs::read(file)
+        .unwrap_or_else(|error| plan_file::give_up(&format!("{}: {error}", file.display())));
+    let length = pin.len() as CK_ULONG;
+    forward_login(session, CKU_USER, (pin.as_mut_ptr(), length))
 }
 
 fn forward_login(

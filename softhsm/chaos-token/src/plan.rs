@@ -1,5 +1,6 @@
 //! The plan: which faults are injected into which calls. This file has its types and its parser; `plan_file` reads it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cryptoki_sys::*;
@@ -122,6 +123,10 @@ pub(crate) struct Plan {
     pub(crate) claims: Vec<(CK_ATTRIBUTE_TYPE, bool)>,
     /// The CK_USER_TYPE of the role that is the wrapped module's user.
     pub(crate) user_type: Option<CK_USER_TYPE>,
+    /// The user's PIN is the empty one; this file has that of the wrapped module.
+    pub(crate) empty_pin: Option<PathBuf>,
+    /// The module authenticates by itself, and C_Login takes any PIN; this file has that of the wrapped module.
+    pub(crate) authenticates: Option<PathBuf>,
     /// The name that C_LoginUser takes. C_Login refuses every PIN then.
     pub(crate) user_name: Option<String>,
     /// The interface of version 3.0 is not the default one.
@@ -254,6 +259,8 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
             let role = CK_USER_TYPE::from_str_radix(digits, 16);
             plan.user_type = Some(role.map_err(|_| format!("{digits} is no number"))?);
         }
+        ["empty-pin", file] => plan.empty_pin = Some(file.into()),
+        ["authenticates", file] => plan.authenticates = Some(file.into()),
         ["user-name", name] => plan.user_name = Some((*name).to_owned()),
         ["version-3", "on-request"] => plan.version_3_on_request = true,
         ["login-per-session"] => plan.login_per_session = Some(PerSession::Objects),
