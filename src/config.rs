@@ -28,6 +28,7 @@ mod symlink;
 mod syntax_error;
 mod tls;
 mod token;
+mod token_identity;
 pub mod trust;
 pub mod uri;
 
@@ -51,6 +52,7 @@ pub use session::{
 use signer::SignerConfig;
 pub use tls::{Group, TlsConfig};
 pub use token::TokenConfig;
+pub use token_identity::TokenIdentity;
 use trust::Trust;
 
 /// A checked configuration: the sections of a TOML file, with defaults filled in and paths made absolute.
@@ -181,6 +183,16 @@ impl Config {
             )
         })?;
         let token = token.checked(text, path)?;
+        let certificate = match &file.c3.certificate {
+            CertificateSource::Token(uri) => Some(&**uri),
+            CertificateSource::File(_) => None,
+        };
+        let objects = [("key", Some(&file.c3.key)), ("certificate", certificate)];
+        for (field, uri) in objects {
+            if let Some(why) = uri.and_then(|uri| token.identity.names_what_varies(uri)) {
+                return Err(wrong(field, why));
+            }
+        }
         let other = file.environment.other();
         let foreign = [&file.hub.consent_manager, &file.hub.headless_heimdall]
             .into_iter()

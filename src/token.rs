@@ -110,10 +110,12 @@ impl Token {
             }
             other => other,
         })?;
+        let description = description.with_identity(config.identity);
         let role = Role::from(config.user);
         Ok(Self {
             guard: Arc::new(PinGuard::new(LoginSettings {
                 token: description.id(),
+                identity: description.identity(),
                 source: config.pin.clone(),
                 attendance,
                 state_folder: config.state_folder(),
@@ -155,10 +157,11 @@ impl Token {
     /// The token is not found, another token matches the URI now, or the login failed.
     pub(crate) fn reopen(&self) -> Result<Self, TokenError> {
         let (slot, description) = select_slot(&self.module, &self.uri)?;
+        let description = description.with_identity(self.description.identity());
         if description.id() != self.description.id() {
-            return Err(TokenError::NoMatch {
-                uri: self.description.uri().to_string(),
-                candidates: vec![description.uri().to_string()],
+            return Err(TokenError::AnotherToken {
+                before: self.description.uri().to_string(),
+                now: description.uri().to_string(),
             });
         }
         let token = Self {
@@ -200,6 +203,7 @@ impl Token {
     ) -> Self {
         self.guard = Arc::new(PinGuard::new(LoginSettings {
             token: self.description.id(),
+            identity: self.description.identity(),
             source,
             attendance,
             state_folder: self.state_folder.clone(),

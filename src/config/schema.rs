@@ -75,6 +75,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "user",
             "user_name",
             "session",
+            "identity",
             "state_dir",
         ],
     ),

@@ -11,6 +11,7 @@ use super::initialize::InitializeString;
 use super::pin::PinSource;
 use super::profile::Profile;
 use super::session::{KeepAliveCall, LoginPolicy, LoginRole, SessionMode};
+use super::token_identity::TokenIdentity;
 use super::trust::Fingerprint;
 use super::uri::Pkcs11Uri;
 use super::{module_env, state_dir};
@@ -81,6 +82,9 @@ pub struct TokenConfig {
     /// The kind of the sessions that sign.
     #[serde(default)]
     pub(super) session: Option<SessionMode>,
+    /// By what the token is known again after an outage, and in the records of refused PINs.
+    #[serde(default)]
+    pub identity: TokenIdentity,
     /// The folder of the PIN guard's attempt files. `None`: the default of [`TokenConfig::state_folder`].
     #[serde(default)]
     pub state_dir: Option<PathBuf>,
@@ -117,6 +121,9 @@ impl TokenConfig {
                 "uri",
                 "names an object; here stands the token, and the key in `key` of [c3]",
             ));
+        }
+        if let Some(why) = self.identity.contradiction(&self.uri) {
+            return Err(wrong("identity", why));
         }
         if self.pin == PinSource::None
             && matches!(self.login, LoginPolicy::Always | LoginPolicy::PerSession)

@@ -153,6 +153,10 @@ pub(super) fn token() -> Vec<Example> {
             uri: text(TOKEN),
             candidates: vec![text("pkcs11:token=other")]
         }],
+        AnotherToken: [TokenError::AnotherToken {
+            before: text("pkcs11:token=lfi;serial=4711"),
+            now: text("pkcs11:token=lfi;serial=4712"),
+        }],
         Ambiguous: [TokenError::Ambiguous {
             uri: text(TOKEN),
             candidates: vec![text(TOKEN), text(TOKEN)]

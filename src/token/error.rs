@@ -83,6 +83,14 @@ pub enum TokenError {
         /// The tokens that were found.
         candidates: Vec<String>,
     },
+    /// The token that matches now is not the one that was logged in to before.
+    #[error("the token that is there now is another one: {now}, and it was {before}")]
+    AnotherToken {
+        /// The URI of the token before.
+        before: String,
+        /// The URI of the token that matches now.
+        now: String,
+    },
     /// More than one token matches.
     #[error("{} tokens match {uri}: {}", candidates.len(), first_few(candidates, ", "))]
     Ambiguous {
@@ -151,6 +159,11 @@ impl Diagnostic for TokenError {
             }
             Self::OutOfReach { advice, .. } => advice.clone(),
             Self::NoMatch { .. } => "correct `uri` of [[token]]; `hsm-mtls token list` shows what is there".to_owned(),
+            Self::AnotherToken { .. } => {
+                "find out who exchanged it, and restart to use it. If it is one HSM whose members answer with serial numbers of their own: \
+                 `identity = \"label\"` in [[token]]"
+                    .to_owned()
+            }
             Self::Ambiguous { .. } => "add `serial=` to `uri` of [[token]] so that it names exactly one".to_owned(),
             Self::NoAnswer { during: TokenOperation::KeyGeneration, .. } => {
                 "look at the way to the HSM and at its client's own log; a key may have been made all the same: `hsm-mtls key list` shows it"

@@ -18,6 +18,7 @@ mod pin_role;
 mod refused_pin_versions;
 mod retry_policy;
 mod sent_login;
+mod token_in_slot;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,10 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cryptoki::session::UserType;
 
 use super::description::TokenId;
-use super::fault::Fault;
-use super::info::TokenInfo;
 use super::pin::Pin;
 use super::session_call::SessionCall;
+use crate::config::TokenIdentity;
 use crate::config::pin::PinSource;
 use crate::config::profile::Profile;
 use crate::ledger::{Completion, Operation};
@@ -59,6 +59,8 @@ pub(super) enum LoggedIn {
 /// What a [`PinGuard`] is for: a token, who logs in, and where the PIN is from.
 pub(super) struct LoginSettings {
     pub(super) token: TokenId,
+    /// What of CK_TOKEN_INFO is in `token`.
+    pub(super) identity: TokenIdentity,
     pub(super) source: PinSource,
     pub(super) attendance: Attendance,
     pub(super) state_folder: Option<PathBuf>,
@@ -73,6 +75,7 @@ pub(super) struct LoginSettings {
 /// Logs in to one token with the PIN of one source.
 pub struct PinGuard {
     token: TokenId,
+    identity: TokenIdentity,
     source: PinSource,
     attendance: Attendance,
     state_folder: Option<PathBuf>,
@@ -95,6 +98,7 @@ impl PinGuard {
     pub(super) fn new(login: LoginSettings) -> Self {
         let LoginSettings {
             token,
+            identity,
             source,
             attendance,
             state_folder,
@@ -105,6 +109,7 @@ impl PinGuard {
         } = login;
         Self {
             token,
+            identity,
             source,
             attendance,
             state_folder,
@@ -148,6 +153,8 @@ impl PinGuard {
         let info = &self.token_info(session, "no PIN was sent")?;
         let scope = self.scope(PinRole::of(user));
         let acceptance = pin_flags::check(user, info, &self.attendance, scope)?;
+        let version = early_pin.as_ref().and_then(|pin| pin.version.as_deref());
+        self.check_full_identity(scope, info, version)?;
         let pin = match (&self.source, early_pin) {
             (PinSource::ProtectedPath, _) => {
                 self.attendance.check_keypad(&self.source, info)?;
@@ -227,22 +234,6 @@ impl PinGuard {
         let file = AttemptFile::open(scope)?;
         let info = &self.token_info(session, "nothing was accepted")?;
         pin_flags::accept(user, info, scope, &file, version.as_deref())
-    }
-
-    /// The token's current CK_TOKEN_INFO. It is an error if slots were renumbered since the token was selected.
-    fn token_info(
-        &self,
-        session: &SessionCall<'_>,
-        consequence: &str,
-    ) -> Result<TokenInfo, PinError> {
-        let info = session.token_info().map_err(PinError::Call)?;
-        let current = [info.label(), info.serial_number(), info.manufacturer_id()];
-        if current != self.token.each_ref().map(String::as_str) {
-            return Err(PinError::Call(Fault::answer(format!(
-                "another token is in this slot now; {consequence}"
-            ))));
-        }
-        Ok(info)
     }
 
     /// The PIN that the token accepted before, or else that of the source.

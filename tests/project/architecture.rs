@@ -169,7 +169,7 @@ fn no_arrow_runs_back_within_a_folder() {
             "src/token/guard",
             "crate::token::guard",
             "pin_role refused_pin_versions retry_policy login_lock attempt_file acceptance attendance \
-             pin_flags pin_cache pin_digest ledger_entry login_call sent_login login_outcome",
+             pin_flags pin_cache pin_digest ledger_entry login_call sent_login login_outcome token_in_slot",
         ),
         (
             "src/key",

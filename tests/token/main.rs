@@ -31,4 +31,5 @@ mod session_kind;
 mod session_loss;
 mod slow_token;
 mod start_deadlines;
+mod token_identity;
 mod user_name;
