@@ -15,6 +15,7 @@ mod login_scope;
 pub mod mechanism_list;
 pub mod module;
 mod module_config;
+mod module_dir;
 pub mod pin;
 mod raw;
 mod role;

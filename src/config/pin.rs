@@ -150,7 +150,14 @@ impl FromStr for PinSource {
                 line.split_whitespace().map(str::to_owned).collect(),
             ),
             (_, Some((field @ ("file" | "env" | "credential"), value))) => {
-                Self::from_field(field, vec![value.to_owned()])
+                let source = Self::from_field(field, vec![value.to_owned()])?;
+                // The process may change its working directory before it reads the file.
+                Ok(match source {
+                    Self::File(path) => {
+                        Self::File(std::path::absolute(&path).unwrap_or(path))
+                    }
+                    other => other,
+                })
             }
             _ => Err(
                 "not a PIN source (what was written is not shown: it may be a PIN); write file:/path, \

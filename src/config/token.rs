@@ -85,6 +85,9 @@ pub struct TokenConfig {
     /// By what the token is known again after an outage, and in the records of refused PINs.
     #[serde(default)]
     pub identity: TokenIdentity,
+    /// The working directory of the process that loads the module. `None`: the one that it was started in.
+    #[serde(default, deserialize_with = "super::field::folder")]
+    pub working_dir: Option<PathBuf>,
     /// The folder of the PIN guard's attempt files. `None`: the default of [`TokenConfig::state_folder`].
     #[serde(default)]
     pub state_dir: Option<PathBuf>,
@@ -134,6 +137,7 @@ impl TokenConfig {
             ));
         }
         self.pin = self.pin.relative_to(folder);
+        self.working_dir = self.working_dir.map(|working| folder.join(working));
         self.state_dir = self.state_dir.map(|state| folder.join(state));
         let in_folder = |text: InitializeString| text.in_folder(&folder.to_string_lossy());
         self.initialize = self.initialize.map(in_folder);

@@ -142,6 +142,15 @@ pub(super) fn token() -> Vec<Example> {
         EnvironmentNotApplied: [TokenError::EnvironmentNotApplied {
             name: text("SOFTHSM2_CONF")
         }],
+        WorkingDir: [TokenError::WorkingDir {
+            path: "/opt/azurecloudhsm".into(),
+            why: text("it is not a folder"),
+            advice: text("correct `working_dir` of [[token]]"),
+        }],
+        WorkingDirNotEntered: [TokenError::WorkingDirNotEntered {
+            path: "/opt/azurecloudhsm".into(),
+            current: "/srv/app".into(),
+        }],
         Initialize: [TokenError::Initialize(fault())],
         Empty: [TokenError::Empty],
         OutOfReach: [TokenError::OutOfReach {

@@ -21,6 +21,7 @@ pub use super::info::ModuleDescription;
 use super::info_calls::InfoCalls;
 use super::initialize::call_initialize;
 use super::module_config;
+use super::module_dir;
 use super::raw::RawCalls;
 use super::timeout::{TokenOperation, with_timeout};
 use crate::config::TokenConfig;
@@ -93,10 +94,14 @@ impl Module {
     /// Checks the file, maps it and calls C_Initialize; a module that is loaded already is shared.
     ///
     /// # Errors
-    /// The file is missing or not safe, a variable of `env` is not set, the file is no PKCS#11 module, or
+    /// The file is missing or not safe, a variable of `env` is not set, `working_dir` is
+    /// not safe or not this process's working directory, the file is no PKCS#11 module, or
     /// C_Initialize fails.
     pub fn load(config: &TokenConfig) -> Result<Arc<Self>, TokenError> {
         Self::check_environment(config)?;
+        if let Some(folder) = &config.working_dir {
+            module_dir::check(folder)?;
+        }
         let path = Self::check_file(config)?;
         let initialize = config.initialize.clone();
         let loaded = with_timeout(TokenOperation::Module, config.start_timeout, move || {

@@ -101,6 +101,7 @@ fn no_module_uses_a_later_one() {
         "log_target",
         "metrics",
         "standard_error",
+        "working_dir",
         "config",
         "ledger",
         "token",
@@ -162,7 +163,7 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/token",
             "crate::token",
-            "fault call_gate raw info info_calls initialize timeout module_config module mechanism_list \
+            "fault call_gate raw info info_calls initialize timeout module_config module_dir module mechanism_list \
              description session_call pin guard session_kind session login_scope slot_selection role device_info login",
         ),
         (

@@ -33,3 +33,4 @@ mod slow_token;
 mod start_deadlines;
 mod token_identity;
 mod user_name;
+mod working_dir;

@@ -15,6 +15,7 @@ use hsm_mtls::internal::ledger::Recorder;
 use hsm_mtls::internal::standard_error;
 use hsm_mtls::internal::token::guard::Attendance;
 use hsm_mtls::internal::token::{Role, Token};
+use hsm_mtls::internal::working_dir;
 use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
 
@@ -50,7 +51,7 @@ pub(crate) fn config_path(global: &Global) -> Result<&Path, CommandError> {
     }
 }
 
-/// Loads the configuration, and sets the module's environment variables.
+/// Loads the configuration, sets the module's environment variables, and changes into its working directory.
 ///
 /// Setting a variable of a running process is not thread-safe. So where one differs, the program executes itself once
 /// more with the configured variables, before anything else happens.
@@ -71,6 +72,10 @@ pub(crate) fn config_for_module(global: &Global) -> Result<Config, CommandError>
             format!("the variables of [[token]] env cannot be put in place: {error}"),
             "set them before you start the command",
         ));
+    }
+    if let Some(folder) = &config.token.working_dir {
+        // Where that fails, the check before the module is loaded says why.
+        let _ = working_dir::enter(folder);
     }
     Ok(config)
 }
