@@ -64,6 +64,7 @@ pub(super) fn pin() -> Vec<Example> {
         NobodyThere: [PinError::NobodyThere(PinSource::Prompt)],
         NoPin: [PinError::NoPin],
         NoLoginUser: [PinError::NoLoginUser],
+        NoUserNames: [PinError::NoUserNames(fault())],
         Guarded: [
             guarded("CKF_USER_PIN_COUNT_LOW", None, Some("/var/lib/hsm-mtls")),
             guarded(

@@ -116,9 +116,13 @@ impl Fault {
         self.code == Code::Ckr(RvError::UserAlreadyLoggedIn)
     }
 
-    /// CKR_FUNCTION_NOT_SUPPORTED
-    pub(super) fn is_not_supported(&self) -> bool {
-        self.code == Code::Ckr(RvError::FunctionNotSupported)
+    /// Whether a module returns this from C_LoginUser that has the function and no named users: CKR_FUNCTION_NOT_SUPPORTED,
+    /// NSS softokn 3.87 CKR_OPERATION_NOT_INITIALIZED.
+    pub(super) fn is_no_login_by_name(&self) -> bool {
+        matches!(
+            self.code,
+            Code::Ckr(RvError::FunctionNotSupported | RvError::OperationNotInitialized)
+        )
     }
 
     /// CKR_SESSION_READ_ONLY: a read-write session may do what was refused.

@@ -112,11 +112,28 @@ impl Token {
             let login = self.login_session.try_lock();
             login.is_ok_and(|login| login.as_ref().is_some_and(question))
         };
-        if self.login_scope.wants_login(&session, in_login_session) {
+        match self.login_scope.wants_login(&session, in_login_session) {
+            true => self.log_in_here(session, role),
+            false => Ok(session),
+        }
+    }
+
+    /// Logs in in a further session. With a timeout in a running engine too: where this login hangs, the guard makes no other,
+    /// so that no more than one thread is left behind.
+    fn log_in_here(&self, session: Session, role: Role) -> Result<Session, TokenError> {
+        let guard = Arc::clone(&self.guard);
+        let login = move || {
             let call = session.pkcs11().map_err(TokenError::Call)?;
-            if self.guard.log_in(&call, role.user_type())? == LoggedIn::Before {
-                self.login_scope.was_logged_in();
-            }
+            let logged_in = guard.log_in(&call, role.user_type())?;
+            drop(call);
+            Ok::<_, TokenError>((session, logged_in))
+        };
+        let (session, logged_in) = match self.guard.needs_operator() {
+            true => login()?,
+            false => with_timeout(TokenOperation::Login, self.start_timeout, login)?,
+        };
+        if logged_in == LoggedIn::Before {
+            self.login_scope.was_logged_in();
         }
         Ok(session)
     }

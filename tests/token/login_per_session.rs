@@ -145,6 +145,24 @@ fn a_refusal_in_a_further_session_stops_all() {
     );
 }
 
+/// It has the timeout of the first login, in a command and in the signer process.
+#[test]
+fn a_login_of_a_further_session_that_hangs_ends_in_time() {
+    let (mut bank, chaos, _hub) = certified("");
+    bank.configure(|settings| settings.token_lines = "start_timeout = \"1s\"".to_owned());
+    for command in [&["csr"][..], &["key", "list"], &["verify"]] {
+        chaos.plan("login-per-session\nhang C_Login 2");
+        chaos.forget_calls();
+        let run = chaos.run(&bank, command).expect(3);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(
+            said.contains("did not come to an end within 1 s"),
+            "{run:?}"
+        );
+        assert_eq!(chaos.calls("C_Login"), 2, "{command:?}");
+    }
+}
+
 /// Many sessions at once: each is logged in to once, in this process one after the other.
 #[test]
 fn sessions_that_are_opened_at_once_get_a_login_each() {

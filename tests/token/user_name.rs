@@ -5,6 +5,7 @@ use std::fs;
 use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
+use crate::common::nss_token::NssToken;
 use crate::common::proxy::Proxy;
 
 const NAMED: &str = "user-name lfi-signer\nwithout CKF_USER_PIN_COUNT_LOW";
@@ -72,7 +73,10 @@ fn a_module_without_version_3_is_sent_no_pin() {
     ));
     for _ in 0..3 {
         let run = chaos.run(&bank, &["csr"]).expect(4);
-        assert!(run.stderr.contains("no C_LoginUser"), "{run:?}");
+        assert!(
+            run.stderr.contains("does not log in a user by name"),
+            "{run:?}"
+        );
     }
 }
 
@@ -135,4 +139,28 @@ fn another_name_on_the_command_line_takes_another_pin() {
         .run(&bank, &[&another[..], &["--pin-source", &source]].concat())
         .expect(0);
     assert_eq!(logins(&chaos), (0, 1));
+}
+
+/// NSS softokn has the interface of version 3.0, and no users with names.
+#[test]
+fn a_real_module_of_version_3_is_asked_by_c_login_user() {
+    let mut bank = Bank::new();
+    let token = NssToken::new();
+    token.configure(&mut bank);
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    bank.configure(|settings| {
+        settings.token_lines.push('\n');
+        settings.token_lines.push_str(USER_NAME);
+    });
+    let run = bank.run(&["csr"]).expect(4);
+    assert!(
+        run.stderr
+            .contains("does not log in a user by name: C_LoginUser returned CKR_")
+            && run.stderr.contains("remove `user_name` of [[token]]"),
+        "{run:?}"
+    );
+    bank.configure(|settings| {
+        settings.token_lines = settings.token_lines.replace(USER_NAME, "");
+    });
+    bank.run(&["csr"]).expect(0);
 }

@@ -34,6 +34,9 @@ pub enum PinError {
         "not logged in, and no PIN was sent: the module has no C_LoginUser (PKCS#11 3.0), which `user_name` takes"
     )]
     NoLoginUser,
+    /// The module has C_LoginUser, and no users with names.
+    #[error("the token does not log in a user by name: {0}")]
+    NoUserNames(Fault),
     /// A PIN flag of CK_TOKEN_INFO is set. No PIN was sent.
     #[error("no PIN was sent: the token says {flag} ({meaning}){}", invalid_acceptance(.acceptance.as_deref()))]
     Guarded {
@@ -183,7 +186,7 @@ impl Diagnostic for PinError {
                  without a login although it has CKF_LOGIN_REQUIRED: `login = \"never\"`"
                     .to_owned()
             }
-            Self::NoLoginUser => {
+            Self::NoLoginUser | Self::NoUserNames(_) => {
                 "install a version of the vendor's client that has PKCS#11 3.0, or remove `user_name` of [[token]]: where a PIN names its \
                  user (AWS CloudHSM's `user:password`, YubiHSM's `0001password`), and where the role says it (`user`), none is needed"
                     .to_owned()

@@ -40,9 +40,8 @@ impl PinGuard {
             attempt.end_failed(verdict, &fault);
         }
         if verdict != LoginVerdict::Refused {
-            return match fault.is_not_supported() && self.user_name.is_some() {
-                // It is in the function list, and not implemented.
-                true => PinError::NoLoginUser,
+            return match fault.is_no_login_by_name() && self.user_name.is_some() && !per_signature {
+                true => PinError::NoUserNames(fault),
                 false => PinError::Call(fault),
             };
         }
