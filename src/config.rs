@@ -27,10 +27,11 @@ mod state_dir;
 mod symlink;
 mod syntax_error;
 mod tls;
+mod token;
+mod token_identity;
 pub mod trust;
 pub mod uri;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,16 +44,16 @@ use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
 use error::line_of_field;
 use field_error::field_error;
-use initialize::InitializeString;
 use ledger::LedgerConfig;
-use pin::PinSource;
-use profile::Profile;
 use proxy::ProxyConfig;
-pub use session::{KeepAliveCall, LoginPolicy, LoginRole, SessionMode};
+pub use session::{
+    KeepAliveCall, LoginPolicy, LoginRole, SessionMode, USER_NAME_FORM, is_user_name,
+};
 use signer::SignerConfig;
 pub use tls::{Group, TlsConfig};
-use trust::{Fingerprint, Trust};
-use uri::Pkcs11Uri;
+pub use token::TokenConfig;
+pub use token_identity::TokenIdentity;
+use trust::Trust;
 
 /// A checked configuration: the sections of a TOML file, with defaults filled in and paths made absolute.
 ///
@@ -84,82 +85,6 @@ pub struct Config {
     pub proxy: Option<ProxyConfig>,
     /// Facts that the operator asserts for an audit.
     pub audit: AuditConfig,
-}
-
-/// `[[token]]`: the PKCS#11 module, the token, the login, and the timeouts of PKCS#11 calls.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenConfig {
-    /// Absolute path of the PKCS#11 module.
-    #[serde(deserialize_with = "field::absolute")]
-    pub module: PathBuf,
-    /// The SHA-256 of the module's file. `None`: any file is loaded.
-    #[serde(default)]
-    pub module_sha256: Option<Fingerprint>,
-    /// The URI of the token, which must match exactly one.
-    pub uri: Pkcs11Uri,
-    /// The source of the user's PIN.
-    pub pin: PinSource,
-    /// The maximum number of sessions that sign in parallel (1 to 1024, default 8); the token may allow fewer.
-    #[serde(
-        default = "field::default_sessions",
-        deserialize_with = "field::sessions"
-    )]
-    pub sessions: usize,
-    /// The timeout of a signature, including its time in the queue (default 5 s).
-    #[serde(
-        default = "field::default_timeout",
-        deserialize_with = "field::duration"
-    )]
-    pub timeout: Duration,
-    /// The timeout of each step of the start (default 60 s): loading the module, finding token and key, the login.
-    #[serde(
-        default = "field::default_start_timeout",
-        deserialize_with = "field::duration"
-    )]
-    pub start_timeout: Duration,
-    /// How long a session may be idle before `keep_alive_call` is made in it (default 60 s), so that no firewall drops the
-    /// connection to the token.
-    #[serde(
-        default = "field::default_keep_alive",
-        deserialize_with = "field::duration"
-    )]
-    pub keep_alive: Duration,
-    /// The call that keeps an idle session alive.
-    #[serde(default)]
-    keep_alive_call: Option<KeepAliveCall>,
-    /// The family of the HSM. `None`: told by the module's file name.
-    #[serde(default)]
-    profile: Option<Profile>,
-    /// Environment variables for the module, set before it is loaded. `{config_dir}` in a value was replaced by the folder
-    /// of the configuration file.
-    #[serde(default, deserialize_with = "module_env::variables")]
-    pub env: BTreeMap<String, String>,
-    /// A string for pReserved of C_Initialize's arguments, for modules that want one. It is no place for a password: every
-    /// process of the proxy reads it. `{config_dir}` in it was replaced by
-    /// the folder of the configuration file.
-    #[serde(default)]
-    pub initialize: Option<InitializeString>,
-    /// When to call C_Login.
-    #[serde(default)]
-    pub login: LoginPolicy,
-    /// The role that logs in to sign; `pin` is its PIN.
-    #[serde(default)]
-    pub user: LoginRole,
-    /// The kind of the sessions that sign.
-    #[serde(default)]
-    session: Option<SessionMode>,
-    /// The folder of the PIN guard's attempt files. `None`: the default of [`TokenConfig::state_folder`].
-    #[serde(default)]
-    pub state_dir: Option<PathBuf>,
-}
-
-impl TokenConfig {
-    /// The folder of the PIN guard's attempt files: `state_dir`, else `$STATE_DIRECTORY` (systemd), else `hsm-mtls` in
-    /// `$XDG_STATE_HOME` or `~/.local/state`. `None` if none of them is set.
-    pub fn state_folder(&self) -> Option<PathBuf> {
-        state_dir::folder(self.state_dir.as_deref())
-    }
 }
 
 /// `[hub]`: the origins of the hub's services (by default those of the environment), and timeouts.
@@ -251,46 +176,22 @@ impl Config {
             advice: None,
         };
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let [mut token]: [TokenConfig; 1] = file.token.try_into().map_err(|_| {
+        let [token]: [TokenConfig; 1] = file.token.try_into().map_err(|_| {
             wrong(
                 "token",
                 "exactly one [[token]] for now: fail-over over several tokens is planned, not built",
             )
         })?;
-        if token.uri.names_only_slot() {
-            return Err(wrong(
-                "uri",
-                "slots renumber when a token is added: name `token` or `serial` beside `slot-id`",
-            ));
-        }
-        if token.uri.names_object() {
-            return Err(wrong(
-                "uri",
-                "names an object; here stands the token, and the key in `key` of [c3]",
-            ));
-        }
-        token.pin = token.pin.relative_to(folder);
-        token.state_dir = token.state_dir.map(|state| folder.join(state));
-        let in_folder = |text: InitializeString| text.in_folder(&folder.to_string_lossy());
-        token.initialize = token.initialize.map(in_folder);
-        for value in token.env.values_mut() {
-            *value = value.replace("{config_dir}", &folder.to_string_lossy());
-        }
-        let mut variables = token.env.iter();
-        if let Some((name, (message, advice))) =
-            variables.find_map(|(name, value)| Some((name, module_env::invalid_path(name, value)?)))
-        {
-            let line = match line_of_field(text, name) {
-                0 => line_of_field(text, "env"),
-                line => line,
-            };
-            return Err(ConfigError::Field {
-                path: path.to_owned(),
-                line,
-                field: "env".to_owned(),
-                message,
-                advice: Some(advice),
-            });
+        let token = token.checked(text, path)?;
+        let certificate = match &file.c3.certificate {
+            CertificateSource::Token(uri) => Some(&**uri),
+            CertificateSource::File(_) => None,
+        };
+        let objects = [("key", Some(&file.c3.key)), ("certificate", certificate)];
+        for (field, uri) in objects {
+            if let Some(why) = uri.and_then(|uri| token.identity.names_what_varies(uri)) {
+                return Err(wrong(field, why));
+            }
         }
         let other = file.environment.other();
         let foreign = [&file.hub.consent_manager, &file.hub.headless_heimdall]

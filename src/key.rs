@@ -260,11 +260,9 @@ pub(crate) fn object_uri(
 ) -> Pkcs11Uri {
     let label = attributes::bytes(session, object, AttributeType::Label);
     Pkcs11Uri {
-        token: Some(token.description().label.clone()),
-        serial: Some(token.description().serial.clone()),
         object: label.and_then(|label| String::from_utf8(label).ok()),
         id: attributes::bytes(session, object, AttributeType::Id),
         object_type: Some(object_type),
-        ..Pkcs11Uri::default()
+        ..token.description().short_uri()
     }
 }

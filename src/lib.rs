@@ -52,11 +52,12 @@
 //! [`Identity::open`] and [`Sign::sign`] block: they call the PKCS#11 module. Handshakes of [`Client`] and of the
 //! `reqwest::Client` are polled on threads of their own, so that a slow token blocks no task of an async runtime.
 //!
-//! # Environment variables of the PKCS#11 module
+//! # Environment variables and working directory of the PKCS#11 module
 //!
 //! An application sets the variables of `[[token]] env` before it starts its first thread: the module may read its
 //! environment at any time, and a change of the environment while other threads run is undefined behaviour. The
-//! command does this by itself.
+//! command does this by itself. The same holds for `working_dir`: the working directory is the application's, which changes
+//! into it, or is started there.
 
 // Independent of the stages.
 mod access_diagnosis;
@@ -74,6 +75,7 @@ mod rfc3339;
 mod standard_error;
 mod truncated_list;
 mod uuid_format;
+mod working_dir;
 
 // The stages, in their order: each uses only those before it.
 mod config;
@@ -146,6 +148,7 @@ pub mod internal {
         token,
         truncated_list,
         uuid_format,
+        working_dir,
     );
 }
 

@@ -10,9 +10,12 @@ pub mod guard;
 mod info;
 mod info_calls;
 mod initialize;
+mod login;
+mod login_scope;
 pub mod mechanism_list;
 pub mod module;
 mod module_config;
+mod module_dir;
 pub mod operation;
 pub mod pin;
 mod raw;
@@ -32,19 +35,18 @@ use cryptoki::slot::Slot;
 use crate::config::pin::PinSource;
 use crate::config::profile::Profile;
 use crate::config::uri::Pkcs11Uri;
-use crate::config::{LoginPolicy, SessionMode, TokenConfig};
+use crate::config::{SessionMode, TokenConfig};
 use crate::ledger::Recorder;
-use crate::poison::IgnorePoison as _;
 use description::TokenDescription;
 pub use error::TokenError;
-use fault::Fault;
-use guard::{Attendance, CountLow, LoginRecorder, PinGuard};
+use guard::{Attendance, LoginRecorder, LoginSettings, PinGuard};
+use login_scope::LoginScope;
 use mechanism_list::MechanismList;
 use module::Module;
 pub use module_config::config_obstacle;
 pub use operation::TokenOperation;
 pub use role::Role;
-use session::{Access, Session};
+use session::Session;
 use session_kind::SessionKind;
 use slot_selection::select_slot;
 pub use timeout::with_timeout;
@@ -56,7 +58,7 @@ pub struct Token {
     slot: Slot,
     description: TokenDescription,
     mechanisms: MechanismList,
-    policy: LoginPolicy,
+    login_scope: LoginScope,
     role: Role,
     profile: Profile,
     session_kind: SessionKind,
@@ -69,6 +71,8 @@ pub struct Token {
     // An application's login and handles end with its last session, so this session stays open for as long as the token
     // is in use.
     login_session: Mutex<Option<Session>>,
+    // Who is logged in; `None` also if the token required no login. A lock of its own: calls are made under the other.
+    logged_in_role: Mutex<Option<Role>>,
 }
 
 impl Token {
@@ -108,21 +112,24 @@ impl Token {
             }
             other => other,
         })?;
+        let description = description.with_identity(config.identity);
         let role = Role::from(config.user);
         Ok(Self {
-            guard: Arc::new(PinGuard::new(
-                description.id(),
-                config.pin.clone(),
+            guard: Arc::new(PinGuard::new(LoginSettings {
+                token: description.id(),
+                identity: description.identity(),
+                source: config.pin.clone(),
                 attendance,
-                config.state_folder(),
-                login_recorder(&recorder, &description),
-                role.user_type(),
-                config.profile(),
-            )),
+                state_folder: config.state_folder(),
+                recorder: login_recorder(&recorder, &description),
+                user: role.user_type(),
+                user_name: config.user_name.clone(),
+                profile: config.profile(),
+            })),
             recorder,
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
-            policy: config.login,
+            login_scope: LoginScope::new(config.login),
             role,
             profile: config.profile(),
             session_kind: SessionKind::new(
@@ -141,6 +148,7 @@ impl Token {
             description,
             mechanisms,
             login_session: Mutex::new(None),
+            logged_in_role: Mutex::new(None),
         })
     }
 
@@ -151,10 +159,11 @@ impl Token {
     /// The token is not found, another token matches the URI now, or the login failed.
     pub(crate) fn reopen(&self) -> Result<Self, TokenError> {
         let (slot, description) = select_slot(&self.module, &self.uri)?;
+        let description = description.with_identity(self.description.identity());
         if description.id() != self.description.id() {
-            return Err(TokenError::NoMatch {
-                uri: self.description.uri().to_string(),
-                candidates: vec![description.uri().to_string()],
+            return Err(TokenError::AnotherToken {
+                before: self.description.uri().to_string(),
+                now: description.uri().to_string(),
             });
         }
         let token = Self {
@@ -162,7 +171,7 @@ impl Token {
             slot,
             description,
             mechanisms: self.mechanisms.clone(),
-            policy: self.policy,
+            login_scope: self.login_scope.clone(),
             role: self.role,
             profile: self.profile,
             session_kind: self.session_kind.clone(),
@@ -173,23 +182,12 @@ impl Token {
             uri: self.uri.clone(),
             state_folder: self.state_folder.clone(),
             login_session: Mutex::new(None),
+            logged_in_role: Mutex::new(None),
         };
         // Without `with_timeout`: the callers of a running engine have deadlines of their own, and each attempt with a
         // token that hangs would leave a thread.
-        let required = token.requires_login();
-        let session = token.login(token.role, required)()?;
-        token.keep_login_session(session);
+        token.open_login_session(token.role)?;
         Ok(token)
-    }
-
-    /// Makes the keep-alive call in the login session: keeps an idle connection to the HSM open, and detects early that it
-    /// was closed.
-    pub(crate) fn keep_alive(&self) -> Result<(), Fault> {
-        // A call of another thread may hang in that session: this thread must not wait for it.
-        let Ok(session) = self.login_session.try_lock() else {
-            return Ok(());
-        };
-        session.as_ref().map_or(Ok(()), Session::keep_alive)
     }
 
     /// The role that logs in to sign.
@@ -197,101 +195,26 @@ impl Token {
         self.role
     }
 
-    /// The same token with another PIN source, for another role.
+    /// The same token with another PIN source, for another role or another user's name.
     pub fn with_pin_source(
         mut self,
         source: PinSource,
         attendance: Attendance,
         role: Role,
+        user_name: Option<String>,
     ) -> Self {
-        let (token, folder) = (self.description.id(), self.state_folder.clone());
-        let recorder = login_recorder(&self.recorder, &self.description);
-        let user = role.user_type();
-        self.guard = Arc::new(PinGuard::new(
-            token,
+        self.guard = Arc::new(PinGuard::new(LoginSettings {
+            token: self.description.id(),
+            identity: self.description.identity(),
             source,
             attendance,
-            folder,
-            recorder,
-            user,
-            self.profile,
-        ));
+            state_folder: self.state_folder.clone(),
+            recorder: login_recorder(&self.recorder, &self.description),
+            user: role.user_type(),
+            user_name,
+            profile: self.profile,
+        }));
         self
-    }
-
-    /// Opens the login session, and logs in if the token requires it. The PIN flags of CK_TOKEN_INFO are read first, and
-    /// no PIN is sent while one warns. Returns whether a login was required.
-    ///
-    /// # Errors
-    /// No PIN was sent or the token refused it, or C_OpenSession failed.
-    pub fn log_in(&self, role: Role) -> Result<bool, TokenError> {
-        let required = self.requires_login();
-        let login = self.login(role, required);
-        let session = match self.guard.needs_operator() {
-            // There is no timeout for an operator who types a PIN.
-            true => login()?,
-            false => with_timeout(TokenOperation::Login, self.start_timeout, login)?,
-        };
-        self.keep_login_session(session);
-        Ok(required)
-    }
-
-    /// Writes the operator's acceptance of CKF_USER_PIN_COUNT_LOW for one login of a service without a terminal. No PIN is
-    /// sent.
-    ///
-    /// # Errors
-    /// The token reports another PIN flag too, it refused an earlier PIN of this source, the source has no PIN, or the
-    /// acceptance cannot be written.
-    pub fn accept_count_low(&self, role: Role) -> Result<CountLow, TokenError> {
-        let (module, slot) = (Arc::clone(&self.module), self.slot);
-        let kind = self.session_kind.clone();
-        let guard = Arc::clone(&self.guard);
-        with_timeout(TokenOperation::Token, self.start_timeout, move || {
-            let session =
-                Session::open(&module, slot, role.access(), &kind).map_err(TokenError::Call)?;
-            let session = session.pkcs11().map_err(TokenError::Call)?;
-            Ok(guard.accept_count_low(&session, role.user_type())?)
-        })
-    }
-
-    fn requires_login(&self) -> bool {
-        match self.policy {
-            LoginPolicy::Auto => self.description.login_required,
-            LoginPolicy::Always => true,
-            LoginPolicy::Never => false,
-        }
-    }
-
-    /// Opens a session and logs in if that is required. It is a closure, so that it can run with a timeout.
-    fn login(
-        &self,
-        role: Role,
-        required: bool,
-    ) -> impl FnOnce() -> Result<Session, TokenError> + Send + use<> {
-        let (module, slot) = (Arc::clone(&self.module), self.slot);
-        let kind = self.session_kind.clone();
-        let guard = Arc::clone(&self.guard);
-        move || {
-            let session =
-                Session::open(&module, slot, role.access(), &kind).map_err(TokenError::Call)?;
-            if required {
-                let session = session.pkcs11().map_err(TokenError::Call)?;
-                guard.log_in(&session, role.user_type())?;
-            }
-            Ok(session)
-        }
-    }
-
-    fn keep_login_session(&self, session: Session) {
-        *self.login_session.lock().ignore_poison() = Some(session);
-    }
-
-    /// Opens a further session; the login covers it.
-    ///
-    /// # Errors
-    /// C_OpenSession failed.
-    pub fn session(&self, access: Access) -> Result<Session, TokenError> {
-        Session::open(&self.module, self.slot, access, &self.session_kind).map_err(TokenError::Call)
     }
 
     /// The token's CK_TOKEN_INFO and CK_SLOT_INFO.

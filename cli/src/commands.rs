@@ -190,12 +190,16 @@ struct GenerateArgs {
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     label: Option<String>,
     /// PIN source of the role that makes keys: file:/path, env:NAME, credential:NAME,
-    /// command:PROGRAM, prompt or protected-path; without it, the `pin` of [[token]]
+    /// command:PROGRAM, prompt, protected-path or empty; without it, the `pin` of [[token]]
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
     /// Which role logs in: user, so, or a number of the vendor; without it, the `user` of [[token]]
     #[arg(long, value_name = "ROLE", value_parser = token::parse_role)]
     user_type: Option<hsm_mtls::internal::token::Role>,
+    /// Which user of that role, where the token has named ones; without it and with the role of
+    /// [[token]], the `user_name` there
+    #[arg(long, value_name = "NAME", value_parser = token::parse_user_name)]
+    user_name: Option<String>,
     /// Keep a key that the token says can also decrypt or unwrap; an extractable one is never kept
     #[arg(long)]
     accept_claims: bool,

@@ -64,6 +64,20 @@ pub(super) fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pat
     }
 }
 
+/// A folder, without a default.
+pub(super) fn folder<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    let text = path.to_string_lossy();
+    if text.trim().is_empty() || text.starts_with('~') || text.contains(['$', '{']) {
+        return Err(serde::de::Error::custom(
+            "write the path of a folder, absolute or from the folder of this file; neither ~ nor a variable is replaced",
+        ));
+    }
+    Ok(Some(path))
+}
+
 /// A list of key-exchange groups that is not empty.
 pub(super) fn groups<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -65,6 +65,9 @@ pub fn inaccessible(path: &Path) -> Option<String> {
 /// Environment variables whose folders are not specific to the module.
 const COMMON_VARIABLES: [&str; 5] = ["HOME", "PWD", "TMPDIR", "TMP", "TEMP"];
 
+/// How the names of modules' configuration files end.
+const MODULE_CONFIG_EXTENSIONS: [&str; 5] = ["cfg", "conf", "ini", "yaml", "yml"];
+
 /// The suffix of a certificate file that `cert install` has replaced, before its time.
 pub const REPLACED_SUFFIX: &str = ".replaced-";
 
@@ -127,11 +130,27 @@ impl Config {
                 }
             }
             PinSource::Command(words) => all.command(words, PIN_COMMAND),
-            PinSource::Env(_) | PinSource::Prompt | PinSource::ProtectedPath => {}
+            PinSource::Env(_)
+            | PinSource::Prompt
+            | PinSource::ProtectedPath
+            | PinSource::Empty
+            | PinSource::None => {}
         }
         if let Some(folder) = token.state_folder() {
             let role = "in the folder where refused PINs are remembered (`state_dir`)";
             all.add(&folder, role, Extent::Contents);
+        }
+        // Its other files may be anybody's: an operator's shell is often in that folder.
+        let entries = token
+            .working_dir
+            .as_ref()
+            .and_then(|folder| folder.read_dir().ok());
+        for entry in entries.into_iter().flatten().flatten() {
+            let path = entry.path();
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            if ending.is_some_and(|ending| MODULE_CONFIG_EXTENSIONS.contains(&ending)) {
+                all.file(&path, "what the module reads in `working_dir` of [[token]]");
+            }
         }
         for (name, value) in &token.env {
             if COMMON_VARIABLES.contains(&name.as_str()) {

@@ -1,5 +1,5 @@
-//! PIN sources: file, environment variable, systemd credential, command, prompt, protected authentication path. The PIN
-//! itself never is in the configuration, in argv or in a log.
+//! PIN sources: file, environment variable, systemd credential, command, prompt, protected authentication path, an empty PIN
+//! and none. The PIN itself never is in the configuration, in argv or in a log.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,11 +24,16 @@ pub enum PinSource {
     Prompt,
     /// The protected authentication path of PKCS#11, such as the token's keypad: C_Login is called without a PIN.
     ProtectedPath,
+    /// An empty PIN: C_Login is called with a PIN of no length, which is not the same as without one. For tokens that know
+    /// their user in another way (Azure Managed HSM with a managed identity).
+    Empty,
+    /// No PIN is ever sent: C_Login is not called, and a token or key that requires a login is an error.
+    None,
 }
 
 /// The forms of a PIN source, for error messages.
 pub const PIN_SOURCE_FORMS: &str = "{ file = \"/path\" }, { env = \"NAME\" }, { credential = \"name\" }, \
-     { command = [\"/program\", \"argument\"] }, \"prompt\" or \"protected-path\"";
+     { command = [\"/program\", \"argument\"] }, \"prompt\", \"protected-path\", \"empty\" or \"none\"";
 
 impl PinSource {
     /// The same source, with a relative file resolved against the folder of the configuration.
@@ -123,12 +128,14 @@ impl fmt::Display for PinSource {
             }
             Self::Prompt => f.write_str("the prompt"),
             Self::ProtectedPath => f.write_str("the token's protected authentication path"),
+            Self::Empty => f.write_str("pin = \"empty\""),
+            Self::None => f.write_str("none"),
         }
     }
 }
 
 /// Parses the form of the command line: `file:/path`, `env:NAME`, `credential:NAME`, `command:PROGRAM`,
-/// `prompt`, `protected-path`.
+/// `prompt`, `protected-path`, `empty`, `none`.
 impl FromStr for PinSource {
     type Err = String;
 
@@ -136,16 +143,25 @@ impl FromStr for PinSource {
         match (text, text.split_once(':')) {
             ("prompt", _) => Ok(Self::Prompt),
             ("protected-path", _) => Ok(Self::ProtectedPath),
+            ("empty", _) => Ok(Self::Empty),
+            ("none", _) => Ok(Self::None),
             (_, Some(("command", line))) => Self::from_field(
                 "command",
                 line.split_whitespace().map(str::to_owned).collect(),
             ),
             (_, Some((field @ ("file" | "env" | "credential"), value))) => {
-                Self::from_field(field, vec![value.to_owned()])
+                let source = Self::from_field(field, vec![value.to_owned()])?;
+                // The process may change its working directory before it reads the file.
+                Ok(match source {
+                    Self::File(path) => {
+                        Self::File(std::path::absolute(&path).unwrap_or(path))
+                    }
+                    other => other,
+                })
             }
             _ => Err(
                 "not a PIN source (what was written is not shown: it may be a PIN); write file:/path, \
-                 env:NAME, credential:NAME, command:PROGRAM, prompt or protected-path"
+                 env:NAME, credential:NAME, command:PROGRAM, prompt, protected-path, empty or none"
                     .to_owned(),
             ),
         }
@@ -178,6 +194,8 @@ impl<'de> Visitor<'de> for SourceVisitor {
         match word {
             "prompt" => Ok(PinSource::Prompt),
             "protected-path" => Ok(PinSource::ProtectedPath),
+            "empty" => Ok(PinSource::Empty),
+            "none" => Ok(PinSource::None),
             _ => Err(E::custom(source_error())),
         }
     }
@@ -257,6 +275,8 @@ mod tests {
             ]))
         );
         assert_eq!(parse("pin = 'prompt'"), Ok(PinSource::Prompt));
+        assert_eq!(parse("pin = 'none'"), Ok(PinSource::None));
+        assert_eq!("empty".parse(), Ok(PinSource::Empty));
         assert_eq!("env:PIN".parse(), Ok(PinSource::Env("PIN".to_owned())));
     }
 

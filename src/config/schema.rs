@@ -73,7 +73,10 @@ pub(super) const SECTIONS: [Section; 13] = [
             "initialize",
             "login",
             "user",
+            "user_name",
             "session",
+            "identity",
+            "working_dir",
             "state_dir",
         ],
     ),
@@ -216,6 +219,8 @@ pub(super) fn synonym(field: &str) -> Option<&'static str> {
             "anchors = \"/etc/hsm-mtls/tf-sandbox.pem\""
         }
         "env_name" | "stage" | "profile" => "environment = \"preprod\"",
+        "cwd" | "chdir" | "workdir" | "working_directory" => "working_dir = \"/the/folder\"",
+        "username" | "login_user" => "user_name = \"NAME\"",
         "socket" | "listen" => "[[proxy.listener]] with unix = \"/run/hsm-mtls/hub.sock\"",
         _ => return None,
     })

@@ -1,11 +1,12 @@
-//! `login`, `user`, `session` and `keep_alive_call` of `[[token]]`: when to call C_Login, for which role, the kind of the sessions,
+//! `login`, `user`, `user_name`, `session` and `keep_alive_call` of `[[token]]`: when to call C_Login, for whom, the kind of the sessions,
 //! and the call that keeps an idle one alive.
 
 use serde::{Deserialize, Deserializer};
 
-/// When to call C_Login. `Always` and `Never` are for tokens whose CKF_LOGIN_REQUIRED is wrong.
+/// When to call C_Login. `Always` and `Never` are for tokens whose CKF_LOGIN_REQUIRED is wrong. Except with `Never`, a token
+/// whose logins turn out to be for one session gets one in each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum LoginPolicy {
     /// Log in if the token has CKF_LOGIN_REQUIRED.
     #[default]
@@ -14,6 +15,8 @@ pub enum LoginPolicy {
     Always,
     /// Never log in.
     Never,
+    /// Log in in each session, even if the token says that it needs no login (Nitrokey NetHSM).
+    PerSession,
 }
 
 /// The kind of the sessions that sign and read: some modules have read-write sessions only (AWS CloudHSM).
@@ -98,6 +101,24 @@ impl<'de> Deserialize<'de> for LoginRole {
         };
         role.ok_or_else(|| serde::de::Error::custom(format!("`user` is a role: {}", Self::FORM)))
     }
+}
+
+/// The name of a user, without a default: printable UTF-8.
+pub(super) fn user_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let name = String::deserialize(deserializer).ok();
+    let name = name.filter(|name| is_user_name(name)).map(Some);
+    name.ok_or_else(|| serde::de::Error::custom(format!("`user_name` is {USER_NAME_FORM}")))
+}
+
+/// What the name of a user is written as.
+pub const USER_NAME_FORM: &str =
+    "the name that the token knows the user by, in printable characters and without its PIN";
+
+/// Whether a text can be the name of a user: printable, and not empty.
+pub fn is_user_name(text: &str) -> bool {
+    !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
 /// The call that keeps an idle session alive. Several modules answer C_GetSessionInfo without asking the device (YubiHSM 2,

@@ -56,6 +56,9 @@ impl Config {
         if let PinSource::File(path) = &self.token.pin {
             files.push(("pin", path));
         }
+        if let Some(folder) = &self.token.working_dir {
+            files.push(("working_dir", folder));
+        }
         if let Some(ledger) = &self.ledger {
             files.push(("file", &ledger.file));
         }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::pin::PinSource;
 use super::*;
 use crate::diagnostic::Diagnostic as _;
 

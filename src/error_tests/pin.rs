@@ -62,6 +62,9 @@ pub(super) fn pin() -> Vec<Example> {
             source(PinSource::ProtectedPath, PinSourceError::NoKeypad),
         ],
         NobodyThere: [PinError::NobodyThere(PinSource::Prompt)],
+        NoPin: [PinError::NoPin],
+        NoLoginUser: [PinError::NoLoginUser],
+        NoUserNames: [PinError::NoUserNames(fault())],
         Guarded: [
             guarded("CKF_USER_PIN_COUNT_LOW", None, Some("/var/lib/hsm-mtls")),
             guarded(

@@ -146,6 +146,15 @@ pub(super) fn token() -> Vec<Example> {
         EnvironmentNotApplied: [TokenError::EnvironmentNotApplied {
             name: text("SOFTHSM2_CONF")
         }],
+        WorkingDir: [TokenError::WorkingDir {
+            path: "/opt/azurecloudhsm".into(),
+            why: text("it is not a folder"),
+            advice: text("correct `working_dir` of [[token]]"),
+        }],
+        WorkingDirNotEntered: [TokenError::WorkingDirNotEntered {
+            path: "/opt/azurecloudhsm".into(),
+            current: "/srv/app".into(),
+        }],
         Initialize: [TokenError::Initialize(fault())],
         Empty: [TokenError::Empty],
         OutOfReach: [TokenError::OutOfReach {
@@ -156,6 +165,10 @@ pub(super) fn token() -> Vec<Example> {
         NoMatch: [TokenError::NoMatch {
             uri: text(TOKEN),
             candidates: vec![text("pkcs11:token=other")]
+        }],
+        AnotherToken: [TokenError::AnotherToken {
+            before: text("pkcs11:token=lfi;serial=4711"),
+            now: text("pkcs11:token=lfi;serial=4712"),
         }],
         Ambiguous: [TokenError::Ambiguous {
             uri: text(TOKEN),

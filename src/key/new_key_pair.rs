@@ -165,12 +165,10 @@ impl NewKeyPair<'_> {
 
     fn uri(&self) -> Pkcs11Uri {
         Pkcs11Uri {
-            token: Some(self.token.description().label.clone()),
-            serial: Some(self.token.description().serial.clone()),
             object: Some(self.label.clone()),
             id: Some(self.id.clone()),
             object_type: Some(ObjectType::Private),
-            ..Pkcs11Uri::default()
+            ..self.token.description().short_uri()
         }
     }
 

@@ -61,6 +61,9 @@ pub struct Login<'a> {
     pub token: &'a str,
     /// `user`, `security-officer`, or the vendor's number.
     pub role: &'a str,
+    /// The user's name, where the login names one (C_LoginUser).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<&'a str>,
     /// The source of the PIN; never the PIN.
     pub pin_source: &'a str,
     /// The operator's acceptance of the token's warning, which this login uses up.

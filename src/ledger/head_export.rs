@@ -14,6 +14,7 @@ use super::lock;
 use crate::config::ledger::HeadExport;
 use crate::poison::IgnorePoison as _;
 use crate::polling::poll_until;
+use crate::working_dir;
 
 /// How long the program may run.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -141,7 +142,11 @@ fn run_command(command: &[String], head: &ChainHead) -> io::Result<()> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(io::Error::other("no program is named"));
     };
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(folder) = working_dir::started_in() {
+        command.current_dir(folder);
+    }
+    let mut child = command
         .args(arguments)
         .arg(head.to_string())
         .env_clear()

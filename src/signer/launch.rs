@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crate::standard_error::pipe_stderr;
+use crate::working_dir;
 
 /// The `argv[0]` of the process, whatever the program's file name is.
 const NAME: &str = "hsm-mtls";
@@ -30,6 +31,10 @@ pub struct Launch {
 impl Launch {
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        if let Some(folder) = working_dir::started_in() {
+            // The signer finds its own way from there.
+            command.current_dir(folder);
+        }
         command
             .arg0(NAME)
             .args(&self.arguments)

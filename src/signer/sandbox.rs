@@ -258,7 +258,9 @@ fn pin_file(source: &PinSource) -> Option<PathBuf> {
         PinSource::Env(_)
         | PinSource::Command(_)
         | PinSource::Prompt
-        | PinSource::ProtectedPath => None,
+        | PinSource::ProtectedPath
+        | PinSource::Empty
+        | PinSource::None => None,
     }
 }
 

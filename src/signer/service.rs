@@ -34,6 +34,7 @@ use crate::log_target;
 use crate::standard_error;
 use crate::token::guard::Attendance;
 use crate::token::{Token, TokenError};
+use crate::working_dir;
 
 /// The delays between attempts to open the key. A token that is back is found within the longest delay.
 const BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(1));
@@ -70,11 +71,23 @@ pub fn serve(
 ) -> Result<ExitCode, SignerError> {
     let inherited = receive_from_supervisor()?;
     let config = ConfigText::inherited_or_read(inherited.configuration, path)?.check()?;
+    if let Some(folder) = &config.token.working_dir {
+        // Where that fails, the check before the module is loaded says why.
+        let _ = working_dir::enter(folder);
+    }
     let channels = inherited.channels;
     let mut hardening = harden(channels.len() + 1);
     hardening.push(end_with_parent());
     hardening.push(match &config.signer.landlock {
-        Some(folders) => Sandbox::of_signer(&folders.read, &folders.write).enter()?,
+        Some(folders) => {
+            let read: Vec<_> = folders
+                .read
+                .iter()
+                .chain(&config.token.working_dir)
+                .cloned()
+                .collect();
+            Sandbox::of_signer(&read, &folders.write).enter()?
+        }
         None => Measure::new("Landlock", false, "not asked for in [signer]"),
     });
     // Landlock restricts the threads that are started after `enter`, so the first may start now.

@@ -69,7 +69,11 @@ pub(super) fn check_pin_source(source: &PinSource) -> Result<(), SignerError> {
         PinSource::Prompt | PinSource::ProtectedPath => {
             "nobody is there when the signer process is started again"
         }
-        PinSource::File(_) | PinSource::Credential(_) | PinSource::Command(_) => return Ok(()),
+        PinSource::File(_)
+        | PinSource::Credential(_)
+        | PinSource::Command(_)
+        | PinSource::Empty
+        | PinSource::None => return Ok(()),
     };
     Err(SignerError::PinSource {
         pin_source: source.clone(),

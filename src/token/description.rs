@@ -7,10 +7,31 @@ use super::fault::Fault;
 use super::info::*;
 use super::module::Module;
 use super::operation::{self, TokenOperation};
+use crate::config::TokenIdentity;
 use crate::config::uri::Pkcs11Uri;
 
-/// The identity of a token within this process: label, serial number and manufacturer.
+/// The identity of a token: label, serial number and manufacturer. What may vary by `identity` is empty.
 pub(super) type TokenId = [String; 3];
+
+pub(super) fn token_id(
+    identity: TokenIdentity,
+    label: &str,
+    serial: &str,
+    manufacturer: &str,
+) -> TokenId {
+    let part = |is_part: bool, text: &str| {
+        if is_part {
+            text.to_owned()
+        } else {
+            String::new()
+        }
+    };
+    [
+        part(identity.has_label(), label),
+        part(identity.has_serial(), serial),
+        manufacturer.to_owned(),
+    ]
+}
 
 /// A token as it describes itself (CK_TOKEN_INFO, CK_SLOT_INFO).
 #[derive(Clone, Debug)]
@@ -39,6 +60,7 @@ pub struct TokenDescription {
     pub pin_warnings: Vec<&'static str>,
     /// ulMaxSessionCount; `None` if it is unavailable or unlimited.
     pub max_sessions: Option<u64>,
+    identity: TokenIdentity,
     slot_id: u64,
     slot_description: String,
     slot_manufacturer: String,
@@ -75,27 +97,41 @@ impl TokenDescription {
             protected_path: info.has(CKF_PROTECTED_AUTHENTICATION_PATH),
             pin_warnings: set(warnings),
             max_sessions: info.max_sessions(),
+            identity: TokenIdentity::default(),
             slot_id: slot.id(),
             slot_description: slot_info.description.clone(),
             slot_manufacturer: slot_info.manufacturer.clone(),
         }
     }
 
-    pub(super) fn id(&self) -> TokenId {
-        [
-            self.label.clone(),
-            self.serial.clone(),
-            self.manufacturer.clone(),
-        ]
+    /// The same token, of which a part may vary.
+    pub(super) fn with_identity(self, identity: TokenIdentity) -> Self {
+        Self { identity, ..self }
     }
 
-    /// The PKCS#11 URI of this token.
+    /// What names this token.
+    pub(super) fn identity(&self) -> TokenIdentity {
+        self.identity
+    }
+
+    pub(super) fn id(&self) -> TokenId {
+        token_id(self.identity, &self.label, &self.serial, &self.manufacturer)
+    }
+
+    /// The PKCS#11 URI of this token. It does not name what may vary: a record of today must name the token of tomorrow.
     pub fn uri(&self) -> Pkcs11Uri {
         Pkcs11Uri {
-            token: Some(self.label.clone()),
             manufacturer: Some(self.manufacturer.clone()),
             model: Some(self.model.clone()),
-            serial: Some(self.serial.clone()),
+            ..self.short_uri()
+        }
+    }
+
+    /// The URI with label and serial number, without what may vary: the beginning of an object's URI.
+    pub(crate) fn short_uri(&self) -> Pkcs11Uri {
+        Pkcs11Uri {
+            token: self.identity.has_label().then(|| self.label.clone()),
+            serial: self.identity.has_serial().then(|| self.serial.clone()),
             ..Pkcs11Uri::default()
         }
     }

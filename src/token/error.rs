@@ -59,6 +59,28 @@ pub enum TokenError {
         /// The variable.
         name: String,
     },
+    /// The module's working directory is missing or not safe.
+    #[error("the module is not loaded in the working directory {}: {why}", path.display())]
+    WorkingDir {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The process is in another working directory than the module needs, and it is not this crate's to change.
+    #[error(
+        "the module is to be loaded in the working directory {}, and this process is in {}, which is not ours to change",
+        path.display(),
+        current.display()
+    )]
+    WorkingDirNotEntered {
+        /// The folder.
+        path: PathBuf,
+        /// The working directory of the process.
+        current: PathBuf,
+    },
     /// C_Initialize failed.
     #[error("the module does not initialise: {0}")]
     Initialize(Fault),
@@ -82,6 +104,14 @@ pub enum TokenError {
         uri: String,
         /// The tokens that were found.
         candidates: Vec<String>,
+    },
+    /// The token that matches now is not the one that was logged in to before.
+    #[error("the token that is there now is another one: {now}, and it was {before}")]
+    AnotherToken {
+        /// The URI of the token before.
+        before: String,
+        /// The URI of the token that matches now.
+        now: String,
     },
     /// More than one token matches.
     #[error("{} tokens match {uri}: {}", candidates.len(), first_few(candidates, ", "))]
@@ -140,6 +170,12 @@ impl Diagnostic for TokenError {
             Self::EnvironmentNotApplied { name } => {
                 format!("a program that uses the library sets {name} before it starts any thread; the command does so by itself")
             }
+            Self::WorkingDir { advice, .. } => advice.clone(),
+            Self::WorkingDirNotEntered { path, .. } => format!(
+                "start the program in {0} (`WorkingDirectory={0}` of a unit), or let it change there before it starts any thread; \
+                 the command and the signer process do so by themselves",
+                path.display()
+            ),
             Self::Initialize(fault) => format!(
                 "{}; a file that a variable there names may be missing",
                 fault.advice()
@@ -151,6 +187,11 @@ impl Diagnostic for TokenError {
             }
             Self::OutOfReach { advice, .. } => advice.clone(),
             Self::NoMatch { .. } => "correct `uri` of [[token]]; `hsm-mtls token list` shows what is there".to_owned(),
+            Self::AnotherToken { .. } => {
+                "find out who exchanged it, and restart to use it. If it is one HSM whose members answer with serial numbers of their own: \
+                 `identity = \"label\"` in [[token]]"
+                    .to_owned()
+            }
             Self::Ambiguous { .. } => "add `serial=` to `uri` of [[token]] so that it names exactly one".to_owned(),
             Self::NoAnswer { during: TokenOperation::KeyGeneration, .. } => {
                 "look at the way to the HSM and at its client's own log; a key may have been made all the same: `hsm-mtls key list` shows it"

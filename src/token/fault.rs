@@ -111,6 +111,20 @@ impl Fault {
         self.code == Code::Ckr(RvError::CryptokiAlreadyInitialized)
     }
 
+    /// CKR_USER_ALREADY_LOGGED_IN: the token did not compare the PIN, because an earlier login of this application holds.
+    pub(super) fn is_already_logged_in(&self) -> bool {
+        self.code == Code::Ckr(RvError::UserAlreadyLoggedIn)
+    }
+
+    /// Whether a module returns this from C_LoginUser that has the function and no named users: CKR_FUNCTION_NOT_SUPPORTED,
+    /// NSS softokn 3.87 CKR_OPERATION_NOT_INITIALIZED.
+    pub(super) fn is_no_login_by_name(&self) -> bool {
+        matches!(
+            self.code,
+            Code::Ckr(RvError::FunctionNotSupported | RvError::OperationNotInitialized)
+        )
+    }
+
     /// CKR_SESSION_READ_ONLY: a read-write session may do what was refused.
     pub(super) fn is_session_read_only(&self) -> bool {
         self.code == Code::Ckr(RvError::SessionReadOnly)
@@ -253,7 +267,8 @@ impl Fault {
                 "the key's handle is stale; try again, and check the key with `hsm-mtls key list`"
             }
             FaultClass::Login => {
-                "the token wants a login although its flags say otherwise: set `login = \"always\"` in [[token]]"
+                "the token wants a login: set `login = \"always\"` in [[token]] if its flags say otherwise, or \"per-session\" if the \
+                 login of one session does not hold for another"
             }
             FaultClass::Pin => {
                 "do not repeat it: each wrong try brings the token nearer to its lock; correct the PIN source first"

@@ -8,7 +8,9 @@ mod attempt_file;
 mod attendance;
 mod error;
 mod ledger_entry;
+mod login_call;
 mod login_lock;
+mod login_outcome;
 mod pin_cache;
 mod pin_digest;
 mod pin_flags;
@@ -16,20 +18,19 @@ mod pin_role;
 mod refused_pin_versions;
 mod retry_policy;
 mod sent_login;
+mod token_in_slot;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
 
 use super::description::TokenId;
-use super::fault::{Fault, LoginVerdict};
-use super::info::TokenInfo;
 use super::operation;
 use super::pin::Pin;
 use super::session_call::SessionCall;
+use crate::config::TokenIdentity;
 use crate::config::pin::PinSource;
 use crate::config::profile::Profile;
 use crate::ledger::{Completion, Operation};
@@ -40,22 +41,49 @@ use attempt_file::{AttemptFile, AttemptScope, PendingAttempt};
 pub use attendance::Attendance;
 pub use error::{EarlierAttempt, PinError, RecordError};
 pub(super) use ledger_entry::LoginRecorder;
+use login_call::call_login;
 use login_lock::{lock_process, process_lock};
 use pin_cache::PinCache;
 use pin_digest::PinDigest;
 use pin_role::PinRole;
-use retry_policy::Outcome;
 use sent_login::SentLogin;
+
+/// When the login was made that holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoggedIn {
+    /// The token has accepted the PIN.
+    Now,
+    /// CKR_USER_ALREADY_LOGGED_IN: an earlier login holds.
+    Before,
+}
+
+/// What a [`PinGuard`] is for: a token, who logs in, and where the PIN is from.
+pub(super) struct LoginSettings {
+    pub(super) token: TokenId,
+    /// What of CK_TOKEN_INFO is in `token`.
+    pub(super) identity: TokenIdentity,
+    pub(super) source: PinSource,
+    pub(super) attendance: Attendance,
+    pub(super) state_folder: Option<PathBuf>,
+    pub(super) recorder: LoginRecorder,
+    /// The role.
+    pub(super) user: UserType,
+    /// The user's name, for C_LoginUser.
+    pub(super) user_name: Option<String>,
+    pub(super) profile: Profile,
+}
 
 /// Logs in to one token with the PIN of one source.
 pub struct PinGuard {
     token: TokenId,
+    identity: TokenIdentity,
     source: PinSource,
     attendance: Attendance,
     state_folder: Option<PathBuf>,
     recorder: LoginRecorder,
     accepted_pin: PinCache,
     login_role: PinRole,
+    user_name: Option<String>,
     profile: Profile,
     /// The token has accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE).
     accepted_per_signature: AtomicBool,
@@ -68,23 +96,28 @@ impl fmt::Debug for PinGuard {
 }
 
 impl PinGuard {
-    pub(super) fn new(
-        token: TokenId,
-        source: PinSource,
-        attendance: Attendance,
-        state_folder: Option<PathBuf>,
-        recorder: LoginRecorder,
-        user: UserType,
-        profile: Profile,
-    ) -> Self {
+    pub(super) fn new(login: LoginSettings) -> Self {
+        let LoginSettings {
+            token,
+            identity,
+            source,
+            attendance,
+            state_folder,
+            recorder,
+            user,
+            user_name,
+            profile,
+        } = login;
         Self {
             token,
+            identity,
             source,
             attendance,
             state_folder,
             recorder,
             accepted_pin: PinCache::default(),
             login_role: PinRole::of(user),
+            user_name,
             profile,
             accepted_per_signature: AtomicBool::new(false),
         }
@@ -97,7 +130,17 @@ impl PinGuard {
 
     /// C_Login, unless the token's flags, an earlier refusal or the retry policy forbid it.
     /// CKR_USER_ALREADY_LOGGED_IN is success: the login belongs to the application, not to the session.
-    pub(super) fn log_in(&self, session: &SessionCall<'_>, user: UserType) -> Result<(), PinError> {
+    pub(super) fn log_in(
+        &self,
+        session: &SessionCall<'_>,
+        user: UserType,
+    ) -> Result<LoggedIn, PinError> {
+        if self.source == PinSource::None {
+            return Err(PinError::NoPin);
+        }
+        if self.user_name.is_some() && !session.has_login_user() {
+            return Err(PinError::NoLoginUser);
+        }
         // Before the lock, because a PIN command may take long.
         let early_pin = match self.needs_operator() {
             true => None,
@@ -111,6 +154,8 @@ impl PinGuard {
         let info = &self.token_info(session, "no PIN was sent")?;
         let scope = self.scope(PinRole::of(user));
         let acceptance = pin_flags::check(user, info, &self.attendance, scope)?;
+        let version = early_pin.as_ref().and_then(|pin| pin.version.as_deref());
+        self.check_full_identity(scope, info, version)?;
         let pin = match (&self.source, early_pin) {
             (PinSource::ProtectedPath, _) => {
                 self.attendance.check_keypad(&self.source, info)?;
@@ -121,7 +166,7 @@ impl PinGuard {
         };
         let digest = pin
             .as_ref()
-            .map(|pin| PinDigest::new(&pin.text, user, &self.token));
+            .map(|pin| PinDigest::new(&pin.text, user, self.user_name.as_deref(), &self.token));
         if let Some(fault) = digest.as_ref().and_then(PinDigest::earlier_refusal) {
             self.accepted_pin.clear();
             return Err(PinError::RefusedBefore(fault));
@@ -139,11 +184,7 @@ impl PinGuard {
             }
         };
         let step = operation::begin_login(&self.source);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the only call of C_Login (ARCHITECTURE.md, invariant 6)"
-        )]
-        let result = session.login(user, pin.as_ref().map(|pin| &pin.text));
+        let result = call_login(session, user, self.user_name.as_deref(), pin.as_ref());
         drop(step);
         let sent = SentLogin {
             user,
@@ -155,72 +196,22 @@ impl PinGuard {
         match result {
             Ok(()) => {
                 metrics::login("good");
-                self.conclude_success(sent)
+                self.conclude_success(sent)?;
+                Ok(LoggedIn::Now)
             }
             // The token did not compare the PIN: an earlier login of this application holds.
-            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+            Err(fault) if fault.is_already_logged_in() => {
                 metrics::login("already-logged-in");
                 if let Some(attempt) = sent.attempt {
                     attempt.discard();
                 }
-                Ok(sent.ledger_entry.finish(Completion::default())?)
+                sent.ledger_entry.finish(Completion::default())?;
+                Ok(LoggedIn::Before)
             }
-            Err(error) => {
+            Err(fault) => {
                 metrics::login("failed");
-                Err(self.conclude_failure(sent, Fault::of(error).of_profile(self.profile)))
+                Err(self.conclude_failure(sent, fault.of_profile(self.profile)))
             }
-        }
-    }
-
-    /// Records the outcome of a C_Login that returned CKR_OK.
-    fn conclude_success(&self, sent: SentLogin) -> Result<(), PinError> {
-        if let Some(attempt) = sent.attempt {
-            attempt.end(Outcome::Good, None);
-            self.scope(PinRole::of(sent.user)).withdraw_acceptance();
-        }
-        if matches!(sent.user, UserType::ContextSpecific) {
-            self.accepted_per_signature.store(true, Ordering::Relaxed);
-        }
-        self.accepted_pin.keep(sent.pin);
-        Ok(sent.ledger_entry.finish(Completion::default())?)
-    }
-
-    /// Records the outcome of a C_Login that failed. Whether the PIN was refused depends on the return value.
-    fn conclude_failure(&self, sent: SentLogin, fault: Fault) -> PinError {
-        sent.ledger_entry.fail(fault.failure());
-        let per_signature = matches!(sent.user, UserType::ContextSpecific);
-        if per_signature {
-            // The next attempts are recorded in the attempt file again.
-            self.accepted_per_signature.store(false, Ordering::Relaxed);
-        }
-        let verdict = fault.verdict_on_login();
-        let is_recorded = sent.attempt.is_some();
-        if let Some(attempt) = sent.attempt {
-            attempt.end_failed(verdict, &fault);
-        }
-        if verdict != LoginVerdict::Refused {
-            return PinError::Call(fault);
-        }
-        self.accepted_pin.clear();
-        if per_signature && !self.needs_operator() {
-            let version = sent.pin.as_ref().and_then(|pin| pin.version.clone());
-            if !is_recorded {
-                self.scope(PinRole::PerSignature)
-                    .record_refusal(version.clone(), &fault);
-            }
-            // A PIN that was refused for a signature is not sent for a login either.
-            self.scope(self.login_role).record_refusal(version, &fault);
-        }
-        if let Some(digest) = sent.digest {
-            digest.add_refusal(fault.clone());
-        }
-        match sent.pin.and_then(|pin| pin.anomaly) {
-            Some(anomaly) => PinError::RefusedOdd {
-                fault,
-                pin_source: self.source.clone(),
-                anomaly,
-            },
-            None => PinError::Refused(fault),
         }
     }
 
@@ -231,6 +222,9 @@ impl PinGuard {
         session: &SessionCall<'_>,
         user: UserType,
     ) -> Result<CountLow, PinError> {
+        if self.source == PinSource::None {
+            return Err(PinError::NoPin);
+        }
         if self.needs_operator() {
             return Err(PinError::NobodyThere(self.source.clone()));
         }
@@ -243,22 +237,6 @@ impl PinGuard {
         let file = AttemptFile::open(scope)?;
         let info = &self.token_info(session, "nothing was accepted")?;
         pin_flags::accept(user, info, scope, &file, version.as_deref())
-    }
-
-    /// The token's current CK_TOKEN_INFO. It is an error if slots were renumbered since the token was selected.
-    fn token_info(
-        &self,
-        session: &SessionCall<'_>,
-        consequence: &str,
-    ) -> Result<TokenInfo, PinError> {
-        let info = session.token_info().map_err(PinError::Call)?;
-        let current = [info.label(), info.serial_number(), info.manufacturer_id()];
-        if current != self.token.each_ref().map(String::as_str) {
-            return Err(PinError::Call(Fault::answer(format!(
-                "another token is in this slot now; {consequence}"
-            ))));
-        }
-        Ok(info)
     }
 
     /// The PIN that the token accepted before, or else that of the source.
@@ -287,6 +265,7 @@ impl PinGuard {
             token: &self.token,
             role,
             login_role: self.login_role,
+            user_name: self.user_name.as_deref(),
             source: &self.source,
         }
     }
@@ -341,7 +320,9 @@ impl PinGuard {
         if let Some(acceptance) = acceptance {
             acceptance.use_up()?;
         }
-        let entry = self.recorder.begin(user, &self.source, acceptance);
+        let entry = self
+            .recorder
+            .begin(user, self.user_name.as_deref(), &self.source, acceptance);
         if let (Err(_), Some(acceptance)) = (&entry, acceptance) {
             acceptance.restore();
         }

@@ -21,6 +21,7 @@ pub use super::info::ModuleDescription;
 use super::info_calls::InfoCalls;
 use super::initialize::call_initialize;
 use super::module_config;
+use super::module_dir;
 use super::operation::TokenOperation;
 use super::raw::RawCalls;
 use super::timeout::with_timeout;
@@ -69,6 +70,11 @@ impl ModuleCall<'_> {
         }
     }
 
+    /// The functions that are called directly; `None` where their list cannot be obtained.
+    pub(super) fn raw(&self) -> Option<&RawCalls> {
+        self.module.raw.as_ref()
+    }
+
     /// The generation of the handles that this call may use.
     pub(super) fn generation(&self) -> u64 {
         self.active.generation()
@@ -89,10 +95,14 @@ impl Module {
     /// Checks the file, maps it and calls C_Initialize; a module that is loaded already is shared.
     ///
     /// # Errors
-    /// The file is missing or not safe, a variable of `env` is not set, the file is no PKCS#11 module, or
+    /// The file is missing or not safe, a variable of `env` is not set, `working_dir` is
+    /// not safe or not this process's working directory, the file is no PKCS#11 module, or
     /// C_Initialize fails.
     pub fn load(config: &TokenConfig) -> Result<Arc<Self>, TokenError> {
         Self::check_environment(config)?;
+        if let Some(folder) = &config.working_dir {
+            module_dir::check(folder)?;
+        }
         let path = Self::check_file(config)?;
         let initialize = config.initialize.clone();
         let loaded = with_timeout(TokenOperation::Module, config.start_timeout, move || {

@@ -66,6 +66,15 @@ pub(super) fn read(
             read_file(&path, 0o037)?.0
         }
         PinSource::Command(words) => command::read_output(words)?,
+        // Said explicitly, so it is not the mistake that an empty file is.
+        PinSource::Empty => {
+            return Ok(Pin {
+                text: SecretString::from(""),
+                version: None,
+                anomaly: None,
+            });
+        }
+        PinSource::None => return Err(PinSourceError::Empty),
         PinSource::Prompt | PinSource::ProtectedPath => {
             let prompt = prompt.ok_or_else(|| io::Error::other("no operator to ask"));
             let typed = prompt.and_then(|prompt| prompt("PIN of the token"));

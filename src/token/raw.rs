@@ -1,17 +1,21 @@
-//! Direct calls of C_Sign, C_WrapKey, C_Initialize and the functions that fill in CK_INFO and its like, through the module's
-//! function list, without cryptoki: the only file with `unsafe`.
+//! Direct calls of C_Sign, C_WrapKey, C_Initialize, C_LoginUser and the functions that fill in CK_INFO and its like, through
+//! the module's function list, without cryptoki: only this file and those of its folder have `unsafe`.
 //!
 //! cryptoki calls C_Sign twice, first for the length of the signature. With an HSM 3 ms away that is a third of the time of
 //! a signature, and the length of an RSA, ECDSA or EdDSA signature is known. cryptoki also combines C_SignInit and C_Sign
 //! in one function, and CKA_ALWAYS_AUTHENTICATE needs a context-specific login between the two. cryptoki's C_WrapKey
-//! returns the wrapped key, which an audit must never fetch: the function of this file returns only its length. And
-//! cryptoki refuses an information structure for a field that nobody needs: [`super::info`] accepts it as it is.
+//! returns the wrapped key, which an audit must never fetch: the function of this file returns only its length.
+//! cryptoki refuses an information structure for a field that nobody needs: [`super::info`] accepts it as it is. And it
+//! has no C_LoginUser.
 #![expect(
     unsafe_code,
     reason = "a call through the module's function list; each block says why it holds"
 )]
 
-use std::ffi::{CStr, c_void};
+mod information;
+mod initialize;
+mod login_user;
+
 use std::fmt;
 use std::path::Path;
 use std::ptr;
@@ -20,22 +24,16 @@ use cryptoki::context::Function;
 use cryptoki::error::{Rv, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki_sys::{
-    CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST, CK_INFO, CK_INTERFACE, CK_MECHANISM, CK_MECHANISM_INFO,
-    CK_MECHANISM_TYPE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID,
-    CK_SLOT_INFO, CK_TOKEN_INFO, CK_TRUE, CK_ULONG, CK_VERSION, CKF_OS_LOCKING_OK,
-    CKR_BUFFER_TOO_SMALL, CKR_OK,
+    CK_C_LoginUser, CK_FUNCTION_LIST, CK_INTERFACE, CK_MECHANISM, CK_OBJECT_HANDLE,
+    CK_SESSION_HANDLE, CK_ULONG, CKR_OK,
 };
 
 use super::fault::Fault;
 
-/// No module has more slots or mechanisms: a higher count is not believed, and no memory is reserved for it.
-const MAX_ENTRIES: usize = 1 << 16;
-/// How often a list is asked for again that has grown since its length was asked for.
-const MAX_LIST_CALLS: usize = 4;
-
 /// The functions of a module that are called directly.
 pub(crate) struct RawCalls {
     functions: CK_FUNCTION_LIST,
+    login_user: CK_C_LoginUser,
     // Keeps the module mapped for as long as the function pointers may be called.
     _library: cryptoki_sys::Pkcs11,
 }
@@ -62,36 +60,9 @@ impl RawCalls {
         let functions = unsafe { *list };
         Ok(Some(Self {
             functions,
+            login_user: login_user::find(&library),
             _library: library,
         }))
-    }
-
-    /// C_Initialize with CKF_OS_LOCKING_OK and a string in pReserved.
-    pub(super) fn initialize(&self, parameters: &CStr) -> Result<(), Fault> {
-        /// NSS has a member of its own in the place of pReserved, and its pReserved behind it.
-        #[repr(C)]
-        struct Arguments {
-            standard: CK_C_INITIALIZE_ARGS,
-            behind: *mut c_void,
-        }
-        let call = present(self.functions.C_Initialize, Function::Initialize)?;
-        let mut arguments = Arguments {
-            standard: CK_C_INITIALIZE_ARGS {
-                CreateMutex: None,
-                DestroyMutex: None,
-                LockMutex: None,
-                UnlockMutex: None,
-                flags: CKF_OS_LOCKING_OK,
-                pReserved: parameters.as_ptr().cast_mut().cast(),
-            },
-            behind: ptr::null_mut(),
-        };
-        // SAFETY: the arguments and the string outlive the call; modules that take a string only read it.
-        let returned = unsafe { call((&raw mut arguments).cast()) };
-        match Rv::from(returned) {
-            Rv::Ok => Ok(()),
-            Rv::Error(code) => Err(Fault::new(code, Function::Initialize)),
-        }
     }
 
     /// Calls C_Sign once. `capacity` is the longest acceptable signature in bytes.
@@ -166,133 +137,8 @@ impl RawCalls {
     }
 }
 
-/// The information functions (PKCS#11 3.1, sections 5.4 to 5.6). Each fills in a structure or a list of the caller's.
-impl RawCalls {
-    pub(super) fn module_info(&self) -> Result<CK_INFO, Fault> {
-        let call = present(self.functions.C_GetInfo, Function::GetInfo)?;
-        // SAFETY: the pointer is to a structure of this type, for the duration of the call.
-        fill(Function::GetInfo, CK_INFO::default(), |info| unsafe {
-            call(info)
-        })
-    }
-
-    pub(super) fn slots_with_token(&self) -> Result<Vec<CK_SLOT_ID>, Fault> {
-        let call = present(self.functions.C_GetSlotList, Function::GetSlotList)?;
-        // SAFETY: the list is null, or has as many entries as the count says.
-        list(Function::GetSlotList, |entries, count| unsafe {
-            call(CK_TRUE, entries, count)
-        })
-    }
-
-    pub(super) fn slot_info(&self, slot: CK_SLOT_ID) -> Result<CK_SLOT_INFO, Fault> {
-        let call = present(self.functions.C_GetSlotInfo, Function::GetSlotInfo)?;
-        let empty = CK_SLOT_INFO {
-            slotDescription: [b' '; 64],
-            manufacturerID: [b' '; 32],
-            flags: 0,
-            hardwareVersion: CK_VERSION::default(),
-            firmwareVersion: CK_VERSION::default(),
-        };
-        // SAFETY: the pointer is to a structure of this type, for the duration of the call.
-        fill(Function::GetSlotInfo, empty, |info| unsafe {
-            call(slot, info)
-        })
-    }
-
-    pub(super) fn token_info(&self, slot: CK_SLOT_ID) -> Result<CK_TOKEN_INFO, Fault> {
-        let call = present(self.functions.C_GetTokenInfo, Function::GetTokenInfo)?;
-        // SAFETY: the pointer is to a structure of this type, for the duration of the call.
-        fill(
-            Function::GetTokenInfo,
-            CK_TOKEN_INFO::default(),
-            |info| unsafe { call(slot, info) },
-        )
-    }
-
-    pub(super) fn mechanisms(&self, slot: CK_SLOT_ID) -> Result<Vec<CK_MECHANISM_TYPE>, Fault> {
-        let function = Function::GetMechanismList;
-        let call = present(self.functions.C_GetMechanismList, function)?;
-        // SAFETY: the list is null, or has as many entries as the count says.
-        list(function, |entries, count| unsafe {
-            call(slot, entries, count)
-        })
-    }
-
-    pub(super) fn mechanism_info(
-        &self,
-        slot: CK_SLOT_ID,
-        kind: CK_MECHANISM_TYPE,
-    ) -> Result<CK_MECHANISM_INFO, Fault> {
-        let function = Function::GetMechanismInfo;
-        let call = present(self.functions.C_GetMechanismInfo, function)?;
-        // SAFETY: the pointer is to a structure of this type, for the duration of the call.
-        fill(function, CK_MECHANISM_INFO::default(), |info| unsafe {
-            call(slot, kind, info)
-        })
-    }
-
-    /// The session must be of the module that `self` was loaded from.
-    pub(super) fn session_info(
-        &self,
-        session: CK_SESSION_HANDLE,
-    ) -> Result<CK_SESSION_INFO, Fault> {
-        let function = Function::GetSessionInfo;
-        let call = present(self.functions.C_GetSessionInfo, function)?;
-        // SAFETY: the pointer is to a structure of this type, for the duration of the call.
-        fill(function, CK_SESSION_INFO::default(), |info| unsafe {
-            call(session, info)
-        })
-    }
-}
-
 fn present<F>(entry: Option<F>, function: Function) -> Result<F, Fault> {
     entry.ok_or_else(|| Fault::new(RvError::FunctionNotSupported, function))
-}
-
-fn fill<T>(
-    function: Function,
-    mut structure: T,
-    call: impl FnOnce(*mut T) -> CK_RV,
-) -> Result<T, Fault> {
-    match Rv::from(call(&raw mut structure)) {
-        Rv::Ok => Ok(structure),
-        Rv::Error(code) => Err(Fault::new(code, function)),
-    }
-}
-
-/// Asks for the length of a list, then for the list (PKCS#11 3.1, section 5.2); again where it has grown in between.
-fn list(
-    function: Function,
-    call: impl Fn(*mut CK_ULONG, *mut CK_ULONG) -> CK_RV,
-) -> Result<Vec<CK_ULONG>, Fault> {
-    for _ in 0..MAX_LIST_CALLS {
-        let mut count: CK_ULONG = 0;
-        if let Rv::Error(code) = Rv::from(call(ptr::null_mut(), &raw mut count)) {
-            return Err(Fault::new(code, function));
-        }
-        let capacity = usize::try_from(count).unwrap_or(usize::MAX);
-        if capacity > MAX_ENTRIES {
-            return Err(Fault::answer(format!(
-                "C_{function:?} counted {count} entries"
-            )));
-        }
-        let mut entries: Vec<CK_ULONG> = vec![0; capacity];
-        let returned = call(entries.as_mut_ptr(), &raw mut count);
-        if returned == CKR_BUFFER_TOO_SMALL {
-            continue;
-        }
-        if let Rv::Error(code) = Rv::from(returned) {
-            return Err(Fault::new(code, function));
-        }
-        let written = usize::try_from(count).unwrap_or(usize::MAX);
-        if written > capacity {
-            // More would have been written past the end.
-            return Err(Fault::new(RvError::BufferTooSmall, function));
-        }
-        entries.truncate(written);
-        return Ok(entries);
-    }
-    Err(Fault::new(RvError::BufferTooSmall, function))
 }
 
 /// The function list that cryptoki uses too: that of the default interface if it is of version 3, or else that of

@@ -2,11 +2,16 @@
 
 use std::ops::Deref;
 
+use cryptoki::context::Function;
+use cryptoki::error::RvError;
+use cryptoki::session::UserType;
+
 use super::fault::Fault;
 use super::info::{SessionInfo, TokenInfo};
 use super::info_calls;
 use super::module::ModuleCall;
 use super::operation::{self, InProgress};
+use super::raw::RawCalls;
 
 /// A session in use; the module is not reinitialised while this exists.
 #[derive(Debug)]
@@ -30,6 +35,27 @@ impl<'a> SessionCall<'a> {
             session,
             call,
             _step: operation::begin_call(),
+        }
+    }
+
+    /// Whether the module has C_LoginUser.
+    pub(super) fn has_login_user(&self) -> bool {
+        self.call.raw().is_some_and(RawCalls::has_login_user)
+    }
+
+    /// C_LoginUser. Only the PIN guard calls it.
+    pub(super) fn login_user(
+        &self,
+        user: UserType,
+        pin: Option<&[u8]>,
+        name: &str,
+    ) -> Result<(), Fault> {
+        match self.call.raw() {
+            Some(raw) => raw.login_user(self.session.handle(), user, pin, name),
+            None => Err(Fault::new(
+                RvError::FunctionNotSupported,
+                Function::LoginUser,
+            )),
         }
     }
 

@@ -80,6 +80,14 @@ fn judge_pin(source: &PinSource, judgements: &mut Judgements) {
         PinSource::ProtectedPath => {
             return judgements.holds(RULE, Verdict::Seen, "it is typed at the token");
         }
+        PinSource::None => return judgements.holds(RULE, Verdict::Seen, "no PIN is sent"),
+        PinSource::Empty => {
+            return judgements.holds(
+                RULE,
+                Verdict::Seen,
+                "an empty PIN is sent: there is none to read",
+            );
+        }
         PinSource::Env(name) => {
             return judgements.violated_with_severity(
                 RULE,
@@ -127,7 +135,9 @@ pub(super) fn comparable_pin_source(source: &PinSource) -> Option<String> {
         | PinSource::Env(_)
         | PinSource::Credential(_)
         | PinSource::Prompt
-        | PinSource::ProtectedPath => None,
+        | PinSource::ProtectedPath
+        | PinSource::Empty
+        | PinSource::None => None,
     }
 }
 

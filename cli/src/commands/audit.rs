@@ -14,6 +14,7 @@ use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::signer::SignerError;
 use hsm_mtls::internal::signer::hardening::Measure;
+use hsm_mtls::internal::working_dir;
 use serde::Deserialize;
 
 use super::json_notes::ChildStderr;
@@ -107,7 +108,11 @@ fn audit_here(global: &Global, args: &AuditArgs, config: &Config) -> Report {
     let options = AuditOptions {
         profile,
         active: args.active,
-        search: args.search.clone(),
+        search: args
+            .search
+            .iter()
+            .map(|folder| working_dir::from_start(folder))
+            .collect(),
         hardening: &hardening,
     };
     let subject = audit::audit(config, &options, setup::attendance());

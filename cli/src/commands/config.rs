@@ -142,9 +142,13 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
             .profile_summary()
             .map(|summary| ("profile", summary)),
     );
+    rows.push(("module", path_and_access(&config.token.module)));
+    let working_dir = config.token.working_dir.as_deref().map(path_and_access);
+    rows.extend(working_dir.map(|folder| ("its working directory", folder)));
+    rows.push(("token", config.token.uri.to_string()));
+    let user_name = config.token.user_name.clone();
+    rows.extend(user_name.map(|name| ("user name", name)));
     rows.extend([
-        ("module", path_and_access(&config.token.module)),
-        ("token", config.token.uri.to_string()),
         ("PIN from", pin),
         (
             "PIN tries recorded in",

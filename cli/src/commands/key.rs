@@ -68,11 +68,13 @@ pub(super) fn generate(
         })?;
     let configured = Role::from(config.token.user);
     let role = args.user_type.unwrap_or(configured);
-    if role != configured && args.pin_source.is_none() {
+    let user_name = setup::user_name(config, role, args.user_name);
+    let is_configured = role == configured && user_name == config.token.user_name;
+    if !is_configured && args.pin_source.is_none() {
         // The user's PIN, sent for another role, would use up one of its few tries.
         return Err(CommandError::usage(
             "this role has a PIN of its own, and no source for it was given",
-            "pass --pin-source: the `pin` of [[token]] is that of its `user`, and is not tried for another role",
+            "pass --pin-source: the `pin` of [[token]] is that of its `user`, and is not tried for another role or name",
         ));
     }
     let module = Module::load(&config.token).map_err(CommandError::stage)?;
@@ -80,7 +82,7 @@ pub(super) fn generate(
     let mut token = Token::select(module, &config.token, setup::attendance(), recorder)
         .map_err(CommandError::stage)?;
     if let Some(source) = args.pin_source {
-        token = token.with_pin_source(source, setup::attendance(), role);
+        token = token.with_pin_source(source, setup::attendance(), role, user_name);
     }
     token.log_in(role).map_err(CommandError::stage)?;
     // Held from the check of the labels until the key exists: no other process makes a key with the same label.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::paths::NamedPath;
+use hsm_mtls::internal::working_dir;
 use tempfile::{Builder, NamedTempFile};
 
 use super::{CommandError, output};
@@ -69,7 +70,11 @@ impl OutputFile {
         let Some(path) = option.path else {
             return Ok(None);
         };
-        let file = Self::check(option, path, configs)?;
+        let path = match path == Path::new("-") {
+            true => path.to_owned(),
+            false => working_dir::from_start(path),
+        };
+        let file = Self::check(option, &path, configs)?;
         if option.json && file.is_stdout() {
             return Err(CommandError::usage(
                 format!("--json and {} both go to standard output", file.content),

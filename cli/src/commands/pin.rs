@@ -10,7 +10,7 @@ use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, Token};
 use serde_json::json;
 
-use super::{CommandError, Global, output, token};
+use super::{CommandError, Global, output, setup, token};
 
 #[derive(Subcommand)]
 pub(super) enum PinCommand {
@@ -35,6 +35,10 @@ pub(super) struct AcceptArgs {
     /// Whose PIN: user, so, or a number of the vendor; without it, the `user` of [[token]]
     #[arg(long, value_name = "ROLE", value_parser = token::parse_role)]
     user_type: Option<Role>,
+    /// Which user of that role, where the token has named ones; without it and with the role of
+    /// [[token]], the `user_name` there
+    #[arg(long, value_name = "NAME", value_parser = token::parse_user_name)]
+    user_name: Option<String>,
 }
 
 pub(super) fn run(
@@ -54,7 +58,9 @@ fn accept_count_low(
 ) -> Result<ExitCode, CommandError> {
     let configured = Role::from(config.token.user);
     let role = args.user_type.unwrap_or(configured);
-    if role != configured && args.pin_source.is_none() {
+    let user_name = setup::user_name(config, role, args.user_name);
+    let is_configured = role == configured && user_name == config.token.user_name;
+    if !is_configured && args.pin_source.is_none() {
         return Err(CommandError::usage(
             "this role has a PIN of its own, and no source for it was given",
             "pass --pin-source: the `pin` of [[token]] is that of its `user`",
@@ -79,6 +85,7 @@ fn accept_count_low(
         source.clone(),
         Attendance::Unattended,
         role,
+        user_name,
     );
     let outcome = token.accept_count_low(role).map_err(CommandError::stage)?;
     let uri = token.description().uri().to_string();

@@ -9,8 +9,8 @@ use super::error::Error;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use hsm_mtls::internal::config::{Config, ConfigError};
 use hsm_mtls::internal::ledger::Recorder;
-use hsm_mtls::internal::token::Token;
 use hsm_mtls::internal::token::guard::Attendance;
+use hsm_mtls::internal::token::{Role, Token};
 use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
 
@@ -44,6 +44,12 @@ pub(crate) fn config_path(global: &Global) -> Result<&Path, CommandError> {
         }
         Some(path) => Ok(path),
     }
+}
+
+/// The name of the user who logs in: as given, else the configured one if the role is the configured one too.
+pub(crate) fn user_name(config: &Config, role: Role, given: Option<String>) -> Option<String> {
+    let is_configured = role == Role::from(config.token.user);
+    given.or_else(|| config.token.user_name.clone().filter(|_| is_configured))
 }
 
 /// Opens the configured token, with the configured ledger, and logs in.

@@ -7,7 +7,7 @@ mod steps;
 
 use std::time::Duration;
 
-use hsm_mtls::internal::config::{Config, LoginRole};
+use hsm_mtls::internal::config::{Config, LoginRole, USER_NAME_FORM, is_user_name};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, config_obstacle, description};
@@ -21,6 +21,14 @@ pub(super) use load_test::LoadTest;
 pub(super) fn parse_role(text: &str) -> Result<Role, String> {
     let role = LoginRole::parse(text).ok_or(LoginRole::FORM)?;
     Ok(role.into())
+}
+
+/// Parses the value of `--user-name`.
+pub(super) fn parse_user_name(text: &str) -> Result<String, String> {
+    match is_user_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("write {USER_NAME_FORM}")),
+    }
 }
 
 pub(super) fn list(global: &Global, config: &Config) -> Result<ExitCode, CommandError> {

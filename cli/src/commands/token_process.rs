@@ -12,6 +12,7 @@ mod parent;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::token::TokenOperation;
+use hsm_mtls::internal::working_dir;
 use serde::{Deserialize, Serialize};
 
 use super::{CommandError, Global, setup};
@@ -67,6 +68,10 @@ pub(super) fn run(
 pub(super) fn start(global: &Global, listen: &mut dyn FnMut(Event)) -> Result<Side, CommandError> {
     let config = setup::config(global)?;
     if child::connect()? {
+        if let Some(folder) = &config.token.working_dir {
+            // Where that fails, the check before the module is loaded says why.
+            let _ = working_dir::enter(folder);
+        }
         return Ok(Side::Child(Box::new(config)));
     }
     Ok(Side::Parent(parent::supervise(&config, listen)))

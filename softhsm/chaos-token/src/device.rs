@@ -10,7 +10,7 @@ const MANUFACTURER: &str = "Chaos Devices";
 const MODEL: &str = "Pretended HSM";
 
 /// Writes a text into a field, padded with blanks by the standard.
-fn write(field: &mut [CK_UTF8CHAR], text: &str) {
+pub(crate) fn write(field: &mut [CK_UTF8CHAR], text: &str) {
     let padded = text.bytes().chain(std::iter::repeat(b' '));
     for (target, byte) in field.iter_mut().zip(padded) {
         *target = byte;

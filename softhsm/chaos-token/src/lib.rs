@@ -1,13 +1,14 @@
 //! A PKCS#11 module that wraps another one and injects faults. See README.md.
 //!
-//! `CHAOS_TOKEN_MODULE` names the wrapped module, and `CHAOS_TOKEN_PLAN` the file with the plan of the faults. Only
-//! C_GetFunctionList is exported, so that clients use version 2.40.
+//! `CHAOS_TOKEN_MODULE` names the wrapped module, and `CHAOS_TOKEN_PLAN` the file with the plan of the faults. Clients use
+//! version 2.40, unless the plan has named users: C_LoginUser is of version 3.0.
 
 mod calls;
 mod claims;
 mod device;
 mod exit;
 mod forward;
+mod interface;
 mod key_generation;
 mod login;
 mod names;
@@ -37,13 +38,21 @@ unsafe impl Sync for FunctionList {}
 /// `list` is null or valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
-    static LIST: OnceLock<FunctionList> = OnceLock::new();
     if list.is_null() {
         return CKR_ARGUMENTS_BAD;
     }
-    let Some(wrapped) = wrapped::wrapped() else {
+    let Some(ours) = function_list() else {
         return CKR_GENERAL_ERROR;
     };
+    // SAFETY: checked for null; callers do not write through it, as with every module's list.
+    unsafe { *list = std::ptr::from_ref(ours).cast_mut() };
+    CKR_OK
+}
+
+/// The function list of version 2.40; `None` without a wrapped module.
+pub(crate) fn function_list() -> Option<&'static CK_FUNCTION_LIST> {
+    static LIST: OnceLock<FunctionList> = OnceLock::new();
+    let wrapped = wrapped::wrapped()?;
     let ours = LIST.get_or_init(|| {
         let mut list = forward::list(wrapped.version, Some(C_GetFunctionList));
         list.C_GetInfo = Some(device::C_GetInfo);
@@ -62,7 +71,5 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
         list.C_Sign = Some(sign::C_Sign);
         FunctionList(list)
     });
-    // SAFETY: checked for null; callers do not write through it, as with every module's list.
-    unsafe { *list = (&raw const ours.0).cast_mut() };
-    CKR_OK
+    Some(&ours.0)
 }

@@ -109,6 +109,9 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "C_WaitForSlotEvent",
 ];
 
+/// The function of PKCS#11 3.0 that a plan with a user's name has.
+pub(crate) const LOGIN_USER: &str = "C_LoginUser";
+
 table! { ATTRIBUTES: CK_ATTRIBUTE_TYPE =
     CKA_ALWAYS_AUTHENTICATE,
     CKA_ALWAYS_SENSITIVE,

@@ -1,5 +1,6 @@
 //! The plan: which faults are injected into which calls. This file has its types and its parser; `plan_file` reads it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cryptoki_sys::*;
@@ -28,6 +29,17 @@ pub(crate) enum SignatureForm {
     Der,
     /// ECDSA without the leading zeros that both halves have.
     Short,
+}
+
+/// What a session without a login of its own refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PerSession {
+    /// Each operation on objects; C_GetSessionInfo says the state of the application.
+    Objects,
+    /// The same, and C_GetSessionInfo says the state of the session.
+    ObjectsAndState,
+    /// Signatures only.
+    Signatures,
 }
 
 /// A range of calls of a function, numbered from 1.
@@ -111,6 +123,20 @@ pub(crate) struct Plan {
     pub(crate) claims: Vec<(CK_ATTRIBUTE_TYPE, bool)>,
     /// The CK_USER_TYPE of the role that is the wrapped module's user.
     pub(crate) user_type: Option<CK_USER_TYPE>,
+    /// The user's PIN is the empty one; this file has that of the wrapped module.
+    pub(crate) empty_pin: Option<PathBuf>,
+    /// The module authenticates by itself, and C_Login takes any PIN; this file has that of the wrapped module.
+    pub(crate) authenticates: Option<PathBuf>,
+    /// The name that C_LoginUser takes. C_Login refuses every PIN then.
+    pub(crate) user_name: Option<String>,
+    /// The interface of version 3.0 is not the default one.
+    pub(crate) version_3_on_request: bool,
+    /// A login is for its session only.
+    pub(crate) login_per_session: Option<PerSession>,
+    /// The token's serial number.
+    pub(crate) serial: Option<String>,
+    /// The token's label.
+    pub(crate) label: Option<String>,
     /// Attributes that C_GenerateKeyPair refuses.
     pub(crate) refused_attributes: Vec<RefusedAttribute>,
     /// The code that C_GenerateKeyPair returns for session objects.
@@ -233,6 +259,19 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
             let role = CK_USER_TYPE::from_str_radix(digits, 16);
             plan.user_type = Some(role.map_err(|_| format!("{digits} is no number"))?);
         }
+        ["empty-pin", file] => plan.empty_pin = Some(file.into()),
+        ["authenticates", file] => plan.authenticates = Some(file.into()),
+        ["user-name", name] => plan.user_name = Some((*name).to_owned()),
+        ["version-3", "on-request"] => plan.version_3_on_request = true,
+        ["login-per-session"] => plan.login_per_session = Some(PerSession::Objects),
+        ["login-per-session", "state"] => {
+            plan.login_per_session = Some(PerSession::ObjectsAndState);
+        }
+        ["login-per-session", "signatures"] => {
+            plan.login_per_session = Some(PerSession::Signatures);
+        }
+        ["serial", serial] => plan.serial = Some((*serial).to_owned()),
+        ["label", label] => plan.label = Some((*label).to_owned()),
         ["no-session-keys", code] => plan.no_session_keys = Some(code_named(code)?),
         ["silent", attribute] => plan.silent_attributes.push(attribute_named(attribute)?),
         ["read-only-sessions", "not-opened", code] => {
@@ -250,7 +289,7 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
 }
 
 fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
-    if !names::FUNCTIONS.contains(&function) {
+    if !names::FUNCTIONS.contains(&function) && function != names::LOGIN_USER {
         return Err(format!("{function} is no function of PKCS#11"));
     }
     let calls = match calls.split_once("..") {

@@ -42,6 +42,8 @@ fn an_invalid_line_is_an_error() {
         "idle 3",
         "slot-ids -1",
         "vanished now",
+        "login-per-session always",
+        "version-3",
         "explode",
     ] {
         assert!(parse(bad).is_err(), "{bad}");

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use cryptoki_sys::*;
 
-use crate::plan::Plan;
+use crate::plan::{PerSession, Plan};
 use crate::plan_file;
 use crate::wrapped::wrapped;
 
@@ -22,12 +22,36 @@ const SLOT_FUNCTIONS: [&str; 7] = [
     "C_CloseAllSessions",
 ];
 
-type LastUses = HashMap<CK_SESSION_HANDLE, Instant>;
+/// The functions that need a login. The first two are those of a signature.
+const PRIVATE_FUNCTIONS: [&str; 14] = [
+    "C_SignInit",
+    "C_Sign",
+    "C_FindObjectsInit",
+    "C_GetAttributeValue",
+    "C_SetAttributeValue",
+    "C_CreateObject",
+    "C_CopyObject",
+    "C_DestroyObject",
+    "C_GenerateKey",
+    "C_GenerateKeyPair",
+    "C_WrapKey",
+    "C_UnwrapKey",
+    "C_DeriveKey",
+    "C_DecryptInit",
+];
 
-/// Each open session, and the time of its last use.
-static SESSIONS: Mutex<Option<LastUses>> = Mutex::new(None);
+/// An open session.
+struct OpenSession {
+    last_use: Instant,
+    /// C_Login was good in this session.
+    logged_in: bool,
+}
 
-fn sessions() -> MutexGuard<'static, Option<LastUses>> {
+type OpenSessions = HashMap<CK_SESSION_HANDLE, OpenSession>;
+
+static SESSIONS: Mutex<Option<OpenSessions>> = Mutex::new(None);
+
+fn sessions() -> MutexGuard<'static, Option<OpenSessions>> {
     let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
     sessions.get_or_insert_default();
     sessions
@@ -75,8 +99,16 @@ impl FirstArgument for CK_ULONG {
         if plan.removed {
             return Err(CKR_DEVICE_REMOVED);
         }
-        if let Some(last) = sessions.get_mut(&self) {
-            *last = Instant::now();
+        if let Some(session) = sessions.get_mut(&self) {
+            session.last_use = Instant::now();
+            let refused = match plan.login_per_session {
+                None => &[][..],
+                Some(PerSession::Signatures) => &PRIVATE_FUNCTIONS[..2],
+                Some(PerSession::Objects | PerSession::ObjectsAndState) => &PRIVATE_FUNCTIONS,
+            };
+            if !session.logged_in && refused.contains(&function) {
+                return Err(CKR_USER_NOT_LOGGED_IN);
+            }
         }
         // The wrapped module refuses a session that was closed, as the token would.
         Ok(self)
@@ -84,11 +116,11 @@ impl FirstArgument for CK_ULONG {
 }
 
 /// Closes the sessions that are idle for too long, and all sessions of a token that is removed.
-fn close_expired(sessions: &mut LastUses, plan: &Plan) {
-    sessions.retain(|session, last| {
+fn close_expired(sessions: &mut OpenSessions, plan: &Plan) {
+    sessions.retain(|session, open| {
         let idle = plan
             .idle_timeout
-            .is_some_and(|limit| last.elapsed() > limit);
+            .is_some_and(|limit| open.last_use.elapsed() > limit);
         let expired = idle || plan.removed;
         if let (true, Some(close)) = (expired, wrapped().and_then(|list| list.C_CloseSession)) {
             // SAFETY: a session that the wrapped module opened and nobody has closed.
@@ -100,9 +132,13 @@ fn close_expired(sessions: &mut LastUses, plan: &Plan) {
 
 /// Records a session that the wrapped module opened.
 pub(crate) fn opened(session: CK_SESSION_HANDLE) {
-    sessions()
-        .get_or_insert_default()
-        .insert(session, Instant::now());
+    sessions().get_or_insert_default().insert(
+        session,
+        OpenSession {
+            last_use: Instant::now(),
+            logged_in: false,
+        },
+    );
 }
 
 /// The number of open sessions.
@@ -113,4 +149,18 @@ pub(crate) fn open_sessions() -> u64 {
 /// Removes the record of a session that was closed.
 pub(crate) fn closed(session: CK_SESSION_HANDLE) {
     sessions().get_or_insert_default().remove(&session);
+}
+
+/// Records a login in this session.
+pub(crate) fn logged_in(session: CK_SESSION_HANDLE) {
+    if let Some(session) = sessions().get_or_insert_default().get_mut(&session) {
+        session.logged_in = true;
+    }
+}
+
+/// Whether there was a login in this session.
+pub(crate) fn is_logged_in(session: CK_SESSION_HANDLE) -> bool {
+    let mut sessions = sessions();
+    let session = sessions.get_or_insert_default().get(&session);
+    session.is_some_and(|session| session.logged_in)
 }

@@ -4,7 +4,8 @@
 
 use cryptoki_sys::*;
 
-use crate::{forward, plan_file};
+use crate::plan::PerSession;
+use crate::{forward, plan_file, presence};
 
 /// The wrapped module's slots with the planned numbers. A token that is removed has no slot, as with a network HSM.
 pub(crate) unsafe extern "C" fn C_GetSlotList(
@@ -40,7 +41,16 @@ pub(crate) unsafe extern "C" fn C_GetSessionInfo(
     let code = unsafe { forward::C_GetSessionInfo(session, info) };
     // SAFETY: written by the wrapped module on CKR_OK.
     if let (CKR_OK, Some(info)) = (code, unsafe { info.as_mut() }) {
-        info.slotID += plan_file::current().slot_id_offset;
+        let plan = plan_file::current();
+        info.slotID += plan.slot_id_offset;
+        if plan.login_per_session == Some(PerSession::ObjectsAndState)
+            && !presence::is_logged_in(session)
+        {
+            info.state = match info.flags & CKF_RW_SESSION {
+                0 => CKS_RO_PUBLIC_SESSION,
+                _ => CKS_RW_PUBLIC_SESSION,
+            };
+        }
     }
     code
 }

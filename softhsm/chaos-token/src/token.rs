@@ -27,6 +27,12 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(
         if plan.device {
             device::rename(info);
         }
+        if let Some(serial) = &plan.serial {
+            device::write(&mut info.serialNumber, serial);
+        }
+        if let Some(label) = &plan.label {
+            device::write(&mut info.label, label);
+        }
         if let Some(seed) = plan.scramble {
             scramble::token(info, seed);
         }
@@ -58,6 +64,10 @@ pub(crate) unsafe extern "C" fn C_OpenSession(
     // SAFETY: written by the wrapped module on CKR_OK.
     if let (CKR_OK, Some(session)) = (code, unsafe { session.as_ref() }) {
         presence::opened(*session);
+        if let Some(file) = &plan.authenticates {
+            // It is logged in already from the second session on.
+            login::login_with_file(*session, file);
+        }
     }
     code
 }

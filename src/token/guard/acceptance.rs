@@ -1,7 +1,7 @@
 //! An operator's acceptance of CKF_USER_PIN_COUNT_LOW, given beforehand, for one login attempt of a service that runs
 //! without a terminal.
 //!
-//! It is a small file with a date in the folder of the attempt file, for one token, role and PIN source. It is removed
+//! It is a small file with a date in the folder of the attempt file, for one token, role, user name and PIN source. It is removed
 //! *before* the C_Login that it allows, so it cannot be used again after a crash or by another process. It overrides only
 //! that flag, not the token's other flags and not the retry policy.
 
@@ -58,6 +58,8 @@ struct AcceptanceContent {
     /// Label, serial number and manufacturer.
     token: [String; 3],
     role: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user_name: Option<String>,
     source: String,
     flag: String,
     /// Seconds since 1970.
@@ -87,6 +89,7 @@ impl AttemptScope<'_> {
             schema: 0,
             token: self.token.clone(),
             role: self.acceptance_scope().role.name().into_owned(),
+            user_name: self.user_name.map(str::to_owned),
             source: self.source.to_string(),
             flag: flag.to_owned(),
             at,

@@ -33,6 +33,7 @@ impl Fixture {
             token: &self.token,
             role,
             login_role: PinRole::User,
+            user_name: None,
             source: &self.source,
         }
     }

@@ -32,6 +32,7 @@ pub(super) struct AttemptFile {
     source: PinSource,
     token: String,
     role: PinRole,
+    user_name: Option<String>,
     history: Option<AttemptHistory>,
     // The kernel releases it however this process ends.
     _lock: FileLock,
@@ -43,12 +44,14 @@ struct FileContent {
     schema: u32,
     token: String,
     role: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user_name: Option<String>,
     source: String,
     #[serde(flatten)]
     history: AttemptHistory,
 }
 
-/// The scope of an attempt history: a token, a role and a PIN source, in a state folder.
+/// The scope of an attempt history: a token, a role, a user's name and a PIN source, in a state folder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptScope<'a> {
     pub(super) folder: Option<&'a Path>,
@@ -56,6 +59,8 @@ pub(super) struct AttemptScope<'a> {
     pub(super) role: PinRole,
     /// The role whose login covers the signatures.
     pub(super) login_role: PinRole,
+    /// The user's name, where the login names one.
+    pub(super) user_name: Option<&'a str>,
     pub(super) source: &'a PinSource,
 }
 
@@ -65,7 +70,25 @@ impl AttemptScope<'_> {
             place: "~/.local/state".into(),
             why: RecordError::NoHome,
         })?;
-        Ok(folder.join(file_name(self.token, &self.role.name(), self.source)))
+        Ok(folder.join(self.file_name()))
+    }
+
+    /// One file for each scope. Its name is a hash: the source may be a path that is private.
+    fn file_name(&self) -> String {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        let (role, source) = (self.role.name(), self.source.to_string());
+        let parts = self.token.iter().map(String::as_str);
+        for part in parts.chain([&*role, &source]).chain(self.user_name) {
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digits = hash
+            .finish()
+            .as_ref()
+            .iter()
+            .take(8)
+            .fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
+        format!("pin-{digits}.json")
     }
 
     /// Checks that the token refused this version to no process. Reads the attempt file without its lock.
@@ -112,6 +135,7 @@ impl AttemptFile {
             source: scope.source.clone(),
             token: scope.token.first().cloned().unwrap_or_default(),
             role: scope.role,
+            user_name: scope.user_name.map(str::to_owned),
             history,
             _lock: lock,
         })
@@ -167,6 +191,7 @@ impl AttemptFile {
             schema: 0,
             token: self.token.clone(),
             role: self.role.name().into_owned(),
+            user_name: self.user_name.clone(),
             source: self.source.to_string(),
             history: history.clone(),
         };
@@ -277,24 +302,6 @@ fn denial_error(
         RetryDenied::Unanswered => PinError::Unanswered(earlier),
         RetryDenied::TooSoon(seconds) => PinError::TooSoon { earlier, seconds },
     }
-}
-
-/// One file for each token, role and source. Its name is a hash: the source may be a path that is private.
-fn file_name(token: &TokenId, role: &str, source: &PinSource) -> String {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    let source = source.to_string();
-    let parts = token.iter().map(String::as_str).chain([role, &source]);
-    for part in parts {
-        hash.update(&(part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let digits = hash
-        .finish()
-        .as_ref()
-        .iter()
-        .take(8)
-        .fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
-    format!("pin-{digits}.json")
 }
 
 /// The history in the file; `None` where there is no file.

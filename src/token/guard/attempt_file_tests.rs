@@ -41,6 +41,7 @@ impl Fixture {
             token: &self.token,
             role,
             login_role: PinRole::User,
+            user_name: None,
             source: &self.source,
         }
     }

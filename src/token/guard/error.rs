@@ -26,6 +26,17 @@ pub enum PinError {
     /// The PIN comes from an operator, and none is at a terminal.
     #[error("the PIN comes from {0}, and nobody is at a terminal")]
     NobodyThere(PinSource),
+    /// The token or the key requires a login, and the configuration says that no PIN is sent.
+    #[error("a login is required, and `pin = \"none\"` says that no PIN is sent")]
+    NoPin,
+    /// `user_name` takes C_LoginUser, which the module does not have. No PIN was sent.
+    #[error(
+        "not logged in, and no PIN was sent: the module has no C_LoginUser (PKCS#11 3.0), which `user_name` takes"
+    )]
+    NoLoginUser,
+    /// The module has C_LoginUser, and no users with names.
+    #[error("the token does not log in a user by name: {0}")]
+    NoUserNames(Fault),
     /// A PIN flag of CK_TOKEN_INFO is set. No PIN was sent.
     #[error("no PIN was sent: the token says {flag} ({meaning}){}", invalid_acceptance(.acceptance.as_deref()))]
     Guarded {
@@ -168,6 +179,16 @@ impl Diagnostic for PinError {
             Self::Source { pin_source, why } => why.advice(pin_source),
             Self::NobodyThere(_) => {
                 "run this at a terminal, or give [[token]] a `pin` that needs no person: file, credential or command"
+                    .to_owned()
+            }
+            Self::NoPin => {
+                "name the source of the PIN in `pin` of [[token]], or write \"empty\" if the token takes an empty one; if it signs \
+                 without a login although it has CKF_LOGIN_REQUIRED: `login = \"never\"`"
+                    .to_owned()
+            }
+            Self::NoLoginUser | Self::NoUserNames(_) => {
+                "install a version of the vendor's client that has PKCS#11 3.0, or remove `user_name` of [[token]]: where a PIN names its \
+                 user (AWS CloudHSM's `user:password`, YubiHSM's `0001password`), and where the role says it (`user`), none is needed"
                     .to_owned()
             }
             Self::Guarded { flag, state_folder, .. } => match *flag {

@@ -24,6 +24,7 @@ impl LoginRecorder {
     pub(super) fn begin(
         &self,
         user: UserType,
+        user_name: Option<&str>,
         source: &PinSource,
         acceptance: Option<&Acceptance>,
     ) -> Result<Operation, LedgerError> {
@@ -36,6 +37,7 @@ impl LoginRecorder {
         self.recorder.begin(&Entry::Login(Login {
             token: &self.token,
             role: &role,
+            user_name,
             pin_source: &source.to_string(),
             accepted: acceptance.map(Acceptance::on_ledger),
             process: Process::current(),

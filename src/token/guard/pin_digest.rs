@@ -13,11 +13,12 @@ use crate::poison::IgnorePoison as _;
 use crate::token::description::TokenId;
 use crate::token::fault::Fault;
 
-/// A salted digest of a PIN, for one token and role.
+/// A salted digest of a PIN, for one token, role and user name.
 #[derive(PartialEq, Eq)]
 pub(super) struct PinDigest {
     token: TokenId,
     so: bool,
+    user_name: Option<String>,
     pin: [u8; 32],
 }
 
@@ -28,7 +29,12 @@ fn refused() -> MutexGuard<'static, Vec<(PinDigest, Fault)>> {
 }
 
 impl PinDigest {
-    pub(super) fn new(pin: &SecretString, user: UserType, token: &TokenId) -> Self {
+    pub(super) fn new(
+        pin: &SecretString,
+        user: UserType,
+        user_name: Option<&str>,
+        token: &TokenId,
+    ) -> Self {
         // Each process has another salt, so that no table of digests reveals a PIN.
         static SALT: OnceLock<[u8; 32]> = OnceLock::new();
         let salt = SALT.get_or_init(|| {
@@ -45,6 +51,7 @@ impl PinDigest {
         Self {
             token: token.clone(),
             so: matches!(user, UserType::So),
+            user_name: user_name.map(str::to_owned),
             pin: digest,
         }
     }

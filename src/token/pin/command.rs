@@ -10,6 +10,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::source_error::PinSourceError;
 use super::validation::{MAX_PIN_LENGTH, MAX_READ};
+use crate::working_dir;
 
 /// The timeout of a PIN command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,7 +25,11 @@ pub(super) fn read_output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, PinSou
         .split_first()
         .ok_or_else(|| failed("it names no program".to_owned()))?;
     let deadline = Instant::now() + COMMAND_TIMEOUT;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(folder) = working_dir::started_in() {
+        command.current_dir(folder);
+    }
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -205,6 +205,7 @@ fn expected_form(source: &PinSource) -> &'static str {
         PinSource::Prompt | PinSource::ProtectedPath => {
             "what is pasted may hold more than it shows"
         }
+        PinSource::Empty | PinSource::None => "nothing is read",
     }
 }
 
@@ -225,6 +226,9 @@ fn setup_advice(source: &PinSource) -> String {
             "run the command by hand: it must print the PIN and exit 0".to_owned()
         }
         PinSource::Prompt => "run this at a terminal, and type the PIN when asked".to_owned(),
+        PinSource::Empty | PinSource::None => {
+            "name the source of the PIN in `pin` of [[token]]".to_owned()
+        }
         PinSource::ProtectedPath => {
             "give [[token]] another `pin`: file, credential, command or prompt".to_owned()
         }

@@ -19,6 +19,7 @@ use hsm_mtls::internal::key::certificate_object::{self, CertificateFields};
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::tls;
 use hsm_mtls::internal::token::session::Access;
+use hsm_mtls::internal::working_dir;
 use serde_json::json;
 
 pub(in crate::commands) fn install(
@@ -30,6 +31,7 @@ pub(in crate::commands) fn install(
         CertificateSource::File(path) => Some(CertificateFile::check(config, path)?),
         CertificateSource::Token(_) => None,
     };
+    let file = &working_dir::from_start(file);
     let chain = read_chain(config, file).map_err(CommandError::stage)?;
     let token = setup::open_token(config).map_err(CommandError::stage)?;
     let signer = identity::engine_for_certificate(config, &token, chain.leaf())

@@ -90,7 +90,11 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
         .collect();
     let needs_person = match &config.token.pin {
         PinSource::Env(_) | PinSource::Prompt | PinSource::ProtectedPath => true,
-        PinSource::File(_) | PinSource::Credential(_) | PinSource::Command(_) => false,
+        PinSource::File(_)
+        | PinSource::Credential(_)
+        | PinSource::Command(_)
+        | PinSource::Empty
+        | PinSource::None => false,
     };
     if needs_person {
         notes.push(format!(

@@ -130,6 +130,10 @@ impl Checked<'_> {
         })?;
         self.steps
             .good("key", format!("{} {}", public_key.algorithm(), key.uri()));
+        if token.logs_in_per_session() {
+            let detail = "a login is for one session: each session gets a login of its own";
+            self.steps.seen("logins", Outcome::Note, detail);
+        }
         let (outcome, detail) = custody_claims(&attributes);
         self.steps.seen("key attributes", outcome, detail);
         let engine = self.attempt("mechanisms", || {
