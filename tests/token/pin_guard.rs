@@ -9,7 +9,8 @@ use crate::common::trust_framework::write_file;
 use crate::common::wrong_pin::{right, with_wrong_pin};
 
 /// What a process ends with that aborts: the signal's number with a minus.
-const SIGABRT: i32 = -6;
+/// The exit code of a command whose process crashed while the PIN was sent.
+const CRASHED: i32 = 4;
 
 /// The record that an error names as the one to remove.
 fn record(run: &Run) -> PathBuf {
@@ -67,7 +68,7 @@ fn ten_replicas_that_start_at_once_send_a_wrong_pin_once() {
 #[test]
 fn a_crash_inside_the_login_is_a_try_too() {
     let (bank, chaos, _hub, wrong) = with_wrong_pin("crash C_Login 1");
-    chaos.run(&bank, &["key", "list"]).expect(SIGABRT);
+    chaos.run(&bank, &["key", "list"]).expect(CRASHED);
     for plan in ["crash C_Login 1", ""] {
         chaos.plan(plan);
         let held_back = chaos.run(&bank, &["key", "list"]).expect(4);
@@ -208,7 +209,7 @@ fn a_crash_inside_the_login_for_a_signature_is_a_try_too() {
     for start in 0..4 {
         chaos.plan("always-authenticate\ncrash C_Login 2");
         chaos.forget_calls();
-        let expected = if start == 0 { (SIGABRT, 2) } else { (4, 1) };
+        let expected = if start == 0 { (CRASHED, 2) } else { (4, 1) };
         let run = chaos.run(&bank, &["csr"]);
         assert_eq!((run.code, chaos.calls("C_Login")), expected, "{run:?}");
     }
@@ -309,7 +310,7 @@ fn an_acceptance_is_used_up_before_the_login_that_crashes() {
     let (bank, chaos, _hub, _pin) = unattended_with_count_low();
     chaos.run(&bank, &ACCEPT).expect(0);
     chaos.plan("flag CKF_USER_PIN_COUNT_LOW\ncrash C_Login 1");
-    chaos.run(&bank, &["key", "list"]).expect(SIGABRT);
+    chaos.run(&bank, &["key", "list"]).expect(CRASHED);
     for _ in 0..3 {
         chaos.run(&bank, &["key", "list"]).expect(4);
         said(
