@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use cryptoki::object::{Attribute, ObjectClass};
 
 use super::fault::{Fault, FaultClass};
+use super::operation::{self, TokenOperation};
 use super::session::Session;
 use crate::config::LoginPolicy;
 
@@ -107,6 +108,7 @@ enum Found {
 /// Searches the private keys, and ends the search after the first. A session that is not logged in shows none.
 fn private_keys(session: &Session) -> Found {
     let template = [Attribute::Class(ObjectClass::PRIVATE_KEY)];
+    let _step = operation::begin(TokenOperation::Key);
     let first = session.pkcs11().and_then(|call| {
         let mut found = call.iter_objects(&template).map_err(Fault::of)?;
         found.next().transpose().map_err(Fault::of)
