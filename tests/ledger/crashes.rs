@@ -11,6 +11,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use crate::common::bank::Bank;
 use crate::common::ledger_records::{ProcessRecords, by_process, records};
 use crate::common::pkcs11_spy::{self, Seen};
+use crate::common::procfs;
 use crate::common::softhsm::MODULE;
 use hsm_mtls::internal::ledger::verify;
 
@@ -74,12 +75,15 @@ impl Doomed {
 
     /// Its process id, how many callers it had, and all that the spy saw.
     fn kill(mut self) -> (u32, usize, String) {
+        // The records are those of the process that has the module: it ends with the one that started it.
+        let started = self.child.id();
+        let process = procfs::children(started).first().copied();
         self.child.kill().unwrap();
         let ended = self.child.wait().unwrap();
         assert_eq!(ended.signal(), Some(9), "it ended by itself: {ended}");
         self.more.read_to_end(&mut self.log).unwrap();
         let log = String::from_utf8_lossy(&self.log).into_owned();
-        (self.child.id(), self.at_once, log)
+        (process.unwrap_or(started), self.at_once, log)
     }
 }
 

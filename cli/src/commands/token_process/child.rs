@@ -1,9 +1,9 @@
 //! The child's side: it tells its parent which step it is in, and puts off an interruption until C_Login has ended.
 
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -11,6 +11,8 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 use hsm_mtls::internal::signer::hardening;
 use hsm_mtls::internal::token::operation::{self, TokenOperation};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::process::{Signal, getppid};
 
 use super::super::CommandError;
@@ -26,13 +28,19 @@ static HANDLED: AtomicBool = AtomicBool::new(false);
 
 /// Connects this process to its parent. False: this process is no child that [`super::start`] started.
 pub(super) fn connect() -> Result<bool, CommandError> {
-    let Some(pipe) = env::var(VARIABLE).ok().and_then(|value| inherited(&value)) else {
+    let Ok(value) = env::var(VARIABLE) else {
+        return Ok(false);
+    };
+    let Some(pipe) = inherited(&value)? else {
         return Ok(false);
     };
     *PARENT.lock().ignore_poison() = Some(pipe);
     // A program that is started from here, as for `pin.command`, does not inherit the pipe.
     hardening::close_descriptors_on_exec();
     hardening::end_with_parent();
+    if !is_child(&value) {
+        return Err(orphaned());
+    }
     // The terminal sends SIGINT to both processes: only the parent acts on it.
     signal_hook::flag::register(Signal::INT.as_raw(), Arc::default())?;
     let term = Signal::TERM.as_raw();
@@ -43,14 +51,44 @@ pub(super) fn connect() -> Result<bool, CommandError> {
 }
 
 /// The pipe, if the parent of this process made it: the variable may have been inherited by a program further down.
-fn inherited(value: &str) -> Option<File> {
-    let (parent, descriptor) = value.split_once(':')?;
-    let is_child = getppid().is_some_and(|pid| pid.as_raw_nonzero().to_string() == parent);
-    let descriptor: u32 = descriptor.parse().ok()?;
+///
+/// # Errors
+/// Nobody reads the pipe: the parent has ended, and with it the command.
+fn inherited(value: &str) -> Result<Option<File>, CommandError> {
+    let descriptor = value
+        .split_once(':')
+        .and_then(|(_, number)| number.parse::<u32>().ok());
+    let Some(descriptor) = descriptor else {
+        return Ok(None);
+    };
     let path = format!("/proc/self/fd/{descriptor}");
-    let pipe = File::options().write(true).open(path).ok()?;
-    let is_pipe = pipe.metadata().ok()?.file_type().is_fifo();
-    (is_child && is_pipe).then_some(pipe)
+    if !fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo()) {
+        return Ok(None);
+    }
+    let mut options = File::options();
+    options.write(true);
+    // Without O_NONBLOCK it would wait for a reader.
+    let without_wait = OFlags::NONBLOCK.bits().cast_signed();
+    match options.clone().custom_flags(without_wait).open(&path) {
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            return Err(orphaned());
+        }
+        _ if !is_child(value) => return Ok(None),
+        _ => {}
+    }
+    Ok(options.open(&path).ok())
+}
+
+fn is_child(value: &str) -> bool {
+    let parent = value.split_once(':').map(|(parent, _)| parent);
+    getppid().is_some_and(|pid| Some(pid.as_raw_nonzero().to_string().as_str()) == parent)
+}
+
+fn orphaned() -> CommandError {
+    CommandError::usage(
+        "the process that started this one has ended",
+        "run the command again",
+    )
 }
 
 fn in_operation(operation: Option<TokenOperation>) {
