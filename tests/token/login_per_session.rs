@@ -153,7 +153,7 @@ fn a_login_of_a_further_session_that_hangs_ends_in_time() {
     for command in [&["csr"][..], &["key", "list"], &["verify"]] {
         chaos.plan("login-per-session\nhang C_Login 2");
         chaos.forget_calls();
-        let run = chaos.run(&bank, command).expect(3);
+        let run = chaos.run(&bank, command).expect(4);
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(
             said.contains("did not come to an end within 1 s"),
