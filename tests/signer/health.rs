@@ -7,6 +7,7 @@ use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
 use crate::common::hostile_front_end::*;
 use crate::common::poll::until;
+use crate::common::procfs;
 use crate::common::signer_process::{config, launch};
 use crate::common::trust_framework::write_file;
 use hsm_mtls::internal::engine::EngineError;
@@ -155,6 +156,7 @@ fn a_busy_signer_answers_and_a_stopped_one_is_reported() {
             || matches!(key.health().unwrap(), SignerHealth::Ready(engine) if engine.sessions_in_use == 1),
         );
         signal("STOP", pid);
+        until("it is stopped", || procfs::state(pid) == Some('T'));
         let asked = Instant::now();
         let silent = key.health().unwrap_err();
         assert!(matches!(silent, EngineError::SignerSilent), "{silent}");
