@@ -9,11 +9,27 @@ use hsm_mtls::internal::token::guard::Attendance;
 
 /// Where it hangs, the step of `token check` that fails, what is said.
 const HANGS: [(&str, &str, &str); 5] = [
-    ("C_Initialize 1", "module", "loading the module"),
-    ("C_GetSlotList 1", "token", "the search for the token"),
-    ("C_OpenSession 1", "login", "the login"),
-    ("C_Login 1", "login", "the login"),
-    ("C_FindObjectsInit 1", "key", "the search for the key"),
+    (
+        "C_Initialize 1",
+        "module",
+        "loading the module (C_Initialize)",
+    ),
+    (
+        "C_GetSlotList 1",
+        "token",
+        "the search for the token (C_GetSlotList, C_GetTokenInfo)",
+    ),
+    (
+        "C_OpenSession 1",
+        "login",
+        "the opening of a session (C_OpenSession)",
+    ),
+    ("C_Login 1", "login", "the login (C_Login)"),
+    (
+        "C_FindObjectsInit 1",
+        "key",
+        "the search for the key (C_FindObjects)",
+    ),
 ];
 
 fn bank(lines: &str) -> Bank {
@@ -31,8 +47,9 @@ fn each_step_has_a_deadline_and_is_named() {
         // A login that hung is on record, and held back for a while.
         let _ = std::fs::remove_dir_all(bank.path("state"));
         chaos.plan(&format!("hang {call}"));
+        let code = if call == "C_Login 1" { 4 } else { 3 };
         let started = Instant::now();
-        let run = chaos.run(&bank, &["token", "check", "--json"]).expect(3);
+        let run = chaos.run(&bank, &["token", "check", "--json"]).expect(code);
         let took = started.elapsed();
         assert!(took < Duration::from_secs(5), "{call}: {took:?}");
         let report = run.json();
@@ -53,7 +70,7 @@ fn each_step_has_a_deadline_and_is_named() {
         );
         // Other commands end the same way.
         let _ = std::fs::remove_dir_all(bank.path("state"));
-        let run = chaos.run(&bank, &["verify"]).expect(3);
+        let run = chaos.run(&bank, &["verify"]).expect(code);
         assert!(
             run.stdout.contains(&expected) || run.stderr.contains(&expected),
             "{run:?}"
@@ -91,7 +108,9 @@ fn an_application_continues_after_a_start_that_hangs() {
     };
     let error = Identity::open(&config, Attendance::Unattended).unwrap_err();
     assert!(
-        error.to_string().contains("the search for the key did not"),
+        error
+            .to_string()
+            .contains("the search for the key (C_FindObjects) did not"),
         "{error}"
     );
     // The thread that hangs is inside for ever; who comes next is not kept out.

@@ -83,7 +83,7 @@ fn each_process_that_loads_the_module_works_there() {
     assert!(left.is_empty(), "{left:?}");
     // Without the field, the module does not find its file.
     bank.configure(|settings| settings.token_lines = String::new());
-    assert_eq!(run(&bank, &["key", "list"]).0, None);
+    assert_eq!(run(&bank, &["key", "list"]).0, Some(3));
 }
 
 #[test]
