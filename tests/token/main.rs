@@ -13,6 +13,7 @@ mod call_count;
 mod ecdsa_encoding;
 mod info_structures;
 mod login_role;
+mod mechanism_faults;
 mod mechanisms;
 mod metrics;
 mod pin_concurrent_logins;

@@ -9,6 +9,7 @@ mod device;
 mod exit;
 mod forward;
 mod key_generation;
+mod key_generation_plan;
 mod login;
 mod names;
 mod plan;
@@ -58,6 +59,8 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
         list.C_CloseSession = Some(token::C_CloseSession);
         list.C_GetAttributeValue = Some(claims::C_GetAttributeValue);
         list.C_GenerateKeyPair = Some(key_generation::C_GenerateKeyPair);
+        list.C_FindObjectsInit = Some(key_generation::C_FindObjectsInit);
+        list.C_FindObjects = Some(key_generation::C_FindObjects);
         list.C_SignInit = Some(sign::C_SignInit);
         list.C_Sign = Some(sign::C_Sign);
         FunctionList(list)
