@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use cryptoki::slot::Slot;
 
 use crate::config::pin::PinSource;
-use crate::config::profile::Profile;
+use crate::config::profile::ProfileChoice;
 use crate::config::uri::Pkcs11Uri;
 use crate::config::{LoginPolicy, SessionMode, TokenConfig};
 use crate::ledger::Recorder;
@@ -57,7 +57,7 @@ pub struct Token {
     mechanisms: MechanismList,
     policy: LoginPolicy,
     role: Role,
-    profile: Profile,
+    profile: ProfileChoice,
     session_kind: SessionKind,
     timeout: Duration,
     start_timeout: Duration,
@@ -108,6 +108,7 @@ impl Token {
             other => other,
         })?;
         let role = Role::from(config.user);
+        let profile = config.profile(Some(module.description().identification()));
         Ok(Self {
             guard: Arc::new(PinGuard::new(
                 description.id(),
@@ -116,22 +117,22 @@ impl Token {
                 config.state_folder(),
                 login_recorder(&recorder, &description),
                 role.user_type(),
-                config.profile(),
+                profile,
             )),
             recorder,
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
             policy: config.login,
             role,
-            profile: config.profile(),
+            profile,
             session_kind: SessionKind::new(
                 match role {
                     // While the SO is logged in there are no read-only sessions.
                     Role::SecurityOfficer => SessionMode::ReadWrite,
-                    _ => config.session(),
+                    _ => profile.session(config),
                 },
-                config.keep_alive_call(),
-                config.profile(),
+                profile.keep_alive_call(config),
+                profile.profile,
             ),
             timeout: config.timeout,
             start_timeout: config.start_timeout,

@@ -9,9 +9,9 @@ use std::fmt::{self, Display};
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 
+use crate::config::profile::{Meaning, ReturnValue};
 use crate::ledger::Failure;
 pub(crate) use login_verdict::LoginVerdict;
-use vendor_code::{Meaning, VendorCode};
 
 /// A PKCS#11 call that did not return CKR_OK.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Fault {
     function: Option<Function>,
     code: Code,
     /// What the token's family means by the code.
-    vendor: Option<&'static VendorCode>,
+    vendor: Option<&'static ReturnValue>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ use super::info::TokenInfo;
 use super::pin::Pin;
 use super::session_call::SessionCall;
 use crate::config::pin::PinSource;
-use crate::config::profile::Profile;
+use crate::config::profile::ProfileChoice;
 use crate::ledger::{Completion, Operation};
 use crate::metrics;
 use acceptance::Acceptance;
@@ -55,7 +55,7 @@ pub struct PinGuard {
     recorder: LoginRecorder,
     accepted_pin: PinCache,
     login_role: PinRole,
-    profile: Profile,
+    profile: ProfileChoice,
     /// The token has accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE).
     accepted_per_signature: AtomicBool,
 }
@@ -74,7 +74,7 @@ impl PinGuard {
         state_folder: Option<PathBuf>,
         recorder: LoginRecorder,
         user: UserType,
-        profile: Profile,
+        profile: ProfileChoice,
     ) -> Self {
         Self {
             token,
@@ -164,7 +164,7 @@ impl PinGuard {
             }
             Err(error) => {
                 metrics::login("failed");
-                Err(self.conclude_failure(sent, Fault::of(error).of_profile(self.profile)))
+                Err(self.conclude_failure(sent, Fault::of(error).of_login(self.profile)))
             }
         }
     }

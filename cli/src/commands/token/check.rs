@@ -105,9 +105,13 @@ fn run_steps(
 ) -> Result<(Arc<dyn Sign>, bool), StepFailed> {
     let module = attempt(steps, "module", || Module::load(&config.token))?;
     steps.good("module", describe(&module));
-    if let Some(profile) = config.token.profile_summary() {
-        steps.seen("profile", Outcome::Note, profile);
-    }
+    let library = module.description().identification();
+    let profile = config.token.profile(Some(library));
+    let outcome = match profile.is_doubtful() {
+        true => Outcome::Note,
+        false => Outcome::Good,
+    };
+    steps.seen("profile", outcome, profile.summary(&config.token));
     let recorder = attempt(steps, "ledger", || Recorder::open(config.ledger.as_ref()))?;
     match &config.ledger {
         Some(ledger) => steps.good("ledger", ledger.file.display().to_string()),
