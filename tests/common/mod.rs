@@ -25,6 +25,7 @@ pub mod error_report;
 pub mod failing_disk;
 pub mod frames_hub;
 pub mod hostile_front_end;
+pub mod hsm_config;
 pub mod hub;
 pub mod ledger_file;
 pub mod ledger_records;
