@@ -7,6 +7,7 @@ const AWS_ISSUES: Source = Source::Vendor(
     "AWS CloudHSM User Guide, Known issues for the PKCS #11 library for AWS CloudHSM",
 );
 const AZURE_GUIDE: Source = Source::Vendor("Azure Cloud HSM PKCS#11 Integration Guide");
+const AZURE_DOCUMENTED: Source = Source::Vendor("");
 const MANAGED_HSM: Source =
     Source::Vendor("Azure Managed HSM TLS Offload Library, README and GET_STARTED");
 const KMSP11_GUIDE: Source = Source::Vendor("PKCS #11 Library for Cloud KMS User Guide");
@@ -40,9 +41,7 @@ pub(super) static FAMILIES: [Family; 5] = [
             },
             Fact {
                 text: "CKA_PRIVATE may only be TRUE, of public keys too, and templates name no CKA_SIGN_RECOVER, CKA_VERIFY_RECOVER or CKA_COPYABLE.",
-                source: Source::Vendor(
-                    "AWS CloudHSM User Guide, PKCS #11 library key attributes for Client SDK 5",
-                ),
+                source: Source::Vendor("AWS CloudHSM User Guide, Key attributes"),
             },
             Fact {
                 text: "A fresh key may be missing on another HSM of the cluster for a while.",
@@ -67,12 +66,12 @@ pub(super) static FAMILIES: [Family; 5] = [
             last: CKR_PIN_EXPIRED,
             meaning: Meaning::PinRefused,
             advice: "Azure Cloud HSM says CKR_PIN_EXPIRED of a wrong PIN: it is user:password of a crypto user; correct the PIN source first",
-            source: AZURE_GUIDE,
+            source: AZURE_DOCUMENTED,
         }],
         facts: &[
             Fact {
                 text: "The PIN is `user:password` of a crypto user.",
-                source: AZURE_GUIDE,
+                source: AZURE_DOCUMENTED,
             },
             Fact {
                 text: "The daemon azcloudhsm_client has to run, and azcloudhsm_application.cfg has to lie in the working directory.",
@@ -80,11 +79,11 @@ pub(super) static FAMILIES: [Family; 5] = [
             },
             Fact {
                 text: "There is no raw CKM_RSA_PKCS, so RSA keys sign in TLS 1.3, and with RSASSA-PSS in TLS 1.2.",
-                source: AZURE_GUIDE,
+                source: AZURE_DOCUMENTED,
             },
             Fact {
                 text: "CKA_EXTRACTABLE is TRUE by default: only an explicit FALSE protects a key that another tool made.",
-                source: AZURE_GUIDE,
+                source: Source::Inference,
             },
         ],
     },
@@ -144,8 +143,12 @@ pub(super) static FAMILIES: [Family; 5] = [
                 source: KMSP11_GUIDE,
             },
             Fact {
-                text: "C_GenerateKeyPair takes a vendor's attribute and no public template: make the key with `gcloud kms keys create`, with one algorithm and hash per key.",
+                text: "C_GenerateKeyPair takes a vendor's attribute and no public template: make the key with `gcloud kms keys create`.",
                 source: KMSP11_GUIDE,
+            },
+            Fact {
+                text: "A key has one algorithm and hash.",
+                source: KMSP11_CODE,
             },
             Fact {
                 text: "A token is a key ring; its label may be empty, and its serial number is all zeros.",

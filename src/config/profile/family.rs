@@ -106,9 +106,9 @@ pub struct Fact {
 pub enum Source {
     /// A document of the vendor's, by its title; empty where the title is not on record.
     Vendor(&'static str),
-    /// The vendor's code, by repository or header.
+    /// The vendor's code, by repository or header; empty where that is not on record.
     VendorCode(&'static str),
-    /// Another party's code, by repository.
+    /// Another party's code or document, by repository; empty where that is not on record.
     OtherCode(&'static str),
     /// What a user reported, and where; empty where that is not on record.
     Report(&'static str),
@@ -123,7 +123,7 @@ impl fmt::Display for Source {
         let (kind, place) = match self {
             Self::Vendor(title) => ("documented by the vendor", *title),
             Self::VendorCode(place) => ("read in the vendor's code", *place),
-            Self::OtherCode(place) => ("read in another party's code", *place),
+            Self::OtherCode(place) => ("read in another party's code or document", *place),
             Self::Report(place) => ("a user's report", *place),
             Self::Seen(version) => ("seen", *version),
             Self::Inference => ("our inference", ""),

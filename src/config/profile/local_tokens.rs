@@ -157,7 +157,7 @@ pub(super) static FAMILIES: [Family; 8] = [
         return_values: &[],
         facts: &[Fact {
             text: "It counts wrong PINs and locks, as an HSM does.",
-            source: KRYOPTIC_CODE,
+            source: Source::Seen("kryoptic 1.5.4"),
         }],
     },
     Family {
@@ -204,7 +204,7 @@ pub(super) static FAMILIES: [Family; 8] = [
         facts: &[
             Fact {
                 text: "The chip has P-256 keys only, in slots that its configuration fixes: the scheme documents RSA-2048, so ask before one is used.",
-                source: CRYPTOAUTHLIB_CODE,
+                source: Source::Inference,
             },
             Fact {
                 text: "Exhausted sessions return CKR_HOST_MEMORY: keep `sessions` small.",

@@ -133,7 +133,7 @@ pub(super) static FAMILIES: [Family; 6] = [
         facts: &[
             Fact {
                 text: "Its module is the Luna client's, so only `profile` tells it from a Luna HSM.",
-                source: Source::Vendor("Adding a Luna Cloud HSM Service"),
+                source: Source::Vendor("Dynamic Partition Loading for Luna Cloud HSM Services"),
             },
             Fact {
                 text: "The service is reached over REST: sections REST and XTC of Chrystoki.conf, in the folder that ChrystokiConfigurationPath names.",
@@ -158,7 +158,7 @@ pub(super) static FAMILIES: [Family; 6] = [
             LibraryText {
                 manufacturer: "nCipher",
                 description: "",
-                source: Source::OtherCode("PeculiarVentures/graphene, tests"),
+                source: Source::OtherCode("tests of PKCS#11 bindings"),
             },
             LibraryText {
                 manufacturer: "",
@@ -184,7 +184,7 @@ pub(super) static FAMILIES: [Family; 6] = [
             },
             Fact {
                 text: "In FIPS level 3 a card of the administrator or operator set has to be present to make a key: make it with `generatekey`.",
-                source: Source::Vendor(""),
+                source: Source::OtherCode(""),
             },
             Fact {
                 text: "Removing the last card of a set ends all sessions.",
@@ -208,11 +208,11 @@ pub(super) static FAMILIES: [Family; 6] = [
         facts: &[
             Fact {
                 text: "A session ends after 15 idle minutes unless KeepAlive is set in the module's own file, where it is off by default.",
-                source: Source::VendorCode("cs_pkcs11_R3.cfg as shipped"),
+                source: Source::OtherCode(""),
             },
             Fact {
                 text: "A command of the module may take 60 s (CommandTimeout).",
-                source: Source::VendorCode("cs_pkcs11_R3.cfg as shipped"),
+                source: Source::OtherCode(""),
             },
             Fact {
                 text: "Each slot has a serial number of its own.",
