@@ -98,7 +98,7 @@ impl Session {
         if fault.is_session_read_only() && self.access == Access::ReadOnly && self.kind.may_learn()
         {
             self.kind.require_read_write(&fault);
-            return SignFault::Call(Fault::STALE);
+            return SignFault::Call(fault.of_read_only_session());
         }
         SignFault::Call(fault)
     }
@@ -158,7 +158,7 @@ impl Session {
         // One module call spans both: a reinitialisation in between would make the handle another session's.
         let session = self.pkcs11().map_err(SignFault::Call)?;
         let Some(raw) = &self.module.raw else {
-            return sign_with_cryptoki(&session, mechanism, key, data, guard);
+            return self.sign_with_cryptoki(&session, mechanism, key, data, guard);
         };
         session
             .sign_init(mechanism, key)
@@ -170,6 +170,29 @@ impl Session {
         }
         raw.sign(session.handle(), data, capacity)
             .map_err(|fault| self.sign_fault(fault))
+    }
+
+    /// C_SignInit, C_Sign for the length, and C_Sign, as cryptoki makes them: one call more, and no context-specific login
+    /// in between.
+    fn sign_with_cryptoki(
+        &self,
+        session: &SessionCall<'_>,
+        mechanism: &Mechanism<'_>,
+        key: ObjectHandle,
+        data: &[u8],
+        guard: Option<&PinGuard>,
+    ) -> Result<Vec<u8>, SignFault> {
+        if guard.is_some() {
+            return Err(SignFault::Call(Fault::answer(
+                "a key that wants a login for each signature cannot be used through a module that keeps a state per function list",
+            )));
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "such a module's C_Sign can be called through cryptoki only"
+        )]
+        let signed = session.sign(mechanism, key, data);
+        signed.map_err(|error| self.sign_fault(Fault::of(error)))
     }
 
     /// The length of `key` wrapped by `wrapping_key`: C_WrapKey with a null output pointer. `None` where the module's
@@ -192,28 +215,6 @@ impl Session {
             key.handle(),
         ))
     }
-}
-
-/// C_SignInit, C_Sign for the length, and C_Sign, as cryptoki makes them: one call more, and no context-specific login
-/// in between.
-fn sign_with_cryptoki(
-    session: &SessionCall<'_>,
-    mechanism: &Mechanism<'_>,
-    key: ObjectHandle,
-    data: &[u8],
-    guard: Option<&PinGuard>,
-) -> Result<Vec<u8>, SignFault> {
-    if guard.is_some() {
-        return Err(SignFault::Call(Fault::answer(
-            "a key that wants a login for each signature cannot be used through a module that keeps a state per function list",
-        )));
-    }
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "such a module's C_Sign can be called through cryptoki only"
-    )]
-    let signed = session.sign(mechanism, key, data);
-    signed.map_err(|error| SignFault::Call(Fault::of(error)))
 }
 
 impl Drop for Session {
