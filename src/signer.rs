@@ -84,6 +84,7 @@ impl ReportedError {
         let (message, hint) = (error.to_string(), error.hint());
         let exit = error.exit_code() as u8;
         let transient = error.is_transient();
+        let device_state = error.device_state().map(str::to_owned);
         let class = error.class();
         Self {
             message,
@@ -91,6 +92,7 @@ impl ReportedError {
             class: class.to_owned(),
             exit,
             transient,
+            device_state,
         }
     }
 }

@@ -101,12 +101,13 @@ impl Token {
             let mechanisms = MechanismList::read(&searched, slot).map_err(TokenError::Call)?;
             Ok::<_, TokenError>((slot, description, mechanisms))
         });
-        let (slot, description, mechanisms) = found.map_err(|error| match error {
-            TokenError::Empty | TokenError::NoMatch { .. } | TokenError::Call(_) => {
-                module_config::explain_failure(error, config)
-            }
-            other => other,
-        })?;
+        let (slot, description, mechanisms) =
+            found.map_err(|error| match error.of_profile(config.profile()) {
+                error @ (TokenError::Empty | TokenError::NoMatch { .. } | TokenError::Call(_)) => {
+                    module_config::explain_failure(error, config)
+                }
+                other => other,
+            })?;
         let role = Role::from(config.user);
         Ok(Self {
             guard: Arc::new(PinGuard::new(
@@ -149,7 +150,8 @@ impl Token {
     /// # Errors
     /// The token is not found, another token matches the URI now, or the login failed.
     pub(crate) fn reopen(&self) -> Result<Self, TokenError> {
-        let (slot, description) = select_slot(&self.module, &self.uri)?;
+        let (slot, description) =
+            select_slot(&self.module, &self.uri).map_err(|error| error.of_profile(self.profile))?;
         if description.id() != self.description.id() {
             return Err(TokenError::NoMatch {
                 uri: self.description.uri().to_string(),
@@ -189,6 +191,11 @@ impl Token {
             return Ok(());
         };
         session.as_ref().map_or(Ok(()), Session::keep_alive)
+    }
+
+    /// The fault as this token's family means its return value.
+    pub(crate) fn as_its_family_means(&self, fault: Fault) -> Fault {
+        fault.of_profile(self.profile)
     }
 
     /// The role that logs in to sign.

@@ -41,6 +41,16 @@ impl IdentityError {
         }
     }
 
+    /// As [`EngineError::device_state`].
+    pub(crate) fn device_state(&self) -> Option<&'static str> {
+        match self {
+            Self::Token(error) => Some(error.fault()?.device_state()?.name()),
+            Self::Key(KeyError::Call(fault)) => Some(fault.device_state()?.name()),
+            Self::Engine(error) => error.device_state(),
+            _ => None,
+        }
+    }
+
     /// As [`EngineError::class`], and `configuration` for certificates.
     pub(crate) fn class(self) -> &'static str {
         match self {

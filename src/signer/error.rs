@@ -120,6 +120,14 @@ impl SignerError {
         }
     }
 
+    /// As [`EngineError::device_state`].
+    pub(super) fn device_state(&self) -> Option<&'static str> {
+        match self {
+            Self::Identity(error) => error.device_state(),
+            _ => None,
+        }
+    }
+
     /// As [`IdentityError::class`].
     pub(crate) fn class(self) -> &'static str {
         match self {

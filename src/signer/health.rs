@@ -44,6 +44,7 @@ impl SignerHealth {
                 class: "token-down".to_owned(),
                 exit: ExitCode::Token as u8,
                 transient: false,
+                device_state: None,
             },
         };
         Some(EngineError::Reported(Box::new(error)))
@@ -81,6 +82,7 @@ mod tests {
             class: "pin".to_owned(),
             exit: 4,
             transient: false,
+            device_state: None,
         };
         let outage = TokenOutage {
             since: "2026-01-02T03:04:05Z".to_owned(),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::fault::{Fault, FaultClass};
 use super::guard::PinError;
 use super::timeout::TokenOperation;
+use crate::config::profile::Profile;
 use crate::config::trust::Fingerprint;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
@@ -108,6 +109,26 @@ pub enum TokenError {
     /// A call failed.
     #[error("the token failed: {0}")]
     Call(Fault),
+}
+
+impl TokenError {
+    /// The PKCS#11 call that failed, if that is the cause.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Call(fault) | Self::Initialize(fault) => Some(fault),
+            Self::Pin(error) => error.fault(),
+            Self::OutOfReach { failed, .. } => failed.fault(),
+            _ => None,
+        }
+    }
+
+    /// The error as this family means its return value.
+    pub(super) fn of_profile(self, profile: Profile) -> Self {
+        match self {
+            Self::Call(fault) => Self::Call(fault.of_profile(profile)),
+            other => other,
+        }
+    }
 }
 
 impl Fault {

@@ -168,8 +168,11 @@ impl Session {
                 .log_in(&session, UserType::ContextSpecific)
                 .map_err(SignFault::Pin)?;
         }
-        raw.sign(session.handle(), data, capacity)
-            .map_err(|fault| self.sign_fault(fault))
+        let signed = raw.sign(session.handle(), data, capacity);
+        if signed.is_ok() {
+            self.module.signed();
+        }
+        signed.map_err(|fault| self.sign_fault(fault))
     }
 
     /// C_SignInit, C_Sign for the length, and C_Sign, as cryptoki makes them: one call more, and no context-specific login
@@ -192,6 +195,9 @@ impl Session {
             reason = "such a module's C_Sign can be called through cryptoki only"
         )]
         let signed = session.sign(mechanism, key, data);
+        if signed.is_ok() {
+            self.module.signed();
+        }
         signed.map_err(|error| self.sign_fault(Fault::of(error)))
     }
 

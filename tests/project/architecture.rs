@@ -178,7 +178,7 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/engine",
             "crate::engine",
-            "handshake_threads health session_limit token_recovery signing queue session_pool \
+            "handshake_threads health reported_error remedy outage session_limit token_recovery signing queue session_pool \
              worker_pool",
         ),
         (
