@@ -30,6 +30,7 @@ mod rate_limit;
 #[cfg(feature = "front-end")]
 mod reload_protocol;
 mod remote_key;
+mod replacement;
 mod request_handler;
 pub mod sandbox;
 pub mod service;

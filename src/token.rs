@@ -115,7 +115,7 @@ impl Token {
                 config.pin.clone(),
                 attendance,
                 config.state_folder(),
-                login_recorder(&recorder, &description),
+                LoginRecorder::of_token(&recorder, &description),
                 role.user_type(),
                 config.profile(),
             )),
@@ -211,7 +211,7 @@ impl Token {
         role: Role,
     ) -> Self {
         let (token, folder) = (self.description.id(), self.state_folder.clone());
-        let recorder = login_recorder(&self.recorder, &self.description);
+        let recorder = LoginRecorder::of_token(&self.recorder, &self.description);
         let user = role.user_type();
         self.guard = Arc::new(PinGuard::new(
             token,
@@ -347,8 +347,4 @@ impl Token {
                 .max(1)
         })
     }
-}
-
-fn login_recorder(recorder: &Recorder, description: &TokenDescription) -> LoginRecorder {
-    LoginRecorder::new(recorder.clone(), description.uri().to_string())
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::EngineError;
 use super::remedy::{Remedy, remedy};
+use super::reported_error::ReportedError;
 use crate::backoff::Backoff;
 use crate::token::fault::{Clearance, DeviceState};
 use crate::token::guard::PinError;
@@ -73,10 +74,15 @@ pub(super) fn delay_after(error: &EngineError, failures: u32) -> Duration {
     let backoff = match lasting_state(error) {
         Some(Clearance::Operator) => OPERATOR_BACKOFF,
         Some(_) => LOGIN_BACKOFF,
-        None if error.pin().is_some() => LOGIN_BACKOFF,
+        None if error.class() == "pin" => LOGIN_BACKOFF,
         None => BACKOFF,
     };
     backoff.delay(failures)
+}
+
+/// The delay before the next attempt to open the key in a process that has none, where that failed for the token's sake.
+pub(crate) fn delay_after_failed_start(error: &ReportedError, failures: u32) -> Duration {
+    delay_after(&EngineError::Reported(Box::new(error.clone())), failures)
 }
 
 /// Whether a recovery that failed with this was one that a new process may succeed at: not where a person has to act, or

@@ -21,7 +21,7 @@ use crate::key::{Key, KeyError};
 use crate::metrics::KeyMetrics;
 use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
-use crate::token::fault::FaultClass;
+use crate::token::fault::{Clearance, FaultClass};
 use crate::token::guard::PinError;
 use crate::token::session::{Access, Session};
 use crate::token::{Token, TokenError};
@@ -185,7 +185,7 @@ impl TokenRecovery {
         };
         if fault.class() != FaultClass::Device
             || fault.is_loss_of_token()
-            || lasting_state(why).is_some()
+            || lasting_state(why) == Some(Clearance::Operator)
         {
             return false;
         }

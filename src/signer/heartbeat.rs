@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use super::fd_passing::MAX_MESSAGE_LEN;
+use super::replacement::InheritedOutage;
 use super::timespec;
+use crate::poison::IgnorePoison as _;
 
 /// The interval between heartbeats.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -25,32 +29,43 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// is no reason for another login.
 const MIN_OVERRUN: Duration = Duration::from_secs(1);
 
-/// One heartbeat: a byte on the control socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One heartbeat: a message on the control socket, of one byte, or of a byte and an outage in JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heartbeat {
     /// No call hangs.
     Alive,
     /// A call hangs: only the end of the process ends it.
     Hung,
+    /// The token cannot be recovered in this process: another is to take its place.
+    Replace(Box<InheritedOutage>),
 }
 
 impl Heartbeat {
-    fn send(self, control: &OwnedFd) -> io::Result<()> {
-        let byte = match self {
-            Self::Alive => b".",
-            Self::Hung => b"!",
+    fn send(&self, control: &OwnedFd) -> io::Result<()> {
+        let message = match self {
+            Self::Alive => b".".to_vec(),
+            Self::Hung => b"!".to_vec(),
+            // Serialisation of strings and numbers does not fail.
+            Self::Replace(outage) => [
+                b">".to_vec(),
+                serde_json::to_vec(outage).unwrap_or_default(),
+            ]
+            .concat(),
         };
-        retry_on_intr(|| send(control, byte, SendFlags::NOSIGNAL | SendFlags::DONTWAIT))?;
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        retry_on_intr(|| send(control, &message, flags))?;
         Ok(())
     }
 
     /// Receives the next heartbeat; `None` if the signer has ended or sent anything else.
     pub(super) fn receive(control: &OwnedFd) -> Option<Self> {
-        let mut byte = [0; 1];
-        let (length, _) = retry_on_intr(|| recv(control, &mut byte, RecvFlags::empty())).ok()?;
-        match (length, byte) {
-            (1, [b'.']) => Some(Self::Alive),
-            (1, [b'!']) => Some(Self::Hung),
+        let mut buffer = vec![0; MAX_MESSAGE_LEN];
+        let received = retry_on_intr(|| recv(control, &mut buffer[..], RecvFlags::empty()));
+        let (length, _) = received.ok()?;
+        match buffer.get(..length)? {
+            b"." => Some(Self::Alive),
+            b"!" => Some(Self::Hung),
+            [b'>', json @ ..] => serde_json::from_slice(json).ok().map(Self::Replace),
             _ => None,
         }
     }
@@ -64,6 +79,8 @@ pub(super) struct CallDeadlines {
     // Milliseconds after `origin`; 0 if no call is in progress.
     deadlines: Vec<AtomicU64>,
     hung: AtomicBool,
+    /// To be sent once.
+    replacement: Mutex<Option<Box<InheritedOutage>>>,
 }
 
 /// A call in progress; it ends when this is dropped.
@@ -77,6 +94,7 @@ impl CallDeadlines {
             overrun: timeout.max(MIN_OVERRUN),
             deadlines: (0..callers).map(|_| AtomicU64::new(0)).collect(),
             hung: AtomicBool::new(false),
+            replacement: Mutex::new(None),
         }
     }
 
@@ -93,6 +111,11 @@ impl CallDeadlines {
         self.hung.store(true, Ordering::Relaxed);
     }
 
+    /// Has the supervisor replace this process with the next heartbeat.
+    pub(super) fn request_replacement(&self, outage: InheritedOutage) {
+        *self.replacement.lock().ignore_poison() = Some(Box::new(outage));
+    }
+
     fn is_hung(&self, now: Instant) -> bool {
         let now = now.saturating_duration_since(self.origin);
         let exceeded = |slot: &AtomicU64| {
@@ -105,12 +128,16 @@ impl CallDeadlines {
     /// Sends heartbeats until the supervisor has ended or closed its side.
     pub(super) fn send_heartbeats(&self, control: &OwnedFd) {
         loop {
-            let heartbeat = match self.is_hung(Instant::now()) {
-                true => Heartbeat::Hung,
-                false => Heartbeat::Alive,
+            let replacement = self.replacement.lock().ignore_poison().take();
+            let heartbeat = match (replacement, self.is_hung(Instant::now())) {
+                (Some(outage), _) => Heartbeat::Replace(outage),
+                (None, true) => Heartbeat::Hung,
+                (None, false) => Heartbeat::Alive,
             };
             // Where this fails, the supervisor has ended, or has unread heartbeats enough.
-            let _ = heartbeat.send(control);
+            if let (Err(_), Heartbeat::Replace(outage)) = (heartbeat.send(control), heartbeat) {
+                self.request_replacement(*outage);
+            }
             let mut fds = [PollFd::new(control, PollFlags::IN)];
             let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(INTERVAL))));
             if ready == Ok(0) {
