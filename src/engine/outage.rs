@@ -74,10 +74,20 @@ pub(super) fn delay_after(error: &EngineError, failures: u32) -> Duration {
     let backoff = match lasting_state(error) {
         Some(Clearance::Operator) => OPERATOR_BACKOFF,
         Some(_) => LOGIN_BACKOFF,
-        None if error.class() == "pin" => LOGIN_BACKOFF,
+        // The login was good, and the key is not there: the next attempt logs in again.
+        None if error.class() == "pin" || matches!(error, EngineError::Key(_)) => LOGIN_BACKOFF,
         None => BACKOFF,
     };
     backoff.delay(failures)
+}
+
+/// The delay before the recovery of a token that was lost again after so many recoveries without a signature in between:
+/// each of them was a login.
+pub(super) fn delay_after_recoveries(error: &EngineError, recoveries: u32) -> Duration {
+    match lasting_state(error) {
+        Some(_) => delay_after(error, recoveries),
+        None => LOGIN_BACKOFF.delay(recoveries),
+    }
 }
 
 /// The delay before the next attempt to open the key in a process that has none, where that failed for the token's sake.

@@ -10,12 +10,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cryptoki::object::ObjectHandle;
 
 use super::EngineError;
-use super::outage::{Outage, PendingRecovery, TokenStatus, delay_after, is_in_vain, lasting_state};
+use super::outage::{
+    Outage, PendingRecovery, TokenStatus, delay_after, delay_after_recoveries, is_in_vain,
+    lasting_state,
+};
 use super::remedy::{Remedy, remedy};
 use crate::key::{Key, KeyError};
 use crate::metrics::KeyMetrics;
@@ -155,10 +158,9 @@ impl TokenRecovery {
         // The first recovery is due at once. The backoff also applies to a token whose recovery succeeds each time, and
         // that is lost again before it signs; and no recovery ends a state that a person has to end.
         let failures = state.losses.saturating_add(1);
-        let delay = if state.losses > MAX_RELOGIN_LOSSES || lasting_state(why).is_some() {
-            delay_after(why, failures)
-        } else {
-            Duration::ZERO
+        let delay = match lasting_state(why) {
+            Some(_) => delay_after_recoveries(why, failures),
+            None => delay_after_recoveries(why, state.losses.saturating_sub(MAX_RELOGIN_LOSSES)),
         };
         state.losses = state.losses.saturating_add(1);
         let named = why.fault().filter(|fault| fault.device_state().is_some());
