@@ -14,6 +14,7 @@ mod cert_install;
 mod contracts;
 mod csr;
 mod evidence;
+mod key_generation;
 mod key_templates;
 mod keys;
 mod onboarding;
