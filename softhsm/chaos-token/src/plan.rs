@@ -5,8 +5,16 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
+use crate::device_limits::DeviceLimits;
 use crate::key_generation_plan::{self, KeyGenerationPlan};
-use crate::names;
+use crate::login_rules::LoginRules;
+use crate::outage::OutageRules;
+use crate::persona;
+use crate::template_rules::TemplateRules;
+use crate::words::{
+    attribute_named, code_named, duration, flag_named, function_named, key_type_named,
+    mechanism_named, number, user_type, without_comment,
+};
 
 /// The outcome of a call by the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +91,15 @@ struct Delay {
     time: Duration,
 }
 
+/// A value that private keys report, whatever their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) attribute: CK_ATTRIBUTE_TYPE,
+    pub(crate) value: bool,
+    /// Keys of this type only.
+    pub(crate) key_type: Option<CK_KEY_TYPE>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     rules: Vec<Rule>,
@@ -92,7 +109,8 @@ pub(crate) struct Plan {
     pub(crate) flags: CK_FLAGS,
     /// CKF_ flags of the token that are not reported.
     pub(crate) hidden_flags: CK_FLAGS,
-    pub(crate) max_sessions: Option<u64>,
+    /// The number of sessions, and what C_OpenSession returns beyond it.
+    pub(crate) max_sessions: Option<(u64, CK_RV)>,
     /// Mechanisms that are neither listed nor supported.
     pub(crate) hidden_mechanisms: Vec<CK_MECHANISM_TYPE>,
     /// Mechanisms that are listed and not supported.
@@ -111,8 +129,7 @@ pub(crate) struct Plan {
     pub(crate) always_authenticate: bool,
     /// Token, slot and module describe themselves as a hardware device.
     pub(crate) device: bool,
-    /// The attributes that private keys report, whatever their real values.
-    pub(crate) claims: Vec<(CK_ATTRIBUTE_TYPE, bool)>,
+    pub(crate) claims: Vec<Claim>,
     /// The CK_USER_TYPE of the role that is the wrapped module's user.
     pub(crate) user_type: Option<CK_USER_TYPE>,
     /// The user's PIN is the empty one; this file has that of the wrapped module.
@@ -131,10 +148,16 @@ pub(crate) struct Plan {
     pub(crate) label: Option<String>,
     /// What C_GenerateKeyPair takes.
     pub(crate) key_generation: KeyGenerationPlan,
+    pub(crate) templates: TemplateRules,
+    pub(crate) logins: LoginRules,
+    pub(crate) limits: DeviceLimits,
+    pub(crate) outage: OutageRules,
     /// Attributes of which C_GetAttributeValue reports nothing, and leaves the buffer as it is.
     pub(crate) silent_attributes: Vec<CK_ATTRIBUTE_TYPE>,
     /// The code that C_OpenSession returns for a read-only session.
     pub(crate) no_read_only_sessions: Option<CK_RV>,
+    /// Every session is read-write, whatever was asked for.
+    pub(crate) read_only_ignored: bool,
     /// The code that C_SignInit returns in a read-only session.
     pub(crate) no_read_only_signatures: Option<CK_RV>,
     /// manufacturerID of the module.
@@ -184,8 +207,7 @@ impl Plan {
 pub(crate) fn parse(text: &str) -> Result<Plan, String> {
     let mut plan = Plan::default();
     for (index, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or("").trim();
-        let words: Vec<_> = line.split_whitespace().collect();
+        let words: Vec<_> = without_comment(line).split_whitespace().collect();
         parse_line(&mut plan, &words).map_err(|why| format!("plan, line {}: {why}", index + 1))?;
     }
     Ok(plan)
@@ -201,7 +223,10 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["crash", function, calls] => plan.rules.push(rule(function, calls, Verdict::Crash)?),
         ["pin-tries", count] => plan.pin_tries = Some(number(count)?),
         ["flag", flag] => plan.flags |= flag_named(flag)?,
-        ["max-sessions", count] => plan.max_sessions = Some(number(count)?),
+        ["max-sessions", count] => parse_line(plan, &["max-sessions", count, "CKR_SESSION_COUNT"])?,
+        ["max-sessions", count, code] => {
+            plan.max_sessions = Some((number(count)?, code_named(code)?));
+        }
         ["without", flag] if flag.starts_with("CKF_") => plan.hidden_flags |= flag_named(flag)?,
         ["without", mechanism] => plan.hidden_mechanisms.push(mechanism_named(mechanism)?),
         ["refuse", mechanism] => plan.refused_mechanisms.push(mechanism_named(mechanism)?),
@@ -230,17 +255,20 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["idle", time] => plan.idle_timeout = Some(duration(time)?),
         ["vanished"] => plan.removed = true,
         ["slot-ids", offset] => plan.slot_id_offset = number(offset)?,
-        ["claim", attribute, value @ ("true" | "false")] => {
-            plan.claims
-                .push((attribute_named(attribute)?, *value == "true"));
+        [
+            "claim",
+            attribute,
+            value @ ("true" | "false"),
+            key_type @ ..,
+        ] if key_type.len() < 2 => {
+            let key_type = key_type.first().map(|name| key_type_named(name));
+            plan.claims.push(Claim {
+                attribute: attribute_named(attribute)?,
+                value: *value == "true",
+                key_type: key_type.transpose()?,
+            });
         }
-        ["user-type", role] => {
-            let digits = role
-                .strip_prefix("0x")
-                .ok_or("a role is written as 0x80000001")?;
-            let role = CK_USER_TYPE::from_str_radix(digits, 16);
-            plan.user_type = Some(role.map_err(|_| format!("{digits} is no number"))?);
-        }
+        ["user-type", role] => plan.user_type = Some(user_type(role)?),
         ["empty-pin", file] => plan.empty_pin = Some(file.into()),
         ["authenticates", file] => plan.authenticates = Some(file.into()),
         ["user-name", name] => plan.user_name = Some((*name).to_owned()),
@@ -253,11 +281,12 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
             plan.login_per_session = Some(PerSession::Signatures);
         }
         ["serial", serial] => plan.serial = Some((*serial).to_owned()),
-        ["label", label] => plan.label = Some((*label).to_owned()),
+        ["label", label @ ..] => plan.label = Some(label.join(" ")),
         ["silent", attribute] => plan.silent_attributes.push(attribute_named(attribute)?),
         ["read-only-sessions", "not-opened", code] => {
             plan.no_read_only_sessions = Some(code_named(code)?);
         }
+        ["read-only-sessions", "ignored"] => plan.read_only_ignored = true,
         ["read-only-sessions", "sign-not", code] => {
             plan.no_read_only_signatures = Some(code_named(code)?);
         }
@@ -266,15 +295,26 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["manufacturer", name @ ..] => plan.manufacturer = Some(name.join(" ")),
         ["description", name @ ..] => plan.description = Some(name.join(" ")),
         ["always-authenticate"] => plan.always_authenticate = true,
-        other => return key_generation_plan::parse_line(&mut plan.key_generation, other),
+        ["persona", name] => {
+            for line in persona::lines(name)? {
+                let words: Vec<_> = line.split_whitespace().collect();
+                parse_line(plan, &words)?;
+            }
+        }
+        other => {
+            let understood = plan.templates.parse_line(other)?
+                || plan.logins.parse_line(other)?
+                || plan.limits.parse_line(other)?
+                || plan.outage.parse_line(other)?;
+            if !understood {
+                key_generation_plan::parse_line(&mut plan.key_generation, other)?;
+            }
+        }
     }
     Ok(())
 }
 
 fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
-    if !names::FUNCTIONS.contains(&function) && function != names::LOGIN_USER {
-        return Err(format!("{function} is no function of PKCS#11"));
-    }
     let calls = match calls.split_once("..") {
         None if calls == "all" => Calls::ALL,
         None => {
@@ -293,35 +333,10 @@ fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
         },
     };
     Ok(Rule {
-        function: function.to_owned(),
+        function: function_named(function)?,
         calls,
         verdict,
     })
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let millis = text.strip_suffix("ms").ok_or("a time is written as 25ms")?;
-    number(millis).map(Duration::from_millis)
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text} is no number"))
-}
-
-fn code_named(name: &str) -> Result<CK_RV, String> {
-    names::return_value(name).ok_or_else(|| format!("{name} is no CKR_ value"))
-}
-
-fn attribute_named(name: &str) -> Result<CK_ATTRIBUTE_TYPE, String> {
-    names::attribute(name).ok_or_else(|| format!("{name} is no attribute that this module knows"))
-}
-
-fn flag_named(name: &str) -> Result<CK_FLAGS, String> {
-    names::token_flag(name).ok_or_else(|| format!("{name} is no token flag"))
-}
-
-fn mechanism_named(name: &str) -> Result<CK_MECHANISM_TYPE, String> {
-    names::mechanism(name).ok_or_else(|| format!("{name} is no mechanism that this module knows"))
 }
 
 #[cfg(test)]

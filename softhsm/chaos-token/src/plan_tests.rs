@@ -1,6 +1,7 @@
 //! Valid plans and invalid ones.
 
 use super::*;
+use crate::persona::PERSONAS;
 
 #[test]
 fn each_line_of_a_plan_is_parsed() {
@@ -48,4 +49,26 @@ fn an_invalid_line_is_an_error() {
     ] {
         assert!(parse(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn each_persona_is_a_plan_and_each_line_has_its_source() {
+    for (name, text) in PERSONAS {
+        parse(text).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let mut has_source = false;
+        for line in text.lines() {
+            let words = without_comment(line);
+            let comment = &line[words.len()..];
+            let marks = ["(D)", "(U)", "(C)", "(I)"];
+            // A comment is about the lines up to the next empty one.
+            has_source &= !line.is_empty();
+            has_source |= marks.iter().any(|mark| comment.contains(mark));
+            assert!(words.is_empty() || has_source, "{name}: {line}");
+        }
+    }
+    assert!(parse("persona nobody").is_err());
+    let plan = parse("fail C_Login 1 CKR_PIN_LOCKED\npersona google\noutage").expect("a plan");
+    assert_eq!(plan.verdict("C_Login", 1), Verdict::Fail(CKR_PIN_LOCKED));
+    assert_eq!(plan.outage.code("C_Sign"), Some(CKR_DEVICE_ERROR));
+    assert!(plan.logins.pin_ignored);
 }
