@@ -237,6 +237,10 @@ impl Fault {
             | R::DataInvalid
             | R::FunctionNotSupported => FaultClass::Mechanism,
             R::SessionCount => FaultClass::SessionLimit,
+            // Modules that have no session left (CryptoAuthLib). The host's memory is not better after C_Initialize either.
+            R::HostMemory if matches!(self.function, Some(Function::OpenSession)) => {
+                FaultClass::SessionLimit
+            }
             R::KeyFunctionNotPermitted
             | R::ActionProhibited
             | R::AttributeReadOnly
