@@ -19,7 +19,7 @@ pub struct ReportedError {
     pub class: String,
     /// The exit code of a command that fails with it.
     pub exit: u8,
-    /// As [`Diagnostic::is_transient`].
+    /// As [`crate::diagnostic::Diagnostic::is_transient`].
     #[serde(default)]
     pub transient: bool,
     /// As [`EngineError::device_state`].
