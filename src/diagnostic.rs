@@ -17,7 +17,7 @@ pub trait Diagnostic: Error {
 
     /// Whether the cause may pass without a change of the configuration, so that a service should retry later instead
     /// of giving up: a token or network that is not available, a clock that is not set yet, a full disk, a program that
-    /// does not return the PIN yet. A transient error has used up none of the token's login attempts.
+    /// does not return the PIN yet. As far as is known, a transient error has used up none of the token's login attempts.
     fn is_transient(&self) -> bool {
         matches!(self.exit_code(), ExitCode::Token | ExitCode::Network)
     }

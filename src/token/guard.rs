@@ -183,9 +183,9 @@ impl PinGuard {
                 return Err(error);
             }
         };
-        let step = operation::begin_login(&self.source);
+        // Until the outcome is on record: an interruption before that would leave a login of which nothing is known.
+        let _step = operation::begin_login(&self.source);
         let result = call_login(session, user, self.user_name.as_deref(), pin.as_ref());
-        drop(step);
         let sent = SentLogin {
             user,
             pin,

@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::TokenError;
 use super::fault::Fault;
-use super::operation::{StepOfThread, TokenOperation};
+use super::operation::{self, StepOfThread, TokenOperation};
 
 /// Runs `work` on a thread of its own and waits for it, at most for `timeout`. A call that hangs keeps its thread until the
 /// process ends. The error names the step in which it hangs, which `work` may have begun after `operation`.
@@ -42,11 +42,15 @@ where
             drop(thread.join());
             result
         }
-        Err(RecvTimeoutError::Timeout) => Err(TokenError::NoAnswer {
-            during: step.current(),
-            after: timeout,
+        Err(RecvTimeoutError::Timeout) => {
+            let during = step.current();
+            operation::give_up();
+            Err(TokenError::NoAnswer {
+                during,
+                after: timeout,
+            }
+            .into())
         }
-        .into()),
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => {

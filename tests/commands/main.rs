@@ -14,6 +14,7 @@ mod cert_install;
 mod contracts;
 mod csr;
 mod evidence;
+mod interrupted_login;
 mod key_templates;
 mod keys;
 mod module_crash_and_hang;

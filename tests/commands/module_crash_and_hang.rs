@@ -1,11 +1,14 @@
 //! A module that crashes or never returns: each command names the step, ends within its timeouts, and with the exit code of
 //! the token, or of the PIN where one was sent. Seven PKCS#11 functions, two faults, and each command that loads the module.
 
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::bank::Bank;
+use crate::common::bank::{BINARY, Bank};
 use crate::common::chaos::Chaos;
+use crate::common::poll::until;
+use crate::common::procfs;
 
 /// A command, and the functions of `FUNCTIONS` that it calls.
 struct Case {
@@ -34,6 +37,14 @@ const ALL: &[&str] = &[
     "C_Sign",
 ];
 
+const WITHOUT_SIGNATURE: &[&str] = &[
+    "C_Initialize",
+    "C_GetSlotList",
+    "C_OpenSession",
+    "C_Login",
+    "C_FindObjectsInit",
+];
+
 const CASES: [Case; 9] = [
     Case {
         arguments: &["token", "list"],
@@ -45,23 +56,11 @@ const CASES: [Case; 9] = [
     },
     Case {
         arguments: &["key", "list"],
-        calls: &[
-            "C_Initialize",
-            "C_GetSlotList",
-            "C_OpenSession",
-            "C_Login",
-            "C_FindObjectsInit",
-        ],
+        calls: WITHOUT_SIGNATURE,
     },
     Case {
         arguments: &["key", "generate", "--type", "p-256", "--label", "other"],
-        calls: &[
-            "C_Initialize",
-            "C_GetSlotList",
-            "C_OpenSession",
-            "C_Login",
-            "C_FindObjectsInit",
-        ],
+        calls: WITHOUT_SIGNATURE,
     },
     Case {
         arguments: &["csr"],
@@ -124,7 +123,6 @@ fn try_each_command(fault: &str, function: &str, step: &str) -> Vec<String> {
             _ => 3,
         };
         let text = format!("{}{}", run.stdout, run.stderr);
-        // The report of the audit goes on without the token.
         let named = !called || text.contains(step);
         if run.code != code || !named || took > DEADLINE {
             wrong.push(format!(
@@ -154,4 +152,37 @@ fn a_call_that_crashes_is_named() {
 #[test]
 fn a_call_that_never_returns_is_named() {
     each_function("hang");
+}
+
+/// A module can stop more than its call: here its whole process stands still, with all the timeouts in it.
+#[test]
+fn a_process_that_stands_still_is_ended() {
+    let (mut bank, chaos) = bank();
+    bank.configure(|settings| {
+        settings.state_dir = "fresh".to_owned();
+        settings.token_lines = "start_timeout = \"1s\"".to_owned();
+    });
+    chaos.plan("hang C_Login 1");
+    let command = Command::new(BINARY.unwrap())
+        .arg("--config")
+        .arg(bank.config_path())
+        .args(["key", "list"])
+        .envs(chaos.environment())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the PIN is sent", || chaos.calls("C_Login") == 1);
+    let process = procfs::children(command.id())[0];
+    let sent = Command::new("kill")
+        .args(["-STOP", &process.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let ended = command.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("the login (C_Login) did not come to an end within 1 s; the process"),
+        "{said}"
+    );
 }

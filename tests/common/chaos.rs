@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::bank::{Bank, Run};
+use super::hub::{Hub, HubOptions};
 use super::softhsm::MODULE;
 
 pub struct Chaos {
@@ -32,6 +33,17 @@ impl Chaos {
         assert!(module.exists(), "{} is not built", module.display());
         bank.configure(|settings| settings.module = module);
         chaos
+    }
+
+    /// The same for a bank with a certified key and its hub.
+    pub fn certified(plan: &str) -> (Bank, Self, Hub) {
+        let mut bank = Bank::new();
+        let hub =
+            Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+        bank.hub_at(hub.port());
+        bank.certify("p-256");
+        let chaos = Self::between(&mut bank, plan);
+        (bank, chaos, hub)
     }
 
     /// The same plan, log and state, in a process that [`Bank::run_test`] started.

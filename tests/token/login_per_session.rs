@@ -1,9 +1,8 @@
 //! Tokens on which a login is for its session only (Nitrokey NetHSM): each session gets one C_Login, never more, and a
 //! refused PIN stops them all. Simulated from documents.
 
-use crate::common::bank::{Bank, config_of_child};
+use crate::common::bank::config_of_child;
 use crate::common::chaos::Chaos;
-use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
 use crate::common::proxy::Proxy;
 use crate::common::wrong_pin::with_wrong_pin;
@@ -12,15 +11,6 @@ use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::token::guard::Attendance;
 
 const LEARNT: &str = "a login to this token is for one session";
-
-fn certified(plan: &str) -> (Bank, Chaos, Hub) {
-    let mut bank = Bank::new();
-    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
-    bank.hub_at(hub.port());
-    bank.certify("p-256");
-    let chaos = Chaos::between(&mut bank, plan);
-    (bank, chaos, hub)
-}
 
 fn one_login_per_session(chaos: &Chaos) {
     let (logins, sessions) = (chaos.calls("C_Login"), chaos.calls("C_OpenSession"));
@@ -31,7 +21,7 @@ fn one_login_per_session(chaos: &Chaos) {
 #[test]
 fn it_is_learnt_and_shown() {
     for plan in ["login-per-session", "login-per-session state"] {
-        let (mut bank, chaos, _hub) = certified(plan);
+        let (mut bank, chaos, _hub) = Chaos::certified(plan);
         for command in [
             &["key", "list"][..],
             &["csr"],
@@ -63,7 +53,7 @@ fn it_is_learnt_and_shown() {
 
 #[test]
 fn a_token_whose_login_holds_for_all_is_logged_in_to_once() {
-    let (mut bank, chaos, _hub) = certified("");
+    let (mut bank, chaos, _hub) = Chaos::certified("");
     for login in ["", "login = \"auto\"", "login = \"always\""] {
         bank.configure(|settings| settings.token_lines = login.to_owned());
         chaos.forget_calls();
@@ -81,7 +71,7 @@ fn a_token_whose_login_holds_for_all_is_logged_in_to_once() {
 /// Where nothing shows it before the signature, it can be written by hand, and the error says so.
 #[test]
 fn it_can_be_written_by_hand() {
-    let (mut bank, chaos, _hub) = certified("login-per-session signatures");
+    let (mut bank, chaos, _hub) = Chaos::certified("login-per-session signatures");
     let run = chaos.run(&bank, &["csr"]).expect(3);
     assert!(
         run.stderr.contains("CKR_USER_NOT_LOGGED_IN") && run.stderr.contains("\"per-session\""),
@@ -110,7 +100,8 @@ fn a_wrong_pin_is_sent_once() {
 #[test]
 fn a_refusal_in_a_further_session_stops_all() {
     let Some(config) = config_of_child() else {
-        let (bank, chaos, _hub) = certified("login-per-session\nwithout CKF_USER_PIN_COUNT_LOW");
+        let (bank, chaos, _hub) =
+            Chaos::certified("login-per-session\nwithout CKF_USER_PIN_COUNT_LOW");
         return chaos.run_test(&bank, a_refusal_in_a_further_session_stops_all, &[]);
     };
     let chaos = Chaos::of_child();
@@ -148,7 +139,7 @@ fn a_refusal_in_a_further_session_stops_all() {
 /// It has the timeout of the first login, in a command and in the signer process.
 #[test]
 fn a_login_of_a_further_session_that_hangs_ends_in_time() {
-    let (mut bank, chaos, _hub) = certified("");
+    let (mut bank, chaos, _hub) = Chaos::certified("");
     bank.configure(|settings| settings.token_lines = "start_timeout = \"1s\"".to_owned());
     for command in [&["csr"][..], &["key", "list"], &["verify"]] {
         chaos.plan("login-per-session\nhang C_Login 2");
@@ -167,7 +158,7 @@ fn a_login_of_a_further_session_that_hangs_ends_in_time() {
 #[test]
 fn sessions_that_are_opened_at_once_get_a_login_each() {
     let Some(config) = config_of_child() else {
-        let (bank, chaos, _hub) = certified("login-per-session\ndelay C_Sign 30ms");
+        let (bank, chaos, _hub) = Chaos::certified("login-per-session\ndelay C_Sign 30ms");
         return chaos.run_test(
             &bank,
             sessions_that_are_opened_at_once_get_a_login_each,
@@ -193,7 +184,7 @@ fn sessions_that_are_opened_at_once_get_a_login_each() {
 #[test]
 fn a_token_that_comes_back_is_logged_in_to_in_each_session() {
     let Some(config) = config_of_child() else {
-        let (bank, chaos, _hub) = certified("login-per-session");
+        let (bank, chaos, _hub) = Chaos::certified("login-per-session");
         return chaos.run_test(
             &bank,
             a_token_that_comes_back_is_logged_in_to_in_each_session,

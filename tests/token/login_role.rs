@@ -4,17 +4,13 @@ use std::fs;
 
 use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
-use crate::common::hub::{Hub, HubOptions};
+use crate::common::hub::Hub;
 use crate::common::proxy::Proxy;
 
 const CRYPTO_USER: &str = "user-type 0x80000001\nwithout CKF_USER_PIN_COUNT_LOW";
 
 fn certified() -> (Bank, Chaos, Hub) {
-    let mut bank = Bank::new();
-    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
-    bank.hub_at(hub.port());
-    bank.certify("p-256");
-    let chaos = Chaos::between(&mut bank, CRYPTO_USER);
+    let (mut bank, chaos, hub) = Chaos::certified(CRYPTO_USER);
     bank.configure(|settings| settings.token_lines = "user = 0x80000001".to_owned());
     (bank, chaos, hub)
 }

@@ -1,17 +1,6 @@
 //! Modules that have no read-only sessions, or do not sign in them, and what `session` of `[[token]]` says about it.
 
-use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
-use crate::common::hub::{Hub, HubOptions};
-
-fn certified(plan: &str) -> (Bank, Chaos, Hub) {
-    let mut bank = Bank::new();
-    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
-    bank.hub_at(hub.port());
-    bank.certify("p-256");
-    let chaos = Chaos::between(&mut bank, plan);
-    (bank, chaos, hub)
-}
 
 #[test]
 fn a_module_without_read_only_sessions_does_everything() {
@@ -19,7 +8,7 @@ fn a_module_without_read_only_sessions_does_everything() {
         "read-only-sessions not-opened CKR_FUNCTION_FAILED",
         "read-only-sessions sign-not CKR_SESSION_READ_ONLY",
     ] {
-        let (bank, chaos, _hub) = certified(plan);
+        let (bank, chaos, _hub) = Chaos::certified(plan);
         for command in [
             &["token", "check", "-n", "5"][..],
             &["key", "list"],
@@ -37,7 +26,8 @@ fn a_module_without_read_only_sessions_does_everything() {
 
 #[test]
 fn what_is_configured_is_not_changed() {
-    let (mut bank, chaos, _hub) = certified("read-only-sessions not-opened CKR_FUNCTION_FAILED");
+    let (mut bank, chaos, _hub) =
+        Chaos::certified("read-only-sessions not-opened CKR_FUNCTION_FAILED");
     bank.configure(|settings| settings.token_lines = "session = \"read-only\"".to_owned());
     chaos.run(&bank, &["csr"]).expect(3);
     bank.configure(|settings| settings.token_lines = "session = \"read-write\"".to_owned());
@@ -56,7 +46,7 @@ fn what_is_configured_is_not_changed() {
 /// A fault of the moment makes no session read-write for good.
 #[test]
 fn one_refusal_teaches_nothing() {
-    let (bank, chaos, _hub) = certified("fail C_OpenSession 1 CKR_FUNCTION_FAILED");
+    let (bank, chaos, _hub) = Chaos::certified("fail C_OpenSession 1 CKR_FUNCTION_FAILED");
     let run = chaos.run(&bank, &["-v", "csr"]).expect(0);
     assert!(!run.stderr.contains("read-write ones are used"), "{run:?}");
     chaos.plan("read-only-sessions not-opened CKR_FUNCTION_FAILED");

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
-use crate::common::hub::{Hub, HubOptions};
+use crate::common::hub::Hub;
 use crate::common::nss_token::NssToken;
 use crate::common::proxy::Proxy;
 
@@ -12,11 +12,7 @@ const NAMED: &str = "user-name lfi-signer\nwithout CKF_USER_PIN_COUNT_LOW";
 const USER_NAME: &str = "user_name = \"lfi-signer\"";
 
 fn certified(plan: &str) -> (Bank, Chaos, Hub) {
-    let mut bank = Bank::new();
-    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
-    bank.hub_at(hub.port());
-    bank.certify("p-256");
-    let chaos = Chaos::between(&mut bank, plan);
+    let (mut bank, chaos, hub) = Chaos::certified(plan);
     bank.configure(|settings| settings.token_lines = USER_NAME.to_owned());
     (bank, chaos, hub)
 }

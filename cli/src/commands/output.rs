@@ -227,11 +227,11 @@ pub(crate) fn step(step: &Step, longest: usize) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Writes on standard error that a step begins: on a terminal as text that [`step_ended`] takes away.
+/// Writes on standard error that a step begins: on a terminal as text that [`step_ended`] takes away, unless there is a note.
 pub(crate) fn step_begins(name: &str, note: Option<&str>) {
     let note = note.map_or(String::new(), |note| format!("{FAINT}: {note}{FAINT:#}"));
     let text = format!("  {FAINT}...{FAINT:#}   {name}{note}");
-    match io::stderr().is_terminal() {
+    match io::stderr().is_terminal() && note.is_empty() {
         true => {
             // Only one line is taken away.
             let width = columns(io::stderr()).map_or(usize::MAX, |columns| columns - 1);

@@ -102,7 +102,7 @@ impl Checked<'_> {
             "token",
             format!("{} {warnings}", description.uri()).trim_end(),
         );
-        self.begins("login", login_note(config).as_deref());
+        self.begins("login", Some(&login_note(config)));
         let logged_in = self.outcome("login", token.log_in(token.role()))?;
         if logged_in {
             self.steps
@@ -192,14 +192,16 @@ impl Checked<'_> {
     }
 }
 
-/// What an interruption of the login costs, where no person types the PIN.
-fn login_note(config: &Config) -> Option<String> {
+/// What an interruption of the login costs, or that a person is asked.
+fn login_note(config: &Config) -> String {
     match config.token.pin {
-        PinSource::Prompt | PinSource::ProtectedPath => None,
-        _ => Some(format!(
+        PinSource::Prompt => "you are asked for the PIN".to_owned(),
+        PinSource::ProtectedPath => "the PIN is typed at the token".to_owned(),
+        PinSource::None => "no PIN is sent".to_owned(),
+        _ => format!(
             "once C_Login is sent, Ctrl-C waits for its end, {} s at most; a second Ctrl-C would count as a refused PIN",
             config.token.start_timeout.as_secs_f64()
-        )),
+        ),
     }
 }
 

@@ -13,6 +13,8 @@ use thiserror::Error;
 pub(crate) struct LastOperation {
     pub(super) operation: Option<TokenOperation>,
     pub(super) has_ended: bool,
+    /// C_GenerateKeyPair may have made a key.
+    pub(super) generated: bool,
 }
 
 impl LastOperation {
@@ -23,6 +25,10 @@ impl LastOperation {
     /// ` during the login (C_Login)`
     fn when(self) -> String {
         match (self.operation, self.has_ended) {
+            // The child does not say when a signature has ended.
+            (Some(operation @ TokenOperation::Signature), _) => {
+                format!("; its last step was {operation}")
+            }
             (Some(operation), false) => format!(" during {operation}"),
             (Some(operation), true) => format!(" after {operation}"),
             (None, _) => " before the module was loaded".to_owned(),
@@ -60,6 +66,7 @@ pub(crate) enum TokenProcessError {
     Hung {
         operation: TokenOperation,
         after: Duration,
+        last: LastOperation,
     },
     /// By the user, a second time, while C_Login was in progress.
     #[error("interrupted{}", last.when())]
@@ -67,14 +74,14 @@ pub(crate) enum TokenProcessError {
 }
 
 impl TokenProcessError {
-    fn is_pin_at_stake(&self) -> bool {
+    fn last(&self) -> LastOperation {
         match self {
-            Self::Start(_) => false,
+            Self::Start(_) => LastOperation::default(),
             Self::Crashed { last, .. }
             | Self::Killed { last, .. }
             | Self::Exited { last, .. }
-            | Self::Interrupted { last } => last.is_pin_at_stake(),
-            Self::Hung { operation, .. } => operation.is_pin_at_stake(),
+            | Self::Hung { last, .. }
+            | Self::Interrupted { last } => *last,
         }
     }
 }
@@ -95,9 +102,15 @@ impl Diagnostic for TokenProcessError {
             Self::Hung { .. } => "look at the way to the HSM and at its client's own log",
             Self::Interrupted { .. } => "run the command again",
         };
-        match self.is_pin_at_stake() {
-            true => format!(
+        let last = self.last();
+        if last.is_pin_at_stake() {
+            return format!(
                 "whether the token counted it as a wrong PIN is not known, so the same PIN is not sent again unasked; {next}"
+            );
+        }
+        match last.generated {
+            true => format!(
+                "a key may have been made all the same: `hsm-mtls key list` shows it; {next}"
             ),
             false => next.to_owned(),
         }
@@ -105,7 +118,7 @@ impl Diagnostic for TokenProcessError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            _ if self.is_pin_at_stake() => ExitCode::Pin,
+            _ if self.last().is_pin_at_stake() => ExitCode::Pin,
             Self::Start(_) => ExitCode::Configuration,
             Self::Interrupted { .. } => ExitCode::Interrupted,
             _ => ExitCode::Token,

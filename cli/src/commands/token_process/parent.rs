@@ -1,6 +1,7 @@
 //! The parent's side: it starts the process that loads the module, follows its steps, and ends it where one of them hangs.
 
 use std::env;
+use std::fs;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -24,6 +25,8 @@ use super::{Event, TokenProcessError, VARIABLE};
 const GRACE: Duration = Duration::from_secs(2);
 /// The parent counts these instead of looking at the clock: while it is suspended (Ctrl-Z), a step is not late.
 const TICK: Duration = Duration::from_millis(250);
+/// A longer line, in bytes, is none of the child's: the module is in the same process, and may write into the pipe.
+const MAX_LINE: usize = 1 << 20;
 /// `start_timeout` is for one step; a token that refuses templates is asked several times, and may need long for each key.
 pub(in crate::commands) const GENERATION_TRIES: u32 = 10;
 
@@ -65,37 +68,56 @@ fn spawn(config: &Config) -> io::Result<(Child, PipeReader)> {
 /// Signals as something to poll.
 struct Signals {
     child_ended: UnixStream,
-    interrupt: UnixStream,
-    terminate: UnixStream,
+    /// SIGINT and SIGTERM.
+    interruptions: Vec<(Signal, UnixStream)>,
 }
 
 impl Signals {
     fn register() -> io::Result<Self> {
-        let of = |signal: Signal| -> io::Result<UnixStream> {
+        let stream_of = |signal: Signal| -> io::Result<UnixStream> {
             let (receiver, sender) = UnixStream::pair()?;
             receiver.set_nonblocking(true)?;
             signal_hook::low_level::pipe::register(signal.as_raw(), sender)?;
             Ok(receiver)
         };
+        let interruptions = [Signal::INT, Signal::TERM]
+            .into_iter()
+            // A command that a script started in the background ignores SIGINT, and goes on to.
+            .filter(|signal| !is_ignored(*signal))
+            .map(|signal| Ok((signal, stream_of(signal)?)))
+            .collect::<io::Result<_>>()?;
         Ok(Self {
-            child_ended: of(Signal::CHILD)?,
-            interrupt: of(Signal::INT)?,
-            terminate: of(Signal::TERM)?,
+            child_ended: stream_of(Signal::CHILD)?,
+            interruptions,
         })
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &UnixStream> {
+        let interruptions = self.interruptions.iter().map(|(_, stream)| stream);
+        interruptions.chain([&self.child_ended])
     }
 
     /// SIGINT or SIGTERM, if one has arrived.
     fn interruption(&mut self) -> Option<Signal> {
-        let arrived = |stream: &mut UnixStream| {
-            let mut bytes = [0; 64];
-            stream.read(&mut bytes).is_ok_and(|read| read > 0)
-        };
-        if arrived(&mut self.interrupt) {
-            Some(Signal::INT)
-        } else {
-            arrived(&mut self.terminate).then_some(Signal::TERM)
-        }
+        // SIGCHLD is also sent where the child is stopped or continued: the next poll is to wait again.
+        take(&mut self.child_ended);
+        let arrived = |(signal, stream): &mut (Signal, UnixStream)| take(stream).then_some(*signal);
+        self.interruptions.iter_mut().find_map(arrived)
     }
+}
+
+/// Whether the signal has arrived since the last call.
+fn take(stream: &mut UnixStream) -> bool {
+    let mut bytes = [0; 64];
+    stream.read(&mut bytes).is_ok_and(|read| read > 0)
+}
+
+/// Whether this process was started with the signal ignored.
+fn is_ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 /// The child and what it has told so far.
@@ -134,7 +156,12 @@ impl Watch {
             if let Some((operation, after)) = self.hangs() {
                 self.kill();
                 let _ = self.child.wait();
-                return Err(TokenProcessError::Hung { operation, after });
+                let last = self.last;
+                return Err(TokenProcessError::Hung {
+                    operation,
+                    after,
+                    last,
+                });
             }
         }
     }
@@ -145,11 +172,10 @@ impl Watch {
             tv_sec: 0,
             tv_nsec: TICK.subsec_nanos().into(),
         };
-        let mut descriptors: Vec<PollFd<'_>> =
-            [&signals.child_ended, &signals.interrupt, &signals.terminate]
-                .into_iter()
-                .map(|stream| PollFd::new(stream, PollFlags::IN))
-                .collect();
+        let mut descriptors: Vec<PollFd<'_>> = signals
+            .streams()
+            .map(|stream| PollFd::new(stream, PollFlags::IN))
+            .collect();
         if let Some(events) = &self.events {
             descriptors.push(PollFd::new(events, PollFlags::IN));
         }
@@ -161,35 +187,29 @@ impl Watch {
         while self.events.as_ref().is_some_and(is_readable) {
             let mut bytes = [0; 4096];
             match self.events.as_mut().map(|events| events.read(&mut bytes)) {
-                Some(Ok(read)) if read > 0 => self.unread.extend(&bytes[..read]),
+                Some(Ok(read)) if read > 0 && self.unread.len() < MAX_LINE => {
+                    self.unread.extend(&bytes[..read]);
+                }
                 Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 _ => self.events = None,
             }
         }
         while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
-            // The module is in the same process, and may write here too.
             match serde_json::from_slice(&line) {
                 Ok(Event::Operation(operation)) => self.enter(operation),
                 Ok(Event::Ends(code)) => self.ends = Some(code),
                 Ok(event) => listen(event),
-                Err(_) => {}
+                Err(_) => {} // It is the module's.
             }
         }
     }
 
     fn enter(&mut self, operation: Option<TokenOperation>) {
         self.ticks = 0;
-        self.last = match operation {
-            Some(_) => LastOperation {
-                operation,
-                has_ended: false,
-            },
-            None => LastOperation {
-                has_ended: true,
-                ..self.last
-            },
-        };
+        self.last.has_ended = operation.is_none();
+        self.last.operation = operation.or(self.last.operation);
+        self.last.generated |= operation == Some(TokenOperation::KeyGeneration);
     }
 
     /// The step that has taken too long, and how long it may take.
