@@ -156,23 +156,24 @@ fn tell(operation: u8) {
     }
 }
 
-/// Nobody waits any more for a step that has not ended: whatever this process does now is not that step.
-pub(super) fn give_up() {
-    tell(NONE);
-}
-
-/// The step that a thread is in, for another thread that waits for it.
+/// The steps of a thread that another one waits for. They are the steps of the waiting thread too, so that whoever waits for
+/// that one sees them.
 #[derive(Clone, Debug)]
-pub(super) struct StepOfThread {
+pub(super) struct AwaitedSteps {
     first: TokenOperation,
+    /// The step of the waiting thread before.
+    outer: u8,
     current: Arc<AtomicU8>,
 }
 
-impl StepOfThread {
+impl AwaitedSteps {
+    /// Of a thread that the calling one is about to wait for, which begins with `first`.
     pub(super) fn new(first: TokenOperation) -> Self {
+        let current = OF_THREAD.with_borrow(Arc::clone);
         Self {
             first,
-            current: Arc::new(AtomicU8::new(NONE)),
+            outer: current.load(Ordering::Relaxed),
+            current,
         }
     }
 
@@ -182,8 +183,12 @@ impl StepOfThread {
         begin(self.first)
     }
 
-    pub(super) fn current(&self) -> TokenOperation {
-        TokenOperation::of(self.current.load(Ordering::Relaxed)).unwrap_or(self.first)
+    /// The waiting thread waits no more: whatever it does from now on is not the step that has not ended. Returns that step.
+    pub(super) fn give_up(&self) -> TokenOperation {
+        let last = TokenOperation::of(self.current.load(Ordering::Relaxed));
+        OF_THREAD.set(Arc::new(AtomicU8::new(self.outer)));
+        tell(self.outer);
+        last.unwrap_or(self.first)
     }
 }
 
@@ -194,26 +199,35 @@ mod tests {
 
     use super::*;
 
+    /// A thread waits for one that waits for one that hangs in C_Login: both see it.
     #[test]
-    fn the_step_is_that_of_the_thread() {
-        let step = StepOfThread::new(TokenOperation::Login);
-        let of_thread = step.clone();
+    fn a_step_that_hangs_is_seen_by_all_who_wait() {
+        let key = AwaitedSteps::new(TokenOperation::Key);
+        let (of_thread, outermost) = (key.clone(), Arc::clone(&key.current));
         let (begun, hangs) = mpsc::channel();
-        let (end, ended) = mpsc::channel();
-        let other = thread::spawn(move || {
-            let _login = of_thread.begin();
-            drop(begin(TokenOperation::Session));
-            assert_eq!(of_thread.current(), TokenOperation::Login);
-            let _pin = begin(TokenOperation::PinSent);
-            // It hangs until it was looked at.
-            begun.send(()).expect("a test that listens");
-            ended.recv().expect("a test that looks");
+        let (end, ended) = mpsc::channel::<()>();
+        let waiting = thread::spawn(move || {
+            let _key = of_thread.begin();
+            let login = AwaitedSteps::new(TokenOperation::Login);
+            let of_thread = login.clone();
+            let hanging = thread::spawn(move || {
+                let _login = of_thread.begin();
+                drop(begin(TokenOperation::Session));
+                let _pin = begin(TokenOperation::PinSent);
+                begun.send(()).expect("a test that listens");
+                ended.recv().expect("a test that looks");
+            });
+            hangs.recv().expect("a thread that hangs");
+            let seen = TokenOperation::of(outermost.load(Ordering::Relaxed));
+            assert_eq!(seen, Some(TokenOperation::PinSent));
+            assert_eq!(login.give_up(), TokenOperation::PinSent);
+            // This thread goes on with what it was in before.
+            let now = OF_THREAD.with_borrow(|step| step.load(Ordering::Relaxed));
+            assert_eq!(TokenOperation::of(now), Some(TokenOperation::Key));
+            end.send(()).expect("a thread that waits");
+            hanging.join().expect("no panic");
         });
-        hangs.recv().expect("a thread that hangs");
-        let _key = begin(TokenOperation::Key);
-        assert_eq!(step.current(), TokenOperation::PinSent);
-        end.send(()).expect("a thread that waits");
-        other.join().expect("no panic");
+        waiting.join().expect("no panic");
     }
 
     #[test]

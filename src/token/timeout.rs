@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::TokenError;
 use super::fault::Fault;
-use super::operation::{self, StepOfThread, TokenOperation};
+use super::operation::{AwaitedSteps, TokenOperation};
 
 /// Runs `work` on a thread of its own and waits for it, at most for `timeout`. A call that hangs keeps its thread until the
 /// process ends. The error names the step in which it hangs, which `work` may have begun after `operation`.
@@ -24,8 +24,8 @@ where
 {
     let (sender, receiver) = sync_channel(1);
     let span = Span::current();
-    let step = StepOfThread::new(operation);
-    let of_thread = step.clone();
+    let steps = AwaitedSteps::new(operation);
+    let of_thread = steps.clone();
     let spawned = thread::Builder::new()
         .name("hsm-start".to_owned())
         .spawn(move || {
@@ -42,15 +42,11 @@ where
             drop(thread.join());
             result
         }
-        Err(RecvTimeoutError::Timeout) => {
-            let during = step.current();
-            operation::give_up();
-            Err(TokenError::NoAnswer {
-                during,
-                after: timeout,
-            }
-            .into())
+        Err(RecvTimeoutError::Timeout) => Err(TokenError::NoAnswer {
+            during: steps.give_up(),
+            after: timeout,
         }
+        .into()),
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => {

@@ -229,19 +229,19 @@ pub(crate) fn step(step: &Step, longest: usize) -> Result<(), CommandError> {
 
 /// Writes on standard error that a step begins: on a terminal as text that [`step_ended`] takes away, unless there is a note.
 pub(crate) fn step_begins(name: &str, note: Option<&str>) {
-    let note = note.map_or(String::new(), |note| format!("{FAINT}: {note}{FAINT:#}"));
-    let text = format!("  {FAINT}...{FAINT:#}   {name}{note}");
-    match io::stderr().is_terminal() && note.is_empty() {
-        true => {
+    let width = columns(io::stderr());
+    let mark = format!("  {FAINT}...{FAINT:#}   ");
+    match note {
+        Some(note) => to_stderr(&two_columns(&mark, &format!("{name}: {note}"), width)),
+        None if io::stderr().is_terminal() => {
             // Only one line is taken away.
-            let width = columns(io::stderr()).map_or(usize::MAX, |columns| columns - 1);
-            let plain = anstream::adapter::strip_str(&text).to_string();
-            let line: String = plain.chars().take(width).collect();
+            let width = width.map_or(usize::MAX, |columns| columns.saturating_sub(1));
+            let line: String = format!("  ...   {name}").chars().take(width).collect();
             standard_error::write(format!("\r{line}").as_bytes());
+            standard_error::flush();
         }
-        false => to_stderr(&text),
+        None => to_stderr(&format!("{mark}{name}")),
     }
-    standard_error::flush();
 }
 
 /// Takes away what [`step_begins`] wrote.

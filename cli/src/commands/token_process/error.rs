@@ -18,7 +18,7 @@ pub(crate) struct LastOperation {
 }
 
 impl LastOperation {
-    fn is_pin_at_stake(self) -> bool {
+    pub(super) fn is_pin_at_stake(self) -> bool {
         !self.has_ended && self.operation.is_some_and(TokenOperation::is_pin_at_stake)
     }
 

@@ -143,8 +143,10 @@ impl Watch {
         loop {
             let ticked = self.poll(signals).map_err(TokenProcessError::Start)?;
             self.read_events(listen);
-            if let Some(signal) = signals.interruption() {
-                self.interrupt(signal);
+            if let Some(signal) = signals.interruption()
+                && self.interrupt(signal)
+            {
+                return Err(self.end_interrupted(signal));
             }
             if let Some(status) = self.child.try_wait().map_err(TokenProcessError::Start)? {
                 self.read_events(listen);
@@ -155,7 +157,6 @@ impl Watch {
             }
             if let Some((operation, after)) = self.hangs() {
                 self.kill();
-                let _ = self.child.wait();
                 let last = self.last;
                 return Err(TokenProcessError::Hung {
                     operation,
@@ -232,16 +233,14 @@ impl Watch {
         (TICK * self.ticks > limit + GRACE).then_some((operation, limit))
     }
 
-    /// The first interruption is passed on as SIGTERM, which the child puts off during C_Login. The second one ends it.
-    fn interrupt(&mut self, signal: Signal) {
+    /// The first interruption is passed on as SIGTERM, which the child puts off during C_Login. The second one ends the child,
+    /// and nobody waits for it: a driver may hold it in the kernel. Returns whether it was the second one.
+    fn interrupt(&mut self, signal: Signal) -> bool {
         if self.interrupted.replace(signal).is_some() {
-            return self.kill();
+            self.kill();
+            return true;
         }
-        let at_stake = self
-            .last
-            .operation
-            .filter(|operation| !self.last.has_ended && operation.is_pin_at_stake());
-        if at_stake.is_some() {
+        if self.last.is_pin_at_stake() {
             output::remark(
                 "C_Login is in progress, and ends first; interrupted once more, it counts as a refused PIN",
             );
@@ -250,6 +249,17 @@ impl Watch {
             // It may have ended meanwhile.
             let _ = kill_process(pid, Signal::TERM);
         }
+        false
+    }
+
+    /// Ends this process as the signal does: the shell is to see that. It returns where more has to be said.
+    fn end_interrupted(&self, signal: Signal) -> TokenProcessError {
+        if !self.last.is_pin_at_stake() {
+            standard_error::flush();
+            // It ends this process.
+            let _ = signal_hook::low_level::emulate_default_handler(signal.as_raw());
+        }
+        TokenProcessError::Interrupted { last: self.last }
     }
 
     fn kill(&mut self) {
@@ -270,12 +280,7 @@ impl Watch {
             return Ok(ExitCode::of(said));
         }
         if let Some(signal) = self.interrupted {
-            if last.has_ended || status.signal() != Some(Signal::KILL.as_raw()) {
-                standard_error::flush();
-                // The shell is to see that a signal ended the command. It does not return.
-                let _ = signal_hook::low_level::emulate_default_handler(signal.as_raw());
-            }
-            return Err(TokenProcessError::Interrupted { last });
+            return Err(self.end_interrupted(signal));
         }
         let sent_by_others = [Signal::KILL, Signal::TERM, Signal::HUP].map(Signal::as_raw);
         Err(match (code, status.signal()) {
