@@ -1,13 +1,23 @@
 //! Finds the slot of exactly one token by its CK_TOKEN_INFO, never by the slot's number, which may change.
 
+use std::time::{Duration, Instant};
+
 use cryptoki::slot::Slot;
 
 use super::TokenError;
 use super::description::{TokenDescription, read_slots};
 use super::module::Module;
 use crate::config::uri::Pkcs11Uri;
+use crate::polling::poll_until;
+
+/// How long a token may give no information while another process writes to it.
+const REWRITTEN: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(5);
 
 /// The slot of exactly one token that `uri` names.
+///
+/// SoftHSM writes its token's file anew at each login of any process; C_GetTokenInfo of a process that reads it meanwhile
+/// returns CKR_GENERAL_ERROR. So a fault that names no cause is asked about again for a moment.
 ///
 /// # Errors
 /// No token or several tokens match, or the slots cannot be read.
@@ -15,6 +25,19 @@ pub(super) fn select_slot(
     module: &Module,
     uri: &Pkcs11Uri,
 ) -> Result<(Slot, TokenDescription), TokenError> {
+    let deadline = Instant::now() + REWRITTEN;
+    let mut unexplained = None;
+    let selected = poll_until(deadline, INTERVAL, || match matching_slot(module, uri) {
+        Err(TokenError::Call(fault)) if fault.names_no_cause() => {
+            unexplained = Some(TokenError::Call(fault));
+            None
+        }
+        other => Some(other),
+    });
+    selected.unwrap_or_else(|| Err(unexplained.unwrap_or(TokenError::Empty)))
+}
+
+fn matching_slot(module: &Module, uri: &Pkcs11Uri) -> Result<(Slot, TokenDescription), TokenError> {
     let all = read_slots(module)?;
     let readable = || {
         all.iter()

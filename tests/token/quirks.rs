@@ -100,3 +100,14 @@ fn a_module_that_crashes_as_the_process_exits_changes_no_exit_code() {
         assert!(!run.stdout.is_empty(), "{command:?}: {run:?}");
     }
 }
+
+/// SoftHSM writes its token's file anew at each login, of any process: who reads it meanwhile is told CKR_GENERAL_ERROR.
+#[test]
+fn a_token_that_another_process_writes_to_is_found() {
+    let mut bank = Bank::new();
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    let chaos = Chaos::between(&mut bank, "fail C_GetTokenInfo 1..2 CKR_GENERAL_ERROR");
+    chaos.run(&bank, &["key", "list"]).expect(0);
+    chaos.plan("fail C_GetTokenInfo all CKR_GENERAL_ERROR");
+    chaos.run(&bank, &["key", "list"]).expect(3);
+}
