@@ -25,8 +25,9 @@ fn bank(plan: &str) -> (Bank, Chaos) {
 
 /// `key list`, in the middle of C_Login.
 fn in_login(bank: &Bank, chaos: &Chaos) -> Child {
-    let child = Command::new(BINARY.unwrap())
-        .arg("--config")
+    // The shell may have had the tests ignore SIGINT.
+    let child = Command::new("env")
+        .args(["--default-signal=INT", BINARY.unwrap(), "--config"])
         .arg(bank.config_path())
         .args(["key", "list"])
         .envs(chaos.environment())

@@ -30,6 +30,8 @@ const VARIABLE: &str = "HSM_MTLS_TOKEN_PROCESS";
 pub(super) enum Event {
     /// The step with the token that the process is in from now on.
     Operation(Option<TokenOperation>),
+    /// From now on the command itself ends after an interruption, with what it has.
+    HandlesInterruptions,
     /// A step of `token check` begins.
     Begins(String),
     /// A step of `token check` has ended, with its exit code if it failed.

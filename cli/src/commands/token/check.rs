@@ -115,7 +115,7 @@ impl ToldSteps {
                 self.begun = None;
                 self.ended.push((step, exit.map(ExitCode::of)));
             }
-            Event::Operation(_) | Event::Ends(_) => {}
+            Event::Operation(_) | Event::HandlesInterruptions | Event::Ends(_) => {}
         }
     }
 

@@ -110,6 +110,7 @@ fn in_operation(operation: Option<TokenOperation>) {
 pub(in crate::commands) fn interrupts_are_handled() {
     HANDLED.store(true, Ordering::SeqCst);
     INTERRUPTIBLE.store(false, Ordering::SeqCst);
+    tell(&Event::HandlesInterruptions);
 }
 
 /// Tells the parent, where this process has one.

@@ -35,6 +35,8 @@ pub(super) fn supervise(
     config: &Config,
     listen: &mut dyn FnMut(Event),
 ) -> Result<ExitCode, TokenProcessError> {
+    let mut ignored = vec![Signal::INT, Signal::TERM];
+    ignored.retain(|signal| is_ignored(*signal));
     let mut signals = Signals::register().map_err(TokenProcessError::Start)?;
     let (child, events) = spawn(config).map_err(TokenProcessError::Start)?;
     let mut watch = Watch {
@@ -45,6 +47,8 @@ pub(super) fn supervise(
         last: LastOperation::default(),
         ticks: 0,
         ends: None,
+        ignored,
+        handles_interruptions: false,
         interrupted: None,
     };
     let status = watch.until_the_end(&mut signals, listen)?;
@@ -82,8 +86,6 @@ impl Signals {
         };
         let interruptions = [Signal::INT, Signal::TERM]
             .into_iter()
-            // A command that a script started in the background ignores SIGINT, and goes on to.
-            .filter(|signal| !is_ignored(*signal))
             .map(|signal| Ok((signal, stream_of(signal)?)))
             .collect::<io::Result<_>>()?;
         Ok(Self {
@@ -131,6 +133,10 @@ struct Watch {
     /// How long the step has taken.
     ticks: u32,
     ends: Option<u8>,
+    /// What the shell had this command ignore: SIGINT, where a script started it in the background.
+    ignored: Vec<Signal>,
+    /// The child has a use for each SIGINT.
+    handles_interruptions: bool,
     interrupted: Option<Signal>,
 }
 
@@ -200,6 +206,7 @@ impl Watch {
             match serde_json::from_slice(&line) {
                 Ok(Event::Operation(operation)) => self.enter(operation),
                 Ok(Event::Ends(code)) => self.ends = Some(code),
+                Ok(Event::HandlesInterruptions) => self.handles_interruptions = true,
                 Ok(event) => listen(event),
                 Err(_) => {} // It is the module's.
             }
@@ -236,6 +243,9 @@ impl Watch {
     /// The first interruption is passed on as SIGTERM, which the child puts off during C_Login. The second one ends the child,
     /// and nobody waits for it: a driver may hold it in the kernel. Returns whether it was the second one.
     fn interrupt(&mut self, signal: Signal) -> bool {
+        if self.ignored.contains(&signal) && !self.handles_interruptions {
+            return false;
+        }
         if self.interrupted.replace(signal).is_some() {
             self.kill();
             return true;
