@@ -51,4 +51,5 @@ pub mod three_processes;
 pub mod token_objects;
 pub mod tpm_token;
 pub mod trust_framework;
+pub mod whole_path;
 pub mod wrong_pin;

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::bank::Bank;
 use super::poll::until;
 use super::softhsm::MODULE;
 
@@ -19,6 +20,18 @@ pub struct RemoteToken {
 }
 
 impl RemoteToken {
+    /// The bank's SoftHSM behind a server, which is made its token.
+    pub fn of(bank: &mut Bank) -> Self {
+        let socket = bank.path("p11-kit.sock");
+        let mut server = Self::at(&socket, bank.token.label());
+        server.start_with(&bank.token.conf());
+        bank.configure(|settings| {
+            settings.module = CLIENT.into();
+            settings.env = vec![("P11_KIT_SERVER_ADDRESS".to_owned(), Self::address(&socket))];
+        });
+        server
+    }
+
     /// Nothing is started yet.
     pub fn at(socket: &Path, label: &str) -> Self {
         Self {
