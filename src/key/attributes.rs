@@ -52,7 +52,8 @@ impl KeyAttributes {
         match self.local {
             Some(true) => None,
             Some(false) => Some(
-                "the token says not CKA_LOCAL: the key was not made in it, and whoever imported it may have a copy",
+                "the token says not CKA_LOCAL: unless it says so of each key, the key was not made in it, and whoever imported it may have \
+                 a copy",
             ),
             None => Some("the token does not say whether the key was made in it (CKA_LOCAL)"),
         }

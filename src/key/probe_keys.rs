@@ -33,6 +33,8 @@ struct ProbeKey<'a> {
 /// The probes of a session key, and whether all session objects were destroyed.
 #[derive(Debug)]
 pub struct ProbeKeyReport {
+    /// CKA_LOCAL of the session key, which was made in the token: a module that says false here says it of each key.
+    pub local: Option<bool>,
     /// C_CopyObject with attributes that would make the copy extractable.
     pub copies: Vec<Probe>,
     /// C_SetAttributeValue of attributes that would make the key extractable.
@@ -55,6 +57,10 @@ pub fn probe_session_key(
     attributes: &CustodyAttributes,
 ) -> Result<ProbeKeyReport, Fault> {
     let mut key = ProbeKey::generate(session, token, algorithm, attributes)?;
+    let local = match attribute(session, key.private, AttributeType::Local) {
+        Some(Attribute::Local(local)) => Some(local),
+        _ => None,
+    };
     let unrestricted = [
         ("CKA_EXTRACTABLE true", Attribute::Extractable(true)),
         ("CKA_SENSITIVE false", Attribute::Sensitive(false)),
@@ -85,6 +91,7 @@ pub fn probe_session_key(
         false => Vec::new(),
     };
     Ok(ProbeKeyReport {
+        local,
         copies,
         changes,
         wraps,

@@ -17,6 +17,8 @@ use hsm_mtls::internal::rfc3339;
 #[derive(Debug)]
 pub(super) struct KeyEvidence {
     pub(super) claims: CustodyAttributes,
+    /// CKA_LOCAL of a key that was just made in the token, where `--active` made one.
+    pub(super) local_of_new_key: Option<bool>,
     pub(super) reads: Vec<Probe>,
     /// One list for each wrapping key of the token.
     pub(super) wraps: Vec<Vec<Probe>>,
@@ -28,6 +30,10 @@ pub(super) struct KeyEvidence {
     /// Certificates in the token with the same public key and another subject.
     pub(super) other_certificates: Vec<String>,
 }
+
+/// Why CKA_LOCAL false does not show that a key was imported.
+const LOCAL_OF_NO_KEY: &str =
+    "the module says CKA_LOCAL false also of a key that was just made in it";
 
 /// Whether the key is visible in a session without a login.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +95,11 @@ impl KeyEvidence {
         judge_probes(judgements, &rules::key::WRAPPABLE, &wraps, claim, reason);
     }
 
+    /// The module says CKA_LOCAL false also of a key that it made itself a moment ago (NSS softokn 3.87).
+    fn local_says_nothing(&self) -> bool {
+        self.local_of_new_key == Some(false)
+    }
+
     fn judge_flags(&self, judgements: &mut Judgements) {
         for (rule, attribute, expected) in [
             (&rules::key::SENSITIVE, "CKA_SENSITIVE", true),
@@ -107,6 +118,9 @@ impl KeyEvidence {
             (&rules::key::DESTROYABLE, "CKA_DESTROYABLE", false),
         ] {
             match self.claims.flag(attribute) {
+                Some(false) if attribute == "CKA_LOCAL" && self.local_says_nothing() => {
+                    judgements.not_answerable(rule, LOCAL_OF_NO_KEY);
+                }
                 None => {
                     judgements.not_answerable(rule, format!("the module does not tell {attribute}"))
                 }
@@ -197,6 +211,9 @@ impl KeyEvidence {
             }
             (Some(mechanism), _) if mechanism.contains("KEY_PAIR_GEN") => {
                 judgements.holds(&rules::key::GENERATED, Verdict::Claimed, mechanism.clone());
+            }
+            (None, Some(false)) if self.local_says_nothing() => {
+                judgements.not_answerable(&rules::key::GENERATED, "the module does not tell it");
             }
             // An imported key has no mechanism (CK_UNAVAILABLE_INFORMATION); `key.local` is violated already.
             (_, Some(false)) => judgements.holds(

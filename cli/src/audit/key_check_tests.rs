@@ -8,6 +8,16 @@ use hsm_mtls::internal::key::extraction_probes::ProbeOutcome;
 
 /// Judges a key with these claims and probe results: no token of the tests contradicts itself in this way.
 fn judged(flags: &serde_json::Value, key_gen_mechanism: &str, reads: Vec<Probe>) -> Judgements {
+    judged_beside(None, flags, json!(key_gen_mechanism), reads)
+}
+
+/// The same where a key that was just made has this CKA_LOCAL.
+fn judged_beside(
+    local_of_new_key: Option<bool>,
+    flags: &serde_json::Value,
+    key_gen_mechanism: serde_json::Value,
+    reads: Vec<Probe>,
+) -> Judgements {
     let claims = serde_json::from_value(json!({
         "flags": flags,
         "key_type": "CKK_RSA",
@@ -18,6 +28,7 @@ fn judged(flags: &serde_json::Value, key_gen_mechanism: &str, reads: Vec<Probe>)
     }));
     let key_evidence = KeyEvidence {
         claims: claims.unwrap(),
+        local_of_new_key,
         reads,
         wraps: Vec::new(),
         public_key: None,
@@ -77,5 +88,20 @@ fn a_module_that_imports_a_key_and_says_that_it_made_it_contradicts_itself() {
             verdict,
             "{local} {key_gen_mechanism}"
         );
+    }
+}
+
+/// NSS softokn 3.87 does.
+#[test]
+fn a_module_that_says_of_a_new_key_that_it_is_not_local_says_nothing_of_others() {
+    for (local_of_new_key, verdict) in [
+        (None, Verdict::Violated),
+        (Some(true), Verdict::Violated),
+        (Some(false), Verdict::NotAnswerable),
+    ] {
+        let flags = json!([["CKA_LOCAL", false]]);
+        let judgements = judged_beside(local_of_new_key, &flags, json!(null), Vec::new());
+        let local = judgement_of(&judgements, &rules::key::LOCAL);
+        assert_eq!(local.verdict, verdict, "{local_of_new_key:?}");
     }
 }

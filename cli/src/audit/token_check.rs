@@ -10,10 +10,13 @@ use hsm_mtls::internal::token::description::TokenDescription;
 use hsm_mtls::internal::token::module::ModuleDescription;
 
 /// Substrings of manufacturer, model and description of software tokens, which keep keys in files.
-const SOFTWARE_TOKENS: [&str; 6] = [
+const SOFTWARE_TOKENS: [&str; 8] = [
     "softhsm",
     "kryoptic",
     "opencryptoki soft",
+    "ibm softtok",
+    // The reference implementation of a TPM, as swtpm runs it.
+    "sw   tpm",
     "nss ",
     "mozilla foundation",
     "gnome keyring",

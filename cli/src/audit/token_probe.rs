@@ -132,6 +132,9 @@ impl ProbeRequest {
                 other_certificates: self.other_certificates(&session, public_key.as_ref())?,
                 public_key,
                 claims,
+                local_of_new_key: active
+                    .as_ref()
+                    .and_then(|report| report.as_ref().ok()?.local),
             },
             active,
             key,
