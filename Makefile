@@ -2,7 +2,7 @@
 CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
 
-.PHONY: demo test soak bench deb fmt clippy lib-only doc clean
+.PHONY: demo test soak interop bench deb fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
@@ -30,6 +30,21 @@ soak:
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 p11-kit=p11-kit \
 	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_PAGE=$(CURDIR)/docs/soak.md $(CARGO) test --locked -p hsm-mtls-cli --test soak -- --nocapture
+
+# The key of each token against each server; writes docs/interop.md. A part of it is among the tests. Not kryoptic: its
+# build wants libclang (some hundred MB) and a minute.
+TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
+interop:
+	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
+	    gnutls-serv=gnutls-bin java=default-jdk-headless pkcs11-tool=opensc p11-kit=p11-kit \
+	    /usr/lib/*/pkcs11/p11-kit-client.so=p11-kit-modules certutil=libnss3-tools /usr/lib/*/libsoftokn3.so=libnss3 \
+	    pkcsslotd=opencryptoki dbus-daemon=dbus-daemon swtpm=swtpm tpm2-abrmd=tpm2-abrmd \
+	    /usr/lib/*/libtss2-tcti-tabrmd.so.0=libtss2-tcti-tabrmd0 /usr/lib/*/libtpm2_pkcs11.so.1=libtpm2-pkcs11-1 \
+	    tpm2_ptool=libtpm2-pkcs11-tools unshare=util-linux pkg-config=pkg-config /usr/include/openssl/evp.h=libssl-dev \
+	    /usr/include/sqlite3.h=libsqlite3-dev /usr/lib/llvm-*/lib/libclang.so=libclang-dev
+	cd tests/interop/kryoptic && $(CARGO) build --locked --release -p kryoptic --target-dir $(TARGET)/kryoptic
+	INTEROP_KRYOPTIC=$(TARGET)/kryoptic/release/libkryoptic_pkcs11.so INTEROP_PAGE=$(CURDIR)/docs/interop.md \
+	    $(CARGO) test --locked -p hsm-mtls-cli --test interop -- --nocapture --test-threads=1
 
 # Figures of docs/bench.md, on this machine. Not part of the tests: what it finds is the machine's too.
 bench:

@@ -29,6 +29,14 @@ pub struct OpenCryptoki {
 impl OpenCryptoki {
     /// Runs the test again in namespaces of its own, and `None`; there, the token.
     pub fn in_namespaces<Test: Fn()>(test: Test) -> Option<Self> {
+        Self::in_namespaces_with(test, &[])
+    }
+
+    /// The same with variables for the test there.
+    pub fn in_namespaces_with<Test: Fn()>(
+        test: Test,
+        environment: &[(&str, &Path)],
+    ) -> Option<Self> {
         if std::env::var_os(IN_NAMESPACE).is_some() {
             return Some(Self::start());
         }
@@ -48,6 +56,7 @@ impl OpenCryptoki {
             .arg(std::env::current_exe().expect("the test binary"))
             .args(child_test::arguments(test))
             .env(IN_NAMESPACE, "yes")
+            .envs(environment.iter().copied())
             .output()
             .expect("unshare, of Debian's util-linux");
         child_test::passed(type_name::<Test>(), &output);

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use common::bank::{Bank, config_of_child};
 use common::chaos::Chaos;
+use common::generated_page;
 use common::hub::{Hub, HubOptions};
 use common::remote_token::{CLIENT, RemoteToken};
 use faults::Faults;
@@ -74,7 +75,7 @@ fn every_request_ends_well_or_with_a_reason() {
     let text = summary::markdown(&calm, &faulty);
     println!("{text}");
     if let Some(page) = std::env::var_os(PAGE) {
-        summary::write(page.as_ref(), &text);
+        generated_page::write(page.as_ref(), "soak", &text);
     }
     for outcome in [&calm, &faulty] {
         let ClientOutcome {

@@ -1,14 +1,9 @@
 //! The run in words and tables, for people and for docs/soak.md.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 
 use crate::memory::Trend;
 use crate::outcome::{ClientOutcome, Outcome};
-
-const BEGIN: &str = "<!-- written by make soak: begin -->";
-const END: &str = "<!-- written by make soak: end -->";
 
 pub fn markdown(calm: &Outcome, faulty: &Outcome) -> String {
     let mut text = String::new();
@@ -94,12 +89,4 @@ fn slope(client: &ClientOutcome) -> String {
         true => format!("{slope:+.0} ± {error:.0} KiB/min"),
         false => "too short".to_owned(),
     }
-}
-
-/// Puts it where the page has its place for it.
-pub fn write(page: &Path, text: &str) {
-    let before = fs::read_to_string(page).expect("the page");
-    let (head, rest) = before.split_once(BEGIN).expect("where it begins");
-    let (_, tail) = rest.split_once(END).expect("where it ends");
-    fs::write(page, format!("{head}{BEGIN}\n{text}\n{END}{tail}")).expect("the page");
 }

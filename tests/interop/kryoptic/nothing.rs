@@ -1,0 +1,1 @@
+//! There is nothing here: the folder is for its dependency's module.
