@@ -10,7 +10,10 @@ pub mod ecdsa_signature;
 mod error;
 pub mod extraction_probes;
 pub mod generate;
+mod generation_mechanism;
+mod key_pair_generator;
 mod key_pair_template;
+mod known_claims;
 mod new_key_pair;
 pub mod probe_keys;
 pub mod public;
@@ -18,13 +21,13 @@ pub mod scheme;
 pub(crate) mod signing_mechanism;
 mod template_search;
 pub mod unsupported;
+mod vendor_tool;
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 
 use crate::config::uri::{ObjectType, Pkcs11Uri};
 use crate::token::Token;
-use crate::token::fault::Fault;
 use crate::token::mechanism_list::MechanismList;
 use crate::token::operation::{self, TokenOperation};
 use crate::token::session::Session;
@@ -248,7 +251,7 @@ pub(crate) fn find_objects(
         .pkcs11()
         .map_err(KeyError::Call)?
         .find_objects(&template)
-        .map_err(|error| KeyError::Call(Fault::of(error)))
+        .map_err(|error| KeyError::Call(session.fault(error)))
 }
 
 /// The URI of an object: its token, its label and its CKA_ID.

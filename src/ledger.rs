@@ -29,8 +29,8 @@ use std::time::Instant;
 use crate::config::ledger::LedgerConfig;
 use crate::config::trust::Fingerprint;
 pub use entry::{
-    AcceptedLogin, Attempt, Entry, Initialize, KeyDestruction, KeyGeneration, Login, Outcome,
-    OutcomeResult, Process, RefusedRequest,
+    AcceptedLogin, Attempt, Entry, Initialize, KeyChange, KeyDestruction, KeyGeneration, Login,
+    Outcome, OutcomeResult, Process, RefusedRequest,
 };
 pub use error::LedgerError;
 pub use file_ledger::FileLedger;

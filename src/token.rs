@@ -232,6 +232,11 @@ impl Token {
         &self.mechanisms
     }
 
+    /// The family of the HSM.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
     /// The token's module.
     pub fn module(&self) -> &Module {
         &self.module

@@ -224,6 +224,17 @@ pub(super) fn key() -> Vec<Example> {
             why: text("CKA_EXTRACTABLE not false")
         }],
         ClaimsMore: [KeyError::ClaimsMore],
+        VendorTool: [KeyError::VendorTool {
+            why: "keys of this HSM are made with the vendor's tool",
+            advice: "type `vendor-tool create-key`"
+        }],
+        KnownClaims: [KeyError::KnownClaims {
+            claim: "the module says CKA_DECRYPT true of each RSA key"
+        }],
+        NotFoundYet: [KeyError::NotFoundYet {
+            uri: text(KEY),
+            after: Duration::from_secs(30),
+        }],
         LeftBehind: [KeyError::LeftBehind {
             uri: text(KEY),
             why: fault()

@@ -79,7 +79,7 @@ pub fn store(
             .pkcs11()
             .map_err(KeyError::Call)?
             .create_object(&template)
-            .map_err(|error| KeyError::Call(Fault::of(error)))?;
+            .map_err(|error| KeyError::Call(session.fault(error)))?;
     }
     match find(session, token, uri)?.as_slice() {
         [(_, der)] if der == fields.der => Ok(()),

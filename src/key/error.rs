@@ -1,5 +1,7 @@
 //! The errors of finding, generating and storing keys and certificates: message, hint and exit code of each.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use super::unsupported::{SUPPORTED, UnsupportedKey};
@@ -86,6 +88,28 @@ pub enum KeyError {
     /// The token does not generate this kind of key.
     #[error("the token says that it does not generate {0} key pairs")]
     CannotGenerate(String),
+    /// Keys of this family are made another way.
+    #[error("{why}; no key was made")]
+    VendorTool {
+        /// Why not here.
+        why: &'static str,
+        /// What to type instead.
+        advice: &'static str,
+    },
+    /// What the token's module says of each key is known to be wrong.
+    #[error("{claim}; no key was made")]
+    KnownClaims {
+        /// What it says.
+        claim: &'static str,
+    },
+    /// A search does not find the new key.
+    #[error("the token made {uri}, and did not find it within {} s", after.as_secs_f64())]
+    NotFoundYet {
+        /// The new key.
+        uri: String,
+        /// How long it was searched for.
+        after: Duration,
+    },
     /// The token generated a key with other attributes than requested.
     #[error("the token made {uri}, but reports it with {why}")]
     NotAsAsked {
@@ -145,9 +169,20 @@ impl Diagnostic for KeyError {
             }
             Self::CannotGenerate(_) => {
                 "the scheme accepts RSA-2048 only: have its generation switched on in the token's policy, or make the key with the \
-                 vendor's tool; any other --type is for trials"
+                 vendor's tool and write its URI into `key` of [c3]; any other --type is for trials"
                     .to_owned()
             },
+            Self::VendorTool { advice, .. } => (*advice).to_owned(),
+            Self::KnownClaims { .. } => {
+                "pass --accept-claims to make the key nevertheless: what the token's administrator sees of it decides, not what the \
+                 module says (from documents)"
+                    .to_owned()
+            }
+            Self::NotFoundYet { .. } => {
+                "it is as it was asked for, and stays: another HSM of the cluster may get it later; look with `hsm-mtls key list` before \
+                 another one is made"
+                    .to_owned()
+            }
             Self::NotAsAsked { .. } => {
                 "the key was destroyed again; ask the token's administrator about its policy".to_owned()
             }
@@ -168,6 +203,9 @@ impl Diagnostic for KeyError {
             Self::NotAsAsked { .. }
             | Self::ClaimsMore
             | Self::LeftBehind { .. }
+            | Self::VendorTool { .. }
+            | Self::KnownClaims { .. }
+            | Self::NotFoundYet { .. }
             | Self::CannotGenerate(_) => ExitCode::Token,
             _ => ExitCode::Configuration,
         }

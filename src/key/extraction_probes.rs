@@ -77,9 +77,9 @@ impl Key {
             _ => None,
         };
         let length = |attribute_type| {
-            let session = session.pkcs11()?;
-            let info = session.get_attribute_info(self.handle, &[attribute_type]);
-            info.map_err(Fault::of)
+            let call = session.pkcs11()?;
+            let info = call.get_attribute_info(self.handle, &[attribute_type]);
+            info.map_err(|error| session.fault(error))
         };
         let probe = |(name, attribute_type): &(&str, AttributeType)| {
             let outcome = match length(*attribute_type).as_deref() {
@@ -116,9 +116,10 @@ impl Key {
             (ObjectClass::PUBLIC_KEY, ObjectType::Public),
         ] {
             let template = [Attribute::Class(class), Attribute::Wrap(true)];
-            let found = session
-                .pkcs11()
-                .and_then(|session| session.find_objects(&template).map_err(Fault::of));
+            let found = session.pkcs11().and_then(|call| {
+                call.find_objects(&template)
+                    .map_err(|error| session.fault(error))
+            });
             let found = match found {
                 Ok(found) => found,
                 Err(fault) => {

@@ -1,14 +1,10 @@
 //! The templates of C_GenerateKeyPair for a key that only signs and does not leave the token: the attributes that it must
 //! have, and the restrictions that some tokens do not know.
 
-use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
-use der::Encode;
-use der::asn1::ObjectIdentifier;
 
-use super::KeyError;
 use super::scheme::KeyAlgorithm;
-use super::template_search::Form;
+use super::template_search::{Form, IdForm};
 
 /// Which of the two templates an attribute belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,16 +103,18 @@ pub(super) struct KeyPairTemplate<'a> {
     /// Size and exponent, or the curve.
     pub(super) parameters: &'a [Attribute],
     pub(super) label: &'a str,
-    pub(super) id: &'a [u8],
+    /// 16 random bytes.
+    pub(super) random_id: &'a [u8],
 }
 
 impl KeyPairTemplate<'_> {
-    /// CKA_ID in this form.
-    pub(super) fn id(&self, form: Form) -> &[u8] {
-        match form {
-            Form::IdIsLabel | Form::DefaultUse => self.label.as_bytes(),
-            Form::ShortId => self.id.get(..2).unwrap_or(self.id),
-            Form::Plain | Form::WithClass | Form::CurveInBoth => self.id,
+    /// CKA_ID in this form; `None` where the token chooses it.
+    pub(super) fn id(&self, form: Form) -> Option<&[u8]> {
+        match form.id {
+            IdForm::Random => Some(self.random_id),
+            IdForm::Short => Some(self.random_id.get(..2).unwrap_or(self.random_id)),
+            IdForm::Label => Some(self.label.as_bytes()),
+            IdForm::Absent => None,
         }
     }
 
@@ -128,24 +126,23 @@ impl KeyPairTemplate<'_> {
         restrictions: &[usize],
         on_token: bool,
     ) -> (Vec<Attribute>, Vec<Attribute>) {
-        let id = self.id(form);
-        let common = [
+        let mut common = vec![
             Attribute::Token(on_token),
             Attribute::Label(self.label.as_bytes().to_vec()),
-            Attribute::Id(id.to_vec()),
         ];
+        common.extend(self.id(form).map(|id| Attribute::Id(id.to_vec())));
         let mut public = [self.parameters, &common].concat();
-        let mut private = common.to_vec();
+        let mut private = common;
         private.extend([
             Attribute::Private(true),
             Attribute::Sensitive(true),
             Attribute::Extractable(false),
         ]);
-        if form < Form::DefaultUse {
+        if !form.default_use {
             public.push(Attribute::Verify(true));
             private.push(Attribute::Sign(true));
         }
-        if form >= Form::WithClass {
+        if form.class {
             let kind = key_type(self.algorithm);
             public.extend([
                 Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -156,7 +153,7 @@ impl KeyPairTemplate<'_> {
                 Attribute::KeyType(kind),
             ]);
         }
-        if form >= Form::CurveInBoth {
+        if form.curve_in_both {
             let curve = |attribute: &&Attribute| matches!(attribute, Attribute::EcParams(_));
             private.extend(self.parameters.iter().filter(curve).cloned());
         }
@@ -167,33 +164,10 @@ impl KeyPairTemplate<'_> {
                 Half::Private => private.extend(restriction.attribute()),
             }
         }
+        if form.private_in_both && !public.contains(&Attribute::Private(false)) {
+            public.push(Attribute::Private(true));
+        }
         (public, private)
-    }
-}
-
-/// The mechanism of C_GenerateKeyPair for an algorithm, and the public template's attributes for it.
-pub(super) fn generation_mechanism(
-    algorithm: KeyAlgorithm,
-) -> Result<(Mechanism<'static>, Vec<Attribute>), KeyError> {
-    let curve = |mechanism, oid: &str| {
-        let params = ObjectIdentifier::new(oid)
-            .ok()
-            .and_then(|oid| oid.to_der().ok())
-            .ok_or_else(|| KeyError::CannotGenerate(algorithm.to_string()))?;
-        Ok((mechanism, vec![Attribute::EcParams(params)]))
-    };
-    match algorithm {
-        KeyAlgorithm::Rsa { bits } => Ok((
-            Mechanism::RsaPkcsKeyPairGen,
-            vec![
-                Attribute::ModulusBits((bits as u64).into()),
-                Attribute::PublicExponent(vec![0x01, 0x00, 0x01]),
-            ],
-        )),
-        KeyAlgorithm::EcP256 => curve(Mechanism::EccKeyPairGen, "1.2.840.10045.3.1.7"),
-        KeyAlgorithm::EcP384 => curve(Mechanism::EccKeyPairGen, "1.3.132.0.34"),
-        KeyAlgorithm::EcP521 => curve(Mechanism::EccKeyPairGen, "1.3.132.0.35"),
-        KeyAlgorithm::Ed25519 => curve(Mechanism::EccEdwardsKeyPairGen, "1.3.101.112"),
     }
 }
 
@@ -215,7 +189,7 @@ mod tests {
             algorithm: KeyAlgorithm::EcP256,
             parameters: &[Attribute::EcParams(vec![6])],
             label: "c3",
-            id: &[7; 16],
+            random_id: &[7; 16],
         };
         for form in Form::ALL {
             let (public, private) = template.build(form, &[], true);
@@ -228,13 +202,10 @@ mod tests {
                 assert!(private.contains(&required), "{form:?}: {required:?}");
             }
             assert!(public.contains(&Attribute::Token(true)));
-            assert_eq!(
-                private.contains(&Attribute::Sign(true)),
-                form < Form::DefaultUse
-            );
+            assert_eq!(private.contains(&Attribute::Sign(true)), !form.default_use);
         }
         let all: Vec<usize> = (0..RESTRICTIONS.len()).collect();
-        let (public, private) = template.build(Form::Plain, &all, true);
+        let (public, private) = template.build(Form::PLAIN, &all, true);
         for restriction in &RESTRICTIONS {
             let half = match restriction.half {
                 Half::Public => &public,
@@ -242,6 +213,33 @@ mod tests {
             };
             let attribute = restriction.attribute();
             assert!(attribute.is_some_and(|attribute| half.contains(&attribute)));
+        }
+    }
+
+    /// A template that has an attribute twice is refused by every token.
+    #[test]
+    fn no_attribute_is_in_a_template_twice() {
+        let template = KeyPairTemplate {
+            algorithm: KeyAlgorithm::EcP256,
+            parameters: &[Attribute::EcParams(vec![6])],
+            label: "c3",
+            random_id: &[7; 16],
+        };
+        let all: Vec<usize> = (0..RESTRICTIONS.len()).collect();
+        for form in Form::ALL {
+            for kept in [&[][..], &all] {
+                let (public, private) = template.build(form, kept, true);
+                for half in [public, private] {
+                    let mut types: Vec<String> = half
+                        .iter()
+                        .map(|attribute| attribute.attribute_type().to_string())
+                        .collect();
+                    let count = types.len();
+                    types.sort_unstable();
+                    types.dedup();
+                    assert_eq!(types.len(), count, "{form:?}: {types:?}");
+                }
+            }
         }
     }
 }

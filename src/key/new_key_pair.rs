@@ -1,15 +1,18 @@
-//! One C_GenerateKeyPair, on record, and the pair that it made: restricted afterwards where the token allows that, and
-//! destroyed unless it is kept.
+//! One C_GenerateKeyPair, on record, and the pair that it made: restricted afterwards where the token allows that, each change
+//! on record too, and destroyed unless it is kept.
 
-use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{AttributeType, ObjectClass, ObjectHandle};
+use std::time::{Duration, Instant};
 
-use super::attributes::flag;
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+
+use super::attributes::{bytes, flag};
+use super::generation_mechanism::GenerationMechanism;
 use super::key_pair_template::{Half, KeyPairTemplate, RESTRICTIONS};
 use super::template_search::Form;
 use super::{KeyError, find_objects};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
-use crate::ledger::{Entry, KeyDestruction, KeyGeneration, Operation, Process};
+use crate::ledger::{Entry, KeyChange, KeyDestruction, KeyGeneration, Operation, Process};
+use crate::polling::poll_until;
 use crate::token::Token;
 use crate::token::fault::{Fault, FaultClass};
 use crate::token::session::{Access, Session};
@@ -23,7 +26,8 @@ pub(super) struct NewKeyPair<'a> {
     /// CKA_TOKEN
     on_token: bool,
     label: String,
-    id: Vec<u8>,
+    /// CKA_ID, as it was asked for, or as the token chose it.
+    id: Option<Vec<u8>>,
     is_settled: bool,
 }
 
@@ -42,7 +46,7 @@ pub(super) enum Attempt<'a> {
 pub(super) fn generate_key_pair<'a>(
     token: &'a Token,
     session: &'a Session,
-    mechanism: &Mechanism<'_>,
+    mechanism: &GenerationMechanism,
     template: &KeyPairTemplate<'_>,
     (form, restrictions): (Form, &[usize]),
     on_token: bool,
@@ -54,25 +58,33 @@ pub(super) fn generate_key_pair<'a>(
             token: &token.description().uri().to_string(),
             label: template.label,
             algorithm: &template.algorithm.to_string(),
+            mechanism: mechanism.name,
             process: Process::current(),
         }))?;
-    let generated = session.pkcs11().and_then(|session| {
-        session
-            .generate_key_pair(mechanism, &public, &private)
-            .map_err(Fault::of)
-    });
-    match generated {
+    match session.generate_key_pair(mechanism.kind, &public, &private) {
         Ok((public, private)) => {
             let pair = NewKeyPair {
                 token,
                 session,
                 private,
                 public,
-                on_token,
+                // NetHSM makes a token object whatever CKA_TOKEN says.
+                on_token: on_token || flag(session, private, AttributeType::Token) == Some(true),
                 label: template.label.to_owned(),
-                id: template.id(form).to_vec(),
+                id: match template.id(form) {
+                    Some(id) => Some(id.to_vec()),
+                    None => bytes(session, private, AttributeType::Id),
+                },
                 is_settled: false,
             };
+            let label = bytes(session, private, AttributeType::Label);
+            if label.is_some_and(|label| label != template.label.as_bytes()) {
+                operation.succeed();
+                pair.destroy()?;
+                return Ok(Attempt::Refused(Fault::answer(
+                    "the token gives a new key another label than the one that was asked for",
+                )));
+            }
             Ok(Attempt::Made(pair, operation))
         }
         Err(fault) => {
@@ -87,10 +99,9 @@ pub(super) fn generate_key_pair<'a>(
 
 /// Whether the device answers at all: after a code that names no cause, no other template is tried on one that does not.
 fn answers(session: &Session) -> bool {
-    let asked = session.pkcs11().and_then(|session| {
-        session
-            .generate_random_slice(&mut [0; 8])
-            .map_err(Fault::of)
+    let asked = session.pkcs11().and_then(|call| {
+        call.generate_random_slice(&mut [0; 8])
+            .map_err(|error| session.fault(error))
     });
     match asked {
         Ok(()) => true,
@@ -102,7 +113,58 @@ fn answers(session: &Session) -> bool {
     }
 }
 
+/// C_SetAttributeValue of one attribute, on record. `key`: the object, and the private key's name in the record; `name`: the
+/// attribute and its new value.
+///
+/// # Errors
+/// [`KeyError::Ledger`]: no call was made. [`KeyError::Call`]: the token did not change it.
+pub(super) fn set_attribute(
+    session: &Session,
+    token: &Token,
+    (object, key): (ObjectHandle, &str),
+    name: &str,
+    attribute: &Attribute,
+) -> Result<(), KeyError> {
+    let operation = token.recorder().begin(&Entry::KeyChange(KeyChange {
+        key,
+        change: name,
+        process: Process::current(),
+    }))?;
+    let changed = session.pkcs11().and_then(|call| {
+        call.update_attributes(object, std::slice::from_ref(attribute))
+            .map_err(|error| session.fault(error))
+    });
+    match changed {
+        Ok(()) => operation.succeed(),
+        Err(fault) => {
+            operation.fail(fault.failure());
+            return Err(KeyError::Call(fault));
+        }
+    }
+    Ok(())
+}
+
+/// How often a new key is searched for.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(250);
+
 impl NewKeyPair<'_> {
+    /// Waits until a search finds the private key: a key that one HSM of a cluster made may be missing on another for a
+    /// while (AWS CloudHSM). False: it was not found within `timeout`.
+    ///
+    /// # Errors
+    /// The search failed.
+    pub(super) fn wait_until_found(&self, timeout: Duration) -> Result<bool, KeyError> {
+        let uri = self.uri();
+        let search = || find_objects(self.session, &uri, ObjectClass::PRIVATE_KEY);
+        let deadline = Instant::now() + timeout;
+        let found = poll_until(deadline, SEARCH_INTERVAL, || match search() {
+            Ok(found) if found.is_empty() => None,
+            Ok(_) => Some(Ok(true)),
+            Err(error) => Some(Err(error)),
+        });
+        found.unwrap_or(Ok(false))
+    }
+
     /// Sets the restrictions that are not in `requested` by C_SetAttributeValue, where they do not hold already. Returns those
     /// of all that do not hold then: of the requested ones, those that the token reports as true nevertheless.
     pub(super) fn restrict(&self, requested: &[usize]) -> Vec<usize> {
@@ -116,11 +178,17 @@ impl NewKeyPair<'_> {
             let (object, attribute_type) = self.restriction(index);
             let holds = || flag(self.session, object, attribute_type) == Some(false);
             if !holds()
-                && let (Ok(session), Some(attribute)) =
-                    (self.session.pkcs11(), RESTRICTIONS[index].attribute())
+                && let Some(attribute) = RESTRICTIONS[index].attribute()
             {
-                // Its result does not matter: the attribute is read back.
-                let _ = session.update_attributes(object, &[attribute]);
+                let key = self.uri().to_string();
+                let change = format!("{} false", RESTRICTIONS[index].name);
+                let target = (object, key.as_str());
+                // A refusal does not matter: the attribute is read back.
+                if let Err(KeyError::Ledger(error)) =
+                    set_attribute(self.session, self.token, target, &change, &attribute)
+                {
+                    tracing::error!(%error, "the new key is not restricted further, for want of a record");
+                }
             }
             if !holds() {
                 lacking.push(index);
@@ -163,10 +231,11 @@ impl NewKeyPair<'_> {
         }
     }
 
-    fn uri(&self) -> Pkcs11Uri {
+    /// The private key's URI.
+    pub(super) fn uri(&self) -> Pkcs11Uri {
         Pkcs11Uri {
             object: Some(self.label.clone()),
-            id: Some(self.id.clone()),
+            id: self.id.clone(),
             object_type: Some(ObjectType::Private),
             ..self.token.description().short_uri()
         }
@@ -215,7 +284,9 @@ impl NewKeyPair<'_> {
 }
 
 fn destroy_object(session: &Session, object: ObjectHandle) -> Result<(), Fault> {
-    session.pkcs11()?.destroy_object(object).map_err(Fault::of)
+    let call = session.pkcs11()?;
+    call.destroy_object(object)
+        .map_err(|error| session.fault(error))
 }
 
 impl Drop for NewKeyPair<'_> {

@@ -6,12 +6,14 @@
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 
+use super::KeyError;
 use super::attributes::attribute;
 use super::custody_attributes::CustodyAttributes;
 use super::extraction_probes::{
     CHANGE_REFUSALS, Probe, ProbeOutcome, outcome_of_fault, probe_wrap,
 };
-use super::key_pair_template::generation_mechanism;
+use super::generation_mechanism::{listed, parameters};
+use super::new_key_pair::set_attribute;
 use super::scheme::KeyAlgorithm;
 use crate::ledger::{Entry, KeyDestruction, KeyGeneration, Process};
 use crate::token::Token;
@@ -73,12 +75,10 @@ pub fn probe_session_key(
     }
     let mut changes = Vec::new();
     for (name, attribute) in &unrestricted {
-        let changed = session
-            .pkcs11()?
-            .update_attributes(key.private, std::slice::from_ref(attribute));
-        let outcome = match changed {
+        let outcome = match set_attribute(session, token, (key.private, LABEL), name, attribute) {
             Ok(()) => check_extractable(session, key.private),
-            Err(error) => outcome_of_fault(&Fault::of(error), &CHANGE_REFUSALS),
+            Err(KeyError::Call(fault)) => outcome_of_fault(&fault, &CHANGE_REFUSALS),
+            Err(other) => return Err(Fault::answer(other.to_string())),
         };
         changes.push(Probe::new(format!("C_SetAttributeValue {name}"), outcome));
     }
@@ -106,8 +106,10 @@ impl<'a> ProbeKey<'a> {
         algorithm: KeyAlgorithm,
         attributes: &CustodyAttributes,
     ) -> Result<Self, Fault> {
-        let no_mechanism = |_| Fault::answer("no mechanism makes such a key");
-        let (mechanism, mut public) = generation_mechanism(algorithm).map_err(no_mechanism)?;
+        let no_mechanism = || Fault::answer("no mechanism makes such a key");
+        let mechanisms = listed(token, algorithm);
+        let mechanism = mechanisms.first().ok_or_else(no_mechanism)?;
+        let mut public = parameters(algorithm).map_err(|_| no_mechanism())?;
         public.extend([Attribute::Token(false), Attribute::Private(false)]);
         let mut private = vec![Attribute::Token(false)];
         let value = |name| attributes.flag(name);
@@ -132,13 +134,12 @@ impl<'a> ProbeKey<'a> {
             token: &token.description().uri().to_string(),
             label: LABEL,
             algorithm: &algorithm.to_string(),
+            mechanism: mechanism.name,
             process: Process::current(),
         }));
         let operation = operation.map_err(|error| Fault::answer(error.to_string()))?;
-        let generated = session
-            .pkcs11()?
-            .generate_key_pair(&mechanism, &public, &private);
-        let (public, private) = match generated.map_err(Fault::of) {
+        let generated = session.generate_key_pair(mechanism.kind, &public, &private);
+        let (public, private) = match generated {
             Ok(handles) => handles,
             Err(fault) => {
                 operation.fail(fault.failure());
@@ -161,7 +162,7 @@ impl<'a> ProbeKey<'a> {
                 self.objects.push(copy);
                 check_extractable(self.session, copy)
             }
-            Err(error) => outcome_of_fault(&Fault::of(error), &CHANGE_REFUSALS),
+            Err(error) => outcome_of_fault(&self.session.fault(error), &CHANGE_REFUSALS),
         })
     }
 
@@ -183,7 +184,7 @@ impl<'a> ProbeKey<'a> {
             }
             Err(error) => {
                 let call = "C_GenerateKey for a wrapping key";
-                let fault = Fault::of(error);
+                let fault = self.session.fault(error);
                 let returned = fault.failure().ckr.unwrap_or_else(|| fault.to_string());
                 vec![Probe::new(call, ProbeOutcome::Inconclusive(returned))]
             }
@@ -206,10 +207,10 @@ impl ProbeKey<'_> {
             }));
         let mut failed = Vec::new();
         for object in self.objects.drain(..) {
-            let destroyed = self
-                .session
-                .pkcs11()
-                .and_then(|session| session.destroy_object(object).map_err(Fault::of));
+            let destroyed = self.session.pkcs11().and_then(|call| {
+                call.destroy_object(object)
+                    .map_err(|error| self.session.fault(error))
+            });
             failed.extend(destroyed.err());
         }
         match (operation, failed.first()) {

@@ -23,6 +23,8 @@ pub enum Entry<'a> {
     Initialize(Initialize<'a>),
     /// C_GenerateKeyPair is about to be called.
     KeyGeneration(KeyGeneration<'a>),
+    /// C_SetAttributeValue is about to be called for a new key.
+    KeyChange(KeyChange<'a>),
     /// C_DestroyObject is about to be called for a key pair.
     KeyDestruction(KeyDestruction<'a>),
     /// The outcome of one of these operations.
@@ -102,6 +104,19 @@ pub struct KeyGeneration<'a> {
     pub label: &'a str,
     /// The key algorithm.
     pub algorithm: &'a str,
+    /// The CKM_ name of the mechanism.
+    pub mechanism: &'a str,
+    /// The process that calls.
+    pub process: Process,
+}
+
+/// C_SetAttributeValue is about to be called for a new key.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyChange<'a> {
+    /// The private key's PKCS#11 URI.
+    pub key: &'a str,
+    /// The attribute and its new value, as `CKA_COPYABLE false`, with the half of the pair where that is the public one.
+    pub change: &'a str,
     /// The process that calls.
     pub process: Process,
 }

@@ -146,11 +146,12 @@ impl ChainBreak {
 impl RecordHeader {
     /// Whether this is the first record of an operation, which an `outcome` record follows.
     pub(super) fn expects_outcome(&self) -> bool {
-        const OPERATIONS: [&str; 5] = [
+        const OPERATIONS: [&str; 6] = [
             "attempt",
             "login",
             "initialize",
             "key-generation",
+            "key-change",
             "key-destruction",
         ];
         OPERATIONS.contains(&self.kind.as_str())

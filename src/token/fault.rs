@@ -77,7 +77,9 @@ impl Fault {
         vendor: None,
     };
 
-    pub(crate) fn of(error: Error) -> Self {
+    /// A call's error, by the standard alone. Outside of this folder [`super::session::Session::fault`] makes a fault, so that
+    /// what the token's family means by the code is never left out.
+    pub(super) fn of(error: Error) -> Self {
         match error {
             Error::Pkcs11(code, function) => Self::new(code, function),
             Error::NullFunctionPointer => {
@@ -152,12 +154,36 @@ impl Fault {
     /// Whether the code names no cause: the request, the device or the connection to it may be at fault.
     pub(crate) fn names_no_cause(&self) -> bool {
         use RvError as R;
-        matches!(
-            &self.code,
-            Code::Ckr(
-                R::GeneralError | R::FunctionFailed | R::VendorDefined(_) | R::UnknownErrorCode(_)
+        self.vendor.is_none()
+            && matches!(
+                &self.code,
+                Code::Ckr(
+                    R::GeneralError
+                        | R::FunctionFailed
+                        | R::VendorDefined(_)
+                        | R::UnknownErrorCode(_)
+                )
             )
-        )
+    }
+
+    /// Whether the module answered one request with this, and may answer others: nothing that ends a session, and no device
+    /// that is away.
+    pub(super) fn is_of_one_request(&self) -> bool {
+        let answered =
+            matches!(&self.code, Code::Ckr(code) if !matches!(code, RvError::SlotIdInvalid));
+        answered
+            && (self.names_no_cause()
+                || matches!(self.class(), FaultClass::Refused | FaultClass::Mechanism))
+    }
+
+    /// CKR_MECHANISM_INVALID
+    pub(crate) fn is_mechanism_invalid(&self) -> bool {
+        self.code == Code::Ckr(RvError::MechanismInvalid)
+    }
+
+    /// CKR_FUNCTION_NOT_SUPPORTED
+    pub(crate) fn is_function_not_supported(&self) -> bool {
+        self.code == Code::Ckr(RvError::FunctionNotSupported)
     }
 
     /// The fault as a field of a ledger record.
@@ -178,6 +204,7 @@ impl Fault {
         match self.vendor.map(|code| code.meaning) {
             Some(Meaning::PinRefused) => return FaultClass::Pin,
             Some(Meaning::NotReachable | Meaning::DeviceState) => return FaultClass::Device,
+            Some(Meaning::CardWanted) => return FaultClass::Refused,
             None => {}
         }
         let code = match &self.code {
@@ -236,6 +263,7 @@ impl Fault {
             return false;
         };
         match code {
+            _ if self.vendor.is_some() => false,
             _ if self.names_no_cause() => true,
             R::SessionReadOnly | R::TokenWriteProtected | R::MechanismInvalid => false,
             _ => matches!(self.class(), FaultClass::Refused | FaultClass::Mechanism),

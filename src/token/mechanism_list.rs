@@ -5,13 +5,14 @@ use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::Slot;
 
 use super::fault::Fault;
-use super::info::{CKF_GENERATE_KEY_PAIR, CKF_SIGN, CKF_WRAP, MechanismInfo};
+use super::info::{CK_MECHANISM_TYPE, CKF_GENERATE_KEY_PAIR, CKF_SIGN, CKF_WRAP, MechanismInfo};
 use super::module::Module;
 
 /// The token's mechanisms with their key sizes and flags.
 #[derive(Clone, Debug, Default)]
 pub struct MechanismList {
-    entries: Vec<(MechanismType, MechanismInfo)>,
+    /// A mechanism without information is listed, and the module says nothing more of it: it may do anything.
+    entries: Vec<(CK_MECHANISM_TYPE, Option<MechanismInfo>)>,
 }
 
 impl MechanismList {
@@ -22,7 +23,7 @@ impl MechanismList {
 
     /// Whether the token claims to sign with `mechanism` (CKF_SIGN) for keys of `bits`.
     pub(crate) fn can_sign(&self, mechanism: MechanismType, bits: usize) -> bool {
-        self.entries.iter().any(|(listed, info)| {
+        self.any(*mechanism, |info| {
             let (min, max) = (info.min_key_size, info.max_key_size);
             let bits = bits as u64;
             // Some modules count RSA sizes in bytes, some leave the maximum at 0, and SoftHSM
@@ -30,30 +31,33 @@ impl MechanismList {
             let fits = max == 0
                 || bits <= max
                 || (max < 1024 && bits >= 1024 && bits <= max.saturating_mul(8));
-            *listed == mechanism && info.has(CKF_SIGN) && fits && min <= bits.next_multiple_of(8)
+            info.has(CKF_SIGN) && fits && min <= bits.next_multiple_of(8)
         })
     }
 
     /// Whether the token claims to generate key pairs with `mechanism` (CKF_GENERATE_KEY_PAIR).
-    pub(crate) fn can_generate(&self, mechanism: MechanismType) -> bool {
-        self.entries
-            .iter()
-            .any(|(listed, info)| *listed == mechanism && info.has(CKF_GENERATE_KEY_PAIR))
+    pub(crate) fn can_generate(&self, mechanism: u64) -> bool {
+        self.any(mechanism, |info| info.has(CKF_GENERATE_KEY_PAIR))
     }
 
     /// Whether the token claims to wrap keys with `mechanism` (CKF_WRAP).
     pub(crate) fn can_wrap(&self, mechanism: MechanismType) -> bool {
+        self.any(*mechanism, |info| info.has(CKF_WRAP))
+    }
+
+    fn any(&self, mechanism: CK_MECHANISM_TYPE, does: impl Fn(&MechanismInfo) -> bool) -> bool {
         self.entries
             .iter()
-            .any(|(listed, info)| *listed == mechanism && info.has(CKF_WRAP))
+            .any(|(listed, info)| *listed == mechanism && info.as_ref().is_none_or(&does))
     }
 
     /// The signing mechanisms, as CKM_ names.
     pub fn signing(&self) -> Vec<String> {
         self.entries
             .iter()
-            .filter(|(_, info)| info.has(CKF_SIGN))
-            .map(|(mechanism, _)| mechanism.to_string())
+            .filter(|(_, info)| info.is_none_or(|info| info.has(CKF_SIGN)))
+            .filter_map(|(mechanism, _)| MechanismType::try_from(*mechanism).ok())
+            .map(|mechanism| mechanism.to_string())
             .collect()
     }
 }

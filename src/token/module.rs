@@ -27,6 +27,7 @@ use super::raw::RawCalls;
 use super::timeout::with_timeout;
 use crate::config::TokenConfig;
 use crate::config::initialize::InitializeString;
+use crate::config::profile::Profile;
 use crate::config::trust::Fingerprint;
 use crate::ledger::{Completion, Entry, Failure, Initialize, Process, Recorder};
 use crate::metrics;
@@ -41,6 +42,7 @@ pub struct Module {
     pub(super) raw: Option<RawCalls>,
     description: ModuleDescription,
     initialize: Option<InitializeString>,
+    profile: Profile,
     gate: CallGate,
     // False if other code in this process called C_Initialize first: then this crate must not call C_Finalize.
     initialized_here: bool,
@@ -67,6 +69,7 @@ impl ModuleCall<'_> {
         InfoCalls {
             pkcs11: &self.module.pkcs11,
             raw: self.module.raw.as_ref(),
+            profile: self.module.profile,
         }
     }
 
@@ -104,9 +107,9 @@ impl Module {
             module_dir::check(folder)?;
         }
         let path = Self::check_file(config)?;
-        let initialize = config.initialize.clone();
+        let (initialize, profile) = (config.initialize.clone(), config.profile());
         let loaded = with_timeout(TokenOperation::Module, config.start_timeout, move || {
-            Self::load_file(path, initialize)
+            Self::load_file(path, initialize, profile)
         });
         loaded.map_err(|error| match error {
             TokenError::Initialize(_) => module_config::explain_failure(error, config),
@@ -117,6 +120,7 @@ impl Module {
     fn load_file(
         path: PathBuf,
         initialize: Option<InitializeString>,
+        profile: Profile,
     ) -> Result<Arc<Self>, TokenError> {
         let mut loaded = LOADED.lock().ignore_poison();
         if let Some(module) = loaded.get(&path) {
@@ -127,12 +131,16 @@ impl Module {
             }
             return Ok(Arc::clone(module));
         }
-        let module = Arc::new(Self::initialize(&path, initialize)?);
+        let module = Arc::new(Self::initialize(&path, initialize, profile)?);
         loaded.insert(path, Arc::clone(&module));
         Ok(module)
     }
 
-    fn initialize(path: &Path, initialize: Option<InitializeString>) -> Result<Self, TokenError> {
+    fn initialize(
+        path: &Path,
+        initialize: Option<InitializeString>,
+        profile: Profile,
+    ) -> Result<Self, TokenError> {
         let not_a_module = |detail: String| TokenError::ModuleLoad {
             path: path.to_owned(),
             detail,
@@ -143,10 +151,11 @@ impl Module {
         })?;
         let raw = RawCalls::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
         let initialized_here = call_initialize(&pkcs11, raw.as_ref(), initialize.as_ref())
-            .map_err(TokenError::Initialize)?;
+            .map_err(|fault| TokenError::Initialize(fault.of_profile(profile)))?;
         let information = InfoCalls {
             pkcs11: &pkcs11,
             raw: raw.as_ref(),
+            profile,
         };
         let description = information.module().map_err(TokenError::Initialize)?;
         Ok(Self {
@@ -155,6 +164,7 @@ impl Module {
             raw,
             description,
             initialize,
+            profile,
             gate: CallGate::default(),
             initialized_here,
         })
@@ -222,6 +232,7 @@ impl Module {
                     drop(finalized);
                     call_initialize(&self.pkcs11, self.raw.as_ref(), self.initialize.as_ref())
                         .map(|_| ())
+                        .map_err(|fault| fault.of_profile(self.profile))
                 });
         if let Ok(result) = &reinitialized {
             metrics::module_reinitialized(result.is_ok());

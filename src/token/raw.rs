@@ -1,5 +1,5 @@
-//! Direct calls of C_Sign, C_WrapKey, C_Initialize, C_LoginUser and the functions that fill in CK_INFO and its like, through
-//! the module's function list, without cryptoki: only this file and those of its folder have `unsafe`.
+//! Direct calls of C_Sign, C_WrapKey, C_Initialize, C_LoginUser, C_GenerateKeyPair and the functions that fill in CK_INFO
+//! and its like, through the module's function list, without cryptoki: only this file and those of its folder have `unsafe`.
 //!
 //! cryptoki calls C_Sign twice, first for the length of the signature. With an HSM 3 ms away that is a third of the time of
 //! a signature, and the length of an RSA, ECDSA or EdDSA signature is known. cryptoki also combines C_SignInit and C_Sign
@@ -12,6 +12,7 @@
     reason = "a call through the module's function list; each block says why it holds"
 )]
 
+mod generate_key_pair;
 mod information;
 mod initialize;
 mod login_user;

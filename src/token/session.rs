@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use cryptoki::mechanism::Mechanism;
+use cryptoki::context::Function;
+use cryptoki::error::RvError;
+use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
@@ -119,6 +122,11 @@ impl Session {
         }
     }
 
+    /// The fault of a call in this session, as the token's family means it.
+    pub(crate) fn fault(&self, error: cryptoki::error::Error) -> Fault {
+        Fault::of(error).of_profile(self.kind.profile())
+    }
+
     /// Whether a user is logged in; `true` also if the session's state cannot be read.
     pub fn logged_in(&self) -> bool {
         let info = self.pkcs11().and_then(|session| session.info());
@@ -138,12 +146,12 @@ impl Session {
                 session.find_objects(&[label]).map(|_| ())
             }
         };
-        match made.map_err(Fault::of) {
+        match made.map_err(|error| self.fault(error)) {
             // The token does not have this call: that says nothing of the session.
             Err(fault) if matches!(fault.class(), FaultClass::Refused | FaultClass::Mechanism) => {
                 session.info().map(|_| ())
             }
-            other => other.map_err(|fault| fault.of_profile(self.kind.profile())),
+            other => other,
         }
     }
 
@@ -161,7 +169,8 @@ impl Session {
         let _step = operation::begin(TokenOperation::Signature);
         let session = self.pkcs11().map_err(SignFault::Call)?;
         let Some(raw) = &self.module.raw else {
-            return sign_with_cryptoki(&session, mechanism, key, data, guard);
+            return sign_with_cryptoki(&session, mechanism, key, data, guard)
+                .map_err(|fault| self.sign_fault(fault));
         };
         session
             .sign_init(mechanism, key)
@@ -173,6 +182,31 @@ impl Session {
         }
         raw.sign(session.handle(), data, capacity)
             .map_err(|fault| self.sign_fault(fault))
+    }
+
+    /// C_GenerateKeyPair with a mechanism that takes no parameter, by its CK_MECHANISM_TYPE. Returns the public and the
+    /// private key.
+    pub(crate) fn generate_key_pair(
+        &self,
+        mechanism: u64,
+        public: &[Attribute],
+        private: &[Attribute],
+    ) -> Result<(ObjectHandle, ObjectHandle), Fault> {
+        let session = self.pkcs11()?;
+        let made = match (generation_mechanism(mechanism), &self.module.raw) {
+            (Some(mechanism), _) => session
+                .generate_key_pair(&mechanism, public, private)
+                .map_err(Fault::of),
+            (None, Some(raw)) => {
+                raw.generate_key_pair(session.handle(), mechanism, public, private)
+            }
+            // As if the token had not listed it.
+            (None, None) => Err(Fault::new(
+                RvError::MechanismInvalid,
+                Function::GenerateKeyPair,
+            )),
+        };
+        made.map_err(|fault| fault.of_profile(self.kind.profile()))
     }
 
     /// The length of `key` wrapped by `wrapping_key`: C_WrapKey with a null output pointer. `None` where the module's
@@ -188,13 +222,30 @@ impl Session {
             Err(fault) => return Some(Err(fault)),
         };
         let raw = self.module.raw.as_ref()?;
-        Some(raw.wrapped_length(
+        let length = raw.wrapped_length(
             session.handle(),
             mechanism,
             wrapping_key.handle(),
             key.handle(),
-        ))
+        );
+        Some(length.map_err(|fault| fault.of_profile(self.kind.profile())))
     }
+}
+
+/// The mechanism as cryptoki names it; `None` for one of the standard's that it has no name for.
+fn generation_mechanism(kind: u64) -> Option<Mechanism<'static>> {
+    [
+        Mechanism::RsaPkcsKeyPairGen,
+        Mechanism::EccKeyPairGen,
+        Mechanism::EccEdwardsKeyPairGen,
+    ]
+    .into_iter()
+    .find(|known| *known.mechanism_type() == kind)
+    .or_else(|| {
+        let vendors = MechanismType::new_vendor_defined(kind).ok()?;
+        let mechanism = VendorDefinedMechanism::new::<()>(vendors, None);
+        Some(Mechanism::VendorDefined(mechanism))
+    })
 }
 
 /// C_SignInit, C_Sign for the length, and C_Sign, as cryptoki makes them: one call more, and no context-specific login
@@ -205,18 +256,18 @@ fn sign_with_cryptoki(
     key: ObjectHandle,
     data: &[u8],
     guard: Option<&PinGuard>,
-) -> Result<Vec<u8>, SignFault> {
+) -> Result<Vec<u8>, Fault> {
     if guard.is_some() {
-        return Err(SignFault::Call(Fault::answer(
+        return Err(Fault::answer(
             "a key that wants a login for each signature cannot be used through a module that keeps a state per function list",
-        )));
+        ));
     }
     #[expect(
         clippy::disallowed_methods,
         reason = "such a module's C_Sign can be called through cryptoki only"
     )]
     let signed = session.sign(mechanism, key, data);
-    signed.map_err(|error| SignFault::Call(Fault::of(error)))
+    signed.map_err(Fault::of)
 }
 
 impl Drop for Session {

@@ -283,5 +283,14 @@ fn what_was_made_for_trials_is_on_record() {
         .filter(|record| record.to_string().contains("session key of an audit"))
         .map(|record| record["kind"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(kinds, ["key-generation", "key-destruction"]);
+    // CKA_EXTRACTABLE and CKA_SENSITIVE, both in vain.
+    assert_eq!(
+        kinds,
+        [
+            "key-generation",
+            "key-change",
+            "key-change",
+            "key-destruction"
+        ]
+    );
 }

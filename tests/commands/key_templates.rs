@@ -90,6 +90,54 @@ fn refused_attributes_are_found_singly() {
     }
 }
 
+/// Each form in which some family wants the required attributes.
+#[test]
+fn what_a_token_requires_is_found() {
+    for (plan, id_bytes) in [
+        (
+            "require-attribute public CKA_CLASS CKR_TEMPLATE_INCOMPLETE\n\
+             require-attribute private CKA_KEY_TYPE CKR_TEMPLATE_INCOMPLETE",
+            16,
+        ),
+        // CryptoAuthLib
+        (
+            "require-attribute private CKA_CLASS CKR_TEMPLATE_INCOMPLETE\n\
+             require-attribute private CKA_LABEL CKR_TEMPLATE_INCOMPLETE\n\
+             require-attribute private CKA_EC_PARAMS CKR_TEMPLATE_INCOMPLETE",
+            16,
+        ),
+        // AWS CloudHSM, Luna Cloud HSM
+        (
+            "require-attribute public CKA_PRIVATE CKR_TEMPLATE_INCONSISTENT\n\
+             refuse-value public CKA_PRIVATE false CKR_TEMPLATE_INCONSISTENT",
+            16,
+        ),
+        // YubiHSM 2, which takes no curve in the private template
+        (
+            "require-length private CKA_ID 2 CKR_ATTRIBUTE_VALUE_INVALID\n\
+             refuse-attribute private CKA_EC_PARAMS CKR_ATTRIBUTE_TYPE_INVALID",
+            2,
+        ),
+        // NetHSM: a CKA_ID takes the label's place.
+        ("label-is-id", 2),
+        // The token's defaults, which are checked.
+        (
+            "refuse-attribute public CKA_VERIFY CKR_TEMPLATE_INCONSISTENT\n\
+             refuse-attribute private CKA_SIGN CKR_TEMPLATE_INCONSISTENT",
+            16,
+        ),
+    ] {
+        let (bank, chaos) = bank(plan);
+        let made = generate(&bank, &chaos).expect(0).json();
+        let uri = made["key"]["uri"].as_str().unwrap();
+        let id = uri.split("id=").nth(1).unwrap().split(';').next().unwrap();
+        let escaped = id.matches('%').count();
+        assert_eq!(id.len() - 2 * escaped, id_bytes, "{plan}: {uri}");
+        only_key_has(&bank, &chaos, &[]);
+        bank.run(&["ledger", "verify"]).expect(0);
+    }
+}
+
 /// A fault of the moment, and a token that wants more in each template, take nothing from the key.
 #[test]
 fn nothing_is_given_up_without_a_reason() {

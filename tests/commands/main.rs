@@ -15,6 +15,7 @@ mod contracts;
 mod csr;
 mod evidence;
 mod interrupted_login;
+mod key_generation;
 mod key_templates;
 mod keys;
 mod module_crash_and_hang;

@@ -148,6 +148,7 @@ fn label(ledger: &FileLedger, label: &str) -> Result<u64, LedgerError> {
         token: "pkcs11:token=lfi",
         label,
         algorithm: "ec-p256",
+        mechanism: "CKM_EC_KEY_PAIR_GEN",
         process: Process::current(),
     }))
 }

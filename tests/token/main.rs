@@ -14,6 +14,7 @@ mod ecdsa_encoding;
 mod info_structures;
 mod login_per_session;
 mod login_role;
+mod mechanism_faults;
 mod mechanisms;
 mod metrics;
 mod no_pin;

@@ -77,6 +77,47 @@ fn a_refused_pin_of_a_family_is_sent_once() {
     }
 }
 
+/// What a value means does not depend on the call that returned it.
+#[test]
+fn a_value_of_a_family_is_read_in_every_call() {
+    for call in [
+        "C_GetTokenInfo",
+        "C_GetMechanismInfo",
+        "C_OpenSession",
+        "C_FindObjectsInit",
+        "C_FindObjects",
+        "C_SignInit",
+        "C_Sign",
+    ] {
+        let (bank, chaos) = bank("profile = \"luna\"");
+        chaos.plan(&format!("fail {call} all 0x80000020"));
+        let run = chaos.run(&bank, &["csr"]).expect(3);
+        let advice = "the Luna client did not reach its HSM";
+        assert!(run.stderr.contains(advice), "{call}: {run:?}");
+    }
+    for call in ["C_GenerateKeyPair", "C_FindObjectsInit"] {
+        let (bank, chaos) = bank("profile = \"luna\"");
+        chaos.plan(&format!("fail {call} all 0x80000035"));
+        chaos.forget_calls();
+        let arguments = ["key", "generate", "--label", "c4", "--type", "p-256"];
+        let run = chaos.run(&bank, &arguments).expect(3);
+        assert!(run.stderr.contains("audit log is full"), "{call}: {run:?}");
+        assert!(chaos.calls(call) <= 1, "{call}");
+    }
+    let (mut bank, chaos) = bank("profile = \"luna\"");
+    bank.configure(|settings| settings.certificate = "pkcs11:object=c3;type=cert".to_owned());
+    let chain = bank
+        .framework
+        .issue_client(&chaos.run(&bank, &["csr"]).expect(0).stdout);
+    let chain = bank.write("issued.pem", &(chain + &bank.framework.issuing_pem()));
+    chaos.plan("fail C_CreateObject all 0x80000035");
+    let run = chaos.run(&bank, &["cert", "install", chain.to_str().unwrap()]);
+    assert!(
+        run.code == 3 && run.stderr.contains("audit log is full"),
+        "{run:?}"
+    );
+}
+
 /// AWS CloudHSM, SDK 5: no read-only sessions, which needs no learning where the family is known.
 #[test]
 fn the_sessions_of_a_family_are_opened_at_once() {

@@ -10,7 +10,7 @@ use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::key::attributes::KeyAttributes;
-use hsm_mtls::internal::key::generate::{self, Claims, GeneratedKey};
+use hsm_mtls::internal::key::generate::{self, Claims, GeneratedKey, KeyPairRequest};
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::key::unsupported::SUPPORTED;
 use hsm_mtls::internal::key::{Key, KeyError, find_all};
@@ -84,25 +84,40 @@ pub(super) fn generate(
     if let Some(source) = args.pin_source {
         token = token.with_pin_source(source, setup::attendance(), role, user_name);
     }
-    token.log_in(role).map_err(CommandError::stage)?;
-    // Held from the check of the labels until the key exists: no other process makes a key with the same label.
-    let _lock = lock_generation(config, &token)?;
-    let accepted = match args.accept_claims {
+    let algorithm = algorithm(args.key_type);
+    let claims = match args.accept_claims {
         true => Claims::AnyUse,
         false => Claims::AsRequested,
     };
-    let algorithm = algorithm(args.key_type);
+    let request = KeyPairRequest {
+        algorithm,
+        label: &label,
+        claims,
+        role,
+    };
+    // Before a login: it would be in vain.
+    request.check_family(&token).map_err(CommandError::stage)?;
+    token.log_in(role).map_err(CommandError::stage)?;
+    // Held from the check of the labels until the key exists: no other process makes a key with the same label.
+    let _lock = lock_generation(config, &token)?;
     let timeout = config.token.start_timeout * GENERATION_TRIES;
     // The login lasts as long as the token is here.
     let (_token, session, generated) =
         with_timeout(TokenOperation::KeyGeneration, timeout, move || {
             let session = token.session(Access::ReadWrite)?;
-            let generated = generate::generate(&token, &session, algorithm, &label, accepted);
+            let request = KeyPairRequest {
+                algorithm,
+                label: &label,
+                claims,
+                role,
+            };
+            let generated = generate::generate(&token, &session, &request);
             Ok::<_, TokenError>((token, session, generated))
         })
         .map_err(CommandError::stage)?;
     let GeneratedKey {
         key,
+        mechanism,
         not_restricted,
     } = generated.map_err(|error| match error {
         KeyError::Call(fault) if role != Role::User && fault.class() == FaultClass::Login => {
@@ -117,11 +132,13 @@ pub(super) fn generate(
         output::json(&json!({
             "schema": 0,
             "key": as_json(&key, &session),
+            "mechanism": mechanism,
             "not_restricted": not_restricted,
         }))?;
     } else {
         output::heading("made in the token")?;
         print(&key, &session)?;
+        output::line(&format!("  made with {mechanism}"))?;
         if args.key_type as u8 != KeyType::Rsa2048 as u8 {
             output::remark("the scheme documents RSA-2048 as the only type that it accepts");
         }

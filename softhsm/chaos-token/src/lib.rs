@@ -10,6 +10,7 @@ mod exit;
 mod forward;
 mod interface;
 mod key_generation;
+mod key_generation_plan;
 mod login;
 mod names;
 mod plan;
@@ -67,6 +68,8 @@ pub(crate) fn function_list() -> Option<&'static CK_FUNCTION_LIST> {
         list.C_CloseSession = Some(token::C_CloseSession);
         list.C_GetAttributeValue = Some(claims::C_GetAttributeValue);
         list.C_GenerateKeyPair = Some(key_generation::C_GenerateKeyPair);
+        list.C_FindObjectsInit = Some(key_generation::C_FindObjectsInit);
+        list.C_FindObjects = Some(key_generation::C_FindObjects);
         list.C_SignInit = Some(sign::C_SignInit);
         list.C_Sign = Some(sign::C_Sign);
         FunctionList(list)

@@ -27,7 +27,7 @@ pub(crate) fn mechanism(name: &str) -> Option<CK_MECHANISM_TYPE> {
     find(MECHANISMS, name)
 }
 
-/// The number of a `CKA_` name whose value is true or false.
+/// The number of a `CKA_` name.
 pub(crate) fn attribute(name: &str) -> Option<CK_ATTRIBUTE_TYPE> {
     find(ATTRIBUTES, name)
 }
@@ -115,12 +115,16 @@ pub(crate) const LOGIN_USER: &str = "C_LoginUser";
 table! { ATTRIBUTES: CK_ATTRIBUTE_TYPE =
     CKA_ALWAYS_AUTHENTICATE,
     CKA_ALWAYS_SENSITIVE,
+    CKA_CLASS,
     CKA_COPYABLE,
     CKA_DECRYPT,
     CKA_DERIVE,
+    CKA_EC_PARAMS,
     CKA_ENCRYPT,
     CKA_EXTRACTABLE,
     CKA_ID,
+    CKA_KEY_TYPE,
+    CKA_LABEL,
     CKA_LOCAL,
     CKA_MODIFIABLE,
     CKA_NEVER_EXTRACTABLE,
@@ -129,6 +133,7 @@ table! { ATTRIBUTES: CK_ATTRIBUTE_TYPE =
     CKA_SIGN,
     CKA_SIGN_RECOVER,
     CKA_UNWRAP,
+    CKA_VERIFY,
     CKA_WRAP,
 }
 
@@ -149,6 +154,7 @@ table! { TOKEN_FLAGS: CK_FLAGS =
 
 table! { MECHANISMS: CK_MECHANISM_TYPE =
     CKM_RSA_PKCS_KEY_PAIR_GEN,
+    CKM_RSA_X9_31_KEY_PAIR_GEN,
     CKM_RSA_PKCS,
     CKM_SHA256_RSA_PKCS,
     CKM_SHA384_RSA_PKCS,

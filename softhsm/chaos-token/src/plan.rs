@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
+use crate::key_generation_plan::{self, KeyGenerationPlan};
 use crate::names;
 
 /// The outcome of a call by the plan.
@@ -82,15 +83,6 @@ struct Delay {
     time: Duration,
 }
 
-/// An attribute in one of the two templates of C_GenerateKeyPair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RefusedAttribute {
-    /// In the public key's template.
-    pub(crate) public: bool,
-    pub(crate) attribute: CK_ATTRIBUTE_TYPE,
-    pub(crate) code: CK_RV,
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     rules: Vec<Rule>,
@@ -137,10 +129,8 @@ pub(crate) struct Plan {
     pub(crate) serial: Option<String>,
     /// The token's label.
     pub(crate) label: Option<String>,
-    /// Attributes that C_GenerateKeyPair refuses.
-    pub(crate) refused_attributes: Vec<RefusedAttribute>,
-    /// The code that C_GenerateKeyPair returns for session objects.
-    pub(crate) no_session_keys: Option<CK_RV>,
+    /// What C_GenerateKeyPair takes.
+    pub(crate) key_generation: KeyGenerationPlan,
     /// Attributes of which C_GetAttributeValue reports nothing, and leaves the buffer as it is.
     pub(crate) silent_attributes: Vec<CK_ATTRIBUTE_TYPE>,
     /// The code that C_OpenSession returns for a read-only session.
@@ -240,18 +230,6 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
             plan.claims
                 .push((attribute_named(attribute)?, *value == "true"));
         }
-        [
-            "refuse-attribute",
-            half @ ("public" | "private"),
-            attribute,
-            code,
-        ] => {
-            plan.refused_attributes.push(RefusedAttribute {
-                public: *half == "public",
-                attribute: attribute_named(attribute)?,
-                code: code_named(code)?,
-            });
-        }
         ["user-type", role] => {
             let digits = role
                 .strip_prefix("0x")
@@ -272,7 +250,6 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         }
         ["serial", serial] => plan.serial = Some((*serial).to_owned()),
         ["label", label] => plan.label = Some((*label).to_owned()),
-        ["no-session-keys", code] => plan.no_session_keys = Some(code_named(code)?),
         ["silent", attribute] => plan.silent_attributes.push(attribute_named(attribute)?),
         ["read-only-sessions", "not-opened", code] => {
             plan.no_read_only_sessions = Some(code_named(code)?);
@@ -283,7 +260,7 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["scramble-info", seed] => plan.scramble = Some(number(seed)?),
         ["device"] => plan.device = true,
         ["always-authenticate"] => plan.always_authenticate = true,
-        other => return Err(format!("{} is not understood", other.join(" "))),
+        other => return key_generation_plan::parse_line(&mut plan.key_generation, other),
     }
     Ok(())
 }

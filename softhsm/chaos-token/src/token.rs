@@ -104,8 +104,10 @@ pub(crate) unsafe extern "C" fn C_GetMechanismList(
         return code;
     }
     mechanisms.truncate(all as usize);
-    let hidden = plan_file::current().hidden_mechanisms;
-    mechanisms.retain(|mechanism| !hidden.contains(mechanism));
+    let plan = plan_file::current();
+    mechanisms.retain(|mechanism| !plan.hidden_mechanisms.contains(mechanism));
+    let substitutes = plan.key_generation.substitutes.iter();
+    mechanisms.extend(substitutes.map(|substitute| substitute.listed));
     let capacity = std::mem::replace(count, mechanisms.len() as CK_ULONG);
     if list.is_null() {
         return CKR_OK;
@@ -123,9 +125,13 @@ pub(crate) unsafe extern "C" fn C_GetMechanismInfo(
     mechanism: CK_MECHANISM_TYPE,
     info: *mut CK_MECHANISM_INFO,
 ) -> CK_RV {
-    if plan_file::current().hidden_mechanisms.contains(&mechanism) {
+    let plan = plan_file::current();
+    if plan.hidden_mechanisms.contains(&mechanism) {
         return CKR_MECHANISM_INVALID;
     }
-    // SAFETY: the caller's arguments, unchanged.
+    let mut substitutes = plan.key_generation.substitutes.iter();
+    let substitute = substitutes.find(|substitute| substitute.listed == mechanism);
+    let mechanism = substitute.map_or(mechanism, |substitute| substitute.wrapped);
+    // SAFETY: the caller's arguments, with a mechanism that the wrapped module knows.
     unsafe { forward::C_GetMechanismInfo(slot, mechanism, info) }
 }

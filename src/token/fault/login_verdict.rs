@@ -25,7 +25,8 @@ impl Fault {
         match self.vendor.map(|code| code.meaning) {
             Some(Meaning::PinRefused) => return LoginVerdict::Refused,
             Some(Meaning::NotReachable | Meaning::DeviceState) => return LoginVerdict::NotCompared,
-            None => {}
+            // It is about the making of keys: no document says it of a login.
+            Some(Meaning::CardWanted) | None => {}
         }
         let code = match &self.code {
             Code::Ckr(code) => code,

@@ -18,6 +18,8 @@ pub(super) enum Meaning {
     NotReachable,
     /// The device is in a state that its administrator has to end: no PIN was compared.
     DeviceState,
+    /// A key is made only while a card of the device's administrators or operators is presented.
+    CardWanted,
 }
 
 /// A return value of a family.
@@ -54,7 +56,7 @@ const USER_TYPE_INVALID: u64 = 0x103;
 /// CKR_DEVICE_MEMORY
 const DEVICE_MEMORY: u64 = 0x31;
 
-static CODES: [VendorCode; 14] = [
+static CODES: [VendorCode; 15] = [
     row(
         Profile::Luna,
         (0x8000_0007, 0x8000_0007),
@@ -138,6 +140,13 @@ static CODES: [VendorCode; 14] = [
         (0xa3, 0xa3),
         Meaning::PinRefused,
         "Azure Cloud HSM says CKR_PIN_EXPIRED of a wrong PIN: it is user:password of a crypto user; correct the PIN source first",
+    ),
+    row(
+        Profile::Nshield,
+        (0x8000_00e0, 0x8000_00e0),
+        Meaning::CardWanted,
+        "an nShield in FIPS 140 level 3 makes keys only while a card of its Security World is presented: put an ACS or OCS card into the reader and try again, \
+         or type `generatekey pkcs11 protect=token type=RSA size=2048 plainname=c3` there, and write the key's URI into `key` of [c3]",
     ),
 ];
 
