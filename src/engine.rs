@@ -8,7 +8,11 @@
 mod error;
 pub(crate) mod handshake_threads;
 mod health;
+mod outage;
+mod proof;
 mod queue;
+mod remedy;
+mod reported_error;
 mod session_limit;
 mod session_pool;
 mod signing;
@@ -19,8 +23,6 @@ use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::rand;
-
 use crate::config::TokenConfig;
 use crate::key::Key;
 use crate::key::public::PublicKey;
@@ -28,10 +30,15 @@ use crate::key::scheme::Scheme;
 use crate::log_target;
 use crate::metrics::KeyMetrics;
 use crate::token::Token;
-pub use error::{EngineError, ReportedError};
+pub use error::EngineError;
 pub use health::{EngineHealth, TokenOutage};
+pub(crate) use outage::delay_after_failed_start;
+pub(crate) use proof::is_challenge;
+pub use proof::{challenge, prove};
+pub use reported_error::ReportedError;
 use session_pool::SessionPool;
 use signing::TokenSigner;
+pub(crate) use token_recovery::MAX_REINITIALIZATIONS;
 use token_recovery::TokenRecovery;
 use worker_pool::WorkerPool;
 
@@ -246,7 +253,14 @@ impl TokenEngine {
             }),
             last_signature_ms: elapsed
                 .map(|elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
+            replaced: 0,
         }
+    }
+
+    /// The reinitialisations of the module in vain since the last good signature.
+    pub(crate) fn reinitializations_in_vain(&self) -> u32 {
+        let outage = self.signer.token_status().outage;
+        outage.map_or(0, |outage| outage.in_vain)
     }
 
     /// The token that holds the key.
@@ -301,49 +315,4 @@ impl Sign for TokenEngine {
             }
         }
     }
-}
-
-/// The first bytes of a challenge. They distinguish it from the messages of all other protocols.
-const PROOF_CONTEXT: &[u8] = b"hsm-mtls proof of possession\0";
-/// The number of random bytes in a challenge.
-const NONCE_LEN: usize = 32;
-
-/// Whether a message is a challenge of [`challenge`].
-pub(crate) fn is_challenge(message: &[u8]) -> bool {
-    let nonce = message.strip_prefix(PROOF_CONTEXT);
-    nonce.is_some_and(|nonce| nonce.len() == NONCE_LEN)
-}
-
-/// Proof of possession: a random challenge, signed by the key and verified with its public key.
-///
-/// # Errors
-/// There is no signature, or it is another key's ([`EngineError::NotThePair`]).
-pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
-    challenge(signer, Purpose::Proof).map_err(|error| match error.class() {
-        // By its class, because an error of the signer process is reported as text.
-        "wrong-signature" => EngineError::NotThePair {
-            uri: signer.key_uri(),
-        },
-        _ => error,
-    })
-}
-
-/// Signs one random challenge with the preferred scheme; returns how long that took.
-///
-/// # Errors
-/// There is no verified signature.
-pub fn challenge(signer: &dyn Sign, purpose: Purpose) -> Result<Duration, EngineError> {
-    let mut message = PROOF_CONTEXT.to_vec();
-    let mut nonce = [0; NONCE_LEN];
-    rand::fill(&mut nonce).map_err(|_| EngineError::NoRandom)?;
-    message.extend_from_slice(&nonce);
-    let scheme = *signer.schemes().first().ok_or(EngineError::Stopped)?;
-    let request = SignRequest {
-        message: &message,
-        scheme,
-        purpose,
-        deadline: signer.deadline(),
-        peer: Peer::default(),
-    };
-    signer.sign(&request).map(|signature| signature.elapsed)
 }

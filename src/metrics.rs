@@ -64,11 +64,12 @@ const INITIALIZATIONS: &str = "hsm_mtls_module_initializations_total";
 const TOKEN_UP: &str = "hsm_mtls_token_up";
 const TOKEN_SEARCHES: &str = "hsm_mtls_token_searches_total";
 const CERTIFICATE_DAYS_LEFT: &str = "hsm_mtls_certificate_days_left";
+const SIGNERS_REPLACED: &str = "hsm_mtls_signers_replaced_total";
 const LOG_LINES_LOST: &str = "hsm_mtls_log_lines_lost_total";
 
 /// Every metric of this crate. The label `key` is the PKCS#11 URI of the key, `purpose` the purpose of the signature
 /// (`tls13-client-auth` ...), and `result` is `good` or the class of the error.
-pub const ALL: [Metric; 11] = {
+pub const ALL: [Metric; 12] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric(
@@ -121,6 +122,12 @@ pub const ALL: [Metric; 11] = {
             "attempts to find a lost token again",
         ),
         metric(
+            SIGNERS_REPLACED,
+            Counter,
+            &[],
+            "signer processes that were replaced, because the token could not be recovered in them",
+        ),
+        metric(
             CERTIFICATE_DAYS_LEFT,
             Gauge,
             &["key"],
@@ -164,6 +171,11 @@ pub(crate) fn login(result: &'static str) {
 pub(crate) fn module_reinitialized(good: bool) {
     let result = if good { "good" } else { "failed" };
     counter!(INITIALIZATIONS, "result" => result).increment(1);
+}
+
+/// Counts signer processes that were replaced.
+pub(crate) fn signers_replaced(processes: u32) {
+    counter!(SIGNERS_REPLACED).increment(processes.into());
 }
 
 /// Counts log lines that could not be written to standard error.

@@ -30,6 +30,7 @@ mod rate_limit;
 #[cfg(feature = "front-end")]
 mod reload_protocol;
 mod remote_key;
+mod replacement;
 mod request_handler;
 pub mod sandbox;
 pub mod service;
@@ -84,6 +85,7 @@ impl ReportedError {
         let (message, hint) = (error.to_string(), error.hint());
         let exit = error.exit_code() as u8;
         let transient = error.is_transient();
+        let device_state = error.device_state().map(str::to_owned);
         let class = error.class();
         Self {
             message,
@@ -91,6 +93,7 @@ impl ReportedError {
             class: class.to_owned(),
             exit,
             transient,
+            device_state,
         }
     }
 }

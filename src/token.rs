@@ -121,7 +121,7 @@ impl Token {
                 source: config.pin.clone(),
                 attendance,
                 state_folder: config.state_folder(),
-                recorder: login_recorder(&recorder, &description),
+                recorder: LoginRecorder::of_token(&recorder, &description),
                 user: role.user_type(),
                 user_name: config.user_name.clone(),
                 profile: config.profile(),
@@ -209,7 +209,7 @@ impl Token {
             source,
             attendance,
             state_folder: self.state_folder.clone(),
-            recorder: login_recorder(&self.recorder, &self.description),
+            recorder: LoginRecorder::of_token(&self.recorder, &self.description),
             user: role.user_type(),
             user_name,
             profile: self.profile,
@@ -269,8 +269,4 @@ impl Token {
                 .max(1)
         })
     }
-}
-
-fn login_recorder(recorder: &Recorder, description: &TokenDescription) -> LoginRecorder {
-    LoginRecorder::new(recorder.clone(), description.uri().to_string())
 }

@@ -1,11 +1,12 @@
-//! The errors of a signature: message, hint and class of each, and the engine's remedy.
+//! The errors of a signature: message, hint and class of each.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::reported_error::ReportedError;
+use super::token_recovery::MAX_REINITIALIZATIONS;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::key::KeyError;
@@ -13,7 +14,7 @@ use crate::key::ecdsa_signature::InvalidEcdsaSignature;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::{Failure, LedgerError};
 use crate::token::TokenError;
-use crate::token::fault::{Fault, FaultClass};
+use crate::token::fault::{DeviceState, Fault};
 use crate::token::guard::PinError;
 use crate::truncated_list::first_words;
 
@@ -30,6 +31,8 @@ pub enum EngineError {
         since: String,
         /// Why the last recovery failed.
         last: Option<Arc<EngineError>>,
+        /// The module was initialised again so often since the last good signature, and the token is still lost.
+        in_vain: u32,
     },
     /// The ledger could not record the signature, so none was made or released.
     #[error("no signature without its record: {0}")]
@@ -107,48 +110,6 @@ pub enum EngineError {
     },
 }
 
-/// An error that another process reported, as text. Its causes stay in that process.
-#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
-#[error("{message}")]
-pub struct ReportedError {
-    /// What is wrong.
-    pub message: String,
-    /// What to do next.
-    pub hint: String,
-    /// As [`EngineError::class`].
-    pub class: String,
-    /// The exit code of a command that fails with it.
-    pub exit: u8,
-    /// As [`Diagnostic::is_transient`].
-    #[serde(default)]
-    pub transient: bool,
-}
-
-/// The classes that another process may report.
-const REPORTED_CLASSES: [&str; 21] = [
-    "ledger",
-    "pin",
-    "deadline",
-    "token-down",
-    "queue-full",
-    "stopped",
-    "mechanism",
-    "token",
-    "key",
-    "wrong-signature",
-    "not-the-pair",
-    "no-random",
-    "configuration",
-    "refused-by-signer",
-    "rate",
-    "session",
-    "device",
-    "login",
-    "session-limit",
-    "refused",
-    "signer-gone",
-];
-
 impl EngineError {
     /// The error's class, for ledger records and metrics. Its text is a contract.
     pub fn class(&self) -> &'static str {
@@ -169,12 +130,7 @@ impl EngineError {
             Self::MalformedSignature(_) | Self::WrongSignature { .. } => "wrong-signature",
             Self::NotThePair { .. } => "not-the-pair",
             Self::NoRandom => "no-random",
-            Self::Reported(error) => {
-                let known = REPORTED_CLASSES
-                    .into_iter()
-                    .find(|class| *class == error.class);
-                known.unwrap_or("token")
-            }
+            Self::Reported(error) => error.known_class(),
             Self::SignerGone { .. } | Self::SignerSilent => "signer-gone",
             Self::MessageTooLong { .. } => "message-too-long",
         }
@@ -202,6 +158,37 @@ impl EngineError {
         }
     }
 
+    /// The PKCS#11 call that failed, if that is the cause in any step.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Call(fault) | Self::Key(KeyError::Call(fault)) => Some(fault),
+            Self::Token(error) => error.fault(),
+            Self::Pin(error) => error.fault(),
+            Self::TokenDown { last, .. } => last.as_ref()?.fault(),
+            _ => None,
+        }
+    }
+
+    /// The state of the device that the cause names, if it names one.
+    pub(crate) fn state(&self) -> Option<DeviceState> {
+        match self {
+            Self::Reported(error) => error.state(),
+            Self::TokenDown { last, .. } => last.as_ref()?.state(),
+            _ => self.fault()?.device_state(),
+        }
+    }
+
+    /// The name of the device's state (`audit-log-full`, `device-removed` ...), if the cause names one. Its text is a
+    /// contract.
+    pub fn device_state(&self) -> Option<&'static str> {
+        self.state().map(DeviceState::name)
+    }
+
+    /// The label of a metric: the device's state, or else the class.
+    pub(super) fn label(&self) -> &'static str {
+        self.device_state().unwrap_or_else(|| self.class())
+    }
+
     /// The PIN's error, if that is the cause in any step.
     pub fn pin(&self) -> Option<&PinError> {
         match self {
@@ -220,9 +207,14 @@ impl Diagnostic for EngineError {
                  A call that hangs for ever can only be ended with this process"
                     .to_owned()
             }
-            Self::TokenDown { last, .. } => {
+            Self::TokenDown { last, in_vain, .. } => {
                 let last = last.as_ref().map_or_else(String::new, |last| format!("{}; ", last.hint()));
-                format!("{last}it is tried again by itself, without a restart")
+                let next = match *in_vain >= MAX_REINITIALIZATIONS {
+                    true => "the module was initialised again and again in vain: only a new process may help. A signer process is \
+                             replaced by itself; any other program has to be restarted",
+                    false => "it is tried again by itself, without a restart",
+                };
+                format!("{last}{next}")
             }
             Self::QueueFull(_) => {
                 "raise `sessions` of [[token]] as far as the token allows; `hsm-mtls token check` says how long one signature takes".to_owned()
@@ -288,58 +280,5 @@ impl Diagnostic for EngineError {
             Self::Pin(error) | Self::Token(TokenError::Pin(error)) => error.is_transient(),
             _ => self.exit_code() == ExitCode::Token,
         }
-    }
-}
-
-impl From<EngineError> for ReportedError {
-    fn from(error: EngineError) -> Self {
-        Self {
-            message: error.to_string(),
-            hint: error.hint(),
-            class: error.class().to_owned(),
-            exit: error.exit_code() as u8,
-            transient: error.is_transient(),
-        }
-    }
-}
-
-/// The engine's reaction to a failed signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remedy {
-    /// Open a new session and find the key in it.
-    NewSession,
-    /// Select the token and log in again.
-    RecoverToken,
-    /// Lower the session limit.
-    FewerSessions,
-    /// None: a retry would fail in the same way.
-    None,
-}
-
-/// The table of remedies: a lost session or handle is opened again, a lost token is recovered, and a refused PIN is never
-/// sent again.
-pub(super) fn remedy(error: &EngineError) -> Remedy {
-    let of_fault = |fault: &Fault| match fault.class() {
-        FaultClass::Session | FaultClass::Key => Remedy::NewSession,
-        FaultClass::Device | FaultClass::Login => Remedy::RecoverToken,
-        FaultClass::SessionLimit => Remedy::FewerSessions,
-        FaultClass::Pin | FaultClass::Mechanism | FaultClass::Refused => Remedy::None,
-    };
-    match error {
-        EngineError::Call(fault) => of_fault(fault),
-        EngineError::Token(TokenError::Call(fault)) | EngineError::Key(KeyError::Call(fault)) => {
-            match of_fault(fault) {
-                // A new session failed with the error of a stale one: the login was lost.
-                Remedy::NewSession => Remedy::RecoverToken,
-                other => other,
-            }
-        }
-        // The key existed when the engine was started.
-        EngineError::Key(KeyError::NoMatch { .. } | KeyError::NoneShown { .. }) => {
-            Remedy::RecoverToken
-        }
-        EngineError::Token(TokenError::Pin(_) | TokenError::Ledger(_)) => Remedy::None,
-        EngineError::Token(_) => Remedy::RecoverToken,
-        _ => Remedy::None,
     }
 }

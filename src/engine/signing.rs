@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use cryptoki::object::ObjectHandle;
 
-use super::error::{Remedy, remedy};
-use super::token_recovery::{CurrentToken, TokenRecovery, TokenStatus};
+use super::outage::TokenStatus;
+use super::remedy::{Remedy, remedy};
+use super::token_recovery::{CurrentToken, TokenRecovery};
 use super::{EngineError, SignRequest};
 use crate::config::trust::Fingerprint;
 use crate::key::ecdsa_signature::ecdsa_der;
@@ -120,9 +121,13 @@ impl TokenSigner {
         let before_deadline = || Instant::now() < request.deadline;
         if before_deadline() {
             result = self.attempt(session, request);
-            // The key is missing in the new session: the login was lost too.
             let second = result.as_ref().map_or_else(remedy, |_| Remedy::None);
-            if (first, second) == (Remedy::NewSession, Remedy::RecoverToken) && before_deadline() {
+            // There was no new session, or the key is missing in it: the token is recovered first.
+            let is_unsigned = !matches!(&result, Err(EngineError::Call(_)));
+            if second == Remedy::RecoverToken
+                && (first == Remedy::NewSession || is_unsigned)
+                && before_deadline()
+            {
                 result = self.attempt(session, request);
             }
         }
@@ -136,7 +141,8 @@ impl TokenSigner {
         request: &SignRequest<'_>,
     ) -> Result<Vec<u8>, EngineError> {
         let current = self.recovery.current()?;
-        if Instant::now() >= request.deadline {
+        let began = Instant::now();
+        if began >= request.deadline {
             // The recovery took until after the deadline.
             return Err(EngineError::Deadline(Duration::ZERO));
         }
@@ -152,7 +158,7 @@ impl TokenSigner {
             Err(error) => {
                 *session = None;
                 if remedy(error) == Remedy::RecoverToken {
-                    self.recovery.lost(current.epoch, error);
+                    self.recovery.failed(current.epoch, began, error);
                 }
             }
         }
@@ -272,8 +278,14 @@ impl TokenSigner {
         if dead {
             *session = None;
         }
-        if let Err(fault) = current.token.keep_alive() {
-            self.recovery.lost(current.epoch, &EngineError::Call(fault));
+        // Twice: a call that failed once may have met a device under load.
+        for _ in 0..2 {
+            let began = Instant::now();
+            let Err(fault) = current.token.keep_alive() else {
+                return;
+            };
+            let error = EngineError::Call(fault);
+            self.recovery.failed(current.epoch, began, &error);
         }
     }
 }

@@ -256,10 +256,17 @@ pub(super) fn engine() -> Vec<Example> {
             EngineError::TokenDown {
                 since: text("2026-01-01T00:00:00Z"),
                 last: None,
+                in_vain: 0,
             },
             EngineError::TokenDown {
                 since: text("2026-01-01T00:00:00Z"),
                 last: Some(Arc::new(EngineError::Token(TokenError::Empty))),
+                in_vain: 0,
+            },
+            EngineError::TokenDown {
+                since: text("2026-01-01T00:00:00Z"),
+                last: Some(Arc::new(EngineError::Token(TokenError::Empty))),
+                in_vain: 10,
             },
         ],
         QueueFull: [EngineError::QueueFull(128)],
@@ -294,6 +301,7 @@ pub(super) fn engine() -> Vec<Example> {
             class: text("pin"),
             exit: 4,
             transient: false,
+            device_state: None,
         }))],
         SignerSilent: [EngineError::SignerSilent],
         SignerGone: [EngineError::SignerGone {

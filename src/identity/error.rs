@@ -9,6 +9,8 @@ use crate::exit_code::ExitCode;
 use crate::key::KeyError;
 use crate::ledger::LedgerError;
 use crate::token::TokenError;
+use crate::token::fault::{Clearance, DeviceState};
+use crate::token::guard::PinError;
 
 /// Why there is no identity.
 #[derive(Debug, Error)]
@@ -39,6 +41,38 @@ impl IdentityError {
             Self::Engine(error) => error,
             Self::Ledger(error) => error,
         }
+    }
+
+    /// The state of the device that the cause names, if it names one.
+    fn state(&self) -> Option<DeviceState> {
+        match self {
+            Self::Token(error) => error.fault()?.device_state(),
+            Self::Key(KeyError::Call(fault)) => fault.device_state(),
+            Self::Engine(error) => error.state(),
+            _ => None,
+        }
+    }
+
+    /// As [`EngineError::device_state`].
+    pub(crate) fn device_state(&self) -> Option<&'static str> {
+        self.state().map(DeviceState::name)
+    }
+
+    /// Whether the module fails, or does not show its token, so that another process may find it: not where a person has
+    /// to act, and not where no PIN was sent.
+    pub(crate) fn may_need_new_process(&self) -> bool {
+        let is_failure = match self {
+            Self::Token(TokenError::Pin(error)) => matches!(error, PinError::Call(_)),
+            Self::Token(error) => {
+                error.fault().is_some()
+                    || matches!(error, TokenError::Empty | TokenError::NoMatch { .. })
+            }
+            Self::Key(KeyError::Call(_)) => true,
+            Self::Engine(error) => error.fault().is_some(),
+            _ => false,
+        };
+        let operator = |state: DeviceState| state.clearance() == Clearance::Operator;
+        is_failure && self.exit_code() == ExitCode::Token && !self.state().is_some_and(operator)
     }
 
     /// As [`EngineError::class`], and `configuration` for certificates.

@@ -120,6 +120,23 @@ impl SignerError {
         }
     }
 
+    /// Whether another process may be without the cause: a module that shows its token no more, or fails. Not where a
+    /// person has to act, and not where no PIN was sent.
+    pub(super) fn may_need_new_process(&self) -> bool {
+        let Self::Identity(error) = self else {
+            return false;
+        };
+        error.may_need_new_process()
+    }
+
+    /// As [`EngineError::device_state`].
+    pub(super) fn device_state(&self) -> Option<&'static str> {
+        match self {
+            Self::Identity(error) => error.device_state(),
+            _ => None,
+        }
+    }
+
     /// As [`IdentityError::class`].
     pub(crate) fn class(self) -> &'static str {
         match self {

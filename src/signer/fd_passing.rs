@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SignerError;
 use super::frame::VERSION;
+use super::replacement::Predecessors;
 
 /// The maximum number of descriptors in one message; the kernel's is 253.
 const MAX_FDS_PER_MESSAGE: usize = 64;
@@ -40,6 +41,9 @@ struct Header {
     sockets: usize,
     /// Whether the configuration's text comes last.
     configuration: bool,
+    /// For a signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    predecessors: Option<Predecessors>,
 }
 
 /// What a child process inherits from its supervisor.
@@ -66,6 +70,22 @@ pub struct Inherited {
     pub sockets: Vec<OwnedFd>,
     /// Whether an operator is at a terminal.
     pub(super) attended: bool,
+    /// What a signer inherits from the processes that it replaces.
+    pub(super) predecessors: Predecessors,
+}
+
+/// What a child process is passed.
+#[derive(Debug, Default)]
+pub(super) struct Passed<'a> {
+    /// Whether an operator is at a terminal.
+    pub(super) attended: bool,
+    /// The text of the configuration; `None` if it is to be read from its file.
+    pub(super) configuration: Option<&'a str>,
+    pub(super) channels: &'a [OwnedFd],
+    /// A front end's listening sockets.
+    pub(super) sockets: &'a [BorrowedFd<'a>],
+    /// A signer's.
+    pub(super) predecessors: Option<Predecessors>,
 }
 
 /// A pair of connected sockets that keep message boundaries.
@@ -80,28 +100,23 @@ pub(super) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Passes a child its channels, its listening sockets and its configuration.
-pub(super) fn pass_to_child(
-    control: &OwnedFd,
-    attended: bool,
-    configuration: Option<&str>,
-    channels: &[OwnedFd],
-    sockets: &[BorrowedFd<'_>],
-) -> Result<(), SignerError> {
+pub(super) fn pass_to_child(control: &OwnedFd, passed: Passed<'_>) -> Result<(), SignerError> {
     let header = Header {
         version: VERSION,
-        attended,
-        channels: channels.len(),
-        sockets: sockets.len(),
-        configuration: configuration.is_some(),
+        attended: passed.attended,
+        channels: passed.channels.len(),
+        sockets: passed.sockets.len(),
+        configuration: passed.configuration.is_some(),
+        predecessors: passed.predecessors,
     };
     let header = serde_json::to_vec(&header).map_err(|error| SignerError::handover(&error))?;
-    let channels: Vec<_> = channels.iter().map(AsFd::as_fd).collect();
-    let descriptors = [&channels[..], sockets].concat();
+    let channels: Vec<_> = passed.channels.iter().map(AsFd::as_fd).collect();
+    let descriptors = [&channels[..], passed.sockets].concat();
     let sent = send_with_descriptors(
         control.as_fd(),
         &header,
         &descriptors,
-        configuration,
+        passed.configuration,
         SendFlags::NOSIGNAL,
     );
     sent.map_err(|error| SignerError::handover(&error))
@@ -182,6 +197,7 @@ pub(super) fn receive_from_supervisor() -> Result<Inherited, SignerError> {
         channels,
         sockets,
         attended: header.attended,
+        predecessors: header.predecessors.unwrap_or_default(),
     })
 }
 

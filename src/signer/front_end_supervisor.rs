@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 pub use super::fd_passing::Inherited;
+use super::fd_passing::Passed;
 use super::hardening::{close_descriptors_on_exec, end_with_parent, harden, log_missing};
 pub use super::reload_protocol::{ReloadOffer, ReloadOffers};
 pub use super::signer_plan::SignerPlan;
@@ -148,7 +149,13 @@ fn start(
         program,
         why: error.to_string(),
     })?;
-    fd_passing::pass_to_child(&control, false, Some(configuration), channels, sockets)?;
+    let passed = Passed {
+        configuration: Some(configuration),
+        channels,
+        sockets,
+        ..Passed::default()
+    };
+    fd_passing::pass_to_child(&control, passed)?;
     Ok((child, control))
 }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::not_understood;
-use crate::engine::{EngineError, EngineHealth, ReportedError};
+use crate::engine::{EngineError, EngineHealth, ReportedError, TokenOutage};
 use crate::exit_code::ExitCode;
 
 /// The health of a signer process.
@@ -17,6 +17,13 @@ pub enum SignerHealth {
     Ready(EngineHealth),
     /// It could not open token or key, and retries.
     Failed(ReportedError),
+    /// The token is lost. This process replaces one that could not recover it, or is about to be replaced.
+    Recovering {
+        /// The outage of the token, which began in a process before this.
+        outage: TokenOutage,
+        /// Signer processes that were replaced since the supervisor's start.
+        replaced: u32,
+    },
     /// It is about to end.
     Stopping,
 }
@@ -28,7 +35,27 @@ impl SignerHealth {
             Self::Starting => "starting",
             Self::Ready(_) => "ready",
             Self::Failed(_) => "failed",
+            Self::Recovering { .. } => "recovering",
             Self::Stopping => "over",
+        }
+    }
+
+    /// The outage of the token, if it was in use before.
+    pub fn outage(&self) -> Option<&TokenOutage> {
+        match self {
+            Self::Ready(engine) => engine.outage.as_ref(),
+            Self::Recovering { outage, .. } => Some(outage),
+            Self::Starting | Self::Failed(_) | Self::Stopping => None,
+        }
+    }
+
+    /// The signer processes that were replaced, because the token could not be recovered in them; `None` if this state
+    /// does not say it.
+    pub fn replaced(&self) -> Option<u32> {
+        match self {
+            Self::Ready(engine) => Some(engine.replaced),
+            Self::Recovering { replaced, .. } => Some(*replaced),
+            Self::Starting | Self::Failed(_) | Self::Stopping => None,
         }
     }
 
@@ -37,6 +64,7 @@ impl SignerHealth {
         let error = match self {
             Self::Ready(engine) => engine.outage.as_ref()?.error.clone(),
             Self::Failed(error) => error.clone(),
+            Self::Recovering { outage, .. } => outage.error.clone(),
             Self::Stopping => return Some(EngineError::Stopped),
             Self::Starting => ReportedError {
                 message: "the signer process is being started: it has no key yet".to_owned(),
@@ -44,6 +72,7 @@ impl SignerHealth {
                 class: "token-down".to_owned(),
                 exit: ExitCode::Token as u8,
                 transient: false,
+                device_state: None,
             },
         };
         Some(EngineError::Reported(Box::new(error)))
@@ -61,7 +90,6 @@ impl SignerHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::TokenOutage;
 
     fn engine() -> EngineHealth {
         EngineHealth {
@@ -70,6 +98,7 @@ mod tests {
             waiting: 0,
             outage: None,
             last_signature_ms: Some(7),
+            replaced: 0,
         }
     }
 
@@ -81,6 +110,7 @@ mod tests {
             class: "pin".to_owned(),
             exit: 4,
             transient: false,
+            device_state: None,
         };
         let outage = TokenOutage {
             since: "2026-01-02T03:04:05Z".to_owned(),
@@ -91,9 +121,16 @@ mod tests {
             (SignerHealth::Ready(engine()), None),
             (
                 SignerHealth::Ready(EngineHealth {
-                    outage: Some(outage),
+                    outage: Some(outage.clone()),
                     ..engine()
                 }),
+                Some("pin"),
+            ),
+            (
+                SignerHealth::Recovering {
+                    outage,
+                    replaced: 2,
+                },
                 Some("pin"),
             ),
             (SignerHealth::Failed(error), Some("pin")),

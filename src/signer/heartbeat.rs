@@ -3,15 +3,19 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use super::fd_passing::MAX_MESSAGE_LEN;
+use super::replacement::InheritedOutage;
 use super::timespec;
+use crate::poison::IgnorePoison as _;
 use crate::token::TokenOperation;
 use crate::token::operation;
 
@@ -28,8 +32,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// is no reason for another login.
 const MIN_OVERRUN: Duration = Duration::from_secs(1);
 
-/// What a signer tells its supervisor: a byte on the control socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a signer tells its supervisor: a message on the control socket, of one byte, or of a byte and an outage in JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heartbeat {
     /// No call hangs.
     Alive,
@@ -37,6 +41,8 @@ pub(super) enum Heartbeat {
     Hung,
     /// A step with the token begins. Should the module end the process, it is known where.
     Step(TokenOperation),
+    /// The token cannot be recovered in this process: another is to take its place.
+    Replace(Box<InheritedOutage>),
 }
 
 /// The byte of the first step.
@@ -59,24 +65,32 @@ pub(super) fn tell_steps(control: &OwnedFd) -> io::Result<()> {
 }
 
 impl Heartbeat {
-    fn send(self, control: &OwnedFd) -> io::Result<()> {
-        let byte = match self {
-            Self::Alive => b'.',
-            Self::Hung => b'!',
-            Self::Step(step) => FIRST_STEP + step as u8,
+    fn send(&self, control: &OwnedFd) -> io::Result<()> {
+        let message = match self {
+            Self::Alive => vec![b'.'],
+            Self::Hung => vec![b'!'],
+            Self::Step(step) => vec![FIRST_STEP + *step as u8],
+            // Serialisation of strings and numbers does not fail.
+            Self::Replace(outage) => [
+                b">".to_vec(),
+                serde_json::to_vec(outage).unwrap_or_default(),
+            ]
+            .concat(),
         };
-        retry_on_intr(|| send(control, &[byte], SendFlags::NOSIGNAL | SendFlags::DONTWAIT))?;
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        retry_on_intr(|| send(control, &message, flags))?;
         Ok(())
     }
 
     /// Receives the next heartbeat; `None` if the signer has ended or sent anything else.
     pub(super) fn receive(control: &OwnedFd) -> Option<Self> {
-        let mut byte = [0; 1];
-        let (length, _) = retry_on_intr(|| recv(control, &mut byte, RecvFlags::empty())).ok()?;
-        match (length, byte) {
-            (1, [b'.']) => Some(Self::Alive),
-            (1, [b'!']) => Some(Self::Hung),
-            (1, [byte]) => {
+        let mut message = Vec::with_capacity(MAX_MESSAGE_LEN);
+        retry_on_intr(|| recv(control, spare_capacity(&mut message), RecvFlags::empty())).ok()?;
+        match message.as_slice() {
+            b"." => Some(Self::Alive),
+            b"!" => Some(Self::Hung),
+            [b'>', json @ ..] => serde_json::from_slice(json).ok().map(Self::Replace),
+            [byte] => {
                 let number = byte.checked_sub(FIRST_STEP)?;
                 TokenOperation::of(number).map(Self::Step)
             }
@@ -93,6 +107,8 @@ pub(super) struct CallDeadlines {
     // Milliseconds after `origin`; 0 if no call is in progress.
     deadlines: Vec<AtomicU64>,
     hung: AtomicBool,
+    /// To be sent once.
+    replacement: Mutex<Option<Box<InheritedOutage>>>,
 }
 
 /// A call in progress; it ends when this is dropped.
@@ -106,6 +122,7 @@ impl CallDeadlines {
             overrun: timeout.max(MIN_OVERRUN),
             deadlines: (0..callers).map(|_| AtomicU64::new(0)).collect(),
             hung: AtomicBool::new(false),
+            replacement: Mutex::new(None),
         }
     }
 
@@ -122,6 +139,11 @@ impl CallDeadlines {
         self.hung.store(true, Ordering::Relaxed);
     }
 
+    /// Has the supervisor replace this process with the next heartbeat.
+    pub(super) fn request_replacement(&self, outage: InheritedOutage) {
+        *self.replacement.lock().ignore_poison() = Some(Box::new(outage));
+    }
+
     fn is_hung(&self, now: Instant) -> bool {
         let now = now.saturating_duration_since(self.origin);
         let exceeded = |slot: &AtomicU64| {
@@ -134,12 +156,16 @@ impl CallDeadlines {
     /// Sends heartbeats until the supervisor has ended or closed its side.
     pub(super) fn send_heartbeats(&self, control: &OwnedFd) {
         loop {
-            let heartbeat = match self.is_hung(Instant::now()) {
-                true => Heartbeat::Hung,
-                false => Heartbeat::Alive,
+            let replacement = self.replacement.lock().ignore_poison().take();
+            let heartbeat = match (replacement, self.is_hung(Instant::now())) {
+                (Some(outage), _) => Heartbeat::Replace(outage),
+                (None, true) => Heartbeat::Hung,
+                (None, false) => Heartbeat::Alive,
             };
             // Where this fails, the supervisor has ended, or has unread heartbeats enough.
-            let _ = heartbeat.send(control);
+            if let (Err(_), Heartbeat::Replace(outage)) = (heartbeat.send(control), heartbeat) {
+                self.request_replacement(*outage);
+            }
             let mut fds = [PollFd::new(control, PollFlags::IN)];
             let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(INTERVAL))));
             if ready == Ok(0) {

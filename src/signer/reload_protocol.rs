@@ -217,6 +217,7 @@ mod tests {
             class: "configuration".to_owned(),
             exit: 2,
             transient: false,
+            device_state: None,
         };
         // More than one message holds.
         let channels: Vec<_> = (0..70).map(|_| socket_pair().unwrap().0).collect();

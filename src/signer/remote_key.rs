@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -20,7 +21,7 @@ use crate::engine::{EngineError, Sign, SignRequest, Signature};
 use crate::identity::{Identity, IdentityFiles, Validity};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
-use crate::metrics::KeyMetrics;
+use crate::metrics::{self, KeyMetrics};
 use crate::token::device_info::DeviceInfo;
 
 /// The timeout of a health check. A signer answers it at once, unless it hangs.
@@ -58,6 +59,8 @@ pub struct RemoteKey {
     timeout: Duration,
     metrics: KeyMetrics,
     hardening: Vec<Measure>,
+    /// The processes that were replaced, as the signer last said.
+    replaced: AtomicU32,
     // The last field, so that the signer is stopped after its channels are closed.
     signer: Option<SupervisedSigner>,
 }
@@ -113,6 +116,7 @@ impl RemoteKey {
             certificate,
             timeout: config.token.timeout,
             hardening: description.hardening,
+            replaced: AtomicU32::new(0),
             signer,
         })
     }
@@ -177,11 +181,25 @@ impl RemoteKey {
     pub fn health(&self) -> Result<SignerHealth, EngineError> {
         let channels = self.health_channel.as_ref().unwrap_or(&self.channels);
         match channels.request(&Request::Health, Instant::now() + HEALTH_TIMEOUT) {
-            Ok(OwnedResponse::Health(json)) => SignerHealth::from_json(&json),
+            Ok(OwnedResponse::Health(json)) => {
+                let health = SignerHealth::from_json(&json)?;
+                self.record(&health);
+                Ok(health)
+            }
             Ok(OwnedResponse::Failed(error)) => Err(EngineError::Reported(Box::new(error))),
             Ok(OwnedResponse::Described(_) | OwnedResponse::Signed(_)) => Err(wrong_response()),
             Err(EngineError::Deadline(_) | EngineError::Stopped) => Err(EngineError::SignerSilent),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Records in the metrics what the signer process says of its token.
+    fn record(&self, health: &SignerHealth) {
+        self.metrics.token_up(health.error().is_none());
+        // A supervisor in this process counts them by itself.
+        if let (None, Some(replaced)) = (&self.signer, health.replaced()) {
+            let before = self.replaced.fetch_max(replaced, Ordering::Relaxed);
+            metrics::signers_replaced(replaced.saturating_sub(before));
         }
     }
 

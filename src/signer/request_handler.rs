@@ -211,6 +211,7 @@ fn refusal_error(why: &str) -> ReportedError {
         class: "refused-by-signer".to_owned(),
         exit: ExitCode::Bug as u8,
         transient: false,
+        device_state: None,
     }
 }
 
@@ -221,5 +222,6 @@ fn rate_limit_error(why: &str) -> ReportedError {
         class: "rate".to_owned(),
         exit: ExitCode::Token as u8,
         transient: false,
+        device_state: None,
     }
 }

@@ -16,6 +16,7 @@ use super::hardening::{Measure, end_with_parent, harden, log_missing};
 use super::heartbeat::{self, CallDeadlines};
 use super::policy::SigningPolicy;
 use super::remote_key::KeyDescription;
+use super::replacement::Replacement;
 use super::request_handler::{RequestHandler, serve_channel};
 use super::sandbox::Sandbox;
 use super::state::{OpenKey, SharedState, SignerState};
@@ -24,23 +25,24 @@ use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::{CertificateSource, Config, ConfigText};
 use crate::diagnostic::Diagnostic as _;
-use crate::engine::{ReportedError, Sign as _};
+use crate::engine::{
+    EngineHealth, ReportedError, Sign as _, TokenOutage, delay_after_failed_start,
+};
 use crate::exit_code::ExitCode;
 use crate::identity::{
     IdentityError, IdentityFiles, Validity, certificate_in_token, engine_on_caller_threads,
 };
 use crate::ledger::Recorder;
 use crate::log_target;
+use crate::rfc3339;
 use crate::standard_error;
 use crate::token::guard::Attendance;
 use crate::token::{Token, TokenError};
 use crate::working_dir;
 
-/// The delays between attempts to open the key. A token that is back is found within the longest delay.
-const BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(1));
 /// The delays after a failure that an operator has to correct first.
-const MANUAL_FIX_BACKOFF: Backoff = Backoff::new(FIRST_DELAY, Duration::from_secs(10));
-const FIRST_DELAY: Duration = Duration::from_millis(100);
+const MANUAL_FIX_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// The interval between checks of a token that is lost, or whose health was requested.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,6 +58,10 @@ struct Service {
     keep_alive_caller: usize,
     open_caller: usize,
     hardening: Vec<Measure>,
+    attended: bool,
+    replacement: Replacement,
+    /// The outage that this process was started in.
+    inherited: Option<TokenOutage>,
 }
 
 /// Runs the signer, and ends the process with its supervisor: this returns only if the signer could not start.
@@ -95,7 +101,7 @@ pub fn serve(
     log_missing(&hardening, "signer");
     let service = Arc::new(Service {
         requests: RequestHandler {
-            state: SharedState::default(),
+            state: SharedState::new(&inherited.predecessors),
             calls: CallDeadlines::new(channels.len() + 2, config.token.timeout),
             timeout: config.token.timeout,
             health_requested: AtomicBool::new(false),
@@ -104,6 +110,12 @@ pub fn serve(
         open_caller: channels.len() + 1,
         hardening,
         config,
+        attended: inherited.attended,
+        replacement: Replacement::new(inherited.predecessors.outage.as_ref()),
+        inherited: inherited
+            .predecessors
+            .outage
+            .map(|inherited| inherited.outage),
     });
     for (number, channel) in channels.into_iter().enumerate() {
         let (service, name) = (Arc::clone(&service), format!("hsm-channel-{number}"));
@@ -123,7 +135,7 @@ pub fn serve(
     // The supervisor ends the signer. A signal to the whole process group must not end it before the last response.
     let attended = inherited.attended;
     let _ignored = (!attended).then(ignore_signals);
-    service.run(&|| attendance(attended), attended);
+    service.run(&|| attendance(attended));
     standard_error::flush();
     // SIGKILL, because some modules crash in their exit handlers while threads are inside them.
     let _ = kill_process(getpid(), Signal::KILL);
@@ -167,8 +179,14 @@ fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Signe
 impl Service {
     /// Opens the key, with retries, and waits until the signer is stopping. There are no retries if an operator is asked
     /// (for the PIN, at a keypad, or for a confirmation of the attempt).
-    fn run(&self, attendance: &dyn Fn() -> Attendance, attended: bool) {
+    fn run(&self, attendance: &dyn Fn() -> Attendance) {
         let mut failures = 0_u32;
+        // Failures that another process may be without.
+        let mut in_vain = 0_u32;
+        let since = match &self.inherited {
+            Some(outage) => outage.since.clone(),
+            None => rfc3339::now(),
+        };
         loop {
             // Each step has a timeout of its own; this sum bounds the calls without one. An operator has no deadline.
             let until = Instant::now() + self.config.token.start_timeout * START_STEPS;
@@ -187,36 +205,66 @@ impl Service {
                 &failed,
                 SignerError::Identity(IdentityError::Token(TokenError::NoAnswer { .. }))
             );
-            let backoff = match failed.exit_code() {
-                ExitCode::Token => BACKOFF,
-                _ => MANUAL_FIX_BACKOFF,
-            };
+            let is_token = failed.exit_code() == ExitCode::Token;
+            in_vain = in_vain.saturating_add(failed.may_need_new_process().into());
             failures = failures.saturating_add(1);
             let error = ReportedError::of(failed);
             tracing::error!(
                 target: log_target::SIGNER_SERVICE,
                 error = error.message,
                 hint = error.hint,
+                state = error.device_state,
                 "the signer has no key"
             );
-            self.requests.state.set(SignerState::Failed(error));
-            if self
-                .requests
+            let delay = match is_token {
+                true => delay_after_failed_start(&error, failures),
+                false => MANUAL_FIX_BACKOFF.delay(failures),
+            };
+            let outage = TokenOutage::while_starting(&since, &error);
+            self.requests
                 .state
-                .is_stopping_within(backoff.delay(failures))
-            {
+                .set(match is_token && self.inherited.is_some() {
+                    true => SignerState::Recovering(outage.clone()),
+                    false => SignerState::Failed(error),
+                });
+            if self.requests.state.is_stopping_within(delay) {
                 return;
             }
-            if hangs {
-                // Waiting requests have failed by now. The call that hangs would block the next attempt.
+            // The call that hangs would block the next attempt.
+            let is_due = hangs || self.replacement.is_due(in_vain, false);
+            if is_due && self.may_be_replaced() {
+                self.replace(outage, false);
+            } else if hangs {
                 self.requests.calls.mark_hung();
+            } else if !self.attended {
+                continue;
             }
-            if hangs || attended {
-                self.requests.state.is_stopping_within(Duration::MAX);
-                return;
-            }
+            self.requests.state.is_stopping_within(Duration::MAX);
+            return;
         }
         self.requests.state.is_stopping_within(Duration::MAX);
+    }
+
+    /// Whether another process can log in without a person.
+    fn may_be_replaced(&self) -> bool {
+        let unattended = !self.needs_operator() && !self.attended;
+        if !unattended {
+            self.replacement.log_that_a_person_is_needed();
+        }
+        unattended
+    }
+
+    /// Has the supervisor start another process in the place of this one. Requests are answered with the outage.
+    fn replace(&self, outage: TokenOutage, has_signed: bool) {
+        tracing::error!(
+            target: log_target::SIGNER_SERVICE,
+            error = outage.error.message,
+            since = outage.since,
+            "the token cannot be recovered in this signer process: another takes its place"
+        );
+        let inheritance = self.replacement.inheritance(outage.clone(), has_signed);
+        self.requests.calls.request_replacement(inheritance);
+        self.requests.state.set(SignerState::Recovering(outage));
     }
 
     fn needs_operator(&self) -> bool {
@@ -293,6 +341,20 @@ impl Service {
                 if !key.engine.keep_alive() {
                     break;
                 }
+            }
+            let in_vain = key.engine.reinitializations_in_vain();
+            let EngineHealth {
+                outage,
+                last_signature_ms,
+                ..
+            } = key.engine.health();
+            let has_signed = last_signature_ms.is_some();
+            let Some(outage) = outage.filter(|_| self.replacement.is_due(in_vain, has_signed))
+            else {
+                continue;
+            };
+            if self.may_be_replaced() {
+                self.replace(outage, has_signed);
             }
         }
     }

@@ -19,11 +19,14 @@ use rustix::io::retry_on_intr;
 use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::fd_passing::Passed;
 use super::frame::{Response, encode_response};
 use super::heartbeat::{self, Heartbeat};
 pub use super::launch::Launch;
+use super::replacement::{InheritedOutage, Predecessors};
 use super::{SignerError, fd_passing, timespec};
 use crate::backoff::Backoff;
+use crate::metrics;
 use crate::poison::IgnorePoison as _;
 use crate::standard_error::Relay;
 use crate::token::TokenOperation;
@@ -67,6 +70,7 @@ impl SupervisedSigner {
             pid: Arc::clone(&pid),
             exits: VecDeque::new(),
             relay: Mutex::new(None),
+            predecessors: Predecessors::default(),
         };
         let (notify, started) = sync_channel(1);
         // The supervising thread starts the signer: PR_SET_PDEATHSIG is sent when the thread that started it ends.
@@ -117,6 +121,8 @@ enum SignerExit {
     Stopped,
     /// It ended by itself, or was killed because it hung.
     Failed(String),
+    /// It could not recover its token, and asked to be replaced.
+    Replaced(Box<InheritedOutage>),
 }
 
 /// The state of the supervising thread.
@@ -129,6 +135,7 @@ struct Supervision {
     /// When signers ended, within the last `RESTART_WINDOW`.
     exits: VecDeque<Instant>,
     relay: Mutex<Option<Relay>>,
+    predecessors: Predecessors,
 }
 
 impl Supervision {
@@ -141,10 +148,14 @@ impl Supervision {
             why: error.to_string(),
         })?;
         *self.relay() = Relay::new(&mut child);
-        let (attended, text) = (self.launch.attended, self.launch.configuration.as_deref());
-        if let Err(error) =
-            fd_passing::pass_to_child(&control, attended, text, &self.signer_ends, &[])
-        {
+        let passed = Passed {
+            attended: self.launch.attended,
+            configuration: self.launch.configuration.as_deref(),
+            channels: &self.signer_ends,
+            predecessors: Some(self.predecessors.clone()),
+            ..Passed::default()
+        };
+        if let Err(error) = fd_passing::pass_to_child(&control, passed) {
             self.kill(child);
             return Err(error);
         }
@@ -161,7 +172,18 @@ impl Supervision {
                     self.pid.store(0, Ordering::Relaxed);
                     match exit {
                         SignerExit::Stopped => return,
-                        SignerExit::Failed(why) => why,
+                        SignerExit::Failed(why) => {
+                            self.predecessors.outage = None;
+                            why
+                        }
+                        SignerExit::Replaced(outage) => {
+                            metrics::signers_replaced(1);
+                            self.predecessors.replaced += 1;
+                            let error = &outage.outage.error;
+                            let why = format!("it could not recover the token: {}", error.message);
+                            self.predecessors.outage = Some(*outage);
+                            why
+                        }
                     }
                 }
                 None => "it cannot be started".to_owned(),
@@ -224,6 +246,10 @@ impl Supervision {
             match Heartbeat::receive(&control) {
                 Some(Heartbeat::Alive) => {}
                 Some(Heartbeat::Step(step)) => last_step = Some(step),
+                Some(Heartbeat::Replace(outage)) => {
+                    self.shut_down(child, control);
+                    return SignerExit::Replaced(outage);
+                }
                 Some(Heartbeat::Hung) => {
                     self.kill(child);
                     return SignerExit::Failed(

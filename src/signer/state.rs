@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::health::SignerHealth;
 use super::policy::SigningPolicy;
-use crate::engine::{EngineError, ReportedError, TokenEngine};
+use super::replacement::Predecessors;
+use crate::engine::{EngineError, EngineHealth, ReportedError, TokenEngine, TokenOutage};
 use crate::ledger::Recorder;
 use crate::poison::IgnorePoison as _;
 
@@ -29,26 +30,34 @@ pub(super) enum SignerState {
     Ready(Arc<OpenKey>),
     /// Token and key could not be opened; the next attempt follows.
     Failed(ReportedError),
-    /// The process is about to end.
-    Stopping,
+    /// The token is lost: this process replaces one that could not recover it, or is about to be replaced.
+    Recovering(TokenOutage),
+    /// The process is about to end; during an outage requests are answered with that.
+    Stopping(Option<TokenOutage>),
 }
 
 /// The lifecycle state, shared by the signer's threads, which can wait for a change of it.
 pub(super) struct SharedState {
     state: Mutex<SignerState>,
     changed: Condvar,
-}
-
-impl Default for SharedState {
-    fn default() -> Self {
-        Self {
-            state: Mutex::new(SignerState::Starting),
-            changed: Condvar::new(),
-        }
-    }
+    /// The signer processes that were replaced before this one.
+    replaced: u32,
 }
 
 impl SharedState {
+    /// The state of a process that starts, perhaps in an outage of the token.
+    pub(super) fn new(predecessors: &Predecessors) -> Self {
+        let inherited = predecessors.outage.as_ref();
+        Self {
+            state: Mutex::new(match inherited {
+                Some(inherited) => SignerState::Recovering(inherited.outage.clone()),
+                None => SignerState::Starting,
+            }),
+            changed: Condvar::new(),
+            replaced: predecessors.replaced,
+        }
+    }
+
     /// The key. Waits until the deadline while the signer is starting.
     pub(super) fn wait_for_key(
         &self,
@@ -65,7 +74,10 @@ impl SharedState {
         match &*state {
             SignerState::Ready(key) => Ok(Arc::clone(key)),
             SignerState::Failed(error) => Err(error.clone()),
-            SignerState::Stopping => Err(EngineError::Stopped.into()),
+            SignerState::Recovering(outage) | SignerState::Stopping(Some(outage)) => {
+                Err(outage.error.clone())
+            }
+            SignerState::Stopping(None) => Err(EngineError::Stopped.into()),
             SignerState::Starting => Err(EngineError::Deadline(timeout).into()),
         }
     }
@@ -75,10 +87,19 @@ impl SharedState {
         let key = match &*self.lock() {
             SignerState::Starting => return SignerHealth::Starting,
             SignerState::Failed(error) => return SignerHealth::Failed(error.clone()),
-            SignerState::Stopping => return SignerHealth::Stopping,
+            SignerState::Recovering(outage) | SignerState::Stopping(Some(outage)) => {
+                return SignerHealth::Recovering {
+                    outage: outage.clone(),
+                    replaced: self.replaced,
+                };
+            }
+            SignerState::Stopping(None) => return SignerHealth::Stopping,
             SignerState::Ready(key) => Arc::clone(key),
         };
-        SignerHealth::Ready(key.engine.health())
+        SignerHealth::Ready(EngineHealth {
+            replaced: self.replaced,
+            ..key.engine.health()
+        })
     }
 
     /// The key, if the signer is ready. Does not block.
@@ -92,16 +113,24 @@ impl SharedState {
     /// Changes the state. A signer that is stopping stays in that state.
     pub(super) fn set(&self, state: SignerState) {
         let mut present = self.lock();
-        if !matches!(*present, SignerState::Stopping) {
-            *present = state;
-        }
+        // Dropped after the lock: the end of an engine closes its sessions, and a call may hang.
+        let _before = match *present {
+            SignerState::Stopping(_) => state,
+            _ => std::mem::replace(&mut *present, state),
+        };
         drop(present);
         self.changed.notify_all();
     }
 
     /// Stops the signer: waits for the signatures in progress, at most for `timeout`, and drops the key.
     pub(super) fn stop(&self, timeout: Duration) {
-        let before = std::mem::replace(&mut *self.lock(), SignerState::Stopping);
+        let mut present = self.lock();
+        let outage = match &mut *present {
+            SignerState::Recovering(outage) => Some(outage.clone()),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut *present, SignerState::Stopping(outage));
+        drop(present);
         if let SignerState::Ready(key) = before {
             let deadline = Instant::now() + timeout;
             while Arc::strong_count(&key) > 1 && Instant::now() < deadline {
@@ -113,12 +142,12 @@ impl SharedState {
 
     /// Waits for `delay`, or until the signer is stopping; returns whether it is.
     pub(super) fn is_stopping_within(&self, delay: Duration) -> bool {
-        let continues = |state: &mut SignerState| !matches!(state, SignerState::Stopping);
+        let continues = |state: &mut SignerState| !matches!(state, SignerState::Stopping(_));
         let (state, _) = self
             .changed
             .wait_timeout_while(self.lock(), delay.min(MAX_WAIT), continues)
             .ignore_poison();
-        matches!(*state, SignerState::Stopping)
+        matches!(*state, SignerState::Stopping(_))
     }
 
     fn lock(&self) -> MutexGuard<'_, SignerState> {

@@ -45,6 +45,8 @@ pub(super) struct ActiveCall<'a> {
 pub(super) enum NotReinitialized {
     /// Another thread has reinitialised it already.
     AlreadyDone,
+    /// A call that was in progress has shown that the module works.
+    Unneeded,
     /// The drain timed out: this number of calls is still in progress.
     CallsInProgress(usize),
 }
@@ -86,12 +88,13 @@ impl CallGate {
 
     /// Admits no new call, waits for those in progress, at most for `drain_timeout`, and runs `reinitialize`, which begins a
     /// new generation. `generation` is the one whose handles failed. `min_interval` is the least time between two
-    /// reinitialisations.
+    /// reinitialisations. `is_unneeded` is asked when the calls in progress have returned.
     pub(super) fn drain_and_run<T>(
         &self,
         generation: u64,
         min_interval: Duration,
         drain_timeout: Duration,
+        is_unneeded: impl Fn() -> bool,
         reinitialize: impl FnOnce() -> T,
     ) -> Result<T, NotReinitialized> {
         let mut state = self.lock();
@@ -134,6 +137,9 @@ impl CallGate {
         let _reopen = ReopenOnDrop(self);
         if waited.timed_out() && active_calls > 0 {
             return Err(NotReinitialized::CallsInProgress(active_calls));
+        }
+        if is_unneeded() {
+            return Err(NotReinitialized::Unneeded);
         }
         let result = reinitialize();
         let mut state = self.lock();
@@ -191,10 +197,16 @@ mod tests {
         thread::scope(|scope| {
             let call = gate.enter().expect("it is open");
             let draining = scope.spawn(|| {
-                gate.drain_and_run(0, Duration::ZERO, LONG, || {
-                    assert!(gate.try_enter().is_none());
-                    sender.send("done").expect("a test that listens");
-                })
+                gate.drain_and_run(
+                    0,
+                    Duration::ZERO,
+                    LONG,
+                    || false,
+                    || {
+                        assert!(gate.try_enter().is_none());
+                        sender.send("done").expect("a test that listens");
+                    },
+                )
             });
             while gate.try_enter().is_some() {
                 thread::yield_now();
@@ -206,7 +218,7 @@ mod tests {
         assert_eq!(receiver.try_recv(), Ok("done"));
         assert_eq!(gate.enter().map(|call| call.generation()), Some(1));
         assert_eq!(
-            gate.drain_and_run(0, Duration::ZERO, LONG, || ()),
+            gate.drain_and_run(0, Duration::ZERO, LONG, || false, || ()),
             Err(NotReinitialized::AlreadyDone)
         );
     }
@@ -215,16 +227,20 @@ mod tests {
     fn a_hanging_call_prevents_the_reinitialization_and_no_other_call() {
         let gate = CallGate::default();
         let hanging = gate.enter();
-        let drained = gate.drain_and_run(0, Duration::ZERO, Duration::from_millis(1), || ());
+        let drained =
+            gate.drain_and_run(0, Duration::ZERO, Duration::from_millis(1), || false, || ());
         assert_eq!(drained, Err(NotReinitialized::CallsInProgress(1)));
         assert!(gate.try_enter().is_some());
         assert_eq!(gate.generation(), 0);
         // Within the cooldown the gate is not even closed: the other calls go on.
         let started = Instant::now();
-        let drained = gate.drain_and_run(0, Duration::ZERO, LONG, || ());
+        let drained = gate.drain_and_run(0, Duration::ZERO, LONG, || false, || ());
         assert_eq!(drained, Err(NotReinitialized::CallsInProgress(1)));
         assert!(started.elapsed() < LONG);
         drop(hanging);
-        assert_eq!(gate.drain_and_run(0, Duration::ZERO, LONG, || ()), Ok(()));
+        assert_eq!(
+            gate.drain_and_run(0, Duration::ZERO, LONG, || false, || ()),
+            Ok(())
+        );
     }
 }

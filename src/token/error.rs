@@ -140,6 +140,18 @@ pub enum TokenError {
     Call(Fault),
 }
 
+impl TokenError {
+    /// The PKCS#11 call that failed, if that is the cause.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Call(fault) | Self::Initialize(fault) => Some(fault),
+            Self::Pin(error) => error.fault(),
+            Self::OutOfReach { failed, .. } => failed.fault(),
+            _ => None,
+        }
+    }
+}
+
 impl Fault {
     /// The exit code of a command that fails with it.
     pub(crate) fn exit_code(&self) -> ExitCode {

@@ -1,6 +1,7 @@
 //! Classifies PKCS#11 return values (CKR_): how to react to each, and whether a login may have used up an attempt. Only the
 //! code counts, never a message's text.
 
+mod device_state;
 mod login_verdict;
 mod vendor_code;
 
@@ -10,6 +11,7 @@ use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 
 use crate::ledger::Failure;
+pub(crate) use device_state::{Clearance, DeviceState};
 pub(crate) use login_verdict::LoginVerdict;
 use vendor_code::{Meaning, VendorCode};
 
@@ -20,6 +22,8 @@ pub struct Fault {
     code: Code,
     /// What the token's family means by the code.
     vendor: Option<&'static VendorCode>,
+    /// Another session, which is not read-only, may do what was refused.
+    in_read_only_session: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,7 @@ impl Fault {
         function: None,
         code: Code::Stale,
         vendor: None,
+        in_read_only_session: false,
     };
 
     /// A call's error, by the standard alone. Outside of this folder [`super::session::Session::fault`] makes a fault, so that
@@ -97,6 +102,7 @@ impl Fault {
             function: Some(function),
             code: Code::Ckr(code),
             vendor: None,
+            in_read_only_session: false,
         }
     }
 
@@ -105,6 +111,7 @@ impl Fault {
             function: None,
             code: Code::Answer(text.into()),
             vendor: None,
+            in_read_only_session: false,
         }
     }
 
@@ -130,6 +137,14 @@ impl Fault {
     /// CKR_SESSION_READ_ONLY: a read-write session may do what was refused.
     pub(super) fn is_session_read_only(&self) -> bool {
         self.code == Code::Ckr(RvError::SessionReadOnly)
+    }
+
+    /// The fault as one of its session: a read-write session may do what was refused. The return value stays on record.
+    pub(super) fn of_read_only_session(self) -> Self {
+        Self {
+            in_read_only_session: true,
+            ..self
+        }
     }
 
     /// Whether a module that has no read-only sessions returns this from C_OpenSession (AWS CloudHSM: CKR_FUNCTION_FAILED).
@@ -201,9 +216,12 @@ impl Fault {
     /// The class, by return value.
     pub fn class(&self) -> FaultClass {
         use RvError as R;
+        if self.in_read_only_session {
+            return FaultClass::Session;
+        }
         match self.vendor.map(|code| code.meaning) {
             Some(Meaning::PinRefused) => return FaultClass::Pin,
-            Some(Meaning::NotReachable | Meaning::DeviceState) => return FaultClass::Device,
+            Some(Meaning::NotReachable | Meaning::State(_)) => return FaultClass::Device,
             Some(Meaning::CardWanted) => return FaultClass::Refused,
             None => {}
         }
@@ -237,8 +255,14 @@ impl Fault {
             | R::DataInvalid
             | R::FunctionNotSupported => FaultClass::Mechanism,
             R::SessionCount => FaultClass::SessionLimit,
+            // Modules that have no session left (CryptoAuthLib). The host's memory is not better after C_Initialize either.
+            R::HostMemory if matches!(self.function, Some(Function::OpenSession)) => {
+                FaultClass::SessionLimit
+            }
             R::KeyFunctionNotPermitted
             | R::ActionProhibited
+            // A person at the device, or a missing capability (YubiHSM 2).
+            | R::FunctionRejected
             | R::AttributeReadOnly
             | R::AttributeSensitive
             | R::AttributeTypeInvalid
@@ -275,6 +299,9 @@ impl Fault {
         if let Some(code) = self.vendor {
             return code.advice;
         }
+        if let Some(state) = self.device_state() {
+            return state.advice();
+        }
         match &self.code {
             Code::Ckr(RvError::UserPinNotInitialized) => {
                 return "the token has no user PIN yet: its administrator (SO) has to set one";
@@ -284,6 +311,9 @@ impl Fault {
             }
             Code::Ckr(RvError::UserAnotherAlreadyLoggedIn | RvError::UserTooManyTypes) => {
                 return "another role is logged in to this token through the same module or daemon: end that first";
+            }
+            Code::Ckr(RvError::FunctionRejected) => {
+                return "the device rejects this call: the user or the key may lack a capability for it, or a person at the device said no";
             }
             _ => {}
         }

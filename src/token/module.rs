@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::Error;
@@ -44,6 +44,8 @@ pub struct Module {
     initialize: Option<InitializeString>,
     profile: Profile,
     gate: CallGate,
+    /// When a session of this process last signed.
+    last_signature: Mutex<Option<Instant>>,
     // False if other code in this process called C_Initialize first: then this crate must not call C_Finalize.
     initialized_here: bool,
 }
@@ -166,6 +168,7 @@ impl Module {
             initialize,
             profile,
             gate: CallGate::default(),
+            last_signature: Mutex::new(None),
             initialized_here,
         })
     }
@@ -195,24 +198,40 @@ impl Module {
         self.gate.generation()
     }
 
+    /// Records that a session has signed.
+    pub(super) fn signed(&self) {
+        *self.last_signature.lock().ignore_poison() = Some(Instant::now());
+    }
+
     /// Calls C_Finalize and C_Initialize, to recover a module whose daemon or connection to the HSM was lost. All session
     /// and object handles of `generation`, the one whose handles failed, become invalid, also those of other users of this
     /// module in this process. No call may be in progress, so a call that hangs prevents it.
+    ///
+    /// A module that has signed since `failed_since`, for whomever, serves, and is left alone: returns whether it was
+    /// reinitialised.
     ///
     /// # Errors
     /// A call hangs, other code initialised the module first, or C_Initialize fails.
     pub(crate) fn reinitialize(
         &self,
         generation: u64,
+        failed_since: Instant,
         recorder: &Recorder,
-    ) -> Result<(), TokenError> {
+    ) -> Result<bool, TokenError> {
         if !self.initialized_here {
             return Err(TokenError::Initialize(Fault::answer(
                 "something else in this process initialised the module, so it is not ours to do it again",
             )));
         }
         if self.generation() != generation {
-            return Ok(());
+            return Ok(true);
+        }
+        let serves = || {
+            let last = *self.last_signature.lock().ignore_poison();
+            last.is_some_and(|at| at >= failed_since)
+        };
+        if serves() {
+            return Ok(false);
         }
         let entry = recorder
             .begin(&Entry::Initialize(Initialize {
@@ -220,20 +239,24 @@ impl Module {
                 process: Process::current(),
             }))
             .map_err(TokenError::Ledger)?;
-        let reinitialized =
-            self.gate
-                .drain_and_run(generation, MIN_REINIT_INTERVAL, DRAIN_TIMEOUT, || {
-                    #[expect(
-                        clippy::disallowed_methods,
-                        reason = "no call is in progress, and this crate initialised the module"
-                    )]
-                    let finalized = self.pkcs11.clone().finalize();
-                    // Only the result of C_Initialize matters.
-                    drop(finalized);
-                    call_initialize(&self.pkcs11, self.raw.as_ref(), self.initialize.as_ref())
-                        .map(|_| ())
-                        .map_err(|fault| fault.of_profile(self.profile))
-                });
+        let reinitialized = self.gate.drain_and_run(
+            generation,
+            MIN_REINIT_INTERVAL,
+            DRAIN_TIMEOUT,
+            serves,
+            || {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "no call is in progress, and this crate initialised the module"
+                )]
+                let finalized = self.pkcs11.clone().finalize();
+                // Only the result of C_Initialize matters.
+                drop(finalized);
+                call_initialize(&self.pkcs11, self.raw.as_ref(), self.initialize.as_ref())
+                    .map(|_| ())
+                    .map_err(|fault| fault.of_profile(self.profile))
+            },
+        );
         if let Ok(result) = &reinitialized {
             metrics::module_reinitialized(result.is_ok());
         }
@@ -248,15 +271,17 @@ impl Module {
                 .map_err(TokenError::Ledger)?,
             Ok(Err(fault)) => entry.fail(fault.failure()),
             Err(NotReinitialized::AlreadyDone) => entry.fail(not_called("already-done")),
+            Err(NotReinitialized::Unneeded) => entry.fail(not_called("serves")),
             Err(NotReinitialized::CallsInProgress(_)) => entry.fail(not_called("call-hangs")),
         }
         match reinitialized {
             Ok(Ok(())) => {
                 tracing::warn!(module = %self.path.display(), "the module was initialised again");
-                Ok(())
+                Ok(true)
             }
             Ok(Err(fault)) => Err(TokenError::Initialize(fault)),
-            Err(NotReinitialized::AlreadyDone) => Ok(()),
+            Err(NotReinitialized::AlreadyDone) => Ok(true),
+            Err(NotReinitialized::Unneeded) => Ok(false),
             Err(NotReinitialized::CallsInProgress(calls)) => {
                 Err(TokenError::Initialize(Fault::answer(format!(
                     "{calls} calls hang in the module, and it cannot be initialised under them"

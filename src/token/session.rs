@@ -103,7 +103,7 @@ impl Session {
         if fault.is_session_read_only() && self.access == Access::ReadOnly && self.kind.may_learn()
         {
             self.kind.require_read_write(&fault);
-            return SignFault::Call(Fault::STALE);
+            return SignFault::Call(fault.of_read_only_session());
         }
         SignFault::Call(fault)
     }
@@ -169,8 +169,7 @@ impl Session {
         let _step = operation::begin(TokenOperation::Signature);
         let session = self.pkcs11().map_err(SignFault::Call)?;
         let Some(raw) = &self.module.raw else {
-            return sign_with_cryptoki(&session, mechanism, key, data, guard)
-                .map_err(|fault| self.sign_fault(fault));
+            return self.sign_with_cryptoki(&session, mechanism, key, data, guard);
         };
         session
             .sign_init(mechanism, key)
@@ -180,8 +179,37 @@ impl Session {
                 .log_in(&session, UserType::ContextSpecific)
                 .map_err(SignFault::Pin)?;
         }
-        raw.sign(session.handle(), data, capacity)
-            .map_err(|fault| self.sign_fault(fault))
+        let signed = raw.sign(session.handle(), data, capacity);
+        if signed.is_ok() {
+            self.module.signed();
+        }
+        signed.map_err(|fault| self.sign_fault(fault))
+    }
+
+    /// C_SignInit, C_Sign for the length, and C_Sign, as cryptoki makes them: one call more, and no context-specific login
+    /// in between.
+    fn sign_with_cryptoki(
+        &self,
+        session: &SessionCall<'_>,
+        mechanism: &Mechanism<'_>,
+        key: ObjectHandle,
+        data: &[u8],
+        guard: Option<&PinGuard>,
+    ) -> Result<Vec<u8>, SignFault> {
+        if guard.is_some() {
+            return Err(SignFault::Call(Fault::answer(
+                "a key that wants a login for each signature cannot be used through a module that keeps a state per function list",
+            )));
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "such a module's C_Sign can be called through cryptoki only"
+        )]
+        let signed = session.sign(mechanism, key, data);
+        if signed.is_ok() {
+            self.module.signed();
+        }
+        signed.map_err(|error| self.sign_fault(Fault::of(error)))
     }
 
     /// C_GenerateKeyPair with a mechanism that takes no parameter, by its CK_MECHANISM_TYPE. Returns the public and the
@@ -246,28 +274,6 @@ fn generation_mechanism(kind: u64) -> Option<Mechanism<'static>> {
         let mechanism = VendorDefinedMechanism::new::<()>(vendors, None);
         Some(Mechanism::VendorDefined(mechanism))
     })
-}
-
-/// C_SignInit, C_Sign for the length, and C_Sign, as cryptoki makes them: one call more, and no context-specific login
-/// in between.
-fn sign_with_cryptoki(
-    session: &SessionCall<'_>,
-    mechanism: &Mechanism<'_>,
-    key: ObjectHandle,
-    data: &[u8],
-    guard: Option<&PinGuard>,
-) -> Result<Vec<u8>, Fault> {
-    if guard.is_some() {
-        return Err(Fault::answer(
-            "a key that wants a login for each signature cannot be used through a module that keeps a state per function list",
-        ));
-    }
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "such a module's C_Sign can be called through cryptoki only"
-    )]
-    let signed = session.sign(mechanism, key, data);
-    signed.map_err(Fault::of)
 }
 
 impl Drop for Session {

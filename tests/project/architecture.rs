@@ -180,13 +180,13 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/engine",
             "crate::engine",
-            "handshake_threads health session_limit token_recovery signing queue session_pool \
-             worker_pool",
+            "handshake_threads health reported_error remedy outage session_limit token_recovery signing queue session_pool \
+             worker_pool proof",
         ),
         (
             "src/signer",
             "crate::signer",
-            "rate_limit policy frame fd_passing hardening sandbox heartbeat channel launch health \
+            "rate_limit policy frame replacement fd_passing hardening sandbox heartbeat channel launch health \
              state signer_supervisor remote_key request_handler service reload_protocol signer_plan \
              supervisor_reload front_end_supervisor",
         ),

@@ -18,3 +18,4 @@ mod operations;
 mod output_streams;
 mod processes;
 mod readiness;
+mod token_states;

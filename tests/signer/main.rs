@@ -15,3 +15,4 @@ mod hung_calls;
 mod module_crashes;
 mod privilege_separation;
 mod reload_protocol;
+mod replacement;

@@ -10,6 +10,7 @@
 mod common;
 
 mod call_count;
+mod device_states;
 mod ecdsa_encoding;
 mod info_structures;
 mod login_per_session;

@@ -1,6 +1,8 @@
 //! Modules that have no read-only sessions, or do not sign in them, and what `session` of `[[token]]` says about it.
 
 use crate::common::chaos::Chaos;
+use crate::common::ledger_records::records;
+use serde_json::Value;
 
 #[test]
 fn a_module_without_read_only_sessions_does_everything() {
@@ -52,4 +54,28 @@ fn one_refusal_teaches_nothing() {
     chaos.plan("read-only-sessions not-opened CKR_FUNCTION_FAILED");
     let run = chaos.run(&bank, &["-v", "csr"]).expect(0);
     assert!(run.stderr.contains("read-write ones are used"), "{run:?}");
+}
+
+/// The attempt that was made in a read-only session failed, and the ledger says by which return value.
+#[test]
+fn a_signature_that_is_refused_as_read_only_is_on_record_with_its_return_value() {
+    let (mut bank, chaos, _hub) =
+        Chaos::certified("read-only-sessions sign-not CKR_SESSION_READ_ONLY");
+    bank.configure(|settings| {
+        settings.sections = "[ledger]\nfile = \"ledger.jsonl\"\n".to_owned();
+    });
+    chaos.run(&bank, &["token", "check", "-n", "3"]).expect(0);
+    let all = records(&bank.path("ledger.jsonl"));
+    let failed: Vec<&Value> = all
+        .iter()
+        .filter(|record| record["class"] == "session")
+        .collect();
+    assert!(!failed.is_empty(), "{all:#?}");
+    for record in failed {
+        assert_eq!(
+            (&record["ckr"], &record["function"]),
+            (&"CKR_SESSION_READ_ONLY".into(), &"C_SignInit".into()),
+            "{record:#}"
+        );
+    }
 }

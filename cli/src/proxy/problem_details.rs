@@ -15,6 +15,7 @@ use hsm_mtls::internal::client::http2_error::EndedBy;
 use hsm_mtls::internal::client::{ClientError, INTERACTION_ID, Stage};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::EngineError;
+use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::tls::TlsError;
 
 /// The authentication scheme, which a 401 must name (RFC 9110, section 15.5.2).
@@ -29,6 +30,8 @@ pub(super) struct Problem {
     pub(super) stage: &'static str,
     pub(super) detail: String,
     pub(super) hint: String,
+    /// The state of the device that the cause names.
+    device_state: Option<&'static str>,
     /// `Retry-After` in seconds, if a retry may help.
     pub(super) retry_after: Option<u64>,
     /// The connection is closed after the response: where the next request begins is not certain.
@@ -42,6 +45,7 @@ impl Problem {
             stage,
             detail: detail.to_owned(),
             hint: hint.to_owned(),
+            device_state: None,
             retry_after: None,
             closes: false,
         }
@@ -77,7 +81,7 @@ impl Problem {
 
     /// The body as JSON.
     fn json(&self, interaction_id: &HeaderValue) -> Bytes {
-        let problem = json!({
+        let mut problem = json!({
             "type": format!("urn:hsm-mtls:problem:{}", self.stage),
             "title": self.status.canonical_reason(),
             "status": self.status.as_u16(),
@@ -86,6 +90,9 @@ impl Problem {
             "hint": self.hint,
             "interaction_id": interaction_id.to_str().ok(),
         });
+        if let Some(state) = self.device_state {
+            problem["device_state"] = state.into();
+        }
         Bytes::from(problem.to_string())
     }
 
@@ -149,6 +156,10 @@ impl From<&ClientError> for Problem {
             stage,
             detail: error.to_string(),
             hint: error.hint(),
+            device_state: match error {
+                ClientError::Tls(TlsError::Signature(error)) => error.device_state(),
+                _ => None,
+            },
             retry_after,
             closes: false,
         }
@@ -218,11 +229,11 @@ pub(super) fn signature_stage(error: &EngineError) -> &'static str {
 }
 
 /// Status, stage and `Retry-After` of a failed signature. Token recovery runs once a second, so a retry may help; a PIN
-/// error needs a person.
+/// error needs a person, but for a login that the device did not answer.
 fn classify_signature(error: &EngineError) -> (StatusCode, &'static str, Option<u64>) {
     const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     match error.class() {
-        "pin" => (UNAVAILABLE, "pin-guarded", None),
+        "pin" if error.exit_code() != ExitCode::Token => (UNAVAILABLE, "pin-guarded", None),
         "deadline" => (StatusCode::GATEWAY_TIMEOUT, "deadline-token", Some(1)),
         "queue-full" | "rate" => (UNAVAILABLE, "token-busy", Some(1)),
         "ledger" => (UNAVAILABLE, "ledger", None),

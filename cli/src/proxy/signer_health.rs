@@ -127,18 +127,26 @@ impl SignerStatus {
         Some((signature_stage(error), error.to_string(), error.hint()))
     }
 
+    /// The state of the device, if the error names one.
+    pub(super) fn device_state(&self) -> Option<&'static str> {
+        self.error.as_ref()?.device_state()
+    }
+
     /// The signer's part of the readiness report.
     pub(super) fn report(&self) -> Value {
         let Some(health) = &self.health else {
             return json!({ "state": "silent" });
         };
         let mut report = json!({ "state": health.state() });
+        let down = health.outage();
+        report["down_since"] = down.map(|down| down.since.as_str()).into();
+        if let Some(replaced) = health.replaced() {
+            report["replaced"] = replaced.into();
+        }
         if let SignerHealth::Ready(engine) = health {
             report["sessions_in_use"] = engine.sessions_in_use.into();
             report["sessions_at_most"] = engine.max_sessions.into();
             report["waiting"] = engine.waiting.into();
-            let down = engine.outage.as_ref();
-            report["down_since"] = down.map(|down| down.since.as_str()).into();
             let signed = engine.last_signature_ms.map(signed_at);
             let signed = signed.map(rfc3339::of_unix);
             report["last_signature"] = signed.into();

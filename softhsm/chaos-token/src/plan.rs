@@ -43,21 +43,23 @@ pub(crate) enum PerSession {
     Signatures,
 }
 
-/// A range of calls of a function, numbered from 1.
+/// A range of calls of a function, numbered from 1, or each n-th of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Calls {
     first: u64,
     last: u64,
+    every: u64,
 }
 
 impl Calls {
     const ALL: Self = Self {
         first: 1,
         last: u64::MAX,
+        every: 1,
     };
 
     fn contain(self, number: u64) -> bool {
-        (self.first..=self.last).contains(&number)
+        (self.first..=self.last).contains(&number) && number.is_multiple_of(self.every)
     }
 }
 
@@ -83,6 +85,15 @@ struct Delay {
     time: Duration,
 }
 
+/// A state of the module that no C_Initialize clears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LostState {
+    /// What each call returns.
+    pub(crate) code: CK_RV,
+    /// C_Initialize returns it too; otherwise that and C_Finalize succeed.
+    pub(crate) initialize: bool,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     rules: Vec<Rule>,
@@ -105,6 +116,8 @@ pub(crate) struct Plan {
     pub(crate) idle_timeout: Option<Duration>,
     /// The token is removed.
     pub(crate) removed: bool,
+    /// A state that only a new process clears.
+    pub(crate) lost: Option<LostState>,
     /// The offset that is added to each slot's number.
     pub(crate) slot_id_offset: CK_SLOT_ID,
     /// Private keys need a context-specific login for each signature.
@@ -225,6 +238,12 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["hang", function, calls] => plan.hangs.push(rule(function, calls, Verdict::Pass)?),
         ["idle", time] => plan.idle_timeout = Some(duration(time)?),
         ["vanished"] => plan.removed = true,
+        ["lost-until-new-process", code, more @ ..] if matches!(more, [] | ["initialize"]) => {
+            plan.lost = Some(LostState {
+                code: code_named(code)?,
+                initialize: !more.is_empty(),
+            });
+        }
         ["slot-ids", offset] => plan.slot_id_offset = number(offset)?,
         ["claim", attribute, value @ ("true" | "false")] => {
             plan.claims
@@ -271,11 +290,16 @@ fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
     }
     let calls = match calls.split_once("..") {
         None if calls == "all" => Calls::ALL,
+        None if let Some(every) = calls.strip_prefix("*/") => Calls {
+            every: number::<u64>(every)?.max(1),
+            ..Calls::ALL
+        },
         None => {
             let only = number(calls)?;
             Calls {
                 first: only,
                 last: only,
+                every: 1,
             }
         }
         Some((first, last)) => Calls {
@@ -284,6 +308,7 @@ fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
                 "" => u64::MAX,
                 last => number(last)?,
             },
+            every: 1,
         },
     };
     Ok(Rule {

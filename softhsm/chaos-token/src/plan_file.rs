@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 use std::{env, fs, process};
 
-use crate::plan::{Plan, parse};
+use crate::plan::{LostState, Plan, parse};
 
 /// The variable with the path of the plan.
 const PLAN: &str = "CHAOS_TOKEN_PLAN";
@@ -15,6 +15,8 @@ struct State {
     /// How many times the plan was read.
     revision: u64,
     modified: Option<SystemTime>,
+    /// A plan that came while the module was in use had this: for this process it stays, whatever the plan becomes.
+    lost: Option<LostState>,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -31,9 +33,16 @@ pub(crate) fn current_with_revision() -> (Plan, u64) {
         plan: Plan::default(),
         revision: 0,
         modified: None,
+        lost: None,
     });
     state.refresh();
     (state.plan.clone(), state.revision)
+}
+
+/// The state that only a new process clears, if this process is in it.
+pub(crate) fn lost() -> Option<LostState> {
+    let state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    state.as_ref()?.lost
 }
 
 impl State {
@@ -54,6 +63,10 @@ impl State {
         {
             Ok(plan) => self.plan = plan,
             Err(why) => give_up(&why),
+        }
+        // A process that starts with the plan is the new one.
+        if self.revision > 0 {
+            self.lost = self.lost.or(self.plan.lost);
         }
         self.revision += 1;
         self.modified = Some(modified);

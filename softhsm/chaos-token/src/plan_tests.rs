@@ -16,7 +16,8 @@ fn each_line_of_a_plan_is_parsed() {
         plan.rules[1].calls,
         Calls {
             first: 2,
-            last: u64::MAX
+            last: u64::MAX,
+            every: 1,
         }
     );
     assert!(plan.delays[0].calls.contain(2) && !plan.delays[0].calls.contain(3));
@@ -25,6 +26,31 @@ fn each_line_of_a_plan_is_parsed() {
     assert_eq!(plan.signature, SignatureForm::Der);
     assert!(plan.crash_at_exit);
     assert_eq!(plan.thread_exit_delay, Duration::from_millis(25));
+}
+
+#[test]
+fn a_module_is_lost_with_its_c_initialize_or_without() {
+    let lost = |text: &str| parse(text).expect("a plan").lost;
+    let [code, initialize] = [CKR_DEVICE_ERROR, CKR_GENERAL_ERROR];
+    assert_eq!(
+        lost("lost-until-new-process CKR_DEVICE_ERROR"),
+        Some(LostState {
+            code,
+            initialize: false
+        })
+    );
+    assert_eq!(
+        lost("lost-until-new-process CKR_GENERAL_ERROR initialize"),
+        Some(LostState {
+            code: initialize,
+            initialize: true
+        })
+    );
+    let eighth = parse("fail C_Sign */8 CKR_DEVICE_ERROR").expect("a plan");
+    let failing: Vec<_> = (1..=24)
+        .filter(|number| eighth.verdict("C_Sign", *number) != Verdict::Pass)
+        .collect();
+    assert_eq!(failing, [8, 16, 24]);
 }
 
 #[test]
@@ -44,6 +70,9 @@ fn an_invalid_line_is_an_error() {
         "vanished now",
         "login-per-session always",
         "version-3",
+        "lost-until-new-process",
+        "lost-until-new-process CKR_DEVICE_ERROR often",
+        "fail C_Sign */x CKR_DEVICE_ERROR",
         "explode",
     ] {
         assert!(parse(bad).is_err(), "{bad}");

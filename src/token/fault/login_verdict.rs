@@ -24,7 +24,7 @@ impl Fault {
         use RvError as R;
         match self.vendor.map(|code| code.meaning) {
             Some(Meaning::PinRefused) => return LoginVerdict::Refused,
-            Some(Meaning::NotReachable | Meaning::DeviceState) => return LoginVerdict::NotCompared,
+            Some(Meaning::NotReachable | Meaning::State(_)) => return LoginVerdict::NotCompared,
             // It is about the making of keys: no document says it of a login.
             Some(Meaning::CardWanted) | None => {}
         }

@@ -6,7 +6,7 @@
 
 use cryptoki::error::RvError;
 
-use super::{Code, Fault};
+use super::{Code, DeviceState, Fault};
 use crate::config::profile::Profile;
 
 /// What a return value says.
@@ -17,7 +17,7 @@ pub(super) enum Meaning {
     /// The device was not reached: no PIN was compared.
     NotReachable,
     /// The device is in a state that its administrator has to end: no PIN was compared.
-    DeviceState,
+    State(DeviceState),
     /// A key is made only while a card of the device's administrators or operators is presented.
     CardWanted,
 }
@@ -108,19 +108,19 @@ static CODES: [VendorCode; 15] = [
     row(
         Profile::Luna,
         (0x8000_0035, 0x8000_0035),
-        Meaning::DeviceState,
+        Meaning::State(DeviceState::AuditLogFull),
         "the HSM's audit log is full: its auditor has to archive it",
     ),
     row(
         Profile::Luna,
         (0x8000_0076, 0x8000_0076),
-        Meaning::DeviceState,
+        Meaning::State(DeviceState::Tampered),
         "the HSM reports tampering: its security officer has to look at it",
     ),
     row(
         Profile::Luna,
         (0x8000_008d, 0x8000_008d),
-        Meaning::DeviceState,
+        Meaning::State(DeviceState::RestartRequired),
         "the HSM has to be restarted by its administrator",
     ),
     row(
@@ -132,7 +132,7 @@ static CODES: [VendorCode; 15] = [
     row(
         Profile::YubiHsm2,
         (DEVICE_MEMORY, DEVICE_MEMORY),
-        Meaning::DeviceState,
+        Meaning::State(DeviceState::AuditLogFull),
         "the YubiHSM's log of 62 entries may be full: fetch it, and set its log index",
     ),
     row(

@@ -173,6 +173,18 @@ fn describe_logins(count: u32) -> String {
     }
 }
 
+impl PinError {
+    /// The C_Login that failed, if this attempt made it.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Call(fault) | Self::Refused(fault) | Self::RefusedOdd { fault, .. } => {
+                Some(fault)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Diagnostic for PinError {
     fn hint(&self) -> String {
         match self {

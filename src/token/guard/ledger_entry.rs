@@ -5,6 +5,7 @@ use cryptoki::session::UserType;
 use super::acceptance::Acceptance;
 use crate::config::pin::PinSource;
 use crate::ledger::{Entry, LedgerError, Login, Operation, Process, Recorder};
+use crate::token::description::TokenDescription;
 
 /// Records logins to one token in the ledger.
 #[derive(Clone, Debug)]
@@ -15,8 +16,11 @@ pub(in crate::token) struct LoginRecorder {
 }
 
 impl LoginRecorder {
-    pub(in crate::token) fn new(recorder: Recorder, token: String) -> Self {
-        Self { recorder, token }
+    pub(in crate::token) fn of_token(recorder: &Recorder, token: &TokenDescription) -> Self {
+        Self {
+            recorder: recorder.clone(),
+            token: token.uri().to_string(),
+        }
     }
 
     /// Records that C_Login is about to be called. The context-specific login of CKA_ALWAYS_AUTHENTICATE has no entry
