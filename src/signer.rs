@@ -25,6 +25,7 @@ pub mod hardening;
 mod health;
 mod heartbeat;
 mod launch;
+mod open_key;
 mod policy;
 mod rate_limit;
 #[cfg(feature = "front-end")]

@@ -16,6 +16,7 @@ pub mod mechanism_list;
 pub mod module;
 mod module_config;
 mod module_dir;
+mod module_file;
 pub mod operation;
 pub mod pin;
 mod raw;
@@ -33,7 +34,7 @@ use std::time::{Duration, Instant};
 use cryptoki::slot::Slot;
 
 use crate::config::pin::PinSource;
-use crate::config::profile::Profile;
+use crate::config::profile::{Profile, ProfileChoice};
 use crate::config::uri::Pkcs11Uri;
 use crate::config::{SessionMode, TokenConfig};
 use crate::ledger::Recorder;
@@ -60,7 +61,7 @@ pub struct Token {
     mechanisms: MechanismList,
     login_scope: LoginScope,
     role: Role,
-    profile: Profile,
+    profile: ProfileChoice,
     session_kind: SessionKind,
     timeout: Duration,
     start_timeout: Duration,
@@ -114,6 +115,7 @@ impl Token {
         })?;
         let description = description.with_identity(config.identity);
         let role = Role::from(config.user);
+        let profile = config.profile(Some(module.description().identification()));
         Ok(Self {
             guard: Arc::new(PinGuard::new(LoginSettings {
                 token: description.id(),
@@ -124,22 +126,22 @@ impl Token {
                 recorder: LoginRecorder::of_token(&recorder, &description),
                 user: role.user_type(),
                 user_name: config.user_name.clone(),
-                profile: config.profile(),
+                profile,
             })),
             recorder,
             uri: config.uri.clone(),
             state_folder: config.state_folder(),
             login_scope: LoginScope::new(config.login),
             role,
-            profile: config.profile(),
+            profile,
             session_kind: SessionKind::new(
                 match role {
                     // While the SO is logged in there are no read-only sessions.
                     Role::SecurityOfficer => SessionMode::ReadWrite,
-                    _ => config.session(),
+                    _ => profile.session(config),
                 },
-                config.keep_alive_call(),
-                config.profile(),
+                profile.keep_alive_call(config),
+                profile.profile,
             ),
             timeout: config.timeout,
             start_timeout: config.start_timeout,
@@ -234,7 +236,7 @@ impl Token {
 
     /// The family of the HSM.
     pub fn profile(&self) -> Profile {
-        self.profile
+        self.profile.profile
     }
 
     /// The token's module.

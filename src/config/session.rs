@@ -31,6 +31,17 @@ pub enum SessionMode {
     ReadWrite,
 }
 
+impl SessionMode {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::ReadOnly => "read-only",
+            Self::ReadWrite => "read-write",
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for SessionMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = || {
@@ -135,4 +146,16 @@ pub enum KeepAliveCall {
     Find,
     /// None: the module or its daemon keeps the connection open.
     None,
+}
+
+impl KeepAliveCall {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SessionInfo => "session-info",
+            Self::Random => "random",
+            Self::Find => "find",
+            Self::None => "none",
+        }
+    }
 }

@@ -58,7 +58,7 @@ pub struct TokenConfig {
     /// The call that keeps an idle session alive.
     #[serde(default)]
     pub(super) keep_alive_call: Option<KeepAliveCall>,
-    /// The family of the HSM. `None`: told by the module's file name.
+    /// The family of the HSM. `None`: told by the module's file name, or by its C_GetInfo.
     #[serde(default)]
     pub(super) profile: Option<Profile>,
     /// Environment variables for the module, set before it is loaded. `{config_dir}` in a value was replaced by the folder

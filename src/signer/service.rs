@@ -2,42 +2,34 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::fd_passing::receive_from_supervisor;
 use super::hardening::{Measure, end_with_parent, harden, log_missing};
 use super::heartbeat::{self, CallDeadlines};
-use super::policy::SigningPolicy;
-use super::remote_key::KeyDescription;
+use super::open_key::OpenKey;
 use super::replacement::Replacement;
 use super::request_handler::{RequestHandler, serve_channel};
 use super::sandbox::Sandbox;
-use super::state::{OpenKey, SharedState, SignerState};
+use super::state::{SharedState, SignerState};
 use super::{START_STEPS, SignerError};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
-use crate::config::{CertificateSource, Config, ConfigText};
+use crate::config::{Config, ConfigText};
 use crate::diagnostic::Diagnostic as _;
-use crate::engine::{
-    EngineHealth, ReportedError, Sign as _, TokenOutage, delay_after_failed_start,
-};
+use crate::engine::{EngineHealth, ReportedError, TokenOutage, delay_after_failed_start};
 use crate::exit_code::ExitCode;
-use crate::identity::{
-    IdentityError, IdentityFiles, Validity, certificate_in_token, engine_on_caller_threads,
-};
-use crate::ledger::Recorder;
+use crate::identity::IdentityError;
 use crate::log_target;
 use crate::rfc3339;
 use crate::standard_error;
+use crate::token::TokenError;
 use crate::token::guard::Attendance;
-use crate::token::{Token, TokenError};
 use crate::working_dir;
 
 /// The delays after a failure that an operator has to correct first.
@@ -192,7 +184,7 @@ impl Service {
             let until = Instant::now() + self.config.token.start_timeout * START_STEPS;
             let in_progress = (!self.needs_operator())
                 .then(|| self.requests.calls.begin(self.open_caller, until));
-            let opened = self.open(attendance());
+            let opened = OpenKey::open(&self.config, &self.hardening, attendance());
             drop(in_progress);
             let failed = match opened {
                 Ok(key) => {
@@ -272,41 +264,6 @@ impl Service {
             self.config.token.pin,
             PinSource::Prompt | PinSource::ProtectedPath
         )
-    }
-
-    fn open(&self, attendance: Attendance) -> Result<OpenKey, SignerError> {
-        let config = &self.config;
-        // The front end decides when the certificate may be used.
-        let files = IdentityFiles::read_valid(config, Validity::NowOrLater)?;
-        let recorder = Recorder::open(config.ledger.as_ref())?;
-        let token = Token::open(&config.token, attendance, recorder.clone())?;
-        let chain = files.chain(config, || certificate_in_token(config, &token))?;
-        let engine = engine_on_caller_threads(config, &token, chain.leaf())?;
-        let certificate = match &config.c3.certificate {
-            CertificateSource::File(_) => None,
-            CertificateSource::Token(_) => Some(STANDARD.encode(chain.leaf().der())),
-        };
-        let description = KeyDescription {
-            key: engine.key_uri(),
-            spki: STANDARD.encode(engine.public_key().spki()),
-            schemes: engine
-                .schemes()
-                .iter()
-                .map(|scheme| scheme.name().to_owned())
-                .collect(),
-            device: token.device_info(),
-            certificate,
-            hardening: self.hardening.clone(),
-        };
-        let spki = engine.public_key().fingerprint();
-        let policy = SigningPolicy::new(spki, engine.schemes(), config.signer.per_second);
-        Ok(OpenKey {
-            recorder,
-            policy: Mutex::new(policy),
-            description: serde_json::to_vec(&description)
-                .map_err(|error| SignerError::handover(&error))?,
-            engine,
-        })
     }
 
     /// Keeps idle sessions alive, and checks a token that is lost or whose health was requested. Runs until the signer is

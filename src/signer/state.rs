@@ -5,23 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::health::SignerHealth;
-use super::policy::SigningPolicy;
+use super::open_key::OpenKey;
 use super::replacement::Predecessors;
-use crate::engine::{EngineError, EngineHealth, ReportedError, TokenEngine, TokenOutage};
-use crate::ledger::Recorder;
+use crate::engine::{EngineError, EngineHealth, ReportedError, TokenOutage};
 use crate::poison::IgnorePoison as _;
 
 /// A wait without a deadline. Longer ones could overflow when they are added to an `Instant`.
 const MAX_WAIT: Duration = Duration::from_secs(1 << 30);
-
-/// A key of an open token, with the policy that its requests are checked against and the ledger's recorder.
-pub(super) struct OpenKey {
-    pub(super) engine: TokenEngine,
-    pub(super) recorder: Recorder,
-    pub(super) policy: Mutex<SigningPolicy>,
-    /// The encoded [`super::remote_key::KeyDescription`].
-    pub(super) description: Vec<u8>,
-}
 
 /// The lifecycle state of a signer.
 pub(super) enum SignerState {

@@ -1,6 +1,7 @@
 //! Classifies PKCS#11 return values (CKR_): how to react to each, and whether a login may have used up an attempt. Only the
 //! code counts, never a message's text.
 
+mod advice;
 mod device_state;
 mod login_verdict;
 mod vendor_code;
@@ -10,10 +11,10 @@ use std::fmt::{self, Display};
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 
+pub(crate) use crate::config::profile::{Clearance, DeviceState};
+use crate::config::profile::{Meaning, ReturnValue};
 use crate::ledger::Failure;
-pub(crate) use device_state::{Clearance, DeviceState};
 pub(crate) use login_verdict::LoginVerdict;
-use vendor_code::{Meaning, VendorCode};
 
 /// A PKCS#11 call that did not return CKR_OK.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ pub struct Fault {
     function: Option<Function>,
     code: Code,
     /// What the token's family means by the code.
-    vendor: Option<&'static VendorCode>,
+    vendor: Option<&'static ReturnValue>,
     /// Another session, which is not read-only, may do what was refused.
     in_read_only_session: bool,
 }
@@ -291,58 +292,6 @@ impl Fault {
             _ if self.names_no_cause() => true,
             R::SessionReadOnly | R::TokenWriteProtected | R::MechanismInvalid => false,
             _ => matches!(self.class(), FaultClass::Refused | FaultClass::Mechanism),
-        }
-    }
-
-    /// What to do next.
-    pub fn advice(&self) -> &'static str {
-        if let Some(code) = self.vendor {
-            return code.advice;
-        }
-        if let Some(state) = self.device_state() {
-            return state.advice();
-        }
-        match &self.code {
-            Code::Ckr(RvError::UserPinNotInitialized) => {
-                return "the token has no user PIN yet: its administrator (SO) has to set one";
-            }
-            Code::Ckr(RvError::UserTypeInvalid) => {
-                return "the token does not know this role: correct `user` of [[token]], or --user-type";
-            }
-            Code::Ckr(RvError::UserAnotherAlreadyLoggedIn | RvError::UserTooManyTypes) => {
-                return "another role is logged in to this token through the same module or daemon: end that first";
-            }
-            Code::Ckr(RvError::FunctionRejected) => {
-                return "the device rejects this call: the user or the key may lack a capability for it, or a person at the device said no";
-            }
-            _ => {}
-        }
-        match self.class() {
-            FaultClass::Session => {
-                "the token closed the session; try again, and look at idle time-outs between here and the HSM"
-            }
-            FaultClass::Key => {
-                "the key's handle is stale; try again, and check the key with `hsm-mtls key list`"
-            }
-            FaultClass::Login => {
-                "the token wants a login: set `login = \"always\"` in [[token]] if its flags say otherwise, or \"per-session\" if the \
-                 login of one session does not hold for another"
-            }
-            FaultClass::Pin => {
-                "do not repeat it: each wrong try brings the token nearer to its lock; correct the PIN source first"
-            }
-            FaultClass::Mechanism => {
-                "the token does not do this with this key; `hsm-mtls token check` lists what it says it can do"
-            }
-            FaultClass::SessionLimit => {
-                "the token has no session left: lower `sessions`, or end other clients of this token"
-            }
-            FaultClass::Device => {
-                "check that the HSM is reachable, and that its client software finds its configuration (`env` of [[token]])"
-            }
-            FaultClass::Refused => {
-                "the token forbids this; ask its administrator which policy of the key or partition applies"
-            }
         }
     }
 }

@@ -32,7 +32,7 @@ use super::pin::Pin;
 use super::session_call::SessionCall;
 use crate::config::TokenIdentity;
 use crate::config::pin::PinSource;
-use crate::config::profile::Profile;
+use crate::config::profile::ProfileChoice;
 use crate::ledger::{Completion, Operation};
 use crate::metrics;
 use acceptance::Acceptance;
@@ -70,7 +70,7 @@ pub(super) struct LoginSettings {
     pub(super) user: UserType,
     /// The user's name, for C_LoginUser.
     pub(super) user_name: Option<String>,
-    pub(super) profile: Profile,
+    pub(super) profile: ProfileChoice,
 }
 
 /// Logs in to one token with the PIN of one source.
@@ -84,7 +84,7 @@ pub struct PinGuard {
     accepted_pin: PinCache,
     login_role: PinRole,
     user_name: Option<String>,
-    profile: Profile,
+    profile: ProfileChoice,
     /// The token has accepted the PIN for a signature (CKA_ALWAYS_AUTHENTICATE).
     accepted_per_signature: AtomicBool,
 }
@@ -210,7 +210,7 @@ impl PinGuard {
             }
             Err(fault) => {
                 metrics::login("failed");
-                Err(self.conclude_failure(sent, fault.of_profile(self.profile)))
+                Err(self.conclude_failure(sent, fault.of_login(self.profile)))
             }
         }
     }

@@ -18,6 +18,8 @@ pub(super) use cryptoki_sys::{
     CKF_USER_PIN_TO_BE_CHANGED, CKF_WRAP,
 };
 
+use crate::config::profile::LibraryInfo;
+
 /// CK_INFO (PKCS#11 3.1, section 3.3).
 #[derive(Clone, Debug)]
 pub struct ModuleDescription {
@@ -77,6 +79,16 @@ fn text(field: &[u8]) -> String {
 
 fn version(version: CK_VERSION) -> (u8, u8) {
     (version.major, version.minor)
+}
+
+impl ModuleDescription {
+    /// What tells the family of the HSM.
+    pub fn identification(&self) -> LibraryInfo<'_> {
+        LibraryInfo {
+            manufacturer: &self.manufacturer,
+            description: &self.description,
+        }
+    }
 }
 
 impl From<&CK_INFO> for ModuleDescription {

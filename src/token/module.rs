@@ -1,7 +1,4 @@
 //! The PKCS#11 module: its file is checked before it is mapped, and it is loaded and initialised once per process.
-//!
-//! A module is native code with all rights of this process, and it gets the PIN. So the file, and every folder and link on
-//! its path, must belong to root or to this user, and no other user may write to them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,16 +19,16 @@ use super::info_calls::InfoCalls;
 use super::initialize::call_initialize;
 use super::module_config;
 use super::module_dir;
+use super::module_file;
 use super::operation::TokenOperation;
 use super::raw::RawCalls;
 use super::timeout::with_timeout;
 use crate::config::TokenConfig;
 use crate::config::initialize::InitializeString;
-use crate::config::profile::Profile;
+use crate::config::profile::{Profile, ProfileChoice};
 use crate::config::trust::Fingerprint;
 use crate::ledger::{Completion, Entry, Failure, Initialize, Process, Recorder};
 use crate::metrics;
-use crate::owner_and_mode::{WritableBy, writable_by_others};
 use crate::poison::IgnorePoison as _;
 
 /// A PKCS#11 module, mapped and initialised.
@@ -108,8 +105,8 @@ impl Module {
         if let Some(folder) = &config.working_dir {
             module_dir::check(folder)?;
         }
-        let path = Self::check_file(config)?;
-        let (initialize, profile) = (config.initialize.clone(), config.profile());
+        let path = module_file::check(config)?;
+        let (initialize, profile) = (config.initialize.clone(), config.profile(None));
         let loaded = with_timeout(TokenOperation::Module, config.start_timeout, move || {
             Self::load_file(path, initialize, profile)
         });
@@ -122,7 +119,7 @@ impl Module {
     fn load_file(
         path: PathBuf,
         initialize: Option<InitializeString>,
-        profile: Profile,
+        profile: ProfileChoice,
     ) -> Result<Arc<Self>, TokenError> {
         let mut loaded = LOADED.lock().ignore_poison();
         if let Some(module) = loaded.get(&path) {
@@ -141,7 +138,7 @@ impl Module {
     fn initialize(
         path: &Path,
         initialize: Option<InitializeString>,
-        profile: Profile,
+        profile: ProfileChoice,
     ) -> Result<Self, TokenError> {
         let not_a_module = |detail: String| TokenError::ModuleLoad {
             path: path.to_owned(),
@@ -153,13 +150,14 @@ impl Module {
         })?;
         let raw = RawCalls::load(path).map_err(|fault| not_a_module(fault.to_string()))?;
         let initialized_here = call_initialize(&pkcs11, raw.as_ref(), initialize.as_ref())
-            .map_err(|fault| TokenError::Initialize(fault.of_profile(profile)))?;
+            .map_err(|fault| TokenError::Initialize(fault.of_profile(profile.profile)))?;
         let information = InfoCalls {
             pkcs11: &pkcs11,
             raw: raw.as_ref(),
-            profile,
+            profile: profile.profile,
         };
         let description = information.module().map_err(TokenError::Initialize)?;
+        let profile = profile.confirmed(description.identification()).profile;
         Ok(Self {
             path: path.to_owned(),
             pkcs11,
@@ -319,48 +317,5 @@ impl Module {
             Some((name, _)) => Err(TokenError::EnvironmentNotApplied { name: name.clone() }),
             None => Ok(()),
         }
-    }
-
-    /// Checks that no other user can change or replace the file, and its pinned hash. Returns the path with all
-    /// links resolved.
-    fn check_file(config: &TokenConfig) -> Result<PathBuf, TokenError> {
-        let missing = |source| TokenError::ModuleMissing {
-            path: config.module.clone(),
-            source,
-        };
-        let path = fs::canonicalize(&config.module).map_err(missing)?;
-        let file = fs::metadata(&path).map_err(missing)?;
-        if !file.is_file() {
-            return Err(TokenError::ModuleLoad {
-                path,
-                detail: "it is not a file".to_owned(),
-            });
-        }
-        // The configured path is checked, not the resolved one: a user who can change a link on it chooses the module.
-        let writable = writable_by_others(&config.module).map_err(missing)?;
-        if let Some(first) = writable.first() {
-            let why = match (first.by, first.is_folder) {
-                (WritableBy::Owner(_), _) => "it belongs to another user",
-                (_, true) => "others may write to this folder, and so put another module there",
-                (_, false) => "others may write to it",
-            };
-            return Err(TokenError::ModuleUnsafe {
-                path: first.path.clone(),
-                why: why.to_owned(),
-            });
-        }
-        if let Some(pin) = config.module_sha256 {
-            let found = fs::read(&path)
-                .map(|bytes| Fingerprint::of(&bytes))
-                .map_err(missing)?;
-            if found != pin {
-                return Err(TokenError::ModuleChanged {
-                    path,
-                    expected: pin,
-                    found,
-                });
-            }
-        }
-        Ok(path)
     }
 }

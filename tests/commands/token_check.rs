@@ -36,6 +36,7 @@ fn a_token_that_is_ready_passes_each_step() {
         names,
         [
             "module",
+            "profile",
             "ledger",
             "token",
             "login",
@@ -48,7 +49,7 @@ fn a_token_that_is_ready_passes_each_step() {
             "signer process"
         ]
     );
-    let process = report["steps"][10]["detail"].as_str().unwrap();
+    let process = report["steps"][11]["detail"].as_str().unwrap();
     for part in [
         "not dumpable",
         "no core file",
@@ -58,7 +59,7 @@ fn a_token_that_is_ready_passes_each_step() {
         let (in_force, _) = process.split_once("; not: ").unwrap();
         assert!(in_force.contains(part), "{process}");
     }
-    let signatures = report["steps"][9]["detail"].as_str().unwrap();
+    let signatures = report["steps"][10]["detail"].as_str().unwrap();
     assert!(
         signatures.starts_with("50 verified; min ") && signatures.contains("p99"),
         "{signatures}"

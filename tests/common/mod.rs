@@ -26,6 +26,7 @@ pub mod failing_disk;
 pub mod frames_hub;
 pub mod generated_page;
 pub mod hostile_front_end;
+pub mod hsm_config;
 pub mod hub;
 pub mod kryoptic_token;
 pub mod ledger_file;

@@ -55,7 +55,15 @@ fn each_signature_has_its_attempt_and_its_outcome() {
             .filter(|attempt| attempt["purpose"] == wanted)
             .collect::<Vec<_>>()
     };
-    assert_eq!(of_kind(&records, "key-generation").count(), 1);
+    let labels: Vec<_> = of_kind(&records, "key-generation")
+        .map(|generation| generation["label"].as_str().unwrap())
+        .collect();
+    // A session key shows what the token says of such a key, and is destroyed, before the key is made.
+    assert!(
+        matches!(labels.as_slice(), [probe, "c3"] if probe.starts_with("hsm-mtls probe ")),
+        "{labels:?}"
+    );
+    assert_eq!(of_kind(&records, "key-destruction").count(), 1);
     assert_eq!(purposes("csr").len(), 1);
     // `cert install` proves the pair, and so do `verify` and `request`.
     assert_eq!(purposes("proof").len(), 3);
@@ -72,7 +80,7 @@ fn each_signature_has_its_attempt_and_its_outcome() {
         assert!(attempt["key"].as_str().unwrap().contains("object=c3"));
     }
     let outcomes = outcomes(&records);
-    for begun in ["attempt", "login", "key-generation"] {
+    for begun in ["attempt", "login", "key-generation", "key-destruction"] {
         for record in of_kind(&records, begun) {
             let outcome = outcomes[&record["seq"].as_u64().unwrap()];
             assert_eq!(outcome["result"], "good", "{record} {outcome}");
@@ -105,10 +113,16 @@ fn a_signature_that_fails_is_on_record_with_its_code() {
     assert_eq!(failed[0]["class"], "device");
     assert_eq!(
         outcomes(&records).len(),
-        ["attempt", "login", "initialize", "key-generation"]
-            .map(|kind| of_kind(&records, kind).count())
-            .iter()
-            .sum::<usize>()
+        [
+            "attempt",
+            "login",
+            "initialize",
+            "key-generation",
+            "key-destruction"
+        ]
+        .map(|kind| of_kind(&records, kind).count())
+        .iter()
+        .sum::<usize>()
     );
 }
 

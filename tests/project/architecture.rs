@@ -160,7 +160,7 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/token",
             "crate::token",
-            "fault operation call_gate raw info info_calls initialize timeout module_config module_dir module mechanism_list \
+            "fault operation call_gate raw info info_calls initialize timeout module_config module_dir module_file module mechanism_list \
              description session_call pin guard session_kind session login_scope slot_selection role device_info login",
         ),
         (
@@ -187,7 +187,7 @@ fn no_arrow_runs_back_within_a_folder() {
             "src/signer",
             "crate::signer",
             "rate_limit policy frame replacement fd_passing hardening sandbox heartbeat channel launch health \
-             state signer_supervisor remote_key request_handler service reload_protocol signer_plan \
+             signer_supervisor remote_key open_key state request_handler service reload_protocol signer_plan \
              supervisor_reload front_end_supervisor",
         ),
         (

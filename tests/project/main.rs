@@ -12,4 +12,5 @@ mod common;
 mod architecture;
 mod demo;
 mod deploy;
+mod hsm_families;
 mod softhsm_scripts;

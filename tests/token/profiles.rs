@@ -148,7 +148,71 @@ fn the_profile_is_shown() {
         report["configurations"][0]["profile"], "yubihsm2",
         "{report:#}"
     );
-    let (bank, chaos) = self::bank("");
-    let run = chaos.run(&bank, &["token", "check", "-n", "1"]).expect(0);
-    assert!(!run.stdout.contains("profile"), "{run:?}");
+    assert_eq!(report["configurations"][0]["profile_origin"], "configured");
+}
+
+/// Without `profile`, and with a file name that tells nothing, the module is asked.
+#[test]
+fn the_module_tells_its_family() {
+    let (bank, chaos) = bank("");
+    let run = chaos.run(&bank, &["config", "check"]).expect(0);
+    let shown = "standard: the module's file name tells no family";
+    assert!(run.stdout.contains(shown), "{run:?}");
+    for (plan, shown) in [
+        ("", "softhsm, by manufacturerID and libraryDescription"),
+        (
+            "manufacturer Acme\ndescription Safe",
+            "standard: neither the module's file name nor its C_GetInfo tells a family",
+        ),
+        (
+            "manufacturer SafeNet\ndescription Chrystoki",
+            "an outage at the login still counts as a refused PIN: if this is right, write `profile = \"luna\"`",
+        ),
+    ] {
+        chaos.plan(plan);
+        let run = chaos.run(&bank, &["token", "check", "-n", "1"]).expect(0);
+        assert!(run.stdout.contains(shown), "{run:?}");
+    }
+}
+
+/// What a family sets takes effect where only the module tells it.
+#[test]
+fn a_family_that_the_module_tells_sets_its_keep_alive_call() {
+    let (bank, chaos) = bank("keep_alive = \"100ms\"");
+    let used = |plan: &str| {
+        chaos.plan(plan);
+        chaos.forget_calls();
+        let load = [
+            "token",
+            "check",
+            "-n",
+            "1",
+            "--load",
+            "10",
+            "--concurrency",
+            "1",
+        ];
+        chaos.run(&bank, &load).expect(0);
+        chaos.calls("C_GenerateRandom")
+    };
+    let yubihsm = "manufacturer Yubico (www.yubico.com)\ndescription YubiHSM PKCS#11 Library\n";
+    let slow = "delay C_Sign 300ms\n";
+    assert_eq!(used(slow), 0, "SoftHSM has no other keep-alive call");
+    assert!(used(&format!("{yubihsm}{slow}")) > 0);
+}
+
+/// A module that calls itself a Luna HSM's is not believed that a value of C_Login is no refused PIN: if it is one all the
+/// same, the PIN would be sent until it locks.
+#[test]
+fn a_modules_own_text_lifts_no_refusal() {
+    let luna = "manufacturer SafeNet\ndescription Chrystoki";
+    for code in ["0x80000020", "0x80000035"] {
+        let (bank, chaos) = bank("");
+        chaos.plan(&format!("{luna}\nfail C_Login all {code}"));
+        chaos.forget_calls();
+        for _ in 0..3 {
+            chaos.run(&bank, &["csr"]).expect(4);
+        }
+        assert_eq!(chaos.calls("C_Login"), 1, "{code}");
+    }
 }

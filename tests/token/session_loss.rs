@@ -75,7 +75,7 @@ fn the_call_that_keeps_a_session_alive_is_configured() {
             continue;
         };
         let (signer, chaos) = (open(&config), Chaos::of_child());
-        let function = match config.token.keep_alive_call() {
+        let function = match config.token.profile(None).keep_alive_call(&config.token) {
             KeepAliveCall::Random => "C_GenerateRandom",
             KeepAliveCall::Find => "C_FindObjectsInit",
             _ => "C_GetSessionInfo",

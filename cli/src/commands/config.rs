@@ -136,12 +136,8 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         };
         rows.push((service.name(), format!("{origin}{note}")));
     }
-    rows.extend(
-        config
-            .token
-            .profile_summary()
-            .map(|summary| ("profile", summary)),
-    );
+    let profile = config.token.profile(None);
+    rows.push(("profile", profile.summary(&config.token)));
     rows.push(("module", path_and_access(&config.token.module)));
     let working_dir = config.token.working_dir.as_deref().map(path_and_access);
     rows.extend(working_dir.map(|folder| ("its working directory", folder)));
@@ -205,7 +201,8 @@ fn as_json(config: &Config) -> Value {
         "consent_manager": config.hub.consent_manager.to_string(),
         "headless_heimdall": config.hub.headless_heimdall.to_string(),
         "module": config.token.module,
-        "profile": config.token.profile().name(),
+        "profile": config.token.profile(None).profile.name(),
+        "profile_origin": config.token.profile(None).origin.name(),
         "token": config.token.uri.to_string(),
         "pin_source": config.token.pin.to_string(),
         "state_dir": config.token.state_folder(),

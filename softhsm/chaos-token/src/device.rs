@@ -36,6 +36,12 @@ pub(crate) unsafe extern "C" fn C_GetInfo(info: *mut CK_INFO) -> CK_RV {
             write(&mut info.manufacturerID, MANUFACTURER);
             write(&mut info.libraryDescription, MODEL);
         }
+        if let Some(name) = &plan.manufacturer {
+            write(&mut info.manufacturerID, name);
+        }
+        if let Some(name) = &plan.description {
+            write(&mut info.libraryDescription, name);
+        }
     }
     code
 }

@@ -150,6 +150,10 @@ pub(crate) struct Plan {
     pub(crate) no_read_only_sessions: Option<CK_RV>,
     /// The code that C_SignInit returns in a read-only session.
     pub(crate) no_read_only_signatures: Option<CK_RV>,
+    /// manufacturerID of the module.
+    pub(crate) manufacturer: Option<String>,
+    /// libraryDescription.
+    pub(crate) description: Option<String>,
     /// The seed of arbitrary bytes in the information structures.
     pub(crate) scramble: Option<u64>,
     /// The process is aborted in the module's exit handler.
@@ -278,6 +282,8 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         }
         ["scramble-info", seed] => plan.scramble = Some(number(seed)?),
         ["device"] => plan.device = true,
+        ["manufacturer", name @ ..] => plan.manufacturer = Some(name.join(" ")),
+        ["description", name @ ..] => plan.description = Some(name.join(" ")),
         ["always-authenticate"] => plan.always_authenticate = true,
         other => return key_generation_plan::parse_line(&mut plan.key_generation, other),
     }

@@ -2,8 +2,8 @@
 
 use cryptoki::error::RvError;
 
-use super::vendor_code::Meaning;
 use super::{Code, Fault, FaultClass};
+use crate::config::profile::Meaning;
 
 /// Whether the token refused the PIN of a C_Login that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

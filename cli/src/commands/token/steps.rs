@@ -81,9 +81,14 @@ impl Checked<'_> {
     ) -> Result<(Arc<dyn Sign>, bool), StepFailed> {
         let module = self.attempt("module", || Module::load(&config.token))?;
         self.steps.good("module", describe(&module));
-        if let Some(profile) = config.token.profile_summary() {
-            self.steps.seen("profile", Outcome::Note, profile);
-        }
+        let library = module.description().identification();
+        let profile = config.token.profile(Some(library));
+        let outcome = match profile.is_doubtful() {
+            true => Outcome::Note,
+            false => Outcome::Good,
+        };
+        self.steps
+            .seen("profile", outcome, profile.summary(&config.token));
         let recorder = self.attempt("ledger", || Recorder::open(config.ledger.as_ref()))?;
         match &config.ledger {
             Some(ledger) => self.steps.good("ledger", ledger.file.display().to_string()),
