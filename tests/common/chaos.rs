@@ -106,6 +106,11 @@ impl Chaos {
         log.lines().filter(|line| *line == function).count()
     }
 
+    /// Each call since the log was last forgotten.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
     pub fn forget_calls(&self) {
         // Where no call was made yet, there is nothing to forget.
         let _ = fs::remove_file(self.path("log"));

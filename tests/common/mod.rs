@@ -37,6 +37,7 @@ pub mod nss_token;
 pub mod opencryptoki;
 pub mod openssl;
 pub mod pem_forms;
+pub mod persona;
 pub mod pkcs11_spy;
 pub mod poll;
 pub mod ports;

@@ -18,15 +18,20 @@ use super::softhsm::{MODULE, PIN};
 /// A session of the user's that may write. The process must have been started with the token's
 /// SOFTHSM2_CONF.
 pub fn session() -> Session {
-    let pkcs11 = Pkcs11::new(MODULE).expect("SoftHSM");
-    let locking = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
-    pkcs11.initialize(locking).expect("C_Initialize");
-    let slot = pkcs11.get_slots_with_token().expect("C_GetSlotList")[0];
-    let session = pkcs11.open_rw_session(slot).expect("C_OpenSession");
+    let session = open();
     session
         .login(UserType::User, Some(&AuthPin::from(PIN.to_owned())))
         .expect("C_Login");
     session
+}
+
+/// A session that may write, without a login.
+fn open() -> Session {
+    let pkcs11 = Pkcs11::new(MODULE).expect("SoftHSM");
+    let locking = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+    pkcs11.initialize(locking).expect("C_Initialize");
+    let slot = pkcs11.get_slots_with_token().expect("C_GetSlotList")[0];
+    pkcs11.open_rw_session(slot).expect("C_OpenSession")
 }
 
 fn named(label: &str) -> Vec<Attribute> {
@@ -93,6 +98,19 @@ pub fn generate_p256(session: &Session, label: &str, changes: &[Attribute]) {
     session
         .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private(label, changes))
         .unwrap_or_else(|error| panic!("{label}: {error}"));
+}
+
+/// Makes a P-256 key pair that needs no login, as the tools of some vendors do. The process must have been started with the
+/// token's SOFTHSM2_CONF.
+pub fn generate_unprotected_p256(label: &str) {
+    let session = open();
+    generate_p256(&session, label, &[Attribute::Private(false)]);
+}
+
+/// The same with RSA-2048.
+pub fn generate_unprotected_rsa(label: &str) {
+    let session = open();
+    generate_rsa(&session, label, 2048, &[Attribute::Private(false)]);
 }
 
 /// C_CreateObject of an RSA key that was made outside, given as PKCS#8: with every restriction that a

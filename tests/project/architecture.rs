@@ -193,8 +193,9 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "softhsm/chaos-token/src",
             "crate",
-            "names key_generation_plan plan plan_file exit calls wrapped presence forward slots scramble device sign login \
-             claims key_generation token interface",
+            "names words rule persona outage template_rules login_rules device_limits key_generation_plan plan \
+             plan_file exit calls wrapped wrapped_objects throttle presence forward slots scramble device \
+             sign login claims key_generation token interface",
         ),
     ];
     for (folder, path, order) in folders {

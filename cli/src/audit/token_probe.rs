@@ -12,8 +12,8 @@ use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::identity::{self, IdentityError};
 use hsm_mtls::internal::key::probe_keys::{ProbeKeyReport, probe_session_key};
 use hsm_mtls::internal::key::public::PublicKey;
-use hsm_mtls::internal::key::{Key, certificate_object, find_all};
-use hsm_mtls::internal::token::fault::Fault;
+use hsm_mtls::internal::key::{Key, KeyError, certificate_object, find_all};
+use hsm_mtls::internal::token::fault::{Fault, FaultClass};
 use hsm_mtls::internal::token::session::{Access, Session};
 use hsm_mtls::internal::token::{Token, TokenOperation, with_timeout};
 
@@ -51,7 +51,11 @@ pub(super) fn visible_without_login(
         let session = token.session(Access::ReadOnly)?;
         let is_visible = match session.logged_in() {
             true => None,
-            false => Some(!find_all(&session, &token, &key)?.is_empty()),
+            false => match find_all(&session, &token, &key) {
+                // NetHSM's module does not even search without a login.
+                Err(KeyError::Call(fault)) if fault.class() == FaultClass::Login => Some(false),
+                found => Some(!found?.is_empty()),
+            },
         };
         drop(session);
         Ok((token, is_visible))

@@ -6,7 +6,8 @@ use std::slice;
 
 use cryptoki_sys::*;
 
-use crate::wrapped::wrapped;
+use crate::plan::Claim;
+use crate::wrapped_objects::{is_private_key, key_type};
 use crate::{calls, forward, plan_file};
 
 /// The wrapped module's output, with the planned values for a private key.
@@ -26,11 +27,27 @@ pub(crate) unsafe extern "C" fn C_GetAttributeValue(
             return calls::begin("C_GetAttributeValue").unwrap_or(CKR_ATTRIBUTE_TYPE_INVALID);
         }
     }
-    // SAFETY: the caller's arguments, unchanged.
-    let code = unsafe { forward::C_GetAttributeValue(session, object, template, count) };
+    let code = if template.is_null() || plan.templates.supports_all() {
+        // SAFETY: the caller's arguments, unchanged.
+        unsafe { forward::C_GetAttributeValue(session, object, template, count) }
+    } else {
+        // SAFETY: the caller says that so many attributes are there.
+        let asked = unsafe { slice::from_raw_parts_mut(template, count as usize) };
+        supported(session, object, asked, |attribute| {
+            plan.templates.refusal_of(attribute).is_none()
+        })
+    };
     let mut claims = plan.claims;
     if plan.always_authenticate {
-        claims.push((CKA_ALWAYS_AUTHENTICATE, true));
+        claims.push(Claim {
+            attribute: CKA_ALWAYS_AUTHENTICATE,
+            value: true,
+            key_type: None,
+        });
+    }
+    if claims.iter().any(|claim| claim.key_type.is_some()) {
+        let key_type = key_type(session, object);
+        claims.retain(|claim| claim.key_type.is_none() || claim.key_type == key_type);
     }
     if code != CKR_OK || claims.is_empty() || template.is_null() {
         return code;
@@ -39,8 +56,8 @@ pub(crate) unsafe extern "C" fn C_GetAttributeValue(
     let attributes = unsafe { slice::from_raw_parts(template, count as usize) };
     let claimed = |attribute: &CK_ATTRIBUTE| {
         let mut claims = claims.iter();
-        let claim = claims.find(|(kind, _)| *kind == attribute.type_)?;
-        (attribute.ulValueLen == 1 && !attribute.pValue.is_null()).then_some(claim.1)
+        let claim = claims.find(|claim| claim.attribute == attribute.type_)?;
+        (attribute.ulValueLen == 1 && !attribute.pValue.is_null()).then_some(claim.value)
     };
     if attributes
         .iter()
@@ -58,15 +75,29 @@ pub(crate) unsafe extern "C" fn C_GetAttributeValue(
     code
 }
 
-fn is_private_key(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> bool {
-    let mut class: CK_OBJECT_CLASS = 0;
-    let mut attribute = CK_ATTRIBUTE {
-        type_: CKA_CLASS,
-        pValue: (&raw mut class).cast(),
-        ulValueLen: size_of::<CK_OBJECT_CLASS>() as CK_ULONG,
-    };
-    let wrapped = wrapped().and_then(|list| list.C_GetAttributeValue);
-    // SAFETY: one attribute with room for its value. It is not counted, because the client did not make this call.
-    let code = wrapped.map(|call| unsafe { call(session, object, &raw mut attribute, 1) });
-    code == Some(CKR_OK) && class == CKO_PRIVATE_KEY
+/// Reads those attributes that the token supports; of the others it says so, as section 5.7.5 of 3.1 wants it.
+fn supported(
+    session: CK_SESSION_HANDLE,
+    object: CK_OBJECT_HANDLE,
+    asked: &mut [CK_ATTRIBUTE],
+    is_supported: impl Fn(CK_ATTRIBUTE_TYPE) -> bool,
+) -> CK_RV {
+    let mut known: Vec<CK_ATTRIBUTE> = asked.to_vec();
+    known.retain(|attribute| is_supported(attribute.type_));
+    let count = known.len() as CK_ULONG;
+    // SAFETY: so many attributes, with the caller's room for their values.
+    let code = unsafe { forward::C_GetAttributeValue(session, object, known.as_mut_ptr(), count) };
+    let all_known = known.len() == asked.len();
+    let mut known = known.into_iter();
+    for attribute in asked {
+        if is_supported(attribute.type_) {
+            attribute.ulValueLen = known.next().map_or(0, |known| known.ulValueLen);
+        } else {
+            attribute.ulValueLen = CK_UNAVAILABLE_INFORMATION;
+        }
+    }
+    match code {
+        CKR_OK if !all_known => CKR_ATTRIBUTE_TYPE_INVALID,
+        code => code,
+    }
 }

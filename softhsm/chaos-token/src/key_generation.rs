@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use cryptoki_sys::*;
 
 use crate::key_generation_plan::{Condition, TemplateRule};
+use crate::wrapped_objects::has_key_with_id;
 use crate::{calls, forward, plan_file};
 
 /// Keys that a search does not find yet, and how many further searches do not.
@@ -26,6 +27,7 @@ pub(crate) unsafe extern "C" fn C_GenerateKeyPair(
 ) -> CK_RV {
     let plan = plan_file::current();
     let unsupported = [plan.hidden_mechanisms, plan.refused_mechanisms].concat();
+    let rules = plan.templates;
     let plan = plan.key_generation;
     // SAFETY: the caller says that so many attributes are there.
     let (public, private) = unsafe {
@@ -38,6 +40,15 @@ pub(crate) unsafe extern "C" fn C_GenerateKeyPair(
         .rules
         .iter()
         .find(|rule| refuses(rule, if rule.public { public } else { private }));
+    let unknown = public
+        .iter()
+        .chain(private)
+        .find_map(|attribute| rules.refusal_of(attribute.type_));
+    let taken_id = rules.unique_id.filter(|_| {
+        let id = private.iter().find(|attribute| attribute.type_ == CKA_ID);
+        // SAFETY: the caller's value, of this length.
+        id.is_some_and(|id| has_key_with_id(session, unsafe { value(id) }))
+    });
     let is_on_token = [public, private].iter().any(|template| {
         let mut attributes = template.iter();
         attributes.any(|attribute| attribute.type_ == CKA_TOKEN && flag(attribute) == Some(true))
@@ -51,7 +62,9 @@ pub(crate) unsafe extern "C" fn C_GenerateKeyPair(
         .contains(&mechanism.mechanism)
         .then_some(CKR_MECHANISM_INVALID);
     if let Some(code) = unsupported
+        .or(unknown)
         .or(refused.map(|refused| refused.code))
+        .or(taken_id)
         .or(session_object)
     {
         return calls::begin("C_GenerateKeyPair").unwrap_or(code);
@@ -65,6 +78,22 @@ pub(crate) unsafe extern "C" fn C_GenerateKeyPair(
         false => template.to_vec(),
     });
     let [mut public, mut private] = templates;
+    for (is_public, kind, value) in &rules.defaults {
+        let template = if *is_public {
+            &mut public
+        } else {
+            &mut private
+        };
+        if template.iter().all(|attribute| attribute.type_ != *kind) {
+            let value = if *value { &CK_TRUE } else { &CK_FALSE };
+            template.push(CK_ATTRIBUTE {
+                type_: *kind,
+                // The wrapped module only reads it.
+                pValue: (&raw const *value).cast_mut().cast(),
+                ulValueLen: 1,
+            });
+        }
+    }
     // The wrapped module takes the curve in the public template only.
     private.retain(|attribute| attribute.type_ != CKA_EC_PARAMS);
     // SAFETY: the caller's arguments, and copies of the caller's templates, which point to the caller's values.
@@ -141,6 +170,18 @@ fn refuses(rule: &TemplateRule, template: &[CK_ATTRIBUTE]) -> bool {
         (Condition::Value(value), Some(found)) => flag(found) == Some(value),
         (Condition::LengthIsNot(length), Some(found)) => found.ulValueLen != length,
         (Condition::Value(_) | Condition::LengthIsNot(_), None) => false,
+    }
+}
+
+/// # Safety
+/// The value of the attribute is null or has that length, for as long as the call.
+unsafe fn value(attribute: &CK_ATTRIBUTE) -> &[u8] {
+    match attribute.pValue.is_null() {
+        true => &[],
+        // SAFETY: by the caller.
+        false => unsafe {
+            slice::from_raw_parts(attribute.pValue.cast(), attribute.ulValueLen as usize)
+        },
     }
 }
 

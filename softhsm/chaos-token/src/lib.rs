@@ -6,21 +6,30 @@
 mod calls;
 mod claims;
 mod device;
+mod device_limits;
 mod exit;
 mod forward;
 mod interface;
 mod key_generation;
 mod key_generation_plan;
 mod login;
+mod login_rules;
 mod names;
+mod outage;
+mod persona;
 mod plan;
 mod plan_file;
 mod presence;
+mod rule;
 mod scramble;
 mod sign;
 mod slots;
+mod template_rules;
+mod throttle;
 mod token;
+mod words;
 mod wrapped;
+mod wrapped_objects;
 
 use std::sync::OnceLock;
 
@@ -66,6 +75,7 @@ pub(crate) fn function_list() -> Option<&'static CK_FUNCTION_LIST> {
         list.C_GetMechanismInfo = Some(token::C_GetMechanismInfo);
         list.C_OpenSession = Some(token::C_OpenSession);
         list.C_CloseSession = Some(token::C_CloseSession);
+        list.C_GenerateRandom = Some(token::C_GenerateRandom);
         list.C_GetAttributeValue = Some(claims::C_GetAttributeValue);
         list.C_GenerateKeyPair = Some(key_generation::C_GenerateKeyPair);
         list.C_FindObjectsInit = Some(key_generation::C_FindObjectsInit);

@@ -1,5 +1,5 @@
 //! A PIN counter that locks the token, which SoftHSM does not have, the context-specific login, users with names, and logins
-//! that are for one session only.
+//! that are for one session only, and those of vendors' roles.
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
@@ -89,6 +89,10 @@ unsafe fn login(
             (text, 0) if !text.is_null() => login_with_file(session, file),
             _ => CKR_PIN_INCORRECT,
         }
+    } else if plan.logins.pin_ignored {
+        login_of_any_pin(session, user)
+    } else if let Some(code) = plan.logins.refusal_of_form(&given) {
+        code
     } else if plan.user_name.is_some() && !plan.user_name.as_ref().is_some_and(is_named) {
         CKR_PIN_INCORRECT
     } else {
@@ -96,6 +100,7 @@ unsafe fn login(
             (Some(expected), CKU_USER) if expected != CKU_USER => CKR_USER_TYPE_INVALID,
             // The wrapped module's name of the role.
             (Some(expected), given) if expected == given => forward_login(session, CKU_USER, pin),
+            _ if plan.logins.is_role(user) => forward_login(session, CKU_USER, pin),
             _ => forward_login(session, user, pin),
         }
     };
@@ -113,8 +118,8 @@ unsafe fn login(
     match code {
         CKR_OK if user == CKU_CONTEXT_SPECIFIC => {}
         CKR_OK => {
-            presence::logged_in(session);
-            if user == plan.user_type.unwrap_or(CKU_USER) {
+            presence::logged_in(session, user);
+            if user == plan.user_type.unwrap_or(CKU_USER) || plan.logins.is_role(user) {
                 *ACCEPTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
                 if wrong_pins() > 0 {
                     set_wrong_pins(0);
@@ -124,7 +129,20 @@ unsafe fn login(
         CKR_PIN_INCORRECT if max_tries.is_some() => set_wrong_pins(wrong_pins() + 1),
         _ => {}
     }
-    code
+    match code {
+        CKR_PIN_INCORRECT => plan.logins.wrong_pin.unwrap_or(code),
+        code => code,
+    }
+}
+
+/// The login of a library that does not look at the PIN (libkmsp11: Token::Login). The wrapped module's user is not logged in.
+fn login_of_any_pin(session: CK_SESSION_HANDLE, user: CK_USER_TYPE) -> CK_RV {
+    match user {
+        CKU_USER if presence::is_logged_in(session) => CKR_USER_ALREADY_LOGGED_IN,
+        CKU_USER => CKR_OK,
+        CKU_SO => CKR_PIN_LOCKED,
+        _ => CKR_USER_TYPE_INVALID,
+    }
 }
 
 /// Logs in to the wrapped module with the PIN in a file.

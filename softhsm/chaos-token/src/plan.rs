@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
+use crate::device_limits::DeviceLimits;
 use crate::key_generation_plan::{self, KeyGenerationPlan};
-use crate::names;
-
-/// The outcome of a call by the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The wrapped module is called.
-    Pass,
-    /// The call returns this, and the wrapped module is not called.
-    Fail(CK_RV),
-    /// The process is aborted.
-    Crash,
-}
+use crate::login_rules::LoginRules;
+use crate::outage::OutageRules;
+use crate::persona;
+use crate::rule::{Calls, Delay, Rule, Verdict};
+use crate::template_rules::TemplateRules;
+use crate::words::{
+    attribute_named, code_named, duration, flag_named, key_type_named, mechanism_named, number,
+    user_type, without_comment,
+};
 
 /// The form in which a signature is returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,48 +41,6 @@ pub(crate) enum PerSession {
     Signatures,
 }
 
-/// A range of calls of a function, numbered from 1, or each n-th of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Calls {
-    first: u64,
-    last: u64,
-    every: u64,
-}
-
-impl Calls {
-    const ALL: Self = Self {
-        first: 1,
-        last: u64::MAX,
-        every: 1,
-    };
-
-    fn contain(self, number: u64) -> bool {
-        (self.first..=self.last).contains(&number) && number.is_multiple_of(self.every)
-    }
-}
-
-/// The outcome of some calls of a function.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Rule {
-    function: String,
-    calls: Calls,
-    verdict: Verdict,
-}
-
-impl Rule {
-    fn applies_to(&self, function: &str, number: u64) -> bool {
-        self.function == function && self.calls.contain(number)
-    }
-}
-
-/// A delay of some calls of a function, or of all functions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Delay {
-    function: Option<String>,
-    calls: Calls,
-    time: Duration,
-}
-
 /// A state of the module that no C_Initialize clears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LostState {
@@ -92,6 +48,15 @@ pub(crate) struct LostState {
     pub(crate) code: CK_RV,
     /// C_Initialize returns it too; otherwise that and C_Finalize succeed.
     pub(crate) initialize: bool,
+}
+
+/// A value that private keys report, whatever their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) attribute: CK_ATTRIBUTE_TYPE,
+    pub(crate) value: bool,
+    /// Keys of this type only.
+    pub(crate) key_type: Option<CK_KEY_TYPE>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +68,8 @@ pub(crate) struct Plan {
     pub(crate) flags: CK_FLAGS,
     /// CKF_ flags of the token that are not reported.
     pub(crate) hidden_flags: CK_FLAGS,
-    pub(crate) max_sessions: Option<u64>,
+    /// The number of sessions, and what C_OpenSession returns beyond it.
+    pub(crate) max_sessions: Option<(u64, CK_RV)>,
     /// Mechanisms that are neither listed nor supported.
     pub(crate) hidden_mechanisms: Vec<CK_MECHANISM_TYPE>,
     /// Mechanisms that are listed and not supported.
@@ -124,8 +90,7 @@ pub(crate) struct Plan {
     pub(crate) always_authenticate: bool,
     /// Token, slot and module describe themselves as a hardware device.
     pub(crate) device: bool,
-    /// The attributes that private keys report, whatever their real values.
-    pub(crate) claims: Vec<(CK_ATTRIBUTE_TYPE, bool)>,
+    pub(crate) claims: Vec<Claim>,
     /// The CK_USER_TYPE of the role that is the wrapped module's user.
     pub(crate) user_type: Option<CK_USER_TYPE>,
     /// The user's PIN is the empty one; this file has that of the wrapped module.
@@ -144,10 +109,16 @@ pub(crate) struct Plan {
     pub(crate) label: Option<String>,
     /// What C_GenerateKeyPair takes.
     pub(crate) key_generation: KeyGenerationPlan,
+    pub(crate) templates: TemplateRules,
+    pub(crate) logins: LoginRules,
+    pub(crate) limits: DeviceLimits,
+    pub(crate) outage: OutageRules,
     /// Attributes of which C_GetAttributeValue reports nothing, and leaves the buffer as it is.
     pub(crate) silent_attributes: Vec<CK_ATTRIBUTE_TYPE>,
     /// The code that C_OpenSession returns for a read-only session.
     pub(crate) no_read_only_sessions: Option<CK_RV>,
+    /// Every session is read-write, whatever was asked for.
+    pub(crate) read_only_ignored: bool,
     /// The code that C_SignInit returns in a read-only session.
     pub(crate) no_read_only_signatures: Option<CK_RV>,
     /// manufacturerID of the module.
@@ -197,8 +168,7 @@ impl Plan {
 pub(crate) fn parse(text: &str) -> Result<Plan, String> {
     let mut plan = Plan::default();
     for (index, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or("").trim();
-        let words: Vec<_> = line.split_whitespace().collect();
+        let words: Vec<_> = without_comment(line).split_whitespace().collect();
         parse_line(&mut plan, &words).map_err(|why| format!("plan, line {}: {why}", index + 1))?;
     }
     Ok(plan)
@@ -209,12 +179,19 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         [] => {}
         ["fail", function, calls, code] => {
             let code = code_named(code)?;
-            plan.rules.push(rule(function, calls, Verdict::Fail(code))?);
+            plan.rules
+                .push(Rule::parse(function, calls, Verdict::Fail(code))?);
         }
-        ["crash", function, calls] => plan.rules.push(rule(function, calls, Verdict::Crash)?),
+        ["crash", function, calls] => {
+            plan.rules
+                .push(Rule::parse(function, calls, Verdict::Crash)?)
+        }
         ["pin-tries", count] => plan.pin_tries = Some(number(count)?),
         ["flag", flag] => plan.flags |= flag_named(flag)?,
-        ["max-sessions", count] => plan.max_sessions = Some(number(count)?),
+        ["max-sessions", count] => parse_line(plan, &["max-sessions", count, "CKR_SESSION_COUNT"])?,
+        ["max-sessions", count, code] => {
+            plan.max_sessions = Some((number(count)?, code_named(code)?));
+        }
         ["without", flag] if flag.starts_with("CKF_") => plan.hidden_flags |= flag_named(flag)?,
         ["without", mechanism] => plan.hidden_mechanisms.push(mechanism_named(mechanism)?),
         ["refuse", mechanism] => plan.refused_mechanisms.push(mechanism_named(mechanism)?),
@@ -232,14 +209,16 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["delay", function, calls, time] => {
             let Rule {
                 function, calls, ..
-            } = rule(function, calls, Verdict::Pass)?;
+            } = Rule::parse(function, calls, Verdict::Pass)?;
             plan.delays.push(Delay {
                 function: Some(function),
                 calls,
                 time: duration(time)?,
             });
         }
-        ["hang", function, calls] => plan.hangs.push(rule(function, calls, Verdict::Pass)?),
+        ["hang", function, calls] => plan
+            .hangs
+            .push(Rule::parse(function, calls, Verdict::Pass)?),
         ["idle", time] => plan.idle_timeout = Some(duration(time)?),
         ["vanished"] => plan.removed = true,
         ["lost-until-new-process", code, more @ ..] if matches!(more, [] | ["initialize"]) => {
@@ -249,17 +228,20 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
             });
         }
         ["slot-ids", offset] => plan.slot_id_offset = number(offset)?,
-        ["claim", attribute, value @ ("true" | "false")] => {
-            plan.claims
-                .push((attribute_named(attribute)?, *value == "true"));
+        [
+            "claim",
+            attribute,
+            value @ ("true" | "false"),
+            key_type @ ..,
+        ] if key_type.len() < 2 => {
+            let key_type = key_type.first().map(|name| key_type_named(name));
+            plan.claims.push(Claim {
+                attribute: attribute_named(attribute)?,
+                value: *value == "true",
+                key_type: key_type.transpose()?,
+            });
         }
-        ["user-type", role] => {
-            let digits = role
-                .strip_prefix("0x")
-                .ok_or("a role is written as 0x80000001")?;
-            let role = CK_USER_TYPE::from_str_radix(digits, 16);
-            plan.user_type = Some(role.map_err(|_| format!("{digits} is no number"))?);
-        }
+        ["user-type", role] => plan.user_type = Some(user_type(role)?),
         ["empty-pin", file] => plan.empty_pin = Some(file.into()),
         ["authenticates", file] => plan.authenticates = Some(file.into()),
         ["user-name", name] => plan.user_name = Some((*name).to_owned()),
@@ -272,11 +254,12 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
             plan.login_per_session = Some(PerSession::Signatures);
         }
         ["serial", serial] => plan.serial = Some((*serial).to_owned()),
-        ["label", label] => plan.label = Some((*label).to_owned()),
+        ["label", label @ ..] => plan.label = Some(label.join(" ")),
         ["silent", attribute] => plan.silent_attributes.push(attribute_named(attribute)?),
         ["read-only-sessions", "not-opened", code] => {
             plan.no_read_only_sessions = Some(code_named(code)?);
         }
+        ["read-only-sessions", "ignored"] => plan.read_only_ignored = true,
         ["read-only-sessions", "sign-not", code] => {
             plan.no_read_only_signatures = Some(code_named(code)?);
         }
@@ -285,68 +268,23 @@ fn parse_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
         ["manufacturer", name @ ..] => plan.manufacturer = Some(name.join(" ")),
         ["description", name @ ..] => plan.description = Some(name.join(" ")),
         ["always-authenticate"] => plan.always_authenticate = true,
-        other => return key_generation_plan::parse_line(&mut plan.key_generation, other),
-    }
-    Ok(())
-}
-
-fn rule(function: &str, calls: &str, verdict: Verdict) -> Result<Rule, String> {
-    if !names::FUNCTIONS.contains(&function) && function != names::LOGIN_USER {
-        return Err(format!("{function} is no function of PKCS#11"));
-    }
-    let calls = match calls.split_once("..") {
-        None if calls == "all" => Calls::ALL,
-        None if let Some(every) = calls.strip_prefix("*/") => Calls {
-            every: number::<u64>(every)?.max(1),
-            ..Calls::ALL
-        },
-        None => {
-            let only = number(calls)?;
-            Calls {
-                first: only,
-                last: only,
-                every: 1,
+        ["persona", name] => {
+            for line in persona::lines(name)? {
+                let words: Vec<_> = line.split_whitespace().collect();
+                parse_line(plan, &words)?;
             }
         }
-        Some((first, last)) => Calls {
-            first: number(first)?,
-            last: match last {
-                "" => u64::MAX,
-                last => number(last)?,
-            },
-            every: 1,
-        },
-    };
-    Ok(Rule {
-        function: function.to_owned(),
-        calls,
-        verdict,
-    })
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let millis = text.strip_suffix("ms").ok_or("a time is written as 25ms")?;
-    number(millis).map(Duration::from_millis)
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text} is no number"))
-}
-
-fn code_named(name: &str) -> Result<CK_RV, String> {
-    names::return_value(name).ok_or_else(|| format!("{name} is no CKR_ value"))
-}
-
-fn attribute_named(name: &str) -> Result<CK_ATTRIBUTE_TYPE, String> {
-    names::attribute(name).ok_or_else(|| format!("{name} is no attribute that this module knows"))
-}
-
-fn flag_named(name: &str) -> Result<CK_FLAGS, String> {
-    names::token_flag(name).ok_or_else(|| format!("{name} is no token flag"))
-}
-
-fn mechanism_named(name: &str) -> Result<CK_MECHANISM_TYPE, String> {
-    names::mechanism(name).ok_or_else(|| format!("{name} is no mechanism that this module knows"))
+        other => {
+            let understood = plan.templates.parse_line(other)?
+                || plan.logins.parse_line(other)?
+                || plan.limits.parse_line(other)?
+                || plan.outage.parse_line(other)?;
+            if !understood {
+                key_generation_plan::parse_line(&mut plan.key_generation, other)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

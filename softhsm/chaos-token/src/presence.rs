@@ -1,5 +1,5 @@
-//! The presence of the token: idle sessions that it closes, a token that is removed, slots with other numbers. Sessions of
-//! the wrapped module are closed too, so that the login and the handles end with them.
+//! The presence of the token: idle sessions that it closes, a token that is removed or not reachable, slots with other
+//! numbers. Sessions of the wrapped module are closed too, so that the login and the handles end with them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use std::time::Instant;
 use cryptoki_sys::*;
 
 use crate::plan::{PerSession, Plan};
-use crate::plan_file;
 use crate::wrapped::wrapped;
+use crate::{outage, plan_file, throttle};
 
 /// The functions whose first argument is a slot. In the others a first argument of type CK_ULONG is a session.
 const SLOT_FUNCTIONS: [&str; 7] = [
@@ -43,13 +43,16 @@ const PRIVATE_FUNCTIONS: [&str; 14] = [
 /// An open session.
 struct OpenSession {
     last_use: Instant,
-    /// C_Login was good in this session.
-    logged_in: bool,
+    /// The role whose C_Login was good in this session.
+    role: Option<CK_USER_TYPE>,
 }
 
 type OpenSessions = HashMap<CK_SESSION_HANDLE, OpenSession>;
 
 static SESSIONS: Mutex<Option<OpenSessions>> = Mutex::new(None);
+
+/// The sessions that the token closed, and what C_GetSessionInfo said of them before.
+static LOST: Mutex<Option<HashMap<CK_SESSION_HANDLE, CK_SESSION_INFO>>> = Mutex::new(None);
 
 fn sessions() -> MutexGuard<'static, Option<OpenSessions>> {
     let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,6 +76,7 @@ impl<T> FirstArgument for *mut T {
     fn for_wrapped(self, function: &str) -> Result<Self, CK_RV> {
         if function == "C_Finalize" {
             sessions().get_or_insert_default().clear();
+            forget_lost(None);
         }
         Ok(self)
     }
@@ -106,37 +110,75 @@ impl FirstArgument for CK_ULONG {
                 Some(PerSession::Signatures) => &PRIVATE_FUNCTIONS[..2],
                 Some(PerSession::Objects | PerSession::ObjectsAndState) => &PRIVATE_FUNCTIONS,
             };
-            if !session.logged_in && refused.contains(&function) {
+            if session.role.is_none() && refused.contains(&function) {
                 return Err(CKR_USER_NOT_LOGGED_IN);
             }
+            let role = match plan.login_per_session {
+                Some(_) => session.role,
+                // A login is the application's.
+                None => sessions.values().find_map(|session| session.role),
+            };
+            let refusal = role.and_then(|role| plan.logins.refusal(role, function));
+            if let Some(code) = refusal.or_else(|| throttle::refusal(&plan, function)) {
+                return Err(code);
+            }
+        }
+        if let Some(code) = plan.outage.lost_session()
+            && lost(self).is_some()
+            && function != "C_CloseSession"
+        {
+            return Err(code);
         }
         // The wrapped module refuses a session that was closed, as the token would.
         Ok(self)
     }
 }
 
-/// Closes the sessions that are idle for too long, and all sessions of a token that is removed.
+/// Closes the sessions that are idle for too long, and all sessions of a token that is removed or was not reachable.
 fn close_expired(sessions: &mut OpenSessions, plan: &Plan) {
+    let all = plan.removed || outage::ended_sessions();
     sessions.retain(|session, open| {
         let idle = plan
             .idle_timeout
             .is_some_and(|limit| open.last_use.elapsed() > limit);
-        let expired = idle || plan.removed;
-        if let (true, Some(close)) = (expired, wrapped().and_then(|list| list.C_CloseSession)) {
-            // SAFETY: a session that the wrapped module opened and nobody has closed.
-            unsafe { close(*session) };
+        let expired = idle || all;
+        if let (true, Some(list)) = (expired, wrapped()) {
+            let mut info = CK_SESSION_INFO::default();
+            if let (Some(ask), Some(close)) = (list.C_GetSessionInfo, list.C_CloseSession) {
+                // SAFETY: a session that the wrapped module opened and nobody has closed, and room for what it says.
+                unsafe {
+                    ask(*session, &raw mut info);
+                    close(*session);
+                }
+            }
+            let mut lost = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+            lost.get_or_insert_default().insert(*session, info);
         }
         !expired
     });
 }
 
+/// What C_GetSessionInfo said of a session before the token closed it.
+pub(crate) fn lost(session: CK_SESSION_HANDLE) -> Option<CK_SESSION_INFO> {
+    let lost = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+    lost.as_ref()?.get(&session).copied()
+}
+
+/// Forgets a session that the token closed, or all: the wrapped module gives their numbers to new ones.
+fn forget_lost(session: Option<CK_SESSION_HANDLE>) {
+    let mut lost = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lost = lost.get_or_insert_default();
+    lost.retain(|handle, _| session.is_some_and(|session| session != *handle));
+}
+
 /// Records a session that the wrapped module opened.
 pub(crate) fn opened(session: CK_SESSION_HANDLE) {
+    forget_lost(Some(session));
     sessions().get_or_insert_default().insert(
         session,
         OpenSession {
             last_use: Instant::now(),
-            logged_in: false,
+            role: None,
         },
     );
 }
@@ -152,9 +194,9 @@ pub(crate) fn closed(session: CK_SESSION_HANDLE) {
 }
 
 /// Records a login in this session.
-pub(crate) fn logged_in(session: CK_SESSION_HANDLE) {
+pub(crate) fn logged_in(session: CK_SESSION_HANDLE, role: CK_USER_TYPE) {
     if let Some(session) = sessions().get_or_insert_default().get_mut(&session) {
-        session.logged_in = true;
+        session.role = Some(role);
     }
 }
 
@@ -162,5 +204,5 @@ pub(crate) fn logged_in(session: CK_SESSION_HANDLE) {
 pub(crate) fn is_logged_in(session: CK_SESSION_HANDLE) -> bool {
     let mut sessions = sessions();
     let session = sessions.get_or_insert_default().get(&session);
-    session.is_some_and(|session| session.logged_in)
+    session.is_some_and(|session| session.role.is_some())
 }

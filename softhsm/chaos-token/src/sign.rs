@@ -46,6 +46,22 @@ fn is_read_only(session: CK_SESSION_HANDLE) -> bool {
     code == Some(CKR_OK) && info.flags & CKF_RW_SESSION == 0
 }
 
+/// The hash of an RSA-PSS mechanism's parameters.
+fn pss_hash(mechanism: &CK_MECHANISM) -> Option<CK_MECHANISM_TYPE> {
+    let is_pss = mechanism.mechanism == CKM_RSA_PKCS_PSS
+        && mechanism.ulParameterLen as usize == size_of::<CK_RSA_PKCS_PSS_PARAMS>();
+    // SAFETY: parameters of this length are the caller's.
+    let parameters = unsafe {
+        mechanism
+            .pParameter
+            .cast::<CK_RSA_PKCS_PSS_PARAMS>()
+            .as_ref()
+    };
+    parameters
+        .filter(|_| is_pss)
+        .map(|parameters| parameters.hashAlg)
+}
+
 pub(crate) unsafe extern "C" fn C_SignInit(
     session: CK_SESSION_HANDLE,
     mechanism: *mut CK_MECHANISM,
@@ -59,6 +75,14 @@ pub(crate) unsafe extern "C" fn C_SignInit(
     };
     if mechanism_type.is_some_and(is_disabled) {
         return calls::begin("C_SignInit").unwrap_or(CKR_MECHANISM_INVALID);
+    }
+    let refused = mechanism_type.and_then(|mechanism_type| {
+        // SAFETY: the caller's, as above.
+        let hash = unsafe { mechanism.as_ref() }.and_then(pss_hash);
+        plan.limits.refusal_of_mechanism(mechanism_type, hash)
+    });
+    if let Some(code) = refused {
+        return calls::begin("C_SignInit").unwrap_or(code);
     }
     if let Some(code) = plan.no_read_only_signatures
         && is_read_only(session)

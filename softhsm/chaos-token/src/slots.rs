@@ -20,7 +20,7 @@ pub(crate) unsafe extern "C" fn C_GetSlotList(
     let (CKR_OK, Some(count)) = (code, unsafe { count.as_mut() }) else {
         return code;
     };
-    if plan.removed {
+    if plan.removed || plan.outage.hides_token() {
         *count = 0;
     }
     if !list.is_null() {
@@ -39,9 +39,15 @@ pub(crate) unsafe extern "C" fn C_GetSessionInfo(
 ) -> CK_RV {
     // SAFETY: the caller's arguments, unchanged.
     let code = unsafe { forward::C_GetSessionInfo(session, info) };
-    // SAFETY: written by the wrapped module on CKR_OK.
-    if let (CKR_OK, Some(info)) = (code, unsafe { info.as_mut() }) {
-        let plan = plan_file::current();
+    let plan = plan_file::current();
+    // SAFETY: the caller's; written by the wrapped module on CKR_OK.
+    if let Some(info) = unsafe { info.as_mut() } {
+        match (code, presence::lost(session)) {
+            (CKR_OK, _) => {}
+            // The library knows its session, and does not ask the device whether it is still there.
+            (_, Some(before)) if plan.outage.remembers_sessions() => *info = before,
+            (code, _) => return code,
+        }
         info.slotID += plan.slot_id_offset;
         if plan.login_per_session == Some(PerSession::ObjectsAndState)
             && !presence::is_logged_in(session)
@@ -51,6 +57,7 @@ pub(crate) unsafe extern "C" fn C_GetSessionInfo(
                 _ => CKS_RW_PUBLIC_SESSION,
             };
         }
+        return CKR_OK;
     }
     code
 }

@@ -1,4 +1,4 @@
-//! The token's flags, session limit and mechanisms.
+//! The token's flags, session limit, mechanisms and random numbers.
 
 #![expect(non_snake_case, reason = "the functions have the standard's names")]
 
@@ -36,7 +36,7 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(
         if let Some(seed) = plan.scramble {
             scramble::token(info, seed);
         }
-        if let Some(limit) = plan.max_sessions {
+        if let Some((limit, _)) = plan.max_sessions {
             info.ulMaxSessionCount = limit;
         }
     }
@@ -55,11 +55,15 @@ pub(crate) unsafe extern "C" fn C_OpenSession(
     if let (Some(code), 0) = (plan.no_read_only_sessions, flags & CKF_RW_SESSION) {
         return calls::begin("C_OpenSession").unwrap_or(code);
     }
-    let limit = plan.max_sessions.unwrap_or(u64::MAX);
-    if presence::open_sessions() >= limit {
-        return calls::begin("C_OpenSession").unwrap_or(CKR_SESSION_COUNT);
+    let is_reached = |(limit, _): &(u64, CK_RV)| presence::open_sessions() >= *limit;
+    if let Some((_, code)) = plan.max_sessions.filter(is_reached) {
+        return calls::begin("C_OpenSession").unwrap_or(code);
     }
-    // SAFETY: the caller's arguments, unchanged.
+    let flags = match plan.read_only_ignored {
+        true => flags | CKF_RW_SESSION,
+        false => flags,
+    };
+    // SAFETY: the caller's arguments, all sessions being read-write where the token knows no others.
     let code = unsafe { forward::C_OpenSession(slot, flags, application, notify, session) };
     // SAFETY: written by the wrapped module on CKR_OK.
     if let (CKR_OK, Some(session)) = (code, unsafe { session.as_ref() }) {
@@ -134,4 +138,16 @@ pub(crate) unsafe extern "C" fn C_GetMechanismInfo(
     let mechanism = substitute.map_or(mechanism, |substitute| substitute.wrapped);
     // SAFETY: the caller's arguments, with a mechanism that the wrapped module knows.
     unsafe { forward::C_GetMechanismInfo(slot, mechanism, info) }
+}
+
+pub(crate) unsafe extern "C" fn C_GenerateRandom(
+    session: CK_SESSION_HANDLE,
+    random: *mut CK_BYTE,
+    length: CK_ULONG,
+) -> CK_RV {
+    if let Some(code) = plan_file::current().limits.refusal_of_random(length) {
+        return calls::begin("C_GenerateRandom").unwrap_or(code);
+    }
+    // SAFETY: the caller's arguments, unchanged.
+    unsafe { forward::C_GenerateRandom(session, random, length) }
 }
