@@ -101,6 +101,6 @@ fn the_token_makes_no_keys_of_this_type() {
     assert_snapshot!(error_report::of(&bank, &run), @r#"
     exit 3
     the token says that it does not generate RSA-2048 key pairs
-    hint: the scheme accepts RSA-2048 only: have its generation switched on in the token's policy, or make the key with the vendor's tool; any other --type is for trials
+    hint: the scheme accepts RSA-2048 only: have its generation switched on in the token's policy, or make the key with the vendor's tool and write its URI into `key` of [c3]; any other --type is for trials
     "#);
 }
