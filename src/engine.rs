@@ -34,7 +34,7 @@ pub use error::EngineError;
 pub use health::{EngineHealth, TokenOutage};
 pub(crate) use outage::delay_after_failed_start;
 pub(crate) use proof::is_challenge;
-pub use proof::{challenge, prove};
+pub use proof::{challenge, challenge_by, prove};
 pub use reported_error::ReportedError;
 use session_pool::SessionPool;
 use signing::TokenSigner;
@@ -261,6 +261,12 @@ impl TokenEngine {
     pub(crate) fn reinitializations_in_vain(&self) -> u32 {
         let outage = self.signer.token_status().outage;
         outage.map_or(0, |outage| outage.in_vain)
+    }
+
+    /// The CKM_ names of the mechanisms for a scheme: the one that is used is the last, and before it are those that the token
+    /// has refused although it lists them.
+    pub fn signing_mechanisms(&self, scheme: Scheme) -> Vec<String> {
+        self.signer.mechanisms(scheme)
     }
 
     /// The token that holds the key.

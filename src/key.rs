@@ -11,6 +11,7 @@ mod error;
 pub mod extraction_probes;
 pub mod generate;
 mod generation_mechanism;
+pub mod generation_trial;
 mod key_pair_generator;
 mod key_pair_template;
 mod known_claims;

@@ -170,6 +170,8 @@ enum TokenCommand {
         /// How many of them are asked for at once; `sessions` of [[token]] work on them
         #[arg(long, value_name = "C", default_value_t = 8, requires = "load", value_parser = clap::value_parser!(u32).range(1..=1024))]
         concurrency: u32,
+        #[command(flatten)]
+        report: token::ReportArgs,
     },
 }
 
@@ -297,9 +299,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
             signatures,
             load,
             concurrency,
+            report,
         }) => {
             let load_test = load.map(|total| token::LoadTest { total, concurrency });
-            token::check(global, signatures, load_test)
+            token::check(global, signatures, load_test, &report)
         }
         Command::Pin(command) => {
             token_process::run(global, |config| pin::run(global, &config, command))

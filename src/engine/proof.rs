@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 
 use super::{EngineError, Peer, Purpose, Sign, SignRequest};
+use crate::key::scheme::Scheme;
 
 /// The first bytes of a challenge. They distinguish it from the messages of all other protocols.
 const PROOF_CONTEXT: &[u8] = b"hsm-mtls proof of possession\0";
@@ -36,11 +37,23 @@ pub fn prove(signer: &dyn Sign) -> Result<Duration, EngineError> {
 /// # Errors
 /// There is no verified signature.
 pub fn challenge(signer: &dyn Sign, purpose: Purpose) -> Result<Duration, EngineError> {
+    let scheme = *signer.schemes().first().ok_or(EngineError::Stopped)?;
+    challenge_by(signer, scheme, purpose)
+}
+
+/// Signs one random challenge by this scheme; returns how long that took.
+///
+/// # Errors
+/// There is no verified signature.
+pub fn challenge_by(
+    signer: &dyn Sign,
+    scheme: Scheme,
+    purpose: Purpose,
+) -> Result<Duration, EngineError> {
     let mut message = PROOF_CONTEXT.to_vec();
     let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce).map_err(|_| EngineError::NoRandom)?;
     message.extend_from_slice(&nonce);
-    let scheme = *signer.schemes().first().ok_or(EngineError::Stopped)?;
     let request = SignRequest {
         message: &message,
         scheme,

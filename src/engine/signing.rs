@@ -81,6 +81,20 @@ impl TokenSigner {
         }
     }
 
+    /// The CKM_ names of the mechanisms for a scheme: the one that is used, and before it those that the token has refused
+    /// although it lists them.
+    pub(super) fn mechanisms(&self, scheme: Scheme) -> Vec<String> {
+        let known = self.schemes.iter().find(|known| known.scheme == scheme);
+        let used = known.map(|known| {
+            let current = known.current.load(Ordering::Relaxed);
+            known.mechanisms.iter().take(current + 1)
+        });
+        let names = used.into_iter().flatten();
+        names
+            .map(|mechanism| mechanism.mechanism_type().to_string())
+            .collect()
+    }
+
     pub(super) fn token_status(&self) -> TokenStatus {
         self.recovery.status()
     }

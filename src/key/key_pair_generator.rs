@@ -109,7 +109,7 @@ impl<'a> Generator<'a> {
     }
 
     /// The form that is tried first: the plain one, or the one that the family is known to need.
-    fn first_form(&self) -> Form {
+    pub(super) fn first_form(&self) -> Form {
         match self.token.profile() {
             Profile::Nethsm => Form::PLAIN.with_id(IdForm::Absent),
             Profile::YubiHsm2 => Form::PLAIN.with_id(IdForm::Short),
@@ -118,7 +118,7 @@ impl<'a> Generator<'a> {
     }
 
     /// All forms, without those that say of an RSA key what others say already.
-    fn forms(&self) -> Vec<Form> {
+    pub(super) fn forms(&self) -> Vec<Form> {
         let first = self.first_form();
         let has_curve = !matches!(self.algorithm, KeyAlgorithm::Rsa { .. });
         let others = Form::ALL.into_iter().filter(|form| *form != first);
@@ -163,7 +163,7 @@ impl<'a> Generator<'a> {
     }
 
     /// Makes a probe key. `None`: the token refuses the template.
-    fn probe(
+    pub(super) fn probe(
         &self,
         form: Form,
         kept: &[usize],

@@ -148,6 +148,11 @@ pub(super) fn set_attribute(
 const SEARCH_INTERVAL: Duration = Duration::from_millis(250);
 
 impl NewKeyPair<'_> {
+    /// Whether it is a token object, asked for or not.
+    pub(super) fn is_on_token(&self) -> bool {
+        self.on_token
+    }
+
     /// Waits until a search finds the private key: a key that one HSM of a cluster made may be missing on another for a
     /// while (AWS CloudHSM). False: it was not found within `timeout`.
     ///

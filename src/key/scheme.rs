@@ -200,8 +200,7 @@ impl Scheme {
         }
     }
 
-    /// The OID of the signature algorithm in a certificate request (RFC 8017, RFC 5758, RFC 8410). RSA-PSS, whose algorithm
-    /// has parameters, is not used for requests.
+    /// The OID of the signature algorithm in a certificate request (RFC 8017, RFC 5758, RFC 8410).
     pub(crate) fn x509_oid(self) -> Option<ObjectIdentifier> {
         let oid = match self {
             Self::RsaPkcs1Sha256 => "1.2.840.113549.1.1.11",
@@ -211,7 +210,8 @@ impl Scheme {
             Self::EcdsaP384Sha384 => "1.2.840.10045.4.3.3",
             Self::EcdsaP521Sha512 => "1.2.840.10045.4.3.4",
             Self::Ed25519 => "1.3.101.112",
-            Self::RsaPssSha256 | Self::RsaPssSha384 | Self::RsaPssSha512 => return None,
+            // id-RSASSA-PSS: hash and salt are in the parameters.
+            Self::RsaPssSha256 | Self::RsaPssSha384 | Self::RsaPssSha512 => "1.2.840.113549.1.1.10",
         };
         ObjectIdentifier::new(oid).ok()
     }

@@ -62,6 +62,30 @@ impl Form {
         Self::PLAIN.by_default().with_id(IdForm::Absent),
     ];
 
+    /// In which ways it differs from the plain form.
+    pub(super) fn differences(self) -> Vec<&'static str> {
+        let flags = [
+            (self.class, "CKA_CLASS and CKA_KEY_TYPE in both templates"),
+            (
+                self.curve_in_both,
+                "CKA_EC_PARAMS in the private template too",
+            ),
+            (
+                self.private_in_both,
+                "CKA_PRIVATE true in the public template too",
+            ),
+            (self.default_use, "no CKA_SIGN and no CKA_VERIFY"),
+        ];
+        let id = match self.id {
+            IdForm::Random => None,
+            IdForm::Short => Some("CKA_ID of two bytes"),
+            IdForm::Label => Some("CKA_ID is the label"),
+            IdForm::Absent => Some("no CKA_ID"),
+        };
+        let set = flags.into_iter().filter(|(is_set, _)| *is_set);
+        set.map(|(_, difference)| difference).chain(id).collect()
+    }
+
     const fn with_class(self) -> Self {
         Self {
             class: true,

@@ -4,6 +4,7 @@ use cryptoki::slot::Slot;
 
 use super::TokenError;
 use super::fault::Fault;
+use super::flag_names;
 use super::info::*;
 use super::module::Module;
 use super::operation::{self, TokenOperation};
@@ -60,6 +61,8 @@ pub struct TokenDescription {
     pub pin_warnings: Vec<&'static str>,
     /// ulMaxSessionCount; `None` if it is unavailable or unlimited.
     pub max_sessions: Option<u64>,
+    /// The CKF_ names of all flags of CK_TOKEN_INFO.
+    pub flags: Vec<String>,
     identity: TokenIdentity,
     slot_id: u64,
     slot_description: String,
@@ -97,6 +100,7 @@ impl TokenDescription {
             protected_path: info.has(CKF_PROTECTED_AUTHENTICATION_PATH),
             pin_warnings: set(warnings),
             max_sessions: info.max_sessions(),
+            flags: flag_names::of_token(info.flags()),
             identity: TokenIdentity::default(),
             slot_id: slot.id(),
             slot_description: slot_info.description.clone(),
@@ -107,6 +111,11 @@ impl TokenDescription {
     /// The same token, of which a part may vary.
     pub(super) fn with_identity(self, identity: TokenIdentity) -> Self {
         Self { identity, ..self }
+    }
+
+    /// slotDescription and manufacturerID of CK_SLOT_INFO.
+    pub fn slot(&self) -> [&str; 2] {
+        [&self.slot_description, &self.slot_manufacturer]
     }
 
     /// What names this token.

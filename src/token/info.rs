@@ -219,6 +219,11 @@ impl TokenInfo {
         self.firmware
     }
 
+    /// The CKF_ flags.
+    pub(super) fn flags(&self) -> CK_FLAGS {
+        self.flags
+    }
+
     /// Whether any of these CKF_ flags is set.
     pub(super) fn has(&self, flags: CK_FLAGS) -> bool {
         self.flags & flags != 0
@@ -256,6 +261,11 @@ impl From<&CryptokiMechanismInfo> for MechanismInfo {
 }
 
 impl MechanismInfo {
+    /// The CKF_ flags.
+    pub(super) fn flags(&self) -> CK_FLAGS {
+        self.flags
+    }
+
     /// Whether any of these CKF_ flags is set.
     pub(super) fn has(&self, flags: CK_FLAGS) -> bool {
         self.flags & flags != 0

@@ -50,6 +50,14 @@ impl LoginScope {
         self.learnt.load(Ordering::Relaxed) == SESSION
     }
 
+    /// The same; `None` where nothing has told it yet.
+    pub(super) fn is_per_session_if_known(&self) -> Option<bool> {
+        match self.learnt.load(Ordering::Relaxed) {
+            UNKNOWN => None,
+            known => Some(known == SESSION),
+        }
+    }
+
     /// Whether `further` needs a login of its own, although there was one in another session. `in_login_session` asks that
     /// one the same question, where the answer of `further` alone may have two meanings.
     pub(super) fn wants_login(

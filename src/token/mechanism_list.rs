@@ -3,8 +3,10 @@
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::Slot;
+use serde::Serialize;
 
 use super::fault::Fault;
+use super::flag_names;
 use super::info::{CK_MECHANISM_TYPE, CKF_GENERATE_KEY_PAIR, CKF_SIGN, CKF_WRAP, MechanismInfo};
 use super::module::Module;
 
@@ -13,6 +15,19 @@ use super::module::Module;
 pub struct MechanismList {
     /// A mechanism without information is listed, and the module says nothing more of it: it may do anything.
     entries: Vec<(CK_MECHANISM_TYPE, Option<MechanismInfo>)>,
+}
+
+/// A mechanism as the token lists it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListedMechanism {
+    /// Its CKM_ name, or its number where the standard has none for it.
+    pub name: String,
+    /// ulMinKeySize, in bits or bytes; `None` where the module says nothing of the mechanism.
+    pub min_key_size: Option<u64>,
+    /// ulMaxKeySize
+    pub max_key_size: Option<u64>,
+    /// The CKF_ names of its flags.
+    pub flags: Vec<String>,
 }
 
 impl MechanismList {
@@ -51,6 +66,17 @@ impl MechanismList {
             .any(|(listed, info)| *listed == mechanism && info.as_ref().is_none_or(&does))
     }
 
+    /// All mechanisms, in the module's order.
+    pub fn listed(&self) -> Vec<ListedMechanism> {
+        let listed = |(kind, info): &(CK_MECHANISM_TYPE, Option<MechanismInfo>)| ListedMechanism {
+            name: mechanism_name(*kind),
+            min_key_size: info.map(|info| info.min_key_size),
+            max_key_size: info.map(|info| info.max_key_size),
+            flags: info.map_or_else(Vec::new, |info| flag_names::of_mechanism(info.flags())),
+        };
+        self.entries.iter().map(listed).collect()
+    }
+
     /// The signing mechanisms, as CKM_ names.
     pub fn signing(&self) -> Vec<String> {
         self.entries
@@ -59,5 +85,13 @@ impl MechanismList {
             .filter_map(|(mechanism, _)| MechanismType::try_from(*mechanism).ok())
             .map(|mechanism| mechanism.to_string())
             .collect()
+    }
+}
+
+/// The CKM_ name, or the number of a vendor's mechanism and of one that has no name here.
+fn mechanism_name(kind: CK_MECHANISM_TYPE) -> String {
+    match MechanismType::try_from(kind) {
+        Ok(known) => known.to_string(),
+        Err(_) => format!("{kind:#010x}"),
     }
 }

@@ -59,6 +59,11 @@ impl SessionKind {
         self.mode == SessionMode::Auto
     }
 
+    /// Whether every session is read-write.
+    pub(super) fn is_read_write(&self) -> bool {
+        self.access(Access::ReadOnly) == Access::ReadWrite
+    }
+
     /// From now on sessions are read-write.
     pub(super) fn require_read_write(&self, refusal: &Fault) {
         if self.may_learn() && !self.needs_read_write.swap(true, Ordering::Relaxed) {

@@ -25,3 +25,4 @@ mod output_streams;
 mod terminal;
 mod token_check;
 mod token_load;
+mod token_report;

@@ -160,8 +160,8 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/token",
             "crate::token",
-            "fault operation call_gate raw info info_calls initialize timeout module_config module_dir module_file module mechanism_list \
-             description session_call pin guard session_kind session login_scope slot_selection role device_info login",
+            "fault flag_names operation call_gate raw info info_calls initialize timeout module_config module_dir module_file module mechanism_list \
+             description session_call pin guard session_kind session login_scope slot_selection role device_info login observed_behaviour",
         ),
         (
             "src/token/guard",
@@ -174,7 +174,7 @@ fn no_arrow_runs_back_within_a_folder() {
             "crate::key",
             "unsupported scheme ecdsa_signature signing_mechanism public attributes \
              custody_attributes certificate_object extraction_probes template_search \
-             key_pair_template generation_mechanism known_claims vendor_tool new_key_pair key_pair_generator generate \
+             key_pair_template generation_mechanism known_claims vendor_tool new_key_pair key_pair_generator generate generation_trial \
              probe_keys",
         ),
         (

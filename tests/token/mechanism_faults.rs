@@ -15,8 +15,8 @@ fn bank() -> (Bank, Chaos) {
 fn an_outage_while_mechanisms_are_read_is_told_as_that() {
     for (profile, code, advice) in [
         ("", "CKR_DEVICE_ERROR", "HSM is reachable"),
-        ("", "CKR_TOKEN_NOT_PRESENT", "HSM is reachable"),
-        ("", "CKR_DEVICE_REMOVED", "HSM is reachable"),
+        ("", "CKR_TOKEN_NOT_PRESENT", "the slot is empty"),
+        ("", "CKR_DEVICE_REMOVED", "the device is gone"),
         ("", "CKR_CRYPTOKI_NOT_INITIALIZED", "HSM is reachable"),
         (
             "profile = \"luna\"",

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hsm_mtls::internal::config::{Config, SubjectConfig};
-use hsm_mtls::internal::csr::{self, CsrError};
+use hsm_mtls::internal::csr::{self, CertificateRequest, CsrError};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity;
+use hsm_mtls::internal::key::scheme::Scheme;
 use hsm_mtls::internal::token::session::Access;
 use serde_json::json;
 
@@ -61,7 +62,8 @@ pub(super) fn request(
     let attributes = key.attributes(&session);
     let signer =
         identity::engine_without_certificate(config, &token).map_err(CommandError::stage)?;
-    let pem = csr::request(&signer, &subject).map_err(CommandError::stage)?;
+    let CertificateRequest { pem, scheme } =
+        csr::request(&signer, &subject).map_err(CommandError::stage)?;
     match file {
         Some(file) => file.write(pem.as_bytes())?,
         None if !global.json => output::raw(pem.as_bytes())?,
@@ -74,6 +76,11 @@ pub(super) fn request(
             "request for {subject}\nwritten to {}",
             path.display()
         ))?;
+    }
+    if let Scheme::RsaPssSha256 | Scheme::RsaPssSha384 | Scheme::RsaPssSha512 = scheme {
+        output::remark(
+            "the request is signed by RSA-PSS, because the key does not sign by PKCS#1 v1.5; the Trust Framework documents the latter",
+        );
     }
     if let Some(warning) = attributes.import_warning() {
         output::remark(warning);

@@ -2,6 +2,9 @@
 
 mod check;
 mod load_test;
+mod redaction;
+mod report;
+mod report_facts;
 mod step_output;
 mod steps;
 
@@ -16,6 +19,7 @@ use serde_json::json;
 use super::{CommandError, Global, output};
 pub(super) use check::check;
 pub(super) use load_test::LoadTest;
+pub(super) use report::ReportArgs;
 
 /// Parses the value of `--user-type`.
 pub(super) fn parse_role(text: &str) -> Result<Role, String> {

@@ -36,6 +36,8 @@ pub(super) enum Event {
     Begins(String),
     /// A step of `token check` has ended, with its exit code if it failed.
     Step(Step, Option<u8>),
+    /// What `token check` found out, for its report: the section and its content.
+    Fact(String, serde_json::Value),
     /// The command ends with this exit code: its process did not just disappear.
     Ends(u8),
 }
@@ -48,6 +50,28 @@ pub(super) enum Side {
     Parent(Result<ExitCode, TokenProcessError>),
 }
 
+/// What the parent does beside watching.
+pub(super) trait Listener {
+    /// Is called before the child is started.
+    ///
+    /// # Errors
+    /// The command cannot be carried out: no child is started.
+    fn prepare(&mut self, config: &Config) -> Result<(), CommandError>;
+
+    /// Is called with each event of the child that the watch has no use for.
+    fn hear(&mut self, event: Event);
+}
+
+struct NoListener;
+
+impl Listener for NoListener {
+    fn prepare(&mut self, _: &Config) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    fn hear(&mut self, _: Event) {}
+}
+
 /// Runs `command` in a process of its own.
 ///
 /// # Errors
@@ -56,18 +80,17 @@ pub(super) fn run(
     global: &Global,
     command: impl FnOnce(Config) -> Result<ExitCode, CommandError>,
 ) -> Result<ExitCode, CommandError> {
-    match start(global, &mut |_| {})? {
+    match start(global, &mut NoListener)? {
         Side::Child(config) => command(*config),
         Side::Parent(ended) => ended.map_err(CommandError::stage),
     }
 }
 
 /// Loads the configuration; starts the process for the module and waits for its end, where this is not that process.
-/// `listen` is called with each event of the child.
 ///
 /// # Errors
-/// The configuration cannot be used.
-pub(super) fn start(global: &Global, listen: &mut dyn FnMut(Event)) -> Result<Side, CommandError> {
+/// The configuration cannot be used, or the listener refuses it.
+pub(super) fn start(global: &Global, listener: &mut dyn Listener) -> Result<Side, CommandError> {
     let config = setup::config(global)?;
     if child::connect()? {
         if let Some(folder) = &config.token.working_dir {
@@ -76,5 +99,8 @@ pub(super) fn start(global: &Global, listen: &mut dyn FnMut(Event)) -> Result<Si
         }
         return Ok(Side::Child(Box::new(config)));
     }
-    Ok(Side::Parent(parent::supervise(&config, listen)))
+    listener.prepare(&config)?;
+    Ok(Side::Parent(parent::supervise(&config, &mut |event| {
+        listener.hear(event);
+    })))
 }

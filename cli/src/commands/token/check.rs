@@ -1,10 +1,12 @@
 //! `token check`: each step from loading the module to verified signatures, up to the first one that fails.
 
-use super::super::token_process::{self, Event, Side, TokenProcessError};
+use super::super::token_process::{self, Event, Listener, Side, TokenProcessError};
 use super::super::{CommandError, Global, output, signer};
 use super::load_test::{self, LoadResult, LoadTest};
+use super::report::{ReportArgs, ReportFile};
+use super::report_facts::Facts;
 use super::step_output::StepOutput;
-use super::steps::{Checked, STEPS};
+use super::steps::{Checked, REPORT_STEPS, STEPS};
 use crate::check_steps::{Step, Steps};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
@@ -18,12 +20,56 @@ pub(in crate::commands) fn check(
     global: &Global,
     signatures: u32,
     load_test: Option<LoadTest>,
+    report: &ReportArgs,
 ) -> Result<ExitCode, CommandError> {
-    let mut told = ToldSteps::default();
-    match token_process::start(global, &mut |event| told.add(event))? {
-        Side::Child(config) => check_here(global, &config, signatures, load_test),
-        Side::Parent(Ok(code)) => Ok(code),
-        Side::Parent(Err(error)) => told.fail(global, &error, load_test),
+    let mut watch = CheckWatch {
+        as_json: global.json,
+        arguments: report,
+        report: None,
+        told: ToldSteps::default(),
+    };
+    let ended = match token_process::start(global, &mut watch)? {
+        Side::Child(config) => {
+            let facts = Facts::new(report.is_wanted());
+            return check_here(global, &config, signatures, load_test, facts);
+        }
+        Side::Parent(ended) => ended,
+    };
+    let CheckWatch { report, told, .. } = watch;
+    let process = ended.as_ref().err().map(TokenProcessError::to_string);
+    let (steps, code) = match ended {
+        Ok(code) => (told.steps(), code),
+        Err(error) => {
+            let steps = told.fail(global, &error, load_test)?;
+            let code = steps.exit_code();
+            (steps, code)
+        }
+    };
+    if let Some(report) = report {
+        report.write(steps.list(), code, process)?;
+    }
+    Ok(code)
+}
+
+/// What the process without the module does during a check.
+struct CheckWatch<'a> {
+    as_json: bool,
+    arguments: &'a ReportArgs,
+    report: Option<ReportFile>,
+    told: ToldSteps,
+}
+
+impl Listener for CheckWatch<'_> {
+    fn prepare(&mut self, config: &Config) -> Result<(), CommandError> {
+        self.report = self.arguments.claim(self.as_json, config)?;
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Event) {
+        match (event, &mut self.report) {
+            (Event::Fact(section, content), Some(report)) => report.add(section, content),
+            (event, _) => self.told.add(event),
+        }
     }
 }
 
@@ -33,6 +79,7 @@ fn check_here(
     config: &Config,
     signatures: u32,
     load_test: Option<LoadTest>,
+    facts: Facts,
 ) -> Result<ExitCode, CommandError> {
     let output = step_output(global);
     let (mut steps, print_error) = output.steps();
@@ -40,6 +87,7 @@ fn check_here(
     let mut checked = Checked {
         output,
         steps: &mut steps,
+        facts,
     };
     // The step that failed is in `steps` already.
     if let Ok((signer, has_certificate)) = checked.run_steps(config, signatures) {
@@ -115,8 +163,20 @@ impl ToldSteps {
                 self.begun = None;
                 self.ended.push((step, exit.map(ExitCode::of)));
             }
-            Event::Operation(_) | Event::HandlesInterruptions | Event::Ends(_) => {}
+            Event::Operation(_)
+            | Event::HandlesInterruptions
+            | Event::Fact(..)
+            | Event::Ends(_) => {}
         }
+    }
+
+    /// The steps that have ended.
+    fn steps(self) -> Steps {
+        let mut steps = Steps::default();
+        for (step, exit) in self.ended {
+            steps.add(step, exit);
+        }
+        steps
     }
 
     /// The process crashed or hung: that is how the step that it was in has failed.
@@ -125,15 +185,14 @@ impl ToldSteps {
         global: &Global,
         error: &TokenProcessError,
         load_test: Option<LoadTest>,
-    ) -> Result<ExitCode, CommandError> {
-        let mut steps = Steps::default();
-        for (step, exit) in self.ended {
-            steps.add(step, exit);
-        }
+    ) -> Result<Steps, CommandError> {
+        let begun = self.begun.clone();
+        let mut steps = self.steps();
         let name = STEPS
             .into_iter()
+            .chain(REPORT_STEPS)
             .chain([last_step(load_test)])
-            .find(|name| self.begun.as_deref() == Some(name))
+            .find(|name| begun.as_deref() == Some(name))
             .unwrap_or(STEPS[0]);
         let printed = steps.list().len();
         steps.fault(name, error.to_string(), error.hint(), error.exit_code());
@@ -146,6 +205,6 @@ impl ToldSteps {
             .skip(printed)
             .try_for_each(|step| output.ended(step))?;
         conclude(global, &mut steps, load_test, None)?;
-        Ok(steps.exit_code())
+        Ok(steps)
     }
 }

@@ -2,7 +2,9 @@
 
 use super::super::error::Error;
 use super::super::setup;
+use super::super::token_process::GENERATION_TRIES;
 use super::load_test;
+use super::report_facts::{Facts, NO_SESSION_KEYS};
 use super::step_output::StepOutput;
 use super::{describe, millis};
 use crate::check_steps::{Outcome, Steps};
@@ -14,10 +16,12 @@ use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{Purpose, Sign, TokenEngine, challenge};
 use hsm_mtls::internal::identity::{self, Identity};
 use hsm_mtls::internal::key::attributes::KeyAttributes;
+use hsm_mtls::internal::key::generation_trial::{GenerationTrial, generation_trial};
+use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::ledger::Recorder;
-use hsm_mtls::internal::token::Token;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::session::Access;
+use hsm_mtls::internal::token::{Token, TokenError, TokenOperation, with_timeout};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -35,6 +39,9 @@ pub(super) const STEPS: [&str; 10] = [
     "signatures",
 ];
 
+/// The steps that are for the report only.
+pub(super) const REPORT_STEPS: [&str; 2] = ["signature schemes", "key generation"];
+
 /// A step failed. Its error is in the list of steps.
 pub(super) struct StepFailed;
 
@@ -42,6 +49,7 @@ pub(super) struct StepFailed;
 pub(super) struct Checked<'a> {
     pub(super) output: StepOutput,
     pub(super) steps: &'a mut Steps,
+    pub(super) facts: Facts,
 }
 
 impl Checked<'_> {
@@ -81,6 +89,7 @@ impl Checked<'_> {
     ) -> Result<(Arc<dyn Sign>, bool), StepFailed> {
         let module = self.attempt("module", || Module::load(&config.token))?;
         self.steps.good("module", describe(&module));
+        self.facts.module(config, &module);
         let library = module.description().identification();
         let profile = config.token.profile(Some(library));
         let outcome = match profile.is_doubtful() {
@@ -101,6 +110,7 @@ impl Checked<'_> {
         let token = self.attempt("token", || {
             Token::select(module, &config.token, setup::attendance(), recorder)
         })?;
+        self.facts.token(&token);
         let description = token.description();
         let warnings = description.pin_warnings.join(" ");
         self.steps.good(
@@ -133,6 +143,8 @@ impl Checked<'_> {
             let attributes = key.attributes(&session);
             Ok((key, public_key, attributes))
         })?;
+        self.facts.key(&public_key, &attributes);
+        self.facts.behaviour(&token);
         self.steps
             .good("key", format!("{} {}", public_key.algorithm(), key.uri()));
         if token.logs_in_per_session() {
@@ -145,7 +157,8 @@ impl Checked<'_> {
             identity::engine_for_key(config, &token, key, public_key)
         })?;
         report_schemes(self.steps, &engine);
-        let signer: Arc<dyn Sign> = Arc::new(engine);
+        let engine = Arc::new(engine);
+        let signer: Arc<dyn Sign> = Arc::clone(&engine) as _;
         let has_certificate = matches!(chain, Ok(Some(_)));
         match chain {
             Ok(Some(chain)) => {
@@ -193,8 +206,64 @@ impl Checked<'_> {
                 .collect::<Result<Vec<_>, _>>()
         })?;
         self.steps.good("signatures", summary(durations));
+        if self.facts.are_wanted {
+            self.try_for_the_report(&token, &engine);
+        }
         Ok((signer, has_certificate))
     }
+}
+
+impl Checked<'_> {
+    /// Tries what only the report tells: signatures of each scheme, and how the token makes keys.
+    fn try_for_the_report(&mut self, token: &Arc<Token>, engine: &TokenEngine) {
+        let [schemes, generation] = REPORT_STEPS;
+        self.begins(schemes, None);
+        match self.facts.signatures(engine) {
+            (results, true) => self.steps.good(schemes, results),
+            (results, false) => self.steps.good_but(
+                schemes,
+                results,
+                "the hub's choice of the scheme decides whether that matters",
+            ),
+        }
+        self.begins(generation, Some("with session keys, which are destroyed"));
+        let trials: Vec<_> = [KeyAlgorithm::Rsa { bits: 2048 }, KeyAlgorithm::EcP256]
+            .map(|algorithm| {
+                (
+                    algorithm.to_string(),
+                    key_generation_trial(token, algorithm),
+                )
+            })
+            .into();
+        let texts: Vec<_> = trials
+            .iter()
+            .map(|(algorithm, trial)| match trial {
+                Ok(Some(trial)) => format!("{algorithm} by {}", trial.mechanism),
+                Ok(None) => format!("{algorithm}: {NO_SESSION_KEYS}"),
+                Err(error) => format!("{algorithm}: {error}"),
+            })
+            .collect();
+        self.facts.key_generation(&trials);
+        let texts = texts.join("; ");
+        match trials.iter().all(|(_, trial)| matches!(trial, Ok(Some(_)))) {
+            true => self.steps.good(generation, texts),
+            false => self.steps.seen(generation, Outcome::Note, texts),
+        }
+    }
+}
+
+fn key_generation_trial(
+    token: &Arc<Token>,
+    algorithm: KeyAlgorithm,
+) -> Result<Option<GenerationTrial>, Error> {
+    let timeout = token.start_timeout() * GENERATION_TRIES;
+    let token = Arc::clone(token);
+    let trial = with_timeout(TokenOperation::KeyGeneration, timeout, move || {
+        let session = token.session(Access::ReadWrite)?;
+        let trial = generation_trial(&token, &session, algorithm, token.role());
+        Ok::<_, TokenError>(trial)
+    });
+    Ok(trial??)
 }
 
 /// What an interruption of the login costs, or that a person is asked.
