@@ -11,6 +11,7 @@ mod error;
 mod field;
 mod field_error;
 mod file_format;
+mod front_end_text;
 pub mod initialize;
 pub mod ledger;
 pub mod listener;

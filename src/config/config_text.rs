@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::front_end_text::front_end_text;
 use super::{Config, ConfigError};
 use crate::access_diagnosis::{self, AccessMode, Obstacle};
 
@@ -62,6 +63,14 @@ impl ConfigText {
             }),
             None => Self::read(path),
         }
+    }
+
+    /// The part of the text that the proxy's front end is given, to be parsed with the same path.
+    ///
+    /// # Errors
+    /// The text is no TOML.
+    pub fn for_front_end(&self) -> Result<String, ConfigError> {
+        front_end_text(&self.text, &self.path)
     }
 
     /// Parses and checks the configuration.

@@ -85,7 +85,7 @@ async fn supervise_until_exit(
         // Each front end has channels and a signer of its own: a front end that was taken over may have left anything
         // in its channels.
         let (signer, channels) = plan.start()?;
-        let (mut child, control) = start(front_end(), &plan.text, &channels, sockets)?;
+        let (mut child, control) = start(front_end(), &plan.front_end_text, &channels, sockets)?;
         drop(channels);
         let mut reload = SignerReload::new(control, read, plan, signer)?;
         let mut terminated = false;

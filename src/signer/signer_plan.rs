@@ -16,7 +16,8 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct SignerPlan {
     pub(super) config: Config,
-    pub(super) text: Arc<str>,
+    /// What the front end is given of the configuration.
+    pub(super) front_end_text: Arc<str>,
     pub(super) launch: Launch,
 }
 
@@ -34,10 +35,9 @@ impl SignerPlan {
             configuration: Some(Arc::clone(&text.text)),
             ..launch(&config)
         };
-        let text = Arc::clone(&text.text);
         Ok(Self {
+            front_end_text: text.for_front_end()?.into(),
             config,
-            text,
             launch,
         })
     }

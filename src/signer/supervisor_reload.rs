@@ -151,7 +151,7 @@ impl<'a> SignerReload<'a> {
         self.id += 1;
         let prepared = self.prepare().map_err(ReportedError::of);
         let offered = match &prepared {
-            Ok((plan, _, channels)) => Ok((&*plan.text, &channels[..])),
+            Ok((plan, _, channels)) => Ok((&*plan.front_end_text, &channels[..])),
             Err(error) => Err(error),
         };
         let sent = reload_protocol::send_offer(self.control.as_fd(), self.id, offered);

@@ -1,6 +1,8 @@
 //! The three processes of the proxy: each that ends is started again, and the one that parses network input has
 //! neither module nor PIN.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::common::bank::Bank;
@@ -28,6 +30,13 @@ fn kill(pid: u32) {
     assert!(killed.unwrap().success());
 }
 
+fn hang_up(pid: u32) {
+    let sent = Command::new("kill")
+        .args(["-HUP", &pid.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
 fn front_end(proxy: &Proxy, bank: &Bank) -> Option<u32> {
     let signers = signers(bank);
     let mut others = children(proxy.pid()).into_iter();
@@ -45,6 +54,71 @@ fn the_front_end_has_neither_module_nor_pin() {
         assert!(!maps(pid).contains("softhsm"), "{}", maps(pid));
         assert!(!memory_holds(pid, PIN.as_bytes()));
     }
+}
+
+/// What leads to the PIN, and what is recorded of the key, is no business of the process that parses the network.
+#[test]
+fn the_front_end_is_given_nothing_of_token_records_and_comments() {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    let program = bank.write("pin.sh", "#!/bin/sh\nprintf '%s' \"$(cat \"$2\")\"\n");
+    fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+    let markers = [
+        "argument-of-the-program",
+        "value-of-a-variable",
+        "folder-of-attempts",
+        "file-of-the-ledger",
+        "backup-of-the-key",
+        "text-of-a-comment",
+    ];
+    bank.configure(|settings| {
+        let pin_file = settings.pin.split('"').nth(1).unwrap().to_owned();
+        settings.pin = format!(
+            "{{ command = [\"{}\", \"argument-of-the-program\", \"{}\"] }}",
+            program.display(),
+            pin_file
+        );
+        settings.env = vec![("VAULT_TOKEN".to_owned(), "value-of-a-variable".to_owned())];
+        settings.token_lines = "# text-of-a-comment".to_owned();
+        settings.state_dir = settings.state_dir.clone() + "/folder-of-attempts";
+    });
+    let records = tempfile::tempdir().unwrap();
+    let sections = format!(
+        "[ledger]\nfile = \"{}/file-of-the-ledger.jsonl\"\n[audit]\nbackup = \"backup-of-the-key\"\n",
+        records.path().display()
+    );
+    let ports = Proxy::configure(&mut bank, "", &sections);
+    let text = fs::read_to_string(bank.config_path()).unwrap();
+    for marker in markers {
+        assert!(text.contains(marker), "{marker}: {text}");
+    }
+    let proxy = Proxy::start(&bank, ports);
+    let check = |when: &str| {
+        assert_eq!(proxy.get("/cm/consents/1").0, 200, "{when}");
+        let front_end = front_end(&proxy, &bank).unwrap();
+        assert!(
+            memory_holds(front_end, b"localhost"),
+            "{when}: it is looked at rightly"
+        );
+        for marker in markers {
+            assert!(
+                !memory_holds(front_end, marker.as_bytes()),
+                "{when}: {marker}"
+            );
+        }
+        front_end
+    };
+    let first = check("at the start");
+    let signer = signers(&bank)[0];
+    hang_up(proxy.pid());
+    until("the reload is over", || {
+        signers(&bank).iter().all(|pid| *pid != signer)
+    });
+    assert_eq!(check("after a reload"), first);
+    kill(first);
+    assert_ne!(check("after a crash"), first);
 }
 
 #[test]
