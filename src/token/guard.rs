@@ -154,7 +154,7 @@ impl PinGuard {
         let info = &self.token_info(session, "no PIN was sent")?;
         let scope = self.scope(PinRole::of(user));
         let acceptance = pin_flags::check(user, info, &self.attendance, scope)?;
-        let version = early_pin.as_ref().and_then(|pin| pin.version.as_deref());
+        let version = early_pin.as_ref().map(|pin| pin.version.as_str());
         self.check_full_identity(scope, info, version)?;
         let pin = match (&self.source, early_pin) {
             (PinSource::ProtectedPath, _) => {
@@ -172,7 +172,7 @@ impl PinGuard {
             return Err(PinError::RefusedBefore(fault));
         }
         self.warn_of_anomaly(pin.as_ref());
-        let version = pin.as_ref().and_then(|pin| pin.version.clone());
+        let version = pin.as_ref().map(|pin| pin.version.clone());
         let attempt = self.begin_attempt(file, version)?;
         let ledger_entry = match self.begin_ledger_entry(user, acceptance.as_ref()) {
             Ok(entry) => entry,
@@ -231,12 +231,12 @@ impl PinGuard {
         let version = match &self.source {
             // Only a file is the same for the operator and the service: their environments differ.
             PinSource::File(_) => Attendance::Unattended.read_pin(&self.source)?.version,
-            _ => None,
+            source => source.to_string(),
         };
         let scope = self.scope(PinRole::of(user));
         let file = AttemptFile::open(scope)?;
         let info = &self.token_info(session, "nothing was accepted")?;
-        pin_flags::accept(user, info, scope, &file, version.as_deref())
+        pin_flags::accept(user, info, scope, &file, &version)
     }
 
     /// The PIN that the token accepted before, or else that of the source.
@@ -283,10 +283,14 @@ impl PinGuard {
         }
         let role = PinRole::of(user);
         if role == PinRole::PerSignature {
-            let version = pin.and_then(|pin| pin.version.as_deref());
-            self.scope(self.login_role).check_refusals(version)?;
-            if self.accepted_per_signature.load(Ordering::Relaxed) {
-                self.scope(role).check_refusals(version)?;
+            let is_accepted = self.accepted_per_signature.load(Ordering::Relaxed);
+            if let Some(pin) = pin {
+                self.scope(self.login_role).check_refusals(&pin.version)?;
+                if is_accepted {
+                    self.scope(role).check_refusals(&pin.version)?;
+                }
+            }
+            if is_accepted {
                 return Ok(None);
             }
         }
@@ -299,10 +303,10 @@ impl PinGuard {
         file: Option<AttemptFile>,
         version: Option<String>,
     ) -> Result<Option<PendingAttempt>, PinError> {
-        let Some(file) = file else {
+        let (Some(file), Some(version)) = (file, version) else {
             return Ok(None);
         };
-        if let Err(denied) = file.allows(version.as_deref())
+        if let Err(denied) = file.allows(&version)
             && !self.attendance.confirms(&denied.to_string(), &self.source)
         {
             self.accepted_pin.clear();

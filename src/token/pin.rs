@@ -27,9 +27,9 @@ pub use validation::PinAnomaly;
 #[derive(Clone)]
 pub(super) struct Pin {
     pub(super) text: SecretString,
-    /// Changes when the source is written. `None` for sources without a version: systemd writes a credential anew at each
-    /// start, and a variable has no date.
-    pub(super) version: Option<String>,
+    /// Changes when the source is written: inode and time of the last write of a PIN file, however its path is spelled. Of
+    /// the other sources it is the name: systemd writes a credential anew at each start, and a variable has no date.
+    pub(super) version: String,
     /// A probable mistake in the PIN. It is logged as a warning before the PIN is sent.
     pub(super) anomaly: Option<PinAnomaly>,
 }
@@ -42,16 +42,11 @@ pub(super) fn read(
     source: &PinSource,
     prompt: Option<&OperatorPrompt>,
 ) -> Result<Pin, PinSourceError> {
-    let mut version = None;
+    let mut version = source.to_string();
     let bytes = match source {
         PinSource::File(path) => {
             let (bytes, meta) = read_file(path, 0o077)?;
-            version = Some(format!(
-                "{}:{}.{:09}",
-                meta.ino(),
-                meta.mtime(),
-                meta.mtime_nsec()
-            ));
+            version = format!("{}:{}.{:09}", meta.ino(), meta.mtime(), meta.mtime_nsec());
             bytes
         }
         PinSource::Env(name) => {
@@ -70,7 +65,7 @@ pub(super) fn read(
         PinSource::Empty => {
             return Ok(Pin {
                 text: SecretString::from(""),
-                version: None,
+                version,
                 anomaly: None,
             });
         }

@@ -143,7 +143,7 @@ fn a_file_that_is_there_is_kept_and_the_token_not_asked() {
 #[test]
 fn it_is_written_where_the_module_ends_or_stops_its_process() {
     let (mut bank, chaos, _hub) = Chaos::certified("");
-    bank.configure(|settings| settings.token_lines = "start_timeout = \"1s\"".to_owned());
+    bank.configure(|settings| settings.token_lines = "start_timeout = \"3s\"".to_owned());
     for (plan, code, process, reached, missing) in [
         ("crash C_Sign 1", 3, "SIGABRT", "key", "signatures"),
         ("crash C_GetSlotList 1", 3, "SIGABRT", "profile", "token"),

@@ -1,6 +1,8 @@
 //! Law 6: a wrong PIN is sent once, whatever calls, restarts or crashes follow. The calls are counted at the module;
 //! SoftHSM never locks a token, so the flags are the fault-injecting module's.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use crate::common::bank::Run;
@@ -48,6 +50,46 @@ fn ten_restarts_send_a_wrong_pin_once_and_a_changed_source_is_tried_again() {
     chaos.run(&bank, &["verify"]).expect(0);
     chaos.run(&bank, &["verify"]).expect(0);
     assert_eq!(chaos.calls("C_Login"), 3);
+}
+
+/// The token counts wrong PINs for the role, whatever the source of each is called.
+#[test]
+fn one_wrong_pin_under_five_names_is_sent_once_and_a_second_source_once() {
+    let (mut bank, chaos, _hub, wrong) = with_wrong_pin("without CKF_USER_PIN_COUNT_LOW");
+    let folder = wrong.parent().unwrap().to_owned();
+    let link = bank.path("link-to-the-pin");
+    symlink(&wrong, &link).unwrap();
+    let hard_link = bank.path("another-name");
+    fs::hard_link(&wrong, &hard_link).unwrap();
+    chaos.run(&bank, &["verify"]).expect(4);
+    let dotted = folder.join("./wrong-pin").display().to_string();
+    for path in [dotted, format!("{}//wrong-pin", folder.display())] {
+        bank.configure(|settings| settings.pin = format!("{{ file = \"{path}\" }}"));
+        said(&chaos.run(&bank, &["verify"]).expect(4), "no PIN was sent");
+    }
+    for path in [&link, &hard_link, &wrong] {
+        bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", path.display()));
+        said(&chaos.run(&bank, &["verify"]).expect(4), "no PIN was sent");
+    }
+    assert_eq!(chaos.calls("C_Login"), 1);
+    // Another source may hold another PIN: it has its one try. Then two were refused in a row.
+    bank.configure(|settings| settings.pin = "{ env = \"WRONG_PIN\" }".to_owned());
+    let variable = [("WRONG_PIN", "wrong")];
+    chaos.run_with(&bank, &["verify"], &variable).expect(4);
+    assert_eq!(chaos.calls("C_Login"), 2);
+    write_file(&wrong, "wrong", 0o600);
+    let program = bank.write("print-pin", "#!/bin/sh\necho wrong\n");
+    fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+    for source in [
+        format!("{{ file = \"{}\" }}", wrong.display()),
+        format!("{{ command = [\"{}\"] }}", program.display()),
+        "{ env = \"ANOTHER\" }".to_owned(),
+    ] {
+        bank.configure(|settings| settings.pin = source);
+        let blocked = chaos.run_with(&bank, &["verify"], &[("ANOTHER", "wrong")]);
+        said(&blocked.expect(4), "refused 2 PINs of this role in a row");
+    }
+    assert_eq!(chaos.calls("C_Login"), 2);
 }
 
 #[test]
@@ -138,7 +180,7 @@ fn a_source_without_versions_is_held_back_until_a_person_answers_for_it() {
         "no PIN was sent: the token refused the PIN from command /bin/cat at ",
     );
     assert_eq!(chaos.calls("C_Login"), 1);
-    std::fs::remove_file(record(&held_back)).unwrap();
+    fs::remove_file(record(&held_back)).unwrap();
     chaos.run(&bank, &["key", "list"]).expect(0);
 }
 
@@ -270,7 +312,7 @@ fn an_operator_lets_an_unattended_machine_start_again() {
     let none = chaos.run(&bank, &ACCEPT).expect(0);
     assert!(none.stdout.contains("needs no acceptance"), "{none:?}");
     assert!(!file.exists());
-    let ledger = std::fs::read_to_string(bank.path("ledger/ledger.jsonl")).unwrap();
+    let ledger = fs::read_to_string(bank.path("ledger/ledger.jsonl")).unwrap();
     let logins: Vec<_> = ledger
         .lines()
         .filter(|line| line.contains("\"kind\":\"login\""))

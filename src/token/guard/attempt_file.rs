@@ -1,9 +1,10 @@
-//! The attempt file: keeps the history of the login attempts with one PIN source on disk, across restarts. `retry_policy`
+//! The attempt file: keeps the history of the login attempts of one role on disk, across restarts and PIN sources. `retry_policy`
 //! decides what the history allows, `refused_pin_versions` what is remembered of refused PINs.
 //!
 //! A service manager that restarts a program with the same wrong PIN would lock an HSM within a minute. So the attempt is
-//! recorded before C_Login (the module may crash in it), and its outcome afterwards. The file describes the *source*, never
-//! the PIN: no PIN can be guessed from it.
+//! recorded before C_Login (the module may crash in it), and its outcome afterwards. The token counts wrong PINs for each role,
+//! so the file is for a role, whatever the source is called. It describes the *source*, never the PIN: no PIN can be guessed from
+//! it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -51,7 +52,7 @@ struct FileContent {
     history: AttemptHistory,
 }
 
-/// The scope of an attempt history: a token, a role, a user's name and a PIN source, in a state folder.
+/// The scope of an attempt history: a token, a role and a user's name, in a state folder; and the source that is used now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptScope<'a> {
     pub(super) folder: Option<&'a Path>,
@@ -73,12 +74,12 @@ impl AttemptScope<'_> {
         Ok(folder.join(self.file_name()))
     }
 
-    /// One file for each scope. Its name is a hash: the source may be a path that is private.
+    /// One file for each scope. Its name is a hash: a token's label may have any characters.
     fn file_name(&self) -> String {
         let mut hash = digest::Context::new(&digest::SHA256);
-        let (role, source) = (self.role.name(), self.source.to_string());
+        let role = self.role.name();
         let parts = self.token.iter().map(String::as_str);
-        for part in parts.chain([&*role, &source]).chain(self.user_name) {
+        for part in parts.chain([&*role]).chain(self.user_name) {
             hash.update(&(part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
@@ -92,7 +93,7 @@ impl AttemptScope<'_> {
     }
 
     /// Checks that the token refused this version to no process. Reads the attempt file without its lock.
-    pub(super) fn check_refusals(&self, version: Option<&str>) -> Result<(), PinError> {
+    pub(super) fn check_refusals(&self, version: &str) -> Result<(), PinError> {
         let path = self.path()?;
         let Some(history) = read(&path)? else {
             return Ok(());
@@ -106,9 +107,9 @@ impl AttemptScope<'_> {
     }
 
     /// Records a refusal that this file has no attempt for.
-    pub(super) fn record_refusal(self, version: Option<String>, fault: &Fault) {
+    pub(super) fn record_refusal(self, version: &str, fault: &Fault) {
         let recorded = AttemptFile::open(self)
-            .and_then(|file| file.begin_attempt(version))
+            .and_then(|file| file.begin_attempt(version.to_owned()))
             .map(|attempt| attempt.end(Outcome::Refused, Some(fault)));
         if let Err(error) = recorded {
             tracing::error!(target: "hsm_mtls::token::guard", %error, "that the PIN was refused is not on record");
@@ -117,7 +118,7 @@ impl AttemptScope<'_> {
 }
 
 impl AttemptFile {
-    /// Locks and reads the file. No other process logs in with this source until the lock is dropped.
+    /// Locks and reads the file. No other process logs in with this role until the lock is dropped.
     ///
     /// # Errors
     /// The folder or the file cannot be used, or the lock timed out; then no PIN may be sent.
@@ -145,7 +146,7 @@ impl AttemptFile {
     ///
     /// # Errors
     /// The token refused it, or earlier attempts had no answer.
-    pub(super) fn allows(&self, version: Option<&str>) -> Result<(), PinError> {
+    pub(super) fn allows(&self, version: &str) -> Result<(), PinError> {
         let Some(history) = &self.history else {
             return Ok(());
         };
@@ -158,7 +159,7 @@ impl AttemptFile {
     ///
     /// # Errors
     /// [`PinError::Unrecorded`]
-    pub(super) fn begin_attempt(self, version: Option<String>) -> Result<PendingAttempt, PinError> {
+    pub(super) fn begin_attempt(self, version: String) -> Result<PendingAttempt, PinError> {
         let history =
             AttemptHistory::begin_attempt(self.history.as_ref(), version, rfc3339::unix_now());
         if let Err(error) = self.write(&history) {

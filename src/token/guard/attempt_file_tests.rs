@@ -51,11 +51,11 @@ impl Fixture {
     }
 
     fn begin(&self, version: &str) -> PendingAttempt {
-        self.file().begin_attempt(Some(version.to_owned())).unwrap()
+        self.file().begin_attempt(version.to_owned()).unwrap()
     }
 
     fn allows(&self, version: &str) -> Result<(), PinError> {
-        self.file().allows(Some(version))
+        self.file().allows(version)
     }
 }
 
@@ -79,7 +79,10 @@ fn the_tokens_answer_is_kept_and_reported() {
         .begin("2")
         .end(Outcome::Refused, Some(&fault(RvError::PinIncorrect)));
     let denied = fixture.allows("3").unwrap_err().to_string();
-    assert!(denied.contains("refused 2 PINs in a row"), "{denied}");
+    assert!(
+        denied.contains("refused 2 PINs of this role in a row"),
+        "{denied}"
+    );
     drop(fixture.begin("4"));
     fixture.begin("5").end(Outcome::Good, None);
     fixture.allows("5").unwrap();
@@ -104,12 +107,12 @@ fn each_role_has_its_own_file() {
     let folder = Some(fixture.folder.path());
     for role in [PinRole::SecurityOfficer, PinRole::PerSignature] {
         let scope = fixture.scope(folder, role);
-        scope.check_refusals(Some("1")).unwrap();
-        AttemptFile::open(scope).unwrap().allows(Some("1")).unwrap();
+        scope.check_refusals("1").unwrap();
+        AttemptFile::open(scope).unwrap().allows("1").unwrap();
     }
     let user = fixture.scope(folder, PinRole::User);
-    assert!(user.check_refusals(Some("1")).is_err());
-    user.check_refusals(Some("2")).unwrap();
+    assert!(user.check_refusals("1").is_err());
+    user.check_refusals("2").unwrap();
 }
 
 #[test]
@@ -132,13 +135,13 @@ fn the_file_is_locked_by_one_process_at_a_time() {
         let fixture = &fixture;
         scope.spawn(move || {
             let second = fixture.file();
-            sender.send(second.allows(None).is_err()).unwrap();
+            sender.send(second.allows("1").is_err()).unwrap();
         });
         assert_eq!(
             receiver.recv_timeout(NO_WAIT),
             Err(RecvTimeoutError::Timeout)
         );
-        held.begin_attempt(None)
+        held.begin_attempt("1".to_owned())
             .unwrap()
             .end(Outcome::Refused, None);
         // The second waited for the lock, and then read the outcome of the first.

@@ -68,8 +68,8 @@ pub enum PinError {
     /// The token refused this version of the source to an earlier process. No PIN was sent.
     #[error("no PIN was sent: the token refused the PIN from {} at {} ({}), and the source has not changed since", .0.pin_source, .0.at, .0.answer)]
     RefusedEarlier(Box<EarlierAttempt>),
-    /// The token refused several versions of the source in a row. No PIN was sent.
-    #[error("no PIN was sent: the token refused {} PINs in a row from {}, the last at {} ({})", .0.failures, .0.pin_source, .0.at, .0.answer)]
+    /// The token refused several PINs of this role in a row, of one source or of several. No PIN was sent.
+    #[error("no PIN was sent: the token refused {} PINs of this role in a row, the last at {} ({})", .0.failures, .0.at, .0.answer)]
     RefusedInARow(Box<EarlierAttempt>),
     /// Earlier attempts with this source had no answer about the PIN, and each may count as a wrong PIN. No PIN was
     /// sent.

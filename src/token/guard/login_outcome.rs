@@ -46,14 +46,14 @@ impl PinGuard {
             };
         }
         self.accepted_pin.clear();
-        if per_signature && !self.needs_operator() {
-            let version = sent.pin.as_ref().and_then(|pin| pin.version.clone());
+        if let (true, false, Some(pin)) = (per_signature, self.needs_operator(), &sent.pin) {
             if !is_recorded {
                 self.scope(PinRole::PerSignature)
-                    .record_refusal(version.clone(), &fault);
+                    .record_refusal(&pin.version, &fault);
             }
             // A PIN that was refused for a signature is not sent for a login either.
-            self.scope(self.login_role).record_refusal(version, &fault);
+            self.scope(self.login_role)
+                .record_refusal(&pin.version, &fault);
         }
         if let Some(digest) = sent.digest {
             digest.add_refusal(fault.clone());

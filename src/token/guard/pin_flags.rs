@@ -114,7 +114,7 @@ pub(super) fn accept(
     info: &TokenInfo,
     scope: AttemptScope<'_>,
     file: &AttemptFile,
-    version: Option<&str>,
+    version: &str,
 ) -> Result<CountLow, PinError> {
     let Some(FlagWarning {
         flag,

