@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::TlsError;
+use super::chain_verifier::{ChainVerifier, LeafStatus, public_roots};
 pub use super::client_chain::verify_client_chain;
 use super::diagnose::from_rustls;
 use super::handshake_observer::record;
@@ -29,9 +30,9 @@ use crate::config::trust::{Trust, TrustMode};
 #[derive(Debug)]
 pub struct TrustStore {
     mode: TrustMode,
-    trust_framework: Arc<WebPkiServerVerifier>,
+    trust_framework: ChainVerifier,
     /// `None` unless `mode` includes public trust: loading the system's store takes longer than a handshake.
-    public: Option<Arc<WebPkiServerVerifier>>,
+    public: Option<ChainVerifier>,
     provider: Arc<CryptoProvider>,
     /// The intermediate CAs of the bundle, for servers that send only their leaf certificate.
     intermediates: Vec<CertificateDer<'static>>,
@@ -63,28 +64,18 @@ impl TrustStore {
     ) -> Result<Self, TlsError> {
         let provider = &with_all_algorithms(provider);
         let roots = Arc::new(root_store(anchors)?);
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
         let crls = load_crls(&trust.crls, &roots, provider)?;
         let parsed = crls
             .iter()
             .filter_map(|der| RevocationList::from_der(der).ok());
         let parsed = parsed.collect();
-        // With configured CRLs, an unknown status and an expired CRL are refusals.
-        let verifier = if trust.crls.is_empty() {
-            verifier
-        } else {
-            verifier
-                .with_crls(crls)
-                .only_check_end_entity_revocation()
-                .enforce_revocation_expiration()
-        };
-        let trust_framework = verifier
-            .build()
-            .map_err(|error| TlsError::Setup(error.to_string()))?;
-        let public = match trust.mode.takes_public() {
-            true => Some(public_verifier(provider)?),
-            false => None,
+        let trust_framework = ChainVerifier::new(&roots, provider, &crls, LeafStatus::Required)?;
+        let of_public = |status| ChainVerifier::new(&public_roots()?, provider, &crls, status);
+        let public = match trust.mode {
+            TrustMode::TrustFramework => None,
+            TrustMode::Public => Some(of_public(LeafStatus::Required)?),
+            // The CRLs may be the Trust Framework's only.
+            TrustMode::Both => Some(of_public(LeafStatus::Optional)?),
         };
         Ok(Self {
             mode: trust.mode,
@@ -117,8 +108,8 @@ impl TrustStore {
         let now = UnixTime::now();
         // The host name is evaluated separately: webpki checks it last, so an error about the name means that the chain was
         // accepted.
-        let evaluate_chain = |verifier: &WebPkiServerVerifier| {
-            let verdict = verifier.verify_server_cert(&leaf, &intermediates, name, &[], now);
+        let evaluate_chain = |verifier: &ChainVerifier| {
+            let verdict = verifier.verify(&leaf, &intermediates, name, now);
             match (verdict, &host_name) {
                 (Ok(_), _) => Ok(()),
                 (
@@ -135,9 +126,11 @@ impl TrustStore {
             trust_framework: evaluate_chain(&self.trust_framework),
             public: match &self.public {
                 Some(verifier) => evaluate_chain(verifier),
-                None => {
-                    public_verifier(&self.provider).and_then(|verifier| evaluate_chain(&verifier))
-                }
+                None => public_roots()
+                    .and_then(|roots| {
+                        ChainVerifier::new(&roots, &self.provider, &[], LeafStatus::Optional)
+                    })
+                    .and_then(|verifier| evaluate_chain(&verifier)),
             },
             host_name: host_name.map_err(|error| from_rustls(&error)),
         })
@@ -160,9 +153,7 @@ impl TrustStore {
             .chain(&self.intermediates)
             .cloned()
             .collect();
-        let check = |verifier: &WebPkiServerVerifier| {
-            verifier.verify_server_cert(leaf, &all_intermediates, name, &[], now)
-        };
+        let check = |verifier: &ChainVerifier| verifier.verify(leaf, &all_intermediates, name, now);
         let verified = match (self.mode, &self.public) {
             (TrustMode::TrustFramework, _) | (TrustMode::Both, None) => {
                 check(&self.trust_framework)
@@ -291,7 +282,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let verifier = &self.trust.trust_framework;
+        let verifier = self.trust.trust_framework.of_signatures();
         verifier
             .verify_tls12_signature(message, cert, dss)
             .map_err(|_| proof_error(cert))
@@ -303,14 +294,17 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let verifier = &self.trust.trust_framework;
+        let verifier = self.trust.trust_framework.of_signatures();
         verifier
             .verify_tls13_signature(message, cert, dss)
             .map_err(|_| proof_error(cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.trust.trust_framework.supported_verify_schemes()
+        self.trust
+            .trust_framework
+            .of_signatures()
+            .supported_verify_schemes()
     }
 }
 
@@ -333,18 +327,4 @@ pub(super) fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
             .map_err(|error| TlsError::Anchor(error.to_string()))?;
     }
     Ok(roots)
-}
-
-fn public_verifier(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // Certificates of the system's store that webpki cannot parse are left out.
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        let errors = found.errors.iter().map(ToString::to_string).collect();
-        return Err(TlsError::NoPublicRoots(errors));
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| TlsError::Setup(error.to_string()))
 }

