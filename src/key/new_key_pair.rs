@@ -254,13 +254,19 @@ impl NewKeyPair<'_> {
                 key: &self.uri().to_string(),
                 process: Process::current(),
             }));
-        let failed = [self.private, self.public].map(|object| destroy_object(self.session, object));
-        let mut result = failed.into_iter().collect::<Result<(), Fault>>();
+        let private = destroy_object(self.session, self.private);
+        let public = destroy_object(self.session, self.public);
+        let is_private_gone = private.is_ok();
+        let mut result = private.and(public);
         if let Err(fault) = &result
             && self.on_token
             && matches!(fault.class(), FaultClass::Session | FaultClass::Key)
         {
-            result = self.destroy_in_another_session();
+            result = match self.destroy_in_another_session() {
+                // Not found is not gone: a key that one HSM of a cluster made may be missing on another for a while.
+                Ok(0) if !is_private_gone => Err(fault.clone()),
+                other => other.map(drop),
+            };
         }
         match (operation, &result) {
             (Ok(operation), Err(fault)) => operation.fail(fault.failure()),
@@ -272,19 +278,24 @@ impl NewKeyPair<'_> {
         result
     }
 
-    fn destroy_in_another_session(&self) -> Result<(), Fault> {
+    /// Destroys what a search finds of the pair; returns how many private keys that were.
+    fn destroy_in_another_session(&self) -> Result<usize, Fault> {
         let unreachable = |error: &dyn std::fmt::Display| Fault::answer(error.to_string());
         let session = self
             .token
             .session(Access::ReadWrite)
             .map_err(|error| unreachable(&error))?;
-        for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        let destroy_all = |class| {
             let found = find_objects(&session, &self.uri(), class);
-            for object in found.map_err(|error| unreachable(&error))? {
-                destroy_object(&session, object)?;
+            let found = found.map_err(|error| unreachable(&error))?;
+            for object in &found {
+                destroy_object(&session, *object)?;
             }
-        }
-        Ok(())
+            Ok(found.len())
+        };
+        let private = destroy_all(ObjectClass::PRIVATE_KEY)?;
+        destroy_all(ObjectClass::PUBLIC_KEY)?;
+        Ok(private)
     }
 }
 

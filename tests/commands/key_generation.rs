@@ -241,6 +241,25 @@ fn a_new_key_is_searched_for_until_it_is_found() {
     assert_eq!(keys(&bank, &chaos).len(), 1);
 }
 
+/// A key that may leave the token, and that another HSM of the cluster knows nothing of yet: it is not taken for destroyed.
+#[test]
+fn a_key_that_is_neither_destroyed_nor_found_is_named() {
+    let plan = "late-keys 1000\nclaim CKA_EXTRACTABLE true\nfail C_DestroyObject 3.. CKR_OBJECT_HANDLE_INVALID";
+    let (bank, chaos) = bank("start_timeout = \"1s\"", plan);
+    let left = generate(&bank, &chaos, &["--type", "p-256"]).expect(3);
+    assert!(
+        left.stderr.contains("is still on the token") && left.stderr.contains("object=c3"),
+        "{left:?}"
+    );
+    let outcomes = records(&bank, "outcome");
+    assert_eq!(
+        outcomes.last().unwrap()["result"],
+        "failed",
+        "{outcomes:#?}"
+    );
+    assert_eq!(keys(&bank, &chaos).len(), 1);
+}
+
 /// Each C_SetAttributeValue of a new key is on record, before it and with its outcome.
 #[test]
 fn changes_of_a_new_key_are_on_record() {
