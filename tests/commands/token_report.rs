@@ -217,3 +217,18 @@ fn each_quirk_is_told() {
         assert_eq!(trial["not_tried"], why);
     }
 }
+
+/// Serial numbers that many tokens have: mostly zeros. Other numbers of the report are none of it.
+#[test]
+fn a_serial_number_of_zeros_leaves_numbers_as_they_are() {
+    let (bank, chaos, _hub) = Chaos::certified("");
+    for serial in ["0000000000000001", "1000000000000000"] {
+        chaos.plan(&format!("serial {serial}\nmax-sessions 1000000"));
+        let (run, report) = check(&chaos, &bank, &["-n", "1"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert_eq!(report["token"]["max_sessions"], 1_000_000);
+        let text = report.to_string();
+        assert!(text.contains("0x00000130"), "{serial}: {report:#}");
+        assert!(!text.contains(serial), "{serial}: {report:#}");
+    }
+}

@@ -80,9 +80,9 @@ pub(super) struct ReportFile {
 
 /// The report as it is written. A section that was not reached is null.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Report {
     schema: u8,
-    made_by: &'a str,
+    made_by: &'static str,
     made: String,
     host: Value,
     good: bool,
@@ -98,7 +98,7 @@ struct Report<'a> {
     signatures: Value,
     key_generation: Value,
     mechanisms: Value,
-    steps: &'a [Step],
+    steps: Vec<Step>,
 }
 
 impl ReportFile {
@@ -117,13 +117,20 @@ impl ReportFile {
         code: ExitCode,
         process: Option<String>,
     ) -> Result<(), CommandError> {
-        let facts = &mut self.facts;
-        let mut section = |name: &str| facts.remove(name).unwrap_or(Value::Null);
-        let mut token = section("token");
-        let serial = token["serial"].as_str().map(str::to_owned);
+        let mut token = self.facts.remove("token").unwrap_or(Value::Null);
+        let redaction = Redaction::new(token["serial"].as_str(), self.with_serial);
         if let (false, Some(field)) = (self.with_serial, token.get_mut("serial")) {
             *field = Value::Null;
         }
+        let without = |text: String| redaction.apply(&text);
+        let facts = &mut self.facts;
+        let mut section =
+            |name: &str| redaction.apply_to(facts.remove(name).unwrap_or(Value::Null));
+        let steps = steps.iter().cloned().map(|step| Step {
+            detail: without(step.detail),
+            hint: step.hint.map(without),
+            ..step
+        });
         let report = Report {
             schema: 0,
             made_by: PROGRAM,
@@ -131,25 +138,21 @@ impl ReportFile {
             host: host(),
             good: code == ExitCode::Good,
             exit_code: code as u8,
-            process,
+            process: process.map(without),
             quirks: section("quirks"),
             module: section("module"),
             profile: section("profile"),
-            token,
+            token: redaction.apply_to(token),
             behaviour: section("behaviour"),
             key: section("key"),
             signatures: section("signatures"),
             key_generation: section("key_generation"),
             mechanisms: section("mechanisms"),
-            steps,
+            steps: steps.collect(),
         };
         let text = serde_json::to_string_pretty(&report)?;
         let lines: Vec<_> = text.lines().map(output::escape_json).collect();
         let text = lines.join("\n");
-        let text = match self.with_serial {
-            true => text,
-            false => Redaction::new(serial.as_deref()).apply(&text),
-        };
         let path = self.file.path().display().to_string();
         self.file.write(format!("{text}\n").as_bytes())?;
         output::remark(&format!("the report is in {path}"));
