@@ -32,7 +32,7 @@ const RSA: [GenerationMechanism; 2] = [
     mechanism("CKM_RSA_X9_31_KEY_PAIR_GEN", 0x0000_000a),
 ];
 
-/// Of Luna HSMs, for which the values are CKM_VENDOR_DEFINED + 0x142 and + 0x143: Thales' `cryptoki_v2.h`, as published
+/// Of Luna HSMs and Luna Cloud HSM, for which the values are CKM_VENDOR_DEFINED + 0x142 and + 0x143: Thales' `cryptoki_v2.h`, as published
 /// with several of its clients; "RSA Mechanism Remap for FIPS Compliance" in Thales' documents has their use. Another
 /// vendor's mechanisms may have the same values.
 const LUNA: [GenerationMechanism; 2] = [
@@ -48,7 +48,7 @@ const EC_EDWARDS: GenerationMechanism = mechanism("CKM_EC_EDWARDS_KEY_PAIR_GEN",
 /// All mechanisms for an algorithm that tokens of this family have, preferred first.
 fn candidates(algorithm: KeyAlgorithm, profile: Profile) -> Vec<GenerationMechanism> {
     match algorithm {
-        KeyAlgorithm::Rsa { .. } if profile == Profile::Luna => {
+        KeyAlgorithm::Rsa { .. } if matches!(profile, Profile::Luna | Profile::Dpod) => {
             vec![RSA[0], LUNA[0], LUNA[1], RSA[1]]
         }
         KeyAlgorithm::Rsa { .. } => RSA.to_vec(),
@@ -97,7 +97,8 @@ mod tests {
                 .iter()
                 .any(|mechanism| mechanism.kind >= 0x8000_0000)
         };
-        assert!(vendors(Profile::Luna));
+        // Luna Cloud HSM has the Luna client's module.
+        assert!(vendors(Profile::Luna) && vendors(Profile::Dpod));
         assert!(!vendors(Profile::Standard) && !vendors(Profile::Utimaco));
         for profile in [Profile::Luna, Profile::Standard] {
             let first = candidates(rsa, profile)[0];

@@ -28,7 +28,7 @@ struct VendorTool {
     advice: &'static str,
 }
 
-static TOOLS: [VendorTool; 3] = [
+static TOOLS: [VendorTool; 4] = [
     // GoogleCloudPlatform/kms-integrations, kmsp11/docs/user_guide.md: C_GenerateKeyPair takes no public template, and
     // CKA_LABEL and CKA_KMS_ALGORITHM only; one algorithm for each key; CKA_LABEL is the CryptoKey's name. TLS 1.3 signs
     // with PSS.
@@ -57,18 +57,14 @@ static TOOLS: [VendorTool; 3] = [
                  or type `generatekey pkcs11 protect=token type=RSA size=2048 plainname=c3`, and write the key's URI into `key` of [c3] \
                  (from the vendor's documents)",
     },
+    // Microsoft, "Azure Managed HSM TLS Offload Library": keys are made through the library, with the tool that comes with it.
+    VendorTool {
+        profile: Profile::AzureManagedHsm,
+        when: When::Refused,
+        why: "keys of Azure Managed HSM are made with the tool of its TLS offload library",
+        advice: "type `mhsm_p11_create_key --RSA 2K --label c3`, and write the key's URI into `key` of [c3] (from the vendor's documents)",
+    },
 ];
-
-/// The module of Azure Managed HSM's TLS offload library, which is of no profile.
-const MANAGED_HSM_MODULE: &str = "libmhsm-pkcs11";
-
-/// Microsoft, "Azure Managed HSM TLS Offload Library": keys are made through the library, with the tool that comes with it.
-static MANAGED_HSM: VendorTool = VendorTool {
-    profile: Profile::Standard,
-    when: When::Refused,
-    why: "keys of Azure Managed HSM are made with the tool of its TLS offload library",
-    advice: "type `mhsm_p11_create_key --RSA 2K --label c3`, and write the key's URI into `key` of [c3] (from the vendor's documents)",
-};
 
 impl VendorTool {
     fn error(&self) -> KeyError {
@@ -104,15 +100,6 @@ pub(super) fn explain(token: &Token, algorithm: &str, error: KeyError) -> KeyErr
         KeyError::Call(fault) => is_refusal(fault),
         _ => false,
     };
-    let module = token.module().path().file_name().unwrap_or_default();
-    if refused
-        && module
-            .to_string_lossy()
-            .to_lowercase()
-            .starts_with(MANAGED_HSM_MODULE)
-    {
-        return MANAGED_HSM.error();
-    }
     let fits = |tool: &&VendorTool| {
         tool.profile == token.profile()
             && match tool.when {

@@ -133,6 +133,11 @@ fn a_token_that_makes_no_keys_is_told_by_its_answers() {
             "fail C_GenerateKeyPair all 0x800000e0",
             "generatekey pkcs11 protect=token type=RSA size=2048 plainname=c3",
         ),
+        (
+            "profile = \"azure-managed-hsm\"",
+            "fail C_GenerateKeyPair all CKR_FUNCTION_NOT_SUPPORTED",
+            "mhsm_p11_create_key --RSA 2K --label c3",
+        ),
         // The accelerator slot.
         (
             "profile = \"nshield\"",
