@@ -38,7 +38,7 @@ pub use proof::{challenge, challenge_by, prove};
 pub use reported_error::ReportedError;
 use session_pool::SessionPool;
 use signing::TokenSigner;
-pub(crate) use token_recovery::MAX_REINITIALIZATIONS;
+pub(crate) use token_recovery::MAX_RECOVERIES_IN_VAIN;
 use token_recovery::TokenRecovery;
 use worker_pool::WorkerPool;
 
@@ -257,8 +257,8 @@ impl TokenEngine {
         }
     }
 
-    /// The reinitialisations of the module in vain since the last good signature.
-    pub(crate) fn reinitializations_in_vain(&self) -> u32 {
+    /// The recoveries in vain since the last good signature.
+    pub(crate) fn recoveries_in_vain(&self) -> u32 {
         let outage = self.signer.token_status().outage;
         outage.map_or(0, |outage| outage.in_vain)
     }

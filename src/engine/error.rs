@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::reported_error::ReportedError;
-use super::token_recovery::MAX_REINITIALIZATIONS;
+use super::token_recovery::MAX_RECOVERIES_IN_VAIN;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::key::KeyError;
@@ -31,7 +31,7 @@ pub enum EngineError {
         since: String,
         /// Why the last recovery failed.
         last: Option<Arc<EngineError>>,
-        /// The module was initialised again so often since the last good signature, and the token is still lost.
+        /// So many recoveries were in vain since the last good signature.
         in_vain: u32,
     },
     /// The ledger could not record the signature, so none was made or released.
@@ -209,8 +209,8 @@ impl Diagnostic for EngineError {
             }
             Self::TokenDown { last, in_vain, .. } => {
                 let last = last.as_ref().map_or_else(String::new, |last| format!("{}; ", last.hint()));
-                let next = match *in_vain >= MAX_REINITIALIZATIONS {
-                    true => "the module was initialised again and again in vain: only a new process may help. A signer process is \
+                let next = match *in_vain >= MAX_RECOVERIES_IN_VAIN {
+                    true => "it was recovered again and again in vain: only a new process may help. A signer process is \
                              replaced by itself; any other program has to be restarted",
                     false => "it is tried again by itself, without a restart",
                 };

@@ -32,7 +32,7 @@ pub(super) struct Outage {
     pub(super) since: String,
     /// Why the last recovery failed; before the first, the loss itself if it names a state of the device.
     pub(super) last: Option<Arc<EngineError>>,
-    /// The reinitialisations in vain since the last good signature.
+    /// The recoveries in vain since the last good signature.
     pub(super) in_vain: u32,
 }
 
@@ -95,12 +95,39 @@ pub(crate) fn delay_after_failed_start(error: &ReportedError, failures: u32) -> 
     delay_after(&EngineError::Reported(Box::new(error.clone())), failures)
 }
 
-/// Whether a recovery that failed with this was one that a new process may succeed at: not where a person has to act, or
-/// no PIN was sent.
+/// Whether a recovery that failed with this was one that a new process may succeed at: not where the device is in a state
+/// that it stays in, or no PIN was sent.
 pub(super) fn is_in_vain(error: &EngineError) -> bool {
-    match (lasting_state(error), error.pin()) {
-        (Some(clearance), _) => clearance == Clearance::Wait,
-        (None, Some(error)) => matches!(error, PinError::Call(_)),
-        (None, None) => remedy(error) == Remedy::RecoverToken,
+    if let Some(state) = error.state().filter(|_| lasting_state(error).is_some()) {
+        return !state.outlasts_process();
+    }
+    match error.pin() {
+        Some(error) => matches!(error, PinError::Call(_)),
+        None => remedy(error) == Remedy::RecoverToken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+    use cryptoki::error::RvError;
+
+    use super::*;
+    use crate::token::TokenError;
+    use crate::token::fault::Fault;
+
+    #[test]
+    fn no_new_process_is_wanted_for_a_state_that_outlasts_it() {
+        for (code, in_vain) in [
+            (RvError::DeviceMemory, false),
+            (RvError::HostMemory, true),
+            (RvError::DeviceRemoved, true),
+            (RvError::DeviceError, true),
+        ] {
+            let fault = Fault::new(code, Function::GetTokenInfo);
+            let text = fault.to_string();
+            let error = EngineError::Token(TokenError::Call(fault));
+            assert_eq!(is_in_vain(&error), in_vain, "{text}");
+        }
     }
 }

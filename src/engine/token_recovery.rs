@@ -32,10 +32,10 @@ use crate::token::{Token, TokenError};
 /// The number of consecutive losses, without a signature in between, after which a new login is tried first. After more,
 /// the recovery begins with C_Finalize and C_Initialize.
 const MAX_RELOGIN_LOSSES: u32 = 1;
-/// After so many reinitialisations in vain, without a good signature in between, only a new process may help: some
+/// After so many recoveries in vain, without a good signature in between, only a new process may help: some
 /// modules keep their broken state through C_Finalize (Luna's at times: OpenSC/libp11#228, Pkcs11Interop#188). With the
 /// delays between them they take 7 s, so that a daemon that is restarted costs no process.
-pub(crate) const MAX_REINITIALIZATIONS: u32 = 10;
+pub(crate) const MAX_RECOVERIES_IN_VAIN: u32 = 10;
 
 #[derive(Debug)]
 pub(super) struct TokenRecovery {
@@ -56,7 +56,7 @@ struct RecoveryState {
     generation: u64,
     /// Losses since the last signature.
     losses: u32,
-    /// Reinitialisations in vain since the last signature.
+    /// Recoveries in vain since the last signature: the module was initialised again, or this host has no memory for it.
     in_vain: u32,
     pending: Option<PendingRecovery>,
 }
@@ -246,10 +246,10 @@ impl TokenRecovery {
         if recovered.as_ref().is_err_and(is_in_vain) {
             state.in_vain = state.in_vain.saturating_add(1);
         }
-        if (in_vain..state.in_vain).contains(&(MAX_REINITIALIZATIONS - 1)) {
+        if (in_vain..state.in_vain).contains(&(MAX_RECOVERIES_IN_VAIN - 1)) {
             tracing::error!(
                 key = %self.key.uri(),
-                "the token cannot be recovered in this process, after {MAX_REINITIALIZATIONS} reinitialisations of its module: \
+                "the token cannot be recovered in this process, after {MAX_RECOVERIES_IN_VAIN} recoveries in vain: \
                  only a new process may help. A signer process is replaced by itself; any other program has to be restarted"
             );
         }

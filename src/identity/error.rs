@@ -9,7 +9,7 @@ use crate::exit_code::ExitCode;
 use crate::key::KeyError;
 use crate::ledger::LedgerError;
 use crate::token::TokenError;
-use crate::token::fault::{Clearance, DeviceState};
+use crate::token::fault::DeviceState;
 use crate::token::guard::PinError;
 
 /// Why there is no identity.
@@ -71,8 +71,8 @@ impl IdentityError {
             Self::Engine(error) => error.fault().is_some(),
             _ => false,
         };
-        let operator = |state: DeviceState| state.clearance() == Clearance::Operator;
-        is_failure && self.exit_code() == ExitCode::Token && !self.state().is_some_and(operator)
+        let stays = self.state().is_some_and(DeviceState::outlasts_process);
+        is_failure && self.exit_code() == ExitCode::Token && !stays
     }
 
     /// As [`EngineError::class`], and `configuration` for certificates.

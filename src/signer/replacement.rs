@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
-use crate::engine::{MAX_REINITIALIZATIONS, TokenOutage};
+use crate::engine::{MAX_RECOVERIES_IN_VAIN, TokenOutage};
 use crate::log_target;
 
 /// The least age of a process that is replaced, by the number of those before it that were replaced in the same outage.
@@ -58,7 +58,7 @@ impl Replacement {
 
     /// Whether it is time, after so many recoveries in vain.
     pub(super) fn is_due(&self, in_vain: u32, has_signed: bool) -> bool {
-        in_vain >= MAX_REINITIALIZATIONS
+        in_vain >= MAX_RECOVERIES_IN_VAIN
             && self.started.elapsed() >= MIN_AGE.delay(self.predecessors_of(has_signed))
     }
 
@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn the_first_process_is_replaced_at_once_and_each_further_one_later() {
         let first = Replacement::new(None);
-        assert!(!first.is_due(MAX_REINITIALIZATIONS - 1, false));
-        assert!(first.is_due(MAX_REINITIALIZATIONS, false));
+        assert!(!first.is_due(MAX_RECOVERIES_IN_VAIN - 1, false));
+        assert!(first.is_due(MAX_RECOVERIES_IN_VAIN, false));
         let inherited = first.inheritance(outage(), false);
         assert_eq!(inherited.processes, 1);
         let mut second = Replacement::new(Some(&inherited));
@@ -122,7 +122,7 @@ mod tests {
         second.started = Instant::now()
             .checked_sub(Duration::from_secs(10))
             .expect("a machine that was started earlier");
-        assert!(second.is_due(MAX_REINITIALIZATIONS, false));
+        assert!(second.is_due(MAX_RECOVERIES_IN_VAIN, false));
         // One that has signed is the first of another outage.
         assert_eq!(second.inheritance(outage(), true).processes, 1);
         assert_eq!(MIN_AGE.delay(u32::MAX), Duration::from_secs(300));

@@ -299,7 +299,7 @@ impl Service {
                     break;
                 }
             }
-            let in_vain = key.engine.reinitializations_in_vain();
+            let in_vain = key.engine.recoveries_in_vain();
             let EngineHealth {
                 outage,
                 last_signature_ms,

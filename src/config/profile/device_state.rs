@@ -79,6 +79,21 @@ impl DeviceState {
         }
     }
 
+    /// Whether a new process of the module meets the same state: then it is not started for that.
+    pub fn outlasts_process(self) -> bool {
+        match self {
+            Self::AuditLogFull | Self::Tampered | Self::RestartRequired | Self::DeviceMemory => {
+                true
+            }
+            // The module may have used the memory up itself; a device that is away may be back.
+            Self::HostMemory
+            | Self::NotReachable
+            | Self::TokenNotPresent
+            | Self::DeviceRemoved
+            | Self::TokenNotRecognized => false,
+        }
+    }
+
     /// What to do next.
     pub fn advice(self) -> &'static str {
         match self {
