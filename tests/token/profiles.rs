@@ -217,3 +217,17 @@ fn a_modules_own_text_lifts_no_refusal() {
         assert_eq!(chaos.calls("C_Login"), 1, "{code}");
     }
 }
+
+/// The configuration of another HSM, copied: its outage may be this one's wrong PIN, which is sent once.
+#[test]
+fn the_profile_of_another_hsm_lifts_no_refusal() {
+    let (bank, chaos) = bank("profile = \"luna\"");
+    chaos.plan("manufacturer Utimaco IS GmbH\nfail C_Login all 0x80000050");
+    for _ in 0..3 {
+        chaos.run(&bank, &["csr"]).expect(4);
+    }
+    assert_eq!(chaos.calls("C_Login"), 1);
+    let check = chaos.run(&bank, &["token", "check"]);
+    let said = "C_GetInfo tells utimaco; an outage at the login still counts as a refused PIN: correct `profile`";
+    assert!(check.stdout.contains(said), "{check:?}");
+}

@@ -92,7 +92,11 @@ impl ProfileChoice {
     /// that it was refused.
     pub fn lifts_refusals(self) -> bool {
         match self.origin {
-            ProfileOrigin::Configured => true,
+            // A configuration that was copied for another HSM: its codes mean something else there. p11-kit passes on what is
+            // behind it, and SoftHSM locks no PIN.
+            ProfileOrigin::Configured => self
+                .contradiction
+                .is_none_or(|other| matches!(other, Profile::P11Kit | Profile::SoftHsm)),
             ProfileOrigin::FileName => self.contradiction.is_none(),
             ProfileOrigin::LibraryInfo | ProfileOrigin::Nothing { .. } => false,
         }
@@ -154,9 +158,11 @@ impl ProfileChoice {
             summary.push_str(&format!("; C_GetInfo tells {}", other.name()));
         }
         if self.has_unbelieved_values() {
-            summary.push_str(&format!(
-                "; an outage at the login still counts as a refused PIN: if this is right, write `profile = \"{name}\"`"
-            ));
+            summary.push_str("; an outage at the login still counts as a refused PIN: ");
+            summary.push_str(&match self.origin {
+                ProfileOrigin::Configured => "correct `profile`".to_owned(),
+                _ => format!("if this is right, write `profile = \"{name}\"`"),
+            });
         }
         summary
     }

@@ -27,6 +27,8 @@ fn choice(
 
 const LUNA: Option<(&str, &str)> = Some(("SafeNet", "Chrystoki"));
 const SOFTHSM: Option<(&str, &str)> = Some(("SoftHSM", "Implementation of PKCS11"));
+const P11_KIT: Option<(&str, &str)> = Some(("PKCS#11 Kit", "PKCS#11 Kit Proxy Module"));
+const UTIMACO: Option<(&str, &str)> = Some(("Utimaco IS GmbH", "CryptoServer PKCS11"));
 
 #[test]
 fn a_family_is_told_by_the_modules_file_name() {
@@ -145,14 +147,19 @@ fn only_the_configuration_lifts_a_refusal() -> Result<(), Failure> {
         ("/opt/libCryptoki2.so", "", SOFTHSM, false),
         ("/opt/p11.so", "", LUNA, false),
         ("/opt/p11.so", "profile = 'luna'", SOFTHSM, true),
+        ("/opt/p11.so", "profile = 'luna'", P11_KIT, true),
+        // Copied from the configuration of another HSM.
+        ("/opt/p11.so", "profile = 'luna'", UTIMACO, false),
         ("/opt/libCryptoki2.so", "profile = 'dpod'", LUNA, true),
         ("/opt/p11.so", "", None, false),
     ] {
         let (choice, summary) = choice(module, lines, library)?;
         assert_eq!(choice.lifts_refusals(), lifts, "{summary}");
-        let warns = summary.contains(
-            "still counts as a refused PIN: if this is right, write `profile = \"luna\"`",
-        );
+        let next = match lines {
+            "" => "if this is right, write `profile = \"luna\"`",
+            _ => "correct `profile`",
+        };
+        let warns = summary.contains(&format!("still counts as a refused PIN: {next}"));
         assert_eq!(
             warns,
             choice.profile == Profile::Luna && !lifts,
