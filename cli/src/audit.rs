@@ -29,6 +29,7 @@ pub mod report;
 pub mod rule;
 pub mod rules;
 mod run;
+mod text_encodings;
 mod token_check;
 mod token_probe;
 

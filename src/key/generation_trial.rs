@@ -12,6 +12,7 @@ use super::key_pair_template::RESTRICTIONS;
 use super::new_key_pair::NewKeyPair;
 use super::scheme::KeyAlgorithm;
 use super::template_search::{Accepted, Form, search};
+use crate::token::fault::Fault;
 use crate::token::session::Session;
 use crate::token::{Role, Token};
 
@@ -34,8 +35,16 @@ pub struct GenerationTrial {
     pub makes_token_objects: bool,
 }
 
+/// What came of a trial.
+#[derive(Debug)]
+pub enum TrialOutcome {
+    /// The token makes such session keys.
+    Made(Box<GenerationTrial>),
+    /// It makes none, or nothing that can be compared; with its last refusal. `None`: it lists no mechanism for them.
+    Refused(Option<Fault>),
+}
+
 /// Makes session key pairs of this kind until it is known what the token accepts. Each is destroyed at once and on record.
-/// `None`: the token makes no such session keys.
 ///
 /// # Errors
 /// The family's keys are made with a vendor's tool, the token failed, or a key could not be destroyed.
@@ -44,7 +53,7 @@ pub fn generation_trial(
     session: &Session,
     algorithm: KeyAlgorithm,
     role: Role,
-) -> Result<Option<GenerationTrial>, KeyError> {
+) -> Result<TrialOutcome, KeyError> {
     let request = KeyPairRequest {
         algorithm,
         label: "",
@@ -52,6 +61,7 @@ pub fn generation_trial(
         role,
     };
     request.check_family(token)?;
+    let mut refusal = None;
     for mechanism in generation_mechanism::listed(token, algorithm) {
         let generator = Generator {
             token,
@@ -62,31 +72,39 @@ pub fn generation_trial(
             claims: Claims::AnyUse,
         };
         match try_templates(&generator) {
-            Err(KeyError::Call(fault)) if fault.is_mechanism_invalid() => {}
-            Ok(None) => {}
+            Err(KeyError::Call(fault)) if fault.is_mechanism_invalid() => refusal = Some(fault),
+            Ok(TrialOutcome::Refused(fault)) => refusal = fault,
             done => return done,
         }
     }
-    Ok(None)
+    Ok(TrialOutcome::Refused(refusal))
 }
 
-fn try_templates(generator: &Generator<'_>) -> Result<Option<GenerationTrial>, KeyError> {
+fn try_templates(generator: &Generator<'_>) -> Result<TrialOutcome, KeyError> {
     let all: Vec<usize> = (0..RESTRICTIONS.len()).collect();
     let plain = generator.first_form();
-    if let Some(pair) = generator.probe(plain, &all, false)? {
-        let accepted = Accepted {
-            form: plain,
-            refused: Vec::new(),
-        };
-        return conclude(generator, pair, &accepted).map(Some);
-    }
+    let mut refusal = match generator.try_probe(plain, &all, false)? {
+        Ok(pair) => {
+            let accepted = Accepted {
+                form: plain,
+                refused: Vec::new(),
+            };
+            return made(generator, pair, &accepted);
+        }
+        Err(fault) => fault,
+    };
     let mut on_token = None;
     let accepted = search(&generator.forms(), RESTRICTIONS.len(), |form, kept| {
-        if on_token.is_some() {
+        // What was made and cannot be compared may be a token object each time.
+        if on_token.is_some() || !refusal.is_return_value() {
             return Ok(false);
         }
-        let Some(pair) = generator.probe(form, kept, false)? else {
-            return Ok(false);
+        let pair = match generator.try_probe(form, kept, false)? {
+            Ok(pair) => pair,
+            Err(fault) => {
+                refusal = fault;
+                return Ok(false);
+            }
         };
         if pair.is_on_token() {
             let refused = all.iter().copied().filter(|index| !kept.contains(index));
@@ -94,20 +112,30 @@ fn try_templates(generator: &Generator<'_>) -> Result<Option<GenerationTrial>, K
                 form,
                 refused: refused.collect(),
             };
-            on_token = Some(conclude(generator, pair, &accepted)?);
+            on_token = Some(made(generator, pair, &accepted)?);
             return Ok(false);
         }
         pair.destroy().map(|()| true)
     })?;
     match (on_token, accepted) {
-        (Some(seen), _) => Ok(Some(seen)),
+        (Some(seen), _) => Ok(seen),
         (None, Some(accepted)) => {
-            let pair = generator.probe(accepted.form, &kept(&accepted), false)?;
-            pair.map(|pair| conclude(generator, pair, &accepted))
-                .transpose()
+            match generator.try_probe(accepted.form, &kept(&accepted), false)? {
+                Ok(pair) => made(generator, pair, &accepted),
+                Err(fault) => Ok(TrialOutcome::Refused(Some(fault))),
+            }
         }
-        (None, None) => Ok(None),
+        (None, None) => Ok(TrialOutcome::Refused(Some(refusal))),
     }
+}
+
+fn made(
+    generator: &Generator<'_>,
+    pair: NewKeyPair<'_>,
+    accepted: &Accepted,
+) -> Result<TrialOutcome, KeyError> {
+    let trial = conclude(generator, pair, accepted)?;
+    Ok(TrialOutcome::Made(Box::new(trial)))
 }
 
 fn conclude(

@@ -163,12 +163,22 @@ impl<'a> Generator<'a> {
     }
 
     /// Makes a probe key. `None`: the token refuses the template.
-    pub(super) fn probe(
+    fn probe(
         &self,
         form: Form,
         kept: &[usize],
         on_token: bool,
     ) -> Result<Option<NewKeyPair<'a>>, KeyError> {
+        self.try_probe(form, kept, on_token).map(Result::ok)
+    }
+
+    /// The same, with the token's refusal.
+    pub(super) fn try_probe(
+        &self,
+        form: Form,
+        kept: &[usize],
+        on_token: bool,
+    ) -> Result<Result<NewKeyPair<'a>, Fault>, KeyError> {
         let number: String = random_id()?
             .iter()
             .take(4)
@@ -177,9 +187,9 @@ impl<'a> Generator<'a> {
         match self.call(&format!("hsm-mtls probe {number}"), (form, kept), on_token)? {
             Attempt::Made(pair, operation) => {
                 operation.succeed();
-                Ok(Some(pair))
+                Ok(Ok(pair))
             }
-            Attempt::Refused(_) => Ok(None),
+            Attempt::Refused(fault) => Ok(Err(fault)),
         }
     }
 

@@ -192,6 +192,11 @@ impl Fault {
                 || matches!(self.class(), FaultClass::Refused | FaultClass::Mechanism))
     }
 
+    /// Whether the call returned a CKR_ value; otherwise it was good, and its result cannot be used.
+    pub(crate) fn is_return_value(&self) -> bool {
+        matches!(self.code, Code::Ckr(_))
+    }
+
     /// CKR_MECHANISM_INVALID
     pub(crate) fn is_mechanism_invalid(&self) -> bool {
         self.code == Code::Ckr(RvError::MechanismInvalid)

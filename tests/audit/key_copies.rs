@@ -9,7 +9,7 @@ use crate::common::audit::{audit, bank};
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::token_objects::{import_rsa, session};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use der::Decode as _;
 use der::asn1::Uint;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
@@ -117,7 +117,35 @@ fn a_copy_of_the_key_in_a_file_is_found_in_each_form() {
         "seen: 5 files, 1 private keys of others"
     );
     fs::write(&copy, json!({ "client": { "signing": jwk } }).to_string()).unwrap();
-    assert!(audited("jwk_within").starts_with("not-answerable: "));
+    assert_eq!(audited("jwk_within"), "violated: /old/2024/c3.bak");
+    let jwk_and_certificate = [bank.framework.bundle_pem(), jwk.to_string()].concat();
+    fs::write(&copy, jwk_and_certificate).unwrap();
+    assert_eq!(
+        audited("jwk_beside_a_certificate"),
+        "violated: /old/2024/c3.bak"
+    );
+    for (form, bytes) in other_encodings(&key) {
+        fs::write(&copy, bytes).unwrap();
+        let said = audit(&bank, &["--search", search.to_str().unwrap()]);
+        let said = said
+            .said("host.key-files")
+            .replace(search.to_str().unwrap(), "");
+        assert_eq!(said, "violated: /old/2024/c3.bak", "{form}");
+    }
+    for (form, magic) in [
+        ("gzip data", &[0x1f, 0x8b, 8, 0][..]),
+        ("a zip archive", b"PK\x03\x04"),
+        ("Zstandard data", &[0x28, 0xb5, 0x2f, 0xfd]),
+        ("xz data", b"\xfd7zXZ\0"),
+    ] {
+        fs::write(&copy, magic).unwrap();
+        let said = audit(&bank, &["--search", search.to_str().unwrap()]);
+        let said = said.said("host.key-files");
+        assert!(
+            said.starts_with("not-answerable: ") && said.contains(form),
+            "{said}"
+        );
+    }
 
     let encrypted: [(&str, &[&str]); 3] = [
         (
@@ -161,6 +189,63 @@ fn a_copy_of_the_key_in_a_file_is_found_in_each_form() {
     // Nobody asked for a search; but the certificate's file is at hand.
     bank.write("c3.pem", &key.serialize_pem());
     audit(&bank, &[]).golden("copies_in_the_certificates_file", &[]);
+}
+
+/// How a key is written where it is no file of its own.
+fn other_encodings(key: &KeyPair) -> Vec<(&'static str, Vec<u8>)> {
+    let (der, pem) = (key.serialize_der(), key.serialize_pem());
+    let base64 = STANDARD.encode(&der);
+    let wrapped: Vec<_> = base64
+        .as_bytes()
+        .chunks(64)
+        .map(|line| str::from_utf8(line).unwrap())
+        .collect();
+    let hexadecimal = |separator: &str| {
+        let bytes: Vec<_> = der.iter().map(|byte| format!("{byte:02x}")).collect();
+        bytes.join(separator)
+    };
+    let utf16 =
+        |to_bytes: fn(u16) -> [u8; 2]| pem.encode_utf16().flat_map(to_bytes).collect::<Vec<u8>>();
+    let with_mark = [&[0xff, 0xfe][..], &utf16(u16::to_le_bytes)].concat();
+    let in_an_archive = [&[0; 512][..], &der, &[0; 1024]].concat();
+    vec![
+        (
+            "base64 in a variable",
+            format!("export KEY={base64}\n").into_bytes(),
+        ),
+        (
+            "base64 in JSON",
+            json!({ "key": base64 }).to_string().into_bytes(),
+        ),
+        (
+            "wrapped base64 in YAML",
+            format!("key: |\n  {}\n", wrapped.join("\n  ")).into_bytes(),
+        ),
+        (
+            "base64url",
+            format!("a note:{} and more", URL_SAFE_NO_PAD.encode(&der)).into_bytes(),
+        ),
+        (
+            "base64 of PEM",
+            format!("tls.key: {}\n", STANDARD.encode(&pem)).into_bytes(),
+        ),
+        (
+            "PEM in JSON",
+            json!({ "key": pem }).to_string().into_bytes(),
+        ),
+        ("hexadecimal", hexadecimal("").into_bytes()),
+        (
+            "hexadecimal with colons",
+            hexadecimal(":").to_uppercase().into_bytes(),
+        ),
+        (
+            "xxd -i",
+            format!("{{ 0x{} }}", hexadecimal(", 0x")).into_bytes(),
+        ),
+        ("UTF-16 with a mark", with_mark),
+        ("UTF-16, big endian", utf16(u16::to_be_bytes)),
+        ("within other bytes", in_an_archive),
+    ]
 }
 
 #[test]

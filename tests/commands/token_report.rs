@@ -215,6 +215,8 @@ fn each_quirk_is_told() {
     for trial in report["key_generation"].as_array().unwrap() {
         let why = "the token makes no session keys of this kind";
         assert_eq!(trial["not_tried"], why);
+        let refusal = trial["refusal"].as_str().unwrap();
+        assert!(refusal.contains("CKR_ATTRIBUTE_VALUE_INVALID"), "{refusal}");
     }
 }
 

@@ -13,9 +13,12 @@ use hsm_mtls::internal::token::guard::Attendance;
 const LEARNT: &str = "a login to this token is for one session";
 
 fn one_login_per_session(chaos: &Chaos) {
-    let (logins, sessions) = (chaos.calls("C_Login"), chaos.calls("C_OpenSession"));
-    assert_eq!(logins, sessions, "one login for each session");
-    assert!(sessions >= 2, "a further session was opened");
+    // A proxy may be opening one at this moment.
+    until("one login for each session", || {
+        let (logins, sessions) = (chaos.calls("C_Login"), chaos.calls("C_OpenSession"));
+        assert!(logins <= sessions, "{logins} logins, {sessions} sessions");
+        logins == sessions && sessions >= 2
+    });
 }
 
 #[test]

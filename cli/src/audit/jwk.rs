@@ -1,5 +1,5 @@
-//! Private keys as JSON Web Keys (RFC 7517), the usual format of an OAuth client's key that is in no HSM: a single key, a set
-//! or a list. Only public members are decoded; the value of `d` is skipped.
+//! Private keys as JSON Web Keys (RFC 7517), the usual format of an OAuth client's key that is in no HSM. Only public members are
+//! decoded; the value of `d` is skipped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,38 +22,24 @@ struct Jwk {
     d: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-struct Set {
-    keys: Vec<Jwk>,
-}
-
-/// The public key of every private key in a JSON text, or the reason why it is not known.
+/// The public key of every private JWK in a file, or the reason why it is not known. Each object is looked at, wherever it is: in a
+/// set, in the parameters of a deployment, or beside a certificate.
 pub(super) fn private_keys(bytes: &[u8]) -> Vec<Result<PublicKey, &'static str>> {
-    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    if !matches!(first, Some(b'{' | b'[')) {
+    if memchr::memmem::find(bytes, b"\"kty\"").is_none() {
         return Vec::new();
     }
-    let set = serde_json::from_slice::<Set>(bytes).map(|set| set.keys);
-    let list = || serde_json::from_slice::<Vec<Jwk>>(bytes);
-    let one = || serde_json::from_slice::<Jwk>(bytes).map(|key| vec![key]);
-    let keys = set.or_else(|_| list()).or_else(|_| one());
-    let private: Vec<_> = keys
-        .unwrap_or_default()
-        .into_iter()
+    memchr::memchr_iter(b'{', bytes)
+        .filter_map(|start| {
+            // Reads this object and what it contains, and nothing behind it.
+            let object = serde_json::Deserializer::from_slice(&bytes[start..]);
+            object.into_iter::<Jwk>().next()?.ok()
+        })
         .filter(|key| key.kty.is_some() && key.d.is_some())
         .map(|key| {
             let public_key = key.public_key();
             public_key.ok_or("a private JWK of a kind that is not known")
         })
-        .collect();
-    // A key may be nested in other JSON, such as the parameters of a deployment.
-    let contains = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
-    match private.is_empty() && contains(b"\"kty\"") && contains(b"\"d\"") {
-        true => vec![Err(
-            "perhaps a private JWK within other JSON, which is not compared",
-        )],
-        false => private,
-    }
+        .collect()
 }
 
 impl Jwk {

@@ -1,4 +1,4 @@
-//! Formats of private keys in files: PEM, PKCS#8, PKCS#1, SEC 1, JWK, and keystores that are only recognised.
+//! Formats of private keys in files: PEM, PKCS#8, PKCS#1, SEC 1, JWK, and keystores and archives that are only recognised.
 //!
 //! Only the public components of a private key are decoded.
 
@@ -8,7 +8,7 @@ use der::asn1::{ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber};
 use secrecy::zeroize::Zeroizing;
 
-use super::jwk;
+use super::{jwk, text_encodings};
 use hsm_mtls::internal::key::public::PublicKey;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -23,54 +23,98 @@ pub(super) enum Content {
     Unknown(&'static str),
 }
 
-/// Every private key of a file.
+/// How often an encoding is looked for within another: base64 of a PEM file is two.
+const MAX_DEPTH: usize = 3;
+
+/// Every private key of a file, in whichever encoding.
 pub(super) fn private_keys(bytes: &[u8]) -> Vec<Content> {
-    const BEGIN: &[u8] = b"-----BEGIN ";
     let mut contents = Vec::new();
-    let mut rest = bytes;
-    let mut is_pem = false;
-    while let Some(at) = rest.windows(BEGIN.len()).position(|window| window == BEGIN) {
-        is_pem = true;
-        rest = &rest[at + BEGIN.len()..];
-        let label = rest.split(|byte| *byte == b'-').next().unwrap_or_default();
-        let body = rest.get(label.len() + 5..).unwrap_or_default();
-        // Five hyphens: headers of an encrypted key (DEK-Info) contain single ones.
-        let end = body
-            .windows(5)
-            .position(|window| window == b"-----")
-            .unwrap_or(body.len());
-        if label.ends_with(b"PRIVATE KEY") {
-            contents.push(pem(label, &body[..end]));
-        }
-    }
-    if !is_pem {
-        contents.push(binary(bytes));
-        contents.extend(jwk::private_keys(bytes).into_iter().map(|key| match key {
-            Ok(public_key) => Content::Key(public_key),
-            Err(reason) => Content::Unknown(reason),
-        }));
-    }
-    let contains = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    if BASE64_OF_PEM.iter().any(|text| contains(text)) {
-        contents.push(Content::Unknown(
-            "the base64 of a private key, which is not compared",
-        ));
-    }
-    if bytes.starts_with(b"PuTTY-User-Key-File") {
+    keys_within(bytes, MAX_DEPTH, &mut contents);
+    contents
+}
+
+fn keys_within(bytes: &[u8], depth: usize, contents: &mut Vec<Content>) {
+    contents.push(binary(bytes));
+    contents.extend(not_readable(bytes).map(Content::Unknown));
+    pem_blocks(bytes, contents);
+    der_within(bytes, contents);
+    contents.extend(jwk::private_keys(bytes).into_iter().map(|key| match key {
+        Ok(public_key) => Content::Key(public_key),
+        Err(reason) => Content::Unknown(reason),
+    }));
+    if memchr::memmem::find(bytes, b"PuTTY-User-Key-File").is_some() {
         contents.push(Content::Unknown(
             "a private key of PuTTY's form, which is not compared",
         ));
     }
-    contents
+    if depth > 0 {
+        for text in text_encodings::decoded(bytes) {
+            keys_within(&text, depth - 1, contents);
+        }
+    }
 }
 
-/// The beginnings of the base64 of a PEM private key, as in Kubernetes secrets.
-const BASE64_OF_PEM: [&[u8]; 4] = [
-    b"LS0tLS1CRUdJTiBQUklWQVRFIEtFWS",
-    b"LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVkt",
-    b"LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtFWS",
-    b"LS0tLS1CRUdJTiBFTkNSWVBURUQgUFJJVkFU",
-];
+fn pem_blocks(bytes: &[u8], contents: &mut Vec<Content>) {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    let mut rest = bytes;
+    while let Some(at) = memchr::memmem::find(rest, BEGIN) {
+        rest = &rest[at + BEGIN.len()..];
+        let label = rest.split(|byte| *byte == b'-').next().unwrap_or_default();
+        let body = rest.get(label.len() + 5..).unwrap_or_default();
+        // Five hyphens: headers of an encrypted key (DEK-Info) contain single ones.
+        let end = memchr::memmem::find(body, b"-----").unwrap_or(body.len());
+        if label.ends_with(b"PRIVATE KEY") {
+            contents.push(pem(label, &body[..end]));
+        }
+    }
+}
+
+/// Private keys in DER wherever they begin: in an archive, a dump, or behind other bytes.
+fn der_within(bytes: &[u8], contents: &mut Vec<Content>) {
+    for start in memchr::memchr_iter(0x30, bytes) {
+        let der = &bytes[start..];
+        // SEQUENCE of a long length, and a version of 0 or 1 as its first element.
+        let is_candidate = matches!(
+            der,
+            [_, 0x81, _, 0x02, 0x01, 0 | 1, ..]
+                | [_, 0x82, _, _, 0x02, 0x01, 0 | 1, ..]
+                | [_, 0x00..=0x7f, 0x02, 0x01, 0 | 1, ..]
+        );
+        if !is_candidate {
+            continue;
+        }
+        let length = SliceReader::new(der)
+            .ok()
+            .and_then(|mut reader| reader.tlv_bytes().ok().map(<[u8]>::len));
+        let Some(der) = length.and_then(|length| der.get(..length)) else {
+            continue;
+        };
+        if let key @ Content::Key(_) = private_key(der) {
+            contents.push(key);
+        }
+    }
+}
+
+/// Why a file's content cannot be looked at: it is compressed or an archive whose members are.
+fn not_readable(bytes: &[u8]) -> Option<&'static str> {
+    const FORMATS: [(&[u8], &str); 7] = [
+        (&[0x1f, 0x8b], "gzip data, which are not looked into"),
+        (b"PK\x03\x04", "a zip archive, which is not looked into"),
+        (
+            &[0x28, 0xb5, 0x2f, 0xfd],
+            "Zstandard data, which are not looked into",
+        ),
+        (b"\xfd7zXZ\0", "xz data, which are not looked into"),
+        (b"BZh", "bzip2 data, which are not looked into"),
+        (
+            b"7z\xbc\xaf\x27\x1c",
+            "a 7z archive, which is not looked into",
+        ),
+        (b"Salted__", "data that `openssl enc` encrypted"),
+    ];
+    let found = FORMATS.iter().find(|(magic, _)| bytes.starts_with(magic));
+    found.map(|(_, reason)| *reason)
+}
 
 /// A private key of a PEM block.
 fn pem(label: &[u8], body: &[u8]) -> Content {
@@ -81,12 +125,7 @@ fn pem(label: &[u8], body: &[u8]) -> Content {
         return Content::Unknown("a private key of OpenSSH's form, which is not compared");
     }
     let mut der = Zeroizing::new(vec![0; body.len()]);
-    let text: Zeroizing<Vec<u8>> = Zeroizing::new(
-        body.iter()
-            .copied()
-            .filter(|byte| !byte.is_ascii_whitespace())
-            .collect(),
-    );
+    let text = text_encodings::without_line_ends(body);
     let decoded = STANDARD.decode_slice(&text[..], &mut der);
     let Ok(length) = decoded else {
         return Content::Unknown("a private key that is not whole");
@@ -96,6 +135,11 @@ fn pem(label: &[u8], body: &[u8]) -> Content {
         other => other,
     }
 }
+
+/// The object identifier of PBES2, 1.2.840.113549.1.5.13, in DER (RFC 8018, appendix A.4).
+const PBES2: [u8; 11] = [
+    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d,
+];
 
 /// A private key of a binary file, or a keystore.
 fn binary(bytes: &[u8]) -> Content {
@@ -119,6 +163,9 @@ fn binary(bytes: &[u8]) -> Content {
     match private_key(bytes) {
         Content::NoPrivateKey if bytes.first() == Some(&0x30) && pkcs12().is_some() => {
             Content::Unknown("a PKCS#12 keystore, whose keys cannot be compared")
+        }
+        Content::NoPrivateKey if memchr::memmem::find(bytes, &PBES2).is_some() => {
+            Content::Unknown("something that a password encrypts (PBES2), as private keys are")
         }
         other => other,
     }

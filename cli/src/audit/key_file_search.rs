@@ -118,14 +118,18 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 fn compare(path: &Path, contents: Vec<Content>, wanted: &PublicKey, search: &mut Search) {
     let mut unknown = BTreeSet::new();
     let mut is_copy = false;
+    // One key may be seen twice: PKCS#8 has another form of it within.
+    let mut others: Vec<PublicKey> = Vec::new();
     for content in contents {
         match content {
             Content::NoPrivateKey => {}
             Content::Key(key) if key == *wanted => is_copy = true,
-            Content::Key(_) => search.other_keys += 1,
+            Content::Key(key) if others.contains(&key) => {}
+            Content::Key(key) => others.push(key),
             Content::Unknown(reason) => drop(unknown.insert(reason)),
         }
     }
+    search.other_keys += others.len();
     if is_copy {
         search.copies.push(path.to_owned());
     }

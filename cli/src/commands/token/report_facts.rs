@@ -1,19 +1,23 @@
 //! What the report of `token check` says of module, token and key, section by section. The process with the module tells it
 //! to the one that writes the report, as soon as it is known.
 
+use std::sync::Arc;
+
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::engine::{Purpose, Sign as _, TokenEngine, challenge_by};
 use hsm_mtls::internal::key::attributes::KeyAttributes;
-use hsm_mtls::internal::key::generation_trial::GenerationTrial;
+use hsm_mtls::internal::key::generation_trial::{TrialOutcome, generation_trial};
 use hsm_mtls::internal::key::public::PublicKey;
-use hsm_mtls::internal::token::Token;
+use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::token::mechanism_list::ListedMechanism;
 use hsm_mtls::internal::token::module::Module;
+use hsm_mtls::internal::token::session::Access;
+use hsm_mtls::internal::token::{Token, TokenError, TokenOperation, with_timeout};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::error::Error;
-use super::super::token_process::{self, Event};
+use super::super::token_process::{self, Event, GENERATION_TRIES};
 use super::{load_test, millis};
 
 /// How many signatures of each scheme are measured.
@@ -191,22 +195,24 @@ impl Facts {
     }
 
     /// Tells how key pairs are made, or why that was not found out.
-    pub(super) fn key_generation(
-        &mut self,
-        trials: &[(String, Result<Option<GenerationTrial>, Error>)],
-    ) {
+    pub(super) fn key_generation(&mut self, trials: &[(String, Result<TrialOutcome, Error>)]) {
         let sections: Vec<Value> = trials
             .iter()
             .map(|(algorithm, trial)| match trial {
-                Ok(Some(trial)) => json!(trial),
-                Ok(None) => json!({ "algorithm": algorithm, "not_tried": NO_SESSION_KEYS }),
+                Ok(TrialOutcome::Made(trial)) => json!(trial),
+                Ok(TrialOutcome::Refused(fault)) => json!({
+                    "algorithm": algorithm,
+                    "not_tried": NO_SESSION_KEYS,
+                    "refusal": fault.as_ref().map(ToString::to_string),
+                }),
                 Err(error) => json!({ "algorithm": algorithm, "not_tried": error.to_string() }),
             })
             .collect();
         self.tell("key_generation", sections);
-        let made = trials
-            .iter()
-            .filter_map(|(_, trial)| trial.as_ref().ok()?.as_ref());
+        let made = trials.iter().filter_map(|(_, trial)| match trial {
+            Ok(TrialOutcome::Made(trial)) => Some(trial),
+            _ => None,
+        });
         for trial in made {
             let algorithm = &trial.algorithm;
             if !trial.refused.is_empty() {
@@ -234,6 +240,24 @@ impl Facts {
 
 /// Why nothing is known of a kind of key.
 pub(super) const NO_SESSION_KEYS: &str = "the token makes no session keys of this kind";
+
+/// Finds out how the token makes a kind of key, with a timeout.
+///
+/// # Errors
+/// The token failed, or keys of its family are made another way.
+pub(super) fn key_generation_trial(
+    token: &Arc<Token>,
+    algorithm: KeyAlgorithm,
+) -> Result<TrialOutcome, Error> {
+    let timeout = token.start_timeout() * GENERATION_TRIES;
+    let token = Arc::clone(token);
+    let trial = with_timeout(TokenOperation::KeyGeneration, timeout, move || {
+        let session = token.session(Access::ReadWrite)?;
+        let trial = generation_trial(&token, &session, algorithm, token.role());
+        Ok::<_, TokenError>(trial)
+    });
+    Ok(trial??)
+}
 
 /// Signatures of one scheme.
 #[derive(Serialize)]

@@ -2,9 +2,8 @@
 
 use super::super::error::Error;
 use super::super::setup;
-use super::super::token_process::GENERATION_TRIES;
 use super::load_test;
-use super::report_facts::{Facts, NO_SESSION_KEYS};
+use super::report_facts::{Facts, NO_SESSION_KEYS, key_generation_trial};
 use super::step_output::StepOutput;
 use super::{describe, millis};
 use crate::check_steps::{Outcome, Steps};
@@ -16,12 +15,12 @@ use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{Purpose, Sign, TokenEngine, challenge};
 use hsm_mtls::internal::identity::{self, Identity};
 use hsm_mtls::internal::key::attributes::KeyAttributes;
-use hsm_mtls::internal::key::generation_trial::{GenerationTrial, generation_trial};
+use hsm_mtls::internal::key::generation_trial::TrialOutcome;
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::ledger::Recorder;
+use hsm_mtls::internal::token::Token;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::session::Access;
-use hsm_mtls::internal::token::{Token, TokenError, TokenOperation, with_timeout};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -238,32 +237,24 @@ impl Checked<'_> {
         let texts: Vec<_> = trials
             .iter()
             .map(|(algorithm, trial)| match trial {
-                Ok(Some(trial)) => format!("{algorithm} by {}", trial.mechanism),
-                Ok(None) => format!("{algorithm}: {NO_SESSION_KEYS}"),
+                Ok(TrialOutcome::Made(trial)) => format!("{algorithm} by {}", trial.mechanism),
+                Ok(TrialOutcome::Refused(None)) => format!("{algorithm}: {NO_SESSION_KEYS}"),
+                Ok(TrialOutcome::Refused(Some(fault))) => {
+                    format!("{algorithm}: {NO_SESSION_KEYS}: {fault}")
+                }
                 Err(error) => format!("{algorithm}: {error}"),
             })
             .collect();
         self.facts.key_generation(&trials);
         let texts = texts.join("; ");
-        match trials.iter().all(|(_, trial)| matches!(trial, Ok(Some(_)))) {
+        match trials
+            .iter()
+            .all(|(_, trial)| matches!(trial, Ok(TrialOutcome::Made(_))))
+        {
             true => self.steps.good(generation, texts),
             false => self.steps.seen(generation, Outcome::Note, texts),
         }
     }
-}
-
-fn key_generation_trial(
-    token: &Arc<Token>,
-    algorithm: KeyAlgorithm,
-) -> Result<Option<GenerationTrial>, Error> {
-    let timeout = token.start_timeout() * GENERATION_TRIES;
-    let token = Arc::clone(token);
-    let trial = with_timeout(TokenOperation::KeyGeneration, timeout, move || {
-        let session = token.session(Access::ReadWrite)?;
-        let trial = generation_trial(&token, &session, algorithm, token.role());
-        Ok::<_, TokenError>(trial)
-    });
-    Ok(trial??)
 }
 
 /// What an interruption of the login costs, or that a person is asked.
