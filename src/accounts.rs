@@ -2,8 +2,11 @@
 //! is shown by its number.
 
 use std::fs;
+use std::sync::Mutex;
 
 use rustix::process::{getegid, geteuid, getgroups};
+
+use crate::poison::IgnorePoison as _;
 
 /// The user's name; its uid if /etc/passwd does not list it.
 pub(crate) fn user(uid: u32) -> String {
@@ -36,6 +39,38 @@ pub(crate) fn is_member_of(gid: u32) -> bool {
     })
 }
 
+/// The result of the last [`private_group`] that could read both files: a process under Landlock cannot.
+static PRIVATE_GROUP: Mutex<Option<u32>> = Mutex::new(None);
+
+/// The gid of the effective user's private group: the primary group of that user and of no other, without further members.
+/// Debian and others create one with each user, and a umask of 002 then lets it write to all files. `None` for root, for whom
+/// no login sets that umask, and for an account that is not in /etc/passwd.
+pub(crate) fn private_group() -> Option<u32> {
+    let files = [
+        fs::read_to_string("/etc/passwd"),
+        fs::read_to_string("/etc/group"),
+    ];
+    let mut last = PRIVATE_GROUP.lock().ignore_poison();
+    if let [Ok(users), Ok(groups)] = files {
+        *last = private_group_of(geteuid().as_raw(), &fields(&users), &fields(&groups));
+    }
+    *last
+}
+
+fn private_group_of(uid: u32, users: &[Vec<String>], groups: &[Vec<String>]) -> Option<u32> {
+    let primary_group = |line: &[String]| line.get(3)?.parse::<u32>().ok();
+    let user = users.iter().find(|line| id_of(line) == Some(uid))?;
+    let gid = primary_group(user).filter(|_| uid != 0)?;
+    let others = users.iter().filter(|line| id_of(line) != Some(uid));
+    let is_shared = others.clone().any(|line| primary_group(line) == Some(gid));
+    let mut entries = groups.iter().filter(|line| id_of(line) == Some(gid));
+    let group = entries.next().filter(|_| entries.next().is_none())?;
+    let mut members = group.get(3).map_or("", String::as_str).split(',');
+    let has_others = members
+        .any(|name| !name.trim().is_empty() && user.first().is_none_or(|own| own != name.trim()));
+    (!is_shared && !has_others).then_some(gid)
+}
+
 /// The name of the entry with this id, in a file whose first fields are name, password and id (passwd(5), group(5)).
 fn find_name(file: &str, id: u32) -> Option<String> {
     let lines = read_fields(file);
@@ -48,7 +83,10 @@ fn id_of(line: &[String]) -> Option<u32> {
 }
 
 fn read_fields(file: &str) -> Vec<Vec<String>> {
-    let text = fs::read_to_string(file).unwrap_or_default();
+    fields(&fs::read_to_string(file).unwrap_or_default())
+}
+
+fn fields(text: &str) -> Vec<Vec<String>> {
     let line = |line: &str| line.split(':').map(str::to_owned).collect();
     text.lines().map(line).collect()
 }
@@ -63,5 +101,21 @@ mod tests {
         assert_eq!(user(3_999_999_999), "3999999999");
         assert!(is_process_group(getegid().as_raw()) && !is_process_group(3_999_999_999));
         assert!(!is_member_of(3_999_999_999));
+    }
+
+    #[test]
+    fn a_group_is_private_to_the_one_user_who_is_in_it() {
+        let users = "root:x:0:0:::\nbob:x:1000:1000:::\neve:x:1001:1001:::\nann:x:1002:100:::\n";
+        let own = |uid, more: &str, groups: &str| {
+            private_group_of(uid, &fields(&format!("{users}{more}")), &fields(groups))
+        };
+        assert_eq!(own(1000, "", "bob:x:1000:\n"), Some(1000));
+        assert_eq!(own(1000, "", "bob:x:1000:bob\n"), Some(1000));
+        assert_eq!(own(1000, "", "bob:x:1000:bob,eve\n"), None);
+        assert_eq!(own(1000, "", "eve:x:1001:\n"), None, "not in the file");
+        assert_eq!(own(1000, "", "bob:x:1000:\nb2:x:1000:eve\n"), None);
+        assert_eq!(own(1000, "ian:x:1003:1000:::\n", "bob:x:1000:\n"), None);
+        assert_eq!(own(0, "", "root:x:0:\n"), None, "root has no umask of 002");
+        assert_eq!(own(2000, "", "bob:x:1000:\n"), None);
     }
 }

@@ -15,7 +15,10 @@ mod front_end_text;
 pub mod initialize;
 pub mod ledger;
 pub mod listener;
+mod log_folder;
 pub(crate) mod module_env;
+mod named_paths;
+mod path_protection;
 pub mod paths;
 pub mod pin;
 pub mod profile;
@@ -154,9 +157,20 @@ impl Config {
     /// Reads and checks a configuration file. Relative paths in it are resolved against its folder.
     ///
     /// # Errors
-    /// The file cannot be read, is not TOML, or has a field that is wrong, missing or unknown.
+    /// The file cannot be read, is not TOML, has a field that is wrong, missing or unknown, or another user could change the
+    /// file or what it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let config = ConfigText::read(path)?.check()?;
+        ConfigText::read(path)?.check()
+    }
+
+    /// As [`Config::load`], without the check of owners and modes: for the audit, which reports them, and for commands that
+    /// only read, maybe as another user than the service's.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    #[doc(hidden)]
+    pub fn load_to_read(path: &Path) -> Result<Self, ConfigError> {
+        let config = ConfigText::read(path)?.parse()?;
         config.check_symlink()?;
         Ok(config)
     }

@@ -72,6 +72,7 @@ mod owner_and_mode;
 mod poison;
 mod polling;
 mod rfc3339;
+mod shell_quote;
 mod standard_error;
 mod truncated_list;
 mod uuid_format;

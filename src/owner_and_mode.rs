@@ -1,166 +1,174 @@
-//! Checks owner and mode of files and folders: whether a user other than root and this one could read, change or replace
-//! them. Whoever can change a folder or a link on the path of a PKCS#11 module can replace the module, which gets the PIN.
+//! The rule of ownership: nobody but root and the effective user of this process may be able to change what decides
+//! something, nor anything on the way to it. Who can rename a folder or turn a link on a path chooses the file that is opened
+//! there: a module that gets the PIN, a program that is run, trust anchors.
 
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+mod fault;
+mod path_walk;
 
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::lgetxattr;
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// Why a file or folder is not safe from other users.
+use crate::accounts;
+pub use fault::PathFault;
+use path_walk::{Component, Position, walk};
+
+/// What other users must not be able to do with a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exposure {
-    /// It belongs to a user other than root and this one.
-    ForeignOwner,
-    /// Its permission bits (rwxrwxrwx) give the group or others more access than allowed.
-    Mode(u32),
+pub enum Protection {
+    /// To change it, or to put another one in its place.
+    Unchanged,
+    /// That, and to read it.
+    Secret,
+    /// As [`Protection::Secret`], of a credential that systemd made: an ACL lets the service's user read it, which the mode
+    /// shows as the group's r.
+    Credential,
+    /// As [`Protection::Unchanged`], but a group may write to it.
+    SharedByGroup,
+    /// To put another one in its place. Its own owner and mode are somebody else's business.
+    Place,
+    /// Of a socket that this process makes: to put another socket there. So nobody else may write to its folder, sticky or
+    /// not, since the place is free while the process does not run.
+    Socket,
 }
 
-/// Checks that a file or folder belongs to root or to this user, and that its mode has none of the `forbidden` bits.
+impl Protection {
+    /// The permission bits that the file or folder itself must not have.
+    fn forbidden_bits(self) -> u32 {
+        match self {
+            Self::Unchanged => WRITABLE_BY_OTHERS,
+            Self::Secret => 0o077,
+            Self::Credential => 0o037,
+            Self::SharedByGroup => 0o002,
+            Self::Place | Self::Socket => 0,
+        }
+    }
+}
+
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+const WRITABLE_BY_GROUP: u32 = 0o020;
+const STICKY: u32 = 0o1000;
+
+/// In some distributions (Ubuntu) a group of the system's log daemon may write to it.
+const LOG_FOLDER: &str = "/var/log";
+
+/// What other users could do with `path` against its protection: the faults of the file or folder itself first, then those of
+/// the folders and links on the way to it, up to the root.
 ///
-/// # Errors
-/// The owner is another user, or else a forbidden bit is set.
-pub fn check_owner_and_mode(meta: &Metadata, forbidden: u32) -> Result<(), Exposure> {
-    if is_foreign(meta) {
-        return Err(Exposure::ForeignOwner);
+/// A path that does not exist is judged by the nearest folder that does: whoever may write there can create it. What this
+/// process cannot look at is not judged: it cannot use it either.
+pub fn faults(path: &Path, protection: Protection) -> Vec<PathFault> {
+    if protection == Protection::Socket {
+        return faults(path.parent().unwrap_or(path), Protection::Unchanged);
     }
-    match meta.mode() & forbidden {
-        0 => Ok(()),
-        _ => Err(Exposure::Mode(meta.mode() & 0o777)),
-    }
+    let components = walk(path).into_iter();
+    components
+        .filter_map(|component| judge(path, &component, protection))
+        .collect()
 }
 
-/// Whether its owner is a user other than root and this one (the effective user id).
-fn is_foreign(meta: &Metadata) -> bool {
-    meta.uid() != 0 && meta.uid() != geteuid().as_raw()
-}
-
-/// A file, folder or link that another user can change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WritablePath {
-    /// The file, folder or link.
-    pub path: PathBuf,
-    /// Who can change it.
-    pub by: WritableBy,
-    /// Whether it is a folder.
-    pub is_folder: bool,
-    /// Its permission bits, with set-user-id, set-group-id and sticky.
-    pub mode: u32,
-}
-
-/// Who can change it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WritableBy {
-    /// Its owner.
-    Owner(u32),
-    /// Its group.
-    Group,
-    /// Every user of the machine.
-    Everybody,
-}
-
-/// The components of `path` that a user other than root and this one could change: the file or folder itself first, then
-/// the folders and links above it.
-///
-/// # Errors
-/// A component of the path is missing or not accessible.
-pub fn writable_by_others(path: &Path) -> io::Result<Vec<WritablePath>> {
-    let mut found = Vec::new();
-    for (above, path) in path_components(path)?.into_iter().enumerate() {
-        let meta = fs::symlink_metadata(&path)?;
-        // In a sticky folder (/tmp), other users cannot replace this user's files. If `path` itself is a sticky folder,
-        // every user can add files to it.
-        let sticky = above > 0 && meta.is_dir() && meta.mode() & 0o1000 != 0;
-        let by = match meta.mode() {
-            _ if is_foreign(&meta) => WritableBy::Owner(meta.uid()),
-            _ if sticky || meta.is_symlink() => continue,
-            mode if mode & 0o002 != 0 => WritableBy::Everybody,
-            mode if mode & 0o020 != 0 => WritableBy::Group,
-            _ => continue,
+/// Whether anything on the way to `path`, or what is there, lies in this folder, whose own links are resolved: whoever may
+/// write to the folder could then turn the path to something else.
+pub fn passes_within(path: &Path, folder: &Path) -> bool {
+    let lies_within = |at: &Path| at != folder && at.starts_with(folder);
+    // Where the folder itself is missing, what follows on the path would be made in it.
+    let would_lie_within = |missing: &PathBuf| missing.starts_with(folder);
+    walk(path).iter().any(|component| {
+        let missing = match &component.position {
+            Position::AboveMissing(missing) => Some(missing),
+            Position::Target | Position::Above => None,
         };
-        found.push(WritablePath {
-            path,
-            by,
-            is_folder: meta.is_dir(),
-            mode: meta.mode() & 0o7777,
-        });
-    }
-    Ok(found)
+        lies_within(&component.path) || missing.is_some_and(would_lie_within)
+    })
 }
 
-/// How many symbolic links Linux follows in one path (path_resolution(7)).
-const MAX_SYMLINKS: usize = 40;
+/// What other users could do with an open file against its protection. The way to it is not judged.
+pub fn fault_of_file(path: &Path, meta: &Metadata, protection: Protection) -> Option<PathFault> {
+    fault(path, meta, protection, protection.forbidden_bits())
+}
 
-/// Every folder and every symbolic link that the kernel resolves on `path`, the last first. A change of any of them may
-/// change which file is opened.
-fn path_components(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut resolved = Vec::new();
-    let mut current = PathBuf::new();
-    let mut links = 0;
-    let mut pending = vec![std::path::absolute(path)?];
-    while let Some(next) = pending.pop() {
-        let mut parts = next.components();
-        let Some(part) = parts.next() else {
-            continue;
-        };
-        pending.push(parts.as_path().to_owned());
-        match part {
-            Component::CurDir => continue,
-            Component::ParentDir => {
-                current.pop();
-                continue;
-            }
-            part => current.push(part),
+fn judge(path: &Path, component: &Component, protection: Protection) -> Option<PathFault> {
+    let Component {
+        path: at,
+        meta,
+        position,
+    } = component;
+    match position {
+        Position::Target if protection == Protection::Place => None,
+        // A folder or a pipe in place of a secret is a mistake that whoever reads it explains.
+        Position::Target if !meta.is_file() => {
+            let bits = protection.forbidden_bits() & WRITABLE_BY_OTHERS;
+            fault(at, meta, Protection::Unchanged, bits)
         }
-        if !resolved.contains(&current) {
-            resolved.push(current.clone());
-        }
-        if fs::symlink_metadata(&current)?.is_symlink() {
-            links += 1;
-            if links > MAX_SYMLINKS {
-                return Err(Errno::LOOP.into());
+        Position::Target => fault(at, meta, protection, protection.forbidden_bits()),
+        Position::AboveMissing(missing) if protection != Protection::Place => {
+            let mut bits = WRITABLE_BY_OTHERS;
+            if is_log_folder(at, meta) && path.parent() != Some(at) {
+                bits &= !WRITABLE_BY_GROUP;
             }
-            pending.push(fs::read_link(&current)?);
-            current.pop();
+            let found = fault(at, meta, Protection::Unchanged, bits);
+            found.map(|fault| fault.of_missing(missing))
+        }
+        Position::Above | Position::AboveMissing(_) => {
+            let bits = match () {
+                // Other users cannot rename or remove what belongs to this user or to root.
+                () if meta.is_dir() && meta.mode() & STICKY != 0 => 0,
+                () if is_log_folder(at, meta) && path.parent() != Some(at) => 0o002,
+                () => WRITABLE_BY_OTHERS,
+            };
+            fault(at, meta, Protection::Unchanged, bits)
         }
     }
-    resolved.reverse();
-    Ok(resolved)
+}
+
+fn is_log_folder(path: &Path, meta: &Metadata) -> bool {
+    path == Path::new(LOG_FOLDER) && meta.uid() == 0
+}
+
+fn fault(
+    path: &Path,
+    meta: &Metadata,
+    protection: Protection,
+    forbidden: u32,
+) -> Option<PathFault> {
+    let me = geteuid().as_raw();
+    let foreign_owner = meta.uid() != 0 && meta.uid() != me;
+    // A link has no mode of its own, and that of a device is not about its content.
+    let has_mode = !meta.is_symlink() && !meta.file_type().is_char_device();
+    let mut bits = match has_mode {
+        true => meta.mode() & forbidden,
+        false => 0,
+    };
+    let only_group_writes = bits & 0o077 == WRITABLE_BY_GROUP;
+    if only_group_writes
+        && protection == Protection::Unchanged
+        && accounts::private_group() == Some(meta.gid())
+        && !has_access_list(path)
+    {
+        bits = 0;
+    }
+    if !foreign_owner && bits == 0 {
+        return None;
+    }
+    // Root's file of mode 600 could not be read.
+    let needs_owner = foreign_owner || (protection == Protection::Secret && meta.uid() != me);
+    Some(PathFault::new(path, meta, bits, foreign_owner, needs_owner))
+}
+
+/// Whether a POSIX access control list names further users or groups. The mode then shows its mask as the group's bits: what
+/// the mask does not allow, nobody who is named there has (acl(5)).
+fn has_access_list(path: &Path) -> bool {
+    match lgetxattr(path, "system.posix_acl_access", &mut [0u8; 128]) {
+        Ok(length) => length > 0,
+        // It is longer than that.
+        Err(error) => error == Errno::RANGE,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-    use super::*;
-
-    #[test]
-    fn a_link_in_the_middle_of_a_path_is_checked() -> io::Result<()> {
-        let folder = tempfile::tempdir()?;
-        let root = fs::canonicalize(folder.path())?;
-        for name in ["real", "open", "ours"] {
-            fs::create_dir(root.join(name))?;
-        }
-        fs::write(root.join("real/file"), "")?;
-        let open = fs::Permissions::from_mode(0o777);
-        fs::set_permissions(root.join("open"), open)?;
-        // ours/file -> open/link -> real/file: neither end lies in the open folder.
-        symlink("../real/file", root.join("open/link"))?;
-        symlink("../open/link", root.join("ours/file"))?;
-        let found = writable_by_others(&root.join("ours/file"))?;
-        let [WritablePath { path, by, .. }] = found.as_slice() else {
-            panic!("{found:?}");
-        };
-        assert_eq!((path, by), (&root.join("open"), &WritableBy::Everybody));
-        assert!(writable_by_others(&root.join("ours/../real/./file"))?.is_empty());
-        let sticky = fs::Permissions::from_mode(0o1777);
-        fs::set_permissions(root.join("open"), sticky)?;
-        assert!(writable_by_others(&root.join("ours/file"))?.is_empty());
-        assert_eq!(writable_by_others(&root.join("open"))?.len(), 1);
-        symlink("round", root.join("round"))?;
-        assert!(writable_by_others(&root.join("round")).is_err());
-        Ok(())
-    }
-}
+#[path = "owner_and_mode/tests.rs"]
+mod tests;

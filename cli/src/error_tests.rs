@@ -60,7 +60,7 @@ fn proxy_errors() -> Vec<Example> {
         NotHandedOver: [not_handed_over(&[]), not_handed_over(&["cm", "hh"])],
         CallerToken: [ProxyError::CallerToken {
             path: "/etc/bank/caller".into(),
-            reason: owned("its mode is 644: others than its owner may use it")
+            reason: owned("it is not a file")
         }],
         AccessLog: [ProxyError::AccessLog {
             path: "/var/log/access.jsonl".into(),

@@ -7,6 +7,7 @@ mod der;
 use std::fmt::{self, Display};
 
 use super::pem::{self, Block};
+use crate::shell_quote::shell_quoted;
 use der::detect_ber;
 pub(super) use der::detect_der;
 
@@ -162,15 +163,6 @@ impl FileFormat {
                 "give the PEM file that the Trust Framework issued (-----BEGIN CERTIFICATE-----); it is taken in DER too".to_owned()
             }
         }
-    }
-}
-
-/// Quotes a file name for a shell.
-fn shell_quoted(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    match name.chars().all(plain) && !name.starts_with('-') {
-        true => name.to_owned(),
-        false => format!("'{}'", name.replace('\'', r"'\''")),
     }
 }
 

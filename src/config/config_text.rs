@@ -73,11 +73,24 @@ impl ConfigText {
         front_end_text(&self.text, &self.path)
     }
 
-    /// Parses and checks the configuration.
+    /// Parses the configuration, and checks the paths that it names: that a link misleads none of them, and that no other
+    /// user could change them.
+    ///
+    /// # Errors
+    /// A field is wrong, or a path is not safe.
+    pub fn check(&self) -> Result<Config, ConfigError> {
+        let config = self.parse()?;
+        config.check_symlink()?;
+        config.check_paths()?;
+        config.check_log_folder()?;
+        Ok(config)
+    }
+
+    /// Parses the configuration: for a process whose parent has checked the paths.
     ///
     /// # Errors
     /// A field is wrong.
-    pub fn check(&self) -> Result<Config, ConfigError> {
+    pub fn parse(&self) -> Result<Config, ConfigError> {
         Config::parse(&self.text, &self.path)
     }
 }

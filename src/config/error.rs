@@ -39,6 +39,31 @@ pub enum ConfigError {
         /// What to do about it.
         advice: String,
     },
+    /// Another user could change the file or what it names, or read what is secret.
+    #[error("{}: not safe from other users: {why}", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// The files and folders, and what others could do with them.
+        why: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// The front end could change or remove something that is in the folder of its access log.
+    #[error(
+        "{}: the front end may write to {}, because `access_log` is there, and {role} ({}) lies in it",
+        path.display(), folder.display(), named.display()
+    )]
+    InLogFolder {
+        /// The file.
+        path: PathBuf,
+        /// What lies in the folder.
+        role: String,
+        /// Its path.
+        named: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A field is wrong, missing or unknown, or the file is not valid TOML.
     #[error("{}{}: {message}", path.display(), at_line(*line, field))]
     Field {
@@ -75,6 +100,15 @@ impl Diagnostic for ConfigError {
                 "name the file of an environment: a shell variable behind --config may not be set".to_owned()
             }
             Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
+            Self::InLogFolder { .. } => {
+                "name a file in a folder of its own in `access_log` of [proxy], or write access_log = \"stdout\"; \
+                 \"off\" switches it off, and any other word is the name of a file"
+                    .to_owned()
+            }
+            Self::Exposed { path, advice, .. } => format!(
+                "{advice}; see whether somebody has changed what is there, then run `hsm-mtls --config {} config check`",
+                path.display()
+            ),
             Self::Field { path, advice, .. } => {
                 let check = format!("run `hsm-mtls --config {} config check`", path.display());
                 match advice {

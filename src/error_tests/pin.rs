@@ -40,9 +40,9 @@ pub(super) fn pin() -> Vec<Example> {
             source(file(), PinSourceError::NotAFile("a folder")),
             source(
                 file(),
-                PinSourceError::Open {
-                    mode: 0o644,
-                    of_root: false
+                PinSourceError::Exposed {
+                    why: text("/run/secrets/pin (root:root, mode 0644): everybody may read it"),
+                    advice: text("`chmod go-rwx /run/secrets/pin`"),
                 }
             ),
             source(PinSource::Env(text("THE_PIN")), PinSourceError::NotSet),

@@ -37,6 +37,19 @@ pub(super) fn configuration() -> Vec<Example> {
             format: "JSON",
             advice: text("name the TOML file"),
         }],
+        InLogFolder: [ConfigError::InLogFolder {
+            path: "/etc/bank.toml".into(),
+            role: text("the ledger"),
+            named: "/var/log/bank/ledger.jsonl".into(),
+            folder: "/var/log/bank".into(),
+        }],
+        Exposed: [ConfigError::Exposed {
+            path: "/etc/bank.toml".into(),
+            why: text(
+                "`anchors` of [trust]: /etc/anchors.pem (root:root, mode 0666): everybody may write to it"
+            ),
+            advice: text("`chmod go-w /etc/anchors.pem`"),
+        }],
         Field: [ConfigError::Field {
             path: "/etc/bank.toml".into(),
             line: 7,
@@ -99,8 +112,11 @@ pub(super) fn ledger() -> Vec<Example> {
             max: 16_384
         }],
         Unsafe: [LedgerError::Unsafe {
-            path: "/var/log/hsm-mtls".into(),
-            why: "everybody may write to this folder, and so put another file there"
+            path: "/var/log/hsm-mtls/ledger.jsonl".into(),
+            why: text(
+                "the folder /var/log/hsm-mtls (root:root, mode 0777): everybody may write to it"
+            ),
+            advice: text("`chmod go-w /var/log/hsm-mtls`"),
         }],
         Unfit: [LedgerError::Unfit {
             path: path(),
@@ -131,8 +147,8 @@ pub(super) fn token() -> Vec<Example> {
             source: not_found()
         }],
         ModuleUnsafe: [TokenError::ModuleUnsafe {
-            path: module(),
-            why: text("others may write to it")
+            why: text("the folder /opt/hsm (root:root, mode 0777): everybody may write to it"),
+            advice: text("`chmod go-w /opt/hsm`"),
         }],
         ModuleChanged: [TokenError::ModuleChanged {
             path: module(),

@@ -1,6 +1,5 @@
 //! The errors of the ledger, and what to do about them.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use thiserror::Error as ThisError;
 use super::hash_chain::ChainBreak;
 use super::location::parent_folder;
 use super::lock::LOCK_TIMEOUT;
-use crate::access_diagnosis::{AccessMode, Obstacle, OwnedPath, obstacle};
+use crate::access_diagnosis::{AccessMode, Obstacle, obstacle};
 use crate::accounts;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
@@ -87,12 +86,14 @@ pub enum LedgerError {
         max: usize,
     },
     /// Owner or mode of the file, or of a folder above it, would let other users replace or change the file.
-    #[error("the ledger cannot be kept at {}: {why}", path.display())]
+    #[error("the ledger cannot be kept at {}, because others could replace it: {why}", path.display())]
     Unsafe {
-        /// The file, or the folder.
+        /// The file of the ledger.
         path: PathBuf,
-        /// Who could change it.
-        why: &'static str,
+        /// The file or the folder, and who could change it.
+        why: String,
+        /// What to do about it.
+        advice: String,
     },
     /// The path is not that of a ledger or of a new file.
     #[error("{} cannot be the ledger: {why}", path.display())]
@@ -158,19 +159,9 @@ impl Diagnostic for LedgerError {
             Self::TooLong { .. } => {
                 "shorten what goes into it: a key's label, a peer's name or the id of a request; nothing is signed without its record".to_owned()
             }
-            Self::Unsafe { path, why } if why.contains(FOREIGN_OWNER) => {
-                let owned = fs::metadata(path).map(|meta| OwnedPath::new(path, &meta).to_string());
-                format!(
-                    "{}: `chown {} {}` where it is to be this user's, or name another place in `file` of [ledger]",
-                    owned.unwrap_or_else(|_| path.display().to_string()),
-                    accounts::effective_user(),
-                    path.display()
-                )
+            Self::Unsafe { advice, .. } => {
+                format!("{advice}; or name another place in `file` of [ledger]")
             }
-            Self::Unsafe { path, .. } => format!(
-                "take the right to write from the others (`chmod go-w {}`), or name another place in `file` of [ledger]",
-                path.display()
-            ),
             Self::Unfit { .. } => "name another file in `file` of [ledger]: one that is not there yet is begun".to_owned(),
             Self::Sink(_) => "ask whoever wrote the application; nothing is signed meanwhile".to_owned(),
         }
@@ -201,8 +192,6 @@ impl Diagnostic for LedgerError {
     }
 }
 
-/// Part of the reason if the file or folder belongs to another user.
-const FOREIGN_OWNER: &str = "belongs to another user";
 const IS_A_FOLDER: &str = "it is a folder: let `file` of [ledger] name a file in it, which is begun where it is not there";
 const DENIED_OTHERWISE: &str =
     "its mode allows it: an ACL or a security module of the kernel denies it";

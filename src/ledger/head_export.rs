@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::hash_chain::ChainHead;
 use super::lock;
 use crate::config::ledger::HeadExport;
+use crate::owner_and_mode::{Protection, faults};
 use crate::poison::IgnorePoison as _;
 use crate::polling::poll_until;
 use crate::working_dir;
@@ -142,6 +144,12 @@ fn run_command(command: &[String], head: &ChainHead) -> io::Result<()> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(io::Error::other("no program is named"));
     };
+    if let Some(fault) = faults(Path::new(program), Protection::Unchanged).first() {
+        return Err(io::Error::other(format!(
+            "{program} is not safe from other users: {fault}; {}",
+            fault.advice()
+        )));
+    }
     let mut command = Command::new(program);
     if let Some(folder) = working_dir::started_in() {
         command.current_dir(folder);

@@ -17,7 +17,6 @@ use landlock::{
 use super::SignerError;
 use super::hardening::Measure;
 use crate::config::pin::PinSource;
-use crate::config::proxy::AccessLog;
 use crate::config::trust::TrustMode;
 use crate::config::{CertificateSource, Config};
 
@@ -70,12 +69,8 @@ impl Sandbox {
     /// the folder of credentials, so the supervisor makes this check too.
     pub fn of_front_end(config: &Config) -> Result<Self, SignerError> {
         let mut folders = readable(config);
-        let mut write = Vec::new();
         if let Some(proxy) = &config.proxy {
             folders.extend(proxy.token_files().flat_map(folders_of));
-            if let AccessLog::File(log) = &proxy.access_log {
-                write.extend(folders_of(log));
-            }
         }
         let system: Vec<PathBuf> = RESOLVER_FILES
             .iter()
@@ -91,7 +86,7 @@ impl Sandbox {
         ports.push(DNS_PORT);
         let sandbox = Self {
             read: folders.into_iter().chain(system).collect(),
-            write,
+            write: config.log_folders(),
             connect: Some(ports),
         };
         sandbox.check_secrets(config)?;

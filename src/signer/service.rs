@@ -68,7 +68,9 @@ pub fn serve(
     attendance: impl Fn(bool) -> Attendance,
 ) -> Result<ExitCode, SignerError> {
     let inherited = receive_from_supervisor()?;
-    let config = ConfigText::inherited_or_read(inherited.configuration, path)?.check()?;
+    let config = ConfigText::inherited_or_read(inherited.configuration, path)?.parse()?;
+    // What it names is checked where it is used.
+    config.check_file()?;
     if let Some(folder) = &config.token.working_dir {
         // Where that fails, the check before the module is loaded says why.
         let _ = working_dir::enter(folder);

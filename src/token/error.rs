@@ -26,12 +26,12 @@ pub enum TokenError {
         source: std::io::Error,
     },
     /// Another user could change or replace the module.
-    #[error("the PKCS#11 module is not loaded because of {}: {why}", path.display())]
+    #[error("the PKCS#11 module is not loaded, because others could change it: {why}")]
     ModuleUnsafe {
-        /// The file, or the folder above it.
-        path: PathBuf,
-        /// Why it is not safe.
+        /// The file, or the folder above it, and who could change it.
         why: String,
+        /// What to do about it.
+        advice: String,
     },
     /// The module is not the one that was pinned.
     #[error("the PKCS#11 module {} is not the pinned one: {found}, not {expected}", path.display())]
@@ -168,11 +168,9 @@ impl Diagnostic for TokenError {
             Self::ModuleMissing { .. } => {
                 "install the HSM vendor's client (SoftHSM: `apt-get install softhsm2`) and write its path to `module`".to_owned()
             }
-            Self::ModuleUnsafe { path, .. } => format!(
-                "the module and each folder above it must belong to root or to you, and be writable by no other: \
-                 `chmod go-w {0}`, or `chown root {0}`",
-                path.display()
-            ),
+            Self::ModuleUnsafe { advice, .. } => {
+                format!("see who has put the module there, since it is given the PIN; then {advice}")
+            }
             Self::ModuleChanged { .. } => {
                 "if the vendor's client was updated on purpose, write the new hash to `module_sha256`; if not, find out who changed it".to_owned()
             }

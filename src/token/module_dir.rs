@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::TokenError;
 use crate::access_diagnosis::{AccessMode, obstacle};
-use crate::owner_and_mode::{WritableBy, writable_by_others};
+use crate::owner_and_mode::{Protection, faults};
 
 /// Checks the folder, and that this process is in it. The working directory is the whole process's: a library must not change
 /// it under its application.
@@ -31,27 +31,9 @@ pub(super) fn check(folder: &Path) -> Result<(), TokenError> {
         return Err(unfit(obstacle.to_string(), obstacle.advice()));
     }
     let wanted = fs::metadata(folder).map_err(|error| unfit(error.to_string(), correct()))?;
-    let writable =
-        writable_by_others(folder).map_err(|error| unfit(error.to_string(), correct()))?;
-    if let Some(first) = writable.first() {
-        let why = match first.by {
-            WritableBy::Owner(_) => "it belongs to another user",
-            WritableBy::Group | WritableBy::Everybody => {
-                "others may write to it, and so decide what the module reads"
-            }
-        };
-        let path = first.path.display();
-        let why = match first.path == folder {
-            true => why.to_owned(),
-            false => format!("of {path}: {why}"),
-        };
-        return Err(unfit(
-            why,
-            format!(
-                "it and each folder above it must belong to root or to you, and be writable by no other: `chmod go-w {path}`, or \
-                 `chown root {path}`"
-            ),
-        ));
+    if let Some(fault) = faults(folder, Protection::Unchanged).first() {
+        let why = format!("others could decide what the module reads: {fault}");
+        return Err(unfit(why, fault.advice()));
     }
     let current = fs::metadata(".");
     match current

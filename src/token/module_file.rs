@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::TokenError;
 use crate::config::TokenConfig;
 use crate::config::trust::Fingerprint;
-use crate::owner_and_mode::{WritableBy, writable_by_others};
+use crate::owner_and_mode::{Protection, faults};
 
 /// Checks that no other user can change or replace the file, and its pinned hash. Returns the path with all
 /// links resolved.
@@ -27,16 +27,13 @@ pub(super) fn check(config: &TokenConfig) -> Result<PathBuf, TokenError> {
         });
     }
     // The configured path is checked, not the resolved one: a user who can change a link on it chooses the module.
-    let writable = writable_by_others(&config.module).map_err(missing)?;
-    if let Some(first) = writable.first() {
-        let why = match (first.by, first.is_folder) {
-            (WritableBy::Owner(_), _) => "it belongs to another user",
-            (_, true) => "others may write to this folder, and so put another module there",
-            (_, false) => "others may write to it",
-        };
+    if let Some(fault) = faults(&config.module, Protection::Unchanged)
+        .into_iter()
+        .next()
+    {
         return Err(TokenError::ModuleUnsafe {
-            path: first.path.clone(),
-            why: why.to_owned(),
+            why: fault.to_string(),
+            advice: fault.advice(),
         });
     }
     if let Some(pin) = config.module_sha256 {

@@ -12,13 +12,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use rustix::process::geteuid;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::access_diagnosis::{self, AccessMode, Obstacle, OwnedPath};
+use crate::access_diagnosis::{self, AccessMode, Obstacle};
 use crate::config::pin::PinSource;
-use crate::owner_and_mode::{Exposure, check_owner_and_mode};
+use crate::owner_and_mode::{Protection, fault_of_file, faults};
 pub use source_error::PinSourceError;
 use validation::MAX_READ;
 pub use validation::PinAnomaly;
@@ -45,7 +44,7 @@ pub(super) fn read(
     let mut version = source.to_string();
     let bytes = match source {
         PinSource::File(path) => {
-            let (bytes, meta) = read_file(path, 0o077)?;
+            let (bytes, meta) = read_file(path, Protection::Secret)?;
             version = format!("{}:{}.{:09}", meta.ino(), meta.mtime(), meta.mtime_nsec());
             bytes
         }
@@ -56,9 +55,8 @@ pub(super) fn read(
         PinSource::Credential(name) => {
             let folder =
                 env::var_os("CREDENTIALS_DIRECTORY").ok_or(PinSourceError::NoCredentials)?;
-            // systemd gives the service's user access by an ACL, which the mode shows as the group's r.
             let path = PathBuf::from(folder).join(name);
-            read_file(&path, 0o037)?.0
+            read_file(&path, Protection::Credential)?.0
         }
         PinSource::Command(words) => command::read_output(words)?,
         // Said explicitly, so it is not the mistake that an empty file is.
@@ -85,10 +83,10 @@ pub(super) fn read(
     })
 }
 
-/// Reads a PIN from a file of root or of this user whose mode has none of the `forbidden` bits.
+/// Reads a PIN from a file that is safe from other users.
 fn read_file(
     path: &Path,
-    forbidden: u32,
+    protection: Protection,
 ) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinSourceError> {
     let unreadable = |error| match access_diagnosis::obstacle(path, &[AccessMode::Read]) {
         // The message has the source's path already, so the system's error is enough.
@@ -114,13 +112,11 @@ fn read_file(
     if let Some(file_type) = access_diagnosis::other_than_file(&meta) {
         return Err(PinSourceError::NotAFile(file_type));
     }
-    check_owner_and_mode(&meta, forbidden).map_err(|exposure| match exposure {
-        Exposure::ForeignOwner => PinSourceError::of_another_user(&OwnedPath::new(path, &meta)),
-        Exposure::Mode(mode) => PinSourceError::Open {
-            mode,
-            of_root: meta.uid() != geteuid().as_raw(),
-        },
-    })?;
+    // The way to it too: whoever can put another file there chooses the PIN, and may have it tried until the token is locked.
+    let of_file = fault_of_file(path, &meta, protection);
+    if let Some(fault) = of_file.or_else(|| faults(path, protection).into_iter().next()) {
+        return Err((&fault).into());
+    }
     let bytes = read_bytes(&mut file).map_err(PinSourceError::Io)?;
     // If the file was written meanwhile, the bytes may be of two PINs.
     let after = file.metadata().map_err(PinSourceError::Io)?;

@@ -93,10 +93,10 @@ fn a_pin_file_that_others_can_read_is_refused() {
     assert!(
         refused
             .stderr
-            .contains("its mode is 644: others than its owner may use it"),
+            .contains("(root:root, mode 0644): everybody may read it"),
         "{refused:?}"
     );
-    assert!(refused.stderr.contains("chmod 600"), "{refused:?}");
+    assert!(refused.stderr.contains("`chmod go-rwx "), "{refused:?}");
     assert!(!refused.stderr.contains(crate::common::softhsm::PIN));
 }
 

@@ -46,8 +46,8 @@ fn bank_of_many_files() -> (Bank, Vec<(&'static str, PathBuf)>) {
         bank.write(name, name);
     }
     for name in [
-        "access.jsonl",
-        "access.jsonl.1",
+        "log/access.jsonl",
+        "log/access.jsonl.1",
         "caller",
         "attestation",
         "module.conf",
@@ -55,6 +55,8 @@ fn bank_of_many_files() -> (Bank, Vec<(&'static str, PathBuf)>) {
     ] {
         bank.write(name, name);
     }
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(bank.path("caller"), private).unwrap();
     for folder in ["state", "vendor/deep"] {
         fs::create_dir_all(bank.path(folder)).unwrap();
     }
@@ -71,7 +73,7 @@ fn bank_of_many_files() -> (Bank, Vec<(&'static str, PathBuf)>) {
         settings.token_lines = String::new();
         settings.sections = format!(
             "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\nhead = {{ command = [\"{folder}/tell-head\"] }}\n\
-             [proxy]\naccess_log = \"access.jsonl\"\n\
+             [proxy]\naccess_log = \"log/access.jsonl\"\n\
              [[proxy.listener]]\ntcp = \"127.0.0.1:8080\"\ncallers = {{ token_file = \"caller\" }}\n\
              [[proxy.listener]]\nunix = \"hub.sock\"\n\
              [audit]\nattestation = \"attestation\"\n"
@@ -97,8 +99,8 @@ fn bank_of_many_files() -> (Bank, Vec<(&'static str, PathBuf)>) {
         ("the ledger", "ledger.jsonl"),
         ("the ledger", "ledger.jsonl.000000000001"),
         ("`head` of [ledger]", "tell-head"),
-        ("the access log", "access.jsonl"),
-        ("the access log", "access.jsonl.1"),
+        ("the access log", "log/access.jsonl"),
+        ("the access log", "log/access.jsonl.1"),
         ("a caller's token", "caller"),
         ("`attestation` of [audit]", "attestation"),
     ];

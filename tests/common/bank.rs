@@ -213,6 +213,7 @@ headless_heimdall = "{headless_heimdall}"
 
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("the folder of a file");
         fs::write(&path, text).expect("a file of the bank");
         path
     }

@@ -35,12 +35,13 @@ impl Proxy {
     pub fn configure(bank: &mut Bank, lines: &str, listeners: &str) -> Ports {
         let ports = Ports::unused();
         bank.write("caller-token", TOKEN);
+        fs::create_dir_all(bank.path("log")).expect("a folder for the access log");
         let token = bank.path("caller-token");
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("its mode");
         let sections = format!(
             r#"
 [proxy]
-access_log = "access.jsonl"
+access_log = "log/access.jsonl"
 {lines}
 
 [[proxy.listener]]
@@ -178,7 +179,7 @@ tcp = "{}"
     /// Lines of the access log, once there are so many.
     pub fn accesses(&self, count: usize) -> Vec<Value> {
         let read = || {
-            let text = fs::read_to_string(self.folder.join("access.jsonl")).unwrap_or_default();
+            let text = fs::read_to_string(self.folder.join("log/access.jsonl")).unwrap_or_default();
             let lines: Vec<Value> = text
                 .lines()
                 .filter_map(|line| serde_json::from_str(line).ok())

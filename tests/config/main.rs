@@ -11,4 +11,7 @@ mod common;
 
 mod environments;
 mod invalid;
+mod log_folder;
+mod named_files;
+mod ownership;
 mod proxy;

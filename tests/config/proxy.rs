@@ -122,7 +122,10 @@ fn what_the_proxy_would_not_start_with_is_refused_in_its_words() {
     let token = bank.path("caller-token");
     let mode = |mode| fs::set_permissions(&token, fs::Permissions::from_mode(mode)).unwrap();
     mode(0o640);
-    refused(&bank, "its mode is 640");
+    refused(
+        &bank,
+        "caller-token (root:root, mode 0640): its group may read it",
+    );
     mode(0o600);
     fs::write(&token, "short").unwrap();
     refused(&bank, "20 to 200 letters");
@@ -131,7 +134,7 @@ fn what_the_proxy_would_not_start_with_is_refused_in_its_words() {
     fs::write(&token, crate::common::proxy::TOKEN).unwrap();
     mode(0o600);
     std::os::unix::fs::chown(&token, Some(65534), None).unwrap();
-    refused(&bank, "it is not a file of this user");
+    refused(&bank, "(nobody:root, mode 0600) belongs to another user");
     std::os::unix::fs::chown(&token, Some(0), None).unwrap();
     bank.run(&["config", "check"]).expect(0);
 
@@ -154,7 +157,10 @@ fn what_the_proxy_would_not_start_with_is_refused_in_its_words() {
 fn an_access_log_beside_the_pin_is_told_as_such() {
     let mut bank = Bank::new();
     bank.certify("p-256");
-    let pin = bank.write("pin", &fs::read_to_string(bank.token.pin_file()).unwrap());
+    let pin = bank.write(
+        "keys/pin",
+        &fs::read_to_string(bank.token.pin_file()).unwrap(),
+    );
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
     for file in ["c3.pem", "anchors.pem"] {
         fs::create_dir_all(bank.path("public")).unwrap();
@@ -162,19 +168,23 @@ fn an_access_log_beside_the_pin_is_told_as_such() {
     }
     let settings = "[proxy]\naccess_log = \"none\"\n[[proxy.listener]]\nunix = \"hub.sock\"\n";
     bank.configure(|set| {
-        set.pin = "{ file = \"pin\" }".to_owned();
+        set.pin = "{ file = \"keys/pin\" }".to_owned();
         set.certificate = "public/c3.pem".to_owned();
         set.sections = settings.to_owned();
     });
     let config = fs::read_to_string(bank.config_path()).unwrap();
     let moved = config.replace("\"anchors.pem\"", "\"public/anchors.pem\"");
-    for place in ["none", "access.jsonl"] {
+    for (place, beside) in [
+        ("none", "the configuration file"),
+        ("keys/access.jsonl", "the PIN file"),
+    ] {
         fs::write(
             bank.config_path(),
             moved.replace("\"none\"", &format!("\"{place}\"")),
         )
         .unwrap();
-        refused(&bank, "because `access_log` is there, and the PIN (");
+        let expected = format!("because `access_log` is there, and {beside} (");
+        refused(&bank, &expected);
         let check = bank.run(&["config", "check"]).expect(2);
         assert!(
             check.stderr.contains("\"off\" switches it off"),

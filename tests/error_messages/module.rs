@@ -103,10 +103,9 @@ fn others_may_write_to_the_module() {
     chmod(&module, 0o666);
     bank.configure(|settings| settings.module = module.clone());
     assert_snapshot!(report_of(&bank, &["token", "check"]), @r#"
-    exit 3
-    step module
-    the PKCS#11 module is not loaded because of <bank>/libmodule.so: others may write to it
-    hint: the module and each folder above it must belong to root or to you, and be writable by no other: `chmod go-w <bank>/libmodule.so`, or `chown root <bank>/libmodule.so`
+    exit 2
+    <bank>/bank.toml: not safe from other users: the module: <bank>/libmodule.so (root:root, mode 0666): everybody may write to it
+    hint: `chmod go-w <bank>/libmodule.so`; see whether somebody has changed what is there, then run `hsm-mtls --config <bank>/bank.toml config check`
     "#);
     chmod(&module, 0o644);
     bank.run(&["token", "list"]).expect(0);
@@ -127,10 +126,9 @@ fn others_may_turn_a_link_on_the_way_to_the_module() {
     bank.run(&["token", "list"]).expect(0);
     chmod(&bank.path("current"), 0o777);
     assert_snapshot!(report_of(&bank, &["token", "check"]), @r#"
-    exit 3
-    step module
-    the PKCS#11 module is not loaded because of <bank>/current: others may write to this folder, and so put another module there
-    hint: the module and each folder above it must belong to root or to you, and be writable by no other: `chmod go-w <bank>/current`, or `chown root <bank>/current`
+    exit 2
+    <bank>/bank.toml: not safe from other users: the module (<bank>/client/libmodule.so): the folder <bank>/current (root:root, mode 0777): everybody may write to it
+    hint: `chmod go-w <bank>/current`; see whether somebody has changed what is there, then run `hsm-mtls --config <bank>/bank.toml config check`
     "#);
 }
 
@@ -144,10 +142,9 @@ fn others_may_write_to_a_folder_above_the_module() {
     chmod(&folder, 0o777);
     bank.configure(|settings| settings.module = module);
     assert_snapshot!(report_of(&bank, &["token", "check"]), @r#"
-    exit 3
-    step module
-    the PKCS#11 module is not loaded because of <bank>/client: others may write to this folder, and so put another module there
-    hint: the module and each folder above it must belong to root or to you, and be writable by no other: `chmod go-w <bank>/client`, or `chown root <bank>/client`
+    exit 2
+    <bank>/bank.toml: not safe from other users: the module (<bank>/client/lib/libmodule.so): the folder <bank>/client (root:root, mode 0777): everybody may write to it
+    hint: `chmod go-w <bank>/client`; see whether somebody has changed what is there, then run `hsm-mtls --config <bank>/bank.toml config check`
     "#);
     chmod(&folder, 0o755);
     bank.run(&["token", "list"]).expect(0);

@@ -275,13 +275,13 @@ fn a_pin_file_that_is_missing() {
     exit 4
     step login
     no PIN from file <bank>/hsm-pin: No such file or directory (os error 2)
-    hint: <bank>/hsm-pin must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 <bank>/hsm-pin`
+    hint: as the user that runs this, type `install -m 600 /dev/stdin <bank>/hsm-pin`, the PIN, Enter and Ctrl-D
     "#);
     bank.configure(|settings| settings.pin = "{ file = \"secrets/hsm-pin\" }".to_owned());
     assert_snapshot!(check(&bank), @r#"
     exit 4
     step login
     no PIN from file <bank>/secrets/hsm-pin: the folder <bank>/secrets is not there
-    hint: write the PIN and nothing else into <bank>/secrets/hsm-pin, as the user that runs this, and `chmod 600 <bank>/secrets/hsm-pin`; or correct `pin` of [[token]]
+    hint: as the user that runs this, type `install -m 600 /dev/stdin <bank>/secrets/hsm-pin`, the PIN, Enter and Ctrl-D; or correct `pin` of [[token]]: <bank>/secrets/hsm-pin is not there
     "#);
 }

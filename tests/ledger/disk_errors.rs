@@ -41,7 +41,7 @@ fn on_a_small_disk(
     after: &str,
 ) -> Run {
     let script = format!(
-        "mount -t tmpfs -o size=128k tmpfs log || exit 99\n{before}\n\
+        "mount -t tmpfs -o size=128k,mode=755 tmpfs log || exit 99\n{before}\n\
          \"$@\"; code=$?\n{after}\nexit $code"
     );
     let done = Command::new("unshare")
@@ -167,10 +167,12 @@ fn what_stands_in_the_place_of_the_ledger_is_told_with_what_helps() {
     fs::set_permissions(&ledger, fs::Permissions::from_mode(0o640)).unwrap();
     chown(&ledger, Some(NOBODY), Some(NOBODY)).unwrap();
     let theirs = chaos.run(&bank, &["csr"]).expect(2);
-    let hint = format!(
-        "{0} (nobody:nogroup, mode 0640): `chown root {0}`",
+    let told = format!(
+        "{} (nobody:nogroup, mode 0640) belongs to another user",
         ledger.display()
     );
+    let hint = format!("`chown root {}`", ledger.display());
+    assert!(theirs.stderr.contains(&told), "{theirs:?}");
     assert!(theirs.stderr.contains(&hint), "{theirs:?}");
     chown(&ledger, Some(0), None).unwrap();
     chaos.run(&bank, &["csr"]).expect(0);

@@ -60,9 +60,8 @@ fn a_ledger_that_others_could_replace_is_refused() {
     chown(&log, Some(NOBODY), None).unwrap();
     refused(&path, "a folder of another user");
     chown(&log, Some(0), None).unwrap();
-    // Like /var/log, where a group may write in some distributions.
     mode(folder.path(), 0o775);
-    good();
+    refused(&path, "a group may write to the folder above");
     mode(folder.path(), 0o757);
     refused(&path, "everybody may write to the folder above");
     mode(folder.path(), 0o700);

@@ -89,6 +89,7 @@ fn no_module_uses_a_later_one() {
         "poison",
         "polling",
         "rfc3339",
+        "shell_quote",
         "truncated_list",
         "uuid_format",
         "accounts",

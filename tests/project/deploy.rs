@@ -2,6 +2,7 @@
 //! them. That the package installs and serves is shown by `deploy/try.sh`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -82,6 +83,7 @@ fn a_transient_failure_has_an_exit_code_that_restarts_the_unit() {
     ends(&bank, true, "no PIN from");
     // A mistake of somebody's: no restart mends it.
     fs::write(&pin, "").unwrap();
+    fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
     ends(&bank, false, "no PIN from");
     bank.configure(|settings| settings.pin = "{ env = \"HSM_PIN\" }".to_owned());
     ends(&bank, false, "is no source of the PIN here");

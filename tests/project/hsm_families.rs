@@ -59,7 +59,9 @@ fn each_configuration_passes_config_check_wherever_it_is_copied() {
     let folder = tempfile::tempdir().unwrap();
     for config in FamilyConfig::all() {
         let name = config.file_name();
-        let copy = folder.path().join("bank.toml");
+        // Some name files beside their folder, and in /tmp others could make what is missing.
+        let copy = folder.path().join("copied/bank.toml");
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
         fs::copy(&config.path, &copy).unwrap();
         for path in [&config.path, &copy] {
             let done = Command::new(env!("CARGO_BIN_EXE_hsm-mtls"))

@@ -192,7 +192,7 @@ fn a_missing_or_wrong_token_is_refused() {
         401
     );
     drop(proxy);
-    let log = fs::read_to_string(scene.bank.path("access.jsonl")).unwrap();
+    let log = fs::read_to_string(scene.bank.path("log/access.jsonl")).unwrap();
     assert!(!log.contains(TOKEN) && !log.contains(&another), "{log}");
 }
 
@@ -203,7 +203,11 @@ fn a_token_that_others_can_read_stops_the_start() {
     let token = scene.bank.path("caller-token");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o640)).unwrap();
     let run = scene.bank.run(&["proxy"]).expect(2);
-    assert!(run.stderr.contains("its mode is 640"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("mode 0640): its group may read it"),
+        "{}",
+        run.stderr
+    );
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&token, "short").unwrap();
     let run = scene.bank.run(&["proxy"]).expect(2);

@@ -74,7 +74,7 @@ fn all_clients(scene: &Scene) {
         asked(name, &seen[before..]);
         before = seen.len();
     }
-    let log = std::fs::read_to_string(scene.proxy.socket().with_file_name("access.jsonl"));
+    let log = std::fs::read_to_string(scene.proxy.socket().with_file_name("log/access.jsonl"));
     assert!(!log.unwrap().contains(TOKEN));
     assert!(!scene.proxy.log().contains(TOKEN));
 }

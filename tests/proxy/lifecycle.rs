@@ -97,7 +97,7 @@ fn a_stop_under_load_answers_every_request_whose_head_was_read() {
     assert!(status.success(), "{status}");
     let answered = answered.load(Ordering::Relaxed);
     assert_eq!(hub.seen().len(), answered, "asked of the hub, and answered");
-    let log = fs::read_to_string(bank.path("access.jsonl")).unwrap();
+    let log = fs::read_to_string(bank.path("log/access.jsonl")).unwrap();
     assert_eq!(log.lines().count(), answered);
     assert!(!log.contains("\"complete\":false"));
     println!(

@@ -103,15 +103,17 @@ fn the_access_log_has_a_line_for_each_request_and_none_of_its_content() {
     );
     assert_eq!(lines[1]["stage"], "route");
     assert_eq!(lines[1]["status"], 404);
-    let log = fs::read_to_string(bank.path("access.jsonl")).unwrap();
+    let log = fs::read_to_string(bank.path("log/access.jsonl")).unwrap();
     assert!(!log.contains(secret), "{log}");
     assert!(!proxy.log().contains(secret));
     assert_eq!(hub.seen()[0].headers["x-fapi-interaction-id"], id);
 
     // logrotate moves the file away and sends SIGHUP.
-    fs::rename(bank.path("access.jsonl"), bank.path("access.old")).unwrap();
+    fs::rename(bank.path("log/access.jsonl"), bank.path("log/access.old")).unwrap();
     proxy.signal("HUP");
-    until("it is opened anew", || bank.path("access.jsonl").exists());
+    until("it is opened anew", || {
+        bank.path("log/access.jsonl").exists()
+    });
     assert_eq!(proxy.get("/cm/consents/1").0, 200);
     assert_eq!(proxy.accesses(1).len(), 1);
 }

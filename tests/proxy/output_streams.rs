@@ -38,7 +38,7 @@ fn log_to(bank: &mut Bank, place: &str) {
     bank.configure(|settings| {
         settings.sections = settings
             .sections
-            .replace("access_log = \"access.jsonl\"", &line);
+            .replace("access_log = \"log/access.jsonl\"", &line);
     });
 }
 
@@ -210,7 +210,6 @@ fn an_access_log_on_standard_output_may_be_gone_full_or_blocked() {
 #[test]
 fn an_access_log_on_a_full_disk_is_written_on_when_there_is_room() {
     let (mut bank, _hub, ports) = scene("");
-    fs::create_dir(bank.path("log")).unwrap();
     log_to(&mut bank, "log/access.jsonl");
     let log = bank.path("log/access.jsonl");
     let errors = bank.path("proxy.log");
@@ -252,7 +251,6 @@ fn full(path: &Path) {
 #[test]
 fn an_access_log_may_be_a_pipe_that_nobody_reads() {
     let (mut bank, _hub, ports) = scene("");
-    fs::create_dir(bank.path("log")).unwrap();
     log_to(&mut bank, "log/pipe");
     let pipe = bank.path("log/pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();

@@ -37,6 +37,7 @@ mod session_kind;
 mod session_loss;
 mod slow_token;
 mod start_deadlines;
+mod state_folder;
 mod token_identity;
 mod user_name;
 mod working_dir;

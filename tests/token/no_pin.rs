@@ -5,6 +5,7 @@ use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::proxy::Proxy;
+use crate::common::trust_framework::write_file;
 
 fn certified(pin: &str) -> (Bank, Chaos, Hub) {
     let mut bank = Bank::new();
@@ -98,7 +99,8 @@ fn an_empty_pin_that_is_refused_is_sent_once() {
 #[test]
 fn an_empty_file_is_no_empty_pin() {
     let (mut bank, chaos, _hub) = certified("empty");
-    let file = bank.write("empty", "");
+    let file = bank.path("empty");
+    write_file(&file, "", 0o600);
     bank.configure(|settings| settings.pin = format!("{{ file = \"{}\" }}", file.display()));
     chaos.run(&bank, &["csr"]).expect(4);
     assert_eq!(chaos.calls("C_Login"), 0);

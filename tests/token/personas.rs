@@ -52,11 +52,9 @@ fn use_key(bank: &mut Bank, chaos: &Chaos) {
     let audit = bank.run(&["audit", "--active", "--json"]);
     assert!(matches!(audit.code, 0 | 1), "{audit:?}");
     let hub = hub(bank, Protocols::Both, 1);
-    let uses = tempfile::tempdir().unwrap();
-    let ledger = format!(
-        "[ledger]\nfile = \"{}/ledger.jsonl\"\n",
-        uses.path().display()
-    );
+    // Where the front end reads nothing, and for as long as the bank is there.
+    let uses = bank.token.pin_file().with_file_name("ledger.jsonl");
+    let ledger = format!("[ledger]\nfile = \"{}\"\n", uses.display());
     let ports = Proxy::configure(bank, "", &ledger);
     chaos.forget_calls();
     let proxy = Proxy::start(bank, ports);

@@ -220,12 +220,12 @@ fn each_cause_at_a_pin_file_has_its_words_and_its_hint() {
         (
             "missing",
             "/missing: No such file or directory",
-            "chmod 600",
+            "`install -m 600 /dev/stdin <bank>/missing`",
         ),
         (
             "missing/pin",
             "the folder <bank>/missing is not there",
-            "write the PIN",
+            "<bank>/missing/pin is not there",
         ),
         ("source/pin", "/source is not a folder", "correct the path"),
         ("folder", "it is not a file but a folder", "name the file"),
@@ -240,13 +240,7 @@ fn each_cause_at_a_pin_file_has_its_words_and_its_hint() {
             "is a link to <bank>/nowhere, which is not there",
             "ln -sfn",
         ),
-        ("open", "its mode is 644", "`chmod 600 <bank>/open`"),
         ("empty", "it is empty", "nothing else into <bank>/empty"),
-        (
-            "theirs",
-            "it belongs to another user: <bank>/theirs (nobody:nogroup, mode 0600)",
-            "chown root",
-        ),
     ] {
         bank.configure(|settings| settings.pin = format!("{{ file = \"{file}\" }}"));
         let refused = chaos.run(&bank, &["key", "list"]).expect(4);
@@ -257,6 +251,28 @@ fn each_cause_at_a_pin_file_has_its_words_and_its_hint() {
             after.contains(&hint.replace("<bank>", folder)),
             "{refused:?}"
         );
+    }
+    for (file, what, hint) in [
+        (
+            "open",
+            "<bank>/open (root:root, mode 0644): everybody may read it",
+            "`chmod go-rwx <bank>/open`",
+        ),
+        (
+            "theirs",
+            "<bank>/theirs (nobody:nogroup, mode 0600) belongs to another user",
+            "`chown root <bank>/theirs`",
+        ),
+    ] {
+        bank.configure(|settings| settings.pin = format!("{{ file = \"{file}\" }}"));
+        let folder = bank.folder().to_str().unwrap();
+        let (what, hint) = (
+            what.replace("<bank>", folder),
+            hint.replace("<bank>", folder),
+        );
+        let refused = chaos.run(&bank, &["key", "list"]).expect(2);
+        said(&refused, &what);
+        said(&refused, &hint);
     }
     assert_eq!(chaos.calls("C_Login"), 0);
     bank.configure(|settings| settings.pin = "{ file = \"link\" }".to_owned());
@@ -285,7 +301,7 @@ fn a_pin_file_that_is_closed_to_this_user_is_told_with_whom_it_is_for() {
     let folder = bank.path("secrets");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("pin"), PIN).unwrap();
-    set(&folder.join("pin"), 0o640);
+    set(&folder.join("pin"), 0o600);
     std::os::unix::fs::chown(folder.join("pin"), Some(0), Some(4)).unwrap();
     bank.configure(|settings| {
         settings.pin = "{ file = \"secrets/pin\" }".to_owned();
@@ -296,15 +312,16 @@ fn a_pin_file_that_is_closed_to_this_user_is_told_with_whom_it_is_for() {
     let file = as_nobody(&bank, &chaos, &["key", "list"]).expect(4);
     said(
         &file,
-        "/secrets/pin (root:adm, mode 0640) cannot be read by user nobody",
+        "/secrets/pin (root:adm, mode 0600) cannot be read by user nobody",
     );
     // A group's right would be refused next: what is advised is what is taken.
     let pin = folder.join("pin");
     let advice = format!("`chown nobody {0}` and `chmod 600 {0}`", pin.display());
     said(&file, &advice);
     set(&pin, 0o644);
-    let open = as_nobody(&bank, &chaos, &["key", "list"]).expect(4);
-    said(&open, &advice);
+    let open = as_nobody(&bank, &chaos, &["key", "list"]).expect(2);
+    let command = "`sudo chown nobody {0} && chmod go-rwx {0}`";
+    said(&open, &command.replace("{0}", pin.to_str().unwrap()));
     std::os::unix::fs::chown(&pin, Some(65534), None).unwrap();
     set(&pin, 0o600);
     as_nobody(&bank, &chaos, &["key", "list"]).expect(0);

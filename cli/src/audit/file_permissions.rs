@@ -5,19 +5,16 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hsm_mtls::internal::owner_and_mode::{WritableBy, WritablePath, writable_by_others};
+use hsm_mtls::internal::owner_and_mode::{PathFault, Protection, faults};
 
 /// The reasons why others than root and this user can change or replace the file at `path`. Empty where they cannot.
 ///
 /// # Errors
 /// Its metadata cannot be read.
 pub(super) fn changeable_by_others(path: &Path) -> io::Result<Vec<String>> {
-    let reason = |WritablePath { path, by, mode, .. }| match by {
-        WritableBy::Owner(uid) => format!("{} belongs to uid {uid}", path.display()),
-        WritableBy::Group => format!("its group may write to {} ({mode:04o})", path.display()),
-        WritableBy::Everybody => format!("everybody may write to {} ({mode:04o})", path.display()),
-    };
-    Ok(writable_by_others(path)?.into_iter().map(reason).collect())
+    fs::metadata(path)?;
+    let found = faults(path, Protection::Unchanged);
+    Ok(found.iter().map(PathFault::to_string).collect())
 }
 
 /// The reason why others than its owner can read the file: its mode has one of the `forbidden` bits.

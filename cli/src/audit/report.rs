@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::conclusion::Conclusion;
 use super::environments_check;
-use super::finding::Judgement;
+use super::finding::{Judgement, plain};
 use super::ledger_check::KeyUsage;
 use super::rule::{Profile, Rule};
 use super::rules;
+use hsm_mtls::internal::diagnostic::Diagnostic;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::rfc3339;
 
@@ -99,6 +100,24 @@ pub struct Stopped {
     pub hint: String,
     /// Its exit code.
     pub exit: u8,
+}
+
+impl Stopped {
+    pub(super) fn by(error: &dyn Diagnostic) -> Self {
+        Self {
+            error: plain(error.to_string()),
+            hint: plain(error.hint()),
+            exit: error.exit_code() as u8,
+        }
+    }
+
+    /// Why a rule is not answerable that was not reached.
+    pub(super) fn reason(stopped: Option<&Self>) -> String {
+        match stopped {
+            Some(stopped) => format!("the audit got no further: {}", stopped.error),
+            None => "it was not looked at".to_owned(),
+        }
+    }
 }
 
 impl Report {

@@ -60,7 +60,14 @@ pub fn audit(config: &Config, options: &AuditOptions<'_>, attendance: Attendance
         _ => Ok(Vec::new()),
     };
     let libraries_before = module_check::mapped_libraries();
-    let stopped = run.audit_token(attendance, &mut certificates).err();
+    // A program that another user wrote into the configuration is not run.
+    let stopped = match config.check_file() {
+        Err(error) => Some(Stopped::by(&error)),
+        Ok(()) => {
+            let ended = run.audit_token(attendance, &mut certificates);
+            ended.err().map(|error| Stopped::by(&error))
+        }
+    };
     // After all uses of the token: the first login or signature may load further libraries.
     module_check::judge_libraries(&libraries_before, &mut run.judgements);
     let issuer = match &certificates {
@@ -82,10 +89,7 @@ pub fn audit(config: &Config, options: &AuditOptions<'_>, attendance: Attendance
         }
     };
     let uses = ledger_check::judge(config, run.public_key.as_deref(), &mut run.judgements);
-    let reason = stopped.as_ref().map_or_else(
-        || "it was not looked at".to_owned(),
-        |error| format!("the audit got no further: {error}"),
-    );
+    let reason = Stopped::reason(stopped.as_ref());
     let rules_of_subject = rules::all().filter(|rule| rule.category() != "environments");
     run.judgements
         .rest_not_answerable(rules_of_subject, &reason);
@@ -313,18 +317,13 @@ impl AuditRun<'_> {
     /// The result: judgements in the order of the rules, texts without control characters.
     fn finish(
         self,
-        stopped: Option<IdentityError>,
+        stopped: Option<Stopped>,
         issuer: Option<String>,
         uses: Vec<ledger_check::KeyUsage>,
     ) -> Subject {
         let mut judgements = self.judgements.list;
         let order: Vec<_> = rules::all().map(|rule| rule.id).collect();
         judgements.sort_by_key(|judgement| order.iter().position(|id| *id == judgement.rule));
-        let stopped = stopped.map(|error| Stopped {
-            error: plain(error.to_string()),
-            hint: plain(error.hint()),
-            exit: error.exit_code() as u8,
-        });
         let mut facts = self.facts;
         for (_, value) in facts.iter_mut().flat_map(|facts| &mut facts.rows) {
             *value = plain(std::mem::take(value));

@@ -51,12 +51,17 @@ enum ProfileName {
 }
 
 pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, CommandError> {
+    // What other users could change is a finding of the report.
+    let load = |file: &Path| Config::load_to_read(file).map_err(CommandError::stage);
     match args.files.as_slice() {
-        [] => token_process::run(global, |config| audit_and_print(global, args, &[config])),
+        [] => {
+            let config = load(setup::config_path(global)?)?;
+            token_process::run_with(config, |config| audit_and_print(global, args, &[config]))
+        }
         files => {
             let configs: Vec<_> = files
                 .iter()
-                .map(|file| Config::load(file).map_err(CommandError::stage))
+                .map(|file| load(file))
                 .collect::<Result<_, _>>()?;
             audit_and_print(global, args, &configs)
         }

@@ -93,7 +93,9 @@ pub(super) fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, Command
 /// # Errors
 /// No ledger is configured.
 fn ledger_file(global: &Global) -> Result<PathBuf, CommandError> {
-    let configured = setup::config(global)?.ledger.map(|ledger| ledger.file);
+    let configured = setup::config_to_read(global)?
+        .ledger
+        .map(|ledger| ledger.file);
     configured.ok_or_else(|| {
         CommandError::usage(
             "the configuration names no ledger",

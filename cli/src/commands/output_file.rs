@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::paths::NamedPath;
+use hsm_mtls::internal::config::paths::{NamedPath, PathRole};
 use hsm_mtls::internal::working_dir;
 use tempfile::{Builder, NamedTempFile};
 
@@ -122,7 +122,13 @@ impl OutputFile {
             .flat_map(|config| config.named_paths())
             .collect();
         let refuse_named = |folds_case| match Target::of(path, folds_case).named_in(&named) {
-            Some(named) => Err(refused(format!("it is {}", named.role), NAMED_HINT)),
+            Some(named) => {
+                let place = match named.role {
+                    PathRole::StateDir => "in ",
+                    _ => "",
+                };
+                Err(refused(format!("it is {place}{}", named.role), NAMED_HINT))
+            }
             None => Ok(()),
         };
         refuse_named(false)?;
@@ -216,7 +222,7 @@ const NAMED_HINT: &str = "name a file that does not exist yet: what the configur
      written over, with --force either";
 
 /// The role of a secret file in the configuration, where `path` leads to one; a link or another spelling counts too.
-pub(super) fn secret_role(config: &Config, path: &Path) -> Option<String> {
+pub(super) fn secret_role(config: &Config, path: &Path) -> Option<PathRole> {
     let mut named = config.named_paths();
     named.retain(|named| named.holds_secret());
     Target::of(path, false)
@@ -225,9 +231,9 @@ pub(super) fn secret_role(config: &Config, path: &Path) -> Option<String> {
 }
 
 /// The second role that the configuration gives the file of its certificate, where it has one.
-pub(super) fn second_role(config: &Config, certificate: &Path) -> Option<String> {
+pub(super) fn second_role(config: &Config, certificate: &Path) -> Option<PathRole> {
     let mut named = config.named_paths();
-    named.retain(|named| named.path != certificate || !named.role.contains("[c3]"));
+    named.retain(|named| named.path != certificate || named.role != PathRole::Certificate);
     let target = Target::of(certificate, false);
     target.named_in(&named).map(|named| named.role.clone())
 }

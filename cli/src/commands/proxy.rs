@@ -84,7 +84,8 @@ fn run_supervisor(global: &Global) -> Result<ExitCode, CommandError> {
 fn run_front_end(global: &Global) -> Result<ExitCode, CommandError> {
     let inherited = inherit().map_err(CommandError::stage)?;
     let text = ConfigText::inherited_or_read(inherited.configuration, setup::config_path(global)?);
-    let config = text.and_then(|text| text.check());
+    // The supervisor has checked the paths in it.
+    let config = text.and_then(|text| text.parse());
     let config = config.map_err(CommandError::stage)?;
     let sockets = Sockets::inherited(settings(&config)?, inherited.sockets);
     let sockets = sockets.map_err(CommandError::stage)?;

@@ -21,6 +21,14 @@ pub(crate) fn config(global: &Global) -> Result<Config, CommandError> {
     Config::load(config_path(global)?).map_err(CommandError::stage)
 }
 
+/// Loads the configuration for a command that only reads: files that all may read, such as certificate and ledger, and runs
+/// nothing. An auditor or a monitor may be another user than the service's, to whom those files belong.
+pub(crate) fn config_to_read(global: &Global) -> Result<Config, CommandError> {
+    let config = Config::load_to_read(config_path(global)?).map_err(CommandError::stage)?;
+    config.check_file().map_err(CommandError::stage)?;
+    Ok(config)
+}
+
 /// Parses `--config`. An empty path is accepted here; [`config_path`] reports it as an error of the configuration.
 pub(super) fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)

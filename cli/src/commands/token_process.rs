@@ -80,7 +80,18 @@ pub(super) fn run(
     global: &Global,
     command: impl FnOnce(Config) -> Result<ExitCode, CommandError>,
 ) -> Result<ExitCode, CommandError> {
-    match start(global, &mut NoListener)? {
+    run_with(setup::config(global)?, command)
+}
+
+/// [`run`] with a configuration that is loaded already.
+///
+/// # Errors
+/// The process crashed or hung, or, in it, `command` failed.
+pub(super) fn run_with(
+    config: Config,
+    command: impl FnOnce(Config) -> Result<ExitCode, CommandError>,
+) -> Result<ExitCode, CommandError> {
+    match start_with(config, &mut NoListener)? {
         Side::Child(config) => command(*config),
         Side::Parent(ended) => ended.map_err(CommandError::stage),
     }
@@ -91,7 +102,10 @@ pub(super) fn run(
 /// # Errors
 /// The configuration cannot be used, or the listener refuses it.
 pub(super) fn start(global: &Global, listener: &mut dyn Listener) -> Result<Side, CommandError> {
-    let config = setup::config(global)?;
+    start_with(setup::config(global)?, listener)
+}
+
+fn start_with(config: Config, listener: &mut dyn Listener) -> Result<Side, CommandError> {
     if child::connect()? {
         if let Some(folder) = &config.token.working_dir {
             // Where that fails, the check before the module is loaded says why.

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::ProxyError;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
-use hsm_mtls::internal::owner_and_mode::{Exposure, check_owner_and_mode};
+use hsm_mtls::internal::owner_and_mode::{Protection, fault_of_file};
 
 /// The header that carries the caller token.
 pub const CALLER_TOKEN: HeaderName = HeaderName::from_static("x-hsm-mtls-caller");
@@ -38,14 +38,15 @@ impl CallerToken {
         let mut file = File::open(path).map_err(failed)?;
         // The metadata is that of the open file, not of the path: the file cannot be replaced between check and read.
         let meta = file.metadata().map_err(failed)?;
-        match check_owner_and_mode(&meta, 0o077) {
-            Ok(()) if meta.is_file() => {}
-            Err(Exposure::Mode(mode)) if meta.is_file() => {
-                return Err(unusable(format!(
-                    "its mode is {mode:03o}: others than its owner may use it"
-                )));
-            }
-            _ => return Err(unusable("it is not a file of this user".to_owned())),
+        if !meta.is_file() {
+            return Err(unusable("it is not a file".to_owned()));
+        }
+        // The way to it was checked when the configuration was loaded.
+        if let Some(fault) = fault_of_file(path, &meta, Protection::Secret) {
+            let command = fault.advice();
+            return Err(unusable(format!(
+                "it is not safe from other users: {fault}; {command}"
+            )));
         }
         let mut text = String::with_capacity(*LENGTH.end() + 2);
         Read::by_ref(&mut file)

@@ -19,7 +19,7 @@ use super::error::{PinError, RecordError};
 use super::pin_role::PinRole;
 use crate::access_diagnosis::other_than_file;
 use crate::ledger::AcceptedLogin;
-use crate::owner_and_mode::check_owner_and_mode;
+use crate::owner_and_mode::{Protection, fault_of_file};
 use crate::rfc3339;
 
 /// How long an acceptance is valid, in seconds: the operator starts the service right after it.
@@ -141,8 +141,14 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
         Err(error) => return Err(unreadable(error)),
     };
     let meta = file.metadata().map_err(unreadable)?;
-    if other_than_file(&meta).is_some() || check_owner_and_mode(&meta, 0o022).is_err() {
-        return Err(format!("others could have written {}", path.display()));
+    if other_than_file(&meta).is_some() {
+        return Err(format!("{} is no file", path.display()));
+    }
+    if let Some(fault) = fault_of_file(path, &meta, Protection::Unchanged) {
+        return Err(format!(
+            "others could have written {}: {fault}",
+            path.display()
+        ));
     }
     let mut text = Vec::new();
     file.take(4096).read_to_end(&mut text).map_err(unreadable)?;

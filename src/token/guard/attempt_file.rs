@@ -18,10 +18,9 @@ use super::error::{EarlierAttempt, PinError, RecordError};
 use super::login_lock::lock_file;
 use super::pin_role::PinRole;
 use super::retry_policy::{AttemptHistory, Outcome, RetryDenied};
-use crate::access_diagnosis::OwnedPath;
 use crate::config::pin::PinSource;
 use crate::ledger::lock::FileLock;
-use crate::owner_and_mode::{Exposure, check_owner_and_mode};
+use crate::owner_and_mode::{Protection, faults};
 use crate::rfc3339;
 use crate::token::description::TokenId;
 use crate::token::fault::{Fault, LoginVerdict};
@@ -200,24 +199,18 @@ impl AttemptFile {
     }
 }
 
-/// Creates the folder if it is missing, and checks that no other user may write to it: who may could remove the file.
+/// Checks that no other user may change the folder or the way to it: who may could remove the file, or have it looked for
+/// elsewhere. Creates the folder if it is missing.
 fn create_private_folder(folder: &Path) -> Result<(), RecordError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    let meta = fs::metadata(folder)?;
-    check_owner_and_mode(&meta, 0o022).map_err(|exposure| {
-        RecordError::Unsafe(match exposure {
-            Exposure::ForeignOwner => {
-                format!(
-                    "it belongs to another user: {}",
-                    OwnedPath::new(folder, &meta)
-                )
-            }
-            Exposure::Mode(mode) => format!("its mode is {mode:03o}: others may write to it"),
-        })
-    })
+    if let Some(fault) = faults(folder, Protection::Unchanged).first() {
+        return Err(RecordError::Unsafe {
+            why: fault.to_string(),
+            advice: fault.advice(),
+        });
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder)?;
+    Ok(())
 }
 
 /// Replaces a file atomically (write, fsync, rename), with mode 600.

@@ -193,7 +193,7 @@ fn a_damaged_file_or_unsafe_folder_is_an_error() {
         assert!(message.contains("cannot be read"), "{message}");
     }
     fs::set_permissions(fixture.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(open(Some(fixture.folder.path())).contains("others may write to it"));
+    assert!(open(Some(fixture.folder.path())).contains("everybody may write to it"));
     assert!(open(Some(Path::new("/proc/none"))).contains("cannot be recorded in /proc/none"));
     assert!(open(None).contains("HOME is not set"));
 }

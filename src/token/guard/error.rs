@@ -122,8 +122,13 @@ pub enum RecordError {
     #[error("HOME is not set")]
     NoHome,
     /// Another user could change or remove the record.
-    #[error("{0}")]
-    Unsafe(String),
+    #[error("others could change it: {why}")]
+    Unsafe {
+        /// The folder, and who could change it.
+        why: String,
+        /// What to do about it.
+        advice: String,
+    },
     /// The file or folder cannot be written.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -140,7 +145,7 @@ impl RecordError {
                 error.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             ),
-            Self::NoHome | Self::Unsafe(_) => false,
+            Self::NoHome | Self::Unsafe { .. } => false,
         }
     }
 }
@@ -261,6 +266,9 @@ impl Diagnostic for PinError {
                 }
                 .display()
             ),
+            Self::Unrecorded { why: RecordError::Unsafe { advice, .. }, .. } => {
+                format!("{advice}; or let `state_dir` of [[token]] name another folder")
+            }
             Self::Unrecorded { .. } => {
                 "let `state_dir` of [[token]] name a folder that survives restarts and that only this user can write to; \
                  what is there of another user's is used by running this as that user"

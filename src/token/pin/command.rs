@@ -1,6 +1,7 @@
 //! Runs the program whose standard output is the PIN, with a timeout, and reads its output.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::source_error::PinSourceError;
 use super::validation::{MAX_PIN_LENGTH, MAX_READ};
+use crate::owner_and_mode::{Protection, faults};
 use crate::working_dir;
 
 /// The timeout of a PIN command.
@@ -24,6 +26,15 @@ pub(super) fn read_output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, PinSou
     let (program, arguments) = words
         .split_first()
         .ok_or_else(|| failed("it names no program".to_owned()))?;
+    // What it runs gives the PIN, and has all rights of this process.
+    for path in words.iter().map(Path::new) {
+        let is_named =
+            path.as_os_str() == program.as_str() || (path.is_absolute() && path.is_file());
+        let found = is_named.then(|| faults(path, Protection::Unchanged));
+        if let Some(fault) = found.iter().flatten().next() {
+            return Err(fault.into());
+        }
+    }
     let deadline = Instant::now() + COMMAND_TIMEOUT;
     let mut command = Command::new(program);
     if let Some(folder) = working_dir::started_in() {

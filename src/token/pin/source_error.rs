@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 
-use crate::access_diagnosis::{AccessMode, Obstacle, OwnedPath};
+use crate::access_diagnosis::{AccessMode, Obstacle};
 use crate::config::pin::PinSource;
+use crate::owner_and_mode::PathFault;
+use crate::shell_quote::shell_quoted;
 
 /// Why a PIN source gave no PIN.
 #[derive(Debug)]
@@ -19,14 +21,12 @@ pub enum PinSourceError {
     Io(io::Error),
     /// It is a folder, a pipe or a device.
     NotAFile(&'static str),
-    /// The file belongs to another user, who would choose the PIN.
-    OfAnotherUser(String),
-    /// Other users may read or write the file.
-    Open {
-        /// The file's mode.
-        mode: u32,
-        /// The file belongs to root, and this process runs as another user.
-        of_root: bool,
+    /// Other users could change or read the file, or change the way to it.
+    Exposed {
+        /// The file or folder, and what they could do.
+        why: String,
+        /// What to do about it.
+        advice: String,
     },
     /// The file was written while it was read: the bytes may be of two PINs.
     WrittenMeanwhile,
@@ -77,9 +77,12 @@ impl From<Obstacle> for PinSourceError {
     }
 }
 
-impl PinSourceError {
-    pub(super) fn of_another_user(file: &OwnedPath) -> Self {
-        Self::OfAnotherUser(file.to_string())
+impl From<&PathFault> for PinSourceError {
+    fn from(fault: &PathFault) -> Self {
+        Self::Exposed {
+            why: fault.to_string(),
+            advice: fault.advice(),
+        }
     }
 }
 
@@ -93,11 +96,7 @@ impl fmt::Display for PinSourceError {
             Self::Unreachable(Unreachable(obstacle)) => obstacle.fmt(f),
             Self::Io(error) | Self::Asking(error) => error.fmt(f),
             Self::NotAFile(kind) => write!(f, "it is not a file but {kind}"),
-            Self::OfAnotherUser(file) => write!(f, "it belongs to another user: {file}"),
-            Self::Open { mode, .. } => write!(
-                f,
-                "its mode is {mode:03o}: others than its owner may use it"
-            ),
+            Self::Exposed { why, .. } => write!(f, "it is not safe from other users: {why}"),
             Self::WrittenMeanwhile => f.write_str("it was written to at this moment"),
             Self::Empty => f.write_str("it is empty"),
             Self::OnlyBlanks => f.write_str("it holds blanks and nothing else"),
@@ -136,7 +135,8 @@ impl PinSourceError {
         match self {
             Self::Unreachable(Unreachable(obstacle)) => match (obstacle, source) {
                 (Obstacle::Missing { .. }, PinSource::File(path)) => format!(
-                    "write the PIN and nothing else into {0}, as the user that runs this, and `chmod 600 {0}`; or correct `pin` of [[token]]",
+                    "{}; or correct `pin` of [[token]]: {} is not there",
+                    setup_advice(source),
                     path.display()
                 ),
                 // Group permissions, which would make other files readable, are not accepted for a PIN file.
@@ -155,23 +155,9 @@ impl PinSourceError {
                 "name a file that stays; a program that prints the PIN is named with { command = [\"/program\"] }".to_owned()
             }
             Self::NotAFile(_) => "name the file that holds the PIN".to_owned(),
-            Self::OfAnotherUser(_) => match source {
-                PinSource::File(path) => format!(
-                    "whoever owns the file chooses the PIN: `chown {0} {1}` and `chmod 600 {1}`, or run this as its owner",
-                    crate::accounts::effective_user(),
-                    path.display()
-                ),
-                source => setup_advice(source),
-            },
-            Self::Open { of_root, .. } => match source {
-                // This user could not read a file of root with mode 600.
-                PinSource::File(path) if *of_root => format!(
-                    "`chown {0} {1}` and `chmod 600 {1}`",
-                    crate::accounts::effective_user(),
-                    path.display()
-                ),
-                PinSource::File(path) => format!("`chmod 600 {}`", path.display()),
-                source => setup_advice(source),
+            Self::Exposed { advice, .. } => match source {
+                PinSource::Credential(_) => setup_advice(source),
+                _ => advice.clone(),
             },
             Self::WrittenMeanwhile => "try again when it is written".to_owned(),
             Self::Empty | Self::OnlyBlanks => match source {
@@ -188,7 +174,14 @@ impl PinSourceError {
                 "nothing was sent; the PIN stands there alone: {}",
                 expected_form(source)
             ),
-            Self::NotSet | Self::NoCredentials | Self::Io(_) | Self::Command(_) | Self::Asking(_)
+            Self::Io(error) => match source {
+                PinSource::File(path) if error.kind() != io::ErrorKind::NotFound => format!(
+                    "the system cannot read {}: see what the kernel says of its disk (`dmesg`)",
+                    path.display()
+                ),
+                source => setup_advice(source),
+            },
+            Self::NotSet | Self::NoCredentials | Self::Command(_) | Self::Asking(_)
             | Self::NoKeypad => setup_advice(source),
         }
     }
@@ -213,8 +206,8 @@ fn expected_form(source: &PinSource) -> &'static str {
 fn setup_advice(source: &PinSource) -> String {
     match source {
         PinSource::File(path) => format!(
-            "{0} must be there, hold the PIN and nothing else, and be its owner's alone: `chmod 600 {0}`",
-            path.display()
+            "as the user that runs this, type `install -m 600 /dev/stdin {}`, the PIN, Enter and Ctrl-D",
+            shell_quoted(&path.to_string_lossy())
         ),
         PinSource::Env(name) => {
             format!("set {name} for this process only, or use a file or a systemd credential")

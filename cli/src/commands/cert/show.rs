@@ -18,7 +18,7 @@ pub(in crate::commands) fn show(
     global: &Global,
     min_days: Option<i64>,
 ) -> Result<ExitCode, CommandError> {
-    let config = setup::config(global)?;
+    let config = setup::config_to_read(global)?;
     match config.c3.certificate {
         CertificateSource::File(_) => show_here(global, &config, min_days),
         CertificateSource::Token(_) => {
