@@ -24,6 +24,7 @@ mod key_file_search;
 mod key_twin;
 mod ledger_check;
 mod module_check;
+mod named_paths;
 mod probe_result;
 pub mod report;
 pub mod rule;

@@ -3,13 +3,13 @@
 
 use std::env;
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::file_permissions::{changeable_by_others, path_and_mode, readable_by_others};
 use super::finding::{Judgements, Verdict};
 use super::key_file_search;
+use super::named_paths;
 use super::rule::{Rule, Severity};
 use super::rules;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
@@ -25,32 +25,33 @@ const MAX_LISTED: usize = 40;
 
 /// Judges the rules that need neither token nor key.
 pub(super) fn judge(config: &Config, judgements: &mut Judgements) {
-    judge_file(&rules::host::CONFIGURATION, &config.path, judgements);
-    judge_pin(&config.token.pin, judgements);
+    let mut violations = named_paths::violations(config, &rules::host::CONFIGURATION);
+    violations.extend(
+        config
+            .check_log_folder()
+            .err()
+            .map(|error| error.to_string()),
+    );
+    judgements.holds_unless(
+        &rules::host::CONFIGURATION,
+        violations,
+        Verdict::Seen,
+        path_and_mode(&config.path).unwrap_or_default(),
+    );
+    judge_pin(config, judgements);
     let mut files = vec![config.trust.anchors.clone()];
     files.extend(config.trust.crls.iter().cloned());
     if let CertificateSource::File(path) = &config.c3.certificate {
         files.extend(Some(path.clone()).filter(|path| path.exists()));
     }
-    let mut violations = Vec::new();
-    for path in &files {
-        violations.extend(writable_reasons(path));
-    }
-    violations.dedup();
     judgements.holds_unless(
         &rules::host::TRUST_ANCHORS,
-        violations,
+        named_paths::violations(config, &rules::host::TRUST_ANCHORS),
         Verdict::Seen,
         list_files(&files),
     );
     judge_state_dir(config, judgements);
     judge_callers(config, judgements);
-}
-
-/// Judges a rule that nobody else can change a file.
-fn judge_file(rule: &'static Rule, path: &Path, judgements: &mut Judgements) {
-    let evidence = path_and_mode(path).unwrap_or_default();
-    judgements.holds_unless(rule, writable_reasons(path), Verdict::Seen, evidence);
 }
 
 /// Why others can change a file, or why that is not known.
@@ -68,14 +69,9 @@ fn list_files(files: &[PathBuf]) -> String {
 }
 
 /// Judges who can read or change the source of the PIN.
-fn judge_pin(source: &PinSource, judgements: &mut Judgements) {
+fn judge_pin(config: &Config, judgements: &mut Judgements) {
     const RULE: &Rule = &rules::host::PIN;
-    let secret_violations = |path: &Path, forbidden| -> io::Result<Vec<String>> {
-        let mut violations = changeable_by_others(path)?;
-        violations.extend(readable_by_others(path, forbidden)?);
-        Ok(violations)
-    };
-    let (path, forbidden) = match source {
+    let path = match &config.token.pin {
         PinSource::Prompt => return judgements.holds(RULE, Verdict::Seen, "a person types it"),
         PinSource::ProtectedPath => {
             return judgements.holds(RULE, Verdict::Seen, "it is typed at the token");
@@ -95,10 +91,9 @@ fn judge_pin(source: &PinSource, judgements: &mut Judgements) {
                 format!("{name} is in the environment of every process that is started from there"),
             );
         }
-        PinSource::File(path) => (path.clone(), 0o077),
+        PinSource::File(path) => path.clone(),
         PinSource::Credential(name) => match env::var_os("CREDENTIALS_DIRECTORY") {
-            // systemd gives the service's user access by an ACL, which shows as the group's r.
-            Some(folder) => (PathBuf::from(folder).join(name), 0o037),
+            Some(folder) => PathBuf::from(folder).join(name),
             None => {
                 return judgements.not_answerable(
                     RULE,
@@ -106,17 +101,13 @@ fn judge_pin(source: &PinSource, judgements: &mut Judgements) {
                 );
             }
         },
-        PinSource::Command(words) => return judge_pin_command(words, judgements),
+        PinSource::Command(words) => return judge_pin_command(config, words, judgements),
     };
-    match secret_violations(&path, forbidden) {
+    match path_and_mode(&path) {
         Err(error) => judgements.not_answerable(RULE, format!("{}: {error}", path.display())),
-        Ok(violations) => {
-            judgements.holds_unless(
-                RULE,
-                violations,
-                Verdict::Seen,
-                path_and_mode(&path).unwrap_or_default(),
-            );
+        Ok(evidence) => {
+            let violations = named_paths::violations(config, RULE);
+            judgements.holds_unless(RULE, violations, Verdict::Seen, evidence);
         }
     }
 }
@@ -142,7 +133,7 @@ pub(super) fn comparable_pin_source(source: &PinSource) -> Option<String> {
 }
 
 /// Judges the program that prints the PIN: whoever can change it, or a file in its arguments, has the PIN too.
-fn judge_pin_command(words: &[String], judgements: &mut Judgements) {
+fn judge_pin_command(config: &Config, words: &[String], judgements: &mut Judgements) {
     let paths = words.iter().map(Path::new);
     let files: Vec<_> = paths
         .filter(|word| word.is_absolute() && word.is_file())
@@ -152,10 +143,7 @@ fn judge_pin_command(words: &[String], judgements: &mut Judgements) {
         return judgements
             .not_answerable(&rules::host::PIN, "the program that gives it is not there");
     }
-    let mut violations: Vec<_> = files
-        .iter()
-        .flat_map(|file| writable_reasons(file))
-        .collect();
+    let mut violations = named_paths::violations(config, &rules::host::PIN);
     // Everybody may read a program, but not a file in its arguments.
     for file in files
         .iter()
@@ -179,6 +167,7 @@ fn judge_pin_command(words: &[String], judgements: &mut Judgements) {
 
 /// Judges the files of the ledger: the open one, and the closed ones where the chain was read.
 pub(super) fn judge_ledger(
+    config: &Config,
     ledger: &LedgerConfig,
     chain: &Result<ChainSummary, VerifyError>,
     judgements: &mut Judgements,
@@ -192,7 +181,7 @@ pub(super) fn judge_ledger(
     if let Ok(chain) = chain {
         files.extend(chain.files.iter().filter(|file| file.exists()).cloned());
     }
-    let mut violations = Vec::new();
+    let mut violations = named_paths::violations(config, RULE);
     for file in &files {
         for reason in writable_reasons(file) {
             if !violations.contains(&reason) {
@@ -223,7 +212,12 @@ fn judge_state_dir(config: &Config, judgements: &mut Judgements) {
         Some(folder) if !folder.exists() => {
             judgements.not_answerable(RULE, format!("{} is not there yet", folder.display()))
         }
-        Some(folder) => judge_file(RULE, &folder, judgements),
+        Some(folder) => judgements.holds_unless(
+            RULE,
+            named_paths::violations(config, RULE),
+            Verdict::Seen,
+            path_and_mode(&folder).unwrap_or_default(),
+        ),
     }
 }
 
@@ -232,7 +226,8 @@ fn judge_callers(config: &Config, judgements: &mut Judgements) {
         judgements.not_answerable(&rules::host::CALLERS, "there is no [proxy]");
         return judgements.not_answerable(&rules::host::LISTENS, "there is no [proxy]");
     };
-    let (mut violations, mut listeners) = (Vec::new(), Vec::new());
+    let mut violations = named_paths::violations(config, &rules::host::CALLERS);
+    let mut listeners = Vec::new();
     for listener in &proxy.listeners {
         let address = &listener.address;
         let callers = match &listener.callers {
@@ -248,13 +243,7 @@ fn judge_callers(config: &Config, judgements: &mut Judgements) {
                 }
                 "whoever its mode lets connect".to_owned()
             }
-            Callers::Token(path) => {
-                let readable = readable_by_others(path, 0o037);
-                violations.extend(readable.ok().flatten());
-                // Whoever can write the file can set a token of their own.
-                violations.extend(changeable_by_others(path).unwrap_or_default());
-                format!("who knows the token of {}", path.display())
-            }
+            Callers::Token(path) => format!("who knows the token of {}", path.display()),
             Callers::AnyLocalProcess if !address.is_open_to_all() => {
                 "whoever its mode lets connect".to_owned()
             }

@@ -67,7 +67,7 @@ pub(super) fn judge(
         None => judgements.violated(&rules::ledger::HEAD, "`head` of [ledger] is not set"),
     }
     let chain = verify::verify(&ledger.file, None);
-    super::host_check::judge_ledger(ledger, &chain, judgements);
+    super::host_check::judge_ledger(config, ledger, &chain, judgements);
     let chain = match chain {
         Ok(chain) => chain,
         Err(VerifyError::Unreadable(error)) => {

@@ -16,8 +16,8 @@ pub(crate) const RULES: &[&Rule] = &[
 
 pub(crate) static CONFIGURATION: Rule = Rule {
     id: "host.configuration",
-    holds: "Nobody but root or this user can change the configuration.",
-    looks_at: "owner and mode of the file and of every folder above it",
+    holds: "Nobody but root or this user can change the configuration, or what the module reads by it.",
+    looks_at: "owner and mode of the file and of every folder and link on the way to it; `working_dir`, `env`, `landlock`, access log and `attestation` too",
     reason: "It says which module is loaded, which programs are run, and where the certificate is shown.",
     source: "hsm-mtls",
     severity: [High, High, Medium],
@@ -47,7 +47,7 @@ pub(crate) static TRUST_ANCHORS: Rule = Rule {
 pub(crate) static LEDGER: Rule = Rule {
     id: "host.ledger",
     holds: "Nobody else can write to the record of uses, and not everybody can read it.",
-    looks_at: "owner and mode of the ledger and its folder",
+    looks_at: "owner and mode of the ledger, of the program of `head`, and of every folder and link on the way to them",
     reason: "What others can change proves nothing.",
     source: "Scheme policy: audit logs of all key usage",
     severity: [High, Medium, Low],
@@ -57,7 +57,7 @@ pub(crate) static LEDGER: Rule = Rule {
 pub(crate) static STATE: Rule = Rule {
     id: "host.state",
     holds: "Nobody else can change what is remembered of refused PINs.",
-    looks_at: "owner and mode of `state_dir`",
+    looks_at: "owner and mode of `state_dir` and of every folder and link on the way to it",
     reason: "Whoever clears it lets a wrong PIN be tried until the token is locked.",
     source: "hsm-mtls, audit-sources.md: a PIN is tried once",
     severity: [Medium, Medium, Low],
@@ -76,8 +76,8 @@ pub(crate) static KEY_FILES: Rule = Rule {
 
 pub(crate) static CALLERS: Rule = Rule {
     id: "host.callers",
-    holds: "Only named callers can use the proxy.",
-    looks_at: "`callers` and `mode` of each [[proxy.listener]], and who can read a caller token",
+    holds: "Only named callers can use the proxy, and nobody can put another socket in its place.",
+    looks_at: "`callers` and `mode` of each [[proxy.listener]], who can write to the folder of its socket, and who can read a caller token",
     reason: "Whoever may call is the bank for the hub.",
     source: "hsm-mtls, audit-sources.md: confused deputy",
     severity: [High, Medium, Note],
