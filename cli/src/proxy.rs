@@ -41,6 +41,7 @@ mod request_syntax;
 mod response_body;
 mod sd_notify;
 mod signer_health;
+mod socket_checks;
 mod via;
 
 use std::os::fd::OwnedFd;

@@ -16,6 +16,7 @@ mod key_renewal;
 mod lifecycle;
 mod operations;
 mod output_streams;
+mod ownership;
 mod processes;
 mod readiness;
 mod token_states;

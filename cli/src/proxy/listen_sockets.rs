@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,8 +18,9 @@ use rustix::net::sockopt::socket_domain;
 use rustix::process::{Resource, getrlimit, setrlimit, umask};
 
 use super::ProxyError;
+use super::socket_checks::{check_callers, check_folder, check_loopback};
 use hsm_mtls::internal::backoff::Backoff;
-use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfig};
+use hsm_mtls::internal::config::listener::{ListenAddress, ListenerConfig};
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::standard_error;
 
@@ -59,6 +60,7 @@ impl Sockets {
         let max_wait = config.stop_timeout + STOP_MARGIN;
         for listener in &config.listeners {
             let socket = open(&listener.address, &mut activated, max_wait)?;
+            check_folder(&socket, &listener.address)?;
             check_callers(&socket, listener)?;
             listeners.push((socket, listener.clone()));
         }
@@ -66,6 +68,7 @@ impl Sockets {
         let operations = operations
             .map(|config| {
                 let socket = open(&config.address, &mut activated, max_wait)?;
+                check_folder(&socket, &config.address)?;
                 check_loopback(&socket, &config.address)?;
                 Ok::<_, ProxyError>(socket)
             })
@@ -230,7 +233,7 @@ fn listen_error(address: &ListenAddress, error: &io::Error) -> ProxyError {
 }
 
 /// Binds a Unix socket. Replaces the socket file of a proxy that has ended, but not one on which a process listens.
-fn bind_unix(
+pub(super) fn bind_unix(
     path: &Path,
     mode: u32,
     owner: Option<u32>,
@@ -262,81 +265,10 @@ fn bind_unix(
     Ok(socket)
 }
 
-/// Checks that the kind of socket fits `callers`, because a systemd socket unit may differ from the configuration: only a
-/// Unix socket has peer credentials, and a TCP port must be on loopback.
-fn check_callers(socket: &ListenSocket, config: &ListenerConfig) -> Result<(), ProxyError> {
-    check_loopback(socket, &config.address)?;
-    let is_tcp = matches!(socket, ListenSocket::Tcp(_));
-    let fits = match &config.callers {
-        Callers::AnyLocalProcess => true,
-        Callers::Token(_) => is_tcp,
-        Callers::SameUser | Callers::Peers { .. } | Callers::SocketMode => !is_tcp,
-    };
-    if fits {
-        return Ok(());
-    }
-    let reason = match is_tcp {
-        true => {
-            "it is a TCP port, so `callers` is { token_file = \"/a/file\" } or \"allow-any-local-process\""
-        }
-        false => "it is a Unix socket: a caller is known by its user there, not by a token",
-    };
-    Err(ProxyError::Listen {
-        address: config.address.to_string(),
-        reason: reason.to_owned(),
-    })
-}
-
-fn check_loopback(socket: &ListenSocket, address: &ListenAddress) -> Result<(), ProxyError> {
-    let outside = match socket {
-        ListenSocket::Unix(_) => false,
-        ListenSocket::Tcp(socket) => !socket.local_addr().is_ok_and(is_loopback),
-    };
-    match outside {
-        false => Ok(()),
-        true => Err(ProxyError::Listen {
-            address: address.to_string(),
-            reason: "it is not on loopback: whoever reaches it would speak to the hub as the bank"
-                .to_owned(),
-        }),
-    }
-}
-
-fn is_loopback(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
 /// Raises the limit of open files to the hard limit. The soft limit is 1024 descriptors by default.
 fn raise_open_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // On failure the proxy accepts fewer connections at once.
     let _ = setrlimit(Resource::Nofile, limit);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_socket_of_systemd_must_fit_callers() {
-        let config = |callers| ListenerConfig {
-            address: ListenAddress::Systemd("hub".to_owned()),
-            callers,
-            service: None,
-            host_names: Vec::new(),
-        };
-        let tcp = |address: &str| ListenSocket::Tcp(TcpListener::bind(address).unwrap());
-        let any = || config(Callers::AnyLocalProcess);
-        assert!(check_callers(&tcp("127.0.0.1:0"), &any()).is_ok());
-        assert!(check_callers(&tcp("0.0.0.0:0"), &any()).is_err());
-        // TCP has no peer credentials.
-        assert!(check_callers(&tcp("127.0.0.1:0"), &config(Callers::SameUser)).is_err());
-        assert!(check_callers(&tcp("127.0.0.1:0"), &config(Callers::Token("t".into()))).is_ok());
-        let folder = tempfile::tempdir().unwrap();
-        let socket = bind_unix(&folder.path().join("s"), 0o600, None, None).unwrap();
-        let socket = ListenSocket::Unix(socket);
-        assert!(check_callers(&socket, &config(Callers::SameUser)).is_ok());
-        assert!(check_callers(&socket, &config(Callers::Token("t".into()))).is_err());
-    }
 }
