@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::paths::{NamedPath, PathRole};
 use super::{Config, ConfigError};
+use crate::accounts;
 use crate::owner_and_mode::{PathFault, faults};
 use crate::truncated_list;
 
@@ -29,6 +30,8 @@ impl Config {
     }
 
     fn check(&self, named: &[NamedPath]) -> Result<(), ConfigError> {
+        // Under Landlock, in which the signer checks some paths again, /etc/passwd cannot be read.
+        accounts::private_group();
         let exposed = exposed(named);
         if exposed.is_empty() {
             return Ok(());

@@ -64,6 +64,60 @@ fn what_others_can_change_or_read_is_found() {
     audit(&bank, &[]).golden("host_ledger_closed_file_world_readable", &[]);
 }
 
+/// What another command would refuse the configuration for is a finding, whichever path it is.
+#[test]
+fn each_path_that_others_can_change_is_found() {
+    let mut bank = bank();
+    for name in [
+        "work/vendor.cfg",
+        "tell",
+        "log/access.jsonl",
+        "attestation",
+        "caller",
+    ] {
+        mode(&bank.write(name, "0123456789abcdef0123"), 0o600);
+    }
+    let program = bank.path("tell");
+    bank.configure(|settings| {
+        settings.token_lines = "working_dir = \"work\"".to_owned();
+        settings.sections = format!(
+            "[ledger]\nfile = \"ledger.jsonl\"\nhead = {{ command = [\"{}\"] }}\n\
+             [proxy]\naccess_log = \"log/access.jsonl\"\n[[proxy.listener]]\nunix = \"run/hub.sock\"\n\
+             [[proxy.listener]]\ntcp = \"127.0.0.1:8480\"\ncallers = {{ token_file = \"caller\" }}\n\
+             [audit]\nattestation = \"attestation\"\n",
+            program.display()
+        );
+    });
+    fs::create_dir(bank.path("run")).unwrap();
+    for (name, rule) in [
+        ("work", "host.configuration"),
+        ("work/vendor.cfg", "host.configuration"),
+        ("log", "host.configuration"),
+        ("log/access.jsonl", "host.configuration"),
+        ("attestation", "host.configuration"),
+        ("tell", "host.ledger"),
+        ("run", "host.callers"),
+        ("caller", "host.callers"),
+    ] {
+        let path = bank.path(name);
+        let good = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).unwrap()) & 0o7777;
+        mode(&path, good | 0o002);
+        let said = audit(&bank, &[]).said(rule);
+        let told = format!("{} (root:root, mode {:04o})", path.display(), good | 0o002);
+        assert!(
+            said.starts_with("violated") && said.contains(&told),
+            "{name}: {said}"
+        );
+        mode(&path, good);
+    }
+    let beside = |settings: &mut Settings| {
+        settings.sections = settings.sections.replace("log/access", "state/access");
+    };
+    bank.configure(beside);
+    let said = audit(&bank, &[]).said("host.configuration");
+    assert!(said.contains("because `access_log` is there"), "{said}");
+}
+
 /// A record that begins a new file.
 fn rotate(file: &Path) {
     let ledger = FileLedger::open(&short_files(file.to_owned())).unwrap();

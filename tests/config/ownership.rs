@@ -254,3 +254,45 @@ fn a_private_group_is_nobody_else() {
         );
     }
 }
+
+/// In some distributions the log daemon's group may write to /var/log. A service's own folder in it is accepted, a file is not.
+#[test]
+fn a_group_may_write_to_the_folder_of_all_logs() {
+    let files = NamedFiles::new();
+    files.configure(VARIANTS[0]);
+    let text = fs::read_to_string(files.path("bank.toml")).unwrap();
+    let checked = |ledger: &str, mode: &str| {
+        let named = text.replace("records/ledger.jsonl", ledger);
+        fs::write(files.path("bank.toml"), named).unwrap();
+        let script = format!(
+            "mount -t tmpfs -o mode={mode},gid=4 tmpfs /var/log && mkdir /var/log/bank && exec \"$@\""
+        );
+        let done = Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script, "sh"])
+            .arg(env!("CARGO_BIN_EXE_hsm-mtls"))
+            .args(["config", "check"])
+            .arg(files.path("bank.toml"))
+            .output()
+            .unwrap();
+        let stderr = unwrapped(&String::from_utf8_lossy(&done.stderr));
+        (done.status.code(), stderr)
+    };
+    for ledger in ["/var/log/bank/ledger.jsonl", "/var/log/new/ledger.jsonl"] {
+        assert_eq!(
+            checked(ledger, "0775"),
+            (Some(0), String::new()),
+            "{ledger}"
+        );
+    }
+    for (ledger, mode) in [
+        ("/var/log/ledger.jsonl", "0775"),
+        ("/var/log/bank/ledger.jsonl", "0777"),
+    ] {
+        let (code, stderr) = checked(ledger, mode);
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(
+            stderr.contains("the folder /var/log (root:adm, mode 077"),
+            "{stderr}"
+        );
+    }
+}
