@@ -90,7 +90,7 @@ port=$(cat "$run/port")
 install -o hsm-mtls -g hsm-mtls -m 0644 "$run/hub/bundle.pem" /etc/hsm-mtls/tls/tf-sandbox.pem
 sed -i -e "/^head /d" -e 's|^module .*|module = "/usr/lib/softhsm/libsofthsm2.so"|' \
     -e "s|^# env = .*|env = { SOFTHSM2_CONF = \"$run/token/softhsm2.conf\" }|" \
-    -e 's|^tcp = .*|unix = "/var/lib/hsm-mtls/operations.sock"|' /etc/hsm-mtls/preprod.toml
+    -e 's|^unix = .*|unix = "/var/lib/hsm-mtls/operations.sock"|' /etc/hsm-mtls/preprod.toml
 cat >>/etc/hsm-mtls/preprod.toml <<TOML
 
 [hub]

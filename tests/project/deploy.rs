@@ -202,8 +202,15 @@ fn configuration_and_units_name_the_same_paths() {
     assert_eq!(listener.callers, Callers::SocketMode);
     assert_eq!(said_once(SOCKET, "SocketMode"), "0660");
     assert_eq!(said_once(SOCKET, "SocketGroup"), "hsm-mtls-callers");
-    // A folder of the service is removed when it stops, and the socket with it.
-    assert!(said(SERVICE, "RuntimeDirectory").is_empty());
+    // A folder of the service is removed when it stops, and a socket in it: that of operations is in one of its own, that
+    // of applications is not.
+    let folder = Path::new("/run").join(said_once(SERVICE, "RuntimeDirectory"));
+    assert!(!Path::new(&said_once(SOCKET, "ListenStream")).starts_with(&folder));
+    let operations = &proxy.operations.as_ref().unwrap().address;
+    let ListenAddress::Unix { path, mode, .. } = operations else {
+        panic!("operations are no Unix socket: {operations:?}");
+    };
+    assert_eq!((path.parent(), *mode), (Some(folder.as_path()), 0o600));
 
     // What is under way is answered before systemd loses patience.
     let patience = said_once(SERVICE, "TimeoutStopSec");
