@@ -15,11 +15,15 @@ mod accept;
 mod access_control;
 mod access_log;
 mod body_drain;
+mod body_framing;
+mod browser_origin;
 mod caller_token;
 mod client_connection;
 mod client_stream;
 mod connection_pool;
+mod connection_slots;
 mod context;
+mod descriptor_limit;
 mod error;
 mod forward;
 mod health_endpoints;
@@ -31,6 +35,7 @@ mod lingering_close;
 mod listen_sockets;
 mod problem_details;
 pub mod proxy_metrics;
+mod receive_request;
 mod reload;
 mod replay_buffer;
 mod request_body;
@@ -50,7 +55,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use accept::{AsyncListener, accept_loop};
@@ -59,7 +64,7 @@ use connection_pool::ConnectionPool;
 use context::{ListenerContext, ProxyContext};
 pub use error::ProxyError;
 pub use health_endpoints::Render;
-use health_endpoints::{HealthEndpoints, serve_endpoints};
+use health_endpoints::{HealthEndpoints, OperationsListener};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
@@ -149,8 +154,10 @@ pub fn run(
 struct RunningProxy {
     context: Arc<ProxyContext>,
     listeners: Vec<Arc<ListenerContext>>,
-    clients: Arc<Semaphore>,
-    max_clients: usize,
+    /// Closed when the last connection has ended.
+    all_ended: mpsc::Receiver<()>,
+    /// Never sends: health checks are answered until the proxy ends.
+    _operations_stop: watch::Sender<bool>,
     signals: [Signal; 3],
     service_manager: Arc<ServiceManager>,
 }
@@ -164,7 +171,9 @@ impl RunningProxy {
     ) -> Result<Self, ProxyError> {
         let context = &endpoints.context;
         let stopped = context.stop.subscribe();
-        let clients = Arc::new(Semaphore::new(proxy.max_clients));
+        let (open, all_ended) = mpsc::channel(1);
+        let (operations_stop, _) = watch::channel(false);
+        let max_clients = descriptor_limit::max_clients(proxy);
         // Installed before any connection is accepted, so that no signal is lost.
         let handler = |kind| signal(kind).map_err(ProxyError::System);
         let signals = [
@@ -174,26 +183,27 @@ impl RunningProxy {
         ];
         let mut listeners = Vec::new();
         for (socket, listener) in sockets.listeners {
-            let listener = ListenerContext::new(context, config, &listener)?;
+            let listener = ListenerContext::new(context, config, &listener, max_clients)?;
             let socket = AsyncListener::new(socket).map_err(ProxyError::System)?;
-            let clients = Arc::clone(&clients);
             tokio::spawn(accept_loop(
                 socket,
                 Arc::clone(&listener),
-                clients,
+                open.clone(),
                 stopped.clone(),
             ));
             listeners.push(listener);
         }
-        if let Some(socket) = sockets.operations {
+        if let Some((socket, config)) = sockets.operations.zip(proxy.operations.as_ref()) {
             let socket = AsyncListener::new(socket).map_err(ProxyError::System)?;
-            tokio::spawn(serve_endpoints(socket, Arc::clone(endpoints), stopped));
+            let listener = OperationsListener::new(endpoints, config, socket.tcp_address());
+            let (open, stopped) = (mpsc::channel(1).0, operations_stop.subscribe());
+            tokio::spawn(accept_loop(socket, listener, open, stopped));
         }
         Ok(Self {
             context: Arc::clone(context),
             listeners,
-            clients,
-            max_clients: proxy.max_clients,
+            all_ended,
+            _operations_stop: operations_stop,
             signals,
             service_manager: Arc::new(ServiceManager::from_environment()),
         })
@@ -221,9 +231,8 @@ impl RunningProxy {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = maintenance.tick() => {
-                    // Each listener holds the permit of the next connection.
-                    let taken = self.max_clients - self.clients.available_permits();
-                    proxy_metrics::set_clients(taken.saturating_sub(self.listeners.len()));
+                    let counts = self.listeners.iter().map(|listener| listener.slots.count());
+                    proxy_metrics::set_clients(counts.sum());
                     for upstream in &self.context.upstreams {
                         upstream.maintain();
                     }
@@ -234,13 +243,9 @@ impl RunningProxy {
         self.service_manager.stopping();
         // The listeners also serve the connections that wait to be accepted.
         self.context.stop.send_replace(true);
-        let all = u32::try_from(self.max_clients).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + self.context.stop_timeout;
+        let deadline = Instant::now() + self.context.client_limits.stop_timeout;
         let ended = async {
-            if timeout_at(deadline, self.clients.acquire_many(all))
-                .await
-                .is_err()
-            {
+            if timeout_at(deadline, self.all_ended.recv()).await.is_err() {
                 tracing::error!("some requests were not answered within `stop_timeout`");
             }
             // These connections have their responses, and may still be sending their requests.

@@ -28,6 +28,8 @@ pub struct ListenerConfig {
 pub struct OperationsConfig {
     /// The address.
     pub address: ListenAddress,
+    /// Names that are allowed in a request's Host header over TCP, beside those of this machine and the address.
+    pub host_names: Vec<String>,
 }
 
 /// The address of a listener.
@@ -115,6 +117,8 @@ struct OperationsFile {
     mode: Option<String>,
     owner: Option<u32>,
     group: Option<u32>,
+    #[serde(default)]
+    host_names: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -211,7 +215,10 @@ impl TryFrom<OperationsFile> for OperationsConfig {
             file.systemd,
             (file.mode, file.owner, file.group),
         )?;
-        Ok(Self { address })
+        Ok(Self {
+            address,
+            host_names: file.host_names,
+        })
     }
 }
 

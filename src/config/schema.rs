@@ -151,7 +151,15 @@ pub(super) const SECTIONS: [Section; 13] = [
     ),
     table(
         "proxy.operations",
-        &["unix", "tcp", "systemd", "mode", "owner", "group"],
+        &[
+            "unix",
+            "tcp",
+            "systemd",
+            "mode",
+            "owner",
+            "group",
+            "host_names",
+        ],
     ),
     table("audit", &["fips_certificate", "backup", "attestation"]),
 ];

@@ -10,8 +10,11 @@
 mod common;
 
 mod access_control;
+mod browser_requests;
 mod client_programs;
 mod failures;
+mod hostile_callers;
+mod hostile_heads;
 mod key_renewal;
 mod lifecycle;
 mod operations;

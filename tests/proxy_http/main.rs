@@ -20,3 +20,4 @@ mod requests;
 mod responses;
 mod slow_clients;
 mod stream_limit;
+mod strict_framing;

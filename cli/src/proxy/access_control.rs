@@ -8,6 +8,7 @@ use tokio::net::unix::UCred;
 
 use super::ProxyError;
 use super::caller_token::{CALLER_TOKEN, CallerToken};
+use super::connection_slots::Caller;
 use super::problem_details::Problem;
 use super::request_head::{skip_prefix, target_path};
 use hsm_mtls::internal::config::listener::Callers;
@@ -51,6 +52,44 @@ impl AccessControl {
         }
     }
 
+    /// Whose connection it is, before any of its requests was read.
+    pub(super) fn caller(&self, peer: Option<UCred>) -> Caller {
+        match (self, peer) {
+            (_, Some(peer)) => Caller::User(peer.uid()),
+            (Self::Token(_), None) => Caller::Unknown,
+            (_, None) => Caller::Admitted,
+        }
+    }
+
+    /// Whether the complete lines among the first bytes of a head show the token, as [`Self::check_request`] finds it
+    /// later.
+    pub(super) fn is_shown_in(&self, head: &[u8]) -> bool {
+        let Self::Token(token) = self else {
+            return true;
+        };
+        let mut lines = head.split_inclusive(|byte| *byte == b'\n');
+        let first = lines.next().unwrap_or_default();
+        let target = first.split(|byte| *byte == b' ').nth(1);
+        let path = target.map(|target| match target.strip_prefix(b"http://") {
+            Some(rest) => &rest[rest.iter().take_while(|byte| **byte != b'/').count()..],
+            None => target,
+        });
+        let path = path.and_then(|path| path.strip_prefix(b"/"));
+        let segment = path.and_then(|path| path.split(|byte| b"/? ".contains(byte)).next());
+        let is_complete = first.ends_with(b"\n");
+        if segment.is_some_and(|segment| is_complete && token.matches(segment)) {
+            return true;
+        }
+        lines
+            .filter_map(|line| line.strip_suffix(b"\r\n"))
+            .any(|line| {
+                let colon = line.iter().position(|byte| *byte == b':');
+                let (name, value) = line.split_at(colon.unwrap_or(line.len()));
+                name.eq_ignore_ascii_case(CALLER_TOKEN.as_str().as_bytes())
+                    && token.matches(value.strip_prefix(b":").unwrap_or_default().trim_ascii())
+            })
+    }
+
     /// Checks the token of a request. If the token was the first segment of the path, returns the rest of the path.
     ///
     /// # Errors
@@ -82,6 +121,17 @@ fn unauthorized() -> Problem {
         "caller",
         "the caller token is missing or wrong",
         "send it as the header x-hsm-mtls-caller, or put it before the path: http://127.0.0.1:PORT/TOKEN",
+    )
+    .closing()
+}
+
+/// The response to a head of which more than `limit` bytes have come without the caller token.
+pub(super) fn late_token_problem(limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "caller",
+        &format!("the caller token is missing, wrong, or not within the first {limit} bytes of the head"),
+        "send x-hsm-mtls-caller as the first header, or put it before the path: http://127.0.0.1:PORT/TOKEN",
     )
     .closing()
 }

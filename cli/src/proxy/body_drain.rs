@@ -32,8 +32,6 @@ pub(super) struct BodyDrain(Arc<SharedBody>);
 struct SharedBody {
     context: Arc<ProxyContext>,
     activity: Arc<RequestActivity>,
-    /// The number of the request on its connection.
-    request: u32,
     state: Mutex<DrainState>,
 }
 
@@ -74,7 +72,6 @@ impl DrainableBody {
         Self(Arc::new(SharedBody {
             context: Arc::clone(context),
             activity: Arc::clone(activity),
-            request: activity.requests(),
             state: Mutex::new(state),
         }))
     }
@@ -108,14 +105,6 @@ impl DrainableBody {
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut *body).poll_frame(task);
-        let at_end = match &polled {
-            Poll::Ready(Some(Ok(_))) => body.is_end_stream(),
-            Poll::Ready(None) => true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
-        };
-        if at_end {
-            self.0.activity.set_body_read(self.0.request);
-        }
         state.reader_waits = polled.is_pending();
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -279,12 +268,9 @@ impl SharedBody {
             return;
         };
         let (context, activity) = (Arc::clone(&self.context), Arc::clone(&self.activity));
-        let request = self.request;
         activity.begin();
         runtime.spawn(async move {
-            if context.lingering_close.discard_body(body, &activity).await {
-                activity.set_body_read(request);
-            }
+            context.lingering_close.discard_body(body, &activity).await;
             activity.end();
         });
     }

@@ -15,6 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep, timeout};
 
+use super::body_framing::BodyFraming;
+
 /// The longest time to write the last response of a connection.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The size of a read whose bytes are discarded.
@@ -117,11 +119,11 @@ pub(super) struct RequestActivity {
     requests: AtomicU32,
     /// Responses that have not ended, and bodies that are being discarded.
     active: AtomicU32,
-    /// The body of the last request was read to its end.
-    body_read: AtomicBool,
+    /// All bytes of the last request were received, and no byte beyond it was given to hyper.
+    received: AtomicBool,
     /// The application does not read the response at the moment.
     write_blocked: AtomicBool,
-    /// Notified when a response has ended, or is read on.
+    /// Notified when a response has ended or is read on, or the request was received.
     may_be_idle: Notify,
     /// A body was not read to its end: the bytes that follow are not a request.
     pub(super) body_cut: AtomicBool,
@@ -133,7 +135,6 @@ impl RequestActivity {
     /// The head of a request was read. To be followed by [`Self::end`].
     pub(super) fn begin_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.body_read.store(false, Ordering::Relaxed);
         self.begin();
     }
 
@@ -147,15 +148,9 @@ impl RequestActivity {
         self.may_be_idle.notify_one();
     }
 
-    /// The body of request number `request` was read to its end. No effect if the next request has begun already.
-    pub(super) fn set_body_read(&self, request: u32) {
-        if self.requests() == request {
-            self.body_read.store(true, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn is_body_read(&self) -> bool {
-        self.body_read.load(Ordering::Relaxed)
+    /// Whether all bytes of the last request were received.
+    pub(super) fn is_received(&self) -> bool {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// Waits until a response has ended or is read on: the connection may be idle then.
@@ -176,14 +171,16 @@ impl RequestActivity {
     }
 }
 
-/// A client stream as hyper reads and writes it.
+/// A client stream as hyper reads and writes it: with one request, and no byte beyond it.
 #[derive(Debug)]
 pub(super) struct ClientIo {
     stream: ClientStream,
     /// What was read before hyper got the stream.
     read_ahead: Bytes,
-    /// If hyper was given exactly one complete request: the bytes after it, which hyper does not see.
-    next_request: Option<BytesMut>,
+    /// The rest of the body, which hyper reads.
+    body: BodyFraming,
+    /// The bytes after the request, which hyper does not see.
+    next_request: BytesMut,
     activity: Arc<RequestActivity>,
     /// How long the application may leave the response unread.
     write_timeout: Duration,
@@ -191,16 +188,21 @@ pub(super) struct ClientIo {
 }
 
 impl ClientIo {
+    /// `read_ahead` holds the request as far as it was received, `body` what is to come of it, and `next_request` what
+    /// was received beyond it.
     pub(super) fn new(
         stream: ClientStream,
         read_ahead: Bytes,
-        next_request: Option<BytesMut>,
+        body: BodyFraming,
+        next_request: BytesMut,
         activity: Arc<RequestActivity>,
         write_timeout: Duration,
     ) -> Self {
+        activity.received.store(body.is_over(), Ordering::Relaxed);
         Self {
             stream,
             read_ahead,
+            body,
             next_request,
             activity,
             write_timeout,
@@ -208,35 +210,52 @@ impl ClientIo {
         }
     }
 
-    /// Whether hyper was given exactly one complete request.
-    pub(super) fn has_complete_request(&self) -> bool {
-        self.next_request.is_some()
-    }
-
-    /// The stream, and what was read of the next request, also by hyper (`hyper_buffer`).
-    pub(super) fn into_stream(self, hyper_buffer: Bytes) -> (ClientStream, BytesMut) {
-        // If hyper had one complete request, its buffer holds an unread body, not the next request.
-        let next = self.next_request.unwrap_or_else(|| {
-            let mut next = BytesMut::from(hyper_buffer);
-            next.extend_from_slice(&self.read_ahead);
-            next
-        });
-        (self.stream, next)
+    /// The stream, and what was read of the next request. What hyper has in its buffer is of a body that nobody read.
+    pub(super) fn into_stream(self) -> (ClientStream, BytesMut) {
+        (self.stream, self.next_request)
     }
 
     /// Ready when the application has closed its side. What it sends meanwhile is kept as the next request.
     fn poll_closed(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(next) = self.next_request.as_mut().filter(|next| next.is_empty()) else {
+        if !self.next_request.is_empty() {
             return Poll::Pending;
-        };
+        }
         let mut buffer = [0; READ_BUFFER];
         let mut buffer = ReadBuf::new(&mut buffer);
         ready!(self.stream.poll_read(task, &mut buffer))?;
         if buffer.filled().is_empty() {
             return Poll::Ready(Ok(()));
         }
-        next.extend_from_slice(buffer.filled());
+        self.next_request.extend_from_slice(buffer.filled());
         Poll::Pending
+    }
+
+    /// Reads what is to come of the body, and keeps what comes after it as the next request.
+    fn poll_body(
+        &mut self,
+        task: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let malformed = || Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        if self.body == BodyFraming::Malformed {
+            return malformed();
+        }
+        let before = into.filled().len();
+        ready!(self.stream.poll_read(task, into))?;
+        let bytes = &into.filled()[before..];
+        let end = self.body.advance(bytes);
+        if self.body == BodyFraming::Malformed && end == 0 {
+            into.set_filled(before);
+            return malformed();
+        }
+        if self.body.is_over() {
+            self.next_request.extend_from_slice(&bytes[end..]);
+            self.activity.received.store(true, Ordering::Relaxed);
+            // The response may have ended before.
+            self.activity.may_be_idle.notify_one();
+        }
+        into.set_filled(before + end);
+        Poll::Ready(Ok(()))
     }
 
     /// Fails with a timeout if the application leaves the response unread for too long.
@@ -271,9 +290,9 @@ impl AsyncRead for ClientIo {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read_ahead.is_empty() {
-            return match self.has_complete_request() {
+            return match self.body.is_over() {
                 true => self.poll_closed(task),
-                false => self.stream.poll_read(task, into),
+                false => self.poll_body(task, into),
             };
         }
         let length = self.read_ahead.len().min(into.remaining());

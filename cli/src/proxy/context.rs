@@ -4,16 +4,24 @@
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 
 use super::ProxyError;
 use super::access_control::AccessControl;
 use super::access_log::AccessLog;
+use super::client_connection::RequestHandler;
+use super::client_stream::RequestActivity;
 use super::connection_pool::ConnectionPool;
+use super::connection_slots::ConnectionSlots;
+use super::forward::forward;
 use super::host_header::KnownHosts;
 use super::interaction_id::InteractionIdGenerator;
 use super::lingering_close::LingeringClose;
+use super::receive_request::ClientLimits;
 use super::request_body::BodyLimits;
+use super::response_body::ResponseBody;
 use super::via::ViaPseudonym;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
@@ -26,7 +34,7 @@ use hsm_mtls::internal::poison::IgnorePoison as _;
 const LEASE_MARGIN: Duration = Duration::from_millis(500);
 
 /// At most so many refused connections get a response at the same time; further ones are closed without one.
-const MAX_REFUSALS: usize = 64;
+pub(super) const MAX_REFUSALS: usize = 64;
 
 /// The state of the whole proxy.
 pub(super) struct ProxyContext {
@@ -37,12 +45,9 @@ pub(super) struct ProxyContext {
     /// One permit for each request that is being forwarded (`max_requests`).
     pub(super) request_permits: Semaphore,
     pub(super) body_limits: BodyLimits,
+    pub(super) client_limits: ClientLimits,
     /// This gateway's name in `Via`. None: no `Via` is added.
     pub(super) pseudonym: Option<ViaPseudonym>,
-    pub(super) head_limit: usize,
-    pub(super) head_timeout: Duration,
-    pub(super) keep_alive: Duration,
-    pub(super) stop_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) lease_timeout: Duration,
     /// Becomes true when the proxy stops.
@@ -67,14 +72,17 @@ impl ProxyContext {
                 bytes: max_body,
                 time: proxy.body_timeout,
             },
+            client_limits: ClientLimits {
+                head: proxy.max_header_kib << 10,
+                head_timeout: proxy.head_timeout,
+                body_timeout: proxy.body_timeout,
+                keep_alive: proxy.keep_alive,
+                stop_timeout: proxy.stop_timeout,
+            },
             pseudonym: proxy
                 .via
                 .name(&config.lfi_code.to_string())
                 .and_then(|name| ViaPseudonym::new(&name)),
-            head_limit: proxy.max_header_kib << 10,
-            head_timeout: proxy.head_timeout,
-            keep_alive: proxy.keep_alive,
-            stop_timeout: proxy.stop_timeout,
             response_timeout: config.hub.response_timeout,
             lease_timeout: config.hub.connect_timeout + LEASE_MARGIN,
             stop,
@@ -96,8 +104,11 @@ pub(super) struct ListenerContext {
     pub(super) hosts: KnownHosts,
     /// The service that all requests are for. None: the path's prefix names it.
     pub(super) service: Option<Service>,
+    pub(super) slots: Arc<ConnectionSlots>,
     /// One permit for each refused connection while the refusal is sent.
     pub(super) refusals: Arc<Semaphore>,
+    /// The address.
+    place: String,
     callers: Callers,
     access_control: RwLock<AccessControl>,
 }
@@ -107,10 +118,14 @@ impl ListenerContext {
         context: &Arc<ProxyContext>,
         config: &Config,
         listener: &ListenerConfig,
+        max_clients: usize,
     ) -> Result<Arc<Self>, ProxyError> {
+        let place = listener.address.to_string();
         Ok(Arc::new(Self {
             context: Arc::clone(context),
             hosts: KnownHosts::new(&config.hub.origins(), &listener.host_names),
+            slots: ConnectionSlots::new(place.clone(), max_clients),
+            place,
             service: listener.service,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             callers: listener.callers.clone(),
@@ -130,5 +145,34 @@ impl ListenerContext {
         let access_control = AccessControl::of(&self.callers)?;
         *self.access_control.write().ignore_poison() = access_control;
         Ok(())
+    }
+}
+
+impl RequestHandler for ListenerContext {
+    type Body = ResponseBody;
+
+    fn limits(&self) -> &ClientLimits {
+        &self.context.client_limits
+    }
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn shows_caller(&self, head: &[u8]) -> bool {
+        self.access_control().is_shown_in(head)
+    }
+
+    fn interaction_id(&self) -> HeaderValue {
+        self.context.ids.generate()
+    }
+
+    async fn respond(
+        self: &Arc<Self>,
+        activity: &Arc<RequestActivity>,
+        uid: Option<u32>,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        forward(self, activity, uid, request).await
     }
 }

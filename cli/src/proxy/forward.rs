@@ -38,9 +38,6 @@ pub(super) async fn forward(
     let awaits_continue = head.headers.contains_key(EXPECT);
     let unread = (!body.is_end_stream())
         .then(|| DrainableBody::new(body, awaits_continue, context, activity));
-    if unread.is_none() {
-        activity.set_body_read(activity.requests());
-    }
     let exchanged = match validate(listener, &mut head, &mut record, uid.is_some()) {
         // Reading the body would send 100 (Continue), so an overload is answered before.
         Ok(Some(_)) if awaits_continue && context.request_permits.available_permits() == 0 => {

@@ -1,29 +1,35 @@
 //! The health endpoints `/healthz` (liveness), `/readyz` (readiness) and `/metrics` (Prometheus). They have a listener of
 //! their own, which only operators reach, and which responds also when all `max_clients` are in use.
 
-use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::{Body as _, Incoming};
 use serde_json::{Value, json};
+use tokio::net::unix::UCred;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
 
-use super::accept::{ACCEPT_BACKOFF, AsyncListener};
-use super::client_connection::{Stop, is_answered};
-use super::client_stream::{ClientIo, RequestActivity};
+use super::accept::Gatekeeper;
+use super::browser_origin;
+use super::client_connection::RequestHandler;
+use super::client_stream::RequestActivity;
 use super::connection_pool::{ConnectionPool, LastHandshake};
+use super::connection_slots::{Caller, ConnectionSlots};
 use super::context::ProxyContext;
+use super::host_header::KnownHosts;
+use super::lingering_close::LingeringClose;
+use super::problem_details::Problem;
+use super::proxy_metrics;
+use super::receive_request::ClientLimits;
 use super::signer_health::{SignerHealthMonitor, SignerStatus};
 use hsm_mtls::internal::certificate::Certificate;
+use hsm_mtls::internal::config::listener::OperationsConfig;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 use hsm_mtls::internal::rfc3339;
@@ -32,9 +38,13 @@ use hsm_mtls::internal::rfc3339;
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// The most connections at once. Monitoring needs few.
-const MAX_CONNECTIONS: usize = 16;
-/// How long a client may take to send a request, or leave a response unread.
+pub(super) const MAX_CONNECTIONS: usize = 16;
+/// The longest head in bytes.
+const MAX_HEAD: usize = 8 << 10;
+/// How long a client may take to send a request, be idle, or leave a response unread.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// At most so many refused connections get a response at the same time.
+const MAX_REFUSALS: usize = 8;
 
 /// The state that the endpoints report.
 pub(super) struct HealthEndpoints {
@@ -45,73 +55,129 @@ pub(super) struct HealthEndpoints {
     pub(super) started: String,
 }
 
-/// Serves the endpoints until the proxy ends.
-pub(super) async fn serve_endpoints(
-    listener: AsyncListener,
+/// The listener of the endpoints.
+pub(super) struct OperationsListener {
     endpoints: Arc<HealthEndpoints>,
-    stop: Stop,
-) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(ACCEPT_BACKOFF).await;
-            continue;
-        };
-        let (endpoints, stop) = (Arc::clone(&endpoints), stop.clone());
-        let io = ClientIo::new(
-            stream,
-            Bytes::new(),
-            None,
-            Arc::new(RequestActivity::default()),
-            CLIENT_TIMEOUT,
-        );
-        let context = Arc::clone(&endpoints.context);
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let endpoints = Arc::clone(&endpoints);
-                let stopping = *stop.borrow();
-                async move { Ok::<_, Infallible>(endpoints.respond(request, stopping).await) }
-            });
-            let mut connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(CLIENT_TIMEOUT)
-                .max_buf_size(8 << 10)
-                .serve_connection(TokioIo::new(io), service);
-            if is_answered(&(&mut connection).await) {
-                let parts = connection.into_parts();
-                let (stream, _) = parts.io.into_inner().into_stream(parts.read_buf);
-                context
-                    .lingering_close
-                    .close_with_permit(stream, permit)
-                    .await;
+    hosts: KnownHosts,
+    place: String,
+    limits: ClientLimits,
+    slots: Arc<ConnectionSlots>,
+    refusals: Arc<Semaphore>,
+}
+
+impl OperationsListener {
+    /// `address` is the one that it listens on, if it is a TCP port.
+    pub(super) fn new(
+        endpoints: &Arc<HealthEndpoints>,
+        config: &OperationsConfig,
+        address: Option<SocketAddr>,
+    ) -> Arc<Self> {
+        let place = config.address.to_string();
+        let mut hosts = KnownHosts::new(&[], &config.host_names);
+        if let Some(address) = address {
+            hosts.add_address(address.ip());
+        }
+        Arc::new(Self {
+            endpoints: Arc::clone(endpoints),
+            hosts,
+            slots: ConnectionSlots::new(place.clone(), MAX_CONNECTIONS),
+            place,
+            limits: ClientLimits {
+                head: MAX_HEAD,
+                head_timeout: CLIENT_TIMEOUT,
+                body_timeout: CLIENT_TIMEOUT,
+                keep_alive: CLIENT_TIMEOUT,
+                stop_timeout: endpoints.context.client_limits.stop_timeout,
+            },
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        })
+    }
+
+    /// Checks over TCP that the request is for this listener and not from a web page. A page whose name was made to lead
+    /// here (DNS rebinding) sends that name as `Host`.
+    fn check(&self, head: &Parts, over_unix_socket: bool) -> Result<(), Problem> {
+        if over_unix_socket {
+            return Ok(());
+        }
+        self.hosts.check(head, false).map_err(|problem| {
+            problem.with_hint("call 127.0.0.1 or localhost, or add the name to `host_names` of [proxy.operations]")
+        })?;
+        browser_origin::check(head)
+    }
+}
+
+impl Gatekeeper for OperationsListener {
+    fn caller(&self, peer: Option<UCred>) -> Result<Caller, Problem> {
+        // The mode of a Unix socket says who may connect.
+        Ok(peer.map_or(Caller::Admitted, |peer| Caller::User(peer.uid())))
+    }
+
+    fn slots(&self) -> &Arc<ConnectionSlots> {
+        &self.slots
+    }
+
+    fn refusals(&self) -> &Arc<Semaphore> {
+        &self.refusals
+    }
+
+    fn lingering_close(&self) -> &LingeringClose {
+        &self.endpoints.context.lingering_close
+    }
+}
+
+impl RequestHandler for OperationsListener {
+    type Body = Full<Bytes>;
+
+    fn limits(&self) -> &ClientLimits {
+        &self.limits
+    }
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn shows_caller(&self, _head: &[u8]) -> bool {
+        true
+    }
+
+    fn interaction_id(&self) -> HeaderValue {
+        self.endpoints.context.ids.generate()
+    }
+
+    async fn respond(
+        self: &Arc<Self>,
+        activity: &Arc<RequestActivity>,
+        uid: Option<u32>,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        activity.begin_request();
+        let (head, body) = request.into_parts();
+        let mut response = match self.check(&head, uid.is_some()) {
+            Ok(()) => self.endpoints.response(&head).await,
+            Err(problem) => {
+                proxy_metrics::problem(problem.stage);
+                problem.response(self.interaction_id()).map(Full::new)
             }
-        });
+        };
+        // No endpoint reads a body.
+        if !body.is_end_stream() {
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        activity.end();
+        response
     }
 }
 
 impl HealthEndpoints {
-    /// Responds to a request. One with a body closes the connection: no endpoint reads a body.
-    async fn respond(&self, request: Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
-        let has_body = !request.body().is_end_stream();
-        let mut response = self.response(request, stopping).await;
-        if has_body {
-            let headers = response.headers_mut();
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
-
-    async fn response(&self, request: Request<Incoming>, stopping: bool) -> Response<Full<Bytes>> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
+    async fn response(&self, head: &Parts) -> Response<Full<Bytes>> {
+        if head.method != Method::GET && head.method != Method::HEAD {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
             let allowed = HeaderValue::from_static("GET, HEAD");
             refused.headers_mut().insert(ALLOW, allowed);
             return refused;
         }
-        match request.uri().path() {
+        match head.uri.path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => {
                 let signer = self.signer_health.status().await;
@@ -120,7 +186,7 @@ impl HealthEndpoints {
                         upstream.signer_is_ready();
                     }
                 }
-                let (ready, report) = self.readiness(stopping, &signer);
+                let (ready, report) = self.readiness(&signer);
                 let status = match ready {
                     true => StatusCode::OK,
                     false => StatusCode::SERVICE_UNAVAILABLE,
@@ -142,7 +208,8 @@ impl HealthEndpoints {
 
     /// Readiness and its report. Ready means: the certificate is valid now, the signer would sign, and the last handshake
     /// with each service succeeded, or none was tried yet.
-    fn readiness(&self, stopping: bool, signer: &SignerStatus) -> (bool, Value) {
+    fn readiness(&self, signer: &SignerStatus) -> (bool, Value) {
+        let stopping = *self.context.stop.borrow();
         let now = SystemTime::now();
         let certificate = self.certificate.lock().ignore_poison();
         let validity_error = certificate.check_client(now).err();

@@ -2,6 +2,7 @@
 //! a browser on this machine (DNS rebinding) sends another name, and is refused.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::str;
 
 use http::header::HOST;
@@ -30,6 +31,15 @@ impl KnownHosts {
         }
         hosts.extend(configured.iter().map(|name| name.to_lowercase().into()));
         Self { hosts }
+    }
+
+    /// Adds an address that this machine has.
+    pub(super) fn add_address(&mut self, address: IpAddr) {
+        let host = match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        self.hosts.insert(host.into());
     }
 
     fn contains(&self, authority: &str) -> bool {

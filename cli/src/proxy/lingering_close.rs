@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::client_connection::Stop;
 use super::client_stream::{ClientStream, RequestActivity};
+use super::connection_slots::ConnectionSlot;
+use super::receive_request::Stop;
 
 /// The most bytes that are discarded of a connection, beyond the longest body that is allowed.
 const MAX_EXCESS_BYTES: u64 = 64 << 20;
@@ -31,7 +32,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIME_STOPPING: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT_STOPPING: Duration = Duration::from_secs(2);
 /// So many closing connections do not count as clients.
-const MAX_CLOSING: u32 = 256;
+pub(super) const MAX_CLOSING: u32 = 256;
 
 /// The limits that all closing connections share.
 #[derive(Debug)]
@@ -50,22 +51,13 @@ impl LingeringClose {
         }
     }
 
-    /// Closes a connection whose last response was sent. Its client permit is released at once, unless too many
-    /// connections are closing already.
-    pub(super) async fn close_with_permit(
-        &self,
-        stream: ClientStream,
-        client_permit: OwnedSemaphorePermit,
-    ) {
-        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(closing_permit) => {
-                drop(client_permit);
-                closing_permit
-            }
-            Err(_) => client_permit,
-        };
+    /// Closes a connection whose last response was sent. Its slot is free at once, unless too many connections are
+    /// closing already.
+    pub(super) async fn close_with_slot(&self, stream: ClientStream, slot: ConnectionSlot) {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let slot = permit.is_err().then_some(slot);
         self.close(stream).await;
-        drop(permit);
+        drop((permit, slot));
     }
 
     /// Shuts the proxy's side down, and reads until the application closes its own.
@@ -78,12 +70,7 @@ impl LingeringClose {
 
     /// Discards the rest of a body that the hub does not want, so that the application gets to reading the response.
     /// If that takes too long or the connection is to be closed, the body is cut off, and the connection with it.
-    /// Returns whether the body was read to its end.
-    pub(super) async fn discard_body(
-        &self,
-        mut body: Incoming,
-        activity: &RequestActivity,
-    ) -> bool {
+    pub(super) async fn discard_body(&self, mut body: Incoming, activity: &RequestActivity) {
         let mut broken = false;
         let discarding = self.discard_all(MAX_TIME_OF_BODY, |task| {
             // hyper reports the end of the stream before it reports that there is no further frame.
@@ -103,11 +90,9 @@ impl LingeringClose {
             _ = stop.wait_for(|stop| *stop) => false,
             ended = discarding => ended,
         };
-        let complete = ended && !broken;
-        if !complete {
+        if !ended || broken {
             activity.body_cut.store(true, Ordering::Relaxed);
         }
-        complete
     }
 
     /// Waits until no connection is closing any more.

@@ -15,9 +15,10 @@ use listenfd::ListenFd;
 use rustix::fs::Mode;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
-use rustix::process::{Resource, getrlimit, setrlimit, umask};
+use rustix::process::umask;
 
 use super::ProxyError;
+use super::descriptor_limit::raise_open_file_limit;
 use super::socket_checks::{check_callers, check_folder, check_loopback};
 use hsm_mtls::internal::backoff::Backoff;
 use hsm_mtls::internal::config::listener::{ListenAddress, ListenerConfig};
@@ -263,12 +264,4 @@ pub(super) fn bind_unix(
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(socket)
-}
-
-/// Raises the limit of open files to the hard limit. The soft limit is 1024 descriptors by default.
-fn raise_open_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // On failure the proxy accepts fewer connections at once.
-    let _ = setrlimit(Resource::Nofile, limit);
 }

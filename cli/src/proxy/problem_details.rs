@@ -68,6 +68,12 @@ impl Problem {
         self
     }
 
+    /// The same, with another next step.
+    pub(super) fn with_hint(mut self, hint: &str) -> Self {
+        hint.clone_into(&mut self.hint);
+        self
+    }
+
     pub(super) fn with_retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self

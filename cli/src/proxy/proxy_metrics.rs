@@ -14,6 +14,7 @@ const CONNECTIONS_OPENED: &str = "hsm_mtls_proxy_connections_opened_total";
 const CONNECTIONS_OPEN: &str = "hsm_mtls_proxy_connections_open";
 const PROBLEMS: &str = "hsm_mtls_proxy_problems_total";
 const CALLERS_REFUSED: &str = "hsm_mtls_proxy_callers_refused_total";
+const CONNECTIONS_DISPLACED: &str = "hsm_mtls_proxy_connections_displaced_total";
 const CLIENTS: &str = "hsm_mtls_proxy_clients";
 const RELOADS: &str = "hsm_mtls_proxy_reloads_total";
 const LOG_LINES_LOST: &str = "hsm_mtls_proxy_log_lines_lost_total";
@@ -24,7 +25,7 @@ pub const BUCKETS: [f64; 12] = [
 ];
 
 /// Every metric of the proxy.
-pub const ALL: [Metric; 10] = {
+pub const ALL: [Metric; 11] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric(
@@ -68,6 +69,12 @@ pub const ALL: [Metric; 10] = {
             Counter,
             &[],
             "connections of processes that may not call",
+        ),
+        metric(
+            CONNECTIONS_DISPLACED,
+            Counter,
+            &[],
+            "connections that were closed for new ones, because all slots were in use",
         ),
         metric(CLIENTS, Gauge, &[], "connections of applications"),
         metric(
@@ -147,6 +154,10 @@ pub(super) fn problem(stage: &'static str) {
 
 pub(super) fn caller_refused() {
     counter!(CALLERS_REFUSED).increment(1);
+}
+
+pub(super) fn connection_displaced() {
+    counter!(CONNECTIONS_DISPLACED).increment(1);
 }
 
 /// So many connections of applications are open.

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, StatusCode};
 
+use super::browser_origin;
 use super::hop_by_hop_headers::strip_request;
 use super::host_header::KnownHosts;
 use super::problem_details::Problem;
@@ -49,6 +50,9 @@ pub(super) fn check(
         .closing());
     }
     hosts.check(head, listener.over_unix_socket)?;
+    if !listener.over_unix_socket {
+        browser_origin::check(head)?;
+    }
     check_framing(&head.headers)?;
     check_expectation(&head.headers)?;
     strip_request(&mut head.headers)?;

@@ -211,7 +211,11 @@ pub(super) fn as_json(config: &Config) -> Value {
     let listeners: Vec<_> = proxy.listeners.iter().map(listener_json).collect();
     json!({
         "listeners": listeners,
-        "operations": proxy.operations.as_ref().map(|operations| address_json(&operations.address)),
+        "operations": proxy.operations.as_ref().map(|operations| {
+            let mut place = address_json(&operations.address);
+            place["host_names"] = json!(operations.host_names);
+            place
+        }),
         "access_log": match &proxy.access_log {
             AccessLog::Stdout => json!("stdout"),
             AccessLog::File(path) => json!(path),
