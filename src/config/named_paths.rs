@@ -285,7 +285,11 @@ impl PathList {
                 | Callers::AnyLocalProcess => {}
             }
         }
-        if let Some(OperationsConfig { address }) = operations {
+        if let Some(OperationsConfig {
+            address,
+            host_names: _,
+        }) = operations
+        {
             self.add_address(address);
         }
     }
