@@ -38,7 +38,7 @@ use hsm_mtls::internal::rfc3339;
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// The most connections at once. Monitoring needs few.
-pub(super) const MAX_CONNECTIONS: usize = 16;
+pub(super) const MAX_CONNECTIONS: usize = 64;
 /// The longest head in bytes.
 const MAX_HEAD: usize = 8 << 10;
 /// How long a client may take to send a request, be idle, or leave a response unread.
