@@ -49,14 +49,18 @@ impl Config {
             .collect();
         let mut advice = Vec::new();
         if !commands.is_empty() {
-            advice.push(format!("`{}`", commands.join(" && ")));
+            let commands = format!("`{}`", commands.join(" && "));
+            let mut owners = exposed
+                .iter()
+                .filter_map(|(_, _, fault)| fault.foreign_owner());
+            advice.push(match owners.next() {
+                // Root would take them from a service, or a home folder from its user.
+                Some(user) => {
+                    format!("run this as user {user} if these are its files, or else {commands}")
+                }
+                None => commands,
+            });
         }
-        let owner = exposed
-            .iter()
-            .find_map(|(_, _, fault)| fault.foreign_owner());
-        advice.extend(
-            owner.map(|user| format!("or run this as user {user}, if these are its files")),
-        );
         let moves = exposed.iter().map(|(_, _, fault)| fault);
         let moves = moves.filter(|fault| fault.command().is_none());
         advice.extend(moves.map(PathFault::advice));

@@ -197,6 +197,8 @@ fn links_and_sticky_folders_of_another_user_are_faults() {
         stderr.contains(&format!("`chown -h root {}`", path.display())),
         "{stderr}"
     );
+    // It may be root who is wrong here.
+    assert!(stderr.contains("run this as user nobody"), "{stderr}");
     lchown(&path, Some(0), None).unwrap();
     chown(files.path("trust"), Some(NOBODY), None).unwrap();
     set_mode(&files.path("trust"), 0o1755);
