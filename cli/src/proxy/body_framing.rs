@@ -10,7 +10,7 @@ use super::request_syntax::is_token_byte;
 /// The most bytes of all chunk extensions of a body. hyper allows 16 KiB.
 const MAX_EXTENSIONS: usize = 16_000;
 /// The most bytes of all trailers. hyper allows as many as in a head, of which the smallest limit is 4 KiB.
-const MAX_TRAILERS: usize = 4000;
+pub(super) const MAX_TRAILERS: usize = 4000;
 
 /// The rest of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
