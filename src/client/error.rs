@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error as ThisError;
 
 use super::http2_error::Http2Ending;
-use super::{FIELD_OVERHEAD, MAX_RESPONSE_HEAD};
+use super::{MAX_RESPONSE_FIELDS, MAX_RESPONSE_HEAD};
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::identity::IdentityError;
@@ -113,8 +113,8 @@ pub enum ClientError {
     /// The response is malformed HTTP. The text is hyper's error.
     #[error("the answer is malformed: {0}")]
     Malformed(String),
-    /// The head of the response is longer than 128 KiB, or has more than 4096 fields.
-    #[error("the head of the answer is longer than {} KiB, or has more than {} fields", MAX_RESPONSE_HEAD >> 10, MAX_RESPONSE_HEAD / FIELD_OVERHEAD)]
+    /// The head of the response is longer than 128 KiB, or has more than 1024 fields.
+    #[error("the head of the answer is longer than {} KiB, or has more than {} fields", MAX_RESPONSE_HEAD >> 10, MAX_RESPONSE_FIELDS)]
     HeadTooLong,
     /// The body of the response is longer than this many bytes.
     #[error("the answer is longer than {} KiB", .0 >> 10)]

@@ -6,7 +6,7 @@ use cryptoki::object::ObjectClass;
 pub use super::key_pair_generator::{Claims, GeneratedKey};
 use super::key_pair_generator::{Generated, Generator};
 use super::scheme::KeyAlgorithm;
-use super::{KeyError, find_objects, generation_mechanism, known_claims, object_uri, vendor_tool};
+use super::{KeyError, find_objects, known_claims, object_uri, vendor_tool};
 use crate::config::uri::{ObjectType, Pkcs11Uri};
 use crate::token::session::Session;
 use crate::token::{Role, Token};
@@ -53,15 +53,7 @@ pub fn generate(
     let algorithm = request.algorithm;
     let explain = |error| vendor_tool::explain(token, &algorithm.to_string(), error);
     let mut refusal = None;
-    for mechanism in generation_mechanism::listed(token, algorithm) {
-        let generator = Generator {
-            token,
-            session,
-            mechanism,
-            algorithm,
-            parameters: generation_mechanism::parameters(algorithm)?,
-            claims: request.claims,
-        };
+    for generator in Generator::of_each_mechanism(token, session, algorithm, request.claims)? {
         match generator.generate(request.label).map_err(explain)? {
             Generated::Made(key) => return Ok(*key),
             Generated::Refused(fault) => refusal = Some(fault),

@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::KeyError;
 use super::attributes::KeyAttributes;
 use super::generate::{Claims, KeyPairRequest};
-use super::generation_mechanism;
 use super::key_pair_generator::Generator;
 use super::key_pair_template::RESTRICTIONS;
 use super::new_key_pair::NewKeyPair;
@@ -62,15 +61,7 @@ pub fn generation_trial(
     };
     request.check_family(token)?;
     let mut refusal = None;
-    for mechanism in generation_mechanism::listed(token, algorithm) {
-        let generator = Generator {
-            token,
-            session,
-            mechanism,
-            algorithm,
-            parameters: generation_mechanism::parameters(algorithm)?,
-            claims: Claims::AnyUse,
-        };
+    for generator in Generator::of_each_mechanism(token, session, algorithm, Claims::AnyUse)? {
         match try_templates(&generator) {
             Err(KeyError::Call(fault)) if fault.is_mechanism_invalid() => refusal = Some(fault),
             Ok(TrialOutcome::Refused(fault)) => refusal = fault,

@@ -8,7 +8,7 @@ use aws_lc_rs::rand;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 
 use super::attributes::KeyAttributes;
-use super::generation_mechanism::GenerationMechanism;
+use super::generation_mechanism::{self, GenerationMechanism};
 use super::key_pair_template::{Half, KeyPairTemplate, RESTRICTIONS};
 use super::new_key_pair::{Attempt, NewKeyPair, generate_key_pair};
 use super::public::PublicKey;
@@ -60,6 +60,29 @@ pub(super) struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
+    /// One for each mechanism that the token lists for this kind of key, preferred first.
+    ///
+    /// # Errors
+    /// The algorithm's parameters cannot be encoded.
+    pub(super) fn of_each_mechanism(
+        token: &'a Token,
+        session: &'a Session,
+        algorithm: KeyAlgorithm,
+        claims: Claims,
+    ) -> Result<Vec<Self>, KeyError> {
+        let parameters = generation_mechanism::parameters(algorithm)?;
+        let mechanisms = generation_mechanism::listed(token, algorithm).into_iter();
+        let generators = mechanisms.map(|mechanism| Self {
+            token,
+            session,
+            mechanism,
+            algorithm,
+            parameters: parameters.clone(),
+            claims,
+        });
+        Ok(generators.collect())
+    }
+
     /// Makes the key pair.
     ///
     /// # Errors

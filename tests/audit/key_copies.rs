@@ -230,6 +230,24 @@ fn other_encodings(key: &KeyPair) -> Vec<(&'static str, Vec<u8>)> {
             format!("tls.key: {}\n", STANDARD.encode(&pem)).into_bytes(),
         ),
         (
+            "wrapped base64 in a list of YAML",
+            format!("keys:\n- {}\n", wrapped.join("\n  ")).into_bytes(),
+        ),
+        (
+            "base64 behind a name, wrapped",
+            format!("KEY_B64 {}\n", wrapped.join("\n")).into_bytes(),
+        ),
+        (
+            "base64 in JSON of PHP",
+            format!("{{\"key\":\"{}\"}}", base64.replace('/', "\\/")).into_bytes(),
+        ),
+        (
+            "JWK in a string of JSON",
+            json!({ "secret": jwk(key).to_string() })
+                .to_string()
+                .into_bytes(),
+        ),
+        (
             "PEM in JSON",
             json!({ "key": pem }).to_string().into_bytes(),
         ),

@@ -54,7 +54,7 @@ pub fn whole_path(bank: &mut Bank, token: &str, key_type: &str) {
 }
 
 /// The same with a key that the token has.
-pub fn use_key(bank: &mut Bank, mut outputs: Outputs) {
+pub fn use_key(bank: &mut Bank, outputs: Outputs) {
     let keys = bank.run(&["key", "list", "--json"]).expect(0).json();
     let keys = keys["keys"].as_array().expect("keys");
     assert_eq!(keys.len(), 1, "{keys:#?}");
@@ -62,6 +62,12 @@ pub fn use_key(bank: &mut Bank, mut outputs: Outputs) {
     let chain = bank.write("issued.pem", &(leaf + &bank.framework.issuing_pem()));
     bank.run(&["cert", "install", chain.to_str().expect("a plain path")])
         .expect(0);
+    check_and_verify(bank, outputs);
+    requests_on_new_connections(bank);
+}
+
+/// What a key with a certificate is good for, beside requests.
+pub fn check_and_verify(bank: &mut Bank, mut outputs: Outputs) {
     let checked = bank.run(&["token", "check", "-n", "20"]).expect(0);
     outputs.take("token check -n 20", &checked);
     for protocols in [Protocols::Tls12, Protocols::Tls13] {
@@ -75,16 +81,14 @@ pub fn use_key(bank: &mut Bank, mut outputs: Outputs) {
     outputs.take("audit --active", &audited);
     outputs.write();
     assert!(matches!(audited.code, 0 | 1), "{audited:?}");
-    requests_on_new_connections(bank);
 }
 
-fn requests_on_new_connections(bank: &mut Bank) {
+/// Requests through the proxy, each with a handshake of its own, and the record of them.
+pub fn requests_on_new_connections(bank: &mut Bank) {
     let hub = hub(bank, Protocols::Both, 1);
-    let uses = tempfile::tempdir().expect("a folder for the ledger");
-    let ledger = format!(
-        "[ledger]\nfile = \"{}/ledger.jsonl\"\n",
-        uses.path().display()
-    );
+    // Where the front end reads nothing, and for as long as the bank is there.
+    let uses = bank.token.pin_file().with_file_name("ledger.jsonl");
+    let ledger = format!("[ledger]\nfile = \"{}\"\n", uses.display());
     let ports = Proxy::configure(bank, "", &ledger);
     let proxy = Proxy::start(bank, ports);
     for _ in 0..REQUESTS {

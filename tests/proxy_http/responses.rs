@@ -107,7 +107,7 @@ fn as_many_fields_pass_as_fit() {
     let scene = scene();
     let lines =
         |count: usize| -> String { (0..count).map(|at| format!("X-{at}: {at}\r\n")).collect() };
-    for count in [100, 101, 1000, 4000] {
+    for count in [100, 101, 1000] {
         let answer = ok(&format!("{}Content-Length: 2\r\n", lines(count)), "ok");
         let found = passed(&scene, answer, Then::Next);
         assert_eq!(found.status, 200, "{count}");
@@ -115,7 +115,7 @@ fn as_many_fields_pass_as_fit() {
             assert_eq!(found.all(&format!("x-{at}")), [at.to_string()], "{count}");
         }
     }
-    let told = "the head of the answer is longer than 128 KiB, or has more than 4096 fields";
+    let told = "the head of the answer is longer than 128 KiB, or has more than 1024 fields";
     let long = format!("X: {}\r\n", "a".repeat(140 << 10));
     assert_eq!(refused(&scene, "5000 fields", ok(&lines(5000), "")), told);
     assert_eq!(refused(&scene, "a long one", ok(&long, "")), told);
@@ -261,7 +261,7 @@ fn the_command_reads_what_the_proxy_reads() {
     scene.hub.answers(ok(&many, ""), Then::Next);
     let run = scene.bank.run(&["request", "GET", "cm:/a"]).expect(5);
     assert!(
-        run.stderr.contains("more than 4096 fields"),
+        run.stderr.contains("more than 1024 fields"),
         "{}",
         run.stderr
     );

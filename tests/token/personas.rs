@@ -14,8 +14,7 @@ use crate::common::persona::{Persona, install_certificate};
 use crate::common::poll::until;
 use crate::common::proxy::Proxy;
 use crate::common::token_objects;
-
-const REQUESTS: usize = 20;
+use crate::common::whole_path::{Outputs, check_and_verify, requests_on_new_connections};
 
 fn hub(bank: &mut Bank, protocols: Protocols, requests_per_connection: u32) -> Nginx {
     let options = NginxOptions {
@@ -43,36 +42,9 @@ fn use_key(bank: &mut Bank, chaos: &Chaos) {
     let keys = bank.run(&["key", "list", "--json"]).expect(0).json();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys:#}");
     install_certificate(bank);
-    bank.run(&["token", "check", "-n", "20"]).expect(0);
-    for protocols in [Protocols::Tls12, Protocols::Tls13] {
-        let _hub = hub(bank, protocols, 1000);
-        let report = bank.run(&["verify", "--json"]).expect(0).json();
-        assert_eq!(report["established"], true, "{protocols:?}: {report:#}");
-    }
-    let audit = bank.run(&["audit", "--active", "--json"]);
-    assert!(matches!(audit.code, 0 | 1), "{audit:?}");
-    let hub = hub(bank, Protocols::Both, 1);
-    // Where the front end reads nothing, and for as long as the bank is there.
-    let uses = bank.token.pin_file().with_file_name("ledger.jsonl");
-    let ledger = format!("[ledger]\nfile = \"{}\"\n", uses.display());
-    let ports = Proxy::configure(bank, "", &ledger);
+    check_and_verify(bank, Outputs::of(String::new()));
     chaos.forget_calls();
-    let proxy = Proxy::start(bank, ports);
-    for _ in 0..REQUESTS {
-        let (status, answer) = proxy.get("/cm/hello-mtls");
-        assert_eq!(status, 200, "{answer}");
-    }
-    proxy.signal("TERM");
-    assert_eq!(proxy.ended().code(), Some(0));
-    hub.wait_for_accesses(REQUESTS);
-    bank.run(&["ledger", "verify"]).expect(0);
-    let signatures = bank
-        .run(&["ledger", "show", "--purpose", "tls13-client-auth", "--json"])
-        .expect(0);
-    assert!(
-        signatures.stdout.lines().count() >= REQUESTS,
-        "{signatures:?}"
-    );
+    requests_on_new_connections(bank);
 }
 
 /// What the proxy did for all its requests, counted at the module.

@@ -28,7 +28,7 @@ pub(super) fn private_keys(bytes: &[u8]) -> Vec<Result<PublicKey, &'static str>>
     if memchr::memmem::find(bytes, b"\"kty\"").is_none() {
         return Vec::new();
     }
-    memchr::memchr_iter(b'{', bytes)
+    let private: Vec<_> = memchr::memchr_iter(b'{', bytes)
         .filter_map(|start| {
             // Reads this object and what it contains, and nothing behind it.
             let object = serde_json::Deserializer::from_slice(&bytes[start..]);
@@ -39,7 +39,11 @@ pub(super) fn private_keys(bytes: &[u8]) -> Vec<Result<PublicKey, &'static str>>
             let public_key = key.public_key();
             public_key.ok_or("a private JWK of a kind that is not known")
         })
-        .collect()
+        .collect();
+    match private.is_empty() && memchr::memmem::find(bytes, b"\"d\"").is_some() {
+        true => vec![Err("perhaps a private JWK that is not whole")],
+        false => private,
+    }
 }
 
 impl Jwk {

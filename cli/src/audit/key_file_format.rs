@@ -125,7 +125,7 @@ fn pem(label: &[u8], body: &[u8]) -> Content {
         return Content::Unknown("a private key of OpenSSH's form, which is not compared");
     }
     let mut der = Zeroizing::new(vec![0; body.len()]);
-    let text = text_encodings::without_line_ends(body);
+    let text = text_encodings::without_white_space(&text_encodings::unescaped(body));
     let decoded = STANDARD.decode_slice(&text[..], &mut der);
     let Ok(length) = decoded else {
         return Content::Unknown("a private key that is not whole");
@@ -136,9 +136,13 @@ fn pem(label: &[u8], body: &[u8]) -> Content {
     }
 }
 
-/// The object identifier of PBES2, 1.2.840.113549.1.5.13, in DER (RFC 8018, appendix A.4).
-const PBES2: [u8; 11] = [
-    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d,
+/// The beginnings, in DER, of the object identifiers of encryption by a password: of PKCS#5 (1.2.840.113549.1.5, RFC 8018,
+/// appendix A) and of PKCS#12 (1.2.840.113549.1.12.1, RFC 7292, appendix C).
+const BY_PASSWORD: [&[u8]; 2] = [
+    &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05],
+    &[
+        0x06, 0x0a, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01,
+    ],
 ];
 
 /// A private key of a binary file, or a keystore.
@@ -160,12 +164,16 @@ fn binary(bytes: &[u8]) -> Content {
     if bytes.starts_with(&[0x30, 0x80, 0x02, 0x01, 0x03]) {
         return Content::Unknown("a PKCS#12 keystore, whose keys cannot be compared");
     }
+    let is_encrypted = || {
+        let mut schemes = BY_PASSWORD.iter();
+        schemes.any(|scheme| memchr::memmem::find(bytes, scheme).is_some())
+    };
     match private_key(bytes) {
         Content::NoPrivateKey if bytes.first() == Some(&0x30) && pkcs12().is_some() => {
             Content::Unknown("a PKCS#12 keystore, whose keys cannot be compared")
         }
-        Content::NoPrivateKey if memchr::memmem::find(bytes, &PBES2).is_some() => {
-            Content::Unknown("something that a password encrypts (PBES2), as private keys are")
+        Content::NoPrivateKey if is_encrypted() => {
+            Content::Unknown("something that a password encrypts, as private keys are")
         }
         other => other,
     }

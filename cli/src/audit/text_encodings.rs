@@ -23,44 +23,72 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONFIG
 /// What these bytes may mean, beside what they are.
 pub(super) fn decoded(bytes: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut decoded: Vec<_> = utf16(bytes).into_iter().collect();
+    let unescaped = unescaped(bytes);
     // With its line ends, and without: base64 is wrapped, and other text stands on lines of its own.
-    let joined = without_line_ends(bytes);
-    for text in [bytes, joined.as_slice()] {
-        for run in runs(text, is_base64_digit, MIN_BASE64) {
-            decoded.extend((0..4).filter_map(|offset| base64(&run[offset..])));
+    let joined = without_white_space(&unescaped);
+    for text in [unescaped.as_slice(), joined.as_slice()] {
+        // What is no digit of the one alphabet ends a run, and may be one of the other.
+        for (engine, is_digit) in ALPHABETS {
+            for run in runs(text, is_digit, MIN_BASE64) {
+                decoded.extend((0..4).filter_map(|offset| base64(&engine, &run[offset..])));
+            }
         }
     }
     let digits = without_separators(bytes);
     for run in runs(&digits, |byte| byte.is_ascii_hexdigit(), MIN_HEX) {
         decoded.extend((0..2).map(|offset| hexadecimal(&run[offset..])));
     }
+    if unescaped.as_slice() != bytes {
+        decoded.push(unescaped);
+    }
     decoded
 }
 
-fn is_base64_digit(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
-}
+type IsDigit = fn(u8) -> bool;
+
+const ALPHABETS: [(GeneralPurpose, IsDigit); 2] = [
+    (STANDARD, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
+    }),
+    (URL_SAFE, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+    }),
+];
 
 /// The runs of bytes of a kind that are at least so long.
-fn runs(text: &[u8], is_digit: fn(u8) -> bool, least: usize) -> impl Iterator<Item = &[u8]> {
+fn runs(text: &[u8], is_digit: IsDigit, least: usize) -> impl Iterator<Item = &[u8]> {
     text.split(move |byte| !is_digit(*byte))
         .filter(move |run| run.len() >= least)
 }
 
-/// Without line ends, also those that are written as `\\n` in JSON and scripts, and what indents a line.
-pub(super) fn without_line_ends(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut joined = Zeroizing::new(Vec::with_capacity(bytes.len()));
+/// Without the backslashes of strings in JSON and scripts: `\\n` is a line end, `\\/` and `\\"` are the characters themselves. JSON
+/// may hold JSON, and some programs escape each `/` of base64.
+pub(super) fn unescaped(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut rest = bytes;
     while let Some((byte, after)) = rest.split_first() {
         rest = match (byte, after) {
-            (b'\\', [b'n' | b'r', after @ ..]) => after,
-            (byte, after) if byte.is_ascii_whitespace() => after,
+            (b'\\', [b'n' | b'r', after @ ..]) => {
+                text.push(b'\n');
+                after
+            }
+            (b'\\', [escaped @ (b'/' | b'"' | b'\\'), after @ ..]) => {
+                text.push(*escaped);
+                after
+            }
             (byte, after) => {
-                joined.push(*byte);
+                text.push(*byte);
                 after
             }
         };
     }
+    text
+}
+
+/// Without line ends, blanks and what indents a line.
+pub(super) fn without_white_space(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut joined = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    joined.extend(bytes.iter().filter(|byte| !byte.is_ascii_whitespace()));
     joined
 }
 
@@ -82,11 +110,7 @@ fn without_separators(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     digits
 }
 
-fn base64(run: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let engine = match run.iter().any(|byte| matches!(byte, b'-' | b'_')) {
-        true => URL_SAFE,
-        false => STANDARD,
-    };
+fn base64(engine: &GeneralPurpose, run: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     // What is left over of the last group is no whole byte.
     let whole = match run.len() % 4 {
         1 => &run[..run.len() - 1],
