@@ -16,6 +16,9 @@
 //! [`identity`]. The proxy has three processes (`front_end_supervisor`).
 
 mod channel;
+mod child_process;
+#[cfg(feature = "front-end")]
+pub mod config_reader;
 mod error;
 mod fd_passing;
 mod frame;
@@ -24,9 +27,12 @@ pub mod front_end_supervisor;
 pub mod hardening;
 mod health;
 mod heartbeat;
+mod ignored_signals;
 mod launch;
 mod open_key;
 mod policy;
+#[cfg(feature = "front-end")]
+pub mod process_launcher;
 mod rate_limit;
 #[cfg(feature = "front-end")]
 mod reload_protocol;
@@ -34,6 +40,7 @@ mod remote_key;
 mod replacement;
 mod request_handler;
 pub mod sandbox;
+mod sealed_configuration;
 pub mod service;
 #[cfg(feature = "front-end")]
 mod signer_plan;

@@ -79,11 +79,17 @@ impl Global {
 }
 
 impl Cli {
-    /// Whether the command runs until a signal ends it.
+    /// Whether it is a process of the proxy, or the signer of a command. Such a process releases standard error itself, which
+    /// starts a thread: it first removes systemd's variables from its environment and enters Landlock, which leaves out threads
+    /// that run already.
     pub(crate) fn is_service(&self) -> bool {
         matches!(
             self.command,
-            Command::Proxy | Command::FrontEnd | Command::Signer
+            Command::Proxy
+                | Command::ProcessLauncher
+                | Command::ConfigReader
+                | Command::FrontEnd
+                | Command::Signer
         )
     }
 }
@@ -137,6 +143,12 @@ enum Command {
     /// The process of the proxy that parses the network; started by `proxy`, never by hand
     #[command(hide = true)]
     FrontEnd,
+    /// The process of the proxy that starts the others; started by `proxy`, never by hand
+    #[command(hide = true)]
+    ProcessLauncher,
+    /// The process of the proxy that reads the configuration; started by `proxy`, never by hand
+    #[command(hide = true)]
+    ConfigReader,
     /// The local proxy: plain HTTP from applications of this machine, mutual TLS to the hub
     ///
     /// Runs until SIGTERM or SIGINT, and then answers what is under way. SIGHUP: certificate, key, trust
@@ -274,7 +286,7 @@ pub fn main() -> ! {
 fn run(cli: Cli) -> ExitCode {
     let as_json = cli.global.json;
     log::start(&cli);
-    if !cli.is_proxy_process() {
+    if !cli.is_service() {
         standard_error::release();
     }
     // A panic is a bug, with an exit code of its own. The panic hook has logged it already.
@@ -329,6 +341,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Request(args) => request::request(global, args),
         Command::Signer => signer::serve(global),
         Command::FrontEnd => proxy::front_end(global),
+        Command::ProcessLauncher => proxy::launch_processes(global),
+        Command::ConfigReader => proxy::read_configuration(global),
         Command::Proxy => proxy::proxy(global),
     }
 }

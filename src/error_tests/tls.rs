@@ -29,6 +29,8 @@ pub(super) fn signer() -> Vec<Example> {
         access_log,
     };
     every_variant!(SignerError {
+        LauncherEnded: [SignerError::LauncherEnded],
+        ConfigurationUnread: [SignerError::ConfigurationUnread { seconds: 30 }],
         Spawn: [SignerError::Spawn {
             program: "/usr/bin/hsm-mtls".into(),
             why: text("No such file or directory"),

@@ -18,12 +18,21 @@ use crate::token::TokenError;
 #[derive(Debug, Error)]
 pub enum SignerError {
     /// The program could not be started.
-    #[error("the signer process cannot be started from {}: {why}", program.display())]
+    #[error("{} cannot be started: {why}", program.display())]
     Spawn {
         /// The program.
         program: PathBuf,
         /// Why.
         why: String,
+    },
+    /// The process that starts the others has ended.
+    #[error("the process launcher has ended: it starts signer and front end")]
+    LauncherEnded,
+    /// The configuration file was not read in time.
+    #[error("the configuration was not read within {seconds} s")]
+    ConfigurationUnread {
+        /// The time that it may take.
+        seconds: u64,
     },
     /// Descriptors or configuration could not be passed to a process.
     #[error("the signer process did not get what it works with: {why}")]
@@ -155,6 +164,12 @@ impl Diagnostic for SignerError {
                 "check that this user may execute the program, and how many processes and open files it may have"
             }
             Self::Handover { .. } => "check how many open files this user may have (`ulimit -n`)",
+            Self::LauncherEnded => {
+                "start the proxy again; if nobody killed the process, the kernel may have, for want of memory: see `journalctl -k`"
+            }
+            Self::ConfigurationUnread { .. } => {
+                "see whether the file system that the file and the paths in it are on hangs (`stat` each)"
+            }
             Self::NotStartedByUs => "start `hsm-mtls proxy`, `verify` or `request`",
             Self::Description { .. } => {
                 "this is a fault of ours, or two versions of the program: start it again, and report it"
@@ -185,7 +200,11 @@ impl Diagnostic for SignerError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Spawn { .. } | Self::Handover { .. } | Self::NoOffer { .. } => ExitCode::Token,
+            Self::Spawn { .. }
+            | Self::LauncherEnded
+            | Self::ConfigurationUnread { .. }
+            | Self::Handover { .. }
+            | Self::NoOffer { .. } => ExitCode::Token,
             Self::NotStartedByUs
             | Self::PinSource { .. }
             | Self::InReach { .. }

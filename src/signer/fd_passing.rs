@@ -58,7 +58,11 @@ struct Header {
 pub struct Inherited {
     /// The socket to the supervisor. Keep it open: its other end is closed when the supervisor has ended.
     pub control: OwnedFd,
-    /// The text of the configuration; `None` if it is to be read from its file.
+    /// The text of a configuration, for a front end and for a reader of the configuration.
+    #[cfg_attr(
+        not(feature = "front-end"),
+        expect(dead_code, reason = "a signer has its configuration from elsewhere")
+    )]
     pub configuration: Option<String>,
     /// A signer's ends of the channels, or a front end's.
     pub channels: Vec<OwnedFd>,
@@ -79,7 +83,7 @@ pub struct Inherited {
 pub(super) struct Passed<'a> {
     /// Whether an operator is at a terminal.
     pub(super) attended: bool,
-    /// The text of the configuration; `None` if it is to be read from its file.
+    /// The text of a configuration, for a front end and for a reader of the configuration.
     pub(super) configuration: Option<&'a str>,
     pub(super) channels: &'a [OwnedFd],
     /// A front end's listening sockets.
@@ -160,8 +164,8 @@ pub(super) fn send_with_descriptors(
     Ok(())
 }
 
-/// Receives what the supervisor passes, in a process that it started. Standard input is `/dev/null` from then on.
-pub(super) fn receive_from_supervisor() -> Result<Inherited, SignerError> {
+/// The socket to the supervisor, in a process that it started. Standard input is `/dev/null` from then on.
+pub(super) fn control_socket() -> Result<OwnedFd, SignerError> {
     let stdin = rustix::stdio::stdin();
     if !matches!(socket_type(stdin), Ok(SocketType::SEQPACKET)) {
         return Err(SignerError::NotStartedByUs);
@@ -170,6 +174,12 @@ pub(super) fn receive_from_supervisor() -> Result<Inherited, SignerError> {
     let control = fcntl_dupfd_cloexec(stdin, 3).map_err(failed)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     rustix::stdio::dup2_stdin(null.map_err(failed)?).map_err(failed)?;
+    Ok(control)
+}
+
+/// Receives what the supervisor passes, in a process that it started.
+pub(super) fn receive_from_supervisor() -> Result<Inherited, SignerError> {
+    let control = control_socket()?;
     let mut channels = Vec::new();
     let header = receive_blocking(&control, &mut channels)?;
     let header: Header =

@@ -4,24 +4,25 @@
 //! A process under Landlock passes its restrictions on to its children, so the front end cannot start the signer: hence
 //! the third process.
 
-use std::env;
-use std::ffi::OsString;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::process::{Command, Stdio};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command as Spawn};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use super::child_process::{self, ChildProcess};
 pub use super::fd_passing::Inherited;
 use super::fd_passing::Passed;
 use super::hardening::{close_descriptors_on_exec, end_with_parent, harden, log_missing};
+use super::process_launcher::{ProcessLauncher, Role};
+use super::reload_protocol::async_socket;
 pub use super::reload_protocol::{ReloadOffer, ReloadOffers};
 pub use super::signer_plan::SignerPlan;
-use super::signer_plan::check_pin_source;
 use super::supervisor_reload::SignerReload;
 use super::{SignerError, fd_passing};
 use crate::backoff::Backoff;
@@ -29,48 +30,34 @@ use crate::exit_code::ExitCode;
 
 /// A front end that ran this long is restarted with the shortest delay again. Each restart costs a login.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-/// The environment variables that a front end inherits.
-const INHERITED_VARIABLES: [&str; 11] = [
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "RUST_BACKTRACE",
-    "NOTIFY_SOCKET",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "RES_OPTIONS",
-    "LOCALDOMAIN",
-    "HOSTALIASES",
-];
+/// The descriptors of a supervisor beside its listening sockets: the sockets to the launcher and to the thread that waits for
+/// it, that thread's own end, the launcher's pidfd, and the sealed configuration.
+const DESCRIPTORS: usize = 5;
 const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// Runs a front end and its signer until the front end exits by itself or is terminated.
 ///
 /// Each front end listens on `sockets`: they stay open during a restart, and clients wait meanwhile. SIGTERM and SIGINT
-/// are forwarded to the front end. At SIGHUP `read` reads the configuration again, and a signer that uses it is offered to
+/// are forwarded to the front end. At SIGHUP the configuration at `path` is read again, and a signer that uses it is offered to
 /// the front end: see [`ReloadOffers`]. A restarted process uses the configuration that was in use last.
 ///
 /// # Errors
-/// The PIN's source would be open to the front end too, or does not survive a restart; or a process cannot be started.
+/// A process cannot be started.
 pub fn supervise(
+    path: &Path,
     first: SignerPlan,
-    read: impl Fn() -> Result<SignerPlan, SignerError>,
-    front_end: impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {
-    check_pin_source(&first.config.token.pin)?;
     close_descriptors_on_exec();
-    log_missing(&harden(sockets.len()), "supervisor");
+    log_missing(&harden(sockets.len() + DESCRIPTORS), "supervisor");
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
-    runtime.block_on(supervise_until_exit(first, &read, &front_end, sockets))
+    runtime.block_on(supervise_until_exit(path, first, sockets))
 }
 
 async fn supervise_until_exit(
+    path: &Path,
     mut plan: SignerPlan,
-    read: &dyn Fn() -> Result<SignerPlan, SignerError>,
-    front_end: &impl Fn() -> Command,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {
     let listen = |number| signal(number).map_err(|error| SignerError::handover(&error));
@@ -85,27 +72,27 @@ async fn supervise_until_exit(
         // Each front end has channels and a signer of its own: a front end that was taken over may have left anything
         // in its channels.
         let (signer, channels) = plan.start()?;
-        let (mut child, control) = start(front_end(), &plan.front_end_text, &channels, sockets)?;
+        let text = plan.front_end_text();
+        let (front_end, control) = FrontEnd::start(plan.launcher(), text, &channels, sockets)?;
         drop(channels);
-        let mut reload = SignerReload::new(control, read, plan, signer)?;
+        let mut reload = SignerReload::new(control, path, plan, signer)?;
         let mut terminated = false;
         let status = loop {
             tokio::select! {
-                status = child.wait() => break status,
-                _ = terminate.recv() => { terminated = true; forward_signal(&child, Signal::TERM); }
-                _ = interrupt.recv() => { terminated = true; forward_signal(&child, Signal::TERM); }
+                status = front_end.wait() => break status,
+                _ = terminate.recv() => { terminated = true; front_end.process.terminate(); }
+                _ = interrupt.recv() => { terminated = true; front_end.process.terminate(); }
                 _ = hang_up.recv() => reload.request(),
                 _ = user_1.recv() => tracing::warn!("SIGUSR1 does nothing here; SIGHUP reloads, and opens the access log anew"),
                 _ = user_2.recv() => tracing::warn!("SIGUSR2 does nothing here; SIGHUP reloads, and opens the access log anew"),
                 step = reload.step() => if let Err(error) = step {
                     tracing::error!(%error, "it is ended, and started again: somebody may have taken it over");
-                    // Fails if the front end has just ended.
-                    let _ = child.start_kill();
+                    front_end.process.kill();
                 }
             }
         };
         plan = reload.into_plan();
-        let status = status.map_err(|error| SignerError::handover(&error))?;
+        let status = status.ok_or(SignerError::LauncherEnded)?;
         // The supervisor exits with the front end's exit code, but restarts it after a bug.
         let code = status
             .code()
@@ -130,57 +117,42 @@ async fn supervise_until_exit(
     }
 }
 
-fn start(
-    command: Command,
-    configuration: &str,
-    channels: &[OwnedFd],
-    sockets: &[BorrowedFd<'_>],
-) -> Result<(Child, OwnedFd), SignerError> {
-    let (control, front_end_side) =
-        fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
-    let program = command.get_program().into();
-    let mut spawn = Spawn::from(with_clean_environment(command));
-    // The front end finds its control socket as its standard input.
-    let spawned = spawn
-        .stdin(Stdio::from(front_end_side))
-        .kill_on_drop(true)
-        .spawn();
-    let child = spawned.map_err(|error| SignerError::Spawn {
-        program,
-        why: error.to_string(),
-    })?;
-    let passed = Passed {
-        configuration: Some(configuration),
-        channels,
-        sockets,
-        ..Passed::default()
-    };
-    fd_passing::pass_to_child(&control, passed)?;
-    Ok((child, control))
+/// A front end that runs. Dropping this kills it.
+struct FrontEnd {
+    process: ChildProcess,
+    /// Readable when it has ended.
+    ended: UnixDatagram,
 }
 
-/// Removes all environment variables but [`INHERITED_VARIABLES`] and those that the command sets: the process that parses
-/// the network must not have variables with the PIN, or with the credentials of a vault that has it.
-fn with_clean_environment(mut command: Command) -> Command {
-    let configured: Vec<_> = command
-        .get_envs()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-        .collect();
-    let inherited = INHERITED_VARIABLES
-        .iter()
-        .filter_map(|name| Some((OsString::from(name), env::var_os(name)?)));
-    let inherited: Vec<_> = inherited.collect();
-    command.env_clear().envs(inherited).envs(configured);
-    command
-}
+impl FrontEnd {
+    fn start(
+        launcher: &ProcessLauncher,
+        configuration: &str,
+        channels: &[OwnedFd],
+        sockets: &[BorrowedFd<'_>],
+    ) -> Result<(Self, OwnedFd), SignerError> {
+        let failed = |error: std::io::Error| SignerError::handover(&error);
+        let (control, front_end_side) = fd_passing::socket_pair().map_err(failed)?;
+        // The front end finds its control socket as its standard input.
+        let process = launcher.launch(Role::FrontEnd, front_end_side.as_fd(), None)?;
+        drop(front_end_side);
+        let passed = Passed {
+            configuration: Some(configuration),
+            channels,
+            sockets,
+            ..Passed::default()
+        };
+        fd_passing::pass_to_child(&control, passed)?;
+        let ended = process.socket().try_clone().map_err(failed)?;
+        let ended = async_socket(ended).map_err(failed)?;
+        Ok((Self { process, ended }, control))
+    }
 
-fn forward_signal(child: &Child, signal: Signal) {
-    let pid = child
-        .id()
-        .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    if let Some(pid) = pid {
-        // Fails if the process has just ended.
-        let _ = kill_process(pid, signal);
+    /// Waits for its end. `None`: nobody waits for it any more, since the launcher has ended.
+    async fn wait(&self) -> Option<ExitStatus> {
+        let receive = || child_process::receive_now(&self.ended);
+        let message = self.ended.async_io(Interest::READABLE, receive).await;
+        child_process::exit_status(&message.ok()??)
     }
 }
 

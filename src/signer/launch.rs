@@ -1,19 +1,21 @@
-//! The command that starts a signer process.
+//! How a signer process is started: by a command as a child of this process, or by the process launcher.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
+use super::SignerError;
+use super::child_process::{ChildProcess, KillScope};
 use crate::standard_error::pipe_stderr;
 use crate::working_dir;
 
 /// The `argv[0]` of the process, whatever the program's file name is.
 const NAME: &str = "hsm-mtls";
 
-/// The command that starts a signer process.
+/// The command that starts a signer process. It reads its configuration file at each start.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The `hsm-mtls` program.
@@ -24,12 +26,10 @@ pub struct Launch {
     pub environment: BTreeMap<String, String>,
     /// Whether an operator at a terminal can be asked.
     pub attended: bool,
-    /// The text of the configuration that each signer uses, also after a restart. `None`: it reads the file at each start.
-    pub configuration: Option<Arc<str>>,
 }
 
 impl Launch {
-    pub(super) fn command(&self) -> Command {
+    fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         if let Some(folder) = working_dir::started_in() {
             // The signer finds its own way from there.
@@ -52,5 +52,53 @@ impl Launch {
             pipe_stderr(&mut command);
         }
         command
+    }
+}
+
+/// Who starts the signer processes of a supervisor.
+#[derive(Debug)]
+pub(super) enum SignerStart {
+    /// This process.
+    Here(Launch),
+    /// The launcher of a proxy. Each signer uses this configuration, also after a restart.
+    #[cfg(feature = "front-end")]
+    ByLauncher {
+        launcher: std::sync::Arc<super::process_launcher::ProcessLauncher>,
+        configuration: std::sync::Arc<OwnedFd>,
+    },
+}
+
+impl SignerStart {
+    /// Starts a signer process, which finds the other end of its control socket as its standard input.
+    pub(super) fn start(&self, stdin: OwnedFd) -> Result<ChildProcess, SignerError> {
+        match self {
+            Self::Here(launch) => {
+                let mut command = launch.command();
+                command.stdin(Stdio::from(stdin));
+                let scope = match launch.attended {
+                    true => KillScope::Child,
+                    false => KillScope::Group,
+                };
+                ChildProcess::start(command, scope)
+            }
+            #[cfg(feature = "front-end")]
+            Self::ByLauncher {
+                launcher,
+                configuration,
+            } => {
+                use std::os::fd::AsFd as _;
+                let role = super::process_launcher::Role::Signer;
+                launcher.launch(role, stdin.as_fd(), Some(configuration.as_fd()))
+            }
+        }
+    }
+
+    /// Whether an operator at a terminal can be asked.
+    pub(super) fn is_attended(&self) -> bool {
+        match self {
+            Self::Here(launch) => launch.attended,
+            #[cfg(feature = "front-end")]
+            Self::ByLauncher { .. } => false,
+        }
     }
 }

@@ -12,12 +12,13 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::fd_passing::receive_from_supervisor;
 use super::hardening::{Measure, end_with_parent, harden, log_missing};
 use super::heartbeat::{self, CallDeadlines};
+use super::ignored_signals::ignore_signals;
 use super::open_key::OpenKey;
 use super::replacement::Replacement;
 use super::request_handler::{RequestHandler, serve_channel};
 use super::sandbox::Sandbox;
 use super::state::{SharedState, SignerState};
-use super::{START_STEPS, SignerError};
+use super::{START_STEPS, SignerError, sealed_configuration};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::{Config, ConfigText};
@@ -56,9 +57,18 @@ struct Service {
     inherited: Option<TokenOutage>,
 }
 
+/// The configuration of a signer process: the one that a proxy's supervisor has it use, or else the file at `path`.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn configuration(path: &Path) -> Result<ConfigText, SignerError> {
+    let sealed = sealed_configuration::at_standard_output();
+    Ok(ConfigText::inherited_or_read(sealed, path)?)
+}
+
 /// Runs the signer, and ends the process with its supervisor: this returns only if the signer could not start.
 ///
-/// It uses the configuration that the supervisor passes, or else the file at `path`. The argument of `attendance` is
+/// The argument of `attendance` is
 /// whether an operator is at a terminal.
 ///
 /// # Errors
@@ -68,7 +78,9 @@ pub fn serve(
     attendance: impl Fn(bool) -> Attendance,
 ) -> Result<ExitCode, SignerError> {
     let inherited = receive_from_supervisor()?;
-    let config = ConfigText::inherited_or_read(inherited.configuration, path)?.parse()?;
+    let config = configuration(path)?.parse()?;
+    sealed_configuration::release_standard_output()
+        .map_err(|error| SignerError::handover(&error))?;
     // What it names is checked where it is used.
     config.check_file()?;
     if let Some(folder) = &config.token.working_dir {
@@ -135,27 +147,6 @@ pub fn serve(
     let _ = kill_process(getpid(), Signal::KILL);
     Ok(ExitCode::Good)
 }
-
-/// Ignores SIGTERM, SIGINT and SIGHUP while the result is held.
-#[cfg(feature = "front-end")]
-fn ignore_signals() -> std::io::Result<impl Sized> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    let held = {
-        let _entered = runtime.enter();
-        [
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        ]
-    };
-    Ok((runtime, held))
-}
-
-#[cfg(not(feature = "front-end"))]
-fn ignore_signals() {}
 
 /// Starts a thread. A panic in it is a bug: the process is aborted, and its supervisor restarts it.
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), SignerError> {

@@ -1,50 +1,75 @@
-//! The plan for a signer process of the proxy: its configuration, its command, and the timeouts of a reload with it.
+//! The plan for a signer process of the proxy: its configuration, how it is started, and the timeouts of a reload with it.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::signer_supervisor::{Launch, SupervisedSigner};
-use super::{START_STEPS, SignerError, channels};
-use crate::config::pin::PinSource;
+use super::config_reader::ReadConfiguration;
+use super::launch::SignerStart;
+use super::process_launcher::ProcessLauncher;
+use super::signer_supervisor::SupervisedSigner;
+use super::{START_STEPS, SignerError};
 use crate::config::{Config, ConfigText};
 
 /// The front end's time beyond the configured timeouts: to read files, and to answer.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
-/// A configuration, and the command that starts a signer with it.
+/// A configuration as the supervisor has it, and how signers are started with it.
 #[derive(Clone, Debug)]
 pub struct SignerPlan {
-    pub(super) config: Config,
-    /// What the front end is given of the configuration.
-    pub(super) front_end_text: Arc<str>,
-    pub(super) launch: Launch,
+    /// Of what the front end is given: the supervisor does not see the rest.
+    config: Config,
+    front_end_text: Arc<str>,
+    /// The whole, for the signers.
+    sealed: Arc<OwnedFd>,
+    channels: usize,
+    launcher: Arc<ProcessLauncher>,
 }
 
 impl SignerPlan {
-    /// A plan for the configuration in `text`. The processes use this text, even if its file changes.
+    /// Has the configuration file read, in a process of its own, and makes a plan of it. The signers and front ends of this plan
+    /// use what was read, even if the file changes. `running` is the text that the running front end was started with.
     ///
     /// # Errors
-    /// A field is wrong.
-    pub fn of(
-        text: &ConfigText,
-        launch: impl FnOnce(&Config) -> Launch,
+    /// The file cannot be read, a field is wrong, or the running front end cannot use it.
+    pub fn read(
+        launcher: &Arc<ProcessLauncher>,
+        path: &Path,
+        running: Option<&str>,
     ) -> Result<Self, SignerError> {
-        let config = text.check()?;
-        let launch = Launch {
-            configuration: Some(Arc::clone(&text.text)),
-            ..launch(&config)
-        };
+        let read = ReadConfiguration::of(launcher, running)?;
+        let text = ConfigText::inherited_or_read(Some(read.front_end_text), path)?;
         Ok(Self {
-            front_end_text: text.for_front_end()?.into(),
-            config,
-            launch,
+            config: text.parse()?,
+            front_end_text: text.text,
+            sealed: Arc::new(read.sealed),
+            channels: read.channels,
+            launcher: Arc::clone(launcher),
         })
+    }
+
+    /// What the front end is given of the configuration: token, PIN, records and audit are stand-ins.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The text of [`Self::config`].
+    pub(super) fn front_end_text(&self) -> &Arc<str> {
+        &self.front_end_text
+    }
+
+    pub(super) fn launcher(&self) -> &Arc<ProcessLauncher> {
+        &self.launcher
     }
 
     /// Starts a signer; returns the front end's ends of its channels.
     pub(super) fn start(&self) -> Result<(SupervisedSigner, Vec<OwnedFd>), SignerError> {
-        SupervisedSigner::start(self.launch.clone(), channels(&self.config))
+        let start = SignerStart::ByLauncher {
+            launcher: Arc::clone(&self.launcher),
+            configuration: Arc::clone(&self.sealed),
+        };
+        SupervisedSigner::start_by(start, self.channels)
     }
 
     /// How long the front end may take to answer the offer of this signer: until it has proved the signer's key, or knows
@@ -58,25 +83,4 @@ impl SignerPlan {
     pub(super) fn drain_timeout(&self) -> Duration {
         self.config.hub.connect_timeout + ANSWER_MARGIN
     }
-}
-
-/// Checks that the signer can read the PIN at each restart, and that the front end cannot.
-pub(super) fn check_pin_source(source: &PinSource) -> Result<(), SignerError> {
-    let why = match source {
-        PinSource::Env(_) => {
-            "every process that is started from here has the variable, the one that parses the network too"
-        }
-        PinSource::Prompt | PinSource::ProtectedPath => {
-            "nobody is there when the signer process is started again"
-        }
-        PinSource::File(_)
-        | PinSource::Credential(_)
-        | PinSource::Command(_)
-        | PinSource::Empty
-        | PinSource::None => return Ok(()),
-    };
-    Err(SignerError::PinSource {
-        pin_source: source.clone(),
-        why,
-    })
 }

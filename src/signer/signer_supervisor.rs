@@ -7,28 +7,27 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::{SendFlags, send};
-use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::child_process::ChildProcess;
 use super::fd_passing::Passed;
 use super::frame::{Response, encode_response};
 use super::heartbeat::{self, Heartbeat};
 pub use super::launch::Launch;
+use super::launch::SignerStart;
 use super::replacement::{InheritedOutage, Predecessors};
 use super::{SignerError, fd_passing, timespec};
 use crate::backoff::Backoff;
 use crate::metrics;
-use crate::poison::IgnorePoison as _;
-use crate::standard_error::Relay;
 use crate::token::TokenOperation;
 
 /// The target of this module's log events, which operators filter by: the module's name may change, the target not.
@@ -57,6 +56,14 @@ impl SupervisedSigner {
     /// # Errors
     /// The process cannot be started.
     pub fn start(launch: Launch, channels: usize) -> Result<(Self, Vec<OwnedFd>), SignerError> {
+        Self::start_by(SignerStart::Here(launch), channels)
+    }
+
+    /// [`Self::start`] with processes that this or another process starts.
+    pub(super) fn start_by(
+        start: SignerStart,
+        channels: usize,
+    ) -> Result<(Self, Vec<OwnedFd>), SignerError> {
         let pairs: io::Result<Vec<_>> = (0..channels).map(|_| fd_passing::socket_pair()).collect();
         let pairs = pairs.map_err(|error| SignerError::handover(&error))?;
         let (front_ends, signer_ends): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
@@ -64,16 +71,14 @@ impl SupervisedSigner {
             fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
         let pid = Arc::new(AtomicU32::new(0));
         let mut supervision = Supervision {
-            launch,
+            start,
             signer_ends,
             stopped,
             pid: Arc::clone(&pid),
             exits: VecDeque::new(),
-            relay: Mutex::new(None),
             predecessors: Predecessors::default(),
         };
         let (notify, started) = sync_channel(1);
-        // The supervising thread starts the signer: PR_SET_PDEATHSIG is sent when the thread that started it ends.
         let thread = thread::Builder::new()
             .name("hsm-supervisor".to_owned())
             .spawn(move || match supervision.spawn() {
@@ -127,30 +132,23 @@ enum SignerExit {
 
 /// The state of the supervising thread.
 struct Supervision {
-    launch: Launch,
+    start: SignerStart,
     signer_ends: Vec<OwnedFd>,
     /// The other end is closed to stop the signer.
     stopped: OwnedFd,
     pid: Arc<AtomicU32>,
     /// When signers ended, within the last `RESTART_WINDOW`.
     exits: VecDeque<Instant>,
-    relay: Mutex<Option<Relay>>,
     predecessors: Predecessors,
 }
 
 impl Supervision {
-    fn spawn(&self) -> Result<(Child, OwnedFd), SignerError> {
+    fn spawn(&self) -> Result<(ChildProcess, OwnedFd), SignerError> {
         let (control, signer_end) =
             fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
-        let spawned = self.launch.command().stdin(Stdio::from(signer_end)).spawn();
-        let mut child = spawned.map_err(|error| SignerError::Spawn {
-            program: self.launch.program.clone(),
-            why: error.to_string(),
-        })?;
-        *self.relay() = Relay::new(&mut child);
+        let child = self.start.start(signer_end)?;
         let passed = Passed {
-            attended: self.launch.attended,
-            configuration: self.launch.configuration.as_deref(),
+            attended: self.start.is_attended(),
             channels: &self.signer_ends,
             predecessors: Some(self.predecessors.clone()),
             ..Passed::default()
@@ -159,11 +157,11 @@ impl Supervision {
             self.kill(child);
             return Err(error);
         }
-        self.pid.store(child.id(), Ordering::Relaxed);
+        self.pid.store(child.pid(), Ordering::Relaxed);
         Ok((child, control))
     }
 
-    fn run(&mut self, first: (Child, OwnedFd)) {
+    fn run(&mut self, first: (ChildProcess, OwnedFd)) {
         let mut signer = Some(first);
         loop {
             let why = match signer.take() {
@@ -212,7 +210,7 @@ impl Supervision {
     }
 
     /// Receives heartbeats until the signer ends, is killed because it hangs, or is stopped.
-    fn watch(&self, child: Child, control: OwnedFd) -> SignerExit {
+    fn watch(&self, child: ChildProcess, control: OwnedFd) -> SignerExit {
         let mut in_grace = false;
         let mut last_step = None;
         loop {
@@ -283,7 +281,7 @@ impl Supervision {
     }
 
     /// Lets the signer close its sessions and its ledger, and kills it after `SHUTDOWN_TIMEOUT`.
-    fn shut_down(&self, child: Child, control: OwnedFd) {
+    fn shut_down(&self, child: ChildProcess, control: OwnedFd) {
         // The signer stops when its control socket is closed.
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let _ = rustix::net::shutdown(&control, rustix::net::Shutdown::Write);
@@ -298,35 +296,18 @@ impl Supervision {
         self.kill(child);
     }
 
-    /// Kills the signer and its child processes, and reaps it. It may have ended by itself.
-    fn kill(&self, mut child: Child) -> Option<ExitStatus> {
-        // Before the process is reaped: until then its id is not reused, and a kill does not change its exit status.
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        match pid.filter(|_| !self.launch.attended) {
-            // Its process group also has the PIN command and processes that the module started.
-            Some(pid) => drop(kill_process_group(pid, Signal::KILL)),
-            None => drop(child.kill()),
+    /// Kills the signer and its child processes: the PIN command, and what the module started. It may have ended by itself.
+    fn kill(&self, child: ChildProcess) -> Option<ExitStatus> {
+        child.kill();
+        let status = child.wait(REAP_TIMEOUT);
+        if status.is_none() {
+            tracing::error!(
+                target: LOG_TARGET,
+                pid = child.pid(),
+                "a killed signer process does not end: a driver holds it"
+            );
         }
-        let deadline = Instant::now() + REAP_TIMEOUT;
-        while Instant::now() < deadline {
-            if let Ok(Some(status)) = child.try_wait() {
-                drop(self.relay().take());
-                return Some(status);
-            }
-            thread::park_timeout(Duration::from_millis(1));
-        }
-        tracing::error!(
-            target: LOG_TARGET,
-            pid = child.id(),
-            "a killed signer process does not end: a driver holds it"
-        );
-        // This thread reaps it when it ends.
-        let _ = thread::Builder::new().spawn(move || child.wait());
-        None
-    }
-
-    fn relay(&self) -> MutexGuard<'_, Option<Relay>> {
-        self.relay.lock().ignore_poison()
+        status
     }
 
     fn is_stopped_within(&self, delay: Duration) -> bool {

@@ -6,6 +6,8 @@
 //! new signer, there is one offer at a time, and there are never more than two signers.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,8 +17,7 @@ use tokio::time::sleep_until;
 
 use super::SignerError;
 use super::reload_protocol::{self, OfferAnswer};
-use super::sandbox::Sandbox;
-use super::signer_plan::{SignerPlan, check_pin_source};
+use super::signer_plan::SignerPlan;
 use super::signer_supervisor::SupervisedSigner;
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::ReportedError;
@@ -53,9 +54,9 @@ pub(super) struct SignerReload<'a> {
     control: UnixDatagram,
     /// The front end has closed its end, or has violated the protocol.
     control_closed: bool,
-    read: &'a dyn Fn() -> Result<SignerPlan, SignerError>,
-    /// The front end's sandbox since its start.
-    sandbox: Sandbox,
+    path: &'a Path,
+    /// The configuration that the front end was started with: its sandbox is of that.
+    started_with: Arc<str>,
     plan: SignerPlan,
     signer: SupervisedSigner,
     stage: ReloadStage,
@@ -70,7 +71,7 @@ pub(super) struct SignerReload<'a> {
 impl<'a> SignerReload<'a> {
     pub(super) fn new(
         control: OwnedFd,
-        read: &'a dyn Fn() -> Result<SignerPlan, SignerError>,
+        path: &'a Path,
         plan: SignerPlan,
         signer: SupervisedSigner,
     ) -> Result<Self, SignerError> {
@@ -78,8 +79,8 @@ impl<'a> SignerReload<'a> {
             control: reload_protocol::async_socket(control)
                 .map_err(|error| SignerError::handover(&error))?,
             control_closed: false,
-            read,
-            sandbox: Sandbox::of_front_end(&plan.config)?,
+            path,
+            started_with: Arc::clone(plan.front_end_text()),
             plan,
             signer,
             stage: ReloadStage::Idle,
@@ -151,7 +152,7 @@ impl<'a> SignerReload<'a> {
         self.id += 1;
         let prepared = self.prepare().map_err(ReportedError::of);
         let offered = match &prepared {
-            Ok((plan, _, channels)) => Ok((&*plan.front_end_text, &channels[..])),
+            Ok((plan, _, channels)) => Ok((&**plan.front_end_text(), &channels[..])),
             Err(error) => Err(error),
         };
         let sent = reload_protocol::send_offer(self.control.as_fd(), self.id, offered);
@@ -177,14 +178,10 @@ impl<'a> SignerReload<'a> {
         }
     }
 
-    /// Reads the configuration file, and starts a signer with it if the running front end can use that configuration.
+    /// Has the configuration file read, and starts a signer with it if the running front end can use that configuration.
     fn prepare(&self) -> Result<(SignerPlan, SupervisedSigner, Vec<OwnedFd>), SignerError> {
-        let plan = (self.read)()?;
-        if let Some(changed) = self.plan.config.needs_restart(&plan.config) {
-            return Err(SignerError::NeedsRestart { what: changed });
-        }
-        check_pin_source(&plan.config.token.pin)?;
-        self.sandbox.fits(&plan.config)?;
+        let running = Some(&*self.started_with);
+        let plan = SignerPlan::read(self.plan.launcher(), self.path, running)?;
         let (signer, channels) = plan.start()?;
         Ok((plan, signer, channels))
     }

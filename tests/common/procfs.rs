@@ -18,6 +18,19 @@ pub fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// The processes of a proxy that its launcher started and that still run: signers and front end.
+pub fn launched(supervisor: u32) -> Vec<u32> {
+    let launchers = children(supervisor).into_iter();
+    let reads_configuration = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|words| words.ends_with(b"config-reader\0"))
+    };
+    launchers
+        .flat_map(children)
+        .filter(|pid| !reads_configuration(pid))
+        .collect()
+}
+
 /// R, S, Z ...; `None` where it is no more.
 pub fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::bank::Bank;
 use super::poll::{found, found_within, until};
 use super::ports;
-use super::procfs::{children, state, threads};
+use super::procfs::{children, launched, state, threads};
 
 /// Examples share these fixtures, and cargo does not build the command for them.
 pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
@@ -207,7 +207,7 @@ tcp = "{}"
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let started = children(self.child.id());
+        let started = [children(self.child.id()), launched(self.child.id())].concat();
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

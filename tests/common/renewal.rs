@@ -9,7 +9,7 @@ use super::bank::Bank;
 use super::chaos::Chaos;
 use super::hub::{Hub, HubOptions};
 use super::poll::until;
-use super::procfs::children;
+use super::procfs::launched;
 use super::proxy::Proxy;
 use super::signer_process::signers;
 
@@ -59,7 +59,7 @@ impl Scene {
 
     pub fn front_end(&self) -> u32 {
         let signers = signers(&self.bank);
-        let mut all = children(self.proxy.pid()).into_iter();
+        let mut all = launched(self.proxy.pid()).into_iter();
         all.find(|pid| !signers.contains(pid)).expect("a front end")
     }
 
@@ -78,7 +78,7 @@ impl Scene {
     /// Supervisor, signer and front end, and nobody else.
     pub fn three_processes(&self) {
         until("there are three processes", || {
-            signers(&self.bank).len() == 1 && children(self.proxy.pid()).len() == 2
+            signers(&self.bank).len() == 1 && launched(self.proxy.pid()).len() == 2
         });
     }
 

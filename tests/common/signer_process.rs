@@ -34,7 +34,6 @@ pub fn launch_of(config: &Config, chaos: Option<&Chaos>) -> Launch {
         ],
         environment,
         attended: false,
-        configuration: None,
     }
 }
 

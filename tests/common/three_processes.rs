@@ -3,17 +3,19 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use aws_lc_rs::rand;
+use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, supervise};
+use hsm_mtls::internal::signer::process_launcher::{self, ProcessLauncher, Role};
 use tempfile::TempDir;
 
-use super::bank::Bank;
+use super::bank::{BINARY, Bank};
 use super::child_test;
 use super::hub::{Hub, HubOptions};
 use super::poll::until;
-use super::procfs::{self, children};
+use super::procfs::{self, launched};
 use super::signer_process::{self};
 use super::softhsm::SoftHsm;
 use super::trust_framework::Kind;
@@ -105,12 +107,36 @@ impl<'a> ThreeProcesses<'a> {
 
     pub fn front_end(&self) -> u32 {
         let signer = self.signer();
-        let others = children(self.supervisor.id());
+        let others = launched(self.supervisor.id());
         *others
             .iter()
             .find(|pid| **pid != signer)
             .expect("a front end")
     }
+}
+
+/// The supervisor of a bank's proxy in this process, with the launcher as that command starts it.
+pub fn supervise_with(launcher: Command, config: &Path) {
+    let launcher = ProcessLauncher::start(launcher).expect("a launcher");
+    let plan = SignerPlan::read(&launcher, config, None).expect("a configuration");
+    supervise(config, plan, &[]).expect("as it was written");
+}
+
+/// The process launcher in this process. The front end is the test's own.
+pub fn launch_with(front_end: impl Fn() -> Command, config: &Path) {
+    let command_of = |role| match role {
+        Role::ConfigReader => program(config, "config-reader"),
+        Role::Signer => program(config, "signer"),
+        Role::FrontEnd => front_end(),
+    };
+    process_launcher::serve(command_of).expect("as it was written");
+}
+
+/// The command as one of the proxy's processes.
+pub fn program(config: &Path, name: &str) -> Command {
+    let mut command = Command::new(BINARY.expect("cargo tells tests where the command is"));
+    command.arg("--config").arg(config).arg(name);
+    command
 }
 
 impl Drop for ThreeProcesses<'_> {

@@ -187,9 +187,9 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/signer",
             "crate::signer",
-            "rate_limit policy frame replacement fd_passing hardening sandbox heartbeat channel launch health \
-             signer_supervisor remote_key open_key state request_handler service reload_protocol signer_plan \
-             supervisor_reload front_end_supervisor",
+            "rate_limit policy frame replacement fd_passing hardening sandbox ignored_signals sealed_configuration \
+             heartbeat channel child_process process_launcher launch health signer_supervisor remote_key open_key state \
+             request_handler service reload_protocol config_reader signer_plan supervisor_reload front_end_supervisor",
         ),
         (
             "softhsm/chaos-token/src",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::common::poll::until;
-use crate::common::procfs::{children, state};
+use crate::common::procfs::{launched, state};
 use crate::common::proxy::status;
 use crate::common::renewal::{Scene, scene, signal};
 use crate::common::signer_process::signers;
@@ -309,7 +309,7 @@ fn a_front_end_that_dies_in_the_middle_is_started_again_with_what_was_in_use() {
     until("another signer is there", || {
         signers(&scene.bank).len() == 2
     });
-    let all = children(scene.proxy.pid());
+    let all = launched(scene.proxy.pid());
     assert_eq!(all.len(), 3);
     signal("KILL", scene.proxy.pid());
     until("all are gone", || {

@@ -13,7 +13,7 @@ use crate::common::bank::Bank;
 use crate::common::broken_stream::{FAULTS, Fault};
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::{found_within, until};
-use crate::common::procfs::children;
+use crate::common::procfs::launched;
 use crate::common::proxy::{Ports, Proxy};
 use crate::common::signer_process::signers;
 
@@ -68,12 +68,12 @@ fn works(bank: &Bank, proxy: Proxy, why: &str) {
     });
     serves(&proxy, why);
     let signer = signers(bank);
-    let front_end = children(proxy.pid())
+    let front_end = launched(proxy.pid())
         .into_iter()
         .find(|pid| !signer.contains(pid));
     kill(front_end.expect("a front end"));
     until("another front end", || {
-        let now = children(proxy.pid());
+        let now = launched(proxy.pid());
         now.len() == 2 && !now.contains(&front_end.unwrap())
     });
     serves(&proxy, why);

@@ -1,5 +1,4 @@
-//! The three processes of the proxy: each that ends is started again, and the one that parses network input has
-//! neither module nor PIN.
+//! The processes of the proxy: each that ends is started again, and only the signer has module, PIN and what leads to it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +7,7 @@ use std::process::Command;
 use crate::common::bank::Bank;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
-use crate::common::procfs::{children, maps, memory_holds, state};
+use crate::common::procfs::{children, launched, maps, memory_holds, state};
 use crate::common::proxy::Proxy;
 use crate::common::signer_process::signers;
 use crate::common::softhsm::PIN;
@@ -39,7 +38,7 @@ fn hang_up(pid: u32) {
 
 fn front_end(proxy: &Proxy, bank: &Bank) -> Option<u32> {
     let signers = signers(bank);
-    let mut others = children(proxy.pid()).into_iter();
+    let mut others = launched(proxy.pid()).into_iter();
     others.find(|pid| !signers.contains(pid))
 }
 
@@ -56,9 +55,9 @@ fn the_front_end_has_neither_module_nor_pin() {
     }
 }
 
-/// What leads to the PIN, and what is recorded of the key, is no business of the process that parses the network.
+/// What leads to the PIN, and what is recorded of the key, is no business of the processes that live beside the signer.
 #[test]
-fn the_front_end_is_given_nothing_of_token_records_and_comments() {
+fn only_the_signer_is_given_token_records_and_comments() {
     let mut bank = Bank::new();
     bank.certify("rsa-2048");
     let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
@@ -102,10 +101,24 @@ fn the_front_end_is_given_nothing_of_token_records_and_comments() {
             memory_holds(front_end, b"localhost"),
             "{when}: it is looked at rightly"
         );
+        let launcher = children(proxy.pid())[0];
         for marker in markers {
+            for (name, pid) in [
+                ("front end", front_end),
+                ("supervisor", proxy.pid()),
+                ("launcher", launcher),
+            ] {
+                assert!(
+                    !memory_holds(pid, marker.as_bytes()),
+                    "{when}, {name}: {marker}"
+                );
+            }
+        }
+        let signer = signers(&bank)[0];
+        for marker in ["argument-of-the-program", "value-of-a-variable"] {
             assert!(
-                !memory_holds(front_end, marker.as_bytes()),
-                "{when}: {marker}"
+                memory_holds(signer, marker.as_bytes()),
+                "{when}: the signer is told of {marker}"
             );
         }
         front_end
@@ -153,9 +166,28 @@ fn a_signer_that_is_killed_is_noticed_by_nobody_on_a_warm_connection() {
 #[test]
 fn a_supervisor_that_is_killed_takes_all_with_it() {
     let (bank, _hub, proxy) = scene();
-    let all = children(proxy.pid());
-    assert_eq!(all.len(), 2);
+    let all = [children(proxy.pid()), launched(proxy.pid())].concat();
+    assert_eq!(all.len(), 3);
     kill(proxy.pid());
+    until("all are gone", || {
+        all.iter()
+            .all(|pid| state(*pid).is_none_or(|state| state == 'Z'))
+    });
+    drop(bank);
+}
+
+/// Whoever restarts services does so with this one too: without the launcher no process could be started again.
+#[test]
+fn a_launcher_that_is_killed_takes_all_with_it() {
+    let (bank, _hub, proxy) = scene();
+    let all = launched(proxy.pid());
+    assert_eq!(all.len(), 2);
+    kill(children(proxy.pid())[0]);
+    until("it is said", || {
+        proxy.log().contains("the process launcher has ended")
+    });
+    let ended = proxy.ended();
+    assert_eq!(ended.code(), Some(3), "{ended}");
     until("all are gone", || {
         all.iter()
             .all(|pid| state(*pid).is_none_or(|state| state == 'Z'))

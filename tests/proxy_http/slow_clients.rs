@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use crate::common::bank::Bank;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
-use crate::common::procfs::children;
+use crate::common::procfs::{children, launched};
 use crate::common::proxy::{Proxy, body, status};
 
 const SLOW: usize = 1000;
 const IDLE: usize = 200;
 
-/// A number of /proc/PID/status, in KiB, of supervisor, signer and front end together.
+/// A number of /proc/PID/status, in KiB, of supervisor, launcher, signer and front end together.
 fn memory(supervisor: u32, name: &str) -> u64 {
-    let processes = [vec![supervisor], children(supervisor)].concat();
-    assert_eq!(processes.len(), 3, "{processes:?}");
+    let processes = [vec![supervisor], children(supervisor), launched(supervisor)].concat();
+    assert_eq!(processes.len(), 4, "{processes:?}");
     let of_one = |pid| -> u64 {
         let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = text.lines().find(|line| line.starts_with(name)).unwrap();

@@ -13,15 +13,18 @@ use crate::common::child_test;
 use crate::common::poll::until;
 use crate::common::procfs::{maps, memory_holds};
 use crate::common::signer_process;
-use crate::common::three_processes::{PORT_FILE, ROLE, ThreeProcesses, scene};
+use crate::common::three_processes::{
+    PORT_FILE, ROLE, ThreeProcesses, launch_with, program, scene, supervise_with,
+};
 use crate::common::trust_framework::write_file;
 use bytes::Bytes;
 use hsm_mtls::internal::client::Client;
-use hsm_mtls::internal::config::{Config, ConfigText};
+use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
-use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
+use hsm_mtls::internal::signer::RemoteKey;
+use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit};
+use hsm_mtls::internal::signer::process_launcher::ProcessLauncher;
 use hsm_mtls::internal::signer::sandbox::Sandbox;
-use hsm_mtls::internal::signer::{RemoteKey, SignerError};
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
 use url::Url;
@@ -214,25 +217,16 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
         scene
             .bank
             .configure(|settings| settings.pin = source.to_owned());
-        let refused = supervise(
-            plan(&scene.bank.config_path()).unwrap(),
-            || unreachable!("nobody asks for a reload"),
-            || Command::new("true"),
-            &[],
-        );
+        let config = scene.bank.config_path();
+        let launcher = ProcessLauncher::start(program(&config, "process-launcher")).unwrap();
+        let refused = SignerPlan::read(&launcher, &config, None);
         let refused = refused.expect_err(source);
         assert_eq!(refused.exit_code() as u8, 2, "{refused}");
         assert!(signer_process::signers(&scene.bank).is_empty());
     }
 }
 
-fn plan(path: &Path) -> Result<SignerPlan, SignerError> {
-    SignerPlan::of(&ConfigText::read(path)?, |config| {
-        signer_process::launch_of(config, None)
-    })
-}
-
-/// The supervisor and the front end, as processes of their own.
+/// Supervisor, launcher and front end, as processes of their own.
 #[test]
 fn a_process_of_the_harness() {
     let Some(config) = config_of_child() else {
@@ -240,6 +234,11 @@ fn a_process_of_the_harness() {
     };
     match std::env::var(ROLE).as_deref() {
         Ok("supervisor") => {
+            let mut launcher = child_test::command(a_process_of_the_harness);
+            launcher.env(ROLE, "launcher");
+            supervise_with(launcher, &config.path);
+        }
+        Ok("launcher") => {
             let front_end = || {
                 let mut command = child_test::command(a_process_of_the_harness);
                 command
@@ -248,8 +247,7 @@ fn a_process_of_the_harness() {
                     .env(PORT_FILE, std::env::var(PORT_FILE).unwrap());
                 command
             };
-            let read = || plan(&config.path);
-            supervise(read().unwrap(), read, front_end, &[]).unwrap();
+            launch_with(front_end, &config.path);
         }
         Ok("front end") => front_end(&config),
         other => panic!("{other:?}"),

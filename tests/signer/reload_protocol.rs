@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,15 +10,13 @@ use std::time::{Duration, Instant};
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::child_test;
 use crate::common::poll::until;
-use crate::common::procfs::{children, state};
+use crate::common::procfs::{launched, state};
 use crate::common::renewal::signal;
-use crate::common::signer_process::{self, signers};
-use hsm_mtls::internal::config::ConfigText;
-use hsm_mtls::internal::signer::SignerError;
-use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
+use crate::common::signer_process::signers;
+use crate::common::three_processes::{ROLE, launch_with, supervise_with};
+use hsm_mtls::internal::signer::front_end_supervisor::inherit;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-const ROLE: &str = "HSM_MTLS_TEST_ROLE";
 /// What the front end says at the start, and what it says to an offer: words in hexadecimal digits.
 const FIRST: &str = "HSM_MTLS_TEST_FIRST";
 const THEN: &str = "HSM_MTLS_TEST_THEN";
@@ -72,14 +69,14 @@ impl Taken {
 
     fn front_end(&self) -> Option<u32> {
         let signers = signers(&self.bank);
-        let mut all = children(self.supervisor.id()).into_iter();
+        let mut all = launched(self.supervisor.id()).into_iter();
         all.find(|pid| !signers.contains(pid))
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let all = children(self.supervisor.id());
+        let all = launched(self.supervisor.id());
         // It may have ended already.
         let _ = self.supervisor.kill();
         let _ = self.supervisor.wait();
@@ -152,7 +149,7 @@ fn an_offer_that_is_not_answered_is_given_up() {
     until("each offer came whole", || taken.marks() == 1 + 2 * 2);
 }
 
-/// The supervisor and the front end, as processes of their own.
+/// Supervisor, launcher and front end, as processes of their own.
 #[test]
 fn a_process_of_the_test() {
     let Some(config) = config_of_child() else {
@@ -160,6 +157,15 @@ fn a_process_of_the_test() {
     };
     match std::env::var(ROLE).as_deref() {
         Ok("supervisor") => {
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(std::io::stderr)
+                .finish();
+            let _told = tracing::subscriber::set_default(subscriber);
+            let mut launcher = child_test::command(a_process_of_the_test);
+            launcher.env(ROLE, "launcher");
+            supervise_with(launcher, &config.path);
+        }
+        Ok("launcher") => {
             let front_end = || {
                 let mut command = child_test::command(a_process_of_the_test);
                 command
@@ -170,22 +176,11 @@ fn a_process_of_the_test() {
                 }
                 command
             };
-            let subscriber = tracing_subscriber::fmt()
-                .with_writer(std::io::stderr)
-                .finish();
-            let _told = tracing::subscriber::set_default(subscriber);
-            let read = || plan(&config.path);
-            supervise(read().unwrap(), read, front_end, &[]).unwrap();
+            launch_with(front_end, &config.path);
         }
         Ok("front end") => front_end(),
         other => panic!("{other:?}"),
     }
-}
-
-fn plan(path: &Path) -> Result<SignerPlan, SignerError> {
-    SignerPlan::of(&ConfigText::read(path)?, |config| {
-        signer_process::launch_of(config, None)
-    })
 }
 
 fn front_end() {

@@ -15,7 +15,7 @@ use tracing_subscriber::prelude::*;
 
 use crate::proxy;
 
-use super::{Cli, Command, LogFormat, json_notes, signer};
+use super::{Cli, LogFormat, json_notes, signer};
 
 /// Events of a service that are logged without `-v`: it is ready, and it was reloaded.
 const LIFECYCLE: &str = proxy::LIFECYCLE;
@@ -26,17 +26,6 @@ const REPORTED_AS_ERROR: [&str; 3] = [
     log_target::ENGINE,
     log_target::CLIENT,
 ];
-
-impl Cli {
-    /// Whether it is a process of the proxy. Such a process releases standard error itself, which starts a thread: it first
-    /// removes systemd's variables from its environment and enters Landlock, which leaves out threads that run already.
-    pub(crate) fn is_proxy_process(&self) -> bool {
-        matches!(
-            self.command,
-            Command::Signer | Command::FrontEnd | Command::Proxy
-        )
-    }
-}
 
 /// Keeps closed or full standard streams from ending the process, before anything is written.
 pub(crate) fn prepare() {
@@ -69,7 +58,7 @@ fn ignore_signals() {
 
 /// Starts logging, as the command line says.
 pub(crate) fn start(cli: &Cli) {
-    if cli.is_proxy_process() {
+    if cli.is_service() {
         ignore_signals();
     }
     let global = &cli.global;

@@ -1,6 +1,7 @@
-//! `proxy`: the local proxy, in the foreground, until a signal ends it: supervisor and front end.
+//! `proxy`: the local proxy, in the foreground, until a signal ends it: its processes but for the signer.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use hsm_mtls::internal::config::{Config, ConfigText};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::metrics;
-use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
+use hsm_mtls::internal::signer::process_launcher::{self, ProcessLauncher, Role};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
-use hsm_mtls::internal::signer::signer_supervisor::Launch;
+use hsm_mtls::internal::signer::{RemoteKey, config_reader};
 use hsm_mtls::internal::standard_error;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -26,7 +27,7 @@ const SIGNATURE_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 
 /// under load.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The supervisor: opens the listening sockets, and starts the signer and the front end.
+/// The supervisor: opens the listening sockets, and has the signer and the front end started.
 pub(super) fn proxy(global: &Global) -> Result<ExitCode, CommandError> {
     with_restart_code(global, run_supervisor(global))
 }
@@ -56,29 +57,44 @@ fn with_restart_code(
 
 fn run_supervisor(global: &Global) -> Result<ExitCode, CommandError> {
     let path = setup::config_path(global)?;
-    let text = ConfigText::read(path).map_err(CommandError::stage)?;
-    let config = text.check().map_err(CommandError::stage)?;
-    let settings = settings(&config)?;
-    // Before any thread runs: the variables of socket activation are removed from the environment.
-    let sockets = Sockets::open(settings).map_err(CommandError::stage)?;
-    let front_end = || {
-        let mut command = Command::new(signer::PROGRAM);
-        command
-            .arg0("hsm-mtls")
-            .args(signer::arguments(global, &config, "front-end"))
+    let launcher = ProcessLauncher::start(process(global, path, "process-launcher"));
+    let launcher = launcher.map_err(CommandError::stage)?;
+    let plan = SignerPlan::read(&launcher, path, None).map_err(CommandError::stage)?;
+    // The variables of socket activation are removed from the environment: of the threads that run, the one that waits for
+    // the launcher does not read it.
+    let sockets = Sockets::open(settings(plan.config())?).map_err(CommandError::stage)?;
+    let descriptors = sockets.descriptors();
+    supervise(path, plan, &descriptors).map_err(CommandError::stage)
+}
+
+/// The process launcher: it starts the other processes for the supervisor, which starts it.
+pub(super) fn launch_processes(global: &Global) -> Result<ExitCode, CommandError> {
+    let path = setup::config_path(global)?;
+    let command_of = |role| match role {
+        Role::ConfigReader => process(global, path, "config-reader"),
+        Role::Signer => process(global, path, "signer"),
+        Role::FrontEnd => {
+            let mut command = process(global, path, "front-end");
             // glibc's allocator would otherwise keep an arena for each of many short-lived threads.
-            .env("MALLOC_ARENA_MAX", "2");
-        command
+            command.env("MALLOC_ARENA_MAX", "2");
+            command
+        }
     };
-    let launch = |config: &Config| Launch {
-        attended: false,
-        ..signer::launch(global, config)
-    };
-    let plan = SignerPlan::of(&text, launch).map_err(CommandError::stage)?;
-    let read_plan = || SignerPlan::of(&ConfigText::read(path)?, launch);
-    // A configuration that the sandbox does not allow is an error before anything is started.
-    Sandbox::of_front_end(&config).map_err(CommandError::stage)?;
-    supervise(plan, read_plan, front_end, &sockets.descriptors()).map_err(CommandError::stage)
+    process_launcher::serve(command_of).map_err(CommandError::stage)
+}
+
+/// Another process of this program.
+fn process(global: &Global, path: &Path, command: &str) -> Command {
+    let mut process = Command::new(signer::PROGRAM);
+    process
+        .arg0("hsm-mtls")
+        .args(signer::arguments(global, path, command));
+    process
+}
+
+/// The reader of the configuration. The process launcher starts it.
+pub(super) fn read_configuration(global: &Global) -> Result<ExitCode, CommandError> {
+    config_reader::serve(setup::config_path(global)?).map_err(CommandError::stage)
 }
 
 fn run_front_end(global: &Global) -> Result<ExitCode, CommandError> {

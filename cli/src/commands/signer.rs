@@ -1,9 +1,11 @@
 //! `signer`: the process that has module, PIN and ledger. Commands and the proxy's supervisor start it.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,18 +25,34 @@ use super::{CommandError, Global, LogFormat, setup};
 
 /// Runs the signer process.
 pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
+    let path = setup::config_path(global)?;
     // Once only: what is open after the exec too was opened in this process, by a preloaded library for instance.
-    if hardening::has_stray_descriptors()? && env::var_os(REEXECUTED).is_none() {
-        return Err(reexecute());
+    if env::var_os(REEXECUTED).is_none() {
+        let variables = missing_variables(path);
+        if hardening::has_stray_descriptors()? || !variables.is_empty() {
+            return Err(reexecute(variables));
+        }
     }
-    service::serve(setup::config_path(global)?, setup::attendance_of).map_err(CommandError::stage)
+    service::serve(path, setup::attendance_of).map_err(CommandError::stage)
+}
+
+/// The module's configured environment variables that this process does not have yet. The module reads them when it is loaded,
+/// and the launcher that started this process does not know them.
+fn missing_variables(path: &Path) -> BTreeMap<String, String> {
+    // What is wrong with the configuration is reported when it is used.
+    let text = service::configuration(path).ok();
+    let config = text.and_then(|text| text.parse().ok());
+    let mut variables = config.map_or_else(BTreeMap::new, |config| config.token.env);
+    variables.retain(|name, value| env::var_os(name).is_none_or(|set| set != **value));
+    variables
 }
 
 /// The variable that is set in a signer that executed itself once more.
 const REEXECUTED: &str = "HSM_MTLS_SIGNER_AGAIN";
 
-/// Executes the program once more, which closes file descriptors that the signer inherited from an application.
-fn reexecute() -> CommandError {
+/// Executes the program once more, which closes file descriptors that the signer inherited from an application, and sets these
+/// environment variables: a running process cannot change its own safely.
+fn reexecute(variables: BTreeMap<String, String>) -> CommandError {
     hardening::close_descriptors_on_exec();
     let mut arguments = env::args_os();
     let mut command = Command::new(PROGRAM);
@@ -42,7 +60,11 @@ fn reexecute() -> CommandError {
         command.arg0(name);
     }
     standard_error::flush();
-    let error = command.args(arguments).env(REEXECUTED, "1").exec();
+    let error = command
+        .args(arguments)
+        .envs(variables)
+        .env(REEXECUTED, "1")
+        .exec();
     CommandError::usage(
         format!("the signer process cannot be executed once more: {error}"),
         "check that this user may execute the program, and how many processes it may have",
@@ -71,10 +93,9 @@ fn launch_for_command(global: &Global, config: &Config) -> Launch {
 pub(super) fn launch(global: &Global, config: &Config) -> Launch {
     Launch {
         program: PROGRAM.into(),
-        arguments: arguments(global, config, "signer"),
+        arguments: arguments(global, &config.path, "signer"),
         environment: config.token.env.clone(),
         attended: std::io::stdin().is_terminal(),
-        configuration: None,
     }
 }
 
@@ -82,8 +103,9 @@ pub(super) fn launch(global: &Global, config: &Config) -> Launch {
 pub(super) const PROGRAM: &str = "/proc/self/exe";
 
 /// The arguments of another process of this program.
-pub(super) fn arguments(global: &Global, config: &Config, command: &str) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["--config".into(), config.path.clone().into()];
+pub(super) fn arguments(global: &Global, path: &Path, command: &str) -> Vec<OsString> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut arguments: Vec<OsString> = vec!["--config".into(), path.into()];
     if global.json {
         arguments.push("--json".into());
     }
