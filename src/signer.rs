@@ -48,6 +48,8 @@ pub mod signer_supervisor;
 mod state;
 #[cfg(feature = "front-end")]
 mod supervisor_reload;
+#[cfg(feature = "front-end")]
+pub mod system_call_filter;
 
 use std::sync::Arc;
 use std::time::Duration;

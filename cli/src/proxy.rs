@@ -76,7 +76,7 @@ use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
 pub use lifecycle_log::LIFECYCLE;
 pub use listen_sockets::Sockets;
 use reload::{ReloadTask, open_identity};
-use sd_notify::ServiceManager;
+pub use sd_notify::ServiceManager;
 use signer_health::SignerHealthMonitor;
 
 /// How often the connection pools are maintained.
@@ -92,6 +92,7 @@ pub fn run(
     key: Arc<RemoteKey>,
     control: OwnedFd,
     render: Render,
+    service_manager: ServiceManager,
 ) -> Result<(), ProxyError> {
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
     let (identity, connector) = open_identity(&config, &proxy, &key, Validity::NowOrLater)?;
@@ -132,7 +133,7 @@ pub fn run(
             render,
             started: rfc3339::now(),
         });
-        let running = RunningProxy::start(&config, &proxy, sockets, &endpoints)?;
+        let running = RunningProxy::start(&config, &proxy, sockets, &endpoints, service_manager)?;
         let reload = ReloadTask {
             config: config.clone(),
             proxy: proxy.clone(),
@@ -168,6 +169,7 @@ impl RunningProxy {
         proxy: &ProxyConfig,
         sockets: Sockets,
         endpoints: &Arc<HealthEndpoints>,
+        service_manager: ServiceManager,
     ) -> Result<Self, ProxyError> {
         let context = &endpoints.context;
         let stopped = context.stop.subscribe();
@@ -205,7 +207,7 @@ impl RunningProxy {
             all_ended,
             _operations_stop: operations_stop,
             signals,
-            service_manager: Arc::new(ServiceManager::from_environment()),
+            service_manager: Arc::new(service_manager),
         })
     }
 

@@ -46,10 +46,16 @@ pub(super) fn signer() -> Vec<Example> {
             pin_source: PinSource::Prompt,
             why: "nobody is there when the signer process is started again",
         }],
-        Hardening: [SignerError::Hardening {
-            part: "Landlock",
-            why: text("this kernel has none"),
-        }],
+        Hardening: [
+            SignerError::Hardening {
+                part: "Landlock",
+                why: text("this kernel has none"),
+            },
+            SignerError::Hardening {
+                part: "system call filter",
+                why: text("Function not implemented (os error 38)"),
+            }
+        ],
         InReach: [in_reach(false), in_reach(true)],
         OutOfReach: [SignerError::OutOfReach {
             folder: "/etc/elsewhere".into(),

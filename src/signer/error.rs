@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::hardening::SYSTEM_CALL_FILTER;
 use crate::config::ConfigError;
 use crate::config::pin::PinSource;
 use crate::diagnostic::Diagnostic;
@@ -176,6 +177,10 @@ impl Diagnostic for SignerError {
             }
             Self::PinSource { .. } => {
                 "name a file that only the signer's user can read, a systemd credential or a program as `pin` of [[token]]"
+            }
+            Self::Hardening { part: SYSTEM_CALL_FILTER, .. } => {
+                "run on a kernel that is built with CONFIG_SECCOMP_FILTER, and under a service manager or in a container that lets \
+                 processes restrict themselves further (seccomp(2))"
             }
             Self::Hardening { .. } => {
                 "run on a kernel of 5.13 or later with Landlock switched on (`lsm=landlock,...`)"

@@ -10,6 +10,9 @@ use rustix::process::{
 use rustix::thread::set_no_new_privs;
 use serde::{Deserialize, Serialize};
 
+/// The name of the measure that `system_call_filter` is.
+pub(super) const SYSTEM_CALL_FILTER: &str = "system call filter";
+
 /// One hardening measure, and whether it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measure {

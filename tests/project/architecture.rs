@@ -66,6 +66,8 @@ fn each_library_is_used_where_it_belongs_only() {
         ("cryptoki_sys", &["src/token/raw", "src/token/info.rs"]),
         ("rustls::", &["src/tls", "src/client"]),
         ("landlock::", &["src/signer/sandbox.rs"]),
+        ("seccompiler::", &["src/signer/system_call_filter"]),
+        ("libc::", &["src/signer/system_call_filter"]),
         ("close_fds::", &["src/signer/hardening.rs"]),
         ("clap::", &["cli/src/commands"]),
         ("println!", &["cli/src/commands"]),
@@ -187,7 +189,7 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/signer",
             "crate::signer",
-            "rate_limit policy frame replacement fd_passing hardening sandbox ignored_signals sealed_configuration \
+            "rate_limit policy frame replacement fd_passing hardening sandbox system_call_filter ignored_signals sealed_configuration \
              heartbeat channel child_process process_launcher launch health signer_supervisor remote_key open_key state \
              request_handler service reload_protocol config_reader signer_plan supervisor_reload front_end_supervisor",
         ),

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proxy::{self, ProxyError, Sockets};
+use crate::proxy::{self, ProxyError, ServiceManager, Sockets};
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::config::{Config, ConfigText};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
@@ -15,6 +15,7 @@ use hsm_mtls::internal::metrics;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
 use hsm_mtls::internal::signer::process_launcher::{self, ProcessLauncher, Role};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
+use hsm_mtls::internal::signer::system_call_filter::SystemCallFilter;
 use hsm_mtls::internal::signer::{RemoteKey, config_reader};
 use hsm_mtls::internal::standard_error;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -108,14 +109,24 @@ fn run_front_end(global: &Global) -> Result<ExitCode, CommandError> {
     // Before any thread runs: Landlock does not cover threads that run already.
     let sandbox = Sandbox::of_front_end(&config).and_then(|sandbox| sandbox.enter());
     let measure = sandbox.map_err(CommandError::stage)?;
-    standard_error::release();
     tracing::info!(detail = measure.detail, "the front end is under Landlock");
+    // The filter allows no new Unix sockets.
+    let service_manager = ServiceManager::from_environment();
+    let filter = SystemCallFilter::front_end().enter();
+    let measure = filter.map_err(CommandError::stage)?;
+    standard_error::release();
+    tracing::info!(
+        detail = measure.detail,
+        "the front end is under a system call filter"
+    );
     let metrics = install_metrics_recorder()?;
     let render = move || metrics.render();
     let key =
         RemoteKey::connect_inherited(&config, inherited.channels).map_err(CommandError::stage)?;
     let render = Arc::new(render);
-    proxy::run(config, sockets, key, inherited.control, render).map_err(CommandError::stage)?;
+    let control = inherited.control;
+    let ended = proxy::run(config, sockets, key, control, render, service_manager);
+    ended.map_err(CommandError::stage)?;
     Ok(ExitCode::Good)
 }
 

@@ -21,7 +21,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The connection to the service manager, if there is one.
 #[derive(Debug)]
-pub(super) struct ServiceManager {
+pub struct ServiceManager {
     socket: Option<LossyWriter>,
 }
 
@@ -32,8 +32,8 @@ const NOTICES: Notices = Notices {
 };
 
 impl ServiceManager {
-    /// Connects to the socket that `$NOTIFY_SOCKET` names. At once, because a sandbox may forbid it later.
-    pub(super) fn from_environment() -> Self {
+    /// Connects to the socket that `$NOTIFY_SOCKET` names. To be called before the process is under a system call filter.
+    pub fn from_environment() -> Self {
         let socket = env::var("NOTIFY_SOCKET").ok().and_then(|name| {
             let connected = connect(&name);
             if let Err(error) = &connected {

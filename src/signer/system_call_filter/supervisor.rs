@@ -1,0 +1,18 @@
+//! What the supervisor needs beside threads: channels for its children, and descriptors that it passes on.
+
+use super::Allowed;
+use super::threads::socket_pair;
+
+pub(super) fn allowed() -> Vec<Allowed> {
+    vec![
+        (libc::SYS_sendmsg, Vec::new()),
+        (
+            libc::SYS_socketpair,
+            // The channels, and tokio's pair, through which a signal wakes it.
+            vec![
+                socket_pair(libc::SOCK_SEQPACKET),
+                socket_pair(libc::SOCK_STREAM),
+            ],
+        ),
+    ]
+}
