@@ -18,7 +18,7 @@ use super::trust_framework::{Kind, TrustFramework};
 /// Examples share these fixtures, and cargo does not build the command for them.
 pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
 
-const CHILD_CONFIG: &str = "HSM_MTLS_TEST_CONFIG";
+pub const CHILD_CONFIG: &str = "HSM_MTLS_TEST_CONFIG";
 
 pub const ORGANIZATION: &str = "Bank, \"A\" & Söhne P.J.S.C.";
 pub const ORGANIZATION_ID: &str = "b0a6f9ad-3c5d-4f0e-9a57-1d2f6a1c7e10";

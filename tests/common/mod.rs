@@ -51,6 +51,7 @@ pub mod remote_token;
 pub mod renewal;
 pub mod signer_process;
 pub mod softhsm;
+pub mod system_call;
 pub mod three_processes;
 pub mod token_objects;
 pub mod tpm_token;

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod front_end_system_calls;
 mod health;
 mod hostile_front_end;
 mod hung_calls;
@@ -16,3 +17,5 @@ mod module_crashes;
 mod privilege_separation;
 mod reload_protocol;
 mod replacement;
+mod supervisor_system_calls;
+mod system_call_arguments;
