@@ -24,6 +24,7 @@ use super::reload_protocol::async_socket;
 pub use super::reload_protocol::{ReloadOffer, ReloadOffers};
 pub use super::signer_plan::SignerPlan;
 use super::supervisor_reload::SignerReload;
+use super::system_call_filter::SystemCallFilter;
 use super::{SignerError, fd_passing};
 use crate::backoff::Backoff;
 use crate::exit_code::ExitCode;
@@ -42,14 +43,17 @@ const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Durati
 /// the front end: see [`ReloadOffers`]. A restarted process uses the configuration that was in use last.
 ///
 /// # Errors
-/// A process cannot be started.
+/// A process cannot be started, or this one cannot be put under its filter of system calls.
 pub fn supervise(
     path: &Path,
     first: SignerPlan,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {
     close_descriptors_on_exec();
-    log_missing(&harden(sockets.len() + DESCRIPTORS), "supervisor");
+    let mut measures = harden(sockets.len() + DESCRIPTORS);
+    // All that needs more is done, or is the launcher's to do.
+    measures.push(SystemCallFilter::supervisor().enter()?);
+    log_missing(&measures, "supervisor");
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
     runtime.block_on(supervise_until_exit(path, first, sockets))

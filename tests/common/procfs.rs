@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+use super::poll::found;
+
 /// The processes that a process started and that still run.
 pub fn children(pid: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
@@ -18,13 +20,18 @@ pub fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// The command line of a process, each argument with a zero byte behind it; empty where it is none of a program. While a
+/// process executes another program its memory has no command line yet: that is over at once.
+pub fn command_line(pid: u32) -> Vec<u8> {
+    let is_program = || fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+    let read = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    found(|| Some(read()).filter(|words| !words.is_empty() || !is_program())).unwrap_or_default()
+}
+
 /// The processes of a proxy that its launcher started and that still run: signers and front end.
 pub fn launched(supervisor: u32) -> Vec<u32> {
     let launchers = children(supervisor).into_iter();
-    let reads_configuration = |pid: &u32| {
-        fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|words| words.ends_with(b"config-reader\0"))
-    };
+    let reads_configuration = |pid: &u32| command_line(*pid).ends_with(b"config-reader\0");
     launchers
         .flat_map(children)
         .filter(|pid| !reads_configuration(pid))

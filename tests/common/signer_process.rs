@@ -9,7 +9,7 @@ use hsm_mtls::internal::signer::signer_supervisor::Launch;
 
 use super::bank::{BINARY, Bank};
 use super::chaos::Chaos;
-use super::procfs::state;
+use super::procfs::{command_line, state};
 
 /// The command, as a signer of this bank's.
 pub fn launch(bank: &Bank, chaos: Option<&Chaos>) -> Launch {
@@ -49,7 +49,7 @@ pub fn signers(bank: &Bank) -> Vec<u32> {
     processes
         .filter_map(|process| process.file_name().to_str()?.parse().ok())
         .filter(|pid| {
-            let argv = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let argv = command_line(*pid);
             let mut words = argv.split(|byte| *byte == 0);
             words.any(|word| word == path) && argv.ends_with(b"signer\0")
         })

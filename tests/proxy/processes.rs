@@ -55,6 +55,34 @@ fn the_front_end_has_neither_module_nor_pin() {
     }
 }
 
+/// A number of /proc/PID/status.
+fn status(pid: u32, name: &str) -> u32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|rest| rest.strip_prefix(':'));
+    number.unwrap().trim().parse().unwrap()
+}
+
+/// What parses the network or tells the others what to do is filtered; a vendor's module is not.
+#[test]
+fn supervisor_and_front_end_are_under_filters_of_system_calls() {
+    let (bank, _hub, proxy) = scene();
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    // A container may have put all of us under some.
+    let ours = status(std::process::id(), "Seccomp_filters");
+    let (signer, launcher) = (signers(&bank)[0], children(proxy.pid())[0]);
+    let front_end = front_end(&proxy, &bank).unwrap();
+    for (name, pid, more) in [
+        ("supervisor", proxy.pid(), 2),
+        ("front end", front_end, 2),
+        ("launcher", launcher, 0),
+        ("signer", signer, 0),
+    ] {
+        assert_eq!(status(pid, "Seccomp_filters"), ours + more, "{name}");
+        assert_eq!(status(pid, "NoNewPrivs"), 1, "{name}");
+    }
+}
+
 /// What leads to the PIN, and what is recorded of the key, is no business of the processes that live beside the signer.
 #[test]
 fn only_the_signer_is_given_token_records_and_comments() {

@@ -128,12 +128,7 @@ pub(super) fn descriptors() {
     works("fcntl", libc::SYS_fcntl, fcntl(libc::F_GETFD, 0));
     works("fcntl", libc::SYS_fcntl, fcntl(libc::F_DUPFD_CLOEXEC, 3));
     let owner = process::id();
-    for command in [
-        libc::TIOCSTI,
-        FIOSETOWN,
-        libc::FIOASYNC,
-        libc::SIOCGIFCONF,
-    ] {
+    for command in [libc::TIOCSTI, FIOSETOWN, libc::FIOASYNC, libc::SIOCGIFCONF] {
         let arguments = [descriptor, command as c_long, address(&owner)];
         refused("ioctl", libc::SYS_ioctl, arguments);
     }
