@@ -162,6 +162,40 @@ fn only_the_signer_is_given_token_records_and_comments() {
     assert_ne!(check("after a crash"), first);
 }
 
+/// What the filter refuses is in tests/signer, call by call.
+#[test]
+fn each_thread_of_the_front_end_is_under_the_filter_and_after_a_crash_again() {
+    let (bank, _hub, proxy) = scene();
+    let count = |of: &str, name: &str| -> u32 {
+        let status = fs::read_to_string(format!("/proc/{of}/status")).unwrap();
+        let lines = status.lines().filter_map(|line| line.split_once(':'));
+        let mut values = lines.filter(|(found, _)| *found == name);
+        values.next().unwrap().1.trim().parse().unwrap()
+    };
+    // This test may run under filters itself.
+    let inherited = count("self", "Seccomp_filters");
+    let check = || {
+        assert_eq!(proxy.get("/cm/consents/1").0, 200);
+        let front_end = front_end(&proxy, &bank).unwrap();
+        let threads = fs::read_dir(format!("/proc/{front_end}/task")).unwrap();
+        let threads: Vec<_> = threads
+            .map(|thread| thread.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(threads.len() > 2, "{threads:?}");
+        for thread in threads {
+            let thread = format!("{front_end}/task/{thread}");
+            assert_eq!(count(&thread, "Seccomp"), 2, "a list of its own");
+            // The list, and what is said to clone3.
+            assert_eq!(count(&thread, "Seccomp_filters"), inherited + 2);
+            assert_eq!(count(&thread, "NoNewPrivs"), 1);
+        }
+        front_end
+    };
+    let first = check();
+    kill(first);
+    assert_ne!(check(), first);
+}
+
 #[test]
 fn a_front_end_that_is_killed_is_started_again_and_who_calls_meanwhile_waits() {
     let (bank, _hub, proxy) = scene();
