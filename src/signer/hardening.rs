@@ -3,15 +3,19 @@
 
 use std::fs;
 
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
+    DumpableBehavior, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
 };
-use rustix::thread::set_no_new_privs;
+use rustix::thread::{CapabilitySet, capabilities, set_no_new_privs};
 use serde::{Deserialize, Serialize};
 
 /// The name of the measure that `system_call_filter` is.
 pub(super) const SYSTEM_CALL_FILTER: &str = "system call filter";
+
+/// The name of the measure of [`lock_memory`].
+pub const MEMORY_LOCKED: &str = "memory locked";
 
 /// One hardening measure, and whether it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +91,47 @@ pub fn end_with_parent() -> Measure {
         set_parent_process_death_signal(Some(Signal::KILL)),
         "PR_SET_PDEATHSIG",
     )
+}
+
+/// Keeps the memory of this process out of swap, now and later: the process has a PIN, and so has the module somewhere.
+///
+/// Each page is locked when it is first used. With a limit, whatever is mapped later counts against it at once, and the
+/// module would be refused memory: so memory is locked only without one.
+pub(super) fn lock_memory() -> Measure {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    // Fails without privileges, unless the hard limit is unlimited.
+    let _ = setrlimit(Resource::Memlock, unlimited);
+    match getrlimit(Resource::Memlock)
+        .current
+        .filter(|_| !is_past_memory_limit())
+    {
+        None => Measure::of(
+            MEMORY_LOCKED,
+            mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT),
+            "nothing of it is swapped",
+        ),
+        Some(limit) => Measure::new(
+            MEMORY_LOCKED,
+            false,
+            format!(
+                "RLIMIT_MEMLOCK is {} KiB, and has to be unlimited (LimitMEMLOCK=infinity of systemd, `ulimit -l unlimited`)",
+                limit >> 10
+            ),
+        ),
+    }
+}
+
+/// Whether RLIMIT_MEMLOCK does not hold for this process. A capability counts there in the first user namespace only.
+fn is_past_memory_limit() -> bool {
+    let capable = capabilities(None).is_ok_and(|sets| {
+        let lock = CapabilitySet::IPC_LOCK;
+        sets.effective.contains(lock)
+    });
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    capable && users.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Whether other descriptors than standard input, output and error are open.

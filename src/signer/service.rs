@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::fd_passing::receive_from_supervisor;
-use super::hardening::{Measure, end_with_parent, harden, log_missing};
+use super::hardening::{Measure, end_with_parent, harden, lock_memory, log_missing};
 use super::heartbeat::{self, CallDeadlines};
 use super::ignored_signals::ignore_signals;
 use super::open_key::OpenKey;
@@ -90,6 +90,8 @@ pub fn serve(
     let channels = inherited.channels;
     let mut hardening = harden(channels.len() + 1);
     hardening.push(end_with_parent());
+    // Before the PIN is read.
+    hardening.push(lock_memory());
     hardening.push(match &config.signer.landlock {
         Some(folders) => {
             let read: Vec<_> = folders

@@ -55,6 +55,7 @@ fn a_token_that_is_ready_passes_each_step() {
         "no core file",
         "no new privileges",
         "only the needed descriptors",
+        "memory locked",
     ] {
         let (in_force, _) = process.split_once("; not: ").unwrap();
         assert!(in_force.contains(part), "{process}");

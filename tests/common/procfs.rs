@@ -67,13 +67,18 @@ pub fn maps(pid: u32) -> String {
 
 /// Whether a process's memory holds these bytes, anywhere but in what is a file's on the disk.
 pub fn memory_holds(pid: u32, wanted: &[u8]) -> bool {
+    copies_in_memory(pid, wanted) > 0
+}
+
+/// How often a process's memory holds these bytes.
+pub fn copies_in_memory(pid: u32, wanted: &[u8]) -> usize {
     let memory = File::open(format!("/proc/{pid}/mem")).expect("root may read it");
     let own = |line: &&str| {
         let mut words = line.split_whitespace().skip(1);
         let writable = words.next().is_some_and(|mode| mode.contains('w'));
         writable || words.nth(2) == Some("0")
     };
-    maps(pid).lines().filter(own).any(|line| {
+    let of_range = |line: &str| {
         let range = line
             .split(' ')
             .next()
@@ -83,11 +88,14 @@ pub fn memory_holds(pid: u32, wanted: &[u8]) -> bool {
             Some((hexadecimal(from)?, hexadecimal(to)?))
         });
         let Some((from, to)) = range else {
-            return false;
+            return 0;
         };
         let mut bytes = vec![0; (to - from) as usize];
         // What the kernel shows of itself cannot be read.
-        memory.read_exact_at(&mut bytes, from).is_ok()
-            && memchr::memmem::find(&bytes, wanted).is_some()
-    })
+        match memory.read_exact_at(&mut bytes, from) {
+            Ok(()) => memchr::memmem::find_iter(&bytes, wanted).count(),
+            Err(_) => 0,
+        }
+    };
+    maps(pid).lines().filter(own).map(of_range).sum()
 }

@@ -282,6 +282,7 @@ fn what_is_signed_verifies() {
         "no core file",
         "no new privileges",
         "only the needed descriptors",
+        "memory locked",
     ] {
         let found = parts
             .iter()

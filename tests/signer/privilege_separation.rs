@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::common::bank::config_of_child;
 use crate::common::child_test;
 use crate::common::poll::until;
-use crate::common::procfs::{maps, memory_holds};
+use crate::common::procfs::{copies_in_memory, maps, memory_holds};
 use crate::common::signer_process;
 use crate::common::three_processes::{
     PORT_FILE, ROLE, ThreeProcesses, launch_with, program, scene, supervise_with,
@@ -75,10 +75,9 @@ fn look(processes: &ThreeProcesses<'_>, source: &str) {
     let (signer, front_end) = (processes.signer(), processes.front_end());
     // What looks for them finds them where they are.
     assert!(maps(signer).contains("libsofthsm2.so"));
-    assert!(
-        memory_holds(signer, pin),
-        "{source}: the signer keeps its PIN"
-    );
+    let copies = copies_in_memory(signer, pin);
+    assert_eq!(copies, 1, "{source}: the signer keeps its PIN, once");
+    assert!(is_locked(signer), "{source}");
     for (name, pid) in [
         ("front end", front_end),
         ("supervisor", processes.supervisor.id()),
@@ -103,6 +102,18 @@ fn look(processes: &ThreeProcesses<'_>, source: &str) {
     }
     let environ = fs::read(format!("/proc/{front_end}/environ")).unwrap();
     assert!(!String::from_utf8_lossy(&environ).contains("CREDENTIALS_DIRECTORY"));
+}
+
+/// Whether all of its memory is locked, as far as it is in use.
+fn is_locked(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = |name: &str| -> u64 {
+        let mut lines = status.lines().filter_map(|line| line.strip_prefix(name));
+        let words = lines.next().unwrap().split_whitespace().nth(1);
+        words.unwrap().parse().unwrap()
+    };
+    // All but what the kernel shows of itself.
+    size("VmLck") > 0 && size("VmSize") - size("VmLck") < 64
 }
 
 #[test]

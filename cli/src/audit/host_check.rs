@@ -18,7 +18,7 @@ use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::ledger::verify::{ChainSummary, VerifyError};
-use hsm_mtls::internal::signer::hardening::Measure;
+use hsm_mtls::internal::signer::hardening::{MEMORY_LOCKED, Measure};
 
 /// How many files that could not be compared are listed.
 const MAX_LISTED: usize = 40;
@@ -319,9 +319,12 @@ pub(super) fn judge_key_files(
 pub(super) fn judge_hardening(measures: &[Measure], judgements: &mut Judgements) {
     let name_and_detail = |measure: &Measure| format!("{}: {}", measure.name, measure.detail);
     // Landlock for the signer is optional: a vendor's module may need files that are not known here.
+    let optional = |measure: &&Measure| {
+        measure.name == "Landlock" || (measure.name == MEMORY_LOCKED && !may_swap())
+    };
     let missing = measures
         .iter()
-        .filter(|measure| !measure.in_force && measure.name != "Landlock");
+        .filter(|measure| !measure.in_force && !optional(measure));
     let in_force: Vec<_> = measures
         .iter()
         .filter(|measure| measure.in_force)
@@ -333,4 +336,9 @@ pub(super) fn judge_hardening(measures: &[Measure], judgements: &mut Judgements)
         Verdict::Seen,
         in_force.join(", "),
     );
+}
+
+/// Whether this machine has swap. Its list has a line of headings.
+fn may_swap() -> bool {
+    fs::read_to_string("/proc/swaps").map_or(true, |list| list.lines().count() > 1)
 }

@@ -52,7 +52,7 @@ pub(super) fn read_output(words: &[String]) -> Result<Zeroizing<Vec<u8>>, PinSou
     if !status.success() {
         return Err(failed(format!("it ended with {status}")));
     }
-    Ok(output.read)
+    Ok(output.into_bytes())
 }
 
 /// Reads until the program exits, and kills it at the deadline.
@@ -91,30 +91,29 @@ fn wait_for_exit(
 
 struct Output {
     pipe: ChildStdout,
-    // Allocated at its full size: a growing buffer would leave copies of the PIN behind.
-    read: Zeroizing<Vec<u8>>,
+    // Read into at once, and of its full size from the start: another buffer, or one that grows, would leave copies of the
+    // PIN behind.
+    buffer: Zeroizing<Vec<u8>>,
+    length: usize,
 }
 
 impl Output {
     fn new(pipe: ChildStdout) -> Self {
         Self {
             pipe,
-            read: Zeroizing::new(Vec::with_capacity(MAX_READ)),
+            buffer: Zeroizing::new(vec![0; MAX_READ]),
+            length: 0,
         }
     }
 
     fn read_available(&mut self) -> io::Result<()> {
         let flags = fcntl_getfl(&self.pipe)?;
         fcntl_setfl(&self.pipe, flags | OFlags::NONBLOCK)?;
-        let mut chunk = Zeroizing::new([0; 512]);
         while !self.is_full() {
-            match self.pipe.read(chunk.as_mut_slice()) {
+            let rest = self.buffer.get_mut(self.length..).unwrap_or_default();
+            match self.pipe.read(rest) {
                 Ok(0) => return Ok(()),
-                Ok(length) => {
-                    let room = MAX_READ - self.read.len();
-                    let kept = chunk.get(..length.min(room)).unwrap_or_default();
-                    self.read.extend_from_slice(kept);
-                }
+                Ok(length) => self.length += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -125,6 +124,11 @@ impl Output {
 
     /// Whether the output is longer than any PIN.
     fn is_full(&self) -> bool {
-        self.read.len() == MAX_READ
+        self.length == self.buffer.len()
+    }
+
+    fn into_bytes(mut self) -> Zeroizing<Vec<u8>> {
+        self.buffer.truncate(self.length);
+        self.buffer
     }
 }

@@ -87,7 +87,7 @@ pub(crate) static CALLERS: Rule = Rule {
 pub(crate) static HARDENING: Rule = Rule {
     id: "host.hardening",
     holds: "The process that has module and PIN is hardened.",
-    looks_at: "a signer process, started for this: not dumpable, no core files, no new privileges, few descriptors",
+    looks_at: "a signer process, started for this: not dumpable, no core files, no new privileges, few descriptors, locked memory where there is swap",
     reason: "It keeps others of the same user from the PIN in its memory.",
     source: "hsm-mtls, docs/signer.md",
     severity: [Medium, Low, Note],
