@@ -159,8 +159,18 @@ impl Sandbox {
     /// # Errors
     /// The kernel has no Landlock.
     pub fn enter(&self) -> Result<Measure, SignerError> {
+        self.enter_as_with(ABI_WANTED)
+    }
+
+    /// As [`Self::enter`] on a kernel that knows this version of Landlock. For tests: what an older kernel leaves open.
+    ///
+    /// # Errors
+    /// The kernel has no Landlock.
+    pub fn enter_as_with(&self, abi: ABI) -> Result<Measure, SignerError> {
         let failed = |why: String| SignerError::Hardening { part: NAME, why };
-        let status = self.restrict().map_err(|error| failed(error.to_string()))?;
+        let status = self
+            .restrict(abi)
+            .map_err(|error| failed(error.to_string()))?;
         match status.ruleset {
             RulesetStatus::NotEnforced => Err(failed("this kernel has none".to_owned())),
             RulesetStatus::FullyEnforced => Ok(Measure::new(NAME, true, self.describe())),
@@ -172,17 +182,21 @@ impl Sandbox {
         }
     }
 
-    fn restrict(&self) -> Result<RestrictionStatus, RulesetError> {
-        let all = AccessFs::from_all(ABI_WANTED);
+    fn restrict(&self, abi: ABI) -> Result<RestrictionStatus, RulesetError> {
+        let all = AccessFs::from_all(abi);
+        // Empty before they were known.
+        let ports = AccessNet::from_all(abi);
+        let scopes = Scope::from_all(abi);
         // The right to execute is not included.
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(all)?;
-        if self.connect.is_some() {
-            rules = rules
-                .handle_access(AccessNet::ConnectTcp | AccessNet::BindTcp)?
-                .scope(Scope::from_all(ABI_WANTED))?;
+        if self.connect.is_some() && !ports.is_empty() {
+            rules = rules.handle_access(ports)?;
+        }
+        if self.connect.is_some() && !scopes.is_empty() {
+            rules = rules.scope(scopes)?;
         }
         let mut created = rules.create()?;
         for (paths, access) in [(&self.read, read), (&self.write, all)] {
@@ -192,13 +206,14 @@ impl Sandbox {
                     let supported = if path.is_dir() {
                         access
                     } else {
-                        access & AccessFs::from_file(ABI_WANTED)
+                        access & AccessFs::from_file(abi)
                     };
                     created = created.add_rule(PathBeneath::new(opened, supported))?;
                 }
             }
         }
-        for port in self.connect.iter().flatten() {
+        let allowed = self.connect.iter().filter(|_| !ports.is_empty()).flatten();
+        for port in allowed {
             created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
         }
         created.restrict_self()

@@ -14,6 +14,7 @@ mod health;
 mod hostile_front_end;
 mod hung_calls;
 mod module_crashes;
+mod older_kernels;
 mod privilege_separation;
 mod reload_protocol;
 mod replacement;
