@@ -84,6 +84,8 @@ fsync = "interval"
 
 [proxy]
 access_log = "off"
+# A demo has one user, to whom all files belong: docs/deploy.md says how a service does without this.
+accept_same_user = true
 
 [[proxy.listener]]
 unix = "hub.sock"

@@ -6,11 +6,13 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
-use rustix::process::geteuid;
+use rustix::process::{Gid, Uid, geteuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::accounts;
+use crate::accounts::{self, Account};
 
 /// Why this process cannot access a file or folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +251,23 @@ fn has_access(path: &Path, mode: AccessMode) -> bool {
         AccessMode::Write => Access::WRITE_OK,
     };
     accessat(CWD, path, access, AtFlags::EACCESS).is_ok()
+}
+
+/// Runs `look` with the ids of another user, as root: on a thread of its own, since the ids are a thread's.
+pub(crate) fn as_user<T: Send>(
+    account: &Account,
+    look: impl FnOnce() -> T + Send,
+) -> io::Result<T> {
+    let on_thread = || {
+        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+        let groups: Vec<_> = account.groups.iter().copied().map(Gid::from_raw).collect();
+        set_thread_groups(&groups)?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        Ok(look())
+    };
+    let ended = thread::scope(|scope| scope.spawn(on_thread).join());
+    ended.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
 }
 
 /// The type of a file that is not a regular file; `None` for a regular file.

@@ -25,6 +25,7 @@ pub mod profile;
 pub mod proxy;
 mod reload;
 mod schema;
+pub mod service_users;
 mod session;
 pub mod signer;
 mod state_dir;
@@ -35,6 +36,7 @@ mod token;
 mod token_identity;
 pub mod trust;
 pub mod uri;
+mod user_access;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

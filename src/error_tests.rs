@@ -42,6 +42,7 @@ macro_rules! every_variant {
 }
 
 mod client;
+mod config;
 mod pin;
 mod tls;
 mod token;
@@ -129,7 +130,7 @@ fn identity() -> Vec<Example> {
 
 fn all() -> Vec<Example> {
     let stages = [
-        token::configuration(),
+        config::configuration(),
         token::ledger(),
         token::token(),
         pin::pin(),

@@ -42,6 +42,7 @@ mod request_handler;
 pub mod sandbox;
 mod sealed_configuration;
 pub mod service;
+pub mod service_user;
 #[cfg(feature = "front-end")]
 mod signer_plan;
 pub mod signer_supervisor;

@@ -64,6 +64,45 @@ pub enum ConfigError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A process cannot be the user that is named for it.
+    #[error("{}: {field} is {name:?}: {why}", path.display())]
+    User {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// The user's name.
+        name: String,
+        /// Why not.
+        why: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// A user that is named for a process lacks access to what the process needs.
+    #[error("{}: {why}", path.display())]
+    NoAccess {
+        /// The file.
+        path: PathBuf,
+        /// What he cannot open.
+        why: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// The front end would run as the user to whom the way to the PIN belongs.
+    #[error(
+        "{}: the front end, which parses the network, would run as user {user}, who owns {owned} and can change their modes",
+        path.display()
+    )]
+    SameUser {
+        /// The file.
+        path: PathBuf,
+        /// The user.
+        user: String,
+        /// What belongs to him.
+        owned: String,
+        /// What to do about it.
+        advice: String,
+    },
     /// A field is wrong, missing or unknown, or the file is not valid TOML.
     #[error("{}{}: {message}", path.display(), at_line(*line, field))]
     Field {
@@ -99,6 +138,10 @@ impl Diagnostic for ConfigError {
             Self::EmptyName { variable: false } => {
                 "name the file of an environment: a shell variable behind --config may not be set".to_owned()
             }
+            Self::User { advice, .. } | Self::NoAccess { advice, .. } => advice.clone(),
+            Self::SameUser { advice, .. } => format!(
+                "{advice}; or, where Landlock and seccomp are wall enough, write accept_same_user = true in [proxy]"
+            ),
             Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
             Self::InLogFolder { .. } => {
                 "name a file in a folder of its own in `access_log` of [proxy], or write access_log = \"stdout\"; \

@@ -198,18 +198,15 @@ impl PathList {
         let SignerConfig {
             per_second: _,
             landlock,
+            user: _,
         } = signer;
         let Some(SignerLandlock { read, write }) = landlock else {
             return;
         };
         for path in read.iter().chain(write) {
             // What is in the folder may be a vendor's. But another user must not choose which folder is opened.
-            self.add(
-                path,
-                PathRole::SignerFolder,
-                Extent::File,
-                Protection::Place,
-            );
+            let role = PathRole::SignerFolder;
+            self.add(path, role, Extent::File, Protection::Place);
         }
     }
 
@@ -254,6 +251,8 @@ impl PathList {
             body_timeout: _,
             keep_alive: _,
             stop_timeout: _,
+            user: _,
+            accept_same_user: _,
         } = proxy;
         match access_log {
             AccessLog::File(path) => {
@@ -272,12 +271,8 @@ impl PathList {
             self.add_address(address);
             match callers {
                 Callers::Token(path) => {
-                    self.add(
-                        path,
-                        PathRole::CallerToken,
-                        Extent::File,
-                        Protection::Secret,
-                    );
+                    let role = PathRole::CallerToken;
+                    self.add(path, role, Extent::File, Protection::Secret);
                 }
                 Callers::SameUser
                 | Callers::Peers { uids: _, gids: _ }

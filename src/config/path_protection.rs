@@ -3,10 +3,13 @@
 
 use std::path::PathBuf;
 
+use rustix::process::geteuid;
+
 use super::paths::{NamedPath, PathRole};
+use super::service_users::ServiceProcess;
 use super::{Config, ConfigError};
 use crate::accounts;
-use crate::owner_and_mode::{PathFault, faults};
+use crate::owner_and_mode::{PathFault, faults_of};
 use crate::truncated_list;
 
 impl Config {
@@ -16,6 +19,11 @@ impl Config {
     /// # Errors
     /// Another user could change one of them, or read one that is secret.
     pub fn check_paths(&self) -> Result<(), ConfigError> {
+        if geteuid().is_root() {
+            // Who may own a file depends on them.
+            self.account_of(ServiceProcess::Signer)?;
+            self.account_of(ServiceProcess::FrontEnd)?;
+        }
         self.check(&self.named_paths())
     }
 
@@ -31,8 +39,8 @@ impl Config {
 
     fn check(&self, named: &[NamedPath]) -> Result<(), ConfigError> {
         // Under Landlock, in which the signer checks some paths again, /etc/passwd cannot be read.
-        accounts::private_group();
-        let exposed = exposed(named);
+        accounts::private_group(geteuid().as_raw());
+        let exposed = self.exposed(named);
         if exposed.is_empty() {
             return Ok(());
         }
@@ -70,28 +78,29 @@ impl Config {
             advice: advice.join("; "),
         })
     }
-}
 
-/// What is wrong, once for each file, folder or link, with the first path that leads there.
-fn exposed(named: &[NamedPath]) -> Vec<(PathRole, PathBuf, PathFault)> {
-    let mut all: Vec<(PathRole, PathBuf, PathFault)> = Vec::new();
-    for NamedPath {
-        path,
-        role,
-        protection,
-        ..
-    } in named
-    {
-        let found = protection.map(|protection| faults(path, protection));
-        for fault in found.into_iter().flatten() {
-            match all
-                .iter_mut()
-                .find(|(_, _, known)| known.path == fault.path)
-            {
-                Some((_, _, known)) => known.merge(&fault),
-                None => all.push((role.clone(), path.clone(), fault)),
+    /// What is wrong, once for each file, folder or link, with the first path that leads there.
+    fn exposed(&self, named: &[NamedPath]) -> Vec<(PathRole, PathBuf, PathFault)> {
+        let mut all: Vec<(PathRole, PathBuf, PathFault)> = Vec::new();
+        for NamedPath {
+            path,
+            role,
+            protection,
+            ..
+        } in named
+        {
+            let users = self.file_users(role);
+            let found = protection.map(|protection| faults_of(path, protection, users));
+            for fault in found.into_iter().flatten() {
+                match all
+                    .iter_mut()
+                    .find(|(_, _, known)| known.path == fault.path)
+                {
+                    Some((_, _, known)) => known.merge(&fault),
+                    None => all.push((role.clone(), path.clone(), fault)),
+                }
             }
         }
+        all
     }
-    all
 }

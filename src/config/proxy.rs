@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::field;
 use super::listener::{Callers, ListenAddress, ListenerConfig, OperationsConfig};
+use super::service_users::account_name;
 
 /// The maximum length of a Unix socket's path: `sun_path` without its NUL, in bytes.
 const MAX_SOCKET_PATH: usize = 107;
@@ -68,6 +69,12 @@ pub struct ProxyConfig {
     /// How long requests in progress may take after the proxy is asked to stop.
     #[serde(default = "default_stop_timeout", deserialize_with = "field::duration")]
     pub stop_timeout: Duration,
+    /// The user that the front end becomes where it is started as root. `None`: it stays root.
+    #[serde(default, deserialize_with = "account_name")]
+    pub user: Option<String>,
+    /// Whether the front end may run as the user to whom PIN and configuration belong.
+    #[serde(default)]
+    pub accept_same_user: bool,
 }
 
 /// The destination of the access log.

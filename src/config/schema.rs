@@ -112,7 +112,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "head_interval",
         ],
     ),
-    table("signer", &["per_second", "landlock"]),
+    table("signer", &["per_second", "landlock", "user"]),
     table(
         "proxy",
         &[
@@ -133,6 +133,8 @@ pub(super) const SECTIONS: [Section; 13] = [
             "body_timeout",
             "keep_alive",
             "stop_timeout",
+            "user",
+            "accept_same_user",
         ],
     ),
     array(

@@ -1,10 +1,11 @@
-//! `[signer]`: the signer process's rate limit and Landlock sandbox.
+//! `[signer]`: the signer process's rate limit, Landlock sandbox and user.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::field;
+use super::service_users::account_name;
 
 /// `[signer]`: the process that has the PKCS#11 module, the PIN and the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -21,6 +22,9 @@ pub struct SignerConfig {
     /// vendor's module needs are not known.
     #[serde(default)]
     pub landlock: Option<SignerLandlock>,
+    /// The user that the signer becomes where it is started as root. `None`: it stays root.
+    #[serde(default, deserialize_with = "account_name")]
+    pub user: Option<String>,
 }
 
 /// `landlock` of `[signer]`: the Landlock sandbox.
@@ -38,6 +42,7 @@ impl Default for SignerConfig {
         Self {
             per_second: field::default_per_second(),
             landlock: None,
+            user: None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Examples of the errors of configuration, ledger, token, key and engine.
+//! Examples of the errors of ledger, token, key and engine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,61 +18,6 @@ const KEY: &str = "pkcs11:object=c3;type=private";
 
 fn module() -> PathBuf {
     "/opt/hsm/libvendor.so".into()
-}
-
-pub(super) fn configuration() -> Vec<Example> {
-    let mut all = every_variant!(ConfigError {
-        Unreadable: [ConfigError::Unreadable {
-            path: "/etc/bank.toml".into(),
-            why: text("there is no such file"),
-            advice: text("check the path"),
-        }],
-        Unnamed: [ConfigError::Unnamed],
-        EmptyName: [
-            ConfigError::EmptyName { variable: true },
-            ConfigError::EmptyName { variable: false },
-        ],
-        NotToml: [ConfigError::NotToml {
-            path: "/etc/bank.toml".into(),
-            format: "JSON",
-            advice: text("name the TOML file"),
-        }],
-        InLogFolder: [ConfigError::InLogFolder {
-            path: "/etc/bank.toml".into(),
-            role: text("the ledger"),
-            named: "/var/log/bank/ledger.jsonl".into(),
-            folder: "/var/log/bank".into(),
-        }],
-        Exposed: [ConfigError::Exposed {
-            path: "/etc/bank.toml".into(),
-            why: text(
-                "`anchors` of [trust]: /etc/anchors.pem (root:root, mode 0666): everybody may write to it"
-            ),
-            advice: text("`chmod go-w /etc/anchors.pem`"),
-        }],
-        Field: [ConfigError::Field {
-            path: "/etc/bank.toml".into(),
-            line: 7,
-            field: text("uri"),
-            message: text("slots renumber"),
-            advice: None,
-        }],
-    });
-    all.extend(every_variant!(UriError {
-        Scheme: [UriError::Scheme],
-        NotAPair: [UriError::NotAPair],
-        Unknown: [UriError::Unknown(text("tokn"))],
-        Capitals: [UriError::Capitals("token")],
-        Twice: [UriError::Twice(text("token"))],
-        PinValue: [UriError::PinValue],
-        Query: [UriError::Query(text("pin-source"))],
-        Encoding: [UriError::Encoding(text("object"))],
-        Value: [UriError::Value {
-            name: text("slot-id"),
-            expected: "a decimal number"
-        }],
-    }));
-    all
 }
 
 pub(super) fn ledger() -> Vec<Example> {

@@ -27,10 +27,14 @@ pub struct PathFault {
     mode: u32,
     /// The permission bits that it must not have.
     bits: u32,
-    /// It belongs to a user other than root and this one.
+    /// It belongs to a user other than root and the one whose it is to be.
     foreign_owner: bool,
-    /// Without another owner, this user could not use it.
+    /// It is to have another owner, as whom else the process that needs it could not use it.
     needs_owner: bool,
+    /// The uid of that owner.
+    owner: u32,
+    /// Of a secret: the gid of the group that is to read it.
+    reading_group: Option<u32>,
     has_access_list: bool,
 }
 
@@ -63,6 +67,8 @@ impl PathFault {
             bits,
             foreign_owner,
             needs_owner,
+            owner: geteuid().as_raw(),
+            reading_group: None,
             has_access_list: bits & 0o070 != 0 && has_access_list(path),
         }
     }
@@ -72,11 +78,19 @@ impl PathFault {
         self
     }
 
+    /// Whose it is to be, and which group is to read it if it is a secret.
+    pub(super) fn with_owner(mut self, owner: u32, reading_group: Option<u32>) -> Self {
+        self.owner = owner;
+        self.reading_group = reading_group;
+        self
+    }
+
     /// Adds what is wrong with the same file by another protection.
     pub fn merge(&mut self, other: &Self) {
         self.bits |= other.bits;
         self.foreign_owner |= other.foreign_owner;
         self.needs_owner |= other.needs_owner;
+        self.reading_group = self.reading_group.or(other.reading_group);
     }
 
     /// The command that mends it, for a shell. `None`: every user may create files in this folder, so the path is to be
@@ -87,11 +101,15 @@ impl PathFault {
         }
         let me = geteuid().as_raw();
         let path = shell_quoted(&self.path.to_string_lossy());
+        if let Some(group) = self.reading_group {
+            let (owner, group) = (accounts::user(self.owner), accounts::group(group));
+            return Some(format!("chown {owner}:{group} {path} && chmod 640 {path}"));
+        }
         let mut commands = Vec::new();
         let by_root = if me == 0 { "" } else { "sudo " };
         if self.needs_owner {
             let link = if self.kind == Kind::Link { "-h " } else { "" };
-            let user = accounts::effective_user();
+            let user = accounts::user(self.owner);
             commands.push(format!("{by_root}chown {link}{user} {path}"));
         }
         if self.bits != 0 {

@@ -151,6 +151,7 @@ pub fn serve(path: &Path) -> Result<ExitCode, SignerError> {
 fn read(path: &Path, running: Option<&str>) -> Result<ReadConfiguration, SignerError> {
     let text = ConfigText::read(path)?;
     let config = text.check()?;
+    config.check_users()?;
     if let Some(running) = running {
         let running = ConfigText::inherited_or_read(Some(running.to_owned()), path)?.parse()?;
         if let Some(changed) = running.needs_restart(&config) {

@@ -53,11 +53,7 @@ pub fn harden(inherited: usize) -> Vec<Measure> {
         maximum: Some(0),
     };
     vec![
-        Measure::of(
-            "not dumpable",
-            set_dumpable_behavior(DumpableBehavior::NotDumpable),
-            "nobody of this user can trace it or read its memory",
-        ),
+        not_dumpable(),
         Measure::of(
             "no core file",
             setrlimit(Resource::Core, none),
@@ -70,6 +66,15 @@ pub fn harden(inherited: usize) -> Vec<Measure> {
         ),
         check_descriptors(inherited),
     ]
+}
+
+/// Keeps other processes of the same user from tracing this one.
+pub fn not_dumpable() -> Measure {
+    Measure::of(
+        "not dumpable",
+        set_dumpable_behavior(DumpableBehavior::NotDumpable),
+        "nobody of this user can trace it or read its memory",
+    )
 }
 
 /// Logs the measures that are not in force.
@@ -93,17 +98,21 @@ pub fn end_with_parent() -> Measure {
     )
 }
 
-/// Keeps the memory of this process out of swap, now and later: the process has a PIN, and so has the module somewhere.
-///
-/// Each page is locked when it is first used. With a limit, whatever is mapped later counts against it at once, and the
-/// module would be refused memory: so memory is locked only without one.
-pub(super) fn lock_memory() -> Measure {
+/// Lifts the limit of locked memory where this process may: a user that it becomes later may not.
+pub(super) fn lift_memory_limit() {
     let unlimited = Rlimit {
         current: None,
         maximum: None,
     };
     // Fails without privileges, unless the hard limit is unlimited.
     let _ = setrlimit(Resource::Memlock, unlimited);
+}
+
+/// Keeps the memory of this process out of swap, now and later: the process has a PIN, and so has the module somewhere.
+///
+/// Each page is locked when it is first used. With a limit, whatever is mapped later counts against it at once, and the
+/// module would be refused memory: so memory is locked only without one.
+pub(super) fn lock_memory() -> Measure {
     match getrlimit(Resource::Memlock)
         .current
         .filter(|_| !is_past_memory_limit())

@@ -10,17 +10,21 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::fd_passing::receive_from_supervisor;
-use super::hardening::{Measure, end_with_parent, harden, lock_memory, log_missing};
+use super::hardening::{
+    Measure, end_with_parent, harden, lift_memory_limit, lock_memory, log_missing,
+};
 use super::heartbeat::{self, CallDeadlines};
 use super::ignored_signals::ignore_signals;
 use super::open_key::OpenKey;
 use super::replacement::Replacement;
 use super::request_handler::{RequestHandler, serve_channel};
 use super::sandbox::Sandbox;
+use super::service_user;
 use super::state::{SharedState, SignerState};
 use super::{START_STEPS, SignerError, sealed_configuration};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
+use crate::config::service_users::ServiceProcess;
 use crate::config::{Config, ConfigText};
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::{EngineHealth, ReportedError, TokenOutage, delay_after_failed_start};
@@ -68,8 +72,7 @@ pub fn configuration(path: &Path) -> Result<ConfigText, SignerError> {
 
 /// Runs the signer, and ends the process with its supervisor: this returns only if the signer could not start.
 ///
-/// The argument of `attendance` is
-/// whether an operator is at a terminal.
+/// The argument of `attendance` is whether an operator is at a terminal.
 ///
 /// # Errors
 /// The process was not started by a supervisor, or did not get what it needs.
@@ -81,6 +84,8 @@ pub fn serve(
     let config = configuration(path)?.parse()?;
     sealed_configuration::release_standard_output()
         .map_err(|error| SignerError::handover(&error))?;
+    lift_memory_limit();
+    let user = service_user::become_user(&config, ServiceProcess::Signer)?;
     // What it names is checked where it is used.
     config.check_file()?;
     if let Some(folder) = &config.token.working_dir {
@@ -90,6 +95,7 @@ pub fn serve(
     let channels = inherited.channels;
     let mut hardening = harden(channels.len() + 1);
     hardening.push(end_with_parent());
+    hardening.extend(user);
     // Before the PIN is read.
     hardening.push(lock_memory());
     hardening.push(match &config.signer.landlock {

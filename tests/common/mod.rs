@@ -49,6 +49,7 @@ pub mod raw_hub;
 pub mod raw_requests;
 pub mod remote_token;
 pub mod renewal;
+pub mod service_users;
 pub mod signer_process;
 pub mod softhsm;
 pub mod system_call;

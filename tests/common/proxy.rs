@@ -42,6 +42,7 @@ impl Proxy {
             r#"
 [proxy]
 access_log = "log/access.jsonl"
+accept_same_user = true
 {lines}
 
 [[proxy.listener]]

@@ -15,3 +15,4 @@ mod log_folder;
 mod named_files;
 mod ownership;
 mod proxy;
+mod users;

@@ -189,7 +189,7 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/signer",
             "crate::signer",
-            "rate_limit policy frame replacement fd_passing hardening sandbox system_call_filter ignored_signals sealed_configuration \
+            "rate_limit policy frame replacement fd_passing hardening service_user sandbox system_call_filter ignored_signals sealed_configuration \
              heartbeat channel child_process process_launcher launch health signer_supervisor remote_key open_key state \
              request_handler service reload_protocol config_reader signer_plan supervisor_reload front_end_supervisor",
         ),

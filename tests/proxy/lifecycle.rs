@@ -146,7 +146,8 @@ fn behind_a_socket_of_systemd_nobody_is_refused_during_a_restart() {
     let (mut bank, _hub) = scene();
     let own = "[[proxy.listener]]\nsystemd = \"hub\"\nupstream = \"cm\"";
     bank.configure(|settings| {
-        settings.sections = format!("[proxy]\naccess_log = \"off\"\n{own}\n");
+        settings.sections =
+            format!("[proxy]\naccess_log = \"off\"\naccept_same_user = true\n{own}\n");
     });
     let socket = bank.path("activated.sock");
     let log = fs::File::create(bank.path("proxy.log")).unwrap();

@@ -22,4 +22,6 @@ mod output_streams;
 mod ownership;
 mod processes;
 mod readiness;
+mod same_user;
 mod token_states;
+mod users;

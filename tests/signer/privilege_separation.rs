@@ -207,7 +207,7 @@ fn a_credential_beside_the_certificate_is_refused() {
         settings.pin = "{ credential = \"hsm-pin\" }".to_owned();
         settings
             .sections
-            .push_str("[proxy]\n[[proxy.listener]]\nunix = \"s\"\n");
+            .push_str("[proxy]\naccept_same_user = true\n[[proxy.listener]]\nunix = \"s\"\n");
     });
     // As LoadCredential= of both has it.
     let folder = scene.bank.folder().to_owned();

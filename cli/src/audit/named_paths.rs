@@ -5,7 +5,7 @@ use super::rule::Rule;
 use super::rules;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::paths::PathRole;
-use hsm_mtls::internal::owner_and_mode::faults;
+use hsm_mtls::internal::owner_and_mode::faults_of;
 
 /// What is wrong with the paths that this rule judges, each thing once.
 pub(super) fn violations(config: &Config, rule: &Rule) -> Vec<String> {
@@ -17,7 +17,7 @@ pub(super) fn violations(config: &Config, rule: &Rule) -> Vec<String> {
         if rule_of(&named.role).id != rule.id {
             continue;
         }
-        for fault in faults(&named.path, protection) {
+        for fault in faults_of(&named.path, protection, config.file_users(&named.role)) {
             let text = fault.to_string();
             if !all.contains(&text) {
                 all.push(text);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::proxy::{self, ProxyError, ServiceManager, Sockets};
 use hsm_mtls::internal::config::proxy::ProxyConfig;
+use hsm_mtls::internal::config::service_users::ServiceProcess;
 use hsm_mtls::internal::config::{Config, ConfigText};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
@@ -15,8 +16,9 @@ use hsm_mtls::internal::metrics;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
 use hsm_mtls::internal::signer::process_launcher::{self, ProcessLauncher, Role};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
+use hsm_mtls::internal::signer::service_user::become_user;
 use hsm_mtls::internal::signer::system_call_filter::SystemCallFilter;
-use hsm_mtls::internal::signer::{RemoteKey, config_reader};
+use hsm_mtls::internal::signer::{RemoteKey, config_reader, hardening};
 use hsm_mtls::internal::standard_error;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -103,7 +105,17 @@ fn run_front_end(global: &Global) -> Result<ExitCode, CommandError> {
     let text = ConfigText::inherited_or_read(inherited.configuration, setup::config_path(global)?);
     // The supervisor has checked the paths in it.
     let config = text.and_then(|text| text.parse());
-    let config = config.map_err(CommandError::stage)?;
+    let mut config = config.map_err(CommandError::stage)?;
+    let started_by = rustix::process::geteuid().as_raw();
+    let user = become_user(&config, ServiceProcess::FrontEnd).map_err(CommandError::stage)?;
+    if let Some(user) = user {
+        // The kernel has reset both with the user.
+        let _ = (hardening::not_dumpable(), hardening::end_with_parent());
+        tracing::info!(detail = user.detail, "the front end has a user of its own");
+        if let Some(proxy) = &mut config.proxy {
+            proxy.set_starting_user(started_by);
+        }
+    }
     let sockets = Sockets::inherited(settings(&config)?, inherited.sockets);
     let sockets = sockets.map_err(CommandError::stage)?;
     // Before any thread runs: Landlock does not cover threads that run already.

@@ -18,7 +18,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::signer::hardening::Measure;
 use hsm_mtls::internal::signer::signer_supervisor::{Launch, SupervisedSigner};
-use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service};
+use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service, service_user};
 use hsm_mtls::internal::standard_error;
 
 use super::{CommandError, Global, LogFormat, setup};
@@ -36,13 +36,13 @@ pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
     service::serve(path, setup::attendance_of).map_err(CommandError::stage)
 }
 
-/// The module's configured environment variables that this process does not have yet. The module reads them when it is loaded,
+/// The environment variables of the module and of its user that this process does not have yet. The module reads them when it is loaded,
 /// and the launcher that started this process does not know them.
 fn missing_variables(path: &Path) -> BTreeMap<String, String> {
     // What is wrong with the configuration is reported when it is used.
     let text = service::configuration(path).ok();
     let config = text.and_then(|text| text.parse().ok());
-    let mut variables = config.map_or_else(BTreeMap::new, |config| config.token.env);
+    let mut variables = config.map_or_else(BTreeMap::new, |config| environment(&config));
     variables.retain(|name, value| env::var_os(name).is_none_or(|set| set != **value));
     variables
 }
@@ -94,9 +94,16 @@ pub(super) fn launch(global: &Global, config: &Config) -> Launch {
     Launch {
         program: PROGRAM.into(),
         arguments: arguments(global, &config.path, "signer"),
-        environment: config.token.env.clone(),
+        environment: environment(config),
         attended: std::io::stdin().is_terminal(),
     }
+}
+
+/// The variables of the signer process: those of `[[token]] env` come before those of its user.
+fn environment(config: &Config) -> BTreeMap<String, String> {
+    let mut variables = service_user::variables(config);
+    variables.extend(config.token.env.clone());
+    variables
 }
 
 /// This program, in the same version also after an upgrade replaced its file.
@@ -159,6 +166,9 @@ pub(super) fn check(global: &Global, config: &Config, has_certificate: bool, ste
             );
             if !missing.is_empty() {
                 detail.push_str(&format!("; not: {}", names(&missing)));
+            }
+            if let Some(wall) = config.wall_between_processes() {
+                detail.push_str(&format!("; `proxy`: {wall}"));
             }
             steps.good(STEP, detail);
         }

@@ -113,6 +113,7 @@ fn start_with(config: Config, listener: &mut dyn Listener) -> Result<Side, Comma
         }
         return Ok(Side::Child(Box::new(config)));
     }
+    config.check_module_user().map_err(CommandError::stage)?;
     listener.prepare(&config)?;
     Ok(Side::Parent(parent::supervise(&config, &mut |event| {
         listener.hear(event);

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::ProxyError;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
-use hsm_mtls::internal::owner_and_mode::{Protection, fault_of_file};
+use hsm_mtls::internal::owner_and_mode::{FileUsers, Protection, fault_of_file_of};
 
 /// The header that carries the caller token.
 pub const CALLER_TOKEN: HeaderName = HeaderName::from_static("x-hsm-mtls-caller");
@@ -30,6 +30,10 @@ impl CallerToken {
     /// # Errors
     /// The file cannot be read, others than its owner can use it, or it holds no token.
     pub(super) fn read(path: &Path) -> Result<Self, ProxyError> {
+        Self::read_as(path, FileUsers::of_this_process())
+    }
+
+    fn read_as(path: &Path, users: FileUsers) -> Result<Self, ProxyError> {
         let unusable = |reason: String| ProxyError::CallerToken {
             path: path.to_owned(),
             reason,
@@ -42,7 +46,7 @@ impl CallerToken {
             return Err(unusable("it is not a file".to_owned()));
         }
         // The way to it was checked when the configuration was loaded.
-        if let Some(fault) = fault_of_file(path, &meta, Protection::Secret) {
+        if let Some(fault) = fault_of_file_of(path, &meta, Protection::Secret, users) {
             let command = fault.advice();
             return Err(unusable(format!(
                 "it is not safe from other users: {fault}; {command}"
@@ -69,12 +73,12 @@ impl CallerToken {
     }
 }
 
-/// Checks the files of all caller tokens as the start of the proxy does, with the user of this process.
+/// Checks the files of all caller tokens as the start of the proxy does, for the users whose they may be.
 ///
 /// # Errors
 /// One cannot be used: the proxy would not start.
-pub fn check_tokens(config: &ProxyConfig) -> Result<(), ProxyError> {
+pub fn check_tokens(config: &ProxyConfig, users: FileUsers) -> Result<(), ProxyError> {
     config
         .token_files()
-        .try_for_each(|file| CallerToken::read(file).map(drop))
+        .try_for_each(|file| CallerToken::read_as(file, users).map(drop))
 }

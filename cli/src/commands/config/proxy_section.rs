@@ -7,9 +7,11 @@ use crate::proxy::{CALLER_TOKEN, check_tokens};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfig};
-use hsm_mtls::internal::config::paths::{NOT_THERE, inaccessible};
+use hsm_mtls::internal::config::paths::{NOT_THERE, PathRole, inaccessible};
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::config::proxy::{AccessLog, ProxyConfig, SettingValue, Via};
+use hsm_mtls::internal::config::service_users::ServiceProcess;
+use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::signer::sandbox::Sandbox;
 use serde_json::{Value, json};
 
@@ -23,7 +25,9 @@ pub(super) fn refuse(config: &Config) -> Result<(), CommandError> {
     let Some(proxy) = &config.proxy else {
         return Ok(());
     };
-    check_tokens(proxy).map_err(CommandError::stage)?;
+    let users = config.file_users(&PathRole::CallerToken);
+    check_tokens(proxy, users).map_err(CommandError::stage)?;
+    config.check_access().map_err(CommandError::stage)?;
     Sandbox::of_front_end(config).map_err(CommandError::stage)?;
     Ok(())
 }
@@ -53,6 +57,8 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
             AccessLog::Off => "off".to_owned(),
         },
     ));
+    let wall = config.wall_between_processes();
+    rows.extend(wall.map(|wall| ("users", wall)));
     let changed = proxy
         .settings()
         .into_iter()
@@ -101,6 +107,12 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
             "`proxy` does not start with this file: it takes the PIN from a file, a systemd credential or a program, \
              and not from {}",
             config.token.pin
+        ));
+    }
+    if let Err(refused) = config.check_users() {
+        let hint = refused.hint();
+        notes.push(format!(
+            "`proxy` is refused to the user who runs this: {refused}; {hint}"
         ));
     }
     notes
@@ -220,6 +232,12 @@ pub(super) fn as_json(config: &Config) -> Value {
             AccessLog::Stdout => json!("stdout"),
             AccessLog::File(path) => json!(path),
             AccessLog::Off => json!("off"),
+        },
+        "users": {
+            "signer": config.user_of(ServiceProcess::Signer),
+            "front_end": config.user_of(ServiceProcess::FrontEnd),
+            "separate": config.has_separate_users(),
+            "accept_same_user": proxy.accept_same_user,
         },
         "limits": limits_json(proxy),
         "notes": notes(config),
