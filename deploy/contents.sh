@@ -16,6 +16,7 @@ expected='-rwxr-xr-x ./usr/bin/hsm-mtls
 -rw-r--r-- ./usr/lib/systemd/system/hsm-mtls-proxy.service
 -rw-r--r-- ./usr/lib/systemd/system/hsm-mtls-proxy.socket
 -rw-r----- ./etc/hsm-mtls/preprod.toml
+-rw-r--r-- ./usr/share/doc/hsm-mtls/examples/root-start.conf
 -rw-r--r-- ./usr/share/doc/hsm-mtls/README.md
 -rw-r--r-- ./usr/share/doc/hsm-mtls/CHANGELOG.md
 -rw-r--r-- ./usr/share/doc/hsm-mtls/copyright

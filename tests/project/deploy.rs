@@ -17,6 +17,7 @@ use tempfile::TempDir;
 /// From 0 (shut in) to 10. What is left of it: the network, callers' uids, and who says READY=1.
 const EXPOSURE: f64 = 1.4;
 const SERVICE: &str = "hsm-mtls-proxy.service";
+const ROOT_START: &str = "root-start.conf";
 const SOCKET: &str = "hsm-mtls-proxy.socket";
 /// How long the end of a process waits for a ledger's `head`: docs/ledger.md.
 const HEAD: Duration = Duration::from_secs(12);
@@ -136,6 +137,44 @@ fn systemd_analyze_accepts_the_units() {
     fs::write(&service, text.replace("ProtectHome=", "ProtectHomes=")).unwrap();
     let said = verify(folder.path());
     assert!(said.contains("Unknown key 'ProtectHomes'"), "{said}");
+}
+
+/// The drop-in for a start as root takes back what would keep the processes from becoming their users.
+#[test]
+fn systemd_analyze_accepts_the_drop_in_for_a_start_as_root() {
+    let folder = units();
+    let drop_ins = folder.path().join(format!("{SERVICE}.d"));
+    fs::create_dir(&drop_ins).unwrap();
+    let drop_in = drop_ins.join(ROOT_START);
+    fs::copy(shipped(ROOT_START), &drop_in).unwrap();
+    assert_eq!(verify(folder.path()), "");
+
+    let text = fs::read_to_string(&drop_in).unwrap();
+    fs::write(
+        &drop_in,
+        text.replace("LoadCredential=", "LoadCredentials="),
+    )
+    .unwrap();
+    let remark = verify(folder.path());
+    assert!(remark.contains("Unknown key 'LoadCredentials'"), "{remark}");
+
+    assert_eq!(said_once(ROOT_START, "User"), "root");
+    let kept = said_once(ROOT_START, "CapabilityBoundingSet");
+    assert_eq!(kept, "CAP_SETUID CAP_SETGID CAP_KILL");
+    assert_eq!(said_once(ROOT_START, "SystemCallFilter"), "@setuid");
+    // systemd would make root the owner of these, at each start.
+    let mut kept_writable = Vec::new();
+    for (key, top) in [
+        ("StateDirectory", "/var/lib"),
+        ("LogsDirectory", "/var/log"),
+    ] {
+        assert_eq!(said_once(ROOT_START, key), "");
+        kept_writable.push(format!("{top}/{}", said_once(SERVICE, key)));
+    }
+    assert_eq!(
+        said_once(ROOT_START, "ReadWritePaths"),
+        kept_writable.join(" ")
+    );
 }
 
 #[test]
