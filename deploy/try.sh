@@ -213,7 +213,7 @@ three_users() {
     [ "$(pgrep -c -f "as-root.toml (signer|front-end)\$")" = 2 ] || die "a process too many"
 }
 three_users
-ps -o user:20,pid,ppid,args -p "$proxy,$(pgrep -d, -f "as-root.toml (signer|front-end)\$")"
+ps -o user:20,pid,ppid,args -p "$proxy,$(pgrep -d, -f "as-root.toml (process-launcher|signer|front-end)\$")"
 echo "the PIN, for the user of the front end:"
 ! as hsm-mtls-front-end hsm-mtls-front-end hsm-mtls-front-end cat /etc/hsm-mtls/pin/hsm-pin || die "it could read the PIN"
 echo "a reload:"
@@ -231,8 +231,10 @@ wait "$proxy" || code=$?
 proxy=
 cat "$run/proxy.log"
 [ "$code" = 0 ] || die "it ended with $code"
-! pgrep -u hsm-mtls || die "a process of hsm-mtls is left"
-! pgrep -u hsm-mtls-front-end || die "a process of hsm-mtls-front-end is left"
+# What has ended, init may not have been told yet.
+for user in hsm-mtls hsm-mtls-front-end; do
+    ! ps -o stat=,pid=,args= -u $user | grep -v '^Z' || die "a process of $user is left"
+done
 stat -c '%A %U:%G %n' /etc/hsm-mtls /etc/hsm-mtls/*.toml /etc/hsm-mtls/*/ /etc/hsm-mtls/pin/* /var/lib/hsm-mtls \
     /var/lib/hsm-mtls/* /var/log/hsm-mtls /var/log/hsm-mtls/*
 hsm_mtls ledger verify
