@@ -107,6 +107,15 @@ fn signer_and_front_end_are_users_of_their_own() {
     assert_eq!(proxy.get("/cm/consents/1").0, 200, "{}", proxy.log());
     let (signer, front_end) = users_are_right(&proxy, &bank);
 
+    let environ = fs::read(format!("/proc/{signer}/environ")).unwrap();
+    let environ = String::from_utf8_lossy(&environ);
+    for variable in [
+        format!("USER={}", SIGNER.0),
+        format!("LOGNAME={}", SIGNER.0),
+    ] {
+        assert!(environ.split('\0').any(|set| set == variable), "{variable}");
+    }
+
     let (pin, config) = (bank.token.pin_file(), bank.config_path());
     assert!(can_read(SIGNER, &pin) && !can_read(SIGNER, &config));
     for path in [&pin, &config, &ledger(&bank)] {
@@ -243,17 +252,36 @@ fn a_user_that_cannot_be_had_is_refused_by_name() {
             .output();
         run.unwrap()
     };
-    assert!(
-        as_signer("token check").status.success(),
-        "{:?}",
-        as_signer("token check")
-    );
+    let checked = as_signer("token check");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success(), "{checked:?}");
+    let said: Vec<_> = said.split_whitespace().collect();
+    let told = "signer daemon, front end bin, where root starts the proxy";
+    assert!(said.join(" ").contains(told), "{said:?}");
     let refused = as_signer("proxy");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(2), "{said}");
     let said: Vec<_> = said.split_whitespace().collect();
     let told = "`user` of [proxy] is \"bin\": this process is user daemon, and only root can become another";
     assert!(said.join(" ").contains(told), "{said:?}");
+}
+
+/// The signer of a command of root is that user too: what it writes, the proxy's can read.
+#[test]
+fn the_signer_of_a_command_has_its_user() {
+    let (mut bank, _hub) = scene();
+    let ports = give_users(&mut bank);
+    let answer = bank.run(&["request", "GET", "cm:/consents/1"]).expect(0);
+    assert!(!answer.stdout.is_empty(), "{answer:?}");
+    let state = fs::read_dir(bank.path("state")).unwrap().flatten();
+    let made: Vec<_> = state.map(|entry| entry.metadata().unwrap().uid()).collect();
+    assert!(
+        !made.is_empty() && made.iter().all(|uid| *uid == SIGNER.1),
+        "{made:?}"
+    );
+    assert_eq!(fs::metadata(ledger(&bank)).unwrap().uid(), SIGNER.1);
+    let proxy = Proxy::start(&bank, ports);
+    assert_eq!(proxy.get("/cm/consents/1").0, 200, "{}", proxy.log());
 }
 
 /// Where another user than root can run it.

@@ -14,10 +14,12 @@ use super::rule::{Rule, Severity};
 use super::rules;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
 use hsm_mtls::internal::config::listener::{Callers, ListenAddress};
+use hsm_mtls::internal::config::paths::PathRole;
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::ledger::verify::{ChainSummary, VerifyError};
+use hsm_mtls::internal::owner_and_mode::{Protection, faults_of};
 use hsm_mtls::internal::signer::hardening::{MEMORY_LOCKED, Measure};
 
 /// How many files that could not be compared are listed.
@@ -150,11 +152,14 @@ fn judge_pin_command(config: &Config, words: &[String], judgements: &mut Judgeme
         .filter(|file| words.first().map(Path::new) != Some(file))
     {
         let is_program = fs::metadata(file).is_ok_and(|metadata| metadata.mode() & 0o111 != 0);
+        let users = config.file_users(&PathRole::PinArgument);
+        // Root's file may be for a group in which nobody is but its reader.
+        let is_private = faults_of(file, Protection::Secret, users).is_empty();
         violations.extend(
             readable_by_others(file, 0o077)
                 .ok()
                 .flatten()
-                .filter(|_| !is_program),
+                .filter(|_| !is_program && !is_private),
         );
     }
     judgements.holds_unless(
