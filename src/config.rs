@@ -27,6 +27,7 @@ mod reload;
 mod schema;
 pub mod service_users;
 mod session;
+pub mod signature_rate;
 pub mod signer;
 mod state_dir;
 mod symlink;

@@ -49,7 +49,7 @@ pub fn compared(mut place: Place) -> Proxies {
         .port();
     // No token of callers and no prefix: nginx looks at neither.
     let listener = format!(
-        "[[proxy.listener]]\ntcp = \"127.0.0.1:{port}\"\n\
+        "[signer]\nper_second = 1000000\n\n[[proxy.listener]]\ntcp = \"127.0.0.1:{port}\"\n\
          callers = \"allow-any-local-process\"\nupstream = \"hh\"\n"
     );
     let ports = Proxy::configure(&mut place.bank, "", &listener);

@@ -37,6 +37,10 @@ impl Place {
         // A PIN that every peer's configuration can hold.
         let token = SoftHsm::with_pin("lfi", "bench-0001");
         let mut bank = Bank::with_token(Kind::Sandbox, token);
+        // As many signatures as there can be are asked of the signer process.
+        bank.configure(|settings| {
+            settings.sections = "[signer]\nper_second = 1000000\n".to_owned()
+        });
         bank.certify(key.0);
         let hub = servers::hub(&bank);
         bank.hub_at(hub.port);

@@ -36,14 +36,10 @@ pub(super) fn default_head_interval() -> Duration {
     Duration::from_secs(300)
 }
 
-pub(super) fn default_per_second() -> u32 {
-    2000
-}
-
-/// A rate limit: 1 to 1,000,000 signatures per second.
-pub(super) fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+/// A burst of signatures: 1 to 1,000,000.
+pub(super) fn burst<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     match u32::deserialize(deserializer)? {
-        number @ 1..=1_000_000 => Ok(number),
+        number @ 1..=1_000_000 => Ok(Some(number)),
         _ => Err(serde::de::Error::custom("write a number from 1 to 1000000")),
     }
 }

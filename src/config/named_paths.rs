@@ -197,6 +197,7 @@ impl PathList {
     fn add_signer(&mut self, signer: &SignerConfig) {
         let SignerConfig {
             per_second: _,
+            burst: _,
             landlock,
             user: _,
         } = signer;

@@ -203,6 +203,11 @@ impl ProxyConfig {
         self
     }
 
+    /// The defaults of `max_connections` and of a connection's lifetime without calls.
+    pub(super) fn default_connections() -> (usize, Duration) {
+        (default_max_connections(), default_idle_timeout())
+    }
+
     /// The files with the caller tokens.
     pub fn token_files(&self) -> impl Iterator<Item = &Path> {
         self.listeners

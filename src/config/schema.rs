@@ -112,7 +112,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "head_interval",
         ],
     ),
-    table("signer", &["per_second", "landlock", "user"]),
+    table("signer", &["per_second", "burst", "landlock", "user"]),
     table(
         "proxy",
         &[

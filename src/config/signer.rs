@@ -6,18 +6,19 @@ use serde::Deserialize;
 
 use super::field;
 use super::service_users::account_name;
+use super::signature_rate::SignatureRate;
 
 /// `[signer]`: the process that has the PKCS#11 module, the PIN and the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerConfig {
-    /// The rate limit, in signatures per second (1 to 1,000,000, default 2000): how often a compromised front end could use
-    /// the key.
-    #[serde(
-        default = "field::default_per_second",
-        deserialize_with = "field::per_second"
-    )]
-    pub per_second: u32,
+    /// The sustained rate of signatures: how often a compromised front end could use the key. `None`: what the proxy needs
+    /// ([`super::Config::signature_limit`]).
+    #[serde(default)]
+    pub per_second: Option<SignatureRate>,
+    /// The number of signatures at once (1 to 1,000,000). `None`: what the proxy needs.
+    #[serde(default, deserialize_with = "field::burst")]
+    pub burst: Option<u32>,
     /// The folders that the signer may access under Landlock. `None` (the default): no Landlock, since the files that a
     /// vendor's module needs are not known.
     #[serde(default)]
@@ -35,16 +36,6 @@ pub struct SignerLandlock {
     pub read: Vec<PathBuf>,
     /// Folders that it may write to: that of the ledger, `state_dir`, and those that the module writes to.
     pub write: Vec<PathBuf>,
-}
-
-impl Default for SignerConfig {
-    fn default() -> Self {
-        Self {
-            per_second: field::default_per_second(),
-            landlock: None,
-            user: None,
-        }
-    }
 }
 
 impl SignerConfig {

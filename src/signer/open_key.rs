@@ -58,7 +58,7 @@ impl OpenKey {
             hardening: hardening.to_vec(),
         };
         let spki = engine.public_key().fingerprint();
-        let policy = SigningPolicy::new(spki, engine.schemes(), config.signer.per_second);
+        let policy = SigningPolicy::new(spki, engine.schemes(), config.signature_limit());
         Ok(Self {
             recorder,
             policy: Mutex::new(policy),

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::rate_limit::TokenBucket;
+use crate::config::signature_rate::SignatureLimit;
 use crate::config::trust::Fingerprint;
 use crate::engine::{self, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
@@ -23,7 +24,7 @@ const CERTIFICATE_STATUS: u8 = 22;
 const TLS12: [u8; 2] = [3, 3];
 
 /// The rate limit of refusals in the ledger.
-const REFUSALS_PER_SECOND: u32 = 10;
+const REFUSALS_PER_SECOND: f64 = 10.0;
 const REFUSALS_BURST: u32 = 100;
 
 /// Why a request is refused.
@@ -43,8 +44,11 @@ pub(super) enum Refusal {
     NoTls12ClientAuth,
     #[error("the message is no challenge of a proof")]
     NoProof,
-    #[error("more than {0} signatures in a second")]
-    Rate(u32),
+    #[error(
+        "more than {} signatures at once, and then more than {} in a second",
+        .0.burst, .0.per_second
+    )]
+    Rate(SignatureLimit),
 }
 
 /// The policy of one key, and its rate limits.
@@ -52,7 +56,7 @@ pub(super) enum Refusal {
 pub(super) struct SigningPolicy {
     spki: Fingerprint,
     schemes: Vec<Scheme>,
-    per_second: u32,
+    limit: SignatureLimit,
     signatures: TokenBucket,
     refusals: TokenBucket,
     /// The refusals since the last one that was recorded.
@@ -60,13 +64,13 @@ pub(super) struct SigningPolicy {
 }
 
 impl SigningPolicy {
-    pub(super) fn new(spki: Fingerprint, schemes: &[Scheme], per_second: u32) -> Self {
+    pub(super) fn new(spki: Fingerprint, schemes: &[Scheme], limit: SignatureLimit) -> Self {
         let now = Instant::now();
         Self {
             spki,
             schemes: schemes.to_vec(),
-            per_second,
-            signatures: TokenBucket::new(per_second, per_second, now),
+            limit,
+            signatures: TokenBucket::new(limit.per_second.as_f64(), limit.burst, now),
             refusals: TokenBucket::new(REFUSALS_PER_SECOND, REFUSALS_BURST, now),
             left_out: 0,
         }
@@ -89,7 +93,7 @@ impl SigningPolicy {
         // The last check, so that a request that is refused does not count for the rate limit.
         match self.signatures.take(now) {
             true => Ok(()),
-            false => Err(Refusal::Rate(self.per_second)),
+            false => Err(Refusal::Rate(self.limit)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::signature_rate::SignatureRate;
 use crate::engine::Peer;
 
 // Repeated here, so that a change in the engine fails these tests.
@@ -20,8 +21,19 @@ fn request(purpose: Purpose, message: &[u8]) -> SignRequest<'_> {
     }
 }
 
+fn limit(signatures: u32, time: Duration, burst: u32) -> SignatureLimit {
+    SignatureLimit {
+        per_second: SignatureRate::of(signatures, time),
+        burst,
+    }
+}
+
 fn policy() -> SigningPolicy {
-    SigningPolicy::new(KEY, &[Scheme::RsaPssSha256, Scheme::RsaPkcs1Sha256], 10)
+    policy_with(limit(10, Duration::from_secs(1), 10))
+}
+
+fn policy_with(limit: SignatureLimit) -> SigningPolicy {
+    SigningPolicy::new(KEY, &[Scheme::RsaPssSha256, Scheme::RsaPkcs1Sha256], limit)
 }
 
 fn check(purpose: Purpose, message: &[u8]) -> Result<(), Refusal> {
@@ -152,11 +164,54 @@ fn requests_over_the_rate_limit_are_refused_until_it_is_refilled() {
     let request = request(Purpose::Tls13ClientAuth, &message);
     let mut policy = policy();
     let now = Instant::now();
+    let refused = Err(Refusal::Rate(limit(10, Duration::from_secs(1), 10)));
     for _ in 0..10 {
         assert_eq!(policy.check(KEY, &request, now), Ok(()));
     }
-    assert_eq!(policy.check(KEY, &request, now), Err(Refusal::Rate(10)));
+    assert_eq!(policy.check(KEY, &request, now), refused);
     let later = now + Duration::from_millis(150);
     assert_eq!(policy.check(KEY, &request, later), Ok(()));
-    assert_eq!(policy.check(KEY, &request, later), Err(Refusal::Rate(10)));
+    assert_eq!(policy.check(KEY, &request, later), refused);
+}
+
+/// The defaults, with the two services' pools at their largest: 128 connections each, an `idle_timeout` of 50 s, and
+/// attempts ahead of need each 5 s at the most frequent after the first failures.
+#[test]
+fn a_reconnect_storm_is_within_the_burst() {
+    const POOLS: u32 = 2;
+    const CONNECTIONS: u32 = 128 * POOLS;
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+    let message = tls13(TLS13_CONTEXT, 32);
+    let request = request(Purpose::Tls13ClientAuth, &message);
+    let needed = limit(CONNECTIONS, IDLE_TIMEOUT, 2 * CONNECTIONS);
+    let mut policy = policy_with(needed);
+    let mut now = Instant::now();
+    let mut sign = |count: u32, now: Instant| {
+        let asked = (0..count).map(|_| policy.check(KEY, &request, now).is_ok());
+        asked.filter(|signed| *signed).count() as u32
+    };
+    // The hub takes the handshakes and drops the connections for ten minutes; each is a signature.
+    for _ in 0..120 {
+        assert_eq!(sign(POOLS, now), POOLS);
+        now += Duration::from_secs(5);
+    }
+    // It is back: all connections at once; it drops them, and they are opened once more.
+    assert_eq!(sign(CONNECTIONS, now), CONNECTIONS);
+    now += Duration::from_millis(250);
+    assert_eq!(sign(CONNECTIONS, now), CONNECTIONS);
+    // Then applications call in waves, with a pause that lets each connection time out.
+    for _ in 0..10 {
+        now += IDLE_TIMEOUT;
+        assert_eq!(sign(CONNECTIONS, now), CONNECTIONS);
+    }
+    // Whoever asks without end gets no more than the rate.
+    let mut signed = 0;
+    for _ in 0..3600 {
+        now += Duration::from_secs(1);
+        signed += sign(100, now);
+    }
+    assert!(
+        (18_400..=18_432 + 2 * CONNECTIONS).contains(&signed),
+        "{signed}"
+    );
 }

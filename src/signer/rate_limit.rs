@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// over the limit.
 #[derive(Debug)]
 pub(super) struct TokenBucket {
-    per_second: u32,
+    per_second: f64,
     capacity: f64,
     tokens: f64,
     refilled_at: Instant,
@@ -14,7 +14,7 @@ pub(super) struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket: `burst` events at once, and `per_second` events in each second.
-    pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub(super) fn new(per_second: f64, burst: u32, now: Instant) -> Self {
         Self {
             per_second,
             capacity: f64::from(burst),
@@ -26,7 +26,7 @@ impl TokenBucket {
     /// Takes a token; returns whether there was one.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let elapsed: Duration = now.saturating_duration_since(self.refilled_at);
-        let refill = elapsed.as_secs_f64() * f64::from(self.per_second);
+        let refill = elapsed.as_secs_f64() * self.per_second;
         self.tokens = (self.tokens + refill).min(self.capacity);
         self.refilled_at = self.refilled_at.max(now);
         if self.tokens < 1.0 {

@@ -219,7 +219,9 @@ fn refusal_error(why: &str) -> ReportedError {
 fn rate_limit_error(why: &str) -> ReportedError {
     ReportedError {
         message: format!("the signer process does not sign: {why}"),
-        hint: "raise `per_second` of [signer], if these were requests of yours".to_owned(),
+        hint: "if these were requests of yours, raise `burst` of [signer] where so many connections are opened at once, and \
+               `per_second` where they are opened all the time; if not, somebody may have taken over the front end"
+            .to_owned(),
         class: "rate".to_owned(),
         exit: ExitCode::Token as u8,
         transient: false,

@@ -24,7 +24,7 @@ fn bank() -> (Bank, Chaos) {
     bank.configure(|settings| {
         settings.token_lines = "timeout = \"20s\"".to_owned();
         settings.sections =
-            "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n[signer]\nper_second = 3\n"
+            "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n[signer]\nper_second = 3\nburst = 3\n"
                 .to_owned();
     });
     let chaos = Chaos::between(&mut bank, "");

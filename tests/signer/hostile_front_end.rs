@@ -176,7 +176,7 @@ fn a_front_end_cannot_use_the_key_faster_than_is_configured() {
     bank.certify("rsa-2048");
     bank.configure(|settings| {
         settings.sections =
-            "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n[signer]\nper_second = 20\n"
+            "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n[signer]\nper_second = 20\nburst = 20\n"
                 .to_owned();
     });
     let front_end = FrontEnd::start(&bank);

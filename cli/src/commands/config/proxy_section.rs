@@ -59,6 +59,7 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     ));
     let wall = config.wall_between_processes();
     rows.extend(wall.map(|wall| ("users", wall)));
+    rows.push(("signatures", config.signature_limit().to_string()));
     let changed = proxy
         .settings()
         .into_iter()
