@@ -175,6 +175,14 @@ impl Certificate {
         issuer.subject() == self.issuer()
     }
 
+    /// Whether nothing beside the signed part is free: the algorithm there is the one that is signed (RFC 5280, section
+    /// 4.1.1.2), and the signature is of whole bytes.
+    pub(crate) fn is_signed_whole(&self) -> bool {
+        let one_algorithm =
+            self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm();
+        one_algorithm && self.parsed.signature().as_bytes().is_some()
+    }
+
     /// Verifies the signature by the key of `issuer`, whatever its name.
     ///
     /// # Errors

@@ -77,6 +77,11 @@ impl IdentityFiles {
         })
     }
 
+    /// The trust anchors.
+    pub(crate) fn anchors(&self) -> &Anchors {
+        &self.anchors
+    }
+
     /// The chain of the certificate in the file, or else of the one that `in_token` finds.
     ///
     /// # Errors

@@ -90,8 +90,9 @@ mod engine;
 mod certificate;
 mod csr;
 mod identity;
-mod signer;
 mod tls;
+
+mod signer;
 
 mod client;
 

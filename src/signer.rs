@@ -51,6 +51,8 @@ mod state;
 mod supervisor_reload;
 #[cfg(feature = "front-end")]
 pub mod system_call_filter;
+mod tls12_policy;
+mod tls12_transcript;
 
 use std::sync::Arc;
 use std::time::Duration;

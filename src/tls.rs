@@ -7,6 +7,7 @@ mod client_chain;
 mod diagnose;
 mod error;
 pub mod handshake_observer;
+pub(crate) mod hub_verifier;
 pub mod issuers;
 mod revocation;
 mod signature_algorithms;

@@ -111,6 +111,19 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether the token was not called to sign, and no attempt is on record.
+    pub(crate) fn is_before_attempt(&self) -> bool {
+        matches!(
+            self,
+            Self::TokenDown { .. }
+                | Self::QueueFull(_)
+                | Self::Stopped
+                | Self::Token(_)
+                | Self::Key(_)
+                | Self::Pin(_)
+        )
+    }
+
     /// The error's class, for ledger records and metrics. Its text is a contract.
     pub fn class(&self) -> &'static str {
         match self {

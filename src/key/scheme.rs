@@ -200,6 +200,22 @@ impl Scheme {
         }
     }
 
+    /// The number in the IANA registry.
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Self::RsaPkcs1Sha256 => 0x0401,
+            Self::EcdsaP256Sha256 => 0x0403,
+            Self::RsaPkcs1Sha384 => 0x0501,
+            Self::EcdsaP384Sha384 => 0x0503,
+            Self::RsaPkcs1Sha512 => 0x0601,
+            Self::EcdsaP521Sha512 => 0x0603,
+            Self::RsaPssSha256 => 0x0804,
+            Self::RsaPssSha384 => 0x0805,
+            Self::RsaPssSha512 => 0x0806,
+            Self::Ed25519 => 0x0807,
+        }
+    }
+
     /// The OID of the signature algorithm in a certificate request (RFC 8017, RFC 5758, RFC 8410).
     pub(crate) fn x509_oid(self) -> Option<ObjectIdentifier> {
         let oid = match self {

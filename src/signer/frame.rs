@@ -100,7 +100,7 @@ pub(super) fn encode_request(out: &mut Vec<u8>, id: u64, request: &Request<'_>) 
             write_header(out, SIGN, id);
             out.extend_from_slice(&spki.0);
             out.push(purpose_code(request.purpose));
-            out.extend_from_slice(&scheme_code(request.scheme).to_le_bytes());
+            out.extend_from_slice(&request.scheme.number().to_le_bytes());
             out.extend_from_slice(&(deadline.as_nanos() as u64).to_le_bytes());
             for text in [request.peer.name, request.peer.interaction_id] {
                 let text = text.unwrap_or_default();
@@ -249,25 +249,10 @@ fn purpose_of(code: u8) -> Option<Purpose> {
 }
 
 /// The code point in the IANA registry "TLS SignatureScheme".
-fn scheme_code(scheme: Scheme) -> u16 {
-    match scheme {
-        Scheme::RsaPkcs1Sha256 => 0x0401,
-        Scheme::EcdsaP256Sha256 => 0x0403,
-        Scheme::RsaPkcs1Sha384 => 0x0501,
-        Scheme::EcdsaP384Sha384 => 0x0503,
-        Scheme::RsaPkcs1Sha512 => 0x0601,
-        Scheme::EcdsaP521Sha512 => 0x0603,
-        Scheme::RsaPssSha256 => 0x0804,
-        Scheme::RsaPssSha384 => 0x0805,
-        Scheme::RsaPssSha512 => 0x0806,
-        Scheme::Ed25519 => 0x0807,
-    }
-}
-
 fn scheme_of(code: u16) -> Option<Scheme> {
     Scheme::ALL
         .into_iter()
-        .find(|scheme| scheme_code(*scheme) == code)
+        .find(|scheme| scheme.number() == code)
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ fn a_response_survives_encoding() {
 #[test]
 fn each_scheme_and_purpose_has_a_code_of_its_own() {
     for scheme in Scheme::ALL {
-        assert_eq!(scheme_of(scheme_code(scheme)), Some(scheme));
+        assert_eq!(scheme_of(scheme.number()), Some(scheme));
     }
     for (_, purpose) in PURPOSES {
         assert_eq!(purpose_of(purpose_code(purpose)), Some(purpose));

@@ -1,7 +1,5 @@
 //! The key that a signer process signs with: from its configuration to a token that is logged in and a policy for its requests.
 
-use std::sync::Mutex;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -9,6 +7,7 @@ use super::SignerError;
 use super::hardening::Measure;
 use super::policy::SigningPolicy;
 use super::remote_key::KeyDescription;
+use super::tls12_policy::Tls12Policy;
 use crate::config::{CertificateSource, Config};
 use crate::engine::{Sign as _, TokenEngine};
 use crate::identity::{IdentityFiles, Validity, certificate_in_token, engine_on_caller_threads};
@@ -20,7 +19,7 @@ use crate::token::guard::Attendance;
 pub(super) struct OpenKey {
     pub(super) engine: TokenEngine,
     pub(super) recorder: Recorder,
-    pub(super) policy: Mutex<SigningPolicy>,
+    pub(super) policy: SigningPolicy,
     /// The encoded [`super::remote_key::KeyDescription`].
     pub(super) description: Vec<u8>,
 }
@@ -39,6 +38,7 @@ impl OpenKey {
         let files = IdentityFiles::read_valid(config, Validity::NowOrLater)?;
         let recorder = Recorder::open(config.ledger.as_ref())?;
         let token = Token::open(&config.token, attendance, recorder.clone())?;
+        let anchors = files.anchors().clone();
         let chain = files.chain(config, || certificate_in_token(config, &token))?;
         let engine = engine_on_caller_threads(config, &token, chain.leaf())?;
         let certificate = match &config.c3.certificate {
@@ -58,10 +58,11 @@ impl OpenKey {
             hardening: hardening.to_vec(),
         };
         let spki = engine.public_key().fingerprint();
-        let policy = SigningPolicy::new(spki, engine.schemes(), config.signature_limit());
+        let tls12 = Tls12Policy::load(config, &anchors, engine.public_key(), chain);
+        let policy = SigningPolicy::new(spki, engine.schemes(), config.signature_limit(), tls12);
         Ok(Self {
             recorder,
-            policy: Mutex::new(policy),
+            policy,
             description: serde_json::to_vec(&description)
                 .map_err(|error| SignerError::handover(&error))?,
             engine,

@@ -33,7 +33,8 @@ fn policy() -> SigningPolicy {
 }
 
 fn policy_with(limit: SignatureLimit) -> SigningPolicy {
-    SigningPolicy::new(KEY, &[Scheme::RsaPssSha256, Scheme::RsaPkcs1Sha256], limit)
+    let schemes = [Scheme::RsaPssSha256, Scheme::RsaPkcs1Sha256];
+    SigningPolicy::new(KEY, &schemes, limit, Tls12Policy::unavailable("no list"))
 }
 
 fn check(purpose: Purpose, message: &[u8]) -> Result<(), Refusal> {
@@ -42,13 +43,6 @@ fn check(purpose: Purpose, message: &[u8]) -> Result<(), Refusal> {
 
 fn tls13(context: &[u8], hash: usize) -> Vec<u8> {
     [&TLS13_SPACES[..], context, &vec![7; hash]].concat()
-}
-
-fn handshake(types: &[u8]) -> Vec<u8> {
-    types
-        .iter()
-        .flat_map(|message_type| [*message_type, 0, 0, 3, 3, 3, 9])
-        .collect()
 }
 
 #[test]
@@ -70,62 +64,36 @@ fn a_clients_certificate_verify_is_signed_and_a_servers_is_not() {
     }
 }
 
+/// Without the means to tell the hub no handshake of TLS 1.2 is signed, and others are.
 #[test]
-fn a_tls12_handshake_is_signed_only_when_it_is_complete() {
-    let purpose = Purpose::Tls12ClientAuth;
-    for accepted in [
-        &[1, 2, 11, 12, 13, 14, 11, 16][..],
-        &[1, 2, 11, 22, 12, 13, 14, 11, 16],
-        &[1, 2, 11, 13, 14, 11, 16],
-    ] {
-        assert_eq!(check(purpose, &handshake(accepted)), Ok(()), "{accepted:?}");
-    }
-    for rejected in [
-        &[][..],
-        &[1],
-        &[2, 11, 12, 13, 14, 11, 16],
-        &[1, 2, 11, 12, 14, 11, 16],
-        &[1, 2, 11, 12, 13, 14, 11],
-        &[1, 2, 11, 12, 13, 14, 11, 16, 15],
-        &[1, 1, 2, 11, 12, 13, 14, 11, 16],
-    ] {
-        let refused = Err(Refusal::NoTls12ClientAuth);
-        assert_eq!(
-            check(purpose, &handshake(rejected)),
-            refused,
-            "{rejected:?}"
-        );
-    }
-    let whole = handshake(&[1, 2, 11, 12, 13, 14, 11, 16]);
-    for cut in 1..7 {
-        let refused = Err(Refusal::NoTls12ClientAuth);
-        assert_eq!(check(purpose, &whole[..whole.len() - cut]), refused);
-    }
-    let mut older = whole;
-    older[5] = 2;
-    assert_eq!(check(purpose, &older), Err(Refusal::NoTls12ClientAuth));
+fn tls12_is_refused_where_the_hub_cannot_be_told() {
+    let refused = Tls12Refusal::Unavailable {
+        why: "no list".to_owned(),
+        hint: String::new(),
+    };
+    let checked = check(Purpose::Tls12ClientAuth, &[1, 0, 0, 2, 3, 3]);
+    assert_eq!(checked, Err(Refusal::Tls12(refused)));
+    assert_eq!(
+        check(Purpose::Tls13ClientAuth, &tls13(TLS13_CONTEXT, 32)),
+        Ok(())
+    );
 }
 
 #[test]
 fn a_message_of_one_purpose_is_refused_for_every_other() {
     let tls13 = tls13(TLS13_CONTEXT, 32);
-    let tls12 = handshake(&[1, 2, 11, 12, 13, 14, 11, 16]);
+    let hello = [1, 0, 0, 2, 3, 3];
     let digest = [0x5a; 32];
     for (purpose, refusal, others) in [
         (
             Purpose::Tls13ClientAuth,
             Refusal::NoTls13ClientAuth,
-            [&tls12[..], &digest],
+            [&hello[..], &digest],
         ),
-        (
-            Purpose::Tls12ClientAuth,
-            Refusal::NoTls12ClientAuth,
-            [&tls13[..], &digest],
-        ),
-        (Purpose::Proof, Refusal::NoProof, [&tls13[..], &tls12]),
+        (Purpose::Proof, Refusal::NoProof, [&tls13[..], &hello]),
     ] {
         for other in others {
-            assert_eq!(check(purpose, other), Err(refusal));
+            assert_eq!(check(purpose, other), Err(refusal.clone()));
         }
     }
     for purpose in [Purpose::Csr, Purpose::SelfTest] {
@@ -162,7 +130,7 @@ fn another_key_is_refused() {
 fn requests_over_the_rate_limit_are_refused_until_it_is_refilled() {
     let message = tls13(TLS13_CONTEXT, 32);
     let request = request(Purpose::Tls13ClientAuth, &message);
-    let mut policy = policy();
+    let policy = policy();
     let now = Instant::now();
     let refused = Err(Refusal::Rate(limit(10, Duration::from_secs(1), 10)));
     for _ in 0..10 {
@@ -170,6 +138,9 @@ fn requests_over_the_rate_limit_are_refused_until_it_is_refilled() {
     }
     assert_eq!(policy.check(KEY, &request, now), refused);
     let later = now + Duration::from_millis(150);
+    assert_eq!(policy.check(KEY, &request, later), Ok(()));
+    assert_eq!(policy.check(KEY, &request, later), refused);
+    policy.not_attempted();
     assert_eq!(policy.check(KEY, &request, later), Ok(()));
     assert_eq!(policy.check(KEY, &request, later), refused);
 }
@@ -184,9 +155,9 @@ fn a_reconnect_storm_is_within_the_burst() {
     let message = tls13(TLS13_CONTEXT, 32);
     let request = request(Purpose::Tls13ClientAuth, &message);
     let needed = limit(CONNECTIONS, IDLE_TIMEOUT, 2 * CONNECTIONS);
-    let mut policy = policy_with(needed);
+    let policy = policy_with(needed);
     let mut now = Instant::now();
-    let mut sign = |count: u32, now: Instant| {
+    let sign = |count: u32, now: Instant| {
         let asked = (0..count).map(|_| policy.check(KEY, &request, now).is_ok());
         asked.filter(|signed| *signed).count() as u32
     };

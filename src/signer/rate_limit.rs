@@ -35,4 +35,9 @@ impl TokenBucket {
         self.tokens -= 1.0;
         true
     }
+
+    /// Puts a token back that was taken for nothing.
+    pub(super) fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.capacity);
+    }
 }

@@ -16,11 +16,11 @@ use super::open_key::OpenKey;
 use super::policy::Refusal;
 use super::state::SharedState;
 use super::timespec;
+use super::tls12_policy::Tls12Refusal;
 use crate::config::trust::Fingerprint;
-use crate::engine::{ReportedError, Sign as _, SignRequest};
+use crate::engine::{EngineError, ReportedError, Sign as _, SignRequest};
 use crate::exit_code::ExitCode;
 use crate::ledger::{Entry, Process, RefusedRequest};
-use crate::poison::IgnorePoison as _;
 
 /// Handles the requests of all channels.
 pub(super) struct RequestHandler {
@@ -152,6 +152,9 @@ fn sign(
     key.check_policy(spki, &request)?;
     let _in_progress = handler.calls.begin(caller, request.deadline);
     let signed = key.engine.sign(&request);
+    if signed.as_ref().is_err_and(EngineError::is_before_attempt) {
+        key.policy.not_attempted();
+    }
     signed
         .map(|signature| signature.bytes)
         .map_err(ReportedError::from)
@@ -164,16 +167,18 @@ impl OpenKey {
         spki: Fingerprint,
         request: &SignRequest<'_>,
     ) -> Result<(), ReportedError> {
-        let checked = self
-            .policy
-            .lock()
-            .ignore_poison()
-            .check(spki, request, Instant::now());
+        let checked = self.policy.check(spki, request, Instant::now());
         checked.map_err(|refusal| {
             let why = refusal.to_string();
             self.record_refusal(Some(request), &why);
             match refusal {
                 Refusal::Rate(_) => rate_limit_error(&why),
+                Refusal::Tls12(Tls12Refusal::NotTheHub(_) | Tls12Refusal::ForeignCertificate) => {
+                    not_the_hub_error(&why)
+                }
+                Refusal::Tls12(Tls12Refusal::Unavailable { hint, .. }) => {
+                    unavailable_error(why, hint)
+                }
                 _ => refusal_error(&why),
             }
         })
@@ -181,11 +186,9 @@ impl OpenKey {
 
     /// Records the refusal of a request or of a malformed frame, unless the rate limit of such records is reached.
     fn record_refusal(&self, request: Option<&SignRequest<'_>>, why: &str) {
-        let mut policy = self.policy.lock().ignore_poison();
-        let Some(left_out) = policy.may_record(Instant::now()) else {
+        let Some(left_out) = self.policy.may_record(Instant::now()) else {
             return;
         };
-        drop(policy);
         let purpose = request.map(|request| request.purpose.name());
         let peer = request.and_then(|request| request.peer.name);
         tracing::error!(purpose, why, peer, left_out, "refused to sign");
@@ -211,6 +214,28 @@ fn refusal_error(why: &str) -> ReportedError {
             .to_owned(),
         class: "refused-by-signer".to_owned(),
         exit: ExitCode::Bug as u8,
+        transient: false,
+        device_state: None,
+    }
+}
+
+/// The error of a handshake with a server that the signer does not believe, and the front end does.
+fn not_the_hub_error(why: &str) -> ReportedError {
+    ReportedError {
+        hint: "if anchors, CRLs or [hub] were changed, reload or restart: each process reads them when it starts. Else this is a fault \
+               of ours, or somebody has taken over the front end: keep ledger and logs, and look at both"
+            .to_owned(),
+        ..refusal_error(why)
+    }
+}
+
+/// The error of a handshake of TLS 1.2 that the signer has not the means to judge.
+fn unavailable_error(why: String, hint: String) -> ReportedError {
+    ReportedError {
+        message: format!("no handshake of TLS 1.2 is signed: {why}"),
+        hint,
+        class: "configuration".to_owned(),
+        exit: ExitCode::Configuration as u8,
         transient: false,
         device_state: None,
     }

@@ -54,6 +54,7 @@ pub mod signer_process;
 pub mod softhsm;
 pub mod system_call;
 pub mod three_processes;
+pub mod tls12_handshake;
 pub mod token_objects;
 pub mod tpm_token;
 pub mod trust_framework;

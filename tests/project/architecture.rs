@@ -110,8 +110,8 @@ fn no_module_uses_a_later_one() {
         "certificate",
         "csr",
         "identity",
-        "signer",
         "tls",
+        "signer",
         "client",
     ];
     let command = ["check_steps", "proxy", "verify", "audit", "commands"];
@@ -189,7 +189,7 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/signer",
             "crate::signer",
-            "rate_limit policy frame replacement fd_passing hardening service_user sandbox system_call_filter ignored_signals sealed_configuration \
+            "rate_limit tls12_transcript tls12_policy policy frame replacement fd_passing hardening service_user sandbox system_call_filter ignored_signals sealed_configuration \
              heartbeat channel child_process process_launcher launch health signer_supervisor remote_key open_key state \
              request_handler service reload_protocol config_reader signer_plan supervisor_reload front_end_supervisor",
         ),
@@ -246,8 +246,8 @@ fn the_stages_are_listed_in_order() {
         "certificate",
         "csr",
         "identity",
-        "signer",
         "tls",
+        "signer",
         "client",
     ];
     assert_eq!(named, stages);

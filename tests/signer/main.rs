@@ -20,3 +20,5 @@ mod reload_protocol;
 mod replacement;
 mod supervisor_system_calls;
 mod system_call_arguments;
+mod tls12_handshakes;
+mod tls12_messages;

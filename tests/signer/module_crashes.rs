@@ -37,6 +37,8 @@ fn ready() -> (Bank, Hub, Chaos) {
     bank.certify("p-256");
     let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
     bank.hub_at(hub.port());
+    // A connection for each request, of callers without a pause.
+    bank.configure(|settings| settings.sections = "[signer]\nper_second = 1000000\n".to_owned());
     let chaos = Chaos::between(&mut bank, "");
     (bank, hub, chaos)
 }
