@@ -20,14 +20,14 @@ use super::super::CommandError;
 /// The checks of `proxy` when it starts, with its errors.
 ///
 /// # Errors
-/// A caller token cannot be used, or the front end would reach the PIN or the ledger.
+/// A caller token cannot be used, a user lacks access, or the front end would reach the PIN or the ledger.
 pub(super) fn refuse(config: &Config) -> Result<(), CommandError> {
+    config.check_access().map_err(CommandError::stage)?;
     let Some(proxy) = &config.proxy else {
         return Ok(());
     };
     let users = config.file_users(&PathRole::CallerToken);
     check_tokens(proxy, users).map_err(CommandError::stage)?;
-    config.check_access().map_err(CommandError::stage)?;
     Sandbox::of_front_end(config).map_err(CommandError::stage)?;
     Ok(())
 }
