@@ -6,6 +6,10 @@ use super::threads::socket_pair;
 pub(super) fn allowed() -> Vec<Allowed> {
     vec![
         (libc::SYS_sendmsg, Vec::new()),
+        // The thread that waits for the launcher, which is the only child.
+        (libc::SYS_pidfd_open, Vec::new()),
+        (libc::SYS_wait4, Vec::new()),
+        (libc::SYS_waitid, Vec::new()),
         (
             libc::SYS_socketpair,
             // The channels, and tokio's pair, through which a signal wakes it.

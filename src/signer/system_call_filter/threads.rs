@@ -107,13 +107,17 @@ pub(super) fn allowed() -> Vec<Allowed> {
         // New memory never holds code: what there is was mapped before.
         (libc::SYS_mmap, no_code.clone()),
         (libc::SYS_mprotect, no_code),
-        // The name of a thread; not dumpable, no new privileges and the end with the parent stay as they are.
+        // The name of a thread, and what the kernel told this process at its start (rustix asks for it when it needs a clock).
+        // Not dumpable, no new privileges and the end with the parent stay as they are.
         (
             libc::SYS_prctl,
-            vec![vec![Argument::Is(0, bits(libc::PR_SET_NAME))]],
+            one_of(0, &[bits(libc::PR_SET_NAME), PR_GET_AUXV]),
         ),
         (libc::SYS_fcntl, descriptor_flags),
-        (libc::SYS_ioctl, one_of(1, &[FIONBIO, FIOCLEX, TCGETS])),
+        (
+            libc::SYS_ioctl,
+            one_of(1, &[FIONBIO, FIOCLEX, TCGETS, TIOCGWINSZ]),
+        ),
         // abort() sends a signal to its own thread.
         (libc::SYS_tgkill, vec![vec![Argument::Is(0, process::id())]]),
         // To a connected socket only: an address would be a way round Landlock's rules for connect, as would MSG_FASTOPEN.
@@ -136,8 +140,11 @@ pub(super) fn allowed() -> Vec<Allowed> {
 // libc's types of these differ between C libraries.
 const FIONBIO: u32 = libc::FIONBIO as u32;
 const FIOCLEX: u32 = libc::FIOCLEX as u32;
-/// Whether a descriptor is a terminal.
+/// Whether a descriptor is a terminal, and how wide.
 const TCGETS: u32 = libc::TCGETS as u32;
+const TIOCGWINSZ: u32 = libc::TIOCGWINSZ as u32;
+/// Of <linux/prctl.h>, from Linux 6.4 on; libc has it not.
+const PR_GET_AUXV: u32 = 0x4155_5856;
 
 /// A pair of connected Unix sockets of this type. A pair of datagram sockets could be connected to other sockets.
 pub(super) fn socket_pair(socket_type: i32) -> Vec<Argument> {
