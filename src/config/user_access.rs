@@ -70,6 +70,9 @@ impl Config {
                 ServiceProcess::Signer => matches!(
                     named.role,
                     PathRole::Certificate
+                        // For handshakes of TLS 1.2.
+                        | PathRole::Anchors
+                        | PathRole::Crl
                         | PathRole::Module
                         | PathRole::PinFile
                         | PathRole::PinProgram
