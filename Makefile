@@ -1,8 +1,9 @@
 # Two commands do all the set-up on a fresh Debian machine with a Rust toolchain: make demo, make test.
 CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
+TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo test soak interop bench deb fmt clippy lib-only doc clean
+.PHONY: demo test deny soak interop bench deb fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
@@ -24,6 +25,17 @@ test: fmt clippy lib-only
 	$(CARGO) test --locked --workspace --no-fail-fast
 	$(MAKE) doc
 
+# The dependencies: known weaknesses, licences, sources (deny.toml). With DENY_FLAGS=--offline the advisories are those in
+# target/advisory-db; else they are fetched.
+CARGO_DENY = 0.20.2
+DENY_FLAGS =
+TOOLS = $(TARGET)/tools
+deny:
+	@$(TOOLS)/bin/cargo-deny --version 2>/dev/null | grep -qx 'cargo-deny $(CARGO_DENY)' || $(CARGO) install --quiet \
+	    --locked --debug --version $(CARGO_DENY) --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deny
+	$(TOOLS)/bin/cargo-deny --locked --workspace $(DENY_FLAGS) check
+	@git -C target/advisory-db/advisory-db-* log -1 --format='The advisories are of %cs (%cr).'
+
 # Ten minutes of a token that misbehaves; writes docs/soak.md. A short run is part of the tests.
 SOAK_SECONDS = 600
 soak:
@@ -33,7 +45,6 @@ soak:
 
 # The key of each token against each server; writes docs/interop.md. A part of it is among the tests. Not kryoptic: its
 # build wants libclang (some hundred MB) and a minute.
-TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 interop:
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
 	    gnutls-serv=gnutls-bin java=default-jdk-headless pkcs11-tool=opensc p11-kit=p11-kit \
