@@ -57,8 +57,8 @@ pub fn compared(mut place: Place) -> Proxies {
     proxy.warm("hh", 1);
     let nginx = servers::nginx_kept_alive(&place.bank, &place.hub);
     let mut ours = Side::of(PROXY, port, processes::tree(proxy.pid()));
-    // Supervisor, signer and front end.
-    assert_eq!(ours.processes.len(), 3, "{}", proxy.log());
+    // Supervisor, launcher, signer and front end.
+    assert_eq!(ours.processes.len(), 4, "{}", proxy.log());
     let mut theirs = nginx
         .as_ref()
         .map(|server| Side::of(NGINX, server.port, with_workers(server)))

@@ -6,6 +6,7 @@
 //! ends, not when the process of that thread does (prctl(2)). While it has not reaped the child, the child's process id is not
 //! given to another process, so that no signal reaches a stranger.
 
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
@@ -154,17 +155,25 @@ pub(super) fn run(mut command: Command, scope: KillScope, socket: &OwnedFd) {
     let spawned = command.spawn();
     // With it go this process's own descriptors of the child's standard streams.
     drop(command);
+    let failed = |error: &dyn Display| {
+        let why: String = error.to_string().chars().take(MAX_REASON).collect();
+        tell(socket, FAILED, why.as_bytes());
+    };
     let mut child = match spawned {
         Ok(child) => child,
+        Err(error) => return failed(&error),
+    };
+    let ended = match readable_at_end(&child) {
+        Ok(ended) => ended,
         Err(error) => {
-            let why = error.to_string();
-            let why: String = why.chars().take(MAX_REASON).collect();
-            return tell(socket, FAILED, why.as_bytes());
+            let _ = child.kill();
+            let _ = child.wait();
+            return failed(&format_args!("nobody could see when it ends: {error}"));
         }
     };
     let relay = Relay::new(&mut child);
     tell(socket, STARTED, &child.id().to_le_bytes());
-    signal_until_end(&child, scope, socket);
+    signal_until_end(&child, &ended, scope, socket);
     let status = child.wait();
     drop(relay);
     if let Ok(status) = status {
@@ -178,34 +187,32 @@ fn tell(socket: &OwnedFd, kind: u8, value: &[u8]) {
     let _ = retry_on_intr(|| send(socket, &message, SendFlags::NOSIGNAL));
 }
 
-/// Sends the child the signals that are asked for, until it has ended.
-fn signal_until_end(child: &Child, scope: KillScope, socket: &OwnedFd) {
-    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+fn pid_of(child: &Child) -> io::Result<Pid> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// A descriptor that is readable when the child has ended. The kernel has them from Linux 5.3 on; the Landlock that a front
+/// end needs came later.
+fn readable_at_end(child: &Child) -> io::Result<OwnedFd> {
+    Ok(pidfd_open(pid_of(child)?, PidfdFlags::empty())?)
+}
+
+/// Sends the child the signals that are asked for, until it has ended or was killed.
+fn signal_until_end(child: &Child, ended: &OwnedFd, scope: KillScope, socket: &OwnedFd) {
+    let Ok(pid) = pid_of(child) else {
         return;
     };
     let kill = || match scope {
         KillScope::Group => kill_process_group(pid, Signal::KILL),
         KillScope::Child => kill_process(pid, Signal::KILL),
     };
-    // From Linux 5.3 on; the Landlock that the front end needs came later.
-    let Ok(ended) = pidfd_open(pid, PidfdFlags::empty()) else {
-        let _ = kill();
-        return;
-    };
-    let mut closed = false;
     loop {
-        let asked = match closed {
-            true => PollFlags::empty(),
-            false => PollFlags::IN,
-        };
         let mut fds = [
-            PollFd::new(&ended, PollFlags::IN),
-            PollFd::new(socket, asked),
+            PollFd::new(ended, PollFlags::IN),
+            PollFd::new(socket, PollFlags::IN),
         ];
-        let ready = match closed {
-            true => retry_on_intr(|| poll(&mut fds[..1], None)),
-            false => retry_on_intr(|| poll(&mut fds, None)),
-        };
+        let ready = retry_on_intr(|| poll(&mut fds, None));
         let [has_ended, is_asked] = fds.map(|fd| !fd.revents().is_empty());
         if has_ended || ready.is_err() {
             // What it started itself ends with it.
@@ -223,9 +230,10 @@ fn signal_until_end(child: &Child, scope: KillScope, socket: &OwnedFd) {
             Ok(Some((TERMINATE, _))) => kill_process(pid, Signal::TERM),
             Ok(Some(_)) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            // The supervisor has ended, or has no use for the child any more.
             Ok(None) | Err(_) => {
-                closed = true;
-                kill()
+                let _ = kill();
+                return;
             }
         };
     }
