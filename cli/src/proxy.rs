@@ -219,15 +219,14 @@ impl RunningProxy {
         log_flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let [hangup, terminate, interrupt] = &mut self.signals;
         self.service_manager.ready();
-        let reloads = async {
-            reloads.await;
-            std::future::pending::<()>().await;
-        };
         let mut reloads = std::pin::pin!(reloads);
         loop {
             tokio::select! {
-                // Never ready: polls the reloads for as long as this loop runs.
-                () = &mut reloads => {}
+                // The kernel ends this process with its parent, unless that ended before it was told so.
+                () = &mut reloads => {
+                    tracing::error!("the supervisor has ended: the proxy is stopped");
+                    break;
+                }
                 // SIGHUP of the whole process group: the supervisor handles it, and offers a reload.
                 _ = hangup.recv() => {}
                 _ = terminate.recv() => break,

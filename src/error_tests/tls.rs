@@ -30,6 +30,10 @@ pub(super) fn signer() -> Vec<Example> {
     };
     every_variant!(SignerError {
         LauncherEnded: [SignerError::LauncherEnded],
+        NotListening: [SignerError::NotListening],
+        ReaderEnded: [SignerError::ReaderEnded {
+            status: text("signal: 9 (SIGKILL)")
+        }],
         ConfigurationUnread: [SignerError::ConfigurationUnread { seconds: 30 }],
         Spawn: [SignerError::Spawn {
             program: "/usr/bin/hsm-mtls".into(),

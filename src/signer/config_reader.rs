@@ -3,6 +3,7 @@
 //! are, and what is wrong. The whole text, in which arguments of the PIN program and variables of the module may lead to the
 //! PIN, goes on to the signer in a sealed file that the supervisor does not read.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,8 +14,8 @@ use rustix::net::{RecvFlags, SendFlags};
 use serde::{Deserialize, Serialize};
 
 use super::fd_passing::{
-    Passed, configuration_text, pass_to_child, receive_from_supervisor, receive_with_descriptors,
-    send_with_descriptors, socket_pair,
+    MAX_MESSAGE_LEN, Passed, configuration_text, pass_to_child, receive_from_supervisor,
+    receive_with_descriptors, send_with_descriptors, socket_pair,
 };
 use super::frame::VERSION;
 use super::hardening::{end_with_parent, harden, log_missing};
@@ -22,13 +23,16 @@ use super::process_launcher::{ProcessLauncher, Role};
 use super::sandbox::Sandbox;
 use super::{SignerError, channels, sealed_configuration, timespec};
 use crate::config::pin::PinSource;
-use crate::config::{Config, ConfigText};
+use crate::config::{Config, ConfigError, ConfigText};
 use crate::engine::{EngineError, ReportedError};
 use crate::exit_code::ExitCode;
 use crate::standard_error;
 
 /// How long a file may take to be read: it may lie on a file system that hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the exit status of a reader that has closed its socket is waited for.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The first message of a reader; the front end's text follows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,16 +63,25 @@ impl ReadConfiguration {
         let (control, reader_side) =
             socket_pair().map_err(|error| SignerError::handover(&error))?;
         // It is ended when this is dropped.
-        let _reader = launcher.launch(Role::ConfigReader, reader_side.as_fd(), None)?;
+        let reader = launcher.launch(Role::ConfigReader, reader_side.as_fd(), None)?;
         drop(reader_side);
         let passed = Passed {
             configuration: running,
             ..Passed::default()
         };
-        pass_to_child(&control, passed)?;
         let until = Instant::now() + READ_TIMEOUT;
         let mut descriptors = Vec::new();
-        let answer = receive_until(&control, &mut descriptors, until)?;
+        // Where nothing can be passed, it has ended.
+        let answer = match pass_to_child(&control, passed) {
+            Ok(()) => receive_until(&control, &mut descriptors, until)?,
+            Err(_) => Vec::new(),
+        };
+        if answer.is_empty() {
+            let status = reader.wait(END_TIMEOUT);
+            return Err(SignerError::ReaderEnded {
+                status: status.map_or_else(|| "nobody knows how".to_owned(), |it| it.to_string()),
+            });
+        }
         let answer: Answer =
             serde_json::from_slice(&answer).map_err(|error| SignerError::handover(&error))?;
         if answer.version != VERSION {
@@ -90,6 +103,7 @@ impl ReadConfiguration {
     }
 }
 
+/// Receives the next message; an empty one at the end of the socket.
 fn receive_until(
     control: &OwnedFd,
     descriptors: &mut Vec<OwnedFd>,
@@ -102,8 +116,11 @@ fn receive_until(
             seconds: READ_TIMEOUT.as_secs(),
         });
     }
-    let received = receive_with_descriptors(control.as_fd(), descriptors, RecvFlags::empty());
-    received.map_err(|error| SignerError::handover(&error))
+    match receive_with_descriptors(control.as_fd(), descriptors, RecvFlags::empty()) {
+        // It has ended before it read what it was passed.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Vec::new()),
+        received => received.map_err(|error| SignerError::handover(&error)),
+    }
 }
 
 /// Reads and checks the file at `path`, in a process that the launcher started, and tells the supervisor.
@@ -117,34 +134,27 @@ pub fn serve(path: &Path) -> Result<ExitCode, SignerError> {
     measures.push(end_with_parent());
     standard_error::release();
     log_missing(&measures, "reader of the configuration");
-    let read = read(path, inherited.configuration.as_deref());
+    let read = read(path, inherited.configuration.as_deref()).map_err(ReportedError::of);
     let answer = |channels, error| Answer {
         version: VERSION,
         channels,
         error,
     };
     let control = inherited.control.as_fd();
-    let sent = match &read {
-        Ok(read) => {
-            let answer = serde_json::to_vec(&answer(read.channels, None));
-            let descriptors = [read.sealed.as_fd()];
-            let text = Some(&*read.front_end_text);
-            answer.map_err(std::io::Error::from).and_then(|answer| {
-                send_with_descriptors(control, &answer, &descriptors, text, SendFlags::NOSIGNAL)
-            })
-        }
-        Err(_) => Ok(()),
+    let (answer, descriptors, text) = match &read {
+        Ok(read) => (
+            answer(read.channels, None),
+            vec![read.sealed.as_fd()],
+            Some(&*read.front_end_text),
+        ),
+        Err(error) => (answer(0, Some(error.clone())), Vec::new(), None),
     };
-    // Too long for a message, for instance: that is said too.
-    let error = match (read, sent) {
-        (Err(error), _) => error,
-        (Ok(_), Err(error)) => SignerError::handover(&error),
-        (Ok(_), Ok(())) => return Ok(ExitCode::Good),
-    };
-    let answer = serde_json::to_vec(&answer(0, Some(ReportedError::of(error))));
-    let answer = answer.map_err(|error| SignerError::handover(&error))?;
-    send_with_descriptors(control, &answer, &[], None, SendFlags::NOSIGNAL)
-        .map_err(|error| SignerError::handover(&error))?;
+    let sent = serde_json::to_vec(&answer)
+        .map_err(io::Error::from)
+        .and_then(|answer| {
+            send_with_descriptors(control, &answer, &descriptors, text, SendFlags::NOSIGNAL)
+        });
+    sent.map_err(|error| SignerError::handover(&error))?;
     Ok(ExitCode::Good)
 }
 
@@ -169,8 +179,22 @@ fn read(path: &Path, running: Option<&str>) -> Result<ReadConfiguration, SignerE
 
 fn sealed(text: &ConfigText, config: &Config) -> Result<ReadConfiguration, SignerError> {
     let sealed = sealed_configuration::seal(&text.text);
+    let front_end_text = text.for_front_end()?;
+    if front_end_text.len() > MAX_MESSAGE_LEN {
+        return Err(ConfigError::Field {
+            path: text.path.clone(),
+            line: 0,
+            field: String::new(),
+            message: format!(
+                "what the front end is told of it has {} bytes, and may have {MAX_MESSAGE_LEN}",
+                front_end_text.len()
+            ),
+            advice: Some("shorten the lists in [proxy], [[proxy.listener]] and [trust]".to_owned()),
+        }
+        .into());
+    }
     Ok(ReadConfiguration {
-        front_end_text: text.for_front_end()?,
+        front_end_text,
         sealed: sealed.map_err(|error| SignerError::handover(&error))?,
         channels: channels(config),
     })

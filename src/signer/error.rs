@@ -29,6 +29,15 @@ pub enum SignerError {
     /// The process that starts the others has ended.
     #[error("the process launcher has ended: it starts signer and front end")]
     LauncherEnded,
+    /// A listening socket was closed by a process that had it.
+    #[error("a listening socket was closed by the front end")]
+    NotListening,
+    /// The reader of the configuration ended without an answer.
+    #[error("the process that reads the configuration ended: {status}")]
+    ReaderEnded {
+        /// How.
+        status: String,
+    },
     /// The configuration file was not read in time.
     #[error("the configuration was not read within {seconds} s")]
     ConfigurationUnread {
@@ -168,6 +177,13 @@ impl Diagnostic for SignerError {
             Self::LauncherEnded => {
                 "start the proxy again; if nobody killed the process, the kernel may have, for want of memory: see `journalctl -k`"
             }
+            Self::NotListening => {
+                "keep the log: the front end does that only when somebody has taken it over. Start the proxy again; where systemd opens \
+                 the sockets, restart the .socket unit too"
+            }
+            Self::ReaderEnded { .. } => {
+                "see in the log what ended it; if it says nothing, the kernel may have, for want of memory: see `journalctl -k`"
+            }
             Self::ConfigurationUnread { .. } => {
                 "see whether the file system that the file and the paths in it are on hangs (`stat` each)"
             }
@@ -207,6 +223,7 @@ impl Diagnostic for SignerError {
         match self {
             Self::Spawn { .. }
             | Self::LauncherEnded
+            | Self::NotListening
             | Self::ConfigurationUnread { .. }
             | Self::Handover { .. }
             | Self::NoOffer { .. } => ExitCode::Token,
@@ -216,7 +233,7 @@ impl Diagnostic for SignerError {
             | Self::OutOfReach { .. }
             | Self::NeedsRestart { .. }
             | Self::Hardening { .. } => ExitCode::Configuration,
-            Self::Description { .. } => ExitCode::Bug,
+            Self::Description { .. } | Self::ReaderEnded { .. } => ExitCode::Bug,
             Self::Config(error) => error.exit_code(),
             Self::Identity(error) => error.exit_code(),
         }

@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::socket_acceptconn;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::child_process::{self, ChildProcess};
@@ -23,7 +24,7 @@ use super::process_launcher::{ProcessLauncher, Role};
 use super::reload_protocol::async_socket;
 pub use super::reload_protocol::{ReloadOffer, ReloadOffers};
 pub use super::signer_plan::SignerPlan;
-use super::supervisor_reload::SignerReload;
+use super::supervisor_reload::{SignerReload, sleep_to};
 use super::system_call_filter::SystemCallFilter;
 use super::{SignerError, fd_passing};
 use crate::backoff::Backoff;
@@ -31,6 +32,8 @@ use crate::exit_code::ExitCode;
 
 /// A front end that ran this long is restarted with the shortest delay again. Each restart costs a login.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
+/// What a front end may take to stop, beyond `stop_timeout`, before it is killed.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// The descriptors of a supervisor beside its listening sockets: the sockets to the launcher and to the thread that waits for
 /// it, that thread's own end, the launcher's pidfd, and the sealed configuration.
 const DESCRIPTORS: usize = 5;
@@ -75,17 +78,29 @@ async fn supervise_until_exit(
         let started = Instant::now();
         // Each front end has channels and a signer of its own: a front end that was taken over may have left anything
         // in its channels.
+        check_listening(sockets)?;
         let (signer, channels) = plan.start()?;
         let text = plan.front_end_text();
         let (front_end, control) = FrontEnd::start(plan.launcher(), text, &channels, sockets)?;
         drop(channels);
+        let stop_timeout = plan.config().proxy.as_ref().map(|proxy| proxy.stop_timeout);
+        let stop_timeout = stop_timeout.unwrap_or_default() + STOP_MARGIN;
         let mut reload = SignerReload::new(control, path, plan, signer)?;
         let mut terminated = false;
+        let mut kill_at: Option<Instant> = None;
         let status = loop {
             tokio::select! {
                 status = front_end.wait() => break status,
-                _ = terminate.recv() => { terminated = true; front_end.process.terminate(); }
-                _ = interrupt.recv() => { terminated = true; front_end.process.terminate(); }
+                () = stop_signal(&mut terminate, &mut interrupt) => {
+                    terminated = true;
+                    front_end.process.terminate();
+                    kill_at.get_or_insert(Instant::now() + stop_timeout);
+                }
+                () = sleep_to(kill_at) => {
+                    tracing::error!("the front end does not stop: it is killed");
+                    front_end.process.kill();
+                    kill_at = None;
+                }
                 _ = hang_up.recv() => reload.request(),
                 _ = user_1.recv() => tracing::warn!("SIGUSR1 does nothing here; SIGHUP reloads, and opens the access log anew"),
                 _ = user_2.recv() => tracing::warn!("SIGUSR2 does nothing here; SIGHUP reloads, and opens the access log anew"),
@@ -115,9 +130,25 @@ async fn supervise_until_exit(
         tracing::error!(%status, pause_ms = delay.as_millis(), "the front end ended; it is started again");
         tokio::select! {
             () = sleep(delay) => {}
-            _ = terminate.recv() => return Ok(ExitCode::Good),
-            _ = interrupt.recv() => return Ok(ExitCode::Good),
+            () = stop_signal(&mut terminate, &mut interrupt) => return Ok(ExitCode::Good),
         }
+    }
+}
+
+/// Waits for a signal to stop.
+async fn stop_signal(terminate: &mut unix::Signal, interrupt: &mut unix::Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Checks that the sockets still listen: a front end that was taken over could have put an end to that, for its successors too.
+fn check_listening(sockets: &[BorrowedFd<'_>]) -> Result<(), SignerError> {
+    let listens = |socket: &BorrowedFd<'_>| matches!(socket_acceptconn(socket), Ok(true));
+    match sockets.iter().all(listens) {
+        true => Ok(()),
+        false => Err(SignerError::NotListening),
     }
 }
 
@@ -170,4 +201,31 @@ pub fn inherit() -> Result<Inherited, SignerError> {
     measures.push(end_with_parent());
     log_missing(&measures, "front end");
     Ok(inherited)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    /// What one who has a socket does to it, all have.
+    #[test]
+    fn a_socket_that_listens_no_more_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let unix = UnixListener::bind(folder.path().join("s")).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sockets = [unix.as_fd(), tcp.as_fd()];
+        assert!(check_listening(&sockets).is_ok());
+        assert!(check_listening(&[]).is_ok());
+        let other = TcpStream::from(OwnedFd::from(tcp.try_clone().unwrap()));
+        other.shutdown(Shutdown::Read).unwrap();
+        assert!(matches!(
+            check_listening(&sockets),
+            Err(SignerError::NotListening)
+        ));
+        let (pair, _) = UnixStream::pair().unwrap();
+        assert!(check_listening(&[pair.as_fd()]).is_err());
+    }
 }

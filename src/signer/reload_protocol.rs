@@ -129,42 +129,44 @@ impl ReloadOffers {
             .map_err(|error| SignerError::handover(&error))
     }
 
-    /// Receives the next offer. Never returns once the supervisor has ended: this process is about to end too.
+    /// Receives the next offer. `None`: the supervisor has ended.
     ///
     /// # Errors
     /// The message is not an offer of this version, or has too many descriptors.
-    pub async fn next(&self) -> Result<ReloadOffer, SignerError> {
+    pub async fn next(&self) -> Result<Option<ReloadOffer>, SignerError> {
         let mut channels = Vec::new();
         let header = self.message(&mut channels).await?;
+        if header.is_empty() {
+            return Ok(None);
+        }
         let header: OfferHeader =
             serde_json::from_slice(&header).map_err(|error| SignerError::handover(&error))?;
         if header.version != VERSION {
             return Err(SignerError::handover(&"an offer of another version"));
         }
         if let Some(error) = header.error {
-            return Ok(ReloadOffer {
+            return Ok(Some(ReloadOffer {
                 id: header.id,
                 offered: Err(error),
-            });
+            }));
         }
         while channels.len() < header.channels {
-            self.message(&mut channels).await?;
+            if self.message(&mut channels).await?.is_empty() {
+                return Ok(None);
+            }
         }
         let text = configuration_text(self.message(&mut Vec::new()).await?)?;
-        Ok(ReloadOffer {
+        Ok(Some(ReloadOffer {
             id: header.id,
             offered: Ok((text, channels)),
-        })
+        }))
     }
 
+    /// The next message; empty at the end of the socket.
     async fn message(&self, channels: &mut Vec<OwnedFd>) -> Result<Vec<u8>, SignerError> {
         let read = || receive_with_descriptors(self.0.as_fd(), channels, RecvFlags::DONTWAIT);
         let received = self.0.async_io(Interest::READABLE, read).await;
-        match received {
-            Ok(message) if message.is_empty() => std::future::pending().await,
-            Ok(message) => Ok(message),
-            Err(error) => Err(SignerError::handover(&error)),
-        }
+        received.map_err(|error| SignerError::handover(&error))
     }
 
     /// Answers that the new signer is in use from now on.
@@ -223,9 +225,9 @@ mod tests {
         let channels: Vec<_> = (0..70).map(|_| socket_pair().unwrap().0).collect();
         send_offer(supervisor.as_fd(), 1, Err(&error)).unwrap();
         send_offer(supervisor.as_fd(), 2, Ok(("x = 1", &channels))).unwrap();
-        let first = offers.next().await.unwrap();
+        let first = offers.next().await.unwrap().unwrap();
         assert_eq!((first.id, first.offered.unwrap_err()), (1, error));
-        let second = offers.next().await.unwrap();
+        let second = offers.next().await.unwrap().unwrap();
         let (text, received) = second.offered.unwrap();
         assert_eq!((second.id, text.as_str(), received.len()), (2, "x = 1", 70));
         let control = async_socket(supervisor).unwrap();

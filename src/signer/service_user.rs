@@ -80,7 +80,9 @@ fn change_to(account: &Account) -> Result<(), String> {
         permitted: CapabilitySet::empty(),
         inheritable: CapabilitySet::empty(),
     };
-    set_capabilities(None, none).map_err(failed("capset"))?;
+    if capabilities(None) != Ok(none) {
+        set_capabilities(None, none).map_err(failed("capset"))?;
+    }
     check_no_way_back(account, none)
 }
 

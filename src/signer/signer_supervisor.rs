@@ -38,7 +38,7 @@ const RESTART_BURST: usize = 8;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 /// How long the supervisor waits for a killed process to end: a driver may hold it in the kernel.
-const REAP_TIMEOUT: Duration = Duration::from_secs(2);
+const REAP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a signer may take to close its sessions and its ledger before it is killed.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -5,6 +5,7 @@
 //! the network, so the supervisor does not trust it: an unexpected answer ends the front end, a missing answer ends the
 //! new signer, there is one offer at a time, and there are never more than two signers.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,9 +33,14 @@ const LOG_TARGET: &str = "hsm_mtls::signer::reload";
 #[error("the front end said of a reload what nobody asked it: {0}")]
 pub(super) struct ProtocolViolation(&'static str);
 
+/// A plan, the signer that was started with it, and the front end's ends of the signer's channels.
+type Prepared = Result<(SignerPlan, SupervisedSigner, Vec<OwnedFd>), SignerError>;
+
 /// The progress of a reload.
 enum ReloadStage {
     Idle,
+    /// The configuration is read, and a signer started with it.
+    Preparing(oneshot::Receiver<Prepared>),
     /// The front end has not answered the offer yet. `new` is `None` if there is no new signer.
     Offered {
         new: Option<(Box<SignerPlan>, SupervisedSigner)>,
@@ -47,6 +53,14 @@ enum ReloadStage {
     },
     /// One of the two signers is ending.
     Stopping(oneshot::Receiver<()>),
+}
+
+/// What a reload waits for.
+enum Event {
+    Message(io::Result<Option<Vec<u8>>>),
+    Timeout,
+    SignerEnded,
+    Prepared(Box<Prepared>),
 }
 
 /// The signer of a running front end, and its replacement during a reload.
@@ -93,7 +107,7 @@ impl<'a> SignerReload<'a> {
     /// Requests a reload. Requests during a reload cause one more after it, however many they are.
     pub(super) fn request(&mut self) {
         match self.stage {
-            ReloadStage::Idle => self.offer(),
+            ReloadStage::Idle => self.prepare(),
             _ => self.requested_again = true,
         }
     }
@@ -111,23 +125,18 @@ impl<'a> SignerReload<'a> {
 
     /// Waits for the next event of a reload and handles it.
     pub(super) async fn step(&mut self) -> Result<(), ProtocolViolation> {
-        enum Event {
-            Message(std::io::Result<Option<Vec<u8>>>),
-            Timeout,
-            SignerEnded,
-        }
         let until = match &self.stage {
             ReloadStage::Offered { until, .. } | ReloadStage::Draining { until, .. } => {
                 Some(*until)
             }
-            ReloadStage::Idle | ReloadStage::Stopping(_) => None,
+            ReloadStage::Idle | ReloadStage::Preparing(_) | ReloadStage::Stopping(_) => None,
         };
         let event = tokio::select! {
             message = reload_protocol::receive_message(&self.control), if !self.control_closed => {
                 Event::Message(message)
             }
             () = sleep_to(until) => Event::Timeout,
-            () = signer_ended(&mut self.stage) => Event::SignerEnded,
+            event = thread_ended(&mut self.stage) => event,
         };
         match event {
             Event::Message(Ok(Some(message))) => {
@@ -138,19 +147,41 @@ impl<'a> SignerReload<'a> {
             // The front end's exit is handled in `front_end_supervisor`.
             Event::Message(_) => self.control_closed = true,
             Event::Timeout => self.on_timeout(),
+            Event::Prepared(prepared) => self.offer(*prepared),
             Event::SignerEnded => {
                 self.stage = ReloadStage::Idle;
                 if std::mem::take(&mut self.requested_again) {
-                    self.offer();
+                    self.prepare();
                 }
             }
         }
         Ok(())
     }
 
-    fn offer(&mut self) {
+    /// Has the configuration read and a signer started, on a thread of its own: either may take long, and signals and the
+    /// front end are attended to meanwhile. Where the result is not wanted any more, it is dropped there, and the signer ends.
+    fn prepare(&mut self) {
+        let (notify, prepared) = oneshot::channel();
+        let launcher = Arc::clone(self.plan.launcher());
+        let (path, running) = (self.path.to_owned(), Arc::clone(&self.started_with));
+        let prepare = move || {
+            let read = SignerPlan::read(&launcher, &path, Some(&*running));
+            let started = read.and_then(|plan| {
+                let (signer, channels) = plan.start()?;
+                Ok((plan, signer, channels))
+            });
+            let _ = notify.send(started);
+        };
+        let thread = thread::Builder::new().name("hsm-reload".to_owned());
+        match thread.spawn(prepare) {
+            Ok(_) => self.stage = ReloadStage::Preparing(prepared),
+            Err(error) => self.offer(Err(SignerError::handover(&error))),
+        }
+    }
+
+    fn offer(&mut self, prepared: Prepared) {
         self.id += 1;
-        let prepared = self.prepare().map_err(ReportedError::of);
+        let prepared = prepared.map_err(ReportedError::of);
         let offered = match &prepared {
             Ok((plan, _, channels)) => Ok((&**plan.front_end_text(), &channels[..])),
             Err(error) => Err(error),
@@ -176,14 +207,6 @@ impl<'a> SignerReload<'a> {
                 self.stop(new.map(|(_, signer)| signer));
             }
         }
-    }
-
-    /// Has the configuration file read, and starts a signer with it if the running front end can use that configuration.
-    fn prepare(&self) -> Result<(SignerPlan, SupervisedSigner, Vec<OwnedFd>), SignerError> {
-        let running = Some(&*self.started_with);
-        let plan = SignerPlan::read(self.plan.launcher(), self.path, running)?;
-        let (signer, channels) = plan.start()?;
-        Ok((plan, signer, channels))
     }
 
     fn on_message(&mut self, message: &[u8]) -> Result<(), ProtocolViolation> {
@@ -267,17 +290,26 @@ impl<'a> SignerReload<'a> {
     }
 }
 
-async fn sleep_to(until: Option<Instant>) {
+pub(super) async fn sleep_to(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until.into()).await,
         None => std::future::pending().await,
     }
 }
 
-async fn signer_ended(stage: &mut ReloadStage) {
+/// Waits for the thread of this stage.
+async fn thread_ended(stage: &mut ReloadStage) -> Event {
     match stage {
         // An error means that the sender was dropped with its thread: the signer has ended as well.
-        ReloadStage::Stopping(ended) => drop(ended.await),
+        ReloadStage::Stopping(ended) => {
+            let _ = ended.await;
+            Event::SignerEnded
+        }
+        // An error means that the thread has panicked, which was logged.
+        ReloadStage::Preparing(prepared) => {
+            let failed = |error| Err(SignerError::handover(&error));
+            Event::Prepared(Box::new(prepared.await.unwrap_or_else(failed)))
+        }
         _ => std::future::pending().await,
     }
 }

@@ -163,7 +163,7 @@ fn systemd_analyze_accepts_the_drop_in_for_a_start_as_root() {
     assert_eq!(said_once(ROOT_START, "User"), "root");
     let kept = said_once(ROOT_START, "CapabilityBoundingSet");
     assert_eq!(kept, "CAP_SETUID CAP_SETGID CAP_KILL");
-    assert_eq!(said_once(ROOT_START, "SystemCallFilter"), "@setuid");
+    assert_eq!(said_once(ROOT_START, "SystemCallFilter"), "@setuid capset");
     // systemd would make root the owner of these, at each start.
     let mut kept_writable = Vec::new();
     for (key, top) in [

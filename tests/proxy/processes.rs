@@ -257,6 +257,29 @@ fn a_launcher_that_is_killed_takes_all_with_it() {
     drop(bank);
 }
 
+/// A front end that hangs, or that was taken over and does not listen to signals, keeps nobody from stopping the proxy.
+#[test]
+fn a_front_end_that_does_not_stop_is_killed() {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    let ports = Proxy::configure(&mut bank, "stop_timeout = \"1s\"", "");
+    let proxy = Proxy::start(&bank, ports);
+    assert_eq!(proxy.get("/cm/consents/1").0, 200);
+    let front_end = front_end(&proxy, &bank).unwrap();
+    let stopped = Command::new("kill")
+        .args(["-STOP", &front_end.to_string()])
+        .status();
+    assert!(stopped.unwrap().success());
+    proxy.signal("TERM");
+    let ended = proxy.ended();
+    assert!(ended.success(), "{ended}");
+    until("it is gone", || {
+        state(front_end).is_none_or(|state| state == 'Z')
+    });
+}
+
 /// Sent by habit, to have logs opened anew or statistics printed.
 #[test]
 fn an_unused_signal_ends_no_process() {

@@ -23,7 +23,7 @@ use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit};
-use hsm_mtls::internal::signer::process_launcher::ProcessLauncher;
+use hsm_mtls::internal::signer::process_launcher::{self, ProcessLauncher};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
 use http::{HeaderMap, Method};
 use tokio::runtime::Builder;
@@ -237,6 +237,21 @@ fn a_pin_that_no_restart_survives_or_that_the_front_end_would_have_is_refused() 
     }
 }
 
+/// A bug of the process that reads the configuration is not taken for a mistake in it, nor for a token that is away.
+#[test]
+fn a_reader_that_ends_without_an_answer_is_a_bug() {
+    let scene = scene();
+    let config = scene.bank.config_path();
+    let mut launcher = child_test::command(a_process_of_the_harness);
+    launcher
+        .env(ROLE, "launcher of another program")
+        .env("HSM_MTLS_TEST_CONFIG", &config);
+    let launcher = ProcessLauncher::start(launcher).unwrap();
+    let error = SignerPlan::read(&launcher, &config, None).expect_err("there is no answer");
+    assert_eq!(error.exit_code() as u8, 70, "{error}");
+    assert!(error.to_string().contains("exit status: 1"), "{error}");
+}
+
 /// Supervisor, launcher and front end, as processes of their own.
 #[test]
 fn a_process_of_the_harness() {
@@ -248,6 +263,9 @@ fn a_process_of_the_harness() {
             let mut launcher = child_test::command(a_process_of_the_harness);
             launcher.env(ROLE, "launcher");
             supervise_with(launcher, &config.path);
+        }
+        Ok("launcher of another program") => {
+            process_launcher::serve(|_| Command::new("/bin/false")).unwrap();
         }
         Ok("launcher") => {
             let front_end = || {

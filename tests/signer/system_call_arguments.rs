@@ -112,7 +112,9 @@ pub(super) fn descriptors() {
     for (command, value) in [
         (libc::F_SETOWN, 1),
         (F_SETSIG, libc::SIGKILL),
-        (libc::F_SETFL, libc::O_ASYNC),
+        // Without O_APPEND, what a file has could be overwritten.
+        (libc::F_SETFL, 0),
+        (libc::F_SETFL, libc::O_NONBLOCK),
         (libc::F_SETLEASE, 0),
         (libc::F_SETLK, 0),
         (libc::F_NOTIFY, 0),
@@ -120,11 +122,6 @@ pub(super) fn descriptors() {
     ] {
         refused("fcntl", libc::SYS_fcntl, fcntl(command, value));
     }
-    works(
-        "fcntl",
-        libc::SYS_fcntl,
-        fcntl(libc::F_SETFL, libc::O_NONBLOCK),
-    );
     works("fcntl", libc::SYS_fcntl, fcntl(libc::F_GETFD, 0));
     works("fcntl", libc::SYS_fcntl, fcntl(libc::F_DUPFD_CLOEXEC, 3));
     let owner = process::id();
@@ -133,6 +130,13 @@ pub(super) fn descriptors() {
         refused("ioctl", libc::SYS_ioctl, arguments);
     }
     one.set_nonblocking(false).unwrap();
+    // A listening socket whose reading side is closed accepts nothing any more, also in other processes.
+    for side in [libc::SHUT_RD, libc::SHUT_RDWR] {
+        let arguments = [descriptor, side.into()];
+        refused("shutdown", libc::SYS_shutdown, arguments);
+    }
+    let arguments = [descriptor, libc::SHUT_WR.into()];
+    works("shutdown", libc::SYS_shutdown, arguments);
 }
 
 pub(super) fn memory_and_threads() {

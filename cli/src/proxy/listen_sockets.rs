@@ -95,6 +95,8 @@ impl Sockets {
 
     /// The sockets of inherited descriptors, which are in the order of [`Self::descriptors`].
     ///
+    /// A front end before may have made them blocking, for all who have them.
+    ///
     /// # Errors
     /// There are fewer than are configured.
     pub fn inherited(config: &ProxyConfig, descriptors: Vec<OwnedFd>) -> Result<Self, ProxyError> {
@@ -102,12 +104,15 @@ impl Sockets {
             name: "of the supervisor".to_owned(),
             found: Vec::new(),
         };
-        let mut sockets = descriptors
-            .into_iter()
-            .map(|socket| match socket_domain(&socket) {
-                Ok(AddressFamily::UNIX) => ListenSocket::Unix(socket.into()),
-                _ => ListenSocket::Tcp(socket.into()),
-            });
+        let socket_of = |socket: OwnedFd| match socket_domain(&socket) {
+            Ok(AddressFamily::UNIX) => ListenSocket::Unix(socket.into()),
+            _ => ListenSocket::Tcp(socket.into()),
+        };
+        let sockets: Vec<_> = descriptors.into_iter().map(socket_of).collect();
+        for socket in &sockets {
+            set_nonblocking(socket).map_err(ProxyError::System)?;
+        }
+        let mut sockets = sockets.into_iter();
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             listeners.push((sockets.next().ok_or_else(missing)?, listener.clone()));
@@ -218,12 +223,15 @@ fn open_now(
         }
     };
     let socket = socket.map_err(OpenError::System)?;
-    let nonblocking = match &socket {
+    set_nonblocking(&socket).map_err(OpenError::System)?;
+    Ok(socket)
+}
+
+fn set_nonblocking(socket: &ListenSocket) -> io::Result<()> {
+    match socket {
         ListenSocket::Unix(socket) => socket.set_nonblocking(true),
         ListenSocket::Tcp(socket) => socket.set_nonblocking(true),
-    };
-    nonblocking.map_err(OpenError::System)?;
-    Ok(socket)
+    }
 }
 
 fn listen_error(address: &ListenAddress, error: &io::Error) -> ProxyError {

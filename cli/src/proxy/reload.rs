@@ -64,14 +64,15 @@ pub(super) fn open_identity(
 }
 
 impl ReloadTask {
-    /// Handles one offer of the supervisor after the other, for as long as it is polled.
+    /// Handles one offer of the supervisor after the other, until the supervisor has ended.
     pub(super) async fn handle_offers(mut self, offers: ReloadOffers) {
         loop {
             let offer = match offers.next().await {
-                Ok(offer) => offer,
+                Ok(Some(offer)) => offer,
+                Ok(None) => return,
                 Err(error) => {
                     tracing::error!(%error, hint = error.hint(), "no reload is possible any more");
-                    return;
+                    return std::future::pending().await;
                 }
             };
             self.service_manager.reloading();

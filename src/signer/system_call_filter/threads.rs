@@ -56,7 +56,6 @@ const ANY_ARGUMENTS: &[c_long] = &[
     libc::SYS_readv,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    libc::SYS_shutdown,
     libc::SYS_write,
     libc::SYS_writev,
     #[cfg(target_arch = "x86_64")]
@@ -88,8 +87,9 @@ pub(super) fn allowed() -> Vec<Allowed> {
         mask: THREAD | NO_THREAD,
         value: THREAD,
     };
-    // Descriptors of this process only: no signals to others (F_SETOWN, O_ASYNC), no locks, no leases.
-    let mut descriptor_flags = one_of(
+    // Descriptors of this process only: no signals to others (F_SETOWN), no locks, no leases. Not F_SETFL: a file that may be
+    // appended to could be overwritten without O_APPEND, and other processes share the flags of a description.
+    let descriptor_flags = one_of(
         1,
         &[
             bits(libc::F_GETFD),
@@ -98,10 +98,6 @@ pub(super) fn allowed() -> Vec<Allowed> {
             bits(libc::F_DUPFD_CLOEXEC),
         ],
     );
-    descriptor_flags.push(vec![
-        Argument::Is(1, bits(libc::F_SETFL)),
-        Argument::without(2, bits(libc::O_ASYNC)),
-    ]);
     allowed.extend([
         (libc::SYS_clone, vec![vec![thread]]),
         // New memory never holds code: what there is was mapped before.
@@ -127,6 +123,11 @@ pub(super) fn allowed() -> Vec<Allowed> {
                 Argument::without(3, bits(libc::MSG_FASTOPEN)),
                 Argument::Null(4),
             ]],
+        ),
+        // Not of the reading side: that would close a listening socket, which others share, for good.
+        (
+            libc::SYS_shutdown,
+            vec![vec![Argument::Is(1, bits(libc::SHUT_WR))]],
         ),
         // Its own limits, and to read only.
         (
