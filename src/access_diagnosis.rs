@@ -35,6 +35,8 @@ pub(crate) enum AccessMode {
     Read,
     /// To pass through a folder (x).
     Search,
+    /// To run a program (x).
+    Execute,
     Write,
 }
 
@@ -57,6 +59,12 @@ impl OwnedPath {
             mode: meta.mode() & 0o7777,
             is_folder: meta.is_dir(),
         }
+    }
+}
+
+impl OwnedPath {
+    pub(crate) fn belongs_to_root(&self) -> bool {
+        self.uid == 0
     }
 }
 
@@ -88,6 +96,7 @@ impl fmt::Display for Obstacle {
                 let verb = match mode {
                     AccessMode::Read => "read",
                     AccessMode::Search => "entered",
+                    AccessMode::Execute => "run",
                     AccessMode::Write => "written to",
                 };
                 write!(
@@ -137,7 +146,7 @@ impl OwnedPath {
         let path = self.path.display();
         let (bit, letter) = match mode {
             AccessMode::Read => (0o4, if self.is_folder { "rx" } else { "r" }),
-            AccessMode::Search => (0o1, "x"),
+            AccessMode::Search | AccessMode::Execute => (0o1, "x"),
             AccessMode::Write => (0o2, "w"),
         };
         let (me, group) = (accounts::effective_user(), accounts::group(self.gid));
@@ -247,7 +256,7 @@ fn obstacle_above(path: &Path) -> Option<Obstacle> {
 fn has_access(path: &Path, mode: AccessMode) -> bool {
     let access = match mode {
         AccessMode::Read => Access::READ_OK,
-        AccessMode::Search => Access::EXEC_OK,
+        AccessMode::Search | AccessMode::Execute => Access::EXEC_OK,
         AccessMode::Write => Access::WRITE_OK,
     };
     accessat(CWD, path, access, AtFlags::EACCESS).is_ok()

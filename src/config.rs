@@ -24,6 +24,7 @@ pub mod pin;
 pub mod profile;
 pub mod proxy;
 mod reload;
+mod same_user;
 mod schema;
 pub mod service_users;
 mod session;

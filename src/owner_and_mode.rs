@@ -125,6 +125,16 @@ pub fn passes_within(path: &Path, folder: &Path) -> bool {
     })
 }
 
+/// What this user owns of the path: the file or folder at its end, and the folders and links on the way to it.
+pub fn owned_on_the_way(path: &Path, uid: u32) -> Vec<(PathBuf, Metadata)> {
+    let owned = walk(path)
+        .into_iter()
+        .filter(|component| component.meta.uid() == uid);
+    owned
+        .map(|component| (component.path, component.meta))
+        .collect()
+}
+
 /// What other users could do with an open file against its protection. The way to it is not judged.
 pub fn fault_of_file(path: &Path, meta: &Metadata, protection: Protection) -> Option<PathFault> {
     fault_of_file_of(path, meta, protection, FileUsers::of_this_process())

@@ -90,7 +90,7 @@ pub enum ConfigError {
     },
     /// The front end would run as the user to whom the way to the PIN belongs.
     #[error(
-        "{}: the front end, which parses the network, would run as user {user}, who owns {owned} and can change their modes",
+        "{}: the front end, which parses the network, would run as user {user}, who owns {owned} and could change or replace what is there",
         path.display()
     )]
     SameUser {
@@ -102,6 +102,16 @@ pub enum ConfigError {
         owned: String,
         /// What to do about it.
         advice: String,
+    },
+    /// Root starts the proxy, and a process would stay root.
+    #[error("{}: {processes} would stay root: {missing} is not set", path.display())]
+    StaysRoot {
+        /// The file.
+        path: PathBuf,
+        /// The processes.
+        processes: String,
+        /// The fields that name no user.
+        missing: String,
     },
     /// A field is wrong, missing or unknown, or the file is not valid TOML.
     #[error("{}{}: {message}", path.display(), at_line(*line, field))]
@@ -142,6 +152,12 @@ impl Diagnostic for ConfigError {
             Self::SameUser { advice, .. } => format!(
                 "{advice}; or, where Landlock and seccomp are wall enough, write accept_same_user = true in [proxy]"
             ),
+            Self::StaysRoot { .. } => {
+                "write user = \"hsm-mtls\" in [signer] and user = \"hsm-mtls-front-end\" in [proxy], or other users that have \
+                 no other use (docs/deploy.md has the owners of all files); or start it as another user than root; or, where \
+                 Landlock and seccomp are wall enough, write accept_same_user = true in [proxy]"
+                    .to_owned()
+            }
             Self::Unnamed => "pass --config FILE or set HSM_MTLS_CONFIG".to_owned(),
             Self::InLogFolder { .. } => {
                 "name a file in a folder of its own in `access_log` of [proxy], or write access_log = \"stdout\"; \

@@ -2,22 +2,15 @@
 //! that was taken over owns nothing that leads to the PIN. Where both are one user, only the filter of system calls keeps it
 //! from changing modes of that user's files: so PIN and configuration must belong to another, or the configuration accepts it.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-
-use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::process::geteuid;
 use serde::{Deserialize, Deserializer};
 
 use super::listener::Callers;
-use super::paths::{NamedPath, PathRole};
+use super::paths::PathRole;
 use super::proxy::ProxyConfig;
 use super::{Config, ConfigError};
 use crate::accounts::{self, Account};
 use crate::owner_and_mode::FileUsers;
-use crate::shell_quote::shell_quoted;
-use crate::truncated_list;
 
 /// One of the two processes that may have a user of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +26,13 @@ impl ServiceProcess {
         match self {
             Self::Signer => "`user` of [signer]",
             Self::FrontEnd => "`user` of [proxy]",
+        }
+    }
+
+    fn described(self) -> &'static str {
+        match self {
+            Self::Signer => "the signer, which has the module and the PIN,",
+            Self::FrontEnd => "the front end, which parses the network,",
         }
     }
 }
@@ -114,51 +114,55 @@ impl Config {
         }
     }
 
-    /// Checks that the signer and the front end of a proxy that this process starts can be the users that are named, and that
-    /// the front end would own neither PIN nor configuration.
+    /// Checks that the signer and the front end of a proxy that this process starts can be the users that are named, that
+    /// neither would stay root, and that the front end would own nothing that leads to PIN or configuration.
     ///
     /// # Errors
-    /// One of the users cannot be had; or the front end would own one of the files, and `accept_same_user` is not set.
+    /// One of the users cannot be had, or the signer's would have another default of `state_dir`; or, without `accept_same_user`, a process would stay root, or the front end would own
+    /// something on the way to one of the files.
     pub fn check_users(&self) -> Result<(), ConfigError> {
         self.account_of(ServiceProcess::Signer)?;
         self.account_of(ServiceProcess::FrontEnd)?;
+        self.check_state_dir()?;
         let accepted = self
             .proxy
             .as_ref()
             .is_none_or(|proxy| proxy.accept_same_user);
-        let owned = self.owned_by_front_end();
-        if accepted || owned.is_empty() {
+        if accepted {
             return Ok(());
         }
-        let front_end = self.uid_of(ServiceProcess::FrontEnd);
-        let texts: Vec<_> = owned
-            .iter()
-            .map(|(named, _)| format!("{} ({})", named.role, named.path.display()))
-            .collect();
-        let advice = match front_end {
-            0 => "name a user of its own for each process, `user` of [signer] and of [proxy] \
-                  (docs/deploy.md has the owners of all files), or start it as another user than root"
-                .to_owned(),
-            uid => {
-                let commands: Vec<_> = owned
-                    .iter()
-                    .map(|(named, meta)| command_that_gives_to_root(named, meta, uid))
-                    .collect();
-                format!("`{}`", commands.join(" && "))
-            }
-        };
-        Err(ConfigError::SameUser {
-            path: self.path.clone(),
-            user: accounts::user(front_end),
-            owned: truncated_list::first_few(&texts, ", "),
-            advice,
-        })
+        let missing = self.without_user();
+        if geteuid().is_root() && !missing.is_empty() {
+            let texts = |text: fn(ServiceProcess) -> &'static str| {
+                let texts: Vec<_> = missing.iter().map(|process| text(*process)).collect();
+                texts.join(" and ")
+            };
+            return Err(ConfigError::StaysRoot {
+                path: self.path.clone(),
+                processes: texts(ServiceProcess::described),
+                missing: texts(ServiceProcess::field),
+            });
+        }
+        self.check_owners(self.uid_of(ServiceProcess::FrontEnd))
     }
 
-    /// Whether front end and signer would be different users, as far as the configuration says so.
+    /// The processes for which the configuration names no user.
+    fn without_user(&self) -> Vec<ServiceProcess> {
+        let mut all = vec![ServiceProcess::Signer, ServiceProcess::FrontEnd];
+        all.retain(|process| self.user_of(*process).is_none());
+        all
+    }
+
+    /// Whether front end and signer would be different users: both are named, and are not one account.
     pub fn has_separate_users(&self) -> bool {
-        self.names_users()
-            && self.user_of(ServiceProcess::Signer) != self.user_of(ServiceProcess::FrontEnd)
+        let [signer, front_end] =
+            [ServiceProcess::Signer, ServiceProcess::FrontEnd].map(|process| self.user_of(process));
+        let (Some(signer), Some(front_end)) = (signer, front_end) else {
+            return false;
+        };
+        let uid = |name| accounts::account(name).map(|account| account.uid);
+        let is_one_account = uid(signer).is_some_and(|own| Some(own) == uid(front_end));
+        signer != front_end && !is_one_account
     }
 
     /// As which users the proxy's processes run, and what stands between them. `None`: there is no `[proxy]`.
@@ -166,42 +170,28 @@ impl Config {
         let proxy = self.proxy.as_ref()?;
         let of = |process| self.user_of(process).unwrap_or("the user that starts it");
         let (signer, front_end) = (of(ServiceProcess::Signer), of(ServiceProcess::FrontEnd));
-        let mut text = match (self.has_separate_users(), self.names_users()) {
-            (true, _) => {
+        let missing = self.without_user();
+        let mut text = match (&missing[..], self.has_separate_users()) {
+            ([], true) => {
                 format!("signer {signer}, front end {front_end}, where root starts the proxy")
             }
-            (false, true) => format!("{signer} for both, where root starts the proxy; {ONE_USER}"),
-            (false, false) => format!("{signer}, for signer and front end; {ONE_USER}"),
+            ([], false) => format!("{signer} for both, where root starts the proxy; {ONE_USER}"),
+            ([lacking], _) => {
+                let field = lacking.field();
+                format!(
+                    "signer {signer}, front end {front_end}, since {field} is not set; {ONE_USER}"
+                )
+            }
+            _ => format!("{signer}, for signer and front end; {ONE_USER}"),
         };
-        if proxy.accept_same_user {
-            text.push_str("; they may own PIN and configuration (accept_same_user)");
+        match (proxy.accept_same_user, &missing[..]) {
+            (true, _) => text.push_str("; they may own PIN and configuration (accept_same_user)"),
+            (false, [_, ..]) if geteuid().is_root() => {
+                text.push_str("; root cannot start it so");
+            }
+            _ => {}
         }
         Some(text)
-    }
-
-    /// What of PIN, module and configuration the front end would own. Landlock keeps it from their content, but not from
-    /// chmod(2), from which the filter of system calls does: another user could then read or change them. On a file system that is mounted for reading only, as systemd's
-    /// credentials are, an owner cannot do that either.
-    fn owned_by_front_end(&self) -> Vec<(NamedPath, Metadata)> {
-        let front_end = self.uid_of(ServiceProcess::FrontEnd);
-        let named = self.named_paths().into_iter().filter(|named| {
-            matches!(
-                named.role,
-                PathRole::Configuration
-                    | PathRole::Module
-                    | PathRole::PinFile
-                    | PathRole::PinCredential
-                    | PathRole::PinProgram
-                    | PathRole::PinArgument
-            )
-        });
-        let found = named.filter_map(|named| {
-            let meta = fs::metadata(&named.path).ok()?;
-            let is_owned =
-                meta.is_file() && meta.uid() == front_end && !is_on_read_only_mount(&named.path);
-            is_owned.then_some((named, meta))
-        });
-        found.collect()
     }
 
     /// Whose the files of a role may be, and who reads them.
@@ -246,7 +236,7 @@ impl Config {
     }
 
     /// The uid that a process will have; that of this process where no account is named.
-    fn uid_of(&self, process: ServiceProcess) -> u32 {
+    pub(super) fn uid_of(&self, process: ServiceProcess) -> u32 {
         let account = self.user_of(process).and_then(accounts::account);
         account.map_or_else(|| geteuid().as_raw(), |account| account.uid)
     }
@@ -262,28 +252,6 @@ impl ProxyConfig {
             }
         }
     }
-}
-
-/// The command that gives a file to root, and leaves its reader the right to read it.
-fn command_that_gives_to_root(named: &NamedPath, meta: &Metadata, reader: u32) -> String {
-    let path = shell_quoted(&named.path.to_string_lossy());
-    let sudo = if geteuid().is_root() { "" } else { "sudo " };
-    let is_secret = matches!(named.role, PathRole::PinFile | PathRole::PinCredential);
-    if !is_secret && meta.mode() & 0o004 != 0 {
-        return format!("{sudo}chown root {path}");
-    }
-    // A group that others are in is refused where the PIN is read.
-    let group = accounts::private_group(reader);
-    let group = group.map_or_else(|| accounts::user(reader), accounts::group);
-    let mode = match meta.mode() & 0o100 {
-        0 => "640",
-        _ => "750",
-    };
-    format!("{sudo}chown root:{group} {path} && {sudo}chmod {mode} {path}")
-}
-
-fn is_on_read_only_mount(path: &Path) -> bool {
-    statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// The name of an account.

@@ -52,6 +52,11 @@ pub(super) fn configuration() -> Vec<Example> {
             owned: text("the PIN file (/etc/pin)"),
             advice: text("`sudo chown root:bank /etc/pin && sudo chmod 640 /etc/pin`"),
         }],
+        StaysRoot: [ConfigError::StaysRoot {
+            path: "/etc/bank.toml".into(),
+            processes: text("the signer, which has the module and the PIN,"),
+            missing: text("`user` of [signer]"),
+        }],
         Field: [ConfigError::Field {
             path: "/etc/bank.toml".into(),
             line: 7,

@@ -50,6 +50,10 @@ fn with_users(files: &NamedFiles, variant: (&str, &str)) {
         .replace("[signer]\n", &signer)
         .replace("[proxy]\n", &proxy);
     fs::write(&path, text).unwrap();
+    // Folders of root's that the configuration does not name are not given away by a command.
+    set_mode(files.folder.path(), 0o755);
+    chown(files.path("log"), Some(FRONT_END.1), None).unwrap();
+    set_mode(&files.path("syslog/log"), 0o666);
 }
 
 fn check(files: &NamedFiles) -> (Option<i32>, String) {
@@ -67,7 +71,10 @@ fn mend(files: &NamedFiles) -> Vec<String> {
             return refusals;
         }
         assert!(refusals.len() < 6, "no end of it: {refusals:#?}\n{said}");
-        let command = said.split('`').rev().find(|part| part.starts_with("ch"));
+        let command = said
+            .split('`')
+            .rev()
+            .find(|part| part.starts_with("ch") || part.starts_with("install"));
         let command = command.unwrap_or_else(|| panic!("{said}"));
         let typed = Command::new("sh").args(["-c", command]).status().unwrap();
         assert!(typed.success(), "{command}");
@@ -133,14 +140,17 @@ fn a_file_that_its_process_could_not_open_is_named_with_the_command() {
     for (name, user) in [
         ("module/libmodule.so", SIGNER.0),
         ("pin-file/pin", SIGNER.0),
-        ("pin-file", SIGNER.0),
         ("tls/c3.pem", SIGNER.0),
         ("state/memory", SIGNER.0),
+        ("work", SIGNER.0),
+        ("work/vendor.cfg", SIGNER.0),
+        ("conf/softhsm2.conf", SIGNER.0),
+        ("sandbox/read", SIGNER.0),
+        ("syslog/log", SIGNER.0),
+        ("evidence/attestation", SIGNER.0),
         ("records/ledger.jsonl", SIGNER.0),
         ("trust/anchors.pem", FRONT_END.0),
-        ("revoked", FRONT_END.0),
         ("callers/token", FRONT_END.0),
-        ("log", FRONT_END.0),
         ("log/access.jsonl", FRONT_END.0),
     ] {
         let path = files.path(name);
@@ -150,6 +160,29 @@ fn a_file_that_its_process_could_not_open_is_named_with_the_command() {
         let told = format!("{} (root:root, mode 0", path.display());
         assert!(said.contains(&told), "{name}: {said}");
         assert!(said.contains(&format!("by user {user}")), "{name}: {said}");
+        assert_eq!(mend(&files).len(), 1, "{name}");
+    }
+    with_users(&files, VARIANTS[1]);
+    for name in ["pin-program/give", "head-program/tell"] {
+        set_mode(&files.path(name), 0o755);
+    }
+    mend(&files);
+    for (name, verb) in [
+        ("pin-program/give", "run"),
+        ("pin-argument/secret", "read"),
+        ("head-program/tell", "run"),
+        ("head-argument/where", "read"),
+    ] {
+        let path = files.path(name);
+        // That it can be read makes no program of it.
+        root_only(&path);
+        if verb == "run" {
+            set_mode(&path, 0o744);
+        }
+        let (code, said) = check(&files);
+        assert_eq!(code, Some(2), "{name}: {said}");
+        let told = format!("cannot be {verb} by user {}", SIGNER.0);
+        assert!(said.contains(&told), "{name}: {said}");
         assert_eq!(mend(&files).len(), 1, "{name}");
     }
     // A secret stays one.
@@ -180,5 +213,100 @@ fn a_secret_of_root_is_read_by_the_readers_own_group() {
         set_mode(&path, 0o660);
         assert_eq!(check(&files).0, Some(2), "{name}: the group may write");
         mend(&files);
+    }
+}
+
+/// Such a folder may be the system's: /var/lib, /var/log, /root.
+#[test]
+fn no_command_gives_away_a_folder_of_root_that_is_not_named() {
+    let files = NamedFiles::new();
+    with_users(&files, VARIANTS[0]);
+    mend(&files);
+    let text = fs::read_to_string(files.path("bank.toml")).unwrap();
+    let owner = |path: &Path| {
+        let meta = fs::metadata(path).unwrap();
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+    };
+    let system = files.path("system");
+    for name in ["", "closed"] {
+        fs::create_dir(system.join(name)).unwrap();
+    }
+    set_mode(&system.join("closed"), 0o700);
+    let before = (owner(&system), owner(&system.join("closed")));
+    for (from, to, advice, made) in [
+        (
+            "\"state/memory\"",
+            "system/bank",
+            "install -d -o daemon -m 700 {system}/bank`",
+            Some(("system/bank", SIGNER.1)),
+        ),
+        (
+            "\"records/ledger.jsonl\"",
+            "system/records/l.jsonl",
+            "install -d -o daemon -m 700 {system}/records`",
+            Some(("system/records", SIGNER.1)),
+        ),
+        (
+            "\"records/ledger.jsonl\"",
+            "system/l.jsonl",
+            "the ledger needs a folder of its own: `install -d -o daemon -m 700 {system}/hsm-mtls`, and file = \"{system}/hsm-mtls/l.jsonl\" in [ledger]",
+            None,
+        ),
+        (
+            "\"log/access.jsonl\"",
+            "system/log/a.jsonl",
+            "install -d -o bin -m 700 {system}/log`",
+            Some(("system/log", FRONT_END.1)),
+        ),
+        (
+            "\"log/access.jsonl\"",
+            "system/a.jsonl",
+            "the access log needs a folder of its own: `install -d -o bin -m 700 {system}/hsm-mtls-front-end`, and access_log = \"{system}/hsm-mtls-front-end/a.jsonl\" in [proxy]",
+            None,
+        ),
+        (
+            "\"state/memory\"",
+            "system/closed/bank",
+            "{system}/closed is root's: let the group of daemon enter it",
+            None,
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        fs::write(
+            files.path("bank.toml"),
+            text.replace(from, &format!("\"{to}\"")),
+        )
+        .unwrap();
+        let (code, said) = check(&files);
+        assert_eq!(code, Some(2), "{to}: {said}");
+        let advice = advice.replace("{system}", &system.display().to_string());
+        assert!(said.contains(&advice), "{to}: {advice}\n{said}");
+        assert!(
+            !said.contains("chown") && !said.contains("chmod"),
+            "{to}: {said}"
+        );
+        if let Some((folder, uid)) = made {
+            assert_eq!(mend(&files).len(), 1, "{to}");
+            assert_eq!(owner(&files.path(folder)), (uid, 0, 0o700), "{to}");
+        }
+        assert_eq!(
+            (owner(&system), owner(&system.join("closed"))),
+            before,
+            "{to}"
+        );
+    }
+    // The default would be another folder for each user.
+    let without = text.replace("state_dir = \"state/memory\"\n", "");
+    fs::write(files.path("bank.toml"), without).unwrap();
+    for command in [&["config", "check"][..], &["proxy"]] {
+        let done = files.run(command);
+        let said = unwrapped(&String::from_utf8(done.stderr).unwrap());
+        assert_eq!(done.status.code(), Some(2), "{said}");
+        for told in [
+            "`user` of [signer] is \"daemon\": then `state_dir` of [[token]] has to be set",
+            "`install -d -o daemon -m 700 /var/lib/hsm-mtls`",
+        ] {
+            assert!(said.contains(told), "{told}: {said}");
+        }
     }
 }

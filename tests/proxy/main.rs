@@ -22,6 +22,7 @@ mod output_streams;
 mod ownership;
 mod processes;
 mod readiness;
+mod root_start;
 mod same_user;
 mod token_states;
 mod users;

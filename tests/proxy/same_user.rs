@@ -1,8 +1,9 @@
-//! A front end that runs as the user to whom PIN or configuration belong could change their modes, were it not for the filter of system calls. Such
-//! a proxy is not started, unless the configuration accepts it.
+//! A front end that runs as the user to whom PIN or configuration belong, or a folder above them, could change their modes or
+//! rename them, were it not for the filter of system calls. Such a proxy is not started,
+//! unless the configuration accepts it.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -10,15 +11,15 @@ use crate::common::bank::{BINARY, Bank};
 use crate::common::proxy::Proxy;
 use crate::common::service_users::{FRONT_END, give, mode};
 
-const ACCEPTED: &str = "accept_same_user = true\n";
+pub(crate) const ACCEPTED: &str = "accept_same_user = true\n";
 
 /// A bank whose files all belong to root, with the program and PIN that another user may read: `bin` runs the proxy.
-struct Scene {
-    bank: Bank,
+pub(crate) struct Scene {
+    pub(crate) bank: Bank,
     program: PathBuf,
 }
 
-fn scene() -> Scene {
+pub(crate) fn scene() -> Scene {
     let mut bank = Bank::new();
     bank.certify("p-256");
     Proxy::configure(&mut bank, "", "");
@@ -45,7 +46,7 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    fn accept(&mut self, accepted: bool) {
+    pub(crate) fn accept(&mut self, accepted: bool) {
         self.bank.configure(|settings| {
             let text = settings.sections.replace(ACCEPTED, "");
             settings.sections = match accepted {
@@ -74,6 +75,16 @@ fn unwrapped(output: &Output) -> (Option<i32>, String) {
     let text = String::from_utf8(text).unwrap();
     let words: Vec<_> = text.split_whitespace().collect();
     (output.status.code(), words.join(" "))
+}
+
+/// Types what the hint says, as root.
+fn type_hint(said: &str) -> String {
+    let (_, command) = said.split_once("hint: `").unwrap();
+    let (command, _) = command.split_once('`').unwrap();
+    let command = command.replace("sudo ", "");
+    let mended = Command::new("sh").args(["-c", &command]).status();
+    assert!(mended.unwrap().success(), "{command}");
+    command
 }
 
 const REFUSED: &str = "the front end, which parses the network, would run as user bin, who owns";
@@ -133,12 +144,8 @@ fn what_leads_to_the_pin_does_not_belong_to_the_front_ends_user() {
         assert!(!said_then.contains(REFUSED), "{role}: {said_then}");
         scene.accept(false);
 
-        let (_, command) = said.split_once("hint: `").unwrap();
-        let (command, _) = command.split_once('`').unwrap();
+        let command = type_hint(&said);
         assert!(command.contains(&path.display().to_string()), "{command}");
-        let command = command.replace("sudo ", "");
-        let mended = Command::new("sh").args(["-c", &command]).status();
-        assert!(mended.unwrap().success(), "{command}");
         let (_, said) = scene.run(&["proxy"]);
         assert!(!said.contains(REFUSED), "{role}: {said}");
         assert!(
@@ -150,35 +157,101 @@ fn what_leads_to_the_pin_does_not_belong_to_the_front_ends_user() {
     }
 }
 
-/// Root as the front end's user owns all, and can do what he does not own: only other users mend that.
+/// Who owns a folder can put another file in the place of root's.
 #[test]
-fn a_start_as_root_wants_users() {
+fn nor_does_a_folder_or_a_link_on_the_way_to_it() {
     let mut scene = scene();
-    for name in ["log", "caller-token", "state"] {
-        give(&scene.bank.path(name), 0);
-    }
-    scene.accept(false);
-    let refused = scene.bank.run(&["proxy"]).expect(2);
-    assert!(
-        refused.stderr.contains("would run as user root, who owns"),
-        "{refused:?}"
-    );
-    let said: Vec<_> = refused.stderr.split_whitespace().collect();
-    let said = said.join(" ");
-    for told in [
-        "the configuration file",
-        "the PIN file",
-        "`user` of [signer] and of [proxy]",
+    let pin = scene.bank.token.pin_file();
+    chown(&pin, Some(0), Some(FRONT_END.1)).unwrap();
+    mode(&pin, 0o640);
+    let [config, give_program, module] =
+        ["bank.toml", "pin/give", "pin/module.so"].map(|name| scene.bank.path(name));
+    let link = scene.bank.path("pin/link");
+    symlink(&pin, &link).unwrap();
+    lchown(&link, Some(FRONT_END.1), None).unwrap();
+    let from_file = format!("{{ file = \"{}\" }}", pin.display());
+    let from_program = format!("{{ command = [\"{}\"] }}", give_program.display());
+    let from_link = format!("{{ file = \"{}\" }}", link.display());
+    let folder = |path: &Path| path.parent().unwrap().to_owned();
+    let softhsm = PathBuf::from("/usr/lib/softhsm/libsofthsm2.so");
+    for (role, path, at, source, its_module) in [
+        ("the PIN file", &link, link.clone(), &from_link, &softhsm),
+        ("the PIN file", &pin, folder(&pin), &from_file, &softhsm),
+        (
+            "the configuration file",
+            &config,
+            folder(&config),
+            &from_file,
+            &softhsm,
+        ),
+        (
+            "what `command` of `pin` names",
+            &give_program,
+            folder(&give_program),
+            &from_program,
+            &softhsm,
+        ),
+        ("the module", &module, folder(&module), &from_file, &module),
     ] {
-        assert!(said.contains(told), "{told}: {said}");
+        scene.bank.configure(|settings| {
+            settings.pin = source.clone();
+            settings.module = its_module.clone();
+        });
+        let what = if at == link { "link" } else { "folder" };
+        lchown(&at, Some(FRONT_END.1), None).unwrap();
+        if what == "folder" {
+            mode(&at, 0o700);
+        }
+        scene.accept(false);
+        let (code, said) = scene.run(&["proxy"]);
+        assert_eq!(code, Some(2), "{role}: {said}");
+        let (at, path) = (at.display(), path.display());
+        let told = format!("{REFUSED} the {what} {at} on the way to {role} ({path})");
+        assert!(said.contains(&told), "{role}: {said}");
+
+        scene.accept(true);
+        // In a folder of its own it would start.
+        let (code, said_then) = scene.run(&["config", "check"]);
+        assert_eq!(code, Some(0), "{role}: {said_then}");
+        assert!(!said_then.contains("is refused"), "{role}: {said_then}");
+        scene.accept(false);
+
+        type_hint(&said);
+        let (_, said) = scene.run(&["proxy"]);
+        assert!(
+            said.contains("hub.sock"),
+            "{role}: it goes on to its sockets: {said}"
+        );
     }
-    let check = scene.bank.run(&["config", "check"]).expect(0);
-    assert!(
-        check
-            .stdout
-            .contains("between these stand Landlock and seccomp only"),
-        "{check:?}"
+}
+
+/// The command would give the folder of what the service writes to root.
+#[test]
+fn a_folder_that_the_service_writes_to_stays_its_own() {
+    let mut scene = scene();
+    chown(scene.bank.token.pin_file(), Some(0), Some(FRONT_END.1)).unwrap();
+    mode(&scene.bank.token.pin_file(), 0o640);
+    scene.bank.configure(|settings| {
+        settings.sections.push_str(&format!(
+            "\n[ledger]\nfile = \"{}\"\nfsync = \"interval\"\n",
+            settings
+                .pin
+                .split('"')
+                .nth(1)
+                .unwrap()
+                .replace("/pin", "/ledger.jsonl")
+        ));
+    });
+    let folder = scene.bank.token.pin_file().parent().unwrap().to_owned();
+    chown(&folder, Some(FRONT_END.1), None).unwrap();
+    scene.accept(false);
+    let (code, said) = scene.run(&["proxy"]);
+    assert_eq!(code, Some(2), "{said}");
+    let told = format!(
+        "hint: move the PIN file out of {} into a folder of root",
+        folder.display()
     );
+    assert!(said.contains(&told) && !said.contains("chown"), "{said}");
 }
 
 /// As systemd mounts credentials: their owner cannot change them either.
@@ -194,7 +267,7 @@ fn a_file_on_a_read_only_mount_cannot_be_changed_by_its_owner() {
         .configure(|settings| settings.pin = "{ credential = \"hsm-pin\" }".to_owned());
     scene.accept(false);
     let started = |mount: &str| {
-        let script = "mount -t tmpfs -o mode=755 tmpfs \"$1\" && install -o bin -m 400 \"$2\" \"$1/hsm-pin\" && \
+        let script = "mount -t tmpfs -o mode=755,uid=2 tmpfs \"$1\" && install -o bin -m 400 \"$2\" \"$1/hsm-pin\" && \
                       mount -o \"remount,$3\" \"$1\" && shift 3 && exec setpriv --reuid=2 --regid=2 --clear-groups \"$@\"";
         let run = Command::new("unshare")
             .args(["--mount", "sh", "-c", script, "sh"])
