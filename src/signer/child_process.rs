@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
@@ -137,7 +137,13 @@ fn receive(socket: &OwnedFd, timeout: Duration) -> Option<Message> {
 /// Receives a message that is there; `None` at the end of the socket.
 pub(super) fn receive_now(socket: impl AsFd) -> io::Result<Option<Message>> {
     let mut bytes = [0; MAX_MESSAGE_LEN];
-    let received = retry_on_intr(|| recv(&socket, &mut bytes, RecvFlags::DONTWAIT));
+    let mut receive = || retry_on_intr(|| recv(&socket, &mut bytes[..], RecvFlags::DONTWAIT));
+    // The other side has closed its end with a question unread, because the child had ended by itself. The kernel says so once,
+    // before the last message.
+    let received = match receive() {
+        Err(Errno::CONNRESET) => receive(),
+        received => received,
+    };
     let (length, _) = received?;
     let message = bytes.get(..length).unwrap_or_default().split_first();
     Ok(message.map(|(kind, value)| (*kind, value.to_vec())))
@@ -236,5 +242,37 @@ fn signal_until_end(child: &Child, ended: &OwnedFd, scope: KillScope, socket: &O
                 return;
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It ends while it is asked to: the exit status comes nevertheless.
+    #[test]
+    fn a_question_to_a_child_that_has_ended_hides_no_exit_status() {
+        let (socket, thread_side) = socket_pair().unwrap();
+        let child = ChildProcess { socket, pid: 1 };
+        child.kill();
+        tell(
+            &thread_side,
+            ENDED,
+            &ExitStatus::from_raw(9).into_raw().to_le_bytes(),
+        );
+        drop(thread_side);
+        let status = child.wait(Duration::from_secs(10)).unwrap();
+        assert_eq!(status.signal(), Some(9));
+        assert!(child.wait(Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_started_says_why() {
+        let command = Command::new("/no/such/program");
+        let error = ChildProcess::start(command, KillScope::Group).unwrap_err();
+        assert!(error.to_string().contains("No such file"), "{error}");
+        let child = ChildProcess::start(Command::new("true"), KillScope::Child).unwrap();
+        let status = child.wait(Duration::from_secs(10)).unwrap();
+        assert!(status.success());
     }
 }
