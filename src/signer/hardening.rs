@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The name of the measure that `system_call_filter` is.
 pub(super) const SYSTEM_CALL_FILTER: &str = "system call filter";
 
-/// The name of the measure of [`lock_memory`].
+/// The name of the measure of the locked memory.
 pub const MEMORY_LOCKED: &str = "memory locked";
 
 /// One hardening measure, and whether it is in force.
