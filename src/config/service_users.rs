@@ -118,8 +118,8 @@ impl Config {
     /// neither would stay root, and that the front end would own nothing that leads to PIN or configuration.
     ///
     /// # Errors
-    /// One of the users cannot be had, or the signer's would have another default of `state_dir`; or, without `accept_same_user`, a process would stay root, or the front end would own
-    /// something on the way to one of the files.
+    /// One of the users cannot be had, or the signer's would have another default of `state_dir`; or, without
+    /// `accept_same_user`, a process would stay root, or the front end would own something on the way to one of the files.
     pub fn check_users(&self) -> Result<(), ConfigError> {
         self.account_of(ServiceProcess::Signer)?;
         self.account_of(ServiceProcess::FrontEnd)?;

@@ -19,7 +19,7 @@ use super::fd_passing::{
 };
 use super::frame::VERSION;
 use super::hardening::{end_with_parent, harden, log_missing};
-use super::process_launcher::{ProcessLauncher, Role};
+use super::process_launcher::{LaunchedProcess, ProcessLauncher};
 use super::sandbox::Sandbox;
 use super::{SignerError, channels, sealed_configuration, timespec};
 use crate::config::pin::PinSource;
@@ -63,7 +63,7 @@ impl ReadConfiguration {
         let (control, reader_side) =
             socket_pair().map_err(|error| SignerError::handover(&error))?;
         // It is ended when this is dropped.
-        let reader = launcher.launch(Role::ConfigReader, reader_side.as_fd(), None)?;
+        let reader = launcher.launch(LaunchedProcess::ConfigReader, reader_side.as_fd(), None)?;
         drop(reader_side);
         let passed = Passed {
             configuration: running,

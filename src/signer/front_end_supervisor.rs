@@ -20,7 +20,7 @@ use super::child_process::{self, ChildProcess};
 pub use super::fd_passing::Inherited;
 use super::fd_passing::Passed;
 use super::hardening::{close_descriptors_on_exec, end_with_parent, harden, log_missing};
-use super::process_launcher::{ProcessLauncher, Role};
+use super::process_launcher::{LaunchedProcess, ProcessLauncher};
 use super::reload_protocol::async_socket;
 pub use super::reload_protocol::{ReloadOffer, ReloadOffers};
 pub use super::signer_plan::SignerPlan;
@@ -169,7 +169,7 @@ impl FrontEnd {
         let failed = |error: std::io::Error| SignerError::handover(&error);
         let (control, front_end_side) = fd_passing::socket_pair().map_err(failed)?;
         // The front end finds its control socket as its standard input.
-        let process = launcher.launch(Role::FrontEnd, front_end_side.as_fd(), None)?;
+        let process = launcher.launch(LaunchedProcess::FrontEnd, front_end_side.as_fd(), None)?;
         drop(front_end_side);
         let passed = Passed {
             configuration: Some(configuration),

@@ -87,8 +87,8 @@ impl SignerStart {
                 configuration,
             } => {
                 use std::os::fd::AsFd as _;
-                let role = super::process_launcher::Role::Signer;
-                launcher.launch(role, stdin.as_fd(), Some(configuration.as_fd()))
+                let signer = super::process_launcher::LaunchedProcess::Signer;
+                launcher.launch(signer, stdin.as_fd(), Some(configuration.as_fd()))
             }
         }
     }

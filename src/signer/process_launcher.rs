@@ -40,7 +40,7 @@ const INHERITED_VARIABLES: [&str; 11] = [
 ];
 /// A process that a launcher starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum LaunchedProcess {
     /// Reads the configuration, and ends (`config_reader`).
     ConfigReader,
     /// Has module, PIN and ledger (`service`).
@@ -49,7 +49,7 @@ pub enum Role {
     FrontEnd,
 }
 
-impl Role {
+impl LaunchedProcess {
     /// How a supervisor names it to its launcher.
     fn code(self) -> u8 {
         match self {
@@ -61,7 +61,7 @@ impl Role {
 
     fn of(code: u8) -> Option<Self> {
         let all = [Self::ConfigReader, Self::Signer, Self::FrontEnd];
-        all.into_iter().find(|role| role.code() == code)
+        all.into_iter().find(|process| process.code() == code)
     }
 
     fn name(self) -> &'static str {
@@ -108,7 +108,7 @@ impl ProcessLauncher {
     /// Has a process started with this standard input and, for a signer, this standard output.
     pub(super) fn launch(
         &self,
-        role: Role,
+        process: LaunchedProcess,
         stdin: BorrowedFd<'_>,
         stdout: Option<BorrowedFd<'_>>,
     ) -> Result<ChildProcess, SignerError> {
@@ -117,7 +117,7 @@ impl ProcessLauncher {
             .into_iter()
             .chain(stdout)
             .collect();
-        let request = [role.code()];
+        let request = [process.code()];
         let sent = send_with_descriptors(
             self.socket.as_fd(),
             &request,
@@ -127,7 +127,7 @@ impl ProcessLauncher {
         );
         sent.map_err(|_| SignerError::LauncherEnded)?;
         drop(thread_side);
-        ChildProcess::started(socket, role.name().into())
+        ChildProcess::started(socket, process.name().into())
     }
 }
 
@@ -136,7 +136,7 @@ impl ProcessLauncher {
 ///
 /// # Errors
 /// This process was not started by a [`ProcessLauncher`].
-pub fn serve(command_of: impl Fn(Role) -> Command) -> Result<ExitCode, SignerError> {
+pub fn serve(command_of: impl Fn(LaunchedProcess) -> Command) -> Result<ExitCode, SignerError> {
     let socket = fd_passing::control_socket()?;
     close_descriptors_on_exec();
     let mut measures = harden(1);
@@ -154,11 +154,15 @@ pub fn serve(command_of: impl Fn(Role) -> Command) -> Result<ExitCode, SignerErr
             return Ok(ExitCode::Good);
         };
         let mut descriptors = descriptors.into_iter();
-        let passed = (Role::of(*code), descriptors.next(), descriptors.next());
-        let (Some(role), Some(child_socket), Some(stdin)) = passed else {
+        let passed = (
+            LaunchedProcess::of(*code),
+            descriptors.next(),
+            descriptors.next(),
+        );
+        let (Some(process), Some(child_socket), Some(stdin)) = passed else {
             return Err(SignerError::handover(&"a request that is none"));
         };
-        let command = common_to_role(role, command_of(role), stdin, descriptors.next());
+        let command = as_launched(process, command_of(process), stdin, descriptors.next());
         let work = move || child_process::run(command, KillScope::Group, &child_socket);
         let thread = thread::Builder::new().name("hsm-child".to_owned());
         // Where there is no thread, the supervisor finds its socket closed.
@@ -168,13 +172,13 @@ pub fn serve(command_of: impl Fn(Role) -> Command) -> Result<ExitCode, SignerErr
     }
 }
 
-fn common_to_role(
-    role: Role,
+fn as_launched(
+    process: LaunchedProcess,
     mut command: Command,
     stdin: OwnedFd,
     stdout: Option<OwnedFd>,
 ) -> Command {
-    if role == Role::FrontEnd {
+    if process == LaunchedProcess::FrontEnd {
         command = with_clean_environment(command);
     } else {
         // Only main process and front end talk to the service manager.
@@ -185,12 +189,12 @@ fn common_to_role(
         Some(stdout) => {
             command.stdout(Stdio::from(stdout));
         }
-        None if role == Role::FrontEnd => {}
+        None if process == LaunchedProcess::FrontEnd => {}
         None => {
             command.stdout(Stdio::null());
         }
     }
-    if role == Role::Signer {
+    if process == LaunchedProcess::Signer {
         pipe_stderr(&mut command);
     }
     command

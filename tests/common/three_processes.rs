@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use aws_lc_rs::rand;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, supervise};
-use hsm_mtls::internal::signer::process_launcher::{self, ProcessLauncher, Role};
+use hsm_mtls::internal::signer::process_launcher::{self, LaunchedProcess, ProcessLauncher};
 use tempfile::TempDir;
 
 use super::bank::{BINARY, Bank};
@@ -125,9 +125,9 @@ pub fn supervise_with(launcher: Command, config: &Path) {
 /// The process launcher in this process. The front end is the test's own.
 pub fn launch_with(front_end: impl Fn() -> Command, config: &Path) {
     let command_of = |role| match role {
-        Role::ConfigReader => program(config, "config-reader"),
-        Role::Signer => program(config, "signer"),
-        Role::FrontEnd => front_end(),
+        LaunchedProcess::ConfigReader => program(config, "config-reader"),
+        LaunchedProcess::Signer => program(config, "signer"),
+        LaunchedProcess::FrontEnd => front_end(),
     };
     process_launcher::serve(command_of).expect("as it was written");
 }

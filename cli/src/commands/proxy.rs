@@ -14,7 +14,7 @@ use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::metrics;
 use hsm_mtls::internal::signer::front_end_supervisor::{SignerPlan, inherit, supervise};
-use hsm_mtls::internal::signer::process_launcher::{self, ProcessLauncher, Role};
+use hsm_mtls::internal::signer::process_launcher::{self, LaunchedProcess, ProcessLauncher};
 use hsm_mtls::internal::signer::sandbox::Sandbox;
 use hsm_mtls::internal::signer::service_user::become_user;
 use hsm_mtls::internal::signer::system_call_filter::SystemCallFilter;
@@ -74,9 +74,9 @@ fn run_supervisor(global: &Global) -> Result<ExitCode, CommandError> {
 pub(super) fn launch_processes(global: &Global) -> Result<ExitCode, CommandError> {
     let path = setup::config_path(global)?;
     let command_of = |role| match role {
-        Role::ConfigReader => process(global, path, "config-reader"),
-        Role::Signer => process(global, path, "signer"),
-        Role::FrontEnd => {
+        LaunchedProcess::ConfigReader => process(global, path, "config-reader"),
+        LaunchedProcess::Signer => process(global, path, "signer"),
+        LaunchedProcess::FrontEnd => {
             let mut command = process(global, path, "front-end");
             // glibc's allocator would otherwise keep an arena for each of many short-lived threads.
             command.env("MALLOC_ARENA_MAX", "2");
