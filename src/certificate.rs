@@ -24,6 +24,7 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time;
 
+use crate::config::KeyRole;
 use crate::config::trust::Fingerprint;
 use crate::key::public::PublicKey;
 use crate::key::unsupported::UnsupportedKey;
@@ -206,6 +207,14 @@ impl Certificate {
     /// # Errors
     /// It has expired or is not valid yet, its key is not supported, or an extension excludes client authentication.
     pub fn check_client(&self, now: SystemTime) -> Result<(), CertificateError> {
+        self.check_role(KeyRole::C3, now)
+    }
+
+    /// As [`Certificate::check_client`], for the role: a Sig4 certificate need not be for client authentication.
+    ///
+    /// # Errors
+    /// It has expired or is not valid yet, its key is not supported, or an extension excludes the role.
+    pub fn check_role(&self, role: KeyRole, now: SystemTime) -> Result<(), CertificateError> {
         let subject = || self.subject().to_string();
         let validity = self.parsed.tbs_certificate().validity();
         if validity.not_before.to_system_time() > now {
@@ -226,12 +235,16 @@ impl Certificate {
                 key_type: key_type.clone(),
             });
         }
-        match self.client_auth_error() {
-            Some(why) => Err(CertificateError::NotForClients {
+        match (role, self.usage_error(role)) {
+            (_, None) => Ok(()),
+            (KeyRole::C3, Some(why)) => Err(CertificateError::NotForClients {
                 subject: subject(),
                 why,
             }),
-            None => Ok(()),
+            (KeyRole::Sig4, Some(why)) => Err(CertificateError::NotForSignatures {
+                subject: subject(),
+                why,
+            }),
         }
     }
 
@@ -244,8 +257,8 @@ impl Certificate {
         matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
     }
 
-    /// Which extension excludes client authentication, and how; `None` if none does.
-    fn client_auth_error(&self) -> Option<&'static str> {
+    /// Which extension excludes the role, and how; `None` if none does.
+    fn usage_error(&self, role: KeyRole) -> Option<&'static str> {
         let tbs = self.parsed.tbs_certificate();
         let Ok(constraints) = tbs.get_extension::<BasicConstraints>() else {
             return Some("basicConstraints cannot be read");
@@ -261,6 +274,9 @@ impl Certificate {
         }
         if usage.is_some_and(|(_, usage)| !usage.digital_signature()) {
             return Some("keyUsage has no digitalSignature");
+        }
+        if role == KeyRole::Sig4 {
+            return None;
         }
         match extended {
             Some((_, usages))

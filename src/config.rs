@@ -28,6 +28,7 @@ mod same_user;
 mod schema;
 pub mod service_users;
 mod session;
+pub mod sig4;
 pub mod signature_rate;
 pub mod signer;
 mod state_dir;
@@ -39,6 +40,7 @@ mod token_identity;
 pub mod trust;
 pub mod uri;
 mod user_access;
+mod via;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,17 +48,18 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use audit::AuditConfig;
-pub use c3::{C3Config, CertificateSource, SubjectConfig};
+pub use c3::{C3Config, CertificateSource, KeyRole, SubjectConfig};
 pub use config_text::ConfigText;
 use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
 use error::line_of_field;
 use field_error::field_error;
 use ledger::LedgerConfig;
-use proxy::ProxyConfig;
+use proxy::{JwtAuth, ProxyConfig};
 pub use session::{
     KeepAliveCall, LoginPolicy, LoginRole, SessionMode, USER_NAME_FORM, is_user_name,
 };
+use sig4::Sig4Config;
 use signer::SignerConfig;
 pub use tls::{Group, TlsConfig};
 pub use token::TokenConfig;
@@ -79,6 +82,10 @@ pub struct Config {
     pub token: TokenConfig,
     /// The C3 (transport) certificate and its key.
     pub c3: C3Config,
+    /// The Sig4 (signing) certificate and its key. `None`: no JWTs are signed.
+    pub sig4: Option<Sig4Config>,
+    /// The PKCS#11 token that holds the Sig4 key, if it is another.
+    pub sig4_token: Option<TokenConfig>,
     /// The trust anchors that authenticate the hub.
     pub trust: Trust,
     /// The origins of the hub's services, and timeouts.
@@ -132,6 +139,7 @@ struct ConfigFile {
     lfi_code: LfiCode,
     token: Vec<TokenConfig>,
     c3: C3Config,
+    sig4: Option<Sig4Config>,
     trust: Trust,
     #[serde(default)]
     hub: HubFile,
@@ -195,22 +203,49 @@ impl Config {
             advice: None,
         };
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let [token]: [TokenConfig; 1] = file.token.try_into().map_err(|_| {
-            wrong(
-                "token",
-                "exactly one [[token]] for now: fail-over over several tokens is planned, not built",
-            )
-        })?;
+        let (token, sig4_token) = sig4::assigned(file.token, file.sig4.as_ref())
+            .map_err(|(field, message)| wrong(field, &message))?;
         let token = token.checked(text, path)?;
-        let certificate = match &file.c3.certificate {
-            CertificateSource::Token(uri) => Some(&**uri),
-            CertificateSource::File(_) => None,
-        };
-        let objects = [("key", Some(&file.c3.key)), ("certificate", certificate)];
-        for (field, uri) in objects {
-            if let Some(why) = uri.and_then(|uri| token.identity.names_what_varies(uri)) {
-                return Err(wrong(field, why));
+        let sig4_token = sig4_token.map(|token| token.checked(text, path));
+        let sig4_token = sig4_token.transpose()?;
+        if sig4_token
+            .as_ref()
+            .is_some_and(|other| other.working_dir != token.working_dir)
+        {
+            let message =
+                "both [[token]] have one `working_dir`, or none: one process loads both modules";
+            return Err(wrong("working_dir", message));
+        }
+        if let Some(name) = sig4_token
+            .as_ref()
+            .and_then(|other| token.contradicts(other))
+        {
+            let message = format!(
+                "both [[token]] set {name} in `env`, to different values: one process loads both modules"
+            );
+            return Err(wrong("env", &message));
+        }
+        let sig4 = file.sig4.as_ref();
+        let of_sig4 = sig4.map(|sig4| (&sig4.key, &sig4.certificate));
+        let identities = [
+            (&token, Some((&file.c3.key, &file.c3.certificate))),
+            (sig4_token.as_ref().unwrap_or(&token), of_sig4),
+        ];
+        for (token, objects) in identities {
+            let Some((key, certificate)) = objects else {
+                continue;
+            };
+            let objects = [("key", Some(key)), ("certificate", certificate.in_token())];
+            for (field, uri) in objects {
+                if let Some(why) = uri.and_then(|uri| token.identity.names_what_varies(uri)) {
+                    return Err(wrong(field, why));
+                }
             }
+        }
+        if let Some((field, why)) =
+            sig4.and_then(|sig4| sig4::shared(&file.c3, sig4, sig4_token.is_some()))
+        {
+            return Err(wrong(field, why));
         }
         let other = file.environment.other();
         let foreign = [&file.hub.consent_manager, &file.hub.headless_heimdall]
@@ -247,6 +282,10 @@ impl Config {
                 let message = format!("{address} is listened on already");
                 return Err(wrong("proxy", &message));
             }
+            if sig4.is_none() && proxy.jwt != JwtAuth::Off {
+                let message = "JWT Auth takes [sig4], with the key that signs the tokens";
+                return Err(wrong("jwt", message));
+            }
         }
         Ok(Self {
             path: path.to_owned(),
@@ -254,6 +293,8 @@ impl Config {
             lfi_code: file.lfi_code,
             token,
             c3: file.c3.relative_to(folder),
+            sig4: file.sig4.map(|sig4| sig4.relative_to(folder)),
+            sig4_token,
             trust: file.trust.relative_to(folder),
             hub,
             tls: file.tls,

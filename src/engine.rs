@@ -55,6 +55,8 @@ pub enum Purpose {
     Proof,
     /// A measurement that the operator asked for.
     SelfTest,
+    /// A token of JWT Auth (RFC 7515, section 5.1), by the Sig4 key only.
+    Jwt,
 }
 
 impl Purpose {
@@ -66,6 +68,7 @@ impl Purpose {
             Self::Csr => "csr",
             Self::Proof => "proof",
             Self::SelfTest => "self-test",
+            Self::Jwt => "jwt",
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::csr::CsrError;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{EngineError, ReportedError};
 use crate::exit_code::ExitCode;
-use crate::identity::IdentityError;
+use crate::identity::{IdentityError, Sig4Error};
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
@@ -71,6 +71,7 @@ public_errors!(
     IdentityError,
     KeyError,
     LedgerError,
+    Sig4Error,
     SignerError,
     TlsError,
     TokenError,
@@ -125,6 +126,31 @@ fn identity() -> Vec<Example> {
         Key: [KeyError::Call(fault()).into()],
         Engine: [EngineError::Stopped.into()],
         Ledger: [LedgerError::Sink(text("full")).into()],
+        Sig4: [Sig4Error::from(IdentityError::from(TokenError::Empty)).into()],
+    })
+}
+
+fn sig4() -> Vec<Example> {
+    let uri = || text("pkcs11:object=sig4");
+    every_variant!(Sig4Error {
+        Subject: [Sig4Error::Subject {
+            attribute: "O",
+            found: 2,
+            subject: text("O=A, O=B"),
+        }],
+        Kid: [Sig4Error::Kid(ConfigError::Field {
+            path: "/etc/bank.toml".into(),
+            line: 0,
+            field: text("kid"),
+            message: text("the certificate of [sig4] has another kid"),
+            advice: Some(text("install the certificate that the kid belongs to")),
+        })],
+        SameKey: [Sig4Error::SameKey { uri: uri() }],
+        NoPs256: [Sig4Error::NoPs256 {
+            uri: uri(),
+            schemes: text("ecdsa_secp256r1_sha256"),
+        }],
+        Identity: [Sig4Error::from(IdentityError::from(TokenError::Empty))],
     })
 }
 
@@ -142,6 +168,7 @@ fn all() -> Vec<Example> {
         tls::tls(),
         client::client(),
         identity(),
+        sig4(),
     ];
     stages.into_iter().flatten().collect()
 }

@@ -78,6 +78,9 @@ mod truncated_list;
 mod uuid_format;
 mod working_dir;
 
+// What is signed beside handshakes.
+mod jwt_claims;
+
 // The stages, in their order: each uses only those before it.
 mod config;
 mod ledger;
@@ -90,6 +93,7 @@ mod engine;
 mod certificate;
 mod csr;
 mod identity;
+pub mod jwt;
 mod tls;
 
 mod signer;
@@ -103,7 +107,7 @@ pub use config::{Config, ConfigError, HubConfig};
 pub use diagnostic::Diagnostic;
 pub use engine::{EngineError, Peer, Purpose, Sign, SignRequest, Signature};
 pub use exit_code::ExitCode;
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, Sig4Error, SigningIdentity};
 pub use key::KeyError;
 pub use key::scheme::Scheme;
 pub use ledger::{Entry, Ledger, LedgerError};
@@ -136,6 +140,8 @@ pub mod internal {
         engine,
         exit_code,
         identity,
+        jwt,
+        jwt_claims,
         key,
         ledger,
         log_target,

@@ -16,6 +16,7 @@
 //! [`identity`]. The proxy has three processes (`front_end_supervisor`).
 
 mod channel;
+mod channel_key;
 mod child_process;
 #[cfg(feature = "front-end")]
 pub mod config_reader;
@@ -28,6 +29,7 @@ pub mod hardening;
 mod health;
 mod heartbeat;
 mod ignored_signals;
+mod jwt_policy;
 mod launch;
 mod open_key;
 mod policy;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::anchors::Anchors;
 use super::name::COMMON_NAME;
 use super::{Certificate, CertificateError, SignatureError};
+use crate::config::KeyRole;
 use crate::config::environment::Environment;
 
 /// A leaf certificate and the CAs between it and a root, in the order of a TLS Certificate message.
@@ -87,12 +88,12 @@ impl Chain {
         self.certificates().map(Certificate::pem).collect()
     }
 
-    /// Checks the leaf's validity and client authentication.
+    /// Checks the leaf's validity, and that it is for this role.
     ///
     /// # Errors
-    /// See [`Certificate::check_client`].
-    pub fn check_client(&self, now: SystemTime) -> Result<(), CertificateError> {
-        self.leaf.check_client(now)
+    /// See [`Certificate::check_role`].
+    pub fn check_role(&self, role: KeyRole, now: SystemTime) -> Result<(), CertificateError> {
+        self.leaf.check_role(role, now)
     }
 }
 

@@ -96,6 +96,14 @@ pub enum CertificateError {
         /// Which extension excludes it, and how.
         why: &'static str,
     },
+    /// The certificate is not for signatures, as a Sig4 certificate has to be.
+    #[error("the certificate {subject} is not for signatures: {why}")]
+    NotForSignatures {
+        /// The certificate's subject.
+        subject: String,
+        /// Which extension excludes it, and how.
+        why: &'static str,
+    },
     /// The issuer has the name of a CA of the environment, and its certificate is neither in the file nor in the bundle.
     #[error(
         "the certificate's issuer is missing: {issuer} is neither behind it in the file nor in `anchors` ({})",
@@ -220,6 +228,9 @@ impl Diagnostic for CertificateError {
             Self::Expired { .. } => "request a new one (`hsm-mtls csr`) and install it; check this machine's clock too".to_owned(),
             Self::NotForClients { why, .. } if *why == IS_A_CA => {
                 "give the file with the C3 certificate first, and the CA that issued it behind it".to_owned()
+            }
+            Self::NotForSignatures { .. } => {
+                "the Sig4 certificate has keyUsage digitalSignature; give the file with it first, and the CA that issued it behind it".to_owned()
             }
             Self::NotForClients { .. } => {
                 "the C3 transport certificate is for clients; is this the Sig4 or a server's certificate?".to_owned()

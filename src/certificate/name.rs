@@ -125,6 +125,14 @@ impl DistinguishedName {
             .and_then(|attribute| string_value(&attribute.value))
     }
 
+    /// All values of an attribute that are strings.
+    pub fn all(&self, oid: ObjectIdentifier) -> Vec<String> {
+        let values = self.0.iter().filter(|attribute| attribute.oid == oid);
+        values
+            .filter_map(|attribute| string_value(&attribute.value))
+            .collect()
+    }
+
     fn attributes(&self) -> Option<Vec<(String, String)>> {
         self.0
             .iter()

@@ -19,6 +19,37 @@ pub struct C3Config {
     /// The subject of a certificate request.
     #[serde(default)]
     pub subject: Option<SubjectConfig>,
+    /// What key and certificate are for: not in the file, and [`KeyRole::C3`] unless [`super::Config::for_sig4`] says else.
+    #[serde(skip)]
+    pub role: KeyRole,
+}
+
+/// What a key and its certificate are for, in the scheme's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyRole {
+    /// Transport: client authentication in TLS.
+    #[default]
+    C3,
+    /// Signing: JWT Auth.
+    Sig4,
+}
+
+impl KeyRole {
+    /// The section of the configuration, without its brackets.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::C3 => "c3",
+            Self::Sig4 => "sig4",
+        }
+    }
+
+    /// The scheme's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::C3 => "C3",
+            Self::Sig4 => "Sig4",
+        }
+    }
 }
 
 /// Where a certificate chain is kept.
@@ -47,10 +78,25 @@ pub struct SubjectConfig {
 
 impl C3Config {
     pub(super) fn relative_to(mut self, folder: &Path) -> Self {
-        if let CertificateSource::File(certificate) = &mut self.certificate {
-            *certificate = folder.join(&*certificate);
-        }
+        self.certificate = relative_source(self.certificate, folder);
         self
+    }
+}
+
+pub(super) fn relative_source(source: CertificateSource, folder: &Path) -> CertificateSource {
+    match source {
+        CertificateSource::File(path) => CertificateSource::File(folder.join(path)),
+        in_token @ CertificateSource::Token(_) => in_token,
+    }
+}
+
+impl CertificateSource {
+    /// The URI, if it is an object in the token.
+    pub(super) fn in_token(&self) -> Option<&Pkcs11Uri> {
+        match self {
+            Self::Token(uri) => Some(uri),
+            Self::File(_) => None,
+        }
     }
 }
 

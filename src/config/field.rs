@@ -112,7 +112,7 @@ pub(super) fn private_key_uri<'de, D: Deserializer<'de>>(
     match uri.object_type {
         None | Some(ObjectType::Private) => Ok(uri),
         Some(_) => Err(serde::de::Error::custom(
-            "the key of [c3] is a private key: write type=private",
+            "it is a private key: write type=private",
         )),
     }
 }

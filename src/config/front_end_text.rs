@@ -9,11 +9,19 @@ use super::error::ConfigError;
 use super::field_error::field_error;
 
 /// The sections that a front end is given as they are.
-const WHOLE: [&str; 6] = ["environment", "lfi_code", "hub", "tls", "trust", "proxy"];
+const WHOLE: [&str; 7] = [
+    "environment",
+    "lfi_code",
+    "sig4",
+    "hub",
+    "tls",
+    "trust",
+    "proxy",
+];
 /// The fields of [c3] that it is given: where the certificate is, and the name of the key.
 const OF_C3: [&str; 2] = ["key", "certificate"];
-/// The fields of [[token]]: how long a signature may take.
-const OF_TOKEN: [&str; 2] = ["timeout", "start_timeout"];
+/// The fields of [[token]]: how long a signature may take, and which of two is [sig4]'s.
+const OF_TOKEN: [&str; 3] = ["name", "timeout", "start_timeout"];
 /// What the parser wants of [[token]], and a front end has no use for.
 const STAND_IN: [(&str, &str); 3] = [
     ("module", "/"),

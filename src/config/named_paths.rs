@@ -1,16 +1,17 @@
 //! Lists every path of a configuration. Each section is taken apart field by field, without `..`: a new field does not
 //! compile before it is decided here whether it is a path, which role it has, and what other users must not do with it.
 
+mod proxy;
+
 use std::env;
 use std::path::{Path, PathBuf};
 
 use super::audit::AuditConfig;
 use super::ledger::{HeadExport, LedgerConfig};
-use super::listener::{Callers, ListenAddress, ListenerConfig, OperationsConfig};
 use super::module_env::PATH_VARIABLES;
 use super::paths::{Extent, NamedPath, PathRole, REPLACED_SUFFIX};
 use super::pin::PinSource;
-use super::proxy::{AccessLog, ProxyConfig};
+use super::sig4::Sig4Config;
 use super::signer::{SignerConfig, SignerLandlock};
 use super::trust::Trust;
 use super::{C3Config, CertificateSource, Config, HubConfig, TlsConfig, TokenConfig};
@@ -31,6 +32,8 @@ impl Config {
             lfi_code: _,
             token,
             c3,
+            sig4,
+            sig4_token,
             trust,
             hub,
             tls,
@@ -49,8 +52,13 @@ impl Config {
         let mut all = PathList(Vec::new());
         all.file(path, PathRole::Configuration);
         all.add_c3(c3);
+        if let Some(sig4) = sig4 {
+            all.add_sig4(sig4);
+        }
         all.add_trust(trust);
-        all.add_token(token);
+        for token in [Some(token), sig4_token.as_ref()].into_iter().flatten() {
+            all.add_token(token);
+        }
         all.add_signer(signer);
         if let Some(ledger) = ledger {
             all.add_ledger(ledger);
@@ -71,8 +79,31 @@ impl PathList {
             key: _,
             certificate,
             subject: _,
+            role: _,
         } = c3;
-        match certificate {
+        self.add_certificate(certificate);
+    }
+
+    fn add_sig4(&mut self, sig4: &Sig4Config) {
+        let Sig4Config {
+            key: _,
+            certificate,
+            token: _,
+            audience: _,
+            lifetime: _,
+            scheme: _,
+            kid: _,
+            not_before: _,
+            jwks: _,
+            max_clock_skew: _,
+            per_second: _,
+            burst: _,
+        } = sig4;
+        self.add_certificate(certificate);
+    }
+
+    fn add_certificate(&mut self, source: &CertificateSource) {
+        match source {
             CertificateSource::File(path) => {
                 let extent = Extent::WithOlder(REPLACED_SUFFIX);
                 self.add(path, PathRole::Certificate, extent, Protection::Unchanged);
@@ -96,6 +127,7 @@ impl PathList {
 
     fn add_token(&mut self, token: &TokenConfig) {
         let TokenConfig {
+            name: _,
             module,
             module_sha256: _,
             uri: _,
@@ -230,75 +262,6 @@ impl PathList {
                 self.command(words, PathRole::HeadProgram, PathRole::HeadArgument);
             }
             None => {}
-        }
-    }
-
-    fn add_proxy(&mut self, proxy: &ProxyConfig) {
-        let ProxyConfig {
-            listeners,
-            operations,
-            access_log,
-            warm_connections: _,
-            max_connections: _,
-            max_age: _,
-            idle_timeout: _,
-            h2: _,
-            via: _,
-            max_requests: _,
-            max_clients: _,
-            max_header_kib: _,
-            max_body_mib: _,
-            head_timeout: _,
-            body_timeout: _,
-            keep_alive: _,
-            stop_timeout: _,
-            user: _,
-            accept_same_user: _,
-        } = proxy;
-        match access_log {
-            AccessLog::File(path) => {
-                let extent = Extent::WithOlder(".");
-                self.add(path, PathRole::AccessLog, extent, Protection::Unchanged);
-            }
-            AccessLog::Stdout | AccessLog::Off => {}
-        }
-        for listener in listeners {
-            let ListenerConfig {
-                address,
-                callers,
-                service: _,
-                host_names: _,
-            } = listener;
-            self.add_address(address);
-            match callers {
-                Callers::Token(path) => {
-                    let role = PathRole::CallerToken;
-                    self.add(path, role, Extent::File, Protection::Secret);
-                }
-                Callers::SameUser
-                | Callers::Peers { uids: _, gids: _ }
-                | Callers::SocketMode
-                | Callers::AnyLocalProcess => {}
-            }
-        }
-        if let Some(OperationsConfig {
-            address,
-            host_names: _,
-        }) = operations
-        {
-            self.add_address(address);
-        }
-    }
-
-    fn add_address(&mut self, address: &ListenAddress) {
-        match address {
-            ListenAddress::Unix {
-                path,
-                mode: _,
-                owner: _,
-                group: _,
-            } => self.add(path, PathRole::Socket, Extent::File, Protection::Socket),
-            ListenAddress::Tcp(_) | ListenAddress::Systemd(_) => {}
         }
     }
 

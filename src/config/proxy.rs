@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer};
 use super::field;
 use super::listener::{Callers, ListenAddress, ListenerConfig, OperationsConfig};
 use super::service_users::account_name;
+pub use super::sig4::JwtAuth;
+pub use super::via::Via;
 
 /// The maximum length of a Unix socket's path: `sun_path` without its NUL, in bytes.
 const MAX_SOCKET_PATH: usize = 107;
@@ -75,6 +77,9 @@ pub struct ProxyConfig {
     /// Whether the front end may run as the user to whom PIN and configuration belong.
     #[serde(default)]
     pub accept_same_user: bool,
+    /// The services whose requests carry a token of `[sig4]` (default none).
+    #[serde(default)]
+    pub jwt: JwtAuth,
 }
 
 /// The destination of the access log.
@@ -87,29 +92,6 @@ pub enum AccessLog {
     File(PathBuf),
     /// No access log.
     Off,
-}
-
-/// The proxy's entry in the `Via` header (RFC 9110, section 7.6.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Via {
-    /// `hsm-mtls-` and the `lfi_code`.
-    #[default]
-    LfiCode,
-    /// This pseudonym.
-    Name(String),
-    /// No entry: for a hub that treats requests from intermediaries differently.
-    Off,
-}
-
-impl Via {
-    /// The pseudonym in the entry; `None` if there is no entry.
-    pub fn name(&self, lfi_code: &str) -> Option<String> {
-        match self {
-            Self::LfiCode => Some(format!("hsm-mtls-{lfi_code}")),
-            Self::Name(name) => Some(name.clone()),
-            Self::Off => None,
-        }
-    }
 }
 
 /// The value of a setting.
@@ -250,22 +232,6 @@ impl<'de> Deserialize<'de> for AccessLog {
             "off" => Self::Off,
             _ => Self::File(text.into()),
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for Via {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        match text.as_str() {
-            "off" => Ok(Self::Off),
-            name if (1..=64).contains(&name.len()) && name.bytes().all(token) => {
-                Ok(Self::Name(text))
-            }
-            _ => Err(serde::de::Error::custom(
-                "a name of up to 64 letters, digits, - or ., or \"off\"",
-            )),
-        }
     }
 }
 

@@ -39,7 +39,7 @@ const fn array(name: &'static str, fields: &'static [&'static str]) -> Section {
     }
 }
 
-pub(super) const SECTIONS: [Section; 13] = [
+pub(super) const SECTIONS: [Section; 14] = [
     table(
         "",
         &[
@@ -47,6 +47,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "lfi_code",
             "token",
             "c3",
+            "sig4",
             "trust",
             "hub",
             "tls",
@@ -59,6 +60,7 @@ pub(super) const SECTIONS: [Section; 13] = [
     array(
         "token",
         &[
+            "name",
             "module",
             "module_sha256",
             "uri",
@@ -88,6 +90,23 @@ pub(super) const SECTIONS: [Section; 13] = [
             "organization",
             "organizational_unit",
             "common_name",
+        ],
+    ),
+    table(
+        "sig4",
+        &[
+            "key",
+            "certificate",
+            "token",
+            "audience",
+            "lifetime",
+            "scheme",
+            "kid",
+            "not_before",
+            "jwks",
+            "max_clock_skew",
+            "per_second",
+            "burst",
         ],
     ),
     table("trust", &["mode", "anchors", "pins", "crls"]),
@@ -135,6 +154,7 @@ pub(super) const SECTIONS: [Section; 13] = [
             "stop_timeout",
             "user",
             "accept_same_user",
+            "jwt",
         ],
     ),
     array(
@@ -190,6 +210,7 @@ pub(super) fn example(field: &str) -> Option<&'static str> {
         "certificate" => {
             "certificate = \"/etc/hsm-mtls/c3.pem\"; `hsm-mtls cert install` puts it there"
         }
+        "audience" => "audience = \"PROVIDER-ID\", as agreed on at onboarding",
         "trust" => "[trust] with mode and anchors",
         "mode" => "mode = \"trust-framework\", or \"public\" or \"both\"",
         "anchors" => "anchors = \"/etc/hsm-mtls/tf-sandbox.pem\", the Trust Framework's bundle",
@@ -261,7 +282,10 @@ mod tests {
             with_field("trust", trust),
         ]
         .concat();
-        if !["", "token", "c3", "trust"].contains(&section.name) {
+        if section.name == "sig4" {
+            all.push_str("[sig4]\nkey = 'pkcs11:object=b'\ncertificate = 'd'\naudience = 'x'\n");
+            all.push_str(field);
+        } else if !["", "token", "c3", "trust"].contains(&section.name) {
             all.push_str(&format!("{}\n{field}", section.header()));
         }
         all

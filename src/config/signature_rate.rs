@@ -46,6 +46,11 @@ impl SignatureRate {
         }
     }
 
+    /// The whole number that is not less.
+    pub(crate) fn rounded_up(self) -> u32 {
+        self.thousandths.div_ceil(1000)
+    }
+
     /// As a number.
     pub fn as_f64(self) -> f64 {
         f64::from(self.thousandths) / 1000.0
@@ -93,7 +98,7 @@ impl Config {
             burst: self
                 .signer
                 .burst
-                .unwrap_or_else(|| needed.burst.max(per_second.thousandths.div_ceil(1000))),
+                .unwrap_or_else(|| needed.burst.max(per_second.rounded_up())),
         }
     }
 }

@@ -50,14 +50,18 @@ impl Config {
     fn existing_files(&self) -> Vec<(&'static str, &Path)> {
         let mut files = vec![("anchors", self.trust.anchors.as_path())];
         files.extend(self.trust.crls.iter().map(|crl| ("crls", crl.as_path())));
-        if let CertificateSource::File(path) = &self.c3.certificate {
-            files.push(("certificate", path));
+        let of_sig4 = self.sig4.as_ref().map(|sig4| &sig4.certificate);
+        for source in [Some(&self.c3.certificate), of_sig4].into_iter().flatten() {
+            if let CertificateSource::File(path) = source {
+                files.push(("certificate", path));
+            }
         }
-        if let PinSource::File(path) = &self.token.pin {
-            files.push(("pin", path));
-        }
-        if let Some(folder) = &self.token.working_dir {
-            files.push(("working_dir", folder));
+        for token in self.tokens() {
+            if let PinSource::File(path) = &token.pin {
+                files.push(("pin", path));
+            }
+            let folder = token.working_dir.as_deref();
+            files.extend(folder.map(|folder| ("working_dir", folder)));
         }
         if let Some(ledger) = &self.ledger {
             files.push(("file", &ledger.file));
@@ -65,7 +69,7 @@ impl Config {
         if let Some(attestation) = &self.audit.attestation {
             files.push(("attestation", attestation));
         }
-        let values = self.token.env.values();
+        let values = self.tokens().flat_map(|token| token.env.values());
         files.extend(values.map(|value| ("env", Path::new(value))));
         files
     }

@@ -20,6 +20,9 @@ use super::{module_env, state_dir};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
+    /// The name by which `token` of `[sig4]` refers to it.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Absolute path of the PKCS#11 module.
     #[serde(deserialize_with = "super::field::absolute")]
     pub module: PathBuf,
@@ -98,6 +101,14 @@ impl TokenConfig {
     /// `$XDG_STATE_HOME` or `~/.local/state`. `None` if none of them is set.
     pub fn state_folder(&self) -> Option<PathBuf> {
         state_dir::folder(self.state_dir.as_deref())
+    }
+
+    /// A variable of `env` that the other token sets to another value.
+    pub(super) fn contradicts(&self, other: &Self) -> Option<&str> {
+        let differs = |(name, value): &(&String, &String)| {
+            other.env.get(*name).is_some_and(|set| set != *value)
+        };
+        self.env.iter().find(differs).map(|(name, _)| name.as_str())
     }
 
     /// Checks the fields against each other, and resolves relative paths against the folder of the configuration file.

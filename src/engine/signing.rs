@@ -10,14 +10,16 @@ use cryptoki::object::ObjectHandle;
 use super::outage::TokenStatus;
 use super::remedy::{Remedy, remedy};
 use super::token_recovery::{CurrentToken, TokenRecovery};
-use super::{EngineError, SignRequest};
+use super::{EngineError, Purpose, SignRequest};
 use crate::config::trust::Fingerprint;
+use crate::jwt_claims;
 use crate::key::ecdsa_signature::ecdsa_der;
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::key::signing_mechanism::SigningMechanism;
 use crate::ledger::{Attempt, Completion, Entry, Process};
 use crate::metrics::KeyMetrics;
+use crate::rfc3339;
 use crate::token::fault::FaultClass;
 use crate::token::session::{Session, SignFault};
 
@@ -209,6 +211,11 @@ impl TokenSigner {
                 .mechanisms
                 .get(index)
                 .ok_or(EngineError::Scheme(request.scheme))?;
+            let jwt = match request.purpose {
+                Purpose::Jwt => jwt_claims::parse(request.message).ok(),
+                _ => None,
+            };
+            let claims = jwt.as_ref().map(|(_, claims)| claims);
             let ledger_entry = current.token.recorder().begin(&Entry::Attempt(Attempt {
                 purpose: request.purpose.name(),
                 key: &self.uri,
@@ -217,6 +224,9 @@ impl TokenSigner {
                 message: Fingerprint::of(request.message),
                 peer: request.peer.name,
                 interaction_id: request.peer.interaction_id,
+                jti: claims.map(|claims| claims.jti.as_str()),
+                audience: claims.map(|claims| claims.aud.as_str()),
+                expires: claims.map(|claims| rfc3339::of_unix(claims.exp)),
                 process: Process::current(),
             }))?;
             // Writing the entry may have taken until after the deadline: nobody waits for the signature then.

@@ -144,6 +144,10 @@ pub(super) fn certificate() -> Vec<Example> {
             unfit("extendedKeyUsage has no clientAuth"),
             unfit("it is a CA certificate")
         ],
+        NotForSignatures: [CertificateError::NotForSignatures {
+            subject: text(NAME),
+            why: "keyUsage has no digitalSignature"
+        }],
         IssuerMissing: [CertificateError::IssuerMissing {
             issuer: text("CN=Issuing"),
             anchors: roots()

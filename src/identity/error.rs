@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::sig4::Sig4Error;
 use crate::certificate::CertificateError;
 use crate::diagnostic::Diagnostic;
 use crate::engine::EngineError;
@@ -30,6 +31,9 @@ pub enum IdentityError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The signing identity.
+    #[error(transparent)]
+    Sig4(#[from] Sig4Error),
 }
 
 impl IdentityError {
@@ -40,6 +44,7 @@ impl IdentityError {
             Self::Key(error) => error,
             Self::Engine(error) => error,
             Self::Ledger(error) => error,
+            Self::Sig4(error) => error,
         }
     }
 
@@ -49,6 +54,7 @@ impl IdentityError {
             Self::Token(error) => error.fault()?.device_state(),
             Self::Key(KeyError::Call(fault)) => fault.device_state(),
             Self::Engine(error) => error.state(),
+            Self::Sig4(Sig4Error::Identity(error)) => error.state(),
             _ => None,
         }
     }
@@ -69,6 +75,7 @@ impl IdentityError {
             }
             Self::Key(KeyError::Call(_)) => true,
             Self::Engine(error) => error.fault().is_some(),
+            Self::Sig4(Sig4Error::Identity(error)) => return error.may_need_new_process(),
             _ => false,
         };
         let stays = self.state().is_some_and(DeviceState::outlasts_process);
@@ -83,6 +90,9 @@ impl IdentityError {
             Self::Key(error) => EngineError::from(error).class(),
             Self::Engine(error) => error.class(),
             Self::Ledger(error) => EngineError::from(error).class(),
+            Self::Sig4(Sig4Error::Identity(error)) => error.class(),
+            Self::Sig4(Sig4Error::NoPs256 { .. }) => "mechanism",
+            Self::Sig4(_) => "configuration",
         }
     }
 }

@@ -36,7 +36,7 @@ pub enum Entry<'a> {
 /// C_Sign is about to be called.
 #[derive(Clone, Debug, Serialize)]
 pub struct Attempt<'a> {
-    /// The purpose: `tls13-client-auth`, `tls12-client-auth`, `csr`, `proof` or `self-test`.
+    /// The purpose: `tls13-client-auth`, `tls12-client-auth`, `csr`, `proof`, `self-test` or `jwt`.
     pub purpose: &'a str,
     /// The key's PKCS#11 URI.
     pub key: &'a str,
@@ -52,6 +52,15 @@ pub struct Attempt<'a> {
     /// The `x-fapi-interaction-id` of the request that the connection is made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interaction_id: Option<&'a str>,
+    /// The token's `jti`, where the purpose is `jwt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<&'a str>,
+    /// Its `aud`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<&'a str>,
+    /// Its `exp`, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
     /// The process that calls.
     pub process: Process,
 }

@@ -167,10 +167,10 @@ fn read(path: &Path, running: Option<&str>) -> Result<ReadConfiguration, SignerE
         if let Some(changed) = running.needs_restart(&config) {
             return Err(SignerError::NeedsRestart { what: changed });
         }
-        check_pin_source(&config.token.pin)?;
+        check_pin_sources(&config)?;
         Sandbox::of_front_end(&running)?.fits(&config)?;
     } else {
-        check_pin_source(&config.token.pin)?;
+        check_pin_sources(&config)?;
         // One that its sandbox does not allow is an error before anything is started.
         Sandbox::of_front_end(&config)?;
     }
@@ -201,6 +201,13 @@ fn sealed(text: &ConfigText, config: &Config) -> Result<ReadConfiguration, Signe
 }
 
 /// Checks that the signer can read the PIN at each restart, and that the front end cannot.
+/// Checks the PIN sources of all tokens.
+fn check_pin_sources(config: &Config) -> Result<(), SignerError> {
+    config
+        .tokens()
+        .try_for_each(|token| check_pin_source(&token.pin))
+}
+
 fn check_pin_source(source: &PinSource) -> Result<(), SignerError> {
     let why = match source {
         PinSource::Env(_) => {

@@ -13,7 +13,7 @@ use crate::engine::{Peer, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 
 /// The protocol's version. It is increased with each incompatible change.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 
 /// The longest frame, in bytes. A TLS 1.2 transcript with a long certificate chain is a few tens of kilobytes.
 pub(super) const MAX_FRAME_LEN: usize = 160 << 10;
@@ -230,12 +230,13 @@ impl<'a> FrameReader<'a> {
     }
 }
 
-const PURPOSES: [(u8, Purpose); 5] = [
+const PURPOSES: [(u8, Purpose); 6] = [
     (1, Purpose::Tls13ClientAuth),
     (2, Purpose::Tls12ClientAuth),
     (3, Purpose::Csr),
     (4, Purpose::Proof),
     (5, Purpose::SelfTest),
+    (6, Purpose::Jwt),
 ];
 
 fn purpose_code(purpose: Purpose) -> u8 {

@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use super::jwt_policy::{JwtPolicy, JwtRefusal};
 use super::rate_limit::TokenBucket;
 use super::tls12_policy::{Tls12Policy, Tls12Refusal};
 use crate::config::signature_rate::SignatureLimit;
@@ -11,6 +12,7 @@ use crate::config::trust::Fingerprint;
 use crate::engine::{self, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 use crate::poison::IgnorePoison as _;
+use crate::rfc3339;
 
 /// The lengths of SHA-256 and SHA-384, the hashes of TLS 1.3's cipher suites.
 const TLS13_HASH_LENGTHS: [usize; 2] = [32, 48];
@@ -24,6 +26,8 @@ const REFUSALS_BURST: u32 = 100;
 pub(super) enum Refusal {
     #[error("{} is nothing that a front end has a use for", .0.name())]
     Purpose(Purpose),
+    #[error("{} is no purpose of this key", .0.name())]
+    PurposeOfAnotherKey(Purpose),
     #[error("another key is asked for than the one that is configured")]
     Key,
     #[error("{0} is no scheme of this key")]
@@ -34,6 +38,8 @@ pub(super) enum Refusal {
     NoTls13ClientAuth,
     #[error(transparent)]
     Tls12(#[from] Tls12Refusal),
+    #[error(transparent)]
+    Jwt(#[from] JwtRefusal),
     #[error("the message is no challenge of a proof")]
     NoProof,
     #[error(
@@ -43,12 +49,21 @@ pub(super) enum Refusal {
     Rate(SignatureLimit),
 }
 
+/// What a key may sign, beside challenges.
+#[derive(Debug)]
+pub(super) enum KeyUse {
+    /// C3: handshakes.
+    ClientAuth(Tls12Policy),
+    /// Sig4: tokens.
+    Jwt(JwtPolicy),
+}
+
 /// The policy of one key, and its rate limits.
 #[derive(Debug)]
 pub(super) struct SigningPolicy {
     spki: Fingerprint,
     schemes: Vec<Scheme>,
-    tls12: Tls12Policy,
+    key_use: KeyUse,
     limit: SignatureLimit,
     signatures: Mutex<TokenBucket>,
     refusals: Mutex<RefusalRecords>,
@@ -67,14 +82,14 @@ impl SigningPolicy {
         spki: Fingerprint,
         schemes: &[Scheme],
         limit: SignatureLimit,
-        tls12: Tls12Policy,
+        key_use: KeyUse,
     ) -> Self {
         let now = Instant::now();
         let signatures = TokenBucket::new(limit.per_second.as_f64(), limit.burst, now);
         Self {
             spki,
             schemes: schemes.to_vec(),
-            tls12,
+            key_use,
             limit,
             signatures: Mutex::new(signatures),
             refusals: Mutex::new(RefusalRecords {
@@ -125,26 +140,33 @@ impl SigningPolicy {
     }
 
     /// Checks that the message has the form of its purpose. No message has the form of two purposes: the first byte is 0x20,
-    /// 0x01, or the `h` of a challenge.
+    /// 0x01, the `h` of a challenge, or the `e` of a JSON object in base64url.
     fn check_message(&self, request: &SignRequest<'_>) -> Result<(), Refusal> {
-        let (fits, refusal) = match request.purpose {
-            Purpose::Tls13ClientAuth if !request.scheme.in_tls13() => {
-                return Err(Refusal::NotOfTls13(request.scheme));
+        let fits_or = |fits: bool, refusal| match fits {
+            true => Ok(()),
+            false => Err(refusal),
+        };
+        match (request.purpose, &self.key_use) {
+            (Purpose::Tls13ClientAuth, KeyUse::ClientAuth(_)) if !request.scheme.in_tls13() => {
+                Err(Refusal::NotOfTls13(request.scheme))
             }
-            Purpose::Tls13ClientAuth => (
+            (Purpose::Tls13ClientAuth, KeyUse::ClientAuth(_)) => fits_or(
                 is_tls13_client_auth(request.message),
                 Refusal::NoTls13ClientAuth,
             ),
-            Purpose::Tls12ClientAuth => {
-                return Ok(self.tls12.check(request.message, request.scheme)?);
+            (Purpose::Tls12ClientAuth, KeyUse::ClientAuth(tls12)) => {
+                Ok(tls12.check(request.message, request.scheme)?)
             }
-            Purpose::Proof => (engine::is_challenge(request.message), Refusal::NoProof),
+            (Purpose::Jwt, KeyUse::Jwt(jwt)) => {
+                Ok(jwt.check(request.message, request.scheme, rfc3339::unix_now())?)
+            }
+            (Purpose::Proof, _) => fits_or(engine::is_challenge(request.message), Refusal::NoProof),
             // Only commands that use the token without a signer process need these signatures.
-            Purpose::Csr | Purpose::SelfTest => return Err(Refusal::Purpose(request.purpose)),
-        };
-        match fits {
-            true => Ok(()),
-            false => Err(refusal),
+            (Purpose::Csr | Purpose::SelfTest, _) => Err(Refusal::Purpose(request.purpose)),
+            (Purpose::Tls13ClientAuth | Purpose::Tls12ClientAuth, KeyUse::Jwt(_))
+            | (Purpose::Jwt, KeyUse::ClientAuth(_)) => {
+                Err(Refusal::PurposeOfAnotherKey(request.purpose))
+            }
         }
     }
 }

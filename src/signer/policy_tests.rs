@@ -34,7 +34,12 @@ fn policy() -> SigningPolicy {
 
 fn policy_with(limit: SignatureLimit) -> SigningPolicy {
     let schemes = [Scheme::RsaPssSha256, Scheme::RsaPkcs1Sha256];
-    SigningPolicy::new(KEY, &schemes, limit, Tls12Policy::unavailable("no list"))
+    SigningPolicy::new(
+        KEY,
+        &schemes,
+        limit,
+        KeyUse::ClientAuth(Tls12Policy::unavailable("no list")),
+    )
 }
 
 fn check(purpose: Purpose, message: &[u8]) -> Result<(), Refusal> {

@@ -1,27 +1,25 @@
-//! A key in a signer process: implements [`Sign`] with requests over the channels to that process.
+//! The keys in a signer process: C3's, which implements [`Sign`], and that of Sig4, with what the signer says of itself.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::channel::{self, Channels, OwnedResponse};
+use super::channel::{Channels, OwnedResponse};
+use super::channel_key::{ChannelKey, decode_base64, wrong_response};
 use super::frame::Request;
 use super::hardening::Measure;
 use super::signer_supervisor::SupervisedSigner;
 use super::{START_STEPS, SignerError, SignerHealth, not_understood};
 use crate::config::Config;
 use crate::config::pin::PinSource;
-use crate::config::trust::Fingerprint;
 use crate::engine::{EngineError, Sign, SignRequest, Signature};
-use crate::identity::{Identity, IdentityFiles, Validity};
+use crate::identity::{Identity, IdentityFiles, RemoteSig4, Validity};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
-use crate::metrics::{self, KeyMetrics};
+use crate::metrics;
 use crate::token::device_info::DeviceInfo;
 
 /// The timeout of a health check. A signer answers it at once, unless it hangs.
@@ -40,24 +38,32 @@ pub(super) struct KeyDescription {
     #[serde(rename = "holder")]
     pub(super) device: DeviceInfo,
     pub(super) certificate: Option<String>,
+    pub(super) sig4: Option<Sig4Description>,
     pub(super) hardening: Vec<Measure>,
 }
 
-/// A key that signs in a signer process.
+/// A signer's description of its Sig4 key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sig4Description {
+    pub(super) key: String,
+    pub(super) spki: String,
+    pub(super) schemes: Vec<String>,
+    pub(super) certificate: Option<String>,
+}
+
+/// The keys that sign in a signer process. As [`Sign`] it is the C3 key.
 #[derive(Debug)]
 pub struct RemoteKey {
-    channels: Channels,
+    channels: Arc<Channels>,
     /// A channel for health checks, which must not wait for signatures.
     health_channel: Option<Channels>,
-    uri: String,
-    public_key: PublicKey,
-    spki: Fingerprint,
-    schemes: Vec<Scheme>,
+    c3: ChannelKey,
+    /// With its certificate in DER, if that is configured to be in the token.
+    sig4: Option<(Arc<ChannelKey>, Option<Vec<u8>>)>,
     device: DeviceInfo,
     /// The certificate in DER, if it is configured to be in the token.
     certificate: Option<Vec<u8>>,
-    timeout: Duration,
-    metrics: KeyMetrics,
     hardening: Vec<Measure>,
     /// The processes that were replaced, as the signer last said.
     replaced: AtomicU32,
@@ -77,10 +83,12 @@ impl RemoteKey {
     ) -> Result<Self, SignerError> {
         let health_channel = (sockets.len() > 1).then(|| sockets.pop()).flatten();
         let health_channel = health_channel.map(|socket| Channels::new(vec![socket]));
-        let channels = Channels::new(sockets);
-        let timeout = match &config.token.pin {
-            PinSource::Prompt | PinSource::ProtectedPath => MANUAL_PIN_TIMEOUT,
-            _ => config.token.start_timeout * START_STEPS + config.token.timeout,
+        let channels = Arc::new(Channels::new(sockets));
+        let is_asked =
+            |pin: &PinSource| matches!(pin, PinSource::Prompt | PinSource::ProtectedPath);
+        let timeout = match config.tokens().any(|token| is_asked(&token.pin)) {
+            true => MANUAL_PIN_TIMEOUT,
+            false => config.start_time(START_STEPS) + config.token.timeout,
         };
         let json = match channels.request(&Request::Describe, Instant::now() + timeout)? {
             OwnedResponse::Described(json) => json,
@@ -93,28 +101,32 @@ impl RemoteKey {
         };
         let description: KeyDescription =
             serde_json::from_slice(&json).map_err(|error| not_understood(&error.to_string()))?;
-        let spki = decode_base64(&description.spki)?;
-        let public_key = PublicKey::from_spki(&spki)
-            .map_err(|key| not_understood(&format!("a public key of an unknown kind: {key}")))?;
-        // In the signer's order, preferred first.
-        let by_name = |name: &String| {
-            let named = |scheme: &Scheme| scheme.name() == name;
-            Scheme::ALL.into_iter().find(named)
+        let timeout = config.token.timeout;
+        let key = |uri: &str, spki: &str, schemes: &[String], timeout| {
+            ChannelKey::new(&channels, uri, spki, schemes, timeout)
         };
-        let schemes = description.schemes.iter().filter_map(by_name).collect();
+        let c3 = key(
+            &description.key,
+            &description.spki,
+            &description.schemes,
+            timeout,
+        )?;
+        let sig4 = description.sig4.map(|sig4| {
+            let certificate = sig4.certificate.as_deref().map(decode_base64).transpose()?;
+            let of_sig4 = config.sig4_token.as_ref().unwrap_or(&config.token).timeout;
+            let key = key(&sig4.key, &sig4.spki, &sig4.schemes, of_sig4)?;
+            Ok::<_, SignerError>((Arc::new(key), certificate))
+        });
+        let sig4 = sig4.transpose()?;
         let certificate = description.certificate.as_deref();
         let certificate = certificate.map(decode_base64).transpose()?;
         Ok(Self {
             channels,
             health_channel,
-            metrics: KeyMetrics::new(&description.key),
-            uri: description.key,
-            spki: public_key.fingerprint(),
-            public_key,
-            schemes,
+            c3,
+            sig4,
             device: description.device,
             certificate,
-            timeout: config.token.timeout,
             hardening: description.hardening,
             replaced: AtomicU32::new(0),
             signer,
@@ -161,7 +173,11 @@ impl RemoteKey {
     ) -> Result<Identity, SignerError> {
         let signer: Arc<dyn Sign> = Arc::<Self>::clone(self);
         let certificate = self.certificate.as_deref();
-        Ok(files.identity(config, signer, certificate, self.device.clone())?)
+        let sig4 = self.sig4.as_ref().map(|(signer, certificate)| RemoteSig4 {
+            signer: Arc::<ChannelKey>::clone(signer),
+            certificate: certificate.clone(),
+        });
+        Ok(files.identity(config, signer, certificate, sig4, self.device.clone())?)
     }
 
     /// The hardening of the signer process.
@@ -195,67 +211,33 @@ impl RemoteKey {
 
     /// Records in the metrics what the signer process says of its token.
     fn record(&self, health: &SignerHealth) {
-        self.metrics.token_up(health.error().is_none());
+        self.c3.metrics().token_up(health.error().is_none());
         // A supervisor in this process counts them by itself.
         if let (None, Some(replaced)) = (&self.signer, health.replaced()) {
             let before = self.replaced.fetch_max(replaced, Ordering::Relaxed);
             metrics::signers_replaced(replaced.saturating_sub(before));
         }
     }
-
-    fn request_signature(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, EngineError> {
-        channel::check_length(request.message)?;
-        let (spki, deadline) = (self.spki, request.deadline);
-        let request = Request::Sign {
-            spki,
-            request: *request,
-        };
-        match self.channels.request(&request, deadline)? {
-            OwnedResponse::Signed(bytes) => Ok(bytes),
-            OwnedResponse::Failed(error) => Err(EngineError::Reported(Box::new(error))),
-            OwnedResponse::Described(_) | OwnedResponse::Health(_) => Err(wrong_response()),
-        }
-    }
 }
 
 impl Sign for RemoteKey {
     fn key_uri(&self) -> String {
-        self.uri.clone()
+        self.c3.key_uri()
     }
 
     fn public_key(&self) -> &PublicKey {
-        &self.public_key
+        self.c3.public_key()
     }
 
     fn schemes(&self) -> &[Scheme] {
-        &self.schemes
+        self.c3.schemes()
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
+        self.c3.deadline()
     }
 
     fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError> {
-        let started = Instant::now();
-        let result = self.request_signature(request);
-        let elapsed = started.elapsed();
-        let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
-        self.metrics
-            .signature(request.purpose.name(), class, elapsed);
-        let (waiting, in_use, all) = self.channels.counts();
-        self.metrics.queue(waiting, in_use, all);
-        result.map(|bytes| Signature { bytes, elapsed })
-    }
-}
-
-fn decode_base64(text: &str) -> Result<Vec<u8>, SignerError> {
-    STANDARD
-        .decode(text)
-        .map_err(|error| not_understood(&error.to_string()))
-}
-
-fn wrong_response() -> EngineError {
-    EngineError::SignerGone {
-        why: "it answered another question".to_owned(),
+        self.c3.sign(request)
     }
 }

@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::frame::{self, MAX_FRAME_LEN, Request, Response};
 use super::health::SignerHealth;
 use super::heartbeat::CallDeadlines;
-use super::open_key::OpenKey;
+use super::open_key::OpenKeys;
 use super::policy::Refusal;
 use super::state::SharedState;
 use super::timespec;
@@ -148,8 +148,9 @@ fn sign(
         deadline: request.deadline.min(latest),
         ..*request
     };
-    let key = handler.state.wait_for_key(Some(request.deadline))?;
-    key.check_policy(spki, &request)?;
+    let keys = handler.state.wait_for_key(Some(request.deadline))?;
+    keys.check_policy(spki, &request)?;
+    let key = keys.key(spki);
     let _in_progress = handler.calls.begin(caller, request.deadline);
     let signed = key.engine.sign(&request);
     if signed.as_ref().is_err_and(EngineError::is_before_attempt) {
@@ -160,14 +161,14 @@ fn sign(
         .map_err(ReportedError::from)
 }
 
-impl OpenKey {
+impl OpenKeys {
     /// Checks a request against the policy. A refusal is recorded.
     fn check_policy(
         &self,
         spki: Fingerprint,
         request: &SignRequest<'_>,
     ) -> Result<(), ReportedError> {
-        let checked = self.policy.check(spki, request, Instant::now());
+        let checked = self.key(spki).policy.check(spki, request, Instant::now());
         checked.map_err(|refusal| {
             let why = refusal.to_string();
             self.record_refusal(Some(request), &why);
@@ -186,7 +187,7 @@ impl OpenKey {
 
     /// Records the refusal of a request or of a malformed frame, unless the rate limit of such records is reached.
     fn record_refusal(&self, request: Option<&SignRequest<'_>>, why: &str) {
-        let Some(left_out) = self.policy.may_record(Instant::now()) else {
+        let Some(left_out) = self.policy().may_record(Instant::now()) else {
             return;
         };
         let purpose = request.map(|request| request.purpose.name());

@@ -120,14 +120,11 @@ impl Sandbox {
 
     /// Checks that PIN and ledger are outside of the sandbox.
     fn check_secrets(&self, config: &Config) -> Result<(), SignerError> {
-        let secrets = [
-            ("the PIN", pin_file(&config.token.pin)),
-            (
-                "the ledger",
-                config.ledger.as_ref().map(|ledger| ledger.file.clone()),
-            ),
-        ];
-        for (name, secret) in secrets {
+        let ledger = config.ledger.as_ref().map(|ledger| ledger.file.clone());
+        let pins = config
+            .tokens()
+            .map(|token| ("the PIN", pin_file(&token.pin)));
+        for (name, secret) in pins.chain([("the ledger", ledger)]) {
             let Some(secret) = secret.map(|path| real_path(&path)) else {
                 continue;
             };
@@ -237,12 +234,18 @@ const NAME: &str = "Landlock";
 
 /// The folders of the files that a reload reads.
 fn readable(config: &Config) -> Vec<PathBuf> {
-    let certificate = match &config.c3.certificate {
-        CertificateSource::File(path) => Some(path),
-        CertificateSource::Token(_) => None,
-    };
-    let files = certificate
+    let sources = [
+        Some(&config.c3.certificate),
+        config.sig4.as_ref().map(|sig4| &sig4.certificate),
+    ];
+    let certificates = sources
         .into_iter()
+        .flatten()
+        .filter_map(|source| match source {
+            CertificateSource::File(path) => Some(path),
+            CertificateSource::Token(_) => None,
+        });
+    let files = certificates
         .chain([&config.trust.anchors])
         .chain(&config.trust.crls);
     let mut folders: Vec<_> = files.flat_map(|file| folders_of(file)).collect();

@@ -15,7 +15,7 @@ use super::hardening::{
 };
 use super::heartbeat::{self, CallDeadlines};
 use super::ignored_signals::ignore_signals;
-use super::open_key::OpenKey;
+use super::open_key::OpenKeys;
 use super::replacement::Replacement;
 use super::request_handler::{RequestHandler, serve_channel};
 use super::sandbox::Sandbox;
@@ -182,10 +182,10 @@ impl Service {
         };
         loop {
             // Each step has a timeout of its own; this sum bounds the calls without one. An operator has no deadline.
-            let until = Instant::now() + self.config.token.start_timeout * START_STEPS;
+            let until = Instant::now() + self.config.start_time(START_STEPS);
             let in_progress = (!self.needs_operator())
                 .then(|| self.requests.calls.begin(self.open_caller, until));
-            let opened = OpenKey::open(&self.config, &self.hardening, attendance());
+            let opened = OpenKeys::open(&self.config, &self.hardening, attendance());
             drop(in_progress);
             let failed = match opened {
                 Ok(key) => {
@@ -261,10 +261,9 @@ impl Service {
     }
 
     fn needs_operator(&self) -> bool {
-        matches!(
-            self.config.token.pin,
-            PinSource::Prompt | PinSource::ProtectedPath
-        )
+        let is_asked =
+            |pin: &PinSource| matches!(pin, PinSource::Prompt | PinSource::ProtectedPath);
+        self.config.tokens().any(|token| is_asked(&token.pin))
     }
 
     /// Keeps idle sessions alive, and checks a token that is lost or whose health was requested. Runs until the signer is
@@ -286,26 +285,28 @@ impl Service {
                 .requests
                 .health_requested
                 .swap(false, Ordering::Relaxed);
-            let is_down = key.engine.health().outage.is_some();
+            let is_down = key.health().outage.is_some();
             // If a login needs an operator, only `keep_alive` causes one.
             let due_early = (health_requested || is_down) && !self.needs_operator();
             if !due_early && checked.elapsed() < keep_alive {
                 continue;
             }
             checked = Instant::now();
-            loop {
-                let until = Instant::now() + self.config.token.timeout;
-                let _in_progress = self.requests.calls.begin(self.keep_alive_caller, until);
-                if !key.engine.keep_alive() {
-                    break;
+            for engine in key.engines() {
+                loop {
+                    let until = Instant::now() + self.config.token.timeout;
+                    let _in_progress = self.requests.calls.begin(self.keep_alive_caller, until);
+                    if !engine.keep_alive() {
+                        break;
+                    }
                 }
             }
-            let in_vain = key.engine.recoveries_in_vain();
+            let in_vain = key.recoveries_in_vain();
             let EngineHealth {
                 outage,
                 last_signature_ms,
                 ..
-            } = key.engine.health();
+            } = key.health();
             let has_signed = last_signature_ms.is_some();
             let Some(outage) = outage.filter(|_| self.replacement.is_due(in_vain, has_signed))
             else {

@@ -76,7 +76,7 @@ impl SignerPlan {
     /// why there is none.
     pub(super) fn answer_timeout(&self) -> Duration {
         let token = &self.config.token;
-        token.start_timeout * START_STEPS + token.timeout * 2 + ANSWER_MARGIN
+        self.config.start_time(START_STEPS) + token.timeout * 2 + ANSWER_MARGIN
     }
 
     /// The longest time that handshakes with the signer before may still take.

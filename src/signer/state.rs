@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::health::SignerHealth;
-use super::open_key::OpenKey;
+use super::open_key::OpenKeys;
 use super::replacement::Predecessors;
 use crate::engine::{EngineError, EngineHealth, ReportedError, TokenOutage};
 use crate::poison::IgnorePoison as _;
@@ -17,7 +17,7 @@ const MAX_WAIT: Duration = Duration::from_secs(1 << 30);
 pub(super) enum SignerState {
     /// Token and key are being opened: requests wait.
     Starting,
-    Ready(Arc<OpenKey>),
+    Ready(Arc<OpenKeys>),
     /// Token and key could not be opened; the next attempt follows.
     Failed(ReportedError),
     /// The token is lost: this process replaces one that could not recover it, or is about to be replaced.
@@ -52,7 +52,7 @@ impl SharedState {
     pub(super) fn wait_for_key(
         &self,
         deadline: Option<Instant>,
-    ) -> Result<Arc<OpenKey>, ReportedError> {
+    ) -> Result<Arc<OpenKeys>, ReportedError> {
         let timeout = deadline.map_or(MAX_WAIT, |deadline| {
             deadline.saturating_duration_since(Instant::now())
         });
@@ -88,12 +88,12 @@ impl SharedState {
         };
         SignerHealth::Ready(EngineHealth {
             replaced: self.replaced,
-            ..key.engine.health()
+            ..key.health()
         })
     }
 
     /// The key, if the signer is ready. Does not block.
-    pub(super) fn key(&self) -> Option<Arc<OpenKey>> {
+    pub(super) fn key(&self) -> Option<Arc<OpenKeys>> {
         match &*self.lock() {
             SignerState::Ready(key) => Some(Arc::clone(key)),
             _ => None,

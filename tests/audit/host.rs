@@ -238,6 +238,9 @@ fn attempt(file: PathBuf, key: Fingerprint, purpose: &str, peer: Option<&str>) {
             message: Fingerprint([9; 32]),
             peer,
             interaction_id: None,
+            jti: None,
+            audience: None,
+            expires: None,
             process: Process::current(),
         }))
         .unwrap();

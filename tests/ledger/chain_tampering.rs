@@ -35,6 +35,9 @@ fn write(file: PathBuf, signatures: u64) -> ChainHead {
                 message: Fingerprint([9; 32]),
                 peer: Some("cm.mybank.preprod.apihub.openfinance.ae:443"),
                 interaction_id: Some("c4a2f1de-0a1b-4b8e-8f63-2c9e1b7d4a55"),
+                jti: None,
+                audience: None,
+                expires: None,
                 process: Process::current(),
             }))
             .unwrap();

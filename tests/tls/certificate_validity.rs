@@ -50,6 +50,7 @@ fn judge(openssl: &OpenSsl, leaf: &str, issuing: &str, root: &str, crl: Option<&
         let chain = Chain::complete(&given, &anchors, config.environment)
             .map_err(|error| error.to_string())?;
         chain
+            .leaf()
             .check_client(SystemTime::now())
             .map_err(|error| error.to_string())?;
         verify_client_chain(&chain, &anchors, &provider).map_err(|error| error.to_string())

@@ -75,7 +75,7 @@ pub(crate) fn attendance() -> Attendance {
 /// terminal, not from standard input.
 pub(crate) fn attendance_of(attended: bool) -> Attendance {
     if attended {
-        Attendance::Attended(Box::new(|prompt| {
+        Attendance::Attended(Arc::new(|prompt| {
             rpassword::prompt_password(format!("{prompt}: ")).map(SecretString::from)
         }))
     } else {

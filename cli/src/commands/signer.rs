@@ -102,7 +102,7 @@ pub(super) fn launch(global: &Global, config: &Config) -> Launch {
 /// The variables of the signer process: those of `[[token]] env` come before those of its user.
 fn environment(config: &Config) -> BTreeMap<String, String> {
     let mut variables = service_user::variables(config);
-    variables.extend(config.token.env.clone());
+    variables.extend(config.module_variables());
     variables
 }
 

@@ -1,5 +1,7 @@
 //! Attendance: whether an operator at a terminal can enter a PIN and confirm a login attempt.
 
+use std::sync::Arc;
+
 use secrecy::ExposeSecret;
 
 use super::error::PinError;
@@ -8,11 +10,12 @@ use crate::token::info::{CKF_PROTECTED_AUTHENTICATION_PATH, TokenInfo};
 use crate::token::pin::{self, OperatorPrompt, Pin, PinSourceError};
 
 /// Whether an operator can be asked to enter a PIN, or to confirm a login attempt that may lock the token.
+#[derive(Clone)]
 pub enum Attendance {
     /// No operator can be asked: a service, a script, CI.
     Unattended,
     /// An operator at a terminal.
-    Attended(Box<OperatorPrompt>),
+    Attended(Arc<OperatorPrompt>),
 }
 
 /// Whether the operator enters the PIN, at the terminal or at the token's keypad, anew for each attempt.

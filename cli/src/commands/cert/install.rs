@@ -139,7 +139,7 @@ fn read_chain(config: &Config, file: &Path) -> Result<Chain, Error> {
     let certificates = read_file(file)?;
     let anchors = Anchors::load(config)?;
     let chain = Chain::complete(&certificates, &anchors, config.environment)?;
-    chain.check_client(SystemTime::now())?;
+    chain.check_role(config.c3.role, SystemTime::now())?;
     tls::trust::verify_client_chain(&chain, &anchors, &tls::provider(&config.tls))?;
     Ok(chain)
 }

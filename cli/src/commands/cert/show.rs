@@ -86,7 +86,11 @@ fn faults(
     let mut faults = Vec::new();
     let chain = Chain::complete(certificates, anchors, config.environment);
     faults.extend(chain.err().map(|error| error.to_string()));
-    faults.extend(leaf.check_client(now).err().map(|error| error.to_string()));
+    faults.extend(
+        leaf.check_role(config.c3.role, now)
+            .err()
+            .map(|error| error.to_string()),
+    );
     let days = leaf.days_left(now);
     if let Some(min) = min_days.filter(|min| days < *min && days >= 0) {
         faults.push(format!(

@@ -307,7 +307,7 @@ fn installed_chain(config: &Config, token: &Token) -> Result<Option<Chain>, Erro
     };
     let anchors = Anchors::load(config)?;
     let chain = Chain::complete(&certificates, &anchors, config.environment)?;
-    chain.check_client(SystemTime::now())?;
+    chain.check_role(config.c3.role, SystemTime::now())?;
     Ok(Some(chain))
 }
 

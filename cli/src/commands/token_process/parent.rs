@@ -65,7 +65,7 @@ fn spawn(config: &Config) -> io::Result<(Child, PipeReader)> {
         command.arg0(name);
     }
     standard_error::flush();
-    let command = command.args(arguments).envs(&config.token.env);
+    let command = command.args(arguments).envs(config.module_variables());
     Ok((command.env(VARIABLE, value).spawn()?, events))
 }
 

@@ -1,0 +1,326 @@
+//! `[sig4]`, the signing identity for JWT Auth: key and certificate, and what the tokens say that the hub is sent.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use super::c3::relative_source;
+use super::environment::Service;
+use super::signature_rate::{SignatureLimit, SignatureRate};
+use super::uri::Pkcs11Uri;
+use super::{C3Config, CertificateSource, Config, ConfigError, KeyRole, TokenConfig, field};
+
+/// The lifetimes that the scheme allows (its page on JWT Auth).
+const LIFETIMES: std::ops::RangeInclusive<u64> = 10..=30;
+
+/// `[sig4]`: the key that signs JWTs (PS256), and their fixed claims.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sig4Config {
+    /// The URI of the private key, which must match exactly one, and be another than that of `[c3]`.
+    #[serde(deserialize_with = "field::private_key_uri")]
+    pub key: Pkcs11Uri,
+    /// The source of the certificate, whose SHA-256 is the `kid` of the tokens.
+    pub certificate: CertificateSource,
+    /// The `name` of the `[[token]]` that has the key. `None`: that of `[c3]`.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// The claim `aud`: the provider id that was agreed on at onboarding.
+    #[serde(deserialize_with = "audience")]
+    pub audience: String,
+    /// From `iat` to `exp`: 10 to 30 s (default 30 s).
+    #[serde(default = "default_lifetime", deserialize_with = "lifetime")]
+    pub lifetime: Duration,
+    /// The word before the token in `Authorization` (RFC 9110, section 11.1; default `Bearer`).
+    #[serde(default = "default_scheme", deserialize_with = "auth_scheme")]
+    pub scheme: String,
+    /// The `kid` that was registered, to be compared with the certificate's. `None`: it is not compared.
+    #[serde(default, deserialize_with = "kid")]
+    pub kid: Option<String>,
+    /// Whether tokens have the claim `nbf`, which is `iat` then.
+    #[serde(default)]
+    pub not_before: bool,
+    /// Where the application's JWKS is published. `None`: where the scheme documents it for the certificate's subject.
+    #[serde(default, deserialize_with = "jwks_url")]
+    pub jwks: Option<Url>,
+    /// By how much the clock of the hub may differ from this machine's before it is said (default 5 s).
+    #[serde(default = "default_clock_skew", deserialize_with = "field::duration")]
+    pub max_clock_skew: Duration,
+    /// The sustained rate of tokens that the signer process signs. `None`: 1000.
+    #[serde(default)]
+    pub per_second: Option<SignatureRate>,
+    /// The number of tokens at once (1 to 1,000,000). `None`: 1000, or as many as `per_second`.
+    #[serde(default, deserialize_with = "field::burst")]
+    pub burst: Option<u32>,
+}
+
+/// `jwt` of `[proxy]`: the services whose requests carry a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JwtAuth {
+    /// None: an application's own `Authorization` is forwarded.
+    #[default]
+    Off,
+    /// This one.
+    Service(Service),
+    /// Both.
+    Both,
+}
+
+impl JwtAuth {
+    /// Whether requests to this service carry a token.
+    pub fn covers(self, service: Service) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Service(one) => one == service,
+            Self::Both => true,
+        }
+    }
+
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Service(service) => service.label(),
+            Self::Both => "both",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for JwtAuth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let services = Service::ALL.map(Self::Service);
+        let mut known = [Self::Off, Self::Both].into_iter().chain(services);
+        known
+            .find(|known| known.as_str() == text)
+            .ok_or_else(|| serde::de::Error::custom("write \"off\", \"cm\", \"hh\" or \"both\""))
+    }
+}
+
+/// Each request of an application takes a token, so the rate is that of requests.
+const DEFAULT_PER_SECOND: u32 = 1000;
+
+impl Sig4Config {
+    pub(super) fn relative_to(mut self, folder: &Path) -> Self {
+        self.certificate = relative_source(self.certificate, folder);
+        self
+    }
+
+    /// The rate limit of the signer process for tokens.
+    pub fn signature_limit(&self) -> SignatureLimit {
+        let default = || SignatureRate::of(DEFAULT_PER_SECOND, Duration::from_secs(1));
+        let per_second = self.per_second.unwrap_or_else(default);
+        SignatureLimit {
+            per_second,
+            burst: self
+                .burst
+                .unwrap_or_else(|| per_second.rounded_up().max(DEFAULT_PER_SECOND)),
+        }
+    }
+}
+
+impl Config {
+    /// This configuration with key, certificate and token of `[sig4]` in the place of those of `[c3]`: what makes, installs
+    /// or checks a key and its certificate works on either. `None`: there is no `[sig4]`.
+    pub fn for_sig4(&self) -> Option<Self> {
+        let sig4 = self.sig4.as_ref()?;
+        Some(Self {
+            token: self
+                .sig4_token
+                .clone()
+                .unwrap_or_else(|| self.token.clone()),
+            c3: C3Config {
+                key: sig4.key.clone(),
+                certificate: sig4.certificate.clone(),
+                // Both certificates are of one application.
+                subject: self.c3.subject.clone(),
+                role: KeyRole::Sig4,
+            },
+            sig4: None,
+            sig4_token: None,
+            ..self.clone()
+        })
+    }
+
+    /// The longest time that all steps of the start may take: each has `start_timeout`, for each token.
+    pub(crate) fn start_time(&self, steps: u32) -> Duration {
+        self.tokens().map(|token| token.start_timeout * steps).sum()
+    }
+
+    /// The environment variables of all modules.
+    pub fn module_variables(&self) -> BTreeMap<String, String> {
+        let variables = self.tokens().flat_map(|token| token.env.clone());
+        variables.collect()
+    }
+
+    /// The tokens: that of `[c3]`, and that of `[sig4]` where it is another.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenConfig> {
+        std::iter::once(&self.token).chain(&self.sig4_token)
+    }
+}
+
+/// The tokens of `[c3]` and, if it is another, of `[sig4]`.
+///
+/// # Errors
+/// Field and message.
+pub(super) fn assigned(
+    tokens: Vec<TokenConfig>,
+    sig4: Option<&Sig4Config>,
+) -> Result<(TokenConfig, Option<TokenConfig>), (&'static str, String)> {
+    let named = sig4.and_then(|sig4| sig4.token.as_deref());
+    match (<[TokenConfig; 1]>::try_from(tokens), named) {
+        (Ok([token]), None) => Ok((token, None)),
+        (Ok([token]), Some(name)) if token.name.as_deref() == Some(name) => Ok((token, None)),
+        (Ok(_), Some(name)) => Err((
+            "token",
+            format!("[sig4] names the token {name:?}, and no [[token]] has this `name`"),
+        )),
+        (Err(tokens), Some(name)) => {
+            let is_named = |token: &TokenConfig| token.name.as_deref() == Some(name);
+            let (mut of_sig4, mut others): (Vec<_>, Vec<_>) =
+                tokens.into_iter().partition(is_named);
+            match (of_sig4.pop(), of_sig4.pop(), others.pop(), others.pop()) {
+                (Some(of_sig4), None, Some(token), None) => Ok((token, Some(of_sig4))),
+                _ => Err((
+                    "token",
+                    format!("two [[token]]: one with `name = {name:?}`, which [sig4] names, and one for [c3]"),
+                )),
+            }
+        }
+        (Err(_), None) => Err((
+            "token",
+            "exactly one [[token]], or a second one whose `name` is the `token` of [sig4]: fail-over over several tokens \
+             is planned, not built"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Whether C3 and Sig4 are configured to be one key, or one certificate.
+pub(super) fn shared(
+    c3: &C3Config,
+    sig4: &Sig4Config,
+    has_other_token: bool,
+) -> Option<(&'static str, &'static str)> {
+    if !has_other_token && c3.key == sig4.key {
+        return Some((
+            "key",
+            "[c3] and [sig4] name one key: the scheme wants a key for each purpose",
+        ));
+    }
+    let same_place = match &c3.certificate {
+        CertificateSource::Token(_) => !has_other_token,
+        CertificateSource::File(_) => true,
+    };
+    (same_place && c3.certificate == sig4.certificate).then_some((
+        "certificate",
+        "[c3] and [sig4] name one certificate: each has its own",
+    ))
+}
+
+/// What `kid` of `[sig4]` is compared with.
+///
+/// # Errors
+/// It is another than `of_certificate`.
+pub fn check_kid(config: &Config, of_certificate: &str) -> Result<(), ConfigError> {
+    let Some(kid) = config.sig4.as_ref().and_then(|sig4| sig4.kid.as_deref()) else {
+        return Ok(());
+    };
+    if kid == of_certificate {
+        return Ok(());
+    }
+    Err(ConfigError::Field {
+        path: config.path.clone(),
+        line: 0,
+        field: "kid".to_owned(),
+        message: format!(
+            "the certificate of [sig4] has the kid {of_certificate}, and {kid} is configured: it is another certificate than \
+             the one that was registered, or the wrong kid"
+        ),
+        advice: Some(
+            "install the certificate that the kid belongs to, or register the certificate anew and correct `kid`"
+                .to_owned(),
+        ),
+    })
+}
+
+fn default_lifetime() -> Duration {
+    Duration::from_secs(*LIFETIMES.end())
+}
+
+fn default_scheme() -> String {
+    "Bearer".to_owned()
+}
+
+fn default_clock_skew() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let time = field::duration(deserializer)?;
+    match LIFETIMES.contains(&time.as_secs())
+        && time.subsec_nanos() == 0
+        && time <= default_lifetime()
+    {
+        true => Ok(time),
+        false => Err(serde::de::Error::custom(
+            "a token lives for whole seconds, from \"10s\" to \"30s\"",
+        )),
+    }
+}
+
+fn audience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match !text.is_empty()
+        && text.len() <= 255
+        && !text.contains(char::is_control)
+        && text.trim() == text
+    {
+        true => Ok(text),
+        false => Err(serde::de::Error::custom(
+            "`audience` is the provider id that was agreed on at onboarding, without blanks around it",
+        )),
+    }
+}
+
+/// A token of RFC 9110, section 5.6.2.
+fn auth_scheme<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.len() <= 32 && text.bytes().all(is_token) {
+        true => Ok(text),
+        false => Err(serde::de::Error::custom(
+            "`scheme` is the one word before the token in Authorization, such as \"Bearer\"",
+        )),
+    }
+}
+
+fn kid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match text.len() == 43 && text.bytes().all(is_base64url) {
+        true => Ok(Some(text)),
+        false => Err(serde::de::Error::custom(
+            "`kid` is the certificate's x5t#S256: 43 characters of base64url, as `hsm-mtls cert show --sig4` prints it",
+        )),
+    }
+}
+
+fn jwks_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let url = Url::parse(&text).ok().filter(|url| {
+        url.scheme() == "https"
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
+    });
+    url.map(Some).ok_or_else(|| {
+        serde::de::Error::custom(
+            "`jwks` is an https URL without user and fragment, such as \"https://keystore.example/ORG/CLIENT/application.jwks\"",
+        )
+    })
+}

@@ -1,0 +1,351 @@
+//! A stock of tokens that are minted ahead, so that no request waits for the HSM.
+//!
+//! How many are kept follows from how many were taken lately. A token is handed out in the first half of its life only: after
+//! that another is minted in its place. While the HSM is away, whoever asks gets its error, and the stock is filled again when it
+//! is back.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant as TokioInstant, timeout_at};
+
+use super::{Minter, Token};
+use crate::backoff::Backoff;
+use crate::engine::EngineError;
+use crate::poison::IgnorePoison as _;
+use crate::rfc3339;
+
+/// The number of tokens that are kept without any calls.
+const MIN_TOKENS: usize = 2;
+/// The largest number that is kept.
+const MAX_TOKENS: usize = 256;
+/// The stock is what was taken in this time.
+const STOCK_TIME: Duration = Duration::from_millis(250);
+/// The time in which the memory of a demand is halved.
+const HALF_LIFE: Duration = Duration::from_secs(10);
+/// The most threads that mint.
+const MAX_THREADS: usize = 64;
+
+/// The delays after a failure, while nobody waits.
+const FILL_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+
+/// Tokens that are minted ahead, by threads of the stock. They end with it.
+pub struct TokenStock {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<StockState>,
+    /// There is work for a thread, or the stock ends.
+    changed: Condvar,
+    lifetime: Duration,
+}
+
+struct StockState {
+    minter: Minter,
+    /// Increased with each change of the minter.
+    generation: u64,
+    tokens: VecDeque<StockedToken>,
+    waiting: VecDeque<Waiting>,
+    /// The number of tokens that are being minted.
+    in_progress: usize,
+    demand: Demand,
+    failures: u32,
+    /// No token is minted for the stock before this time.
+    resumes_at: Instant,
+    ended: bool,
+    counts: StockCounts,
+}
+
+struct StockedToken {
+    token: Token,
+    minted_at: Instant,
+}
+
+struct Waiting {
+    since: Instant,
+    result: oneshot::Sender<Result<Token, Arc<EngineError>>>,
+}
+
+/// How the tokens of a stock were handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StockCounts {
+    /// Without a wait.
+    pub at_once: u64,
+    /// After a wait for the HSM, or not at all.
+    pub waited: u64,
+    /// Thrown away, because they were too old.
+    pub discarded: u64,
+}
+
+/// The rate at which tokens are taken, per second, where what is longer ago counts less.
+#[derive(Clone, Copy, Debug)]
+struct Demand {
+    peak: f64,
+    in_window: u32,
+    window: Instant,
+    at: Instant,
+}
+
+impl fmt::Debug for TokenStock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenStock of {}", self.shared.lock().tokens.len())
+    }
+}
+
+impl TokenStock {
+    /// Starts a stock that mints at most `parallel` tokens at the same time: as many as the HSM has sessions.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(minter: Minter, parallel: usize) -> io::Result<Self> {
+        let now = Instant::now();
+        let shared = Arc::new(Shared {
+            lifetime: minter.claim_set().lifetime,
+            state: Mutex::new(StockState {
+                minter,
+                generation: 0,
+                tokens: VecDeque::new(),
+                waiting: VecDeque::new(),
+                in_progress: 0,
+                demand: Demand::new(now),
+                failures: 0,
+                resumes_at: now,
+                ended: false,
+                counts: StockCounts::default(),
+            }),
+            changed: Condvar::new(),
+        });
+        let stock = Self {
+            shared: Arc::clone(&shared),
+        };
+        for _ in 0..parallel.clamp(1, MAX_THREADS) {
+            let shared = Arc::clone(&shared);
+            let thread = thread::Builder::new().name("hsm-jwt".to_owned());
+            thread.spawn(move || shared.mint_until_ended())?;
+        }
+        Ok(stock)
+    }
+
+    /// A token, with at least half of its life before it. Waits until the deadline, if none is in stock.
+    ///
+    /// # Errors
+    /// There is none by the deadline, or the HSM did not sign one.
+    pub async fn token(&self, deadline: Instant) -> Result<Token, Arc<EngineError>> {
+        let received = {
+            let mut state = self.shared.lock();
+            let now = Instant::now();
+            state.demand.count(now);
+            self.shared.discard_old(&mut state, now);
+            // The oldest first: each is used as long as it lives.
+            if let Some(stocked) = state.tokens.pop_front() {
+                state.counts.at_once += 1;
+                drop(state);
+                self.shared.changed.notify_one();
+                return Ok(stocked.token);
+            }
+            state.counts.waited += 1;
+            let (result, received) = oneshot::channel();
+            state.waiting.push_back(Waiting { since: now, result });
+            received
+        };
+        self.shared.changed.notify_one();
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        match timeout_at(TokioInstant::from_std(deadline), received).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Arc::new(EngineError::Stopped)),
+            Err(_) => Err(Arc::new(EngineError::Deadline(timeout))),
+        }
+    }
+
+    /// Mints with this minter from now on: the tokens of the one before are thrown away.
+    pub fn switch(&self, minter: Minter) {
+        let mut state = self.shared.lock();
+        state.minter = minter;
+        state.generation += 1;
+        state.counts.discarded += state.tokens.len() as u64;
+        state.tokens.clear();
+        state.failures = 0;
+        state.resumes_at = Instant::now();
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// How tokens were handed out so far.
+    pub fn counts(&self) -> StockCounts {
+        self.shared.lock().counts
+    }
+}
+
+impl Drop for TokenStock {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.ended = true;
+        state.tokens.clear();
+        state.waiting.clear();
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, StockState> {
+        self.state.lock().ignore_poison()
+    }
+
+    /// The work of one thread.
+    fn mint_until_ended(&self) {
+        while let Some((minter, generation)) = self.next_work() {
+            let began = Instant::now();
+            let minted = minter.mint();
+            self.hand_out(minted, generation, began);
+        }
+    }
+
+    /// Waits until a token is to be minted. `None`: the stock has ended.
+    fn next_work(&self) -> Option<(Minter, u64)> {
+        let mut state = self.lock();
+        loop {
+            if state.ended {
+                return None;
+            }
+            let now = Instant::now();
+            self.discard_old(&mut state, now);
+            state.waiting.retain(|waiting| !waiting.result.is_closed());
+            let wanted = state.demand.stock(now);
+            let for_stock = state.tokens.len() + state.in_progress < wanted + state.waiting.len();
+            let is_due = now >= state.resumes_at;
+            if state.waiting.len() > state.in_progress || (for_stock && is_due) {
+                state.in_progress += 1;
+                return Some((state.minter.clone(), state.generation));
+            }
+            let next = match state.tokens.front() {
+                _ if for_stock => state.resumes_at,
+                Some(oldest) => oldest.minted_at + self.lifetime / 2,
+                None => now + HALF_LIFE,
+            };
+            let pause = next.saturating_duration_since(now);
+            // At least a moment, so that no time that has just come is waited for in a circle.
+            let pause = pause.max(Duration::from_millis(1));
+            let (woken, _) = self.changed.wait_timeout(state, pause).ignore_poison();
+            state = woken;
+        }
+    }
+
+    /// Hands a token to whoever waits longest, or puts it into the stock. An error goes to all who waited when it was asked for.
+    fn hand_out(&self, minted: Result<Token, EngineError>, generation: u64, began: Instant) {
+        let mut state = self.lock();
+        state.in_progress -= 1;
+        match minted {
+            // Another key is in use meanwhile.
+            Ok(_) if state.generation != generation || state.ended => state.counts.discarded += 1,
+            Ok(token) => {
+                state.failures = 0;
+                state.resumes_at = began;
+                let mut token = token;
+                loop {
+                    let Some(waiting) = state.waiting.pop_front() else {
+                        let minted_at = began;
+                        state.tokens.push_back(StockedToken { token, minted_at });
+                        break;
+                    };
+                    match waiting.result.send(Ok(token)) {
+                        // Whoever has gone gives it back.
+                        Err(Ok(returned)) => token = returned,
+                        Ok(()) | Err(Err(_)) => break,
+                    }
+                }
+            }
+            Err(error) => {
+                state.failures = state.failures.saturating_add(1);
+                state.resumes_at = Instant::now() + FILL_BACKOFF.delay(state.failures);
+                let error = Arc::new(error);
+                while let Some(waiting) = state.waiting.front()
+                    && waiting.since <= began
+                {
+                    if let Some(waiting) = state.waiting.pop_front() {
+                        // Whoever has gone does not need it.
+                        let _ = waiting.result.send(Err(Arc::clone(&error)));
+                    }
+                }
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Throws away the tokens in the second half of their life, and those that this machine's clock, which may have been set
+    /// meanwhile, takes for such.
+    fn discard_old(&self, state: &mut StockState, now: Instant) {
+        let half = self.lifetime / 2;
+        let clock = rfc3339::unix_now();
+        let before = state.tokens.len();
+        state.tokens.retain(|stocked| {
+            let is_young = now.saturating_duration_since(stocked.minted_at) < half;
+            let issued = stocked.token.issued_at();
+            is_young && (issued..=issued + half.as_secs()).contains(&clock)
+        });
+        state.counts.discarded += (before - state.tokens.len()) as u64;
+    }
+}
+
+impl Demand {
+    fn new(now: Instant) -> Self {
+        Self {
+            peak: 0.0,
+            in_window: 0,
+            window: now,
+            at: now,
+        }
+    }
+
+    /// One token is taken.
+    fn count(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.window) >= STOCK_TIME {
+            self.window = now;
+            self.in_window = 0;
+        }
+        self.in_window += 1;
+        self.decay(now);
+        self.peak = self.peak.max(f64::from(self.in_window));
+    }
+
+    /// The number of tokens to keep: the most that were taken within `STOCK_TIME` lately, and a quarter more.
+    fn stock(&mut self, now: Instant) -> usize {
+        self.decay(now);
+        ((self.peak * 1.25).ceil() as usize).clamp(MIN_TOKENS, MAX_TOKENS)
+    }
+
+    fn decay(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.at);
+        self.at = now;
+        self.peak *= 0.5_f64.powf(elapsed.as_secs_f64() / HALF_LIFE.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stock_follows_the_demand_and_forgets_it() {
+        let start = Instant::now();
+        let mut demand = Demand::new(start);
+        assert_eq!(demand.stock(start), MIN_TOKENS);
+        for _ in 0..40 {
+            demand.count(start);
+        }
+        assert_eq!(demand.stock(start), 50);
+        assert_eq!(demand.stock(start + HALF_LIFE), 25);
+        assert_eq!(demand.stock(start + HALF_LIFE * 20), MIN_TOKENS);
+        for _ in 0..10_000 {
+            demand.count(start + HALF_LIFE * 20);
+        }
+        assert_eq!(demand.stock(start + HALF_LIFE * 20), MAX_TOKENS);
+    }
+}
