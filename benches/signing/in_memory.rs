@@ -59,6 +59,7 @@ pub fn identity(config: &Config, folder: &Path) -> Identity {
     let anchors = Anchors::load(config).expect("anchors");
     let chain = Chain::complete(&given, &anchors, config.environment).expect("a chain");
     chain
+        .leaf()
         .check_client(SystemTime::now())
         .expect("a client's certificate");
     let key = std::fs::read(folder.join(KEY)).expect("the parent's key");
