@@ -138,13 +138,13 @@ fn sig4() -> Vec<Example> {
             found: 2,
             subject: text("O=A, O=B"),
         }],
-        Kid: [Sig4Error::Kid(ConfigError::Field {
+        Kid: [Sig4Error::Kid(Box::new(ConfigError::Field {
             path: "/etc/bank.toml".into(),
             line: 0,
             field: text("kid"),
             message: text("the certificate of [sig4] has another kid"),
             advice: Some(text("install the certificate that the kid belongs to")),
-        })],
+        }))],
         SameKey: [Sig4Error::SameKey { uri: uri() }],
         NoPs256: [Sig4Error::NoPs256 {
             uri: uri(),

@@ -30,6 +30,7 @@ mod health_endpoints;
 mod hop_by_hop_headers;
 mod host_header;
 mod interaction_id;
+mod jwt_auth;
 mod lifecycle_log;
 mod lingering_close;
 mod listen_sockets;
@@ -73,6 +74,7 @@ use hsm_mtls::internal::identity::Validity;
 use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
+use jwt_auth::JwtAuth;
 pub use lifecycle_log::LIFECYCLE;
 pub use listen_sockets::Sockets;
 use reload::{ReloadTask, open_identity};
@@ -103,6 +105,7 @@ pub fn run(
         tracing::warn!(now, hint, "{error}: it is waited for");
     }
     let key_uri = identity.signer().key_uri();
+    let jwt = JwtAuth::start(&config, identity.sig4()).map_err(ProxyError::System)?;
     drop(identity);
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -125,7 +128,7 @@ pub fn run(
             upstream(Service::ConsentManager)?,
             upstream(Service::HeadlessHeimdall)?,
         ];
-        let context = ProxyContext::new(&config, &proxy, upstreams)?;
+        let context = ProxyContext::new(&config, &proxy, upstreams, jwt)?;
         let endpoints = Arc::new(HealthEndpoints {
             context: Arc::clone(&context),
             certificate: Mutex::new(certificate.clone()),
@@ -236,6 +239,9 @@ impl RunningProxy {
                     proxy_metrics::set_clients(counts.sum());
                     for upstream in &self.context.upstreams {
                         upstream.maintain();
+                    }
+                    if let Some(jwt) = &self.context.jwt {
+                        jwt.count();
                     }
                 }
                 _ = log_flush.tick() => self.context.log.flush(),

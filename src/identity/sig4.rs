@@ -44,8 +44,8 @@ pub enum Sig4Error {
         subject: String,
     },
     /// The certificate is not the one whose `kid` is configured.
-    #[error(transparent)]
-    Kid(#[from] ConfigError),
+    #[error("{0}")]
+    Kid(#[source] Box<ConfigError>),
     /// Sig4 and C3 have one key.
     #[error("C3 and Sig4 have the same public key: {uri}")]
     SameKey {
@@ -144,7 +144,7 @@ pub(crate) fn claim_set(
         }
     };
     let kid = certificate.x5t_s256();
-    check_kid(config, &kid)?;
+    check_kid(config, &kid).map_err(|error| Sig4Error::Kid(Box::new(error)))?;
     let sig4 = config.sig4.as_ref();
     Ok(ClaimSet {
         issuer: only(ORGANIZATION, "O")?,

@@ -242,8 +242,9 @@ impl Shared {
         let mut state = self.lock();
         state.in_progress -= 1;
         match minted {
-            // Another key is in use meanwhile.
+            // Another key is in use meanwhile: whoever waits gets a token, or an error, of that one.
             Ok(_) if state.generation != generation || state.ended => state.counts.discarded += 1,
+            Err(_) if state.generation != generation => {}
             Ok(token) => {
                 state.failures = 0;
                 state.resumes_at = began;

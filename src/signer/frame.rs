@@ -13,7 +13,7 @@ use crate::engine::{Peer, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 
 /// The protocol's version. It is increased with each incompatible change.
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 2;
 
 /// The longest frame, in bytes. A TLS 1.2 transcript with a long certificate chain is a few tens of kilobytes.
 pub(super) const MAX_FRAME_LEN: usize = 160 << 10;

@@ -60,7 +60,7 @@ impl OpenKeys {
         let leaf = chain.leaf().clone();
         let tls12 = Tls12Policy::load(config, &anchors, engine.public_key(), chain);
         let limit = config.signature_limit();
-        let c3 = OpenKey::new(engine, limit, KeyUse::ClientAuth(tls12));
+        let c3 = OpenKey::new(engine, limit, KeyUse::ClientAuth(Box::new(tls12)));
         let sig4 = match files_of_sig4 {
             Some(files) => open_sig4(config, files, &leaf, &token, attendance, &recorder)?,
             None => None,

@@ -53,7 +53,7 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 pub(super) enum KeyUse {
     /// C3: handshakes.
-    ClientAuth(Tls12Policy),
+    ClientAuth(Box<Tls12Policy>),
     /// Sig4: tokens.
     Jwt(JwtPolicy),
 }

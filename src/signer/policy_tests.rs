@@ -38,7 +38,7 @@ fn policy_with(limit: SignatureLimit) -> SigningPolicy {
         KEY,
         &schemes,
         limit,
-        KeyUse::ClientAuth(Tls12Policy::unavailable("no list")),
+        KeyUse::ClientAuth(Box::new(Tls12Policy::unavailable("no list"))),
     )
 }
 

@@ -18,6 +18,7 @@ pub const CSR: u8 = 3;
 pub const PROOF: u8 = 4;
 pub const SELF_TEST: u8 = 5;
 pub const JWT: u8 = 6;
+pub const UNKNOWN: u8 = 7;
 pub const RSA_PSS_SHA256: u16 = 0x0804;
 pub const RSA_PKCS1_SHA256: u16 = 0x0401;
 pub const ECDSA_P256: u16 = 0x0403;
@@ -25,6 +26,8 @@ pub const ECDSA_P256: u16 = 0x0403;
 pub struct FrontEnd {
     channels: Vec<OwnedFd>,
     pub key: [u8; 32],
+    /// Zeros: the signer has no Sig4 key.
+    pub sig4: [u8; 32],
     signer: SupervisedSigner,
 }
 
@@ -73,6 +76,7 @@ impl FrontEnd {
         Self {
             channels,
             key: [0; 32],
+            sig4: [0; 32],
             signer,
         }
     }
@@ -87,10 +91,12 @@ impl FrontEnd {
             String::from_utf8_lossy(&described)
         );
         let described: Value = serde_json::from_slice(&described[10..]).expect("as it was written");
-        let spki = base64(described["spki"].as_str().expect("as it was written"));
-        front_end
-            .key
-            .copy_from_slice(digest(&SHA256, &spki).as_ref());
+        let hash = |spki: &str| digest(&SHA256, &base64(spki));
+        let spki = described["spki"].as_str().expect("as it was written");
+        front_end.key.copy_from_slice(hash(spki).as_ref());
+        if let Some(spki) = described["sig4"]["spki"].as_str() {
+            front_end.sig4.copy_from_slice(hash(spki).as_ref());
+        }
         front_end
     }
 

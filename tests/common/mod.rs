@@ -50,6 +50,7 @@ pub mod raw_requests;
 pub mod remote_token;
 pub mod renewal;
 pub mod service_users;
+pub mod sig4;
 pub mod signer_process;
 pub mod softhsm;
 pub mod system_call;

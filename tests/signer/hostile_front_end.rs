@@ -83,10 +83,17 @@ fn what_a_hostile_front_end_asks_is_refused_recorded_and_the_next_one_served() {
         ),
         (
             with(&|asked| {
-                asked.purpose = JWT;
+                asked.purpose = UNKNOWN;
                 asked.message = jwt.clone();
             }),
             "unknown purpose",
+        ),
+        (
+            with(&|asked| {
+                asked.purpose = JWT;
+                asked.message = jwt.clone();
+            }),
+            "jwt is no purpose of this key",
         ),
         (with(&|asked| asked.key = [7; 32]), "another key"),
         (

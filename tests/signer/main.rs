@@ -13,6 +13,7 @@ mod front_end_system_calls;
 mod health;
 mod hostile_front_end;
 mod hung_calls;
+mod jwt_requests;
 mod module_crashes;
 mod older_kernels;
 mod privilege_separation;

@@ -12,7 +12,8 @@ use clap::Args;
 use hsm_mtls::internal::client::{Client, ClientError, HubResponse, INTERACTION_ID};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::exit_code::ExitCode;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hsm_mtls::internal::jwt::Minter;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use url::Url;
@@ -42,6 +43,9 @@ pub(super) struct RequestArgs {
     /// Replace a file that is there; what the configuration names is never written over
     #[arg(long, requires = "output")]
     force: bool,
+    /// Send a token of JWT Auth, which the key of [sig4] signs
+    #[arg(long)]
+    jwt: bool,
 }
 
 pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, CommandError> {
@@ -54,7 +58,10 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
         }
         None => Bytes::new(),
     };
-    let headers = headers(&args.headers, &body)?;
+    let mut headers = headers(&args.headers, &body)?;
+    if args.jwt {
+        check_jwt(&config, &headers)?;
+    }
     if global.json && args.output.is_some() {
         return Err(CommandError::usage(
             "--json and --output both say where the answer goes",
@@ -71,6 +78,10 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     };
     let file = OutputFile::claim(&option, &[&config])?;
     let identity = signer::identity(global, &config).map_err(CommandError::stage)?;
+    if let Some(minter) = Minter::new(&config, &identity).filter(|_| args.jwt) {
+        let token = minter.mint().map_err(CommandError::stage)?;
+        headers.insert(AUTHORIZATION, token.authorization());
+    }
     let client = Client::of(&config, &identity).map_err(CommandError::stage)?;
     let response = setup::runtime()?
         .block_on(client.request(method(args.method), &url, headers, body))
@@ -103,6 +114,23 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
         Some(_) => ExitCode::Finding,
         None => ExitCode::Good,
     })
+}
+
+/// Checks before anything is signed that a token can be sent.
+fn check_jwt(config: &Config, headers: &HeaderMap) -> Result<(), CommandError> {
+    if config.sig4.is_none() {
+        return Err(CommandError::usage(
+            "--jwt takes a key that signs tokens, and the configuration has no [sig4]",
+            "add [sig4] with key, certificate and audience: docs/jwt.md",
+        ));
+    }
+    match headers.contains_key(AUTHORIZATION) {
+        true => Err(CommandError::usage(
+            "--jwt and -H both say what Authorization is",
+            "leave out one of them",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Prints the response, or writes its body to the file.

@@ -45,6 +45,8 @@ pub(super) struct AccessLogEntry<'a> {
     /// The response was handed over completely.
     pub(super) complete: bool,
     pub(super) interaction_id: &'a str,
+    /// The id of the request's token, where JWT Auth is on.
+    pub(super) jti: Option<&'a str>,
 }
 
 /// The access log. Without a writer it is off.
@@ -193,6 +195,9 @@ impl LineBatch {
         }
         text.push_str(",\"interaction_id\":");
         quote(text, entry.interaction_id);
+        if let Some(jti) = entry.jti {
+            let _ = write!(text, ",\"jti\":\"{jti}\"");
+        }
         text.push_str("}\n");
     }
 }
@@ -245,6 +250,7 @@ mod tests {
                 stage: None,
                 complete: true,
                 interaction_id: "3f1c9d2e-5a64-4b7e-9f8d-0c2b7a6e1d35",
+                jti: None,
             });
             let line: serde_json::Value = serde_json::from_str(&batch.text).unwrap();
             assert_eq!(line["path"], path);

@@ -18,6 +18,7 @@ use super::connection_slots::ConnectionSlots;
 use super::forward::forward;
 use super::host_header::KnownHosts;
 use super::interaction_id::InteractionIdGenerator;
+use super::jwt_auth::JwtAuth;
 use super::lingering_close::LingeringClose;
 use super::receive_request::ClientLimits;
 use super::request_body::BodyLimits;
@@ -53,6 +54,8 @@ pub(super) struct ProxyContext {
     /// Becomes true when the proxy stops.
     pub(super) stop: watch::Sender<bool>,
     pub(super) lingering_close: LingeringClose,
+    /// None: no request carries a token.
+    pub(super) jwt: Option<Arc<JwtAuth>>,
 }
 
 impl ProxyContext {
@@ -60,6 +63,7 @@ impl ProxyContext {
         config: &Config,
         proxy: &ProxyConfig,
         upstreams: [Arc<ConnectionPool>; 2],
+        jwt: Option<Arc<JwtAuth>>,
     ) -> Result<Arc<Self>, ProxyError> {
         let max_body = (proxy.max_body_mib as u64) << 20;
         let (stop, stopped) = watch::channel(false);
@@ -87,6 +91,7 @@ impl ProxyContext {
             lease_timeout: config.hub.connect_timeout + LEASE_MARGIN,
             stop,
             lingering_close: LingeringClose::new(max_body, stopped),
+            jwt,
         }))
     }
 

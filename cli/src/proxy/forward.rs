@@ -2,6 +2,7 @@
 //! hands the response on.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -100,6 +101,9 @@ fn validate(
     let Some(target) = check(head, &listener.hosts, route)? else {
         return Ok(None);
     };
+    if let Some(jwt) = &listener.context.jwt {
+        jwt.check(target.service, &head.headers)?;
+    }
     if let Some(pseudonym) = &listener.context.pseudonym {
         pseudonym.append_to(head)?;
     }
@@ -140,7 +144,7 @@ async fn exchange(
     let mut next = Some((head, body));
     let mut retries = RetryState::default();
     let mut last_error = None;
-    while let Some((head, body)) = next.take() {
+    while let Some((mut head, body)) = next.take() {
         let mut lease = lease(context, upstream, record, &retries).await?;
         let retryable = idempotent && lease.warm;
         // hyper does not give back a request that an HTTP/2 server did not process, so a copy is kept.
@@ -148,6 +152,11 @@ async fn exchange(
         if kept.is_none() {
             body.replayable().release();
         }
+        if let Some(jwt) = &context.jwt {
+            // For each attempt: the hub may have seen the token of the one before.
+            record.jti = jwt.authorize(target.service, &mut head.headers).await?;
+        }
+        let sent_at = SystemTime::now();
         let streamed = matches!(body, RequestBody::Streamed(_));
         let request = hub_request(upstream, head, body, lease.is_h2());
         upstream.count_request(lease.warm);
@@ -174,6 +183,9 @@ async fn exchange(
             Ok(Ok(response)) => {
                 if let Some((_, body)) = &kept {
                     body.release();
+                }
+                if let Some(jwt) = &context.jwt {
+                    jwt.watch_clock(target.service, response.headers(), sent_at);
                 }
                 return Ok((response, lease));
             }

@@ -220,7 +220,9 @@ impl HealthEndpoints {
             .collect();
         let all_connected = upstreams.iter().all(|(good, _)| *good);
         let token_problem = signer.problem().or_else(|| self.token_problem(signer));
-        let ready = is_valid && all_connected && token_problem.is_none() && !stopping;
+        let jwt = self.context.jwt.as_ref().map(|jwt| jwt.report(now));
+        let has_tokens = jwt.as_ref().is_none_or(|(good, _)| *good);
+        let ready = is_valid && all_connected && has_tokens && token_problem.is_none() && !stopping;
         let mut report = json!({
             "schema": 0,
             "ready": ready,
@@ -246,6 +248,9 @@ impl HealthEndpoints {
             },
             "upstreams": upstreams.into_iter().map(|(_, report)| report).collect::<Vec<_>>(),
         });
+        if let Some((_, jwt)) = jwt {
+            report["jwt"] = jwt;
+        }
         if let Some(state) = signer.device_state() {
             report["token"]["device_state"] = state.into();
         }

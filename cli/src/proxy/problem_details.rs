@@ -62,6 +62,16 @@ impl Problem {
         .closing()
     }
 
+    /// A signature that the request needed was not made.
+    pub(super) fn of_signature(error: &EngineError, detail: &str) -> Self {
+        let (status, stage, retry_after) = classify_signature(error);
+        Self {
+            device_state: error.device_state(),
+            retry_after,
+            ..Self::new(status, stage, detail, &error.hint())
+        }
+    }
+
     /// Closes the connection after the response.
     pub(super) fn closing(mut self) -> Self {
         self.closes = true;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::jwt::StockCounts;
 use hsm_mtls::internal::metrics::{Kind, Metric, describe_all, metric};
 
 const REQUESTS: &str = "hsm_mtls_proxy_requests_total";
@@ -17,6 +18,8 @@ const CALLERS_REFUSED: &str = "hsm_mtls_proxy_callers_refused_total";
 const CONNECTIONS_DISPLACED: &str = "hsm_mtls_proxy_connections_displaced_total";
 const CLIENTS: &str = "hsm_mtls_proxy_clients";
 const RELOADS: &str = "hsm_mtls_proxy_reloads_total";
+const TOKENS: &str = "hsm_mtls_proxy_jwt_tokens_total";
+const HUB_CLOCK: &str = "hsm_mtls_proxy_hub_clock_ahead_seconds";
 const LOG_LINES_LOST: &str = "hsm_mtls_proxy_log_lines_lost_total";
 
 /// Buckets of `hsm_mtls_proxy_request_seconds`, in seconds.
@@ -25,7 +28,7 @@ pub const BUCKETS: [f64; 12] = [
 ];
 
 /// Every metric of the proxy.
-pub const ALL: [Metric; 11] = {
+pub const ALL: [Metric; 13] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric(
@@ -82,6 +85,18 @@ pub const ALL: [Metric; 11] = {
             Counter,
             &["result"],
             "reloads; the result is good or failed",
+        ),
+        metric(
+            TOKENS,
+            Counter,
+            &["result"],
+            "tokens of JWT Auth: handed out at once, after a wait or in vain (waited), or thrown away as too old (discarded)",
+        ),
+        metric(
+            HUB_CLOCK,
+            Gauge,
+            &[],
+            "by how many seconds the hub's clock is ahead of this machine's, by its last response with JWT Auth",
         ),
         metric(
             LOG_LINES_LOST,
@@ -168,6 +183,22 @@ pub(super) fn set_clients(count: usize) {
 pub(super) fn reloaded(good: bool) {
     let result = if good { "good" } else { "failed" };
     counter!(RELOADS, "result" => result).increment(1);
+}
+
+/// Tokens were handed out or thrown away, as counted since the start.
+pub(super) fn set_tokens(counts: StockCounts) {
+    for (result, count) in [
+        ("at-once", counts.at_once),
+        ("waited", counts.waited),
+        ("discarded", counts.discarded),
+    ] {
+        counter!(TOKENS, "result" => result).absolute(count);
+    }
+}
+
+/// The hub's clock is so many seconds ahead.
+pub(super) fn hub_clock(ahead: i64) {
+    gauge!(HUB_CLOCK).set(ahead as f64);
 }
 
 pub(super) fn log_lines_lost(lines: u64) {

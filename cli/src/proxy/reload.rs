@@ -124,6 +124,9 @@ impl ReloadTask {
                     .signer_health
                     .switch_signer(prepared.key)
                     .await;
+                if let Some(jwt) = &self.endpoints.context.jwt {
+                    jwt.switch(&prepared.config, prepared.identity.sig4());
+                }
                 self.config = prepared.config;
                 let upstreams = self.endpoints.context.upstreams.each_ref();
                 Some(upstreams.map(|upstream| upstream.switch_identity(prepared.connector.clone())))

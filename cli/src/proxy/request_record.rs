@@ -36,6 +36,8 @@ pub(super) struct RequestRecord {
     pub(super) stage: Option<&'static str>,
     /// The response was handed over completely.
     pub(super) complete: bool,
+    /// The id of the token that the request was sent with.
+    pub(super) jti: Option<String>,
 }
 
 impl RequestRecord {
@@ -64,6 +66,7 @@ impl RequestRecord {
             warm: None,
             stage: None,
             complete: false,
+            jti: None,
         }
     }
 }
@@ -96,6 +99,7 @@ impl Drop for RequestRecord {
             stage: self.stage,
             complete: self.complete,
             interaction_id: self.interaction_id.to_str().unwrap_or(""),
+            jti: self.jti.as_deref(),
         });
     }
 }
