@@ -6,6 +6,7 @@
 
 #[cfg(feature = "reqwest")]
 mod authorization_layer;
+mod demand;
 mod stock;
 
 use std::fmt;

@@ -117,20 +117,15 @@ impl DistinguishedName {
         &self.0
     }
 
-    /// The first value of an attribute.
+    /// The first value of an attribute that is a string.
     pub fn first(&self, oid: ObjectIdentifier) -> Option<String> {
-        self.0
-            .iter()
-            .find(|attribute| attribute.oid == oid)
-            .and_then(|attribute| string_value(&attribute.value))
+        self.all(oid).into_iter().next()
     }
 
     /// All values of an attribute that are strings.
     pub fn all(&self, oid: ObjectIdentifier) -> Vec<String> {
-        let values = self.0.iter().filter(|attribute| attribute.oid == oid);
-        values
-            .filter_map(|attribute| string_value(&attribute.value))
-            .collect()
+        let of_type = self.0.iter().filter(|attribute| attribute.oid == oid);
+        Vec::from_iter(of_type.filter_map(|attribute| string_value(&attribute.value)))
     }
 
     fn attributes(&self) -> Option<Vec<(String, String)>> {

@@ -14,20 +14,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::{Instant as TokioInstant, timeout_at};
 
+use super::demand::Demand;
 use super::{Minter, Token};
 use crate::backoff::Backoff;
 use crate::engine::EngineError;
 use crate::poison::IgnorePoison as _;
 use crate::rfc3339;
 
-/// The number of tokens that are kept without any calls.
-const MIN_TOKENS: usize = 2;
-/// The largest number that is kept.
-const MAX_TOKENS: usize = 256;
-/// The stock is what was taken in this time.
-const STOCK_TIME: Duration = Duration::from_millis(250);
-/// The time in which the memory of a demand is halved.
-const HALF_LIFE: Duration = Duration::from_secs(10);
+/// How long a thread without work waits before it looks again.
+const IDLE_WAIT: Duration = Duration::from_secs(10);
 /// The most threads that mint.
 const MAX_THREADS: usize = 64;
 
@@ -81,15 +76,6 @@ pub struct StockCounts {
     pub waited: u64,
     /// Thrown away, because they were too old.
     pub discarded: u64,
-}
-
-/// The rate at which tokens are taken, per second, where what is longer ago counts less.
-#[derive(Clone, Copy, Debug)]
-struct Demand {
-    peak: f64,
-    in_window: u32,
-    window: Instant,
-    at: Instant,
 }
 
 impl fmt::Debug for TokenStock {
@@ -227,7 +213,7 @@ impl Shared {
             let next = match state.tokens.front() {
                 _ if for_stock => state.resumes_at,
                 Some(oldest) => oldest.minted_at + self.lifetime / 2,
-                None => now + HALF_LIFE,
+                None => now + IDLE_WAIT,
             };
             let pause = next.saturating_duration_since(now);
             // At least a moment, so that no time that has just come is waited for in a circle.
@@ -292,61 +278,5 @@ impl Shared {
             is_young && (issued..=issued + half.as_secs()).contains(&clock)
         });
         state.counts.discarded += (before - state.tokens.len()) as u64;
-    }
-}
-
-impl Demand {
-    fn new(now: Instant) -> Self {
-        Self {
-            peak: 0.0,
-            in_window: 0,
-            window: now,
-            at: now,
-        }
-    }
-
-    /// One token is taken.
-    fn count(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.window) >= STOCK_TIME {
-            self.window = now;
-            self.in_window = 0;
-        }
-        self.in_window += 1;
-        self.decay(now);
-        self.peak = self.peak.max(f64::from(self.in_window));
-    }
-
-    /// The number of tokens to keep: the most that were taken within `STOCK_TIME` lately, and a quarter more.
-    fn stock(&mut self, now: Instant) -> usize {
-        self.decay(now);
-        ((self.peak * 1.25).ceil() as usize).clamp(MIN_TOKENS, MAX_TOKENS)
-    }
-
-    fn decay(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.at);
-        self.at = now;
-        self.peak *= 0.5_f64.powf(elapsed.as_secs_f64() / HALF_LIFE.as_secs_f64());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_stock_follows_the_demand_and_forgets_it() {
-        let start = Instant::now();
-        let mut demand = Demand::new(start);
-        assert_eq!(demand.stock(start), MIN_TOKENS);
-        for _ in 0..40 {
-            demand.count(start);
-        }
-        assert_eq!(demand.stock(start), 50);
-        assert_eq!(demand.stock(start + HALF_LIFE), 25);
-        assert_eq!(demand.stock(start + HALF_LIFE * 20), MIN_TOKENS);
-        for _ in 0..10_000 {
-            demand.count(start + HALF_LIFE * 20);
-        }
-        assert_eq!(demand.stock(start + HALF_LIFE * 20), MAX_TOKENS);
     }
 }

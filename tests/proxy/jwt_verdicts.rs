@@ -118,7 +118,7 @@ fn both_hubs_refuse_each_single_deviation() {
         (token(folder, "other.key", &header, &claims, true), now),
         (token(folder, "key.key", &header, &claims, false), now),
         (format!("{unsigned}."), now),
-        (unsigned.clone(), now),
+        (unsigned, now),
         // Late: 30 s of life, and 10 s of skew.
         (good.clone(), now + 41),
     ];
