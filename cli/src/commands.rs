@@ -120,9 +120,9 @@ enum Command {
     ///
     /// The subject is C, O, OU, CN in this order, from [c3.subject] of the configuration or the flags.
     Csr(csr::CsrArgs),
-    /// The C3 certificate
+    /// The certificate of C3, or of Sig4
     #[command(subcommand)]
-    Cert(CertCommand),
+    Cert(cert::CertCommand),
     /// The record of every use of the key
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -172,6 +172,8 @@ enum TokenCommand {
     /// The tokens that the module shows
     List,
     /// Every step from loading the module to verified signatures; names the one that fails
+    ///
+    /// With [sig4] in the configuration its key is checked behind that of C3; with --sig4 alone.
     Check {
         /// How many signatures to measure
         #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -184,6 +186,8 @@ enum TokenCommand {
         concurrency: u32,
         #[command(flatten)]
         report: token::ReportArgs,
+        #[command(flatten)]
+        role: setup::RoleOption,
     },
 }
 
@@ -200,7 +204,7 @@ struct GenerateArgs {
     /// What kind of key; the scheme accepts rsa-2048 only
     #[arg(long = "type", value_name = "TYPE", default_value = "rsa-2048")]
     key_type: KeyType,
-    /// CKA_LABEL; without it, the `object` of `key` in [c3]
+    /// CKA_LABEL; without it, the `object` of `key` in [c3], or with --sig4 in [sig4]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     label: Option<String>,
     /// PIN source of the role that makes keys: file:/path, env:NAME, credential:NAME,
@@ -217,6 +221,8 @@ struct GenerateArgs {
     /// Keep a key that the token says can also decrypt or unwrap; an extractable one is never kept
     #[arg(long)]
     accept_claims: bool,
+    #[command(flatten)]
+    role: setup::RoleOption,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -235,23 +241,6 @@ enum KeyType {
     P521,
     #[value(name = "ed25519")]
     Ed25519,
-}
-
-#[derive(Subcommand)]
-enum CertCommand {
-    /// Check a certificate against key, issuer, environment, purpose and dates, then store it
-    ///
-    /// It is stored where `certificate` of [c3] says: in that file, or in the token.
-    Install {
-        /// PEM: the leaf first, then, if there is one, its Issuing CA
-        file: PathBuf,
-    },
-    /// The installed certificate, its x5t#S256 and the days that it has left
-    Show {
-        /// End with 1 where fewer days are left
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(0..=36_500))]
-        min_days: Option<i64>,
-    },
 }
 
 #[derive(Subcommand)]
@@ -308,13 +297,14 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
             token_process::run(global, |config| token::list(global, &config))
         }
         Command::Token(TokenCommand::Check {
+            role,
             signatures,
             load,
             concurrency,
             report,
         }) => {
             let load_test = load.map(|total| token::LoadTest { total, concurrency });
-            token::check(global, signatures, load_test, &report)
+            token::check(global, role, signatures, load_test, &report)
         }
         Command::Pin(command) => {
             token_process::run(global, |config| pin::run(global, &config, command))
@@ -328,10 +318,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Csr(args) => {
             token_process::run(global, |config| csr::request(global, &config, args))
         }
-        Command::Cert(CertCommand::Install { file }) => {
-            token_process::run(global, |config| cert::install(global, &config, &file))
-        }
-        Command::Cert(CertCommand::Show { min_days }) => cert::show(global, min_days),
+        Command::Cert(command) => cert::run(global, command),
         Command::Ledger(LedgerCommand::Verify { expect_head }) => {
             ledger::verify(global, expect_head.as_ref())
         }

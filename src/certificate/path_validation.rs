@@ -143,11 +143,7 @@ impl Chain {
     ///
     /// # Errors
     /// A CA may not issue a certificate below it, or has a constraint or extension that is not supported.
-    pub(crate) fn check_path(
-        &self,
-        anchors: &Anchors,
-        now: SystemTime,
-    ) -> Result<(), CertificateError> {
+    pub fn check_path(&self, anchors: &Anchors, now: SystemTime) -> Result<(), CertificateError> {
         let all: Vec<_> = self.certificates().collect();
         let root = all.last().and_then(|last| anchors.issuer_of(last));
         for (index, ca) in all.iter().enumerate().skip(1) {

@@ -24,6 +24,15 @@ pub struct C3Config {
     pub role: KeyRole,
 }
 
+/// The commands that take `--sig4`.
+const OF_EITHER_ROLE: [&str; 5] = [
+    "hsm-mtls csr",
+    "hsm-mtls key generate",
+    "hsm-mtls cert install",
+    "hsm-mtls cert show",
+    "hsm-mtls token check",
+];
+
 /// What a key and its certificate are for, in the scheme's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyRole {
@@ -49,6 +58,22 @@ impl KeyRole {
             Self::C3 => "C3",
             Self::Sig4 => "Sig4",
         }
+    }
+
+    /// Advice that is worded for C3, worded for this role: with its section, its name and the option of the commands.
+    pub fn advice(self, of_c3: &str) -> String {
+        if self == Self::C3 {
+            return of_c3.to_owned();
+        }
+        let section = of_c3
+            .replace("[c3]", "[sig4]")
+            .replace("the C3", "the Sig4");
+        let with_option = |text: String, command: &&str| {
+            let option = format!("{command} --sig4");
+            // Where the advice has the option already, it stays as it is.
+            text.replace(&option, command).replace(command, &option)
+        };
+        OF_EITHER_ROLE.iter().fold(section, with_option)
     }
 }
 

@@ -81,7 +81,7 @@ impl PathList {
             subject: _,
             role: _,
         } = c3;
-        self.add_certificate(certificate);
+        self.add_certificate(certificate, PathRole::Certificate);
     }
 
     fn add_sig4(&mut self, sig4: &Sig4Config) {
@@ -99,14 +99,14 @@ impl PathList {
             per_second: _,
             burst: _,
         } = sig4;
-        self.add_certificate(certificate);
+        self.add_certificate(certificate, PathRole::Sig4Certificate);
     }
 
-    fn add_certificate(&mut self, source: &CertificateSource) {
+    fn add_certificate(&mut self, source: &CertificateSource, role: PathRole) {
         match source {
             CertificateSource::File(path) => {
                 let extent = Extent::WithOlder(REPLACED_SUFFIX);
-                self.add(path, PathRole::Certificate, extent, Protection::Unchanged);
+                self.add(path, role, extent, Protection::Unchanged);
             }
             CertificateSource::Token(_) => {}
         }

@@ -41,6 +41,7 @@ impl NamedPath {
 pub enum PathRole {
     Configuration,
     Certificate,
+    Sig4Certificate,
     Anchors,
     Crl,
     Module,
@@ -68,6 +69,7 @@ impl fmt::Display for PathRole {
         f.write_str(match self {
             Self::Configuration => "the configuration file",
             Self::Certificate => "the certificate of [c3]",
+            Self::Sig4Certificate => "the certificate of [sig4]",
             Self::Anchors => "`anchors` of [trust]",
             Self::Crl => "one of `crls` of [trust]",
             Self::Module => "the module",

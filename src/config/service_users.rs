@@ -218,6 +218,7 @@ impl Config {
             PathRole::AccessLog => FileUsers::of(front_end),
             // `cert install` runs as the signer's user. The pair is proved at each start and reload.
             PathRole::Certificate
+            | PathRole::Sig4Certificate
             | PathRole::PinFile
             | PathRole::PinCredential
             | PathRole::StateDir

@@ -145,6 +145,7 @@ fn mode_of_signer(named: &NamedPath) -> Option<AccessMode> {
     match named.role {
         // Anchors and CRLs are for handshakes of TLS 1.2.
         PathRole::Certificate
+        | PathRole::Sig4Certificate
         | PathRole::Anchors
         | PathRole::Crl
         | PathRole::Module
@@ -170,9 +171,11 @@ fn mode_of_signer(named: &NamedPath) -> Option<AccessMode> {
 
 fn mode_of_front_end(named: &NamedPath) -> Option<AccessMode> {
     match named.role {
-        PathRole::Certificate | PathRole::Anchors | PathRole::Crl | PathRole::CallerToken => {
-            Some(AccessMode::Read)
-        }
+        PathRole::Certificate
+        | PathRole::Sig4Certificate
+        | PathRole::Anchors
+        | PathRole::Crl
+        | PathRole::CallerToken => Some(AccessMode::Read),
         PathRole::AccessLog => Some(AccessMode::Write),
         PathRole::Configuration
         | PathRole::Module

@@ -10,7 +10,7 @@ use crate::certificate::Certificate;
 use crate::certificate::anchors::Chain;
 use crate::certificate::name::{ORGANIZATION, ORGANIZATIONAL_UNIT};
 use crate::config::sig4::check_kid;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, KeyRole};
 use crate::diagnostic::Diagnostic;
 use crate::engine::{self, EngineError, Sign};
 use crate::exit_code::ExitCode;
@@ -18,7 +18,7 @@ use crate::jwt_claims::{ALGORITHM, ClaimSet};
 use crate::key::scheme::Scheme;
 
 /// PS256.
-pub(crate) const SCHEME: Scheme = Scheme::RsaPssSha256;
+pub const SCHEME: Scheme = Scheme::RsaPssSha256;
 
 /// A Sig4 certificate and its key, and what its tokens say.
 #[derive(Clone, Debug)]
@@ -86,13 +86,7 @@ impl SigningIdentity {
                 uri: signer.key_uri(),
             });
         }
-        if !signer.schemes().contains(&SCHEME) {
-            let schemes = signer.schemes().iter().map(|scheme| scheme.name());
-            return Err(Sig4Error::NoPs256 {
-                uri: signer.key_uri(),
-                schemes: schemes.collect::<Vec<_>>().join(", "),
-            });
-        }
+        check_ps256(signer.as_ref())?;
         if certificate.public_key() != Some(signer.public_key()) {
             let uri = signer.key_uri();
             return Err(EngineError::NotThePair { uri }.into());
@@ -119,6 +113,21 @@ impl SigningIdentity {
     pub fn signer(&self) -> &Arc<dyn Sign> {
         &self.signer
     }
+}
+
+/// Checks that a key signs by PS256, as the scheme wants it of Sig4 (RFC 7518, section 3.5).
+///
+/// # Errors
+/// Key and token do not.
+pub fn check_ps256(signer: &dyn Sign) -> Result<(), Sig4Error> {
+    if signer.schemes().contains(&SCHEME) {
+        return Ok(());
+    }
+    let schemes = signer.schemes().iter().map(|scheme| scheme.name());
+    Err(Sig4Error::NoPs256 {
+        uri: signer.key_uri(),
+        schemes: schemes.collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// The claims that follow from `[sig4]` and the two certificates: `iss` and `sub` are O and OU of the C3 subject, as the values
@@ -195,7 +204,7 @@ impl Diagnostic for Sig4Error {
             Self::NoPs256 { .. } => "PS256 takes an RSA key and CKM_RSA_PKCS_PSS or CKM_SHA256_RSA_PKCS_PSS in the token: `hsm-mtls token \
                  check --sig4` lists what key and token can do"
                 .to_owned(),
-            Self::Identity(error) => error.hint(),
+            Self::Identity(error) => KeyRole::Sig4.advice(&error.hint()),
         }
     }
 

@@ -22,6 +22,8 @@ mod module_crash_and_hang;
 mod onboarding;
 mod output_files;
 mod output_streams;
+mod sig4;
+mod sig4_refusals;
 mod terminal;
 mod token_check;
 mod token_load;

@@ -52,6 +52,7 @@ pub mod remote_token;
 pub mod renewal;
 pub mod service_users;
 pub mod sig4;
+pub mod sig4_onboarding;
 pub mod signer_process;
 pub mod softhsm;
 pub mod system_call;

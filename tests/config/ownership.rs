@@ -39,6 +39,7 @@ fn number(role: &PathRole) -> usize {
         PathRole::Socket => 19,
         PathRole::CallerToken => 20,
         PathRole::Attestation => 21,
+        PathRole::Sig4Certificate => 22,
     }
 }
 
@@ -57,7 +58,7 @@ fn each_path_that_others_could_change_is_refused_until_it_is_mended() {
     for folder in [&theirs, &files.path("moved")] {
         fs::create_dir(folder).unwrap();
     }
-    let mut seen = [false; 22];
+    let mut seen = [false; 23];
     for variant in VARIANTS {
         files.configure(variant);
         files.accepted();

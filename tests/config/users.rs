@@ -28,6 +28,7 @@ fn owners(role: &PathRole) -> &'static [u32] {
         | PathRole::CallerToken
         | PathRole::Attestation => &[],
         PathRole::Certificate
+        | PathRole::Sig4Certificate
         | PathRole::PinFile
         | PathRole::PinCredential
         | PathRole::StateDir

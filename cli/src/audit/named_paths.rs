@@ -41,7 +41,9 @@ fn rule_of(role: &PathRole) -> &'static Rule {
         | PathRole::PinCredential
         | PathRole::PinProgram
         | PathRole::PinArgument => &rules::host::PIN,
-        PathRole::Certificate | PathRole::Anchors | PathRole::Crl => &rules::host::TRUST_ANCHORS,
+        PathRole::Certificate | PathRole::Sig4Certificate | PathRole::Anchors | PathRole::Crl => {
+            &rules::host::TRUST_ANCHORS
+        }
         PathRole::Ledger
         | PathRole::HeadSocket
         | PathRole::HeadProgram

@@ -2,18 +2,52 @@
 
 mod atomic_replace;
 mod install;
+mod other_role;
 mod show;
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
+use clap::Subcommand;
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
-use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Environment;
+use hsm_mtls::internal::config::{Config, KeyRole};
+use hsm_mtls::internal::exit_code::ExitCode;
 use serde_json::json;
 
-pub(super) use install::install;
-pub(super) use show::show;
+use super::setup::RoleOption;
+use super::{CommandError, Global, token_process};
+
+#[derive(Subcommand)]
+pub(super) enum CertCommand {
+    /// Check a certificate against key, issuer, environment, purpose and dates, then store it
+    ///
+    /// It is stored where `certificate` of [c3], or with --sig4 of [sig4], says: in that file, or in the token.
+    Install {
+        /// PEM: the leaf first, then, if there is one, its Issuing CA
+        file: PathBuf,
+        #[command(flatten)]
+        role: RoleOption,
+    },
+    /// The installed certificate, its x5t#S256 and the days that it has left
+    Show {
+        /// End with 1 where fewer days are left
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(0..=36_500))]
+        min_days: Option<i64>,
+        #[command(flatten)]
+        role: RoleOption,
+    },
+}
+
+pub(super) fn run(global: &Global, command: CertCommand) -> Result<ExitCode, CommandError> {
+    match command {
+        CertCommand::Install { file, role } => token_process::run(global, |config| {
+            install::install(global, &config, role, &file)
+        }),
+        CertCommand::Show { min_days, role } => show::show(global, role, min_days),
+    }
+}
 
 /// The environment of a certificate, by its issuer's name. `None` for older CAs, which have other names: for those the
 /// chain decides.
@@ -25,8 +59,12 @@ fn environment_of(leaf: &Certificate) -> Option<Environment> {
         .find(|environment| environment.documented_ca_names().contains(&issuer))
 }
 
-/// The URL of the JWKS of the certificate's application; `None` where its subject has no OU and CN.
+/// The URL of the JWKS of the certificate's application: `jwks` of `[sig4]`, or where the scheme documents it. `None` where
+/// the subject has no OU and CN.
 fn jwks_url(config: &Config, leaf: &Certificate) -> Option<String> {
+    if let Some(configured) = config.sig4.as_ref().and_then(|sig4| sig4.jwks.as_ref()) {
+        return Some(configured.to_string());
+    }
     let subject = leaf.subject();
     let environment = environment_of(leaf).unwrap_or(config.environment);
     Some(environment.jwks_url(
@@ -35,8 +73,8 @@ fn jwks_url(config: &Config, leaf: &Certificate) -> Option<String> {
     ))
 }
 
-/// The certificate as names and values.
-fn rows(config: &Config, leaf: &Certificate) -> Vec<(&'static str, String)> {
+/// The certificate of a role as names and values.
+fn rows(config: &Config, role: KeyRole, leaf: &Certificate) -> Vec<(&'static str, String)> {
     let days = leaf.days_left(SystemTime::now());
     vec![
         ("subject", leaf.subject().to_string()),
@@ -58,17 +96,26 @@ fn rows(config: &Config, leaf: &Certificate) -> Vec<(&'static str, String)> {
             },
         ),
         ("fingerprint", leaf.fingerprint().to_string()),
-        ("x5t#S256", leaf.x5t_s256()),
         (
-            "JWKS (derived)",
+            match role {
+                KeyRole::C3 => "x5t#S256",
+                KeyRole::Sig4 => "kid (x5t#S256)",
+            },
+            leaf.x5t_s256(),
+        ),
+        (
+            match config.sig4.as_ref().and_then(|sig4| sig4.jwks.as_ref()) {
+                Some(_) => "JWKS (configured)",
+                None => "JWKS (derived)",
+            },
             jwks_url(config, leaf).unwrap_or_else(|| "the subject has no OU and CN".to_owned()),
         ),
     ]
 }
 
 /// The certificate in the command's JSON.
-fn as_json(config: &Config, leaf: &Certificate) -> serde_json::Value {
-    json!({
+fn as_json(config: &Config, role: KeyRole, leaf: &Certificate) -> serde_json::Value {
+    let mut json = json!({
         "subject": leaf.subject().to_string(),
         "issuer": leaf.issuer().to_string(),
         "not_before": leaf.not_before(),
@@ -78,5 +125,9 @@ fn as_json(config: &Config, leaf: &Certificate) -> serde_json::Value {
         "x5t_s256": leaf.x5t_s256(),
         "spki_sha256": leaf.public_key().map(|key| key.fingerprint().to_string()),
         "jwks_url": jwks_url(config, leaf),
-    })
+    });
+    if role == KeyRole::Sig4 {
+        json["kid"] = leaf.x5t_s256().into();
+    }
+    json
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hsm_mtls::internal::config::{Config, SubjectConfig};
+use hsm_mtls::internal::config::{Config, KeyRole, SubjectConfig};
 use hsm_mtls::internal::csr::{self, CertificateRequest, CsrError};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity;
@@ -12,6 +12,7 @@ use hsm_mtls::internal::token::session::Access;
 use serde_json::json;
 
 use super::output_file::{DEFAULT_MODE, OutputFile, OutputOption};
+use super::setup::RoleOption;
 use super::{CommandError, Global, output, setup};
 
 #[derive(Args)]
@@ -34,11 +35,24 @@ pub(super) struct CsrArgs {
     /// Replace a file that is there; what the configuration names is never written over
     #[arg(long, requires = "output")]
     force: bool,
+    #[command(flatten)]
+    role: RoleOption,
 }
 
 pub(super) fn request(
     global: &Global,
     config: &Config,
+    args: CsrArgs,
+) -> Result<ExitCode, CommandError> {
+    let role = args.role;
+    role.run(config, |view| request_for(global, config, view, args))
+}
+
+/// `config` is the whole configuration, `view` that of the key.
+fn request_for(
+    global: &Global,
+    config: &Config,
+    view: &Config,
     args: CsrArgs,
 ) -> Result<ExitCode, CommandError> {
     // The file is checked before the token is used.
@@ -53,15 +67,17 @@ pub(super) fn request(
     let written_path = file.as_ref().filter(|file| !file.is_stdout());
     let written_path = written_path.map(|file| file.path().to_owned());
     let subject =
-        csr::subject(&subject(config.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
-    let token = setup::open_token(config).map_err(CommandError::stage)?;
-    let key = identity::find_key(config, &token, None).map_err(CommandError::stage)?;
+        csr::subject(&subject(view.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
+    let token = setup::open_token(view).map_err(CommandError::stage)?;
+    let key = identity::find_key(view, &token, None).map_err(CommandError::stage)?;
     let session = token
         .session(Access::ReadOnly)
         .map_err(CommandError::stage)?;
     let attributes = key.attributes(&session);
-    let signer =
-        identity::engine_without_certificate(config, &token).map_err(CommandError::stage)?;
+    let signer = identity::engine_without_certificate(view, &token).map_err(CommandError::stage)?;
+    if view.c3.role == KeyRole::Sig4 {
+        identity::check_ps256(&signer).map_err(CommandError::stage)?;
+    }
     let CertificateRequest { pem, scheme } =
         csr::request(&signer, &subject).map_err(CommandError::stage)?;
     match file {

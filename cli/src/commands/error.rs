@@ -3,12 +3,12 @@
 use crate::proxy::ProxyError;
 use hsm_mtls::internal::certificate::CertificateError;
 use hsm_mtls::internal::client::ClientError;
-use hsm_mtls::internal::config::ConfigError;
+use hsm_mtls::internal::config::{ConfigError, KeyRole};
 use hsm_mtls::internal::csr::CsrError;
 use hsm_mtls::internal::diagnostic::Diagnostic;
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::identity::IdentityError;
+use hsm_mtls::internal::identity::{IdentityError, Sig4Error};
 use hsm_mtls::internal::key::KeyError;
 use hsm_mtls::internal::ledger::LedgerError;
 use hsm_mtls::internal::signer::SignerError;
@@ -38,6 +38,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
+    Sig4(#[from] Sig4Error),
+    #[error(transparent)]
     Signer(#[from] SignerError),
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -60,6 +62,7 @@ impl Error {
             Self::Certificate(error) => error,
             Self::Csr(error) => error,
             Self::Identity(error) => error,
+            Self::Sig4(error) => error,
             Self::Signer(error) => error,
             Self::Tls(error) => error,
             Self::Client(error) => error,
@@ -107,6 +110,27 @@ impl CommandError {
             message: message.into(),
             hint: hint.into(),
             code: ExitCode::Configuration,
+        }
+    }
+
+    /// The same error of a command for this role, with advice that is worded for it.
+    pub(super) fn of_role(self, role: KeyRole) -> Self {
+        match self {
+            Self::Stage(error) if role != KeyRole::C3 => Self::Usage {
+                message: error.to_string(),
+                hint: role.advice(&error.hint()),
+                code: error.exit_code(),
+            },
+            Self::Usage {
+                message,
+                hint,
+                code,
+            } => Self::Usage {
+                hint: role.advice(&hint),
+                message,
+                code,
+            },
+            other => other,
         }
     }
 

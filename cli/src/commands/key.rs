@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::uri::Pkcs11Uri;
+use hsm_mtls::internal::config::{Config, KeyRole};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::key::attributes::KeyAttributes;
 use hsm_mtls::internal::key::generate::{self, Claims, GeneratedKey, KeyPairRequest};
@@ -57,6 +57,25 @@ pub(super) fn generate(
     config: &Config,
     args: GenerateArgs,
 ) -> Result<ExitCode, CommandError> {
+    let role = args.role;
+    role.run(config, |view| generate_for(global, view, args))
+}
+
+fn generate_for(
+    global: &Global,
+    config: &Config,
+    args: GenerateArgs,
+) -> Result<ExitCode, CommandError> {
+    if let (KeyRole::Sig4, algorithm) = (config.c3.role, algorithm(args.key_type))
+        && !matches!(algorithm, KeyAlgorithm::Rsa { .. })
+    {
+        return Err(CommandError::usage(
+            format!(
+                "the tokens of JWT Auth are signed by PS256, which takes an RSA key, and not {algorithm}"
+            ),
+            "leave --type out: then the key is RSA-2048",
+        ));
+    }
     let label = args
         .label
         .or_else(|| config.c3.key.object.clone())

@@ -230,10 +230,14 @@ pub(super) fn secret_role(config: &Config, path: &Path) -> Option<PathRole> {
         .map(|named| named.role.clone())
 }
 
-/// The second role that the configuration gives the file of its certificate, where it has one.
-pub(super) fn second_role(config: &Config, certificate: &Path) -> Option<PathRole> {
+/// The second role that the configuration gives the file of one of its certificates, where it has one.
+pub(super) fn second_role(
+    config: &Config,
+    certificate: &Path,
+    role: &PathRole,
+) -> Option<PathRole> {
     let mut named = config.named_paths();
-    named.retain(|named| named.path != certificate || named.role != PathRole::Certificate);
+    named.retain(|named| named.path != certificate || named.role != *role);
     let target = Target::of(certificate, false);
     target.named_in(&named).map(|named| named.role.clone())
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
+use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use hsm_mtls::internal::config::{Config, ConfigError};
+use hsm_mtls::internal::config::{Config, ConfigError, KeyRole};
 use hsm_mtls::internal::ledger::Recorder;
 use hsm_mtls::internal::token::guard::Attendance;
 use hsm_mtls::internal::token::{Role, Token};
@@ -27,6 +28,54 @@ pub(crate) fn config_to_read(global: &Global) -> Result<Config, CommandError> {
     let config = Config::load_to_read(config_path(global)?).map_err(CommandError::stage)?;
     config.check_file().map_err(CommandError::stage)?;
     Ok(config)
+}
+
+/// The option `--sig4` of the commands that make, install or check a key and its certificate.
+#[derive(Clone, Copy, Args)]
+pub(crate) struct RoleOption {
+    /// For the key of [sig4], which signs the tokens of JWT Auth, in the place of C3's
+    #[arg(long)]
+    sig4: bool,
+}
+
+impl RoleOption {
+    /// The role that was asked for.
+    pub(crate) fn role(self) -> KeyRole {
+        match self.sig4 {
+            true => KeyRole::Sig4,
+            false => KeyRole::C3,
+        }
+    }
+
+    /// The configuration, with key, certificate and token of the role in the place of those of `[c3]`.
+    ///
+    /// # Errors
+    /// `--sig4` was given, and there is no `[sig4]`.
+    pub(crate) fn view(self, config: &Config) -> Result<Config, CommandError> {
+        let view = match self.role() {
+            KeyRole::C3 => Some(config.clone()),
+            KeyRole::Sig4 => config.for_sig4(),
+        };
+        view.ok_or_else(|| {
+            CommandError::usage(
+                format!("there is no [sig4] in {}", config.path.display()),
+                "write [sig4] with key, certificate and audience, or leave --sig4 out: then it is C3's key",
+            )
+        })
+    }
+
+    /// Runs a command with the whole configuration and the view of it, and words its errors for the role.
+    ///
+    /// # Errors
+    /// The command's, or there is no `[sig4]`.
+    pub(crate) fn run<T>(
+        self,
+        config: &Config,
+        command: impl FnOnce(&Config) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        let view = self.view(config)?;
+        command(&view).map_err(|error| error.of_role(self.role()))
+    }
 }
 
 /// Parses `--config`. An empty path is accepted here; [`config_path`] reports it as an error of the configuration.

@@ -137,10 +137,8 @@ pub(super) fn check(global: &Global, config: &Config, has_certificate: bool, ste
             "not tried: it takes the key that a certificate is of",
         );
     }
-    if matches!(
-        config.token.pin,
-        PinSource::Prompt | PinSource::ProtectedPath
-    ) {
+    let is_typed = |pin: &PinSource| matches!(pin, PinSource::Prompt | PinSource::ProtectedPath);
+    if config.tokens().any(|token| is_typed(&token.pin)) {
         return steps.seen(
             STEP,
             Outcome::Note,

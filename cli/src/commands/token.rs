@@ -1,10 +1,12 @@
 //! `token list`, and what the commands of the token share.
 
 mod check;
+mod key_steps;
 mod load_test;
 mod redaction;
 mod report;
 mod report_facts;
+mod step_names;
 mod step_output;
 mod steps;
 

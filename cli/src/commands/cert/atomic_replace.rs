@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use der::DateTime;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError, read_file};
-use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::paths::REPLACED_SUFFIX;
+use hsm_mtls::internal::config::paths::{PathRole, REPLACED_SUFFIX};
+use hsm_mtls::internal::config::{Config, KeyRole};
 
 use super::super::CommandError;
 use super::super::output_file::{DEFAULT_MODE, second_role, temp_file_beside};
@@ -26,19 +26,28 @@ pub(super) struct CertificateFile<'a> {
 }
 
 impl<'a> CertificateFile<'a> {
-    /// Checks that the file can be written. Nothing is changed.
+    /// Checks that the file of the role's certificate can be written. Nothing is changed.
     ///
     /// # Errors
     /// It cannot; or the configuration names the same file for something else.
-    pub(super) fn check(config: &Config, path: &'a Path) -> Result<Self, CommandError> {
+    pub(super) fn check(
+        config: &Config,
+        role: KeyRole,
+        path: &'a Path,
+    ) -> Result<Self, CommandError> {
         let unwritable = |source| {
             let path = path.to_owned();
             CommandError::stage(CertificateError::Unwritable { path, source })
         };
-        if let Some(role) = second_role(config, path) {
+        let of_certificate = match role {
+            KeyRole::C3 => PathRole::Certificate,
+            KeyRole::Sig4 => PathRole::Sig4Certificate,
+        };
+        if let Some(second) = second_role(config, path, &of_certificate) {
             return Err(CommandError::usage(
                 format!(
-                    "`certificate` of [c3] names {}, which is also {role}",
+                    "`certificate` of [{}] names {}, which is also {second}",
+                    role.section(),
                     path.display()
                 ),
                 "give the certificate a file of its own: it would take the place of the other",

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::super::error::Error;
+use super::super::setup::RoleOption;
 use super::super::{CommandError, Global, output, setup};
 use super::atomic_replace::CertificateFile;
-use super::{as_json, rows};
+use super::{as_json, other_role, rows};
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::{Certificate, read_file};
-use hsm_mtls::internal::config::{CertificateSource, Config};
+use hsm_mtls::internal::config::sig4::check_kid;
+use hsm_mtls::internal::config::{CertificateSource, Config, KeyRole};
 use hsm_mtls::internal::csr;
+use hsm_mtls::internal::engine::Sign as _;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::{self, Identity};
 use hsm_mtls::internal::key::Key;
@@ -22,23 +25,44 @@ use hsm_mtls::internal::token::session::Access;
 use hsm_mtls::internal::working_dir;
 use serde_json::json;
 
-pub(in crate::commands) fn install(
+pub(super) fn install(
     global: &Global,
     config: &Config,
+    role: RoleOption,
     file: &Path,
 ) -> Result<ExitCode, CommandError> {
-    let certificate_file = match &config.c3.certificate {
-        CertificateSource::File(path) => Some(CertificateFile::check(config, path)?),
+    role.run(config, |view| install_for(global, config, view, file))
+}
+
+/// `config` is the whole configuration, `view` that of the certificate.
+fn install_for(
+    global: &Global,
+    config: &Config,
+    view: &Config,
+    file: &Path,
+) -> Result<ExitCode, CommandError> {
+    let role = view.c3.role;
+    let certificate_file = match &view.c3.certificate {
+        CertificateSource::File(path) => Some(CertificateFile::check(config, role, path)?),
         CertificateSource::Token(_) => None,
     };
     let file = &working_dir::from_start(file);
-    let chain = read_chain(config, file).map_err(CommandError::stage)?;
-    let token = setup::open_token(config).map_err(CommandError::stage)?;
-    let signer = identity::engine_for_certificate(config, &token, chain.leaf())
+    let chain = read_chain(view, file).map_err(CommandError::stage)?;
+    if role == KeyRole::Sig4 {
+        check_kid(config, &chain.leaf().x5t_s256()).map_err(CommandError::stage)?;
+    }
+    let token = setup::open_token(view).map_err(CommandError::stage)?;
+    let signer = identity::engine_for_certificate(view, &token, chain.leaf())
         .map_err(CommandError::stage)?;
+    if role == KeyRole::Sig4 {
+        identity::check_ps256(&signer).map_err(CommandError::stage)?;
+    }
+    let key_uri = signer.key_uri();
+    let of_both = other_role::compare(config, view, &token, chain.leaf(), &key_uri)?;
     let identity = Identity::prove(chain, Arc::new(signer)).map_err(CommandError::stage)?;
     let chain = identity.chain();
-    let mut notes = chain_notes(config, chain);
+    let mut notes = chain_notes(view, chain);
+    notes.extend(of_both);
     let mut backup = None;
     if let Some(file) = certificate_file {
         let replaced = file.leaf.clone();
@@ -49,7 +73,7 @@ pub(in crate::commands) fn install(
             .map(|backup| format!("the one before is kept in {}", backup.display()));
         notes.extend(backup_note);
     }
-    let location = match &config.c3.certificate {
+    let location = match &view.c3.certificate {
         CertificateSource::File(path) => path.display().to_string(),
         CertificateSource::Token(uri) => {
             let session = token
@@ -57,7 +81,7 @@ pub(in crate::commands) fn install(
                 .map_err(CommandError::stage)?;
             let leaf = chain.leaf();
             let public_key = leaf.public_key();
-            let key = Key::find(&session, &token, &config.c3.key, public_key)
+            let key = Key::find(&session, &token, &view.c3.key, public_key)
                 .map_err(CommandError::stage)?;
             let fields = CertificateFields {
                 der: leaf.der(),
@@ -74,7 +98,7 @@ pub(in crate::commands) fn install(
         let mut report = json!({
             "schema": 0,
             "installed": location,
-            "certificate": as_json(config, chain.leaf()),
+            "certificate": as_json(config, role, chain.leaf()),
             "key": identity.signer().key_uri(),
         });
         if let Some(backup) = &backup {
@@ -83,7 +107,7 @@ pub(in crate::commands) fn install(
         output::json(&report)?;
     } else {
         output::heading(&format!("installed in {location}"))?;
-        let mut rows = rows(config, chain.leaf());
+        let mut rows = rows(config, role, chain.leaf());
         rows.push(("key", identity.signer().key_uri()));
         rows.push(("pair", "proved by a signed challenge".to_owned()));
         output::fields(&rows)?;
@@ -140,6 +164,12 @@ fn read_chain(config: &Config, file: &Path) -> Result<Chain, Error> {
     let anchors = Anchors::load(config)?;
     let chain = Chain::complete(&certificates, &anchors, config.environment)?;
     chain.check_role(config.c3.role, SystemTime::now())?;
-    tls::trust::verify_client_chain(&chain, &anchors, &tls::provider(&config.tls))?;
+    match config.c3.role {
+        KeyRole::C3 => {
+            tls::trust::verify_client_chain(&chain, &anchors, &tls::provider(&config.tls))?;
+        }
+        // No server sees it in a handshake, so none asks it for clientAuth. The signatures were verified with the chain.
+        KeyRole::Sig4 => chain.check_path(&anchors, SystemTime::now())?,
+    }
     Ok(chain)
 }

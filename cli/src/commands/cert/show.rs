@@ -3,48 +3,51 @@
 use std::time::SystemTime;
 
 use super::super::error::Error;
+use super::super::setup::RoleOption;
 use super::super::{CommandError, Global, output, setup, token_process};
 use super::{as_json, environment_of, rows};
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::name::COMMON_NAME;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError, read_file};
-use hsm_mtls::internal::config::environment::Environment;
 use hsm_mtls::internal::config::{CertificateSource, Config};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity;
 use serde_json::json;
 
-pub(in crate::commands) fn show(
+pub(super) fn show(
     global: &Global,
+    role: RoleOption,
     min_days: Option<i64>,
 ) -> Result<ExitCode, CommandError> {
     let config = setup::config_to_read(global)?;
-    match config.c3.certificate {
-        CertificateSource::File(_) => show_here(global, &config, min_days),
-        CertificateSource::Token(_) => {
-            token_process::run(global, |config| show_here(global, &config, min_days))
-        }
+    let show_here =
+        |config: &Config| role.run(config, |view| show_here(global, config, view, min_days));
+    match role.view(&config)?.c3.certificate {
+        CertificateSource::File(_) => show_here(&config),
+        CertificateSource::Token(_) => token_process::run(global, |config| show_here(&config)),
     }
 }
 
+/// `config` is the whole configuration, `view` that of the certificate.
 fn show_here(
     global: &Global,
     config: &Config,
+    view: &Config,
     min_days: Option<i64>,
 ) -> Result<ExitCode, CommandError> {
-    let certificates = installed_certificates(config).map_err(CommandError::stage)?;
+    let certificates = installed_certificates(view).map_err(CommandError::stage)?;
     let leaf = certificates.first().ok_or_else(|| {
         CommandError::stage(CertificateError::Empty("the configured place".to_owned()))
     })?;
     // Anchors that cannot be read are an error of the command, and no fault of the certificate.
-    let anchors = Anchors::load(config).map_err(CommandError::stage)?;
-    let faults = faults(config, &anchors, &certificates, leaf, min_days);
+    let anchors = Anchors::load(view).map_err(CommandError::stage)?;
+    let faults = faults(view, &anchors, &certificates, leaf, min_days);
     if global.json {
-        let certificate = as_json(config, leaf);
+        let certificate = as_json(config, view.c3.role, leaf);
         output::json(&json!({ "schema": 0, "certificate": certificate, "faults": faults }))?;
     } else {
-        output::heading(&title(config.environment, leaf))?;
-        output::fields(&rows(config, leaf))?;
+        output::heading(&title(view, leaf))?;
+        output::fields(&rows(config, view.c3.role, leaf))?;
         for fault in &faults {
             output::verdict(false, fault)?;
         }
@@ -57,13 +60,14 @@ fn show_here(
 }
 
 /// The heading: the environment of the certificate, and that of the configuration where it is another.
-fn title(configured: Environment, leaf: &Certificate) -> String {
+fn title(config: &Config, leaf: &Certificate) -> String {
+    let (configured, role) = (config.environment, config.c3.role.name());
     match environment_of(leaf) {
         Some(environment) if environment == configured => {
-            format!("C3 of the {environment} environment")
+            format!("{role} of the {environment} environment")
         }
         Some(environment) => {
-            format!("C3 of the {environment} environment; the configuration is of {configured}")
+            format!("{role} of the {environment} environment; the configuration is of {configured}")
         }
         None => {
             let issuer = leaf.issuer();
@@ -94,7 +98,8 @@ fn faults(
     let days = leaf.days_left(now);
     if let Some(min) = min_days.filter(|min| days < *min && days >= 0) {
         faults.push(format!(
-            "fewer than {min} days are left: request a new one with `hsm-mtls csr`"
+            "fewer than {min} days are left: request a new one with {}",
+            config.c3.role.advice("`hsm-mtls csr`")
         ));
     }
     faults

@@ -1,14 +1,16 @@
 //! `token check`: each step from loading the module to verified signatures, up to the first one that fails.
 
+use super::super::setup::RoleOption;
 use super::super::token_process::{self, Event, Listener, Side, TokenProcessError};
 use super::super::{CommandError, Global, output, signer};
 use super::load_test::{self, LoadResult, LoadTest};
 use super::report::{ReportArgs, ReportFile};
 use super::report_facts::Facts;
+use super::step_names::{C3, REPORT_STEPS, all_steps};
 use super::step_output::StepOutput;
-use super::steps::{Checked, REPORT_STEPS, STEPS};
+use super::steps::Checked;
 use crate::check_steps::{Step, Steps};
-use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::{Config, KeyRole};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
 use serde_json::json;
@@ -18,11 +20,15 @@ const LONGEST_NAME: &str = signer::STEP;
 
 pub(in crate::commands) fn check(
     global: &Global,
+    role: RoleOption,
     signatures: u32,
     load_test: Option<LoadTest>,
     report: &ReportArgs,
 ) -> Result<ExitCode, CommandError> {
     let mut watch = CheckWatch {
+        role,
+        load_test,
+        all_steps: Vec::new(),
         as_json: global.json,
         arguments: report,
         report: None,
@@ -31,16 +37,28 @@ pub(in crate::commands) fn check(
     let ended = match token_process::start(global, &mut watch)? {
         Side::Child(config) => {
             let facts = Facts::new(report.is_wanted());
-            return check_here(global, &config, signatures, load_test, facts);
+            let view = role.view(&config)?;
+            let check = Check {
+                config: &config,
+                view: &view,
+                signatures,
+                load_test,
+            };
+            return check.run_here(global, facts);
         }
         Side::Parent(ended) => ended,
     };
-    let CheckWatch { report, told, .. } = watch;
+    let CheckWatch {
+        report,
+        told,
+        all_steps,
+        ..
+    } = watch;
     let process = ended.as_ref().err().map(TokenProcessError::to_string);
     let (steps, code) = match ended {
         Ok(code) => (told.steps(), code),
         Err(error) => {
-            let steps = told.fail(global, &error, load_test)?;
+            let steps = told.fail(global, &error, &all_steps)?;
             let code = steps.exit_code();
             (steps, code)
         }
@@ -53,6 +71,9 @@ pub(in crate::commands) fn check(
 
 /// What the process without the module does during a check.
 struct CheckWatch<'a> {
+    role: RoleOption,
+    load_test: Option<LoadTest>,
+    all_steps: Vec<&'static str>,
     as_json: bool,
     arguments: &'a ReportArgs,
     report: Option<ReportFile>,
@@ -61,6 +82,8 @@ struct CheckWatch<'a> {
 
 impl Listener for CheckWatch<'_> {
     fn prepare(&mut self, config: &Config) -> Result<(), CommandError> {
+        let view = self.role.view(config)?;
+        self.all_steps = all_steps(config, view.c3.role, last_step(&view, self.load_test));
         self.report = self.arguments.claim(self.as_json, config)?;
         Ok(())
     }
@@ -73,62 +96,81 @@ impl Listener for CheckWatch<'_> {
     }
 }
 
-/// Checks the token in this process.
-fn check_here(
-    global: &Global,
-    config: &Config,
+/// What is checked in the process that loads the module.
+struct Check<'a> {
+    /// The whole configuration.
+    config: &'a Config,
+    /// That of the key.
+    view: &'a Config,
     signatures: u32,
     load_test: Option<LoadTest>,
-    facts: Facts,
-) -> Result<ExitCode, CommandError> {
-    let output = step_output(global);
-    let (mut steps, print_error) = output.steps();
-    let mut load_result = None;
-    let mut checked = Checked {
-        output,
-        steps: &mut steps,
-        facts,
-    };
-    // The step that failed is in `steps` already.
-    if let Ok((signer, has_certificate)) = checked.run_steps(config, signatures) {
-        let last_step = last_step(load_test);
-        output.begins(last_step, None);
-        match load_test {
-            // The token is measured, without a signer process in between.
-            Some(load_test) => {
-                steps.begin();
-                load_result = Some(load_test.run(&signer, &mut steps));
+}
+
+impl Check<'_> {
+    /// Checks the token in this process.
+    fn run_here(&self, global: &Global, facts: Facts) -> Result<ExitCode, CommandError> {
+        let last_step = last_step(self.view, self.load_test);
+        let all_steps = all_steps(self.config, self.view.c3.role, last_step);
+        let output = step_output(global, &all_steps);
+        let (mut steps, print_error) = output.steps();
+        let mut load_result = None;
+        let mut checked = Checked {
+            output,
+            steps: &mut steps,
+            facts,
+            role: self.view.c3.role,
+        };
+        // The step that failed is in `steps` already.
+        if let Ok((signer, has_certificate)) =
+            checked.run_steps(self.config, self.view, self.signatures)
+        {
+            if let Some(last_step) = last_step {
+                output.begins(last_step, None);
             }
-            None => signer::check(global, config, has_certificate, &mut steps),
+            match self.load_test {
+                // The token is measured, without a signer process in between.
+                Some(load_test) => {
+                    steps.begin();
+                    load_result = Some(load_test.run(&signer, &mut steps));
+                }
+                // The signer process signs nothing but tokens of JWT Auth with Sig4.
+                None if self.view.c3.role == KeyRole::Sig4 => {}
+                None => signer::check(global, self.config, has_certificate, &mut steps),
+            }
+        }
+        conclude(global, &mut steps, &all_steps, load_result.as_ref())?;
+        match print_error.take() {
+            Some(error) => Err(error),
+            None => Ok(steps.exit_code()),
         }
     }
-    conclude(global, &mut steps, load_test, load_result.as_ref())?;
-    match print_error.take() {
-        Some(error) => Err(error),
-        None => Ok(steps.exit_code()),
-    }
 }
 
-fn step_output(global: &Global) -> StepOutput {
+fn step_output(global: &Global, all_steps: &[&str]) -> StepOutput {
+    let longest = all_steps.iter().map(|name| name.len()).max();
     StepOutput {
         as_text: !global.json,
-        longest: LONGEST_NAME.len(),
+        longest: longest.unwrap_or_default().max(LONGEST_NAME.len()),
     }
 }
 
-fn last_step(load_test: Option<LoadTest>) -> &'static str {
-    load_test.map_or(signer::STEP, |_| load_test::STEP)
+/// The step after those of the keys. `None` for Sig4 alone: a signer process signs no challenge with it that would be measured.
+fn last_step(view: &Config, load_test: Option<LoadTest>) -> Option<&'static str> {
+    match (load_test, view.c3.role) {
+        (Some(_), _) => Some(load_test::STEP),
+        (None, KeyRole::C3) => Some(signer::STEP),
+        (None, KeyRole::Sig4) => None,
+    }
 }
 
 /// Adds the steps that were not reached, and prints what comes after the steps: all of it as JSON, or the verdict.
 fn conclude(
     global: &Global,
     steps: &mut Steps,
-    load_test: Option<LoadTest>,
+    all_steps: &[&'static str],
     load_result: Option<&LoadResult>,
 ) -> Result<(), CommandError> {
-    let all_steps: Vec<_> = STEPS.into_iter().chain([last_step(load_test)]).collect();
-    steps.end(&all_steps);
+    steps.end(all_steps);
     let code = steps.exit_code();
     if global.json {
         let mut report = json!({ "schema": 0, "good": code == ExitCode::Good, "steps": steps });
@@ -184,27 +226,26 @@ impl ToldSteps {
         self,
         global: &Global,
         error: &TokenProcessError,
-        load_test: Option<LoadTest>,
+        all_steps: &[&'static str],
     ) -> Result<Steps, CommandError> {
         let begun = self.begun.clone();
         let mut steps = self.steps();
-        let name = STEPS
-            .into_iter()
+        let name = all_steps
+            .iter()
+            .copied()
             .chain(REPORT_STEPS)
-            .chain([last_step(load_test)])
             .find(|name| begun.as_deref() == Some(name))
-            .unwrap_or(STEPS[0]);
+            .unwrap_or(C3.module);
         let printed = steps.list().len();
         steps.fault(name, error.to_string(), error.hint(), error.exit_code());
-        let all_steps: Vec<_> = STEPS.into_iter().chain([last_step(load_test)]).collect();
-        steps.end(&all_steps);
-        let output = step_output(global);
+        steps.end(all_steps);
+        let output = step_output(global, all_steps);
         steps
             .list()
             .iter()
             .skip(printed)
             .try_for_each(|step| output.ended(step))?;
-        conclude(global, &mut steps, load_test, None)?;
+        conclude(global, &mut steps, all_steps, None)?;
         Ok(steps)
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn supervise(
     let mut signals = Signals::register().map_err(TokenProcessError::Start)?;
     let (child, events) = spawn(config).map_err(TokenProcessError::Start)?;
     let mut watch = Watch {
-        start_timeout: config.token.start_timeout,
+        start_timeout: longest_start_timeout(config),
         child,
         events: Some(events),
         unread: Vec::new(),
@@ -53,6 +53,12 @@ pub(super) fn supervise(
     };
     let status = watch.until_the_end(&mut signals, listen)?;
     watch.outcome(status)
+}
+
+/// The longest of the tokens: the child does not say which of them it is at.
+fn longest_start_timeout(config: &Config) -> Duration {
+    let timeouts = config.tokens().map(|token| token.start_timeout);
+    timeouts.max().unwrap_or_default()
 }
 
 fn spawn(config: &Config) -> io::Result<(Child, PipeReader)> {
