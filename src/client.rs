@@ -9,6 +9,7 @@ mod error_response;
 pub mod happy_eyeballs;
 pub mod http2_error;
 pub mod hyper_error;
+pub mod jwks_fetch;
 mod read_after_epipe;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::certificate::CertificateError;
+use crate::client::jwks_fetch::FetchError;
 use crate::client::{ClientError, Stage};
 use crate::config::ConfigError;
 use crate::config::uri::UriError;
@@ -12,6 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::{EngineError, ReportedError};
 use crate::exit_code::ExitCode;
 use crate::identity::{IdentityError, Sig4Error};
+use crate::jwks::JwksError;
 use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
@@ -68,7 +70,9 @@ public_errors!(
     ConfigError,
     CsrError,
     EngineError,
+    FetchError,
     IdentityError,
+    JwksError,
     KeyError,
     LedgerError,
     Sig4Error,
@@ -154,6 +158,16 @@ fn sig4() -> Vec<Example> {
     })
 }
 
+fn jwks() -> Vec<Example> {
+    every_variant!(JwksError {
+        TooLong: [JwksError::TooLong(300_000)],
+        NotJson: [JwksError::NotJson(text("line 1, column 1"))],
+        Twice: [JwksError::Twice { line: 3, column: 7 }],
+        NotASet: [JwksError::NotASet("it has no `keys`")],
+        TooManyKeys: [JwksError::TooManyKeys(101)],
+    })
+}
+
 fn all() -> Vec<Example> {
     let stages = [
         config::configuration(),
@@ -167,8 +181,10 @@ fn all() -> Vec<Example> {
         tls::csr(),
         tls::tls(),
         client::client(),
+        client::jwks_fetch(),
         identity(),
         sig4(),
+        jwks(),
     ];
     stages.into_iter().flatten().collect()
 }

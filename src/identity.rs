@@ -23,8 +23,7 @@ pub use key_of_certificate::{
     certificate_in_token, engine_for_certificate, engine_for_key, engine_without_certificate,
     find_key,
 };
-pub(crate) use sig4::claim_set;
-pub use sig4::{SCHEME as SIG4_SCHEME, Sig4Error, SigningIdentity, check_ps256};
+pub use sig4::{SCHEME as SIG4_SCHEME, Sig4Error, SigningIdentity, check_ps256, claim_set};
 
 /// A certificate chain, and the key that signs for its leaf.
 #[derive(Debug)]

@@ -171,6 +171,33 @@ pub fn parse(signing_input: &[u8]) -> Result<(Header, Claims), ParseError> {
     Ok((header, claims.0))
 }
 
+/// Why a text has no further claims.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FurtherClaimsError {
+    /// It is no JSON object.
+    #[error("it is no JSON object, or has a name twice")]
+    NoObject,
+    /// A claim is one of [`REGISTERED`].
+    #[error("{0} is set by the configuration, and not by hand")]
+    Registered(&'static str),
+}
+
+/// Reads a JSON object of claims beside those of the configuration.
+///
+/// # Errors
+/// It is none, or has one of [`REGISTERED`].
+pub fn further_claims(json: &[u8]) -> Result<Map<String, Value>, FurtherClaimsError> {
+    let UniqueNames(claims) =
+        serde_json::from_slice(json).map_err(|_| FurtherClaimsError::NoObject)?;
+    match REGISTERED
+        .into_iter()
+        .find(|name| claims.contains_key(*name))
+    {
+        Some(name) => Err(FurtherClaimsError::Registered(name)),
+        None => Ok(claims),
+    }
+}
+
 /// What is wrong with a JSON text, without what it says: that may be somebody's data.
 fn shape(error: &serde_json::Error) -> String {
     match error.classify() {

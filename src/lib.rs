@@ -93,6 +93,7 @@ mod engine;
 mod certificate;
 mod csr;
 mod identity;
+mod jwks;
 pub mod jwt;
 mod tls;
 
@@ -140,6 +141,7 @@ pub mod internal {
         engine,
         exit_code,
         identity,
+        jwks,
         jwt,
         jwt_claims,
         key,

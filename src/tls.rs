@@ -1,6 +1,7 @@
 //! TLS with rustls: builds a `rustls::ClientConfig` from an [`Identity`] and the trust anchors, such that no handshake
 //! succeeds without the client certificate.
 
+pub(crate) mod anonymous;
 mod chain_verifier;
 mod client_cert_resolver;
 mod client_chain;

@@ -7,6 +7,8 @@ mod csr;
 pub(crate) mod error;
 mod interrupt;
 mod json_notes;
+mod jwks;
+mod jwt;
 mod key;
 mod ledger;
 mod line_wrap;
@@ -17,6 +19,7 @@ mod pin;
 mod proxy;
 mod request;
 mod setup;
+mod sig4_certificates;
 mod signer;
 mod token;
 pub(crate) mod token_process;
@@ -131,6 +134,12 @@ enum Command {
     /// What was tried is kept apart from what the module claims. Nothing in the token is changed; private
     /// components and wrapped keys are asked for by their length only. Ends with 1 where there is a finding.
     Audit(audit::AuditArgs),
+    /// The published key set of the application (JWKS), from which the hub takes the Sig4 key
+    #[command(subcommand)]
+    Jwks(jwks::JwksCommand),
+    /// The tokens of JWT Auth, signed by the Sig4 key
+    #[command(subcommand)]
+    Jwt(jwt::JwtCommand),
     /// Show mutual TLS to Consent Manager and Headless Heimdall, step by step
     Verify(verify::VerifyArgs),
     /// One call to the hub, curl-like; redirects are shown, never followed
@@ -324,6 +333,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         }
         Command::Ledger(LedgerCommand::Show(args)) => ledger::show(global, &args),
         Command::Audit(args) => audit::audit(global, &args),
+        Command::Jwks(command) => jwks::run(global, command),
+        Command::Jwt(command) => jwt::run(global, command),
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
         Command::Signer => signer::serve(global),

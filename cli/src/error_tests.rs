@@ -3,12 +3,14 @@
 
 use hsm_mtls::internal::certificate::CertificateError;
 use hsm_mtls::internal::client::ClientError;
+use hsm_mtls::internal::client::jwks_fetch::FetchError;
 use hsm_mtls::internal::config::ConfigError;
 use hsm_mtls::internal::csr::CsrError;
 use hsm_mtls::internal::diagnostic::Diagnostic;
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::identity::IdentityError;
+use hsm_mtls::internal::identity::{IdentityError, Sig4Error};
+use hsm_mtls::internal::jwks::JwksError;
 use hsm_mtls::internal::key::KeyError;
 use hsm_mtls::internal::ledger::LedgerError;
 use hsm_mtls::internal::signer::SignerError;
@@ -85,6 +87,9 @@ fn stage_errors() -> Vec<Example> {
         Certificate: [CertificateError::Empty(owned("c3.pem")).into()],
         Csr: [CsrError::SubjectMissing("O").into()],
         Identity: [IdentityError::from(TokenError::Empty).into()],
+        Sig4: [Sig4Error::from(IdentityError::from(TokenError::Empty)).into()],
+        Jwks: [JwksError::TooManyKeys(101).into()],
+        Fetch: [FetchError::Status(404).into()],
         Signer: [SignerError::NotStartedByUs.into()],
         Tls: [TlsError::NotAsked.into()],
         Client: [ClientError::TooLong(1 << 20).into()],

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::client::http2_error::{EndedBy, Http2Ending, Scope};
+use crate::client::jwks_fetch::Content;
 use crate::tls::Ending;
 
 pub(super) fn client() -> Vec<Example> {
@@ -64,5 +65,61 @@ pub(super) fn client() -> Vec<Example> {
         HeadTooLong: [ClientError::HeadTooLong],
         TooLong: [ClientError::TooLong(64 << 20)],
         Setup: [ClientError::Setup(text("no resolver"))],
+    })
+}
+
+pub(super) fn jwks_fetch() -> Vec<Example> {
+    let host = || text("keystore");
+    let after = Duration::from_secs(10);
+    let deadline = |stage| FetchError::Deadline {
+        stage,
+        host: host(),
+        after,
+    };
+    let tls = |error| FetchError::Tls {
+        host: host(),
+        error,
+    };
+    every_variant!(FetchError {
+        Url: [FetchError::Url],
+        Resolve: [FetchError::Resolve {
+            host: host(),
+            why: text("no such name")
+        }],
+        Connect: [FetchError::Connect {
+            host: host(),
+            why: text("192.0.2.1:443: refused")
+        }],
+        ConnectDeadline: [FetchError::ConnectDeadline {
+            host: host(),
+            after,
+            why: text("192.0.2.1:443: no answer")
+        }],
+        Deadline: [
+            deadline(Stage::Resolve),
+            deadline(Stage::Handshake),
+            deadline(Stage::Response)
+        ],
+        Tls: [
+            tls(TlsError::ServerUntrusted),
+            tls(TlsError::NoPublicRoots(Vec::new()))
+        ],
+        Http: [FetchError::Http {
+            host: host(),
+            why: text("the server closed the connection without an answer")
+        }],
+        Redirect: [FetchError::Redirect {
+            status: 302,
+            location: text("https://portal/login")
+        }],
+        Status: [FetchError::Status(404), FetchError::Status(503)],
+        Content: [
+            FetchError::Content(Content::Empty),
+            FetchError::Content(Content::TooLong),
+            FetchError::Content(Content::Html),
+            FetchError::Content(Content::Other {
+                content_type: text("text/plain")
+            }),
+        ],
     })
 }

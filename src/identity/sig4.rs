@@ -135,7 +135,7 @@ pub fn check_ps256(signer: &dyn Sign) -> Result<(), Sig4Error> {
 ///
 /// # Errors
 /// The C3 subject has not one O and one OU, or the Sig4 certificate has not the configured `kid`.
-pub(crate) fn claim_set(
+pub fn claim_set(
     config: &Config,
     c3: &Certificate,
     certificate: &Certificate,

@@ -4,8 +4,8 @@
 use std::fs;
 
 use crate::common::bank::{Bank, Run};
-use crate::common::{sig4, sig4_onboarding};
 use crate::common::trust_framework::Kind;
+use crate::common::{sig4, sig4_onboarding};
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, date_time_ymd};
 
 fn bank_with(sections: &str) -> Bank {

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::setup::RoleOption;
 use super::{CommandError, Global, token_process};
+pub(super) use show::installed_certificates;
 
 #[derive(Subcommand)]
 pub(super) enum CertCommand {
@@ -61,7 +62,7 @@ fn environment_of(leaf: &Certificate) -> Option<Environment> {
 
 /// The URL of the JWKS of the certificate's application: `jwks` of `[sig4]`, or where the scheme documents it. `None` where
 /// the subject has no OU and CN.
-fn jwks_url(config: &Config, leaf: &Certificate) -> Option<String> {
+pub(super) fn jwks_url(config: &Config, leaf: &Certificate) -> Option<String> {
     if let Some(configured) = config.sig4.as_ref().and_then(|sig4| sig4.jwks.as_ref()) {
         return Some(configured.to_string());
     }

@@ -3,12 +3,14 @@
 use crate::proxy::ProxyError;
 use hsm_mtls::internal::certificate::CertificateError;
 use hsm_mtls::internal::client::ClientError;
+use hsm_mtls::internal::client::jwks_fetch::FetchError;
 use hsm_mtls::internal::config::{ConfigError, KeyRole};
 use hsm_mtls::internal::csr::CsrError;
 use hsm_mtls::internal::diagnostic::Diagnostic;
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::{IdentityError, Sig4Error};
+use hsm_mtls::internal::jwks::JwksError;
 use hsm_mtls::internal::key::KeyError;
 use hsm_mtls::internal::ledger::LedgerError;
 use hsm_mtls::internal::signer::SignerError;
@@ -40,6 +42,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     Sig4(#[from] Sig4Error),
     #[error(transparent)]
+    Jwks(#[from] JwksError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
     Signer(#[from] SignerError),
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -63,6 +69,8 @@ impl Error {
             Self::Csr(error) => error,
             Self::Identity(error) => error,
             Self::Sig4(error) => error,
+            Self::Jwks(error) => error,
+            Self::Fetch(error) => error,
             Self::Signer(error) => error,
             Self::Tls(error) => error,
             Self::Client(error) => error,

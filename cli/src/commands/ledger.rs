@@ -19,12 +19,13 @@ use serde_json::{Value, json};
 use super::{CommandError, Global, output, setup};
 
 /// All purposes.
-const PURPOSES: [Purpose; 5] = [
+const PURPOSES: [Purpose; 6] = [
     Purpose::Tls13ClientAuth,
     Purpose::Tls12ClientAuth,
     Purpose::Csr,
     Purpose::Proof,
     Purpose::SelfTest,
+    Purpose::Jwt,
 ];
 
 #[derive(Args)]

@@ -105,7 +105,10 @@ fn faults(
     faults
 }
 
-fn installed_certificates(config: &Config) -> Result<Vec<Certificate>, Error> {
+/// The certificates in the configured file, or the one in the token, which is opened for it.
+pub(in crate::commands) fn installed_certificates(
+    config: &Config,
+) -> Result<Vec<Certificate>, Error> {
     match &config.c3.certificate {
         CertificateSource::File(path) => Ok(read_file(path)?),
         CertificateSource::Token(_) => {
