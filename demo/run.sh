@@ -131,22 +131,39 @@ until curl --silent --output /dev/null --unix-socket "$run/hub.sock" http://loca
 done
 show curl --silent --show-error --unix-socket demo/run/hub.sock http://localhost/cm/consents/1
 echo
-# Three processes: the one that parses the network has neither the module nor the PIN.
+# Four processes: the one that parses the network has neither the module nor the PIN.
 show ps -o pid,ppid,args --ppid "$proxy"
 kill "$proxy"
 wait "$proxy"
 
-say "11. The same from Rust, with reqwest (examples/hello_hub.rs)"
+say "11. JWT Auth: the Sig4 key, made beside the first, signs a token for one call"
+cat >>"$run/demo.toml" <<'TOML'
+
+[sig4]
+key         = "pkcs11:object=sig4;type=private"
+certificate = "tls/sig4.pem"
+audience    = "demo-provider"
+TOML
+hsm_mtls key generate --sig4
+hsm_mtls csr --sig4 --output demo/run/sig4.csr
+"$bin/examples/hub" issue "$run/hub" "$run/sig4.csr" >"$run/sig4-issued.pem"
+hsm_mtls cert install --sig4 demo/run/sig4-issued.pem
+hsm_mtls request --jwt GET cm:/consents/1
+echo
+printf '%s$ hsm-mtls jwt mint | hsm-mtls jwt show -%s\n' "$dim" "$plain"
+"$bin/hsm-mtls" jwt mint | "$bin/hsm-mtls" jwt show -
+
+say "12. The same from Rust, with reqwest (examples/hello_hub.rs)"
 SOFTHSM2_CONF=$run/token/softhsm2.conf "$bin/examples/hello_hub" "$HSM_MTLS_CONFIG"
 
-say "12. A thief with the PIN asks the token for the private key (examples/thief.rs)"
+say "13. A thief with the PIN asks the token for the private key (examples/thief.rs)"
 SOFTHSM2_CONF=$run/token/softhsm2.conf "$bin/examples/thief" /usr/lib/softhsm/libsofthsm2.so lfi-demo c3 "$run/token/pin"
 
-say "13. What the key was used for, and whether anybody changed the record"
+say "14. What the key was used for, and whether anybody changed the record"
 hsm_mtls ledger show --counts
 hsm_mtls ledger verify
 
-say "14. Can this key leave, and who can use it: the custody audit (the page is demo/run/audit.html)"
+say "15. Can this key leave, and who can use it: the custody audit (the page is demo/run/audit.html)"
 hsm_mtls audit --profile development --active --search demo/run --html demo/run/audit.html
 
 say "Done: both services are established, and the key stayed where it was made"
