@@ -87,7 +87,10 @@ fn stage_errors() -> Vec<Example> {
         Certificate: [CertificateError::Empty(owned("c3.pem")).into()],
         Csr: [CsrError::SubjectMissing("O").into()],
         Identity: [IdentityError::from(TokenError::Empty).into()],
-        Sig4: [Sig4Error::from(IdentityError::from(TokenError::Empty)).into()],
+        Sig4: [Sig4Error::SameKey {
+            uri: owned("pkcs11:object=sig4")
+        }
+        .into()],
         Jwks: [JwksError::TooManyKeys(101).into()],
         Fetch: [FetchError::Status(404).into()],
         Signer: [SignerError::NotStartedByUs.into()],

@@ -141,3 +141,18 @@ impl<'de> Deserialize<'de> for CertificateSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::KeyRole;
+
+    #[test]
+    fn advice_names_section_and_option_of_the_role() {
+        let of_c3 = "correct `key` of [c3], or make the C3 key with `hsm-mtls key generate` (`hsm-mtls csr --sig4`, [c3.subject])";
+        assert_eq!(KeyRole::C3.advice(of_c3), of_c3);
+        assert_eq!(
+            KeyRole::Sig4.advice(of_c3),
+            "correct `key` of [sig4], or make the Sig4 key with `hsm-mtls key generate --sig4` (`hsm-mtls csr --sig4`, [c3.subject])"
+        );
+    }
+}
