@@ -203,7 +203,10 @@ enum TokenCommand {
 #[derive(Subcommand)]
 enum KeyCommand {
     /// The private keys in the token with what it claims about them
-    List,
+    List {
+        #[command(flatten)]
+        role: setup::RoleOption,
+    },
     /// Make a key pair in the token: non-extractable, for signing only
     Generate(GenerateArgs),
 }
@@ -318,9 +321,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Pin(command) => {
             token_process::run(global, |config| pin::run(global, &config, command))
         }
-        Command::Key(KeyCommand::List) => {
-            token_process::run(global, |config| key::list(global, &config))
-        }
+        Command::Key(KeyCommand::List { role }) => token_process::run(global, |config| {
+            role.run(&config, |view| key::list(global, view))
+        }),
         Command::Key(KeyCommand::Generate(args)) => {
             token_process::run(global, |config| key::generate(global, &config, args))
         }

@@ -25,9 +25,10 @@ pub struct C3Config {
 }
 
 /// The commands that take `--sig4`.
-const OF_EITHER_ROLE: [&str; 5] = [
+const OF_EITHER_ROLE: [&str; 6] = [
     "hsm-mtls csr",
     "hsm-mtls key generate",
+    "hsm-mtls key list",
     "hsm-mtls cert install",
     "hsm-mtls cert show",
     "hsm-mtls token check",

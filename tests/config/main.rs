@@ -15,4 +15,5 @@ mod log_folder;
 mod named_files;
 mod ownership;
 mod proxy;
+mod sig4;
 mod users;

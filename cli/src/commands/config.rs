@@ -2,13 +2,14 @@
 
 mod proxy_section;
 mod shared_keys;
+mod sig4_section;
 
 use std::path::{Path, PathBuf};
 
 use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::paths::inaccessible;
 use hsm_mtls::internal::config::pin::PinSource;
-use hsm_mtls::internal::config::{CertificateSource, Config};
+use hsm_mtls::internal::config::{CertificateSource, Config, TokenConfig};
 use hsm_mtls::internal::csr;
 use hsm_mtls::internal::exit_code::ExitCode;
 use serde_json::{Value, json};
@@ -107,14 +108,6 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
 
 /// The configuration's values, as names and values.
 fn rows(config: &Config) -> Vec<(&'static str, String)> {
-    let certificate = match &config.c3.certificate {
-        CertificateSource::File(path) => path_and_access(path),
-        CertificateSource::Token(uri) => uri.to_string(),
-    };
-    let pin = match &config.token.pin {
-        PinSource::File(path) => format!("file {}", path_and_access(path)),
-        other => other.to_string(),
-    };
     let environment = config.environment;
     let mut rows = vec![
         ("environment", environment.to_string()),
@@ -145,20 +138,14 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let user_name = config.token.user_name.clone();
     rows.extend(user_name.map(|name| ("user name", name)));
     rows.extend([
-        ("PIN from", pin),
-        (
-            "PIN tries recorded in",
-            config.token.state_folder().map_or_else(
-                || "nowhere: set `state_dir` of [[token]]".to_owned(),
-                |folder| path_and_access(&folder),
-            ),
-        ),
+        ("PIN from", pin_text(&config.token.pin)),
+        ("PIN tries recorded in", state_folder_text(&config.token)),
         (
             "sessions, timeout",
             format!("{}, {:?}", config.token.sessions, config.token.timeout),
         ),
         ("key", config.c3.key.to_string()),
-        ("certificate", certificate),
+        ("certificate", certificate_text(&config.c3.certificate)),
         ("trust", config.trust.mode.as_str().to_owned()),
         ("anchors", path_and_access(&config.trust.anchors)),
         (
@@ -184,8 +171,30 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
             .keys()
             .map(|name| ("variable of the module", name.clone())),
     );
+    rows.extend(sig4_section::rows(config));
     rows.extend(proxy_section::rows(config));
     rows
+}
+
+fn certificate_text(certificate: &CertificateSource) -> String {
+    match certificate {
+        CertificateSource::File(path) => path_and_access(path),
+        CertificateSource::Token(uri) => uri.to_string(),
+    }
+}
+
+fn pin_text(pin: &PinSource) -> String {
+    match pin {
+        PinSource::File(path) => format!("file {}", path_and_access(path)),
+        other => other.to_string(),
+    }
+}
+
+fn state_folder_text(token: &TokenConfig) -> String {
+    token.state_folder().map_or_else(
+        || "nowhere: set `state_dir` of [[token]]".to_owned(),
+        |folder| path_and_access(&folder),
+    )
 }
 
 /// The same values in the command's JSON.
@@ -215,6 +224,7 @@ fn as_json(config: &Config) -> Value {
         "trust_mode": config.trust.mode.as_str(),
         "anchors": config.trust.anchors,
         "ledger": config.ledger.as_ref().map(|ledger| &ledger.file),
+        "sig4": sig4_section::as_json(config),
         "proxy": proxy_section::as_json(config),
     })
 }

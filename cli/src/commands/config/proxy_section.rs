@@ -9,7 +9,7 @@ use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfig};
 use hsm_mtls::internal::config::paths::{NOT_THERE, PathRole, inaccessible};
 use hsm_mtls::internal::config::pin::PinSource;
-use hsm_mtls::internal::config::proxy::{AccessLog, ProxyConfig, SettingValue, Via};
+use hsm_mtls::internal::config::proxy::{AccessLog, JwtAuth, ProxyConfig, SettingValue, Via};
 use hsm_mtls::internal::config::service_users::ServiceProcess;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::signer::sandbox::Sandbox;
@@ -59,6 +59,9 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     ));
     let wall = config.wall_between_processes();
     rows.extend(wall.map(|wall| ("users", wall)));
+    if config.sig4.is_some() {
+        rows.push(("JWT Auth", jwt_text(proxy.jwt)));
+    }
     rows.push(("signatures", config.signature_limit().to_string()));
     let changed = proxy
         .settings()
@@ -74,6 +77,17 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
         rows.push(("via", via.to_owned()));
     }
     rows
+}
+
+fn jwt_text(jwt: JwtAuth) -> String {
+    let covered = Service::ALL
+        .into_iter()
+        .filter(|service| jwt.covers(*service));
+    let covered: Vec<_> = covered.map(Service::name).collect();
+    match covered.is_empty() {
+        true => "off".to_owned(),
+        false => format!("each request to {} carries a token", covered.join(" and ")),
+    }
 }
 
 /// The value of `via`; `None` where it is the default.
@@ -95,7 +109,7 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
         .iter()
         .filter_map(open_listener_note)
         .collect();
-    let needs_person = match &config.token.pin {
+    let needs_person = |pin: &PinSource| match pin {
         PinSource::Env(_) | PinSource::Prompt | PinSource::ProtectedPath => true,
         PinSource::File(_)
         | PinSource::Credential(_)
@@ -103,11 +117,11 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
         | PinSource::Empty
         | PinSource::None => false,
     };
-    if needs_person {
+    let pins = config.tokens().map(|token| &token.pin);
+    if let Some(pin) = pins.into_iter().find(|pin| needs_person(pin)) {
         notes.push(format!(
             "`proxy` does not start with this file: it takes the PIN from a file, a systemd credential or a program, \
-             and not from {}",
-            config.token.pin
+             and not from {pin}"
         ));
     }
     if let Err(refused) = config.check_users() {
@@ -240,6 +254,7 @@ pub(super) fn as_json(config: &Config) -> Value {
             "separate": config.has_separate_users(),
             "accept_same_user": proxy.accept_same_user,
         },
+        "jwt": proxy.jwt.as_str(),
         "limits": limits_json(proxy),
         "notes": notes(config),
     })

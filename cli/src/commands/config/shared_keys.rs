@@ -25,16 +25,29 @@ pub(super) struct ListedKey {
     pub(super) spki_sha256: Option<String>,
 }
 
-/// The private keys in the token of a configuration, listed by another process. A module is configured by environment
-/// variables, and two configurations may give the same module different values.
+/// The private keys in the tokens of a configuration: all that it uses, whether for C3 or for Sig4.
+///
+/// # Errors
+/// They cannot be listed.
+pub(super) fn list_keys(config: &Config) -> Result<Vec<ListedKey>, CommandError> {
+    let mut keys = list_keys_of(config, &[])?;
+    if config.sig4_token.is_some() {
+        keys.extend(list_keys_of(config, &["--sig4"])?);
+    }
+    Ok(keys)
+}
+
+/// The private keys in a token, listed by another process. A module is configured by environment variables, and two
+/// configurations may give the same module different values.
 ///
 /// # Errors
 /// The process failed; its error, hint and exit code.
-pub(super) fn list_keys(config: &Config) -> Result<Vec<ListedKey>, CommandError> {
+fn list_keys_of(config: &Config, options: &[&str]) -> Result<Vec<ListedKey>, CommandError> {
     let output = Command::new(std::env::current_exe()?)
         .arg("--config")
         .arg(&config.path)
         .args(["--json", "key", "list"])
+        .args(options)
         .stderr(Stdio::piped())
         .stdin(Stdio::inherit())
         .output()?;
