@@ -52,7 +52,7 @@ pub use c3::{C3Config, CertificateSource, KeyRole, SubjectConfig};
 pub use config_text::ConfigText;
 use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
-use error::line_of_field;
+use error::{line_of_field, line_of_sig4_field};
 use field_error::field_error;
 use ledger::LedgerConfig;
 use proxy::{JwtAuth, ProxyConfig};
@@ -202,9 +202,16 @@ impl Config {
             message: message.to_owned(),
             advice: None,
         };
+        let wrong_in_sig4 = |field: &str, message: &str| ConfigError::Field {
+            path: path.to_owned(),
+            line: line_of_sig4_field(text, field),
+            field: field.to_owned(),
+            message: message.to_owned(),
+            advice: None,
+        };
         let folder = path.parent().unwrap_or(Path::new("/"));
         let (token, sig4_token) = sig4::assigned(file.token, file.sig4.as_ref())
-            .map_err(|(field, message)| wrong(field, &message))?;
+            .map_err(|(field, message)| wrong_in_sig4(field, &message))?;
         let token = token.checked(text, path)?;
         let sig4_token = sig4_token.map(|token| token.checked(text, path));
         let sig4_token = sig4_token.transpose()?;
@@ -245,7 +252,7 @@ impl Config {
         if let Some((field, why)) =
             sig4.and_then(|sig4| sig4::shared(&file.c3, sig4, sig4_token.is_some()))
         {
-            return Err(wrong(field, why));
+            return Err(wrong_in_sig4(field, why));
         }
         let other = file.environment.other();
         let foreign = [&file.hub.consent_manager, &file.hub.headless_heimdall]

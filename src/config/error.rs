@@ -215,3 +215,15 @@ pub(super) fn line_of_field(text: &str, field: &str) -> usize {
         })
         .map_or(0, |at| at + 1)
 }
+
+/// The same for a field of `[sig4]`, some of whose names other sections have too: the first line below its header, else the first
+/// of all.
+pub(super) fn line_of_sig4_field(text: &str, field: &str) -> usize {
+    let header = text.lines().position(|line| line.trim() == "[sig4]");
+    let above = header.map_or(0, |at| at + 1);
+    let below: Vec<_> = text.lines().skip(above).collect();
+    match line_of_field(&below.join("\n"), field) {
+        0 => line_of_field(text, field),
+        line => above + line,
+    }
+}

@@ -28,9 +28,24 @@ working_dir = "work"
 state_dir = "state/memory"
 env = { SOFTHSM2_CONF = "{config_dir}/conf/softhsm2.conf" }
 
+[[token]]
+name = "signing"
+module = "{folder}/module-of-sig4/libmodule.so"
+uri = "pkcs11:token=signing"
+pin = { file = "pin-file-of-sig4/pin" }
+working_dir = "work"
+state_dir = "state-of-sig4/memory"
+env = { OPENSC_CONF = "{config_dir}/conf-of-sig4/module.conf" }
+
 [c3]
 key = "pkcs11:object=c3;type=private"
 certificate = "tls/c3.pem"
+
+[sig4]
+key = "pkcs11:object=sig4;type=private"
+certificate = "tls-of-sig4/sig4.pem"
+token = "signing"
+audience = "hub"
 
 [trust]
 mode = "trust-framework"
@@ -61,7 +76,7 @@ unix = "operations/operations.sock"
 attestation = "evidence/attestation"
 "#;
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 18] = [
     "module/libmodule.so",
     "pin-file/pin",
     "pin-program/give",
@@ -76,6 +91,10 @@ const FILES: [&str; 14] = [
     "head-program/tell",
     "head-argument/where",
     "log/access.jsonl",
+    "module-of-sig4/libmodule.so",
+    "pin-file-of-sig4/pin",
+    "conf-of-sig4/module.conf",
+    "tls-of-sig4/sig4.pem",
 ];
 
 /// The sources of the PIN and of the ledger's head, which exclude each other.
@@ -105,6 +124,7 @@ impl NamedFiles {
             "sockets/other",
             "operations/other",
             "state/memory/other",
+            "state-of-sig4/memory/other",
         ]) {
             let path = named.path(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -118,11 +118,44 @@ fn each_path_that_others_could_change_is_refused_until_it_is_mended() {
     );
 }
 
+/// By their names and not by those that the configuration lists: the second key's are not left out there.
+#[test]
+fn the_paths_of_the_second_key_are_judged_as_those_of_the_first() {
+    let files = NamedFiles::new();
+    files.configure(VARIANTS[0]);
+    let others_may_read = files.path("pin-file-of-sig4/pin");
+    set_mode(&others_may_read, 0o604);
+    files.refused_then_mended("a PIN that others read", &others_may_read);
+    for name in [
+        "tls-of-sig4/sig4.pem",
+        "module-of-sig4/libmodule.so",
+        "pin-file-of-sig4/pin",
+        "state-of-sig4/memory",
+    ] {
+        let path = files.path(name);
+        let good = fs::metadata(&path).unwrap().mode() & 0o7777;
+        set_mode(&path, good | 0o002);
+        files.refused_then_mended(name, &path);
+        let folder = path.parent().unwrap();
+        chown(folder, Some(NOBODY), None).unwrap();
+        files.refused_then_mended(name, folder);
+    }
+}
+
 #[test]
 fn a_path_that_is_not_there_yet_is_judged_by_the_folder_it_would_be_made_in() {
     let files = NamedFiles::new();
     files.configure(VARIANTS[0]);
-    for name in ["tls", "state", "log", "records", "revoked", "sockets"] {
+    for name in [
+        "tls",
+        "tls-of-sig4",
+        "state",
+        "state-of-sig4",
+        "log",
+        "records",
+        "revoked",
+        "sockets",
+    ] {
         let folder = files.path(name);
         fs::remove_dir_all(&folder).unwrap();
         files.accepted();
