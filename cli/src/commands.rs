@@ -32,7 +32,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::ledger::hash_chain::ChainHead;
 use hsm_mtls::internal::standard_error;
 
 pub(crate) use error::CommandError;
@@ -128,7 +127,7 @@ enum Command {
     Cert(cert::CertCommand),
     /// The record of every use of the key
     #[command(subcommand)]
-    Ledger(LedgerCommand),
+    Ledger(ledger::LedgerCommand),
     /// Can the key leave the HSM, and who can use it? The custody report
     ///
     /// What was tried is kept apart from what the module claims. Nothing in the token is changed; private
@@ -255,20 +254,6 @@ enum KeyType {
     Ed25519,
 }
 
-#[derive(Subcommand)]
-enum LedgerCommand {
-    /// Check that no record was changed, removed or put in; ends with 1 and its number where one was
-    Verify {
-        /// A head that was exported earlier: shows whether the end was cut off since
-        #[arg(long, value_name = "SEQ:HASH")]
-        expect_head: Option<ChainHead>,
-    },
-    /// What the key was used for, when, and for whom
-    ///
-    /// With --json each record as it stands in the file, a line each.
-    Show(ledger::ShowArgs),
-}
-
 /// Parses the command line, starts logging, runs the command, prints error and hint, and ends the process.
 ///
 /// The process ends by `_exit`, without the exit handlers of the PKCS#11 module and of its libraries: they free what
@@ -331,10 +316,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
             token_process::run(global, |config| csr::request(global, &config, args))
         }
         Command::Cert(command) => cert::run(global, command),
-        Command::Ledger(LedgerCommand::Verify { expect_head }) => {
-            ledger::verify(global, expect_head.as_ref())
-        }
-        Command::Ledger(LedgerCommand::Show(args)) => ledger::show(global, &args),
+        Command::Ledger(command) => ledger::run(global, &command),
         Command::Audit(args) => audit::audit(global, &args),
         Command::Jwks(command) => jwks::run(global, command),
         Command::Jwt(command) => jwt::run(global, command),

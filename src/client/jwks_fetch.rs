@@ -68,6 +68,11 @@ pub async fn fetch(config: &Config, url: &Url) -> Result<FetchedSet, FetchError>
         after,
         deadline: Instant::now() + after,
     };
+    tracing::info!(
+        host = fetching.origin.host,
+        path = url.path(),
+        "fetching the JWKS"
+    );
     let stream = fetching.connect(config).await?;
     let exchange = fetching.exchange(stream, url);
     timeout_at(fetching.deadline.into(), exchange)
@@ -190,7 +195,7 @@ impl Fetch {
     fn tls(&self, error: crate::tls::TlsError) -> FetchError {
         FetchError::Tls {
             host: self.origin.host.clone(),
-            error,
+            error: Box::new(error),
         }
     }
 
@@ -198,7 +203,7 @@ impl Fetch {
     fn client(&self, error: ClientError) -> FetchError {
         let host = self.origin.host.clone();
         match error {
-            ClientError::Tls(error) => FetchError::Tls { host, error },
+            ClientError::Tls(error) => self.tls(error),
             ClientError::Resolve { host, why } => FetchError::Resolve { host, why },
             ClientError::Connect { host, why } => FetchError::Connect { host, why },
             ClientError::ConnectDeadline { host, after, why } => {

@@ -78,7 +78,7 @@ pub(super) fn jwks_fetch() -> Vec<Example> {
     };
     let tls = |error| FetchError::Tls {
         host: host(),
-        error,
+        error: Box::new(error),
     };
     every_variant!(FetchError {
         Url: [FetchError::Url],

@@ -105,7 +105,7 @@ pub enum Finding {
     #[error("a private key is published: {0}")]
     PrivateKey(String),
     /// The other keys.
-    #[error("other keys of the set: {}", .0.join("; "))]
+    #[error("{}", .0.join("; "))]
     OtherKeys(Vec<String>),
 }
 

@@ -44,7 +44,7 @@ pub enum FormError {
     #[error("it is longer than {} KiB", MAX_LEN >> 10)]
     TooLong,
     /// It has not three parts.
-    #[error("it has {0} parts, and a token has three, with dots between")]
+    #[error("a token has three parts with dots between, and this has {0}")]
     Parts(usize),
     /// A part is not in base64url.
     #[error("its {0} is not in base64url without padding")]

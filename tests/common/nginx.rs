@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -101,6 +102,16 @@ impl Nginx {
 
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Serves this text at `/files/` and `name` from now on, last modified so long ago.
+    pub fn serve_file(&self, name: &str, text: &str, age: Duration) {
+        let path = self.dir.path().join("files").join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder of nginx");
+        write_file(&path, text, 0o644);
+        let file = fs::File::options().write(true).open(&path);
+        file.and_then(|file| file.set_modified(SystemTime::now() - age))
+            .expect("the time of a file");
     }
 
     /// The requests so far. nginx writes its line after the answer has gone out: [`wait_for_accesses`](Self::wait_for_accesses).
@@ -262,6 +273,7 @@ http {{
         }}
         location = /auth {{ return 303 "{AFTER_AUTH}"; }}
         location /auth/ {{ return 303 "{AFTER_CONFIRM}"; }}
+        location /files/ {{ root .; }}
         location /consents/ {{
             client_max_body_size 16m;
             client_body_buffer_size 16m;

@@ -50,13 +50,18 @@ pub struct RawHub {
 
 impl RawHub {
     pub fn start(framework: &TrustFramework) -> Self {
+        Self::start_as(framework, Behaviour::Answer(Answer::Established))
+    }
+
+    /// A server for everybody: it asks for no client certificate.
+    pub fn start_public(framework: &TrustFramework) -> Self {
+        Self::start_as(framework, Behaviour::NeverAsks)
+    }
+
+    fn start_as(framework: &TrustFramework, behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let addr = listener.local_addr().expect("the port's number");
-        let tls = server_config(
-            framework,
-            &rustls::version::TLS13,
-            Behaviour::Answer(Answer::Established),
-        );
+        let tls = server_config(framework, &rustls::version::TLS13, behaviour);
         let kept = Arc::new(Mutex::new(Kept::default()));
         let book = Arc::clone(&kept);
         thread::spawn(move || {

@@ -1,14 +1,16 @@
 //! `jwks check`: whether the hub finds our Sig4 key where it looks for it, and whether that has been so for long enough.
 
 mod age;
+mod replaced;
 mod source;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use hsm_mtls::internal::certificate::Certificate;
-use hsm_mtls::internal::client::jwks_fetch::{self, FetchedSet};
+use hsm_mtls::internal::client::jwks_fetch::FetchedSet;
 use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::sig4::check_kid;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::jwks::JwkSet;
@@ -17,7 +19,7 @@ use serde_json::json;
 use url::Url;
 
 use super::sig4_certificates::{self, Needed, Sig4Certificates};
-use super::{CommandError, Global, output, setup};
+use super::{CommandError, Global, output};
 use crate::check_steps::{Outcome, Steps};
 use age::Age;
 pub(super) use source::Source;
@@ -71,6 +73,8 @@ fn check(
     args: CheckArgs,
 ) -> Result<ExitCode, CommandError> {
     let Sig4Certificates { config, sig4, .. } = certificates;
+    let kid = sig4.x5t_s256();
+    check_kid(config, &kid).map_err(CommandError::stage)?;
     let source = match (args.url, args.file) {
         (Some(url), _) => Source::Url(url),
         (None, Some(path)) => Source::File(path),
@@ -83,7 +87,6 @@ fn check(
         None => None,
     };
     let passed = steps.exit_code() == ExitCode::Good;
-    let kid = sig4.x5t_s256();
     if global.json {
         let fetched = fetched.unwrap_or_default();
         output::json(&json!({
@@ -104,7 +107,11 @@ fn check(
         }))?;
     } else {
         output::heading("JWKS of the application")?;
-        output::fields(&[("from", source.describe()), ("our kid", kid)])?;
+        output::fields(&[
+            ("from", source.describe()),
+            ("our kid", kid),
+            ("valid until", sig4.not_after()),
+        ])?;
         output::steps(steps.list())?;
         let text = match passed {
             true => "the hub finds our key",
@@ -166,12 +173,14 @@ fn judge_set(
     for aspect in Aspect::ALL {
         show_aspect(aspect, &findings, is_published, steps);
     }
+    let before = replaced::certificates(&sig4_certificates::view(config)?, sig4);
+    replaced::show_active(&set, &before, steps);
     let Source::Url(url) = source else {
         return Ok(None);
     };
     let age = age::check(config, sig4, url, fetched, is_published, steps);
     if let Some(retired) = source.retired(sig4) {
-        check_retired(config, &retired, sig4, steps)?;
+        check_retired(config, &retired, sig4, &before, steps)?;
     }
     Ok(age)
 }
@@ -211,17 +220,18 @@ fn check_retired(
     config: &Config,
     url: &Url,
     sig4: &Certificate,
+    before: &[Certificate],
     steps: &mut Steps,
 ) -> Result<(), CommandError> {
     steps.begin();
-    let fetched = setup::runtime()?.block_on(jwks_fetch::fetch(config, url));
-    let detail = match fetched {
+    let detail = match source::fetch(config, url)? {
         Err(error) => format!("not known: {error}"),
         Ok(fetched) => match JwkSet::parse(&fetched.body) {
             Err(error) => format!("not known: {error}"),
             Ok(set) if set.with_kid(&sig4.x5t_s256()).is_empty() => {
                 let count = set.keys().len();
-                let detail = format!("{count} at {url}, ours is not among them");
+                let old = replaced::retired(&set, before);
+                let detail = format!("{count} at {url}: ours is not among them{old}");
                 steps.good(RETIRED, detail);
                 return Ok(());
             }

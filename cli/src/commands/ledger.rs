@@ -7,8 +7,8 @@ mod use_counts;
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
 use hsm_mtls::internal::engine::Purpose;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::ledger::hash_chain::ChainHead;
@@ -27,6 +27,20 @@ const PURPOSES: [Purpose; 6] = [
     Purpose::SelfTest,
     Purpose::Jwt,
 ];
+
+#[derive(Subcommand)]
+pub(super) enum LedgerCommand {
+    /// Check that no record was changed, removed or put in; ends with 1 and its number where one was
+    Verify {
+        /// A head that was exported earlier: shows whether the end was cut off since
+        #[arg(long, value_name = "SEQ:HASH")]
+        expect_head: Option<ChainHead>,
+    },
+    /// What the key was used for, when, and for whom
+    ///
+    /// With --json each record as it stands in the file, a line each.
+    Show(ShowArgs),
+}
 
 #[derive(Args)]
 pub(super) struct ShowArgs {
@@ -50,10 +64,14 @@ pub(super) struct ShowArgs {
     follow: bool,
 }
 
-pub(super) fn verify(
-    global: &Global,
-    expected: Option<&ChainHead>,
-) -> Result<ExitCode, CommandError> {
+pub(super) fn run(global: &Global, command: &LedgerCommand) -> Result<ExitCode, CommandError> {
+    match command {
+        LedgerCommand::Verify { expect_head } => verify(global, expect_head.as_ref()),
+        LedgerCommand::Show(args) => show(global, args),
+    }
+}
+
+fn verify(global: &Global, expected: Option<&ChainHead>) -> Result<ExitCode, CommandError> {
     match verify::verify(&ledger_file(global)?, expected) {
         Ok(summary) => {
             if global.json {
@@ -83,7 +101,7 @@ pub(super) fn verify(
     }
 }
 
-pub(super) fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
+fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
     time_range::check(args)?;
     let reader = RecordReader::open(&ledger_file(global)?).map_err(CommandError::stage)?;
     show::show(global, args, reader)

@@ -78,7 +78,7 @@ pub enum FetchError {
         /// The host name.
         host: String,
         /// Why.
-        error: TlsError,
+        error: Box<TlsError>,
     },
     /// There was no answer, or no whole one.
     #[error("no JWKS from {host}: {why}")]
@@ -136,10 +136,9 @@ impl Diagnostic for FetchError {
                 "check firewall and routes from this machine to the keystore: it is reached over the Internet, without a client \
                  certificate; `--file` judges a copy that was fetched elsewhere"
             }
-            Self::Tls {
-                error: TlsError::NoPublicRoots(_),
-                ..
-            } => "install `ca-certificates`, or name a file of roots in the variable SSL_CERT_FILE",
+            Self::Tls { error, .. } if matches!(**error, TlsError::NoPublicRoots(_)) => {
+                "install `ca-certificates`, or name a file of roots in the variable SSL_CERT_FILE"
+            }
             Self::Tls { .. } => {
                 "its certificate is checked with the public roots of this machine, or those of the file that the variable \
                  SSL_CERT_FILE names: does something on the way, such as a proxy of the bank, answer in its place?"

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
-use hsm_mtls::internal::client::jwks_fetch::{self, FetchedSet};
+use hsm_mtls::internal::client::jwks_fetch::{self, FetchError, FetchedSet};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::jwks::MAX_LEN;
 use url::Url;
 
-use super::super::error::Error;
 use super::super::{CommandError, cert, setup};
 
 /// The end of the URL of an application's set, and of a set of retired keys.
@@ -61,10 +60,7 @@ impl Source {
     /// It cannot be fetched or read.
     pub(in crate::commands) fn load(&self, config: &Config) -> Result<FetchedSet, CommandError> {
         match self {
-            Self::Url(url) => {
-                let fetched = setup::runtime()?.block_on(jwks_fetch::fetch(config, url));
-                fetched.map_err(|error| CommandError::stage(Error::from(error)))
-            }
+            Self::Url(url) => fetch(config, url)?.map_err(CommandError::stage),
             Self::File(path) => Ok(FetchedSet {
                 body: read_bounded(path)?.into(),
                 ..FetchedSet::default()
@@ -94,6 +90,21 @@ impl Source {
         retired.set_path(&format!("{base}/{organization}/inactive/{FILE_NAME}"));
         Some(retired)
     }
+}
+
+/// Fetches a set within its deadline.
+///
+/// # Errors
+/// The outer one: there is no runtime. The inner one: it cannot be fetched.
+pub(super) fn fetch(
+    config: &Config,
+    url: &Url,
+) -> Result<Result<FetchedSet, FetchError>, CommandError> {
+    let runtime = setup::runtime()?;
+    let fetched = runtime.block_on(jwks_fetch::fetch(config, url));
+    // A lookup of the name that is not over cannot be ended, and would be waited for.
+    runtime.shutdown_background();
+    Ok(fetched)
 }
 
 /// Parses an https URL.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use der::DateTime;
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::identity;
+use hsm_mtls::internal::identity::{self, IdentityError};
 use hsm_mtls::internal::jwks::JwkSet;
 use hsm_mtls::internal::jwks::token_verification::{self, Check, SKEW};
 use hsm_mtls::internal::rfc3339;
@@ -58,7 +58,8 @@ fn judge(
 ) -> Result<ExitCode, CommandError> {
     let Sig4Certificates { config, c3, sig4 } = certificates;
     let c3 = c3.as_ref().unwrap_or(sig4);
-    let expected = identity::claim_set(config, c3, sig4).map_err(CommandError::stage)?;
+    let expected = identity::claim_set(config, c3, sig4)
+        .map_err(|error| CommandError::stage(IdentityError::from(error)))?;
     let source = match args.jwks {
         Some(source) => source,
         None => Source::of_certificate(config, sig4)?,
