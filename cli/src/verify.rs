@@ -44,6 +44,35 @@ pub struct VerifyReport {
     pub services: Vec<ServiceReport>,
     /// Whether mutual TLS is established with both services.
     pub established: bool,
+    /// The second key, if there is `[sig4]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sig4: Option<SigningCertificate>,
+}
+
+/// The Sig4 certificate, the proof that its key is in the token, and the published key set.
+#[derive(Debug, Serialize)]
+pub struct SigningCertificate {
+    /// Its `kid`: `x5t#S256`
+    pub kid: String,
+    /// RFC 3339
+    pub not_after: String,
+    /// The URI of the private key.
+    pub key: String,
+    /// Where the key set was looked for, and the steps of its check; absent until it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_set: Option<KeySetReport>,
+    /// For the check.
+    #[serde(skip)]
+    pub certificate: Certificate,
+}
+
+/// The check of the published key set.
+#[derive(Debug, Serialize)]
+pub struct KeySetReport {
+    /// The URL.
+    pub source: String,
+    /// The steps that were taken.
+    pub steps: Steps,
 }
 
 /// The client certificate that was presented, and the proof that its key is in the token.
@@ -91,11 +120,10 @@ pub struct ServiceReport {
 impl VerifyReport {
     /// The exit code of the command.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::nearest_to_token(
-            self.services
-                .iter()
-                .map(|service| service.steps.exit_code()),
-        )
+        let key_set = self.sig4.as_ref().and_then(|sig4| sig4.key_set.as_ref());
+        let services = self.services.iter().map(|service| &service.steps);
+        let steps = services.chain(key_set.map(|key_set| &key_set.steps));
+        ExitCode::nearest_to_token(steps.map(Steps::exit_code))
     }
 }
 
@@ -152,6 +180,13 @@ pub async fn verify<E: From<TlsError>>(
         holder: identity.device_info(),
         established: services.iter().all(|service| service.established),
         services,
+        sig4: identity.sig4().map(|sig4| SigningCertificate {
+            kid: sig4.certificate().x5t_s256(),
+            not_after: sig4.certificate().not_after(),
+            key: sig4.signer().key_uri(),
+            key_set: None,
+            certificate: sig4.certificate().clone(),
+        }),
     })
 }
 

@@ -17,6 +17,7 @@ mod evidence;
 mod interrupted_login;
 mod jwks_check;
 mod jwks_servers;
+mod jwks_verify;
 mod jwt;
 mod jwt_deviations;
 mod jwt_second_token;

@@ -21,6 +21,7 @@ use url::Url;
 use super::sig4_certificates::{self, Needed, Sig4Certificates};
 use super::{CommandError, Global, output};
 use crate::check_steps::{Outcome, Steps};
+use crate::verify::KeySetReport;
 use age::Age;
 pub(super) use source::Source;
 
@@ -120,6 +121,29 @@ fn check(
         output::verdict(passed, text)?;
     }
     Ok(steps.exit_code())
+}
+
+/// The check of the published set as a part of `verify`. A set that cannot be fetched is a note there: the way to the keystore is
+/// another than that to the hub, and often closed.
+pub(super) fn preflight(config: &Config, sig4: &Certificate) -> Result<KeySetReport, CommandError> {
+    let source = Source::of_certificate(config, sig4)?;
+    let mut steps = Steps::default();
+    steps.begin();
+    match source.load(config) {
+        Ok(fetched) => {
+            let length = fetched.body.len();
+            steps.good(FETCH, format!("{length} bytes"));
+            judge_set(config, &source, sig4, &fetched, &mut steps)?;
+        }
+        Err(CommandError::Stage(super::error::Error::Fetch(error))) => {
+            steps.note(FETCH, format!("not judged: {error}"), error.hint());
+        }
+        Err(other) => return Err(other),
+    }
+    Ok(KeySetReport {
+        source: source.describe(),
+        steps,
+    })
 }
 
 /// Reads the set. `None`: it cannot be fetched, which the steps say.

@@ -10,7 +10,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 
 use super::error::Error;
 use super::output_file::{DEFAULT_MODE, OutputFile, OutputOption};
-use super::{CommandError, Global, output, setup, signer};
+use super::{CommandError, Global, jwks, output, setup, signer};
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
@@ -35,7 +35,12 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     let file = OutputFile::claim(&option, &[&config])?;
     let to_stdout = file.as_ref().is_some_and(OutputFile::is_stdout);
     let open = || signer::identity(global, &config).map_err(Error::from);
-    let verified = setup::runtime()?.block_on(verify::verify(&config, open));
+    let mut verified = setup::runtime()?.block_on(verify::verify(&config, open));
+    if let Ok(report) = &mut verified
+        && let Some(sig4) = &mut report.sig4
+    {
+        sig4.key_set = Some(jwks::preflight(&config, &sig4.certificate)?);
+    }
     let written = file.map_or(Ok(()), |file| {
         let evidence = match &verified {
             Ok(report) => Evidence::of(report),
@@ -79,6 +84,18 @@ fn print(report: &VerifyReport) -> Result<(), CommandError> {
         output::steps(service.steps.list())?;
         if let Some(id) = &service.interaction_id {
             output::fields(&[("x-fapi-interaction-id", id.clone())])?;
+        }
+    }
+    if let Some(sig4) = &report.sig4 {
+        output::heading("\nSig4, for JWT Auth")?;
+        output::fields(&[
+            ("kid", sig4.kid.clone()),
+            ("valid until", sig4.not_after.clone()),
+            ("key", sig4.key.clone()),
+        ])?;
+        if let Some(key_set) = &sig4.key_set {
+            output::fields(&[("JWKS", key_set.source.clone())])?;
+            output::steps(key_set.steps.list())?;
         }
     }
     output::line("")?;

@@ -64,6 +64,13 @@ impl<'a> Evidence<'a> {
             presented.key
         ));
         statement.extend(report.services.iter().map(service_statement));
+        statement.extend(report.sig4.as_ref().map(|sig4| {
+            format!(
+                "The key that signs tokens of JWT Auth is {}: it signed a random challenge that the certificate with the kid {} \
+                 verifies.",
+                sig4.key, sig4.kid
+            )
+        }));
         statement.push("This record holds no secret.".to_owned());
         Self {
             schema: 0,
