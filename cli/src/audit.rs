@@ -10,9 +10,12 @@
 //! [`rules`] is the list of all rules; each `*_check` judges the rules of one category. Nothing in the token is changed,
 //! unless probes with disposable session keys are requested.
 
+mod active_check;
+mod both_keys;
 mod certificate_check;
 pub mod conclusion;
 mod environments_check;
+mod facts;
 mod file_permissions;
 mod finding;
 mod host_check;
@@ -34,6 +37,7 @@ mod text_encodings;
 mod token_check;
 mod token_probe;
 
+pub use both_keys::audit;
 pub use finding::{Judgement, Verdict};
 pub use ledger_check::KeyUsage;
-pub use run::{AuditOptions, audit};
+pub use run::AuditOptions;

@@ -18,4 +18,5 @@ mod host;
 mod key;
 mod key_copies;
 mod report;
+mod sig4;
 mod token;

@@ -70,6 +70,8 @@ impl Audited {
             let judged: Vec<_> = judged.iter().map(name).collect();
             let mut wanted: Vec<_> = rules::all().map(|rule| rule.id).collect();
             wanted.retain(|id| !id.starts_with("environments."));
+            // Whether both are one key is judged with the second.
+            wanted.retain(|id| *id != "key.apart" || subject["role"] == "Sig4");
             assert_eq!(judged, wanted, "each rule once, in the order of the rules");
         }
         let judged = report["environments"].as_array().expect("judgements");

@@ -12,7 +12,7 @@ use hsm_mtls::internal::certificate::name::{
     COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATIONAL_UNIT,
 };
 use hsm_mtls::internal::certificate::{Certificate, CertificateError, SignatureError};
-use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::config::{Config, KeyRole};
 use hsm_mtls::internal::uuid_format::is_uuid;
 
 /// The longest lifetime in days: 13 months.
@@ -44,14 +44,21 @@ pub(super) fn judge(config: &Config, certificates: &[Certificate], judgements: &
     }
     judge_dates(leaf, now, judgements);
     // The purpose is checked at a time when the certificate is valid: an expired one would fail for its dates.
-    match leaf.check_client(leaf.not_before_time() + Duration::from_secs(1)) {
-        Err(error @ CertificateError::NotForClients { .. }) => {
+    let while_valid = leaf.not_before_time() + Duration::from_secs(1);
+    match leaf.check_role(config.c3.role, while_valid) {
+        Err(
+            error @ (CertificateError::NotForClients { .. }
+            | CertificateError::NotForSignatures { .. }),
+        ) => {
             judgements.violated(&rules::certificate::PURPOSE, error.to_string());
         }
         _ => judgements.holds(
             &rules::certificate::PURPOSE,
             Verdict::Seen,
-            "clientAuth, and no CA",
+            match config.c3.role {
+                KeyRole::C3 => "clientAuth, and no CA",
+                KeyRole::Sig4 => "digitalSignature or no keyUsage, and no CA",
+            },
         ),
     }
     judge_subject(leaf, judgements);

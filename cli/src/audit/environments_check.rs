@@ -10,7 +10,7 @@ use super::rules;
 /// Compares each pair of configurations of different environments.
 pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
     let mut judgements = Judgements::new(profile);
-    if subjects.len() < 2 {
+    if !are_several(subjects) {
         judgements.rest_not_answerable(
             rules::environments::RULES.iter().copied(),
             "one configuration was given: name several, as in `hsm-mtls audit preprod.toml production.toml`",
@@ -45,6 +45,21 @@ pub(super) fn judge(subjects: &[Subject], profile: Profile) -> Vec<Judgement> {
     judgements.list
 }
 
+/// Whether the results are of several configurations: one may have a result for each of its two keys.
+pub(super) fn are_several(subjects: &[Subject]) -> bool {
+    let keys_of_one = |pair: &[Subject]| {
+        pair[0].configuration == pair[1].configuration && pair[0].role != pair[1].role
+    };
+    !(subjects.len() < 2 || subjects.len() == 2 && keys_of_one(subjects))
+}
+
+/// Adds a text that is not in the list yet: two keys of one configuration give it twice.
+fn add(list: &mut Vec<String>, text: String) {
+    if !list.contains(&text) {
+        list.push(text);
+    }
+}
+
 type Pair<'a> = (&'a Subject, &'a Subject);
 
 fn judge_keys(pairs: &[Pair<'_>], judgements: &mut Judgements) {
@@ -55,12 +70,13 @@ fn judge_keys(pairs: &[Pair<'_>], judgements: &mut Judgements) {
             let same_keys = other.keys.iter().filter(|other_key| {
                 key.public_key.is_some() && other_key.public_key == key.public_key
             });
-            violations.extend(same_keys.map(|same_key| {
+            let texts = same_keys.map(|same_key| {
                 format!(
                     "{} of {} and {} of {} are one key",
                     key.uri, one.configuration, same_key.uri, other.configuration
                 )
-            }));
+            });
+            texts.for_each(|text| add(&mut violations, text));
         }
     }
     if !violations.is_empty() {
@@ -99,11 +115,14 @@ fn judge_equality(
         match (value_of(one), value_of(other)) {
             (Some(first), Some(second)) if first == second => {
                 let (one, other) = (&one.configuration, &other.configuration);
-                violations.push(format!("{one} and {other}: {first}"));
+                add(&mut violations, format!("{one} and {other}: {first}"));
             }
             (Some(_), Some(_)) => {}
-            (None, _) => unknown.push(format!("{} does not tell", one.configuration)),
-            (_, None) => unknown.push(format!("{} does not tell", other.configuration)),
+            (None, _) => add(&mut unknown, format!("{} does not tell", one.configuration)),
+            (_, None) => add(
+                &mut unknown,
+                format!("{} does not tell", other.configuration),
+            ),
         }
     }
     match (violations.is_empty(), unknown.is_empty()) {

@@ -39,10 +39,10 @@ pub fn page(report: &Report) -> String {
                     }
                 }
                 @for subject in &subjects { (summary(report, subject)) }
-                @if report.subjects.len() > 1 { (environments(report)) }
+                @if report.has_several_configurations() { (environments(report)) }
                 (legend())
                 @for subject in &subjects { (details(report, subject)) }
-                (sources())
+                (sources(report))
             }
         }
     };
@@ -66,7 +66,7 @@ fn summary(report: &Report, subject: &Subject) -> Markup {
     findings.sort_by_key(|judgement| std::cmp::Reverse(judgement.severity));
     html! {
         section {
-            @if report.subjects.len() > 1 { h2 { (subject.configuration) } }
+            @if report.subjects.len() > 1 { h2 { (subject.heading()) } }
             p.question { "Can this private key leave the HSM?" }
             p class=(format!("answer {class}")) { (answer.sentence) }
             @if !answer.rests_on.is_empty() {
@@ -202,7 +202,7 @@ fn symbol(verdict: Verdict) -> &'static str {
 fn details(report: &Report, subject: &Subject) -> Markup {
     html! {
         section.details {
-            @if report.subjects.len() > 1 { h1 { (subject.configuration) } }
+            @if report.subjects.len() > 1 { h1 { (subject.heading()) } }
             @for category in CATEGORIES.iter().filter(|category| category.name != "environments") {
                 (category_table(category, subject))
             }
@@ -252,7 +252,7 @@ fn table(judgements: &[Judgement]) -> Markup {
 }
 
 /// The reason and the source of each rule.
-fn sources() -> Markup {
+fn sources(report: &Report) -> Markup {
     let row = |rule: &Rule| {
         html! {
             tr {
@@ -268,7 +268,7 @@ fn sources() -> Markup {
             h1 { "The rules" }
             table.sources {
                 thead { tr { th { "rule" } th { "looked at" } th { "why" } th { "says who" } } }
-                tbody { @for category in CATEGORIES { @for rule in category.rules { (row(rule)) } } }
+                tbody { @for rule in &report.rules { (row(rule)) } }
             }
         }
     }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{Judgements, Verdict};
 use super::rules;
-use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::ledger::LedgerConfig;
+use hsm_mtls::internal::config::{Config, KeyRole};
 use hsm_mtls::internal::engine::Purpose;
 use hsm_mtls::internal::ledger::record_reader::{LedgerLine, RecordReader};
 use hsm_mtls::internal::ledger::verify::{self, VerifyError};
@@ -109,9 +109,42 @@ pub(super) fn judge(
         ),
     }
     match count_records(config, ledger, key) {
-        Ok(counts) => counts.judge(judgements),
+        Ok(counts) => {
+            counts.judge_purposes(judgements);
+            judgements.holds_unless(
+                &rules::ledger::REFUSALS,
+                with_counts(&counts.refusals),
+                Verdict::Seen,
+                "nobody did",
+            );
+            counts.usage()
+        }
         Err(reason) => {
             judgements.rest_not_answerable(rules::ledger::RULES.iter().copied(), &reason);
+            Vec::new()
+        }
+    }
+}
+
+/// Judges the purposes of a second key's uses, and counts them: the rest of the ledger is judged with the first.
+pub(super) fn judge_uses(
+    config: &Config,
+    key: Option<&str>,
+    judgements: &mut Judgements,
+) -> Vec<KeyUsage> {
+    let counted = match (&config.ledger, key) {
+        (None, _) => Err("there is no [ledger]".to_owned()),
+        // Without its public key its uses are not told from those of the other key.
+        (_, None) => Err("its public key is not known".to_owned()),
+        (Some(ledger), Some(_)) => count_records(config, ledger, key),
+    };
+    match counted {
+        Ok(counts) => {
+            counts.judge_purposes(judgements);
+            counts.usage()
+        }
+        Err(reason) => {
+            judgements.not_answerable(&rules::ledger::PURPOSES, reason);
             Vec::new()
         }
     }
@@ -127,15 +160,16 @@ fn count_records(
         .origins()
         .map(|origin| origin.host.clone())
         .into();
+    let role = config.c3.role;
     let mut counts = RecordCounts::default();
     let mut reader = RecordReader::open(&ledger.file).map_err(|error| error.to_string())?;
-    let read = reader.read(|line| counts.add(line, key, &hosts));
+    let read = reader.read(|line| counts.add(line, key, role, &hosts));
     read.map_err(|flaw| flaw.to_string())?;
     Ok(counts)
 }
 
 impl RecordCounts {
-    fn add(&mut self, line: LedgerLine<'_>, key: Option<&str>, hosts: &[String]) {
+    fn add(&mut self, line: LedgerLine<'_>, key: Option<&str>, role: KeyRole, hosts: &[String]) {
         let record = match line {
             LedgerLine::Record(record, _) => record,
             LedgerLine::UnknownForm(_) => return self.unknown_forms += 1,
@@ -152,7 +186,8 @@ impl RecordCounts {
                 let day = record.time.chars().take(10).collect();
                 *self.uses.entry((day, purpose.clone())).or_default() += 1;
                 self.without_peer += u64::from(record.peer.is_none() && purpose.starts_with("tls"));
-                if let Some(reason) = unexpected_use(&purpose, record.peer.as_deref(), hosts) {
+                if let Some(reason) = unexpected_use(role, &purpose, record.peer.as_deref(), hosts)
+                {
                     *self.unexpected.entry(reason).or_default() += 1;
                 }
             }
@@ -160,17 +195,8 @@ impl RecordCounts {
         }
     }
 
-    /// Judges purposes and refusals. Returns the uses by day and purpose.
-    fn judge(self, judgements: &mut Judgements) -> Vec<KeyUsage> {
-        let list = |counts: &BTreeMap<String, u64>| {
-            let times = |count: &u64| match count {
-                1 => "once".to_owned(),
-                count => format!("{count} times"),
-            };
-            let counts = counts.iter();
-            let texts = counts.map(|(reason, count)| format!("{}: {reason}", times(count)));
-            texts.collect::<Vec<_>>()
-        };
+    /// Judges the purposes of the uses.
+    fn judge_purposes(&self, judgements: &mut Judgements) {
         let mut by_purpose: BTreeMap<&str, u64> = BTreeMap::new();
         for ((_, purpose), count) in &self.uses {
             *by_purpose.entry(purpose).or_default() += count;
@@ -200,17 +226,14 @@ impl RecordCounts {
         }
         judgements.holds_unless(
             &rules::ledger::PURPOSES,
-            list(&self.unexpected),
+            with_counts(&self.unexpected),
             Verdict::Seen,
             evidence,
         );
-        let refusals = list(&self.refusals);
-        judgements.holds_unless(
-            &rules::ledger::REFUSALS,
-            refusals,
-            Verdict::Seen,
-            "nobody did",
-        );
+    }
+
+    /// The uses by day and purpose.
+    fn usage(self) -> Vec<KeyUsage> {
         let uses = self.uses.into_iter();
         uses.map(|((day, purpose), count)| KeyUsage {
             day,
@@ -221,12 +244,31 @@ impl RecordCounts {
     }
 }
 
-/// Why the key is not for this use; `None` where it is.
-fn unexpected_use(purpose: &str, peer: Option<&str>, hosts: &[String]) -> Option<String> {
+/// Each reason, with how often it occurred.
+fn with_counts(counts: &BTreeMap<String, u64>) -> Vec<String> {
+    let times = |count: &u64| match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    };
+    let counts = counts.iter();
+    let texts = counts.map(|(reason, count)| format!("{}: {reason}", times(count)));
+    texts.collect()
+}
+
+/// Why the key of this role is not for this use; `None` where it is.
+fn unexpected_use(
+    role: KeyRole,
+    purpose: &str,
+    peer: Option<&str>,
+    hosts: &[String],
+) -> Option<String> {
     let tls = [Purpose::Tls13ClientAuth, Purpose::Tls12ClientAuth].map(Purpose::name);
     let without_peer = [Purpose::Csr, Purpose::Proof, Purpose::SelfTest].map(Purpose::name);
     if without_peer.contains(&purpose) {
         return None;
+    }
+    if role == KeyRole::Sig4 {
+        return (purpose != Purpose::Jwt.name()).then(|| format!("for {purpose}"));
     }
     if !tls.contains(&purpose) {
         return Some(format!("for {purpose}"));
@@ -238,4 +280,27 @@ fn unexpected_use(purpose: &str, peer: Option<&str>, hosts: &[String]) -> Option
         .iter()
         .any(|known| known.trim_start_matches('[').trim_end_matches(']') == host);
     (!configured).then(|| format!("{purpose} to {host}, which is no configured host"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_is_for_its_own_purposes() {
+        let hosts = ["hub.example".to_owned()];
+        let peer = Some("hub.example:443");
+        let is_unexpected =
+            |role, purpose, peer| unexpected_use(role, purpose, peer, &hosts).is_some();
+        for role in [KeyRole::C3, KeyRole::Sig4] {
+            for purpose in ["csr", "proof", "self-test"] {
+                assert!(!is_unexpected(role, purpose, None), "{role:?}: {purpose}");
+            }
+        }
+        assert!(!is_unexpected(KeyRole::C3, "tls13-client-auth", peer));
+        assert!(is_unexpected(KeyRole::C3, "jwt", peer));
+        assert!(!is_unexpected(KeyRole::Sig4, "jwt", peer));
+        assert!(is_unexpected(KeyRole::Sig4, "tls13-client-auth", peer));
+        assert!(is_unexpected(KeyRole::Sig4, "tls12-client-auth", None));
+    }
 }

@@ -8,6 +8,7 @@ use super::finding::{Judgement, plain};
 use super::ledger_check::KeyUsage;
 use super::rule::{Profile, Rule};
 use super::rules;
+use hsm_mtls::internal::config::KeyRole;
 use hsm_mtls::internal::diagnostic::Diagnostic;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::rfc3339;
@@ -39,9 +40,12 @@ pub struct Report {
     pub rules: Vec<&'static Rule>,
 }
 
-/// The result for one configuration.
+/// The result for one key of a configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Subject {
+    /// `C3` or `Sig4`, where the configuration has both keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// The path of the configuration.
     pub configuration: String,
     /// `preprod` or `production`.
@@ -111,6 +115,14 @@ impl Stopped {
         }
     }
 
+    pub(super) fn by_error_of(role: KeyRole, error: &dyn Diagnostic) -> Self {
+        let stopped = Self::by(error);
+        Self {
+            hint: role.advice(&stopped.hint),
+            ..stopped
+        }
+    }
+
     /// Why a rule is not answerable that was not reached.
     pub(super) fn reason(stopped: Option<&Self>) -> String {
         match stopped {
@@ -128,6 +140,13 @@ impl Report {
         let all = of_subjects.chain(&environments);
         let findings = all.filter(|judgement| judgement.is_finding()).count();
         let stopped = subjects.iter().any(|subject| subject.stopped.is_some());
+        let is_judged = |rule: &&Rule| {
+            rule.category() == "environments"
+                || subjects
+                    .iter()
+                    .any(|subject| subject.judgement_of(rule.id).is_some())
+        };
+        let rules = rules::all().filter(is_judged).collect();
         Self {
             schema: 0,
             kind: "hsm-mtls-audit",
@@ -139,8 +158,13 @@ impl Report {
             findings,
             subjects,
             environments,
-            rules: rules::all().collect(),
+            rules,
         }
+    }
+
+    /// Whether it is about several configurations, and not only about several keys of one.
+    pub fn has_several_configurations(&self) -> bool {
+        environments_check::are_several(&self.subjects)
     }
 
     /// The exit code of the command: an error that ended an audit comes before a finding.
@@ -158,6 +182,14 @@ impl Report {
 }
 
 impl Subject {
+    /// The configuration, and which of its keys where it has both.
+    pub fn heading(&self) -> String {
+        match &self.role {
+            Some(role) => format!("{role} of {}", self.configuration),
+            None => self.configuration.clone(),
+        }
+    }
+
     /// A copy for people: the error that ended the audit is printed once, and removed from the evidence of each rule that was
     /// not reached.
     pub fn without_repeated_error(&self) -> Self {

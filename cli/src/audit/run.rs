@@ -3,20 +3,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::both_keys::{WITH_C3, is_in_common, rules_of};
 use super::conclusion::Conclusion;
 use super::finding::{Judgements, Verdict, plain};
 use super::key_check::WithoutLogin;
-use super::probe_result::{Claim, judge_probes};
 use super::report::{Facts, Stopped, Subject, VisibleKey};
-use super::rule::{Profile, Rule};
-use super::token_probe::{self, ProbeRequest, TokenProbe};
-use super::{certificate_check, host_check, ledger_check, module_check, rules, token_check};
+use super::rule::Profile;
+use super::token_probe::{self, ProbeRequest};
+use super::{
+    active_check, certificate_check, facts, host_check, ledger_check, module_check, rules,
+    token_check,
+};
 use hsm_mtls::internal::certificate::{Certificate, read_file};
-use hsm_mtls::internal::config::{CertificateSource, Config};
+use hsm_mtls::internal::config::{CertificateSource, Config, KeyRole};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
-use hsm_mtls::internal::engine::{Purpose, challenge};
-use hsm_mtls::internal::identity::{IdentityError, engine_for_key};
+use hsm_mtls::internal::engine::{Purpose, TokenEngine, challenge, challenge_by};
+use hsm_mtls::internal::identity::{IdentityError, SIG4_SCHEME, check_ps256, engine_for_key};
 use hsm_mtls::internal::key::Key;
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::ledger::Recorder;
@@ -38,11 +42,26 @@ pub struct AuditOptions<'a> {
     pub hardening: &'a dyn Fn(&Config) -> Result<Vec<Measure>, SignerError>,
 }
 
-/// Audits one configuration.
-pub fn audit(config: &Config, options: &AuditOptions<'_>, attendance: Attendance) -> Subject {
+/// The result for one key.
+pub(super) struct Audited {
+    pub(super) subject: Subject,
+    /// SHA-256 of its public key, where that is known.
+    pub(super) public_key: Option<String>,
+}
+
+/// Audits the key of `config`. For Sig4 that is [`Config::for_sig4`], and `whole` the whole configuration; without it, all that
+/// does not concern one key is judged too.
+pub(super) fn audit_key(
+    config: &Config,
+    options: &AuditOptions<'_>,
+    attendance: Attendance,
+    whole: Option<&Config>,
+) -> Audited {
     let mut run = AuditRun {
         config,
         options,
+        // A token of its own is judged, and one that both keys are in only once.
+        judges_token: whole.is_none_or(|whole| whole.sig4_token.is_some()),
         judgements: Judgements::new(options.profile),
         facts: Vec::new(),
         key: None,
@@ -50,8 +69,16 @@ pub fn audit(config: &Config, options: &AuditOptions<'_>, attendance: Attendance
         keys: Vec::new(),
         token: None,
     };
-    host_check::judge(config, &mut run.judgements);
-    module_check::judge_module_file(&config.token, &mut run.judgements);
+    let role = config.c3.role;
+    if whole.is_some() {
+        let in_common = rules_of(role).filter(|rule| is_in_common(rule, run.judges_token));
+        run.judgements.rest_not_answerable(in_common, WITH_C3);
+    } else {
+        host_check::judge(config, &mut run.judgements);
+    }
+    if run.judges_token {
+        module_check::judge_module_file(&config.token, &mut run.judgements);
+    }
     let mut certificates = match &config.c3.certificate {
         // A file whose existence cannot be checked is read: that gives the error.
         CertificateSource::File(path) if !matches!(path.try_exists(), Ok(false)) => {
@@ -61,19 +88,21 @@ pub fn audit(config: &Config, options: &AuditOptions<'_>, attendance: Attendance
     };
     let libraries_before = module_check::mapped_libraries();
     // A program that another user wrote into the configuration is not run.
-    let stopped = match config.check_file() {
+    let stopped = match whole.unwrap_or(config).check_file() {
         Err(error) => Some(Stopped::by(&error)),
         Ok(()) => {
             let ended = run.audit_token(attendance, &mut certificates);
-            ended.err().map(|error| Stopped::by(&error))
+            ended.err().map(|error| Stopped::by_error_of(role, &error))
         }
     };
     // After all uses of the token: the first login or signature may load further libraries.
-    module_check::judge_libraries(&libraries_before, &mut run.judgements);
+    if run.judges_token {
+        module_check::judge_libraries(&libraries_before, &mut run.judgements);
+    }
     let issuer = match &certificates {
         Ok(certificates) if !certificates.is_empty() => {
             certificate_check::judge(config, certificates, &mut run.judgements);
-            run.add_certificate_facts(&certificates[0]);
+            run.facts.push(facts::of_certificate(&certificates[0]));
             Some(certificates[0].issuer().to_string())
         }
         Ok(_) => {
@@ -88,18 +117,26 @@ pub fn audit(config: &Config, options: &AuditOptions<'_>, attendance: Attendance
             None
         }
     };
-    let uses = ledger_check::judge(config, run.public_key.as_deref(), &mut run.judgements);
+    let public_key = run.public_key.clone();
+    let uses = match role {
+        KeyRole::C3 => ledger_check::judge(config, public_key.as_deref(), &mut run.judgements),
+        KeyRole::Sig4 => {
+            ledger_check::judge_uses(config, public_key.as_deref(), &mut run.judgements)
+        }
+    };
     let reason = Stopped::reason(stopped.as_ref());
-    let rules_of_subject = rules::all().filter(|rule| rule.category() != "environments");
-    run.judgements
-        .rest_not_answerable(rules_of_subject, &reason);
-    run.finish(stopped, issuer, uses)
+    run.judgements.rest_not_answerable(rules_of(role), &reason);
+    Audited {
+        subject: run.finish(stopped, issuer, uses),
+        public_key,
+    }
 }
 
 /// The state of a running audit.
 struct AuditRun<'a> {
     config: &'a Config,
     options: &'a AuditOptions<'a>,
+    judges_token: bool,
     judgements: Judgements,
     facts: Vec<Facts>,
     key: Option<String>,
@@ -125,8 +162,12 @@ impl AuditRun<'_> {
         let token = Token::select(module, &config.token, attendance, recorder)?;
         // Before the login: a locked PIN, or few tries left, is then in the report even if the login is refused.
         let module = token.module().description();
-        token_check::judge(token.description(), module, config, &mut self.judgements);
-        self.add_token_facts(&token);
+        if self.judges_token {
+            token_check::judge(token.description(), module, config, &mut self.judgements);
+        }
+        let description = token.description();
+        self.token = Some(format!("{} ({})", description.label, description.serial));
+        self.facts.push(facts::of_token(&token));
         let (token, is_visible) = token_probe::visible_without_login(token, config.c3.key.clone())?;
         let logged_in = token.log_in(token.role())?;
         let without_login = match (is_visible, logged_in) {
@@ -163,7 +204,7 @@ impl AuditRun<'_> {
             about: "The key, as the module claims it".to_owned(),
             rows: probe.key_evidence.claims.rows(),
         });
-        self.judge_active_probes(&probe);
+        active_check::judge(&probe, self.options.active, &mut self.judgements);
         if probe.key_evidence.public_key.is_none() {
             let reason = match probe.key.unsupported() {
                 Some(unsupported) => format!("the key is {unsupported}, which is not supported"),
@@ -182,6 +223,10 @@ impl AuditRun<'_> {
             );
             let of_certificate = leaf.is_some() && probe.pair_error.is_none();
             self.judge_signing(&token, probe.key, &public, of_certificate)?;
+            if config.c3.role == KeyRole::Sig4 {
+                // The signer process is judged with C3.
+                return Ok(());
+            }
             if leaf.is_none() {
                 let reason = "there is no certificate yet, and a signer process wants one";
                 self.judgements
@@ -198,49 +243,6 @@ impl AuditRun<'_> {
         Ok(())
     }
 
-    /// Judges the rules that `--active` tries with disposable keys.
-    fn judge_active_probes(&mut self, probe: &TokenProbe) {
-        const RULES: [&Rule; 3] = [
-            &rules::key::COPY_TRIED,
-            &rules::key::CHANGE_TRIED,
-            &rules::key::WRAP_TRIED,
-        ];
-        let judgements = &mut self.judgements;
-        let claim = match probe.key_evidence.claims.flag("CKA_EXTRACTABLE") {
-            Some(false) => Claim::Yes("the module claims CKA_EXTRACTABLE false"),
-            _ => Claim::No("the module does not claim CKA_EXTRACTABLE false"),
-        };
-        let reason = match &probe.active {
-            Some(Ok(report)) => {
-                let reason = "nothing was tried, because a change was possible already";
-                let probes = [&report.copies, &report.changes, &report.wraps];
-                for (rule, probes) in RULES.iter().zip(probes) {
-                    judge_probes(judgements, rule, probes, claim, reason);
-                }
-                let left_behind = report.left_behind.clone();
-                judgements.holds_unless(
-                    &rules::key::TRIALS_GONE,
-                    left_behind,
-                    Verdict::Seen,
-                    "each was destroyed",
-                );
-                return;
-            }
-            Some(Err(fault)) => format!("no disposable key can be made: {fault}"),
-            None if self.options.active && probe.key.unsupported().is_some() => {
-                "the key is of a kind that is not supported, so no key like it can be made"
-                    .to_owned()
-            }
-            None if self.options.active => {
-                "the token tells no public key, so no key like it can be made".to_owned()
-            }
-            None => "not tried: --active was not given".to_owned(),
-        };
-        for rule in RULES.into_iter().chain([&rules::key::TRIALS_GONE]) {
-            judgements.not_answerable(rule, reason.clone());
-        }
-    }
-
     /// Judges whether the key signs a challenge, and whether it is the certificate's. A token that is not
     /// available is an error: that says nothing of the key.
     fn judge_signing(
@@ -251,7 +253,8 @@ impl AuditRun<'_> {
         of_certificate: bool,
     ) -> Result<(), IdentityError> {
         let engine = engine_for_key(self.config, token, key, public.clone());
-        let signed = engine.and_then(|engine| Ok(challenge(&engine, Purpose::Proof)?));
+        let role = self.config.c3.role;
+        let signed = engine.and_then(|engine| sign(role, &engine));
         match signed {
             Ok(_) => {
                 let owner = if of_certificate {
@@ -276,44 +279,6 @@ impl AuditRun<'_> {
         Ok(())
     }
 
-    fn add_token_facts(&mut self, token: &Token) {
-        let device = token.device_info();
-        let description = token.description();
-        self.token = Some(format!("{} ({})", description.label, description.serial));
-        let yes_or_no = |is_set: bool| if is_set { "yes" } else { "no" }.to_owned();
-        let rows = [
-            ("token", device.token),
-            ("firmware", device.firmware),
-            ("module", device.module),
-            (
-                "SHA-256 of the module",
-                device.module_fingerprint.unwrap_or_default(),
-            ),
-            ("library", device.library),
-            ("PKCS#11", device.cryptoki),
-            ("device (CKF_HW_SLOT)", yes_or_no(description.hardware_slot)),
-            ("login wanted", yes_or_no(description.login_required)),
-        ];
-        self.facts.push(Facts {
-            about: "Token and module, as they say".to_owned(),
-            rows: rows.map(|(name, value)| (name.to_owned(), value)).into(),
-        });
-    }
-
-    fn add_certificate_facts(&mut self, leaf: &Certificate) {
-        let rows = [
-            ("subject", leaf.subject().to_string()),
-            ("issuer", leaf.issuer().to_string()),
-            ("x5t#S256", leaf.x5t_s256()),
-            ("not before", leaf.not_before()),
-            ("not after", leaf.not_after()),
-        ];
-        self.facts.push(Facts {
-            about: "The certificate".to_owned(),
-            rows: rows.map(|(name, value)| (name.to_owned(), value)).into(),
-        });
-    }
-
     /// The result: judgements in the order of the rules, texts without control characters.
     fn finish(
         self,
@@ -329,6 +294,7 @@ impl AuditRun<'_> {
             *value = plain(std::mem::take(value));
         }
         Subject {
+            role: None,
             configuration: self.config.path.display().to_string(),
             environment: self.config.environment.to_string(),
             profile: self.options.profile,
@@ -345,4 +311,13 @@ impl AuditRun<'_> {
             uses,
         }
     }
+}
+
+/// Signs a challenge: by the preferred scheme for C3, by that of JWT Auth for Sig4.
+fn sign(role: KeyRole, engine: &TokenEngine) -> Result<Duration, IdentityError> {
+    if role == KeyRole::C3 {
+        return Ok(challenge(engine, Purpose::Proof)?);
+    }
+    check_ps256(engine)?;
+    Ok(challenge_by(engine, SIG4_SCHEME, Purpose::Proof)?)
 }

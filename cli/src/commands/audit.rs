@@ -120,8 +120,8 @@ fn audit_here(global: &Global, args: &AuditArgs, config: &Config) -> Report {
             .collect(),
         hardening: &hardening,
     };
-    let subject = audit::audit(config, &options, setup::attendance());
-    Report::new(profile, args.active, vec![subject])
+    let subjects = audit::audit(config, &options, setup::attendance());
+    Report::new(profile, args.active, subjects)
 }
 
 /// The profile of `--profile`; without it, that of the strictest environment.
@@ -139,12 +139,13 @@ fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
 /// The hardening measures of a signer process that is started to report them.
 fn hardening(global: &Global, config: &Config) -> Result<Vec<Measure>, SignerError> {
     // A person would be asked for the PIN a second time.
-    match config.token.pin {
-        PinSource::Prompt | PinSource::ProtectedPath => Err(SignerError::PinSource {
-            pin_source: config.token.pin.clone(),
+    let is_typed = |pin: &&PinSource| matches!(pin, PinSource::Prompt | PinSource::ProtectedPath);
+    match config.tokens().map(|token| &token.pin).find(is_typed) {
+        Some(pin) => Err(SignerError::PinSource {
+            pin_source: pin.clone(),
             why: "the PIN would be asked for once more",
         }),
-        _ => signer::hardening(global, config),
+        None => signer::hardening(global, config),
     }
 }
 
@@ -222,7 +223,7 @@ fn print(report: &Report) -> Result<(), CommandError> {
     for subject in subjects {
         output::heading(&format!(
             "{} ({}, profile {})",
-            subject.configuration,
+            subject.heading(),
             subject.environment,
             subject.profile.name()
         ))?;
@@ -259,7 +260,7 @@ fn print(report: &Report) -> Result<(), CommandError> {
         }
         output::line("")?;
     }
-    if report.subjects.len() > 1 {
+    if report.has_several_configurations() {
         output::heading("Several environments")?;
         report.environments.iter().try_for_each(print_judgement)?;
         output::line("")?;

@@ -26,6 +26,7 @@ pub(crate) const RULES: &[&Rule] = &[
     &TWIN,
     &TWIN_HELD,
     &PURPOSE,
+    &APART,
     &SIGNS,
     &COPY_TRIED,
     &CHANGE_TRIED,
@@ -261,6 +262,16 @@ pub(crate) static PURPOSE: Rule = Rule {
     source: "NIST SP 800-57 Part 1, section 5.2; scheme policy: C3 and Sig4 apart",
     severity: [High, High, Low],
     mend: "make a key of its own for each purpose",
+};
+
+pub(crate) static APART: Rule = Rule {
+    id: "key.apart",
+    holds: "C3 and Sig4 have a key each.",
+    looks_at: "the public keys of both, where there is [sig4]; judged with Sig4",
+    reason: "One key for handshakes and tokens lets what is signed for the one be used for the other.",
+    source: "NIST SP 800-57 Part 1, section 5.2; scheme policy: C3 and Sig4 apart",
+    severity: [Critical, High, Low],
+    mend: "make a key of its own with `hsm-mtls key generate --sig4`, and have its certificate issued",
 };
 
 pub(crate) static SIGNS: Rule = Rule {
