@@ -26,6 +26,9 @@ const IDLE_WAIT: Duration = Duration::from_secs(10);
 /// The most threads that mint.
 const MAX_THREADS: usize = 64;
 
+/// How long the end of a stock waits for its threads. A process that exits while a signature is made may crash in the module.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The delays after a failure, while nobody waits.
 const FILL_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 
@@ -42,7 +45,8 @@ struct Shared {
 }
 
 struct StockState {
-    minter: Minter,
+    /// `None`: the stock has ended. The last thread must not be what keeps the key open.
+    minter: Option<Minter>,
     /// Increased with each change of the minter.
     generation: u64,
     tokens: VecDeque<StockedToken>,
@@ -53,7 +57,8 @@ struct StockState {
     failures: u32,
     /// No token is minted for the stock before this time.
     resumes_at: Instant,
-    ended: bool,
+    /// The threads that run.
+    threads: usize,
     counts: StockCounts,
 }
 
@@ -94,7 +99,7 @@ impl TokenStock {
         let shared = Arc::new(Shared {
             lifetime: minter.claim_set().lifetime,
             state: Mutex::new(StockState {
-                minter,
+                minter: Some(minter),
                 generation: 0,
                 tokens: VecDeque::new(),
                 waiting: VecDeque::new(),
@@ -102,7 +107,7 @@ impl TokenStock {
                 demand: Demand::new(now),
                 failures: 0,
                 resumes_at: now,
-                ended: false,
+                threads: 0,
                 counts: StockCounts::default(),
             }),
             changed: Condvar::new(),
@@ -113,7 +118,19 @@ impl TokenStock {
         for _ in 0..parallel.clamp(1, MAX_THREADS) {
             let shared = Arc::clone(&shared);
             let thread = thread::Builder::new().name("hsm-jwt".to_owned());
-            thread.spawn(move || shared.mint_until_ended())?;
+            // Counted before it runs: where it cannot be started, the others end with `stock`.
+            shared.lock().threads += 1;
+            let spawned = thread.spawn({
+                let shared = Arc::clone(&shared);
+                move || {
+                    shared.mint_until_ended();
+                    shared.thread_ended();
+                }
+            });
+            if let Err(error) = spawned {
+                shared.thread_ended();
+                return Err(error);
+            }
         }
         Ok(stock)
     }
@@ -152,7 +169,7 @@ impl TokenStock {
     /// Mints with this minter from now on: the tokens of the one before are thrown away.
     pub fn switch(&self, minter: Minter) {
         let mut state = self.shared.lock();
-        state.minter = minter;
+        state.minter = Some(minter);
         state.generation += 1;
         state.counts.discarded += state.tokens.len() as u64;
         state.tokens.clear();
@@ -171,11 +188,17 @@ impl TokenStock {
 impl Drop for TokenStock {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.ended = true;
+        state.minter = None;
         state.tokens.clear();
         state.waiting.clear();
-        drop(state);
         self.shared.changed.notify_all();
+        // A token that is being signed keeps the key, and with it the module, in use.
+        let run = |state: &mut StockState| state.threads > 0;
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, STOP_TIMEOUT, run);
+        drop(waited.ignore_poison());
     }
 }
 
@@ -184,11 +207,17 @@ impl Shared {
         self.state.lock().ignore_poison()
     }
 
+    fn thread_ended(&self) {
+        self.lock().threads -= 1;
+        self.changed.notify_all();
+    }
+
     /// The work of one thread.
     fn mint_until_ended(&self) {
         while let Some((minter, generation)) = self.next_work() {
             let began = Instant::now();
             let minted = minter.mint();
+            drop(minter);
             self.hand_out(minted, generation, began);
         }
     }
@@ -197,9 +226,7 @@ impl Shared {
     fn next_work(&self) -> Option<(Minter, u64)> {
         let mut state = self.lock();
         loop {
-            if state.ended {
-                return None;
-            }
+            let minter = state.minter.clone()?;
             let now = Instant::now();
             self.discard_old(&mut state, now);
             state.waiting.retain(|waiting| !waiting.result.is_closed());
@@ -208,7 +235,7 @@ impl Shared {
             let is_due = now >= state.resumes_at;
             if state.waiting.len() > state.in_progress || (for_stock && is_due) {
                 state.in_progress += 1;
-                return Some((state.minter.clone(), state.generation));
+                return Some((minter, state.generation));
             }
             let next = match state.tokens.front() {
                 _ if for_stock => state.resumes_at,
@@ -218,6 +245,7 @@ impl Shared {
             let pause = next.saturating_duration_since(now);
             // At least a moment, so that no time that has just come is waited for in a circle.
             let pause = pause.max(Duration::from_millis(1));
+            drop(minter);
             let (woken, _) = self.changed.wait_timeout(state, pause).ignore_poison();
             state = woken;
         }
@@ -229,7 +257,9 @@ impl Shared {
         state.in_progress -= 1;
         match minted {
             // Another key is in use meanwhile: whoever waits gets a token, or an error, of that one.
-            Ok(_) if state.generation != generation || state.ended => state.counts.discarded += 1,
+            Ok(_) if state.generation != generation || state.minter.is_none() => {
+                state.counts.discarded += 1
+            }
             Err(_) if state.generation != generation => {}
             Ok(token) => {
                 state.failures = 0;

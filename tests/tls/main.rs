@@ -13,5 +13,6 @@ mod addresses;
 mod certificate_validity;
 mod client_certificate;
 mod diagnoses;
+mod jwt_layer;
 mod nginx;
 mod server_trust;
