@@ -18,9 +18,18 @@ pub fn certify(bank: &mut Bank, key_type: &str) {
     bank.configure(|settings| settings.key = "pkcs11:object=c3;type=private".to_owned());
 }
 
+/// Has a new certificate issued for the key of the configured `[sig4]`.
+pub fn issue_anew(bank: &Bank) {
+    write(bank, &bank.run(&["csr", "--sig4"]).expect(0).stdout);
+}
+
 /// Has a certificate issued for the configured key, in the place of the one that is in `sig4.pem`.
 pub fn issue(bank: &Bank) {
-    let leaf = bank.framework.issue_client_with(&bank.csr(), |params| {
+    write(bank, &bank.csr());
+}
+
+fn write(bank: &Bank, csr: &str) {
+    let leaf = bank.framework.issue_client_with(csr, |params| {
         params.extended_key_usages.clear();
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,
