@@ -178,7 +178,10 @@ enum ConfigCommand {
 #[derive(Subcommand)]
 enum TokenCommand {
     /// The tokens that the module shows
-    List,
+    List {
+        #[command(flatten)]
+        role: setup::RoleOption,
+    },
     /// Every step from loading the module to verified signatures; names the one that fails
     ///
     /// With [sig4] in the configuration its key is checked behind that of C3; with --sig4 alone.
@@ -290,9 +293,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
     let global = &cli.global;
     match cli.command {
         Command::Config(ConfigCommand::Check { files }) => config::check(global, files),
-        Command::Token(TokenCommand::List) => {
-            token_process::run(global, |config| token::list(global, &config))
-        }
+        Command::Token(TokenCommand::List { role }) => token_process::run(global, |config| {
+            role.run(&config, |view| token::list(global, view))
+        }),
         Command::Token(TokenCommand::Check {
             role,
             signatures,

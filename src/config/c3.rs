@@ -25,13 +25,15 @@ pub struct C3Config {
 }
 
 /// The commands that take `--sig4`.
-const OF_EITHER_ROLE: [&str; 6] = [
+const OF_EITHER_ROLE: [&str; 8] = [
     "hsm-mtls csr",
     "hsm-mtls key generate",
     "hsm-mtls key list",
     "hsm-mtls cert install",
     "hsm-mtls cert show",
     "hsm-mtls token check",
+    "hsm-mtls token list",
+    "hsm-mtls pin accept-count-low",
 ];
 
 /// What a key and its certificate are for, in the scheme's words.

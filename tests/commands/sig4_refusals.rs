@@ -114,7 +114,7 @@ fn a_kid_of_another_certificate_is_refused() {
     assert!(report.contains(&kid), "{report}");
     let own = bank
         .run(&["cert", "show", "--sig4", "--json"])
-        .expect(0)
+        .expect(1)
         .json();
     let own = own["certificate"]["kid"].as_str().unwrap().to_owned();
     bank.configure(|settings| settings.sections = settings.sections.replace(&kid, &own));

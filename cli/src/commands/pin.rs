@@ -10,6 +10,7 @@ use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, Token};
 use serde_json::json;
 
+use super::setup::RoleOption;
 use super::{CommandError, Global, output, setup, token};
 
 #[derive(Subcommand)]
@@ -39,6 +40,8 @@ pub(super) struct AcceptArgs {
     /// [[token]], the `user_name` there
     #[arg(long, value_name = "NAME", value_parser = token::parse_user_name)]
     user_name: Option<String>,
+    #[command(flatten)]
+    of_key: RoleOption,
 }
 
 pub(super) fn run(
@@ -47,7 +50,10 @@ pub(super) fn run(
     command: PinCommand,
 ) -> Result<ExitCode, CommandError> {
     match command {
-        PinCommand::AcceptCountLow(args) => accept_count_low(global, config, args),
+        PinCommand::AcceptCountLow(args) => {
+            let of_key = args.of_key;
+            of_key.run(config, |view| accept_count_low(global, view, args))
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use super::{as_json, environment_of, rows};
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::name::COMMON_NAME;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError, read_file};
-use hsm_mtls::internal::config::{CertificateSource, Config};
+use hsm_mtls::internal::config::sig4::check_kid;
+use hsm_mtls::internal::config::{CertificateSource, Config, KeyRole};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity;
 use serde_json::json;
@@ -41,7 +42,11 @@ fn show_here(
     })?;
     // Anchors that cannot be read are an error of the command, and no fault of the certificate.
     let anchors = Anchors::load(view).map_err(CommandError::stage)?;
-    let faults = faults(view, &anchors, &certificates, leaf, min_days);
+    let mut faults = faults(view, &anchors, &certificates, leaf, min_days);
+    if view.c3.role == KeyRole::Sig4 {
+        let another = check_kid(config, &leaf.x5t_s256()).err();
+        faults.extend(another.map(|error| error.to_string()));
+    }
     if global.json {
         let certificate = as_json(config, view.c3.role, leaf);
         output::json(&json!({ "schema": 0, "certificate": certificate, "faults": faults }))?;
