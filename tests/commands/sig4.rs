@@ -165,6 +165,17 @@ fn the_whole_way_on_a_token_of_its_own() {
             .all(|(name, outcome)| outcome == "good" || name == "ledger"),
         "{report:#}"
     );
+    // What is said of the first token by these is said of the second with the option.
+    let accept = ["pin", "accept-count-low", "--once", "--sig4", "--json"];
+    let accepted = bank.run(&accept).expect(0).json();
+    let token = accepted["token"].as_str().unwrap();
+    assert!(token.contains("token=signing-token"), "{token}");
+    let listed = bank.run(&["token", "list", "--sig4", "--json"]);
+    let listed = listed.expect(0).json()["tokens"].clone();
+    let mut configured = listed.as_array().unwrap().iter();
+    let configured = configured.find(|token| token["configured"] == true);
+    let uri = configured.unwrap()["uri"].as_str().unwrap();
+    assert!(uri.contains("token=signing-token"), "{listed}");
 
     // The second token goes away: the steps of C3 pass, and the one that fails is named.
     bank.configure(|settings| {

@@ -116,6 +116,8 @@ fn a_kid_of_another_certificate_is_refused() {
         .run(&["cert", "show", "--sig4", "--json"])
         .expect(1)
         .json();
+    let fault = own["faults"][0].as_str().unwrap();
+    assert!(fault.contains(&kid), "{fault}");
     let own = own["certificate"]["kid"].as_str().unwrap().to_owned();
     bank.configure(|settings| settings.sections = settings.sections.replace(&kid, &own));
     bank.run(&["token", "check", "-n", "1"]).expect(0);
