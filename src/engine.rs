@@ -159,7 +159,7 @@ enum CallThreads {
     /// Worker threads: a caller returns at its deadline even if the call hangs.
     Workers(WorkerPool),
     /// The callers' threads.
-    Callers(SessionPool),
+    Callers(Arc<SessionPool>),
 }
 
 impl TokenEngine {
@@ -191,7 +191,7 @@ impl TokenEngine {
         config: &TokenConfig,
     ) -> Result<Self, EngineError> {
         Self::start_with(token, key, public_key, config, |_, max_sessions| {
-            CallThreads::Callers(SessionPool::new(max_sessions))
+            CallThreads::Callers(Arc::new(SessionPool::new(max_sessions)))
         })
     }
 
@@ -235,6 +235,17 @@ impl TokenEngine {
         match &self.call_threads {
             CallThreads::Callers(pool) => pool.keep_alive(&self.signer, self.keep_alive),
             CallThreads::Workers(_) => false,
+        }
+    }
+
+    /// Shares the token's sessions with the engine of another key of the same token: where the token has no session for one
+    /// key, the other gives one up. For engines on their callers' threads.
+    pub(crate) fn share_sessions(&self, other: &Self) {
+        if let (CallThreads::Callers(pool), CallThreads::Callers(others)) =
+            (&self.call_threads, &other.call_threads)
+        {
+            pool.share_with(others);
+            others.share_with(pool);
         }
     }
 

@@ -3,7 +3,7 @@
 //! It is for the signer process: a call that hangs blocks its caller until the supervisor kills the process.
 
 use std::fmt;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::session_limit::SessionLimit;
@@ -15,6 +15,8 @@ use crate::poison::IgnorePoison as _;
 pub(super) struct SessionPool {
     state: Mutex<PoolState>,
     returned: Condvar,
+    /// The pool of another key of the same token. Both have sessions out of the token's number of them.
+    other: OnceLock<Weak<Self>>,
 }
 
 struct PoolState {
@@ -52,7 +54,14 @@ impl SessionPool {
                 limit: SessionLimit::new(max_sessions),
             }),
             returned: Condvar::new(),
+            other: OnceLock::new(),
         }
+    }
+
+    /// Names the pool that gives up a session where the token has none for this one.
+    pub(super) fn share_with(&self, other: &Arc<Self>) {
+        // It is named once.
+        let _ = self.other.set(Arc::downgrade(other));
     }
 
     /// Signs on this thread, in an idle session or in a new one.
@@ -72,7 +81,13 @@ impl SessionPool {
                 Ok(result) => return result,
                 // Try again with one of the open sessions.
                 Err(SessionRefused(_)) if self.lower_limit() => {}
-                Err(SessionRefused(error)) => return Err(error),
+                // Or with one that the other key does not need now.
+                Err(SessionRefused(error)) => {
+                    let other = self.other.get().and_then(Weak::upgrade);
+                    if !other.is_some_and(|other| other.close_one(request.deadline)) {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -106,6 +121,26 @@ impl SessionPool {
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let state = self.lock();
         (state.waiting, state.in_use, state.limit.current())
+    }
+
+    /// Closes an idle session; waits for one until the deadline while there are only sessions in use. Returns whether one was
+    /// closed.
+    fn close_one(&self, deadline: Instant) -> bool {
+        let mut state = self.lock();
+        loop {
+            if let Some(idle) = state.idle.pop() {
+                drop(state);
+                // C_CloseSession is a call, which may take long: without the lock.
+                drop(idle);
+                return true;
+            }
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            if state.in_use == 0 || timeout.is_zero() {
+                return false;
+            }
+            let (woken, _) = self.returned.wait_timeout(state, timeout).ignore_poison();
+            state = woken;
+        }
     }
 
     fn acquire(&self, signer: &TokenSigner, deadline: Instant) -> Option<SessionLease<'_>> {
@@ -163,6 +198,7 @@ impl Drop for SessionLease<'_> {
             state.idle.push(IdleSession { session, since });
         }
         drop(state);
-        self.pool.returned.notify_one();
+        // All: one of those that wait may want a session for the other key.
+        self.pool.returned.notify_all();
     }
 }

@@ -65,6 +65,9 @@ impl OpenKeys {
             Some(files) => open_sig4(config, files, &leaf, &token, attendance, &recorder)?,
             None => None,
         };
+        if let (Some((sig4, _)), None) = (&sig4, &config.sig4_token) {
+            c3.engine.share_sessions(&sig4.engine);
+        }
         let description = KeyDescription {
             key: c3.engine.key_uri(),
             spki: STANDARD.encode(c3.engine.public_key().spki()),

@@ -9,8 +9,10 @@ use hsm_mtls::internal::rfc3339::unix_now;
 use serde_json::{Value, json};
 
 use crate::common::bank::{Bank, ORGANIZATION, ORGANIZATION_ID};
+use crate::common::chaos::Chaos;
 use crate::common::hostile_front_end::*;
 use crate::common::sig4;
+use crate::common::signer_process::launch;
 
 /// A signing input, as an attacker writes it.
 fn signing_input(header: &Value, claims: &Value) -> Vec<u8> {
@@ -184,6 +186,51 @@ fn the_sig4_key_signs_tokens_of_the_configuration_and_nothing_else() {
         !text.contains(input.split('.').nth(1).unwrap()),
         "the ledger holds a token"
     );
+}
+
+#[test]
+fn a_token_with_two_sessions_signs_for_both_keys() {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    sig4::certify(&mut bank, "rsa-2048");
+    bank.configure(|settings| settings.sections = sig4::section(""));
+    let chaos = Chaos::between(&mut bank, "");
+    // One more is the login's.
+    chaos.plan("max-sessions 3\ndelay C_Sign 300ms");
+    let front_end = FrontEnd::described(FrontEnd::begin(launch(&bank, Some(&chaos))));
+    let kid = kid(&bank);
+    let token = |id| {
+        let now = unix_now();
+        let header = json!({ "alg": "PS256", "typ": "JOSE", "cty": "json", "kid": kid });
+        let claims = json!({
+            "iss": ORGANIZATION, "sub": ORGANIZATION_ID, "aud": sig4::AUDIENCE,
+            "iat": now, "exp": now + 30, "jti": "3f1c9d2e-5a64-4b7e-9f8d-0c2b7a6e1d35",
+        });
+        let asked = SignatureRequest {
+            key: front_end.sig4,
+            purpose: JWT,
+            scheme: RSA_PSS_SHA256,
+            peer: "",
+            message: signing_input(&header, &claims),
+        };
+        frame(id, &asked)
+    };
+    let handshake = || frame(1, &front_end.good(certificate_verify("client")));
+    // First one key has both sessions, then the other; then each asks at the same time.
+    for requests in [
+        [handshake(), handshake()],
+        [token(1), token(2)],
+        [handshake(), token(3)],
+        [token(4), handshake()],
+    ] {
+        for (channel, request) in requests.iter().enumerate() {
+            front_end.send(channel, request);
+        }
+        for channel in 0..requests.len() {
+            let answer = front_end.take(channel).unwrap();
+            assert_eq!(answer[1], 0x82, "{}", String::from_utf8_lossy(&answer));
+        }
+    }
 }
 
 #[test]
