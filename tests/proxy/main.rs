@@ -16,6 +16,7 @@ mod failures;
 mod hostile_callers;
 mod hostile_heads;
 mod jwt_auth;
+mod jwt_hub_clock;
 mod jwt_outages;
 mod jwt_reload;
 mod jwt_verdicts;
