@@ -31,6 +31,7 @@ mod hop_by_hop_headers;
 mod host_header;
 mod interaction_id;
 mod jwt_auth;
+mod key_set_monitor;
 mod lifecycle_log;
 mod lingering_close;
 mod listen_sockets;
@@ -137,6 +138,9 @@ pub fn run(
             started: rfc3339::now(),
         });
         let running = RunningProxy::start(&config, &proxy, sockets, &endpoints, service_manager)?;
+        if let Some(jwt) = &context.jwt {
+            tokio::spawn(Arc::clone(jwt).watch_key_set());
+        }
         let reload = ReloadTask {
             config: config.clone(),
             proxy: proxy.clone(),

@@ -17,6 +17,7 @@ use landlock::{
 use super::SignerError;
 use super::hardening::Measure;
 use crate::config::pin::PinSource;
+use crate::config::proxy::JwtAuth;
 use crate::config::trust::TrustMode;
 use crate::config::{CertificateSource, Config};
 
@@ -72,18 +73,18 @@ impl Sandbox {
         if let Some(proxy) = &config.proxy {
             folders.extend(proxy.token_files().flat_map(folders_of));
         }
+        let key_set_port = key_set_port(config);
         let system: Vec<PathBuf> = RESOLVER_FILES
             .iter()
             .chain(&RESOLVER_FOLDERS)
-            .chain(
-                PUBLIC_ROOTS
-                    .iter()
-                    .filter(|_| config.trust.mode != TrustMode::TrustFramework),
-            )
+            .chain(PUBLIC_ROOTS.iter().filter(|_| {
+                config.trust.mode != TrustMode::TrustFramework || key_set_port.is_some()
+            }))
             .map(PathBuf::from)
             .collect();
         let mut ports = config.hub.origins().map(|origin| origin.port).to_vec();
         ports.push(DNS_PORT);
+        ports.extend(key_set_port);
         let sandbox = Self {
             read: folders.into_iter().chain(system).collect(),
             write: config.log_folders(),
@@ -231,6 +232,15 @@ impl Sandbox {
 }
 
 const NAME: &str = "Landlock";
+
+/// The port of the published key set, if the front end fetches it: it sends tokens.
+fn key_set_port(config: &Config) -> Option<u16> {
+    let proxy = config.proxy.as_ref()?;
+    let sig4 = config.sig4.as_ref().filter(|_| proxy.jwt != JwtAuth::Off)?;
+    let configured = sig4.jwks.as_ref();
+    // The documented one has the usual port.
+    configured.map_or(Some(443), url::Url::port_or_known_default)
+}
 
 /// The folders of the files that a reload reads.
 fn readable(config: &Config) -> Vec<PathBuf> {

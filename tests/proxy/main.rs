@@ -17,6 +17,7 @@ mod hostile_callers;
 mod hostile_heads;
 mod jwt_auth;
 mod jwt_hub_clock;
+mod jwt_key_set;
 mod jwt_outages;
 mod jwt_reload;
 mod jwt_verdicts;

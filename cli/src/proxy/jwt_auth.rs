@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, DATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use super::key_set_monitor::{self, KeySetMonitor, KeySetResult};
 use super::problem_details::{CERTIFICATE_STAGE, Problem};
 use super::proxy_metrics;
 use hsm_mtls::internal::certificate::Certificate;
@@ -27,11 +28,13 @@ pub(super) struct JwtAuth {
     services: CoveredServices,
     stock: TokenStock,
     state: Mutex<JwtState>,
+    key_set: KeySetMonitor,
 }
 
 /// What a reload replaces, and what was seen of the hub's clock.
 #[derive(Debug)]
 struct JwtState {
+    config: Arc<Config>,
     certificate: Certificate,
     audience: String,
     /// How long a request may wait for a token.
@@ -69,6 +72,7 @@ impl JwtAuth {
             services,
             stock: TokenStock::start(Minter::of(config, sig4), token.sessions)?,
             state: Mutex::new(JwtState::new(config, sig4)),
+            key_set: KeySetMonitor::default(),
         })))
     }
 
@@ -79,6 +83,45 @@ impl JwtAuth {
         };
         *self.state.lock().ignore_poison() = JwtState::new(config, sig4);
         self.stock.switch(Minter::of(config, sig4));
+    }
+
+    /// Checks the published key set at once, and then every ten minutes. Does not end.
+    pub(super) async fn watch_key_set(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(key_set_monitor::INTERVAL);
+        loop {
+            interval.tick().await;
+            let (config, certificate) = {
+                let state = self.state.lock().ignore_poison();
+                (Arc::clone(&state.config), state.certificate.clone())
+            };
+            self.key_set.check(&config, &certificate).await;
+        }
+    }
+
+    /// Whether the hub will find the key of another certificate, before a reload takes it.
+    ///
+    /// # Errors
+    /// The published set says that it will not.
+    pub(super) async fn check_successor(
+        &self,
+        config: &Config,
+        sig4: &SigningIdentity,
+    ) -> Result<(), String> {
+        let successor = sig4.certificate();
+        if successor.der() == self.state.lock().ignore_poison().certificate.der() {
+            return Ok(());
+        }
+        match key_set_monitor::check(config, successor).await {
+            KeySetResult::Published => Ok(()),
+            KeySetResult::Fault(why) => Err(why),
+            KeySetResult::Unknown(why) => {
+                tracing::warn!(
+                    why,
+                    "it is not known whether the hub finds the new Sig4 key: the published key set cannot be had"
+                );
+                Ok(())
+            }
+        }
     }
 
     /// Refuses a request that brings an `Authorization` of its own to a service for which the proxy sets it: which of the two
@@ -179,6 +222,7 @@ impl JwtAuth {
             "days_left": certificate.days_left(now),
             "hub_clock_ahead_seconds": state.clock.map(|clock| clock.ahead),
             "hub_clock_is_beyond_bound": state.clock.is_some_and(|clock| clock.is_beyond),
+            "key_set": self.key_set.report(),
         });
         if let Some(error) = &error {
             report["detail"] = error.to_string().into();
@@ -193,6 +237,7 @@ impl JwtState {
         let token = config.sig4_token.as_ref().unwrap_or(&config.token);
         let max_clock_skew = config.sig4.as_ref().map(|sig4| sig4.max_clock_skew);
         Self {
+            config: Arc::new(config.clone()),
             certificate: sig4.certificate().clone(),
             audience: sig4.claim_set().audience.clone(),
             timeout: token.timeout,

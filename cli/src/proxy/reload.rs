@@ -16,6 +16,7 @@ use super::ProxyError;
 use super::connection_pool::HandshakeTracker;
 use super::context::ListenerContext;
 use super::health_endpoints::HealthEndpoints;
+use super::key_set_monitor;
 use super::lifecycle_log;
 use super::proxy_metrics;
 use super::sd_notify::ServiceManager;
@@ -162,12 +163,21 @@ impl ReloadTask {
             PreparedReload::open(config, channels, &proxy)
         });
         let opened = opened.await.map_err(ProxyError::System);
-        opened
+        let prepared = opened
             .and_then(|opened| opened)
             .map_err(|error| ReloadFailure {
                 message: error.to_string(),
                 hint: error.hint(),
-            })
+            })?;
+        let jwt = self.endpoints.context.jwt.as_ref();
+        if let Some((jwt, sig4)) = jwt.zip(prepared.identity.sig4()) {
+            let checked = jwt.check_successor(&prepared.config, sig4).await;
+            checked.map_err(|why| ReloadFailure {
+                message: format!("the published key set does not fit the new Sig4 key: {why}"),
+                hint: key_set_monitor::HINT.to_owned(),
+            })?;
+        }
+        Ok(prepared)
     }
 }
 
