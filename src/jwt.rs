@@ -11,6 +11,7 @@ mod stock;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
@@ -21,17 +22,21 @@ pub use self::authorization_layer::{
     AuthorizationError, AuthorizationLayer, AuthorizationService, RequestHeaders,
 };
 pub use self::stock::{StockCounts, TokenStock};
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
 use crate::identity::{Identity, SIG4_SCHEME, SigningIdentity};
 pub use crate::jwt_claims::ClaimSet;
 use crate::jwt_claims::{self, Header};
+use crate::metrics::KeyMetrics;
 use crate::rfc3339;
 
 /// Mints tokens with the Sig4 key.
 #[derive(Clone, Debug)]
 pub struct Minter {
     signer: Arc<dyn Sign>,
+    certificate: Certificate,
+    metrics: KeyMetrics,
     claim_set: ClaimSet,
     /// The word before the token in `Authorization`.
     auth_scheme: String,
@@ -91,6 +96,8 @@ impl Minter {
         let scheme = config.sig4.as_ref().map(|sig4| sig4.scheme.clone());
         Self {
             signer: Arc::clone(sig4.signer()),
+            certificate: sig4.certificate().clone(),
+            metrics: KeyMetrics::new(&sig4.signer().key_uri()),
             claim_set: sig4.claim_set().clone(),
             auth_scheme: scheme.unwrap_or_default(),
         }
@@ -125,6 +132,8 @@ impl Minter {
             deadline: self.signer.deadline(),
             peer: Peer::default(),
         })?;
+        let days_left = self.certificate.days_left(SystemTime::now());
+        self.metrics.certificate(days_left);
         let compact = jwt_claims::compact(input, &signature.bytes);
         let value = format!("{} {compact}", self.auth_scheme);
         // The scheme was checked, and base64url has no character that a header must not have.

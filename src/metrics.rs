@@ -131,7 +131,7 @@ pub const ALL: [Metric; 12] = {
             CERTIFICATE_DAYS_LEFT,
             Gauge,
             &["key"],
-            "whole days until the certificate ends, as of the last handshake",
+            "whole days until the certificate ends, as of the last handshake or token",
         ),
         metric(
             LOG_LINES_LOST,

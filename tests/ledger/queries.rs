@@ -30,7 +30,7 @@ fn a_filter_that_nothing_can_match_is_reported() {
     for (question, said) in [
         (
             &["--purpose", "tls"][..],
-            "[possible values: tls13-client-auth, tls12-client-auth, csr, proof, self-test]",
+            "[possible values: tls13-client-auth, tls12-client-auth, csr, proof, self-test, jwt]",
         ),
         (&["--purpose", ""], "[possible values: "),
         (

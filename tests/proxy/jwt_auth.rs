@@ -125,6 +125,10 @@ fn hubs_in_python_and_node_accept_the_tokens_of_the_proxy() {
         ids.iter()
             .all(|id| ledger.contains(&format!("\"jti\":\"{id}\"")))
     );
+    let days_left = proxy.operations("/metrics").1;
+    let of_sig4 =
+        |line: &&str| line.contains("object=sig4") && line.contains("certificate_days_left");
+    assert!(days_left.lines().any(|line| of_sig4(&line)), "{days_left}");
     let ready = proxy.ready();
     assert_eq!(ready["ready"], true, "{ready:#}");
     assert_eq!(ready["jwt"]["kid"], jwks["keys"][0]["kid"]);
