@@ -13,6 +13,7 @@ mod field_error;
 mod file_format;
 mod front_end_text;
 pub mod initialize;
+mod jwt_auth;
 pub mod ledger;
 pub mod listener;
 mod log_folder;

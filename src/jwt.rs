@@ -125,6 +125,12 @@ impl Minter {
         let mut claims = claims.map_err(|_| EngineError::NoRandom)?;
         claims.further = further;
         let input = jwt_claims::signing_input(&Header::new(&self.claim_set.kid), &claims);
+        if input.len() > jwt_claims::MAX_LEN {
+            return Err(EngineError::MessageTooLong {
+                length: input.len(),
+                most: jwt_claims::MAX_LEN,
+            });
+        }
         let signature = self.signer.sign(&SignRequest {
             message: input.as_bytes(),
             scheme: SIG4_SCHEME,

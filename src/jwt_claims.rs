@@ -18,8 +18,8 @@ pub const ALGORITHM: &str = "PS256";
 /// `typ` and `cty` of the scheme's tokens.
 const HEADER_TYPE: (&str, &str) = ("JOSE", "json");
 
-/// The longest signing input that is read, in bytes.
-const MAX_LEN: usize = 16 << 10;
+/// The longest signing input that is read, in bytes, and so the longest that is signed.
+pub const MAX_LEN: usize = 16 << 10;
 
 /// The header (RFC 7515, section 4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,11 +164,20 @@ pub fn parse(signing_input: &[u8]) -> Result<(Header, Claims), ParseError> {
     let (header, claims) = text.split_once('.').ok_or(ParseError::Form)?;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| ParseError::Form);
     let (header, claims) = (decode(header)?, decode(claims)?);
-    let header: Header =
-        serde_json::from_slice(&header).map_err(|error| ParseError::Header(shape(&error)))?;
-    let claims: UniqueClaims =
-        serde_json::from_slice(&claims).map_err(|error| ParseError::Claims(shape(&error)))?;
-    Ok((header, claims.0))
+    let header = object(&header).map_err(|error| ParseError::Header(shape(&error)))?;
+    let claims = object(&claims).map_err(|error| ParseError::Claims(shape(&error)))?;
+    Ok((header, claims))
+}
+
+/// Reads a JSON object none of whose names appears twice, and none of whose claims is null. serde would take an array too.
+fn object<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    let refused = <serde_json::Error as serde::de::Error>::custom;
+    let UniqueNames(members) = serde_json::from_slice(json)?;
+    let is_null = |name: &&str| members.get(*name).is_some_and(Value::is_null);
+    if json.first() != Some(&b'{') || REGISTERED.iter().any(is_null) {
+        return Err(refused("a claim is null, or a blank is before the object"));
+    }
+    serde_json::from_value(Value::Object(members))
 }
 
 /// Why a text has no further claims.
@@ -207,17 +216,6 @@ fn shape(error: &serde_json::Error) -> String {
         _ => "it is no JSON",
     }
     .to_owned()
-}
-
-/// Claims none of whose names appears twice.
-struct UniqueClaims(Claims);
-
-impl<'de> Deserialize<'de> for UniqueClaims {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let UniqueNames(names) = UniqueNames::deserialize(deserializer)?;
-        let claims = Claims::deserialize(Value::Object(names));
-        claims.map(Self).map_err(serde::de::Error::custom)
-    }
 }
 
 /// A JSON object none of whose names appears twice.
@@ -296,7 +294,12 @@ mod tests {
         let list = r#"{"iss":"a","sub":"b","aud":["c"],"iat":1,"exp":2,"jti":"d"}"#;
         let fraction = r#"{"iss":"a","sub":"b","aud":"c","iat":1.5,"exp":2,"jti":"d"}"#;
         let negative = r#"{"iss":"a","sub":"b","aud":"c","iat":-1,"exp":2,"jti":"d"}"#;
-        for claims in [twice, further, list, fraction, negative, "[]", "{}", ""] {
+        let null = r#"{"iss":"a","sub":"b","aud":"c","iat":1,"exp":2,"jti":"d","nbf":null}"#;
+        let blank = r#" {"iss":"a","sub":"b","aud":"c","iat":1,"exp":2,"jti":"d"}"#;
+        let array = r#"["a","b","c",1,2,"d"]"#;
+        for claims in [
+            twice, further, list, fraction, negative, null, blank, array, "[]", "{}", "",
+        ] {
             let input = format!("{header}.{}", encode(claims));
             let parsed = parse(input.as_bytes());
             assert!(matches!(parsed, Err(ParseError::Claims(_))), "{claims}");
@@ -306,6 +309,8 @@ mod tests {
             r#"{"alg":"PS256","typ":"JOSE","cty":"json","kid":"k","crit":["b64"],"b64":false}"#,
             r#"{"alg":"PS256","typ":"JOSE","cty":"json","kid":"k","jku":"https://a"}"#,
             r#"{"alg":"PS256","typ":"JOSE","kid":"k"}"#,
+            r#"["PS256","JOSE","json","k"]"#,
+            r#" {"alg":"PS256","typ":"JOSE","cty":"json","kid":"k"}"#,
         ] {
             let parsed = parse(format!("{}.{claims}", encode(header)).as_bytes());
             assert!(matches!(parsed, Err(ParseError::Header(_))), "{header}");

@@ -76,9 +76,12 @@ const MAX_CHANNELS: usize = 256;
 /// The number of steps before a signer's first response, each with the timeout `start_timeout`: module, token, login, key.
 const START_STEPS: u32 = 4;
 
-/// The number of channels: one for each session that signs, and one for health checks.
+/// The number of channels: one for each session of each key that signs, and one for health checks. So tokens of JWT Auth leave
+/// handshakes their own.
 pub fn channels(config: &Config) -> usize {
-    config.token.sessions.min(MAX_CHANNELS - 1) + 1
+    let of_sig4 = config.for_sig4().map_or(0, |sig4| sig4.token.sessions);
+    let sessions = config.token.sessions + of_sig4;
+    sessions.min(MAX_CHANNELS - 1) + 1
 }
 
 /// Opens chain and key as configured, with a signer process for the key: [`Identity::open`] with the module in another

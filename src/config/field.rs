@@ -74,6 +74,20 @@ pub(super) fn folder<'de, D: Deserializer<'de>>(
     Ok(Some(path))
 }
 
+/// The name of a `[[token]]`.
+pub(super) fn token_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match (1..=64).contains(&name.len()) && name.bytes().all(is_allowed) {
+        true => Ok(Some(name)),
+        false => Err(serde::de::Error::custom(
+            "`name` is a word of up to 64 letters, digits, -, _ or .",
+        )),
+    }
+}
+
 /// A list of key-exchange groups that is not empty.
 pub(super) fn groups<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -23,11 +23,7 @@ const OF_C3: [&str; 2] = ["key", "certificate"];
 /// The fields of [[token]]: how long a signature may take, and which of two is [sig4]'s.
 const OF_TOKEN: [&str; 3] = ["name", "timeout", "start_timeout"];
 /// What the parser wants of [[token]], and a front end has no use for.
-const STAND_IN: [(&str, &str); 3] = [
-    ("module", "/"),
-    ("uri", "pkcs11:token=none"),
-    ("pin", "none"),
-];
+const STAND_IN: [(&str, &str); 2] = [("module", "/"), ("pin", "none")];
 
 /// The text for a front end, of a configuration that was checked.
 ///
@@ -40,8 +36,12 @@ pub(super) fn front_end_text(text: &str, path: &Path) -> Result<String, ConfigEr
         given.insert("c3".to_owned(), pick(c3, &OF_C3).into());
     }
     if let Some(Value::Array(tokens)) = whole.get("token") {
-        let tokens = tokens.iter().filter_map(Value::as_table).map(|token| {
+        let tokens = tokens.iter().filter_map(Value::as_table);
+        let tokens = tokens.enumerate().map(|(number, token)| {
             let mut token = pick(token, &OF_TOKEN);
+            // Two are never one.
+            let uri = format!("pkcs11:token=none-{number}");
+            token.insert("uri".to_owned(), uri.into());
             let stand_in = STAND_IN.map(|(field, value)| (field.to_owned(), value.into()));
             token.extend(stand_in);
             Value::Table(token)

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::field;
+pub use super::jwt_auth::JwtAuth;
 use super::listener::{Callers, ListenAddress, ListenerConfig, OperationsConfig};
 use super::service_users::account_name;
-pub use super::sig4::JwtAuth;
 pub use super::via::Via;
 
 /// The maximum length of a Unix socket's path: `sun_path` without its NUL, in bytes.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::c3::relative_source;
-use super::environment::Service;
+use super::proxy::{JwtAuth, ProxyConfig};
 use super::signature_rate::{SignatureLimit, SignatureRate};
 use super::uri::Pkcs11Uri;
 use super::{C3Config, CertificateSource, Config, ConfigError, KeyRole, TokenConfig, field};
@@ -55,49 +55,6 @@ pub struct Sig4Config {
     /// The number of tokens at once (1 to 1,000,000). `None`: 1000, or as many as `per_second`.
     #[serde(default, deserialize_with = "field::burst")]
     pub burst: Option<u32>,
-}
-
-/// `jwt` of `[proxy]`: the services whose requests carry a token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JwtAuth {
-    /// None: an application's own `Authorization` is forwarded.
-    #[default]
-    Off,
-    /// This one.
-    Service(Service),
-    /// Both.
-    Both,
-}
-
-impl JwtAuth {
-    /// Whether requests to this service carry a token.
-    pub fn covers(self, service: Service) -> bool {
-        match self {
-            Self::Off => false,
-            Self::Service(one) => one == service,
-            Self::Both => true,
-        }
-    }
-
-    /// Its name in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Service(service) => service.label(),
-            Self::Both => "both",
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for JwtAuth {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let services = Service::ALL.map(Self::Service);
-        let mut known = [Self::Off, Self::Both].into_iter().chain(services);
-        known
-            .find(|known| known.as_str() == text)
-            .ok_or_else(|| serde::de::Error::custom("write \"off\", \"cm\", \"hh\" or \"both\""))
-    }
 }
 
 /// Each request of an application takes a token, so the rate is that of requests.
@@ -150,6 +107,29 @@ impl Config {
         self.tokens().map(|token| token.start_timeout * steps).sum()
     }
 
+    /// The longest timeout of a signature, of all keys.
+    pub(crate) fn longest_timeout(&self) -> Duration {
+        let timeouts = self.tokens().map(|token| token.timeout);
+        timeouts.max().unwrap_or_default()
+    }
+
+    /// This configuration as the proxy uses it: without `[sig4]` where no request carries a token, so that neither its key is
+    /// opened nor its token waited for.
+    pub fn for_proxy(self) -> Self {
+        let is_off = |proxy: &ProxyConfig| proxy.jwt == JwtAuth::Off;
+        match self.proxy.as_ref().is_some_and(is_off) {
+            true => self.without_sig4(),
+            false => self,
+        }
+    }
+
+    /// This configuration without `[sig4]`.
+    pub fn without_sig4(mut self) -> Self {
+        self.sig4 = None;
+        self.sig4_token = None;
+        self
+    }
+
     /// The environment variables of all modules.
     pub fn module_variables(&self) -> BTreeMap<String, String> {
         let variables = self.tokens().flat_map(|token| token.env.clone());
@@ -183,6 +163,12 @@ pub(super) fn assigned(
             let (mut of_sig4, mut others): (Vec<_>, Vec<_>) =
                 tokens.into_iter().partition(is_named);
             match (of_sig4.pop(), of_sig4.pop(), others.pop(), others.pop()) {
+                (Some(of_sig4), None, Some(token), None)
+                    if of_sig4.module == token.module && of_sig4.uri == token.uri =>
+                {
+                    let why = "both [[token]] are one token: a single [[token]] serves [c3] and [sig4]";
+                    Err(("uri", why.to_owned()))
+                }
                 (Some(of_sig4), None, Some(token), None) => Ok((token, Some(of_sig4))),
                 _ => Err((
                     "token",
@@ -274,14 +260,11 @@ fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 
 fn audience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    match !text.is_empty()
-        && text.len() <= 255
-        && !text.contains(char::is_control)
-        && text.trim() == text
-    {
+    let is_printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    match (1..=255).contains(&text.len()) && text.bytes().all(is_printable) && text.trim() == text {
         true => Ok(text),
         false => Err(serde::de::Error::custom(
-            "`audience` is the provider id that was agreed on at onboarding, without blanks around it",
+            "`audience` is the provider id that was agreed on at onboarding, in ASCII, without blanks around it",
         )),
     }
 }

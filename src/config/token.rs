@@ -21,7 +21,7 @@ use super::{module_env, state_dir};
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
     /// The name by which `token` of `[sig4]` refers to it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::field::token_name")]
     pub name: Option<String>,
     /// Absolute path of the PKCS#11 module.
     #[serde(deserialize_with = "super::field::absolute")]

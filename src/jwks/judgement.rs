@@ -264,7 +264,7 @@ fn judge_certificate(key: &Jwk, certificate: &Certificate) -> Vec<Finding> {
     findings
 }
 
-fn judge_purpose(key: &Jwk) -> Vec<Finding> {
+pub(super) fn judge_purpose(key: &Jwk) -> Vec<Finding> {
     let mut findings = Vec::new();
     match key.key_use.as_deref() {
         Some("sig") => {}

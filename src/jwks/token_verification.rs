@@ -6,8 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::JwkSet;
+use super::judgement::judge_purpose;
 use super::strict_json::StrictValue;
+use super::{Jwk, JwkSet};
 use crate::identity::SIG4_SCHEME;
 use crate::jwt_claims::{ALGORITHM, ClaimSet, Header};
 use crate::rfc3339;
@@ -196,11 +197,24 @@ pub fn verify(token: &str, set: &JwkSet, expected: &ClaimSet, at: u64) -> Vec<(C
     checks.into()
 }
 
+/// Why the key is not for signatures by PS256, as it is published.
+fn purpose_fault(key: &Jwk) -> Option<String> {
+    let findings = judge_purpose(key);
+    let fault = findings.iter().find(|finding| !finding.is_note())?;
+    Some(fault.to_string())
+}
+
 fn published_key<'a>(
     set: &'a JwkSet,
     kid: &str,
 ) -> Result<&'a crate::key::public::PublicKey, String> {
     match set.with_kid(kid)[..] {
+        [key] if purpose_fault(key).is_some() => {
+            let why = purpose_fault(key).unwrap_or_default();
+            Err(format!(
+                "a hub does not use the key that is published under it: {why}"
+            ))
+        }
         [key] => key
             .key
             .as_ref()

@@ -55,6 +55,8 @@ struct StockState {
     in_progress: usize,
     demand: Demand,
     failures: u32,
+    /// Set by the second failure in a row, and by the first token after it.
+    last_error: Option<Arc<EngineError>>,
     /// No token is minted for the stock before this time.
     resumes_at: Instant,
     /// The threads that run.
@@ -106,6 +108,7 @@ impl TokenStock {
                 in_progress: 0,
                 demand: Demand::new(now),
                 failures: 0,
+                last_error: None,
                 resumes_at: now,
                 threads: 0,
                 counts: StockCounts::default(),
@@ -153,6 +156,10 @@ impl TokenStock {
                 return Ok(stocked.token);
             }
             state.counts.waited += 1;
+            // Whoever waits for an HSM that is away holds what others need. It is tried further, for the stock.
+            if let Some(error) = &state.last_error {
+                return Err(Arc::clone(error));
+            }
             let (result, received) = oneshot::channel();
             state.waiting.push_back(Waiting { since: now, result });
             received
@@ -174,9 +181,15 @@ impl TokenStock {
         state.counts.discarded += state.tokens.len() as u64;
         state.tokens.clear();
         state.failures = 0;
+        state.last_error = None;
         state.resumes_at = Instant::now();
         drop(state);
         self.shared.changed.notify_all();
+    }
+
+    /// Why there are no tokens: the error of the second failure in a row, until one is minted.
+    pub fn last_error(&self) -> Option<Arc<EngineError>> {
+        self.shared.lock().last_error.clone()
     }
 
     /// How tokens were handed out so far.
@@ -261,8 +274,16 @@ impl Shared {
                 state.counts.discarded += 1
             }
             Err(_) if state.generation != generation => {}
+            // Signed too late: whoever waits gets the next one, or the error of his own deadline.
+            Ok(token) if !self.is_young(&token, began, Instant::now()) => {
+                state.counts.discarded += 1;
+                state.failures = state.failures.saturating_add(1);
+                state.resumes_at = Instant::now() + FILL_BACKOFF.delay(state.failures);
+                drop(token);
+            }
             Ok(token) => {
                 state.failures = 0;
+                state.last_error = None;
                 state.resumes_at = began;
                 let mut token = token;
                 loop {
@@ -282,6 +303,9 @@ impl Shared {
                 state.failures = state.failures.saturating_add(1);
                 state.resumes_at = Instant::now() + FILL_BACKOFF.delay(state.failures);
                 let error = Arc::new(error);
+                if state.failures > 1 {
+                    state.last_error = Some(Arc::clone(&error));
+                }
                 while let Some(waiting) = state.waiting.front()
                     && waiting.since <= began
                 {
@@ -299,14 +323,18 @@ impl Shared {
     /// Throws away the tokens in the second half of their life, and those that this machine's clock, which may have been set
     /// meanwhile, takes for such.
     fn discard_old(&self, state: &mut StockState, now: Instant) {
-        let half = self.lifetime / 2;
-        let clock = rfc3339::unix_now();
         let before = state.tokens.len();
-        state.tokens.retain(|stocked| {
-            let is_young = now.saturating_duration_since(stocked.minted_at) < half;
-            let issued = stocked.token.issued_at();
-            is_young && (issued..=issued + half.as_secs()).contains(&clock)
-        });
+        state
+            .tokens
+            .retain(|stocked| self.is_young(&stocked.token, stocked.minted_at, now));
         state.counts.discarded += (before - state.tokens.len()) as u64;
+    }
+
+    /// Whether a token is in the first half of its life, by both clocks.
+    fn is_young(&self, token: &Token, minted_at: Instant, now: Instant) -> bool {
+        let half = self.lifetime / 2;
+        let issued = token.issued_at();
+        now.saturating_duration_since(minted_at) < half
+            && (issued..=issued + half.as_secs()).contains(&rfc3339::unix_now())
     }
 }

@@ -200,7 +200,6 @@ fn sealed(text: &ConfigText, config: &Config) -> Result<ReadConfiguration, Signe
     })
 }
 
-/// Checks that the signer can read the PIN at each restart, and that the front end cannot.
 /// Checks the PIN sources of all tokens.
 fn check_pin_sources(config: &Config) -> Result<(), SignerError> {
     config
@@ -208,6 +207,7 @@ fn check_pin_sources(config: &Config) -> Result<(), SignerError> {
         .try_for_each(|token| check_pin_source(&token.pin))
 }
 
+/// Checks that the signer can read the PIN at each restart, and that the front end cannot.
 fn check_pin_source(source: &PinSource) -> Result<(), SignerError> {
     let why = match source {
         PinSource::Env(_) => {

@@ -7,9 +7,9 @@ use crate::jwt_claims::{self, ClaimSet, Header, ParseError};
 use crate::key::scheme::Scheme;
 use crate::uuid_format::is_uuid_v4;
 
-/// By how many seconds `iat` may differ from the signer's clock. Both processes read the same one: this is for the time between
-/// them, and for a clock that is set meanwhile.
-const MAX_SKEW: u64 = 5;
+/// By how many seconds `iat` may be ahead of the signer's clock. Both processes read the same one: this is for a clock that is set
+/// meanwhile. A token of the past only ends the sooner, and a request may have waited for the HSM: it is signed until it has ended.
+const MAX_AHEAD: u64 = 5;
 
 /// Why a token is not signed. The messages name no value of the token: it was not signed, and the ledger keeps them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,8 +24,10 @@ pub(super) enum JwtRefusal {
     Claim(&'static str),
     #[error("the token's {0} is not what follows from the configuration")]
     Time(&'static str),
-    #[error("the token was issued at another time than now: {0} s from the signer's clock")]
-    IssuedAt(u64),
+    #[error("the token was issued at another time than now: {0} s ahead of the signer's clock")]
+    IssuedAhead(u64),
+    #[error("the token has ended: its request waited for longer than it lives")]
+    Ended,
     #[error("the jti of the token is no UUIDv4")]
     Id,
     #[error("the token has claims beside those of JWT Auth")]
@@ -74,9 +76,9 @@ impl JwtPolicy {
         if let Some((name, ..)) = wrong_claim.into_iter().find(|(_, is, want)| is != want) {
             return Err(JwtRefusal::Claim(name));
         }
-        let away = claims.iat.abs_diff(now);
-        if away > MAX_SKEW {
-            return Err(JwtRefusal::IssuedAt(away));
+        let ahead = claims.iat.saturating_sub(now);
+        if ahead > MAX_AHEAD {
+            return Err(JwtRefusal::IssuedAhead(ahead));
         }
         let lifetime = claims.exp.checked_sub(claims.iat);
         if lifetime.is_none_or(|seconds| !(1..=expected.lifetime.as_secs()).contains(&seconds)) {
@@ -84,6 +86,9 @@ impl JwtPolicy {
         }
         if claims.nbf != expected.not_before.then_some(claims.iat) {
             return Err(JwtRefusal::Time("nbf"));
+        }
+        if claims.exp <= now {
+            return Err(JwtRefusal::Ended);
         }
         if !is_uuid_v4(claims.jti.as_bytes()) {
             return Err(JwtRefusal::Id);
@@ -128,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_token_of_the_configuration_is_signed_and_each_deviation_is_refused() {
-        use JwtRefusal::{Claim, FurtherClaims, Header, Id, IssuedAt, Time};
+        use JwtRefusal::{Claim, Ended, FurtherClaims, Header, Id, IssuedAhead, Time};
         let policy = policy(false);
         assert_eq!(refused(&policy, |_, _| {}), None);
         assert_eq!(refused(&policy, |_, claims| claims.exp -= 5), None);
@@ -187,10 +192,16 @@ mod tests {
                 refused(&policy, |_, claims| claims.nbf = Some(NOW)),
                 Time("nbf"),
             ),
-            (refused(&policy, |_, claims| claims.iat -= 6), IssuedAt(6)),
+            (
+                refused(&policy, |_, claims| {
+                    claims.iat -= 20;
+                    claims.exp -= 20;
+                }),
+                Ended,
+            ),
             (
                 refused(&policy, |_, claims| claims.iat += 3600),
-                IssuedAt(3600),
+                IssuedAhead(3600),
             ),
             (refused(&policy, |_, claims| claims.jti = text("1")), Id),
             (

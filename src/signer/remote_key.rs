@@ -15,7 +15,7 @@ use super::signer_supervisor::SupervisedSigner;
 use super::{START_STEPS, SignerError, SignerHealth, not_understood};
 use crate::config::Config;
 use crate::config::pin::PinSource;
-use crate::engine::{EngineError, Sign, SignRequest, Signature};
+use crate::engine::{EngineError, ReportedError, Sign, SignRequest, Signature};
 use crate::identity::{Identity, IdentityFiles, RemoteSig4, Validity};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
@@ -39,6 +39,8 @@ pub(super) struct KeyDescription {
     pub(super) device: DeviceInfo,
     pub(super) certificate: Option<String>,
     pub(super) sig4: Option<Sig4Description>,
+    /// Why there is none, although it is configured.
+    pub(super) sig4_error: Option<ReportedError>,
     pub(super) hardening: Vec<Measure>,
 }
 
@@ -111,6 +113,9 @@ impl RemoteKey {
             &description.schemes,
             timeout,
         )?;
+        if let Some(error) = description.sig4_error.filter(|_| config.sig4.is_some()) {
+            return Err(EngineError::Reported(Box::new(error)).into());
+        }
         let sig4 = description.sig4.map(|sig4| {
             let certificate = sig4.certificate.as_deref().map(decode_base64).transpose()?;
             let of_sig4 = config.sig4_token.as_ref().unwrap_or(&config.token).timeout;

@@ -12,7 +12,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::frame::{self, MAX_FRAME_LEN, Request, Response};
 use super::health::SignerHealth;
 use super::heartbeat::CallDeadlines;
-use super::open_key::OpenKeys;
+use super::jwt_policy::JwtRefusal;
+use super::open_key::{OpenKey, OpenKeys};
 use super::policy::Refusal;
 use super::state::SharedState;
 use super::timespec;
@@ -26,7 +27,7 @@ use crate::ledger::{Entry, Process, RefusedRequest};
 pub(super) struct RequestHandler {
     pub(super) state: SharedState,
     pub(super) calls: CallDeadlines,
-    /// The timeout of a signature.
+    /// The timeout of a signature: the longest of all keys.
     pub(super) timeout: Duration,
     /// Health was requested since the last check of the token.
     pub(super) health_requested: AtomicBool,
@@ -111,7 +112,7 @@ fn handle(
     match request {
         Request::Describe => match handler.state.wait_for_key(None) {
             Ok(key) => {
-                frame::encode_response(response, id, &Response::Described(&key.description));
+                frame::encode_response(response, id, &Response::Described(&key.description()));
             }
             Err(error) => encode_error(response, id, &error),
         },
@@ -142,15 +143,16 @@ fn sign(
     spki: Fingerprint,
     request: &SignRequest<'_>,
 ) -> Result<Vec<u8>, ReportedError> {
+    let began = Instant::now();
+    let until = request.deadline.min(began + handler.timeout);
+    let keys = handler.state.wait_for_key(Some(until))?;
+    let key = keys.key(spki, request.purpose)?;
     // A call that takes longer than `timeout` counts as hung, even if the caller's deadline is later.
-    let latest = Instant::now() + handler.timeout;
     let request = SignRequest {
-        deadline: request.deadline.min(latest),
+        deadline: until.min(began + key.timeout),
         ..*request
     };
-    let keys = handler.state.wait_for_key(Some(request.deadline))?;
-    keys.check_policy(spki, &request)?;
-    let key = keys.key(spki);
+    keys.check_policy(&key, spki, &request)?;
     let _in_progress = handler.calls.begin(caller, request.deadline);
     let signed = key.engine.sign(&request);
     if signed.as_ref().is_err_and(EngineError::is_before_attempt) {
@@ -165,12 +167,17 @@ impl OpenKeys {
     /// Checks a request against the policy. A refusal is recorded.
     fn check_policy(
         &self,
+        key: &OpenKey,
         spki: Fingerprint,
         request: &SignRequest<'_>,
     ) -> Result<(), ReportedError> {
-        let checked = self.key(spki).policy.check(spki, request, Instant::now());
+        let checked = key.policy.check(spki, request, Instant::now());
         checked.map_err(|refusal| {
             let why = refusal.to_string();
+            if refusal == Refusal::Jwt(JwtRefusal::Ended) {
+                // The HSM is slow: an honest front end asked in time.
+                return ReportedError::from(EngineError::Deadline(key.timeout));
+            }
             self.record_refusal(Some(request), &why);
             match refusal {
                 Refusal::Rate(_) => rate_limit_error(&why),

@@ -36,6 +36,11 @@ pub(super) fn is_sealed(file: BorrowedFd<'_>) -> bool {
     fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SEALS))
 }
 
+/// Whether the supervisor of a proxy passed on its configuration.
+pub(super) fn is_at_standard_output() -> bool {
+    is_sealed(rustix::stdio::stdout())
+}
+
 /// The text in the sealed file at standard output. `None`: there is another file.
 pub(super) fn at_standard_output() -> Option<String> {
     let file = rustix::stdio::stdout();

@@ -81,7 +81,14 @@ pub fn serve(
     attendance: impl Fn(bool) -> Attendance,
 ) -> Result<ExitCode, SignerError> {
     let inherited = receive_from_supervisor()?;
-    let config = configuration(path)?.parse()?;
+    let (text, of_proxy) = (
+        configuration(path)?,
+        sealed_configuration::is_at_standard_output(),
+    );
+    let config = match of_proxy {
+        true => text.parse()?.for_proxy(),
+        false => text.parse()?,
+    };
     sealed_configuration::release_standard_output()
         .map_err(|error| SignerError::handover(&error))?;
     lift_memory_limit();
@@ -116,8 +123,8 @@ pub fn serve(
     let service = Arc::new(Service {
         requests: RequestHandler {
             state: SharedState::new(&inherited.predecessors),
-            calls: CallDeadlines::new(channels.len() + 2, config.token.timeout),
-            timeout: config.token.timeout,
+            calls: CallDeadlines::new(channels.len() + 2, config.longest_timeout()),
+            timeout: config.longest_timeout(),
             health_requested: AtomicBool::new(false),
         },
         keep_alive_caller: channels.len(),
@@ -285,18 +292,25 @@ impl Service {
                 .requests
                 .health_requested
                 .swap(false, Ordering::Relaxed);
-            let is_down = key.health().outage.is_some();
+            let is_down = key.health().outage.is_some() || key.lacks_sig4();
             // If a login needs an operator, only `keep_alive` causes one.
             let due_early = (health_requested || is_down) && !self.needs_operator();
             if !due_early && checked.elapsed() < keep_alive {
                 continue;
             }
             checked = Instant::now();
-            for engine in key.engines() {
+            {
+                let until = Instant::now() + self.config.start_time(START_STEPS);
+                let _in_progress = self.requests.calls.begin(self.keep_alive_caller, until);
+                if !self.needs_operator() {
+                    key.retry_sig4();
+                }
+            }
+            for open in key.all() {
                 loop {
-                    let until = Instant::now() + self.config.token.timeout;
+                    let until = Instant::now() + self.config.longest_timeout();
                     let _in_progress = self.requests.calls.begin(self.keep_alive_caller, until);
-                    if !engine.keep_alive() {
+                    if !open.engine.keep_alive() {
                         break;
                     }
                 }

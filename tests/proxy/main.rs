@@ -20,6 +20,7 @@ mod jwt_hub_clock;
 mod jwt_key_set;
 mod jwt_outages;
 mod jwt_reload;
+mod jwt_second_token;
 mod jwt_verdicts;
 mod key_renewal;
 mod lifecycle;

@@ -104,7 +104,7 @@ fn run_front_end(global: &Global) -> Result<ExitCode, CommandError> {
     let inherited = inherit().map_err(CommandError::stage)?;
     let text = ConfigText::inherited_or_read(inherited.configuration, setup::config_path(global)?);
     // The supervisor has checked the paths in it.
-    let config = text.and_then(|text| text.parse());
+    let config = text.and_then(|text| text.parse()).map(Config::for_proxy);
     let mut config = config.map_err(CommandError::stage)?;
     let started_by = rustix::process::geteuid().as_raw();
     let user = become_user(&config, ServiceProcess::FrontEnd).map_err(CommandError::stage)?;

@@ -77,6 +77,12 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
         json: global.json,
     };
     let file = OutputFile::claim(&option, &[&config])?;
+    // Without a token, the second key need not be there.
+    let config = if args.jwt {
+        config
+    } else {
+        config.without_sig4()
+    };
     let identity = signer::identity(global, &config).map_err(CommandError::stage)?;
     if let Some(minter) = Minter::new(&config, &identity).filter(|_| args.jwt) {
         let token = minter.mint().map_err(CommandError::stage)?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -93,6 +93,7 @@ fn validate(
     record: &mut RequestRecord,
     over_unix_socket: bool,
 ) -> Result<Option<Target>, Problem> {
+    let has_authorization = head.headers.contains_key(AUTHORIZATION);
     let route = ListenerRoute {
         path: listener.access_control().check_request(head)?,
         service: listener.service,
@@ -102,7 +103,7 @@ fn validate(
         return Ok(None);
     };
     if let Some(jwt) = &listener.context.jwt {
-        jwt.check(target.service, &head.headers)?;
+        jwt.check(target.service, has_authorization)?;
     }
     if let Some(pseudonym) = &listener.context.pseudonym {
         pseudonym.append_to(head)?;

@@ -40,9 +40,16 @@ struct JwtState {
     /// How long a request may wait for a token.
     timeout: Duration,
     max_clock_skew: Duration,
-    /// The last `Date` of a service, so that one which was judged already is not judged again.
+    /// Of Consent Manager and of Headless Heimdall.
+    clocks: [WatchedClock; 2],
+}
+
+/// The clock of one service.
+#[derive(Debug, Default)]
+struct WatchedClock {
+    /// The last `Date`, so that one which was judged already is not judged again.
     last_date: Option<HeaderValue>,
-    clock: Option<HubClock>,
+    judged: Option<HubClock>,
 }
 
 /// How far the hub's clock is from this machine's.
@@ -126,8 +133,9 @@ impl JwtAuth {
 
     /// Refuses a request that brings an `Authorization` of its own to a service for which the proxy sets it: which of the two
     /// the application means is not known, and one of them would be lost.
-    pub(super) fn check(&self, service: Service, headers: &HeaderMap) -> Result<(), Problem> {
-        if !self.services.covers(service) || !headers.contains_key(AUTHORIZATION) {
+    /// `has_own` is whether it came with one, even if `Connection` named it for removal.
+    pub(super) fn check(&self, service: Service, has_own: bool) -> Result<(), Problem> {
+        if !self.services.covers(service) || !has_own {
             return Ok(());
         }
         Err(Problem::new(
@@ -171,10 +179,16 @@ impl JwtAuth {
             return;
         };
         let mut state = self.state.lock().ignore_poison();
-        if state.last_date.as_ref() == Some(date) {
+        let bound = state.max_clock_skew.as_secs();
+        let [of_cm, of_hh] = &mut state.clocks;
+        let clock = match service {
+            Service::ConsentManager => of_cm,
+            Service::HeadlessHeimdall => of_hh,
+        };
+        if clock.last_date.as_ref() == Some(date) {
             return;
         }
-        state.last_date = Some(date.clone());
+        clock.last_date = Some(date.clone());
         let parsed = date
             .to_str()
             .ok()
@@ -183,10 +197,10 @@ impl JwtAuth {
             return;
         };
         let ahead = seconds_ahead(at, sent, SystemTime::now());
-        let is_beyond = ahead.unsigned_abs() > state.max_clock_skew.as_secs();
-        let before = state.clock.replace(HubClock { ahead, is_beyond });
+        let is_beyond = ahead.unsigned_abs() > bound;
+        let before = clock.judged.replace(HubClock { ahead, is_beyond });
         drop(state);
-        proxy_metrics::hub_clock(ahead);
+        proxy_metrics::hub_clock(service, ahead);
         if is_beyond && before.is_none_or(|before| !before.is_beyond) {
             tracing::warn!(
                 service = service.label(),
@@ -212,23 +226,32 @@ impl JwtAuth {
     pub(super) fn report(&self, now: SystemTime) -> (bool, Value) {
         let state = self.state.lock().ignore_poison();
         let certificate = &state.certificate;
-        let error = certificate.check_role(KeyRole::Sig4, now).err();
+        let of_certificate = certificate.check_role(KeyRole::Sig4, now).err();
+        let of_token = self.stock.last_error();
+        let told = match (&of_certificate, &of_token) {
+            (Some(error), _) => Some((error.to_string(), error.hint())),
+            (None, Some(error)) => Some((error.to_string(), error.hint())),
+            (None, None) => None,
+        };
+        let clocks = state.clocks.iter().filter_map(|clock| clock.judged);
+        let farthest = clocks.max_by_key(|clock| clock.ahead.unsigned_abs());
         let mut report = json!({
             "services": self.services.as_str(),
-            "good": error.is_none(),
+            "good": told.is_none(),
             "audience": state.audience,
             "kid": certificate.x5t_s256(),
             "not_after": certificate.not_after(),
             "days_left": certificate.days_left(now),
-            "hub_clock_ahead_seconds": state.clock.map(|clock| clock.ahead),
-            "hub_clock_is_beyond_bound": state.clock.is_some_and(|clock| clock.is_beyond),
+            "hub_clock_ahead_seconds": farthest.map(|clock| clock.ahead),
+            "hub_clock_is_beyond_bound": farthest.is_some_and(|clock| clock.is_beyond),
             "key_set": self.key_set.report(),
         });
-        if let Some(error) = &error {
-            report["detail"] = error.to_string().into();
-            report["hint"] = error.hint().into();
+        let good = told.is_none();
+        if let Some((detail, hint)) = told {
+            report["detail"] = detail.into();
+            report["hint"] = hint.into();
         }
-        (error.is_none(), report)
+        (good, report)
     }
 }
 
@@ -242,8 +265,7 @@ impl JwtState {
             audience: sig4.claim_set().audience.clone(),
             timeout: token.timeout,
             max_clock_skew: max_clock_skew.unwrap_or_default(),
-            last_date: None,
-            clock: None,
+            clocks: Default::default(),
         }
     }
 

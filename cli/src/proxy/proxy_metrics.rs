@@ -95,7 +95,7 @@ pub const ALL: [Metric; 13] = {
         metric(
             HUB_CLOCK,
             Gauge,
-            &[],
+            &["upstream"],
             "by how many seconds the hub's clock is ahead of this machine's, by its last response with JWT Auth",
         ),
         metric(
@@ -196,9 +196,9 @@ pub(super) fn set_tokens(counts: StockCounts) {
     }
 }
 
-/// The hub's clock is so many seconds ahead.
-pub(super) fn hub_clock(ahead: i64) {
-    gauge!(HUB_CLOCK).set(ahead as f64);
+/// The clock of a service is so many seconds ahead.
+pub(super) fn hub_clock(service: Service, ahead: i64) {
+    gauge!(HUB_CLOCK, "upstream" => service.label()).set(ahead as f64);
 }
 
 pub(super) fn log_lines_lost(lines: u64) {

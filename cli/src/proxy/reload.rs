@@ -159,7 +159,7 @@ impl ReloadTask {
         let (path, proxy) = (self.config.path.clone(), self.proxy.clone());
         // Blocks: a new signer may take minutes to report that it has no key.
         let opened = run_on_thread(move || {
-            let config = Config::parse(&text, &path)?;
+            let config = Config::parse(&text, &path)?.for_proxy();
             PreparedReload::open(config, channels, &proxy)
         });
         let opened = opened.await.map_err(ProxyError::System);

@@ -44,14 +44,11 @@ pub(super) fn check(
         .map(|folder| PublicationRecord::new(&folder, &sig4.x5t_s256(), url.as_str()));
     let hint = "let `state_dir` of [[token]] name a folder that this user can write to";
     let unknown = |error: &RecordError, steps: &mut Steps| {
-        steps.note(PUBLISHED, error.to_string(), hint);
+        steps.fault(PUBLISHED, error.to_string(), hint, ExitCode::Finding);
     };
     let Some(record) = record else {
-        steps.note(
-            PUBLISHED,
-            "nowhere to remember since when: there is no `state_dir`",
-            hint,
-        );
+        let detail = "nowhere to remember since when: there is no `state_dir`";
+        steps.fault(PUBLISHED, detail, hint, ExitCode::Finding);
         return None;
     };
     if !is_published {
@@ -62,7 +59,13 @@ pub(super) fn check(
         steps.seen(CACHES, Outcome::NotReached, "");
         return None;
     }
-    let first_seen = match record.seen(now, unchanged_since(fetched, now)) {
+    // No key was published before its certificate began.
+    let since = sig4
+        .not_before_time()
+        .duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or_default().as_secs();
+    let earlier = unchanged_since(fetched, now).map(|earlier| earlier.max(since));
+    let first_seen = match record.seen(now, earlier) {
         Ok(first_seen) => first_seen,
         Err(error) => {
             unknown(&error, steps);
@@ -106,7 +109,7 @@ fn show_caches(age: &Age, fetched: &FetchedSet, steps: &mut Steps) {
             "the server does not say how long the set may be cached (max-age)".to_owned(),
         ),
         Some(max_age) if age.seconds < max_age => {
-            let until = rfc3339::of_unix(age.first_seen + max_age);
+            let until = rfc3339::of_unix(age.first_seen.saturating_add(max_age));
             let detail =
                 format!("until {until} caches may serve the set from before (max-age {max_age} s)");
             (Outcome::Note, detail)

@@ -110,9 +110,10 @@ pub(super) fn fetch(
 /// Parses an https URL.
 pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
-    url.filter(|url| url.scheme() == "https" && url.has_host())
+    let has_user = |url: &Url| !url.username().is_empty() || url.password().is_some();
+    url.filter(|url| url.scheme() == "https" && url.has_host() && !has_user(url))
         .ok_or_else(|| {
-            "write an https URL, such as https://keystore.example/ORG/CLIENT/application.jwks"
+            "write an https URL without user and password, such as https://keystore.example/ORG/CLIENT/application.jwks"
                 .to_owned()
         })
 }
