@@ -16,7 +16,8 @@ use tower_service::Service;
 use super::TokenStock;
 use crate::engine::EngineError;
 
-/// Adds a token of a stock to each request.
+/// Adds a token of a stock to each request, wherever that goes: it is for clients that call the hub only, as those of
+/// [`crate::reqwest`] do.
 #[derive(Clone, Debug)]
 pub struct AuthorizationLayer {
     stock: Arc<TokenStock>,

@@ -20,7 +20,7 @@ async function verdict(asked, token, at) {
   if (keys.length !== 1) return `kid: ${keys.length} keys`;
   let claims;
   try {
-    const verified = await jose.jwtVerify(token, await jose.importJWK(keys[0], "PS256"), {
+    const verified = await jose.jwtVerify(token, jose.createLocalJWKSet(asked.jwks), {
       algorithms: ["PS256"],
       audience: asked.audience,
       issuer: asked.issuer,
