@@ -239,7 +239,9 @@ fn one_key_for_both_purposes_and_a_key_that_cannot_sign_by_ps256_are_refused() {
     bank.certify("rsa-2048");
     sig4::certify(&mut bank, "p-256");
     bank.configure(|settings| settings.sections = sig4::section(""));
-    let refused = bank.run(&["request", "GET", "cm:/hello-mtls"]).expect(3);
+    let refused = bank
+        .run(&["request", "--jwt", "GET", "cm:/hello-mtls"])
+        .expect(3);
     assert!(
         refused.stderr.contains("does not sign by PS256"),
         "{}",
@@ -251,7 +253,9 @@ fn one_key_for_both_purposes_and_a_key_that_cannot_sign_by_ps256_are_refused() {
     bank.configure(|settings| {
         settings.sections = sig4::section("").replace("object=sig4", "token=lfi;object=c3");
     });
-    let refused = bank.run(&["request", "GET", "cm:/hello-mtls"]).expect(2);
+    let refused = bank
+        .run(&["request", "--jwt", "GET", "cm:/hello-mtls"])
+        .expect(2);
     let why = "C3 and Sig4 have the same public key";
     assert!(refused.stderr.contains(why), "{}", refused.stderr);
 }
