@@ -41,7 +41,6 @@ struct Shared {
     state: Mutex<StockState>,
     /// There is work for a thread, or the stock ends.
     changed: Condvar,
-    lifetime: Duration,
 }
 
 struct StockState {
@@ -99,7 +98,6 @@ impl TokenStock {
     pub fn start(minter: Minter, parallel: usize) -> io::Result<Self> {
         let now = Instant::now();
         let shared = Arc::new(Shared {
-            lifetime: minter.claim_set().lifetime,
             state: Mutex::new(StockState {
                 minter: Some(minter),
                 generation: 0,
@@ -147,7 +145,7 @@ impl TokenStock {
             let mut state = self.shared.lock();
             let now = Instant::now();
             state.demand.count(now);
-            self.shared.discard_old(&mut state, now);
+            Shared::discard_old(&mut state, now);
             // The oldest first: each is used as long as it lives.
             if let Some(stocked) = state.tokens.pop_front() {
                 state.counts.at_once += 1;
@@ -241,7 +239,7 @@ impl Shared {
         loop {
             let minter = state.minter.clone()?;
             let now = Instant::now();
-            self.discard_old(&mut state, now);
+            Self::discard_old(&mut state, now);
             state.waiting.retain(|waiting| !waiting.result.is_closed());
             let wanted = state.demand.stock(now);
             let for_stock = state.tokens.len() + state.in_progress < wanted + state.waiting.len();
@@ -252,7 +250,7 @@ impl Shared {
             }
             let next = match state.tokens.front() {
                 _ if for_stock => state.resumes_at,
-                Some(oldest) => oldest.minted_at + self.lifetime / 2,
+                Some(oldest) => oldest.minted_at + half_life(&oldest.token),
                 None => now + IDLE_WAIT,
             };
             let pause = next.saturating_duration_since(now);
@@ -275,7 +273,7 @@ impl Shared {
             }
             Err(_) if state.generation != generation => {}
             // Signed too late: whoever waits gets the next one, or the error of his own deadline.
-            Ok(token) if !self.is_young(&token, began, Instant::now()) => {
+            Ok(token) if !is_young(&token, began, Instant::now()) => {
                 state.counts.discarded += 1;
                 state.failures = state.failures.saturating_add(1);
                 state.resumes_at = Instant::now() + FILL_BACKOFF.delay(state.failures);
@@ -322,19 +320,25 @@ impl Shared {
 
     /// Throws away the tokens in the second half of their life, and those that this machine's clock, which may have been set
     /// meanwhile, takes for such.
-    fn discard_old(&self, state: &mut StockState, now: Instant) {
-        let before = state.tokens.len();
-        state
-            .tokens
-            .retain(|stocked| self.is_young(&stocked.token, stocked.minted_at, now));
-        state.counts.discarded += (before - state.tokens.len()) as u64;
+    fn discard_old(state: &mut StockState, now: Instant) {
+        // The oldest is the first. The lock is held: no further one is looked at.
+        while let Some(oldest) = state.tokens.front()
+            && !is_young(&oldest.token, oldest.minted_at, now)
+        {
+            state.tokens.pop_front();
+            state.counts.discarded += 1;
+        }
     }
+}
 
-    /// Whether a token is in the first half of its life, by both clocks.
-    fn is_young(&self, token: &Token, minted_at: Instant, now: Instant) -> bool {
-        let half = self.lifetime / 2;
-        let issued = token.issued_at();
-        now.saturating_duration_since(minted_at) < half
-            && (issued..=issued + half.as_secs()).contains(&rfc3339::unix_now())
-    }
+/// Half of a token's life: a reload may have changed `lifetime` since.
+fn half_life(token: &Token) -> Duration {
+    Duration::from_secs(token.expires_at().saturating_sub(token.issued_at())) / 2
+}
+
+/// Whether a token is in the first half of its life, by both clocks.
+fn is_young(token: &Token, minted_at: Instant, now: Instant) -> bool {
+    let (half, issued) = (half_life(token), token.issued_at());
+    now.saturating_duration_since(minted_at) < half
+        && (issued..=issued + half.as_secs()).contains(&rfc3339::unix_now())
 }

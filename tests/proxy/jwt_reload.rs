@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use crate::common::bank::Bank;
@@ -17,6 +19,11 @@ fn last_token(hub: &Hub) -> Arrived {
     let value = &seen.last().unwrap().headers["authorization"];
     let token = value.to_str().unwrap().strip_prefix("Bearer ").unwrap();
     (token.to_owned(), unix_now())
+}
+
+fn claims(token: &str) -> Value {
+    let part = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
 fn kid(jwks: &Value) -> &Value {
@@ -48,6 +55,17 @@ fn a_reload_takes_a_new_certificate_and_refuses_one_that_does_not_fit() {
     for (hub, verdicts) in verdicts(&after, &[last_token(&hub)]) {
         assert_eq!(verdicts, ["ok"], "{hub}");
     }
+
+    // A shorter life counts for the stock too.
+    let text = fs::read_to_string(bank.config_path()).unwrap();
+    let shorter = text.replace("[sig4]\n", "[sig4]\nlifetime = \"10s\"\n");
+    fs::write(bank.config_path(), shorter).unwrap();
+    proxy.signal("HUP");
+    until("a shorter life", || {
+        proxy.get("/cm/consents/1");
+        let claims = claims(&last_token(&hub).0);
+        claims["exp"].as_u64() == claims["iat"].as_u64().map(|iat| iat + 10)
+    });
 
     // C3's certificate in the place of Sig4's.
     fs::copy(bank.path("c3.pem"), &file).unwrap();
