@@ -35,6 +35,8 @@ TOOLS = $(TARGET)/tools
 deny:
 	@$(TOOLS)/bin/cargo-deny --version 2>/dev/null | grep -qx 'cargo-deny $(CARGO_DENY)' || $(CARGO) install --quiet \
 	    --locked --debug --version $(CARGO_DENY) --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deny
+	@# The crates of all platforms: what is not built here is judged too, and --offline fetches nothing.
+	@$(CARGO) fetch --locked --quiet
 	$(TOOLS)/bin/cargo-deny --locked --workspace $(DENY_FLAGS) check
 	@git -C target/advisory-db/advisory-db-* log -1 --format='The advisories are of %cs (%cr).'
 
