@@ -8,6 +8,7 @@
 mod authorization_layer;
 mod demand;
 mod stock;
+mod stocked_token;
 
 use std::fmt;
 use std::sync::Arc;

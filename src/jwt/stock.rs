@@ -15,11 +15,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant as TokioInstant, timeout_at};
 
 use super::demand::Demand;
+use super::stocked_token::StockedToken;
 use super::{Minter, Token};
 use crate::backoff::Backoff;
 use crate::engine::EngineError;
 use crate::poison::IgnorePoison as _;
-use crate::rfc3339;
 
 /// How long a thread without work waits before it looks again.
 const IDLE_WAIT: Duration = Duration::from_secs(10);
@@ -61,11 +61,6 @@ struct StockState {
     /// The threads that run.
     threads: usize,
     counts: StockCounts,
-}
-
-struct StockedToken {
-    token: Token,
-    minted_at: Instant,
 }
 
 struct Waiting {
@@ -149,8 +144,7 @@ impl TokenStock {
             // The oldest first: each is used as long as it lives.
             if let Some(stocked) = state.tokens.pop_front() {
                 state.counts.at_once += 1;
-                drop(state);
-                self.shared.changed.notify_one();
+                self.shared.wake_for_work(state, now);
                 return Ok(stocked.token);
             }
             state.counts.waited += 1;
@@ -160,9 +154,9 @@ impl TokenStock {
             }
             let (result, received) = oneshot::channel();
             state.waiting.push_back(Waiting { since: now, result });
+            self.shared.wake_for_work(state, now);
             received
         };
-        self.shared.changed.notify_one();
         let timeout = deadline.saturating_duration_since(Instant::now());
         match timeout_at(TokioInstant::from_std(deadline), received).await {
             Ok(Ok(result)) => result,
@@ -213,6 +207,19 @@ impl Drop for TokenStock {
     }
 }
 
+impl StockState {
+    /// Whether there are fewer tokens than are wanted, those that are being minted included.
+    fn is_short(&mut self, now: Instant) -> bool {
+        let wanted = self.demand.stock(now) + self.waiting.len();
+        self.tokens.len() + self.in_progress < wanted
+    }
+
+    /// Whether a token is to be minted now.
+    fn has_work(&mut self, now: Instant) -> bool {
+        self.waiting.len() > self.in_progress || (now >= self.resumes_at && self.is_short(now))
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, StockState> {
         self.state.lock().ignore_poison()
@@ -241,16 +248,16 @@ impl Shared {
             let now = Instant::now();
             Self::discard_old(&mut state, now);
             state.waiting.retain(|waiting| !waiting.result.is_closed());
-            let wanted = state.demand.stock(now);
-            let for_stock = state.tokens.len() + state.in_progress < wanted + state.waiting.len();
-            let is_due = now >= state.resumes_at;
-            if state.waiting.len() > state.in_progress || (for_stock && is_due) {
+            if state.has_work(now) {
                 state.in_progress += 1;
-                return Some((minter, state.generation));
+                let generation = state.generation;
+                self.wake_for_work(state, now);
+                return Some((minter, generation));
             }
+            let is_short = state.is_short(now);
             let next = match state.tokens.front() {
-                _ if for_stock => state.resumes_at,
-                Some(oldest) => oldest.minted_at + half_life(&oldest.token),
+                _ if is_short => state.resumes_at,
+                Some(oldest) => oldest.ends_at(),
                 None => now + IDLE_WAIT,
             };
             let pause = next.saturating_duration_since(now);
@@ -262,10 +269,23 @@ impl Shared {
         }
     }
 
+    /// Wakes one thread if there is something for it to mint. Whoever takes work wakes the next: nobody is woken in vain.
+    fn wake_for_work(&self, mut state: MutexGuard<'_, StockState>, now: Instant) {
+        let has_work = state.has_work(now);
+        drop(state);
+        if has_work {
+            self.changed.notify_one();
+        }
+    }
+
     /// Hands a token to whoever waits longest, or puts it into the stock. An error goes to all who waited when it was asked for.
     fn hand_out(&self, minted: Result<Token, EngineError>, generation: u64, began: Instant) {
         let mut state = self.lock();
         state.in_progress -= 1;
+        let minted = minted.map(|token| StockedToken {
+            token,
+            minted_at: began,
+        });
         match minted {
             // Another key is in use meanwhile: whoever waits gets a token, or an error, of that one.
             Ok(_) if state.generation != generation || state.minter.is_none() => {
@@ -273,26 +293,23 @@ impl Shared {
             }
             Err(_) if state.generation != generation => {}
             // Signed too late: whoever waits gets the next one, or the error of his own deadline.
-            Ok(token) if !is_young(&token, began, Instant::now()) => {
+            Ok(stocked) if !stocked.is_young(Instant::now()) => {
                 state.counts.discarded += 1;
                 state.failures = state.failures.saturating_add(1);
                 state.resumes_at = Instant::now() + FILL_BACKOFF.delay(state.failures);
-                drop(token);
             }
-            Ok(token) => {
+            Ok(mut stocked) => {
                 state.failures = 0;
                 state.last_error = None;
                 state.resumes_at = began;
-                let mut token = token;
                 loop {
                     let Some(waiting) = state.waiting.pop_front() else {
-                        let minted_at = began;
-                        state.tokens.push_back(StockedToken { token, minted_at });
+                        state.tokens.push_back(stocked);
                         break;
                     };
-                    match waiting.result.send(Ok(token)) {
+                    match waiting.result.send(Ok(stocked.token)) {
                         // Whoever has gone gives it back.
-                        Err(Ok(returned)) => token = returned,
+                        Err(Ok(returned)) => stocked.token = returned,
                         Ok(()) | Err(Err(_)) => break,
                     }
                 }
@@ -314,8 +331,6 @@ impl Shared {
                 }
             }
         }
-        drop(state);
-        self.changed.notify_one();
     }
 
     /// Throws away the tokens in the second half of their life, and those that this machine's clock, which may have been set
@@ -323,22 +338,10 @@ impl Shared {
     fn discard_old(state: &mut StockState, now: Instant) {
         // The oldest is the first. The lock is held: no further one is looked at.
         while let Some(oldest) = state.tokens.front()
-            && !is_young(&oldest.token, oldest.minted_at, now)
+            && !oldest.is_young(now)
         {
             state.tokens.pop_front();
             state.counts.discarded += 1;
         }
     }
-}
-
-/// Half of a token's life: a reload may have changed `lifetime` since.
-fn half_life(token: &Token) -> Duration {
-    Duration::from_secs(token.expires_at().saturating_sub(token.issued_at())) / 2
-}
-
-/// Whether a token is in the first half of its life, by both clocks.
-fn is_young(token: &Token, minted_at: Instant, now: Instant) -> bool {
-    let (half, issued) = (half_life(token), token.issued_at());
-    now.saturating_duration_since(minted_at) < half
-        && (issued..=issued + half.as_secs()).contains(&rfc3339::unix_now())
 }
