@@ -24,7 +24,7 @@ pub mod paths;
 pub mod pin;
 pub mod profile;
 pub mod proxy;
-mod reload;
+pub mod reload;
 mod same_user;
 mod schema;
 pub mod service_users;

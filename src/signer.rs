@@ -22,6 +22,8 @@ mod child_process;
 pub mod config_reader;
 mod error;
 mod fd_passing;
+#[cfg(feature = "front-end")]
+mod file_watch;
 mod frame;
 #[cfg(feature = "front-end")]
 pub mod front_end_supervisor;
@@ -55,6 +57,8 @@ mod supervisor_reload;
 pub mod system_call_filter;
 mod tls12_policy;
 mod tls12_transcript;
+#[cfg(feature = "front-end")]
+mod watched_name;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -76,7 +76,6 @@ use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
 use jwt_auth::JwtAuth;
-pub use lifecycle_log::LIFECYCLE;
 pub use listen_sockets::Sockets;
 use reload::{ReloadTask, open_identity};
 pub use sd_notify::ServiceManager;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::field;
 pub use super::jwt_auth::JwtAuth;
 use super::listener::{Callers, ListenAddress, ListenerConfig, OperationsConfig};
+use super::reload::ReloadTrigger;
 use super::service_users::account_name;
 pub use super::via::Via;
 
@@ -77,6 +78,9 @@ pub struct ProxyConfig {
     /// Whether the front end may run as the user to whom PIN and configuration belong.
     #[serde(default)]
     pub accept_same_user: bool,
+    /// What makes the proxy reload (default SIGHUP).
+    #[serde(default)]
+    pub reload: ReloadTrigger,
     /// The services whose requests carry a token of `[sig4]` (default none).
     #[serde(default)]
     pub jwt: JwtAuth,

@@ -1,8 +1,60 @@
-//! Whether a running proxy can apply a changed configuration by a reload, or needs a restart.
+//! What makes a running proxy reload (`reload` of `[proxy]`), which files it watches for that, and whether a reload can apply a
+//! changed configuration, or it takes a restart.
 
-use super::Config;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::listener::Callers;
+use super::{CertificateSource, Config};
+
+/// `reload` of `[proxy]`: what makes the proxy reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReloadTrigger {
+    /// SIGHUP.
+    #[default]
+    Signal,
+    /// SIGHUP, and each replacement of one of [`Config::watched_files`].
+    Watch,
+}
+
+impl ReloadTrigger {
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Watch => "watch",
+        }
+    }
+}
 
 impl Config {
+    /// The files whose replacement makes the proxy reload: certificates, trust anchors, CRLs and caller tokens, which other
+    /// programs renew. Empty where only SIGHUP does. The configuration itself is not among them: it is edited by people, who
+    /// save what is not finished.
+    pub fn watched_files(&self) -> Vec<&Path> {
+        let Some(proxy) = &self.proxy else {
+            return Vec::new();
+        };
+        if proxy.reload == ReloadTrigger::Signal {
+            return Vec::new();
+        }
+        let of_sig4 = self.sig4.as_ref().map(|sig4| &sig4.certificate);
+        let certificates = [Some(&self.c3.certificate), of_sig4].into_iter().flatten();
+        let certificates = certificates.filter_map(|source| match source {
+            CertificateSource::File(path) => Some(path.as_path()),
+            CertificateSource::Token(_) => None,
+        });
+        let caller_tokens = proxy.listeners.iter().filter_map(|it| match &it.callers {
+            Callers::Token(path) => Some(path.as_path()),
+            _ => None,
+        });
+        let trust = [&self.trust.anchors].into_iter().chain(&self.trust.crls);
+        let trust = trust.map(|path| path.as_path());
+        certificates.chain(trust).chain(caller_tokens).collect()
+    }
+
     /// The first section that differs from that of `other` and cannot be reloaded: sockets, origins and limits are set
     /// up at the start. `None`: a reload can apply all differences.
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {

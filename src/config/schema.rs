@@ -154,6 +154,7 @@ pub(super) const SECTIONS: [Section; 14] = [
             "stop_timeout",
             "user",
             "accept_same_user",
+            "reload",
             "jwt",
         ],
     ),

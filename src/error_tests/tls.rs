@@ -31,6 +31,9 @@ pub(super) fn signer() -> Vec<Example> {
     every_variant!(SignerError {
         LauncherEnded: [SignerError::LauncherEnded],
         NotListening: [SignerError::NotListening],
+        NotWatched: [SignerError::NotWatched {
+            error: std::io::Error::from_raw_os_error(24),
+        }],
         ReaderEnded: [SignerError::ReaderEnded {
             status: text("signal: 9 (SIGKILL)")
         }],

@@ -21,6 +21,7 @@ use super::frame::VERSION;
 use super::hardening::{end_with_parent, harden, log_missing};
 use super::process_launcher::{LaunchedProcess, ProcessLauncher};
 use super::sandbox::Sandbox;
+use super::watched_name::{WatchedName, names_on_the_way};
 use super::{SignerError, channels, sealed_configuration, timespec};
 use crate::config::pin::PinSource;
 use crate::config::{Config, ConfigError, ConfigText};
@@ -41,6 +42,8 @@ struct Answer {
     version: u8,
     /// How many channels a signer has.
     channels: usize,
+    /// What is to be watched.
+    watched: Vec<WatchedName>,
     /// Why there is no configuration; `None` if there is one.
     error: Option<ReportedError>,
 }
@@ -52,6 +55,8 @@ pub(super) struct ReadConfiguration {
     /// The whole text, for the signer.
     pub(super) sealed: OwnedFd,
     pub(super) channels: usize,
+    /// What makes the proxy reload when it is replaced.
+    pub(super) watched: Vec<WatchedName>,
 }
 
 impl ReadConfiguration {
@@ -99,6 +104,7 @@ impl ReadConfiguration {
                 .pop()
                 .ok_or_else(|| SignerError::handover(&"the configuration did not come"))?,
             channels: answer.channels,
+            watched: answer.watched,
         })
     }
 }
@@ -135,19 +141,20 @@ pub fn serve(path: &Path) -> Result<ExitCode, SignerError> {
     standard_error::release();
     log_missing(&measures, "reader of the configuration");
     let read = read(path, inherited.configuration.as_deref()).map_err(ReportedError::of);
-    let answer = |channels, error| Answer {
+    let answer = |channels, watched: &[WatchedName], error| Answer {
         version: VERSION,
         channels,
+        watched: watched.to_vec(),
         error,
     };
     let control = inherited.control.as_fd();
     let (answer, descriptors, text) = match &read {
         Ok(read) => (
-            answer(read.channels, None),
+            answer(read.channels, &read.watched, None),
             vec![read.sealed.as_fd()],
             Some(&*read.front_end_text),
         ),
-        Err(error) => (answer(0, Some(error.clone())), Vec::new(), None),
+        Err(error) => (answer(0, &[], Some(error.clone())), Vec::new(), None),
     };
     let sent = serde_json::to_vec(&answer)
         .map_err(io::Error::from)
@@ -197,6 +204,11 @@ fn sealed(text: &ConfigText, config: &Config) -> Result<ReadConfiguration, Signe
         front_end_text,
         sealed: sealed.map_err(|error| SignerError::handover(&error))?,
         channels: channels(config),
+        watched: config
+            .watched_files()
+            .into_iter()
+            .flat_map(names_on_the_way)
+            .collect(),
     })
 }
 

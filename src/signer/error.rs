@@ -1,6 +1,7 @@
 //! The errors of the signer process, its supervision and its reload: message, hint and exit code of each.
 
 use std::fmt::Display;
+use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -112,6 +113,12 @@ pub enum SignerError {
         /// Why.
         why: String,
     },
+    /// The system does not tell of files that are replaced.
+    #[error("files cannot be watched, which `reload = \"watch\"` of [proxy] asks for: {error}")]
+    NotWatched {
+        /// Why.
+        error: io::Error,
+    },
     /// The configuration of the processes.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -207,6 +214,9 @@ impl Diagnostic for SignerError {
             Self::NeedsRestart { .. } => {
                 "restart the proxy: nothing of the new configuration is in use before"
             }
+            Self::NotWatched { .. } => {
+                "see how many files other programs of this user watch (fs.inotify.max_user_instances, inotify(7)), or write reload = \"signal\""
+            }
             Self::NoOffer { .. } => "restart the proxy, and report it if this comes again",
             Self::InReach { access_log: true, .. } => {
                 "name a file in another folder in `access_log` of [proxy], or write access_log = \"stdout\"; \
@@ -226,6 +236,7 @@ impl Diagnostic for SignerError {
             | Self::NotListening
             | Self::ConfigurationUnread { .. }
             | Self::Handover { .. }
+            | Self::NotWatched { .. }
             | Self::NoOffer { .. } => ExitCode::Token,
             Self::NotStartedByUs
             | Self::PinSource { .. }

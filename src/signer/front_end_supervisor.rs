@@ -5,7 +5,7 @@
 //! the third process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::child_process::{self, ChildProcess};
 pub use super::fd_passing::Inherited;
 use super::fd_passing::Passed;
+use super::file_watch::FileWatch;
 use super::hardening::{close_descriptors_on_exec, end_with_parent, harden, log_missing};
 use super::process_launcher::{LaunchedProcess, ProcessLauncher};
 use super::reload_protocol::async_socket;
@@ -29,20 +30,21 @@ use super::system_call_filter::SystemCallFilter;
 use super::{SignerError, fd_passing};
 use crate::backoff::Backoff;
 use crate::exit_code::ExitCode;
+use crate::log_target::LIFECYCLE;
 
 /// A front end that ran this long is restarted with the shortest delay again. Each restart costs a login.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// What a front end may take to stop, beyond `stop_timeout`, before it is killed.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// The descriptors of a supervisor beside its listening sockets: the sockets to the launcher and to the thread that waits for
-/// it, that thread's own end, the launcher's pidfd, and the sealed configuration.
-const DESCRIPTORS: usize = 5;
+/// it, that thread's own end, the launcher's pidfd, the sealed configuration, and where it is told of replaced files.
+const DESCRIPTORS: usize = 6;
 const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// Runs a front end and its signer until the front end exits by itself or is terminated.
 ///
 /// Each front end listens on `sockets`: they stay open during a restart, and clients wait meanwhile. SIGTERM and SIGINT
-/// are forwarded to the front end. At SIGHUP the configuration at `path` is read again, and a signer that uses it is offered to
+/// are forwarded to the front end. At SIGHUP, and where it watches files when one is replaced, the configuration at `path` is read again, and a signer that uses it is offered to
 /// the front end: see [`ReloadOffers`]. A restarted process uses the configuration that was in use last.
 ///
 /// # Errors
@@ -53,20 +55,25 @@ pub fn supervise(
     sockets: &[BorrowedFd<'_>],
 ) -> Result<ExitCode, SignerError> {
     close_descriptors_on_exec();
+    let inotify = FileWatch::prepare(first.watched())?;
     let mut measures = harden(sockets.len() + DESCRIPTORS);
     // All that needs more is done, or is the launcher's to do.
     measures.push(SystemCallFilter::supervisor().enter()?);
     log_missing(&measures, "supervisor");
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SignerError::handover(&error))?;
-    runtime.block_on(supervise_until_exit(path, first, sockets))
+    runtime.block_on(supervise_until_exit(path, first, sockets, inotify))
 }
 
 async fn supervise_until_exit(
     path: &Path,
     mut plan: SignerPlan,
     sockets: &[BorrowedFd<'_>],
+    inotify: Option<OwnedFd>,
 ) -> Result<ExitCode, SignerError> {
+    // Before anything reads the files.
+    let files = inotify.map(|inotify| FileWatch::start(inotify, plan.watched()));
+    let mut files = files.transpose()?;
     let listen = |number| signal(number).map_err(|error| SignerError::handover(&error));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -102,11 +109,20 @@ async fn supervise_until_exit(
                     kill_at = None;
                 }
                 _ = hang_up.recv() => reload.request(),
+                file = replaced(&mut files) => {
+                    tracing::info!(target: LIFECYCLE, file = %file.display(), "a file was replaced: reload");
+                    reload.request();
+                }
                 _ = user_1.recv() => tracing::warn!("SIGUSR1 does nothing here; SIGHUP reloads, and opens the access log anew"),
                 _ = user_2.recv() => tracing::warn!("SIGUSR2 does nothing here; SIGHUP reloads, and opens the access log anew"),
-                step = reload.step() => if let Err(error) = step {
-                    tracing::error!(%error, "it is ended, and started again: somebody may have taken it over");
-                    front_end.process.kill();
+                step = reload.step() => {
+                    if let Err(error) = step {
+                        tracing::error!(%error, "it is ended, and started again: somebody may have taken it over");
+                        front_end.process.kill();
+                    }
+                    if let (Some(files), Some(watched)) = (&mut files, reload.take_watched()) {
+                        files.watch(&watched);
+                    }
                 }
             }
         };
@@ -132,6 +148,14 @@ async fn supervise_until_exit(
             () = sleep(delay) => {}
             () = stop_signal(&mut terminate, &mut interrupt) => return Ok(ExitCode::Good),
         }
+    }
+}
+
+/// Waits until a file is replaced, where files are watched.
+async fn replaced(files: &mut Option<FileWatch>) -> PathBuf {
+    match files {
+        Some(files) => files.replaced().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,6 +9,7 @@ use super::config_reader::ReadConfiguration;
 use super::launch::SignerStart;
 use super::process_launcher::ProcessLauncher;
 use super::signer_supervisor::SupervisedSigner;
+use super::watched_name::WatchedName;
 use super::{START_STEPS, SignerError};
 use crate::config::{Config, ConfigText};
 
@@ -24,6 +25,7 @@ pub struct SignerPlan {
     /// The whole, for the signers.
     sealed: Arc<OwnedFd>,
     channels: usize,
+    watched: Arc<[WatchedName]>,
     launcher: Arc<ProcessLauncher>,
 }
 
@@ -45,6 +47,7 @@ impl SignerPlan {
             front_end_text: text.text,
             sealed: Arc::new(read.sealed),
             channels: read.channels,
+            watched: read.watched.into(),
             launcher: Arc::clone(launcher),
         })
     }
@@ -57,6 +60,11 @@ impl SignerPlan {
     /// The text of [`Self::config`].
     pub(super) fn front_end_text(&self) -> &Arc<str> {
         &self.front_end_text
+    }
+
+    /// What makes the proxy reload when it is replaced.
+    pub(super) fn watched(&self) -> &Arc<[WatchedName]> {
+        &self.watched
     }
 
     pub(super) fn launcher(&self) -> &Arc<ProcessLauncher> {

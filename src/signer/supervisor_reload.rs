@@ -20,6 +20,7 @@ use super::SignerError;
 use super::reload_protocol::{self, OfferAnswer};
 use super::signer_plan::SignerPlan;
 use super::signer_supervisor::SupervisedSigner;
+use super::watched_name::WatchedName;
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::ReportedError;
 
@@ -80,6 +81,8 @@ pub(super) struct SignerReload<'a> {
     id: u64,
     /// Offers that timed out and may be answered later.
     expired: Vec<u64>,
+    /// What is to be watched from now on. `None`: what was.
+    watched: Option<Arc<[WatchedName]>>,
 }
 
 impl<'a> SignerReload<'a> {
@@ -101,6 +104,7 @@ impl<'a> SignerReload<'a> {
             requested_again: false,
             id: 0,
             expired: Vec::new(),
+            watched: None,
         })
     }
 
@@ -110,6 +114,12 @@ impl<'a> SignerReload<'a> {
             ReloadStage::Idle => self.prepare(),
             _ => self.requested_again = true,
         }
+    }
+
+    /// What is to be watched from now on, once after each configuration that was read: folders may be others now, also where the
+    /// reload failed.
+    pub(super) fn take_watched(&mut self) -> Option<Arc<[WatchedName]>> {
+        self.watched.take()
     }
 
     /// Stops the signers; returns the plan for the next front end.
@@ -181,6 +191,8 @@ impl<'a> SignerReload<'a> {
 
     fn offer(&mut self, prepared: Prepared) {
         self.id += 1;
+        let plan = prepared.as_ref().map_or(&self.plan, |(plan, ..)| plan);
+        self.watched = Some(Arc::clone(plan.watched()));
         let prepared = prepared.map_err(ReportedError::of);
         let offered = match &prepared {
             Ok((plan, _, channels)) => Ok((&**plan.front_end_text(), &channels[..])),

@@ -72,6 +72,14 @@ pub fn memory_holds(pid: u32, wanted: &[u8]) -> bool {
 
 /// How often a process's memory holds these bytes.
 pub fn copies_in_memory(pid: u32, wanted: &[u8]) -> usize {
+    let ranges = memory(pid).into_iter();
+    ranges
+        .map(|bytes| memchr::memmem::find_iter(&bytes, wanted).count())
+        .sum()
+}
+
+/// A process's memory, but for what is a file's on the disk.
+pub fn memory(pid: u32) -> Vec<Vec<u8>> {
     let memory = File::open(format!("/proc/{pid}/mem")).expect("root may read it");
     let own = |line: &&str| {
         let mut words = line.split_whitespace().skip(1);
@@ -79,23 +87,13 @@ pub fn copies_in_memory(pid: u32, wanted: &[u8]) -> usize {
         writable || words.nth(2) == Some("0")
     };
     let of_range = |line: &str| {
-        let range = line
-            .split(' ')
-            .next()
-            .and_then(|range| range.split_once('-'));
-        let range = range.and_then(|(from, to)| {
-            let hexadecimal = |text| u64::from_str_radix(text, 16).ok();
-            Some((hexadecimal(from)?, hexadecimal(to)?))
-        });
-        let Some((from, to)) = range else {
-            return 0;
-        };
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let hexadecimal = |text| u64::from_str_radix(text, 16).ok();
+        let (from, to) = (hexadecimal(from)?, hexadecimal(to)?);
         let mut bytes = vec![0; (to - from) as usize];
         // What the kernel shows of itself cannot be read.
-        match memory.read_exact_at(&mut bytes, from) {
-            Ok(()) => memchr::memmem::find_iter(&bytes, wanted).count(),
-            Err(_) => 0,
-        }
+        memory.read_exact_at(&mut bytes, from).ok()?;
+        Some(bytes)
     };
-    maps(pid).lines().filter(own).map(of_range).sum()
+    maps(pid).lines().filter(own).filter_map(of_range).collect()
 }

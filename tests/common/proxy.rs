@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::bank::Bank;
 use super::poll::{found, found_within, until};
 use super::ports;
-use super::procfs::{children, launched, state, threads};
+use super::procfs::{children, command_line, launched, state, threads};
 
 /// Examples share these fixtures, and cargo does not build the command for them.
 pub const BINARY: Option<&str> = option_env!("CARGO_BIN_EXE_hsm-mtls");
@@ -126,6 +126,12 @@ tcp = "{}"
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The process that parses the network: by its command line, which a process that ends has no more.
+    pub fn front_end(&self) -> Option<u32> {
+        let mut launched = launched(self.pid()).into_iter();
+        launched.find(|pid| command_line(*pid).ends_with(b"front-end\0"))
     }
 
     pub fn signal(&self, name: &str) {

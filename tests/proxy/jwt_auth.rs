@@ -16,6 +16,7 @@ use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::jwt_verdicts::{Arrived, jwks_of, verdicts};
 use crate::common::poll::until;
+use crate::common::procfs::memory;
 use crate::common::proxy::{Ports, Proxy, body};
 use crate::common::sig4;
 use hsm_mtls::internal::rfc3339::unix_now;
@@ -273,4 +274,44 @@ fn no_log_record_or_problem_holds_a_token() {
         }
     }
     assert!(texts[0].1.contains("TRACE"), "it was not told to log all");
+}
+
+/// Libraries copy what they send, and memory is cleared when it is freed. What is left is in the buffers of open connections: with
+/// HTTP/1.1 the last request of each.
+#[test]
+fn the_memory_of_the_front_end_holds_no_token_that_is_past() {
+    for h2 in [true, false] {
+        let scene = scene(&format!("both\"\nh2 = {h2}\nvia = \"off"), "");
+        let proxy = Proxy::start(&scene.bank, scene.ports);
+        let socket = proxy.socket();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| requests(&socket, 40));
+            }
+        });
+        assert_eq!(proxy.get("/hh/auth").0, 303);
+        let sent = scene.tokens.lock().unwrap().clone();
+        assert_eq!(sent.len(), 321);
+        let memory = memory(proxy.front_end().unwrap());
+        let is_held = |text: &str| {
+            let mut ranges = memory.iter();
+            ranges.any(|bytes| memchr::memmem::find(bytes, text.as_bytes()).is_some())
+        };
+        // Those in stock are there: it is looked at rightly.
+        assert!(is_held(sent[0].0.split('.').next().unwrap()));
+        let signatures = sent
+            .iter()
+            .map(|(token, _)| token.rsplit('.').next().unwrap());
+        let held = signatures.filter(|signature| is_held(signature)).count();
+        let open =
+            |upstream| proxy.metric("hsm_mtls_proxy_connections_open", &[("upstream", upstream)]);
+        let most = match h2 {
+            true => 0.0,
+            false => open("cm") + open("hh"),
+        };
+        assert!(
+            held as f64 <= most && most < 64.0,
+            "HTTP/2 {h2}: {held}, {most}"
+        );
+    }
 }

@@ -29,6 +29,7 @@ mod output_streams;
 mod ownership;
 mod processes;
 mod readiness;
+mod reload_watch;
 mod root_start;
 mod same_user;
 mod token_states;

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::common::bank::Bank;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
-use crate::common::procfs::{children, command_line, launched, maps, memory_holds, state};
+use crate::common::procfs::{children, launched, maps, memory_holds, state};
 use crate::common::proxy::Proxy;
 use crate::common::signer_process::signers;
 use crate::common::softhsm::PIN;
@@ -36,17 +36,11 @@ fn hang_up(pid: u32) {
     assert!(sent.unwrap().success());
 }
 
-/// By its command line, which a process that ends has no more.
-fn front_end(proxy: &Proxy) -> Option<u32> {
-    let mut launched = launched(proxy.pid()).into_iter();
-    launched.find(|pid| command_line(*pid).ends_with(b"front-end\0"))
-}
-
 #[test]
 fn the_front_end_has_neither_module_nor_pin() {
     let (bank, _hub, proxy) = scene();
     assert_eq!(proxy.get("/cm/consents/1").0, 200);
-    let front_end = front_end(&proxy).unwrap();
+    let front_end = proxy.front_end().unwrap();
     let signer = signers(&bank)[0];
     assert!(maps(signer).contains("libsofthsm2.so") && memory_holds(signer, PIN.as_bytes()));
     for pid in [front_end, proxy.pid()] {
@@ -71,7 +65,7 @@ fn supervisor_and_front_end_are_under_filters_of_system_calls() {
     // A container may have put all of us under some.
     let ours = status(std::process::id(), "Seccomp_filters");
     let (signer, launcher) = (signers(&bank)[0], children(proxy.pid())[0]);
-    let front_end = front_end(&proxy).unwrap();
+    let front_end = proxy.front_end().unwrap();
     for (name, pid, more) in [
         ("supervisor", proxy.pid(), 2),
         ("front end", front_end, 2),
@@ -124,7 +118,7 @@ fn only_the_signer_is_given_token_records_and_comments() {
     let proxy = Proxy::start(&bank, ports);
     let check = |when: &str| {
         assert_eq!(proxy.get("/cm/consents/1").0, 200, "{when}");
-        let front_end = front_end(&proxy).unwrap();
+        let front_end = proxy.front_end().unwrap();
         assert!(
             memory_holds(front_end, b"localhost"),
             "{when}: it is looked at rightly"
@@ -160,7 +154,7 @@ fn only_the_signer_is_given_token_records_and_comments() {
     assert_eq!(check("after a reload"), first);
     kill(first);
     until("another front end", || {
-        front_end(&proxy).is_some_and(|pid| pid != first)
+        proxy.front_end().is_some_and(|pid| pid != first)
     });
     assert_ne!(check("after a crash"), first);
 }
@@ -179,7 +173,7 @@ fn each_thread_of_the_front_end_is_under_the_filter_and_after_a_crash_again() {
     let inherited = count("self", "Seccomp_filters");
     let check = || {
         assert_eq!(proxy.get("/cm/consents/1").0, 200);
-        let front_end = front_end(&proxy).unwrap();
+        let front_end = proxy.front_end().unwrap();
         let threads = fs::read_dir(format!("/proc/{front_end}/task")).unwrap();
         let threads: Vec<_> = threads
             .map(|thread| thread.unwrap().file_name().into_string().unwrap())
@@ -203,7 +197,7 @@ fn each_thread_of_the_front_end_is_under_the_filter_and_after_a_crash_again() {
 fn a_front_end_that_is_killed_is_started_again_and_who_calls_meanwhile_waits() {
     let (bank, _hub, proxy) = scene();
     assert_eq!(proxy.get("/cm/consents/1").0, 200);
-    let (front_end, signer) = (front_end(&proxy).unwrap(), signers(&bank)[0]);
+    let (front_end, signer) = (proxy.front_end().unwrap(), signers(&bank)[0]);
     kill(front_end);
     // The socket is the supervisor's: it was never gone.
     assert_eq!(proxy.get("/cm/consents/1").0, 200);
@@ -270,7 +264,7 @@ fn a_front_end_that_does_not_stop_is_killed() {
     let ports = Proxy::configure(&mut bank, "stop_timeout = \"1s\"", "");
     let proxy = Proxy::start(&bank, ports);
     assert_eq!(proxy.get("/cm/consents/1").0, 200);
-    let front_end = front_end(&proxy).unwrap();
+    let front_end = proxy.front_end().unwrap();
     let stopped = Command::new("kill")
         .args(["-STOP", &front_end.to_string()])
         .status();
@@ -288,7 +282,7 @@ fn a_front_end_that_does_not_stop_is_killed() {
 fn an_unused_signal_ends_no_process() {
     let (bank, _hub, proxy) = scene();
     assert_eq!(proxy.get("/cm/consents/1").0, 200);
-    let (signer, front_end) = (signers(&bank), front_end(&proxy));
+    let (signer, front_end) = (signers(&bank), proxy.front_end());
     let all = [&signer[..], &[front_end.unwrap(), proxy.pid()]].concat();
     for signal in ["-USR1", "-USR2", "-ALRM", "-VTALRM", "-IO"] {
         for pid in &all {
@@ -304,5 +298,5 @@ fn an_unused_signal_ends_no_process() {
     });
     assert_eq!(proxy.get("/cm/consents/1").0, 200);
     assert_eq!(signers(&bank), signer);
-    assert_eq!(self::front_end(&proxy), front_end);
+    assert_eq!(proxy.front_end(), front_end);
 }

@@ -13,12 +13,7 @@ use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
-use crate::proxy;
-
 use super::{Cli, LogFormat, json_notes, signer};
-
-/// Events of a service that are logged without `-v`: it is ready, and it was reloaded.
-const LIFECYCLE: &str = proxy::LIFECYCLE;
 
 /// Events of these targets are not logged without `-v`: the command ends with the same error, and prints it.
 const REPORTED_AS_ERROR: [&str; 3] = [
@@ -72,7 +67,7 @@ pub(crate) fn start(cli: &Cli) {
     let is_service = cli.is_service() && env::var_os(signer::OF_A_COMMAND).is_none();
     let is_default = global.verbose == 0;
     let level_of = move |target: &str| match target {
-        LIFECYCLE if is_default && is_service => LevelFilter::INFO,
+        log_target::LIFECYCLE if is_default && is_service => LevelFilter::INFO,
         _ if is_default && !is_service && REPORTED_AS_ERROR.contains(&target) => LevelFilter::OFF,
         _ => level,
     };

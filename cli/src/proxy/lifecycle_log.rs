@@ -6,9 +6,7 @@ use std::time::SystemTime;
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Service;
-
-/// The target of these log events, which the command shows without `-v`.
-pub const LIFECYCLE: &str = "hsm_mtls::proxy::lifecycle";
+use hsm_mtls::internal::log_target::LIFECYCLE;
 
 /// Logs that the proxy listens, and that token, key, certificate and anchors were checked.
 pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {

@@ -28,6 +28,7 @@ impl PathList {
             stop_timeout: _,
             user: _,
             accept_same_user: _,
+            reload: _,
             jwt: _,
         } = proxy;
         match access_log {

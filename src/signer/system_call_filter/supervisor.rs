@@ -1,4 +1,5 @@
-//! What the supervisor needs beside threads: channels for its children, and descriptors that it passes on.
+//! What the supervisor needs beside threads: channels for its children, descriptors that it passes on, and to be told of files
+//! that are replaced.
 
 use super::Allowed;
 use super::threads::socket_pair;
@@ -6,6 +7,9 @@ use super::threads::socket_pair;
 pub(super) fn allowed() -> Vec<Allowed> {
     vec![
         (libc::SYS_sendmsg, Vec::new()),
+        // Other folders after a reload. It opens no file.
+        (libc::SYS_inotify_add_watch, Vec::new()),
+        (libc::SYS_inotify_rm_watch, Vec::new()),
         // The thread that waits for the launcher, which is the only child.
         (libc::SYS_pidfd_open, Vec::new()),
         (libc::SYS_wait4, Vec::new()),

@@ -10,6 +10,7 @@ use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfi
 use hsm_mtls::internal::config::paths::{NOT_THERE, PathRole, inaccessible};
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::config::proxy::{AccessLog, JwtAuth, ProxyConfig, SettingValue, Via};
+use hsm_mtls::internal::config::reload::ReloadTrigger;
 use hsm_mtls::internal::config::service_users::ServiceProcess;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::signer::sandbox::Sandbox;
@@ -61,6 +62,15 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     rows.extend(wall.map(|wall| ("users", wall)));
     if config.sig4.is_some() {
         rows.push(("JWT Auth", jwt_text(proxy.jwt)));
+    }
+    if proxy.reload == ReloadTrigger::Watch {
+        let watched = config.watched_files().into_iter();
+        let watched: Vec<_> = watched.map(|path| path.display().to_string()).collect();
+        let text = format!(
+            "at SIGHUP, and when one of these is replaced: {}",
+            watched.join(", ")
+        );
+        rows.push(("reload", text));
     }
     rows.push(("signatures", config.signature_limit().to_string()));
     let changed = proxy
@@ -254,6 +264,7 @@ pub(super) fn as_json(config: &Config) -> Value {
             "separate": config.has_separate_users(),
             "accept_same_user": proxy.accept_same_user,
         },
+        "reload": proxy.reload.as_str(),
         "jwt": proxy.jwt.as_str(),
         "limits": limits_json(proxy),
         "notes": notes(config),
