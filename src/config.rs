@@ -14,6 +14,7 @@ mod file_format;
 mod front_end_text;
 pub mod initialize;
 mod jwt_auth;
+mod key_and_certificate;
 pub mod ledger;
 pub mod listener;
 mod log_folder;
@@ -55,6 +56,7 @@ use environment::{Environment, LfiCode, Origin, Service};
 pub use error::ConfigError;
 use error::{line_of_field, line_of_sig4_field};
 use field_error::field_error;
+pub use key_and_certificate::KeyAndCertificate;
 use ledger::LedgerConfig;
 use proxy::{JwtAuth, ProxyConfig};
 pub use session::{
