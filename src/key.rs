@@ -6,12 +6,14 @@
 pub mod attributes;
 pub mod certificate_object;
 pub mod custody_attributes;
+pub mod destruction;
 pub mod ecdsa_signature;
 mod error;
 pub mod extraction_probes;
 pub mod generate;
 mod generation_mechanism;
 pub mod generation_trial;
+pub mod interrupted_generation;
 mod key_pair_generator;
 mod key_pair_template;
 mod known_claims;

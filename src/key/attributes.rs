@@ -295,3 +295,18 @@ fn public_key_in_separate_object(
     };
     public_key_in_object(session, *object)
 }
+
+/// Why a new key is never kept: it may leave the token, or cannot sign.
+pub(super) fn unfit(reported: &KeyAttributes) -> Option<&'static str> {
+    match () {
+        () if reported.extractable != Some(false) => Some("CKA_EXTRACTABLE not false"),
+        () if reported.sensitive != Some(true) => Some("CKA_SENSITIVE not true"),
+        () if reported.sign == Some(false) => Some("CKA_SIGN false"),
+        () => None,
+    }
+}
+
+/// Whether the token reports a use other than signing of a new key.
+pub(super) fn has_unwanted_use(reported: &KeyAttributes) -> bool {
+    reported.decrypt == Some(true) || reported.unwrap == Some(true)
+}

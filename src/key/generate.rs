@@ -18,6 +18,8 @@ pub struct KeyPairRequest<'a> {
     pub algorithm: KeyAlgorithm,
     /// CKA_LABEL
     pub label: &'a str,
+    /// CKA_ID, of 16 bytes; `None`: random ones. A token may take a part of it only, or another.
+    pub id: Option<&'a [u8]>,
     /// What it may claim.
     pub claims: Claims,
     /// The role that makes it.
@@ -54,7 +56,10 @@ pub fn generate(
     let explain = |error| vendor_tool::explain(token, &algorithm.to_string(), error);
     let mut refusal = None;
     for generator in Generator::of_each_mechanism(token, session, algorithm, request.claims)? {
-        match generator.generate(request.label).map_err(explain)? {
+        match generator
+            .generate(request.label, request.id)
+            .map_err(explain)?
+        {
             Generated::Made(key) => return Ok(*key),
             Generated::Refused(fault) => refusal = Some(fault),
         }

@@ -56,6 +56,7 @@ pub fn generation_trial(
     let request = KeyPairRequest {
         algorithm,
         label: "",
+        id: None,
         claims: Claims::AnyUse,
         role,
     };

@@ -7,7 +7,7 @@
 use aws_lc_rs::rand;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 
-use super::attributes::KeyAttributes;
+use super::attributes::{KeyAttributes, has_unwanted_use, unfit};
 use super::generation_mechanism::{self, GenerationMechanism};
 use super::key_pair_template::{Half, KeyPairTemplate, RESTRICTIONS};
 use super::new_key_pair::{Attempt, NewKeyPair, generate_key_pair};
@@ -87,8 +87,8 @@ impl<'a> Generator<'a> {
     ///
     /// # Errors
     /// The token failed, or made a key that is not kept.
-    pub(super) fn generate(&self, label: &str) -> Result<Generated, KeyError> {
-        match self.generate_with_templates(label) {
+    pub(super) fn generate(&self, label: &str, id: Option<&[u8]>) -> Result<Generated, KeyError> {
+        match self.generate_with_templates(label, id) {
             Err(KeyError::Call(fault)) if fault.is_mechanism_invalid() => {
                 Ok(Generated::Refused(fault))
             }
@@ -96,7 +96,11 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn generate_with_templates(&self, label: &str) -> Result<Generated, KeyError> {
+    fn generate_with_templates(
+        &self,
+        label: &str,
+        id: Option<&[u8]>,
+    ) -> Result<Generated, KeyError> {
         let form = self.first_form();
         let all: Vec<usize> = (0..RESTRICTIONS.len()).collect();
         if self.claims == Claims::AsRequested
@@ -108,7 +112,7 @@ impl<'a> Generator<'a> {
                 return Err(KeyError::ClaimsMore);
             }
         }
-        let refusal = match self.call(label, (form, &all), true)? {
+        let refusal = match self.call((label, id), (form, &all), true)? {
             Attempt::Made(pair, operation) => return self.finish(pair, operation, &all),
             Attempt::Refused(fault) if fault.is_function_not_supported() => {
                 return Ok(Generated::Refused(fault));
@@ -123,7 +127,7 @@ impl<'a> Generator<'a> {
             let Some(accepted) = accepted else { continue };
             let kept = self.best_template(&accepted, on_token)?;
             if let Attempt::Made(pair, operation) =
-                self.call(label, (accepted.form, &kept), true)?
+                self.call((label, id), (accepted.form, &kept), true)?
             {
                 return self.finish(pair, operation, &kept);
             }
@@ -149,17 +153,22 @@ impl<'a> Generator<'a> {
         std::iter::once(first).chain(others).collect()
     }
 
+    /// `id`: of the pair that is to be kept, where the caller has chosen it.
     fn call(
         &self,
-        label: &str,
+        (label, id): (&str, Option<&[u8]>),
         template: (Form, &[usize]),
         on_token: bool,
     ) -> Result<Attempt<'a>, KeyError> {
+        let random_id = match id.filter(|_| template.0.id != IdForm::Short) {
+            Some(id) => id.to_vec(),
+            None => self.free_id(template.0)?,
+        };
         let common = KeyPairTemplate {
             algorithm: self.algorithm,
             parameters: &self.parameters,
             label,
-            random_id: &self.free_id(template.0)?,
+            random_id: &random_id,
         };
         let (token, session) = (self.token, self.session);
         generate_key_pair(token, session, &self.mechanism, &common, template, on_token)
@@ -207,7 +216,8 @@ impl<'a> Generator<'a> {
             .take(4)
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        match self.call(&format!("hsm-mtls probe {number}"), (form, kept), on_token)? {
+        let label = format!("hsm-mtls probe {number}");
+        match self.call((&label, None), (form, kept), on_token)? {
             Attempt::Made(pair, operation) => {
                 operation.succeed();
                 Ok(Ok(pair))
@@ -325,21 +335,6 @@ impl<'a> Generator<'a> {
 
 /// How many CKA_IDs of two bytes are tried.
 const SHORT_ID_TRIES: usize = 16;
-
-/// Why a new key is never kept: it may leave the token, or cannot sign.
-fn unfit(reported: &KeyAttributes) -> Option<&'static str> {
-    match () {
-        () if reported.extractable != Some(false) => Some("CKA_EXTRACTABLE not false"),
-        () if reported.sensitive != Some(true) => Some("CKA_SENSITIVE not true"),
-        () if reported.sign == Some(false) => Some("CKA_SIGN false"),
-        () => None,
-    }
-}
-
-/// Whether the token reports a use other than signing of a new key.
-fn has_unwanted_use(reported: &KeyAttributes) -> bool {
-    reported.decrypt == Some(true) || reported.unwrap == Some(true)
-}
 
 /// A CKA_ID of 16 random bytes, so that the two keys of a key rollover never share one.
 fn random_id() -> Result<Vec<u8>, KeyError> {

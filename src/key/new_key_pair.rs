@@ -147,6 +147,27 @@ pub(super) fn set_attribute(
 /// How often a new key is searched for.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(250);
 
+impl<'a> NewKeyPair<'a> {
+    /// A pair of token objects that a process made which was ended before it used them.
+    pub(super) fn found(
+        token: &'a Token,
+        session: &'a Session,
+        (private, public): (ObjectHandle, ObjectHandle),
+        label: &str,
+    ) -> Self {
+        Self {
+            token,
+            session,
+            private,
+            public,
+            on_token: true,
+            label: label.to_owned(),
+            id: bytes(session, private, AttributeType::Id),
+            is_settled: false,
+        }
+    }
+}
+
 impl NewKeyPair<'_> {
     /// Whether it is a token object, asked for or not.
     pub(super) fn is_on_token(&self) -> bool {

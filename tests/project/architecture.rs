@@ -180,8 +180,8 @@ fn no_arrow_runs_back_within_a_folder() {
             "crate::key",
             "unsupported scheme ecdsa_signature signing_mechanism public attributes \
              custody_attributes certificate_object extraction_probes template_search \
-             key_pair_template generation_mechanism known_claims vendor_tool new_key_pair key_pair_generator generate generation_trial \
-             probe_keys",
+             key_pair_template generation_mechanism known_claims vendor_tool destruction new_key_pair key_pair_generator generate generation_trial \
+             interrupted_generation probe_keys",
         ),
         (
             "src/engine",

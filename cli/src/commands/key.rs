@@ -111,6 +111,7 @@ fn generate_for(
     let request = KeyPairRequest {
         algorithm,
         label: &label,
+        id: None,
         claims,
         role,
     };
@@ -127,6 +128,7 @@ fn generate_for(
             let request = KeyPairRequest {
                 algorithm,
                 label: &label,
+                id: None,
                 claims,
                 role,
             };
@@ -175,7 +177,10 @@ fn generate_for(
 ///
 /// # Errors
 /// Another process holds the lock for too long, or the file cannot be locked.
-fn lock_generation(config: &Config, token: &Token) -> Result<Option<FileLock>, CommandError> {
+pub(super) fn lock_generation(
+    config: &Config,
+    token: &Token,
+) -> Result<Option<FileLock>, CommandError> {
     let Some(folder) = config.token.state_folder() else {
         return Ok(None);
     };
