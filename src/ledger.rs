@@ -30,7 +30,7 @@ use crate::config::ledger::LedgerConfig;
 use crate::config::trust::Fingerprint;
 pub use entry::{
     AcceptedLogin, Attempt, Entry, Initialize, KeyChange, KeyDestruction, KeyGeneration, Login,
-    Outcome, OutcomeResult, Process, RefusedRequest,
+    Outcome, OutcomeResult, Process, RefusedRequest, RotationStep,
 };
 pub use error::LedgerError;
 pub use file_ledger::FileLedger;
@@ -100,7 +100,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The record was not written.
-    pub(crate) fn record(&self, entry: &Entry<'_>) -> Result<(), LedgerError> {
+    pub fn record(&self, entry: &Entry<'_>) -> Result<(), LedgerError> {
         match &self.0 {
             Some(ledger) => ledger.record(entry).map(drop),
             None => Ok(()),

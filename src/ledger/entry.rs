@@ -31,6 +31,8 @@ pub enum Entry<'a> {
     Outcome(Outcome<'a>),
     /// The signer process refused a request. No operation took place.
     Refused(RefusedRequest<'a>),
+    /// A step of a rotation is about to take effect. It has no outcome.
+    Rotation(RotationStep<'a>),
 }
 
 /// C_Sign is about to be called.
@@ -156,6 +158,25 @@ pub struct RefusedRequest<'a> {
     /// The number of refusals since the last record that were not recorded, because of the rate limit.
     pub left_out: u64,
     /// The process that refused.
+    pub process: Process,
+}
+
+/// A step of a rotation is about to take effect: one key and its certificate are replaced by others, side by side.
+#[derive(Clone, Debug, Serialize)]
+pub struct RotationStep<'a> {
+    /// What the keys are for: `c3` or `sig4`.
+    pub role: &'a str,
+    /// The step: `start`, `install`, `test`, `switch`, `back`, `retire` or `abandon`.
+    pub step: &'a str,
+    /// The PKCS#11 URI of the key that the step is about: of `back` and `retire` the old one, else the new one.
+    pub key: &'a str,
+    /// SHA-256 of its SubjectPublicKeyInfo; absent before there is a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spki: Option<Fingerprint>,
+    /// SHA-256 of its certificate; absent before there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Fingerprint>,
+    /// The process that takes the step.
     pub process: Process,
 }
 

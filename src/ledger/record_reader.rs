@@ -40,6 +40,8 @@ pub struct Record {
     pub role: Option<String>,
     /// CKA_LABEL of a generated key pair.
     pub label: Option<String>,
+    /// The step of a rotation.
+    pub step: Option<String>,
     /// Why the signer process refused the request.
     pub why: Option<String>,
     /// Of an outcome: the number of the operation's first record.

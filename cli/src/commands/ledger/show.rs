@@ -27,6 +27,9 @@ const MAX_PEERS_LISTED: usize = 5;
 /// The kind of a record of a request that the signing policy refused. It has no outcome: nothing was attempted.
 const REFUSED: &str = "refused";
 
+/// The kind of a record of a step of a rotation. It has no outcome: what the step does with a key has records of its own.
+const ROTATION: &str = "rotation";
+
 pub(super) fn show(
     global: &Global,
     args: &ShowArgs,
@@ -138,7 +141,7 @@ impl RecordPrinter<'_> {
                         read_at: Instant::now(),
                         is_printed: false,
                     };
-                    if attempt.record.kind == REFUSED {
+                    if [REFUSED, ROTATION].contains(&attempt.record.kind.as_str()) {
                         return self.print_use(&attempt, None);
                     }
                     self.pending.insert(sequence, attempt);
@@ -255,6 +258,7 @@ impl RecordPrinter<'_> {
         let purpose = record.purpose.as_ref().unwrap_or(&record.kind);
         let result = match outcome {
             None if record.kind == REFUSED => REFUSED.to_owned(),
+            None if record.kind == ROTATION => record.step.clone().unwrap_or_default(),
             None => "no outcome".to_owned(),
             Some((outcome, _)) => {
                 let parts = [&outcome.result, &outcome.class, &outcome.ckr];
@@ -279,6 +283,7 @@ impl RecordPrinter<'_> {
             &record.interaction_id,
             &record.role,
             &record.label,
+            &record.key.clone().filter(|_| record.kind == ROTATION),
             &record.why,
         ];
         let details: Vec<_> = details.into_iter().flatten().map(String::as_str).collect();
