@@ -3,7 +3,7 @@ CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo test deny soak interop bench deb fmt clippy lib-only doc clean
+.PHONY: demo test deny soak kill-rotation interop bench deb fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
@@ -39,6 +39,10 @@ deny:
 	@$(CARGO) fetch --locked --quiet
 	$(TOOLS)/bin/cargo-deny --locked --workspace $(DENY_FLAGS) check
 	@git -C target/advisory-db/advisory-db-* log -1 --format='The advisories are of %cs (%cr).'
+
+# A hundred SIGKILLs at random moments of a rotation; 20 are part of the tests.
+kill-rotation:
+	ROTATION_KILLS=100 $(CARGO) test --locked -p hsm-mtls-cli --test rotation -- --nocapture killed
 
 # Ten minutes of a token that misbehaves; writes docs/soak.md. A short run is part of the tests.
 SOAK_SECONDS = 600

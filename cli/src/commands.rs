@@ -18,6 +18,7 @@ mod output_file;
 mod pin;
 mod proxy;
 mod request;
+pub(crate) mod rotate;
 mod setup;
 mod sig4_certificates;
 mod signer;
@@ -91,7 +92,7 @@ impl Cli {
                 | Command::ProcessLauncher
                 | Command::ConfigReader
                 | Command::FrontEnd
-                | Command::Signer
+                | Command::Signer(_)
         )
     }
 }
@@ -145,9 +146,15 @@ enum Command {
     ///
     /// Ends with 1 where the hub answers 400 or above.
     Request(request::RequestArgs),
+    /// Replace a key and its certificate by new ones, side by side and step by step
+    ///
+    /// Each step may be repeated, and goes on where it was interrupted; `rotate status` says what comes next. The old pair
+    /// stays in use until `rotate switch`, and in the token until `rotate retire`.
+    #[command(subcommand)]
+    Rotate(rotate::RotateCommand),
     /// The process that holds module, PIN and ledger; started by the others, never by hand
     #[command(hide = true)]
-    Signer,
+    Signer(signer::SignerArgs),
     /// The process of the proxy that parses the network; started by `proxy`, never by hand
     #[command(hide = true)]
     FrontEnd,
@@ -325,7 +332,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Jwt(command) => jwt::run(global, command),
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
-        Command::Signer => signer::serve(global),
+        Command::Rotate(command) => rotate::run(global, command),
+        Command::Signer(args) => signer::serve(global, args),
         Command::FrontEnd => proxy::front_end(global),
         Command::ProcessLauncher => proxy::launch_processes(global),
         Command::ConfigReader => proxy::read_configuration(global),

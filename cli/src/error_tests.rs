@@ -18,6 +18,7 @@ use hsm_mtls::internal::tls::TlsError;
 use hsm_mtls::internal::token::TokenError;
 
 use crate::commands::error::Error;
+use crate::commands::rotate::RotationError;
 use crate::commands::token_process::TokenProcessError;
 use crate::proxy::ProxyError;
 
@@ -98,11 +99,87 @@ fn stage_errors() -> Vec<Example> {
         Client: [ClientError::TooLong(1 << 20).into()],
         Proxy: [ProxyError::NotConfigured.into()],
         TokenProcess: [TokenProcessError::Start(not_found()).into()],
+        Rotation: [RotationError::NoneUnderWay.into()],
+    })
+}
+
+fn rotation_errors() -> Vec<Example> {
+    let lines = || owned("key = \"pkcs11:object=c3\"\ncertificate = \"c3.pem\"");
+    let until = || owned("2026-12-01T10:00:00Z");
+    let not_confirmed = |given: Option<&str>| RotationError::NotConfirmed {
+        given: given.map(owned),
+        label: owned("c3"),
+    };
+    every_variant!(RotationError {
+        NoStateFolder: [RotationError::NoStateFolder],
+        State: [RotationError::State {
+            path: "/var/lib/hsm-mtls/rotation-c3-0011.json".into(),
+            why: owned("it is of another version"),
+        }],
+        Busy: [RotationError::Busy {
+            lock: "/var/lib/hsm-mtls/rotation-c3-0011.lock".into(),
+        }],
+        NoneUnderWay: [RotationError::NoneUnderWay],
+        UnderWay: [RotationError::UnderWay {
+            key: owned("c3-2026-11-30"),
+        }],
+        WrongOrder: [RotationError::WrongOrder {
+            stage: owned("the new pair is tested and not in use"),
+            next: owned("run `hsm-mtls rotate switch`"),
+        }],
+        ThirdPair: [RotationError::ThirdPair {
+            section: "c3",
+            old: lines(),
+        }],
+        NotAnotherKey: [RotationError::NotAnotherKey {
+            key: owned("pkcs11:object=ceremony"),
+            why: owned("it is P-256, and the old one RSA-2048"),
+        }],
+        OldKeysCertificate: [RotationError::OldKeysCertificate {
+            spki: owned("sha256:aa"),
+        }],
+        OtherKeysCertificate: [RotationError::OtherKeysCertificate {
+            found: owned("sha256:aa"),
+            expected: owned("sha256:bb"),
+        }],
+        OtherSubject: [RotationError::OtherSubject {
+            found: owned("C=AE,O=Other"),
+            expected: owned("C=AE,O=Bank"),
+        }],
+        OldExpired: [RotationError::OldExpired { not_after: until() }],
+        NotWritable: [RotationError::NotWritable {
+            path: "/etc/hsm-mtls/preprod.toml".into(),
+            why: owned("this user may not write to the folder /etc/hsm-mtls"),
+            section: "c3",
+            lines: lines(),
+        }],
+        ChangedMeanwhile: [RotationError::ChangedMeanwhile {
+            path: "/etc/hsm-mtls/preprod.toml".into(),
+        }],
+        NoProxy: [RotationError::NoProxy { pid: 1 }],
+        NotReloaded: [RotationError::NotReloaded {
+            why: owned("it refused the reload"),
+        }],
+        NoEvidence: [RotationError::NoEvidence {
+            why: owned("there is no ledger"),
+        }],
+        TooEarly: [RotationError::TooEarly {
+            what: "it signed last at",
+            at: owned("2026-11-30T10:00:00Z"),
+            until: until(),
+        }],
+        NewKeyUnused: [RotationError::NewKeyUnused {
+            what: "a handshake",
+        }],
+        ProxyHasOldPair: [RotationError::ProxyHasOldPair {
+            x5t_s256: owned("4Yz"),
+        }],
+        NotConfirmed: [not_confirmed(None), not_confirmed(Some("c4"))],
     })
 }
 
 fn all() -> Vec<Example> {
-    [proxy_errors(), stage_errors()]
+    [proxy_errors(), stage_errors(), rotation_errors()]
         .into_iter()
         .flatten()
         .collect()

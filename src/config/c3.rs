@@ -25,7 +25,7 @@ pub struct C3Config {
 }
 
 /// The commands that take `--sig4`.
-const OF_EITHER_ROLE: [&str; 8] = [
+const OF_EITHER_ROLE: [&str; 16] = [
     "hsm-mtls csr",
     "hsm-mtls key generate",
     "hsm-mtls key list",
@@ -34,6 +34,14 @@ const OF_EITHER_ROLE: [&str; 8] = [
     "hsm-mtls token check",
     "hsm-mtls token list",
     "hsm-mtls pin accept-count-low",
+    "hsm-mtls rotate start",
+    "hsm-mtls rotate install",
+    "hsm-mtls rotate test",
+    "hsm-mtls rotate switch",
+    "hsm-mtls rotate back",
+    "hsm-mtls rotate retire",
+    "hsm-mtls rotate abandon",
+    "hsm-mtls rotate status",
 ];
 
 /// What a key and its certificate are for, in the scheme's words.

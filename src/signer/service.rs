@@ -25,7 +25,7 @@ use super::{START_STEPS, SignerError, sealed_configuration};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::service_users::ServiceProcess;
-use crate::config::{Config, ConfigText};
+use crate::config::{Config, ConfigText, KeyAndCertificate, KeyRole};
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::{EngineHealth, ReportedError, TokenOutage, delay_after_failed_start};
 use crate::exit_code::ExitCode;
@@ -72,12 +72,14 @@ pub fn configuration(path: &Path) -> Result<ConfigText, SignerError> {
 
 /// Runs the signer, and ends the process with its supervisor: this returns only if the signer could not start.
 ///
-/// The argument of `attendance` is whether an operator is at a terminal.
+/// `replaced` stands in the place of the configured key and certificate of a role: a rotation tries the new ones before the file
+/// names them. The argument of `attendance` is whether an operator is at a terminal.
 ///
 /// # Errors
 /// The process was not started by a supervisor, or did not get what it needs.
 pub fn serve(
     path: &Path,
+    replaced: Option<(KeyRole, KeyAndCertificate)>,
     attendance: impl Fn(bool) -> Attendance,
 ) -> Result<ExitCode, SignerError> {
     let inherited = receive_from_supervisor()?;
@@ -88,6 +90,10 @@ pub fn serve(
     let config = match of_proxy {
         true => text.parse()?.for_proxy(),
         false => text.parse()?,
+    };
+    let config = match replaced {
+        Some((role, values)) => config.with_key_and_certificate(role, &values)?,
+        None => config,
     };
     sealed_configuration::release_standard_output()
         .map_err(|error| SignerError::handover(&error))?;

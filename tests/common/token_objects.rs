@@ -92,8 +92,25 @@ pub fn generate_rsa(session: &Session, label: &str, bits: u64, changes: &[Attrib
 
 /// Makes a P-256 key pair in the token.
 pub fn generate_p256(session: &Session, label: &str, changes: &[Attribute]) {
-    const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+    generate_p256_with(session, label, public(label), changes);
+}
+
+/// Makes a P-256 key pair with this CKA_ID in the token.
+pub fn generate_p256_with_id(session: &Session, label: &str, id: &[u8]) {
+    let id = Attribute::Id(id.to_vec());
     let mut public = public(label);
+    public.retain(|attribute| attribute.attribute_type() != id.attribute_type());
+    public.push(id.clone());
+    generate_p256_with(session, label, public, &[id]);
+}
+
+fn generate_p256_with(
+    session: &Session,
+    label: &str,
+    mut public: Vec<Attribute>,
+    changes: &[Attribute],
+) {
+    const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
     public.push(Attribute::EcParams(P256.to_der().expect("DER")));
     session
         .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private(label, changes))

@@ -18,6 +18,9 @@ use serde_json::json;
 
 use super::setup::RoleOption;
 use super::{CommandError, Global, token_process};
+pub(super) use atomic_replace::{CertificateFile, copy_owner_and_mode};
+pub(super) use install::{chain_notes, read_chain, store_in_token};
+pub(super) use other_role::compare as compare_with_other_role;
 pub(super) use show::installed_certificates;
 
 #[derive(Subcommand)]

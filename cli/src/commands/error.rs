@@ -18,6 +18,7 @@ use hsm_mtls::internal::tls::TlsError;
 use hsm_mtls::internal::token::TokenError;
 use thiserror::Error as ThisError;
 
+use super::rotate::RotationError;
 use super::token_process::TokenProcessError;
 
 /// The error of any stage.
@@ -55,6 +56,8 @@ pub(crate) enum Error {
     Proxy(#[from] ProxyError),
     #[error(transparent)]
     TokenProcess(#[from] TokenProcessError),
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
 }
 
 impl Error {
@@ -76,6 +79,7 @@ impl Error {
             Self::Client(error) => error,
             Self::Proxy(error) => error,
             Self::TokenProcess(error) => error,
+            Self::Rotation(error) => error,
         }
     }
 }

@@ -146,6 +146,23 @@ pub(super) fn preflight(config: &Config, sig4: &Certificate) -> Result<KeySetRep
     })
 }
 
+/// The check of the published set for a key that is to be used: a set that cannot be fetched is a fault here. Returns where the set
+/// is, and the set.
+pub(super) fn judge_published(
+    config: &Config,
+    sig4: &Certificate,
+    steps: &mut Steps,
+) -> Result<(String, Option<JwkSet>), CommandError> {
+    let source = Source::of_certificate(config, sig4)?;
+    let fetched = fetch(config, &source, steps)?;
+    if let Some(fetched) = &fetched {
+        judge_set(config, &source, sig4, fetched, steps)?;
+    }
+    // What is wrong with it the steps say.
+    let set = fetched.and_then(|fetched| JwkSet::parse(&fetched.body).ok());
+    Ok((source.describe(), set))
+}
+
 /// Reads the set. `None`: it cannot be fetched, which the steps say.
 fn fetch(
     config: &Config,

@@ -12,6 +12,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 
 use super::jwks::Source;
 use super::{CommandError, Global};
+pub(super) use verify::judge_token;
 
 #[derive(Subcommand)]
 pub(super) enum JwtCommand {

@@ -9,9 +9,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::check_steps::{Outcome, Steps};
-use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::pin::PinSource;
+use hsm_mtls::internal::config::{Config, KeyAndCertificate, KeyRole};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{Purpose, challenge};
 use hsm_mtls::internal::exit_code::ExitCode;
@@ -23,8 +25,19 @@ use hsm_mtls::internal::standard_error;
 
 use super::{CommandError, Global, LogFormat, setup};
 
+/// Key and certificate that stand in the place of the configured ones, while a rotation tries them.
+#[derive(Args)]
+pub(super) struct SignerArgs {
+    #[arg(long, requires = "certificate")]
+    key: Option<String>,
+    #[arg(long, requires = "key")]
+    certificate: Option<String>,
+    #[command(flatten)]
+    role: setup::RoleOption,
+}
+
 /// Runs the signer process.
-pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
+pub(super) fn serve(global: &Global, args: SignerArgs) -> Result<ExitCode, CommandError> {
     let path = setup::config_path(global)?;
     // Once only: what is open after the exec too was opened in this process, by a preloaded library for instance.
     if env::var_os(REEXECUTED).is_none() {
@@ -33,7 +46,20 @@ pub(super) fn serve(global: &Global) -> Result<ExitCode, CommandError> {
             return Err(reexecute(variables));
         }
     }
-    service::serve(path, setup::attendance_of).map_err(CommandError::stage)
+    let role = args.role.role();
+    let values = args.key.zip(args.certificate);
+    let replaced = values.map(|(key, certificate)| {
+        let kid = None;
+        (
+            role,
+            KeyAndCertificate {
+                key,
+                certificate,
+                kid,
+            },
+        )
+    });
+    service::serve(path, replaced, setup::attendance_of).map_err(CommandError::stage)
 }
 
 /// The environment variables of the module and of its user that this process does not have yet. The module reads them when it is loaded,
@@ -77,6 +103,31 @@ pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, Sig
     hardening::close_descriptors_on_exec();
     hardening::harden(0);
     signer::identity(config, launch_for_command(global, config))
+}
+
+/// [`identity`] with another key and certificate of a role than the file names. `config` has them already.
+pub(super) fn identity_with(
+    global: &Global,
+    config: &Config,
+    role: KeyRole,
+    values: &KeyAndCertificate,
+) -> Result<Identity, SignerError> {
+    hardening::close_descriptors_on_exec();
+    hardening::harden(0);
+    let mut launch = launch_for_command(global, config);
+    let options = [
+        ("--key", &values.key),
+        ("--certificate", &values.certificate),
+    ];
+    for (option, value) in options {
+        launch
+            .arguments
+            .extend([format!("{option}={value}").into()]);
+    }
+    if role == KeyRole::Sig4 {
+        launch.arguments.push("--sig4".into());
+    }
+    signer::identity(config, launch)
 }
 
 /// The variable that is set in the signer process of one command: its errors are that command's.

@@ -62,7 +62,7 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     Ok(report.exit_code())
 }
 
-fn print(report: &VerifyReport) -> Result<(), CommandError> {
+pub(super) fn print(report: &VerifyReport) -> Result<(), CommandError> {
     let certificate = &report.certificate;
     output::heading(&format!("C3 of the {} environment", report.environment))?;
     output::fields(&[

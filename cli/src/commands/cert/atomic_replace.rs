@@ -18,7 +18,7 @@ use super::super::output_file::{DEFAULT_MODE, second_role, temp_file_beside};
 const MAX_BACKUPS: u32 = 1000;
 
 /// The configured certificate file, which was checked and can be replaced.
-pub(super) struct CertificateFile<'a> {
+pub(in crate::commands) struct CertificateFile<'a> {
     path: &'a Path,
     existing: Option<Metadata>,
     /// The leaf of the existing file, where it can be read.
@@ -30,7 +30,7 @@ impl<'a> CertificateFile<'a> {
     ///
     /// # Errors
     /// It cannot; or the configuration names the same file for something else.
-    pub(super) fn check(
+    pub(in crate::commands) fn check(
         config: &Config,
         role: KeyRole,
         path: &'a Path,
@@ -73,12 +73,18 @@ impl<'a> CertificateFile<'a> {
         })
     }
 
+    /// The new file gets owner, group and mode of this one, where it takes the place of none.
+    pub(in crate::commands) fn like(mut self, other: &Path) -> Self {
+        self.existing = self.existing.or_else(|| fs::metadata(other).ok());
+        self
+    }
+
     /// Replaces the file: a reader sees the old or the new content, and never a part. Returns the path of the backup, where
     /// there was another file.
     ///
     /// # Errors
     /// It could not be written; the old file is unchanged.
-    pub(super) fn replace(self, pem: &str) -> Result<Option<PathBuf>, CommandError> {
+    pub(in crate::commands) fn replace(self, pem: &str) -> Result<Option<PathBuf>, CommandError> {
         let path = self.path;
         let replace = || {
             let mut file = temp_file_beside(path, DEFAULT_MODE)?;
@@ -134,7 +140,7 @@ fn back_up(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Gives the new file the owner, the group and the mode of the replaced one: the same processes can read it.
-fn copy_owner_and_mode(file: &File, replaced: &Metadata) -> io::Result<()> {
+pub(in crate::commands) fn copy_owner_and_mode(file: &File, replaced: &Metadata) -> io::Result<()> {
     let new = file.metadata()?;
     if (new.uid(), new.gid()) != (replaced.uid(), replaced.gid()) {
         // Only root can change the owner; a user can set a group that it is in, which may be enough.

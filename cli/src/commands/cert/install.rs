@@ -12,6 +12,7 @@ use super::{as_json, other_role, rows};
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::{Certificate, read_file};
 use hsm_mtls::internal::config::sig4::check_kid;
+use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::config::{CertificateSource, Config, KeyRole};
 use hsm_mtls::internal::csr;
 use hsm_mtls::internal::engine::Sign as _;
@@ -21,6 +22,7 @@ use hsm_mtls::internal::key::Key;
 use hsm_mtls::internal::key::certificate_object::{self, CertificateFields};
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::tls;
+use hsm_mtls::internal::token::Token;
 use hsm_mtls::internal::token::session::Access;
 use hsm_mtls::internal::working_dir;
 use serde_json::json;
@@ -76,21 +78,7 @@ fn install_for(
     let location = match &view.c3.certificate {
         CertificateSource::File(path) => path.display().to_string(),
         CertificateSource::Token(uri) => {
-            let session = token
-                .session(Access::ReadWrite)
-                .map_err(CommandError::stage)?;
-            let leaf = chain.leaf();
-            let public_key = leaf.public_key();
-            let key = Key::find(&session, &token, &view.c3.key, public_key)
-                .map_err(CommandError::stage)?;
-            let fields = CertificateFields {
-                der: leaf.der(),
-                subject: &leaf.subject().der(),
-                issuer: &leaf.issuer().der(),
-                serial: &leaf.serial_der(),
-            };
-            certificate_object::store(&session, &token, uri, &key, &fields)
-                .map_err(CommandError::stage)?;
+            store_in_token(view, &token, uri, chain.leaf())?;
             uri.to_string()
         }
     };
@@ -116,6 +104,30 @@ fn install_for(
     Ok(ExitCode::Good)
 }
 
+/// Stores the certificate of the configured key as an object of the token.
+///
+/// # Errors
+/// Another certificate is there, or the token did not take it.
+pub(in crate::commands) fn store_in_token(
+    view: &Config,
+    token: &Token,
+    uri: &Pkcs11Uri,
+    leaf: &Certificate,
+) -> Result<(), CommandError> {
+    let session = token
+        .session(Access::ReadWrite)
+        .map_err(CommandError::stage)?;
+    let public_key = leaf.public_key();
+    let key = Key::find(&session, token, &view.c3.key, public_key).map_err(CommandError::stage)?;
+    let fields = CertificateFields {
+        der: leaf.der(),
+        subject: &leaf.subject().der(),
+        issuer: &leaf.issuer().der(),
+        serial: &leaf.serial_der(),
+    };
+    certificate_object::store(&session, token, uri, &key, &fields).map_err(CommandError::stage)
+}
+
 /// A note where the certificate ends before the one that it replaces: the files of two renewals are easily confused.
 fn earlier_end_note(leaf: &Certificate, replaced: &Certificate) -> Option<String> {
     // RFC 3339 in UTC sorts by time as text.
@@ -126,7 +138,7 @@ fn earlier_end_note(leaf: &Certificate, replaced: &Certificate) -> Option<String
 }
 
 /// Notes on a certificate that is valid, but perhaps not the intended one.
-fn chain_notes(config: &Config, chain: &Chain) -> Vec<String> {
+pub(in crate::commands) fn chain_notes(config: &Config, chain: &Chain) -> Vec<String> {
     let leaf = chain.leaf();
     let mut notes = Vec::new();
     let configured = config
@@ -159,7 +171,7 @@ fn chain_notes(config: &Config, chain: &Chain) -> Vec<String> {
 }
 
 /// Reads the file, and checks its chain, purpose and dates: all that needs no token.
-fn read_chain(config: &Config, file: &Path) -> Result<Chain, Error> {
+pub(in crate::commands) fn read_chain(config: &Config, file: &Path) -> Result<Chain, Error> {
     let certificates = read_file(file)?;
     let anchors = Anchors::load(config)?;
     let chain = Chain::complete(&certificates, &anchors, config.environment)?;

@@ -15,7 +15,7 @@ use hsm_mtls::internal::token::Token;
 ///
 /// # Errors
 /// Both are of one key.
-pub(super) fn compare(
+pub(in crate::commands) fn compare(
     config: &Config,
     view: &Config,
     token: &Arc<Token>,

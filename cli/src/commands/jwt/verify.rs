@@ -7,6 +7,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::{self, IdentityError};
 use hsm_mtls::internal::jwks::JwkSet;
 use hsm_mtls::internal::jwks::token_verification::{self, Check, SKEW};
+use hsm_mtls::internal::jwt_claims::ClaimSet;
 use hsm_mtls::internal::rfc3339;
 use serde_json::json;
 
@@ -50,6 +51,27 @@ pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, Comm
     })
 }
 
+/// What a hub would say of a token now, as further steps.
+pub(in crate::commands) fn judge_token(
+    token: &str,
+    set: &JwkSet,
+    expected: &ClaimSet,
+    steps: &mut Steps,
+) {
+    add_checks(token, set, expected, rfc3339::unix_now(), steps);
+}
+
+fn add_checks(token: &str, set: &JwkSet, expected: &ClaimSet, at: u64, steps: &mut Steps) {
+    for (check, outcome) in token_verification::verify(token, set, expected, at) {
+        let name = name(check);
+        match outcome {
+            Some(Ok(seen)) => steps.seen(name, Outcome::Good, seen),
+            Some(Err(wrong)) => steps.fault(name, wrong, check.hint(), ExitCode::Finding),
+            None => steps.seen(name, Outcome::NotReached, ""),
+        }
+    }
+}
+
 fn judge(
     global: &Global,
     certificates: &Sig4Certificates,
@@ -67,14 +89,7 @@ fn judge(
     let set = JwkSet::parse(&source.load(config)?.body).map_err(CommandError::stage)?;
     let at = args.at.unwrap_or_else(rfc3339::unix_now);
     let mut steps = Steps::default();
-    for (check, outcome) in token_verification::verify(token, &set, &expected, at) {
-        let name = name(check);
-        match outcome {
-            Some(Ok(seen)) => steps.seen(name, Outcome::Good, seen),
-            Some(Err(wrong)) => steps.fault(name, wrong, check.hint(), ExitCode::Finding),
-            None => steps.seen(name, Outcome::NotReached, ""),
-        }
-    }
+    add_checks(token, &set, &expected, at, &mut steps);
     let accepted = steps.exit_code() == ExitCode::Good;
     if global.json {
         output::json(&json!({

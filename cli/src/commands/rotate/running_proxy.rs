@@ -1,0 +1,86 @@
+//! What the running proxy says of itself over `[proxy.operations]`: which certificates it has in use, and how many reloads it
+//! refused. The configuration file says what is wanted, and only the proxy what is so.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use hsm_mtls::internal::config::listener::ListenAddress;
+use hsm_mtls::internal::config::{Config, KeyRole};
+use serde_json::Value;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest answer, in bytes.
+const MAX_ANSWER: u64 = 1 << 20;
+
+/// The proxy of a configuration, where it has a health listener that can be called.
+pub(super) struct RunningProxy<'a> {
+    address: &'a ListenAddress,
+}
+
+impl<'a> RunningProxy<'a> {
+    /// `None`: the configuration has no such listener, or its address is systemd's to know.
+    pub(super) fn of(config: &'a Config) -> Option<Self> {
+        let operations = config.proxy.as_ref()?.operations.as_ref()?;
+        match &operations.address {
+            ListenAddress::Systemd(_) => None,
+            address => Some(Self { address }),
+        }
+    }
+
+    /// `x5t#S256` of the certificate that the proxy uses for a role; `None`: it does not answer, or has none.
+    pub(super) fn certificate(&self, role: KeyRole) -> Option<String> {
+        let body = self.get("/readyz").ok()?;
+        let report: Value = serde_json::from_str(&body).ok()?;
+        let name = match role {
+            KeyRole::C3 => &report["certificate"]["x5t_s256"],
+            KeyRole::Sig4 => &report["jwt"]["kid"],
+        };
+        name.as_str().map(str::to_owned)
+    }
+
+    /// The number of reloads that were refused since it was started.
+    pub(super) fn failed_reloads(&self) -> Option<f64> {
+        let body = self.get("/metrics").ok()?;
+        let is_failed = |line: &&str| {
+            line.starts_with("hsm_mtls_proxy_reloads_total{") && line.contains("\"failed\"")
+        };
+        let line = body.lines().find(is_failed);
+        // A counter that has not counted yet is not shown.
+        line.map_or(Some(0.0), |line| line.rsplit(' ').next()?.parse().ok())
+    }
+
+    fn get(&self, path: &str) -> io::Result<String> {
+        match self.address {
+            ListenAddress::Tcp(address) => {
+                let stream = TcpStream::connect_timeout(address, TIMEOUT)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                exchange(stream, path, &address.to_string())
+            }
+            ListenAddress::Unix { path: socket, .. } => {
+                let stream = UnixStream::connect(socket)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                exchange(stream, path, "localhost")
+            }
+            ListenAddress::Systemd(_) => Err(io::Error::other("systemd has its address")),
+        }
+    }
+}
+
+/// Sends a request, and returns the body of the answer, whatever its status: a proxy that is not ready answers too.
+fn exchange(mut stream: impl Read + Write, path: &str, host: &str) -> io::Result<String> {
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
+    let (_, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| io::Error::other("no answer"))?;
+    Ok(body.to_owned())
+}

@@ -1,0 +1,192 @@
+//! The steps of a rotation as an operator takes them, and requests to a proxy all the while.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use der::{Decode as _, DecodePem as _, Encode as _};
+use serde_json::Value;
+use x509_cert::request::CertReq;
+
+use crate::common::bank::{Bank, Run};
+use crate::common::proxy::{exchange, status};
+
+const GET: &[u8] = b"GET /cm/consents/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// `[ledger]` in this folder.
+pub(crate) fn ledger_in(folder: &Path) -> String {
+    format!(
+        "[ledger]\nfile = \"{}/ledger.jsonl\"\nfsync = \"interval\"\n",
+        folder.display()
+    )
+}
+
+/// A bank with a C3 pair and a ledger of its own.
+pub(crate) fn bank(key_type: &str) -> Bank {
+    let mut bank = Bank::new();
+    bank.configure(|settings| {
+        settings.sections = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n".to_owned();
+    });
+    bank.certify(key_type);
+    bank
+}
+
+/// Runs a step.
+pub(crate) fn rotate(bank: &Bank, arguments: &[&str]) -> Run {
+    bank.run(&[&["rotate"], arguments].concat())
+}
+
+/// The status in JSON.
+pub(crate) fn state(bank: &Bank, options: &[&str]) -> Value {
+    rotate(bank, &[&["status", "--json"], options].concat())
+        .expect(0)
+        .json()
+}
+
+/// The message of a step that is refused, with what it ends with.
+pub(crate) fn refused(bank: &Bank, arguments: &[&str], code: i32) -> String {
+    let before = fingerprint_of_everything(bank);
+    let run = rotate(bank, arguments).expect(code);
+    assert!(run.stderr.contains("hint:"), "{arguments:?}: {run:?}");
+    let after = fingerprint_of_everything(bank);
+    let paths = before.keys().chain(after.keys());
+    let changed: Vec<_> = paths
+        .filter(|path| before.get(*path) != after.get(*path))
+        .collect();
+    assert!(changed.is_empty(), "{arguments:?} changed {changed:?}");
+    run.stderr
+}
+
+/// The bank's files, but for the ledger and the locks, and the keys' files of the token.
+pub(crate) fn fingerprint_of_everything(bank: &Bank) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = bank.token.files();
+    let of_others = ["ledger.jsonl", ".lock", "proxy.log", "access.jsonl"];
+    // SoftHSM writes down each login.
+    all.retain(|(path, _)| !path.ends_with("token.object"));
+    let mut folders = vec![bank.folder().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !of_others.iter().any(|end| name.ends_with(end)) && path.is_file() {
+                all.push((path.clone(), fs::read(&path).unwrap()));
+            }
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Has the request of the rotation certified, and returns the file with the chain.
+pub(crate) fn certified(bank: &Bank, request: &str) -> PathBuf {
+    let leaf = bank.framework.issue_client(request);
+    bank.write("new.pem", &(leaf + &bank.framework.issuing_pem()))
+}
+
+/// `start`, with the request that it prints.
+pub(crate) fn start(bank: &Bank, options: &[&str]) -> String {
+    rotate(bank, &[&["start"], options].concat())
+        .expect(0)
+        .stdout
+}
+
+/// The subject of a request, in DER.
+pub(crate) fn subject_of_request(pem: &str) -> Vec<u8> {
+    CertReq::from_pem(pem)
+        .unwrap()
+        .info
+        .subject
+        .to_der()
+        .unwrap()
+}
+
+/// The subject of the first certificate of a file, in DER.
+pub(crate) fn subject_of_certificate(path: &Path) -> Vec<u8> {
+    let (_, der) = der::pem::decode_vec(first(&fs::read(path).unwrap())).unwrap();
+    let certificate = x509_cert::Certificate::from_der(&der).unwrap();
+    certificate.tbs_certificate().subject().to_der().unwrap()
+}
+
+fn first(chain: &[u8]) -> &[u8] {
+    const END: &[u8] = b"-----END CERTIFICATE-----\n";
+    let at = chain.windows(END.len()).position(|window| window == END);
+    &chain[..at.unwrap() + END.len()]
+}
+
+/// The labels of the private keys.
+pub(crate) fn labels(bank: &Bank, options: &[&str]) -> Vec<String> {
+    let listed = bank
+        .run(&[&["key", "list", "--json"], options].concat())
+        .expect(0)
+        .json();
+    let keys = listed["keys"].as_array().unwrap().clone();
+    let uri = |key: &Value| key["uri"].as_str().unwrap().to_owned();
+    let mut labels: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let uri = uri(key);
+            let (_, rest) = uri.split_once("object=").unwrap();
+            rest.split(';').next().unwrap().to_owned()
+        })
+        .collect();
+    labels.sort();
+    labels
+}
+
+/// The steps of the rotation that the ledger has, in their order.
+pub(crate) fn recorded(ledger: &Path) -> Vec<String> {
+    let text = fs::read_to_string(ledger).unwrap();
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records
+        .filter(|record| record["kind"] == "rotation")
+        .map(|record| record["step"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// About fifty requests a second from the beginning to the end of `work`, all of which are answered with 200. Returns how many.
+pub(crate) fn under_requests<T>(socket: &Path, work: impl FnOnce(&dyn Fn()) -> T) -> (T, usize) {
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let done = thread::scope(|scope| {
+        for _ in 0..2 {
+            let (stop, answered) = (&stop, &answered);
+            scope.spawn(move || {
+                let mut next = Instant::now();
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = exchange(socket, GET);
+                    let answer = String::from_utf8(answer).unwrap();
+                    assert_eq!(status(&answer), 200, "{answer}");
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    next += Duration::from_millis(40);
+                    thread::park_timeout(next.saturating_duration_since(Instant::now()));
+                }
+            });
+        }
+        let _stopped = Stopped(&stop);
+        let more = || {
+            let goal = answered.load(Ordering::Relaxed) + 30;
+            crate::common::poll::until("requests go on", || {
+                answered.load(Ordering::Relaxed) >= goal
+            });
+        };
+        more();
+        let done = work(&more);
+        more();
+        done
+    });
+    (done, answered.load(Ordering::Relaxed))
+}
+
+/// Ends the load when it goes.
+struct Stopped<'a>(&'a AtomicBool);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
