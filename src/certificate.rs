@@ -3,12 +3,16 @@
 pub mod anchors;
 mod chain;
 pub mod crl;
+pub mod crl_successor;
 mod error;
 mod file;
 pub mod file_format;
+pub(crate) mod generation;
 pub mod name;
+pub mod new_anchors;
 mod path_validation;
 mod pem;
+pub mod revocation;
 pub(crate) mod rsassa_pss;
 pub(crate) mod signature;
 
@@ -255,6 +259,12 @@ impl Certificate {
             .tbs_certificate()
             .get_extension::<BasicConstraints>();
         matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
+    }
+
+    /// Whether keyUsage allows it to sign CRLs (RFC 5280, section 4.2.1.3).
+    pub(crate) fn may_sign_crls(&self) -> bool {
+        let usage = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
+        usage.is_ok_and(|usage| usage.is_none_or(|(_, usage)| usage.crl_sign()))
     }
 
     /// Which extension excludes the role, and how; `None` if none does.

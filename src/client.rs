@@ -4,6 +4,7 @@
 pub mod connector;
 mod deferred_read;
 mod dns_cache;
+pub mod download;
 mod error;
 mod error_response;
 pub mod happy_eyeballs;

@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod c3;
+pub mod ca_generation;
 mod config_text;
 pub mod environment;
 mod error;

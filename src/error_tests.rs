@@ -4,6 +4,9 @@
 use std::path::PathBuf;
 
 use crate::certificate::CertificateError;
+use crate::certificate::crl_successor::CrlError;
+use crate::certificate::new_anchors::AnchorError;
+use crate::client::download::DownloadError;
 use crate::client::jwks_fetch::FetchError;
 use crate::client::{ClientError, Stage};
 use crate::config::ConfigError;
@@ -48,6 +51,7 @@ mod config;
 mod pin;
 mod tls;
 mod token;
+mod trust;
 
 /// Converts an error into the error of the public interface that contains it.
 trait IntoDiagnostic {
@@ -65,10 +69,13 @@ macro_rules! public_errors {
 }
 
 public_errors!(
+    AnchorError,
     CertificateError,
     ClientError,
     ConfigError,
+    CrlError,
     CsrError,
+    DownloadError,
     EngineError,
     FetchError,
     IdentityError,
@@ -182,6 +189,9 @@ fn all() -> Vec<Example> {
         tls::tls(),
         client::client(),
         client::jwks_fetch(),
+        trust::download(),
+        trust::crl(),
+        trust::anchor(),
         identity(),
         sig4(),
         jwks(),

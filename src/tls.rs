@@ -10,6 +10,7 @@ mod error;
 pub mod handshake_observer;
 pub(crate) mod hub_verifier;
 pub mod issuers;
+mod other_generation;
 mod revocation;
 mod signature_algorithms;
 mod signing_key;
@@ -38,6 +39,7 @@ pub(crate) use error::SILENT_REFUSAL;
 pub use error::{Ending, HandshakePhase, TlsError};
 use handshake_observer::CertificateRequest;
 use issuers::{ClientIssuers, IssuerMatch};
+pub use revocation::check_crls;
 use trust::{ObservationPolicy, ServerVerifier, TrustStore};
 
 /// The crypto provider of all TLS in this crate: aws-lc-rs, with the configured key exchange groups.
@@ -163,6 +165,11 @@ impl Tls {
             provider: Arc::new(provider),
             ..self.clone()
         })
+    }
+
+    /// Names the CA of another generation, where the issuer of a server's chain (leaf first) is unknown for that reason.
+    pub(crate) fn explain_untrusted(&self, error: TlsError, chain: &[Vec<u8>]) -> TlsError {
+        self.trust.explain_untrusted(error, chain)
     }
 
     /// Replaces a protocol_version alert by its explanation if only TLS 1.2 was offered.

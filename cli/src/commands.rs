@@ -24,6 +24,7 @@ mod sig4_certificates;
 mod signer;
 mod token;
 pub(crate) mod token_process;
+mod trust;
 pub(crate) mod usage_error;
 mod verify;
 
@@ -126,6 +127,9 @@ enum Command {
     /// The certificate of C3, or of Sig4
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Trust anchors and CRLs: what is there, and what is newer
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
     /// The record of every use of the key
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -326,6 +330,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
             token_process::run(global, |config| csr::request(global, &config, args))
         }
         Command::Cert(command) => cert::run(global, command),
+        Command::Trust(command) => trust::run(global, &command),
         Command::Ledger(command) => ledger::run(global, &command),
         Command::Audit(args) => audit::audit(global, &args),
         Command::Jwks(command) => jwks::run(global, command),

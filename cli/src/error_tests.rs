@@ -2,7 +2,10 @@
 //! library's errors are tested in the same way in its `error_tests`.
 
 use hsm_mtls::internal::certificate::CertificateError;
+use hsm_mtls::internal::certificate::crl_successor::CrlError;
+use hsm_mtls::internal::certificate::new_anchors::AnchorError;
 use hsm_mtls::internal::client::ClientError;
+use hsm_mtls::internal::client::download::DownloadError;
 use hsm_mtls::internal::client::jwks_fetch::FetchError;
 use hsm_mtls::internal::config::ConfigError;
 use hsm_mtls::internal::csr::CsrError;
@@ -86,6 +89,9 @@ fn stage_errors() -> Vec<Example> {
         Ledger: [LedgerError::Sink(owned("full")).into()],
         Engine: [EngineError::Stopped.into()],
         Certificate: [CertificateError::Empty(owned("c3.pem")).into()],
+        Anchor: [AnchorError::NotACa(owned("CN=leaf")).into()],
+        Crl: [CrlError::Several(2).into()],
+        Download: [DownloadError::Url.into()],
         Csr: [CsrError::SubjectMissing("O").into()],
         Identity: [IdentityError::from(TokenError::Empty).into()],
         Sig4: [Sig4Error::SameKey {

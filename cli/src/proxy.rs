@@ -46,6 +46,7 @@ mod request_record;
 mod request_retry;
 mod request_syntax;
 mod response_body;
+mod revocation_monitor;
 mod sd_notify;
 mod signer_health;
 mod socket_checks;
@@ -78,6 +79,7 @@ use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
 use jwt_auth::JwtAuth;
 pub use listen_sockets::Sockets;
 use reload::{ReloadTask, open_identity};
+use revocation_monitor::RevocationMonitor;
 pub use sd_notify::ServiceManager;
 use signer_health::SignerHealthMonitor;
 
@@ -106,6 +108,7 @@ pub fn run(
     }
     let key_uri = identity.signer().key_uri();
     let jwt = JwtAuth::start(&config, identity.sig4()).map_err(ProxyError::System)?;
+    let revocation = RevocationMonitor::start(&config, &identity);
     drop(identity);
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -132,11 +135,13 @@ pub fn run(
         let endpoints = Arc::new(HealthEndpoints {
             context: Arc::clone(&context),
             certificate: Mutex::new(certificate.clone()),
+            revocation: Arc::clone(&revocation),
             signer_health: SignerHealthMonitor::of(key),
             render,
             started: rfc3339::now(),
         });
         let running = RunningProxy::start(&config, &proxy, sockets, &endpoints, service_manager)?;
+        tokio::spawn(revocation.watch());
         if let Some(jwt) = &context.jwt {
             tokio::spawn(Arc::clone(jwt).watch_key_set());
         }

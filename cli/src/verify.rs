@@ -7,11 +7,14 @@ mod hello_mtls_check;
 pub mod hello_mtls_response;
 mod service_check;
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 
 use crate::check_steps::Steps;
 pub use handshake_check::ServerCertificate;
 use hsm_mtls::internal::certificate::Certificate;
+use hsm_mtls::internal::certificate::revocation::RevocationStatus;
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::config::Config;
@@ -58,6 +61,9 @@ pub struct SigningCertificate {
     pub not_after: String,
     /// The URI of the private key.
     pub key: String,
+    /// Whether it is on a CRL; absent where none is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<OwnRevocation>,
     /// Where the key set was looked for, and the steps of its check; absent until it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_set: Option<KeySetReport>,
@@ -96,6 +102,33 @@ pub struct PresentedCertificate {
     pub proofs: u32,
     /// How long the proof took, in milliseconds.
     pub proof_millis: f64,
+    /// Whether it is on a CRL; absent where none is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<OwnRevocation>,
+}
+
+/// Whether a certificate of ours is on a CRL of `[trust]`.
+#[derive(Debug, Serialize)]
+pub struct OwnRevocation {
+    /// `None` where no list says so.
+    pub revoked: Option<bool>,
+    /// The lists, and what they say.
+    pub detail: String,
+}
+
+impl OwnRevocation {
+    /// Looks for the first of the certificates in the CRLs; `None` where none is configured.
+    fn of(config: &Config, certificates: &[Certificate]) -> Option<Self> {
+        let looks = !config.trust.crls.is_empty();
+        looks.then(|| {
+            let now = SystemTime::now();
+            let status = RevocationStatus::of_configured(config, certificates, now);
+            Self {
+                revoked: status.is_revoked(),
+                detail: status.detail(),
+            }
+        })
+    }
 }
 
 /// The result for one service.
@@ -123,7 +156,16 @@ impl VerifyReport {
         let key_set = self.sig4.as_ref().and_then(|sig4| sig4.key_set.as_ref());
         let services = self.services.iter().map(|service| &service.steps);
         let steps = services.chain(key_set.map(|key_set| &key_set.steps));
-        ExitCode::nearest_to_token(steps.map(Steps::exit_code))
+        let revoked = self.revoked().next().map(|_| ExitCode::Finding);
+        ExitCode::nearest_to_token(steps.map(Steps::exit_code).chain(revoked))
+    }
+
+    /// The certificates of ours that are revoked, by their names.
+    pub fn revoked(&self) -> impl Iterator<Item = (&'static str, &OwnRevocation)> {
+        let sig4 = self.sig4.as_ref().and_then(|sig4| sig4.revocation.as_ref());
+        let own = [("C3", self.certificate.revocation.as_ref()), ("Sig4", sig4)];
+        let known = own.into_iter().filter_map(|(key, own)| Some((key, own?)));
+        known.filter(|(_, own)| own.revoked == Some(true))
     }
 }
 
@@ -176,7 +218,7 @@ pub async fn verify<E: From<TlsError>>(
         program: PROGRAM,
         environment: config.environment.as_str(),
         lfi_code: config.lfi_code.to_string(),
-        certificate: PresentedCertificate::of(&identity),
+        certificate: PresentedCertificate::of(config, &identity),
         holder: identity.device_info(),
         established: services.iter().all(|service| service.established),
         services,
@@ -184,6 +226,7 @@ pub async fn verify<E: From<TlsError>>(
             kid: sig4.certificate().x5t_s256(),
             not_after: sig4.certificate().not_after(),
             key: sig4.signer().key_uri(),
+            revocation: OwnRevocation::of(config, std::slice::from_ref(sig4.certificate())),
             key_set: None,
             certificate: sig4.certificate().clone(),
         }),
@@ -191,8 +234,9 @@ pub async fn verify<E: From<TlsError>>(
 }
 
 impl PresentedCertificate {
-    fn of(identity: &Identity) -> Self {
+    fn of(config: &Config, identity: &Identity) -> Self {
         let chain = identity.chain();
+        let certificates: Vec<_> = chain.certificates().cloned().collect();
         let leaf = chain.leaf();
         let fingerprint = |certificate: &Certificate| certificate.fingerprint().to_string();
         Self {
@@ -205,6 +249,7 @@ impl PresentedCertificate {
             key: identity.signer().key_uri(),
             proofs: 1,
             proof_millis: identity.proof().as_micros() as f64 / 1000.0,
+            revocation: OwnRevocation::of(config, &certificates),
         }
     }
 }

@@ -24,13 +24,12 @@ impl Anchors {
         let trust = &config.trust;
         let anchors = Self::read(&trust.anchors)?;
         let other = config.environment.other();
-        let foreign = other.documented_ca_names();
         let mut all = anchors.intermediates.iter().chain(&anchors.roots);
         // The name of a CA proves nothing, and older CAs have undocumented names. But a CA with the name of one of the
         // other environment's shows a mistake.
         let is_foreign = |ca: &&Certificate| {
             let name = ca.subject().first(COMMON_NAME);
-            name.is_some_and(|name| foreign.contains(&name))
+            name.is_some_and(|name| other.documents_ca(&name))
         };
         if let Some(ca) = all.find(is_foreign) {
             return Err(CertificateError::AnchorsOfOther {
@@ -74,6 +73,11 @@ impl Anchors {
     /// The other certificates: Issuing CAs.
     pub fn intermediates(&self) -> &[Certificate] {
         &self.intermediates
+    }
+
+    /// All certificates, the Issuing CAs first.
+    pub fn all(&self) -> impl Iterator<Item = &Certificate> {
+        self.intermediates.iter().chain(&self.roots)
     }
 
     /// The root that issued a certificate.

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::anchors::Anchors;
+use super::generation::other_generation;
 use super::name::COMMON_NAME;
 use super::{Certificate, CertificateError, SignatureError};
 use crate::config::KeyRole;
@@ -53,6 +54,12 @@ impl Chain {
                     return Err(signature_error(last, same_name));
                 }
                 None if has_documented_issuer(last, environment) => {
+                    if let Some(held) = other_generation(&last.issuer(), candidates()) {
+                        return Err(CertificateError::OtherGeneration {
+                            issuer: last.issuer().to_string(),
+                            held: held.subject().to_string(),
+                        });
+                    }
                     return Err(CertificateError::IssuerMissing {
                         issuer: last.issuer().to_string(),
                         anchors: anchors.subjects(),
@@ -100,7 +107,7 @@ impl Chain {
 /// Whether the certificate's issuer has the name of a documented CA of this environment.
 fn has_documented_issuer(certificate: &Certificate, environment: Environment) -> bool {
     let issuer = certificate.issuer().first(COMMON_NAME);
-    issuer.is_some_and(|issuer| environment.documented_ca_names().contains(&issuer))
+    issuer.is_some_and(|issuer| environment.documents_ca(&issuer))
 }
 
 /// The error if none of the CAs with the issuer's name is known to have signed the certificate: that a signature could

@@ -1,30 +1,68 @@
 //! Certificate revocation lists (RFC 5280, section 5).
 
+mod scan;
+
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use der::asn1::ObjectIdentifier;
-use der::{Decode, Header, SliceReader, Tag};
-use x509_cert::crl::CertificateList;
+use der::asn1::{Any, BitString, ObjectIdentifier};
+use der::{Decode, Header, Reader, SliceReader, Tag};
+use spki::AlgorithmIdentifier;
+use x509_cert::ext::Extensions;
+use x509_cert::name::Name;
+use x509_cert::time::Time;
 
+use self::scan::{Parts, entries, significant};
 use super::file_format::{self, FileFormat};
 use super::name::DistinguishedName;
 use super::pem::{self, Block};
-use super::{Certificate, LenientProfile, SignatureError, signature};
+use super::{Certificate, SignatureError, signature};
 
 /// The extensions of partial CRLs: deltaCRLIndicator and issuingDistributionPoint.
 const PARTIAL_CRL_EXTENSIONS: [ObjectIdentifier; 2] = [
     ObjectIdentifier::new_unwrap("2.5.29.27"),
     ObjectIdentifier::new_unwrap("2.5.29.28"),
 ];
+const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
+const REASON_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.21");
 
-/// A parsed CRL with its DER.
+/// The names of CRLReason (RFC 5280, section 5.3.1), by number. 7 is not used.
+const REASONS: [&str; 11] = [
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "certificateHold",
+    "unspecified",
+    "removeFromCRL",
+    "privilegeWithdrawn",
+    "aACompromise",
+];
+
+/// A CRL with its DER. Its entries stay in there, and are read one by one: a list may have a million.
 #[derive(Debug)]
 pub struct RevocationList {
     der: Vec<u8>,
-    parsed: CertificateList<LenientProfile>,
+    algorithm: AlgorithmIdentifier<Any>,
+    signature: BitString,
+    issuer: Name,
+    this_update: Time,
+    next_update: Option<Time>,
+    extensions: Extensions,
+    count: usize,
+}
+
+/// An entry of a CRL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedEntry {
+    /// revocationDate in RFC 3339.
+    pub since: String,
+    /// reasonCode by its name in RFC 5280, if there is one.
+    pub reason: Option<&'static str>,
 }
 
 impl RevocationList {
@@ -33,12 +71,21 @@ impl RevocationList {
     /// # Errors
     /// The file cannot be read, or contains no CRL that can be parsed.
     pub fn read(path: &Path) -> io::Result<Vec<Self>> {
+        Self::read_bytes(fs::read(path)?)
+    }
+
+    /// The same of the content of a file.
+    ///
+    /// # Errors
+    /// It contains no CRL that can be parsed.
+    pub fn read_bytes(bytes: Vec<u8>) -> io::Result<Vec<Self>> {
         let not_a_crl = |why: &dyn std::fmt::Display| {
             io::Error::other(format!("it is no revocation list: {why}"))
         };
-        let lists = extract_ders(&fs::read(path)?).map_err(|why| not_a_crl(&why))?;
-        let parsed = lists.iter().map(|der| {
-            Self::from_der(der).map_err(|error| match is_version_1(der) {
+        let lists = extract_ders(bytes).map_err(|why| not_a_crl(&why))?;
+        let parsed = lists.into_iter().map(|der| {
+            let version_1 = is_version_1(&der);
+            Self::from_der(der).map_err(|error| match version_1 {
                 true => io::Error::other("a list of version 1 is not supported here"),
                 false => not_a_crl(&error),
             })
@@ -50,11 +97,25 @@ impl RevocationList {
     ///
     /// # Errors
     /// The DER is not a CRL.
-    pub fn from_der(der: &[u8]) -> der::Result<Self> {
+    pub fn from_der(der: impl Into<Vec<u8>>) -> der::Result<Self> {
+        let der = der.into();
+        let parts = Parts::decode(&der)?;
+        let count = parts.count_entries()?;
         Ok(Self {
-            der: der.to_vec(),
-            parsed: CertificateList::from_der(der)?,
+            algorithm: parts.algorithm,
+            signature: parts.signature,
+            issuer: parts.issuer,
+            this_update: parts.this_update,
+            next_update: parts.next_update,
+            extensions: parts.extensions,
+            count,
+            der,
         })
+    }
+
+    /// The DER.
+    pub fn der(&self) -> &[u8] {
+        &self.der
     }
 
     /// Whether the subject of `issuer` is this CRL's issuer.
@@ -64,7 +125,7 @@ impl RevocationList {
 
     /// The issuer.
     pub fn issuer(&self) -> DistinguishedName {
-        DistinguishedName::new(&self.parsed.tbs_cert_list.issuer)
+        DistinguishedName::new(&self.issuer)
     }
 
     /// Verifies the signature by the key of `issuer`.
@@ -74,8 +135,8 @@ impl RevocationList {
     pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureError> {
         signature::verify(
             &self.der,
-            &self.parsed.signature_algorithm,
-            self.parsed.signature.raw_bytes(),
+            &self.algorithm,
+            self.signature.raw_bytes(),
             issuer.parsed.tbs_certificate().subject_public_key_info(),
         )
     }
@@ -83,36 +144,78 @@ impl RevocationList {
     /// Whether this is a delta CRL or has an issuingDistributionPoint (RFC 5280, sections 5.2.4 and 5.2.5). A certificate
     /// that such a CRL does not list may still be revoked.
     pub fn is_partial(&self) -> bool {
-        let extensions = self.parsed.tbs_cert_list.crl_extensions.iter().flatten();
-        extensions
-            .into_iter()
-            .any(|extension| PARTIAL_CRL_EXTENSIONS.contains(&extension.extn_id))
+        let mut extensions = self.extensions.iter();
+        extensions.any(|extension| PARTIAL_CRL_EXTENSIONS.contains(&extension.extn_id))
     }
 
     /// Whether the CRL has a nextUpdate.
     pub fn has_next_update(&self) -> bool {
-        self.parsed.tbs_cert_list.next_update.is_some()
+        self.next_update.is_some()
+    }
+
+    /// The number of entries.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// Whether the CRL lists the serial number of `certificate`.
     pub fn lists(&self, certificate: &Certificate) -> bool {
-        let serial = certificate.parsed.tbs_certificate().serial_number();
-        let revoked = self.parsed.tbs_cert_list.revoked_certificates.iter();
-        revoked
-            .flatten()
-            .any(|entry| entry.serial_number == *serial)
+        self.entry_of(certificate).is_some()
+    }
+
+    /// The entry with the serial number of `certificate`.
+    pub fn entry_of(&self, certificate: &Certificate) -> Option<RevokedEntry> {
+        let serial = certificate.serial_der();
+        let serial = significant(&serial);
+        let revoked = Parts::decode(&self.der).ok()?.revoked;
+        let mut entries = entries(revoked).filter_map(Result::ok);
+        let (_, entry) = entries.find(|(number, _)| significant(number) == serial)?;
+        let mut entry = SliceReader::new(entry).ok()?;
+        let since = Time::decode(&mut entry).ok()?;
+        let extensions = Extensions::decode(&mut entry).unwrap_or_default();
+        let reason = extensions.iter().find(|it| it.extn_id == REASON_CODE);
+        let reason = reason.and_then(|reason| match reason.extn_value.as_bytes() {
+            // ENUMERATED of one byte.
+            [10, 1, number] => REASONS.get(usize::from(*number)).copied(),
+            _ => None,
+        });
+        Some(RevokedEntry {
+            since: since.to_date_time().to_string(),
+            reason,
+        })
+    }
+
+    /// cRLNumber (RFC 5280, section 5.2.3) as a big-endian number. Numbers are in the order of their lengths, then of their bytes.
+    pub fn number(&self) -> Option<Vec<u8>> {
+        let number = self.extensions.iter().find(|it| it.extn_id == CRL_NUMBER)?;
+        let mut reader = SliceReader::new(number.extn_value.as_bytes()).ok()?;
+        let number = reader.tlv_bytes().ok()?;
+        Some(significant(number).to_vec())
+    }
+
+    /// thisUpdate in RFC 3339.
+    pub fn this_update(&self) -> String {
+        self.this_update.to_date_time().to_string()
+    }
+
+    /// thisUpdate as a system time.
+    pub fn this_update_time(&self) -> SystemTime {
+        self.this_update.to_system_time()
     }
 
     /// nextUpdate in RFC 3339.
     pub fn next_update(&self) -> Option<String> {
-        let next = self.parsed.tbs_cert_list.next_update?;
-        Some(next.to_date_time().to_string())
+        Some(self.next_update?.to_date_time().to_string())
+    }
+
+    /// nextUpdate as a system time.
+    pub fn next_update_time(&self) -> Option<SystemTime> {
+        Some(self.next_update?.to_system_time())
     }
 
     /// Whether nextUpdate is before `now`.
     pub fn is_outdated(&self, now: SystemTime) -> bool {
-        let next = self.parsed.tbs_cert_list.next_update;
-        next.is_some_and(|next| next.to_system_time() < now)
+        self.next_update_time().is_some_and(|next| next < now)
     }
 }
 
@@ -120,26 +223,39 @@ impl RevocationList {
 ///
 /// # Errors
 /// The file contains no CRL; the text is its format.
-pub(crate) fn extract_ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+pub(crate) fn extract_ders(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, String> {
     /// RFC 7468, section 6.
     const LABELS: [&str; 2] = ["X509 CRL", "CRL"];
-    let bytes = pem::from_utf16(bytes);
+    // DER that holds no PEM: a list may be large, and is not copied.
+    if bytes.first() == Some(&0x30) && pem::blocks(&bytes).is_empty() {
+        if is_list(&bytes) {
+            return Ok(vec![bytes]);
+        }
+        match file_format::detect(&bytes, &[]) {
+            // rustls may parse what this crate does not.
+            FileFormat::RevocationList | FileFormat::OtherDer => return Ok(vec![bytes]),
+            FileFormat::Unknown => return Err("it holds no CRL".to_owned()),
+            found => return Err(format!("it holds no CRL: {found}")),
+        }
+    }
+    let bytes = pem::from_utf16(&bytes);
     let blocks = pem::blocks(&bytes);
     let lists = blocks
         .iter()
         .filter(|block| LABELS.contains(&block.label.as_str()));
     let lists = lists.map(Block::der).collect::<Result<Vec<_>, _>>()?;
-    match (lists.is_empty(), file_format::detect(&bytes, &blocks)) {
-        (false, _) => Ok(lists),
-        // DER that this crate does not parse as a CRL, but rustls may.
-        (true, FileFormat::RevocationList | FileFormat::OtherDer)
-            if blocks.is_empty() && bytes.first() == Some(&0x30) =>
-        {
-            Ok(vec![bytes.into_owned()])
-        }
-        (true, FileFormat::Unknown) => Err("it holds no CRL".to_owned()),
-        (true, found) => Err(format!("it holds no CRL: {found}")),
+    if !lists.is_empty() {
+        return Ok(lists);
     }
+    match file_format::detect(&bytes, &blocks) {
+        FileFormat::Unknown => Err("it holds no CRL".to_owned()),
+        found => Err(format!("it holds no CRL: {found}")),
+    }
+}
+
+/// Whether DER is a CRL.
+pub(super) fn is_list(der: &[u8]) -> bool {
+    Parts::decode(der).is_ok_and(|parts| parts.count_entries().is_ok())
 }
 
 /// Whether a CRL is of version 1 (RFC 5280, section 5.1.2.1). It has no version field, and so begins with the signature

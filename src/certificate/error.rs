@@ -115,6 +115,16 @@ pub enum CertificateError {
         /// The subjects in the bundle.
         anchors: Vec<String>,
     },
+    /// The issuer is a CA that the bundle holds in another generation only.
+    #[error(
+        "the certificate was issued by {issuer}, of which `anchors` holds another generation only: {held}"
+    )]
+    OtherGeneration {
+        /// The name of the issuer.
+        issuer: String,
+        /// The subject of the CA in the bundle.
+        held: String,
+    },
     /// The issuer is not a CA of the configured environment.
     #[error(
         "the certificate was issued by {issuer}, which is not of the {environment} anchors ({})",
@@ -201,7 +211,7 @@ impl Diagnostic for CertificateError {
                 "check the path, and that this user may read it; the configured certificate is put in its place by `hsm-mtls cert install FILE`".to_owned()
             }
             Self::AnchorsUnreadable { .. } => {
-                "fetch the Trust Framework's bundle (Issuing CA and Root) and write its path to `anchors` of [trust]".to_owned()
+                "`hsm-mtls trust update` fetches the Trust Framework's bundle (Issuing CA and Root) and writes it to `anchors` of [trust]".to_owned()
             }
             Self::Unwritable { source, path } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => format!(
                 "the disk is full: make room there (`df {}` shows it); nothing was changed",
@@ -237,6 +247,10 @@ impl Diagnostic for CertificateError {
             }
             Self::IssuerMissing { .. } => {
                 "add the Issuing CA's certificate to `anchors` of [trust], as in the Trust Framework's bundle, or to the file behind the C3"
+                    .to_owned()
+            }
+            Self::OtherGeneration { .. } => {
+                "`hsm-mtls trust update` fetches the CAs that the Trust Framework publishes, and adds the new generation beside the old one"
                     .to_owned()
             }
             Self::NotOfEnvironment { environment, .. } => format!(

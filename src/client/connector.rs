@@ -259,6 +259,7 @@ impl Connector {
             }),
             Err(ClientError::Tls(error)) => {
                 let error = self.tls.explain_version(observation.add_phase(error));
+                let error = self.tls.explain_untrusted(error, &observation.server_chain);
                 Err(ClientError::Tls(explain_refusal(error, foreign.as_deref())))
             }
             Err(other) => Err(other),

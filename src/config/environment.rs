@@ -8,6 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+use super::ca_generation::split_generation;
+
 /// An API Hub environment; each is paired with one Trust Framework.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
@@ -63,6 +65,31 @@ impl Environment {
                 self.trust_framework()
             )
         })
+    }
+
+    /// Whether the common name of a CA is one of the documented ones, of any generation.
+    pub fn documents_ca(self, common_name: &str) -> bool {
+        let documented = self.documented_ca_names();
+        let name = |name| split_generation(name).map(|(name, _)| name);
+        let wanted = name(common_name);
+        wanted.is_some() && documented.iter().any(|known| name(known) == wanted)
+    }
+
+    /// Where the scheme documents the certificates of its Issuing CA and its Root, in PEM.
+    pub fn anchor_urls(self) -> [String; 2] {
+        ["issuer-ca", "root-ca"].map(|name| format!("https://{}/{name}.pem", self.crl_host()))
+    }
+
+    /// Where the scheme documents the CRL of its Issuing CA.
+    pub fn crl_url(self) -> String {
+        format!("http://{}/issuer.crl", self.crl_host())
+    }
+
+    fn crl_host(self) -> &'static str {
+        match self {
+            Self::Preprod => "crl.sandbox.pki.openfinance.ae",
+            Self::Production => "crl.pki.openfinance.ae",
+        }
     }
 
     /// The URL at which the public keys of an application are published (JWKS), by the organisation id (OU) and client

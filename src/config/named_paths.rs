@@ -13,7 +13,7 @@ use super::paths::{Extent, NamedPath, PathRole, REPLACED_SUFFIX};
 use super::pin::PinSource;
 use super::sig4::Sig4Config;
 use super::signer::{SignerConfig, SignerLandlock};
-use super::trust::Trust;
+use super::trust::{CrlSource, Trust};
 use super::{C3Config, CertificateSource, Config, HubConfig, TlsConfig, TokenConfig};
 use crate::owner_and_mode::Protection;
 
@@ -118,10 +118,13 @@ impl PathList {
             anchors,
             pins: _,
             crls,
+            crl_stale: _,
+            anchor_urls: _,
         } = trust;
-        self.file(anchors, PathRole::Anchors);
-        for path in crls {
-            self.file(path, PathRole::Crl);
+        let extent = Extent::WithOlder(REPLACED_SUFFIX);
+        self.add(anchors, PathRole::Anchors, extent, Protection::Unchanged);
+        for CrlSource { file, url: _ } in crls {
+            self.file(file, PathRole::Crl);
         }
     }
 

@@ -37,6 +37,17 @@ impl Config {
         self.check(&named)
     }
 
+    /// The same for the configuration file, the anchors and the CRLs: what decides about trust, and leads to no secret.
+    ///
+    /// # Errors
+    /// Another user could change one of them.
+    pub fn check_trust_files(&self) -> Result<(), ConfigError> {
+        let roles = [PathRole::Configuration, PathRole::Anchors, PathRole::Crl];
+        let mut named = self.named_paths();
+        named.retain(|named| roles.contains(&named.role));
+        self.check(&named)
+    }
+
     fn check(&self, named: &[NamedPath]) -> Result<(), ConfigError> {
         // Under Landlock, in which the signer checks some paths again, /etc/passwd cannot be read.
         accounts::private_group(geteuid().as_raw());

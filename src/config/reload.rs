@@ -50,8 +50,8 @@ impl Config {
             Callers::Token(path) => Some(path.as_path()),
             _ => None,
         });
-        let trust = [&self.trust.anchors].into_iter().chain(&self.trust.crls);
-        let trust = trust.map(|path| path.as_path());
+        let trust = [&*self.trust.anchors].into_iter();
+        let trust = trust.chain(self.trust.crl_files());
         certificates.chain(trust).chain(caller_tokens).collect()
     }
 

@@ -109,7 +109,17 @@ pub(super) const SECTIONS: [Section; 14] = [
             "burst",
         ],
     ),
-    table("trust", &["mode", "anchors", "pins", "crls"]),
+    table(
+        "trust",
+        &[
+            "mode",
+            "anchors",
+            "pins",
+            "crls",
+            "crl_stale",
+            "anchor_urls",
+        ],
+    ),
     table(
         "hub",
         &[

@@ -49,7 +49,7 @@ impl Config {
     /// The configured files that usually exist before the first start, with the names of their fields.
     fn existing_files(&self) -> Vec<(&'static str, &Path)> {
         let mut files = vec![("anchors", self.trust.anchors.as_path())];
-        files.extend(self.trust.crls.iter().map(|crl| ("crls", crl.as_path())));
+        files.extend(self.trust.crl_files().map(|file| ("crls", file)));
         let of_sig4 = self.sig4.as_ref().map(|sig4| &sig4.certificate);
         for source in [Some(&self.c3.certificate), of_sig4].into_iter().flatten() {
             if let CertificateSource::File(path) = source {

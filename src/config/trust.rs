@@ -3,9 +3,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use aws_lc_rs::digest;
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+
+use super::environment::Environment;
 
 /// The trust anchors to which the hub's certificate may chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -52,17 +57,141 @@ pub struct Trust {
     /// The SHA-256 fingerprints of the roots that the bundle may contain. Empty: any root.
     #[serde(default)]
     pub pins: Vec<Fingerprint>,
-    /// Files with the CRLs (PEM or DER) that certificates of the Trust Framework are checked against.
+    /// The CRLs that certificates of the Trust Framework are checked against.
     #[serde(default)]
-    pub crls: Vec<PathBuf>,
+    pub crls: Vec<CrlSource>,
+    /// What a CRL that is outdated means for the hub's certificate.
+    #[serde(default)]
+    pub crl_stale: StaleCrl,
+    /// Where `trust update` looks for Issuing CA and Root. `None`: where the scheme documents them for the environment.
+    #[serde(default, deserialize_with = "anchor_urls")]
+    pub anchor_urls: Option<Vec<Url>>,
+}
+
+/// A file with CRLs (PEM or DER).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlSource {
+    /// The file.
+    pub file: PathBuf,
+    /// Where `trust update` fetches the list that it writes there. `None`: the file is somebody else's to renew.
+    pub url: Option<Url>,
+}
+
+/// What a CRL means after its nextUpdate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StaleCrl {
+    /// The hub's certificate is refused: the list may lack what was revoked since.
+    #[default]
+    Refuse,
+    /// The list counts as far as it goes, with a warning: whoever keeps newer lists away is not noticed otherwise.
+    Warn,
+}
+
+impl StaleCrl {
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Warn => "warn",
+        }
+    }
 }
 
 impl Trust {
     pub(crate) fn relative_to(mut self, folder: &Path) -> Self {
         self.anchors = folder.join(&self.anchors);
-        self.crls = self.crls.iter().map(|path| folder.join(path)).collect();
+        for crl in &mut self.crls {
+            crl.file = folder.join(&crl.file);
+        }
         self
     }
+
+    /// Where `trust update` looks for Issuing CA and Root.
+    pub fn anchor_urls(&self, environment: Environment) -> Vec<Url> {
+        let documented = || {
+            let urls = environment.anchor_urls();
+            urls.iter().filter_map(|url| Url::parse(url).ok()).collect()
+        };
+        self.anchor_urls.clone().unwrap_or_else(documented)
+    }
+
+    /// The files of the CRLs.
+    pub fn crl_files(&self) -> impl Iterator<Item = &Path> {
+        self.crls.iter().map(|crl| crl.file.as_path())
+    }
+}
+
+impl From<PathBuf> for CrlSource {
+    fn from(file: PathBuf) -> Self {
+        Self { file, url: None }
+    }
+}
+
+impl<'de> Deserialize<'de> for CrlSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CrlVisitor)
+    }
+}
+
+/// Takes `"file"` and `{ file = "file", url = "http://.." }`.
+struct CrlVisitor;
+
+impl<'de> Visitor<'de> for CrlVisitor {
+    type Value = CrlSource;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a file, or { file = \"/etc/hsm-mtls/issuer.crl\", url = \"http://host/issuer.crl\" }",
+        )
+    }
+
+    fn visit_str<E: de::Error>(self, file: &str) -> Result<CrlSource, E> {
+        Ok(PathBuf::from(file).into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CrlSource, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            file: PathBuf,
+            url: String,
+        }
+        let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let url = fetch_url(&table.url, &["http", "https"]).ok_or_else(|| {
+            de::Error::custom(
+                "`url` of a CRL is an http or https URL without user and fragment: a list is believed by its signature, not by \
+                 where it comes from",
+            )
+        })?;
+        Ok(CrlSource {
+            file: table.file,
+            url: Some(url),
+        })
+    }
+}
+
+fn anchor_urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Url>>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let urls = texts.iter().map(|text| fetch_url(text, &["https"]));
+    let urls: Option<Vec<_>> = urls.collect();
+    let urls = urls.filter(|urls| !urls.is_empty());
+    urls.map(Some).ok_or_else(|| {
+        de::Error::custom(
+            "`anchor_urls` are https URLs without user and fragment, such as [\"https://crl.pki.openfinance.ae/issuer-ca.pem\"]",
+        )
+    })
+}
+
+/// A URL to fetch from, of one of these schemes.
+fn fetch_url(text: &str, schemes: &[&str]) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| {
+        schemes.contains(&url.scheme())
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
+    })
 }
 
 /// A SHA-256 hash: of a certificate's DER, a public key, a file or a ledger record. Its `Display` is `sha256:` and 64
@@ -106,12 +235,13 @@ impl Serialize for Fingerprint {
     }
 }
 
-impl<'de> Deserialize<'de> for Fingerprint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+impl FromStr for Fingerprint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let bare = text
             .strip_prefix("sha256:")
-            .unwrap_or(&text)
+            .unwrap_or(text)
             .replace(':', "");
         let digits: Option<Vec<u8>> = bare
             .chars()
@@ -127,17 +257,49 @@ impl<'de> Deserialize<'de> for Fingerprint {
             .and_then(|bytes| bytes.try_into().ok())
             .map(Self)
             .ok_or_else(|| {
-                serde::de::Error::custom(
-                    "a SHA-256 is 64 hexadecimal digits: of a file as `sha256sum` prints them, of a certificate as \
-                     `openssl x509 -noout -fingerprint -sha256`",
-                )
+                "a SHA-256 is 64 hexadecimal digits: of a file as `sha256sum` prints them, of a certificate as \
+                 `openssl x509 -noout -fingerprint -sha256`"
+                    .to_owned()
             })
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_a_file_or_a_file_with_the_url_that_it_is_fetched_from() {
+        #[derive(Debug, Deserialize)]
+        struct Table {
+            crls: Vec<CrlSource>,
+        }
+        let read = |crls: &str| toml::from_str::<Table>(&format!("crls = [{crls}]"));
+        let table = read("'a.crl', { file = 'b.crl', url = 'http://h/b.crl' }").unwrap();
+        assert_eq!(table.crls[0], PathBuf::from("a.crl").into());
+        assert_eq!(table.crls[1].file, Path::new("b.crl"));
+        assert_eq!(
+            table.crls[1].url.as_ref().unwrap().as_str(),
+            "http://h/b.crl"
+        );
+        for wrong in [
+            "{ file = 'b.crl' }",
+            "{ url = 'http://h/b.crl' }",
+            "{ file = 'b', url = 'ftp://h/b' }",
+            "{ file = 'b', url = 'http://u:p@h/b' }",
+            "{ file = 'b', url = 'http://h/b', fetch = true }",
+            "7",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_fingerprint_is_accepted_as_openssl_prints_it() {

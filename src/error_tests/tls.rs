@@ -155,6 +155,10 @@ pub(super) fn certificate() -> Vec<Example> {
             issuer: text("CN=Issuing"),
             anchors: roots()
         }],
+        OtherGeneration: [CertificateError::OtherGeneration {
+            issuer: text("CN=Issuing CA - G2"),
+            held: text("CN=Issuing CA - G1"),
+        }],
         NotOfEnvironment: [CertificateError::NotOfEnvironment {
             issuer: text("C=AE, CN=Other"),
             environment: Environment::Preprod,
@@ -230,6 +234,10 @@ pub(super) fn tls() -> Vec<Example> {
     every_variant!(TlsError {
         Certificate: [CertificateError::Empty(text("c3.pem")).into()],
         NotAsked: [TlsError::NotAsked],
+        OtherGeneration: [TlsError::OtherGeneration {
+            issuer: text("CN=Root CA - G2"),
+            held: text("CN=Root CA - G1"),
+        }],
         NotObserved: [TlsError::NotObserved],
         HostNotConfigured: [TlsError::HostNotConfigured {
             host: text("other"),

@@ -256,9 +256,10 @@ fn readable(config: &Config) -> Vec<PathBuf> {
             CertificateSource::Token(_) => None,
         });
     let files = certificates
-        .chain([&config.trust.anchors])
-        .chain(&config.trust.crls);
-    let mut folders: Vec<_> = files.flat_map(|file| folders_of(file)).collect();
+        .map(PathBuf::as_path)
+        .chain([config.trust.anchors.as_path()])
+        .chain(config.trust.crl_files());
+    let mut folders: Vec<_> = files.flat_map(folders_of).collect();
     folders.sort_unstable();
     folders.dedup();
     folders

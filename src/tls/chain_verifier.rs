@@ -8,10 +8,12 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier as _};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{Error, RootCertStore};
 
 use super::TlsError;
+use super::revocation::Crls;
+use crate::config::trust::StaleCrl;
 
 /// Whether a leaf whose status is in no CRL is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +39,20 @@ impl ChainVerifier {
     pub(super) fn new(
         roots: &Arc<RootCertStore>,
         provider: &Arc<CryptoProvider>,
-        crls: &[CertificateRevocationListDer<'static>],
+        crls: &Crls,
         status: LeafStatus,
     ) -> Result<Self, TlsError> {
         let builder =
             || WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
         let with_crls = || {
-            let builder = builder().with_crls(crls.iter().cloned());
-            // An outdated list may lack what was revoked since.
-            builder.enforce_revocation_expiration()
+            let builder = builder().with_crls(crls.ders().iter().cloned());
+            match crls.stale() {
+                // An outdated list may lack what was revoked since.
+                StaleCrl::Refuse => builder.enforce_revocation_expiration(),
+                StaleCrl::Warn => builder,
+            }
         };
+        let crls = crls.ders();
         let is_required = status == LeafStatus::Required && !crls.is_empty();
         let leaf = match is_required {
             true => with_crls().only_check_end_entity_revocation().build(),

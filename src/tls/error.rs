@@ -96,6 +96,16 @@ pub enum TlsError {
     /// The server's certificate chains to no configured anchor.
     #[error("the server's certificate does not chain to a trusted root")]
     ServerUntrusted,
+    /// The server's chain ends at a CA that the bundle holds in another generation only.
+    #[error(
+        "the server's certificate does not chain to a trusted root: its chain ends at {issuer}, of which `anchors` holds another generation only: {held}"
+    )]
+    OtherGeneration {
+        /// The name of that CA.
+        issuer: String,
+        /// The subject of the CA in the bundle.
+        held: String,
+    },
     /// The server's certificate is for another host.
     #[error("the server's certificate is for {presented}, not for {expected}")]
     ServerName {
@@ -261,13 +271,18 @@ impl Diagnostic for TlsError {
                 "another CA bears that name: compare the fingerprints of `anchors` with the Trust Framework's, and look for a proxy that inspects TLS".to_owned()
             }
             Self::Revocation(_) => {
-                "if it says expired or unknown, fetch the Trust Framework's CRL anew; if it says revoked, this is not a hub to talk to".to_owned()
+                "if it says older or unknown, fetch the Trust Framework's CRL anew (`hsm-mtls trust update`, where `crls` of [trust] has its `url`); if it says revoked, this is not a hub to talk to".to_owned()
             }
             Self::ServerNotProved => {
                 "stop here: something in between shows the hub's certificate as its own. Nothing of ours was sent; tell those who look after the network's security".to_owned()
             }
             Self::ServerUntrusted => {
                 "`hsm-mtls verify` says which trust the hub's certificate satisfies; set `mode` and `anchors` of [trust] to it".to_owned()
+            }
+            Self::OtherGeneration { .. } => {
+                "`hsm-mtls trust update` fetches the CAs that the Trust Framework publishes, and adds the new generation beside the \
+                 old one once its fingerprint is confirmed; a name alone proves nothing"
+                    .to_owned()
             }
             Self::ServerName { .. } => {
                 "check the host of [hub] or `lfi_code`: every participant's certificate chains to the same CA, so the name decides".to_owned()
@@ -290,8 +305,8 @@ impl Diagnostic for TlsError {
             }
             Self::Network(_) => "try again; if it stays, look at firewall and routes".to_owned(),
             Self::NoPublicRoots(_) => "install `ca-certificates`, or set `mode = \"trust-framework\"`".to_owned(),
-            Self::Anchor(_) => "fetch the Trust Framework's bundle anew".to_owned(),
-            Self::Crl { .. } => "fetch the CRL anew; it is PEM or DER".to_owned(),
+            Self::Anchor(_) => "fetch the Trust Framework's bundle anew (`hsm-mtls trust update`)".to_owned(),
+            Self::Crl { .. } => "fetch the CRL anew (`hsm-mtls trust update`, where `crls` of [trust] has its `url`); it is PEM or DER".to_owned(),
             Self::UnsupportedCrl { .. } => {
                 "this says nothing against the list. Ask its issuer for a complete one of version 2, of one issuer's certificates and for \
                  all reasons, with nextUpdate (RFC 5280, section 5)"

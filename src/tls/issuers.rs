@@ -86,7 +86,7 @@ impl ClientIssuers {
     pub(super) fn other_environment(&self, ca: &DistinguishedName) -> Option<Environment> {
         let other = self.environment.other();
         let name = ca.first(COMMON_NAME)?;
-        other.documented_ca_names().contains(&name).then_some(other)
+        other.documents_ca(&name).then_some(other)
     }
 
     /// Compares the issuers that a server accepts with the chain.

@@ -15,7 +15,8 @@ use super::chain_verifier::{ChainVerifier, LeafStatus, public_roots};
 pub use super::client_chain::verify_client_chain;
 use super::diagnose::from_rustls;
 use super::handshake_observer::record;
-use super::revocation::load_crls;
+use super::other_generation;
+use super::revocation::Crls;
 use super::signature_algorithms::with_all_algorithms;
 use super::signing_key::rustls_error;
 use super::unsupported::{self, VerificationContext};
@@ -64,11 +65,7 @@ impl TrustStore {
     ) -> Result<Self, TlsError> {
         let provider = &with_all_algorithms(provider);
         let roots = Arc::new(root_store(anchors)?);
-        let crls = load_crls(&trust.crls, &roots, provider)?;
-        let parsed = crls
-            .iter()
-            .filter_map(|der| RevocationList::from_der(der).ok());
-        let parsed = parsed.collect();
+        let crls = Crls::load(trust, &roots, provider)?;
         let trust_framework = ChainVerifier::new(&roots, provider, &crls, LeafStatus::Required)?;
         let of_public = |status| ChainVerifier::new(&public_roots()?, provider, &crls, status);
         let public = match trust.mode {
@@ -88,7 +85,7 @@ impl TrustStore {
                 .map(|ca| CertificateDer::from(ca.der().to_vec()))
                 .collect(),
             anchors: anchors.clone(),
-            crls: parsed,
+            crls: crls.into_parsed(),
         })
     }
 
@@ -128,7 +125,12 @@ impl TrustStore {
                 Some(verifier) => evaluate_chain(verifier),
                 None => public_roots()
                     .and_then(|roots| {
-                        ChainVerifier::new(&roots, &self.provider, &[], LeafStatus::Optional)
+                        ChainVerifier::new(
+                            &roots,
+                            &self.provider,
+                            &Crls::none(),
+                            LeafStatus::Optional,
+                        )
                     })
                     .and_then(|verifier| evaluate_chain(&verifier)),
             },
@@ -192,7 +194,18 @@ impl TrustStore {
             anchors: &self.anchors,
             crls: &self.crls,
         };
-        unsupported::explain(error, &context)
+        other_generation::explain(unsupported::explain(error, &context), &chain, &self.anchors)
+    }
+
+    /// Names the CA of another generation, where an unknown issuer is one. `sent` is the chain, leaf first.
+    pub(super) fn explain_untrusted(&self, error: TlsError, sent: &[Vec<u8>]) -> TlsError {
+        if !matches!(error, TlsError::ServerUntrusted) || !self.mode.takes_trust_framework() {
+            return error;
+        }
+        let parsed = sent
+            .iter()
+            .map_while(|der| Certificate::from_der(der, "the server").ok());
+        other_generation::explain(error, &parsed.collect::<Vec<_>>(), &self.anchors)
     }
 }
 

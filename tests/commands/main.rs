@@ -34,3 +34,6 @@ mod terminal;
 mod token_check;
 mod token_load;
 mod token_report;
+mod trust_anchors;
+mod trust_crls;
+mod trust_show;

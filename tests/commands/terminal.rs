@@ -13,11 +13,11 @@ const SILENT: &str = "the terminal is silent";
 
 /// Runs `hsm-mtls` at a pseudo-terminal, types this line once the terminal has stopped to echo, and
 /// gives what appeared on the screen.
-fn at_terminal(bank: &Bank, arguments: &str, typed: &str) -> (i32, String) {
+pub(super) fn at_terminal(bank: &Bank, arguments: &str, typed: &str) -> (i32, String) {
     at_terminal_with(bank, arguments, typed, &[])
 }
 
-fn at_terminal_with(
+pub(super) fn at_terminal_with(
     bank: &Bank,
     arguments: &str,
     typed: &str,

@@ -45,6 +45,7 @@ pub mod ports;
 pub mod procfs;
 pub mod programs;
 pub mod proxy;
+pub mod published_files;
 pub mod published_keys;
 pub mod raw_answer;
 pub mod raw_hub;

@@ -96,11 +96,16 @@ impl Clone for ServerIdentity {
 
 impl TrustFramework {
     pub fn new(kind: Kind) -> Self {
+        Self::of_generation(kind, 1)
+    }
+
+    /// The same with CAs of another generation, as after a rollover: other keys, and another number in the names.
+    pub fn of_generation(kind: Kind, generation: u32) -> Self {
         let root_key = rsa_key();
         let issuing_key = rsa_key();
-        let root_params = authority(kind, "Root", Duration::days(20 * 365));
+        let root_params = authority(kind, "Root", generation, Duration::days(20 * 365));
         let root = root_params.self_signed(&root_key).expect("a root");
-        let mut issuing_params = authority(kind, "Issuing", Duration::days(10 * 365));
+        let mut issuing_params = authority(kind, "Issuing", generation, Duration::days(10 * 365));
         issuing_params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         issuing_params.use_authority_key_identifier_extension = true;
         let issuing = issuing_params
@@ -293,12 +298,15 @@ fn name_of_scheme() -> DistinguishedName {
     name
 }
 
-fn authority(kind: Kind, tier: &str, lifetime: Duration) -> CertificateParams {
+fn authority(kind: Kind, tier: &str, generation: u32, lifetime: Duration) -> CertificateParams {
     let mut params = dated(lifetime);
     params.distinguished_name = name_of_scheme();
     params.distinguished_name.push(
         DnType::CommonName,
-        format!("Al Tareq {} Trust Framework {tier} CA - G1", kind.name()),
+        format!(
+            "Al Tareq {} Trust Framework {tier} CA - G{generation}",
+            kind.name()
+        ),
     );
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

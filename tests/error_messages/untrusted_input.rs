@@ -219,7 +219,7 @@ proptest! {
         fs::write(&path, if as_pem { pem("X509 CRL", &der).into_bytes() } else { der }).unwrap();
         let mut trust = config.trust.clone();
         trust.mode = hsm_mtls::internal::config::trust::TrustMode::TrustFramework;
-        trust.crls = vec![path.clone()];
+        trust.crls = vec![path.clone().into()];
         if let Err(error) = TrustStore::load(&trust, &anchors, &provider) {
             prop_assert!(error.to_string().contains(path.to_str().unwrap()), "{}", error);
         }

@@ -30,6 +30,7 @@ mod ownership;
 mod processes;
 mod readiness;
 mod reload_watch;
+mod revocation;
 mod root_start;
 mod same_user;
 mod token_states;

@@ -13,6 +13,7 @@ mod addresses;
 mod certificate_validity;
 mod client_certificate;
 mod diagnoses;
+mod generations;
 mod jwt_layer;
 mod nginx;
 mod server_trust;

@@ -7,11 +7,11 @@ use super::finding::{Judgements, Verdict};
 use super::rule::{Rule, Severity};
 use super::rules;
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
-use hsm_mtls::internal::certificate::crl::RevocationList;
 use hsm_mtls::internal::certificate::name::{
     COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATIONAL_UNIT,
 };
-use hsm_mtls::internal::certificate::{Certificate, CertificateError, SignatureError};
+use hsm_mtls::internal::certificate::revocation::RevocationStatus;
+use hsm_mtls::internal::certificate::{Certificate, CertificateError};
 use hsm_mtls::internal::config::{Config, KeyRole};
 use hsm_mtls::internal::uuid_format::is_uuid;
 
@@ -62,7 +62,7 @@ pub(super) fn judge(config: &Config, certificates: &[Certificate], judgements: &
         ),
     }
     judge_subject(leaf, judgements);
-    judge_revocation(config, leaf, chain.as_ref().ok(), now, judgements);
+    judge_revocation(config, chain.as_ref().ok(), now, judgements);
 }
 
 fn judge_dates(leaf: &Certificate, now: SystemTime, judgements: &mut Judgements) {
@@ -135,7 +135,6 @@ fn judge_subject(leaf: &Certificate, judgements: &mut Judgements) {
 
 fn judge_revocation(
     config: &Config,
-    leaf: &Certificate,
     chain: Option<&Chain>,
     now: SystemTime,
     judgements: &mut Judgements,
@@ -150,45 +149,16 @@ fn judge_revocation(
     let Ok(anchors) = Anchors::load(config) else {
         return judgements.not_answerable(RULE, "the anchors cannot be read");
     };
-    let mut issuers = chain.certificates().skip(1).chain(anchors.roots());
-    let issuer = issuers.find(|issuer| leaf.is_issued_by(issuer));
-    let (mut not_listed, mut inconclusive) = (Vec::new(), Vec::new());
-    for path in &config.trust.crls {
-        let with_path = |text: &str| format!("{}: {text}", path.display());
-        let lists = match RevocationList::read(path) {
-            Ok(lists) => lists,
-            Err(error) => {
-                inconclusive.push(with_path(&error.to_string()));
-                continue;
-            }
-        };
-        for list in lists {
-            let named = issuer.filter(|issuer| list.names_as_issuer(issuer));
-            let signed = named.map(|issuer| list.check_signature(issuer));
-            if let Some(Err(error @ (SignatureError::Unsupported(_) | SignatureError::Weak(_)))) =
-                signed
-            {
-                inconclusive.push(with_path(&format!(
-                    "its signature cannot be checked: {error}"
-                )));
-            } else if signed != Some(Ok(())) {
-                inconclusive.push(with_path("it is not of its issuer"));
-            } else if list.lists(leaf) {
-                // One list is enough, even an outdated one.
-                return judgements.violated(RULE, with_path("it is on this list"));
-            } else if list.is_partial() {
-                inconclusive.push(with_path("it is a list of a part, and does not name it"));
-            } else if list.is_outdated(now) {
-                inconclusive.push(with_path("a newer list is due"));
-            } else {
-                let next = list.next_update();
-                let until = next.map_or(String::new(), |next| format!(", good until {next}"));
-                not_listed.push(with_path(&format!("not on this list{until}")));
-            }
+    match RevocationStatus::of(chain, &anchors, &config.trust, now) {
+        RevocationStatus::Revoked { list, .. } => {
+            let evidence = format!("{}: it is on this list", list.display());
+            judgements.violated(RULE, evidence);
         }
-    }
-    match not_listed.is_empty() {
-        true => judgements.not_answerable(RULE, inconclusive.join("; ")),
-        false => judgements.holds(RULE, Verdict::Seen, not_listed.join("; ")),
+        RevocationStatus::NotListed(lists) => {
+            let lists = lists.iter().map(ToString::to_string);
+            let evidence: Vec<_> = lists.collect();
+            judgements.holds(RULE, Verdict::Seen, evidence.join("; "));
+        }
+        RevocationStatus::Unknown(why) => judgements.not_answerable(RULE, why.join("; ")),
     }
 }

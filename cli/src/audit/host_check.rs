@@ -42,7 +42,7 @@ pub(super) fn judge(config: &Config, judgements: &mut Judgements) {
     );
     judge_pin(config, judgements);
     let mut files = vec![config.trust.anchors.clone()];
-    files.extend(config.trust.crls.iter().cloned());
+    files.extend(config.trust.crl_files().map(Path::to_owned));
     if let CertificateSource::File(path) = &config.c3.certificate {
         files.extend(Some(path.clone()).filter(|path| path.exists()));
     }

@@ -1,6 +1,6 @@
 //! `cert install` and `cert show`, and how both describe a certificate.
 
-mod atomic_replace;
+pub(super) mod atomic_replace;
 mod install;
 mod other_role;
 mod show;
@@ -60,7 +60,7 @@ fn environment_of(leaf: &Certificate) -> Option<Environment> {
     let environments = [Environment::Preprod, Environment::Production];
     environments
         .into_iter()
-        .find(|environment| environment.documented_ca_names().contains(&issuer))
+        .find(|environment| environment.documents_ca(&issuer))
 }
 
 /// The URL of the JWKS of the certificate's application: `jwks` of `[sig4]`, or where the scheme documents it. `None` where

@@ -2,7 +2,10 @@
 
 use crate::proxy::ProxyError;
 use hsm_mtls::internal::certificate::CertificateError;
+use hsm_mtls::internal::certificate::crl_successor::CrlError;
+use hsm_mtls::internal::certificate::new_anchors::AnchorError;
 use hsm_mtls::internal::client::ClientError;
+use hsm_mtls::internal::client::download::DownloadError;
 use hsm_mtls::internal::client::jwks_fetch::FetchError;
 use hsm_mtls::internal::config::{ConfigError, KeyRole};
 use hsm_mtls::internal::csr::CsrError;
@@ -37,6 +40,12 @@ pub(crate) enum Error {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    #[error(transparent)]
+    Crl(#[from] CrlError),
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    #[error(transparent)]
     Csr(#[from] CsrError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -69,6 +78,9 @@ impl Error {
             Self::Ledger(error) => error,
             Self::Engine(error) => error,
             Self::Certificate(error) => error,
+            Self::Anchor(error) => error,
+            Self::Crl(error) => error,
+            Self::Download(error) => error,
             Self::Csr(error) => error,
             Self::Identity(error) => error,
             Self::Sig4(error) => error,

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::verify::evidence_file::Evidence;
-use crate::verify::{self, VerifyReport};
+use crate::verify::{self, OwnRevocation, VerifyReport};
 use clap::Args;
+use hsm_mtls::internal::certificate::revocation::REVOKED_HINT;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::exit_code::ExitCode;
 
@@ -79,6 +80,7 @@ pub(super) fn print(report: &VerifyReport) -> Result<(), CommandError> {
             ),
         ),
     ])?;
+    print_revocation(certificate.revocation.as_ref())?;
     for service in &report.services {
         output::heading(&format!("\n{} ({})", service.name, service.origin))?;
         output::steps(service.steps.list())?;
@@ -93,6 +95,7 @@ pub(super) fn print(report: &VerifyReport) -> Result<(), CommandError> {
             ("valid until", sig4.not_after.clone()),
             ("key", sig4.key.clone()),
         ])?;
+        print_revocation(sig4.revocation.as_ref())?;
         if let Some(key_set) = &sig4.key_set {
             output::fields(&[("JWKS", key_set.source.clone())])?;
             output::steps(key_set.steps.list())?;
@@ -110,7 +113,19 @@ pub(super) fn print(report: &VerifyReport) -> Result<(), CommandError> {
             &format!("{}: mutual TLS {state}", service.name),
         )?;
     }
+    for (key, own) in report.revoked() {
+        let detail = &own.detail;
+        output::verdict(
+            false,
+            &format!("our {key} certificate is REVOKED: {detail}; {REVOKED_HINT}"),
+        )?;
+    }
     Ok(())
+}
+
+fn print_revocation(own: Option<&OwnRevocation>) -> Result<(), CommandError> {
+    let row = own.map(|own| ("revocation", own.detail.clone()));
+    output::fields(row.as_slice())
 }
 
 /// Writes the evidence file, and prints its path and its fingerprint, which go into the onboarding ticket.

@@ -27,8 +27,10 @@ use super::lingering_close::LingeringClose;
 use super::problem_details::Problem;
 use super::proxy_metrics;
 use super::receive_request::ClientLimits;
+use super::revocation_monitor::RevocationMonitor;
 use super::signer_health::{SignerHealthMonitor, SignerStatus};
 use hsm_mtls::internal::certificate::Certificate;
+use hsm_mtls::internal::config::KeyRole;
 use hsm_mtls::internal::config::listener::OperationsConfig;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::poison::IgnorePoison as _;
@@ -50,6 +52,7 @@ const MAX_REFUSALS: usize = 8;
 pub(super) struct HealthEndpoints {
     pub(super) context: Arc<ProxyContext>,
     pub(super) certificate: Mutex<Certificate>,
+    pub(super) revocation: Arc<RevocationMonitor>,
     pub(super) signer_health: Arc<SignerHealthMonitor>,
     pub(super) render: Render,
     pub(super) started: String,
@@ -206,21 +209,27 @@ impl HealthEndpoints {
         }
     }
 
-    /// Readiness and its report. Ready means: the certificate is valid now, the signer would sign, and the last handshake
+    /// Readiness and its report. Ready means: the certificate is valid now and on no CRL, the signer would sign, and the last handshake
     /// with each service succeeded, or none was tried yet.
     fn readiness(&self, signer: &SignerStatus) -> (bool, Value) {
         let stopping = *self.context.stop.borrow();
         let now = SystemTime::now();
         let certificate = self.certificate.lock().ignore_poison();
         let validity_error = certificate.check_client(now).err();
-        let is_valid = validity_error.is_none();
+        let is_revoked = |role| self.revocation.is_revoked(role) == Some(true);
+        let is_valid = validity_error.is_none() && !is_revoked(KeyRole::C3);
         let upstreams = self.context.upstreams.iter();
         let upstreams: Vec<_> = upstreams
             .map(|pool| upstream_report(pool, signer))
             .collect();
         let all_connected = upstreams.iter().all(|(good, _)| *good);
         let token_problem = signer.problem().or_else(|| self.token_problem(signer));
-        let jwt = self.context.jwt.as_ref().map(|jwt| jwt.report(now));
+        let mut jwt = self.context.jwt.as_ref().map(|jwt| jwt.report(now));
+        if let Some((good, report)) = &mut jwt {
+            *good &= !is_revoked(KeyRole::Sig4);
+            report["good"] = (*good).into();
+            self.revocation.report(KeyRole::Sig4, report);
+        }
         let has_tokens = jwt.as_ref().is_none_or(|(good, _)| *good);
         let ready = is_valid && all_connected && has_tokens && token_problem.is_none() && !stopping;
         let mut report = json!({
@@ -254,6 +263,8 @@ impl HealthEndpoints {
         if let Some(state) = signer.device_state() {
             report["token"]["device_state"] = state.into();
         }
+        self.revocation
+            .report(KeyRole::C3, &mut report["certificate"]);
         if let Some(error) = validity_error {
             report["certificate"]["detail"] = error.to_string().into();
             report["certificate"]["hint"] = error.hint().into();

@@ -1,6 +1,6 @@
 //! The metrics of the proxy. Their names and labels are a contract, like those of [`hsm_mtls::internal::metrics`].
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -20,6 +20,8 @@ const CLIENTS: &str = "hsm_mtls_proxy_clients";
 const RELOADS: &str = "hsm_mtls_proxy_reloads_total";
 const TOKENS: &str = "hsm_mtls_proxy_jwt_tokens_total";
 const HUB_CLOCK: &str = "hsm_mtls_proxy_hub_clock_ahead_seconds";
+const REVOKED: &str = "hsm_mtls_proxy_certificate_revoked";
+const CRL_NEXT_UPDATE: &str = "hsm_mtls_proxy_crl_next_update_timestamp_seconds";
 const LOG_LINES_LOST: &str = "hsm_mtls_proxy_log_lines_lost_total";
 
 /// Buckets of `hsm_mtls_proxy_request_seconds`, in seconds.
@@ -28,7 +30,7 @@ pub const BUCKETS: [f64; 12] = [
 ];
 
 /// Every metric of the proxy.
-pub const ALL: [Metric; 13] = {
+pub const ALL: [Metric; 15] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric(
@@ -97,6 +99,18 @@ pub const ALL: [Metric; 13] = {
             Gauge,
             &["upstream"],
             "by how many seconds the hub's clock is ahead of this machine's, by its last response with JWT Auth",
+        ),
+        metric(
+            REVOKED,
+            Gauge,
+            &["key"],
+            "whether our certificate is on a CRL of its issuer: 1 or 0, and NaN where no list says so",
+        ),
+        metric(
+            CRL_NEXT_UPDATE,
+            Gauge,
+            &[],
+            "when the CRLs with the status of our certificate begin to be outdated (nextUpdate), as Unix time",
         ),
         metric(
             LOG_LINES_LOST,
@@ -178,6 +192,18 @@ pub(super) fn connection_displaced() {
 /// So many connections of applications are open.
 pub(super) fn set_clients(count: usize) {
     gauge!(CLIENTS).set(count as f64);
+}
+
+/// Whether the certificate of the key is revoked; `None` if that is not known.
+pub(super) fn set_revoked(key: &'static str, revoked: Option<bool>) {
+    let value = revoked.map_or(f64::NAN, |revoked| f64::from(u8::from(revoked)));
+    gauge!(REVOKED, "key" => key).set(value);
+}
+
+/// The CRLs begin to be outdated at this time.
+pub(super) fn set_crl_next_update(time: SystemTime) {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    gauge!(CRL_NEXT_UPDATE).set(since.unwrap_or_default().as_secs() as f64);
 }
 
 pub(super) fn reloaded(good: bool) {

@@ -128,6 +128,10 @@ impl ReloadTask {
                 if let Some(jwt) = &self.endpoints.context.jwt {
                     jwt.switch(&prepared.config, prepared.identity.sig4());
                 }
+                self.endpoints
+                    .revocation
+                    .switch(&prepared.config, &prepared.identity)
+                    .await;
                 self.config = prepared.config;
                 let upstreams = self.endpoints.context.upstreams.each_ref();
                 Some(upstreams.map(|upstream| upstream.switch_identity(prepared.connector.clone())))

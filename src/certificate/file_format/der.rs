@@ -2,11 +2,9 @@
 
 use der::asn1::{Any, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
-use x509_cert::crl::CertificateList;
 use x509_cert::request::CertReq;
 
-use super::super::pem;
-use super::super::{Certificate, LenientProfile};
+use super::super::{Certificate, crl, pem};
 use super::{Encoding, FileFormat};
 use crate::key::public::Spki;
 
@@ -32,7 +30,7 @@ pub(in crate::certificate) fn detect_der(der: &[u8], encoding: Encoding) -> Opti
     if CertReq::from_der(der).is_ok() {
         return Some(FileFormat::Request);
     }
-    if CertificateList::<LenientProfile>::from_der(der).is_ok() {
+    if crl::is_list(der) {
         return Some(FileFormat::RevocationList);
     }
     if Spki::from_der(der).is_ok() {

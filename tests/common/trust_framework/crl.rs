@@ -16,6 +16,37 @@ impl TrustFramework {
         list(&self.issuer, revoked, until)
     }
 
+    /// The issuing CA's CRL as DER with this number, made so long ago.
+    pub fn crl_numbered(
+        &self,
+        number: u64,
+        age: Duration,
+        revoked: &[&CertificateDer<'_>],
+        until: Duration,
+    ) -> Vec<u8> {
+        let list = CertificateRevocationListParams {
+            this_update: OffsetDateTime::now_utc() - age,
+            crl_number: SerialNumber::from(number),
+            ..params(revoked, until)
+        };
+        list.signed_by(&self.issuer).expect("a CRL").der().to_vec()
+    }
+
+    /// The issuing CA's CRL as DER that revokes so many certificates that nobody has.
+    pub fn crl_of_many(&self, count: u64) -> Vec<u8> {
+        let entry = |number: u64| RevokedCertParams {
+            serial_number: SerialNumber::from((1 << 63) + number),
+            revocation_time: OffsetDateTime::now_utc() - BACKDATED,
+            reason_code: Some(RevocationReason::Superseded),
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            revoked_certs: (0..count).map(entry).collect(),
+            ..params(&[], Duration::days(7))
+        };
+        list.signed_by(&self.issuer).expect("a CRL").der().to_vec()
+    }
+
     /// The same of the root.
     pub fn crl_of_root(&self, revoked: &[&CertificateDer<'_>], until: Duration) -> String {
         let root = Issuer::from_ca_cert_der(&self.root, &self.root_key).expect("a root");
@@ -28,6 +59,11 @@ fn list(
     revoked: &[&CertificateDer<'_>],
     until: Duration,
 ) -> String {
+    let signed = params(revoked, until).signed_by(issuer).expect("a CRL");
+    signed.pem().expect("PEM")
+}
+
+fn params(revoked: &[&CertificateDer<'_>], until: Duration) -> CertificateRevocationListParams {
     let now = OffsetDateTime::now_utc();
     let entry = |certificate: &&CertificateDer<'_>| {
         let parsed = x509_cert::Certificate::from_der(certificate).expect("a certificate");
@@ -39,14 +75,12 @@ fn list(
             invalidity_date: None,
         }
     };
-    let list = CertificateRevocationListParams {
+    CertificateRevocationListParams {
         this_update: now - Duration::days(30),
         next_update: now + until,
         crl_number: SerialNumber::from(1_u64),
         issuing_distribution_point: None,
         revoked_certs: revoked.iter().map(entry).collect(),
         key_identifier_method: KeyIdMethod::Sha256,
-    };
-    let signed = list.signed_by(issuer).expect("a CRL");
-    signed.pem().expect("PEM")
+    }
 }

@@ -1,4 +1,4 @@
-//! Replaces a certificate file atomically, by rename. The replaced file stays beside it as a backup.
+//! Replaces a file of certificates or CRLs atomically, by rename. The replaced file stays beside it as a backup.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -86,24 +86,75 @@ impl<'a> CertificateFile<'a> {
     /// It could not be written; the old file is unchanged.
     pub(in crate::commands) fn replace(self, pem: &str) -> Result<Option<PathBuf>, CommandError> {
         let path = self.path;
-        let replace = || {
-            let mut file = temp_file_beside(path, DEFAULT_MODE)?;
-            if let Some(existing) = &self.existing {
-                copy_owner_and_mode(file.as_file(), existing)?;
-            }
-            file.write_all(pem.as_bytes())?;
-            file.as_file().sync_all()?;
-            let differs = fs::symlink_metadata(path).is_ok()
-                && fs::read(path).map_or(true, |content| content != pem.as_bytes());
-            let backup = differs.then(|| back_up(path)).transpose()?;
-            file.persist(path).map_err(|error| error.error)?;
-            Ok(backup)
-        };
-        replace().map_err(|source| {
+        replace(path, self.existing.as_ref(), pem.as_bytes(), Replaced::Kept).map_err(|source| {
             let path = path.to_owned();
             CommandError::stage(CertificateError::Unwritable { path, source })
         })
     }
+}
+
+/// What becomes of the file of before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum Replaced {
+    /// It stays beside the new one, by a name with the time.
+    Kept,
+    /// It is removed.
+    Removed,
+}
+
+/// Replaces or makes a file that the configuration names in this role: a reader sees the old or the new content, and never a
+/// part. Returns the path of the backup, where there was another file that is kept.
+///
+/// # Errors
+/// It could not be written, or the configuration names the same file for something else; the old file is unchanged.
+pub(in crate::commands) fn replace_file(
+    config: &Config,
+    path: &Path,
+    role: &PathRole,
+    content: &[u8],
+    replaced: Replaced,
+) -> Result<Option<PathBuf>, CertificateError> {
+    let written = || {
+        if let Some(second) = second_role(config, path, role) {
+            let why = format!("the configuration names it as {second} too");
+            return Err(io::Error::other(why));
+        }
+        let existing = match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            other => Some(other?),
+        };
+        if existing
+            .as_ref()
+            .is_some_and(|existing| !existing.is_file())
+        {
+            return Err(io::Error::other("it is not a file"));
+        }
+        replace(path, existing.as_ref(), content, replaced)
+    };
+    written().map_err(|source| CertificateError::Unwritable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn replace(
+    path: &Path,
+    existing: Option<&Metadata>,
+    content: &[u8],
+    replaced: Replaced,
+) -> io::Result<Option<PathBuf>> {
+    let mut file = temp_file_beside(path, DEFAULT_MODE)?;
+    if let Some(existing) = existing {
+        copy_owner_and_mode(file.as_file(), existing)?;
+    }
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    let differs = replaced == Replaced::Kept
+        && fs::symlink_metadata(path).is_ok()
+        && fs::read(path).map_or(true, |found| found != content);
+    let backup = differs.then(|| back_up(path)).transpose()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(backup)
 }
 
 /// Makes a hard link to the file, by a name with the time that is not in use. For a symbolic link, to the link itself.
