@@ -21,6 +21,10 @@ const EXPOSURE_AS_ROOT: f64 = 2.2;
 const SERVICE: &str = "hsm-mtls-proxy.service";
 const ROOT_START: &str = "root-start.conf";
 const SOCKET: &str = "hsm-mtls-proxy.socket";
+const TRUST: &str = "hsm-mtls-trust.service";
+const TRUST_TIMER: &str = "hsm-mtls-trust.timer";
+/// Of what fetches the CRLs: the network is left of it.
+const EXPOSURE_OF_TRUST: f64 = 1.5;
 /// How long the end of a process waits for a ledger's `head`: docs/ledger.md.
 const HEAD: Duration = Duration::from_secs(12);
 
@@ -56,6 +60,11 @@ fn units() -> TempDir {
     let service = service.replace(installed, env!("CARGO_BIN_EXE_hsm-mtls"));
     fs::write(folder.path().join(SERVICE), service).unwrap();
     fs::copy(shipped(SOCKET), folder.path().join(SOCKET)).unwrap();
+    let trust = fs::read_to_string(shipped(TRUST)).unwrap();
+    assert!(trust.contains(&format!("\nExecStart={installed} trust update --crls\n")));
+    let trust = trust.replace(installed, env!("CARGO_BIN_EXE_hsm-mtls"));
+    fs::write(folder.path().join(TRUST), trust).unwrap();
+    fs::copy(shipped(TRUST_TIMER), folder.path().join(TRUST_TIMER)).unwrap();
     folder
 }
 
@@ -118,6 +127,8 @@ fn verify(folder: &Path) -> String {
         .args(["--man=no", "verify"])
         .arg(folder.join(SOCKET))
         .arg(folder.join(SERVICE))
+        .arg(folder.join(TRUST))
+        .arg(folder.join(TRUST_TIMER))
         .output()
         .expect("systemd-analyze, of Debian's package systemd");
     let said = String::from_utf8(done.stderr).unwrap();
@@ -180,10 +191,10 @@ fn systemd_analyze_accepts_the_drop_in_for_a_start_as_root() {
 }
 
 /// What systemd-analyze rates the service, which the documentation says too.
-fn is_exposed_by(folder: &Path, expected: f64) {
+fn is_exposed_by(folder: &Path, unit: &str, expected: f64) {
     let done = Command::new("systemd-analyze")
         .args(["--offline=true", "--no-pager", "security"])
-        .arg(folder.join(SERVICE))
+        .arg(folder.join(unit))
         .output()
         .expect("systemd-analyze, of Debian's package systemd");
     let said = String::from_utf8(done.stdout).unwrap();
@@ -200,12 +211,13 @@ fn is_exposed_by(folder: &Path, expected: f64) {
 #[test]
 fn the_service_is_sandboxed() {
     let folder = units();
-    is_exposed_by(folder.path(), EXPOSURE);
+    is_exposed_by(folder.path(), SERVICE, EXPOSURE);
+    is_exposed_by(folder.path(), TRUST, EXPOSURE_OF_TRUST);
     let service = folder.path().join(SERVICE);
     let drop_in = fs::read_to_string(shipped(ROOT_START)).unwrap();
     let text = fs::read_to_string(&service).unwrap();
     fs::write(&service, text + &drop_in).unwrap();
-    is_exposed_by(folder.path(), EXPOSURE_AS_ROOT);
+    is_exposed_by(folder.path(), SERVICE, EXPOSURE_AS_ROOT);
 }
 
 #[test]
@@ -236,6 +248,27 @@ fn configuration_and_units_name_the_same_paths() {
         let folder = path.parent().unwrap();
         assert!(!Path::new(file).starts_with(folder), "{file}, {line}");
     }
+
+    // What fetches CRLs may write to the folder of anchors and CRLs, and see neither PIN nor state nor ledger.
+    let trust_folder = config.trust.anchors.parent().unwrap().to_str().unwrap();
+    assert_eq!(said_once(TRUST, "ReadWritePaths"), trust_folder);
+    let hidden = said_once(TRUST, "InaccessiblePaths");
+    for folder in [
+        Path::new(file).parent().unwrap(),
+        config.token.state_dir.as_deref().unwrap(),
+    ] {
+        assert!(
+            hidden
+                .split(' ')
+                .any(|path| path == format!("-{}", folder.display())),
+            "{hidden}"
+        );
+    }
+    assert_eq!(said_once(TRUST, "User"), said_once(SERVICE, "User"));
+    assert_eq!(
+        said_once(TRUST, "Environment"),
+        said_once(SERVICE, "Environment")
+    );
 
     // Memory of refused PINs, and ledger.
     let state = Path::new("/var/lib").join(said_once(SERVICE, "StateDirectory"));
