@@ -1,6 +1,7 @@
 //! Certificate revocation lists (RFC 5280, section 5).
 
 mod scan;
+mod scope;
 
 use std::fs;
 use std::io;
@@ -20,11 +21,6 @@ use super::name::DistinguishedName;
 use super::pem::{self, Block};
 use super::{Certificate, SignatureError, signature};
 
-/// The extensions of partial CRLs: deltaCRLIndicator and issuingDistributionPoint.
-const PARTIAL_CRL_EXTENSIONS: [ObjectIdentifier; 2] = [
-    ObjectIdentifier::new_unwrap("2.5.29.27"),
-    ObjectIdentifier::new_unwrap("2.5.29.28"),
-];
 const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 const REASON_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.21");
 
@@ -139,13 +135,6 @@ impl RevocationList {
             self.signature.raw_bytes(),
             issuer.parsed.tbs_certificate().subject_public_key_info(),
         )
-    }
-
-    /// Whether this is a delta CRL or has an issuingDistributionPoint (RFC 5280, sections 5.2.4 and 5.2.5). A certificate
-    /// that such a CRL does not list may still be revoked.
-    pub fn is_partial(&self) -> bool {
-        let mut extensions = self.extensions.iter();
-        extensions.any(|extension| PARTIAL_CRL_EXTENSIONS.contains(&extension.extn_id))
     }
 
     /// Whether the CRL has a nextUpdate.

@@ -37,8 +37,8 @@ pub fn judge(
 ) -> Result<Successor, CrlError> {
     let list = parse(content)?;
     check_issuer(&list, anchors)?;
-    if list.is_partial() {
-        return Err(CrlError::Partial);
+    if list.is_delta() {
+        return Err(CrlError::Delta);
     }
     let this_update = list.this_update_time();
     if this_update > now + MAX_CLOCK_SKEW {
@@ -63,6 +63,9 @@ pub fn judge(
             fetched: list.issuer().to_string(),
             held: held.issuer().to_string(),
         });
+    }
+    if held.scope() != list.scope() {
+        return Err(CrlError::OtherScope(list.issuer().to_string()));
     }
     if held.der() == list.der() {
         return Ok(Successor::Same(Box::new(list)));

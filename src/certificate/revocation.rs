@@ -170,7 +170,7 @@ fn judge(
     }
     match list.entry_of(leaf) {
         Some(entry) => Judgement::Revoked(entry),
-        None if list.is_partial() => inconclusive("it is a list of a part, and does not name it"),
+        None if !list.covers(leaf) => inconclusive("it is a list of a part, and does not name it"),
         None if list.is_outdated(now) => inconclusive("a newer list is due"),
         None => Judgement::NotListed,
     }

@@ -68,6 +68,7 @@ pub(super) fn crl() -> Vec<Example> {
             CrlError::NotACrl(NotACrl::Other(text("it holds no CRL"))),
         ],
         Several: [CrlError::Several(2)],
+        SeveralHeld: [CrlError::SeveralHeld(2)],
         OtherIssuer: [CrlError::OtherIssuer {
             issuer: text("CN=Another CA"),
             anchors: vec![text(CA)],
@@ -78,7 +79,8 @@ pub(super) fn crl() -> Vec<Example> {
         ],
         UnprovedIssuer: [CrlError::UnprovedIssuer(text(CA))],
         IssuerMayNot: [CrlError::IssuerMayNot(text(CA))],
-        Partial: [CrlError::Partial],
+        Delta: [CrlError::Delta],
+        OtherScope: [CrlError::OtherScope(text(CA))],
         NoNextUpdate: [CrlError::NoNextUpdate],
         NotYetValid: [CrlError::NotYetValid {
             this_update: text("2090-01-01T00:00:00Z"),

@@ -35,5 +35,6 @@ mod token_check;
 mod token_load;
 mod token_report;
 mod trust_anchors;
+mod trust_crl_servers;
 mod trust_crls;
 mod trust_show;

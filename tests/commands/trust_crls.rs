@@ -2,38 +2,35 @@
 //! leaves the file as it was, and has a name of its own.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use time::Duration;
 
 use crate::common::bank::{Bank, Run};
 use crate::common::openssl::OpenSsl;
-use crate::common::poll::until;
-use crate::common::ports;
 use crate::common::published_files::PublishedFiles;
 use crate::common::trust_framework::{Kind, TrustFramework};
 
-const DAY: Duration = Duration::days(1);
-const WEEK: Duration = Duration::days(7);
+pub(super) const DAY: Duration = Duration::days(1);
+pub(super) const WEEK: Duration = Duration::days(7);
 
-fn bank_at(url: &str) -> Bank {
+pub(super) fn bank_at(url: &str) -> Bank {
     let mut bank = Bank::new();
     configure(&mut bank, url);
     bank
 }
 
-fn configure(bank: &mut Bank, url: &str) {
+pub(super) fn configure(bank: &mut Bank, url: &str) {
     bank.configure(|settings| {
         settings.trust_lines = format!("crls = [{{ file = \"issuer.crl\", url = \"{url}\" }}]");
     });
 }
 
-fn update(bank: &Bank) -> Run {
+pub(super) fn update(bank: &Bank) -> Run {
     bank.run(&["trust", "update", "--crls", "--json"])
 }
 
-fn only_step(run: &Run) -> Value {
+pub(super) fn only_step(run: &Run) -> Value {
     let steps = run.json()["steps"].clone();
     assert_eq!(steps.as_array().unwrap().len(), 1, "{steps:#}");
     steps[0].clone()
@@ -167,98 +164,82 @@ fn what_is_no_good_list_has_a_name_of_its_own_and_leaves_the_file() {
 }
 
 #[test]
-fn a_server_that_misbehaves_or_is_not_there_is_told_apart() {
+fn a_file_of_several_lists_loses_none_of_them() {
     let server = PublishedFiles::start();
-    let mut bank = bank_at(&server.url());
-    let list = bank.framework.crl_numbered(5, DAY, &[], WEEK);
-    let promised = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
-    let redirect =
-        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/x\r\ncontent-length: 0\r\n\r\n";
-    for (answer, words, tries) in [
-        (
-            redirect.into(),
-            "leads to http://127.0.0.1:1/x; it was not followed",
-            1,
-        ),
-        (
-            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(),
-            "the status 404",
-            1,
-        ),
-        (
-            "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n".into(),
-            "the status 503",
-            3,
-        ),
-        (promised(65 << 20), "longer than 65536 KiB", 1),
-        (promised(list.len()), "in the middle of its answer", 3),
-    ] {
-        let answer: String = answer;
-        server.answer(answer.into_bytes());
-        let step = only_step(&update(&bank).expect(5));
-        let detail = step["detail"].as_str().unwrap();
-        assert!(detail.contains(words), "{words}: {detail}");
-        assert!(!step["hint"].as_str().unwrap().is_empty());
-        assert_eq!(server.heads().len(), tries, "{words}");
-        assert!(!bank.path("issuer.crl").exists(), "{words}");
-    }
-    configure(&mut bank, &PublishedFiles::nowhere());
-    let step = only_step(&update(&bank).expect(5));
+    let bank = bank_at(&server.url());
+    let both = bank.framework.crl(&[], WEEK) + &bank.framework.crl_of_root(&[], WEEK);
+    bank.write("issuer.crl", &both);
+    server.publish(&bank.framework.crl_numbered(5, DAY, &[], WEEK));
+    let step = only_step(&update(&bank).expect(2));
     assert!(
         step["detail"]
             .as_str()
             .unwrap()
-            .contains("cannot be fetched: 127.0.0.1"),
+            .contains("the file holds 2 CRLs"),
         "{step}"
     );
+    assert_eq!(fs::read_to_string(bank.path("issuer.crl")).unwrap(), both);
 }
 
-/// Another's implementation makes the CA and the list, and another's publishes it.
+/// A CA of the bundle whose keyUsage is for certificates only.
 #[test]
-fn a_list_of_openssl_is_fetched_from_pythons_server() {
+fn a_list_that_its_ca_may_not_sign_is_not_taken() {
+    let server = PublishedFiles::start();
+    let bank = bank_at(&server.url());
     let openssl = OpenSsl::new();
-    for (name, cn) in [("root", "Root"), ("issuing", "Issuing")] {
-        assert!(openssl.key(name, "-algorithm RSA -pkeyopt rsa_keygen_bits:2048"));
-        let subject = format!("/C=AE/CN={cn}");
-        match name {
-            "root" => openssl.root(name, &subject),
-            _ => openssl.request(name, &subject),
-        }
-    }
-    assert!(openssl.issue("issuing", "root", "ca.ext", "-sha512", "issuing"));
-    let extensions = "authorityKeyIdentifier=keyid";
-    assert!(openssl.list("issuing", "-sha512", extensions, "issuer"));
-    let port = ports::unused();
-    let mut python = Command::new("python3")
-        .args([
-            "-m",
-            "http.server",
-            "--bind",
-            "127.0.0.1",
-            &port.to_string(),
-        ])
-        .current_dir(openssl.folder())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("python3 is installed");
-    until("python listens", || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-    });
-    let bank = bank_at(&format!("http://127.0.0.1:{port}/issuer.crl"));
-    bank.write(
-        "anchors.pem",
-        &(openssl.read("issuing.pem") + &openssl.read("root.pem")),
+    let extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\n";
+    openssl.write("certificates.ext", extensions);
+    issuing_ca(&openssl, "certificates.ext");
+    assert!(openssl.list(
+        "issuing",
+        "-sha512",
+        "authorityKeyIdentifier=keyid",
+        "issuer"
+    ));
+    bank.write("anchors.pem", &bundle(&openssl));
+    server.publish(&fs::read(openssl.path("issuer.crl")).unwrap());
+    let step = only_step(&update(&bank).expect(5));
+    assert!(
+        step["detail"].as_str().unwrap().contains("has no cRLSign"),
+        "{step}"
     );
-    let run = update(&bank);
-    python.kill().unwrap();
-    python.wait().unwrap();
-    run.expect(0);
-    let shown = bank.run(&["trust", "show", "--json"]).expect(0).json();
-    let list = &shown["crls"][0]["lists"][0];
-    assert_eq!(list["issuer"], "C=AE, CN=Issuing", "{shown:#}");
-    assert_eq!(list["signed_by_anchor"], true);
-    assert_eq!(list["number"], "4096");
+    assert!(!bank.path("issuer.crl").exists());
+}
+
+/// Some CAs write into each list where it is published, and split their lists.
+#[test]
+fn a_list_of_another_place_does_not_take_the_place_of_one() {
+    let server = PublishedFiles::start();
+    let bank = bank_at(&server.url());
+    let openssl = OpenSsl::new();
+    issuing_ca(&openssl, "ca.ext");
+    bank.write("anchors.pem", &bundle(&openssl));
+    let place = |name: &str| {
+        format!(
+            "authorityKeyIdentifier=keyid\nissuingDistributionPoint=critical,@idp\n[idp]\nfullname=URI:http://crl.example/{name}"
+        )
+    };
+    for (name, code) in [("1.crl", 0), ("2.crl", 5), ("1.crl", 0)] {
+        assert!(openssl.list("issuing", "-sha512", &place(name), "issuer"));
+        server.publish(&fs::read(openssl.path("issuer.crl")).unwrap());
+        let step = only_step(&update(&bank).expect(code));
+        let detail = step["detail"].as_str().unwrap();
+        let other = detail.contains("is for other certificates than the one that is there");
+        assert_eq!(other, code != 0, "{name}: {detail}");
+    }
+}
+
+pub(super) fn issuing_ca(openssl: &OpenSsl, extensions: &str) {
+    for name in ["root", "issuing"] {
+        assert!(openssl.key(name, "-algorithm RSA -pkeyopt rsa_keygen_bits:2048"));
+    }
+    openssl.root("root", "/C=AE/CN=Root");
+    openssl.request("issuing", "/C=AE/CN=Issuing");
+    assert!(openssl.issue("issuing", "root", extensions, "-sha512", "issuing"));
+}
+
+pub(super) fn bundle(openssl: &OpenSsl) -> String {
+    openssl.read("issuing.pem") + &openssl.read("root.pem")
 }
 
 #[test]
@@ -272,28 +253,4 @@ fn a_file_that_another_user_could_change_is_not_written() {
     let run = update(&bank).expect(2);
     assert!(run.stderr.contains("chmod"), "{run:?}");
     assert_eq!(server.heads(), Vec::<String>::new());
-}
-
-/// A list of a million entries, as large CAs have them.
-#[test]
-fn a_list_of_50_megabytes_is_taken_within_bounds() {
-    let server = PublishedFiles::start();
-    let mut bank = bank_at(&server.url());
-    let list = bank.framework.crl_of_many(1_200_000);
-    assert!(list.len() > 45_000_000, "{}", list.len());
-    server.publish(&list);
-    let line = format!(
-        "ulimit -v 2000000; exec '{}' --config '{}' trust update --crls --json",
-        env!("CARGO_BIN_EXE_hsm-mtls"),
-        bank.config_path().display()
-    );
-    let done = Command::new("sh").args(["-c", &line]).output().unwrap();
-    assert_eq!(done.status.code(), Some(0), "{done:?}");
-    assert_eq!(fs::read(bank.path("issuer.crl")).unwrap(), list);
-    bank.configure(|settings| settings.trust_lines = "crls = [\"issuer.crl\"]".to_owned());
-    let shown = bank.run(&["trust", "show", "--json"]).expect(0).json();
-    assert!(
-        shown["crls"][0]["lists"][0]["entries"].as_u64() == Some(1_200_000),
-        "{shown:#}"
-    );
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rcgen::CrlDistributionPoint;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
@@ -116,6 +117,36 @@ fn what_is_wrong_with_a_list_is_a_fault() {
         assert!(fault.contains(words), "{words}: {fault}");
         bank.run(&["trust", "show"]).expect(1);
     }
+}
+
+/// Some CAs split their lists, and each certificate names the one that it would be on.
+#[test]
+fn a_list_of_another_place_says_nothing_of_our_certificate() {
+    const OURS: &str = "http://crl.example/1.crl";
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    let leaf = bank.framework.issue_client_with(&bank.csr(), |params| {
+        params.crl_distribution_points = vec![CrlDistributionPoint {
+            uris: vec![OURS.to_owned()],
+        }];
+    });
+    bank.write("c3.pem", &leaf);
+    bank.configure(|settings| settings.trust_lines = "crls = [\"list.crl\"]".to_owned());
+    for (url, revoked) in [
+        (OURS, Value::from(false)),
+        ("http://crl.example/2.crl", Value::Null),
+    ] {
+        bank.write("list.crl", &bank.framework.crl_published_at(url));
+        let shown = show(&bank, 0);
+        assert_eq!(shown["own"][0]["revoked"], revoked, "{url}: {shown:#}");
+        assert_eq!(shown["own"][0]["crl_urls"][0], OURS);
+    }
+    let text = bank.run(&["trust", "show"]).expect(0).stdout;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains(&format!("it names a CRL at {OURS}, which")),
+        "{text}"
+    );
 }
 
 #[test]

@@ -60,6 +60,8 @@ struct OwnStatus {
     role: KeyRole,
     subject: String,
     status: RevocationStatus,
+    /// Where the certificate says that its CRL is (cRLDistributionPoints).
+    crl_urls: Vec<String>,
 }
 
 /// The status of each certificate of ours that is in a file. One in the token is left out: the token is not used here.
@@ -70,7 +72,8 @@ fn own_statuses(config: &Config, anchors: &Anchors) -> Vec<OwnStatus> {
             return None;
         };
         let certificates = read_file(path).ok()?;
-        let subject = certificates.first()?.subject().to_string();
+        let leaf = certificates.first()?;
+        let (subject, crl_urls) = (leaf.subject().to_string(), leaf.crl_urls());
         let status = match Chain::complete(&certificates, anchors, view.environment) {
             Ok(chain) => RevocationStatus::of(&chain, anchors, &config.trust, SystemTime::now()),
             Err(error) => RevocationStatus::Unknown(vec![error.to_string()]),
@@ -80,6 +83,7 @@ fn own_statuses(config: &Config, anchors: &Anchors) -> Vec<OwnStatus> {
             role,
             subject,
             status,
+            crl_urls,
         })
     });
     statuses.collect()

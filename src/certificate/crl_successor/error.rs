@@ -39,6 +39,9 @@ pub enum CrlError {
     /// There are several in one file.
     #[error("what was fetched holds {0} CRLs, and one is expected")]
     Several(usize),
+    /// There are several in the file that it would replace.
+    #[error("the file holds {0} CRLs, of which one would be replaced and the others lost")]
+    SeveralHeld(usize),
     /// It is of a CA that is not in the bundle.
     #[error(
         "the CRL is of {issuer}, which is none of the CAs in `anchors` ({})",
@@ -64,11 +67,14 @@ pub enum CrlError {
     /// The CA that signed it has a keyUsage without cRLSign.
     #[error("the CRL is signed by {0}, whose keyUsage has no cRLSign: it may not sign lists")]
     IssuerMayNot(String),
-    /// It is a delta CRL, or has an issuingDistributionPoint.
+    /// It is a delta CRL.
+    #[error("the CRL is a delta list, of changes only, which is not supported here")]
+    Delta,
+    /// Its issuingDistributionPoint is another than that of the list that is there. The text is its issuer.
     #[error(
-        "the CRL is one of a part only (a delta list, or one with issuingDistributionPoint), which is not supported here"
+        "the CRL of {0} is for other certificates than the one that is there (issuingDistributionPoint)"
     )]
-    Partial,
+    OtherScope(String),
     /// It has no nextUpdate.
     #[error("the CRL has no nextUpdate: it would never be outdated")]
     NoNextUpdate,
@@ -120,6 +126,9 @@ impl Diagnostic for CrlError {
                 "does the URL lead to the list itself? A portal, or a proxy of the bank that wants a login, answers with a page"
             }
             Self::Several(_) => "name one URL for each list in `crls` of [trust]",
+            Self::SeveralHeld(_) => {
+                "give the list that is fetched a file of its own: `crls` of [trust] takes any number of files"
+            }
             Self::OtherIssuer { .. } => {
                 "is it the list of the other environment, or of a new generation of the CA? `hsm-mtls trust update --anchors` looks \
                  for new CAs; correct the `url` in `crls` of [trust] otherwise"
@@ -136,7 +145,11 @@ impl Diagnostic for CrlError {
             }
             Self::UnprovedIssuer(_) => "add the root that issued it to `anchors` of [trust]: `hsm-mtls trust update --anchors`",
             Self::IssuerMayNot(_) => "ask the Trust Framework's operator which CA signs its lists",
-            Self::Partial | Self::NoNextUpdate => {
+            Self::OtherScope(_) => {
+                "one list would take the place of another that speaks of other certificates: give it a file of its own in `crls` of [trust]; \
+                 if the CA has changed its lists for good, remove the file and run this again"
+            }
+            Self::Delta | Self::NoNextUpdate => {
                 "ask the Trust Framework's operator for the URL of a complete list with nextUpdate (RFC 5280, section 5)"
             }
             Self::NotYetValid { .. } => "set this machine's clock (NTP); if it is right, ask the Trust Framework's operator",
@@ -157,7 +170,10 @@ impl Diagnostic for CrlError {
     }
 
     fn exit_code(&self) -> ExitCode {
-        ExitCode::Network
+        match self {
+            Self::SeveralHeld(_) => ExitCode::Configuration,
+            _ => ExitCode::Network,
+        }
     }
 
     fn is_transient(&self) -> bool {

@@ -2,8 +2,8 @@
 
 use der::Decode as _;
 use rcgen::{
-    CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams,
-    SerialNumber, SigningKey,
+    CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, Issuer,
+    KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber, SigningKey,
 };
 use rustls::pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
@@ -30,6 +30,23 @@ impl TrustFramework {
             ..params(revoked, until)
         };
         list.signed_by(&self.issuer).expect("a CRL").der().to_vec()
+    }
+
+    /// The issuing CA's CRL as PEM that says where it is published (issuingDistributionPoint), and revokes nothing.
+    pub fn crl_published_at(&self, url: &str) -> String {
+        let list = CertificateRevocationListParams {
+            issuing_distribution_point: Some(CrlIssuingDistributionPoint {
+                distribution_point: CrlDistributionPoint {
+                    uris: vec![url.to_owned()],
+                },
+                scope: None,
+            }),
+            ..params(&[], Duration::days(7))
+        };
+        list.signed_by(&self.issuer)
+            .expect("a CRL")
+            .pem()
+            .expect("PEM")
     }
 
     /// The issuing CA's CRL as DER that revokes so many certificates that nobody has.

@@ -1,19 +1,20 @@
 //! The CRLs of `trust update`: the list that is published takes the place of the one in the file, if it is newer, whole and
 //! signed by a CA of the bundle.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hsm_mtls::internal::backoff::Backoff;
 use hsm_mtls::internal::certificate::anchors::Anchors;
 use hsm_mtls::internal::certificate::crl::RevocationList;
-use hsm_mtls::internal::certificate::crl_successor::{self, Successor};
+use hsm_mtls::internal::certificate::crl_successor::{self, CrlError, Successor};
 use hsm_mtls::internal::client::download::{DownloadError, DownloadLimits, download};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::environment::Environment;
 use hsm_mtls::internal::config::paths::PathRole;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
-use hsm_mtls::internal::tls;
+use hsm_mtls::internal::tls::{self, TlsError};
 use url::Url;
 
 use super::super::cert::atomic_replace::{Replaced, replace_file};
@@ -37,12 +38,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 pub(super) fn update(config: &Config, file: &Path, url: &Url) -> Result<Taken, Error> {
     let anchors = Anchors::load(config)?;
     let content = fetch(config, url, LIMITS)?;
-    // A file that holds something else is replaced: it keeps nothing from being checked.
-    let mut held = RevocationList::read(file).unwrap_or_default();
-    let held = match held.len() {
-        1 => held.pop(),
-        _ => None,
-    };
+    let held = held_list(file)?;
     let now = SystemTime::now();
     match crl_successor::judge(content, held.as_ref(), &anchors, now)? {
         Successor::Same(list) => Ok(Taken {
@@ -59,6 +55,29 @@ pub(super) fn update(config: &Config, file: &Path, url: &Url) -> Result<Taken, E
                 written: Some(file.to_owned()),
             })
         }
+    }
+}
+
+/// The list in the file, if there is one.
+///
+/// # Errors
+/// The file cannot be read, so it is not known what would be lost; or it holds several lists.
+fn held_list(file: &Path) -> Result<Option<RevocationList>, Error> {
+    let mut held = match RevocationList::read(file) {
+        Ok(held) => held,
+        // What is no list is replaced: no certificate is looked for in it.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Other) => Vec::new(),
+        Err(error) => {
+            return Err(TlsError::Crl {
+                path: file.to_owned(),
+                why: error.to_string(),
+            }
+            .into());
+        }
+    };
+    match held.len() {
+        0 | 1 => Ok(held.pop()),
+        count => Err(CrlError::SeveralHeld(count).into()),
     }
 }
 

@@ -214,6 +214,7 @@ impl Shown {
                 "subject": own.subject,
                 "revoked": own.status.is_revoked(),
                 "detail": own.status.detail(),
+                "crl_urls": own.crl_urls,
             })
         });
         json!({
@@ -265,6 +266,12 @@ impl Shown {
                 (own.role.name(), own.subject.clone()),
                 ("revoked", own.text()),
             ])?;
+            let fetched = |url: &&String| self.crls.iter().any(|crl| crl.url.as_ref() == Some(url));
+            if let Some(url) = own.crl_urls.iter().find(|url| !fetched(url)) {
+                output::note(&format!(
+                    "it names a CRL at {url}, which no entry of `crls` has as its `url`"
+                ))?;
+            }
         }
         if self.own.is_empty() {
             output::note(
