@@ -102,7 +102,7 @@ fn a_list_of_50_megabytes_is_taken_within_bounds() {
     assert!(list.len() > 45_000_000, "{}", list.len());
     server.publish(&list);
     let line = format!(
-        "ulimit -v 2000000; exec '{}' --config '{}' trust update --crls --json",
+        "ulimit -v 1000000; exec '{}' --config '{}' trust update --crls --json",
         env!("CARGO_BIN_EXE_hsm-mtls"),
         bank.config_path().display()
     );
