@@ -11,6 +11,7 @@ pub mod happy_eyeballs;
 pub mod http2_error;
 pub mod hyper_error;
 pub mod jwks_fetch;
+mod public_server;
 mod read_after_epipe;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

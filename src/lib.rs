@@ -74,6 +74,7 @@ mod polling;
 mod rfc3339;
 mod shell_quote;
 mod standard_error;
+mod state_file;
 mod truncated_list;
 mod uuid_format;
 mod working_dir;
@@ -154,6 +155,7 @@ pub mod internal {
         rfc3339,
         signer,
         standard_error,
+        state_file,
         tls,
         token,
         truncated_list,

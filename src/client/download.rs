@@ -4,29 +4,20 @@
 
 mod error;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, LOCATION, USER_AGENT};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
-use tokio_rustls::TlsConnector;
 use url::{Position, Url};
 
-use super::connector::server_name;
-use super::dns_cache::DnsCache;
-use super::happy_eyeballs::PreferredAddresses;
-use super::{ClientError, Stage, http1_builder, hyper_error};
+use super::public_server::{self, Failure, OpenResponse, PublicServer};
+use super::{ClientError, Stage, hyper_error};
 use crate::config::Config;
 use crate::config::environment::Origin;
-use crate::tls::anonymous::anonymous_client_config;
-use crate::tls::from_handshake;
 pub use error::DownloadError;
 
 /// How long name resolution, TCP and TLS may take.
@@ -53,18 +44,22 @@ pub async fn download(
 ) -> Result<Vec<u8>, DownloadError> {
     let host = url.host_str().ok_or(DownloadError::Url)?;
     let started = Instant::now();
+    let connect_time = CONNECT_TIME.min(limits.time);
     let fetching = Download {
         url,
-        // For what connects: the scheme is told by the URL.
-        origin: Origin {
-            host: host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned(),
-            port: url.port_or_known_default().ok_or(DownloadError::Url)?,
-        },
         limits,
-        connect_by: started + CONNECT_TIME.min(limits.time),
+        server: PublicServer {
+            // For what connects: the scheme is told by the URL.
+            origin: Origin {
+                host: host
+                    .trim_start_matches('[')
+                    .trim_end_matches(']')
+                    .to_owned(),
+                port: url.port_or_known_default().ok_or(DownloadError::Url)?,
+            },
+            deadline: started + connect_time,
+            after: connect_time,
+        },
     };
     tracing::info!(%url, "fetching");
     let by = (started + limits.time).into();
@@ -75,68 +70,29 @@ pub async fn download(
 
 struct Download<'a> {
     url: &'a Url,
-    origin: Origin,
     limits: DownloadLimits,
-    connect_by: Instant,
+    server: PublicServer,
 }
 
 impl Download<'_> {
     async fn run(&self, config: &Config) -> Result<Vec<u8>, DownloadError> {
-        let tcp = self.connect().await?;
-        if self.url.scheme() == "http" {
-            return self.exchange(tcp).await;
-        }
-        let tls = anonymous_client_config(&config.tls).map_err(|error| self.tls(error))?;
-        let name = server_name(&self.origin).map_err(|error| self.client(error))?;
-        let handshake = TlsConnector::from(Arc::new(tls)).connect(name, tcp);
-        let stream = timeout_at(self.connect_by.into(), handshake)
-            .await
-            .map_err(|_| self.late(Stage::Handshake, CONNECT_TIME))?
-            .map_err(|error| self.tls(from_handshake(&error)))?;
-        self.exchange(stream).await
-    }
-
-    async fn connect(&self) -> Result<TcpStream, DownloadError> {
-        let addresses = DnsCache::default();
-        let lookup = addresses.resolve(&self.origin.host, self.origin.port);
-        let unreachable = |why: String| DownloadError::Unreachable {
-            url: self.url.to_string(),
-            why,
-        };
-        let addresses = timeout_at(self.connect_by.into(), lookup)
-            .await
-            .map_err(|_| self.late(Stage::Resolve, CONNECT_TIME))?
-            .map_err(|error| unreachable(format!("its name cannot be resolved: {error}")))?;
-        if addresses.is_empty() {
-            return Err(unreachable("its name has no address".to_owned()));
-        }
-        let preferred = PreferredAddresses::default();
-        let connected = preferred.connect(&self.origin, &addresses, self.connect_by);
-        let timed_out = |deadline| Instant::now() >= deadline;
-        connected
-            .await
-            .into_stream(&self.origin, CONNECT_TIME, timed_out(self.connect_by))
-            .map_err(|error| self.client(error))
-    }
-
-    async fn exchange<S>(&self, stream: S) -> Result<Vec<u8>, DownloadError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let failed = |error| self.client(hyper_error::before_response(error, None, None, false));
+        let failed = |failure| self.failed(failure);
         let request = self.request()?;
-        let (mut sender, driver) = http1_builder()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(failed)?;
-        let driver = tokio::spawn(driver);
-        let response = sender.send_request(request).await.map_err(failed);
-        let answered = match response {
-            Ok(response) => self.read(response).await,
-            Err(error) => Err(error),
+        let sent = match self.url.scheme() {
+            "http" => {
+                let stream = self.server.connect().await.map_err(failed)?;
+                public_server::send(stream, request).await
+            }
+            _ => {
+                let stream = self.server.connect_tls(config).await.map_err(failed)?;
+                public_server::send(stream, request).await
+            }
         };
-        driver.abort();
-        answered
+        let OpenResponse {
+            response,
+            connection: _open,
+        } = sent.map_err(|error| self.client(error))?;
+        self.read(response).await
     }
 
     fn request(&self) -> Result<Request<Empty<Bytes>>, DownloadError> {
@@ -206,10 +162,14 @@ impl Download<'_> {
         }
     }
 
-    fn tls(&self, error: crate::tls::TlsError) -> DownloadError {
-        DownloadError::Tls {
-            url: self.url.to_string(),
-            error: Box::new(error),
+    fn failed(&self, failure: Failure) -> DownloadError {
+        match failure {
+            Failure::Late(stage) => self.late(stage, self.server.after),
+            Failure::Unresolved(why) => DownloadError::Unreachable {
+                url: self.url.to_string(),
+                why: format!("its name cannot be resolved: {why}"),
+            },
+            Failure::Client(error) => self.client(error),
         }
     }
 
@@ -217,7 +177,10 @@ impl Download<'_> {
     fn client(&self, error: ClientError) -> DownloadError {
         let url = self.url.to_string();
         match error {
-            ClientError::Tls(error) => self.tls(error),
+            ClientError::Tls(error) => DownloadError::Tls {
+                url,
+                error: Box::new(error),
+            },
             ClientError::Connect { why, .. } | ClientError::ConnectDeadline { why, .. } => {
                 DownloadError::Unreachable { url, why }
             }

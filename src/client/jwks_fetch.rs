@@ -3,7 +3,6 @@
 
 mod error;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,22 +13,16 @@ use http::header::{
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
-use super::connector::server_name;
-use super::dns_cache::DnsCache;
-use super::happy_eyeballs::PreferredAddresses;
-use super::{ClientError, Stage, http1_builder, hyper_error};
+use super::public_server::{self, Failure, OpenResponse, PublicServer};
+use super::{ClientError, Stage, hyper_error};
 use crate::config::Config;
 use crate::config::environment::Origin;
 use crate::jwks::MAX_LEN;
-use crate::tls::anonymous::anonymous_client_config;
-use crate::tls::from_handshake;
 pub use error::{Content, FetchError};
 
 /// The longest that a fetch takes, whatever is configured for the hub.
@@ -63,79 +56,40 @@ pub async fn fetch(config: &Config, url: &Url) -> Result<FetchedSet, FetchError>
     let origin = Origin::of(url).filter(|_| !has_user);
     let origin = origin.ok_or(FetchError::Url)?;
     let after = MAX_TIME.min(config.hub.connect_timeout + config.hub.response_timeout);
-    let fetching = Fetch {
+    let fetching = Fetch(PublicServer {
         origin,
-        after,
         deadline: Instant::now() + after,
-    };
+        after,
+    });
     tracing::info!(
-        host = fetching.origin.host,
+        host = fetching.0.origin.host,
         path = url.path(),
         "fetching the JWKS"
     );
-    let stream = fetching.connect(config).await?;
+    let stream = fetching.0.connect_tls(config).await;
+    let stream = stream.map_err(|failure| fetching.failed(failure))?;
     let exchange = fetching.exchange(stream, url);
-    timeout_at(fetching.deadline.into(), exchange)
+    timeout_at(fetching.0.deadline.into(), exchange)
         .await
         .map_err(|_| fetching.late(Stage::Response))?
 }
 
 /// One fetch from one server.
-struct Fetch {
-    origin: Origin,
-    after: Duration,
-    deadline: Instant,
-}
+struct Fetch(PublicServer);
 
 impl Fetch {
-    async fn connect(&self, config: &Config) -> Result<TlsStream<TcpStream>, FetchError> {
-        let tls = anonymous_client_config(&config.tls).map_err(|error| self.tls(error))?;
-        let name = server_name(&self.origin).map_err(|error| self.client(error))?;
-        let addresses = DnsCache::default();
-        let lookup = addresses.resolve(&self.origin.host, self.origin.port);
-        let addresses = timeout_at(self.deadline.into(), lookup)
-            .await
-            .map_err(|_| self.late(Stage::Resolve))?;
-        let unknown = |why: String| FetchError::Resolve {
-            host: self.origin.host.clone(),
-            why,
-        };
-        let addresses = addresses.map_err(|error| unknown(error.to_string()))?;
-        if addresses.is_empty() {
-            return Err(unknown("the name has no address".to_owned()));
-        }
-        let preferred = PreferredAddresses::default();
-        let connected = preferred.connect(&self.origin, &addresses, self.deadline);
-        let tcp = connected
-            .await
-            .into_stream(&self.origin, self.after, Instant::now() >= self.deadline)
-            .map_err(|error| self.client(error))?;
-        let handshake = TlsConnector::from(Arc::new(tls)).connect(name, tcp);
-        timeout_at(self.deadline.into(), handshake)
-            .await
-            .map_err(|_| self.late(Stage::Handshake))?
-            .map_err(|error| self.tls(from_handshake(&error)))
-    }
-
     async fn exchange(
         &self,
         stream: TlsStream<TcpStream>,
         url: &Url,
     ) -> Result<FetchedSet, FetchError> {
-        let failed = |error| self.client(hyper_error::before_response(error, None, None, false));
         let request = self.request(url)?;
-        let (mut sender, driver) = http1_builder()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(failed)?;
-        let driver = tokio::spawn(driver);
-        let response = sender.send_request(request).await.map_err(failed);
-        let answered = match response {
-            Ok(response) => self.read(response).await,
-            Err(error) => Err(error),
-        };
-        driver.abort();
-        answered
+        let sent = public_server::send(stream, request).await;
+        let OpenResponse {
+            response,
+            connection: _open,
+        } = sent.map_err(|error| self.client(error))?;
+        self.read(response).await
     }
 
     fn request(&self, url: &Url) -> Result<Request<Empty<Bytes>>, FetchError> {
@@ -145,7 +99,7 @@ impl Fetch {
         };
         let agent = concat!("hsm-mtls/", env!("CARGO_PKG_VERSION"));
         Request::get(target)
-            .header(HOST, self.origin.authority())
+            .header(HOST, self.0.origin.authority())
             .header(ACCEPT, "application/jwk-set+json, application/json")
             .header(USER_AGENT, HeaderValue::from_static(agent))
             .body(Empty::new())
@@ -187,23 +141,30 @@ impl Fetch {
     fn late(&self, stage: Stage) -> FetchError {
         FetchError::Deadline {
             stage,
-            host: self.origin.host.clone(),
-            after: self.after,
+            host: self.0.origin.host.clone(),
+            after: self.0.after,
         }
     }
 
-    fn tls(&self, error: crate::tls::TlsError) -> FetchError {
-        FetchError::Tls {
-            host: self.origin.host.clone(),
-            error: Box::new(error),
+    fn failed(&self, failure: Failure) -> FetchError {
+        match failure {
+            Failure::Late(stage) => self.late(stage),
+            Failure::Unresolved(why) => FetchError::Resolve {
+                host: self.0.origin.host.clone(),
+                why,
+            },
+            Failure::Client(error) => self.client(error),
         }
     }
 
     /// The error of this stage, in the place of one that speaks of the hub.
     fn client(&self, error: ClientError) -> FetchError {
-        let host = self.origin.host.clone();
+        let host = self.0.origin.host.clone();
         match error {
-            ClientError::Tls(error) => self.tls(error),
+            ClientError::Tls(error) => FetchError::Tls {
+                host,
+                error: Box::new(error),
+            },
             ClientError::Resolve { host, why } => FetchError::Resolve { host, why },
             ClientError::Connect { host, why } => FetchError::Connect { host, why },
             ClientError::ConnectDeadline { host, after, why } => {

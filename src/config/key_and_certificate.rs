@@ -124,18 +124,9 @@ impl ConfigText {
     }
 }
 
-/// A basic string of TOML.
+/// A value as a TOML string.
 fn toml_string(value: &str) -> String {
-    let mut literal = String::from('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => literal.extend(['\\', c]),
-            c if c.is_control() => literal.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => literal.push(c),
-        }
-    }
-    literal.push('"');
-    literal
+    toml::Value::from(value).to_string()
 }
 
 impl KeyAndCertificate {

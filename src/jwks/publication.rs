@@ -4,9 +4,8 @@
 //! A file for each `kid` and URL in the state folder, with mode 600, replaced by rename. It holds nothing secret; but who could
 //! change it could have a key used before the hub knows it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use thiserror::Error;
 
 use crate::config::trust::Fingerprint;
 use crate::owner_and_mode::{Protection, faults};
+use crate::state_file;
 
 /// How long to wait after the publication before the key signs (the scheme's page on keys).
 pub const WAIT: Duration = Duration::from_secs(600);
@@ -93,16 +93,10 @@ impl PublicationRecord {
     }
 
     fn read(&self) -> Result<Option<FileContent>, RecordError> {
-        let text = match fs::read(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.error(error)),
+        let content = state_file::read(&self.path).map_err(|error| self.error(error))?;
+        let Some(content) = content else {
+            return Ok(None);
         };
-        if let Some(fault) = faults(&self.path, Protection::Unchanged).first() {
-            return Err(self.error(fault));
-        }
-        let content: FileContent =
-            serde_json::from_slice(&text).map_err(|error| self.error(error))?;
         match content {
             FileContent { schema: 1.., .. } => Err(self.error("it is of another version")),
             content if content.kid != self.kid || content.url != self.url => {
@@ -129,17 +123,7 @@ impl PublicationRecord {
         let written = || {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700).create(folder)?;
-            let mut options = OpenOptions::new();
-            let options = options.write(true).create(true).truncate(true).mode(0o600);
-            let mut file = options.open(&next)?;
-            file.write_all(&serde_json::to_vec_pretty(&content)?)?;
-            file.sync_all()?;
-            fs::rename(&next, &self.path)?;
-            match File::open(folder)?.sync_all() {
-                // Some network file systems have no fsync for folders.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-                other => other,
-            }
+            state_file::replace(&self.path, &next, &content)
         };
         written().map_err(|error| {
             // Where it was not made there is nothing to remove.

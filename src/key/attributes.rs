@@ -237,7 +237,7 @@ pub(super) fn public_key(
 
 /// The public key in the attributes of an object. An unsupported key is recognised by CKA_KEY_TYPE or by the curve in
 /// CKA_EC_PARAMS, even if there is no public key.
-fn public_key_in_object(
+pub(super) fn public_key_in_object(
     session: &Session,
     object: ObjectHandle,
 ) -> Option<Result<PublicKey, UnsupportedKey>> {

@@ -3,6 +3,7 @@
 
 use cryptoki::object::{ObjectClass, ObjectHandle};
 
+use super::attributes::public_key_in_object;
 use super::{Key, KeyError, find_all, find_objects};
 use crate::config::trust::Fingerprint;
 use crate::config::uri::{ObjectType, Pkcs11Uri};
@@ -12,7 +13,7 @@ use crate::token::fault::Fault;
 use crate::token::session::Session;
 
 /// Destroys the private key that `uri` names by label and CKA_ID and whose public key is `expected`, and the public-key objects
-/// with the same label and CKA_ID. False: there was none, as after a call that was interrupted. `session` must be read-write.
+/// with the same label and CKA_ID, unless they show that they are of another key. False: there was none, as after a call that was interrupted. `session` must be read-write.
 ///
 /// # Errors
 /// The key that is there is another, or does not show its public key; the record cannot be written (nothing is destroyed); or an
@@ -43,7 +44,11 @@ pub fn destroy(
     let mut objects: Vec<ObjectHandle> = found.iter().map(|key| key.handle).collect();
     // A URI without label and CKA_ID would name every public key.
     if uri.object.is_some() || uri.id.is_some() {
-        objects.extend(find_objects(session, &uri, ObjectClass::PUBLIC_KEY)?);
+        let public = find_objects(session, &uri, ObjectClass::PUBLIC_KEY)?;
+        objects.extend(public.into_iter().filter(|object| {
+            let key = public_key_in_object(session, *object);
+            key.is_none_or(|key| key.is_ok_and(|key| key.fingerprint() == expected))
+        }));
     }
     if objects.is_empty() {
         return Ok(false);

@@ -97,14 +97,15 @@ impl FileWatch {
         let mut now = Folders::new();
         // Held until the descriptors are known: no event of a new one is lost.
         let mut folders = self.folders.lock().ignore_poison();
-        for WatchedName { folder, name, file } in names {
+        for watched in names {
+            let WatchedName { folder, name, .. } = watched;
             match inotify::add_watch(&self.inotify, folder, EVENTS) {
                 Ok(descriptor) => {
                     let names = now.entry(descriptor).or_default();
-                    names.push((name.clone(), file.clone()));
+                    names.push((name.clone(), watched.file.clone()));
                 }
                 // That of a folder above is needed for a whole folder that is replaced only.
-                Err(error) if file.parent() != Some(folder) => {
+                Err(error) if !watched.is_file => {
                     tracing::debug!(folder = %folder.display(), %error, "not watched");
                 }
                 Err(error) => tracing::error!(

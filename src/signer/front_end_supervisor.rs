@@ -44,8 +44,8 @@ const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Durati
 /// Runs a front end and its signer until the front end exits by itself or is terminated.
 ///
 /// Each front end listens on `sockets`: they stay open during a restart, and clients wait meanwhile. SIGTERM and SIGINT
-/// are forwarded to the front end. At SIGHUP, and where it watches files when one is replaced, the configuration at `path` is read again, and a signer that uses it is offered to
-/// the front end: see [`ReloadOffers`]. A restarted process uses the configuration that was in use last.
+/// are forwarded to the front end. At SIGHUP, and when a file is replaced that is watched, the configuration at `path` is read
+/// again, and a signer that uses it is offered to the front end: see [`ReloadOffers`]. A restarted process uses the configuration that was in use last.
 ///
 /// # Errors
 /// A process cannot be started, or this one cannot be put under its filter of system calls.

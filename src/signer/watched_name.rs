@@ -18,6 +18,8 @@ pub(super) struct WatchedName {
     pub(super) name: String,
     /// The file that it leads to.
     pub(super) file: PathBuf,
+    /// The last one on the way: the file itself.
+    pub(super) is_file: bool,
 }
 
 /// The names on the way to a file, from the root on. A name that is no UTF-8 is left out, and what is behind one that does not
@@ -37,6 +39,7 @@ pub(super) fn names_on_the_way(file: &Path) -> Vec<WatchedName> {
                 folder: folder.clone(),
                 name: name.to_owned(),
                 file: file.to_owned(),
+                is_file: false,
             });
         }
         let path = folder.join(&part);
@@ -50,6 +53,9 @@ pub(super) fn names_on_the_way(file: &Path) -> Vec<WatchedName> {
             }
             _ => folder = path,
         }
+    }
+    if let Some(last) = names.last_mut() {
+        last.is_file = true;
     }
     names
 }
@@ -95,6 +101,8 @@ mod tests {
         assert_eq!(within("self/data-1/../c3.pem")[2..], real);
         assert_eq!(within("missing/c3.pem"), ["missing", "missing/c3.pem"]);
         let all = names_on_the_way(&root.join("c3.pem"));
+        let files: Vec<_> = all.iter().filter(|name| name.is_file).collect();
+        assert!(matches!(files[..], [file] if file.folder == root.join("data-1")));
         assert_eq!(all[0].folder, Path::new("/"));
         assert!(all.iter().all(|name| name.file == root.join("c3.pem")));
     }

@@ -98,6 +98,7 @@ fn no_module_uses_a_later_one() {
         "accounts",
         "access_diagnosis",
         "owner_and_mode",
+        "state_file",
         "lossy_writer",
         "log_target",
         "metrics",

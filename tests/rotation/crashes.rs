@@ -3,7 +3,6 @@
 //! `ROTATION_KILLS` says how many (`make kill-rotation` runs a hundred), `ROTATION_SEED` repeats a run.
 
 use std::env;
-use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +17,7 @@ use crate::common::hub::{Hub, HubOptions};
 use crate::common::softhsm::PIN;
 use crate::common::token_objects;
 use crate::common::trust_framework::write_file;
-use crate::scene::{bank, certified, labels, rotate, start, state};
+use crate::scene::{bank, bytes_of, certified, id_of_new, labels, rotate, start, state};
 
 /// How often each step of a rotation is tried to be killed.
 const KILLS_OF_STEP: u32 = 4;
@@ -154,7 +153,7 @@ fn what_an_interrupted_generation_left_is_found() {
         let arguments = [
             ("LEFT", left),
             ("LABEL", &label(&run.json())),
-            ("ID", &id(&bank)),
+            ("ID", &id_of_new(&bank)),
         ]
         .map(|(name, value)| (name, value.to_owned()));
         bank.run_test(what_an_interrupted_generation_left_is_found, &arguments);
@@ -181,26 +180,10 @@ fn label(status: &Value) -> String {
     status["new"]["label"].as_str().unwrap().to_owned()
 }
 
-/// The CKA_ID that is on disk.
-fn id(bank: &Bank) -> String {
-    let files = fs::read_dir(bank.path("state")).unwrap();
-    let mut files = files.map(|entry| entry.unwrap().path());
-    let path = files.find(|path| {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        name.starts_with("rotation-c3-") && name.ends_with(".json")
-    });
-    let text = fs::read_to_string(path.unwrap()).unwrap();
-    let state: Value = serde_json::from_str(&text).unwrap();
-    state["new"]["id"].as_str().unwrap().to_owned()
-}
-
 /// In the process that has the token: makes a pair, and takes a part of it away.
 fn leave(what: &str) {
     let (label, id) = (env::var("LABEL").unwrap(), env::var("ID").unwrap());
-    let mut id: Vec<u8> = (0..id.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&id[at..at + 2], 16).unwrap())
-        .collect();
+    let mut id = bytes_of(&id);
     if what == "nothing" {
         return;
     }

@@ -1,20 +1,23 @@
 //! What is refused: steps that do not come now, certificates that do not belong to this rotation, two commands at once. Each
 //! refusal names the next step and changes nothing.
 
+use std::env;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 use rcgen::{DistinguishedName, DnType, DnValue};
 use time::{Duration, OffsetDateTime};
 
-use crate::common::bank::{BINARY, Bank};
+use crate::common::bank::{BINARY, Bank, config_of_child};
 use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
+use crate::common::token_objects;
 use crate::common::trust_framework::{Kind, TrustFramework};
 use crate::scene::{
-    bank, certified, fingerprint_of_everything, labels, refused, rotate, start, state,
-    subject_of_certificate, subject_of_request,
+    bank, bytes_of, certified, fingerprint_of_everything, id_of_new, labels, refused, rotate,
+    start, state, subject_of_certificate, subject_of_request,
 };
 
 #[test]
@@ -250,4 +253,53 @@ fn two_at_once_are_one_and_a_refusal() {
         .expect(0)
         .json();
     assert_eq!(listed["keys"].as_array().unwrap().len(), 2);
+}
+
+/// Label and CKA_ID of a public key prove nothing: one that is of another key is no part of the pair that is destroyed.
+#[test]
+fn a_public_key_of_another_pair_under_the_same_names_stays() {
+    let modulus = vec![0xc5; 256];
+    if config_of_child().is_some() {
+        let session = token_objects::session();
+        let (label, id) = (env::var("LABEL").unwrap(), env::var("ID").unwrap());
+        let mut foreign = vec![
+            Attribute::Class(ObjectClass::PUBLIC_KEY),
+            Attribute::Token(true),
+            Attribute::Label(label.into_bytes()),
+            Attribute::Id(bytes_of(&id)),
+        ];
+        if env::var("STEP").unwrap() == "after" {
+            let left = session.find_objects(&foreign).unwrap();
+            let read = session.get_attributes(left[0], &[AttributeType::Modulus]);
+            assert_eq!(read.unwrap(), [Attribute::Modulus(modulus)]);
+            assert_eq!(left.len(), 1);
+            return;
+        }
+        foreign.extend([
+            Attribute::KeyType(KeyType::RSA),
+            Attribute::Private(false),
+            Attribute::Verify(true),
+            Attribute::Modulus(modulus),
+            Attribute::PublicExponent(vec![1, 0, 1]),
+        ]);
+        session.create_object(&foreign).unwrap();
+        return;
+    }
+    let bank = bank("rsa-2048");
+    start(&bank, &[]);
+    let status = state(&bank, &[]);
+    let label = status["new"]["label"].as_str().unwrap();
+    let id = id_of_new(&bank);
+    let in_token = |step: &str| {
+        let arguments = [("LABEL", label), ("ID", &*id), ("STEP", step)];
+        let arguments = arguments.map(|(name, value)| (name, value.to_owned()));
+        bank.run_test(
+            a_public_key_of_another_pair_under_the_same_names_stays,
+            &arguments,
+        );
+    };
+    in_token("before");
+    rotate(&bank, &["abandon", "--destroy", label]).expect(0);
+    assert_eq!(labels(&bank, &[]), ["c3"]);
+    in_token("after");
 }

@@ -190,3 +190,24 @@ impl Drop for Stopped<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+/// The CKA_ID of the new key that is on disk, as hexadecimal digits.
+pub(crate) fn id_of_new(bank: &Bank) -> String {
+    let files = fs::read_dir(bank.path("state")).unwrap();
+    let mut files = files.map(|entry| entry.unwrap().path());
+    let path = files.find(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("rotation-c3-") && name.ends_with(".json")
+    });
+    let text = fs::read_to_string(path.unwrap()).unwrap();
+    let state: Value = serde_json::from_str(&text).unwrap();
+    state["new"]["id"].as_str().unwrap().to_owned()
+}
+
+/// The bytes of hexadecimal digits.
+pub(crate) fn bytes_of(digits: &str) -> Vec<u8> {
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+        .collect()
+}

@@ -30,9 +30,9 @@ impl<'a> Parts<'a> {
         let signature = BitString::decode(&mut list)?;
         list.finish()?;
         let list = &mut signed;
-        if Tag::peek(list)? == Tag::Integer {
-            list.tlv_bytes()?;
-        }
+        // The version: one without is of version 1, which has no extensions.
+        element(list, Tag::Integer)?;
+        // The signature algorithm once more.
         list.tlv_bytes()?;
         let issuer = Name::decode(list)?;
         let this_update = Time::decode(list)?;

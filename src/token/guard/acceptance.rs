@@ -14,13 +14,14 @@ use rustix::fs::OFlags;
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
-use super::attempt_file::{AttemptScope, replace, sync_folder_of};
+use super::attempt_file::{AttemptScope, replace};
 use super::error::{PinError, RecordError};
 use super::pin_role::PinRole;
 use crate::access_diagnosis::other_than_file;
 use crate::ledger::AcceptedLogin;
 use crate::owner_and_mode::{Protection, fault_of_file};
 use crate::rfc3339;
+use crate::state_file;
 
 /// How long an acceptance is valid, in seconds: the operator starts the service right after it.
 const VALIDITY: u64 = 3600;
@@ -158,7 +159,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
 impl Acceptance {
     /// Removes the file. If several processes read it, only one of them succeeds.
     pub(super) fn use_up(&self) -> Result<(), PinError> {
-        let removed = fs::remove_file(&self.path).and_then(|()| sync_folder_of(&self.path));
+        let removed =
+            fs::remove_file(&self.path).and_then(|()| state_file::sync_folder_of(&self.path));
         removed.map_err(|error| PinError::Unrecorded {
             place: self.path.clone(),
             why: RecordError::Acceptance(error),

@@ -6,9 +6,9 @@
 //! so the file is for a role, whatever the source is called. It describes the *source*, never the PIN: no PIN can be guessed from
 //! it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -22,6 +22,7 @@ use crate::config::pin::PinSource;
 use crate::ledger::lock::FileLock;
 use crate::owner_and_mode::{Protection, faults};
 use crate::rfc3339;
+use crate::state_file;
 use crate::token::description::TokenId;
 use crate::token::fault::{Fault, LoginVerdict};
 
@@ -215,26 +216,8 @@ fn create_private_folder(folder: &Path) -> Result<(), RecordError> {
 
 /// Replaces a file atomically (write, fsync, rename), with mode 600.
 pub(super) fn replace(path: &Path, content: &impl Serialize) -> io::Result<()> {
-    let next = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&next)?;
-    file.write_all(&serde_json::to_vec_pretty(content)?)?;
     // It must be on disk even if the machine crashes during C_Login.
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    sync_folder_of(path)
-}
-
-pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    match File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all() {
-        // Some network file systems have no fsync for folders.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        other => other,
-    }
+    state_file::replace(path, &path.with_extension("new"), content)
 }
 
 /// An attempt that is recorded as unfinished until its outcome is recorded.

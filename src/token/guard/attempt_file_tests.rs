@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -172,7 +173,7 @@ fn removing_the_lock_file_releases_the_lock() {
 }
 
 fn has_the_current_lock(file: &AttemptFile) {
-    let current = File::open(file.path.with_extension("lock")).unwrap();
+    let current = fs::File::open(file.path.with_extension("lock")).unwrap();
     assert!(matches!(
         current.try_lock(),
         Err(fs::TryLockError::WouldBlock)

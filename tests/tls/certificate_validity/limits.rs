@@ -5,6 +5,7 @@ use std::fs;
 
 use super::{ISSUING, LEAF, P256, ROOT, judge};
 use crate::common::openssl::{LEAF_EXTENSIONS, OpenSsl};
+use hsm_mtls::internal::certificate::crl::RevocationList;
 
 /// RFC 5280, section 4.2.1.10: our own chain is held against the constraint, the hub's cannot be.
 #[test]
@@ -160,6 +161,8 @@ fn a_list_of_another_kind_is_unsupported_and_not_broken() {
         "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=30\n",
     );
     openssl.run("ca -gencrl -config v1.cnf -cert issuing.pem -keyfile issuing.key -out list.crl");
+    let read = RevocationList::read(&openssl.path("list.crl"));
+    assert!(read.unwrap_err().to_string().contains("version 1"));
     let refused = judge(&openssl, "leaf", "issuing", "root", Some("list"))
         .hub
         .unwrap_err();

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hsm_mtls::internal::config::{Config, ConfigText, KeyAndCertificate, KeyRole};
+use hsm_mtls::internal::state_file;
 
 use super::super::output_file::{PRIVATE_MODE, temp_file_beside};
 use super::super::{CommandError, cert};
 use super::RotationError;
-use super::state::sync_folder;
 
 /// What UTF-8 files may begin with.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -84,7 +84,7 @@ impl Change {
         file.write_all(self.after.text.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&self.path).map_err(|error| error.error)?;
-        sync_folder(self.path.parent().unwrap_or(Path::new("/")))?;
+        state_file::sync_folder_of(&self.path)?;
         Ok(true)
     }
 

@@ -1,8 +1,8 @@
 //! The state of a rotation on disk: what is intended is written before it is done, so that whoever comes after a crash goes on
 //! instead of beginning again. One file for each configuration and role, in `state_dir`, for its owner only.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::config::{Config, KeyAndCertificate};
 use hsm_mtls::internal::ledger::lock::FileLock;
 use hsm_mtls::internal::owner_and_mode::{Protection, faults};
+use hsm_mtls::internal::state_file;
 use serde::{Deserialize, Serialize};
 
 use super::RotationError;
@@ -183,15 +184,10 @@ impl StateFile {
     /// # Errors
     /// The file cannot be read, is of another version, or others may change it.
     pub(super) fn load(&self) -> Result<Option<State>, RotationError> {
-        let text = match fs::read(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.error(error)),
+        let state = state_file::read(&self.path).map_err(|error| self.error(error))?;
+        let Some(state) = state else {
+            return Ok(None);
         };
-        if let Some(fault) = faults(&self.path, Protection::Unchanged).first() {
-            return Err(self.error(fault));
-        }
-        let state: State = serde_json::from_slice(&text).map_err(|error| self.error(error))?;
         match state {
             State { schema: 1.., .. } => Err(self.error("it is of another version")),
             state if state.role != self.role => Err(self.error("it is of another key")),
@@ -206,16 +202,8 @@ impl StateFile {
     pub(super) fn save(&self, state: &State) -> Result<(), RotationError> {
         // The lock keeps others from a file with this name, which a crash may have left.
         let next = self.path.with_extension("json.new");
-        let written = || {
-            let mut options = OpenOptions::new();
-            let options = options.write(true).create(true).truncate(true).mode(0o600);
-            let mut file = options.open(&next)?;
-            file.write_all(&serde_json::to_vec_pretty(state)?)?;
-            file.sync_all()?;
-            fs::rename(&next, &self.path)?;
-            sync_folder(self.folder())
-        };
-        written().map_err(|error| self.error(error))
+        let written = state_file::replace(&self.path, &next, state);
+        written.map_err(|error| self.error(error))
     }
 
     /// The rotation has ended.
@@ -225,7 +213,7 @@ impl StateFile {
     pub(super) fn remove(&self) -> Result<(), RotationError> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.error(error)),
-            _ => sync_folder(self.folder()).map_err(|error| self.error(error)),
+            _ => state_file::sync_folder_of(&self.path).map_err(|error| self.error(error)),
         }
     }
 
@@ -245,17 +233,5 @@ impl StateFile {
             path: self.path.clone(),
             why: why.to_string(),
         }
-    }
-}
-
-/// Has the names in a folder survive a power cut.
-///
-/// # Errors
-/// The disk failed.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        // Some network file systems have no fsync for folders.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        other => other,
     }
 }
