@@ -3,13 +3,19 @@ CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo test deny soak kill-rotation interop bench deb fmt clippy lib-only doc clean
+.PHONY: demo demo-plain test deny soak kill-rotation interop bench deb fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 curl=curl ps=procps
 	$(CARGO) build --locked --bin hsm-mtls --example hub --example hello_hub --example thief
 	@demo/run.sh
+
+# Mutual TLS with services of no scheme, behind nginx: regime = "plain" (docs/regimes.md). It is among the tests too.
+demo-plain:
+	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light curl=curl
+	$(CARGO) build --locked --bin hsm-mtls
+	@demo/plain.sh
 
 # Everything that has to pass: format, lints, tests, documentation.
 test: fmt clippy lib-only

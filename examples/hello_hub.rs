@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use hsm_mtls::{Attendance, Config};
 
 const USAGE: &str =
-    "usage: hello_hub CONFIG      prints what the Consent Manager says to GET /hello-mtls";
+    "usage: hello_hub CONFIG      prints what the first service of CONFIG says to GET /hello-mtls";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
 async fn hello(path: &str) -> Result<String, Box<dyn Error>> {
     let config = Config::load(path.as_ref())?;
     let client = hsm_mtls::reqwest::client(&config, Attendance::Unattended)?;
-    let url = format!("{}/hello-mtls", config.hub.consent_manager);
+    let url = format!("{}/hello-mtls", config.hub.services[0].origin);
     let answer = client.get(url).send().await?.error_for_status()?;
     Ok(answer.text().await?)
 }

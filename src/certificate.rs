@@ -1,6 +1,7 @@
 //! X.509 certificates: parsing, the client certificate's chain, path validation, CRLs.
 
 pub mod anchors;
+mod attribute_type;
 mod chain;
 pub mod crl;
 pub mod crl_successor;

@@ -1,5 +1,5 @@
 //! The HTTP client: one mTLS request to the hub over a connection of its own. Redirects are returned, never followed: a 303
-//! of Headless Heimdall is for the customer's browser.
+//! of an authorisation server is for the customer's browser.
 
 pub mod connector;
 mod deferred_read;
@@ -33,7 +33,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 use crate::identity::Identity;
 use crate::log_target;
 use crate::tls::Tls;
@@ -67,7 +67,7 @@ const MAX_RESPONSE_BODY: usize = 64 << 20;
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let config = Config::load("/etc/hsm-mtls/preprod.toml".as_ref())?;
 /// let client = Client::open(&config, Attendance::Unattended)?;
-/// let url = format!("{}/hello-mtls", config.hub.consent_manager).parse()?;
+/// let url = format!("{}/hello-mtls", config.hub.services[0].origin).parse()?;
 /// let response = client.request(Method::GET, &url, HeaderMap::new(), Bytes::new()).await?;
 /// assert!(response.status.is_success());
 /// # Ok(())

@@ -13,6 +13,7 @@ mod field;
 mod field_error;
 mod file_format;
 mod front_end_text;
+mod hub;
 pub mod initialize;
 mod jwt_auth;
 mod key_and_certificate;
@@ -21,6 +22,7 @@ pub mod listener;
 mod log_folder;
 pub(crate) mod module_env;
 mod named_paths;
+pub mod origin;
 mod path_protection;
 pub mod paths;
 pub mod pin;
@@ -29,12 +31,14 @@ pub mod proxy;
 pub mod reload;
 mod same_user;
 mod schema;
+mod service;
 pub mod service_users;
 mod session;
 pub mod sig4;
 pub mod signature_rate;
 pub mod signer;
 mod state_dir;
+mod subject;
 mod symlink;
 mod syntax_error;
 mod tls;
@@ -46,29 +50,34 @@ mod user_access;
 mod via;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use audit::AuditConfig;
-pub use c3::{C3Config, CertificateSource, KeyRole, SubjectConfig};
+pub use c3::{C3Config, CertificateSource, KeyRole};
 pub use config_text::ConfigText;
-use environment::{Environment, LfiCode, Origin, Service};
+use environment::{Environment, LfiCode};
 pub use error::ConfigError;
 use error::{line_of_field, line_of_sig4_field};
-use field_error::field_error;
+use field_error::{field_error, missing};
+pub use hub::HubConfig;
+use hub::HubFile;
 pub use key_and_certificate::KeyAndCertificate;
 use ledger::LedgerConfig;
 use proxy::{JwtAuth, ProxyConfig};
+pub use service::{HubService, Service};
 pub use session::{
     KeepAliveCall, LoginPolicy, LoginRole, SessionMode, USER_NAME_FORM, is_user_name,
 };
 use sig4::Sig4Config;
 use signer::SignerConfig;
+pub use subject::{SubjectConfig, SubjectError};
 pub use tls::{Group, TlsConfig};
 pub use token::TokenConfig;
 pub use token_identity::TokenIdentity;
 use trust::Trust;
+
+use crate::regime::{self, Regime};
 
 /// A checked configuration: the sections of a TOML file, with defaults filled in and paths made absolute.
 ///
@@ -78,10 +87,10 @@ use trust::Trust;
 pub struct Config {
     /// The path of the configuration file, absolute.
     pub path: PathBuf,
-    /// The environment of the hub, with its Trust Framework.
+    /// The environment of the hub, with its PKI; it knows its regime.
     pub environment: Environment,
-    /// The code of the bank (Licensed Financial Institution) in the hub's host names.
-    pub lfi_code: LfiCode,
+    /// The code of the bank (Licensed Financial Institution) in the hub's host names, in a regime that has one.
+    pub lfi_code: Option<LfiCode>,
     /// The PKCS#11 token that holds the key.
     pub token: TokenConfig,
     /// The C3 (transport) certificate and its key.
@@ -106,41 +115,14 @@ pub struct Config {
     pub audit: AuditConfig,
 }
 
-/// `[hub]`: the origins of the hub's services (by default those of the environment), and timeouts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubConfig {
-    /// The Consent Manager (CM).
-    pub consent_manager: Origin,
-    /// Headless Heimdall (HH).
-    pub headless_heimdall: Origin,
-    /// The timeout of name resolution, TCP connect and TLS handshake together, including the token's signature (default
-    /// 10 s).
-    pub connect_timeout: Duration,
-    /// The timeout of the whole response (default 30 s).
-    pub response_timeout: Duration,
-}
-
-impl HubConfig {
-    /// The origin of a service.
-    pub fn origin(&self, service: Service) -> &Origin {
-        match service {
-            Service::ConsentManager => &self.consent_manager,
-            Service::HeadlessHeimdall => &self.headless_heimdall,
-        }
-    }
-
-    /// Both origins. The client certificate is presented to no other.
-    pub fn origins(&self) -> [&Origin; 2] {
-        Service::ALL.map(|service| self.origin(service))
-    }
-}
-
 /// The file as it is deserialised: each field is checked, but not yet against the others.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
-    environment: Environment,
-    lfi_code: LfiCode,
+    #[serde(default, deserialize_with = "environment::regime")]
+    regime: Option<&'static Regime>,
+    environment: String,
+    lfi_code: Option<LfiCode>,
     token: Vec<TokenConfig>,
     c3: C3Config,
     sig4: Option<Sig4Config>,
@@ -156,17 +138,6 @@ struct ConfigFile {
     proxy: Option<ProxyConfig>,
     #[serde(default)]
     audit: AuditConfig,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HubFile {
-    consent_manager: Option<Origin>,
-    headless_heimdall: Option<Origin>,
-    #[serde(default, deserialize_with = "field::optional_duration")]
-    connect_timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "field::optional_duration")]
-    response_timeout: Option<Duration>,
 }
 
 impl Config {
@@ -214,6 +185,21 @@ impl Config {
             advice: None,
         };
         let folder = path.parent().unwrap_or(Path::new("/"));
+        let regime = file.regime.or_else(|| Regime::named(regime::DEFAULT));
+        let regime = regime.ok_or_else(|| wrong("regime", "write its name"))?;
+        let environment = Environment::named(regime, &file.environment)
+            .ok_or_else(|| wrong("environment", &environments_of(regime)))?;
+        match (&file.lfi_code, regime.takes_lfi_code()) {
+            (None, true) => return Err(missing(text, path, "lfi_code")),
+            (Some(_), false) => {
+                let message = format!(
+                    "regime {:?} has no host names that it would be in",
+                    regime.name
+                );
+                return Err(wrong("lfi_code", &message));
+            }
+            _ => {}
+        }
         let (token, sig4_token) = sig4::assigned(file.token, file.sig4.as_ref())
             .map_err(|(field, message)| wrong_in_sig4(field, &message))?;
         let token = token.checked(text, path)?;
@@ -258,28 +244,10 @@ impl Config {
         {
             return Err(wrong_in_sig4(field, why));
         }
-        let other = file.environment.other();
-        let foreign = [&file.hub.consent_manager, &file.hub.headless_heimdall]
-            .into_iter()
-            .flatten()
-            .find(|origin| other.owns(origin));
-        if let Some(origin) = foreign {
-            let message = format!("{origin} is a host of the {other} environment");
-            return Err(wrong("hub", &message));
-        }
-        let derived = |service| file.environment.origin(service, &file.lfi_code);
-        let hub = HubConfig {
-            consent_manager: file
-                .hub
-                .consent_manager
-                .unwrap_or_else(|| derived(Service::ConsentManager)),
-            headless_heimdall: file
-                .hub
-                .headless_heimdall
-                .unwrap_or_else(|| derived(Service::HeadlessHeimdall)),
-            connect_timeout: file.hub.connect_timeout.unwrap_or(Duration::from_secs(10)),
-            response_timeout: file.hub.response_timeout.unwrap_or(Duration::from_secs(30)),
-        };
+        let hub = file
+            .hub
+            .checked(environment, file.lfi_code.as_ref())
+            .map_err(|(field, message)| wrong(&field, &message))?;
         if let Some(proxy) = &file.proxy {
             if proxy.listeners.is_empty() {
                 let message = "at least one [[proxy.listener]]: nobody could call";
@@ -293,6 +261,9 @@ impl Config {
                 let message = format!("{address} is listened on already");
                 return Err(wrong("proxy", &message));
             }
+            if let Some((field, message)) = proxy.unknown_service(&hub) {
+                return Err(wrong(field, &message));
+            }
             if sig4.is_none() && proxy.jwt != JwtAuth::Off {
                 let message = "JWT Auth takes [sig4], with the key that signs the tokens";
                 return Err(wrong("jwt", message));
@@ -300,7 +271,7 @@ impl Config {
         }
         Ok(Self {
             path: path.to_owned(),
-            environment: file.environment,
+            environment,
             lfi_code: file.lfi_code,
             token,
             c3: file.c3.relative_to(folder),
@@ -314,6 +285,20 @@ impl Config {
             proxy: file.proxy.map(|proxy| proxy.relative_to(folder)),
             audit: file.audit.relative_to(folder),
         })
+    }
+}
+
+/// The environments of a regime, for an error.
+fn environments_of(regime: &'static Regime) -> String {
+    let all = Environment::all(regime).map(|environment| match environment.pki_name() {
+        pki if pki == environment.as_str() => format!("\"{environment}\""),
+        _ => format!("\"{environment}\" (paired with the {})", environment.pki()),
+    });
+    let mut all: Vec<_> = all.collect();
+    let last = all.pop().unwrap_or_default();
+    match all.is_empty() {
+        true => format!("write {last}"),
+        false => format!("write {} or {last}", all.join(", ")),
     }
 }
 

@@ -1,6 +1,6 @@
-//! The certificate signing request (PKCS#10, RFC 2986) for the C3 (transport) certificate, signed by the key in the token.
+//! The certificate signing request (PKCS#10, RFC 2986) for a certificate, signed by the key in the token.
 //!
-//! The Open Finance scheme requires a subject of exactly C, O, OU, CN in this order, and no subject alternative name.
+//! Its subject is what the regime prescribes, to the order of the attributes; it has no subject alternative name.
 
 use der::asn1::{Any, BitString, Null, SetOfVec};
 use der::pem::LineEnding;
@@ -9,32 +9,24 @@ use spki::AlgorithmIdentifier;
 use thiserror::Error;
 use x509_cert::request::{CertReq, CertReqInfo, Version};
 
-use crate::certificate::name::{
-    COMMON_NAME, COUNTRY, DistinguishedName, ORGANIZATION, ORGANIZATIONAL_UNIT,
-};
-use crate::config::SubjectConfig;
+use crate::certificate::name::{DistinguishedName, attribute_type};
+use crate::config::{SubjectConfig, SubjectError};
 use crate::diagnostic::Diagnostic;
 use crate::engine::{EngineError, Peer, Purpose, Sign, SignRequest};
 use crate::exit_code::ExitCode;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
-use crate::uuid_format::is_uuid;
+use crate::regime::Regime;
 
 /// Why a certificate request cannot be made.
 #[derive(Debug, Error)]
 pub enum CsrError {
-    /// Neither the configuration nor the command line has a subject. The text is the missing part.
-    #[error("the subject of the request is not known: {0} is missing")]
-    SubjectMissing(&'static str),
-    /// A part of the subject does not have the form that the scheme requires.
-    #[error("the subject's {field} {value:?} is not {expected}")]
-    Subject {
-        /// The attribute: C, O, OU or CN.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// The expected form.
-        expected: &'static str,
-    },
+    /// Neither the configuration nor the command line has a whole subject, or a part of it does not have the form that the
+    /// regime requires.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// An attribute has a name that is not known.
+    #[error("the subject's attribute {0:?} is not known")]
+    Attribute(String),
     /// The request cannot be encoded as DER.
     #[error("the request cannot be encoded: {0}")]
     Encoding(#[from] der::Error),
@@ -49,11 +41,14 @@ pub enum CsrError {
 impl Diagnostic for CsrError {
     fn hint(&self) -> String {
         match self {
-            Self::SubjectMissing(_) => {
+            Self::Subject(SubjectError::Missing(_)) => {
                 "write [c3.subject] into the configuration, or pass --organization, --organizational-unit and --common-name"
                     .to_owned()
             }
-            Self::Subject { .. } => {
+            Self::Attribute(_) => {
+                "write its short name, such as C, O, OU, CN, ST, L or organizationIdentifier, or its object identifier, such as 2.5.4.97".to_owned()
+            }
+            Self::Subject(SubjectError::Form { .. }) => {
                 "copy it exactly as the Trust Framework's directory shows it: the legal name, the organisation id, the client id"
                     .to_owned()
             }
@@ -66,48 +61,32 @@ impl Diagnostic for CsrError {
         match self {
             Self::Engine(error) => error.exit_code(),
             Self::Encoding(_) | Self::NoAlgorithm(_) => ExitCode::Bug,
-            Self::Subject { .. } | Self::SubjectMissing(_) => ExitCode::Configuration,
+            Self::Subject(_) | Self::Attribute(_) => ExitCode::Configuration,
         }
     }
 }
 
-/// Checks the subject and converts it into a distinguished name: C, O, OU, CN.
+/// Checks the subject by the regime and converts it into a distinguished name.
 ///
 /// # Errors
-/// A value does not have the form that the scheme requires.
-pub fn subject(config: &SubjectConfig) -> Result<DistinguishedName, CsrError> {
-    let invalid = |field, value: &str, expected| CsrError::Subject {
-        field,
-        value: value.to_owned(),
-        expected,
-    };
-    let country = &config.country;
-    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Err(invalid(
-            "C",
-            country,
-            "a country code of two capital letters",
-        ));
-    }
-    let organization = &config.organization;
-    if organization.trim().is_empty() || organization.chars().any(char::is_control) {
-        return Err(invalid("O", organization, "a legal name"));
-    }
-    for (field, value) in [
-        ("OU", &config.organizational_unit),
-        ("CN", &config.common_name),
-    ] {
-        if !is_uuid(value.as_bytes()) {
-            return Err(invalid(field, value, "a UUID"));
+/// An attribute is missing, is not known, or has a value without the form that the regime requires.
+pub fn subject(config: &SubjectConfig, regime: &Regime) -> Result<DistinguishedName, CsrError> {
+    let rdns = config.checked(regime)?;
+    let attributes = rdns.iter().map(|(attribute, value)| {
+        let oid =
+            attribute_type(attribute).ok_or_else(|| CsrError::Attribute(attribute.clone()))?;
+        Ok((oid, value.as_str()))
+    });
+    let attributes = attributes.collect::<Result<Vec<_>, CsrError>>()?;
+    let cannot_encode = || {
+        let (attribute, value) = rdns.first().cloned().unwrap_or_default();
+        SubjectError::Form {
+            attribute,
+            value,
+            expected: "text that DER can carry".to_owned(),
         }
-    }
-    DistinguishedName::build(&[
-        (COUNTRY, country),
-        (ORGANIZATION, organization),
-        (ORGANIZATIONAL_UNIT, &config.organizational_unit),
-        (COMMON_NAME, &config.common_name),
-    ])
-    .ok_or_else(|| invalid("O", organization, "text that DER can carry"))
+    };
+    DistinguishedName::build(&attributes).ok_or_else(|| cannot_encode().into())
 }
 
 /// A signed request.

@@ -10,6 +10,7 @@ use crate::client::download::DownloadError;
 use crate::client::jwks_fetch::FetchError;
 use crate::client::{ClientError, Stage};
 use crate::config::ConfigError;
+use crate::config::environment::Environment;
 use crate::config::uri::UriError;
 use crate::csr::CsrError;
 use crate::diagnostic::Diagnostic;
@@ -21,11 +22,16 @@ use crate::key::KeyError;
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 use crate::ledger::LedgerError;
 use crate::ledger::hash_chain::ChainBreak;
+use crate::regime::Regime;
 use crate::signer::SignerError;
 use crate::tls::TlsError;
 use crate::token::TokenError;
 use crate::token::fault::Fault;
 use crate::token::guard::PinError;
+
+fn environment(name: &str) -> Environment {
+    Environment::named(Regime::named("uae").unwrap(), name).unwrap()
+}
 
 /// The name of a variant, and an error of it.
 type Example = (&'static str, Box<dyn Diagnostic>);
@@ -148,6 +154,7 @@ fn sig4() -> Vec<Example> {
             attribute: "O",
             found: 2,
             subject: text("O=A, O=B"),
+            application: Some("the-client"),
         }],
         Kid: [Sig4Error::Kid(Box::new(ConfigError::Field {
             path: "/etc/bank.toml".into(),

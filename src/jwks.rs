@@ -5,6 +5,7 @@
 //! the first call is refused.
 
 pub mod judgement;
+pub mod location;
 pub mod publication;
 mod strict_json;
 pub mod token_verification;

@@ -20,7 +20,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::load(Path::new("/etc/hsm-mtls/preprod.toml"))?;
 //! let client = hsm_mtls::reqwest::client(&config, Attendance::Unattended)?;
-//! let url = format!("{}/hello-mtls", config.hub.consent_manager);
+//! let url = format!("{}/hello-mtls", config.hub.services[0].origin);
 //! let response = client.get(url).send().await?;
 //! # Ok(())
 //! # }
@@ -82,6 +82,9 @@ mod working_dir;
 // What is signed beside handshakes.
 mod jwt_claims;
 
+// The schemes, as data.
+mod regime;
+
 // The stages, in their order: each uses only those before it.
 mod config;
 mod ledger;
@@ -104,8 +107,8 @@ mod client;
 
 pub use certificate::CertificateError;
 pub use client::{Client, ClientError, HubResponse, INTERACTION_ID};
-pub use config::environment::Origin;
-pub use config::{Config, ConfigError, HubConfig};
+pub use config::origin::Origin;
+pub use config::{Config, ConfigError, HubConfig, HubService, Service};
 pub use diagnostic::Diagnostic;
 pub use engine::{EngineError, Peer, Purpose, Sign, SignRequest, Signature};
 pub use exit_code::ExitCode;
@@ -152,6 +155,7 @@ pub mod internal {
         metrics,
         owner_and_mode,
         poison,
+        regime,
         rfc3339,
         signer,
         standard_error,

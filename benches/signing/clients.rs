@@ -11,7 +11,6 @@ use hsm_mtls::internal::certificate::anchors::Anchors;
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
 use hsm_mtls::internal::tls::{Tls, provider};
@@ -38,7 +37,7 @@ use crate::role::{Load, Measured, Way};
 pub async fn connect(path: &Path, way: Way, load: Load) -> Measured {
     let config = Config::load(path).expect("the parent's configuration");
     let own = [std::process::id()];
-    let origin = config.hub.origin(Service::HeadlessHeimdall).clone();
+    let origin = config.hub.services[1].origin.clone();
     if way == Way::Raw {
         // Loads the module and logs in; what follows makes no use of it otherwise.
         let identity = Identity::open(&config, Attendance::Unattended).expect("the token");

@@ -94,7 +94,7 @@ impl Steps {
     }
 
     /// Adds the timed step: it passed.
-    pub fn good(&mut self, name: &'static str, detail: impl Into<String>) {
+    pub fn good(&mut self, name: impl Into<Cow<'static, str>>, detail: impl Into<String>) {
         let millis = Some(self.elapsed());
         self.push(name, Outcome::Good, detail.into(), None, millis);
     }
@@ -102,7 +102,7 @@ impl Steps {
     /// Adds the timed step: it passed, with a note and a hint.
     pub fn good_but(
         &mut self,
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
         hint: impl Into<String>,
     ) {
@@ -119,7 +119,7 @@ impl Steps {
     /// Adds the timed step: it failed, with this exit code.
     pub fn bad(
         &mut self,
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
         hint: impl Into<String>,
         exit: ExitCode,
@@ -130,19 +130,29 @@ impl Steps {
     }
 
     /// Adds a step without a duration.
-    pub fn seen(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>) {
+    pub fn seen(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        outcome: Outcome,
+        detail: impl Into<String>,
+    ) {
         self.push(name, outcome, detail.into(), None, None);
     }
 
     /// Adds a step without a duration: it passed, with a note and a hint.
-    pub fn note(&mut self, name: &'static str, detail: impl Into<String>, hint: impl Into<String>) {
+    pub fn note(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.push(name, Outcome::Note, detail.into(), Some(hint.into()), None);
     }
 
     /// Adds a step without a duration: it failed, with this exit code.
     pub fn fault(
         &mut self,
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
         hint: impl Into<String>,
         exit: ExitCode,
@@ -151,9 +161,9 @@ impl Steps {
     }
 
     /// Adds the steps of `all` that were not reached.
-    pub fn end(&mut self, all: &[&'static str]) {
-        for name in all {
-            if self.list.iter().all(|step| step.name != *name) {
+    pub fn end<N: Into<Cow<'static, str>> + Clone>(&mut self, all: &[N]) {
+        for name in all.iter().cloned().map(Into::into) {
+            if self.list.iter().all(|step| step.name != name) {
                 self.push(name, Outcome::NotReached, String::new(), None, None);
             }
         }
@@ -176,7 +186,7 @@ impl Steps {
 
     fn push(
         &mut self,
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         outcome: Outcome,
         detail: String,
         hint: Option<String>,
@@ -187,7 +197,7 @@ impl Steps {
 
     fn push_failed(
         &mut self,
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         detail: String,
         hint: Option<String>,
         millis: Option<f64>,
@@ -199,7 +209,7 @@ impl Steps {
 }
 
 fn step(
-    name: &'static str,
+    name: impl Into<Cow<'static, str>>,
     outcome: Outcome,
     detail: String,
     hint: Option<String>,

@@ -144,7 +144,7 @@ enum Command {
     /// The tokens of JWT Auth, signed by the Sig4 key
     #[command(subcommand)]
     Jwt(jwt::JwtCommand),
-    /// Show mutual TLS to Consent Manager and Headless Heimdall, step by step
+    /// Show mutual TLS to each service of the hub, step by step
     Verify(verify::VerifyArgs),
     /// One call to the hub, curl-like; redirects are shown, never followed
     ///

@@ -8,6 +8,7 @@ use hsm_mtls::internal::client::ClientError;
 use hsm_mtls::internal::client::download::DownloadError;
 use hsm_mtls::internal::client::jwks_fetch::FetchError;
 use hsm_mtls::internal::config::ConfigError;
+use hsm_mtls::internal::config::SubjectError;
 use hsm_mtls::internal::csr::CsrError;
 use hsm_mtls::internal::diagnostic::Diagnostic;
 use hsm_mtls::internal::engine::EngineError;
@@ -92,7 +93,7 @@ fn stage_errors() -> Vec<Example> {
         Anchor: [AnchorError::NotACa(owned("CN=leaf")).into()],
         Crl: [CrlError::Several(2).into()],
         Download: [DownloadError::Url.into()],
-        Csr: [CsrError::SubjectMissing("O").into()],
+        Csr: [CsrError::from(SubjectError::Missing("O".to_owned())).into()],
         Identity: [IdentityError::from(TokenError::Empty).into()],
         Sig4: [Sig4Error::SameKey {
             uri: owned("pkcs11:object=sig4")

@@ -69,7 +69,7 @@ pub use error::ProxyError;
 pub use health_endpoints::Render;
 use health_endpoints::{HealthEndpoints, OperationsListener};
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::config::HubService;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::identity::Validity;
@@ -116,21 +116,16 @@ pub fn run(
         .build()
         .map_err(ProxyError::System)?;
     runtime.block_on(async {
-        let upstream = |service: Service| {
-            ConnectionPool::new(
-                service,
-                config.hub.origin(service),
-                connector.clone(),
-                &proxy,
-            )
-            .ok_or_else(|| {
-                hsm_mtls::internal::client::ClientError::Setup("a host name is no Host".to_owned())
-            })
+        let upstream = |service: &HubService| {
+            ConnectionPool::new(service.service, &service.origin, connector.clone(), &proxy)
+                .ok_or_else(|| {
+                    hsm_mtls::internal::client::ClientError::Setup(
+                        "a host name is no Host".to_owned(),
+                    )
+                })
         };
-        let upstreams = [
-            upstream(Service::ConsentManager)?,
-            upstream(Service::HeadlessHeimdall)?,
-        ];
+        let upstreams = config.hub.services.iter().map(upstream);
+        let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
         let context = ProxyContext::new(&config, &proxy, upstreams, jwt)?;
         let endpoints = Arc::new(HealthEndpoints {
             context: Arc::clone(&context),

@@ -1,6 +1,7 @@
-//! The onboarding verification: mutual TLS with both services of the hub, as a list of named steps that shows which one
+//! The onboarding verification: mutual TLS with each service of the hub, as a list of named steps that shows which one
 //! fails.
 
+mod answer_check;
 pub mod evidence_file;
 mod handshake_check;
 mod hello_mtls_check;
@@ -18,7 +19,6 @@ use hsm_mtls::internal::certificate::revocation::RevocationStatus;
 use hsm_mtls::internal::client::Client;
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::rfc3339;
@@ -26,7 +26,7 @@ use hsm_mtls::internal::tls::{Tls, TlsError};
 use hsm_mtls::internal::token::device_info::DeviceInfo;
 use service_check::ServiceCheck;
 
-/// The result of a verification: both services of one environment.
+/// The result of a verification: all services of one environment.
 #[derive(Debug, Serialize)]
 pub struct VerifyReport {
     /// Version of this structure; 0 until it is declared stable.
@@ -35,17 +35,20 @@ pub struct VerifyReport {
     pub time: String,
     /// Name and version of this program.
     pub program: &'static str,
-    /// preprod or production
+    /// The regime, and its environment.
+    pub regime: &'static str,
+    /// Such as preprod or production.
     pub environment: &'static str,
-    /// The LFI's code within host names.
-    pub lfi_code: String,
+    /// The LFI's code within host names, in a regime that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lfi_code: Option<String>,
     /// The client certificate that was presented.
     pub certificate: PresentedCertificate,
     /// Module and token that hold its key.
     pub holder: Option<DeviceInfo>,
-    /// The results for CM and HH.
+    /// The results for each service.
     pub services: Vec<ServiceReport>,
-    /// Whether mutual TLS is established with both services.
+    /// Whether mutual TLS is established with all services.
     pub established: bool,
     /// The second key, if there is `[sig4]`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +137,7 @@ impl OwnRevocation {
 /// The result for one service.
 #[derive(Debug, Serialize)]
 pub struct ServiceReport {
-    /// `cm` or `hh`
+    /// Its short name.
     pub service: &'static str,
     /// The service's name.
     pub name: &'static str,
@@ -172,7 +175,7 @@ impl VerifyReport {
 /// Name and version of this program, for reports and evidence files.
 pub const PROGRAM: &str = concat!("hsm-mtls ", env!("CARGO_PKG_VERSION"));
 
-/// Presents the certificate to CM and HH. `open` opens the identity: [`Identity::open`], or
+/// Presents the certificate to each service. `open` opens the identity: [`Identity::open`], or
 /// [`hsm_mtls::internal::signer::identity`].
 ///
 /// # Errors
@@ -192,20 +195,20 @@ pub async fn verify<E: From<TlsError>>(
     let client = Client::new(config, connector.clone());
     let leaf = identity.chain().leaf();
     let mut services = Vec::new();
-    for service in Service::ALL {
+    for service in &config.hub.services {
         let check = ServiceCheck {
             tls: &tls,
             connector: &connector,
             small_hello: small_hello.as_ref(),
             client: &client,
             presented: leaf,
-            origin: config.hub.origin(service),
+            service,
         };
         let checked = check.run().await;
         services.push(ServiceReport {
-            service: service.label(),
-            name: service.name(),
-            origin: check.origin.to_string(),
+            service: service.service.label(),
+            name: service.service.name(),
+            origin: service.origin.to_string(),
             established: checked.steps.exit_code() == ExitCode::Good,
             server_certificate: checked.server,
             interaction_id: checked.interaction_id,
@@ -216,8 +219,9 @@ pub async fn verify<E: From<TlsError>>(
         schema: 0,
         time,
         program: PROGRAM,
+        regime: &config.environment.regime().name,
         environment: config.environment.as_str(),
-        lfi_code: config.lfi_code.to_string(),
+        lfi_code: config.lfi_code.as_ref().map(ToString::to_string),
         certificate: PresentedCertificate::of(config, &identity),
         holder: identity.device_info(),
         established: services.iter().all(|service| service.established),

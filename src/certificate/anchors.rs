@@ -23,13 +23,12 @@ impl Anchors {
     pub fn load(config: &Config) -> Result<Self, CertificateError> {
         let trust = &config.trust;
         let anchors = Self::read(&trust.anchors)?;
-        let other = config.environment.other();
         let mut all = anchors.intermediates.iter().chain(&anchors.roots);
         // The name of a CA proves nothing, and older CAs have undocumented names. But a CA with the name of one of the
         // other environment's shows a mistake.
         let is_foreign = |ca: &&Certificate| {
             let name = ca.subject().first(COMMON_NAME);
-            name.is_some_and(|name| other.documents_ca(&name))
+            name.is_some_and(|name| config.environment.other_that_documents(&name).is_some())
         };
         if let Some(ca) = all.find(is_foreign) {
             return Err(CertificateError::AnchorsOfOther {

@@ -53,7 +53,7 @@ impl Chain {
                     let same_name = candidates().filter(|ca| last.names_as_issuer(ca));
                     return Err(signature_error(last, same_name));
                 }
-                None if has_documented_issuer(last, environment) => {
+                None if may_be_of(last, environment) => {
                     if let Some(held) = other_generation(&last.issuer(), candidates()) {
                         return Err(CertificateError::OtherGeneration {
                             issuer: last.issuer().to_string(),
@@ -104,8 +104,12 @@ impl Chain {
     }
 }
 
-/// Whether the certificate's issuer has the name of a documented CA of this environment.
-fn has_documented_issuer(certificate: &Certificate, environment: Environment) -> bool {
+/// Whether the certificate's issuer has the name of a documented CA of this environment, or might have, where none is
+/// documented.
+fn may_be_of(certificate: &Certificate, environment: Environment) -> bool {
+    if environment.documented_ca_names().is_empty() {
+        return true;
+    }
     let issuer = certificate.issuer().first(COMMON_NAME);
     issuer.is_some_and(|issuer| environment.documents_ca(&issuer))
 }

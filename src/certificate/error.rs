@@ -254,12 +254,12 @@ impl Diagnostic for CertificateError {
                     .to_owned()
             }
             Self::NotOfEnvironment { environment, .. } => format!(
-                "the {environment} hub takes certificates of the {} Trust Framework only; is this one of the other environment, or are the anchors?",
-                environment.trust_framework()
+                "the {environment} hub takes certificates of the {} only; is this one of the other environment, or are the anchors?",
+                environment.pki()
             ),
             Self::AnchorsOfOther { environment, .. } => format!(
-                "give the bundle of the {} Trust Framework, or correct `environment`",
-                environment.trust_framework()
+                "give the bundle of the {}, or correct `environment`",
+                environment.pki()
             ),
             Self::Chain(_) => {
                 "fetch the Trust Framework's bundle anew for `anchors` of [trust]: a CA with a new key keeps its name. \

@@ -8,34 +8,12 @@ use der::{Decode, Encode, Tag, Tagged};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 
-/// The short names of attribute types (RFC 4514, section 3, and OpenSSL's).
-const SHORT_NAMES: [(&str, &str); 16] = [
-    ("CN", "2.5.4.3"),
-    ("SN", "2.5.4.4"),
-    ("SERIALNUMBER", "2.5.4.5"),
-    ("C", "2.5.4.6"),
-    ("L", "2.5.4.7"),
-    ("ST", "2.5.4.8"),
-    ("S", "2.5.4.8"),
-    ("STREET", "2.5.4.9"),
-    ("O", "2.5.4.10"),
-    ("OU", "2.5.4.11"),
-    ("BUSINESSCATEGORY", "2.5.4.15"),
-    ("ORGANIZATIONIDENTIFIER", "2.5.4.97"),
-    ("UID", "0.9.2342.19200300.100.1.1"),
-    ("DC", "0.9.2342.19200300.100.1.25"),
-    ("EMAILADDRESS", "1.2.840.113549.1.9.1"),
-    ("E", "1.2.840.113549.1.9.1"),
-];
-
-/// C: countryName.
-pub const COUNTRY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.6");
-/// O: organizationName.
-pub const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
-/// OU: organizationalUnitName.
-pub const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
-/// CN: commonName.
-pub const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+pub use super::attribute_type::{
+    COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATIONAL_UNIT, attribute_type,
+};
+use super::attribute_type::{
+    DOMAIN_COMPONENT, EMAIL_ADDRESS, JURISDICTION_COUNTRY, SERIAL_NUMBER, SHORT_NAMES,
+};
 
 /// A distinguished name (RFC 5280, section 4.1.2.4). Names are compared by section 7.1: string type, case and runs of
 /// white space do not matter.
@@ -68,13 +46,17 @@ impl DistinguishedName {
         Name::from_der(der).ok().map(Self)
     }
 
-    /// Builds a name with one attribute per RDN, in this order. C is a PrintableString, as RFC 5280 requires, all
-    /// others are UTF8Strings. `None` if C has a character that PrintableString does not allow.
+    /// Builds a name with one attribute per RDN, in this order, in the string types that RFC 5280 (appendix A.1) requires:
+    /// PrintableString for a country and serialNumber, IA5String for DC and emailAddress; all others are UTF8Strings. `None`
+    /// if a value has a character that its type does not allow.
     pub fn build(attributes: &[(ObjectIdentifier, &str)]) -> Option<Self> {
         let mut sequence = RdnSequence::default();
         for (oid, text) in attributes {
             let value = match *oid {
-                COUNTRY => Any::from(&PrintableString::new(text).ok()?),
+                COUNTRY | SERIAL_NUMBER | JURISDICTION_COUNTRY => {
+                    Any::from(&PrintableString::new(text).ok()?)
+                }
+                DOMAIN_COMPONENT | EMAIL_ADDRESS => Any::from(&Ia5String::new(text).ok()?),
                 _ => Any::from(Utf8StringRef::new(text).ok()?),
             };
             let mut set = SetOfVec::new();

@@ -79,9 +79,8 @@ fn check(config: &Config, certificate: &Certificate, now: SystemTime) -> Result<
     if !certificate.is_ca() {
         return Err(AnchorError::NotACa(subject()));
     }
-    let other = config.environment.other();
     let name = certificate.subject().first(COMMON_NAME);
-    if name.is_some_and(|name| other.documents_ca(&name)) {
+    if name.is_some_and(|name| config.environment.other_that_documents(&name).is_some()) {
         return Err(AnchorError::OfOtherEnvironment {
             subject: subject(),
             environment: config.environment,

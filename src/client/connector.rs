@@ -16,7 +16,7 @@ use super::dns_cache::DnsCache;
 use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage};
 use crate::config::Config;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 use crate::engine::handshake_threads::offload_after_first_poll;
 use crate::tls::handshake_observer::{Observation, Observer};
 use crate::tls::issuers::{ForeignIssuer, IssuerMatch, explain_refusal};

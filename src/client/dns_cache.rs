@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn name() -> Name {
-        ("cm.example".to_owned(), 443)
+        ("hub.example".to_owned(), 443)
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use url::{Position, Url};
 use super::public_server::{self, Failure, OpenResponse, PublicServer};
 use super::{ClientError, Stage, hyper_error};
 use crate::config::Config;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 pub use error::DownloadError;
 
 /// How long name resolution, TCP and TLS may take.

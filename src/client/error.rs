@@ -137,7 +137,7 @@ impl Diagnostic for ClientError {
             Self::NotConfigured { .. } => {
                 "the certificate is for the hub only: call a path on a configured host, or correct [hub]".to_owned()
             }
-            Self::Request(_) => "write METHOD and an https URL, or a path after `cm:` or `hh:`".to_owned(),
+            Self::Request(_) => "write METHOD and an https URL, or SERVICE:/path with a service of the configuration".to_owned(),
             Self::Resolve { .. } => {
                 "check `lfi_code` and [hub] (`hsm-mtls config check`), and this machine's DNS".to_owned()
             }

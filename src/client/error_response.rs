@@ -68,7 +68,7 @@ impl HubResponse {
                 "whoever answers forbids it: ask the hub's operator whether this client is enabled for this service; a firewall in between that looks into requests may say so too"
             }
             StatusCode::NOT_FOUND => {
-                "nothing is there: check the path, that the service is the right one (CM or HH), and [hub]"
+                "nothing is there: check the path, that the service is the right one, and [hub]"
             }
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 "a forward proxy answers, not the hub: let this machine reach the hub directly"
@@ -104,7 +104,7 @@ impl HubResponse {
     }
 }
 
-/// Whether a body is the JSON of an error of the CM, `{errorCode, errorMessage}`, or of the HH, `{error,
+/// Whether a body is the JSON of an error of an API, `{errorCode, errorMessage}`, or of an authorisation server, `{error,
 /// error_description}`.
 fn is_service_error(body: &[u8]) -> bool {
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use super::ClientError;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 use crate::poison::IgnorePoison as _;
 
 /// "Connection Attempt Delay": RFC 8305, section 8, recommends it.
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_preferred_address_expires_and_can_be_forgotten() {
-        let origin: Origin = "https://cm.example".parse().unwrap();
+        let origin: Origin = "https://hub.example".parse().unwrap();
         let [one, two] = addresses(&["192.0.2.1", "192.0.2.2"]).try_into().unwrap();
         let preferences = PreferredAddresses::default();
         let shared = preferences.clone();
@@ -338,7 +338,7 @@ mod tests {
             preferences.preferred(&origin, now + PREFERENCE_LIFETIME),
             Some(two)
         );
-        let other: Origin = "https://hh.example".parse().unwrap();
+        let other: Origin = "https://other.example".parse().unwrap();
         assert_eq!(preferences.preferred(&other, later), None);
         preferences.update(&origin, None, later);
         assert_eq!(shared.preferred(&origin, later), None);

@@ -21,7 +21,7 @@ use url::Url;
 use super::public_server::{self, Failure, OpenResponse, PublicServer};
 use super::{ClientError, Stage, hyper_error};
 use crate::config::Config;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 use crate::jwks::MAX_LEN;
 pub use error::{Content, FetchError};
 

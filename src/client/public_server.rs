@@ -21,7 +21,7 @@ use super::dns_cache::DnsCache;
 use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage, http1_builder, hyper_error};
 use crate::config::Config;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 use crate::tls::anonymous::anonymous_client_config;
 use crate::tls::{TlsError, from_handshake};
 

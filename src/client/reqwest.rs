@@ -5,7 +5,7 @@
 //! use hsm_mtls::{Attendance, Config};
 //!
 //! let config = Config::load("/etc/hsm-mtls/preprod.toml".as_ref())?;
-//! let hub = config.hub.consent_manager.to_string();
+//! let hub = &config.hub.services[0].origin;
 //! let client = hsm_mtls::reqwest::client(&config, Attendance::Unattended)?;
 //! let response = client.get(format!("{hub}/hello-mtls")).send().await?;
 //! println!("{}", response.text().await?);
@@ -29,7 +29,7 @@ use super::ClientError;
 use super::dns_cache::DnsCache;
 use super::happy_eyeballs::{PreferredAddresses, sort_addresses};
 use crate::config::Config;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 use crate::engine::handshake_threads::offload;
 use crate::identity::Identity;
 use crate::tls::Tls;

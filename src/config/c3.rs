@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 
 use super::field;
+use super::subject::SubjectConfig;
 use super::uri::{ObjectType, Pkcs11Uri};
 
 /// `[c3]`: the transport identity.
@@ -95,21 +96,6 @@ pub enum CertificateSource {
     File(PathBuf),
     /// A certificate object in the token; the Issuing CA is taken from the anchors.
     Token(Box<Pkcs11Uri>),
-}
-
-/// `[c3.subject]`: what a certificate request asks for, in the order C, O, OU, CN.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubjectConfig {
-    /// C, two letters.
-    #[serde(default = "field::default_country")]
-    pub country: String,
-    /// O, the legal name exactly as registered.
-    pub organization: String,
-    /// OU, the Trust Framework's organisation id (a UUID).
-    pub organizational_unit: String,
-    /// CN, the application's client id (a UUID).
-    pub common_name: String,
 }
 
 impl C3Config {

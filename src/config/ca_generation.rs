@@ -1,4 +1,4 @@
-//! The generation in the names of the scheme's CAs: `Al Tareq Sandbox Trust Framework Root CA - G1`. When a CA gets a new key,
+//! The generation in the names of the scheme's CAs: `Example Root CA - G1`. When a CA gets a new key,
 //! the number counts up and the rest stays.
 
 /// Splits the common name of a CA into the name of all its generations, and the number. `None` if it names no generation.

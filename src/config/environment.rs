@@ -1,130 +1,155 @@
-//! The environments of the Open Finance scheme, and what follows from each: host names, Trust Framework, keystore. One
-//! setting chooses hub and Trust Framework together, so that a sandbox certificate is never presented to a production host.
+//! The environment of a configuration, and what follows from it: host names, PKI, keystore. One setting chooses hub and PKI
+//! together, so that a sandbox certificate is never presented to a production host.
 
 use std::fmt::{self, Display};
-use std::net::Ipv6Addr;
-use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use url::Url;
 
 use super::ca_generation::split_generation;
+use super::origin::Origin;
+use super::service::Service;
+use crate::regime::{EnvironmentData, Regime};
 
-/// An API Hub environment; each is paired with one Trust Framework.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
-    /// Pre-production hub, paired with the *Sandbox* Trust Framework.
-    Preprod,
-    /// Production hub, paired with the *Production* Trust Framework.
-    Production,
+/// An environment of a regime; each is paired with one PKI.
+#[derive(Clone, Copy, Debug)]
+pub struct Environment {
+    regime: &'static Regime,
+    data: &'static EnvironmentData,
 }
 
 impl Environment {
+    /// The environment of this name.
+    pub fn named(regime: &'static Regime, name: &str) -> Option<Self> {
+        let data = regime.environment(name)?;
+        Some(Self { regime, data })
+    }
+
+    /// All environments of the regime.
+    pub fn all(regime: &'static Regime) -> impl Iterator<Item = Self> {
+        let all = regime.environments.iter();
+        all.map(move |data| Self { regime, data })
+    }
+
+    /// Its regime.
+    pub fn regime(self) -> &'static Regime {
+        self.regime
+    }
+
     /// Its name in the configuration.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Preprod => "preprod",
-            Self::Production => "production",
-        }
+        &self.data.name
     }
 
-    /// The other environment, which must never be mixed with this one.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Preprod => Self::Production,
-            Self::Production => Self::Preprod,
-        }
+    /// Whether customers' data is in it.
+    pub fn is_production(self) -> bool {
+        self.data.is_production
     }
 
-    /// Whether an origin is one of this environment's documented hosts, of any LFI.
+    /// The other environments, which must never be mixed with this one.
+    pub fn others(self) -> impl Iterator<Item = Self> {
+        Self::all(self.regime).filter(move |other| *other != self)
+    }
+
+    /// The other environment of whose documented CAs one has this common name, of any generation.
+    pub fn other_that_documents(self, ca: &str) -> Option<Self> {
+        self.others().find(|other| other.documents_ca(ca))
+    }
+
+    /// Whether an origin is one of this environment's documented hosts, of any participant: that of the host name which fits
+    /// best, as the hosts of one may end with those of another.
     pub fn owns(self, origin: &Origin) -> bool {
-        let Some(rest) = origin.host.strip_suffix(".apihub.openfinance.ae") else {
-            return false;
+        let fit = |environment: Self| {
+            let suffix = environment.host_suffix()?;
+            origin.host.ends_with(suffix).then_some(suffix.len())
         };
-        let preprod = rest.ends_with(".preprod");
-        match self {
-            Self::Preprod => preprod,
-            Self::Production => !preprod,
-        }
+        fit(self).is_some_and(|own| self.others().filter_map(fit).all(|other| other < own))
     }
 
-    /// The name of the paired Trust Framework, as its certificates and pages spell it.
-    pub fn trust_framework(self) -> &'static str {
-        match self {
-            Self::Preprod => "Sandbox",
-            Self::Production => "Production",
-        }
+    /// What all its hosts end with.
+    fn host_suffix(self) -> Option<&'static str> {
+        let (_, suffix) = self.data.host.as_deref()?.rsplit_once('}')?;
+        Some(suffix)
     }
 
-    /// The common names that the scheme documents for this Trust Framework's root and issuing CA.
+    /// What issues its certificates, such as "Sandbox Trust Framework".
+    pub fn pki(self) -> String {
+        let name = self.data.pki.as_ref().unwrap_or(&self.data.name);
+        format!("{name} {}", self.regime.pki)
+    }
+
+    /// The name of its PKI alone, such as "Sandbox", as certificates and pages spell it.
+    pub fn pki_name(self) -> &'static str {
+        self.data.pki.as_ref().unwrap_or(&self.data.name)
+    }
+
+    /// The common names that the scheme documents for root and issuing CA of this environment.
     /// Older CAs have other names: a certificate is accepted by its chain, never by these names.
-    pub fn documented_ca_names(self) -> [String; 2] {
-        ["Root", "Issuing"].map(|role| {
-            format!(
-                "Al Tareq {} Trust Framework {role} CA - G1",
-                self.trust_framework()
-            )
-        })
+    pub fn documented_ca_names(self) -> &'static [String] {
+        &self.data.ca_names
     }
 
     /// Whether the common name of a CA is one of the documented ones, of any generation.
     pub fn documents_ca(self, common_name: &str) -> bool {
-        let documented = self.documented_ca_names();
-        let name = |name| split_generation(name).map(|(name, _)| name);
-        let wanted = name(common_name);
-        wanted.is_some() && documented.iter().any(|known| name(known) == wanted)
+        let name = |name| split_generation(name).map_or(name, |(name, _)| name);
+        let mut documented = self.data.ca_names.iter();
+        documented.any(|known| name(known) == name(common_name))
     }
 
-    /// Where the scheme documents the certificates of its Issuing CA and its Root, in PEM.
-    pub fn anchor_urls(self) -> [String; 2] {
-        ["issuer-ca", "root-ca"].map(|name| format!("https://{}/{name}.pem", self.crl_host()))
+    /// Where the scheme documents the certificates of its CAs, in PEM; empty where it does not.
+    pub fn anchor_urls(self) -> &'static [String] {
+        &self.data.anchor_urls
     }
 
-    /// Where the scheme documents the CRL of its Issuing CA.
-    pub fn crl_url(self) -> String {
-        format!("http://{}/issuer.crl", self.crl_host())
-    }
-
-    fn crl_host(self) -> &'static str {
-        match self {
-            Self::Preprod => "crl.sandbox.pki.openfinance.ae",
-            Self::Production => "crl.pki.openfinance.ae",
-        }
-    }
-
-    /// The URL at which the public keys of an application are published (JWKS), by the organisation id (OU) and client
-    /// id (CN) of its certificate. The Trust Framework's user guide says "OU and O" and its API OU and CN: this follows
-    /// the API.
-    pub fn jwks_url(self, organization_id: &str, client_id: &str) -> String {
-        format!(
-            "{}/{organization_id}/{client_id}/application.jwks",
-            self.keystore()
-        )
+    /// Where the scheme documents the CRL of its issuing CA.
+    pub fn crl_url(self) -> Option<&'static str> {
+        self.data.crl_url.as_deref()
     }
 
     /// The base URL at which participants' public keys (JWKS) are published.
-    pub fn keystore(self) -> &'static str {
-        match self {
-            Self::Preprod => "https://keystore.sandbox.directory.openfinance.ae",
-            Self::Production => "https://keystore.directory.openfinance.ae",
-        }
+    pub fn keystore(self) -> Option<&'static str> {
+        self.data.keystore.as_deref()
     }
 
-    /// The documented origin of a hub service for an LFI.
-    pub fn origin(self, service: Service, lfi_code: &LfiCode) -> Origin {
-        let stage = match self {
-            Self::Preprod => "preprod.",
-            Self::Production => "",
-        };
-        Origin {
-            host: format!(
-                "{}.{lfi_code}.{stage}apihub.openfinance.ae",
-                service.label()
-            ),
-            port: 443,
+    /// The URL at which the public keys of an application are published (JWKS). `attribute` has the values of its
+    /// certificate's subject, by the attributes' short names. `None`: the scheme documents none, or an attribute is missing.
+    pub fn key_set_url(self, attribute: impl Fn(&str) -> Option<String>) -> Option<String> {
+        let mut rest = self.regime.key_set.as_deref()?;
+        let mut url = String::new();
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}')?;
+            url.push_str(before);
+            match name {
+                "keystore" => url.push_str(self.keystore()?),
+                name => url.push_str(&attribute(name)?),
+            }
+            rest = after;
         }
+        url.push_str(rest);
+        Some(url)
+    }
+
+    /// The documented origin of a service for a participant. `None`: the configuration has its URL.
+    pub fn origin(self, service: Service, lfi_code: Option<&LfiCode>) -> Option<Origin> {
+        let mut host = self
+            .data
+            .host
+            .as_deref()?
+            .replace("{service}", service.label());
+        if let Some(code) = lfi_code {
+            host = host.replace("{lfi_code}", &code.0);
+        }
+        let port = 443;
+        Some(Origin { host, port })
     }
 }
+
+impl PartialEq for Environment {
+    fn eq(&self, other: &Self) -> bool {
+        self.regime == other.regime && self.data.name == other.data.name
+    }
+}
+
+impl Eq for Environment {}
 
 impl Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,49 +157,7 @@ impl Display for Environment {
     }
 }
 
-impl<'de> Deserialize<'de> for Environment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "preprod" => Ok(Self::Preprod),
-            "production" => Ok(Self::Production),
-            _ => Err(serde::de::Error::custom(
-                "write \"preprod\" (paired with the Sandbox Trust Framework) or \"production\"",
-            )),
-        }
-    }
-}
-
-/// The two services of the hub that an LFI's authorisation server calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// The Consent Manager (CM).
-    ConsentManager,
-    /// Headless Heimdall (HH), the authorisation server.
-    HeadlessHeimdall,
-}
-
-impl Service {
-    /// Both services, in the order of the onboarding page.
-    pub const ALL: [Self; 2] = [Self::ConsentManager, Self::HeadlessHeimdall];
-
-    /// The DNS label in host names: `cm` or `hh`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::ConsentManager => "cm",
-            Self::HeadlessHeimdall => "hh",
-        }
-    }
-
-    /// The name for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ConsentManager => "Consent Manager",
-            Self::HeadlessHeimdall => "Headless Heimdall",
-        }
-    }
-}
-
-/// The code of an LFI within host names: `^[a-z0-9]+$`.
+/// The code of a participant within host names: `^[a-z0-9]+$`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LfiCode(String);
 
@@ -203,146 +186,74 @@ impl<'de> Deserialize<'de> for LfiCode {
     }
 }
 
-/// An `https` origin: a host and a port. Its `Display` is a URL without a path, such as `https://cm.example:8443`.
-///
-/// The client certificate is presented to configured origins only.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// The DNS name in lower case, or an IP address (IPv6 without brackets).
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-impl Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}", self.authority())
-    }
-}
-
-impl FromStr for Origin {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = Url::parse(text).map_err(|error| url_error(text, error))?;
-        if !text.contains("://") {
-            return Err("the scheme is missing; write https://host or https://host:port");
-        }
-        if url.scheme() != "https" {
-            return Err("only https: a certificate is never offered in the clear");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(
-                "no user name and no password: the hub knows its client by the certificate",
-            );
-        }
-        let bare =
-            matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
-        if !bare {
-            return Err("scheme, host and port only: the hub has no base path");
-        }
-        Self::of(&url).ok_or("names no host; write https://host or https://host:port")
-    }
-}
-
-/// What is wrong with a URL that does not parse.
-fn url_error(text: &str, error: url::ParseError) -> &'static str {
-    let authority = text.split_once("://").map(|(_, rest)| rest);
-    match (error, authority) {
-        (_, None) => "the scheme is missing; write https://host or https://host:port",
-        (_, Some(rest)) if rest.parse::<Ipv6Addr>().is_ok() || has_bare_ipv6(rest) => {
-            "an IPv6 address stands in brackets: https://[::1]:8443"
-        }
-        (url::ParseError::InvalidPort, _) => "a port is a number up to 65535",
-        _ => "not a URL; write https://host or https://host:port",
-    }
-}
-
-/// Whether the authority is an IPv6 address without brackets, followed by a port.
-fn has_bare_ipv6(authority: &str) -> bool {
-    let authority = authority.split('/').next().unwrap_or(authority);
-    let (address, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-    address.parse::<Ipv6Addr>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-impl Origin {
-    /// The origin of an `https` URL. `None`: it has another scheme, or no host.
-    pub fn of(url: &Url) -> Option<Self> {
-        if url.scheme() != "https" {
-            return None;
-        }
-        Some(Self {
-            host: url.host_str()?.trim_matches(['[', ']']).to_owned(),
-            port: url.port_or_known_default()?,
-        })
-    }
-
-    /// The authority as in URLs and the Host header: the host, and the port unless it is 443.
-    pub fn authority(&self) -> String {
-        match self.port {
-            443 => self.host_in_url(),
-            _ => self.host_and_port(),
-        }
-    }
-
-    /// Host and port, also where the port is 443.
-    pub fn host_and_port(&self) -> String {
-        format!("{}:{}", self.host_in_url(), self.port)
-    }
-
-    fn host_in_url(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]", self.host),
-            false => self.host.clone(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Origin {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
+/// The name of a regime.
+pub(super) fn regime<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'static Regime>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Regime::named(&name).map(Some).ok_or_else(|| {
+        let names = Regime::names();
+        let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        serde::de::Error::custom(format!("write one of {}", names.join(", ")))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn environment(name: &str) -> Environment {
+        Environment::named(Regime::named("uae").unwrap(), name).unwrap()
+    }
+
     #[test]
     fn hosts_follow_from_environment_and_code() {
         let code = LfiCode("mybank".to_owned());
-        let host =
-            |environment: Environment, service| environment.origin(service, &code).to_string();
+        let regime = Regime::named("uae").unwrap();
+        let host = |name, number: usize| {
+            let service = Service::of(&regime.services[number]);
+            let origin = environment(name).origin(service, Some(&code));
+            origin.unwrap().to_string()
+        };
         assert_eq!(
-            host(Environment::Preprod, Service::ConsentManager),
+            host("preprod", 0),
             "https://cm.mybank.preprod.apihub.openfinance.ae"
         );
         assert_eq!(
-            host(Environment::Production, Service::HeadlessHeimdall),
+            host("production", 1),
             "https://hh.mybank.apihub.openfinance.ae"
         );
     }
 
     #[test]
-    fn an_origin_is_https_host_and_port_only() {
-        let origin: Origin = "https://CM.Example:8443/".parse().unwrap();
-        assert_eq!(origin.to_string(), "https://cm.example:8443");
-        let v6: Origin = "https://[::1]:8443".parse().unwrap();
-        assert_eq!(
-            (v6.host.as_str(), v6.to_string().as_str()),
-            ("::1", "https://[::1]:8443")
-        );
-        for bad in [
-            "http://cm.example",
-            "https://cm.example/base",
-            "https://a@cm.example",
-            "https://cm.example?x=1",
-            "cm.example",
-            "",
+    fn a_host_is_of_one_environment() {
+        for (host, preprod, production) in [
+            ("cm.bank.preprod.apihub.openfinance.ae", true, false),
+            ("cm.bank.apihub.openfinance.ae", false, true),
+            ("cm.bank.apihub.openfinance.ae.example", false, false),
         ] {
-            assert!(bad.parse::<Origin>().is_err(), "{bad}");
+            let origin: Origin = format!("https://{host}").parse().unwrap();
+            let owns = |name| environment(name).owns(&origin);
+            assert_eq!((owns("preprod"), owns("production")), (preprod, production));
         }
+    }
+
+    #[test]
+    fn each_generation_of_a_documented_ca_is_of_its_environment() {
+        let sandbox = "Al Tareq Sandbox Trust Framework Issuing CA - G2";
+        assert!(environment("preprod").documents_ca(sandbox));
+        assert!(!environment("production").documents_ca(sandbox));
+        assert!(!environment("preprod").documents_ca("Issuing CA"));
+    }
+
+    #[test]
+    fn the_key_set_is_found_by_the_subject() {
+        let attribute = |name: &str| Some(format!("<{name}>"));
+        let url = environment("production").key_set_url(attribute).unwrap();
+        assert_eq!(
+            url,
+            "https://keystore.directory.openfinance.ae/<OU>/<CN>/application.jwks"
+        );
+        assert_eq!(environment("preprod").key_set_url(|_| None), None);
     }
 }

@@ -44,10 +44,6 @@ pub(super) fn burst<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     }
 }
 
-pub(super) fn default_country() -> String {
-    "AE".to_owned()
-}
-
 /// An absolute path of a PKCS#11 module.
 pub(super) fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
@@ -163,11 +159,4 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
                 "a time is written as \"500ms\", \"5s\" or \"2m\", up to an hour",
             )
         })
-}
-
-/// As [`duration`], for a field without a default.
-pub(super) fn optional_duration<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
 }

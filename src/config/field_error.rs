@@ -76,6 +76,7 @@ fn explain_header(text: &str) -> Option<(Line<'_>, Explanation)> {
                 format!("write {}, with one bracket on each side", section.header()),
                 format!("there is one of it, so the header is {}", section.header()),
             ),
+            None if name.starts_with("hub.services.") => return None,
             None => {
                 let near = nearest(name, SECTIONS.iter().map(|section| section.name))?;
                 let header = SECTIONS
@@ -176,6 +177,17 @@ fn number_form(field: &str) -> String {
         _ => "",
     };
     format!("{field} = NUMBER, digits without quotation marks{printed_by}")
+}
+
+/// The error of a field that the regime wants, and that is missing above the first section.
+pub(super) fn missing(text: &str, path: &Path, field: &str) -> ConfigError {
+    ConfigError::Field {
+        path: path.to_owned(),
+        line: 0,
+        field: String::new(),
+        message: format!("missing field `{field}`"),
+        advice: Some(missing_field(text, field)),
+    }
 }
 
 fn missing_field(text: &str, field: &str) -> String {

@@ -9,7 +9,8 @@ use super::error::ConfigError;
 use super::field_error::field_error;
 
 /// The sections that a front end is given as they are.
-const WHOLE: [&str; 7] = [
+const WHOLE: [&str; 8] = [
+    "regime",
     "environment",
     "lfi_code",
     "sig4",
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn each_section_is_given_or_kept() {
         let kept = ["token", "c3", "c3.subject", "ledger", "signer", "audit"];
-        for section in &SECTIONS {
+        for section in SECTIONS.iter() {
             let top = section.name.split('.').next().unwrap_or_default();
             let names = match section.name {
                 "" => section.fields,

@@ -2,36 +2,44 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::environment::Service;
+use super::service::Service;
 
 /// `jwt` of `[proxy]`: the services whose requests carry a token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum JwtAuth {
     /// None: an application's own `Authorization` is forwarded.
     #[default]
     Off,
-    /// This one.
-    Service(Service),
-    /// Both.
-    Both,
+    /// The one of this name.
+    Service(String),
+    /// All, as `"both"` where there are two.
+    All,
 }
 
 impl JwtAuth {
     /// Whether requests to this service carry a token.
-    pub fn covers(self, service: Service) -> bool {
+    pub fn covers(&self, service: Service) -> bool {
         match self {
             Self::Off => false,
-            Self::Service(one) => one == service,
-            Self::Both => true,
+            Self::Service(one) => one == service.label(),
+            Self::All => true,
         }
     }
 
     /// Its name in the configuration.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Off => "off",
-            Self::Service(service) => service.label(),
-            Self::Both => "both",
+            Self::Service(name) => name,
+            Self::All => "both",
+        }
+    }
+
+    /// The service that it names.
+    pub(super) fn named(&self) -> Option<&str> {
+        match self {
+            Self::Service(name) => Some(name),
+            Self::Off | Self::All => None,
         }
     }
 }
@@ -39,10 +47,10 @@ impl JwtAuth {
 impl<'de> Deserialize<'de> for JwtAuth {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let services = Service::ALL.map(Self::Service);
-        let mut known = [Self::Off, Self::Both].into_iter().chain(services);
-        known
-            .find(|known| known.as_str() == text)
-            .ok_or_else(|| serde::de::Error::custom("write \"off\", \"cm\", \"hh\" or \"both\""))
+        Ok(match text.as_str() {
+            "off" => Self::Off,
+            "both" | "all" => Self::All,
+            _ => Self::Service(text),
+        })
     }
 }

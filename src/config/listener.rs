@@ -6,8 +6,6 @@ use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
 
-use super::environment::Service;
-
 /// `[[proxy.listener]]`: an address for applications.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "ListenerFile")]
@@ -16,8 +14,8 @@ pub struct ListenerConfig {
     pub address: ListenAddress,
     /// The allowed callers.
     pub callers: Callers,
-    /// The service that all requests go to. `None`: the first segment of the path selects it, `/cm/` or `/hh/`.
-    pub service: Option<Service>,
+    /// The name of the service that all requests go to. `None`: the first segment of the path is the name.
+    pub upstream: Option<String>,
     /// Names that are allowed in a request's Host header, beside those of this machine and of the hub.
     pub host_names: Vec<String>,
 }
@@ -185,21 +183,10 @@ impl TryFrom<ListenerFile> for ListenerConfig {
             (ListenAddress::Unix { .. }, Callers::Token(_)) => return Err(CALLERS_FORMS.to_owned()),
             _ => {}
         }
-        let service = match file.upstream.as_deref() {
-            None => None,
-            Some("cm") => Some(Service::ConsentManager),
-            Some("hh") => Some(Service::HeadlessHeimdall),
-            Some(_) => {
-                return Err(
-                    "`upstream` is \"cm\" or \"hh\"; without it, paths begin with /cm/ or /hh/"
-                        .to_owned(),
-                );
-            }
-        };
         Ok(Self {
             address,
             callers,
-            service,
+            upstream: file.upstream,
             host_names: file.host_names,
         })
     }

@@ -43,8 +43,7 @@ impl Config {
             audit,
         } = self;
         let HubConfig {
-            consent_manager: _,
-            headless_heimdall: _,
+            services: _,
             connect_timeout: _,
             response_timeout: _,
         } = hub;

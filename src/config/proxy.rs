@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::field;
+use super::hub::HubConfig;
 pub use super::jwt_auth::JwtAuth;
 use super::listener::{Callers, ListenAddress, ListenerConfig, OperationsConfig};
 use super::reload::ReloadTrigger;
@@ -131,6 +132,32 @@ impl Display for SettingValue {
 }
 
 impl ProxyConfig {
+    /// The field that names a service which there is not, and what to write instead.
+    pub(super) fn unknown_service(&self, hub: &HubConfig) -> Option<(&'static str, String)> {
+        let is_unknown = |name: &&str| hub.named(name).is_none();
+        let names = hub.names();
+        if self.jwt.named().filter(is_unknown).is_some() {
+            let message = format!("write \"off\", {} or \"both\"", names.join(", "));
+            return Some(("jwt", message));
+        }
+        let mut upstreams = self
+            .listeners
+            .iter()
+            .filter_map(|one| one.upstream.as_deref());
+        upstreams.find(is_unknown).map(|_| {
+            let prefixes = names
+                .iter()
+                .map(|name| format!("/{}/", name.trim_matches('"')));
+            let prefixes: Vec<_> = prefixes.collect();
+            let message = format!(
+                "`upstream` is {}; without it, paths begin with {}",
+                names.join(" or "),
+                prefixes.join(" or ")
+            );
+            ("upstream", message)
+        })
+    }
+
     /// Every setting that has a default, in the order of `docs/proxy.md`.
     pub fn settings(&self) -> [Setting; 13] {
         use SettingValue::{Count, Switch, Time};

@@ -66,6 +66,10 @@ impl Config {
                 .and_then(|proxy| proxy.operations.clone())
         };
         let sections = [
+            (
+                "`regime`",
+                self.environment.regime() != other.environment.regime(),
+            ),
             ("`environment`", self.environment != other.environment),
             ("`lfi_code`", self.lfi_code != other.lfi_code),
             ("[hub]", self.hub != other.hub),

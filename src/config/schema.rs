@@ -1,6 +1,10 @@
 //! The sections of a configuration and their fields, for error messages about a field that is in the wrong section or has
 //! the name of another program's field. A test compares them with those that the parser accepts.
 
+use std::sync::LazyLock;
+
+use super::hub;
+
 /// A section.
 pub(super) struct Section {
     /// Its name in a header; empty for the fields above the first header.
@@ -21,7 +25,7 @@ impl Section {
     }
 }
 
-const fn table(name: &'static str, fields: &'static [&'static str]) -> Section {
+fn table(name: &'static str, fields: &'static [&'static str]) -> Section {
     let is_array = false;
     Section {
         name,
@@ -30,7 +34,7 @@ const fn table(name: &'static str, fields: &'static [&'static str]) -> Section {
     }
 }
 
-const fn array(name: &'static str, fields: &'static [&'static str]) -> Section {
+fn array(name: &'static str, fields: &'static [&'static str]) -> Section {
     let is_array = true;
     Section {
         name,
@@ -39,163 +43,159 @@ const fn array(name: &'static str, fields: &'static [&'static str]) -> Section {
     }
 }
 
-pub(super) const SECTIONS: [Section; 14] = [
-    table(
-        "",
-        &[
-            "environment",
-            "lfi_code",
+pub(super) static SECTIONS: LazyLock<[Section; 14]> = LazyLock::new(|| {
+    [
+        table(
+            "",
+            &[
+                "regime",
+                "environment",
+                "lfi_code",
+                "token",
+                "c3",
+                "sig4",
+                "trust",
+                "hub",
+                "tls",
+                "ledger",
+                "signer",
+                "proxy",
+                "audit",
+            ],
+        ),
+        array(
             "token",
-            "c3",
+            &[
+                "name",
+                "module",
+                "module_sha256",
+                "uri",
+                "pin",
+                "sessions",
+                "timeout",
+                "start_timeout",
+                "keep_alive",
+                "keep_alive_call",
+                "profile",
+                "env",
+                "initialize",
+                "login",
+                "user",
+                "user_name",
+                "session",
+                "identity",
+                "working_dir",
+                "state_dir",
+            ],
+        ),
+        table("c3", &["key", "certificate", "subject"]),
+        table(
+            "c3.subject",
+            &[
+                "country",
+                "organization",
+                "organizational_unit",
+                "common_name",
+                "rdns",
+            ],
+        ),
+        table(
             "sig4",
+            &[
+                "key",
+                "certificate",
+                "token",
+                "audience",
+                "lifetime",
+                "scheme",
+                "kid",
+                "not_before",
+                "jwks",
+                "max_clock_skew",
+                "per_second",
+                "burst",
+            ],
+        ),
+        table(
             "trust",
-            "hub",
-            "tls",
+            &[
+                "mode",
+                "anchors",
+                "pins",
+                "crls",
+                "crl_stale",
+                "anchor_urls",
+            ],
+        ),
+        table("hub", &hub::FIELDS),
+        table("tls", &["groups"]),
+        table(
             "ledger",
-            "signer",
+            &[
+                "file",
+                "fsync",
+                "fsync_interval",
+                "rotate_at_mib",
+                "head",
+                "head_interval",
+            ],
+        ),
+        table("signer", &["per_second", "burst", "landlock", "user"]),
+        table(
             "proxy",
-            "audit",
-        ],
-    ),
-    array(
-        "token",
-        &[
-            "name",
-            "module",
-            "module_sha256",
-            "uri",
-            "pin",
-            "sessions",
-            "timeout",
-            "start_timeout",
-            "keep_alive",
-            "keep_alive_call",
-            "profile",
-            "env",
-            "initialize",
-            "login",
-            "user",
-            "user_name",
-            "session",
-            "identity",
-            "working_dir",
-            "state_dir",
-        ],
-    ),
-    table("c3", &["key", "certificate", "subject"]),
-    table(
-        "c3.subject",
-        &[
-            "country",
-            "organization",
-            "organizational_unit",
-            "common_name",
-        ],
-    ),
-    table(
-        "sig4",
-        &[
-            "key",
-            "certificate",
-            "token",
-            "audience",
-            "lifetime",
-            "scheme",
-            "kid",
-            "not_before",
-            "jwks",
-            "max_clock_skew",
-            "per_second",
-            "burst",
-        ],
-    ),
-    table(
-        "trust",
-        &[
-            "mode",
-            "anchors",
-            "pins",
-            "crls",
-            "crl_stale",
-            "anchor_urls",
-        ],
-    ),
-    table(
-        "hub",
-        &[
-            "consent_manager",
-            "headless_heimdall",
-            "connect_timeout",
-            "response_timeout",
-        ],
-    ),
-    table("tls", &["groups"]),
-    table(
-        "ledger",
-        &[
-            "file",
-            "fsync",
-            "fsync_interval",
-            "rotate_at_mib",
-            "head",
-            "head_interval",
-        ],
-    ),
-    table("signer", &["per_second", "burst", "landlock", "user"]),
-    table(
-        "proxy",
-        &[
-            "listener",
-            "operations",
-            "access_log",
-            "warm_connections",
-            "max_connections",
-            "max_age",
-            "idle_timeout",
-            "h2",
-            "via",
-            "max_requests",
-            "max_clients",
-            "max_header_kib",
-            "max_body_mib",
-            "head_timeout",
-            "body_timeout",
-            "keep_alive",
-            "stop_timeout",
-            "user",
-            "accept_same_user",
-            "reload",
-            "jwt",
-        ],
-    ),
-    array(
-        "proxy.listener",
-        &[
-            "unix",
-            "tcp",
-            "systemd",
-            "mode",
-            "owner",
-            "group",
-            "callers",
-            "upstream",
-            "host_names",
-        ],
-    ),
-    table(
-        "proxy.operations",
-        &[
-            "unix",
-            "tcp",
-            "systemd",
-            "mode",
-            "owner",
-            "group",
-            "host_names",
-        ],
-    ),
-    table("audit", &["fips_certificate", "backup", "attestation"]),
-];
+            &[
+                "listener",
+                "operations",
+                "access_log",
+                "warm_connections",
+                "max_connections",
+                "max_age",
+                "idle_timeout",
+                "h2",
+                "via",
+                "max_requests",
+                "max_clients",
+                "max_header_kib",
+                "max_body_mib",
+                "head_timeout",
+                "body_timeout",
+                "keep_alive",
+                "stop_timeout",
+                "user",
+                "accept_same_user",
+                "reload",
+                "jwt",
+            ],
+        ),
+        array(
+            "proxy.listener",
+            &[
+                "unix",
+                "tcp",
+                "systemd",
+                "mode",
+                "owner",
+                "group",
+                "callers",
+                "upstream",
+                "host_names",
+            ],
+        ),
+        table(
+            "proxy.operations",
+            &[
+                "unix",
+                "tcp",
+                "systemd",
+                "mode",
+                "owner",
+                "group",
+                "host_names",
+            ],
+        ),
+        table("audit", &["fips_certificate", "backup", "attestation"]),
+    ]
+});
 
 /// The sections that have a field of this name.
 pub(super) fn sections_with(field: &str) -> Vec<String> {
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn sections_have_the_fields_that_the_parser_accepts() {
-        for section in &SECTIONS {
+        for section in SECTIONS.iter() {
             let error =
                 Config::parse(&with_unknown_field(section), Path::new("/a.toml")).unwrap_err();
             let ConfigError::Field { message, .. } = error else {

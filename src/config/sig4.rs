@@ -136,6 +136,11 @@ impl Config {
         variables.collect()
     }
 
+    /// The token that holds the Sig4 key.
+    pub fn token_of_sig4(&self) -> &TokenConfig {
+        self.sig4_token.as_ref().unwrap_or(&self.token)
+    }
+
     /// The tokens: that of `[c3]`, and that of `[sig4]` where it is another.
     pub fn tokens(&self) -> impl Iterator<Item = &TokenConfig> {
         std::iter::once(&self.token).chain(&self.sig4_token)

@@ -8,7 +8,6 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::Config;
-use super::environment::Service;
 use super::proxy::ProxyConfig;
 
 /// The attempts that each connection may have within a burst: an outage that ends is a first one, which the hub may still
@@ -72,8 +71,7 @@ impl fmt::Display for SignatureLimit {
 impl SignatureLimit {
     /// What this proxy needs: each of its connections may be replaced once within `idle_timeout` (or `max_age`, if that is
     /// less), and at once after an outage.
-    fn of_proxy(max_connections: usize, lifetime: Duration) -> Self {
-        let services = Service::ALL.len();
+    fn of_proxy(services: usize, max_connections: usize, lifetime: Duration) -> Self {
         let connections = u32::try_from(max_connections * services).unwrap_or(u32::MAX);
         Self {
             per_second: SignatureRate::of(connections, lifetime.max(SHORTEST_LIFETIME)),
@@ -90,7 +88,7 @@ impl Config {
             Some(proxy) => (proxy.max_connections, proxy.idle_timeout.min(proxy.max_age)),
             None => ProxyConfig::default_connections(),
         };
-        let needed = SignatureLimit::of_proxy(max_connections, lifetime);
+        let needed = SignatureLimit::of_proxy(self.hub.services.len(), max_connections, lifetime);
         let per_second = self.signer.per_second.unwrap_or(needed.per_second);
         SignatureLimit {
             per_second,

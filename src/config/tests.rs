@@ -1,5 +1,7 @@
 //! Derived values and defaults of a configuration, and its errors, which name line and field and never contain a PIN.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::pin::PinSource;
@@ -46,7 +48,7 @@ fn paths_hosts_and_defaults_are_derived() {
     assert_eq!(config.trust.anchors, Path::new("/etc/bank/tf.pem"));
     assert_eq!(config.token.sessions, 8);
     assert_eq!(
-        config.hub.consent_manager.to_string(),
+        config.hub.services[0].origin.to_string(),
         "https://cm.mybank.preprod.apihub.openfinance.ae"
     );
 }

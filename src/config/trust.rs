@@ -178,7 +178,7 @@ fn anchor_urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<
     let urls = urls.filter(|urls| !urls.is_empty());
     urls.map(Some).ok_or_else(|| {
         de::Error::custom(
-            "`anchor_urls` are https URLs without user and fragment, such as [\"https://crl.pki.openfinance.ae/issuer-ca.pem\"]",
+            "`anchor_urls` are https URLs without user and fragment, such as [\"https://pki.example/issuer-ca.pem\"]",
         )
     })
 }

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Deserializer};
 
+use super::environment::LfiCode;
+
 /// The proxy's entry in the `Via` header (RFC 9110, section 7.6.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Via {
-    /// `hsm-mtls-` and the `lfi_code`.
+    /// `hsm-mtls-` and the `lfi_code`; `hsm-mtls` in a regime that has none.
     #[default]
     LfiCode,
     /// This pseudonym.
@@ -16,9 +18,12 @@ pub enum Via {
 
 impl Via {
     /// The pseudonym in the entry; `None` if there is no entry.
-    pub fn name(&self, lfi_code: &str) -> Option<String> {
+    pub fn name(&self, lfi_code: Option<&LfiCode>) -> Option<String> {
         match self {
-            Self::LfiCode => Some(format!("hsm-mtls-{lfi_code}")),
+            Self::LfiCode => Some(match lfi_code {
+                Some(code) => format!("hsm-mtls-{code}"),
+                None => "hsm-mtls".to_owned(),
+            }),
             Self::Name(name) => Some(name.clone()),
             Self::Off => None,
         }

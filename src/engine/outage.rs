@@ -14,6 +14,10 @@ use crate::token::guard::PinError;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 /// The delays where each attempt is a C_Login, or where the device lacks something that other work has to give back.
 const LOGIN_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+/// The delays between recoveries that succeed while the token does not sign: each is a C_Login with a PIN that is accepted,
+/// so the longest delay is what applications wait for after the token signs again.
+const LOST_AGAIN_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(250), Duration::from_millis(1500));
 /// The delays in a state that a person has to end: nothing that a program does would end it.
 const OPERATOR_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(30));
 
@@ -86,7 +90,7 @@ pub(super) fn delay_after(error: &EngineError, failures: u32) -> Duration {
 pub(super) fn delay_after_recoveries(error: &EngineError, recoveries: u32) -> Duration {
     match lasting_state(error) {
         Some(_) => delay_after(error, recoveries),
-        None => LOGIN_BACKOFF.delay(recoveries),
+        None => LOST_AGAIN_BACKOFF.delay(recoveries),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::certificate::file_format::{Encoding, FileFormat};
 use crate::certificate::{CertificateError, SignatureError};
-use crate::config::environment::Environment;
+use crate::config::SubjectError;
 use crate::config::pin::PinSource;
 use crate::config::trust::Fingerprint;
 use crate::key::scheme::KeyAlgorithm;
@@ -161,12 +161,12 @@ pub(super) fn certificate() -> Vec<Example> {
         }],
         NotOfEnvironment: [CertificateError::NotOfEnvironment {
             issuer: text("C=AE, CN=Other"),
-            environment: Environment::Preprod,
+            environment: environment("preprod"),
             anchors: roots(),
         }],
         AnchorsOfOther: [CertificateError::AnchorsOfOther {
             subject: text("C=AE, CN=Other"),
-            environment: Environment::Production,
+            environment: environment("production"),
         }],
         Chain: [CertificateError::Chain(text(
             "the Root did not sign the Issuing CA"
@@ -199,12 +199,15 @@ pub(super) fn certificate() -> Vec<Example> {
 
 pub(super) fn csr() -> Vec<Example> {
     every_variant!(CsrError {
-        SubjectMissing: [CsrError::SubjectMissing("OU")],
-        Subject: [CsrError::Subject {
-            field: "CN",
-            value: text("c3"),
-            expected: "a UUID"
-        }],
+        Subject: [
+            SubjectError::Missing(text("OU")).into(),
+            CsrError::Subject(SubjectError::Form {
+                attribute: text("CN"),
+                value: text("c3"),
+                expected: text("a UUID"),
+            }),
+        ],
+        Attribute: [CsrError::Attribute(text("GN"))],
         Encoding: [CsrError::Encoding(der::ErrorKind::Overlength.into())],
         NoAlgorithm: [CsrError::NoAlgorithm(KeyAlgorithm::EcP256)],
         Engine: [CsrError::Engine(EngineError::QueueFull(128))],
@@ -289,7 +292,7 @@ pub(super) fn tls() -> Vec<Example> {
             alert("certificate_required", 116),
             alert("no_application_protocol", 120),
         ],
-        IssuerNotAccepted: [foreign(Some(Environment::Production)), foreign(None)],
+        IssuerNotAccepted: [foreign(Some(environment("production"))), foreign(None)],
         Closed: [
             closed(Ending::Reset, HandshakePhase::AfterClientHello),
             closed(Ending::Abrupt, HandshakePhase::DuringHandshake),

@@ -6,7 +6,6 @@ use super::*;
 use crate::certificate::SignatureError;
 use crate::certificate::crl_successor::NotACrl;
 use crate::certificate::new_anchors::Unaccepted;
-use crate::config::environment::Environment;
 use crate::config::trust::Fingerprint;
 
 const CA: &str = "CN=Issuing CA - G1";
@@ -108,10 +107,11 @@ pub(super) fn anchor() -> Vec<Example> {
         fingerprint,
     };
     every_variant!(AnchorError {
+        NoUrl: [AnchorError::NoUrl("plain")],
         NotACa: [AnchorError::NotACa(text("CN=leaf"))],
         OfOtherEnvironment: [AnchorError::OfOtherEnvironment {
             subject: subject.clone(),
-            environment: Environment::Preprod,
+            environment: environment("preprod"),
         }],
         OutOfTime: [AnchorError::OutOfTime {
             subject: subject.clone(),

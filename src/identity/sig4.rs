@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::{IdentityError, IdentityFiles};
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Chain;
-use crate::certificate::name::{ORGANIZATION, ORGANIZATIONAL_UNIT};
+use crate::certificate::name::attribute_type;
 use crate::config::sig4::check_kid;
 use crate::config::{Config, ConfigError, KeyRole};
 use crate::diagnostic::Diagnostic;
@@ -42,6 +42,8 @@ pub enum Sig4Error {
         found: usize,
         /// The subject.
         subject: String,
+        /// The application whose certificate it should be, where the regime names one.
+        application: Option<&'static str>,
     },
     /// The certificate is not the one whose `kid` is configured.
     #[error("{0}")]
@@ -130,25 +132,27 @@ pub fn check_ps256(signer: &dyn Sign) -> Result<(), Sig4Error> {
     })
 }
 
-/// The claims that follow from `[sig4]` and the two certificates: `iss` and `sub` are O and OU of the C3 subject, as the values
-/// of its DER and not as it is printed.
+/// The claims that follow from `[sig4]` and the two certificates: `iss` and `sub` are attributes of the C3 subject that the
+/// regime names, as the values of its DER and not as it is printed.
 ///
 /// # Errors
-/// The C3 subject has not one O and one OU, or the Sig4 certificate has not the configured `kid`.
+/// The C3 subject has not one value of each, or the Sig4 certificate has not the configured `kid`.
 pub fn claim_set(
     config: &Config,
     c3: &Certificate,
     certificate: &Certificate,
 ) -> Result<ClaimSet, Sig4Error> {
     let subject = c3.subject();
-    let only = |oid, attribute| {
-        let mut values = subject.all(oid);
+    let claims = &config.environment.regime().claims;
+    let only = |attribute: &'static str| {
+        let mut values = attribute_type(attribute).map_or_else(Vec::new, |oid| subject.all(oid));
         match (values.pop(), values.len()) {
             (Some(value), 0) => Ok(value),
             (last, others) => Err(Sig4Error::Subject {
                 attribute,
                 found: others + usize::from(last.is_some()),
                 subject: subject.to_string(),
+                application: config.environment.regime().application.as_deref(),
             }),
         }
     };
@@ -156,8 +160,8 @@ pub fn claim_set(
     check_kid(config, &kid).map_err(|error| Sig4Error::Kid(Box::new(error)))?;
     let sig4 = config.sig4.as_ref();
     Ok(ClaimSet {
-        issuer: only(ORGANIZATION, "O")?,
-        subject: only(ORGANIZATIONAL_UNIT, "OU")?,
+        issuer: only(&claims.iss)?,
+        subject: only(&claims.sub)?,
         audience: sig4.map(|sig4| sig4.audience.clone()).unwrap_or_default(),
         kid,
         lifetime: sig4.map(|sig4| sig4.lifetime).unwrap_or_default(),
@@ -194,9 +198,10 @@ impl From<EngineError> for Sig4Error {
 impl Diagnostic for Sig4Error {
     fn hint(&self) -> String {
         match self {
-            Self::Subject { .. } => "`hsm-mtls cert show` prints the subject: install the C3 certificate of the application \
-                 C3-hh-cm-client, which the tokens are to name"
-                .to_owned(),
+            Self::Subject { application, .. } => format!(
+                "`hsm-mtls cert show` prints the subject: install the C3 certificate of the application{}, which the tokens are to name",
+                application.map_or_else(String::new, |name| format!(" {name}"))
+            ),
             Self::Kid(error) => error.hint(),
             Self::SameKey { .. } => "make a key of its own with `hsm-mtls key generate --sig4`, and have its certificate issued: the scheme \
                  wants a key for each purpose"

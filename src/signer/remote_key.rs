@@ -118,7 +118,7 @@ impl RemoteKey {
         }
         let sig4 = description.sig4.map(|sig4| {
             let certificate = sig4.certificate.as_deref().map(decode_base64).transpose()?;
-            let of_sig4 = config.sig4_token.as_ref().unwrap_or(&config.token).timeout;
+            let of_sig4 = config.token_of_sig4().timeout;
             let key = key(&sig4.key, &sig4.spki, &sig4.schemes, of_sig4)?;
             Ok::<_, SignerError>((Arc::new(key), certificate))
         });

@@ -82,7 +82,7 @@ impl Sandbox {
             }))
             .map(PathBuf::from)
             .collect();
-        let mut ports = config.hub.origins().map(|origin| origin.port).to_vec();
+        let mut ports = Vec::from_iter(config.hub.origins().iter().map(|origin| origin.port));
         ports.push(DNS_PORT);
         ports.extend(key_set_port);
         let sandbox = Self {

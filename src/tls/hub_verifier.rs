@@ -15,7 +15,7 @@ use super::{TlsError, provider};
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Anchors;
 use crate::config::Config;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 
 /// What our ClientHello offers, as the numbers that are sent.
 #[derive(Clone, Debug)]

@@ -84,9 +84,8 @@ impl ClientIssuers {
 
     /// The other environment, if `ca` is the name of one of its documented CAs.
     pub(super) fn other_environment(&self, ca: &DistinguishedName) -> Option<Environment> {
-        let other = self.environment.other();
-        let name = ca.first(COMMON_NAME)?;
-        other.documents_ca(&name).then_some(other)
+        self.environment
+            .other_that_documents(&ca.first(COMMON_NAME)?)
     }
 
     /// Compares the issuers that a server accepts with the chain.
@@ -143,6 +142,7 @@ mod tests {
     use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 
     use super::*;
+    use crate::regime::Regime;
 
     fn name(value: Any) -> DistinguishedName {
         let oid = COMMON_NAME;
@@ -160,7 +160,7 @@ mod tests {
         let printable = name(Any::from(&PrintableString::new("issuing CA").unwrap()));
         let ours = ClientIssuers {
             chain: vec![utf8.clone()],
-            environment: Environment::Preprod,
+            environment: Environment::named(Regime::named("uae").unwrap(), "preprod").unwrap(),
         };
         for (listed, same) in [(&utf8, true), (&printable, false)] {
             let request = CertificateRequest {

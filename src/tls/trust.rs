@@ -23,7 +23,7 @@ use super::unsupported::{self, VerificationContext};
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Anchors;
 use crate::certificate::crl::RevocationList;
-use crate::config::environment::Origin;
+use crate::config::origin::Origin;
 use crate::config::trust::{Trust, TrustMode};
 
 /// The configured trust anchors and CRLs. For diagnosis, a chain can also be evaluated against anchors that are not

@@ -33,6 +33,8 @@ pub struct Bank {
 
 /// What stands in the configuration file; tests change one thing at a time.
 pub struct Settings {
+    /// With `lfi_code` in that of the UAE, and without it in any other.
+    pub regime: &'static str,
     pub environment: &'static str,
     pub module: PathBuf,
     pub token_uri: String,
@@ -43,6 +45,8 @@ pub struct Settings {
     pub certificate: String,
     pub consent_manager: String,
     pub headless_heimdall: String,
+    /// The lines of [c3.subject].
+    pub subject: String,
     /// Further lines of [[token]].
     pub token_lines: String,
     /// Variables for the module beside SOFTHSM2_CONF.
@@ -93,6 +97,7 @@ impl Bank {
             dir: tempfile::tempdir().expect("a folder for the bank"),
             framework: TrustFramework::new(kind),
             settings: Settings {
+                regime: "uae",
                 environment: match kind {
                     Kind::Sandbox => "preprod",
                     Kind::Production => "production",
@@ -105,6 +110,9 @@ impl Bank {
                 certificate: "c3.pem".to_owned(),
                 consent_manager: "https://localhost:1".to_owned(),
                 headless_heimdall: "https://127.0.0.1:1".to_owned(),
+                subject: format!(
+                    "organization = '{ORGANIZATION}'\norganizational_unit = \"{ORGANIZATION_ID}\"\ncommon_name = \"{CLIENT_ID}\""
+                ),
                 token_lines: String::new(),
                 env: Vec::new(),
                 trust: "trust-framework",
@@ -135,6 +143,7 @@ impl Bank {
 
     fn write_config(&self) {
         let Settings {
+            regime,
             environment,
             module,
             token_uri,
@@ -144,6 +153,7 @@ impl Bank {
             certificate,
             consent_manager,
             headless_heimdall,
+            subject,
             token_lines,
             env,
             trust,
@@ -155,9 +165,18 @@ impl Bank {
             .iter()
             .map(|(name, value)| format!("{name} = \"{value}\"\n"));
         let variables: String = variables.collect();
+        let (scheme, origins) = match *regime {
+            "uae" => (
+                "lfi_code = \"mybank\"".to_owned(),
+                format!(
+                    "consent_manager = \"{consent_manager}\"\nheadless_heimdall = \"{headless_heimdall}\""
+                ),
+            ),
+            other => (format!("regime = \"{other}\""), String::new()),
+        };
         let text = format!(
-            r#"environment = "{environment}"
-lfi_code = "mybank"
+            r#"{scheme}
+environment = "{environment}"
 
 [[token]]
 module = "{}"
@@ -173,9 +192,7 @@ key = "{key}"
 certificate = "{certificate}"
 
 [c3.subject]
-organization = '{ORGANIZATION}'
-organizational_unit = "{ORGANIZATION_ID}"
-common_name = "{CLIENT_ID}"
+{subject}
 
 [trust]
 mode = "{trust}"
@@ -183,8 +200,7 @@ anchors = "anchors.pem"
 {trust_lines}
 
 [hub]
-consent_manager = "{consent_manager}"
-headless_heimdall = "{headless_heimdall}"
+{origins}
 {hub_lines}
 {sections}
 "#,

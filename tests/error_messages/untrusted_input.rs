@@ -12,7 +12,6 @@ use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::name::{Comparison, DistinguishedName};
 use hsm_mtls::internal::certificate::{Certificate, read_pem};
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Environment;
 use hsm_mtls::internal::config::uri::Pkcs11Uri;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::tls;
@@ -202,7 +201,7 @@ proptest! {
         let provider = tls::provider(&config.tls);
         if let Ok(anchors) = Anchors::load(&config) {
             let leaf = Certificate::from_der(&VALID.leaf, PLACE).unwrap();
-            if let Ok(chain) = Chain::complete(&[leaf], &anchors, Environment::Preprod) {
+            if let Ok(chain) = Chain::complete(&[leaf], &anchors, config.environment) {
                 let _ = verify_client_chain(&chain, &anchors, &provider);
             }
         }

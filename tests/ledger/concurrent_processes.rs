@@ -130,7 +130,7 @@ fn requests_of_one_process() {
     let at_once: usize = variable("AT_ONCE").parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let client = Arc::new(Client::open(&config, Attendance::Unattended).unwrap());
-    let url: Url = format!("{}/hello-mtls", config.hub.consent_manager)
+    let url: Url = format!("{}/hello-mtls", config.hub.services[0].origin)
         .parse()
         .unwrap();
     runtime.block_on(async {

@@ -95,6 +95,7 @@ fn no_module_uses_a_later_one() {
         "truncated_list",
         "uuid_format",
         "jwt_claims",
+        "regime",
         "accounts",
         "access_diagnosis",
         "owner_and_mode",

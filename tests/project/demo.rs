@@ -18,6 +18,7 @@ fn each_program_prints_its_usage() {
         "softhsm/up.sh",
         "softhsm/down.sh",
         "demo/run.sh",
+        "demo/plain.sh",
         "demo/install.sh",
         "deploy/contents.sh",
         "deploy/try.sh",
@@ -81,6 +82,29 @@ fn the_demo_runs_wherever_it_was_checked_out() {
         assert!(said.contains("both services are established"), "{said}");
     }
     assert!(checkout.join("demo/run/evidence.json").exists());
+}
+
+/// Services of no scheme, from a checkout with a name that nobody had in mind.
+#[test]
+fn the_demo_of_no_scheme_runs_against_nginx() {
+    let parent = tempfile::tempdir().unwrap();
+    let checkout = parent.path().join("a b&c|d'e\"%s$HOME");
+    for part in ["demo", "softhsm"] {
+        copy(&top().join(part), &checkout.join(part));
+    }
+    let target = example("hub");
+    let target = target.ancestors().nth(3).unwrap();
+    for _ in 0..2 {
+        let mut demo = Command::new(checkout.join("demo/plain.sh"));
+        demo.env("CARGO_TARGET_DIR", target)
+            .current_dir(parent.path());
+        let said = good(&mut demo);
+        let seen = "asked by CN=payments-client";
+        for service in ["payments", "accounts"] {
+            assert!(said.contains(&format!("{service}, {seen}")), "{said}");
+        }
+        assert!(said.contains("Done: both services know"), "{said}");
+    }
 }
 
 struct Served {

@@ -13,4 +13,5 @@ mod architecture;
 mod demo;
 mod deploy;
 mod hsm_families;
+mod regimes;
 mod softhsm_scripts;

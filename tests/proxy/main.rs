@@ -27,6 +27,7 @@ mod lifecycle;
 mod operations;
 mod output_streams;
 mod ownership;
+mod plain_regime;
 mod processes;
 mod readiness;
 mod reload_watch;

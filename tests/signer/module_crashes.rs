@@ -58,7 +58,7 @@ struct Tally {
 /// Requests on connections of their own, so many at once, until the end.
 async fn requests(client: &Client, config: &Config, end: Instant) -> Tally {
     let url: Arc<Url> = Arc::new(
-        format!("{}/hello-mtls", config.hub.consent_manager)
+        format!("{}/hello-mtls", config.hub.services[0].origin)
             .parse()
             .unwrap(),
     );

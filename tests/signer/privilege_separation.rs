@@ -303,7 +303,7 @@ fn front_end(config: &Config) {
             .unwrap_or((line.trim_end(), ""));
         let said = match word {
             "request" => {
-                let url: Url = format!("{}/hello-mtls", config.hub.consent_manager)
+                let url: Url = format!("{}/hello-mtls", config.hub.services[0].origin)
                     .parse()
                     .unwrap();
                 let sent = client.request(Method::GET, &url, HeaderMap::new(), Bytes::new());

@@ -63,7 +63,7 @@ impl Load {
     pub fn open(config: &Config) -> Self {
         let identity = Identity::open(config, Attendance::Unattended).unwrap();
         let tls = Tls::new(config, &identity).unwrap();
-        let url = format!("{}/hello-mtls", config.hub.consent_manager);
+        let url = format!("{}/hello-mtls", config.hub.services[0].origin);
         Self {
             client: Client::new(config, Connector::new(config, &tls).unwrap()),
             signer: Arc::clone(identity.signer()),

@@ -13,7 +13,7 @@ use crate::common::hub::{Hub, HubOptions};
 use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::client::{self, ClientError};
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Origin;
+use hsm_mtls::internal::config::origin::Origin;
 use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::tls::Tls;
 use hsm_mtls::internal::token::guard::Attendance;
@@ -41,7 +41,7 @@ fn connector(config: &Config) -> (Connector, Origin) {
     let identity = Identity::open(config, Attendance::Unattended).unwrap();
     let tls = Tls::new(config, &identity).unwrap();
     let connector = Connector::new(config, &tls).unwrap();
-    (connector, config.hub.consent_manager.clone())
+    (connector, config.hub.services[0].origin.clone())
 }
 
 /// The address that a connection was made to.
@@ -93,7 +93,7 @@ async fn take_and_remember(config: &Config) {
         well_at
     );
     // Of another host nothing is known, and an address that the name has no more is not tried.
-    let hh = &config.hub.headless_heimdall;
+    let hh = &config.hub.services[1].origin;
     assert_ne!(hh, &origin);
     assert_eq!(reached(&clone, hh, &first_well).await.unwrap(), other_at);
     assert_eq!(
@@ -307,7 +307,7 @@ fn reqwest_does_not_wait_for_it_either() {
                 builder.pool_max_idle_per_host(0)
             });
             let client = client.unwrap();
-            let url = format!("{}/consents/1", config.hub.consent_manager);
+            let url = format!("{}/consents/1", config.hub.services[0].origin);
             for _ in 0..3 {
                 let begun = Instant::now();
                 let answer = client.get(&url).send().await.unwrap();

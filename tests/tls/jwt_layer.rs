@@ -74,7 +74,7 @@ fn call(config: &Config) {
     let stock = Arc::new(TokenStock::start(minter, config.token.sessions).unwrap());
     let layer = AuthorizationLayer::new(Arc::clone(&stock), Duration::from_secs(10));
     let client = hsm_mtls::reqwest::of(config, &identity, |builder| builder).unwrap();
-    let url = format!("{}/consents/1", config.hub.consent_manager);
+    let url = format!("{}/consents/1", config.hub.services[0].origin);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -90,7 +90,7 @@ fn the_recorder_is_told_of_signatures_and_of_the_way_to_the_token() {
     // A handshake: the certificate's days.
     let tls = Tls::new(&config, &identity).unwrap();
     let client = Client::new(&config, Connector::new(&config, &tls).unwrap());
-    let url = format!("{}/hello-mtls", config.hub.consent_manager);
+    let url = format!("{}/hello-mtls", config.hub.services[0].origin);
     let url = url.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -51,7 +51,7 @@ fn two_hundred_handshakes_send_a_pin_once_that_is_refused() {
         // The login, then the proof's.
         let client = Client::open(&config, Attendance::Unattended).unwrap();
         let url: Arc<Url> = Arc::new(
-            format!("{}/hello-mtls", config.hub.consent_manager)
+            format!("{}/hello-mtls", config.hub.services[0].origin)
                 .parse()
                 .unwrap(),
         );

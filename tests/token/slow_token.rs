@@ -46,7 +46,7 @@ fn scene<Test: Fn()>(test: Test, plan: &str, lines: &str) -> Option<Config> {
 }
 
 fn hello(config: &Config) -> Url {
-    let origin = &config.hub.consent_manager;
+    let origin = &config.hub.services[0].origin;
     format!("{origin}/hello-mtls").parse().unwrap()
 }
 
@@ -91,7 +91,7 @@ fn inline(config: &Config, identity: &Identity) -> Duration {
         tls.unobserved_client_config(config, &[b"http/1.1"])
             .unwrap(),
     );
-    let port = config.hub.consent_manager.port;
+    let port = config.hub.services[0].origin.port;
     lateness(|tasks| {
         for _ in 0..HANDSHAKES {
             let connector = tokio_rustls::TlsConnector::from(Arc::clone(&rustls));

@@ -7,16 +7,10 @@ use super::finding::{Judgements, Verdict};
 use super::rule::{Rule, Severity};
 use super::rules;
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
-use hsm_mtls::internal::certificate::name::{
-    COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATIONAL_UNIT,
-};
+use hsm_mtls::internal::certificate::name::attribute_type;
 use hsm_mtls::internal::certificate::revocation::RevocationStatus;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError};
 use hsm_mtls::internal::config::{Config, KeyRole};
-use hsm_mtls::internal::uuid_format::is_uuid;
-
-/// The longest lifetime in days: 13 months.
-const MAX_LIFETIME: i64 = 398;
 
 /// The severity of the days left: that of the first entry whose days are not exceeded.
 const RENEWAL_SEVERITY: [(i64, Severity); 4] = [
@@ -42,7 +36,7 @@ pub(super) fn judge(config: &Config, certificates: &[Certificate], judgements: &
         ),
         Err(error) => judgements.violated(&rules::certificate::CHAIN, error.to_string()),
     }
-    judge_dates(leaf, now, judgements);
+    judge_dates(config, leaf, now, judgements);
     // The purpose is checked at a time when the certificate is valid: an expired one would fail for its dates.
     let while_valid = leaf.not_before_time() + Duration::from_secs(1);
     match leaf.check_role(config.c3.role, while_valid) {
@@ -61,11 +55,11 @@ pub(super) fn judge(config: &Config, certificates: &[Certificate], judgements: &
             },
         ),
     }
-    judge_subject(leaf, judgements);
+    judge_subject(config, leaf, judgements);
     judge_revocation(config, chain.as_ref().ok(), now, judgements);
 }
 
-fn judge_dates(leaf: &Certificate, now: SystemTime, judgements: &mut Judgements) {
+fn judge_dates(config: &Config, leaf: &Certificate, now: SystemTime, judgements: &mut Judgements) {
     let validity = format!("from {} to {}", leaf.not_before(), leaf.not_after());
     let days = leaf.days_left(now);
     match leaf.check_client(now) {
@@ -96,29 +90,32 @@ fn judge_dates(leaf: &Certificate, now: SystemTime, judgements: &mut Judgements)
     }
     let lifetime = leaf.lifetime_days();
     let evidence = format!("{lifetime} days");
-    match lifetime <= MAX_LIFETIME {
-        true => judgements.holds(&rules::certificate::LIFETIME, Verdict::Seen, evidence),
-        false => judgements.violated(&rules::certificate::LIFETIME, evidence),
+    let regime = config.environment.regime();
+    match regime.keys.max_lifetime_days {
+        Some(max) if lifetime > max => judgements.violated(&rules::certificate::LIFETIME, evidence),
+        Some(_) => judgements.holds(&rules::certificate::LIFETIME, Verdict::Seen, evidence),
+        None => {
+            let reason = format!("{evidence}; regime {:?} sets no limit", regime.name);
+            judgements.not_answerable(&rules::certificate::LIFETIME, reason);
+        }
     }
 }
 
-fn judge_subject(leaf: &Certificate, judgements: &mut Judgements) {
+fn judge_subject(config: &Config, leaf: &Certificate, judgements: &mut Judgements) {
     let subject = leaf.subject();
-    let is_uuid_attribute = |attribute| {
-        let value = subject.first(attribute);
-        value.is_some_and(|value| is_uuid(value.as_bytes()))
-    };
+    let regime = config.environment.regime();
+    if regime.subject.is_empty() {
+        let reason = format!("{subject}; regime {:?} prescribes no subject", regime.name);
+        return judgements.not_answerable(&rules::certificate::SUBJECT, reason);
+    }
     let mut violations = Vec::new();
-    let country = subject.first(COUNTRY);
-    if country.is_none_or(|country| country.len() != 2) {
-        violations.push("C is not two letters".to_owned());
-    }
-    if subject.first(ORGANIZATION).is_none() {
-        violations.push("O is missing".to_owned());
-    }
-    for (name, attribute) in [("OU", ORGANIZATIONAL_UNIT), ("CN", COMMON_NAME)] {
-        if !is_uuid_attribute(attribute) {
-            violations.push(format!("{name} is no UUID"));
+    for prescribed in &regime.subject {
+        let name = &prescribed.attribute;
+        let value = attribute_type(name).and_then(|oid| subject.first(oid));
+        match value {
+            None => violations.push(format!("{name} is missing")),
+            Some(value) if prescribed.form.is_met_by(&value) => {}
+            Some(_) => violations.push(format!("{name} is not {}", prescribed.form.expected())),
         }
     }
     let evidence = subject.to_string();

@@ -11,6 +11,7 @@ use hsm_mtls::internal::key::custody_attributes::CustodyAttributes;
 use hsm_mtls::internal::key::extraction_probes::Probe;
 use hsm_mtls::internal::key::public::PublicKey;
 use hsm_mtls::internal::key::scheme::KeyAlgorithm;
+use hsm_mtls::internal::regime::Regime;
 use hsm_mtls::internal::rfc3339;
 
 /// The claims about a key, and the results of probes of it.
@@ -63,12 +64,18 @@ impl WithoutLogin {
 
 impl KeyEvidence {
     /// Judges all rules but whether the key signs.
-    pub(super) fn judge(&self, without_login: WithoutLogin, judgements: &mut Judgements) {
+    pub(super) fn judge(
+        &self,
+        regime: &Regime,
+        without_login: WithoutLogin,
+        judgements: &mut Judgements,
+    ) {
         without_login.judge(judgements);
         self.judge_extraction_probes(judgements);
         self.judge_flags(judgements);
         self.judge_usage(judgements);
-        self.judge_mechanisms_and_type(judgements);
+        self.judge_mechanisms(judgements);
+        self.judge_type(regime, judgements);
         self.judge_other_objects(judgements);
     }
 
@@ -200,7 +207,7 @@ impl KeyEvidence {
         );
     }
 
-    fn judge_mechanisms_and_type(&self, judgements: &mut Judgements) {
+    fn judge_mechanisms(&self, judgements: &mut Judgements) {
         match (
             &self.claims.key_gen_mechanism,
             self.claims.flag("CKA_LOCAL"),
@@ -249,15 +256,22 @@ impl KeyEvidence {
             }
         }
         self.judge_dates(judgements);
-        match self.public_key.as_ref().map(PublicKey::algorithm) {
-            Some(KeyAlgorithm::Rsa { bits: 2048 }) => {
-                judgements.holds(&rules::key::TYPE, Verdict::Seen, "RSA, 2048 bits");
+    }
+
+    fn judge_type(&self, regime: &Regime, judgements: &mut Judgements) {
+        const RULE: &Rule = &rules::key::TYPE;
+        let Some(algorithm) = self.public_key.as_ref().map(PublicKey::algorithm) else {
+            let reason = "the token tells no public key of a kind that is supported";
+            return judgements.not_answerable(RULE, reason);
+        };
+        let (evidence, accepted) = (algorithm.to_string(), &regime.keys.accepted);
+        match accepted.contains(&evidence) {
+            true => judgements.holds(RULE, Verdict::Seen, evidence),
+            false if accepted.is_empty() => {
+                let reason = format!("{evidence}; regime {:?} prescribes no type", regime.name);
+                judgements.not_answerable(RULE, reason);
             }
-            Some(other) => judgements.violated(&rules::key::TYPE, format!("{other}")),
-            None => judgements.not_answerable(
-                &rules::key::TYPE,
-                "the token tells no public key of a kind that is supported",
-            ),
+            false => judgements.violated(RULE, evidence),
         }
     }
 

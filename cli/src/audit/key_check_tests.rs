@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use hsm_mtls::internal::regime::Regime;
+
 use super::*;
 use crate::audit::rule::{Profile, Severity};
 use hsm_mtls::internal::key::extraction_probes::ProbeOutcome;
@@ -37,7 +39,8 @@ fn judged_beside(
         other_certificates: Vec::new(),
     };
     let mut judgements = Judgements::new(Profile::Production);
-    key_evidence.judge(WithoutLogin::Hidden, &mut judgements);
+    let regime = Regime::named("uae").unwrap();
+    key_evidence.judge(regime, WithoutLogin::Hidden, &mut judgements);
     judgements
 }
 

@@ -158,8 +158,9 @@ fn count_records(
     let hosts: Vec<_> = config
         .hub
         .origins()
+        .iter()
         .map(|origin| origin.host.clone())
-        .into();
+        .collect();
     let role = config.c3.role;
     let mut counts = RecordCounts::default();
     let mut reader = RecordReader::open(&ledger.file).map_err(|error| error.to_string())?;

@@ -193,9 +193,11 @@ impl AuditRun<'_> {
         let probe = request.run()?;
         self.key = Some(probe.key.uri().to_string());
         self.keys.clone_from(&probe.key_evidence.keys);
-        probe
-            .key_evidence
-            .judge(without_login, &mut self.judgements);
+        probe.key_evidence.judge(
+            self.config.environment.regime(),
+            without_login,
+            &mut self.judgements,
+        );
         if let Some(error) = &probe.pair_error {
             self.judgements
                 .violated(&rules::certificate::PAIR, error.clone());

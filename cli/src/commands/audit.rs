@@ -9,7 +9,6 @@ use crate::audit::rules::CATEGORIES;
 use crate::audit::{self, AuditOptions, Judgement, Verdict, html};
 use clap::{Args, ValueEnum};
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Environment;
 use hsm_mtls::internal::config::pin::PinSource;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::signer::SignerError;
@@ -126,7 +125,7 @@ fn audit_here(global: &Global, args: &AuditArgs, config: &Config) -> Report {
 
 /// The profile of `--profile`; without it, that of the strictest environment.
 fn profile(args: &AuditArgs, configs: &[&Config]) -> Profile {
-    let production = |config: &&Config| config.environment == Environment::Production;
+    let production = |config: &&Config| config.environment.is_production();
     match args.profile {
         Some(ProfileName::Production) => Profile::Production,
         Some(ProfileName::Preprod) => Profile::Preprod,

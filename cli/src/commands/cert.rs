@@ -10,10 +10,9 @@ use std::time::SystemTime;
 
 use clap::Subcommand;
 use hsm_mtls::internal::certificate::Certificate;
-use hsm_mtls::internal::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
-use hsm_mtls::internal::config::environment::Environment;
 use hsm_mtls::internal::config::{Config, KeyRole};
 use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::jwks::location::key_set_url;
 use serde_json::json;
 
 use super::setup::RoleOption;
@@ -53,34 +52,10 @@ pub(super) fn run(global: &Global, command: CertCommand) -> Result<ExitCode, Com
     }
 }
 
-/// The environment of a certificate, by its issuer's name. `None` for older CAs, which have other names: for those the
-/// chain decides.
-fn environment_of(leaf: &Certificate) -> Option<Environment> {
-    let issuer = leaf.issuer().first(COMMON_NAME)?;
-    let environments = [Environment::Preprod, Environment::Production];
-    environments
-        .into_iter()
-        .find(|environment| environment.documents_ca(&issuer))
-}
-
-/// The URL of the JWKS of the certificate's application: `jwks` of `[sig4]`, or where the scheme documents it. `None` where
-/// the subject has no OU and CN.
-pub(super) fn jwks_url(config: &Config, leaf: &Certificate) -> Option<String> {
-    if let Some(configured) = config.sig4.as_ref().and_then(|sig4| sig4.jwks.as_ref()) {
-        return Some(configured.to_string());
-    }
-    let subject = leaf.subject();
-    let environment = environment_of(leaf).unwrap_or(config.environment);
-    Some(environment.jwks_url(
-        &subject.first(ORGANIZATIONAL_UNIT)?,
-        &subject.first(COMMON_NAME)?,
-    ))
-}
-
 /// The certificate of a role as names and values.
 fn rows(config: &Config, role: KeyRole, leaf: &Certificate) -> Vec<(&'static str, String)> {
     let days = leaf.days_left(SystemTime::now());
-    vec![
+    let mut rows = vec![
         ("subject", leaf.subject().to_string()),
         ("issuer", leaf.issuer().to_string()),
         (
@@ -107,14 +82,22 @@ fn rows(config: &Config, role: KeyRole, leaf: &Certificate) -> Vec<(&'static str
             },
             leaf.x5t_s256(),
         ),
-        (
-            match config.sig4.as_ref().and_then(|sig4| sig4.jwks.as_ref()) {
-                Some(_) => "JWKS (configured)",
-                None => "JWKS (derived)",
+    ];
+    let is_configured = config.sig4.as_ref().is_some_and(|sig4| sig4.jwks.is_some());
+    if is_configured || config.environment.regime().key_set.is_some() {
+        let url = key_set_url(config, leaf);
+        rows.push((
+            match is_configured {
+                true => "JWKS (configured)",
+                false => "JWKS (derived)",
             },
-            jwks_url(config, leaf).unwrap_or_else(|| "the subject has no OU and CN".to_owned()),
-        ),
-    ]
+            url.map_or_else(
+                || "no URL follows from the subject".to_owned(),
+                String::from,
+            ),
+        ));
+    }
+    rows
 }
 
 /// The certificate in the command's JSON.
@@ -128,7 +111,7 @@ fn as_json(config: &Config, role: KeyRole, leaf: &Certificate) -> serde_json::Va
         "fingerprint": leaf.fingerprint().to_string(),
         "x5t_s256": leaf.x5t_s256(),
         "spki_sha256": leaf.public_key().map(|key| key.fingerprint().to_string()),
-        "jwks_url": jwks_url(config, leaf),
+        "jwks_url": key_set_url(config, leaf).map(String::from),
     });
     if role == KeyRole::Sig4 {
         json["kid"] = leaf.x5t_s256().into();

@@ -6,12 +6,12 @@ mod sig4_section;
 
 use std::path::{Path, PathBuf};
 
-use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::config::paths::inaccessible;
 use hsm_mtls::internal::config::pin::PinSource;
-use hsm_mtls::internal::config::{CertificateSource, Config, TokenConfig};
+use hsm_mtls::internal::config::{CertificateSource, Config, HubService, TokenConfig};
 use hsm_mtls::internal::csr;
 use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::regime;
 use serde_json::{Value, json};
 
 use super::{CommandError, Global, output, setup};
@@ -24,11 +24,10 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
         let load = |file: &PathBuf| Config::load(file).map_err(CommandError::stage);
         files.iter().map(load).collect::<Result<_, _>>()?
     };
-    for subject in configs
-        .iter()
-        .filter_map(|config| config.c3.subject.as_ref())
-    {
-        csr::subject(subject).map_err(CommandError::stage)?;
+    for config in &configs {
+        if let Some(subject) = &config.c3.subject {
+            csr::subject(subject, config.environment.regime()).map_err(CommandError::stage)?;
+        }
     }
     configs.iter().try_for_each(proxy_section::refuse)?;
     let mut compared = Vec::new();
@@ -109,23 +108,35 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
 /// The configuration's values, as names and values.
 fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let environment = config.environment;
-    let mut rows = vec![
-        ("environment", environment.to_string()),
-        ("LFI code", config.lfi_code.to_string()),
-        ("Trust Framework", environment.trust_framework().to_owned()),
-        (
-            "its CAs (documented)",
-            environment.documented_ca_names().join("; "),
-        ),
-        ("keystore", environment.keystore().to_owned()),
-    ];
-    for service in Service::ALL {
-        let origin = config.hub.origin(service);
-        let overridden = *origin != environment.origin(service, &config.lfi_code);
-        let note = if overridden {
-            " (overridden in [hub])"
-        } else {
-            ""
+    let regime = environment.regime();
+    let mut rows = vec![("environment", environment.to_string())];
+    if regime.name != regime::DEFAULT || regime.from_documents {
+        let untried = match regime.from_documents {
+            true => ", from documents only: nobody has tried it against the scheme's servers",
+            false => "",
+        };
+        rows.push((
+            "regime",
+            format!("{} ({}{untried})", regime.name, regime.title),
+        ));
+    }
+    let code = config.lfi_code.as_ref();
+    rows.extend(code.map(|code| ("LFI code", code.to_string())));
+    let names = environment.documented_ca_names();
+    if !names.is_empty() {
+        rows.push(("issued by", environment.pki()));
+        rows.push(("its CAs (documented)", names.join("; ")));
+    }
+    let keystore = environment.keystore();
+    rows.extend(keystore.map(|keystore| ("keystore", keystore.to_owned())));
+    for HubService {
+        service, origin, ..
+    } in &config.hub.services
+    {
+        let documented = environment.origin(*service, code);
+        let note = match documented.is_some_and(|documented| documented != *origin) {
+            true => " (overridden in [hub])",
+            false => "",
         };
         rows.push((service.name(), format!("{origin}{note}")));
     }
@@ -160,7 +171,7 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         .c3
         .subject
         .as_ref()
-        .and_then(|subject| csr::subject(subject).ok())
+        .and_then(|subject| csr::subject(subject, config.environment.regime()).ok())
     {
         rows.push(("subject of a request", subject.to_string()));
     }
@@ -200,15 +211,22 @@ fn state_folder_text(token: &TokenConfig) -> String {
 /// The same values in the command's JSON.
 fn as_json(config: &Config) -> Value {
     let environment = config.environment;
+    let mut services = serde_json::Map::new();
+    for HubService {
+        service, origin, ..
+    } in &config.hub.services
+    {
+        services.insert(service.label().to_owned(), json!(origin.to_string()));
+    }
     json!({
         "file": config.path,
+        "regime": environment.regime().name,
         "environment": environment.as_str(),
-        "lfi_code": config.lfi_code.to_string(),
-        "trust_framework": environment.trust_framework(),
+        "lfi_code": config.lfi_code.as_ref().map(ToString::to_string),
+        "pki": environment.pki(),
         "documented_cas": environment.documented_ca_names(),
         "keystore": environment.keystore(),
-        "consent_manager": config.hub.consent_manager.to_string(),
-        "headless_heimdall": config.hub.headless_heimdall.to_string(),
+        "services": services,
         "module": config.token.module,
         "profile": config.token.profile(None).profile.name(),
         "profile_origin": config.token.profile(None).origin.name(),
@@ -220,7 +238,7 @@ fn as_json(config: &Config) -> Value {
         "start_timeout_ms": config.token.start_timeout.as_millis() as u64,
         "key": config.c3.key.to_string(),
         "certificate": location(&config.c3.certificate),
-        "subject": config.c3.subject.as_ref().and_then(|subject| csr::subject(subject).ok()).map(|subject| subject.to_string()),
+        "subject": config.c3.subject.as_ref().and_then(|subject| csr::subject(subject, config.environment.regime()).ok()).map(|subject| subject.to_string()),
         "trust_mode": config.trust.mode.as_str(),
         "anchors": config.trust.anchors,
         "ledger": config.ledger.as_ref().map(|ledger| &ledger.file),

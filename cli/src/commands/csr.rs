@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hsm_mtls::internal::config::{Config, KeyRole, SubjectConfig};
-use hsm_mtls::internal::csr::{self, CertificateRequest, CsrError};
+use hsm_mtls::internal::config::{Config, KeyRole};
+use hsm_mtls::internal::csr::{self, CertificateRequest};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity;
 use hsm_mtls::internal::key::scheme::Scheme;
@@ -66,8 +66,16 @@ fn request_for(
     let file = OutputFile::claim(&option, &[config])?;
     let written_path = file.as_ref().filter(|file| !file.is_stdout());
     let written_path = written_path.map(|file| file.path().to_owned());
+    // An option of the command line comes before the value of the configuration.
+    let subject = view.c3.subject.clone().unwrap_or_default();
+    let subject = subject.with_named([
+        args.country,
+        args.organization,
+        args.organizational_unit,
+        args.common_name,
+    ]);
     let subject =
-        csr::subject(&subject(view.c3.subject.clone(), args)?).map_err(CommandError::stage)?;
+        csr::subject(&subject, config.environment.regime()).map_err(CommandError::stage)?;
     let token = setup::open_token(view).map_err(CommandError::stage)?;
     let key = identity::find_key(view, &token, None).map_err(CommandError::stage)?;
     let session = token
@@ -102,28 +110,4 @@ fn request_for(
         output::remark(warning);
     }
     Ok(ExitCode::Good)
-}
-
-/// The configured subject; an option of the command line comes before the value of the configuration.
-fn subject(config: Option<SubjectConfig>, args: CsrArgs) -> Result<SubjectConfig, CommandError> {
-    let missing = |field| CommandError::stage(CsrError::SubjectMissing(field));
-    let configured = config.as_ref();
-    let pick = |option: Option<String>, value_of: fn(&SubjectConfig) -> &String, field| {
-        option
-            .or_else(|| configured.map(|config| value_of(config).clone()))
-            .ok_or_else(|| missing(field))
-    };
-    Ok(SubjectConfig {
-        country: args
-            .country
-            .or_else(|| configured.map(|config| config.country.clone()))
-            .unwrap_or_else(|| "AE".to_owned()),
-        organization: pick(args.organization, |config| &config.organization, "O")?,
-        organizational_unit: pick(
-            args.organizational_unit,
-            |config| &config.organizational_unit,
-            "OU",
-        )?,
-        common_name: pick(args.common_name, |config| &config.common_name, "CN")?,
-    })
 }

@@ -25,7 +25,7 @@ use super::{CommandError, Global, output, setup, signer};
 pub(super) struct RequestArgs {
     /// GET, POST, PATCH ...
     method: Method,
-    /// An https URL of a configured host, or cm:/path or hh:/path
+    /// An https URL of a configured host, or SERVICE:/path
     url: String,
     /// A header, NAME: VALUE
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
@@ -186,20 +186,34 @@ fn method(typed: Method) -> Method {
     standard.unwrap_or(typed)
 }
 
-/// The URL, with `cm:` or `hh:` replaced by the origin of that service.
+/// The URL, with the name of a service and a colon replaced by its origin.
 fn url(config: &Config, text: &str) -> Result<Url, CommandError> {
     // Schemes are case-insensitive (RFC 3986, section 3.1).
     let (scheme, path) = text.split_once(":/").unwrap_or_default();
-    let absolute = match (scheme.to_ascii_lowercase().as_str(), path) {
-        ("cm", path) => format!("{}/{path}", config.hub.consent_manager),
-        ("hh", path) => format!("{}/{path}", config.hub.headless_heimdall),
-        _ => text.to_owned(),
+    let scheme = scheme.to_ascii_lowercase();
+    let absolute = match config.hub.named(&scheme) {
+        Some(service) => format!("{}/{path}", service.origin),
+        None if ["", "https", "http"].contains(&scheme.as_str()) => text.to_owned(),
+        None => {
+            return Err(CommandError::stage(ClientError::Request(format!(
+                "there is no service {scheme}; a path of a configured one is written {}",
+                services(config)
+            ))));
+        }
     };
     Url::parse(&absolute).map_err(|error| {
         CommandError::stage(ClientError::Request(format!(
-            "{text} is not a URL ({error}); a path of a configured host is written cm:/path or hh:/path"
+            "{text} is not a URL ({error}); a path of a configured service is written {}",
+            services(config)
         )))
     })
+}
+
+/// How a path of each service is written.
+fn services(config: &Config) -> String {
+    let services = config.hub.services.iter();
+    let written = services.map(|service| format!("{}:/path", service.service.label()));
+    written.collect::<Vec<_>>().join(" or ")
 }
 
 /// Refuses to read the body from a secret file of the configuration. A link or another spelling of its path counts too.
@@ -261,7 +275,7 @@ fn headers(typed: &[String], body: &Bytes) -> Result<HeaderMap, CommandError> {
         headers.append(name, value);
     }
     if !body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
-        // The Consent Manager takes JSON, Headless Heimdall forms.
+        // APIs take JSON, authorisation servers forms.
         let json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
         let content_type = if json {
             "application/json"

@@ -240,7 +240,7 @@ mod tests {
                 time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_478_400_042),
                 uid: Some(1000),
                 method: "GET",
-                service: "cm",
+                service: "pay",
                 path,
                 status: 200,
                 received: 0,

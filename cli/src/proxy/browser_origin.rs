@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn only_pages_of_the_same_origin_and_programs_may_call() {
         let allowed = |host: &str, origin: Option<&str>, site: Option<&str>| {
-            let mut request = Request::get("/cm/").header(HOST, host);
+            let mut request = Request::get("/pay/").header(HOST, host);
             for (name, value) in [(ORIGIN, origin), (SEC_FETCH_SITE, site)] {
                 if let Some(value) = value {
                     request = request.header(name, value);
@@ -107,7 +107,7 @@ mod tests {
         ] {
             assert!(!allowed(host, origin, site), "{origin:?} {site:?}");
         }
-        let twice = Request::get("/cm/")
+        let twice = Request::get("/pay/")
             .header(HOST, host)
             .header(ORIGIN, "http://localhost:8080")
             .header(ORIGIN, "https://evil.example");

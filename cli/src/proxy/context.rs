@@ -22,10 +22,11 @@ use super::jwt_auth::JwtAuth;
 use super::lingering_close::LingeringClose;
 use super::receive_request::ClientLimits;
 use super::request_body::BodyLimits;
+use super::request_head::ListenerServices;
 use super::response_body::ResponseBody;
 use super::via::ViaPseudonym;
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::config::Service;
 use hsm_mtls::internal::config::listener::{Callers, ListenerConfig};
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::poison::IgnorePoison as _;
@@ -40,7 +41,7 @@ pub(super) const MAX_REFUSALS: usize = 64;
 /// The state of the whole proxy.
 pub(super) struct ProxyContext {
     /// The connection pools, one for each service.
-    pub(super) upstreams: [Arc<ConnectionPool>; 2],
+    pub(super) upstreams: Vec<Arc<ConnectionPool>>,
     pub(super) ids: InteractionIdGenerator,
     pub(super) log: AccessLog,
     /// One permit for each request that is being forwarded (`max_requests`).
@@ -62,7 +63,7 @@ impl ProxyContext {
     pub(super) fn new(
         config: &Config,
         proxy: &ProxyConfig,
-        upstreams: [Arc<ConnectionPool>; 2],
+        upstreams: Vec<Arc<ConnectionPool>>,
         jwt: Option<Arc<JwtAuth>>,
     ) -> Result<Arc<Self>, ProxyError> {
         let max_body = (proxy.max_body_mib as u64) << 20;
@@ -85,7 +86,7 @@ impl ProxyContext {
             },
             pseudonym: proxy
                 .via
-                .name(&config.lfi_code.to_string())
+                .name(config.lfi_code.as_ref())
                 .and_then(|name| ViaPseudonym::new(&name)),
             response_timeout: config.hub.response_timeout,
             lease_timeout: config.hub.connect_timeout + LEASE_MARGIN,
@@ -95,11 +96,9 @@ impl ProxyContext {
         }))
     }
 
-    pub(super) fn upstream(&self, service: Service) -> &Arc<ConnectionPool> {
-        match service {
-            Service::ConsentManager => &self.upstreams[0],
-            Service::HeadlessHeimdall => &self.upstreams[1],
-        }
+    pub(super) fn upstream(&self, service: Service) -> Option<&Arc<ConnectionPool>> {
+        let mut upstreams = self.upstreams.iter();
+        upstreams.find(|upstream| upstream.service() == service)
     }
 }
 
@@ -107,8 +106,8 @@ impl ProxyContext {
 pub(super) struct ListenerContext {
     pub(super) context: Arc<ProxyContext>,
     pub(super) hosts: KnownHosts,
-    /// The service that all requests are for. None: the path's prefix names it.
-    pub(super) service: Option<Service>,
+    /// The services that requests are for: all, and then the path's prefix names one, or the one of this listener.
+    pub(super) services: ListenerServices,
     pub(super) slots: Arc<ConnectionSlots>,
     /// One permit for each refused connection while the refusal is sent.
     pub(super) refusals: Arc<Semaphore>,
@@ -131,7 +130,7 @@ impl ListenerContext {
             hosts: KnownHosts::new(&config.hub.origins(), &listener.host_names),
             slots: ConnectionSlots::new(place.clone(), max_clients),
             place,
-            service: listener.service,
+            services: ListenerServices::of(config, listener),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             callers: listener.callers.clone(),
             access_control: RwLock::new(AccessControl::of(&listener.callers)?),

@@ -96,7 +96,7 @@ fn validate(
     let has_authorization = head.headers.contains_key(AUTHORIZATION);
     let route = ListenerRoute {
         path: listener.access_control().check_request(head)?,
-        service: listener.service,
+        services: &listener.services,
         over_unix_socket,
     };
     let Some(target) = check(head, &listener.hosts, route)? else {
@@ -138,7 +138,9 @@ async fn exchange(
     let Ok(_permit) = context.request_permits.try_acquire() else {
         return Err(overload_problem());
     };
-    let upstream = context.upstream(target.service);
+    let Some(upstream) = context.upstream(target.service) else {
+        return Err(Problem::malformed("the request is for no service"));
+    };
     let idempotent = body.is_empty() && head.method.is_idempotent();
     head.uri = target.path.into();
     head.extensions.clear();

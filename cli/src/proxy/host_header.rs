@@ -11,7 +11,7 @@ use http::uri::Authority;
 use http::{StatusCode, Version};
 
 use super::problem_details::Problem;
-use hsm_mtls::internal::config::environment::Origin;
+use hsm_mtls::internal::config::origin::Origin;
 
 /// The host names that a request may be for.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn names_of_this_machine_of_the_hub_and_of_the_configuration_are_known() {
         let origin = Origin {
-            host: "cm.mybank.example".to_owned(),
+            host: "hub.mybank.example".to_owned(),
             port: 443,
         };
         let hosts = KnownHosts::new(&[&origin], &["Hub.Internal".to_owned()]);
@@ -129,8 +129,8 @@ mod tests {
             "127.0.0.1:1",
             "[::1]",
             "[::1]:8080",
-            "cm.mybank.example",
-            "CM.mybank.example:443",
+            "hub.mybank.example",
+            "HUB.mybank.example:443",
             "hub.internal",
         ] {
             assert!(hosts.contains(known), "{known}");

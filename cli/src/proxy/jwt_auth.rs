@@ -13,7 +13,7 @@ use super::key_set_monitor::{self, KeySetMonitor, KeySetResult};
 use super::problem_details::{CERTIFICATE_STAGE, Problem};
 use super::proxy_metrics;
 use hsm_mtls::internal::certificate::Certificate;
-use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::config::Service;
 use hsm_mtls::internal::config::proxy::JwtAuth as CoveredServices;
 use hsm_mtls::internal::config::{Config, KeyRole};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
@@ -40,16 +40,27 @@ struct JwtState {
     /// How long a request may wait for a token.
     timeout: Duration,
     max_clock_skew: Duration,
-    /// Of Consent Manager and of Headless Heimdall.
-    clocks: [WatchedClock; 2],
+    /// Of each service.
+    clocks: Vec<WatchedClock>,
 }
 
 /// The clock of one service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct WatchedClock {
+    service: Service,
     /// The last `Date`, so that one which was judged already is not judged again.
     last_date: Option<HeaderValue>,
     judged: Option<HubClock>,
+}
+
+impl WatchedClock {
+    fn of(service: Service) -> Self {
+        Self {
+            service,
+            last_date: None,
+            judged: None,
+        }
+    }
 }
 
 /// How far the hub's clock is from this machine's.
@@ -69,12 +80,12 @@ impl JwtAuth {
         config: &Config,
         sig4: Option<&SigningIdentity>,
     ) -> io::Result<Option<Arc<Self>>> {
-        let services = config.proxy.as_ref().map(|proxy| proxy.jwt);
+        let services = config.proxy.as_ref().map(|proxy| proxy.jwt.clone());
         let services = services.filter(|services| *services != CoveredServices::Off);
         let (Some(services), Some(sig4)) = (services, sig4) else {
             return Ok(None);
         };
-        let token = config.sig4_token.as_ref().unwrap_or(&config.token);
+        let token = config.token_of_sig4();
         Ok(Some(Arc::new(Self {
             services,
             stock: TokenStock::start(Minter::of(config, sig4), token.sessions)?,
@@ -180,10 +191,9 @@ impl JwtAuth {
         };
         let mut state = self.state.lock().ignore_poison();
         let bound = state.max_clock_skew.as_secs();
-        let [of_cm, of_hh] = &mut state.clocks;
-        let clock = match service {
-            Service::ConsentManager => of_cm,
-            Service::HeadlessHeimdall => of_hh,
+        let mut clocks = state.clocks.iter_mut();
+        let Some(clock) = clocks.find(|clock| clock.service == service) else {
+            return;
         };
         if clock.last_date.as_ref() == Some(date) {
             return;
@@ -257,15 +267,16 @@ impl JwtAuth {
 
 impl JwtState {
     fn new(config: &Config, sig4: &SigningIdentity) -> Self {
-        let token = config.sig4_token.as_ref().unwrap_or(&config.token);
+        let token = config.token_of_sig4();
         let max_clock_skew = config.sig4.as_ref().map(|sig4| sig4.max_clock_skew);
+        let services = config.hub.services.iter().map(|service| service.service);
         Self {
             config: Arc::new(config.clone()),
             certificate: sig4.certificate().clone(),
             audience: sig4.claim_set().audience.clone(),
             timeout: token.timeout,
             max_clock_skew: max_clock_skew.unwrap_or_default(),
-            clocks: Default::default(),
+            clocks: services.map(WatchedClock::of).collect(),
         }
     }
 

@@ -7,14 +7,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use url::Url;
 
 use hsm_mtls::internal::certificate::Certificate;
-use hsm_mtls::internal::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
 use hsm_mtls::internal::client::jwks_fetch;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::jwks::JwkSet;
 use hsm_mtls::internal::jwks::judgement::judge;
+use hsm_mtls::internal::jwks::location::key_set_url;
 use hsm_mtls::internal::poison::IgnorePoison as _;
 use hsm_mtls::internal::rfc3339;
 
@@ -81,7 +80,7 @@ pub(super) const HINT: &str = "`hsm-mtls jwks check` says it step by step: publi
 
 /// Fetches the set of the application, and judges it.
 pub(super) async fn check(config: &Config, certificate: &Certificate) -> KeySetResult {
-    let Some(url) = url(config, certificate) else {
+    let Some(url) = key_set_url(config, certificate) else {
         let why = "no URL follows from the subject of the certificate";
         return KeySetResult::Unknown(why.to_owned());
     };
@@ -103,17 +102,4 @@ pub(super) async fn check(config: &Config, certificate: &Certificate) -> KeySetR
         true => KeySetResult::Published,
         false => KeySetResult::Fault(format!("{url}: {}", faults.join("; "))),
     }
-}
-
-/// `jwks` of `[sig4]`, or where the scheme documents the set.
-fn url(config: &Config, certificate: &Certificate) -> Option<Url> {
-    let configured = config.sig4.as_ref().and_then(|sig4| sig4.jwks.clone());
-    let derived = || {
-        let subject = certificate.subject();
-        let organization = subject.first(ORGANIZATIONAL_UNIT)?;
-        let client = subject.first(COMMON_NAME)?;
-        let url = config.environment.jwks_url(&organization, &client);
-        url.parse().ok()
-    };
-    configured.or_else(derived)
 }

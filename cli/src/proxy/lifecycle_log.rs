@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Service;
 use hsm_mtls::internal::log_target::LIFECYCLE;
 
 /// Logs that the proxy listens, and that token, key, certificate and anchors were checked.
@@ -19,15 +18,16 @@ pub(super) fn ready(config: &Config, certificate: &Certificate, key: &str) {
     let operations: Vec<_> = operations
         .map(|config| config.address.to_string())
         .collect();
-    let services = Service::ALL
-        .map(|service| format!("{} at {}", service.name(), config.hub.origin(service)))
-        .join(", ");
+    let services = config.hub.services.iter();
+    let services: Vec<_> = services
+        .map(|service| format!("{} at {}", service.service.name(), service.origin))
+        .collect();
     tracing::info!(
         target: LIFECYCLE,
         environment = config.environment.as_str(),
         listeners = listeners.join(", "),
         operations = operations.join(", "),
-        services,
+        services = services.join(", "),
         certificate = %certificate.subject(),
         not_after = certificate.not_after(),
         days_left = certificate.days_left(SystemTime::now()),

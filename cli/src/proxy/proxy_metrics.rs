@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::config::Service;
 use hsm_mtls::internal::jwt::StockCounts;
 use hsm_mtls::internal::metrics::{Kind, Metric, describe_all, metric};
 

@@ -99,7 +99,7 @@ impl ReloadTask {
     }
 
     /// Waits until the handshakes with the old key have ended: then the old signer can be released.
-    async fn drain_handshakes(&self, handshakes: [HandshakeTracker; 2]) {
+    async fn drain_handshakes(&self, handshakes: Vec<HandshakeTracker>) {
         let drained = async {
             for tracker in handshakes {
                 tracker.drained().await;
@@ -114,7 +114,7 @@ impl ReloadTask {
 
     /// Replaces everything that the offer changes. What fails stays as it was, and is logged. Returns the handshakes in
     /// progress with the old identity; None if the offer failed.
-    async fn apply(&mut self, offer: ReloadOffer) -> Option<[HandshakeTracker; 2]> {
+    async fn apply(&mut self, offer: ReloadOffer) -> Option<Vec<HandshakeTracker>> {
         let old_handshakes = match self.open(offer).await {
             Ok(prepared) => {
                 let leaf = prepared.identity.chain().leaf();
@@ -133,8 +133,10 @@ impl ReloadTask {
                     .switch(&prepared.config, &prepared.identity)
                     .await;
                 self.config = prepared.config;
-                let upstreams = self.endpoints.context.upstreams.each_ref();
-                Some(upstreams.map(|upstream| upstream.switch_identity(prepared.connector.clone())))
+                let upstreams = self.endpoints.context.upstreams.iter();
+                let switched =
+                    upstreams.map(|upstream| upstream.switch_identity(prepared.connector.clone()));
+                Some(switched.collect::<Vec<_>>())
             }
             Err(failure) => {
                 tracing::error!(

@@ -4,6 +4,8 @@
 //! The syntax was checked before, by [`super::request_syntax`] and hyper. Method, path and query are forwarded
 //! unchanged.
 
+use std::slice;
+
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
@@ -14,7 +16,8 @@ use super::hop_by_hop_headers::strip_request;
 use super::host_header::KnownHosts;
 use super::problem_details::Problem;
 use super::via::answers_max_forwards;
-use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::config::listener::ListenerConfig;
+use hsm_mtls::internal::config::{Config, Service};
 
 /// Where a request is forwarded to.
 #[derive(Debug)]
@@ -24,21 +27,54 @@ pub(super) struct Target {
 }
 
 /// What the listener and its access control determine about a request.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ListenerRoute {
+#[derive(Clone, Debug)]
+pub(super) struct ListenerRoute<'a> {
     /// The path without the caller token, if the token was its first segment.
     pub(super) path: Option<PathAndQuery>,
-    /// The service of the listener. None: the path's prefix names it.
-    pub(super) service: Option<Service>,
+    /// The services of the listener.
+    pub(super) services: &'a ListenerServices,
     /// The request came over a Unix socket, for which an empty `Host` is right (RFC 9112, section 3.2).
     pub(super) over_unix_socket: bool,
+}
+
+/// The services that the requests of a listener go to.
+#[derive(Clone, Debug)]
+pub(super) enum ListenerServices {
+    /// This one: the path is the service's.
+    One(Service),
+    /// One of these, which the first segment of the path names.
+    ByPrefix(Vec<Service>),
+}
+
+impl ListenerServices {
+    /// Those of a listener of this configuration.
+    pub(super) fn of(config: &Config, listener: &ListenerConfig) -> Self {
+        let named = listener.upstream.as_deref();
+        match named.and_then(|name| config.hub.named(name)) {
+            Some(one) => Self::One(one.service),
+            None => Self::ByPrefix(config.hub.services.iter().map(|one| one.service).collect()),
+        }
+    }
+
+    /// The service that a path names, and the length of its prefix.
+    fn route(&self, path: &str) -> Option<(Service, usize)> {
+        match self {
+            Self::One(service) => Some((*service, 0)),
+            Self::ByPrefix(services) => {
+                let (name, _) = path.strip_prefix('/')?.split_once('/')?;
+                let mut services = services.iter();
+                let service = services.find(|service| service.label() == name)?;
+                Some((*service, 1 + name.len()))
+            }
+        }
+    }
 }
 
 /// Validates a head and strips its hop-by-hop fields. None: `Max-Forwards` is used up, and the proxy answers itself.
 pub(super) fn check(
     head: &mut Parts,
     hosts: &KnownHosts,
-    listener: ListenerRoute,
+    listener: ListenerRoute<'_>,
 ) -> Result<Option<Target>, Problem> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Problem::new(
@@ -59,15 +95,17 @@ pub(super) fn check(
     if answers_max_forwards(head)? {
         return Ok(None);
     }
-    let path = match (listener.path, listener.service) {
+    let path = match (listener.path, listener.services) {
         (Some(path), _) => path,
         // OPTIONS * is about the whole service (RFC 9112, section 3.2.4).
-        (None, Some(_)) if head.method == Method::OPTIONS && head.uri.path() == "*" => {
+        (None, ListenerServices::One(_))
+            if head.method == Method::OPTIONS && head.uri.path() == "*" =>
+        {
             PathAndQuery::from_static("*")
         }
         (None, _) => target_path(&head.uri)?,
     };
-    route(path, listener.service).map(Some)
+    route(path, listener.services).map(Some)
 }
 
 /// The path of a request target in origin form or absolute form.
@@ -124,24 +162,42 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Finds the service by the listener, or by the prefix of the path, which is removed.
-fn route(path: PathAndQuery, service: Option<Service>) -> Result<Target, Problem> {
-    if let Some(service) = service {
-        return Ok(Target { service, path });
-    }
-    let service = match path.as_str().as_bytes().get(..4) {
-        Some(b"/cm/") => Service::ConsentManager,
-        Some(b"/hh/") => Service::HeadlessHeimdall,
-        _ => {
-            return Err(Problem::new(
-                StatusCode::NOT_FOUND,
-                "route",
-                "the path begins with neither /cm/ nor /hh/",
-                "put /cm before a path of Consent Manager, /hh before one of Headless Heimdall, or give the listener an `upstream`",
-            ));
+fn route(path: PathAndQuery, services: &ListenerServices) -> Result<Target, Problem> {
+    match services.route(path.as_str()) {
+        Some((service, 0)) => Ok(Target { service, path }),
+        Some((service, prefix)) => {
+            let path = skip_prefix(&path, prefix)?;
+            Ok(Target { service, path })
         }
+        None => Err(no_service(services)),
+    }
+}
+
+fn no_service(services: &ListenerServices) -> Problem {
+    let services = match services {
+        ListenerServices::One(service) => slice::from_ref(service),
+        ListenerServices::ByPrefix(services) => services,
     };
-    let path = skip_prefix(&path, 3)?;
-    Ok(Target { service, path })
+    let prefixes = services
+        .iter()
+        .map(|service| format!("/{}/", service.label()));
+    let prefixes: Vec<_> = prefixes.collect();
+    let advice = services
+        .iter()
+        .map(|service| format!("/{} before a path of {}", service.label(), service.name()));
+    let advice: Vec<_> = advice.collect();
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "route",
+        &match &prefixes[..] {
+            [one, other] => format!("the path begins with neither {one} nor {other}"),
+            all => format!("the path begins with none of {}", all.join(", ")),
+        },
+        &format!(
+            "put {}, or give the listener an `upstream`",
+            advice.join(", ")
+        ),
+    )
 }
 
 /// The path without its first `bytes` bytes.
@@ -158,7 +214,8 @@ mod tests {
     use http::header::HOST;
 
     use super::*;
-    use hsm_mtls::internal::config::environment::Origin;
+    use hsm_mtls::internal::config::origin::Origin;
+    use hsm_mtls::internal::regime::Regime;
 
     fn hosts() -> KnownHosts {
         let origin = Origin {
@@ -168,22 +225,36 @@ mod tests {
         KnownHosts::new(&[&origin], &["Hub.Internal".to_owned()])
     }
 
+    fn services() -> ListenerServices {
+        let regime = Regime::named("uae").unwrap();
+        ListenerServices::ByPrefix(regime.services.iter().map(Service::of).collect())
+    }
+
     fn checked(request: http::request::Builder) -> Result<(Parts, Target), Problem> {
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        let target = check(&mut head, &hosts(), ListenerRoute::default())?;
+        let services = services();
+        let route = ListenerRoute {
+            path: None,
+            services: &services,
+            over_unix_socket: false,
+        };
+        let target = check(&mut head, &hosts(), route)?;
         Ok((head, target.unwrap()))
     }
 
     #[test]
     fn the_path_prefix_names_the_service_and_is_removed() {
         for (path, service, rest) in [
-            ("/cm/", Service::ConsentManager, "/"),
-            ("/cm/a%2Fb?c=d", Service::ConsentManager, "/a%2Fb?c=d"),
-            ("/hh//x", Service::HeadlessHeimdall, "//x"),
+            ("/cm/", "cm", "/"),
+            ("/cm/a%2Fb?c=d", "cm", "/a%2Fb?c=d"),
+            ("/hh//x", "hh", "//x"),
         ] {
             let request = Request::get(path).header(HOST, "localhost");
             let (_, target) = checked(request).unwrap();
-            assert_eq!((target.service, target.path.as_str()), (service, rest));
+            assert_eq!(
+                (target.service.label(), target.path.as_str()),
+                (service, rest)
+            );
         }
         for path in ["/", "/cm", "/CM/x", "/x/cm/"] {
             let problem = checked(Request::get(path).header(HOST, "localhost")).unwrap_err();

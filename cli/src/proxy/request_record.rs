@@ -12,7 +12,7 @@ use super::body_drain::BodyDrain;
 use super::client_stream::RequestActivity;
 use super::context::ProxyContext;
 use super::request_body::BytesReceived;
-use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::config::Service;
 
 /// What is known of a request.
 pub(super) struct RequestRecord {
@@ -79,10 +79,9 @@ impl Drop for RequestRecord {
         self.activity.end();
         let took = self.started.elapsed();
         // The status is 0 if the application went away before the response.
-        if let Some(service) = self.service.filter(|_| self.status != 0) {
-            self.context
-                .upstream(service)
-                .count_answer(self.status, took);
+        let upstream = self.service.filter(|_| self.status != 0);
+        if let Some(upstream) = upstream.and_then(|service| self.context.upstream(service)) {
+            upstream.count_answer(self.status, took);
         }
         let path = self.path.as_ref();
         self.context.log.add(&AccessLogEntry {

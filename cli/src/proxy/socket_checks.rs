@@ -98,7 +98,7 @@ mod tests {
         let config = |callers| ListenerConfig {
             address: ListenAddress::Systemd("hub".to_owned()),
             callers,
-            service: None,
+            upstream: None,
             host_names: Vec::new(),
         };
         let tcp = |address: &str| ListenSocket::Tcp(TcpListener::bind(address).unwrap());

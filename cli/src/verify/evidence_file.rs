@@ -9,6 +9,7 @@ use super::{PROGRAM, ServiceReport, VerifyReport};
 use crate::check_steps::{Outcome, Step};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::diagnostic::Diagnostic;
+use hsm_mtls::internal::regime::Regime;
 use hsm_mtls::internal::rfc3339;
 
 /// The content of the evidence file.
@@ -31,10 +32,13 @@ pub struct Failure {
     pub time: String,
     /// Name and version of this program.
     pub program: &'static str,
-    /// preprod or production
+    /// The regime, and its environment.
+    pub regime: &'static str,
+    /// Such as preprod or production.
     pub environment: &'static str,
-    /// The LFI's code within host names.
-    pub lfi_code: String,
+    /// The LFI's code within host names, in a regime that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lfi_code: Option<String>,
     /// The error message.
     pub error: String,
     /// The hint for the next step.
@@ -48,8 +52,12 @@ impl<'a> Evidence<'a> {
     pub fn of(report: &'a VerifyReport) -> Self {
         let presented = &report.certificate;
         let mut statement = vec![format!(
-            "On {}, {} tried for {} whether the {} environment of the API Hub establishes mutual TLS.",
-            report.time, report.program, report.lfi_code, report.environment
+            "On {}, {} tried{} whether the {} environment{} establishes mutual TLS.",
+            report.time,
+            report.program,
+            for_whom(report.lfi_code.as_ref()),
+            report.environment,
+            hub(report.regime)
         )];
         statement.push(format!(
             "The certificate that was tried is of {}, issued by {}, {}.",
@@ -85,8 +93,9 @@ impl<'a> Evidence<'a> {
         let failure = Failure {
             time: rfc3339::now(),
             program: PROGRAM,
+            regime: &config.environment.regime().name,
             environment: config.environment.as_str(),
-            lfi_code: config.lfi_code.to_string(),
+            lfi_code: config.lfi_code.as_ref().map(ToString::to_string),
             error: error.to_string(),
             hint: error.hint(),
             exit: error.exit_code() as u8,
@@ -95,11 +104,12 @@ impl<'a> Evidence<'a> {
             schema: 0,
             statement: vec![
                 format!(
-                    "On {}, {} sent nothing for {} to the {} environment of the API Hub: {}.",
+                    "On {}, {} sent nothing{} to the {} environment{}: {}.",
                     failure.time,
                     failure.program,
-                    failure.lfi_code,
+                    for_whom(failure.lfi_code.as_ref()),
                     failure.environment,
+                    hub(failure.regime),
                     failure.error
                 ),
                 "This record holds no secret.".to_owned(),
@@ -140,4 +150,14 @@ fn service_statement(service: &ServiceReport) -> String {
         sentences.push(format!("The call's x-fapi-interaction-id is {id}."));
     }
     sentences.join(" ")
+}
+
+fn for_whom(lfi_code: Option<&String>) -> String {
+    lfi_code.map_or_else(String::new, |code| format!(" for {code}"))
+}
+
+/// What the services belong to, where the regime knows them.
+fn hub(regime: &str) -> String {
+    let regime = Regime::named(regime).filter(|regime| !regime.services.is_empty());
+    regime.map_or_else(String::new, |regime| format!(" of the {}", regime.title))
 }

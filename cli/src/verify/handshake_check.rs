@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::check_steps::{Outcome, Steps};
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::client::connector::server_name;
-use hsm_mtls::internal::config::environment::Origin;
+use hsm_mtls::internal::config::origin::Origin;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::tls::handshake_observer::Observation;

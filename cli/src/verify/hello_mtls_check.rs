@@ -12,6 +12,10 @@ use hsm_mtls::internal::certificate::name::Comparison;
 use hsm_mtls::internal::client::HubResponse;
 use hsm_mtls::internal::exit_code::ExitCode;
 
+/// The step about the hub's clock.
+pub(super) const CLOCK_STEP: &str = "clock";
+/// The step about what the hub holds the session for.
+pub(super) const STATUS_STEP: &str = "mTLS status";
 /// The step about the client certificate that the hub saw.
 pub(super) const PRESENTED_STEP: &str = "presented certificate";
 
@@ -20,7 +24,7 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10);
 
 /// Compares this machine's clock with the hub's `Date`, whose resolution is a second.
 pub(super) fn check_clock(steps: &mut Steps, response: &HubResponse) {
-    const NAME: &str = "clock";
+    const NAME: &str = CLOCK_STEP;
     let date = response
         .headers
         .get(DATE)
@@ -58,7 +62,7 @@ pub(super) fn check_clock(steps: &mut Steps, response: &HubResponse) {
 pub(super) fn check_response(steps: &mut Steps, response: &HubResponse, presented: &Certificate) {
     let Some(hello) = HelloMtlsResponse::parse(&response.body) else {
         steps.fault(
-            "mTLS status",
+            STATUS_STEP,
             format!(
                 "the body is not what /hello-mtls answers: {}",
                 response.excerpt()
@@ -82,10 +86,10 @@ pub(super) fn check_response(steps: &mut Steps, response: &HubResponse, presente
     };
     let detail = format!("{status}{connected}; host name {host}");
     if hello.established() {
-        steps.seen("mTLS status", Outcome::Good, detail);
+        steps.seen(STATUS_STEP, Outcome::Good, detail);
     } else {
         steps.fault(
-            "mTLS status",
+            STATUS_STEP,
             detail,
             "the hub does not hold this session for mutual: ask its operator with the interaction id of this call",
             ExitCode::Finding,

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn mutual_tls_is_established_only_if_the_body_says_so() {
         let hello = |body: &str| HelloMtlsResponse::parse(body.as_bytes());
-        let good = r#"{"connectionEstablished":true,"mtlsStatus":"established","hostName":"cm"}"#;
+        let good = r#"{"connectionEstablished":true,"mtlsStatus":"established","hostName":"hub"}"#;
         assert!(hello(good).unwrap().established());
         for bad in [
             r#"{"connectionEstablished":true,"mtlsStatus":"not-established"}"#,

@@ -1,5 +1,6 @@
-//! Checks one service of the hub step by step: name resolution, TCP, TLS, certificates, and `GET /hello-mtls`.
+//! Checks one service of the hub step by step: name resolution, TCP, TLS, certificates, and the answer to a request.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -9,23 +10,25 @@ use tokio::net::TcpStream;
 use url::Url;
 use uuid::Uuid;
 
+use super::answer_check::{check_answer, request_step, request_steps, unexpected_status};
 use super::handshake_check::{
     SIGNATURE_STEP, ServerCertificate, check_client_certificate, check_server_certificate,
 };
-use super::hello_mtls_check::{PRESENTED_STEP, check_clock, check_response};
+use super::hello_mtls_check::{check_clock, check_response};
 use crate::check_steps::Steps;
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::client::connector::{Connection, Connector};
 use hsm_mtls::internal::client::happy_eyeballs::probe_all;
 use hsm_mtls::internal::client::{Client, ClientError, HubResponse, INTERACTION_ID, Stage};
-use hsm_mtls::internal::config::environment::Origin;
+use hsm_mtls::internal::config::HubService;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
+use hsm_mtls::internal::regime::Expectation;
 use hsm_mtls::internal::tls::handshake_observer::Observation;
 use hsm_mtls::internal::tls::{HandshakePhase, Tls, TlsError};
 
-/// All steps, in their order.
-const STEPS: [&str; 11] = [
+/// The steps before the request, in their order.
+const BEFORE: [&str; 7] = [
     "name resolution",
     "tcp",
     "tls",
@@ -33,14 +36,10 @@ const STEPS: [&str; 11] = [
     "host name",
     "client certificate asked for",
     SIGNATURE_STEP,
-    "GET /hello-mtls",
-    "clock",
-    "mTLS status",
-    PRESENTED_STEP,
 ];
 
-/// The longest body of `/hello-mtls` that is read, in bytes.
-const MAX_HELLO_BODY: usize = 64 << 10;
+/// The longest body of the answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
 
 /// How long the other addresses of a host may take to connect.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -55,14 +54,14 @@ pub(super) struct ServiceCheck<'a> {
     pub(super) small_hello: Option<&'a Connector>,
     pub(super) client: &'a Client,
     pub(super) presented: &'a Certificate,
-    pub(super) origin: &'a Origin,
+    pub(super) service: &'a HubService,
 }
 
 /// The result of a check, for the report.
 #[derive(Default)]
 pub(super) struct CheckedService {
     pub(super) steps: Steps,
-    /// The interaction id of `GET /hello-mtls`.
+    /// The interaction id of the request.
     pub(super) interaction_id: Option<String>,
     pub(super) server: Option<ServerCertificate>,
 }
@@ -72,7 +71,8 @@ impl ServiceCheck<'_> {
     pub(super) async fn run(&self) -> CheckedService {
         let mut checked = CheckedService::default();
         self.run_steps(&mut checked).await;
-        checked.steps.end(&STEPS);
+        checked.steps.end(&BEFORE);
+        checked.steps.end(&request_steps(&self.service.verify));
         checked
     }
 
@@ -83,11 +83,15 @@ impl ServiceCheck<'_> {
         let id = Uuid::new_v4().to_string();
         let (connection, observed) = self.handshake(steps, &id).await?;
         checked.server = ServerCertificate::of(&observed);
-        check_server_certificate(steps, self.tls, self.origin, &observed);
+        check_server_certificate(steps, self.tls, &self.service.origin, &observed);
         check_client_certificate(steps, self.tls, &observed);
-        let response = self.request_hello_mtls(steps, connection?, &id).await;
+        let response = self.request(steps, connection?, &id).await;
         checked.interaction_id = Some(id);
-        check_response(steps, &response?, self.presented);
+        let verify = &self.service.verify;
+        match verify.expect {
+            Expectation::HelloMtls => check_response(steps, &response?, self.presented),
+            Expectation::Status => check_answer(steps, &response?, verify),
+        }
         Some(())
     }
 
@@ -101,9 +105,9 @@ impl ServiceCheck<'_> {
         let deadline = self.connector.deadline();
         let tcp = self.connect_tcp(steps, deadline).await?;
         steps.begin();
-        let handshake = self
-            .connector
-            .handshake(self.origin, Some(id.to_owned()), tcp, deadline);
+        let handshake =
+            self.connector
+                .handshake(&self.service.origin, Some(id.to_owned()), tcp, deadline);
         let (connection, observed) = handshake.await;
         let error = match connection {
             Ok(connection) => {
@@ -189,13 +193,15 @@ impl ServiceCheck<'_> {
     ) -> (Result<Connection, ClientError>, Observation) {
         let deadline = connector.deadline();
         let tcp = async {
-            let addresses = connector.resolve(self.origin, deadline).await?;
-            connector.tcp(self.origin, &addresses, deadline).await
+            let addresses = connector.resolve(&self.service.origin, deadline).await?;
+            connector
+                .tcp(&self.service.origin, &addresses, deadline)
+                .await
         };
         match tcp.await {
             Ok(tcp) => {
                 connector
-                    .handshake(self.origin, Some(id.to_owned()), tcp, deadline)
+                    .handshake(&self.service.origin, Some(id.to_owned()), tcp, deadline)
                     .await
             }
             Err(error) => (Err(error), Observation::default()),
@@ -204,7 +210,7 @@ impl ServiceCheck<'_> {
 
     async fn connect_tcp(&self, steps: &mut Steps, deadline: Instant) -> Option<TcpStream> {
         steps.begin();
-        let addresses = match self.connector.resolve(self.origin, deadline).await {
+        let addresses = match self.connector.resolve(&self.service.origin, deadline).await {
             Ok(addresses) => addresses,
             Err(error) => {
                 record_failure(steps, "name resolution", &error);
@@ -214,7 +220,11 @@ impl ServiceCheck<'_> {
         let listed: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
         steps.good("name resolution", listed.join(", "));
         steps.begin();
-        match self.connector.tcp(self.origin, &addresses, deadline).await {
+        match self
+            .connector
+            .tcp(&self.service.origin, &addresses, deadline)
+            .await
+        {
             Ok(tcp) => {
                 self.probe_other_addresses(steps, &tcp, &addresses, deadline)
                     .await;
@@ -271,38 +281,39 @@ impl ServiceCheck<'_> {
         steps.good_but("tcp", detail, hint);
     }
 
-    async fn request_hello_mtls(
+    async fn request(
         &self,
         steps: &mut Steps,
         connection: Connection,
         id: &str,
     ) -> Option<HubResponse> {
-        const NAME: &str = "GET /hello-mtls";
+        let verify = &self.service.verify;
+        let name = request_step(verify);
         steps.begin();
-        let url = Url::parse(&format!("{}/hello-mtls", self.origin)).ok()?;
+        let url = Url::parse(&format!("{}{}", self.service.origin, verify.path)).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(INTERACTION_ID, id.parse().ok()?);
-        let client = self.client.clone().with_max_body(MAX_HELLO_BODY);
+        let client = self.client.clone().with_max_body(MAX_ANSWER);
         let request = client.request_over(connection, Method::GET, &url, headers, Bytes::new());
         match request.await {
             Ok(response) => {
-                let refusal = response.error_response();
-                match &refusal {
-                    None => steps.good(NAME, response.status.as_str()),
-                    Some(refusal) => {
-                        steps.bad(
-                            NAME,
-                            refusal.detail.clone(),
-                            refusal.hint,
-                            ExitCode::Network,
-                        );
+                let refusal = match verify.expect {
+                    Expectation::HelloMtls => {
+                        let refusal = response.error_response();
+                        refusal.map(|refusal| (refusal.detail, refusal.hint))
                     }
+                    Expectation::Status => unexpected_status(&response, verify),
+                };
+                let is_good = refusal.is_none();
+                match refusal {
+                    None => steps.good(name, response.status.as_str()),
+                    Some((detail, hint)) => steps.bad(name, detail, hint, ExitCode::Network),
                 }
                 check_clock(steps, &response);
-                refusal.is_none().then_some(response)
+                is_good.then_some(response)
             }
             Err(error) => {
-                record_failure(steps, NAME, &error);
+                record_failure(steps, name, &error);
                 None
             }
         }
@@ -321,7 +332,7 @@ fn is_unanswered(error: &ClientError) -> bool {
     }
 }
 
-fn record_failure(steps: &mut Steps, name: &'static str, error: &ClientError) {
+fn record_failure(steps: &mut Steps, name: impl Into<Cow<'static, str>>, error: &ClientError) {
     let (detail, hint) = (error.to_string(), error.hint());
     steps.bad(name, detail, hint, error.exit_code());
 }

@@ -20,6 +20,9 @@ pub struct Unaccepted {
 /// Why a fetched CA certificate does not become a trust anchor.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AnchorError {
+    /// Neither the regime nor the configuration says where the CAs are published. The text is the regime's name.
+    #[error("regime {0:?} documents no place where its CAs are published")]
+    NoUrl(&'static str),
     /// It is no CA certificate. The text is its subject.
     #[error("{0} is no CA certificate")]
     NotACa(String),
@@ -84,12 +87,15 @@ fn list(all: &[Unaccepted]) -> String {
 impl Diagnostic for AnchorError {
     fn hint(&self) -> String {
         match self {
+            Self::NoUrl(_) => {
+                "write them into `anchor_urls` of [trust], or put the bundle into the file of `anchors` by hand".to_owned()
+            }
             Self::NotACa(_) => {
                 "do `anchor_urls` of [trust] lead to the CAs? Compare them with the Trust Framework's documentation".to_owned()
             }
             Self::OfOtherEnvironment { environment, .. } => format!(
-                "`anchor_urls` of [trust] have to lead to the CAs of the {} Trust Framework",
-                environment.trust_framework()
+                "`anchor_urls` of [trust] have to lead to the CAs of the {}",
+                environment.pki()
             ),
             Self::OutOfTime { .. } => {
                 "set this machine's clock (NTP) if it is wrong; else ask the Trust Framework's operator for the CA that is in use".to_owned()
@@ -115,7 +121,9 @@ impl Diagnostic for AnchorError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NotPinned { .. } | Self::NotAccepted(_) => ExitCode::Configuration,
+            Self::NoUrl(_) | Self::NotPinned { .. } | Self::NotAccepted(_) => {
+                ExitCode::Configuration
+            }
             _ => ExitCode::Network,
         }
     }

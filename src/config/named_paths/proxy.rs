@@ -42,7 +42,7 @@ impl PathList {
             let ListenerConfig {
                 address,
                 callers,
-                service: _,
+                upstream: _,
                 host_names: _,
             } = listener;
             self.add_address(address);

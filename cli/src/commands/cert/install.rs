@@ -145,7 +145,7 @@ pub(in crate::commands) fn chain_notes(config: &Config, chain: &Chain) -> Vec<St
         .c3
         .subject
         .as_ref()
-        .and_then(|subject| csr::subject(subject).ok());
+        .and_then(|subject| csr::subject(subject, config.environment.regime()).ok());
     if let Some(configured) = configured.filter(|configured| *configured != leaf.subject()) {
         notes.push(format!(
             "the subject is not that of [c3.subject]: {configured}"

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::super::error::Error;
 use super::super::setup::RoleOption;
 use super::super::{CommandError, Global, output, setup, token_process};
-use super::{as_json, environment_of, rows};
+use super::{as_json, rows};
 use hsm_mtls::internal::certificate::anchors::{Anchors, Chain};
 use hsm_mtls::internal::certificate::name::COMMON_NAME;
 use hsm_mtls::internal::certificate::{Certificate, CertificateError, read_file};
@@ -13,6 +13,7 @@ use hsm_mtls::internal::config::sig4::check_kid;
 use hsm_mtls::internal::config::{CertificateSource, Config, KeyRole};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::identity;
+use hsm_mtls::internal::jwks::location::environment_of;
 use serde_json::json;
 
 pub(super) fn show(
@@ -67,7 +68,7 @@ fn show_here(
 /// The heading: the environment of the certificate, and that of the configuration where it is another.
 fn title(config: &Config, leaf: &Certificate) -> String {
     let (configured, role) = (config.environment, config.c3.role.name());
-    match environment_of(leaf) {
+    match environment_of(config, leaf) {
         Some(environment) if environment == configured => {
             format!("{role} of the {environment} environment")
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::proxy::{CALLER_TOKEN, check_tokens};
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::environment::Service;
+use hsm_mtls::internal::config::Service;
 use hsm_mtls::internal::config::listener::{Callers, ListenAddress, ListenerConfig};
 use hsm_mtls::internal::config::paths::{NOT_THERE, PathRole, inaccessible};
 use hsm_mtls::internal::config::pin::PinSource;
@@ -41,7 +41,7 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let mut rows: Vec<_> = proxy
         .listeners
         .iter()
-        .map(|listener| ("proxy listens on", listener_text(listener)))
+        .map(|listener| ("proxy listens on", listener_text(config, listener)))
         .collect();
     rows.push((
         "operations",
@@ -61,7 +61,7 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let wall = config.wall_between_processes();
     rows.extend(wall.map(|wall| ("users", wall)));
     if config.sig4.is_some() {
-        rows.push(("JWT Auth", jwt_text(proxy.jwt)));
+        rows.push(("JWT Auth", jwt_text(config, &proxy.jwt)));
     }
     if proxy.reload == ReloadTrigger::Watch {
         let watched = config.watched_files().into_iter();
@@ -89,10 +89,9 @@ pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn jwt_text(jwt: JwtAuth) -> String {
-    let covered = Service::ALL
-        .into_iter()
-        .filter(|service| jwt.covers(*service));
+fn jwt_text(config: &Config, jwt: &JwtAuth) -> String {
+    let services = config.hub.services.iter().map(|service| service.service);
+    let covered = services.filter(|service| jwt.covers(*service));
     let covered: Vec<_> = covered.map(Service::name).collect();
     match covered.is_empty() {
         true => "off".to_owned(),
@@ -160,12 +159,12 @@ fn open_listener_note(listener: &ListenerConfig) -> Option<String> {
     }
 }
 
-fn listener_text(listener: &ListenerConfig) -> String {
+fn listener_text(config: &Config, listener: &ListenerConfig) -> String {
     format!(
         "{}; {}; {}",
         address_text(&listener.address),
         callers_text(&listener.callers, &listener.address),
-        services_text(listener.service)
+        services_text(config, listener.upstream.as_deref())
     )
 }
 
@@ -216,13 +215,19 @@ fn callers_text(callers: &Callers, address: &ListenAddress) -> String {
     }
 }
 
-fn services_text(service: Option<Service>) -> String {
-    match service {
-        Some(service) => format!("to {}", service.name()),
+fn services_text(config: &Config, upstream: Option<&str>) -> String {
+    let services = config.hub.services.iter().map(|service| service.service);
+    let mut services =
+        services.filter(|service| upstream.is_none_or(|only| only == service.label()));
+    match upstream {
+        Some(_) => {
+            let name = services.next().map_or("", Service::name);
+            format!("to {name}")
+        }
         None => {
             let all =
-                Service::ALL.map(|service| format!("/{}/ to {}", service.label(), service.name()));
-            all.join(", ")
+                services.map(|service| format!("/{}/ to {}", service.label(), service.name()));
+            all.collect::<Vec<_>>().join(", ")
         }
     }
 }
@@ -245,7 +250,11 @@ pub(super) fn as_json(config: &Config) -> Value {
     let Some(proxy) = &config.proxy else {
         return Value::Null;
     };
-    let listeners: Vec<_> = proxy.listeners.iter().map(listener_json).collect();
+    let listeners: Vec<_> = proxy
+        .listeners
+        .iter()
+        .map(|one| listener_json(config, one))
+        .collect();
     json!({
         "listeners": listeners,
         "operations": proxy.operations.as_ref().map(|operations| {
@@ -271,7 +280,7 @@ pub(super) fn as_json(config: &Config) -> Value {
     })
 }
 
-fn listener_json(listener: &ListenerConfig) -> Value {
+fn listener_json(config: &Config, listener: &ListenerConfig) -> Value {
     let callers = match &listener.callers {
         Callers::SameUser => json!({ "kind": "own-user" }),
         Callers::Peers { uids, gids } => json!({ "kind": "peers", "uids": uids, "gids": gids }),
@@ -281,15 +290,17 @@ fn listener_json(listener: &ListenerConfig) -> Value {
         }
         Callers::AnyLocalProcess => json!({ "kind": "allow-any-local-process" }),
     };
-    let upstreams: Vec<_> = Service::ALL
-        .into_iter()
-        .filter(|service| listener.service.is_none_or(|only| only == *service))
+    let upstream = listener.upstream.as_deref();
+    let services = config
+        .hub
+        .services
+        .iter()
+        .map(|service| service.service.label());
+    let upstreams: Vec<_> = services
+        .filter(|service| upstream.is_none_or(|only| only == *service))
         .map(|service| {
-            let prefix = listener
-                .service
-                .is_none()
-                .then(|| format!("/{}", service.label()));
-            json!({ "service": service.label(), "prefix": prefix })
+            let prefix = upstream.is_none().then(|| format!("/{service}"));
+            json!({ "service": service, "prefix": prefix })
         })
         .collect();
     json!({

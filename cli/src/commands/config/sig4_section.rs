@@ -2,6 +2,8 @@
 
 use hsm_mtls::internal::config::sig4::Sig4Config;
 use hsm_mtls::internal::config::{Config, TokenConfig};
+use hsm_mtls::internal::csr;
+use hsm_mtls::internal::jwks::location::documented_url;
 use serde_json::{Value, json};
 
 use super::{certificate_text, location, path_and_access, pin_text, state_folder_text};
@@ -64,10 +66,8 @@ fn token_rows(token: &TokenConfig) -> Vec<(&'static str, String)> {
 /// Where the scheme documents the JWKS of the application; `None` where its subject is not configured.
 fn derived_jwks(config: &Config) -> Option<String> {
     let subject = config.c3.subject.as_ref()?;
-    let url = config
-        .environment
-        .jwks_url(&subject.organizational_unit, &subject.common_name);
-    Some(url)
+    let subject = csr::subject(subject, config.environment.regime()).ok()?;
+    documented_url(config.environment, &subject)
 }
 
 fn jwks_text(config: &Config, sig4: &Sig4Config) -> String {

@@ -38,7 +38,7 @@ pub(super) fn check(
     steps: &mut Steps,
 ) -> Option<Age> {
     let now = rfc3339::unix_now();
-    let of_token = config.sig4_token.as_ref().unwrap_or(&config.token);
+    let of_token = config.token_of_sig4();
     let record = of_token
         .state_folder()
         .map(|folder| PublicationRecord::new(&folder, &sig4.x5t_s256(), url.as_str()));

@@ -9,9 +9,10 @@ use hsm_mtls::internal::certificate::name::{COMMON_NAME, ORGANIZATIONAL_UNIT};
 use hsm_mtls::internal::client::jwks_fetch::{self, FetchError, FetchedSet};
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::jwks::MAX_LEN;
+use hsm_mtls::internal::jwks::location::key_set_url;
 use url::Url;
 
-use super::super::{CommandError, cert, setup};
+use super::super::{CommandError, setup};
 
 /// The end of the URL of an application's set, and of a set of retired keys.
 const FILE_NAME: &str = "application.jwks";
@@ -32,17 +33,17 @@ impl Source {
         config: &Config,
         certificate: &Certificate,
     ) -> Result<Self, CommandError> {
-        let configured = config.sig4.as_ref().and_then(|sig4| sig4.jwks.clone());
-        let derived = || cert::jwks_url(config, certificate)?.parse().ok();
-        configured.or_else(derived).map(Self::Url).ok_or_else(|| {
-            CommandError::usage(
-                format!(
-                    "no URL follows from the subject of the Sig4 certificate, which has not OU and CN: {}",
-                    certificate.subject()
-                ),
-                "write the URL in `jwks` of [sig4], or give it with --url",
-            )
-        })
+        key_set_url(config, certificate)
+            .map(Self::Url)
+            .ok_or_else(|| {
+                CommandError::usage(
+                    format!(
+                        "no URL of a key set follows from the subject of the Sig4 certificate: {}",
+                        certificate.subject()
+                    ),
+                    "write the URL in `jwks` of [sig4], or give it with --url",
+                )
+            })
     }
 
     /// Reads a text of the command line: an https URL, or a file.

@@ -38,6 +38,10 @@ pub(super) fn update(config: &Config, accepted: &[Fingerprint]) -> Result<Taken,
     };
     let mut fetched = Vec::new();
     let urls = config.trust.anchor_urls(config.environment);
+    if urls.is_empty() {
+        let regime = config.environment.regime();
+        return Err(AnchorError::NoUrl(&regime.name).into());
+    }
     for url in &urls {
         let content = fetch(config, url, LIMITS)?;
         fetched.extend(read(&content, url.as_str())?);

@@ -115,7 +115,7 @@ pub(super) fn fetch(config: &Config, url: &Url, limits: DownloadLimits) -> Resul
 pub(super) fn none_configured(environment: Environment) -> (&'static str, String) {
     let hint = format!(
         "to have revoked certificates noticed, write `crls = [{{ file = \"/etc/hsm-mtls/tls/issuer.crl\", url = \"{}\" }}]` into [trust]",
-        environment.crl_url()
+        environment.crl_url().unwrap_or("http://HOST/issuer.crl")
     );
     (
         "`crls` of [trust] names no list: no certificate is looked for",
