@@ -17,6 +17,7 @@ pub mod hash_chain;
 mod head_export;
 mod location;
 pub mod lock;
+pub mod recent_records;
 pub mod record_reader;
 mod rotation;
 mod sync_thread;

@@ -109,12 +109,7 @@ impl Token {
             let mechanisms = MechanismList::read(&searched, slot).map_err(TokenError::Call)?;
             Ok::<_, TokenError>((slot, description, mechanisms))
         });
-        let (slot, description, mechanisms) = found.map_err(|error| match error {
-            TokenError::Empty | TokenError::NoMatch { .. } | TokenError::Call(_) => {
-                module_config::explain_failure(error, config)
-            }
-            other => other,
-        })?;
+        let (slot, description, mechanisms) = found.map_err(|error| explain(error, config))?;
         let description = description.with_identity(config.identity);
         let role = Role::from(config.user);
         let profile = config.profile(Some(module.description().identification()));
@@ -154,6 +149,19 @@ impl Token {
             login_session: Mutex::new(None),
             logged_in_role: Mutex::new(None),
         })
+    }
+
+    /// Finds exactly one token, and returns what it says of itself (CK_TOKEN_INFO): without a session and without a login.
+    ///
+    /// # Errors
+    /// The module cannot be loaded, or no token or several tokens match.
+    pub fn describe(config: &TokenConfig) -> Result<TokenDescription, TokenError> {
+        let (module, uri) = (Module::load(config)?, config.uri.clone());
+        let found = with_timeout(TokenOperation::Token, config.start_timeout, move || {
+            select_slot(&module, &uri)
+        });
+        let (_, description) = found.map_err(|error| explain(error, config))?;
+        Ok(description)
     }
 
     /// Selects the same token again, in a slot that may have another number, and logs in with the PIN that the token
@@ -272,5 +280,15 @@ impl Token {
                 .min(usize::try_from(limit).unwrap_or(wanted).saturating_sub(1))
                 .max(1)
         })
+    }
+}
+
+/// An error of the search for the token, with the file of the module's own that may be the reason.
+fn explain(error: TokenError, config: &TokenConfig) -> TokenError {
+    match error {
+        TokenError::Empty | TokenError::NoMatch { .. } | TokenError::Call(_) => {
+            module_config::explain_failure(error, config)
+        }
+        other => other,
     }
 }

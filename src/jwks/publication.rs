@@ -38,6 +38,21 @@ pub struct PublicationRecord {
     url: String,
 }
 
+/// What the last check of a published key set found. Times are in seconds after the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastCheck {
+    /// The key was there.
+    Published {
+        /// Since when it was found there.
+        since: u64,
+    },
+    /// It was not.
+    Missing {
+        /// When it was looked for.
+        at: u64,
+    },
+}
+
 #[derive(Serialize, Deserialize)]
 struct FileContent {
     schema: u32,
@@ -90,6 +105,20 @@ impl PublicationRecord {
     /// The file cannot be written, or others may change it.
     pub fn not_seen(&self, now: u64) -> Result<(), RecordError> {
         self.write(None, Some(now))
+    }
+
+    /// What is remembered of the last check; `None` if there was none.
+    ///
+    /// # Errors
+    /// The file cannot be read, or others may change it.
+    pub fn last_check(&self) -> Result<Option<LastCheck>, RecordError> {
+        let content = self.read()?;
+        Ok(content.map(|content| match content.first_seen {
+            Some(since) => LastCheck::Published { since },
+            None => LastCheck::Missing {
+                at: content.last_missing.unwrap_or_default(),
+            },
+        }))
     }
 
     fn read(&self) -> Result<Option<FileContent>, RecordError> {
@@ -152,7 +181,11 @@ mod tests {
         let state = folder.path().join("state");
         let url = "https://keystore.example/application.jwks";
         let record = || PublicationRecord::new(&state, "kid", url);
+        assert_eq!(record().last_check().unwrap(), None);
         assert_eq!(record().seen(1000, None).unwrap(), 1000);
+        let since = 1000;
+        let published = LastCheck::Published { since };
+        assert_eq!(record().last_check().unwrap(), Some(published));
         assert_eq!(record().seen(1500, None).unwrap(), 1000);
         assert_eq!(record().seen(1600, Some(1200)).unwrap(), 1000);
         assert_eq!(record().seen(1700, Some(900)).unwrap(), 900);
@@ -163,6 +196,8 @@ mod tests {
         let mode = fs::metadata(&record().path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         record().not_seen(1950).unwrap();
+        let missing = LastCheck::Missing { at: 1950 };
+        assert_eq!(record().last_check().unwrap(), Some(missing));
         // The server says that nothing has changed since long ago: that is not believed.
         assert_eq!(record().seen(2000, Some(900)).unwrap(), 2000);
         assert_eq!(record().seen(2100, Some(1960)).unwrap(), 1960);
