@@ -19,9 +19,11 @@ mod pin;
 mod proxy;
 mod request;
 pub(crate) mod rotate;
+mod running_proxy;
 mod setup;
 mod sig4_certificates;
 mod signer;
+pub(crate) mod status;
 mod token;
 pub(crate) mod token_process;
 mod trust;
@@ -37,12 +39,13 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::standard_error;
 
 pub(crate) use error::CommandError;
+use token::TokenCommand;
 
 /// Proves who a bank is on every outbound TLS connection, with a private key that never leaves its HSM.
 ///
 /// Exit codes: 0 done and good; 1 the check ran and its subject falls short; 2 usage or configuration;
 /// 3 token not available; 4 no PIN, or PIN refused, locked or guarded; 5 network or peer; 70 a fault of this program;
-/// 130 interrupted.
+/// 130 interrupted. `status` has those of monitoring plugins: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN.
 #[derive(Parser)]
 #[command(
     name = "hsm-mtls",
@@ -156,6 +159,12 @@ enum Command {
     /// stays in use until `rotate switch`, and in the token until `rotate retire`.
     #[command(subcommand)]
     Rotate(rotate::RotateCommand),
+    /// Everything that has a date or can be down, on one screen, and what to do next
+    ///
+    /// Keys, certificates, CAs, CRLs, key set, token, last uses, proxy and rotation of each environment. No key is used, no PIN sent,
+    /// and nothing fetched without --online. The exit codes are those of monitoring plugins, not those of the other commands: 0 OK;
+    /// 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for a configuration or a command line that cannot be used.
+    Status(status::StatusArgs),
     /// The process that holds module, PIN and ledger; started by the others, never by hand
     #[command(hide = true)]
     Signer(signer::SignerArgs),
@@ -183,33 +192,6 @@ enum ConfigCommand {
     Check {
         /// Configurations; without any, the one of --config
         files: Vec<PathBuf>,
-    },
-}
-
-#[derive(Subcommand)]
-enum TokenCommand {
-    /// The tokens that the module shows
-    List {
-        #[command(flatten)]
-        role: setup::RoleOption,
-    },
-    /// Every step from loading the module to verified signatures; names the one that fails
-    ///
-    /// With [sig4] in the configuration its key is checked behind that of C3; with --sig4 alone.
-    Check {
-        /// How many signatures to measure
-        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        signatures: u32,
-        /// Then measure the token under load: so many signatures in all
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-        load: Option<u32>,
-        /// How many of them are asked for at once; `sessions` of [[token]] work on them
-        #[arg(long, value_name = "C", default_value_t = 8, requires = "load", value_parser = clap::value_parser!(u32).range(1..=1024))]
-        concurrency: u32,
-        #[command(flatten)]
-        report: token::ReportArgs,
-        #[command(flatten)]
-        role: setup::RoleOption,
     },
 }
 
@@ -338,6 +320,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Verify(args) => verify::verify(global, args),
         Command::Request(args) => request::request(global, args),
         Command::Rotate(command) => rotate::run(global, command),
+        Command::Status(args) => status::status(global, &args),
         Command::Signer(args) => signer::serve(global, args),
         Command::FrontEnd => proxy::front_end(global),
         Command::ProcessLauncher => proxy::launch_processes(global),

@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::common::bank::Bank;
+use crate::common::json_schema::validate;
 use hsm_mtls_cli::audit::{rule, rules};
 
 fn docs(name: &str) -> PathBuf {
@@ -14,23 +14,14 @@ fn docs(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Held against the schema by a validator that is not ours.
-pub(crate) fn validate(bank: &Bank, name: &str, json: &str) -> std::process::Output {
-    let file = bank.write(name, json);
-    // Debian's own: `make test` installs the package for it.
-    Command::new("/usr/bin/python3")
-        .args(["-W", "ignore", "-m", "jsonschema", "-i"])
-        .args([&file, &docs("audit.schema.json")])
-        .output()
-        .expect("python3 with jsonschema: install `python3-jsonschema` (make test does)")
-}
+const SCHEMA: &str = "audit.schema.json";
 
 #[test]
 fn json_is_as_its_schema_has_it() {
     let mut bank = Bank::new();
     let checked = |bank: &Bank, arguments: &[&str], code| {
         let run = bank.run(arguments).expect(code);
-        let valid = validate(bank, "report.json", &run.stdout);
+        let valid = validate(bank, SCHEMA, "report.json", &run.stdout);
         assert!(valid.status.success(), "{arguments:?}: {valid:?}");
         run
     };
@@ -53,7 +44,7 @@ fn json_is_as_its_schema_has_it() {
     // The validator does look.
     let mut wrong = whole.json();
     wrong["subjects"][0]["judgements"][0]["verdict"] = "perhaps".into();
-    let invalid = validate(&bank, "wrong.json", &wrong.to_string());
+    let invalid = validate(&bank, SCHEMA, "wrong.json", &wrong.to_string());
     assert!(!invalid.status.success(), "{invalid:?}");
 }
 

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::common::audit::{Audited, SECTIONS, certified, of};
 use crate::common::bank::Bank;
+use crate::common::json_schema::validate;
 use crate::common::trust_framework::Kind;
 use crate::common::{sig4, sig4_onboarding};
-use crate::report::validate;
 
 fn with_sections(bank: &mut Bank, sections: &str) {
     bank.configure(|settings| settings.sections = SECTIONS.to_owned() + sections);
@@ -19,7 +19,7 @@ fn with_sections(bank: &mut Bank, sections: &str) {
 fn audit(bank: &Bank, further: &[&str], code: i32) -> Value {
     let command = [&["audit", "--json"], further].concat();
     let run = bank.run(&command).expect(code);
-    let valid = validate(bank, "report.json", &run.stdout);
+    let valid = validate(bank, "audit.schema.json", "report.json", &run.stdout);
     assert!(valid.status.success(), "{valid:?}");
     Audited::of(run).report
 }

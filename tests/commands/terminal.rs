@@ -148,7 +148,7 @@ fn what_no_keyboard_gives_is_not_sent_from_the_prompt() {
     );
 }
 /// What appears on a terminal that is so wide, without colours.
-fn screen(bank: &Bank, columns: usize, arguments: &str) -> String {
+pub(super) fn screen(bank: &Bank, columns: usize, arguments: &str) -> String {
     let command = format!(
         "stty cols {columns} rows 200 -onlcr; exec '{}' --config '{}' {arguments}",
         env!("CARGO_BIN_EXE_hsm-mtls"),
@@ -173,7 +173,7 @@ fn screen(bank: &Bank, columns: usize, arguments: &str) -> String {
 }
 
 /// Lines that the terminal would break, in a word or not, though they could have been broken between two.
-fn too_long(text: &str, columns: usize) -> Vec<&str> {
+pub(super) fn too_long(text: &str, columns: usize) -> Vec<&str> {
     // What the bar has shown is written over.
     let lines = text.lines().map(|line| line.trim_end_matches('\r'));
     let lines = lines.map(|line| line.rsplit('\r').next().unwrap_or_default());

@@ -28,6 +28,7 @@ pub mod generated_page;
 pub mod hostile_front_end;
 pub mod hsm_config;
 pub mod hub;
+pub mod json_schema;
 pub mod jwt_verdicts;
 pub mod kryoptic_token;
 pub mod ledger_file;

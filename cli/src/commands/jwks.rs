@@ -44,7 +44,8 @@ pub(super) struct CheckArgs {
     file: Option<PathBuf>,
 }
 
-const FETCH: &str = "fetch";
+/// The name of the step that fetches the set.
+pub(super) const FETCH: &str = "fetch";
 const SET: &str = "set";
 const PUBLISHED: &str = "published";
 const CACHES: &str = "caches";

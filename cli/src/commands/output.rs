@@ -14,6 +14,7 @@ use serde_json::json;
 use textwrap::core::display_width;
 
 use super::line_wrap::{columns, two_columns, wrap};
+use super::status::state::State;
 use super::{CommandError, json_notes};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -270,6 +271,39 @@ pub(crate) fn judgement(
     let name = format!("  {mark}  {rule:24}  ");
     let text = format!("{verdict_text}: {FAINT}{evidence}{FAINT:#}");
     unwrapped(&two_columns(&name, &text, columns(io::stdout())))
+}
+
+/// Prints the first line of a status, which monitoring takes.
+pub(crate) fn state_line(state: State, text: &str) -> Result<(), CommandError> {
+    let (style, word) = (style_of(state), state.word());
+    line(&format!("{style}hsm-mtls {word}{style:#}: {text}"))
+}
+
+/// Prints an item of a status; its name takes `longest` columns.
+pub(crate) fn state_row(
+    state: State,
+    name: &str,
+    longest: usize,
+    text: &str,
+) -> Result<(), CommandError> {
+    let style = style_of(state);
+    let mark = match state {
+        State::Ok => "ok  ",
+        State::Unknown => "??  ",
+        State::Warning => "warn",
+        State::Critical => "CRIT",
+    };
+    let name = format!("  {style}{mark}{style:#}  {name:longest$}  ");
+    unwrapped(&two_columns(&name, text, columns(io::stdout())))
+}
+
+fn style_of(state: State) -> Style {
+    match state {
+        State::Ok => GOOD,
+        State::Unknown => FAINT,
+        State::Warning => NOTE,
+        State::Critical => BAD,
+    }
 }
 
 /// Prints the final line of a check: green where it passed, red otherwise.

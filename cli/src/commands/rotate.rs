@@ -8,10 +8,10 @@ mod install;
 mod key_uses;
 mod names;
 mod new_key;
+mod progress;
 mod reload;
 mod retire;
 mod rotation;
-mod running_proxy;
 mod start;
 mod state;
 mod status;
@@ -28,6 +28,8 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use super::setup::RoleOption;
 use super::{CommandError, Global, setup, token_process};
 pub(crate) use error::RotationError;
+pub(super) use key_uses::{is_service, seconds};
+pub(super) use progress::{Progress, progress};
 
 #[derive(Subcommand)]
 pub(super) enum RotateCommand {

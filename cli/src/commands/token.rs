@@ -12,16 +12,45 @@ mod steps;
 
 use std::time::Duration;
 
+use clap::Subcommand;
 use hsm_mtls::internal::config::{Config, LoginRole, USER_NAME_FORM, is_user_name};
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::token::module::Module;
 use hsm_mtls::internal::token::{Role, config_obstacle, description};
 use serde_json::json;
 
+use super::setup::RoleOption;
 use super::{CommandError, Global, output};
 pub(super) use check::check;
 pub(super) use load_test::LoadTest;
 pub(super) use report::ReportArgs;
+
+#[derive(Subcommand)]
+pub(super) enum TokenCommand {
+    /// The tokens that the module shows
+    List {
+        #[command(flatten)]
+        role: RoleOption,
+    },
+    /// Every step from loading the module to verified signatures; names the one that fails
+    ///
+    /// With [sig4] in the configuration its key is checked behind that of C3; with --sig4 alone.
+    Check {
+        /// How many signatures to measure
+        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        signatures: u32,
+        /// Then measure the token under load: so many signatures in all
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        load: Option<u32>,
+        /// How many of them are asked for at once; `sessions` of [[token]] work on them
+        #[arg(long, value_name = "C", default_value_t = 8, requires = "load", value_parser = clap::value_parser!(u32).range(1..=1024))]
+        concurrency: u32,
+        #[command(flatten)]
+        report: ReportArgs,
+        #[command(flatten)]
+        role: RoleOption,
+    },
+}
 
 /// Parses the value of `--user-type`.
 pub(super) fn parse_role(text: &str) -> Result<Role, String> {

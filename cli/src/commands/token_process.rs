@@ -105,7 +105,14 @@ pub(super) fn start(global: &Global, listener: &mut dyn Listener) -> Result<Side
     start_with(setup::config(global)?, listener)
 }
 
-fn start_with(config: Config, listener: &mut dyn Listener) -> Result<Side, CommandError> {
+/// [`start`] with a configuration that is loaded already.
+///
+/// # Errors
+/// The listener refuses it, or this is not the user who loads the module.
+pub(super) fn start_with(
+    config: Config,
+    listener: &mut dyn Listener,
+) -> Result<Side, CommandError> {
     if child::connect()? {
         if let Some(folder) = &config.token.working_dir {
             // Where that fails, the check before the module is loaded says why.

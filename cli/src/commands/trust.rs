@@ -3,6 +3,7 @@
 
 mod anchors;
 mod crls;
+mod inventory;
 mod show;
 mod update;
 
@@ -16,6 +17,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 use std::time::SystemTime;
 
 use super::{CommandError, Global};
+pub(super) use inventory::{CrlEntry, ListEntry, TrustInventory, short_name};
 
 #[derive(Subcommand)]
 pub(super) enum TrustCommand {
@@ -56,10 +58,10 @@ pub(super) fn run(global: &Global, command: &TrustCommand) -> Result<ExitCode, C
 }
 
 /// A certificate of ours, and what the CRLs say of it.
-struct OwnStatus {
-    role: KeyRole,
+pub(super) struct OwnStatus {
+    pub(super) role: KeyRole,
     subject: String,
-    status: RevocationStatus,
+    pub(super) status: RevocationStatus,
     /// Where the certificate says that its CRL is (cRLDistributionPoints).
     crl_urls: Vec<String>,
 }

@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use hsm_mtls::internal::exit_code::ExitCode;
 
+use super::status::UNUSABLE;
 use super::{Cli, CommandError, output};
 
 /// The least Jaro similarity of a suggestion and the word that was typed.
@@ -33,10 +34,22 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         .iter()
         .take_while(|argument| *argument != "--")
         .any(|argument| argument == "--json");
-    if as_json {
-        return Err(output::failure(&as_command_error(&error), true));
-    }
-    Err(output::usage(&error))
+    let code = match asks_for_status(&arguments) {
+        true => UNUSABLE.exit_code(),
+        false => ExitCode::Configuration,
+    };
+    match as_json {
+        true => output::failure(&as_command_error(&error, code), true),
+        false => output::usage(&error),
+    };
+    Err(code)
+}
+
+/// Whether the command is `status`, whose exit codes are its own.
+fn asks_for_status(arguments: &[OsString]) -> bool {
+    let command = Cli::command().ignore_errors(true);
+    let matches = command.try_get_matches_from(arguments);
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("status"))
 }
 
 /// Options whose value may be a PIN, typed in place of its source.
@@ -134,12 +147,16 @@ fn remove_empty_tips(error: &mut clap::Error) {
 }
 
 /// clap's error for JSON: its first paragraph is the message, all others are the hint.
-fn as_command_error(error: &clap::Error) -> CommandError {
+fn as_command_error(error: &clap::Error, code: ExitCode) -> CommandError {
     if matches!(
         error.kind(),
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        return CommandError::usage("a command is missing", "`--help` lists the commands");
+        return CommandError::Usage {
+            message: "a command is missing".to_owned(),
+            hint: "`--help` lists the commands".to_owned(),
+            code,
+        };
     }
     let text = error.to_string();
     let in_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -147,7 +164,11 @@ fn as_command_error(error: &clap::Error) -> CommandError {
     let first = paragraphs.next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
     let hints: Vec<_> = paragraphs.filter(|text| !text.is_empty()).collect();
-    CommandError::usage(message, hints.join("; "))
+    CommandError::Usage {
+        message,
+        hint: hints.join("; "),
+        code,
+    }
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl KeyUses {
 }
 
 /// Whether this is what a key of the role is for, and not a proof or a request.
-fn is_service(role: KeyRole, purpose: &str) -> bool {
+pub(in crate::commands) fn is_service(role: KeyRole, purpose: &str) -> bool {
     let of_role: &[Purpose] = match role {
         KeyRole::C3 => &[Purpose::Tls13ClientAuth, Purpose::Tls12ClientAuth],
         KeyRole::Sig4 => &[Purpose::Jwt],
@@ -119,7 +119,7 @@ pub(super) fn service_of(role: KeyRole) -> &'static str {
 }
 
 /// The whole seconds of a record's time, after the Unix epoch.
-fn seconds(time: &str) -> Option<u64> {
+pub(in crate::commands) fn seconds(time: &str) -> Option<u64> {
     let whole: DateTime = format!("{}Z", time.get(..19)?).parse().ok()?;
     let since: Duration = whole.unix_duration();
     Some(since.as_secs())

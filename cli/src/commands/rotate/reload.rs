@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use hsm_mtls::internal::config::{Config, KeyRole};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::super::running_proxy::RunningProxy;
 use super::super::{CommandError, output};
 use super::RotationError;
-use super::running_proxy::RunningProxy;
 
 /// How long a reload may take: another signer is started and logs in, and the old one ends its handshakes.
 const TIMEOUT: Duration = Duration::from_secs(90);

@@ -16,11 +16,11 @@ use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::token::session::Access as SessionAccess;
 use hsm_mtls::internal::token::{TokenError, TokenOperation, with_timeout};
 
+use super::super::running_proxy::RunningProxy;
 use super::super::{CommandError, Global, setup};
 use super::key_uses::{KeyUses, service_of};
 use super::names::from_hex;
 use super::rotation::{Access, Configured, Rotation};
-use super::running_proxy::RunningProxy;
 use super::state::{Stage, State};
 use super::{RetireArgs, RotationError, status};
 

@@ -11,10 +11,10 @@ use hsm_mtls::internal::jwks::publication::WAIT;
 use hsm_mtls::internal::rfc3339;
 use serde_json::{Value, json};
 
+use super::super::running_proxy::RunningProxy;
 use super::super::{CommandError, Global, output};
 use super::key_uses::{KeyUses, at_or_never};
 use super::rotation::{Access, Configured, Rotation, next_step};
-use super::running_proxy::RunningProxy;
 use super::state::{CertificateFacts, Stage, State};
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -154,12 +154,22 @@ fn add_done(report: &mut Value, done: Option<&str>) {
     }
 }
 
+/// The pair whose certificate has this `x5t#S256`.
+pub(super) fn pair_with(state: &State, x5t_s256: &str) -> Configured {
+    let new = state.new.certificate.as_ref();
+    match x5t_s256 {
+        shown if shown == state.old.certificate.x5t_s256 => Configured::Old,
+        shown if new.is_some_and(|new| new.x5t_s256 == shown) => Configured::New,
+        _ => Configured::Neither,
+    }
+}
+
 /// What is found out for a status.
-struct Facts {
+pub(super) struct Facts {
     /// `Ok(None)`: no ledger is configured. `Err`: it cannot be read.
-    uses: Result<Option<KeyUses>, String>,
+    pub(super) uses: Result<Option<KeyUses>, String>,
     /// Which pair the running proxy has; `None`: it does not answer.
-    proxy: Option<Configured>,
+    pub(super) proxy: Option<Configured>,
 }
 
 impl Facts {
@@ -170,14 +180,9 @@ impl Facts {
         });
         let shown =
             RunningProxy::of(rotation.config).and_then(|proxy| proxy.certificate(rotation.role));
-        let new = state.new.certificate.as_ref();
         Self {
             uses: uses.transpose(),
-            proxy: shown.map(|shown| match shown {
-                shown if shown == state.old.certificate.x5t_s256 => Configured::Old,
-                shown if new.is_some_and(|new| new.x5t_s256 == shown) => Configured::New,
-                _ => Configured::Neither,
-            }),
+            proxy: shown.map(|shown| pair_with(state, &shown)),
         }
     }
 
@@ -197,13 +202,13 @@ impl Facts {
 }
 
 /// The next step.
-struct Next {
-    text: String,
-    not_before: Option<u64>,
+pub(super) struct Next {
+    pub(super) text: String,
+    pub(super) not_before: Option<u64>,
 }
 
 impl Next {
-    fn of(rotation: &Rotation<'_>, state: &State, facts: &Facts) -> Self {
+    pub(super) fn of(rotation: &Rotation<'_>, state: &State, facts: &Facts) -> Self {
         let now = |text: &str| Self {
             text: rotation.role.advice(text),
             not_before: None,
@@ -309,7 +314,7 @@ fn until(certificate: &CertificateFacts) -> String {
 }
 
 /// Whole days until then; negative afterwards.
-fn days_left(not_after: &str) -> Option<i64> {
+pub(super) fn days_left(not_after: &str) -> Option<i64> {
     let end: DateTime = not_after.parse().ok()?;
     let end = end.unix_duration().as_secs().cast_signed();
     let left = end - rfc3339::unix_now().cast_signed();

@@ -1,39 +1,21 @@
 //! `trust show`: what is trusted, how old it is, and whether a certificate of ours is on a list. It reads files only: no token, no
 //! network.
 
-use std::fs;
-use std::path::Path;
 use std::time::SystemTime;
 
-use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::certificate::anchors::Anchors;
-use hsm_mtls::internal::certificate::crl::RevocationList;
-use hsm_mtls::internal::certificate::revocation::REVOKED_HINT;
 use hsm_mtls::internal::config::Config;
-use hsm_mtls::internal::config::trust::CrlSource;
 use hsm_mtls::internal::exit_code::ExitCode;
 use serde_json::{Value, json};
 
 use super::super::{CommandError, Global, output, setup};
-use super::{OwnStatus, crls, own_statuses};
+use super::inventory::{AnchorEntry, ListEntry, TrustInventory};
+use super::{OwnStatus, crls};
 
 pub(super) fn show(global: &Global) -> Result<ExitCode, CommandError> {
     let config = setup::config_to_read(global)?;
     let anchors = Anchors::load(&config).map_err(CommandError::stage)?;
-    let now = SystemTime::now();
-    let shown = Shown {
-        anchors: anchors
-            .all()
-            .map(|ca| ShownAnchor::of(&config, ca, now))
-            .collect(),
-        crls: config
-            .trust
-            .crls
-            .iter()
-            .map(|crl| ShownCrl::of(crl, &anchors, now))
-            .collect(),
-        own: own_statuses(&config, &anchors),
-    };
+    let shown = TrustInventory::of(&config, &anchors, SystemTime::now());
     let faults = shown.faults();
     match global.json {
         true => output::json(&shown.as_json(&config, &faults))?,
@@ -45,153 +27,7 @@ pub(super) fn show(global: &Global) -> Result<ExitCode, CommandError> {
     })
 }
 
-struct Shown {
-    anchors: Vec<ShownAnchor>,
-    crls: Vec<ShownCrl>,
-    own: Vec<OwnStatus>,
-}
-
-struct ShownAnchor {
-    subject: String,
-    /// Otherwise an Issuing CA.
-    is_root: bool,
-    generation: Option<u32>,
-    fingerprint: String,
-    /// `None` where nothing is pinned, or for an Issuing CA: its root is.
-    is_pinned: Option<bool>,
-    not_after: String,
-    days_left: i64,
-}
-
-impl ShownAnchor {
-    fn of(config: &Config, ca: &Certificate, now: SystemTime) -> Self {
-        let (pins, is_root) = (&config.trust.pins, ca.is_self_issued());
-        let fingerprint = ca.fingerprint();
-        Self {
-            subject: ca.subject().to_string(),
-            is_root,
-            generation: ca.generation(),
-            fingerprint: fingerprint.to_string(),
-            is_pinned: (is_root && !pins.is_empty()).then(|| pins.contains(&fingerprint)),
-            not_after: ca.not_after(),
-            days_left: ca.days_left(now),
-        }
-    }
-
-    fn role(&self) -> &'static str {
-        match self.is_root {
-            true => "root",
-            false => "issuing",
-        }
-    }
-}
-
-/// A list of a configured file, or why there is none.
-struct ShownCrl {
-    file: String,
-    url: Option<String>,
-    lists: Result<Vec<ShownList>, String>,
-}
-
-struct ShownList {
-    issuer: String,
-    /// Whether a CA of the bundle signed it.
-    is_signed: bool,
-    number: Option<String>,
-    this_update: String,
-    age_days: u64,
-    next_update: Option<String>,
-    is_outdated: bool,
-    entries: usize,
-}
-
-impl ShownCrl {
-    fn of(crl: &CrlSource, anchors: &Anchors, now: SystemTime) -> Self {
-        let lists = RevocationList::read(&crl.file);
-        let lists = lists.map(|lists| {
-            let shown = lists.iter().map(|list| ShownList::of(list, anchors, now));
-            shown.collect()
-        });
-        Self {
-            file: crl.file.display().to_string(),
-            url: crl.url.as_ref().map(ToString::to_string),
-            lists: lists.map_err(|error| match is_missing(&crl.file) {
-                true => "it is not there".to_owned(),
-                false => error.to_string(),
-            }),
-        }
-    }
-}
-
-fn is_missing(file: &Path) -> bool {
-    fs::symlink_metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-}
-
-impl ShownList {
-    fn of(list: &RevocationList, anchors: &Anchors, now: SystemTime) -> Self {
-        let age = now
-            .duration_since(list.this_update_time())
-            .unwrap_or_default();
-        Self {
-            issuer: list.issuer().to_string(),
-            is_signed: anchors
-                .all()
-                .any(|ca| list.names_as_issuer(ca) && list.check_signature(ca).is_ok()),
-            number: list.number().map(|number| number_text(&number)),
-            this_update: list.this_update(),
-            age_days: age.as_secs() / 86_400,
-            next_update: list.next_update(),
-            is_outdated: list.is_outdated(now),
-            entries: list.count(),
-        }
-    }
-}
-
-/// A number in decimal digits, or of more than 16 bytes in hexadecimal ones.
-fn number_text(bytes: &[u8]) -> String {
-    let is_short = bytes.len() <= 16;
-    let number = bytes
-        .iter()
-        .fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
-    match is_short {
-        true => number.to_string(),
-        false => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-    }
-}
-
-impl Shown {
-    fn faults(&self) -> Vec<String> {
-        let expired = self.anchors.iter().filter(|anchor| anchor.days_left < 0);
-        let mut faults: Vec<_> = expired
-            .map(|anchor| format!("{} expired on {}", anchor.subject, anchor.not_after))
-            .collect();
-        for crl in &self.crls {
-            match &crl.lists {
-                Err(why) => faults.push(format!("{}: {why}", crl.file)),
-                Ok(lists) => faults.extend(lists.iter().filter_map(|list| {
-                    let why = match (list.is_signed, list.is_outdated) {
-                        (false, _) => "no CA of `anchors` has signed it",
-                        (true, true) => "it is outdated: a newer list is due",
-                        (true, false) => return None,
-                    };
-                    Some(format!("{}: {why}", crl.file))
-                })),
-            }
-        }
-        let revoked = self
-            .own
-            .iter()
-            .filter(|own| own.status.is_revoked() == Some(true));
-        faults.extend(revoked.map(|own| {
-            let (key, detail) = (own.role.name(), own.status.detail());
-            format!(
-                "our {key} certificate is REVOKED: {detail}; {}",
-                own.role.advice(REVOKED_HINT)
-            )
-        }));
-        faults
-    }
-
+impl TrustInventory {
     fn as_json(&self, config: &Config, faults: &[String]) -> Value {
         let anchors = self.anchors.iter().map(|anchor| {
             json!({
@@ -205,7 +41,7 @@ impl Shown {
             })
         });
         let crls = self.crls.iter().map(|crl| {
-            let lists = crl.lists.as_ref().map_or_else(|_| Vec::new(), |lists| lists.iter().map(ShownList::as_json).collect());
+            let lists = crl.lists.as_ref().map_or_else(|_| Vec::new(), |lists| lists.iter().map(ListEntry::as_json).collect());
             json!({ "file": crl.file, "url": crl.url, "error": crl.lists.as_ref().err(), "lists": lists })
         });
         let own = self.own.iter().map(|own| {
@@ -295,7 +131,7 @@ impl OwnStatus {
     }
 }
 
-impl ShownAnchor {
+impl AnchorEntry {
     fn fingerprint_text(&self) -> String {
         let pinned = match self.is_pinned {
             Some(true) => " (pinned)",
@@ -307,7 +143,7 @@ impl ShownAnchor {
     }
 }
 
-impl ShownList {
+impl ListEntry {
     fn as_json(&self) -> Value {
         json!({
             "issuer": self.issuer,

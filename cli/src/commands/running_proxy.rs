@@ -30,10 +30,18 @@ impl<'a> RunningProxy<'a> {
         }
     }
 
+    /// Its readiness report (`/readyz`), whether it is ready or not.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(super) fn readiness(&self) -> io::Result<Value> {
+        let body = self.get("/readyz")?;
+        serde_json::from_str(&body).map_err(io::Error::from)
+    }
+
     /// `x5t#S256` of the certificate that the proxy uses for a role; `None`: it does not answer, or has none.
     pub(super) fn certificate(&self, role: KeyRole) -> Option<String> {
-        let body = self.get("/readyz").ok()?;
-        let report: Value = serde_json::from_str(&body).ok()?;
+        let report = self.readiness().ok()?;
         let name = match role {
             KeyRole::C3 => &report["certificate"]["x5t_s256"],
             KeyRole::Sig4 => &report["jwt"]["kid"],
