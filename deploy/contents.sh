@@ -15,6 +15,8 @@ list=$(dpkg-deb -c "$deb")
 expected='-rwxr-xr-x ./usr/bin/hsm-mtls
 -rw-r--r-- ./usr/lib/systemd/system/hsm-mtls-proxy.service
 -rw-r--r-- ./usr/lib/systemd/system/hsm-mtls-proxy.socket
+-rw-r--r-- ./usr/lib/systemd/system/hsm-mtls-status.service
+-rw-r--r-- ./usr/lib/systemd/system/hsm-mtls-status.timer
 -rw-r--r-- ./usr/lib/systemd/system/hsm-mtls-trust.service
 -rw-r--r-- ./usr/lib/systemd/system/hsm-mtls-trust.timer
 -rw-r----- ./etc/hsm-mtls/preprod.toml

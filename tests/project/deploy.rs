@@ -25,6 +25,10 @@ const TRUST: &str = "hsm-mtls-trust.service";
 const TRUST_TIMER: &str = "hsm-mtls-trust.timer";
 /// Of what fetches the CRLs: the network is left of it.
 const EXPOSURE_OF_TRUST: f64 = 1.5;
+const STATUS: &str = "hsm-mtls-status.service";
+const STATUS_TIMER: &str = "hsm-mtls-status.timer";
+/// Of what looks at everything: the ports of this machine are left of it.
+const EXPOSURE_OF_STATUS: f64 = 1.1;
 /// How long the end of a process waits for a ledger's `head`: docs/ledger.md.
 const HEAD: Duration = Duration::from_secs(12);
 
@@ -65,6 +69,10 @@ fn units() -> TempDir {
     let trust = trust.replace(installed, env!("CARGO_BIN_EXE_hsm-mtls"));
     fs::write(folder.path().join(TRUST), trust).unwrap();
     fs::copy(shipped(TRUST_TIMER), folder.path().join(TRUST_TIMER)).unwrap();
+    let status = fs::read_to_string(shipped(STATUS)).unwrap();
+    let status = status.replace(installed, env!("CARGO_BIN_EXE_hsm-mtls"));
+    fs::write(folder.path().join(STATUS), status).unwrap();
+    fs::copy(shipped(STATUS_TIMER), folder.path().join(STATUS_TIMER)).unwrap();
     folder
 }
 
@@ -121,6 +129,22 @@ fn a_transient_failure_has_an_exit_code_that_restarts_the_unit() {
     ends(&bank, true, "token");
 }
 
+/// The line of the unit that looks at everything is one that the command takes, and its exit code is the unit's.
+#[test]
+fn the_unit_of_the_status_runs_without_pin_and_module() {
+    let mut bank = Bank::new();
+    bank.certify("p-256");
+    bank.configure(|settings| {
+        settings.module = "/nothing/here.so".into();
+        settings.pin = "{ credential = \"hsm-pin\" }".to_owned();
+    });
+    let line = said_once(STATUS, "ExecStart");
+    let arguments: Vec<_> = line.split(' ').skip(1).collect();
+    let run = bank.run(&arguments).expect(3);
+    let said = "hsm-mtls UNKNOWN: preprod: token: not asked: --no-token | 'preprod.c3.certificate'=394;60:;30:\n";
+    assert_eq!(run.stdout, said);
+}
+
 /// What systemd says of the units: an unknown key is a remark, and no other exit code.
 fn verify(folder: &Path) -> String {
     let done = Command::new("systemd-analyze")
@@ -129,6 +153,8 @@ fn verify(folder: &Path) -> String {
         .arg(folder.join(SERVICE))
         .arg(folder.join(TRUST))
         .arg(folder.join(TRUST_TIMER))
+        .arg(folder.join(STATUS))
+        .arg(folder.join(STATUS_TIMER))
         .output()
         .expect("systemd-analyze, of Debian's package systemd");
     let said = String::from_utf8(done.stderr).unwrap();
@@ -213,6 +239,7 @@ fn the_service_is_sandboxed() {
     let folder = units();
     is_exposed_by(folder.path(), SERVICE, EXPOSURE);
     is_exposed_by(folder.path(), TRUST, EXPOSURE_OF_TRUST);
+    is_exposed_by(folder.path(), STATUS, EXPOSURE_OF_STATUS);
     let service = folder.path().join(SERVICE);
     let drop_in = fs::read_to_string(shipped(ROOT_START)).unwrap();
     let text = fs::read_to_string(&service).unwrap();
@@ -270,12 +297,21 @@ fn configuration_and_units_name_the_same_paths() {
         said_once(SERVICE, "Environment")
     );
 
+    // What looks at everything may read what the service may, but for the PIN.
+    for key in ["User", "Environment"] {
+        assert_eq!(said_once(STATUS, key), said_once(SERVICE, key));
+    }
+    let folder = Path::new(file).parent().unwrap().display();
+    assert_eq!(said_once(STATUS, "InaccessiblePaths"), format!("-{folder}"));
+
     // Memory of refused PINs, and ledger.
     let state = Path::new("/var/lib").join(said_once(SERVICE, "StateDirectory"));
     assert_eq!(config.token.state_dir.as_deref(), Some(state.as_path()));
     let logs = Path::new("/var/log").join(said_once(SERVICE, "LogsDirectory"));
     let ledger = config.ledger.as_ref().unwrap();
     assert_eq!(ledger.file.parent(), Some(logs.as_path()));
+    let looked_at = said_once(STATUS, "ReadWritePaths");
+    assert_eq!(looked_at, format!("-{}", logs.display()));
 
     // The socket, and who may connect to it.
     let [listener] = proxy.listeners.as_slice() else {
