@@ -263,6 +263,11 @@ fn what_cannot_be_used_is_unknown_and_not_critical() {
     let report = bank.run(&["status", "--json", "/nowhere/at.toml"]);
     assert_eq!(report.code, 3);
     assert_eq!(checked(&bank, &report)["state"], "unknown");
+    // A result that nobody gets.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(BINARY.unwrap());
+    command.args(["--config", config, "status"]).stdout(full);
+    assert_eq!(command.status().unwrap().code(), Some(3));
     // Whoever else may write the file chooses the module.
     fs::set_permissions(bank.config_path(), fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(item(&status(&bank, &[], 3), "configuration").0, "unknown");

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use serde_json::Value;
 
 use crate::common::bank::Bank;
 use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::poll::until;
 use crate::common::proxy::Proxy;
+use crate::common::softhsm::MODULE;
 use crate::status::{bank_until, checked, item, next, status};
 
 /// A bank with a hub, a ledger and a proxy that may be started.
@@ -82,6 +86,22 @@ fn the_proxy_is_asked_and_so_is_the_ledger() {
     );
     bank.write("c3.pem", &before);
 
+    // It is there, and says nothing.
+    let front_end = proxy.front_end().unwrap().to_string();
+    let send = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &front_end]).status();
+        assert!(sent.unwrap().success());
+    };
+    send("-STOP");
+    let run = bank.run(&["status", "--json"]);
+    send("-CONT");
+    let report = checked(&bank, &run.expect(2));
+    let text = item(&report, "proxy").1;
+    assert!(
+        text.starts_with("it gives no answer: no whole answer within "),
+        "{text}"
+    );
+
     // The hub is gone, and a connection has to be made anew.
     drop(hub);
     until("not ready", || {
@@ -93,6 +113,35 @@ fn the_proxy_is_asked_and_so_is_the_ledger() {
     assert!(
         state == "critical" && text.contains("NOT ready: "),
         "{text}"
+    );
+}
+
+/// Only a login would show it, and the proxy has logged in.
+#[test]
+fn a_certificate_in_the_token_is_known_from_the_proxy() {
+    let mut bank = Bank::new();
+    bank.configure(|settings| settings.certificate = "pkcs11:object=c3;type=cert".to_owned());
+    bank.certify("p-256");
+    let report = status(&bank, &[], 3);
+    let (state, text) = item(&report, "c3.certificate");
+    assert!(
+        state == "unknown" && text.contains("`hsm-mtls cert show`"),
+        "{text}"
+    );
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
+    let ports = Proxy::configure(&mut bank, "", "");
+    let proxy = Proxy::start(&bank, ports);
+    until("ready", || proxy.ready()["ready"] == true);
+    let report = status(&bank, &["--warn", "9999d", "--crit", "30d"], 1);
+    let (state, text) = item(&report, "c3.certificate");
+    assert!(
+        state == "warning" && text.ends_with("as the proxy says: it is in the token"),
+        "{text}"
+    );
+    assert_eq!(
+        next(&report, "rotate C3")["command"],
+        "hsm-mtls rotate start"
     );
 }
 
@@ -154,6 +203,28 @@ fn a_broken_ledger_is_critical_and_a_failed_use_a_warning() {
         "{text}"
     );
 
+    // A certificate of a key that has not signed, and no rotation is under way.
+    chaos
+        .run(&bank, &["request", "GET", "cm:/consents/1"])
+        .expect(0);
+    let ours = fs::read_to_string(bank.path("c3.pem")).unwrap();
+    let named = "pkcs11:object=other;type=private".to_owned();
+    let before = bank.module().to_owned();
+    bank.configure(|settings| (settings.key, settings.module) = (named, MODULE.into()));
+    bank.run(&["key", "generate", "--type", "p-256"]).expect(0);
+    bank.write("c3.pem", &bank.issue());
+    let report = status(&bank, &[], 1);
+    let text = item(&report, "c3.use").1;
+    assert!(
+        text.ends_with("with another key than the certificate's"),
+        "{text}"
+    );
+    bank.configure(|settings| {
+        settings.key = "pkcs11:object=c3;type=private".to_owned();
+        settings.module = before;
+    });
+    bank.write("c3.pem", &ours);
+
     let ledger = bank.path("uses.jsonl");
     let text = fs::read_to_string(&ledger).unwrap();
     fs::write(
@@ -182,6 +253,8 @@ fn a_broken_ledger_is_critical_and_a_failed_use_a_warning() {
 #[test]
 fn a_rotation_says_what_comes_next_and_by_when() {
     let mut bank = bank_until(time::Duration::days(43));
+    let hub = Hub::start_in_thread(HubOptions::of(&bank.framework, &["localhost", "127.0.0.1"]));
+    bank.hub_at(hub.port());
     bank.configure(|settings| {
         settings.sections = "[ledger]\nfile = \"uses.jsonl\"\nfsync = \"interval\"\n".to_owned();
     });
@@ -227,7 +300,13 @@ fn a_rotation_says_what_comes_next_and_by_when() {
     );
     assert_eq!(item(&report, "rotation").0, "ok");
     next(&report, "reload the proxy");
-    // A long ledger is not read for it, and a state of nobody knows what is one line.
+    // The end of the ledger shows that the new key serves.
+    bank.run(&["request", "GET", "cm:/consents/1"]).expect(0);
+    let report = status(&bank, &[], 0);
+    next(&report, "rotate retire --destroy c3` ends the rotation");
+    assert!(report["environments"][0]["rotations"][0]["not_before"].is_string());
+
+    // An old key that is left there for a week is forgotten; and a state of nobody knows what is one line.
     let states = fs::read_dir(bank.path("state"))
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -241,6 +320,15 @@ fn a_rotation_says_what_comes_next_and_by_when() {
             .to_string_lossy()
             .starts_with("rotation-")
     });
-    fs::write(state.unwrap(), "{}").unwrap();
+    let state = state.unwrap();
+    let mut left: Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+    left["switched"] = (left["switched"].as_u64().unwrap() - 8 * 86_400).into();
+    fs::write(&state, left.to_string()).unwrap();
+    let report = status(&bank, &[], 1);
+    assert!(
+        item(&report, "rotation").1.starts_with("C3: NOT ENDED, "),
+        "{report:#}"
+    );
+    fs::write(&state, "{}").unwrap();
     assert_eq!(item(&status(&bank, &[], 3), "rotation").0, "unknown");
 }

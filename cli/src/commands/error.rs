@@ -158,6 +158,38 @@ impl CommandError {
         }
     }
 
+    /// What to do about it.
+    pub(super) fn hint(&self) -> String {
+        match self {
+            Self::Stage(error) => error.hint(),
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::Output(_) => "check the disk and the permissions of where it goes".to_owned(),
+            Self::Json(_) => "this is a fault of ours: please report it".to_owned(),
+        }
+    }
+
+    /// The exit code of the command.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Stage(error) => error.exit_code(),
+            Self::Usage { code, .. } => *code,
+            Self::Output(_) => ExitCode::Configuration,
+            Self::Json(_) => ExitCode::Bug,
+        }
+    }
+
+    /// The same error with another exit code; a bug keeps its own.
+    pub(super) fn with_exit_code(self, code: ExitCode) -> Self {
+        match self.exit_code() {
+            ExitCode::Bug => self,
+            _ => Self::Usage {
+                message: self.to_string(),
+                hint: self.hint(),
+                code,
+            },
+        }
+    }
+
     /// The error of a stage.
     pub(super) fn stage(error: impl Into<Error>) -> Self {
         Self::Stage(error.into())

@@ -6,7 +6,6 @@ use std::io::{self, IsTerminal as _, Write};
 use crate::audit::Verdict;
 use crate::check_steps::{Outcome, Step, plain};
 use anstyle::{AnsiColor, Style};
-use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::standard_error;
 use serde::Serialize;
@@ -25,18 +24,7 @@ const STRONG: Style = Style::new().bold();
 
 /// Prints an error and the next step to standard error.
 pub(crate) fn failure(error: &CommandError, as_json: bool) -> ExitCode {
-    let (hint, code) = match error {
-        CommandError::Stage(error) => (error.hint(), error.exit_code()),
-        CommandError::Usage { hint, code, .. } => (hint.clone(), *code),
-        CommandError::Output(_) => (
-            "check the disk and the permissions of where it goes".to_owned(),
-            ExitCode::Configuration,
-        ),
-        CommandError::Json(_) => (
-            "this is a fault of ours: please report it".to_owned(),
-            ExitCode::Bug,
-        ),
-    };
+    let (hint, code) = (error.hint(), error.exit_code());
     if as_json {
         let mut object =
             json!({ "schema": 0, "error": error.to_string(), "hint": hint, "exit": code as u8 });

@@ -1,19 +1,19 @@
 //! What the running proxy says of itself over `[proxy.operations]`: which certificates it has in use, and how many reloads it
 //! refused. The configuration file says what is wanted, and only the proxy what is so.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hsm_mtls::internal::config::listener::ListenAddress;
 use hsm_mtls::internal::config::{Config, KeyRole};
 use serde_json::Value;
 
-/// How long an answer may take.
+/// How long each part of an answer may take, and all of them together.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer, in bytes.
-const MAX_ANSWER: u64 = 1 << 20;
+const MAX_ANSWER: usize = 1 << 20;
 
 /// The proxy of a configuration, where it has a health listener that can be called.
 pub(super) struct RunningProxy<'a> {
@@ -85,10 +85,29 @@ fn exchange(mut stream: impl Read + Write, path: &str, host: &str) -> io::Result
         stream,
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     )?;
-    let mut answer = String::new();
-    stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
+    let deadline = Instant::now() + TIMEOUT;
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(read) => read,
+            // What a socket says whose timeout has passed.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(timed_out()),
+            Err(error) => return Err(error),
+        };
+        answer.extend_from_slice(part.get(..read).unwrap_or_default());
+        if Instant::now() > deadline || answer.len() > MAX_ANSWER {
+            return Err(timed_out());
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer);
     let (_, body) = answer
         .split_once("\r\n\r\n")
         .ok_or_else(|| io::Error::other("no answer"))?;
     Ok(body.to_owned())
+}
+
+fn timed_out() -> io::Error {
+    let text = format!("no whole answer within {} s", TIMEOUT.as_secs());
+    io::Error::new(ErrorKind::TimedOut, text)
 }

@@ -53,19 +53,7 @@ pub(super) struct StatusArgs {
 pub(super) const UNUSABLE: State = State::Unknown;
 
 pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<ExitCode, CommandError> {
-    run(global, args).map_err(|error| match error {
-        CommandError::Stage(error) => CommandError::Usage {
-            message: error.to_string(),
-            hint: error.hint(),
-            code: UNUSABLE.exit_code(),
-        },
-        CommandError::Usage { message, hint, .. } => CommandError::Usage {
-            message,
-            hint,
-            code: UNUSABLE.exit_code(),
-        },
-        other => other,
-    })
+    run(global, args).map_err(|error| error.with_exit_code(UNUSABLE.exit_code()))
 }
 
 fn run(global: &Global, args: &StatusArgs) -> Result<ExitCode, CommandError> {

@@ -59,6 +59,24 @@ impl KeyUses {
         Ok(uses)
     }
 
+    /// The same of the last records of a ledger, the newest first, and the time of the switch, which may be before them.
+    pub(super) fn of_recent(
+        records: &[Record],
+        role: KeyRole,
+        (old, new): (Fingerprint, Option<Fingerprint>),
+        switched: Option<u64>,
+    ) -> Self {
+        let (old, new) = (old.to_string(), new.map(|new| new.to_string()));
+        let mut uses = Self::default();
+        for record in records.iter().rev() {
+            uses.add(record, role, &old, new.as_deref());
+        }
+        if let (false, Some(switched)) = (uses.has_switch, switched) {
+            uses.new_served_since_switch = uses.new_served.is_some_and(|at| at >= switched);
+        }
+        uses
+    }
+
     fn add(&mut self, record: &Record, role: KeyRole, old: &str, new: Option<&str>) {
         let Some(at) = seconds(&record.time) else {
             return;

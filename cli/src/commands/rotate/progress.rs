@@ -1,10 +1,12 @@
-//! Where a rotation is, for the screen of `hsm-mtls status`: by the state on disk and the certificate that the running proxy has. The
-//! ledger, which may be long, is not read for it.
+//! Where a rotation is, for the screen of `hsm-mtls status`: by the state on disk, the certificate that the running proxy has, and
+//! the last records of the ledger, which may be too long to be read as a whole.
 
 use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::ledger::record_reader::Record;
 use serde_json::{Value, json};
 
 use super::super::CommandError;
+use super::key_uses::KeyUses;
 use super::rotation::{Access, Rotation};
 use super::state::Stage;
 use super::status::{Facts, Next, days_left, pair_with};
@@ -19,6 +21,8 @@ pub(in crate::commands) struct Progress {
     pub(in crate::commands) configured: &'static str,
     /// Whether the new pair takes the place of the old one only later.
     pub(in crate::commands) is_before_switch: bool,
+    /// When the configuration was last seen to name the new pair, in seconds after the Unix epoch.
+    pub(in crate::commands) switched: Option<u64>,
     /// The next step.
     pub(in crate::commands) next: String,
     /// In seconds after the Unix epoch.
@@ -28,7 +32,8 @@ pub(in crate::commands) struct Progress {
     pub(in crate::commands) days_left: Option<i64>,
 }
 
-/// The rotation of the view's role that is under way, with the `x5t#S256` of the certificate that the running proxy has.
+/// The rotation of the view's role that is under way. `in_proxy`: the `x5t#S256` of the certificate that the running proxy has;
+/// `recent`: the last records of the ledger, the newest first.
 ///
 /// # Errors
 /// The state cannot be read.
@@ -36,13 +41,17 @@ pub(in crate::commands) fn progress(
     config: &Config,
     view: &Config,
     in_proxy: Option<&str>,
+    recent: Option<&[Record]>,
 ) -> Result<Option<Progress>, CommandError> {
     let rotation = Rotation::open(config, view, Access::Read)?;
     let Some(state) = &rotation.state else {
         return Ok(None);
     };
     let facts = Facts {
-        uses: Ok(None),
+        uses: Ok(recent.map(|recent| {
+            let keys = (state.old.spki, state.new.spki);
+            KeyUses::of_recent(recent, rotation.role, keys, state.switched)
+        })),
         proxy: in_proxy.map(|shown| pair_with(state, shown)),
     };
     let next = Next::of(&rotation, state, &facts);
@@ -53,6 +62,7 @@ pub(in crate::commands) fn progress(
         begun: state.begun.clone(),
         configured: rotation.configured(state).name(),
         is_before_switch: state.stage < Stage::Switched,
+        switched: state.switched,
         next: next.text,
         not_before: next.not_before,
         days_left: days_left(&by),

@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use hsm_mtls::internal::certificate::anchors::Anchors;
 use hsm_mtls::internal::config::Config;
+use hsm_mtls::internal::ledger::recent_records::RecentRecords;
+use hsm_mtls::internal::ledger::verify::VerifyError;
 
 use super::super::trust::TrustInventory;
 use super::pair::{self, Pair};
@@ -24,6 +26,8 @@ pub(super) struct Subject<'a> {
     pub(super) anchors: Option<&'a Anchors>,
     pub(super) inventory: Option<&'a TrustInventory>,
     pub(super) proxy: &'a ProxyAnswer,
+    /// The end of the ledger; `None`: there is none.
+    pub(super) recent: Option<&'a Result<RecentRecords, VerifyError>>,
 }
 
 pub(super) fn report(
@@ -37,6 +41,7 @@ pub(super) fn report(
     let anchors = Anchors::load(config);
     let inventory = anchors.as_ref().ok();
     let inventory = inventory.map(|anchors| TrustInventory::of(config, anchors, now));
+    let recent = config.ledger.as_ref().map(last_uses::read);
     let subject = Subject {
         config,
         thresholds,
@@ -45,6 +50,7 @@ pub(super) fn report(
         anchors: anchors.as_ref().ok(),
         inventory: inventory.as_ref(),
         proxy: &proxy,
+        recent: recent.as_ref(),
     };
     let mut found = Found::default();
     let (mut pairs, mut rotations) = (Vec::new(), Vec::new());

@@ -23,11 +23,19 @@ pub(super) fn add(found: &mut Found, subject: &Subject<'_>, pairs: &[Pair]) {
     }
     let sig4 = pairs.iter().find(|pair| pair.role == KeyRole::Sig4);
     let Some(certificate) = sig4.and_then(|pair| pair.certificate.as_ref()) else {
-        found.item(
-            ABOUT,
-            State::Unknown,
-            "not known without the Sig4 certificate",
-        );
+        // One in the token: the proxy has read it, and looks at the set.
+        let report = subject.proxy.report();
+        let kid = report.and_then(|report| report["jwt"]["kid"].as_str());
+        match kid.and_then(|kid| of_proxy(found, subject, kid)) {
+            Some(detail) => {
+                found.details.insert(ABOUT.to_owned(), detail);
+            }
+            None => found.item(
+                ABOUT,
+                State::Unknown,
+                "not known without the Sig4 certificate",
+            ),
+        }
         return;
     };
     let detail = match subject.online {

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use hsm_mtls::internal::config::ledger::LedgerConfig;
 use hsm_mtls::internal::ledger::LedgerError;
 use hsm_mtls::internal::ledger::recent_records::RecentRecords;
 use hsm_mtls::internal::ledger::record_reader::Record;
@@ -27,8 +28,19 @@ const ABOUT: &str = "ledger";
 const MAX_BYTES: u64 = 8 << 20;
 const DAY: u64 = 86_400;
 
+/// Reads the records of the last day, as far as the bound goes.
+pub(super) fn read(config: &LedgerConfig) -> Result<RecentRecords, VerifyError> {
+    let since = a_day_ago();
+    let is_older = |record: &Record| seconds(&record.time).is_some_and(|at| at < since);
+    RecentRecords::read(&config.file, MAX_BYTES, is_older)
+}
+
+fn a_day_ago() -> u64 {
+    rfc3339::unix_now().saturating_sub(DAY)
+}
+
 pub(super) fn add(found: &mut Found, subject: &Subject<'_>, pairs: &[Pair]) {
-    let Some(config) = &subject.config.ledger else {
+    let (Some(config), Some(recent)) = (&subject.config.ledger, subject.recent) else {
         found.item(
             ABOUT,
             State::Ok,
@@ -37,11 +49,9 @@ pub(super) fn add(found: &mut Found, subject: &Subject<'_>, pairs: &[Pair]) {
         return;
     };
     let file = &config.file;
-    let since = rfc3339::unix_now().saturating_sub(DAY);
-    let is_older = |record: &Record| seconds(&record.time).is_some_and(|at| at < since);
-    let recent = match RecentRecords::read(file, MAX_BYTES, is_older) {
+    let recent = match recent {
         Ok(recent) => recent,
-        Err(error) => return unreadable(found, file, &error),
+        Err(error) => return unreadable(found, file, error),
     };
     let last = recent.records.first().map(|record| record.time.clone());
     let whole = match recent.is_whole {
@@ -66,7 +76,7 @@ pub(super) fn add(found: &mut Found, subject: &Subject<'_>, pairs: &[Pair]) {
     let outcomes = outcomes(&recent.records);
     let mut uses = Vec::new();
     for pair in pairs {
-        let of_pair = Uses::of(&recent, pair, since, &outcomes);
+        let of_pair = Uses::of(recent, pair, a_day_ago(), &outcomes);
         of_pair.tell(found, pair);
         uses.push(of_pair.as_json(pair));
     }

@@ -11,6 +11,8 @@ use super::report::Found;
 use super::state::{State, days_text};
 
 const ABOUT: &str = "rotation";
+/// How long after the switch the old key may be left, in seconds. A day is what `rotate retire` waits for.
+const RETIRE_WITHIN: u64 = 7 * 86_400;
 
 /// The rotation of the view's role.
 pub(super) fn of(subject: &Subject<'_>, view: &Config) -> Result<Option<Progress>, CommandError> {
@@ -19,7 +21,9 @@ pub(super) fn of(subject: &Subject<'_>, view: &Config) -> Result<Option<Progress
         KeyRole::C3 => report["certificate"]["x5t_s256"].as_str(),
         KeyRole::Sig4 => report["jwt"]["kid"].as_str(),
     });
-    progress(subject.config, view, in_proxy)
+    let recent = subject.recent.and_then(|recent| recent.as_ref().ok());
+    let recent = recent.map(|recent| recent.records.as_slice());
+    progress(subject.config, view, in_proxy, recent)
 }
 
 /// Adds those of all roles.
@@ -55,14 +59,17 @@ fn under_way(
     progress: &Progress,
 ) -> Value {
     let left = progress.days_left.unwrap_or_default();
-    // Afterwards it is the new certificate that counts.
-    let state = match progress.is_before_switch {
-        true => subject.thresholds.judge(left).max(State::Ok),
-        false => State::Ok,
-    };
-    let overdue = match state {
-        State::Critical => "OVERDUE, ",
-        _ => "",
+    // After the switch it is the new certificate that counts, and the old key that is to go.
+    let is_left = progress
+        .switched
+        .is_some_and(|at| rfc3339::unix_now() > at + RETIRE_WITHIN);
+    let (state, overdue) = match progress.is_before_switch {
+        true => match subject.thresholds.judge(left) {
+            State::Critical => (State::Critical, "OVERDUE, "),
+            state => (state, ""),
+        },
+        false if is_left => (State::Warning, "NOT ENDED, "),
+        false => (State::Ok, ""),
     };
     let text = format!(
         "{}: {overdue}{}, begun {}; the old certificate: {}",
