@@ -267,7 +267,7 @@ fn what_cannot_be_used_is_unknown_and_not_critical() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(BINARY.unwrap());
     command.args(["--config", config, "status"]).stdout(full);
-    assert_eq!(command.status().unwrap().code(), Some(3));
+    assert_eq!(command.output().unwrap().status.code(), Some(3));
     // Whoever else may write the file chooses the module.
     fs::set_permissions(bank.config_path(), fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(item(&status(&bank, &[], 3), "configuration").0, "unknown");

@@ -58,20 +58,26 @@ pub(super) fn add(found: &mut Found, subject: &Subject<'_>, pairs: &[Pair]) {
         true => "its chain holds",
         false => "the chain of its end holds",
     };
-    let text = match (&last, unwritable(file)) {
-        (_, Some(why)) => {
-            found.act_now(
-                "have the service's user write the ledger: nothing is signed without a record",
-                None,
-            );
+    match (unwritable(file), &last) {
+        (Some(why), _) => {
             found.item(ABOUT, State::Critical, why);
-            None
+            let text =
+                "have the service's user write the ledger: nothing is signed without a record";
+            found.act_now(text, None);
         }
-        (None, None) => Some("no record yet".to_owned()),
-        (Some(last), None) => Some(format!("last record {}, {whole}", without_fraction(last))),
-    };
-    if let Some(text) = text {
-        found.item(ABOUT, State::Ok, format!("{}: {text}", file.display()));
+        (None, None) => found.item(
+            ABOUT,
+            State::Ok,
+            format!("{}: no record yet", file.display()),
+        ),
+        (None, Some(last)) => {
+            let (file, at) = (file.display(), without_fraction(last));
+            found.item(
+                ABOUT,
+                State::Ok,
+                format!("{file}: last record {at}, {whole}"),
+            );
+        }
     }
     let outcomes = outcomes(&recent.records);
     let mut uses = Vec::new();
@@ -102,7 +108,12 @@ fn unreadable(found: &mut Found, file: &Path, error: &VerifyError) {
         Some(ErrorKind::PermissionDenied) => found.item(ABOUT, State::Unknown, error.to_string()),
         _ => {
             found.item(ABOUT, State::Critical, error.to_string());
-            let text = "find out who changed the ledger, and keep the files as they are: they are evidence";
+            let text = match error {
+                VerifyError::Unreadable(_) => "have the ledger readable",
+                _ => {
+                    "find out who changed the ledger, and keep the files as they are: they are evidence"
+                }
+            };
             found.act_now(text, Some("hsm-mtls ledger verify"));
         }
     }

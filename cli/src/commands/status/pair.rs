@@ -1,5 +1,5 @@
 //! A key and its certificate, C3's or Sig4's: how long it lasts, whether its chain is complete, whether it is revoked. The key is named
-//! and not used: that key and certificate belong together is proved by `cert show`, `verify` and the proxy.
+//! and not used: that key and certificate belong together is proved by `verify`, `token check` and the proxy.
 
 use std::io::ErrorKind;
 
