@@ -83,7 +83,18 @@ fn the_token_is_asked_for_its_information_only_and_whatever_the_module_does_is_o
         assert_eq!(item(&report, "rotation").0, "ok", "{plan}");
         assert!(next(&report, "")["by"].is_null(), "{plan}");
     }
+    // Who may change what the module reads may do more with it than ask.
+    let conf = bank.token.conf();
+    fs::set_permissions(&conf, fs::Permissions::from_mode(0o666)).unwrap();
     chaos.forget_calls();
+    let report = checked(&bank, &chaos.run(&bank, &["status", "--json"]).expect(3));
+    let (state, text) = item(&report, "token");
+    assert!(
+        state == "unknown" && text.starts_with("not asked: "),
+        "{text}"
+    );
+    assert_eq!(chaos.log(), "");
+    fs::set_permissions(&conf, fs::Permissions::from_mode(0o600)).unwrap();
     let run = chaos
         .run(&bank, &["status", "--json", "--no-token"])
         .expect(3);

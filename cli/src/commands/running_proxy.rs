@@ -4,10 +4,14 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hsm_mtls::internal::config::listener::ListenAddress;
 use hsm_mtls::internal::config::{Config, KeyRole};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde_json::Value;
 
 /// How long each part of an answer may take, and all of them together.
@@ -69,13 +73,32 @@ impl<'a> RunningProxy<'a> {
                 exchange(stream, path, &address.to_string())
             }
             ListenAddress::Unix { path: socket, .. } => {
-                let stream = UnixStream::connect(socket)?;
+                let stream = connect_unix(socket, TIMEOUT)?;
                 stream.set_read_timeout(Some(TIMEOUT))?;
                 stream.set_write_timeout(Some(TIMEOUT))?;
                 exchange(stream, path, "localhost")
             }
             ListenAddress::Systemd(_) => Err(io::Error::other("systemd has its address")),
         }
+    }
+}
+
+/// Connects to a Unix socket. Where the queue of its listener is full, connect(2) waits for as long as SO_SNDTIMEO says, and without
+/// that for ever: so it is with a process that was stopped.
+///
+/// # Errors
+/// Nobody listens, this user may not connect, or the time is over.
+pub(super) fn connect_unix(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Err(Errno::AGAIN) => Err(timed_out(timeout)),
+        connected => Ok(connected.map(|()| socket.into())?),
     }
 }
 
@@ -92,12 +115,12 @@ fn exchange(mut stream: impl Read + Write, path: &str, host: &str) -> io::Result
             Ok(0) => break,
             Ok(read) => read,
             // What a socket says whose timeout has passed.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(timed_out()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(timed_out(TIMEOUT)),
             Err(error) => return Err(error),
         };
         answer.extend_from_slice(part.get(..read).unwrap_or_default());
         if Instant::now() > deadline || answer.len() > MAX_ANSWER {
-            return Err(timed_out());
+            return Err(timed_out(TIMEOUT));
         }
     }
     let answer = String::from_utf8_lossy(&answer);
@@ -107,7 +130,31 @@ fn exchange(mut stream: impl Read + Write, path: &str, host: &str) -> io::Result
     Ok(body.to_owned())
 }
 
-fn timed_out() -> io::Error {
-    let text = format!("no whole answer within {} s", TIMEOUT.as_secs());
+fn timed_out(after: Duration) -> io::Error {
+    let text = format!("no whole answer within {} s", after.as_secs_f64());
     io::Error::new(ErrorKind::TimedOut, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_that_accepts_nobody_is_not_waited_for() {
+        const SHORT: Duration = Duration::from_millis(50);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operations.sock");
+        let connected = || connect_unix(&path, SHORT).map_err(|error| error.kind());
+        assert_eq!(connected().unwrap_err(), ErrorKind::NotFound);
+        let listener = UnixListener::bind(&path).unwrap();
+        // The shortest queue that there is.
+        rustix::net::listen(&listener, 0).unwrap();
+        let waiting: Vec<_> = (0..2).map_while(|_| connected().ok()).collect();
+        assert!(!waiting.is_empty());
+        assert_eq!(connected().unwrap_err(), ErrorKind::TimedOut);
+        drop(listener);
+        assert_eq!(connected().unwrap_err(), ErrorKind::ConnectionRefused);
+    }
 }

@@ -3,14 +3,13 @@
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use hsm_mtls::internal::config::listener::ListenAddress;
 use hsm_mtls::internal::config::{Config, KeyRole};
 use serde_json::{Value, json};
 
-use super::super::running_proxy::RunningProxy;
+use super::super::running_proxy::{RunningProxy, connect_unix};
 use super::pair::Pair;
 use super::report::Found;
 use super::state::State;
@@ -49,7 +48,7 @@ impl ProxyAnswer {
         let mut listeners = proxy.listeners.iter();
         let accepted = listeners.find_map(|listener| match &listener.address {
             ListenAddress::Systemd(_) => None,
-            ListenAddress::Unix { path, .. } => Some(UnixStream::connect(path).map(drop)),
+            ListenAddress::Unix { path, .. } => Some(connect_unix(path, CONNECT_TIMEOUT).map(drop)),
             ListenAddress::Tcp(address) => {
                 Some(TcpStream::connect_timeout(address, CONNECT_TIMEOUT).map(drop))
             }

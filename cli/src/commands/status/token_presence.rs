@@ -35,10 +35,6 @@ pub(super) enum Tokens {
 
 /// Asks the tokens, in a process of its own. `None`: this is that process, and it has told its parent.
 pub(super) fn ask(config: &Config) -> Option<Tokens> {
-    // What another user can change is not loaded, and no program is run with variables that name it.
-    if let Err(error) = config.check_paths() {
-        return Some(Tokens::NotAsked(error.to_string()));
-    }
     let mut config = config.clone();
     for token in [Some(&mut config.token), config.sig4_token.as_mut()]
         .into_iter()
@@ -67,8 +63,9 @@ struct Told {
 }
 
 impl Listener for Told {
-    fn prepare(&mut self, _: &Config) -> Result<(), CommandError> {
-        Ok(())
+    /// What another user can change is not loaded, and no process is started with variables that name it.
+    fn prepare(&mut self, config: &Config) -> Result<(), CommandError> {
+        config.check_paths().map_err(CommandError::stage)
     }
 
     fn hear(&mut self, event: Event) {
