@@ -178,7 +178,7 @@ fn readiness(found: &mut Found, report: &Value) {
     );
 }
 
-/// `Consent Manager 2026-11-30T14:55:02Z good`
+/// `Payments 2026-11-30T14:55:02Z good`
 fn handshake_text(upstream: &Value) -> Option<String> {
     let last = upstream["last_handshake"].as_object()?;
     let good = match last["good"].as_bool()? {
