@@ -97,7 +97,9 @@ fn an_early_response_arrives_whatever_happens_to_the_body() {
         (202, 200, Then::ReadsNothing, &SIZES[4..]),
     ] {
         let hub = EarlyHub::start(&bank.framework, status, length, then);
-        let (proxy, ports) = proxy_to(&mut bank, hub.port(), "");
+        // A hub that reads nothing more answers no second request either: each gets a connection of its own.
+        let lines = "warm_connections = 0\nmax_age = \"1ms\"";
+        let (proxy, ports) = proxy_to(&mut bank, hub.port(), lines);
         reaches(&proxy, ports, "/cm/pay", [status; 2], sizes, length);
     }
 }

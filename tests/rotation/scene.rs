@@ -60,7 +60,7 @@ pub(crate) fn refused(bank: &Bank, arguments: &[&str], code: i32) -> String {
     run.stderr
 }
 
-/// The bank's files, but for the ledger and the locks, and the keys' files of the token.
+/// The bank's files, but for the ledger, the locks and the time of the last login, and the keys' files of the token.
 pub(crate) fn fingerprint_of_everything(bank: &Bank) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = bank.token.files();
     let of_others = ["ledger.jsonl", ".lock", "proxy.log", "access.jsonl"];
@@ -73,7 +73,9 @@ pub(crate) fn fingerprint_of_everything(bank: &Bank) -> BTreeMap<PathBuf, Vec<u8
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if !of_others.iter().any(|end| name.ends_with(end)) && path.is_file() {
+            } else if of_others.iter().any(|end| name.ends_with(end)) || name.starts_with("pin-") {
+                continue;
+            } else if path.is_file() {
                 all.push((path.clone(), fs::read(&path).unwrap()));
             }
         }
