@@ -34,6 +34,7 @@ mod ignored_signals;
 mod jwt_policy;
 mod launch;
 mod open_key;
+mod pin_file_watch;
 mod policy;
 #[cfg(feature = "front-end")]
 pub mod process_launcher;

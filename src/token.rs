@@ -202,6 +202,22 @@ impl Token {
         Ok(token)
     }
 
+    /// The version of the PIN file, if it is another than that of the PIN that was sent last.
+    pub(crate) fn changed_pin_file(&self) -> Option<String> {
+        self.guard.changed_file()
+    }
+
+    /// Whether the source of the PIN has another one than the one that the token accepted. The next login sends it. A program
+    /// is asked only while the token is there.
+    ///
+    /// # Errors
+    /// The PIN file was changed, and what it has is no PIN.
+    pub(crate) fn has_new_pin(&self) -> Result<bool, TokenError> {
+        let is_possible =
+            self.guard.may_have_new_pin() && select_slot(&self.module, &self.uri).is_ok();
+        Ok(is_possible && self.guard.read_new_pin()?)
+    }
+
     /// The role that logs in to sign.
     pub fn role(&self) -> Role {
         self.role

@@ -32,6 +32,7 @@ mod host_header;
 mod interaction_id;
 mod jwt_auth;
 mod key_set_monitor;
+mod last_reload;
 mod lifecycle_log;
 mod lingering_close;
 mod listen_sockets;
@@ -77,6 +78,7 @@ use hsm_mtls::internal::rfc3339;
 use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
 use jwt_auth::JwtAuth;
+use last_reload::LastReload;
 pub use listen_sockets::Sockets;
 use reload::{ReloadTask, open_identity};
 use revocation_monitor::RevocationMonitor;
@@ -134,6 +136,7 @@ pub fn run(
             signer_health: SignerHealthMonitor::of(key),
             render,
             started: rfc3339::now(),
+            last_reload: LastReload::default(),
         });
         let running = RunningProxy::start(&config, &proxy, sockets, &endpoints, service_manager)?;
         tokio::spawn(revocation.watch());

@@ -274,7 +274,11 @@ impl TokenRecovery {
         let generation = module.generation();
         // Another user of the module in this process has reinitialised it meanwhile: that may be enough.
         let is_new_generation = generation != state.generation;
+        // Some modules compare a PIN with what they read of the token in C_Initialize (SoftHSM does): they would refuse a PIN
+        // that was changed since, and it is sent only once.
+        let awaits_initialize = before.has_new_pin()?;
         let relogin = match state.losses {
+            _ if awaits_initialize => Err(TokenError::Empty.into()),
             losses if losses <= MAX_RELOGIN_LOSSES || is_new_generation => {
                 self.select_and_login(&before)
             }
@@ -294,9 +298,16 @@ impl TokenRecovery {
             return Err(error);
         }
         let reinitialized =
-            module.reinitialize(generation, pending.failed_since, before.recorder())?;
+            module.reinitialize(generation, pending.failed_since, before.recorder());
+        match reinitialized {
+            Ok(true) => {}
+            // Others use the module, or it is not ours: then a new PIN is sent as it is.
+            Ok(false) | Err(TokenError::Initialize(_)) if awaits_initialize => {}
+            Ok(false) => return Err(error),
+            Err(error) => return Err(error.into()),
+        }
         // The PIN is not sent a second time in one recovery.
-        if login_failed || !reinitialized {
+        if login_failed {
             return Err(error);
         }
         let recovered = self.select_and_login(&before);

@@ -43,6 +43,8 @@ pub(super) enum Heartbeat {
     Step(TokenOperation),
     /// The token cannot be recovered in this process: another is to take its place.
     Replace(Box<InheritedOutage>),
+    /// A PIN file was replaced: another process is to try what it has, while this one goes on.
+    NewPin,
 }
 
 /// The byte of the first step.
@@ -69,6 +71,7 @@ impl Heartbeat {
         let message = match self {
             Self::Alive => vec![b'.'],
             Self::Hung => vec![b'!'],
+            Self::NewPin => vec![b'?'],
             Self::Step(step) => vec![FIRST_STEP + *step as u8],
             // Serialisation of strings and numbers does not fail.
             Self::Replace(outage) => [
@@ -89,6 +92,7 @@ impl Heartbeat {
         match message.as_slice() {
             b"." => Some(Self::Alive),
             b"!" => Some(Self::Hung),
+            b"?" => Some(Self::NewPin),
             [b'>', json @ ..] => serde_json::from_slice(json).ok().map(Self::Replace),
             [byte] => {
                 let number = byte.checked_sub(FIRST_STEP)?;
@@ -109,6 +113,8 @@ pub(super) struct CallDeadlines {
     hung: AtomicBool,
     /// To be sent once.
     replacement: Mutex<Option<Box<InheritedOutage>>>,
+    /// To be sent once.
+    new_pin: AtomicBool,
 }
 
 /// A call in progress; it ends when this is dropped.
@@ -123,6 +129,7 @@ impl CallDeadlines {
             deadlines: (0..callers).map(|_| AtomicU64::new(0)).collect(),
             hung: AtomicBool::new(false),
             replacement: Mutex::new(None),
+            new_pin: AtomicBool::new(false),
         }
     }
 
@@ -144,6 +151,11 @@ impl CallDeadlines {
         *self.replacement.lock().ignore_poison() = Some(Box::new(outage));
     }
 
+    /// Tells the supervisor with the next heartbeat that a PIN file was replaced.
+    pub(super) fn tell_of_new_pin(&self) {
+        self.new_pin.store(true, Ordering::Relaxed);
+    }
+
     fn is_hung(&self, now: Instant) -> bool {
         let now = now.saturating_duration_since(self.origin);
         let exceeded = |slot: &AtomicU64| {
@@ -160,11 +172,14 @@ impl CallDeadlines {
             let heartbeat = match (replacement, self.is_hung(Instant::now())) {
                 (Some(outage), _) => Heartbeat::Replace(outage),
                 (None, true) => Heartbeat::Hung,
+                (None, false) if self.new_pin.swap(false, Ordering::Relaxed) => Heartbeat::NewPin,
                 (None, false) => Heartbeat::Alive,
             };
             // Where this fails, the supervisor has ended, or has unread heartbeats enough.
-            if let (Err(_), Heartbeat::Replace(outage)) = (heartbeat.send(control), heartbeat) {
-                self.request_replacement(*outage);
+            match (heartbeat.send(control), heartbeat) {
+                (Err(_), Heartbeat::Replace(outage)) => self.request_replacement(*outage),
+                (Err(_), Heartbeat::NewPin) => self.tell_of_new_pin(),
+                _ => {}
             }
             let mut fds = [PollFd::new(control, PollFlags::IN)];
             let ready = retry_on_intr(|| poll(&mut fds, Some(&timespec(INTERVAL))));

@@ -16,6 +16,7 @@ use super::hardening::{
 use super::heartbeat::{self, CallDeadlines};
 use super::ignored_signals::ignore_signals;
 use super::open_key::OpenKeys;
+use super::pin_file_watch::PinFiles;
 use super::replacement::Replacement;
 use super::request_handler::{RequestHandler, serve_channel};
 use super::sandbox::Sandbox;
@@ -57,6 +58,7 @@ struct Service {
     hardening: Vec<Measure>,
     attended: bool,
     replacement: Replacement,
+    pin_files: PinFiles,
     /// The outage that this process was started in.
     inherited: Option<TokenOutage>,
 }
@@ -133,6 +135,7 @@ pub fn serve(
             timeout: config.longest_timeout(),
             health_requested: AtomicBool::new(false),
         },
+        pin_files: PinFiles::new(config.proxy.as_ref().filter(|_| of_proxy)),
         keep_alive_caller: channels.len(),
         open_caller: channels.len() + 1,
         hardening,
@@ -292,6 +295,7 @@ impl Service {
             let Some(key) = self.requests.state.key() else {
                 continue;
             };
+            self.pin_files.look(&key, &self.requests.calls);
             // A health check shall report the present state. Clients may hold back their requests until it reports that
             // the token is back.
             let health_requested = self

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::{SendFlags, send};
+use tokio::sync::Notify;
 
 use super::child_process::ChildProcess;
 use super::fd_passing::Passed;
@@ -48,6 +49,7 @@ pub struct SupervisedSigner {
     stop: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
     pid: Arc<AtomicU32>,
+    new_pin: Arc<Notify>,
 }
 
 impl SupervisedSigner {
@@ -70,6 +72,7 @@ impl SupervisedSigner {
         let (stop, stopped) =
             fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
         let pid = Arc::new(AtomicU32::new(0));
+        let new_pin = Arc::new(Notify::new());
         let mut supervision = Supervision {
             start,
             signer_ends,
@@ -77,6 +80,7 @@ impl SupervisedSigner {
             pid: Arc::clone(&pid),
             exits: VecDeque::new(),
             predecessors: Predecessors::default(),
+            new_pin: Arc::clone(&new_pin),
         };
         let (notify, started) = sync_channel(1);
         let thread = thread::Builder::new()
@@ -97,6 +101,7 @@ impl SupervisedSigner {
             stop: Some(stop),
             thread: Some(thread),
             pid,
+            new_pin,
         };
         Ok((signer, front_ends))
     }
@@ -107,6 +112,12 @@ impl SupervisedSigner {
             0 => None,
             pid => Some(pid),
         }
+    }
+
+    /// Waits until the signer says that a PIN file was replaced.
+    #[cfg(feature = "front-end")]
+    pub(super) async fn new_pin(&self) {
+        self.new_pin.notified().await;
     }
 }
 
@@ -140,6 +151,7 @@ struct Supervision {
     /// When signers ended, within the last `RESTART_WINDOW`.
     exits: VecDeque<Instant>,
     predecessors: Predecessors,
+    new_pin: Arc<Notify>,
 }
 
 impl Supervision {
@@ -244,6 +256,7 @@ impl Supervision {
             match Heartbeat::receive(&control) {
                 Some(Heartbeat::Alive) => {}
                 Some(Heartbeat::Step(step)) => last_step = Some(step),
+                Some(Heartbeat::NewPin) => self.new_pin.notify_one(),
                 Some(Heartbeat::Replace(outage)) => {
                     self.shut_down(child, control);
                     return SignerExit::Replaced(outage);

@@ -23,6 +23,7 @@ use super::signer_supervisor::SupervisedSigner;
 use super::watched_name::WatchedName;
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::ReportedError;
+use crate::log_target::LIFECYCLE;
 
 /// The timeout of the answer to an offer without a new signer.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,6 +63,7 @@ enum Event {
     Timeout,
     SignerEnded,
     Prepared(Box<Prepared>),
+    NewPin,
 }
 
 /// The signer of a running front end, and its replacement during a reload.
@@ -147,6 +149,7 @@ impl<'a> SignerReload<'a> {
             }
             () = sleep_to(until) => Event::Timeout,
             event = thread_ended(&mut self.stage) => event,
+            () = self.signer.new_pin() => Event::NewPin,
         };
         match event {
             Event::Message(Ok(Some(message))) => {
@@ -158,6 +161,10 @@ impl<'a> SignerReload<'a> {
             Event::Message(_) => self.control_closed = true,
             Event::Timeout => self.on_timeout(),
             Event::Prepared(prepared) => self.offer(*prepared),
+            Event::NewPin => {
+                tracing::info!(target: LIFECYCLE, "the PIN file was replaced: reload");
+                self.request();
+            }
             Event::SignerEnded => {
                 self.stage = ReloadStage::Idle;
                 if std::mem::take(&mut self.requested_again) {

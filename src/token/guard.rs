@@ -11,6 +11,7 @@ mod ledger_entry;
 mod login_call;
 mod login_lock;
 mod login_outcome;
+mod new_pin;
 mod pin_cache;
 mod pin_digest;
 mod pin_flags;
@@ -183,6 +184,9 @@ impl PinGuard {
                 return Err(error);
             }
         };
+        if let Some(pin) = &pin {
+            self.accepted_pin.sending(&pin.version);
+        }
         // Until the outcome is on record: an interruption before that would leave a login of which nothing is known.
         let _step = operation::begin_login(&self.source);
         let result = call_login(session, user, self.user_name.as_deref(), pin.as_ref());
@@ -239,7 +243,7 @@ impl PinGuard {
         pin_flags::accept(user, info, scope, &file, &version)
     }
 
-    /// The PIN that the token accepted before, or else that of the source.
+    /// The PIN that the token accepted before or that has taken its place, or else that of the source.
     fn read_pin(&self) -> Result<Pin, PinError> {
         match self.accepted_pin.pin() {
             Some(pin) => Ok(pin),
@@ -309,7 +313,9 @@ impl PinGuard {
         if let Err(denied) = file.allows(&version)
             && !self.attendance.confirms(&denied.to_string(), &self.source)
         {
-            self.accepted_pin.clear();
+            if !matches!(denied, PinError::TooSoon { .. }) {
+                self.accepted_pin.clear();
+            }
             return Err(denied);
         }
         file.begin_attempt(version).map(Some)

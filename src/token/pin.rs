@@ -45,7 +45,7 @@ pub(super) fn read(
     let bytes = match source {
         PinSource::File(path) => {
             let (bytes, meta) = read_file(path, Protection::Secret)?;
-            version = format!("{}:{}.{:09}", meta.ino(), meta.mtime(), meta.mtime_nsec());
+            version = version_of(&meta);
             bytes
         }
         PinSource::Env(name) => {
@@ -81,6 +81,15 @@ pub(super) fn read(
         version,
         anomaly,
     })
+}
+
+/// The version of a PIN file, without reading it; `None` where it cannot be looked at.
+pub(super) fn version_of_file(path: &Path) -> Option<String> {
+    fs::metadata(path).ok().as_ref().map(version_of)
+}
+
+fn version_of(meta: &Metadata) -> String {
+    format!("{}:{}.{:09}", meta.ino(), meta.mtime(), meta.mtime_nsec())
 }
 
 /// Reads a PIN from a file that is safe from other users.

@@ -215,6 +215,26 @@ anchors = "anchors.pem"
         &self.settings.module
     }
 
+    /// What the module reads: the variables of `[[token]] env`.
+    pub fn module_environment(&self) -> Vec<(String, String)> {
+        let conf = self.token.conf().display().to_string();
+        let mut all = vec![("SOFTHSM2_CONF".to_owned(), conf)];
+        all.extend(self.settings.env.iter().cloned());
+        all
+    }
+
+    /// The label of the configured token.
+    pub fn token_label(&self) -> &str {
+        let label = self.settings.token_uri.strip_prefix("pkcs11:token=");
+        label.expect("a URI of a label")
+    }
+
+    /// The configured PIN file, or the one that is the last argument of the program that gives the PIN.
+    pub fn pin_file(&self) -> PathBuf {
+        let path = self.settings.pin.rsplit('"').nth(1);
+        path.expect("a PIN file").into()
+    }
+
     pub fn folder(&self) -> &Path {
         self.dir.path()
     }

@@ -1,4 +1,4 @@
-//! SoftHSM behind the fault-injecting module: what real tokens do, on demand, with each call counted.
+//! SoftHSM or another module behind the fault-injecting one: what real tokens do, on demand, with each call counted.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use super::softhsm::MODULE;
 
 pub struct Chaos {
     dir: Folder,
+    /// The module that it wraps.
+    module: PathBuf,
 }
 
 enum Folder {
@@ -25,6 +27,7 @@ impl Chaos {
     pub fn between(bank: &mut Bank, plan: &str) -> Self {
         let chaos = Self {
             dir: Folder::Own(tempfile::tempdir().expect("a folder for the plan")),
+            module: bank.module().to_owned(),
         };
         chaos.plan(plan);
         // cargo builds the module for the tests, into the folder that they are in.
@@ -52,6 +55,7 @@ impl Chaos {
         let folder = Path::new(&plan).parent().expect("its folder").to_owned();
         Self {
             dir: Folder::Parents(folder),
+            module: MODULE.into(),
         }
     }
 
@@ -70,7 +74,7 @@ impl Chaos {
     /// What a process needs that loads the module.
     pub fn environment(&self) -> [(&'static str, PathBuf); 4] {
         [
-            ("CHAOS_TOKEN_MODULE", MODULE.into()),
+            ("CHAOS_TOKEN_MODULE", self.module.clone()),
             ("CHAOS_TOKEN_PLAN", self.path("plan")),
             ("CHAOS_TOKEN_LOG", self.path("log")),
             ("CHAOS_TOKEN_STATE", self.path("wrong-pins")),

@@ -27,10 +27,12 @@ use std::path::Path;
 
 use common::bank::Bank;
 use common::generated_page;
-use common::kryoptic_token::KryopticToken;
+use common::kryoptic_token::{self, KryopticToken};
 use common::opencryptoki::OpenCryptoki;
+use common::pin_change::{change_and_lose_token, change_under_load};
 use common::trust_framework::{Kind, TrustFramework};
 use common::whole_path::whole_path;
+use common::whole_rotation::{of_c3, of_sig4};
 use key_trial::{KEY_TYPES, TokenTrial};
 use peer::{PEERS, Served, Server, VERSIONS};
 use token_under_test::TokenUnderTest;
@@ -88,6 +90,26 @@ fn opencryptoki() -> Option<TokenTrial> {
             None
         }
     }
+}
+
+/// What the other tests do with SoftHSM, openCryptoki and a TPM: a PIN that is changed, and the rotation of both keys, while a proxy serves.
+#[test]
+fn kryoptic_under_load() {
+    if std::env::var_os(kryoptic_token::MODULE).is_none() {
+        // Where the module was not built, the same is done with SoftHSM: the fixtures keep working.
+        of_c3(Bank::new(), "p-256", 50);
+        return;
+    }
+    let on_kryoptic = |work: &dyn Fn(Bank)| {
+        let mut bank = Bank::new();
+        let token = KryopticToken::new();
+        token.configure(&mut bank);
+        work(bank);
+    };
+    on_kryoptic(&|bank| change_under_load(bank, "p-256"));
+    on_kryoptic(&|bank| change_and_lose_token(bank, "p-256"));
+    on_kryoptic(&|bank| of_c3(bank, "rsa-2048", 50));
+    on_kryoptic(&|bank| of_sig4(bank, "rsa-2048", 50));
 }
 
 /// That a server took a certificate says little of one that takes any.

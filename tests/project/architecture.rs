@@ -175,7 +175,7 @@ fn no_arrow_runs_back_within_a_folder() {
             "src/token/guard",
             "crate::token::guard",
             "pin_role refused_pin_versions retry_policy login_lock attempt_file acceptance attendance \
-             pin_flags pin_cache pin_digest ledger_entry login_call sent_login login_outcome token_in_slot",
+             pin_flags pin_cache new_pin pin_digest ledger_entry login_call sent_login login_outcome token_in_slot",
         ),
         (
             "src/key",
@@ -195,7 +195,7 @@ fn no_arrow_runs_back_within_a_folder() {
             "src/signer",
             "crate::signer",
             "rate_limit tls12_transcript tls12_policy jwt_policy policy frame replacement fd_passing hardening service_user sandbox system_call_filter ignored_signals sealed_configuration \
-             heartbeat channel channel_key child_process process_launcher launch health signer_supervisor remote_key open_key state \
+             heartbeat channel channel_key child_process process_launcher launch health signer_supervisor remote_key open_key pin_file_watch state \
              request_handler service reload_protocol watched_name config_reader signer_plan supervisor_reload file_watch front_end_supervisor",
         ),
         (

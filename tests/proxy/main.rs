@@ -27,6 +27,7 @@ mod lifecycle;
 mod operations;
 mod output_streams;
 mod ownership;
+mod pin_change;
 mod plain_regime;
 mod processes;
 mod readiness;

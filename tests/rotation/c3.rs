@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use crate::common::bank::Bank;
 use crate::common::hub::{Hub, HubOptions};
+use crate::common::paced_requests::under_requests;
 use crate::common::proxy::Proxy;
 use crate::scene::{
     bank, certified, labels, ledger_in, recorded, refused, rotate, start, state,
-    subject_of_certificate, subject_of_request, under_requests,
+    subject_of_certificate, subject_of_request,
 };
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];

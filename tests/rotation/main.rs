@@ -13,5 +13,6 @@ mod by_hand;
 mod c3;
 mod crashes;
 mod order;
+mod real_tokens;
 mod scene;
 mod sig4;

@@ -3,18 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use der::{Decode as _, DecodePem as _, Encode as _};
 use serde_json::Value;
 use x509_cert::request::CertReq;
 
 use crate::common::bank::{Bank, Run};
-use crate::common::proxy::{exchange, status};
-
-const GET: &[u8] = b"GET /cm/consents/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// `[ledger]` in this folder.
 pub(crate) fn ledger_in(folder: &Path) -> String {
@@ -149,48 +143,6 @@ pub(crate) fn recorded(ledger: &Path) -> Vec<String> {
         .filter(|record| record["kind"] == "rotation")
         .map(|record| record["step"].as_str().unwrap().to_owned())
         .collect()
-}
-
-/// About fifty requests a second from the beginning to the end of `work`, all of which are answered with 200. Returns how many.
-pub(crate) fn under_requests<T>(socket: &Path, work: impl FnOnce(&dyn Fn()) -> T) -> (T, usize) {
-    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let done = thread::scope(|scope| {
-        for _ in 0..2 {
-            let (stop, answered) = (&stop, &answered);
-            scope.spawn(move || {
-                let mut next = Instant::now();
-                while !stop.load(Ordering::Relaxed) {
-                    let answer = exchange(socket, GET);
-                    let answer = String::from_utf8(answer).unwrap();
-                    assert_eq!(status(&answer), 200, "{answer}");
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    next += Duration::from_millis(40);
-                    thread::park_timeout(next.saturating_duration_since(Instant::now()));
-                }
-            });
-        }
-        let _stopped = Stopped(&stop);
-        let more = || {
-            let goal = answered.load(Ordering::Relaxed) + 30;
-            crate::common::poll::until("requests go on", || {
-                answered.load(Ordering::Relaxed) >= goal
-            });
-        };
-        more();
-        let done = work(&more);
-        more();
-        done
-    });
-    (done, answered.load(Ordering::Relaxed))
-}
-
-/// Ends the load when it goes.
-struct Stopped<'a>(&'a AtomicBool);
-
-impl Drop for Stopped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// The CKA_ID of the new key that is on disk, as hexadecimal digits.

@@ -14,11 +14,13 @@ use serde_json::Value;
 use crate::common::bank::{Bank, CLIENT_ID, ORGANIZATION_ID, Run};
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::nginx::{Nginx, NginxOptions};
+use crate::common::paced_requests::under_requests;
 use crate::common::proxy::Proxy;
 use crate::common::published_keys::{failed, jwk, key_set, kid};
 use crate::common::sig4::section;
 use crate::common::sig4_onboarding::{issued, onboard, section_on_token};
-use crate::scene::{labels, ledger_in, recorded, start, state, under_requests};
+use crate::common::whole_rotation::age_publications;
+use crate::scene::{labels, ledger_in, recorded, start, state};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -141,22 +143,6 @@ fn the_whole_rotation_under_load_and_each_request_has_its_token() {
             "retire"
         ]
     );
-}
-
-/// What was seen of the keys in the key set was so many seconds earlier.
-fn age_publications(bank: &Bank, seconds: u64) {
-    for entry in fs::read_dir(bank.path("state")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name.starts_with("jwks-") {
-            let mut content: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            if let Some(first_seen) = content["first_seen"].as_u64() {
-                content["first_seen"] = (first_seen - seconds).into();
-                content["last_missing"] = Value::Null;
-                fs::write(&path, content.to_string()).unwrap();
-            }
-        }
-    }
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! `pin accept-count-low`: an operator accepts CKF_USER_PIN_COUNT_LOW for one login of an unattended service.
+//! `pin check`: has the token judge the PIN of a source, once. `pin accept-count-low`: an operator accepts
+//! CKF_USER_PIN_COUNT_LOW for one login of an unattended service.
+
+mod check;
 
 use clap::{Args, Subcommand};
 use hsm_mtls::internal::config::Config;
@@ -15,6 +18,13 @@ use super::{CommandError, Global, output, setup, token};
 
 #[derive(Subcommand)]
 pub(super) enum PinCommand {
+    /// Log in once with the PIN of a source, and say whether the token accepts it
+    ///
+    /// At a change of the PIN: with --pin-source and the file that has the new one, before that file takes the
+    /// place of the one that the service reads. Under the PIN guard, as each login: a PIN that was refused is
+    /// not sent again, by this command neither, and each try is in the ledger. Nothing is signed. Ends with 4
+    /// where the token refuses the PIN or none was sent.
+    Check(WhosePin),
     /// Allow one login although the token says CKF_USER_PIN_COUNT_LOW, where nobody is at a terminal
     ///
     /// Make sure first that the PIN source has the right PIN, then run this as the user of the service, and
@@ -30,6 +40,12 @@ pub(super) struct AcceptArgs {
     /// For one try, which must be said
     #[arg(long, required = true)]
     once: bool,
+    #[command(flatten)]
+    pin: WhosePin,
+}
+
+#[derive(Args)]
+pub(super) struct WhosePin {
     /// PIN source of another role, as `key generate` takes it; without it, the `pin` of [[token]]
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
@@ -50,29 +66,56 @@ pub(super) fn run(
     command: PinCommand,
 ) -> Result<ExitCode, CommandError> {
     match command {
-        PinCommand::AcceptCountLow(args) => {
-            let of_key = args.of_key;
-            of_key.run(config, |view| accept_count_low(global, view, args))
+        PinCommand::Check(pin) => {
+            let of_key = pin.of_key;
+            of_key.run(config, |view| check::check(global, view, pin))
         }
+        PinCommand::AcceptCountLow(args) => {
+            let of_key = args.pin.of_key;
+            of_key.run(config, |view| accept_count_low(global, view, args.pin))
+        }
+    }
+}
+
+/// Whose PIN it is, and where it comes from.
+struct NamedPin {
+    role: Role,
+    user_name: Option<String>,
+    source: PinSource,
+}
+
+impl WhosePin {
+    /// # Errors
+    /// The PIN is not that of `[[token]]`, and no source was given.
+    fn named(self, config: &Config) -> Result<NamedPin, CommandError> {
+        let configured = Role::from(config.token.user);
+        let role = self.user_type.unwrap_or(configured);
+        let user_name = setup::user_name(config, role, self.user_name);
+        let is_configured = role == configured && user_name == config.token.user_name;
+        if !is_configured && self.pin_source.is_none() {
+            return Err(CommandError::usage(
+                "this role has a PIN of its own, and no source for it was given",
+                "pass --pin-source: the `pin` of [[token]] is that of its `user`",
+            ));
+        }
+        Ok(NamedPin {
+            role,
+            user_name,
+            source: self.pin_source.unwrap_or_else(|| config.token.pin.clone()),
+        })
     }
 }
 
 fn accept_count_low(
     global: &Global,
     config: &Config,
-    args: AcceptArgs,
+    pin: WhosePin,
 ) -> Result<ExitCode, CommandError> {
-    let configured = Role::from(config.token.user);
-    let role = args.user_type.unwrap_or(configured);
-    let user_name = setup::user_name(config, role, args.user_name);
-    let is_configured = role == configured && user_name == config.token.user_name;
-    if !is_configured && args.pin_source.is_none() {
-        return Err(CommandError::usage(
-            "this role has a PIN of its own, and no source for it was given",
-            "pass --pin-source: the `pin` of [[token]] is that of its `user`",
-        ));
-    }
-    let source = args.pin_source.unwrap_or_else(|| config.token.pin.clone());
+    let NamedPin {
+        role,
+        user_name,
+        source,
+    } = pin.named(config)?;
     if matches!(source, PinSource::Prompt | PinSource::ProtectedPath) {
         return Err(CommandError::usage(
             format!("the PIN comes from {source}: whoever types it is asked then"),

@@ -23,6 +23,7 @@ use super::connection_pool::{ConnectionPool, LastHandshake};
 use super::connection_slots::{Caller, ConnectionSlots};
 use super::context::ProxyContext;
 use super::host_header::KnownHosts;
+use super::last_reload::LastReload;
 use super::lingering_close::LingeringClose;
 use super::problem_details::Problem;
 use super::proxy_metrics;
@@ -56,6 +57,7 @@ pub(super) struct HealthEndpoints {
     pub(super) signer_health: Arc<SignerHealthMonitor>,
     pub(super) render: Render,
     pub(super) started: String,
+    pub(super) last_reload: LastReload,
 }
 
 /// The listener of the endpoints.
@@ -237,6 +239,7 @@ impl HealthEndpoints {
             "ready": ready,
             "stopping": stopping,
             "started": self.started,
+            "last_reload": self.last_reload.report(),
             "token": match token_problem {
                 None => json!({ "good": true, "signer": signer.report() }),
                 Some((stage, detail, hint)) => json!({

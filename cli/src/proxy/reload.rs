@@ -133,6 +133,7 @@ impl ReloadTask {
                     .switch(&prepared.config, &prepared.identity)
                     .await;
                 self.config = prepared.config;
+                self.endpoints.last_reload.ended(None);
                 let upstreams = self.endpoints.context.upstreams.iter();
                 let switched =
                     upstreams.map(|upstream| upstream.switch_identity(prepared.connector.clone()));
@@ -144,6 +145,8 @@ impl ReloadTask {
                     hint = failure.hint,
                     "NOT reloaded: the old configuration, certificate, key and anchors stay in use"
                 );
+                let refused = (failure.message, failure.hint);
+                self.endpoints.last_reload.ended(Some(refused));
                 None
             }
         };

@@ -1,6 +1,10 @@
-//! The PIN that the token accepted, kept in memory for later logins.
+//! The PIN that the token accepted, kept in memory for later logins, and the one that is to be tried in its place because the
+//! source has changed.
+//!
+//! A source that has changed decides: the PIN of before is not sent any more, neither before the new one nor after its refusal. So one
+//! change of a PIN costs one wrong try at most.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use secrecy::ExposeSecret;
 
@@ -9,32 +13,78 @@ use crate::token::pin::Pin;
 
 /// The accepted PIN; empty until the token has accepted one, and after it refused one.
 #[derive(Default)]
-pub(super) struct PinCache(Mutex<Option<Pin>>);
+pub(super) struct PinCache(Mutex<Pins>);
+
+#[derive(Default)]
+struct Pins {
+    accepted: Option<Pin>,
+    /// What the source has now, if that is another PIN.
+    next: Option<Pin>,
+    /// The version of the source that was sent last.
+    sent_version: Option<String>,
+}
 
 impl PinCache {
-    /// The accepted PIN.
+    /// The PIN for the next login: that of a source that has changed, or else the accepted one.
     pub(super) fn pin(&self) -> Option<Pin> {
-        self.0.lock().ignore_poison().clone()
+        let pins = self.lock();
+        pins.next.as_ref().or(pins.accepted.as_ref()).cloned()
     }
 
     /// Whether `pin` is the accepted one.
     pub(super) fn holds(&self, pin: &Pin) -> bool {
-        let accepted = self.0.lock().ignore_poison();
-        accepted
+        self.lock()
+            .accepted
             .as_ref()
-            .is_some_and(|accepted| accepted.text.expose_secret() == pin.text.expose_secret())
+            .is_some_and(|accepted| is_same(accepted, pin))
     }
 
-    /// Keeps a PIN that the token accepted, if none is kept yet.
+    /// Records that a PIN of this version of the source is sent.
+    pub(super) fn sending(&self, version: &str) {
+        self.lock().sent_version = Some(version.to_owned());
+    }
+
+    /// The version of the source that was sent last.
+    pub(super) fn sent_version(&self) -> Option<String> {
+        self.lock().sent_version.clone()
+    }
+
+    /// Keeps a PIN that the token accepted.
     pub(super) fn keep(&self, pin: Option<Pin>) {
-        let mut accepted = self.0.lock().ignore_poison();
-        if accepted.is_none() {
-            *accepted = pin;
+        let mut pins = self.lock();
+        pins.next = None;
+        match (pin, &mut pins.accepted) {
+            (Some(pin), Some(accepted)) if is_same(accepted, &pin) => {
+                accepted.version = pin.version;
+            }
+            (Some(pin), accepted) => *accepted = Some(pin),
+            (None, _) => {}
         }
     }
 
-    /// Forgets the PIN: the next login reads the source again.
-    pub(super) fn clear(&self) {
-        *self.0.lock().ignore_poison() = None;
+    /// The source has this PIN now: it is sent at the next login. Returns whether it is another than the accepted one.
+    pub(super) fn replace_by(&self, pin: Pin) -> bool {
+        let mut pins = self.lock();
+        let is_accepted = pins
+            .accepted
+            .as_ref()
+            .is_some_and(|accepted| is_same(accepted, &pin));
+        pins.next = Some(pin);
+        !is_accepted
     }
+
+    /// Forgets the PINs: the next login reads the source again.
+    pub(super) fn clear(&self) {
+        let mut pins = self.lock();
+        pins.accepted = None;
+        pins.next = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pins> {
+        self.0.lock().ignore_poison()
+    }
+}
+
+fn is_same(one: &Pin, other: &Pin) -> bool {
+    one.text.expose_secret() == other.text.expose_secret()
 }
