@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use rustix::process::getuid;
 use tempfile::TempDir;
 
 use super::hub::answer::{AFTER_AUTH, AFTER_CONFIRM};
@@ -36,6 +37,8 @@ pub struct NginxOptions {
     pub http2: bool,
     /// `keepalive_requests`: after so many it ends a connection, of HTTP/2 by GOAWAY.
     pub requests_per_connection: u32,
+    /// A worker beside its master, as it is installed: without one it cannot be [reconfigured](Nginx::reconfigure).
+    pub has_master: bool,
 }
 
 impl NginxOptions {
@@ -49,6 +52,7 @@ impl NginxOptions {
             host_name: names.first().expect("a server name").to_string(),
             http2: false,
             requests_per_connection: 1000,
+            has_master: false,
         }
     }
 }
@@ -72,28 +76,64 @@ pub struct Nginx {
     child: Child,
     port: u16,
     dir: TempDir,
+    has_master: bool,
 }
 
 impl Nginx {
     pub fn start(options: &NginxOptions) -> Self {
         let program = program();
         let dir = TempDir::new().expect("a directory for nginx");
-        let put = |name: &str, text: &str, mode| write_file(&dir.path().join(name), text, mode);
-        put("server.pem", &options.server.chain_pem, 0o644);
-        put("server-key.pem", &options.server.key_pem, 0o600);
-        put("clients.pem", &options.client_roots_pem, 0o644);
+        put_certificates(options, dir.path());
         for _ in 0..PORTS_TRIED {
             let port = ports::unused();
-            put(
-                "nginx.conf",
-                &configuration(options, dir.path(), port),
-                0o644,
-            );
+            let text = configuration(options, dir.path(), port);
+            write_file(&dir.path().join("nginx.conf"), &text, 0o644);
             if let Some(child) = launch(&program, dir.path(), port) {
-                return Self { child, port, dir };
+                return Self {
+                    child,
+                    port,
+                    dir,
+                    has_master: options.has_master,
+                };
             }
         }
         panic!("nginx found no port to bind:\n{}", error_log(dir.path()));
+    }
+
+    /// Gives it other certificates while it serves, and waits until a new connection has the server's new one. Connections
+    /// that are open stay so.
+    pub fn reconfigure(&self, options: &NginxOptions) {
+        assert!(self.has_master, "only a master starts another worker");
+        put_certificates(options, self.dir.path());
+        let text = configuration(options, self.dir.path(), self.port);
+        write_file(&self.dir.path().join("nginx.conf"), &text, 0o644);
+        self.signal("HUP");
+        let leaf = options
+            .server
+            .chain_pem
+            .split_inclusive("-----END CERTIFICATE-----");
+        let leaf: String = leaf.take(1).collect();
+        let is_shown = || {
+            let shown = Command::new("openssl")
+                .args(["s_client", "-connect", &self.addr().to_string()])
+                .stdin(Stdio::null())
+                .output()
+                .expect("openssl: make test installs it");
+            String::from_utf8_lossy(&shown.stdout).contains(leaf.trim())
+        };
+        assert_eq!(
+            found(|| is_shown().then_some(())),
+            Some(()),
+            "{}",
+            self.error_log()
+        );
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status();
+        assert!(sent.expect("kill").success());
     }
 
     pub fn port(&self) -> u16 {
@@ -137,13 +177,24 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // `master_process off`: the child is all of nginx, so nothing outlives it.
+        // `master_process off`: the child is all of nginx, so nothing outlives it. A master ends its workers.
+        if self.has_master {
+            self.signal("TERM");
+            let _ended = self.child.wait();
+        }
         let stopped = self.child.kill().and_then(|()| self.child.wait());
         assert!(
             stopped.is_ok() || std::thread::panicking(),
             "nginx did not stop: {stopped:?}"
         );
     }
+}
+
+fn put_certificates(options: &NginxOptions, dir: &Path) {
+    let put = |name: &str, text: &str, mode| write_file(&dir.join(name), text, mode);
+    put("server.pem", &options.server.chain_pem, 0o644);
+    put("server-key.pem", &options.server.key_pem, 0o600);
+    put("clients.pem", &options.client_roots_pem, 0o644);
 }
 
 /// Starts nginx and waits until it accepts connections; `None` when the port was taken.
@@ -230,6 +281,12 @@ fn configuration(options: &NginxOptions, dir: &Path, port: u16) -> String {
         Protocols::Tls13 => "TLSv1.3",
         Protocols::Both => "TLSv1.2 TLSv1.3",
     };
+    let processes = match options.has_master {
+        false => "master_process off;",
+        // The folder is this user's alone.
+        true if getuid().is_root() => "user root;",
+        true => "",
+    };
     let http2 = if options.http2 { " http2" } else { "" };
     let requests = options.requests_per_connection;
     // One that was left by a try with another port cannot be bound.
@@ -237,7 +294,7 @@ fn configuration(options: &NginxOptions, dir: &Path, port: u16) -> String {
     let echo = echo.display();
     format!(
         r#"daemon off;
-master_process off;
+{processes}
 pid nginx.pid;
 error_log error.log info;
 events {{}}

@@ -106,6 +106,7 @@ impl Server {
                 host_name: NAME.to_owned(),
                 http2: false,
                 requests_per_connection: 1,
+                has_master: false,
             })),
             Peer::Rustls => {
                 let mut options = HubOptions::new(served.server.clone(), &*served.client_roots_pem);

@@ -11,6 +11,7 @@ mod common;
 
 mod access_control;
 mod browser_requests;
+mod ca_generations;
 mod client_programs;
 mod failures;
 mod hostile_callers;
