@@ -3,7 +3,7 @@ CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo demo-plain test deny soak kill-rotation interop bench deb fmt clippy lib-only doc clean
+.PHONY: demo demo-plain test deny soak kill-rotation large-crl interop bench deb fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
@@ -49,6 +49,10 @@ deny:
 # A hundred SIGKILLs at random moments of a rotation; 20 are part of the tests.
 kill-rotation:
 	ROTATION_KILLS=100 $(CARGO) test --locked -p hsm-mtls-cli --test rotation -- --nocapture killed
+
+# A CRL of 50 MB in the proxy: memory and handshakes; a smaller one is part of the tests.
+large-crl:
+	LARGE_CRL_ENTRIES=1200000 $(CARGO) test --locked -p hsm-mtls-cli --test proxy -- --nocapture large_crl
 
 # Ten minutes of a token that misbehaves; writes docs/soak.md. A short run is part of the tests.
 SOAK_SECONDS = 600

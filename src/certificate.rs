@@ -166,6 +166,12 @@ impl Certificate {
         validity.not_before.to_system_time()
     }
 
+    /// notAfter as a system time.
+    pub fn not_after_time(&self) -> SystemTime {
+        let validity = self.parsed.tbs_certificate().validity();
+        validity.not_after.to_system_time()
+    }
+
     /// Whether subject and issuer are the same name (self-issued, RFC 5280, section 3.2).
     pub fn is_self_issued(&self) -> bool {
         self.subject() == self.issuer()

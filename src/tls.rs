@@ -2,6 +2,7 @@
 //! succeeds without the client certificate.
 
 pub(crate) mod anonymous;
+mod chain_status;
 mod chain_verifier;
 mod client_cert_resolver;
 mod client_chain;
@@ -16,6 +17,7 @@ mod signature_algorithms;
 mod signing_key;
 pub mod trust;
 mod unsupported;
+mod webpki_error;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ pub(crate) use error::SILENT_REFUSAL;
 pub use error::{Ending, HandshakePhase, TlsError};
 use handshake_observer::CertificateRequest;
 use issuers::{ClientIssuers, IssuerMatch};
-pub use revocation::check_crls;
+pub use revocation::check_crl;
 use trust::{ObservationPolicy, ServerVerifier, TrustStore};
 
 /// The crypto provider of all TLS in this crate: aws-lc-rs, with the configured key exchange groups.

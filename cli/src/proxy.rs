@@ -117,7 +117,7 @@ pub fn run(
         .max_blocking_threads(8)
         .build()
         .map_err(ProxyError::System)?;
-    runtime.block_on(async {
+    runtime.block_on(async move {
         let upstream = |service: &HubService| {
             ConnectionPool::new(service.service, &service.origin, connector.clone(), &proxy)
                 .ok_or_else(|| {
@@ -128,6 +128,8 @@ pub fn run(
         };
         let upstreams = config.hub.services.iter().map(upstream);
         let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
+        // With its trust store, which the next reload replaces: a CRL may have 50 MB.
+        drop(connector);
         let context = ProxyContext::new(&config, &proxy, upstreams, jwt)?;
         let endpoints = Arc::new(HealthEndpoints {
             context: Arc::clone(&context),

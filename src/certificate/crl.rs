@@ -3,9 +3,10 @@
 mod scan;
 mod scope;
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use der::asn1::{Any, BitString, ObjectIdentifier};
@@ -42,7 +43,8 @@ const REASONS: [&str; 11] = [
 /// A CRL with its DER. Its entries stay in there, and are read one by one: a list may have a million.
 #[derive(Debug)]
 pub struct RevocationList {
-    der: Vec<u8>,
+    /// Shared: a list may have 50 MB.
+    der: Arc<Vec<u8>>,
     algorithm: AlgorithmIdentifier<Any>,
     signature: BitString,
     issuer: Name,
@@ -67,7 +69,7 @@ impl RevocationList {
     /// # Errors
     /// The file cannot be read, or contains no CRL that can be parsed.
     pub fn read(path: &Path) -> io::Result<Vec<Self>> {
-        Self::read_bytes(fs::read(path)?)
+        Self::read_bytes(read_file(path)?)
     }
 
     /// The same of the content of a file.
@@ -94,7 +96,14 @@ impl RevocationList {
     /// # Errors
     /// The DER is not a CRL.
     pub fn from_der(der: impl Into<Vec<u8>>) -> der::Result<Self> {
-        let der = der.into();
+        Self::from_shared(Arc::new(der.into()))
+    }
+
+    /// Parses DER that others have too.
+    ///
+    /// # Errors
+    /// The DER is not a CRL.
+    pub(crate) fn from_shared(der: Arc<Vec<u8>>) -> der::Result<Self> {
         let parts = Parts::decode(&der)?;
         let count = parts.count_entries()?;
         Ok(Self {
@@ -206,6 +215,22 @@ impl RevocationList {
     pub fn is_outdated(&self, now: SystemTime) -> bool {
         self.next_update_time().is_some_and(|next| next < now)
     }
+}
+
+/// Reads a file of CRLs. A large one gets a mapping of its own, which goes back to the system when it is freed: glibc keeps smaller pieces
+/// (up to its largest threshold for mappings, 32 MiB) for each thread that reads one, and each reload has its own thread.
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    const LARGE: usize = 1 << 20;
+    const OWN_MAPPING: usize = 33 << 20;
+    let mut file = File::open(path)?;
+    let len = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    // One byte more, in which the end is found.
+    let mut bytes = Vec::with_capacity(match len {
+        LARGE.. => OWN_MAPPING.max(len + 1),
+        len => len + 1,
+    });
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The DER of each CRL in a file, not parsed.

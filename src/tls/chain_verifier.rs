@@ -1,7 +1,5 @@
-//! Verifies a server's chain against one set of trust anchors, with the CRLs of `[trust]`.
-//!
-//! The leaf must have a good status in a CRL. The CAs above it are checked against the CRLs that there are: whoever
-//! configures the list of the Issuing CA only has none of the root's, and a revoked CA must be noticed where there is one.
+//! Verifies a server's chain against one set of trust anchors, with the CRLs of `[trust]`: dates, signatures, purpose and host name by
+//! rustls, the status of its certificates by [`super::chain_status`].
 
 use std::sync::Arc;
 
@@ -9,72 +7,46 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier as _};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{Error, RootCertStore};
+use rustls::{CertificateError, Error, RootCertStore};
 
 use super::TlsError;
+use super::chain_status::ChainStatus;
+pub(super) use super::chain_status::LeafStatus;
 use super::revocation::Crls;
-use crate::config::trust::StaleCrl;
-
-/// Whether a leaf whose status is in no CRL is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LeafStatus {
-    /// It is refused, where there is a CRL at all.
-    Required,
-    /// It is accepted: the CRLs are of other CAs. One of its own issuer counts.
-    Optional,
-}
 
 /// Verifies chains to one set of roots.
 #[derive(Debug)]
 pub(super) struct ChainVerifier {
-    /// With the status of the leaf, where that is required.
-    leaf: Arc<WebPkiServerVerifier>,
-    /// With the statuses of the whole chain, as far as they are known. `None` where there are no CRLs.
-    chain: Option<Arc<WebPkiServerVerifier>>,
+    chain: Arc<WebPkiServerVerifier>,
+    status: ChainStatus,
 }
 
 impl ChainVerifier {
     /// # Errors
-    /// There are no roots, or a CRL cannot be used.
+    /// There are no roots.
     pub(super) fn new(
         roots: &Arc<RootCertStore>,
         provider: &Arc<CryptoProvider>,
-        crls: &Crls,
+        crls: &Arc<Crls>,
         status: LeafStatus,
     ) -> Result<Self, TlsError> {
-        let builder =
-            || WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
-        let with_crls = || {
-            let builder = builder().with_crls(crls.ders().iter().cloned());
-            match crls.stale() {
-                // An outdated list may lack what was revoked since.
-                StaleCrl::Refuse => builder.enforce_revocation_expiration(),
-                StaleCrl::Warn => builder,
-            }
-        };
-        let crls = crls.ders();
-        let is_required = status == LeafStatus::Required && !crls.is_empty();
-        let leaf = match is_required {
-            true => with_crls().only_check_end_entity_revocation().build(),
-            false => builder().build(),
-        };
-        let chain = (!crls.is_empty())
-            .then(|| with_crls().allow_unknown_revocation_status().build())
-            .transpose();
-        let setup =
-            |error: rustls::client::VerifierBuilderError| TlsError::Setup(error.to_string());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
         Ok(Self {
-            leaf: leaf.map_err(setup)?,
-            chain: chain.map_err(setup)?,
+            chain: verifier
+                .build()
+                .map_err(|error| TlsError::Setup(error.to_string()))?,
+            status: ChainStatus::new(roots, provider, crls, status),
         })
     }
 
     /// rustls's verifier, for the signatures of a handshake: roots and CRLs do not matter for them.
     pub(super) fn of_signatures(&self) -> &WebPkiServerVerifier {
-        &self.leaf
+        &self.chain
     }
 
-    /// Verifies dates, signatures, purpose, host name and status.
+    /// Verifies dates, signatures, purpose, host name and status. The host name comes last: an error about it means that the
+    /// chain was accepted.
     ///
     /// # Errors
     /// As rustls's verifier.
@@ -86,12 +58,17 @@ impl ChainVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verified = self
-            .leaf
-            .verify_server_cert(leaf, intermediates, name, &[], now)?;
-        match &self.chain {
-            Some(chain) => chain.verify_server_cert(leaf, intermediates, name, &[], now),
-            None => Ok(verified),
+            .chain
+            .verify_server_cert(leaf, intermediates, name, &[], now);
+        match &verified {
+            Ok(_)
+            | Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => {}
+            Err(_) => return verified,
         }
+        self.status.check(leaf, intermediates, now)?;
+        verified
     }
 }
 

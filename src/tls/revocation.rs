@@ -1,61 +1,83 @@
 //! Loads the CRLs of `[trust]`, before any connection. A CRL with something that rustls does not support is a different
 //! error from a damaged one.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateRevocationListDer;
+use rustls::CertRevocationListError;
 use rustls::server::VerifierBuilderError;
-use rustls::{CertRevocationListError, RootCertStore};
-use webpki::Error as Webpki;
+use webpki::{BorrowedCertRevocationList, Error as Webpki};
 
 use super::TlsError;
-use super::trust::root_store;
-use crate::certificate::anchors::Anchors;
+use super::webpki_error::of_list;
 use crate::certificate::crl::{self, RevocationList};
 use crate::config::trust::{StaleCrl, Trust};
 
 /// The CRLs that were loaded, and what becomes of them when they are outdated.
+#[derive(Debug)]
 pub(super) struct Crls {
-    ders: Vec<CertificateRevocationListDer<'static>>,
+    /// One copy, which all that verify share.
+    ders: Vec<Arc<Vec<u8>>>,
+    /// Those that this crate parses too.
+    parsed: Vec<RevocationList>,
     stale: StaleCrl,
 }
 
 impl Crls {
-    /// Reads the files and checks that rustls can use each CRL.
+    /// Reads the files and checks that webpki can use each CRL.
     ///
     /// # Errors
     /// A file cannot be read, or contains a CRL that cannot be used.
-    pub(super) fn load(
-        trust: &Trust,
-        roots: &Arc<RootCertStore>,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Self, TlsError> {
-        let mut ders = Vec::new();
+    pub(super) fn load(trust: &Trust) -> Result<Self, TlsError> {
+        let mut crls = Self {
+            ders: Vec::new(),
+            parsed: Vec::new(),
+            stale: trust.crl_stale,
+        };
         for path in trust.crl_files() {
-            let lists = load_file(path, roots, provider)?;
-            if trust.crl_stale == StaleCrl::Warn {
-                warn_of_outdated(path, &lists);
+            let bytes = crl::read_file(path).map_err(|error| TlsError::Crl {
+                path: path.to_owned(),
+                why: error.to_string(),
+            })?;
+            for der in parse(bytes, path)? {
+                if let Ok(list) = RevocationList::from_shared(Arc::clone(&der)) {
+                    if trust.crl_stale == StaleCrl::Warn {
+                        warn_of_outdated(path, &list);
+                    }
+                    crls.parsed.push(list);
+                }
+                crls.ders.push(der);
             }
-            ders.extend(lists);
         }
-        let stale = trust.crl_stale;
-        Ok(Self { ders, stale })
+        Ok(crls)
     }
 
     /// No CRL at all.
     pub(super) fn none() -> Self {
         Self {
             ders: Vec::new(),
+            parsed: Vec::new(),
             stale: StaleCrl::Refuse,
         }
     }
 
-    pub(super) fn ders(&self) -> &[CertificateRevocationListDer<'static>] {
+    /// These lists, as if they had been loaded.
+    #[cfg(test)]
+    pub(super) fn of_lists(lists: &[Arc<Vec<u8>>], stale: StaleCrl) -> Self {
+        let parse = |list: &Arc<Vec<u8>>| RevocationList::from_shared(Arc::clone(list)).ok();
+        Self {
+            ders: lists.to_vec(),
+            parsed: lists.iter().filter_map(parse).collect(),
+            stale,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ders.is_empty()
+    }
+
+    pub(super) fn ders(&self) -> &[Arc<Vec<u8>>] {
         &self.ders
     }
 
@@ -64,88 +86,66 @@ impl Crls {
     }
 
     /// Those that this crate parses too.
-    pub(super) fn into_parsed(self) -> Vec<RevocationList> {
-        let parsed = self
-            .ders
-            .into_iter()
-            .map(|der| RevocationList::from_der(der.as_ref()));
-        parsed.filter_map(Result::ok).collect()
+    pub(super) fn all_parsed(&self) -> &[RevocationList] {
+        &self.parsed
+    }
+
+    /// All of them; `None` if there is one that this crate does not parse.
+    pub(super) fn parsed(&self) -> Option<&[RevocationList]> {
+        (self.parsed.len() == self.ders.len()).then_some(&*self.parsed)
     }
 }
 
-fn warn_of_outdated(path: &Path, lists: &[CertificateRevocationListDer<'static>]) {
-    let parsed = lists
-        .iter()
-        .map(|der| RevocationList::from_der(der.as_ref()));
-    for list in parsed.filter_map(Result::ok) {
-        if list.is_outdated(SystemTime::now()) {
-            tracing::warn!(
-                file = %path.display(),
-                next_update = list.next_update(),
-                hint = "`hsm-mtls trust update` fetches a newer one, where `crls` has its `url`",
-                "this CRL is outdated, and counts all the same (`crl_stale`): it may lack what was revoked since"
-            );
-        }
+fn warn_of_outdated(path: &Path, list: &RevocationList) {
+    if list.is_outdated(SystemTime::now()) {
+        tracing::warn!(
+            file = %path.display(),
+            next_update = list.next_update(),
+            hint = "`hsm-mtls trust update` fetches a newer one, where `crls` has its `url`",
+            "this CRL is outdated, and counts all the same (`crl_stale`): it may lack what was revoked since"
+        );
     }
 }
 
-/// Checks that rustls can use the CRLs in these bytes, which are or will be the file at `path`.
+fn parse(bytes: Vec<u8>, path: &Path) -> Result<Vec<Arc<Vec<u8>>>, TlsError> {
+    let lists = crl::extract_ders(bytes).map_err(|why| TlsError::Crl {
+        path: path.to_owned(),
+        why,
+    })?;
+    for der in &lists {
+        check_crl(der, path)?;
+    }
+    Ok(lists.into_iter().map(Arc::new).collect())
+}
+
+/// Checks that webpki can use a CRL, which is or will be in the file at `path`.
 ///
 /// # Errors
-/// They contain none, or one that cannot be used.
-pub fn check_crls(
-    bytes: Vec<u8>,
-    path: &Path,
-    anchors: &Anchors,
-    provider: &Arc<CryptoProvider>,
-) -> Result<(), TlsError> {
-    let roots = Arc::new(root_store(anchors)?);
-    parse(bytes, path, &roots, provider).map(drop)
+/// It cannot.
+pub fn check_crl(der: &[u8], path: &Path) -> Result<(), TlsError> {
+    let path = || path.to_owned();
+    read_to_end(der).map_err(|error| {
+        let error = of_list(error);
+        match unsupported_feature(&error, der) {
+            Some(feature) => TlsError::UnsupportedCrl {
+                path: path(),
+                feature,
+            },
+            None => TlsError::Crl {
+                path: path(),
+                why: VerifierBuilderError::InvalidCrl(error).to_string(),
+            },
+        }
+    })
 }
 
-fn load_file(
-    path: &Path,
-    roots: &Arc<RootCertStore>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let bytes = fs::read(path).map_err(|error| TlsError::Crl {
-        path: path.to_owned(),
-        why: error.to_string(),
-    })?;
-    parse(bytes, path, roots, provider)
-}
-
-fn parse(
-    bytes: Vec<u8>,
-    path: &Path,
-    roots: &Arc<RootCertStore>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let mut all = Vec::new();
-    let unusable = |why: &dyn std::fmt::Display| TlsError::Crl {
-        path: path.to_owned(),
-        why: why.to_string(),
-    };
-    let lists = crl::extract_ders(bytes).map_err(|why| unusable(&why))?;
-    for list in lists {
-        let der = CertificateRevocationListDer::from(list);
-        // One verifier for each CRL, so that the error names the file.
-        WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
-            .with_crls([der.clone()])
-            .build()
-            .map_err(|error| match &error {
-                VerifierBuilderError::InvalidCrl(why) => match unsupported_feature(why, &der) {
-                    Some(feature) => TlsError::UnsupportedCrl {
-                        path: path.to_owned(),
-                        feature,
-                    },
-                    None => unusable(&error),
-                },
-                _ => unusable(&error),
-            })?;
-        all.push(der);
+/// Reads the list entry by entry.
+fn read_to_end(der: &[u8]) -> Result<(), Webpki> {
+    let list = BorrowedCertRevocationList::from_der(der)?;
+    for entry in &list {
+        entry?;
     }
-    Ok(all)
+    Ok(())
 }
 
 const VERSION_1: &str =

@@ -22,7 +22,6 @@ use super::signing_key::rustls_error;
 use super::unsupported::{self, VerificationContext};
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Anchors;
-use crate::certificate::crl::RevocationList;
 use crate::config::origin::Origin;
 use crate::config::trust::{Trust, TrustMode};
 
@@ -39,7 +38,7 @@ pub struct TrustStore {
     intermediates: Vec<CertificateDer<'static>>,
     /// For the diagnosis of what rustls does not support, as are the parsed CRLs.
     anchors: Anchors,
-    crls: Vec<RevocationList>,
+    crls: Arc<Crls>,
 }
 
 /// Which trust anchors a server's chain leads to, and whether its leaf is for the host.
@@ -65,7 +64,7 @@ impl TrustStore {
     ) -> Result<Self, TlsError> {
         let provider = &with_all_algorithms(provider);
         let roots = Arc::new(root_store(anchors)?);
-        let crls = Crls::load(trust, &roots, provider)?;
+        let crls = Arc::new(Crls::load(trust)?);
         let trust_framework = ChainVerifier::new(&roots, provider, &crls, LeafStatus::Required)?;
         let of_public = |status| ChainVerifier::new(&public_roots()?, provider, &crls, status);
         let public = match trust.mode {
@@ -85,7 +84,7 @@ impl TrustStore {
                 .map(|ca| CertificateDer::from(ca.der().to_vec()))
                 .collect(),
             anchors: anchors.clone(),
-            crls: crls.into_parsed(),
+            crls,
         })
     }
 
@@ -128,7 +127,7 @@ impl TrustStore {
                         ChainVerifier::new(
                             &roots,
                             &self.provider,
-                            &Crls::none(),
+                            &Arc::new(Crls::none()),
                             LeafStatus::Optional,
                         )
                     })
@@ -192,7 +191,7 @@ impl TrustStore {
             chain: &chain,
             is_complete: chain.len() == sent.len(),
             anchors: &self.anchors,
-            crls: &self.crls,
+            crls: self.crls.all_parsed(),
         };
         other_generation::explain(unsupported::explain(error, &context), &chain, &self.anchors)
     }

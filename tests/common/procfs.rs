@@ -38,6 +38,14 @@ pub fn launched(supervisor: u32) -> Vec<u32> {
         .collect()
 }
 
+/// The memory of a process in bytes, pages that it shares by their share (PSS).
+pub fn proportional_memory(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("a process");
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.expect("its PSS") << 10
+}
+
 /// R, S, Z ...; `None` where it is no more.
 pub fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

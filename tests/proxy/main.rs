@@ -24,6 +24,7 @@ mod jwt_reload;
 mod jwt_second_token;
 mod jwt_verdicts;
 mod key_renewal;
+mod large_crl;
 mod lifecycle;
 mod operations;
 mod output_streams;

@@ -46,9 +46,8 @@ pub(super) fn update(config: &Config, file: &Path, url: &Url) -> Result<Taken, E
             written: None,
         }),
         Successor::Newer(list) => {
-            let provider = tls::provider(&config.tls);
             // What TLS cannot use would keep the proxy from starting.
-            tls::check_crls(list.der().to_vec(), file, &anchors, &provider)?;
+            tls::check_crl(list.der(), file)?;
             replace_file(config, file, &PathRole::Crl, list.der(), Replaced::Removed)?;
             Ok(Taken {
                 detail: format!("{}: {}", file.display(), describe(&list)),
