@@ -49,6 +49,7 @@ pub struct SupervisedSigner {
     stop: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
     pid: Arc<AtomicU32>,
+    #[cfg(feature = "front-end")]
     new_pin: Arc<Notify>,
 }
 
@@ -101,6 +102,7 @@ impl SupervisedSigner {
             stop: Some(stop),
             thread: Some(thread),
             pid,
+            #[cfg(feature = "front-end")]
             new_pin,
         };
         Ok((signer, front_ends))
