@@ -34,7 +34,8 @@ pub(super) fn check(
     if global.json {
         output::json(&json!({
             "schema": 0,
-            "accepted": sent,
+            // Null where the token takes no login.
+            "accepted": sent.then_some(true),
             "token": uri,
             "pin_source": source.to_string(),
         }))?;
