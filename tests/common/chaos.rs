@@ -25,15 +25,19 @@ enum Folder {
 impl Chaos {
     /// Puts the module between the bank and its token.
     pub fn between(bank: &mut Bank, plan: &str) -> Self {
-        let chaos = Self {
-            dir: Folder::Own(tempfile::tempdir().expect("a folder for the plan")),
-            module: bank.module().to_owned(),
-        };
-        chaos.plan(plan);
         // cargo builds the module for the tests, into the folder that they are in.
         let test = std::env::current_exe().expect("the test binary");
         let module = test.parent().expect("its folder").join("libchaos_token.so");
         assert!(module.exists(), "{} is not built", module.display());
+        let chaos = Self {
+            dir: Folder::Own(tempfile::tempdir().expect("a folder for the plan")),
+            // A second plan takes the place of the first: the module does not wrap itself.
+            module: match bank.module() == module {
+                true => MODULE.into(),
+                false => bank.module().to_owned(),
+            },
+        };
+        chaos.plan(plan);
         bank.configure(|settings| settings.module = module);
         chaos
     }
