@@ -162,6 +162,12 @@ impl Config {
         Ok(config)
     }
 
+    /// This configuration without resumption: each connection makes a full handshake, as `verify` has to.
+    pub fn without_resumption(mut self) -> Self {
+        self.tls.resumption = None;
+        self
+    }
+
     /// Checks the text of a configuration file. Relative paths in it are resolved against the folder of `path`, which must
     /// be absolute; the file itself is not read.
     ///

@@ -13,6 +13,7 @@ pub(crate) mod hub_verifier;
 pub mod issuers;
 mod other_generation;
 mod revocation;
+pub(crate) mod session_store;
 mod signature_algorithms;
 mod signing_key;
 pub mod trust;
@@ -30,6 +31,7 @@ use rustls::{ClientConfig, NamedGroup, SupportedProtocolVersion, version};
 use crate::certificate::anchors::Anchors;
 use crate::certificate::name::DistinguishedName;
 use crate::config::environment::Environment;
+use crate::config::origin::Origin;
 use crate::config::{Config, Group, TlsConfig};
 use crate::identity::Identity;
 use crate::rfc3339;
@@ -42,6 +44,7 @@ pub use error::{Ending, HandshakePhase, TlsError};
 use handshake_observer::CertificateRequest;
 use issuers::{ClientIssuers, IssuerMatch};
 pub use revocation::check_crl;
+use session_store::{ConnectionSessions, SessionStore};
 use trust::{ObservationPolicy, ServerVerifier, TrustStore};
 
 /// The crypto provider of all TLS in this crate: aws-lc-rs, with the configured key exchange groups.
@@ -76,6 +79,8 @@ pub struct Tls {
     trust: Arc<TrustStore>,
     issuers: Arc<ClientIssuers>,
     versions: &'static [&'static SupportedProtocolVersion],
+    /// None: no session is resumed.
+    sessions: Option<Arc<SessionStore>>,
 }
 
 impl fmt::Debug for Tls {
@@ -105,6 +110,11 @@ impl Tls {
         if !supports_tls13 {
             tracing::warn!("the token has no RSA-PSS: offering TLS 1.2 only");
         }
+        let sessions = config.tls.resumption.map(|lifetime| {
+            let own = identity.chain().leaf().not_after_time();
+            let until = trust.outdated_from().map_or(own, |lists| lists.min(own));
+            Arc::new(SessionStore::new(lifetime, until))
+        });
         Ok(Self {
             provider,
             resolver: Arc::new(ClientCertResolver::new(identity)),
@@ -115,6 +125,7 @@ impl Tls {
             } else {
                 TLS12_ONLY
             },
+            sessions,
         })
     }
 
@@ -174,6 +185,12 @@ impl Tls {
         self.trust.explain_untrusted(error, chain)
     }
 
+    /// The sessions of a connection to this origin. `None`: it makes a full handshake.
+    pub(crate) fn sessions(&self, origin: &Origin) -> Option<Arc<ConnectionSessions>> {
+        let shared = self.sessions.as_ref()?;
+        Some(Arc::new(ConnectionSessions::new(shared, origin)))
+    }
+
     /// Replaces a protocol_version alert by its explanation if only TLS 1.2 was offered.
     pub(crate) fn explain_version(&self, error: TlsError) -> TlsError {
         const PROTOCOL_VERSION: u8 = 70;
@@ -229,7 +246,8 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::clone(&self.resolver) as Arc<_>);
-        // A resumed session has no CertificateVerify, so every connection makes a full handshake.
+        // A resumed session has no CertificateVerify, so every connection makes a full handshake, unless the connector gives it
+        // sessions whose first handshake was proved.
         client.resumption = Resumption::disabled();
         client.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(client)

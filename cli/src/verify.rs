@@ -186,6 +186,8 @@ pub async fn verify<E: From<TlsError>>(
 ) -> Result<VerifyReport, E> {
     let time = rfc3339::now();
     let identity = open()?;
+    // Each check is to see a whole handshake.
+    let config = &config.clone().without_resumption();
     let tls = Tls::new(config, &identity)?;
     let connector = Connector::new(config, &tls)?;
     let small_hello = match tls.with_small_client_hello() {

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::client::{Resumption, Tls12Resumption};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
@@ -15,11 +17,13 @@ use super::deferred_read::DeferredRead;
 use super::dns_cache::DnsCache;
 use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage};
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::config::origin::Origin;
 use crate::engine::handshake_threads::offload_after_first_poll;
 use crate::tls::handshake_observer::{Observation, Observer};
 use crate::tls::issuers::{ForeignIssuer, IssuerMatch, explain_refusal};
+use crate::tls::session_store::ConnectionSessions;
 use crate::tls::{Tls, TlsError, from_handshake};
 
 /// The stream of a connection whose handshake was observed.
@@ -44,6 +48,7 @@ pub struct Connection {
     origin: Origin,
     // Explains a refusal of the client certificate, which in TLS 1.3 arrives with the first read.
     foreign: Option<Box<ForeignIssuer>>,
+    is_resumed: bool,
 }
 
 impl Connection {
@@ -64,11 +69,17 @@ impl Connection {
         let group = tls
             .negotiated_key_exchange_group()
             .map(|group| format!("{:?}", group.name()));
-        [Some(version.replace("_", ".")), suite, group]
+        let resumed = self.is_resumed.then(|| "resumed".to_owned());
+        [Some(version.replace("_", ".")), suite, group, resumed]
             .into_iter()
             .flatten()
             .collect::<Vec<_>>()
             .join(", ")
+    }
+
+    /// Whether it resumes the session of an earlier one, on which the client certificate was presented: nothing was signed.
+    pub fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// Whether the server chose HTTP/2.
@@ -115,7 +126,7 @@ impl Connector {
     /// A copy that offers HTTP/1.1 only, for a server that requires it.
     #[cfg(feature = "front-end")]
     pub fn over_http1(&self) -> Self {
-        let mut client = rustls::ClientConfig::clone(self.handshakes.config());
+        let mut client = ClientConfig::clone(self.handshakes.config());
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {
             handshakes: TlsConnector::from(Arc::new(client)),
@@ -227,10 +238,15 @@ impl Connector {
         deadline: Instant,
     ) -> (Result<Connection, ClientError>, Observation) {
         let observer = Observer::new(origin.host_and_port(), interaction_id);
+        let sessions = self.tls.sessions(origin);
         let attempt = async {
             let name = server_name(origin)?;
             let stream = DeferredRead::new(tcp);
-            let (connecting, recorder) = (self.handshakes.connect(name, stream), observer.clone());
+            let handshakes = match &sessions {
+                Some(sessions) => with_sessions(&self.handshakes, sessions),
+                None => self.handshakes.clone(),
+            };
+            let (connecting, recorder) = (handshakes.connect(name, stream), observer.clone());
             let handshake =
                 offload_after_first_poll(async move { recorder.observe(connecting).await })
                     .instrument(tracing::debug_span!("handshake"));
@@ -240,6 +256,9 @@ impl Connector {
                 .map_err(|error| ClientError::Tls(from_handshake(&error)))
         };
         let result = attempt.await;
+        if let (Err(_), Some(sessions)) = (&result, &sessions) {
+            sessions.forget_offered();
+        }
         let observation = observer.observation();
         let request = observation.certificate_request.as_ref();
         let foreign = match request.map(|request| self.tls.match_issuers(request)) {
@@ -247,16 +266,33 @@ impl Connector {
             _ => None,
         };
         // The verifier refuses a server that sends no CertificateRequest. This is a second check: no connection without a
-        // CertificateRequest and a signature is returned.
+        // CertificateRequest and a signature is returned, but for one that resumes the session of a connection that had both.
+        let is_resumed = |stream: &HubStream| {
+            let kind = stream.get_ref().1.handshake_kind();
+            sessions.is_some() && kind == Some(HandshakeKind::Resumed)
+        };
         let result = match result {
+            Ok(stream) if is_resumed(&stream) => {
+                self.prove_sessions(sessions.as_deref(), None);
+                Ok(Connection {
+                    stream,
+                    origin: origin.clone(),
+                    foreign: None,
+                    is_resumed: true,
+                })
+            }
             Ok(_) if request.is_none() || observation.signature.is_none() => {
                 Err(ClientError::Tls(TlsError::NotAsked))
             }
-            Ok(stream) => Ok(Connection {
-                stream,
-                origin: origin.clone(),
-                foreign,
-            }),
+            Ok(stream) => {
+                self.prove_sessions(sessions.as_deref(), Some(&observation.server_chain));
+                Ok(Connection {
+                    stream,
+                    origin: origin.clone(),
+                    foreign,
+                    is_resumed: false,
+                })
+            }
             Err(ClientError::Tls(error)) => {
                 let error = self.tls.explain_version(observation.add_phase(error));
                 let error = self.tls.explain_untrusted(error, &observation.server_chain);
@@ -267,6 +303,30 @@ impl Connector {
         (result, observation)
     }
 
+    /// The sessions of a connection may be resumed: its handshake carried the client certificate, or resumed such a session.
+    /// `server_chain` is what a full handshake showed.
+    fn prove_sessions(
+        &self,
+        sessions: Option<&ConnectionSessions>,
+        server_chain: Option<&[Vec<u8>]>,
+    ) {
+        let Some(sessions) = sessions else {
+            return;
+        };
+        let Some(chain) = server_chain else {
+            return sessions.admit_resumed();
+        };
+        let dates = chain.iter().map(|der| {
+            let certificate = Certificate::from_der(der, "the server").ok()?;
+            Some(certificate.not_after_time())
+        });
+        // Of a certificate that this crate cannot read nothing is known.
+        let dates: Option<Vec<_>> = dates.collect();
+        if let Some(until) = dates.and_then(|dates| dates.into_iter().min()) {
+            sessions.admit_full(until);
+        }
+    }
+
     fn deadline_error(&self, stage: Stage, origin: &Origin) -> ClientError {
         ClientError::Deadline {
             stage,
@@ -274,6 +334,15 @@ impl Connector {
             after: self.timeout,
         }
     }
+}
+
+/// The same handshakes, with the sessions of one connection.
+fn with_sessions(handshakes: &TlsConnector, sessions: &Arc<ConnectionSessions>) -> TlsConnector {
+    let mut client = ClientConfig::clone(handshakes.config());
+    // In TLS 1.2 by the session's id: in a ticket there would be room for what the signer process is not to sign.
+    client.resumption = Resumption::store(Arc::clone(sessions) as Arc<_>)
+        .tls12_resumption(Tls12Resumption::SessionIdOnly);
+    TlsConnector::from(Arc::new(client))
 }
 
 /// The name that the server's certificate must contain.

@@ -134,6 +134,20 @@ enum TextOrOther {
     Other(serde::de::IgnoredAny),
 }
 
+/// A duration as [`duration`] takes it, or `"off"`.
+pub(super) fn duration_or_off<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = match TextOrOther::deserialize(deserializer)? {
+        TextOrOther::Text(text) if text == "off" => return Ok(None),
+        TextOrOther::Text(text) => text,
+        TextOrOther::Other(_) => String::new(),
+    };
+    parsed_duration(&text)
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom(format!("{DURATION_FORM}; or \"off\"")))
+}
+
 /// A duration from 1 ms to an hour, written as `500ms`, `5s` or `2m`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     // A value of another type gets the same error as a malformed text.
@@ -141,12 +155,19 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
         TextOrOther::Text(text) => text,
         TextOrOther::Other(_) => String::new(),
     };
+    parsed_duration(&text).ok_or_else(|| serde::de::Error::custom(DURATION_FORM))
+}
+
+const DURATION_FORM: &str = "a time is written as \"500ms\", \"5s\" or \"2m\", up to an hour";
+
+fn parsed_duration(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
         "ms" => Some(1),
         "s" => Some(1_000),
         "m" => Some(60_000),
+        "h" => Some(3_600_000),
         _ => None,
     };
     scale
@@ -154,9 +175,4 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
         .and_then(|(scale, number)| number.checked_mul(scale))
         .filter(|millis| (1..=3_600_000).contains(millis))
         .map(Duration::from_millis)
-        .ok_or_else(|| {
-            serde::de::Error::custom(
-                "a time is written as \"500ms\", \"5s\" or \"2m\", up to an hour",
-            )
-        })
 }

@@ -47,7 +47,10 @@ impl Config {
             connect_timeout: _,
             response_timeout: _,
         } = hub;
-        let TlsConfig { groups: _ } = tls;
+        let TlsConfig {
+            groups: _,
+            resumption: _,
+        } = tls;
         let mut all = PathList(Vec::new());
         all.file(path, PathRole::Configuration);
         all.add_c3(c3);

@@ -128,7 +128,7 @@ pub(super) static SECTIONS: LazyLock<[Section; 14]> = LazyLock::new(|| {
             ],
         ),
         table("hub", &hub::FIELDS),
-        table("tls", &["groups"]),
+        table("tls", &["groups", "resumption"]),
         table(
             "ledger",
             &[

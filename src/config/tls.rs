@@ -1,11 +1,13 @@
 //! `[tls]`: the key-exchange groups that the ClientHello offers, where a middlebox or a policy requires others than the
-//! default.
+//! default, and whether sessions are resumed.
+
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::field;
 
-/// `[tls]`: parameters of the ClientHello.
+/// `[tls]`: parameters of the handshake.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
@@ -13,6 +15,9 @@ pub struct TlsConfig {
     /// post-quantum group X25519MLKEM768 and so makes the ClientHello larger than one packet.
     #[serde(default, deserialize_with = "field::groups")]
     pub groups: Option<Vec<Group>>,
+    /// How long after a handshake its session may be resumed. `None`: each connection makes a full handshake.
+    #[serde(default, deserialize_with = "field::duration_or_off")]
+    pub resumption: Option<Duration>,
 }
 
 /// A key-exchange group, by its name in the IANA registry "TLS Supported Groups".

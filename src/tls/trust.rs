@@ -2,6 +2,7 @@
 //! is offered to the configured hosts only, and a server that does not ask for it is refused.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -22,8 +23,9 @@ use super::signing_key::rustls_error;
 use super::unsupported::{self, VerificationContext};
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Anchors;
+use crate::certificate::crl::RevocationList;
 use crate::config::origin::Origin;
-use crate::config::trust::{Trust, TrustMode};
+use crate::config::trust::{StaleCrl, Trust, TrustMode};
 
 /// The configured trust anchors and CRLs. For diagnosis, a chain can also be evaluated against anchors that are not
 /// configured.
@@ -86,6 +88,15 @@ impl TrustStore {
             anchors: anchors.clone(),
             crls,
         })
+    }
+
+    /// From when on the first of the CRLs is outdated, where that means a refusal.
+    pub(super) fn outdated_from(&self) -> Option<SystemTime> {
+        let lists = self.crls.all_parsed().iter();
+        let next_updates = lists.filter_map(RevocationList::next_update_time);
+        next_updates
+            .min()
+            .filter(|_| self.crls.stale() == StaleCrl::Refuse)
     }
 
     /// Evaluates a chain (DER, leaf first) against all trust anchors, whatever `mode` is. `None` if it is empty.

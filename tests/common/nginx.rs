@@ -69,6 +69,7 @@ pub struct Access {
     pub protocol: String,
     /// SHA-1 of the client certificate in lower-case hex, which is all that nginx offers; `-` without one.
     pub fingerprint: String,
+    pub resumed: bool,
 }
 
 /// An nginx on 127.0.0.1 that stops when it is dropped.
@@ -238,15 +239,16 @@ fn error_log(dir: &Path) -> String {
 }
 
 fn access(line: &str) -> Access {
-    let mut fields = line.rsplitn(5, '|');
-    let mut field = || fields.next().expect("five fields in a log line").to_owned();
-    let (fingerprint, protocol, verify) = (field(), field(), field());
+    let mut fields = line.rsplitn(6, '|');
+    let mut field = || fields.next().expect("six fields in a log line").to_owned();
+    let (reused, fingerprint, protocol, verify) = (field(), field(), field(), field());
     Access {
         status: field().parse().expect("a status in a log line"),
         request: field(),
         verify,
         protocol,
         fingerprint,
+        resumed: reused == "r",
     }
 }
 
@@ -296,7 +298,7 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    log_format seen '$request|$status|$ssl_client_verify|$ssl_protocol|$ssl_client_fingerprint';
+    log_format seen '$request|$status|$ssl_client_verify|$ssl_protocol|$ssl_client_fingerprint|$ssl_session_reused';
     access_log access.log seen;
     map $ssl_client_verify $hello {{
         SUCCESS '{{"connectionEstablished":true,"mtlsStatus":"established","hostName":"{host_name}","clientCertificate":{{"subject":"$ssl_client_s_dn","issuer":"$ssl_client_i_dn"}}}}';
@@ -304,7 +306,7 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port} ssl{http2};
-        keepalive_requests {requests};
+        keepalive_requests {requests}; ssl_session_cache shared:sessions:1m;
         ssl_certificate server.pem;
         ssl_certificate_key server-key.pem;
         ssl_protocols {protocols};

@@ -34,6 +34,7 @@ mod plain_regime;
 mod processes;
 mod readiness;
 mod reload_watch;
+mod resumption;
 mod revocation;
 mod root_start;
 mod same_user;

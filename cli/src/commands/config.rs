@@ -182,6 +182,13 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
             .keys()
             .map(|name| ("variable of the module", name.clone())),
     );
+    let resumption = config.tls.resumption;
+    rows.extend(resumption.map(|time| {
+        (
+            "TLS sessions",
+            format!("resumed for {time:?} after a handshake, without a signature"),
+        )
+    }));
     rows.extend(sig4_section::rows(config));
     rows.extend(proxy_section::rows(config));
     rows
@@ -241,6 +248,7 @@ fn as_json(config: &Config) -> Value {
         "subject": config.c3.subject.as_ref().and_then(|subject| csr::subject(subject, config.environment.regime()).ok()).map(|subject| subject.to_string()),
         "trust_mode": config.trust.mode.as_str(),
         "anchors": config.trust.anchors,
+        "resumption_ms": config.tls.resumption.map(|time| time.as_millis() as u64),
         "ledger": config.ledger.as_ref().map(|ledger| &ledger.file),
         "sig4": sig4_section::as_json(config),
         "proxy": proxy_section::as_json(config),

@@ -38,7 +38,7 @@ pub(super) struct AccessLogEntry<'a> {
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) took: Duration,
-    /// `warm` or `new`. None: the request was not sent to the hub.
+    /// `warm`, `new` or `resumed`. None: the request was not sent to the hub.
     pub(super) connection: Option<&'static str>,
     /// The stage of the problem, if there was one.
     pub(super) stage: Option<&'static str>,

@@ -163,7 +163,7 @@ async fn exchange(
         let streamed = matches!(body, RequestBody::Streamed(_));
         let request = hub_request(upstream, head, body, lease.is_h2());
         upstream.count_request(lease.warm);
-        record.warm = Some(lease.warm);
+        record.connection = Some(lease.kind());
         let Some(connection) = lease.connection() else {
             break;
         };

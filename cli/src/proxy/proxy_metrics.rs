@@ -55,7 +55,7 @@ pub const ALL: [Metric; 15] = {
             CONNECTIONS_OPENED,
             Counter,
             &["upstream", "result"],
-            "connections made to the hub; the result is good, or the stage of the failure",
+            "connections made to the hub; the result is good, resumed, or the stage of the failure",
         ),
         metric(
             CONNECTIONS_OPEN,

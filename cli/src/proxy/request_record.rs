@@ -30,8 +30,8 @@ pub(super) struct RequestRecord {
     pub(super) drain: Option<BodyDrain>,
     pub(super) status: u16,
     pub(super) sent: u64,
-    /// Whether the connection to the hub existed before the request. None: the request was not sent.
-    pub(super) warm: Option<bool>,
+    /// What the connection to the hub was: `warm`, `new` or `resumed`. None: the request was not sent.
+    pub(super) connection: Option<&'static str>,
     /// The stage of the problem, if there was one.
     pub(super) stage: Option<&'static str>,
     /// The response was handed over completely.
@@ -63,7 +63,7 @@ impl RequestRecord {
             drain: None,
             status: 0,
             sent: 0,
-            warm: None,
+            connection: None,
             stage: None,
             complete: false,
             jti: None,
@@ -94,7 +94,7 @@ impl Drop for RequestRecord {
             received: self.received.bytes(),
             sent: self.sent,
             took,
-            connection: self.warm.map(|warm| if warm { "warm" } else { "new" }),
+            connection: self.connection,
             stage: self.stage,
             complete: self.complete,
             interaction_id: self.interaction_id.to_str().unwrap_or(""),

@@ -226,7 +226,10 @@ impl<'a> ConnectingGuard<'a> {
     ) -> OpenGuard {
         self.connected = true;
         let upstream = Arc::clone(self.upstream);
-        upstream.metrics.opened("good");
+        upstream.metrics.opened(match connection.state.is_resumed {
+            true => "resumed",
+            false => "good",
+        });
         let mut state = upstream.state();
         state.connecting -= 1;
         state.protocol_known = true;

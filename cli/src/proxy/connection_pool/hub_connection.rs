@@ -45,6 +45,8 @@ pub(super) struct ConnectionState {
     pub(super) opened: Instant,
     /// From then on it gets no further request.
     pub(super) expires: Instant,
+    /// It resumes the session of an earlier connection.
+    pub(super) is_resumed: bool,
     /// Set if the server's CertificateRequest does not name the issuer of our certificate.
     foreign_issuer: Option<Box<ForeignIssuer>>,
     /// The first TLS error, which is the cause of the others.
@@ -183,7 +185,7 @@ impl HubConnection {
         max_age: Duration,
         on_capacity: impl Fn() + Send + 'static,
     ) -> Result<(Self, Driver), ClientError> {
-        let is_h2 = connection.is_h2();
+        let (is_h2, is_resumed) = (connection.is_h2(), connection.is_resumed());
         let (stream, foreign_issuer) = connection.into_parts();
         let opened = Instant::now();
         // Jitter: 90 to 100 % of the age, so that connections opened together do not expire together.
@@ -193,6 +195,7 @@ impl HubConnection {
                 .map_or(0, |since| since.subsec_micros() % 11);
         let state = Arc::new(ConnectionState {
             opened,
+            is_resumed,
             expires: opened + max_age * percent / 100,
             foreign_issuer,
             tls_error: OnceLock::new(),

@@ -38,6 +38,16 @@ impl Lease {
         }
     }
 
+    /// What the access log says of the connection.
+    pub(in crate::proxy) fn kind(&self) -> &'static str {
+        let is_resumed = |connection: &HubConnection| connection.state.is_resumed;
+        match self.connection.as_ref().is_some_and(is_resumed) {
+            _ if self.warm => "warm",
+            true => "resumed",
+            false => "new",
+        }
+    }
+
     pub(in crate::proxy) fn connection(&mut self) -> Option<&mut HubConnection> {
         self.used = true;
         self.connection.as_mut()

@@ -1,0 +1,210 @@
+//! Sessions that may be resumed (`resumption` of `[tls]`; RFC 8446, section 2.2, and RFC 5246, section 7.3). A resumed handshake
+//! has neither a CertificateRequest nor a signature: the server knows us by the session. So a session counts only after its first
+//! handshake was seen to carry our certificate, and for no longer than what that handshake showed holds.
+//!
+//! rustls does not tell a store to which connection a call belongs, and a server that asks for no certificate may send a
+//! ticket too. So each connection has a store of its own, which passes sessions on once its handshake is proved.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use rustls::NamedGroup;
+use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::ServerName;
+
+use crate::config::origin::Origin;
+use crate::poison::IgnorePoison as _;
+
+/// So many tickets of TLS 1.3 are kept for an origin: each serves one connection.
+const MAX_TICKETS: usize = 64;
+/// So many tickets of one connection are kept until its handshake is proved.
+const MAX_PENDING: usize = 8;
+
+/// The sessions of one identity with one set of trust anchors: a reload begins with none.
+#[derive(Debug)]
+pub(super) struct SessionStore {
+    lifetime: Duration,
+    /// Our certificate, or a CRL, is outdated from then on.
+    until: SystemTime,
+    sessions: Mutex<HashMap<Origin, Sessions>>,
+}
+
+/// The sessions with one origin.
+#[derive(Debug, Default)]
+struct Sessions {
+    tickets: VecDeque<Kept<Tls13ClientSessionValue>>,
+    tls12: Option<Kept<Tls12ClientSessionValue>>,
+    group: Option<NamedGroup>,
+}
+
+/// A session, and the time from which on it is not resumed. All sessions that follow from one handshake have that of the first:
+/// a chain of tickets is no longer than one.
+#[derive(Clone, Debug)]
+struct Kept<T> {
+    session: T,
+    until: SystemTime,
+}
+
+impl SessionStore {
+    /// A session is resumed for this long after its handshake, and not from `until` on.
+    pub(super) fn new(lifetime: Duration, until: SystemTime) -> Self {
+        Self {
+            lifetime,
+            until,
+            sessions: Mutex::default(),
+        }
+    }
+
+    fn with<T>(&self, origin: &Origin, change: impl FnOnce(&mut Sessions) -> T) -> T {
+        let mut all = self.sessions.lock().ignore_poison();
+        change(all.entry(origin.clone()).or_default())
+    }
+}
+
+/// The store of one connection.
+pub(crate) struct ConnectionSessions {
+    shared: Arc<SessionStore>,
+    origin: Origin,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The time limit of the session that was offered to the server.
+    offered: Option<SystemTime>,
+    /// That of the sessions which the server gives. `None`: the handshake is not proved.
+    admitted: Option<SystemTime>,
+    tickets: Vec<Tls13ClientSessionValue>,
+    tls12: Option<Tls12ClientSessionValue>,
+}
+
+impl ConnectionSessions {
+    pub(super) fn new(shared: &Arc<SessionStore>, origin: &Origin) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            origin: origin.clone(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The handshake was a full one, and carried our certificate: its sessions may be resumed. The server's certificates are valid
+    /// until `server_until`.
+    pub(crate) fn admit_full(&self, server_until: SystemTime) {
+        let own = self
+            .shared
+            .until
+            .min(SystemTime::now() + self.shared.lifetime);
+        self.admit(|_| Some(own.min(server_until)));
+    }
+
+    /// The handshake resumed a session whose first one carried our certificate: its sessions may be resumed for as long.
+    pub(crate) fn admit_resumed(&self) {
+        self.admit(|state| state.offered);
+    }
+
+    /// The handshake failed: if a session was offered, that may be why, and no other of this origin is offered again.
+    pub(crate) fn forget_offered(&self) {
+        if self.state.lock().ignore_poison().offered.is_some() {
+            self.shared
+                .with(&self.origin, |sessions| *sessions = Sessions::default());
+        }
+    }
+
+    fn admit(&self, until: impl FnOnce(&State) -> Option<SystemTime>) {
+        let mut state = self.state.lock().ignore_poison();
+        let Some(until) = until(&state) else {
+            return;
+        };
+        state.admitted = Some(until);
+        for ticket in std::mem::take(&mut state.tickets) {
+            self.keep_ticket(ticket, until);
+        }
+        if let Some(session) = state.tls12.take() {
+            self.keep_tls12(session, until);
+        }
+    }
+
+    fn keep_ticket(&self, session: Tls13ClientSessionValue, until: SystemTime) {
+        self.shared.with(&self.origin, |sessions| {
+            // The latest are the last that the server forgets.
+            if sessions.tickets.len() == MAX_TICKETS {
+                sessions.tickets.pop_front();
+            }
+            sessions.tickets.push_back(Kept { session, until });
+        });
+    }
+
+    fn keep_tls12(&self, session: Tls12ClientSessionValue, until: SystemTime) {
+        self.shared.with(&self.origin, |sessions| {
+            sessions.tls12 = Some(Kept { session, until });
+        });
+    }
+
+    /// A session that is to be offered, unless its time is over.
+    fn offer<T>(&self, kept: Kept<T>) -> Option<T> {
+        let mut state = self.state.lock().ignore_poison();
+        let is_in_time = kept.until > SystemTime::now();
+        is_in_time.then(|| {
+            state.offered = Some(kept.until);
+            kept.session
+        })
+    }
+}
+
+impl fmt::Debug for ConnectionSessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSessions")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientSessionStore for ConnectionSessions {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        self.shared
+            .with(&self.origin, |sessions| sessions.group = Some(group));
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        self.shared.with(&self.origin, |sessions| sessions.group)
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        let mut state = self.state.lock().ignore_poison();
+        match state.admitted {
+            Some(until) => self.keep_tls12(value, until),
+            None => state.tls12 = Some(value),
+        }
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        let kept = self
+            .shared
+            .with(&self.origin, |sessions| sessions.tls12.clone());
+        self.offer(kept?)
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.shared
+            .with(&self.origin, |sessions| sessions.tls12 = None);
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        let mut state = self.state.lock().ignore_poison();
+        match state.admitted {
+            Some(until) => self.keep_ticket(value, until),
+            None if state.tickets.len() < MAX_PENDING => state.tickets.push(value),
+            None => {}
+        }
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        // The latest: a server may take each ticket once.
+        let kept = self
+            .shared
+            .with(&self.origin, |sessions| sessions.tickets.pop_back());
+        self.offer(kept?)
+    }
+}

@@ -1,0 +1,223 @@
+//! `resumption` of `[tls]` against nginx, which closes each connection: the HSM signs once, and a session is resumed only where its
+//! first handshake carried our certificate, with the same key, and for as long as was said.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::common::bank::Bank;
+use crate::common::nginx::{Access, Nginx, NginxOptions, Protocols};
+use crate::common::poll::until;
+use crate::common::proxy::Proxy;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+const PATH: &str = "/cm/hello-mtls";
+
+struct Scene {
+    /// With the ledger, which the front end may not read.
+    apart: TempDir,
+    bank: Bank,
+    nginx: Nginx,
+    proxy: Proxy,
+}
+
+fn nginx(bank: &Bank, protocols: Protocols, http2: bool) -> Nginx {
+    let mut options = NginxOptions::of(&bank.framework, &NAMES);
+    options.protocols = protocols;
+    options.http2 = http2;
+    options.requests_per_connection = 1;
+    Nginx::start(&options)
+}
+
+/// `resumption` is the line of [tls], or none.
+fn scene(protocols: Protocols, http2: bool, resumption: &str) -> Scene {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    let nginx = nginx(&bank, protocols, http2);
+    bank.hub_at(nginx.port());
+    let apart = tempfile::tempdir().unwrap();
+    let sections = format!(
+        "[tls]\n{resumption}\n[ledger]\nfile = \"{}\"\nfsync = \"interval\"\n",
+        apart.path().join("ledger.jsonl").display()
+    );
+    let ports = Proxy::configure(&mut bank, "warm_connections = 0", &sections);
+    let proxy = Proxy::start(&bank, ports);
+    Scene {
+        apart,
+        bank,
+        nginx,
+        proxy,
+    }
+}
+
+impl Scene {
+    fn request(&self) {
+        let (status, answer) = self.proxy.get(PATH);
+        assert_eq!(status, 200, "{answer}\n{}", self.proxy.log());
+        assert!(answer.contains("\"established\""), "{answer}");
+    }
+
+    /// The accesses of the next so many requests.
+    fn requests(&self, count: usize) -> Vec<Access> {
+        let before = self.nginx.accesses().len();
+        for _ in 0..count {
+            self.request();
+        }
+        let mut all = self.nginx.wait_for_accesses(before + count);
+        all.split_off(before)
+    }
+
+    /// How many handshakes were signed.
+    fn signed(&self) -> usize {
+        let text = fs::read_to_string(self.apart.path().join("ledger.jsonl")).unwrap();
+        let records = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let is_handshake = |record: &Value| {
+            let purpose = record["purpose"].as_str().unwrap_or_default();
+            record["kind"] == "attempt" && purpose.ends_with("client-auth")
+        };
+        records.filter(is_handshake).count()
+    }
+}
+
+fn resumed(accesses: &[Access]) -> usize {
+    accesses.iter().filter(|access| access.resumed).count()
+}
+
+#[test]
+fn the_key_signs_once_for_a_hub_that_closes_each_connection() {
+    for (protocols, http2) in [
+        (Protocols::Tls13, false),
+        (Protocols::Tls12, false),
+        (Protocols::Tls13, true),
+    ] {
+        let scene = scene(protocols, http2, "resumption = \"1h\"");
+        const COUNT: usize = 1000;
+        let accesses = scene.requests(COUNT);
+        let signed = scene.signed();
+        println!("{protocols:?}, http2 {http2}: {signed} signatures for {COUNT} requests");
+        assert!((1..=5).contains(&signed), "{signed} signatures");
+        assert!(resumed(&accesses) >= COUNT - signed, "{accesses:?}");
+        assert!(accesses.iter().all(|access| access.verify == "SUCCESS"));
+        let opened = |result| {
+            let labels = [("upstream", "cm"), ("result", result)];
+            scene
+                .proxy
+                .metric("hsm_mtls_proxy_connections_opened_total", &labels)
+        };
+        assert!(
+            opened("resumed") >= (COUNT - signed) as f64,
+            "{}",
+            opened("resumed")
+        );
+        assert!(opened("good") <= signed as f64, "{}", opened("good"));
+        // A stream of HTTP/2 is of a connection that is there already.
+        if http2 {
+            continue;
+        }
+        let lines = scene.proxy.accesses(COUNT);
+        let said = |kind: &str| {
+            lines
+                .iter()
+                .filter(|line| line["connection"] == kind)
+                .count()
+        };
+        assert_eq!(said("new") + said("resumed"), COUNT);
+        assert!(said("new") <= signed, "{}", said("new"));
+    }
+}
+
+#[test]
+fn without_it_each_connection_is_signed_for() {
+    for line in ["", "resumption = \"off\""] {
+        let scene = scene(Protocols::Both, false, line);
+        let accesses = scene.requests(20);
+        assert_eq!(resumed(&accesses), 0);
+        assert!(scene.signed() >= 20);
+    }
+}
+
+#[test]
+fn a_reload_begins_with_a_whole_handshake_of_the_new_key() {
+    let mut scene = scene(Protocols::Both, false, "resumption = \"1h\"");
+    let before = scene.requests(5);
+    assert!(resumed(&before) >= 3, "{before:?}");
+    scene.bank.configure(|settings| {
+        settings.key = "pkcs11:object=c3-next;type=private".to_owned();
+        settings.certificate = "next.pem".to_owned();
+    });
+    scene.bank.certify("rsa-2048");
+    scene.proxy.signal("HUP");
+    until("it is reloaded", || {
+        let labels = [("result", "good")];
+        scene.proxy.metric("hsm_mtls_proxy_reloads_total", &labels) == 1.0
+    });
+    let after = scene.requests(5);
+    assert!(!after[0].resumed, "{after:?}");
+    assert_ne!(after[0].fingerprint, before[0].fingerprint);
+    let of_new = |access: &Access| access.fingerprint == after[0].fingerprint;
+    assert!(after.iter().all(of_new), "{after:?}");
+    assert!(resumed(&after) >= 3, "{after:?}");
+    // The same key again: a reload reads anchors and lists anew, and trusts no handshake of before.
+    scene.proxy.signal("HUP");
+    until("it is reloaded", || {
+        let labels = [("result", "good")];
+        scene.proxy.metric("hsm_mtls_proxy_reloads_total", &labels) == 2.0
+    });
+    assert!(!scene.requests(1)[0].resumed);
+}
+
+/// A chain of tickets, each of which comes with the resumption before it, ends with the time of the first.
+#[test]
+fn a_session_ends_with_the_time_of_its_first_handshake() {
+    for protocols in [Protocols::Tls13, Protocols::Tls12] {
+        let scene = scene(protocols, false, "resumption = \"3s\"");
+        let began = Instant::now();
+        assert!(!scene.requests(1)[0].resumed);
+        let mut whole = Vec::new();
+        while whole.len() < 2 && began.elapsed() < Duration::from_secs(60) {
+            if !scene.requests(1)[0].resumed {
+                whole.push(began.elapsed());
+            }
+        }
+        let [first, second] = whole[..] else {
+            panic!("{whole:?}");
+        };
+        println!("{protocols:?}: whole handshakes after {first:?} and {second:?}");
+        // The first is of the same moment as `began`, or an instant later.
+        assert!(first >= Duration::from_secs(3), "{first:?}");
+        assert!(second - first >= Duration::from_millis(2900), "{whole:?}");
+    }
+}
+
+/// It gives tickets to whoever comes; one of them would make a connection on which nobody was asked.
+#[test]
+fn a_hub_that_asks_for_no_certificate_is_refused_each_time() {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    for protocols in [Protocols::Tls13, Protocols::Tls12] {
+        let mut options = NginxOptions::of(&bank.framework, &NAMES);
+        (options.verify_client, options.protocols) = (false, protocols);
+        let nginx = Nginx::start(&options);
+        bank.hub_at(nginx.port());
+        let section = "[tls]\nresumption = \"1h\"\n";
+        let ports = Proxy::configure(&mut bank, "warm_connections = 0", section);
+        let proxy = Proxy::start(&bank, ports);
+        for _ in 0..5 {
+            let (status, answer) = proxy.get(PATH);
+            assert_eq!(status, 502, "{answer}");
+        }
+        assert_eq!(nginx.accesses(), [], "no request reached it");
+    }
+}
+
+#[test]
+fn verify_makes_whole_handshakes_whatever_is_configured() {
+    let scene = scene(Protocols::Both, false, "resumption = \"1h\"");
+    for _ in 0..2 {
+        let said = scene.bank.run(&["verify"]).expect(0).stdout;
+        assert!(!said.contains("resumed"), "{said}");
+    }
+}
