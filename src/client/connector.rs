@@ -17,7 +17,6 @@ use super::deferred_read::DeferredRead;
 use super::dns_cache::DnsCache;
 use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage};
-use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::config::origin::Origin;
 use crate::engine::handshake_threads::offload_after_first_poll;
@@ -273,7 +272,9 @@ impl Connector {
         };
         let result = match result {
             Ok(stream) if is_resumed(&stream) => {
-                self.prove_sessions(sessions.as_deref(), None);
+                if let Some(sessions) = &sessions {
+                    sessions.admit_resumed();
+                }
                 Ok(Connection {
                     stream,
                     origin: origin.clone(),
@@ -285,7 +286,9 @@ impl Connector {
                 Err(ClientError::Tls(TlsError::NotAsked))
             }
             Ok(stream) => {
-                self.prove_sessions(sessions.as_deref(), Some(&observation.server_chain));
+                if let Some(sessions) = &sessions {
+                    sessions.admit_full(&observation.server_chain);
+                }
                 Ok(Connection {
                     stream,
                     origin: origin.clone(),
@@ -301,30 +304,6 @@ impl Connector {
             Err(other) => Err(other),
         };
         (result, observation)
-    }
-
-    /// The sessions of a connection may be resumed: its handshake carried the client certificate, or resumed such a session.
-    /// `server_chain` is what a full handshake showed.
-    fn prove_sessions(
-        &self,
-        sessions: Option<&ConnectionSessions>,
-        server_chain: Option<&[Vec<u8>]>,
-    ) {
-        let Some(sessions) = sessions else {
-            return;
-        };
-        let Some(chain) = server_chain else {
-            return sessions.admit_resumed();
-        };
-        let dates = chain.iter().map(|der| {
-            let certificate = Certificate::from_der(der, "the server").ok()?;
-            Some(certificate.not_after_time())
-        });
-        // Of a certificate that this crate cannot read nothing is known.
-        let dates: Option<Vec<_>> = dates.collect();
-        if let Some(until) = dates.and_then(|dates| dates.into_iter().min()) {
-            sessions.admit_full(until);
-        }
     }
 
     fn deadline_error(&self, stage: Stage, origin: &Origin) -> ClientError {

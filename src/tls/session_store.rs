@@ -14,6 +14,7 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
+use crate::certificate::Certificate;
 use crate::config::origin::Origin;
 use crate::poison::IgnorePoison as _;
 
@@ -89,14 +90,21 @@ impl ConnectionSessions {
         }
     }
 
-    /// The handshake was a full one, and carried our certificate: its sessions may be resumed. The server's certificates are valid
-    /// until `server_until`.
-    pub(crate) fn admit_full(&self, server_until: SystemTime) {
+    /// The handshake was a full one, and carried our certificate: its sessions may be resumed, for as long as the server's
+    /// certificates are valid too.
+    pub(crate) fn admit_full(&self, server_chain: &[Vec<u8>]) {
+        let ends = server_chain.iter().map(|der| {
+            let certificate = Certificate::from_der(der, "the server").ok()?;
+            Some(certificate.not_after_time())
+        });
         let own = self
             .shared
             .until
             .min(SystemTime::now() + self.shared.lifetime);
-        self.admit(|_| Some(own.min(server_until)));
+        // Of a certificate that this crate cannot read nothing is known.
+        let ends: Option<Vec<_>> = ends.collect();
+        let until = ends.and_then(|ends| ends.into_iter().min());
+        self.admit(|_| Some(own.min(until?)));
     }
 
     /// The handshake resumed a session whose first one carried our certificate: its sessions may be resumed for as long.

@@ -14,5 +14,6 @@ mod architecture;
 mod demo;
 mod deploy;
 mod hsm_families;
+mod random_numbers;
 mod regimes;
 mod softhsm_scripts;
