@@ -85,6 +85,17 @@ impl Crls {
         self.stale
     }
 
+    /// From when on the first of them is outdated, where that means a refusal.
+    pub(super) fn outdated_from(&self) -> Option<SystemTime> {
+        let next_updates = self
+            .parsed
+            .iter()
+            .filter_map(RevocationList::next_update_time);
+        next_updates
+            .min()
+            .filter(|_| self.stale == StaleCrl::Refuse)
+    }
+
     /// Those that this crate parses too.
     pub(super) fn all_parsed(&self) -> &[RevocationList] {
         &self.parsed

@@ -23,9 +23,8 @@ use super::signing_key::rustls_error;
 use super::unsupported::{self, VerificationContext};
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Anchors;
-use crate::certificate::crl::RevocationList;
 use crate::config::origin::Origin;
-use crate::config::trust::{StaleCrl, Trust, TrustMode};
+use crate::config::trust::{Trust, TrustMode};
 
 /// The configured trust anchors and CRLs. For diagnosis, a chain can also be evaluated against anchors that are not
 /// configured.
@@ -92,11 +91,7 @@ impl TrustStore {
 
     /// From when on the first of the CRLs is outdated, where that means a refusal.
     pub(super) fn outdated_from(&self) -> Option<SystemTime> {
-        let lists = self.crls.all_parsed().iter();
-        let next_updates = lists.filter_map(RevocationList::next_update_time);
-        next_updates
-            .min()
-            .filter(|_| self.crls.stale() == StaleCrl::Refuse)
+        self.crls.outdated_from()
     }
 
     /// Evaluates a chain (DER, leaf first) against all trust anchors, whatever `mode` is. `None` if it is empty.
