@@ -13,7 +13,7 @@ pub(crate) mod hub_verifier;
 pub mod issuers;
 mod other_generation;
 mod revocation;
-pub(crate) mod session_store;
+pub mod session_store;
 mod signature_algorithms;
 mod signing_key;
 pub mod trust;
@@ -112,8 +112,7 @@ impl Tls {
         }
         let sessions = config.tls.resumption.map(|lifetime| {
             let own = identity.chain().leaf().not_after_time();
-            let until = trust.outdated_from().map_or(own, |lists| lists.min(own));
-            Arc::new(SessionStore::new(lifetime, until))
+            Arc::new(SessionStore::new(lifetime, own.min(trust.outdated_from())))
         });
         Ok(Self {
             provider,
@@ -188,7 +187,7 @@ impl Tls {
     /// The sessions of a connection to this origin. `None`: it makes a full handshake.
     pub(crate) fn sessions(&self, origin: &Origin) -> Option<Arc<ConnectionSessions>> {
         let shared = self.sessions.as_ref()?;
-        Some(Arc::new(ConnectionSessions::new(shared, origin)))
+        ConnectionSessions::new(shared, origin).map(Arc::new)
     }
 
     /// Replaces a protocol_version alert by its explanation if only TLS 1.2 was offered.

@@ -22,7 +22,7 @@ use crate::config::origin::Origin;
 use crate::engine::handshake_threads::offload_after_first_poll;
 use crate::tls::handshake_observer::{Observation, Observer};
 use crate::tls::issuers::{ForeignIssuer, IssuerMatch, explain_refusal};
-use crate::tls::session_store::ConnectionSessions;
+use crate::tls::session_store::{ConnectionSessions, ResumedSession};
 use crate::tls::{Tls, TlsError, from_handshake};
 
 /// The stream of a connection whose handshake was observed.
@@ -47,7 +47,7 @@ pub struct Connection {
     origin: Origin,
     // Explains a refusal of the client certificate, which in TLS 1.3 arrives with the first read.
     foreign: Option<Box<ForeignIssuer>>,
-    is_resumed: bool,
+    resumed: Option<ResumedSession>,
 }
 
 impl Connection {
@@ -68,7 +68,7 @@ impl Connection {
         let group = tls
             .negotiated_key_exchange_group()
             .map(|group| format!("{:?}", group.name()));
-        let resumed = self.is_resumed.then(|| "resumed".to_owned());
+        let resumed = self.resumed.as_ref().map(|_| "resumed".to_owned());
         [Some(version.replace("_", ".")), suite, group, resumed]
             .into_iter()
             .flatten()
@@ -76,9 +76,9 @@ impl Connection {
             .join(", ")
     }
 
-    /// Whether it resumes the session of an earlier one, on which the client certificate was presented: nothing was signed.
-    pub fn is_resumed(&self) -> bool {
-        self.is_resumed
+    /// The session of an earlier connection that it resumes, on which the client certificate was presented: nothing was signed.
+    pub fn resumed(&self) -> Option<&ResumedSession> {
+        self.resumed.as_ref()
     }
 
     /// Whether the server chose HTTP/2.
@@ -156,8 +156,14 @@ impl Connector {
             self.tls.check_not_before(SystemTime::now())?;
             let addresses = self.resolve(origin, deadline).await?;
             let tcp = self.tcp(origin, &addresses, deadline).await?;
-            let interaction_id = interaction_id.map(str::to_owned);
-            let (connection, _) = self.handshake(origin, interaction_id, tcp, deadline).await;
+            let id = interaction_id.map(str::to_owned);
+            let may_resume = self.tls.sessions(origin).is_some();
+            let (mut connection, _) = self.handshake(origin, id.clone(), tcp, deadline).await;
+            // The handshake failed over the session that it offered.
+            if connection.is_err() && may_resume && self.tls.sessions(origin).is_none() {
+                let tcp = self.tcp(origin, &addresses, deadline).await?;
+                (connection, _) = self.handshake(origin, id, tcp, deadline).await;
+            }
             if connection.is_err() {
                 self.preferred.forget(origin);
             }
@@ -255,8 +261,10 @@ impl Connector {
                 .map_err(|error| ClientError::Tls(from_handshake(&error)))
         };
         let result = attempt.await;
-        if let (Err(_), Some(sessions)) = (&result, &sessions) {
-            sessions.forget_offered();
+        if let (Err(_), Some(sessions)) = (&result, &sessions)
+            && sessions.is_offered()
+        {
+            sessions.refused();
         }
         let observation = observer.observation();
         let request = observation.certificate_request.as_ref();
@@ -266,20 +274,22 @@ impl Connector {
         };
         // The verifier refuses a server that sends no CertificateRequest. This is a second check: no connection without a
         // CertificateRequest and a signature is returned, but for one that resumes the session of a connection that had both.
-        let is_resumed = |stream: &HubStream| {
+        let resumed = |stream: &HubStream| {
             let kind = stream.get_ref().1.handshake_kind();
-            sessions.is_some() && kind == Some(HandshakeKind::Resumed)
+            let sessions = sessions.clone()?;
+            (kind == Some(HandshakeKind::Resumed)).then_some(ResumedSession(sessions))
         };
+        let resumed = result.as_ref().ok().and_then(resumed);
         let result = match result {
-            Ok(stream) if is_resumed(&stream) => {
-                if let Some(sessions) = &sessions {
-                    sessions.admit_resumed();
+            Ok(stream) if resumed.is_some() => {
+                if let Some(session) = &resumed {
+                    session.0.admit_resumed();
                 }
                 Ok(Connection {
                     stream,
                     origin: origin.clone(),
                     foreign: None,
-                    is_resumed: true,
+                    resumed,
                 })
             }
             Ok(_) if request.is_none() || observation.signature.is_none() => {
@@ -293,7 +303,7 @@ impl Connector {
                     stream,
                     origin: origin.clone(),
                     foreign,
-                    is_resumed: false,
+                    resumed: None,
                 })
             }
             Err(ClientError::Tls(error)) => {

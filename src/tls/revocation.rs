@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::CertRevocationListError;
 use rustls::server::VerifierBuilderError;
@@ -85,15 +85,20 @@ impl Crls {
         self.stale
     }
 
-    /// From when on the first of them is outdated, where that means a refusal.
-    pub(super) fn outdated_from(&self) -> Option<SystemTime> {
-        let next_updates = self
-            .parsed
-            .iter()
-            .filter_map(RevocationList::next_update_time);
-        next_updates
-            .min()
-            .filter(|_| self.stale == StaleCrl::Refuse)
+    /// From when on the first of them is outdated, where that means a refusal. Of a list without a known date: at once.
+    pub(super) fn outdated_from(&self) -> SystemTime {
+        const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+        let never = SystemTime::now() + NEVER;
+        if self.stale == StaleCrl::Warn {
+            return never;
+        }
+        let dates = self.parsed().and_then(|lists| {
+            let dates = lists.iter().map(RevocationList::next_update_time);
+            dates.collect::<Option<Vec<_>>>()
+        });
+        dates.map_or(SystemTime::UNIX_EPOCH, |dates| {
+            dates.into_iter().min().unwrap_or(never)
+        })
     }
 
     /// Those that this crate parses too.

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
@@ -16,12 +16,17 @@ use rustls::pki_types::ServerName;
 
 use crate::certificate::Certificate;
 use crate::config::origin::Origin;
+use crate::log_target;
 use crate::poison::IgnorePoison as _;
 
 /// So many tickets of TLS 1.3 are kept for an origin: each serves one connection.
 const MAX_TICKETS: usize = 64;
 /// So many tickets of one connection are kept until its handshake is proved.
 const MAX_PENDING: usize = 8;
+
+/// After a server refused a session, connections to it make full handshakes for this long: one that refuses sessions, and gives
+/// new ones all the same, would refuse each second connection.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(600);
 
 /// The sessions of one identity with one set of trust anchors: a reload begins with none.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ struct Sessions {
     tickets: VecDeque<Kept<Tls13ClientSessionValue>>,
     tls12: Option<Kept<Tls12ClientSessionValue>>,
     group: Option<NamedGroup>,
+    /// A session was refused: none is offered or kept until then.
+    paused_until: Option<Instant>,
 }
 
 /// A session, and the time from which on it is not resumed. All sessions that follow from one handshake have that of the first:
@@ -64,6 +71,24 @@ impl SessionStore {
     }
 }
 
+impl Sessions {
+    fn is_paused(&self) -> bool {
+        self.paused_until
+            .is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// A session that a connection has resumed.
+#[derive(Clone, Debug)]
+pub struct ResumedSession(pub(crate) Arc<ConnectionSessions>);
+
+impl ResumedSession {
+    /// The connection ended before it had an answer. In TLS 1.3 a server refuses after the handshake, so the session may be why.
+    pub fn refused(&self) {
+        self.0.refused();
+    }
+}
+
 /// The store of one connection.
 pub(crate) struct ConnectionSessions {
     shared: Arc<SessionStore>,
@@ -82,12 +107,14 @@ struct State {
 }
 
 impl ConnectionSessions {
-    pub(super) fn new(shared: &Arc<SessionStore>, origin: &Origin) -> Self {
-        Self {
+    /// `None`: the server has refused a session lately.
+    pub(super) fn new(shared: &Arc<SessionStore>, origin: &Origin) -> Option<Self> {
+        let is_paused = shared.with(origin, |sessions| sessions.is_paused());
+        (!is_paused).then(|| Self {
             shared: Arc::clone(shared),
             origin: origin.clone(),
             state: Mutex::default(),
-        }
+        })
     }
 
     /// The handshake was a full one, and carried our certificate: its sessions may be resumed, for as long as the server's
@@ -112,12 +139,25 @@ impl ConnectionSessions {
         self.admit(|state| state.offered);
     }
 
-    /// The handshake failed: if a session was offered, that may be why, and no other of this origin is offered again.
-    pub(crate) fn forget_offered(&self) {
-        if self.state.lock().ignore_poison().offered.is_some() {
-            self.shared
-                .with(&self.origin, |sessions| *sessions = Sessions::default());
-        }
+    /// Whether a session was offered to the server.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.state.lock().ignore_poison().offered.is_some()
+    }
+
+    /// The connection failed, and the session that was offered may be why: none is offered for a while.
+    pub(crate) fn refused(&self) {
+        let pause = Some(Instant::now() + PAUSE_AFTER_REFUSAL);
+        let sessions = Sessions {
+            paused_until: pause,
+            ..Sessions::default()
+        };
+        self.shared.with(&self.origin, |known| *known = sessions);
+        tracing::warn!(
+            target: log_target::CLIENT,
+            host = self.origin.host,
+            port = self.origin.port,
+            "a connection with a resumed session was refused: for ten minutes each one makes a full handshake"
+        );
     }
 
     fn admit(&self, until: impl FnOnce(&State) -> Option<SystemTime>) {
@@ -136,6 +176,9 @@ impl ConnectionSessions {
 
     fn keep_ticket(&self, session: Tls13ClientSessionValue, until: SystemTime) {
         self.shared.with(&self.origin, |sessions| {
+            if sessions.is_paused() {
+                return;
+            }
             // The latest are the last that the server forgets.
             if sessions.tickets.len() == MAX_TICKETS {
                 sessions.tickets.pop_front();
@@ -146,7 +189,9 @@ impl ConnectionSessions {
 
     fn keep_tls12(&self, session: Tls12ClientSessionValue, until: SystemTime) {
         self.shared.with(&self.origin, |sessions| {
-            sessions.tls12 = Some(Kept { session, until });
+            if !sessions.is_paused() {
+                sessions.tls12 = Some(Kept { session, until });
+            }
         });
     }
 

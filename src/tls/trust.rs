@@ -90,7 +90,7 @@ impl TrustStore {
     }
 
     /// From when on the first of the CRLs is outdated, where that means a refusal.
-    pub(super) fn outdated_from(&self) -> Option<SystemTime> {
+    pub(super) fn outdated_from(&self) -> SystemTime {
         self.crls.outdated_from()
     }
 

@@ -2,12 +2,21 @@
 //! first handshake carried our certificate, with the same key, and for as long as was said.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::bank::Bank;
+use crate::common::misbehaving::Behaviour;
+use crate::common::misbehaving::answer::Answer;
+use crate::common::misbehaving::certificate::server_config;
 use crate::common::nginx::{Access, Nginx, NginxOptions, Protocols};
 use crate::common::poll::until;
-use crate::common::proxy::Proxy;
+use crate::common::proxy::{Proxy, status};
+use crate::common::trust_framework::TrustFramework;
+use rustls::{HandshakeKind, ServerConnection, StreamOwned};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -210,6 +219,68 @@ fn a_hub_that_asks_for_no_certificate_is_refused_each_time() {
             assert_eq!(status, 502, "{answer}");
         }
         assert_eq!(nginx.accesses(), [], "no request reached it");
+    }
+}
+
+/// A hub that takes sessions and then refuses who resumes them, and gives new ones all the same.
+fn refuses_resumed(framework: &TrustFramework) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let established = Behaviour::Answer(Answer::Established);
+    let mut tls = server_config(framework, &rustls::version::TLS13, established);
+    Arc::get_mut(&mut tls).unwrap().send_tls13_tickets = 2;
+    thread::spawn(move || {
+        for tcp in listener.incoming() {
+            let tls = Arc::clone(&tls);
+            thread::spawn(move || {
+                let connection = ServerConnection::new(tls).unwrap();
+                let mut stream = StreamOwned::new(connection, tcp.unwrap());
+                let mut head = [0; 4096];
+                if !matches!(stream.read(&mut head), Ok(1..)) {
+                    return;
+                }
+                if stream.conn.handshake_kind() != Some(HandshakeKind::Resumed) {
+                    let answer =
+                        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    let _gone = stream.write_all(answer);
+                    stream.conn.send_close_notify();
+                }
+                let _gone = stream.flush();
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_hub_that_refuses_sessions_gets_whole_handshakes() {
+    let mut bank = Bank::new();
+    bank.certify("rsa-2048");
+    for method in ["GET", "POST"] {
+        bank.hub_at(refuses_resumed(&bank.framework));
+        let section = "[tls]\nresumption = \"1h\"\n";
+        let ports = Proxy::configure(&mut bank, "warm_connections = 0", section);
+        let proxy = Proxy::start(&bank, ports);
+        let request = format!(
+            "{method} /cm/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let answers: Vec<u16> = (0..8)
+            .map(|_| status(&String::from_utf8_lossy(&proxy.raw(request.as_bytes()))))
+            .collect();
+        // What may be repeated is; of the others the first that comes with a session is lost.
+        let lost = answers.iter().filter(|status| **status == 502).count();
+        let good = answers.iter().filter(|status| **status == 200).count();
+        assert_eq!(lost + good, 8, "{method}: {answers:?}");
+        assert!(
+            lost <= usize::from(method == "POST"),
+            "{answers:?}\n{}",
+            proxy.log()
+        );
+        assert!(
+            proxy.log().contains("each one makes a full handshake"),
+            "{}",
+            proxy.log()
+        );
     }
 }
 

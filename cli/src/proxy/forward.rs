@@ -149,7 +149,7 @@ async fn exchange(
     let mut last_error = None;
     while let Some((mut head, body)) = next.take() {
         let mut lease = lease(context, upstream, record, &retries).await?;
-        let retryable = idempotent && lease.warm;
+        let retryable = idempotent && (lease.warm || lease.is_resumed());
         // hyper does not give back a request that an HTTP/2 server did not process, so a copy is kept.
         let kept = (retryable || lease.is_h2()).then(|| (head.clone(), body.replayable()));
         if kept.is_none() {

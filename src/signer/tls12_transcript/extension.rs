@@ -9,6 +9,8 @@ pub(super) const EC_POINT_FORMATS: u16 = 11;
 pub(super) const SIGNATURE_ALGORITHMS: u16 = 13;
 pub(super) const PROTOCOLS: u16 = 16;
 pub(super) const EXTENDED_MASTER_SECRET: u16 = 23;
+/// Of a session of TLS 1.3, which is opaque: a handshake with it is not signed for TLS 1.2.
+const PRE_SHARED_KEY: u16 = 41;
 pub(super) const SUPPORTED_VERSIONS: u16 = 43;
 pub(super) const PSK_KEY_EXCHANGE_MODES: u16 = 45;
 pub(super) const KEY_SHARE: u16 = 51;
@@ -28,6 +30,9 @@ pub(super) fn name(number: u16) -> &'static str {
         PSK_KEY_EXCHANGE_MODES => "psk_key_exchange_modes",
         KEY_SHARE => "key_share",
         RENEGOTIATION_INFO => "renegotiation_info",
+        PRE_SHARED_KEY => {
+            "pre_shared_key: a session of TLS 1.3 was offered to a server that answers with TLS 1.2"
+        }
         _ => "an extension that is not ours",
     }
 }

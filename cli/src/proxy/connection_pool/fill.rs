@@ -226,9 +226,9 @@ impl<'a> ConnectingGuard<'a> {
     ) -> OpenGuard {
         self.connected = true;
         let upstream = Arc::clone(self.upstream);
-        upstream.metrics.opened(match connection.state.is_resumed {
-            true => "resumed",
-            false => "good",
+        upstream.metrics.opened(match connection.state.resumed {
+            Some(_) => "resumed",
+            None => "good",
         });
         let mut state = upstream.state();
         state.connecting -= 1;

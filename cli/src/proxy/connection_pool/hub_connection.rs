@@ -19,6 +19,7 @@ use hsm_mtls::internal::client::connector::Connection;
 use hsm_mtls::internal::client::{MAX_RESPONSE_HEAD, http1_builder, hyper_error};
 use hsm_mtls::internal::poison::IgnorePoison as _;
 use hsm_mtls::internal::tls::issuers::{ForeignIssuer, explain_refusal};
+use hsm_mtls::internal::tls::session_store::ResumedSession;
 use hsm_mtls::internal::tls::{Ending, TlsError, ending_of};
 
 /// The flow-control windows of HTTP/2: the bytes that the hub may send before the application has read them.
@@ -45,8 +46,8 @@ pub(super) struct ConnectionState {
     pub(super) opened: Instant,
     /// From then on it gets no further request.
     pub(super) expires: Instant,
-    /// It resumes the session of an earlier connection.
-    pub(super) is_resumed: bool,
+    /// The session of an earlier connection that it resumes.
+    pub(super) resumed: Option<ResumedSession>,
     /// Set if the server's CertificateRequest does not name the issuer of our certificate.
     foreign_issuer: Option<Box<ForeignIssuer>>,
     /// The first TLS error, which is the cause of the others.
@@ -98,8 +99,17 @@ impl ConnectionState {
         self.requires_http1.load(Ordering::Relaxed)
     }
 
+    /// Says that the connection ended soon and without an answer, which the session that it resumes may be the reason of.
+    fn refuse_session(&self) {
+        let is_refusal = !self.has_answered() && self.opened.elapsed() < REFUSED_WITHIN;
+        if let Some(session) = self.resumed.as_ref().filter(|_| is_refusal) {
+            session.refused();
+        }
+    }
+
     /// The cause of hyper's error: why a request got no response.
     pub(super) fn explain(&self, error: hyper::Error) -> ClientError {
+        self.refuse_session();
         if let Some(refusal) = self.refusal() {
             return refusal;
         }
@@ -185,7 +195,7 @@ impl HubConnection {
         max_age: Duration,
         on_capacity: impl Fn() + Send + 'static,
     ) -> Result<(Self, Driver), ClientError> {
-        let (is_h2, is_resumed) = (connection.is_h2(), connection.is_resumed());
+        let (is_h2, resumed) = (connection.is_h2(), connection.resumed().cloned());
         let (stream, foreign_issuer) = connection.into_parts();
         let opened = Instant::now();
         // Jitter: 90 to 100 % of the age, so that connections opened together do not expire together.
@@ -195,7 +205,7 @@ impl HubConnection {
                 .map_or(0, |since| since.subsec_micros() % 11);
         let state = Arc::new(ConnectionState {
             opened,
-            is_resumed,
+            resumed,
             expires: opened + max_age * percent / 100,
             foreign_issuer,
             tls_error: OnceLock::new(),

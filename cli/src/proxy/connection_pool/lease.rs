@@ -38,10 +38,15 @@ impl Lease {
         }
     }
 
+    /// Whether the connection resumes a session, which its server may refuse.
+    pub(in crate::proxy) fn is_resumed(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.state.resumed.is_some())
+    }
+
     /// What the access log says of the connection.
     pub(in crate::proxy) fn kind(&self) -> &'static str {
-        let is_resumed = |connection: &HubConnection| connection.state.is_resumed;
-        match self.connection.as_ref().is_some_and(is_resumed) {
+        match self.is_resumed() {
             _ if self.warm => "warm",
             true => "resumed",
             false => "new",
