@@ -207,6 +207,11 @@ impl Token {
         self.guard.changed_file()
     }
 
+    /// Whether a PIN file that was changed has a PIN that was not seen there before.
+    pub(crate) fn has_unseen_pin(&self) -> bool {
+        self.guard.has_unseen_pin()
+    }
+
     /// Whether the source of the PIN has another one than the one that the token accepted. The next login sends it. A program
     /// is asked only while the token is there.
     ///

@@ -65,6 +65,13 @@ impl Environment {
         fit(self).is_some_and(|own| self.others().filter_map(fit).all(|other| other < own))
     }
 
+    /// The other environment, of this regime or another, of which an origin is a documented host.
+    pub fn other_owner(self, origin: &Origin) -> Option<Self> {
+        let all = Regime::names().into_iter().filter_map(Regime::named);
+        let mut others = all.flat_map(Self::all).filter(|other| *other != self);
+        others.find(|other| other.owns(origin))
+    }
+
     /// What all its hosts end with.
     fn host_suffix(self) -> Option<&'static str> {
         let (_, suffix) = self.data.host.as_deref()?.rsplit_once('}')?;

@@ -84,9 +84,8 @@ impl HubFile {
             return Err(((*option).to_owned(), message));
         }
         for origin in self.origins.values() {
-            if let Some(other) = environment.others().find(|other| other.owns(origin)) {
-                let message = format!("{origin} is a host of the {other} environment");
-                return Err(("hub".to_owned(), message));
+            if let Some(other) = environment.other_owner(origin) {
+                return Err(("hub".to_owned(), foreign(environment, other, origin)));
             }
         }
         let mut origins = self.origins;
@@ -104,7 +103,15 @@ impl HubFile {
         let mut services: Vec<_> = known.collect();
         match (services.is_empty(), self.services.first()) {
             (false, None) => {}
-            (true, Some(_)) => services = self.services.into_services(),
+            (true, Some(_)) => {
+                services = self.services.into_services();
+                for service in &services {
+                    if let Some(other) = environment.other_owner(&service.origin) {
+                        let field = format!("hub.services.{}", service.service.label());
+                        return Err((field, foreign(environment, other, &service.origin)));
+                    }
+                }
+            }
             (true, None) => {
                 let message = format!(
                     "regime {:?} knows no services: write [hub.services.NAME] with url = \"https://host\", NAME being a word of yours",
@@ -127,6 +134,19 @@ impl HubFile {
             connect_timeout: self.connect_timeout.unwrap_or(Duration::from_secs(10)),
             response_timeout: self.response_timeout.unwrap_or(Duration::from_secs(30)),
         })
+    }
+}
+
+/// Why an origin is refused that is a documented host of another environment.
+fn foreign(environment: Environment, other: Environment, origin: &Origin) -> String {
+    match other.regime() == environment.regime() {
+        true => format!("{origin} is a host of the {other} environment"),
+        false => {
+            let regime = &other.regime().name;
+            format!(
+                "{origin} is a host of the {other} environment of regime {regime:?}: write regime = {regime:?}"
+            )
+        }
     }
 }
 

@@ -45,7 +45,12 @@ impl FromStr for Origin {
         if !bare {
             return Err("scheme, host and port only: the hub has no base path");
         }
-        Self::of(&url).ok_or("names no host; write https://host or https://host:port")
+        let origin =
+            Self::of(&url).ok_or("names no host; write https://host or https://host:port")?;
+        match origin.host.ends_with('.') {
+            true => Err("the host name ends with a dot: write it without"),
+            false => Ok(origin),
+        }
     }
 }
 
@@ -129,6 +134,7 @@ mod tests {
             "https://a@hub.example",
             "https://hub.example?x=1",
             "hub.example",
+            "https://hub.example.",
             "",
         ] {
             assert!(bad.parse::<Origin>().is_err(), "{bad}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Deserializer};
-use url::Url;
+use url::{Position, Url};
 
 use super::origin::Origin;
 use crate::poison::IgnorePoison as _;
@@ -55,6 +55,12 @@ pub struct HubService {
     /// The request of `verify`.
     pub verify: VerifyRequest,
 }
+
+/// Characters that change the direction of text: they would reverse a line of output.
+const DIRECTION: [char; 12] = [
+    '\u{061c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
+    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
 
 /// `[hub.services]`: services by their names, in alphabetical order.
 #[derive(Debug, Default)]
@@ -110,15 +116,21 @@ impl<'de> Deserialize<'de> for ConfiguredServices {
         let services = BTreeMap::<ServiceName, ServiceFile>::deserialize(deserializer)?;
         for file in services.values() {
             let title = file.title.as_deref().unwrap_or("-");
-            if !ValueForm::Text.is_met_by(title) || title.len() > 64 {
+            if !ValueForm::Text.is_met_by(title) || title.contains(DIRECTION) || title.len() > 64 {
                 return Err(serde::de::Error::custom(
                     "`title` is a text of up to 64 bytes, the name of the service for people",
                 ));
             }
             let path = &file.verify.path;
             let url = Url::parse(&format!("{}{path}", file.url));
-            let is_path = path.starts_with('/') && url.is_ok_and(|url| url.fragment().is_none());
-            if !is_path || !(100..=599).contains(&file.verify.status) {
+            // As it is sent: nothing of it is encoded or dropped.
+            let is_path =
+                path.starts_with('/') && url.is_ok_and(|url| url[Position::BeforePath..] == **path);
+            let is_text = |text: &String| ValueForm::Text.is_met_by(text);
+            if !is_path
+                || !file.verify.contains.iter().all(is_text)
+                || !(100..=599).contains(&file.verify.status)
+            {
                 return Err(serde::de::Error::custom(
                     "`verify` is { path = \"/health\", status = 200 }, and maybe contains = \"a text of the body\"",
                 ));
@@ -197,6 +209,14 @@ mod tests {
             (
                 "a = { url = 'https://a.example', verify = { path = 'up' } }",
                 "`verify` is",
+            ),
+            (
+                r#"a = { url = 'https://a.example', verify = { path = "/up\r\nX: 1" } }"#,
+                "`verify` is",
+            ),
+            (
+                r#"a = { url = 'https://a.example', title = "A\u202eB" }"#,
+                "`title` is",
             ),
             (
                 "a = { url = 'https://a.example', verify = { status = 20 } }",

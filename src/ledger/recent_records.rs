@@ -97,6 +97,11 @@ fn first_whole_record(bytes: &[u8]) -> Option<(usize, ChainHead)> {
     }
 }
 
+/// Whether there are closed files of a ledger, beside the one that is written.
+pub fn has_closed_files(path: &Path) -> bool {
+    chain_files::list_closed(path).is_ok_and(|closed| !closed.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, OpenOptions};

@@ -1,7 +1,7 @@
 //! Notices in a signer process of the proxy that a PIN file was replaced: the supervisor, which starts the next signer, is not to
 //! know where the PIN is, so it is told only that there is a new one.
 //!
-//! The file is looked at, not read, once a second. A change counts when the file has stayed the same since the last look: a PIN of which half is
+//! The file is looked at once a second, and read when it was changed and has stayed the same since the last look: a PIN of which half is
 //! written would be a wrong one.
 
 use std::sync::Mutex;
@@ -37,7 +37,9 @@ impl PinFiles {
         let mut watches = self.watches.lock().ignore_poison();
         let mut any_new = false;
         for (open, watch) in keys.all().iter().zip(watches.iter_mut()) {
-            any_new |= watch.is_new(open.engine.token().changed_pin_file());
+            let token = open.engine.token();
+            // What is in it decides: a file that is touched every minute is no reason for a login a minute.
+            any_new |= watch.is_new(token.changed_pin_file()) && token.has_unseen_pin();
         }
         match reload {
             _ if !any_new => {}

@@ -72,9 +72,10 @@ fn a_watched_source_first_costs_one_try_and_no_request() {
         change.proxy.signal("HUP");
         change.reloaded(0.0, 2.0);
         assert_eq!(change.tries(), 1);
-        // The change at the token, with the right old PIN, ends the token's warning.
+        // The change at the token, with the right old PIN, ends the token's warning. The same PIN again is nothing new to the watch.
         change.at_the_token();
         change.in_the_source();
+        change.proxy.signal("HUP");
         change.reloaded(1.0, 2.0);
         more();
     });

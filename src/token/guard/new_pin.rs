@@ -19,6 +19,13 @@ impl PinGuard {
         pin::version_of_file(path).filter(|version| *version != sent)
     }
 
+    /// Whether a PIN file that was changed has a PIN that was not seen there before. What is no PIN is none, and is looked at again
+    /// when the file is changed.
+    pub(crate) fn has_unseen_pin(&self) -> bool {
+        let read = self.attendance.read_pin(&self.source);
+        read.is_ok_and(|pin| self.accepted_pin.is_new(pin))
+    }
+
     /// Whether the source may have another PIN than the one that was sent last.
     pub(crate) fn may_have_new_pin(&self) -> bool {
         match &self.source {

@@ -22,6 +22,8 @@ struct Pins {
     next: Option<Pin>,
     /// The version of the source that was sent last.
     sent_version: Option<String>,
+    /// The other PIN that was seen in the source last.
+    seen: Option<Pin>,
 }
 
 impl PinCache {
@@ -47,6 +49,23 @@ impl PinCache {
     /// The version of the source that was sent last.
     pub(super) fn sent_version(&self) -> Option<String> {
         self.lock().sent_version.clone()
+    }
+
+    /// Whether the source, which was changed, has another PIN than the accepted one and than was seen before: a file that is touched,
+    /// or written again as it was, has nothing new.
+    pub(super) fn is_new(&self, pin: Pin) -> bool {
+        let mut pins = self.lock();
+        if pins
+            .accepted
+            .as_ref()
+            .is_some_and(|accepted| is_same(accepted, &pin))
+        {
+            pins.sent_version = Some(pin.version);
+            return false;
+        }
+        let is_known = pins.seen.as_ref().is_some_and(|seen| is_same(seen, &pin));
+        pins.seen = Some(pin);
+        !is_known
     }
 
     /// Keeps a PIN that the token accepted.
@@ -87,4 +106,33 @@ impl PinCache {
 
 fn is_same(one: &Pin, other: &Pin) -> bool {
     one.text.expose_secret() == other.text.expose_secret()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pin(text: &str, version: &str) -> Pin {
+        Pin {
+            text: text.to_owned().into(),
+            version: version.to_owned(),
+            anomaly: None,
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_written_again_as_it_was_has_nothing_new() {
+        let cache = PinCache::default();
+        cache.sending("1");
+        cache.keep(Some(pin("right", "1")));
+        assert!(!cache.is_new(pin("right", "2")), "touched");
+        assert_eq!(cache.sent_version().as_deref(), Some("2"));
+        assert!(cache.is_new(pin("wrong", "3")));
+        assert!(!cache.is_new(pin("wrong", "4")), "written again");
+        assert!(cache.is_new(pin("other", "5")));
+        assert!(
+            cache.pin().is_some_and(|pin| pin.version == "1"),
+            "none of them is sent"
+        );
+    }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hsm_mtls::internal::config::ledger::LedgerConfig;
 use hsm_mtls::internal::ledger::LedgerError;
-use hsm_mtls::internal::ledger::recent_records::RecentRecords;
+use hsm_mtls::internal::ledger::recent_records::{RecentRecords, has_closed_files};
 use hsm_mtls::internal::ledger::record_reader::Record;
 use hsm_mtls::internal::ledger::verify::VerifyError;
 use hsm_mtls::internal::owner_and_mode::{Protection, faults};
@@ -55,6 +55,7 @@ pub(super) fn add(found: &mut Found, subject: &Subject<'_>, pairs: &[Pair]) {
     };
     let last = recent.records.first().map(|record| record.time.clone());
     let whole = match recent.is_whole {
+        true if has_closed_files(file) => "the chain within each of its files holds",
         true => "its chain holds",
         false => "the chain of its end holds",
     };
@@ -98,6 +99,17 @@ fn unreadable(found: &mut Found, file: &Path, error: &VerifyError) {
         _ => None,
     };
     match kind {
+        Some(ErrorKind::NotFound) if has_closed_files(file) => {
+            let text = format!(
+                "{} is not there, and closed files of it are",
+                file.display()
+            );
+            found.item(ABOUT, State::Critical, text);
+            found.act_now(
+                "find out who removed the ledger: `hsm-mtls ledger verify` compares all its files",
+                None,
+            );
+        }
         Some(ErrorKind::NotFound) => {
             let text = format!(
                 "{}: not there yet, and made by the first use of a key",

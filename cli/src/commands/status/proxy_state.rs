@@ -15,6 +15,7 @@ use super::report::Found;
 use super::state::State;
 
 const ABOUT: &str = "proxy";
+const RELOADED: &str = "proxy.reload";
 const START: &str = "systemctl start hsm-mtls-proxy";
 const RELOAD: &str = "systemctl reload hsm-mtls-proxy";
 /// How long a listener of this machine may take to accept.
@@ -93,6 +94,7 @@ pub(super) fn add(found: &mut Found, answer: &ProxyAnswer, pairs: &[Pair]) {
         }
         ProxyAnswer::Report(report) => {
             readiness(found, report);
+            reload(found, &report["last_reload"]);
             for pair in pairs {
                 compare(found, report, pair);
             }
@@ -176,6 +178,23 @@ fn readiness(found: &mut Found, report: &Value) {
         State::Critical,
         format!("it runs and is NOT ready: {}", reasons.join("; ")),
     );
+}
+
+/// A reload that was refused: what the files say now is not in use, and may not be usable at the next start either.
+fn reload(found: &mut Found, last: &Value) {
+    if last["good"] != false {
+        return;
+    }
+    let text = |name: &str| last[name].as_str().unwrap_or_default();
+    let (at, why) = (text("at"), text("detail"));
+    let said =
+        format!("the last reload was refused at {at}, and what was in use before goes on: {why}");
+    found.item(RELOADED, State::Warning, said);
+    let hint = match text("hint") {
+        "" => "mend what the reload was refused for".to_owned(),
+        hint => format!("the refused reload: {hint}"),
+    };
+    found.act_now(hint, Some(RELOAD));
 }
 
 /// `Payments 2026-11-30T14:55:02Z good`

@@ -45,6 +45,8 @@ pub(super) fn add(
     inventory: &TrustInventory,
     of_ours: &[String],
 ) {
+    let config = subject.config;
+    let urls = config.trust.anchor_urls(config.environment);
     for anchor in &inventory.anchors {
         // An old generation that nobody needs any more is no outage, and is to be taken out.
         let is_ours = of_ours.contains(&anchor.fingerprint);
@@ -67,7 +69,8 @@ pub(super) fn add(
                 ..0 if !is_ours => (format!("take {} out of `anchors`", anchor.name), None),
                 _ => (
                     format!("have the successor of {}", anchor.name),
-                    Some(UPDATE_ANCHORS),
+                    // Where it is not known from where, there is nothing to fetch.
+                    (!urls.is_empty()).then_some(UPDATE_ANCHORS),
                 ),
             };
             found.act_by(&anchor.not_after, anchor.days_left, text, command);
