@@ -3,6 +3,8 @@
 //! `ROTATION_KILLS` says how many (`make kill-rotation` runs a hundred), `ROTATION_SEED` repeats a run.
 
 use std::env;
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -63,13 +65,31 @@ fn killed(bank: &Bank, arguments: &[&str], after: Duration) -> bool {
     true
 }
 
+/// The file of the token itself, which SoftHSM writes anew at each login.
+fn token_file(bank: &Bank) -> (PathBuf, Vec<u8>) {
+    let mut files = bank.token.files().into_iter();
+    files
+        .find(|(path, _)| path.ends_with("token.object"))
+        .expect("a token")
+}
+
+/// SoftHSM cuts the file off before it writes it: whoever is killed just then leaves no token, which is a matter of this stand-in.
+fn mend_token_file((path, before): &(PathBuf, Vec<u8>)) {
+    let now = fs::read(path).unwrap();
+    if now.len() < before.len() {
+        fs::write(path, before).unwrap();
+    }
+}
+
 /// Kills a step some times, and lets it come to its end.
 fn interrupted(bank: &Bank, arguments: &[&str], random: &mut Random) -> u32 {
     let mut kills = 0;
     for _ in 0..KILLS_OF_STEP {
         // Each step takes some 50 to 600 ms.
         let after = Duration::from_micros(random.below(400_000));
+        let before = token_file(bank);
         kills += u32::from(killed(bank, arguments, after));
+        mend_token_file(&before);
         // What an operator does after a C_Login that was interrupted: the guard takes the PIN for refused.
         write_file(&bank.token.pin_file(), PIN, 0o600);
         // The status can be read after each.
