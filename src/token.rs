@@ -212,6 +212,11 @@ impl Token {
         self.guard.has_unseen_pin()
     }
 
+    /// Whether the source of the PIN may have another one than the one that was sent last.
+    pub(crate) fn may_have_new_pin(&self) -> bool {
+        self.guard.may_have_new_pin()
+    }
+
     /// Whether the source of the PIN has another one than the one that the token accepted. The next login sends it. A program
     /// is asked only while the token is there.
     ///

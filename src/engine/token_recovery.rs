@@ -274,6 +274,13 @@ impl TokenRecovery {
         let generation = module.generation();
         // Another user of the module in this process has reinitialised it meanwhile: that may be enough.
         let is_new_generation = generation != state.generation;
+        // A login that still holds is not given up for a PIN that the token has not judged: it may be a mistake.
+        if state.losses <= MAX_RELOGIN_LOSSES
+            && before.may_have_new_pin()
+            && self.session_with_key(&before).is_ok()
+        {
+            return Ok(before);
+        }
         // Some modules compare a PIN with what they read of the token in C_Initialize (SoftHSM does): they would refuse a PIN
         // that was changed since, and it is sent only once.
         let awaits_initialize = before.has_new_pin()?;

@@ -135,6 +135,24 @@ fn the_pin_of_before_is_not_sent_after_a_mistake() {
     assert_eq!(change.tries(), 2, "{}", change.proxy.log());
 }
 
+/// A fault that passes, while the file has a mistake: the login still holds, and nothing is given up for a PIN that is wrong.
+#[test]
+fn a_login_that_holds_is_kept_while_the_file_has_a_mistake() {
+    let change = PinChange::of(Bank::new(), "p-256", "");
+    change.write("new-0003");
+    under_requests(&change.proxy.socket(), |more| {
+        for code in ["CKR_TOKEN_NOT_PRESENT", "CKR_DEVICE_ERROR"] {
+            change.chaos.plan(&format!("fail C_Sign 1 {code}"));
+            more();
+            change.chaos.plan("");
+            more();
+        }
+    });
+    change.ready();
+    assert_eq!(change.tries(), 0, "{}", change.proxy.log());
+    assert_eq!(change.chaos.calls("C_Finalize"), 0);
+}
+
 /// `pin check` proves the new PIN from a file of its own, which then takes the place of the one that the proxy reads.
 #[test]
 fn a_new_pin_is_proved_before_it_is_put_in_place() {
