@@ -184,6 +184,12 @@ impl Tls {
         self.trust.explain_untrusted(error, chain)
     }
 
+    /// Whether a connection to this origin may resume a session: that is configured, and none was refused lately.
+    pub(crate) fn may_resume(&self, origin: &Origin) -> bool {
+        let shared = self.sessions.as_ref();
+        shared.is_some_and(|shared| !shared.is_paused(origin))
+    }
+
     /// The sessions of a connection to this origin. `None`: it makes a full handshake.
     pub(crate) fn sessions(&self, origin: &Origin) -> Option<Arc<ConnectionSessions>> {
         let shared = self.sessions.as_ref()?;

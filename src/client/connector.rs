@@ -157,10 +157,10 @@ impl Connector {
             let addresses = self.resolve(origin, deadline).await?;
             let tcp = self.tcp(origin, &addresses, deadline).await?;
             let id = interaction_id.map(str::to_owned);
-            let may_resume = self.tls.sessions(origin).is_some();
+            let may_resume = self.tls.may_resume(origin);
             let (mut connection, _) = self.handshake(origin, id.clone(), tcp, deadline).await;
             // The handshake failed over the session that it offered.
-            if connection.is_err() && may_resume && self.tls.sessions(origin).is_none() {
+            if connection.is_err() && may_resume && !self.tls.may_resume(origin) {
                 let tcp = self.tcp(origin, &addresses, deadline).await?;
                 (connection, _) = self.handshake(origin, id, tcp, deadline).await;
             }
@@ -261,7 +261,8 @@ impl Connector {
                 .map_err(|error| ClientError::Tls(from_handshake(&error)))
         };
         let result = attempt.await;
-        if let (Err(_), Some(sessions)) = (&result, &sessions)
+        // A handshake that was not answered in time says nothing of the session.
+        if let (Err(ClientError::Tls(_)), Some(sessions)) = (&result, &sessions)
             && sessions.is_offered()
         {
             sessions.refused();

@@ -65,6 +65,11 @@ impl SessionStore {
         }
     }
 
+    /// Whether a session was refused lately by this origin.
+    pub(super) fn is_paused(&self, origin: &Origin) -> bool {
+        self.with(origin, |sessions| sessions.is_paused())
+    }
+
     fn with<T>(&self, origin: &Origin, change: impl FnOnce(&mut Sessions) -> T) -> T {
         let mut all = self.sessions.lock().ignore_poison();
         change(all.entry(origin.clone()).or_default())
@@ -109,8 +114,7 @@ struct State {
 impl ConnectionSessions {
     /// `None`: the server has refused a session lately.
     pub(super) fn new(shared: &Arc<SessionStore>, origin: &Origin) -> Option<Self> {
-        let is_paused = shared.with(origin, |sessions| sessions.is_paused());
-        (!is_paused).then(|| Self {
+        (!shared.is_paused(origin)).then(|| Self {
             shared: Arc::clone(shared),
             origin: origin.clone(),
             state: Mutex::default(),

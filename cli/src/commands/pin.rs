@@ -24,7 +24,7 @@ pub(super) enum PinCommand {
     /// place of the one that the service reads. Under the PIN guard, as each login: a PIN that was refused is
     /// not sent again, by this command neither, and each try is in the ledger. Nothing is signed. Ends with 4
     /// where the token refuses the PIN or none was sent.
-    Check(WhosePin),
+    Check(PinOptions),
     /// Allow one login although the token says CKF_USER_PIN_COUNT_LOW, where nobody is at a terminal
     ///
     /// Make sure first that the PIN source has the right PIN, then run this as the user of the service, and
@@ -41,11 +41,11 @@ pub(super) struct AcceptArgs {
     #[arg(long, required = true)]
     once: bool,
     #[command(flatten)]
-    pin: WhosePin,
+    pin: PinOptions,
 }
 
 #[derive(Args)]
-pub(super) struct WhosePin {
+pub(super) struct PinOptions {
     /// PIN source of another role, as `key generate` takes it; without it, the `pin` of [[token]]
     #[arg(long, value_name = "SOURCE")]
     pin_source: Option<PinSource>,
@@ -84,7 +84,7 @@ struct NamedPin {
     source: PinSource,
 }
 
-impl WhosePin {
+impl PinOptions {
     /// # Errors
     /// The PIN is not that of `[[token]]`, and no source was given.
     fn named(self, config: &Config) -> Result<NamedPin, CommandError> {
@@ -106,16 +106,29 @@ impl WhosePin {
     }
 }
 
+impl NamedPin {
+    /// The configured token, which takes this PIN.
+    fn token(
+        &self,
+        config: &Config,
+        attendance: Attendance,
+        recorder: Recorder,
+    ) -> Result<Token, CommandError> {
+        let module = Module::load(&config.token).map_err(CommandError::stage)?;
+        let selected = Token::select(module, &config.token, attendance.clone(), recorder);
+        let (source, user_name) = (self.source.clone(), self.user_name.clone());
+        let token = selected.map_err(CommandError::stage)?;
+        Ok(token.with_pin_source(source, attendance, self.role, user_name))
+    }
+}
+
 fn accept_count_low(
     global: &Global,
     config: &Config,
-    pin: WhosePin,
+    pin: PinOptions,
 ) -> Result<ExitCode, CommandError> {
-    let NamedPin {
-        role,
-        user_name,
-        source,
-    } = pin.named(config)?;
+    let pin = pin.named(config)?;
+    let source = &pin.source;
     if matches!(source, PinSource::Prompt | PinSource::ProtectedPath) {
         return Err(CommandError::usage(
             format!("the PIN comes from {source}: whoever types it is asked then"),
@@ -123,20 +136,10 @@ fn accept_count_low(
         ));
     }
     // This command does not log in, and so records nothing. The login that uses the acceptance is recorded.
-    let module = Module::load(&config.token).map_err(CommandError::stage)?;
-    let selected = Token::select(
-        module,
-        &config.token,
-        Attendance::Unattended,
-        Recorder::NONE,
-    );
-    let token = selected.map_err(CommandError::stage)?.with_pin_source(
-        source.clone(),
-        Attendance::Unattended,
-        role,
-        user_name,
-    );
-    let outcome = token.accept_count_low(role).map_err(CommandError::stage)?;
+    let token = pin.token(config, Attendance::Unattended, Recorder::NONE)?;
+    let outcome = token
+        .accept_count_low(pin.role)
+        .map_err(CommandError::stage)?;
     let uri = token.description().uri().to_string();
     if global.json {
         let report = match &outcome {

@@ -3,33 +3,21 @@
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::exit_code::ExitCode;
 use hsm_mtls::internal::ledger::Recorder;
-use hsm_mtls::internal::token::Token;
-use hsm_mtls::internal::token::module::Module;
 use serde_json::json;
 
 use super::super::{CommandError, Global, output, setup};
-use super::{NamedPin, WhosePin};
+use super::PinOptions;
 
 pub(super) fn check(
     global: &Global,
     config: &Config,
-    pin: WhosePin,
+    pin: PinOptions,
 ) -> Result<ExitCode, CommandError> {
-    let NamedPin {
-        role,
-        user_name,
-        source,
-    } = pin.named(config)?;
-    let module = Module::load(&config.token).map_err(CommandError::stage)?;
+    let pin = pin.named(config)?;
+    let source = &pin.source;
     let recorder = Recorder::open(config.ledger.as_ref()).map_err(CommandError::stage)?;
-    let selected = Token::select(module, &config.token, setup::attendance(), recorder);
-    let token = selected.map_err(CommandError::stage)?.with_pin_source(
-        source.clone(),
-        setup::attendance(),
-        role,
-        user_name,
-    );
-    let sent = token.log_in(role).map_err(CommandError::stage)?;
+    let token = pin.token(config, setup::attendance(), recorder)?;
+    let sent = token.log_in(pin.role).map_err(CommandError::stage)?;
     let uri = token.description().uri().to_string();
     if global.json {
         output::json(&json!({
@@ -47,7 +35,7 @@ pub(super) fn check(
     }
     output::heading("the token accepted the PIN")?;
     output::fields(&[("token", uri), ("PIN from", source.to_string())])?;
-    if source != config.token.pin {
+    if *source != config.token.pin {
         output::line(&format!(
             "a service reads {}: put the PIN there, and reload",
             config.token.pin
