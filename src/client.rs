@@ -2,11 +2,12 @@
 //! of an authorisation server is for the customer's browser.
 
 pub mod connector;
-mod deferred_read;
 mod dns_cache;
 pub mod download;
 mod error;
 mod error_response;
+pub mod handshake;
+mod handshake_stream;
 pub mod happy_eyeballs;
 pub mod http2_error;
 pub mod hyper_error;

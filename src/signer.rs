@@ -17,6 +17,7 @@
 
 mod channel;
 mod channel_key;
+mod channel_pool;
 mod child_process;
 #[cfg(feature = "front-end")]
 pub mod config_reader;

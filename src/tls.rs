@@ -12,12 +12,14 @@ pub mod handshake_observer;
 pub(crate) mod hub_verifier;
 pub mod issuers;
 mod other_generation;
+pub(crate) mod replay;
 mod revocation;
 pub mod session_store;
 mod signature_algorithms;
 mod signing_key;
 pub mod trust;
 mod unsupported;
+mod verified_chains;
 mod webpki_error;
 
 use std::fmt;
@@ -41,8 +43,9 @@ pub use diagnose::ending_of;
 pub(crate) use diagnose::from_handshake;
 pub(crate) use error::SILENT_REFUSAL;
 pub use error::{Ending, HandshakePhase, TlsError};
-use handshake_observer::CertificateRequest;
+use handshake_observer::{CertificateRequest, Observer};
 use issuers::{ClientIssuers, IssuerMatch};
+use replay::{RecordedTime, WantedSignature};
 pub use revocation::check_crl;
 use session_store::{ConnectionSessions, SessionStore};
 use trust::{ObservationPolicy, ServerVerifier, TrustStore};
@@ -53,7 +56,7 @@ pub fn provider(config: &TlsConfig) -> Arc<CryptoProvider> {
     if let Some(groups) = &config.groups {
         provider.kx_groups = groups.iter().map(|group| kx_group(*group)).collect();
     }
-    Arc::new(provider)
+    Arc::new(replay::recorded_provider(provider))
 }
 
 fn kx_group(group: Group) -> &'static dyn SupportedKxGroup {
@@ -184,16 +187,26 @@ impl Tls {
         self.trust.explain_untrusted(error, chain)
     }
 
-    /// Whether a connection to this origin may resume a session: that is configured, and none was refused lately.
-    pub(crate) fn may_resume(&self, origin: &Origin) -> bool {
-        let shared = self.sessions.as_ref();
-        shared.is_some_and(|shared| !shared.is_paused(origin))
+    /// The sessions of a connection to this origin; `offers` is whether it may offer one. `None`: it makes a full handshake.
+    pub(crate) fn sessions(
+        &self,
+        origin: &Origin,
+        offers: bool,
+    ) -> Option<Arc<ConnectionSessions>> {
+        let shared = self.sessions.as_ref()?;
+        ConnectionSessions::new(shared, origin, offers).map(Arc::new)
     }
 
-    /// The sessions of a connection to this origin. `None`: it makes a full handshake.
-    pub(crate) fn sessions(&self, origin: &Origin) -> Option<Arc<ConnectionSessions>> {
-        let shared = self.sessions.as_ref()?;
-        ConnectionSessions::new(shared, origin).map(Arc::new)
+    /// Makes the signature that the first run of a handshake asked for, and records it in the handshake's observer.
+    ///
+    /// # Errors
+    /// There is no verified signature in time ([`TlsError::Signature`]).
+    pub(crate) async fn sign(
+        &self,
+        wanted: &WantedSignature,
+        observer: &Observer,
+    ) -> Result<Vec<u8>, TlsError> {
+        signing_key::sign_async(&**self.resolver.key(), wanted, observer).await
     }
 
     /// Replaces a protocol_version alert by its explanation if only TLS 1.2 was offered.
@@ -254,6 +267,7 @@ impl Tls {
         // A resumed session has no CertificateVerify, so every connection makes a full handshake, unless the connector gives it
         // sessions whose first handshake was proved.
         client.resumption = Resumption::disabled();
+        client.time_provider = Arc::new(RecordedTime);
         client.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(client)
     }

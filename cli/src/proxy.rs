@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `listen_sockets` opens all sockets at the start. Later, only `reload` opens files (certificate, anchors, caller token,
-//! access log), and `connection_pool` opens connections to the hub. One thread serves all requests; handshakes and the
-//! access log have threads of their own.
+//! access log), and `connection_pool` opens connections to the hub. One thread serves all requests and makes all
+//! handshakes, in which it waits for no token; the access log has a thread of its own.
 
 mod accept;
 mod access_control;

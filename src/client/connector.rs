@@ -1,38 +1,34 @@
-//! Makes a connection to a configured host (DNS, TCP, TLS) within one deadline, and observes the handshake.
+//! Makes a connection to a configured host (DNS, TCP, TLS) within one deadline.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls::client::{Resumption, Tls12Resumption};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, HandshakeKind};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::Instrument;
 
-use super::deferred_read::DeferredRead;
 use super::dns_cache::DnsCache;
+use super::handshake::HandshakeFailure;
+use super::handshake_stream::HandshakeStream;
 use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::origin::Origin;
-use crate::engine::handshake_threads::offload_after_first_poll;
-use crate::tls::handshake_observer::{Observation, Observer};
-use crate::tls::issuers::{ForeignIssuer, IssuerMatch, explain_refusal};
-use crate::tls::session_store::{ConnectionSessions, ResumedSession};
-use crate::tls::{Tls, TlsError, from_handshake};
+use crate::tls::issuers::ForeignIssuer;
+use crate::tls::session_store::ResumedSession;
+use crate::tls::{Tls, TlsError};
 
 /// The stream of a connection whose handshake was observed.
-pub type HubStream = TlsStream<DeferredRead>;
+pub type HubStream = TlsStream<HandshakeStream>;
 
 /// Makes connections to the configured hosts only, and observes each handshake.
 #[derive(Clone)]
 pub struct Connector {
-    handshakes: TlsConnector,
-    tls: Tls,
+    pub(super) handshakes: TlsConnector,
+    pub(super) tls: Tls,
     origins: Vec<Origin>,
     timeout: Duration,
     preferred: PreferredAddresses,
@@ -41,13 +37,13 @@ pub struct Connector {
 
 /// A connection on which the server asked for the client certificate and received it.
 ///
-/// Only a [`Connector`] makes it: any other stream might be anonymous.
+/// Only a handshake of a [`Connector`] makes it: any other stream might be anonymous.
 pub struct Connection {
-    stream: HubStream,
-    origin: Origin,
+    pub(super) stream: HubStream,
+    pub(super) origin: Origin,
     // Explains a refusal of the client certificate, which in TLS 1.3 arrives with the first read.
-    foreign: Option<Box<ForeignIssuer>>,
-    resumed: Option<ResumedSession>,
+    pub(super) foreign: Option<Box<ForeignIssuer>>,
+    pub(super) resumed: Option<ResumedSession>,
 }
 
 impl Connection {
@@ -125,7 +121,7 @@ impl Connector {
     /// A copy that offers HTTP/1.1 only, for a server that requires it.
     #[cfg(feature = "front-end")]
     pub fn over_http1(&self) -> Self {
-        let mut client = ClientConfig::clone(self.handshakes.config());
+        let mut client = rustls::ClientConfig::clone(self.handshakes.config());
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {
             handshakes: TlsConnector::from(Arc::new(client)),
@@ -155,19 +151,25 @@ impl Connector {
             let deadline = self.deadline();
             self.tls.check_not_before(SystemTime::now())?;
             let addresses = self.resolve(origin, deadline).await?;
-            let tcp = self.tcp(origin, &addresses, deadline).await?;
+            let tcp = self.tcp(origin, &addresses, deadline).await;
+            let tcp = tcp.inspect_err(|_| self.dns.expire(&origin.host, origin.port))?;
             let id = interaction_id.map(str::to_owned);
-            let may_resume = self.tls.may_resume(origin);
-            let (mut connection, _) = self.handshake(origin, id.clone(), tcp, deadline).await;
-            // The handshake failed over the session that it offered.
-            if connection.is_err() && may_resume && !self.tls.may_resume(origin) {
+            let sessions = self.tls.sessions(origin, true);
+            let offering = self.handshake_with(origin, id.clone(), tcp, deadline, sessions);
+            let (mut connection, _) = offering.await;
+            // The handshake failed over the session that it offered, or its ticket was not taken.
+            if let Err(HandshakeFailure::Session(_)) = &connection {
                 let tcp = self.tcp(origin, &addresses, deadline).await?;
-                (connection, _) = self.handshake(origin, id, tcp, deadline).await;
+                let sessions = self.tls.sessions(origin, false);
+                (connection, _) = self
+                    .handshake_with(origin, id, tcp, deadline, sessions)
+                    .await;
             }
-            if connection.is_err() {
+            connection.map_err(|failure| {
                 self.preferred.forget(origin);
-            }
-            connection
+                self.dns.expire(&origin.host, origin.port);
+                failure.into()
+            })
         };
         connecting.instrument(span).await
     }
@@ -234,114 +236,11 @@ impl Connector {
         Ok(stream)
     }
 
-    /// Makes the TLS handshake. Returns the observation also if the handshake failed.
-    pub async fn handshake(
-        &self,
-        origin: &Origin,
-        interaction_id: Option<String>,
-        tcp: TcpStream,
-        deadline: Instant,
-    ) -> (Result<Connection, ClientError>, Observation) {
-        let observer = Observer::new(origin.host_and_port(), interaction_id);
-        let sessions = self.tls.sessions(origin);
-        let attempt = async {
-            let name = server_name(origin)?;
-            let stream = DeferredRead::new(tcp);
-            let handshakes = match &sessions {
-                Some(sessions) => with_sessions(&self.handshakes, sessions),
-                None => self.handshakes.clone(),
-            };
-            let (connecting, recorder) = (handshakes.connect(name, stream), observer.clone());
-            let handshake =
-                offload_after_first_poll(async move { recorder.observe(connecting).await })
-                    .instrument(tracing::debug_span!("handshake"));
-            timeout_at(deadline.into(), handshake)
-                .await
-                .map_err(|_| self.deadline_error(Stage::Handshake, origin))?
-                .map_err(|error| ClientError::Tls(from_handshake(&error)))
-        };
-        let result = attempt.await;
-        // A handshake that was not answered in time says nothing of the session.
-        if let (Err(ClientError::Tls(_)), Some(sessions)) = (&result, &sessions)
-            && sessions.is_offered()
-        {
-            sessions.refused();
-        }
-        let observation = observer.observation();
-        let request = observation.certificate_request.as_ref();
-        let foreign = match request.map(|request| self.tls.match_issuers(request)) {
-            Some(IssuerMatch::Foreign(foreign)) => Some(foreign),
-            _ => None,
-        };
-        // The verifier refuses a server that sends no CertificateRequest. This is a second check: no connection without a
-        // CertificateRequest and a signature is returned, but for one that resumes the session of a connection that had both.
-        let resumed = |stream: &HubStream| {
-            let kind = stream.get_ref().1.handshake_kind();
-            let sessions = sessions.clone()?;
-            (kind == Some(HandshakeKind::Resumed)).then_some(ResumedSession(sessions))
-        };
-        let resumed = result.as_ref().ok().and_then(resumed);
-        let result = match result {
-            Ok(stream) if resumed.is_some() => {
-                if let Some(session) = &resumed {
-                    session.0.admit_resumed();
-                }
-                Ok(Connection {
-                    stream,
-                    origin: origin.clone(),
-                    foreign: None,
-                    resumed,
-                })
-            }
-            Ok(_) if request.is_none() || observation.signature.is_none() => {
-                Err(ClientError::Tls(TlsError::NotAsked))
-            }
-            Ok(stream) => {
-                if let Some(sessions) = &sessions {
-                    sessions.admit_full(&observation.server_chain);
-                }
-                Ok(Connection {
-                    stream,
-                    origin: origin.clone(),
-                    foreign,
-                    resumed: None,
-                })
-            }
-            Err(ClientError::Tls(error)) => {
-                let error = self.tls.explain_version(observation.add_phase(error));
-                let error = self.tls.explain_untrusted(error, &observation.server_chain);
-                Err(ClientError::Tls(explain_refusal(error, foreign.as_deref())))
-            }
-            Err(other) => Err(other),
-        };
-        (result, observation)
-    }
-
-    fn deadline_error(&self, stage: Stage, origin: &Origin) -> ClientError {
+    pub(super) fn deadline_error(&self, stage: Stage, origin: &Origin) -> ClientError {
         ClientError::Deadline {
             stage,
             host: origin.host.clone(),
             after: self.timeout,
         }
     }
-}
-
-/// The same handshakes, with the sessions of one connection.
-fn with_sessions(handshakes: &TlsConnector, sessions: &Arc<ConnectionSessions>) -> TlsConnector {
-    let mut client = ClientConfig::clone(handshakes.config());
-    // In TLS 1.2 by the session's id: in a ticket there would be room for what the signer process is not to sign.
-    client.resumption = Resumption::store(Arc::clone(sessions) as Arc<_>)
-        .tls12_resumption(Tls12Resumption::SessionIdOnly);
-    TlsConnector::from(Arc::new(client))
-}
-
-/// The name that the server's certificate must contain.
-///
-/// # Errors
-/// The host is neither a DNS name nor an IP address.
-pub fn server_name(origin: &Origin) -> Result<ServerName<'static>, ClientError> {
-    ServerName::try_from(origin.host.clone()).map_err(|error| ClientError::Resolve {
-        host: origin.host.clone(),
-        why: error.to_string(),
-    })
 }

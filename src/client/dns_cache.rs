@@ -15,6 +15,9 @@ use crate::poison::IgnorePoison as _;
 
 /// How long to wait for a lookup if there are cached addresses. The lookup continues in the background.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(250);
+/// For so long addresses are used without another lookup, unless a connection to them fails: where each request has a connection
+/// of its own, a lookup of each would cost a thread of its own.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long addresses stay in the cache.
 const MAX_AGE: Duration = Duration::from_secs(600);
 /// The maximum number of concurrent lookups of a name whose addresses are cached. Each blocks one of the few threads on
@@ -38,6 +41,8 @@ struct CacheState {
 struct CacheEntry {
     addresses: Vec<SocketAddr>,
     since: Instant,
+    /// None: the next connection looks the name up.
+    fresh_until: Option<Instant>,
 }
 
 impl DnsCache {
@@ -54,7 +59,11 @@ impl DnsCache {
         name: Name,
         lookup: impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
     ) -> io::Result<Vec<SocketAddr>> {
-        let cached = self.cached(&name, Instant::now());
+        let now = Instant::now();
+        let cached = self.cached(&name, now);
+        if let Some(cached) = cached.as_ref().filter(|_| self.is_fresh(&name, now)) {
+            return Ok(cached.clone());
+        }
         let active = match (ActiveLookup::begin(self, &name, cached.is_some()), &cached) {
             (None, Some(cached)) => return Ok(cached.clone()),
             (active, _) => active,
@@ -84,15 +93,31 @@ impl DnsCache {
         fresh.then(|| entry.addresses.clone())
     }
 
+    fn is_fresh(&self, name: &Name, now: Instant) -> bool {
+        let state = self.lock();
+        let fresh_until = state.entries.get(name).and_then(|entry| entry.fresh_until);
+        fresh_until.is_some_and(|until| now < until)
+    }
+
+    /// A connection failed: the next one looks the name up.
+    pub(super) fn expire(&self, host: &str, port: u16) {
+        if let Some(entry) = self.lock().entries.get_mut(&(host.to_owned(), port)) {
+            entry.fresh_until = None;
+        }
+    }
+
     fn insert(&self, name: Name, addresses: &[SocketAddr], now: Instant) {
         let mut state = self.lock();
         if addresses.is_empty() {
             state.entries.remove(&name);
             return;
         }
-        let addresses = addresses.to_vec();
-        let since = now;
-        state.entries.insert(name, CacheEntry { addresses, since });
+        let entry = CacheEntry {
+            addresses: addresses.to_vec(),
+            since: now,
+            fresh_until: Some(now + FRESH),
+        };
+        state.entries.insert(name, entry);
     }
 
     fn lock(&self) -> MutexGuard<'_, CacheState> {
@@ -155,12 +180,18 @@ mod tests {
         assert!(timeout(LOOKUP_TIMEOUT * 2, first).await.is_err());
         let found = cache.resolve_with(name(), ready(Ok(addresses(1)))).await;
         assert_eq!(found.unwrap(), addresses(1));
+        cache.expire("hub.example", 443);
         let found = cache.clone().resolve_with(name(), pending()).await;
         assert_eq!(found.unwrap(), addresses(1));
         // A result in time is used, an error too.
+        cache.expire("hub.example", 443);
         let found = cache.resolve_with(name(), ready(Ok(addresses(2)))).await;
         assert_eq!(found.unwrap(), addresses(2));
         let not_found = || ready(Err(io::Error::other("no such name")));
+        // For a moment it is used without another lookup.
+        let found = cache.resolve_with(name(), not_found()).await;
+        assert_eq!(found.unwrap(), addresses(2));
+        cache.expire("hub.example", 443);
         assert!(cache.resolve_with(name(), not_found()).await.is_err());
         // A late result is cached.
         let (answer, answered) = oneshot::channel::<Vec<SocketAddr>>();
@@ -192,6 +223,7 @@ mod tests {
             let (answer, answered) = oneshot::channel::<Vec<SocketAddr>>();
             answers.push(answer);
             let started = started.clone();
+            cache.expire("hub.example", 443);
             let lookup = async move {
                 started.send(()).unwrap();
                 answered.await.map_err(io::Error::other)
@@ -212,7 +244,11 @@ mod tests {
             }
         };
         assert!(timeout(Duration::from_secs(20), ended).await.is_ok());
+        cache.expire("hub.example", 443);
         let found = cache.resolve_with(name(), ready(Ok(addresses(3)))).await;
         assert_eq!(found.unwrap(), addresses(3));
+        // What is fresh ends by itself.
+        assert!(cache.is_fresh(&name(), Instant::now()));
+        assert!(!cache.is_fresh(&name(), Instant::now() + FRESH));
     }
 }

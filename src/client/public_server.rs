@@ -16,8 +16,8 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connector::server_name;
 use super::dns_cache::DnsCache;
+use super::handshake::server_name;
 use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage, http1_builder, hyper_error};
 use crate::config::Config;

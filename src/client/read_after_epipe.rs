@@ -26,10 +26,6 @@ impl ReadAfterEpipe {
         }
     }
 
-    pub(super) fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tcp.poll_read_ready(task)
-    }
-
     /// Reports EPIPE and ECONNRESET as success and keeps the error: further output is discarded.
     fn absorb_error(
         &mut self,

@@ -1,4 +1,5 @@
-//! Polls TLS handshakes on blocking threads, so that they do not block the application's tasks.
+//! Polls reqwest's TLS handshakes on blocking threads, so that they do not block the application's tasks. reqwest makes them out
+//! of our sight, so they cannot have the two runs of [`crate::tls::replay`].
 //!
 //! rustls requests a signature within a poll, and the poll blocks until the token has signed. On the application's runtime
 //! that would block every task of the thread, and on a runtime of one thread the whole application. Sockets, timers and the
@@ -32,7 +33,6 @@ static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
 });
 
 /// Runs a future whose polls may block.
-#[cfg(feature = "reqwest")]
 pub(crate) async fn offload<F>(future: F) -> F::Output
 where
     F: Future + Send + 'static,
@@ -42,21 +42,6 @@ where
     notify.wake_by_ref();
     // Log events of any thread belong to the caller's span.
     poll_on_threads(Box::pin(future.in_current_span()), &notify).await
-}
-
-/// As [`offload`], for a future that cannot block in its first poll: that poll is made on the caller's thread, which
-/// saves a thread switch.
-pub(crate) async fn offload_after_first_poll<F>(future: F) -> F::Output
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    let mut future = Box::pin(future.in_current_span());
-    let notify = Arc::new(PollNotify::default());
-    match notify.poll_once(&mut future).await {
-        Poll::Ready(output) => output,
-        Poll::Pending => poll_on_threads(future, &notify).await,
-    }
 }
 
 async fn poll_on_threads<F>(mut future: Pin<Box<F>>, notify: &Arc<PollNotify>) -> F::Output
@@ -99,15 +84,6 @@ struct PollNotify {
 }
 
 impl PollNotify {
-    async fn poll_once<F: Future>(self: &Arc<Self>, future: &mut Pin<Box<F>>) -> Poll<F::Output> {
-        let waker = Waker::from(Arc::clone(self));
-        poll_fn(|task| {
-            self.register(task);
-            Poll::Ready(future.as_mut().poll(&mut Context::from_waker(&waker)))
-        })
-        .await
-    }
-
     async fn requested(&self) {
         poll_fn(|task| {
             self.register(task);

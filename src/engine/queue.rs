@@ -2,10 +2,10 @@
 //! leaves the count after it has dropped session and token.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::session_limit::SessionLimit;
@@ -26,7 +26,7 @@ pub(super) struct Job {
     pub(super) peer: Option<String>,
     pub(super) interaction_id: Option<String>,
     pub(super) deadline: Instant,
-    pub(super) result: SyncSender<Result<Vec<u8>, EngineError>>,
+    pub(super) result: oneshot::Sender<Result<Vec<u8>, EngineError>>,
     /// The caller's span, for the worker's log events.
     pub(super) span: Span,
 }
@@ -222,8 +222,6 @@ impl JobQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::sync_channel;
-
     use super::*;
 
     fn job() -> Box<Job> {
@@ -234,7 +232,7 @@ mod tests {
             peer: None,
             interaction_id: None,
             deadline: Instant::now() + Duration::from_secs(3600),
-            result: sync_channel(1).0,
+            result: oneshot::channel().0,
             span: Span::none(),
         })
     }

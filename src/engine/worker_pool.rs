@@ -5,13 +5,17 @@
 //! bounded.
 
 use std::fmt;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::pin::pin;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 use tracing::Span;
 
+use super::block_on::block_on_until;
 use super::queue::{Job, JobQueue, NextJob, WorkerSlot};
 use super::signing::{KeySession, SessionRefused, TokenSigner};
 use super::{EngineError, SignRequest};
@@ -64,30 +68,41 @@ impl WorkerPool {
         self.shared.queue.counts()
     }
 
-    /// Queues a request and waits for the signature until the deadline.
+    /// Queues a request and waits for the signature until the deadline. The calling thread waits.
     pub(super) fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, EngineError> {
-        let deadline = request.deadline;
-        let timeout = deadline.saturating_duration_since(Instant::now());
-        let (result, receiver) = sync_channel(1);
+        let timeout = request.deadline.saturating_duration_since(Instant::now());
+        let result = self.queue(request)?;
+        let signed = block_on_until(request.deadline, pin!(result));
+        outcome(signed, request.deadline, timeout)
+    }
+
+    /// Queues a request and waits for the signature until the deadline.
+    pub(super) async fn sign_async(
+        &self,
+        request: &SignRequest<'_>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let timeout = request.deadline.saturating_duration_since(Instant::now());
+        let result = self.queue(request)?;
+        let signed = timeout_at(request.deadline.into(), result).await.ok();
+        outcome(signed, request.deadline, timeout)
+    }
+
+    fn queue(
+        &self,
+        request: &SignRequest<'_>,
+    ) -> Result<oneshot::Receiver<Result<Vec<u8>, EngineError>>, EngineError> {
+        let (result, receiver) = oneshot::channel();
         self.submit(Box::new(Job {
             scheme: request.scheme,
             message: request.message.to_vec(),
             purpose: request.purpose,
             peer: request.peer.name.map(str::to_owned),
             interaction_id: request.peer.interaction_id.map(str::to_owned),
-            deadline,
+            deadline: request.deadline,
             result,
             span: Span::current(),
         }))?;
-        match receiver.recv_timeout(timeout) {
-            Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err(EngineError::Deadline(timeout)),
-            // A worker drops an expired job, perhaps a moment before this thread wakes.
-            Err(RecvTimeoutError::Disconnected) if Instant::now() >= deadline => {
-                Err(EngineError::Deadline(timeout))
-            }
-            Err(RecvTimeoutError::Disconnected) => Err(EngineError::Stopped),
-        }
+        Ok(receiver)
     }
 
     fn submit(&self, job: Box<Job>) -> Result<(), EngineError> {
@@ -119,6 +134,21 @@ impl WorkerPool {
             }
             Err(_) => take(&slot).map_or(Ok(()), |slot| queue.worker_not_started(slot)),
         }
+    }
+}
+
+/// The result of a job. `None`: the deadline has passed.
+fn outcome(
+    signed: Option<Result<Result<Vec<u8>, EngineError>, oneshot::error::RecvError>>,
+    deadline: Instant,
+    timeout: Duration,
+) -> Result<Vec<u8>, EngineError> {
+    match signed {
+        Some(Ok(result)) => result,
+        None => Err(EngineError::Deadline(timeout)),
+        // A worker drops an expired job, perhaps a moment before its caller wakes.
+        Some(Err(_)) if Instant::now() >= deadline => Err(EngineError::Deadline(timeout)),
+        Some(Err(_)) => Err(EngineError::Stopped),
     }
 }
 

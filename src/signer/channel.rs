@@ -1,49 +1,27 @@
-//! The channels to a signer process: a pool of sockets, with one request in progress on each.
+//! One channel to a signer process: a socket with at most one request in progress.
 //!
 //! A channel whose response is late is not used again until the response arrives, or the supervisor's notice that the
 //! signer has ended. So no response is taken for that of another request.
 
-use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::os::unix::net;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::runtime::{self, Handle};
+use tokio::time::timeout_at;
 
-use super::frame::{self, MAX_FRAME_LEN, Request, Response};
+use super::frame::{self, Request, Response};
 use super::timespec;
-use crate::engine::{EngineError, ReportedError};
-use crate::poison::IgnorePoison as _;
-
-/// The maximum number of callers that wait for a channel: that of concurrent handshakes. Further callers are refused.
-const MAX_WAITING: usize = 512;
-
-/// The interval between polls of the late channels while no channel is idle.
-const LATE_POLL_INTERVAL: Duration = Duration::from_millis(20);
+use crate::engine::ReportedError;
 
 /// The longest response, in bytes: a description with a certificate.
 const MAX_RESPONSE_LEN: usize = 64 << 10;
-
-/// The channels to a signer process.
-pub(super) struct Channels {
-    state: Mutex<ChannelPool>,
-    free: Condvar,
-    ids: AtomicU64,
-}
-
-#[derive(Default)]
-struct ChannelPool {
-    idle: Vec<Channel>,
-    /// Channels whose caller returned before the response arrived.
-    late: Vec<Channel>,
-    all: usize,
-    waiting: usize,
-    /// One of the waiting callers polls the late channels.
-    polling: bool,
-}
 
 /// A signer's response. The JSON of a description and of health is not decoded yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,8 +32,10 @@ pub(super) enum OwnedResponse {
     Health(Vec<u8>),
 }
 
-struct Channel {
+pub(super) struct Channel {
     socket: OwnedFd,
+    /// The socket in the event loop of the runtime that waited for it last.
+    registered: Option<(runtime::Id, UnixDatagram)>,
     /// The id of the last request.
     request_id: u64,
     request: Vec<u8>,
@@ -63,7 +43,7 @@ struct Channel {
 }
 
 /// The outcome of a receive.
-enum Received {
+pub(super) enum Received {
     Response(OwnedResponse),
     /// The supervisor's notice: the signer that had the request has ended.
     SignerEnded(String),
@@ -75,152 +55,29 @@ enum Received {
     Broken(String),
 }
 
-impl fmt::Debug for Channels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} channels", self.lock().all)
-    }
-}
-
-impl Channels {
-    pub(super) fn new(sockets: Vec<OwnedFd>) -> Self {
-        let idle: Vec<_> = sockets
-            .into_iter()
-            .map(|socket| Channel {
-                socket,
-                request_id: 0,
-                request: Vec::new(),
-                response: vec![0; MAX_RESPONSE_LEN],
-            })
-            .collect();
-        Self {
-            state: Mutex::new(ChannelPool {
-                all: idle.len(),
-                idle,
-                ..ChannelPool::default()
-            }),
-            free: Condvar::new(),
-            ids: AtomicU64::new(1),
-        }
-    }
-
-    /// The numbers of waiting callers, of channels in use, and of all channels.
-    pub(super) fn counts(&self) -> (usize, usize, usize) {
-        let state = self.lock();
-        (state.waiting, state.all - state.idle.len(), state.all)
-    }
-
-    /// Sends a request and waits for its response. Sends it once more if the signer ended before it responded.
-    pub(super) fn request(
-        &self,
-        request: &Request<'_>,
-        deadline: Instant,
-    ) -> Result<OwnedResponse, EngineError> {
-        let timeout = deadline.saturating_duration_since(Instant::now());
-        let mut failure = String::new();
-        for _ in 0..2 {
-            let mut channel = self.acquire(deadline, timeout)?;
-            channel.request_id = self.ids.fetch_add(1, Ordering::Relaxed);
-            let received = match channel.send(request) {
-                Ok(()) => channel.wait(deadline),
-                Err(error) => received_error(error),
-            };
-            match received {
-                Received::Response(response) => {
-                    self.release(channel);
-                    return Ok(response);
-                }
-                Received::SignerEnded(why) | Received::Failed(why) => {
-                    self.release(channel);
-                    failure = why;
-                }
-                Received::Nothing => {
-                    self.lock().late.push(channel);
-                    // One of the waiting callers has to poll it from now on.
-                    self.free.notify_one();
-                    return Err(EngineError::Deadline(timeout));
-                }
-                Received::Broken(why) => {
-                    // This channel is dropped; another one may work.
-                    let mut state = self.lock();
-                    state.all -= 1;
-                    drop(state);
-                    self.free.notify_all();
-                    failure = why;
-                }
-            }
-        }
-        Err(EngineError::SignerGone { why: failure })
-    }
-
-    fn acquire(&self, deadline: Instant, timeout: Duration) -> Result<Channel, EngineError> {
-        let mut state = self.lock();
-        if state.waiting >= MAX_WAITING {
-            return Err(EngineError::QueueFull(state.waiting));
-        }
-        state.waiting += 1;
-        let acquired = loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break Err(EngineError::Deadline(timeout));
-            }
-            if let Some(channel) = state.idle.pop() {
-                break Ok(channel);
-            }
-            if state.all == 0 {
-                break Err(EngineError::Stopped);
-            }
-            // One of the waiting callers polls the late channels.
-            let polls = !state.polling && !state.late.is_empty();
-            if polls && let Some(channel) = state.take_completed() {
-                break Ok(channel);
-            }
-            state.polling |= polls;
-            let wait = if polls {
-                left.min(LATE_POLL_INTERVAL)
-            } else {
-                left
-            };
-            let (woken, _) = self.free.wait_timeout(state, wait).ignore_poison();
-            state = woken;
-            state.polling &= !polls;
-        };
-        if !state.polling && !state.late.is_empty() {
-            self.free.notify_one();
-        }
-        state.waiting -= 1;
-        drop(state);
-        acquired.map(Channel::drained)
-    }
-
-    fn release(&self, channel: Channel) {
-        self.lock().idle.push(channel);
-        self.free.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ChannelPool> {
-        self.state.lock().ignore_poison()
-    }
-}
-
-impl ChannelPool {
-    /// Takes a late channel whose response has arrived.
-    fn take_completed(&mut self) -> Option<Channel> {
-        let is_completed = |channel: &mut Channel| !matches!(channel.receive(), Received::Nothing);
-        let position = self.late.iter_mut().position(is_completed)?;
-        Some(self.late.swap_remove(position))
-    }
-}
-
 impl Channel {
-    fn send(&mut self, request: &Request<'_>) -> Result<(), Errno> {
-        frame::encode_request(&mut self.request, self.request_id, request);
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            registered: None,
+            request_id: 0,
+            request: Vec::new(),
+            response: vec![0; MAX_RESPONSE_LEN],
+        }
+    }
+
+    /// Sends a request. `id` is one that no other request has.
+    pub(super) fn send(&mut self, id: u64, request: &Request<'_>) -> Result<(), Received> {
+        self.request_id = id;
+        frame::encode_request(&mut self.request, id, request);
         // DONTWAIT: a full channel means that the signer does not read it.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let sent = retry_on_intr(|| send(&self.socket, &self.request, flags));
-        sent.map(drop)
+        sent.map(drop).map_err(received_error)
     }
 
-    fn wait(&mut self, deadline: Instant) -> Received {
+    /// Waits for the response on this thread.
+    pub(super) fn wait(&mut self, deadline: Instant) -> Received {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -236,8 +93,38 @@ impl Channel {
         }
     }
 
+    /// Waits for the response as a task of the current runtime.
+    pub(super) async fn wait_async(&mut self, deadline: Instant) -> Received {
+        let runtime = Handle::current().id();
+        let registered = self.registered.take().filter(|(at, _)| *at == runtime);
+        let registered =
+            registered.map_or_else(|| register(&self.socket), |(_, socket)| Ok(socket));
+        let socket = match registered {
+            Ok(socket) => socket,
+            Err(error) => return Received::Failed(error.to_string()),
+        };
+        let waiting = async {
+            loop {
+                if let Err(error) = socket.readable().await {
+                    return Received::Failed(error.to_string());
+                }
+                // WouldBlock lets the next `readable` wait.
+                let received = socket.try_io(Interest::READABLE, || match self.receive() {
+                    Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+                    received => Ok(received),
+                });
+                if let Ok(received) = received {
+                    return received;
+                }
+            }
+        };
+        let received = timeout_at(deadline.into(), waiting).await;
+        self.registered = Some((runtime, socket));
+        received.unwrap_or(Received::Nothing)
+    }
+
     /// Receives the response to the last request, if it has arrived. Does not block.
-    fn receive(&mut self) -> Received {
+    pub(super) fn receive(&mut self) -> Received {
         loop {
             let received =
                 retry_on_intr(|| recv(&self.socket, &mut self.response[..], RecvFlags::DONTWAIT));
@@ -269,13 +156,20 @@ impl Channel {
     }
 
     /// Discards responses to earlier requests.
-    fn drained(mut self) -> Self {
+    pub(super) fn drained(mut self) -> Self {
         while matches!(
             self.receive(),
             Received::Response(_) | Received::SignerEnded(_)
         ) {}
         self
     }
+}
+
+/// Registers a channel's socket with the event loop of the current runtime. A SOCK_SEQPACKET socket is read as one of datagrams.
+fn register(socket: &OwnedFd) -> io::Result<UnixDatagram> {
+    let socket = net::UnixDatagram::from(socket.try_clone()?);
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
 }
 
 /// A closed end is permanent; other errors, as a lack of memory, are temporary.
@@ -287,20 +181,3 @@ fn received_error(error: Errno) -> Received {
         _ => Received::Failed(error.to_string()),
     }
 }
-
-/// Checks that a message fits into a frame.
-pub(super) fn check_length(message: &[u8]) -> Result<(), EngineError> {
-    // A request's other fields are shorter than this.
-    let most = MAX_FRAME_LEN - 1024;
-    match message.len() <= most {
-        true => Ok(()),
-        false => Err(EngineError::MessageTooLong {
-            length: message.len(),
-            most,
-        }),
-    }
-}
-
-#[cfg(test)]
-#[path = "channel_tests.rs"]
-mod tests;

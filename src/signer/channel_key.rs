@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::channel::{self, Channels, OwnedResponse};
+use super::channel::OwnedResponse;
+use super::channel_pool::{self, Channels};
 use super::frame::Request;
 use super::{SignerError, not_understood};
 use crate::config::trust::Fingerprint;
-use crate::engine::{EngineError, Sign, SignRequest, Signature};
+use crate::engine::{EngineError, Sign, SignRequest, Signature, SignatureFuture};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
@@ -62,18 +63,33 @@ impl ChannelKey {
         &self.metrics
     }
 
-    fn request_signature(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, EngineError> {
-        channel::check_length(request.message)?;
-        let (spki, deadline) = (self.spki, request.deadline);
-        let request = Request::Sign {
-            spki,
+    /// The frame of a request.
+    fn frame<'a>(&self, request: &'a SignRequest<'a>) -> Result<Request<'a>, EngineError> {
+        channel_pool::check_length(request.message)?;
+        Ok(Request::Sign {
+            spki: self.spki,
             request: *request,
-        };
-        match self.channels.request(&request, deadline)? {
-            OwnedResponse::Signed(bytes) => Ok(bytes),
+        })
+    }
+
+    /// Counts a signature.
+    fn observed(
+        &self,
+        request: &SignRequest<'_>,
+        elapsed: Duration,
+        response: Result<OwnedResponse, EngineError>,
+    ) -> Result<Signature, EngineError> {
+        let result = response.and_then(|response| match response {
+            OwnedResponse::Signed(bytes) => Ok(Signature { bytes, elapsed }),
             OwnedResponse::Failed(error) => Err(EngineError::Reported(Box::new(error))),
             OwnedResponse::Described(_) | OwnedResponse::Health(_) => Err(wrong_response()),
-        }
+        });
+        let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
+        self.metrics
+            .signature(request.purpose.name(), class, elapsed);
+        let (waiting, in_use, all) = self.channels.counts();
+        self.metrics.queue(waiting, in_use, all);
+        result
     }
 }
 
@@ -96,14 +112,20 @@ impl Sign for ChannelKey {
 
     fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError> {
         let started = Instant::now();
-        let result = self.request_signature(request);
-        let elapsed = started.elapsed();
-        let class = result.as_ref().map_or_else(EngineError::class, |_| "good");
-        self.metrics
-            .signature(request.purpose.name(), class, elapsed);
-        let (waiting, in_use, all) = self.channels.counts();
-        self.metrics.queue(waiting, in_use, all);
-        result.map(|bytes| Signature { bytes, elapsed })
+        let frame = self.frame(request);
+        let response = frame.and_then(|frame| self.channels.request(&frame, request.deadline));
+        self.observed(request, started.elapsed(), response)
+    }
+
+    fn sign_async<'a>(&'a self, request: &'a SignRequest<'a>) -> SignatureFuture<'a> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let response = match self.frame(request) {
+                Ok(frame) => self.channels.request_async(&frame, request.deadline).await,
+                Err(error) => Err(error),
+            };
+            self.observed(request, started.elapsed(), response)
+        })
     }
 }
 

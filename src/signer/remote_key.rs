@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::{Channels, OwnedResponse};
+use super::channel::OwnedResponse;
 use super::channel_key::{ChannelKey, decode_base64, wrong_response};
+use super::channel_pool::Channels;
 use super::frame::Request;
 use super::hardening::Measure;
 use super::signer_supervisor::SupervisedSigner;
 use super::{START_STEPS, SignerError, SignerHealth, not_understood};
 use crate::config::Config;
 use crate::config::pin::PinSource;
-use crate::engine::{EngineError, ReportedError, Sign, SignRequest, Signature};
+use crate::engine::{EngineError, ReportedError, Sign, SignRequest, Signature, SignatureFuture};
 use crate::identity::{Identity, IdentityFiles, RemoteSig4, Validity};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
@@ -244,5 +245,9 @@ impl Sign for RemoteKey {
 
     fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError> {
         self.c3.sign(request)
+    }
+
+    fn sign_async<'a>(&'a self, request: &'a SignRequest<'a>) -> SignatureFuture<'a> {
+        self.c3.sign_async(request)
     }
 }

@@ -13,6 +13,7 @@ use super::TlsError;
 use super::chain_status::ChainStatus;
 pub(super) use super::chain_status::LeafStatus;
 use super::revocation::Crls;
+use crate::certificate::anchors::Anchors;
 
 /// Verifies chains to one set of roots.
 #[derive(Debug)]
@@ -86,4 +87,18 @@ pub(super) fn public_roots() -> Result<Arc<RootCertStore>, TlsError> {
         return Err(TlsError::NoPublicRoots(errors));
     }
     Ok(Arc::new(roots))
+}
+
+/// The roots of the configured anchors.
+///
+/// # Errors
+/// One of them cannot be used.
+pub(super) fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in anchors.roots() {
+        roots
+            .add(CertificateDer::from(root.der().to_vec()))
+            .map_err(|error| TlsError::Anchor(error.to_string()))?;
+    }
+    Ok(roots)
 }

@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use super::handshake_observer::{CertificateRequest, record};
 use super::signing_key::{TokenSigningKey, scheme_name};
 use crate::certificate::Certificate;
+use crate::engine::Sign;
 use crate::identity::Identity;
 use crate::metrics::KeyMetrics;
 
@@ -20,6 +21,7 @@ use crate::metrics::KeyMetrics;
 pub(super) struct ClientCertResolver {
     certified: Arc<CertifiedKey>,
     leaf: Certificate,
+    key: Arc<dyn Sign>,
     metrics: KeyMetrics,
 }
 
@@ -31,6 +33,7 @@ impl ClientCertResolver {
         Self {
             certified: Arc::new(CertifiedKey::new(der.collect(), Arc::new(key))),
             leaf: identity.chain().leaf().clone(),
+            key: Arc::clone(identity.signer()),
             metrics: KeyMetrics::new(&identity.signer().key_uri()),
         }
     }
@@ -39,6 +42,10 @@ impl ClientCertResolver {
 impl ClientCertResolver {
     pub(super) fn leaf(&self) -> &Certificate {
         &self.leaf
+    }
+
+    pub(super) fn key(&self) -> &Arc<dyn Sign> {
+        &self.key
     }
 }
 

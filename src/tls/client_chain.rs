@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 
 use super::TlsError;
+use super::chain_verifier::root_store;
 use super::signature_algorithms::with_all_algorithms;
-use super::trust::root_store;
 use super::unsupported::{self, VerificationContext};
 use crate::certificate::anchors::{Anchors, Chain};
 use crate::certificate::{Certificate, CertificateError};

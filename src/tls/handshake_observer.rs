@@ -87,6 +87,17 @@ impl Observer {
         CURRENT.scope(Arc::clone(&self.0), handshake).await
     }
 
+    /// The server, and the interaction id.
+    pub(super) fn peer(&self) -> (Option<String>, Option<String>) {
+        let observation = self.0.lock().ignore_poison();
+        (observation.peer.clone(), observation.interaction_id.clone())
+    }
+
+    /// Records the client's signature.
+    pub(super) fn signed(&self, signature: HandshakeSignature) {
+        self.0.lock().ignore_poison().signature = Some(signature);
+    }
+
     /// What was recorded so far.
     pub fn observation(&self) -> Observation {
         self.0.lock().ignore_poison().clone()

@@ -24,6 +24,9 @@ const MAX_TICKETS: usize = 64;
 /// So many tickets of one connection are kept until its handshake is proved.
 const MAX_PENDING: usize = 8;
 
+/// After so many tickets in a row that the server has not taken, it is offered none for a while: each costs a connection.
+const MAX_NOT_TAKEN: u32 = 3;
+
 /// After a server refused a session, connections to it make full handshakes for this long: one that refuses sessions, and gives
 /// new ones all the same, would refuse each second connection.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(600);
@@ -43,6 +46,8 @@ struct Sessions {
     tickets: VecDeque<Kept<Tls13ClientSessionValue>>,
     tls12: Option<Kept<Tls12ClientSessionValue>>,
     group: Option<NamedGroup>,
+    /// Tickets in a row that the server has not taken.
+    not_taken: u32,
     /// A session was refused: none is offered or kept until then.
     paused_until: Option<Instant>,
 }
@@ -98,6 +103,8 @@ impl ResumedSession {
 pub(crate) struct ConnectionSessions {
     shared: Arc<SessionStore>,
     origin: Origin,
+    /// Whether a session of an earlier connection is offered.
+    offers: bool,
     state: Mutex<State>,
 }
 
@@ -109,14 +116,25 @@ struct State {
     admitted: Option<SystemTime>,
     tickets: Vec<Tls13ClientSessionValue>,
     tls12: Option<Tls12ClientSessionValue>,
+    /// What the handshake's first run was told; its second is told the same. A ticket cannot be given twice.
+    first_run: FirstRun,
+}
+
+#[derive(Debug, Default)]
+struct FirstRun {
+    asked_for_ticket: bool,
+    has_ticket: bool,
+    tls12: Option<Option<Tls12ClientSessionValue>>,
+    group: Option<Option<NamedGroup>>,
 }
 
 impl ConnectionSessions {
     /// `None`: the server has refused a session lately.
-    pub(super) fn new(shared: &Arc<SessionStore>, origin: &Origin) -> Option<Self> {
+    pub(super) fn new(shared: &Arc<SessionStore>, origin: &Origin, offers: bool) -> Option<Self> {
         (!shared.is_paused(origin)).then(|| Self {
             shared: Arc::clone(shared),
             origin: origin.clone(),
+            offers,
             state: Mutex::default(),
         })
     }
@@ -140,12 +158,30 @@ impl ConnectionSessions {
 
     /// The handshake resumed a session whose first one carried our certificate: its sessions may be resumed for as long.
     pub(crate) fn admit_resumed(&self) {
+        self.shared
+            .with(&self.origin, |sessions| sessions.not_taken = 0);
         self.admit(|state| state.offered);
     }
 
     /// Whether a session was offered to the server.
     pub(crate) fn is_offered(&self) -> bool {
         self.state.lock().ignore_poison().offered.is_some()
+    }
+
+    /// The server makes a full handshake: returns whether it was offered a ticket. One that has let several in a row go by, as one
+    /// of many servers behind a load balancer does, is offered none for a while.
+    pub(crate) fn ticket_not_taken(&self) -> bool {
+        if !self.state.lock().ignore_poison().first_run.has_ticket {
+            return false;
+        }
+        let not_taken = self.shared.with(&self.origin, |sessions| {
+            sessions.not_taken += 1;
+            sessions.not_taken
+        });
+        if not_taken >= MAX_NOT_TAKEN {
+            self.refused();
+        }
+        true
     }
 
     /// The connection failed, and the session that was offered may be why: none is offered for a while.
@@ -198,13 +234,14 @@ impl ConnectionSessions {
             }
         });
     }
+}
 
+impl State {
     /// A session that is to be offered, unless its time is over.
-    fn offer<T>(&self, kept: Kept<T>) -> Option<T> {
-        let mut state = self.state.lock().ignore_poison();
+    fn offer<T>(&mut self, kept: Kept<T>) -> Option<T> {
         let is_in_time = kept.until > SystemTime::now();
         is_in_time.then(|| {
-            state.offered = Some(kept.until);
+            self.offered = Some(kept.until);
             kept.session
         })
     }
@@ -225,7 +262,9 @@ impl ClientSessionStore for ConnectionSessions {
     }
 
     fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
-        self.shared.with(&self.origin, |sessions| sessions.group)
+        let mut state = self.state.lock().ignore_poison();
+        let known = || self.shared.with(&self.origin, |sessions| sessions.group);
+        *state.first_run.group.get_or_insert_with(known)
     }
 
     fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
@@ -237,10 +276,17 @@ impl ClientSessionStore for ConnectionSessions {
     }
 
     fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        let mut state = self.state.lock().ignore_poison();
+        if let Some(known) = &state.first_run.tls12 {
+            return known.clone();
+        }
         let kept = self
             .shared
             .with(&self.origin, |sessions| sessions.tls12.clone());
-        self.offer(kept?)
+        let offered = kept
+            .filter(|_| self.offers)
+            .and_then(|kept| state.offer(kept));
+        state.first_run.tls12.insert(offered).clone()
     }
 
     fn remove_tls12_session(&self, _: &ServerName<'static>) {
@@ -258,10 +304,16 @@ impl ClientSessionStore for ConnectionSessions {
     }
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        let mut state = self.state.lock().ignore_poison();
+        if std::mem::replace(&mut state.first_run.asked_for_ticket, true) || !self.offers {
+            return None;
+        }
         // The latest: a server may take each ticket once.
         let kept = self
             .shared
             .with(&self.origin, |sessions| sessions.tickets.pop_back());
-        self.offer(kept?)
+        let ticket = state.offer(kept?)?;
+        state.first_run.has_ticket = true;
+        Some(ticket)
     }
 }

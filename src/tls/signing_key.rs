@@ -8,7 +8,8 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, OtherError, SignatureAlgorithm, SignatureScheme};
 
 use super::TlsError;
-use super::handshake_observer::{HandshakeSignature, record};
+use super::handshake_observer::{HandshakeSignature, Observer, record};
+use super::replay::{self, Answer, WantedSignature};
 use crate::engine::{Peer, Purpose, Sign, SignRequest, tls13_transcript_hash};
 use crate::key::scheme::{KeyAlgorithm, Scheme};
 
@@ -59,35 +60,67 @@ struct TokenSigner {
 
 impl Signer for TokenSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        match replay::signature(self.scheme, message)? {
+            Answer::Signature(signature) => return Ok(signature),
+            Answer::EndRun => return Err(Error::General("its signature is awaited".to_owned())),
+            Answer::Sign => {}
+        }
         let (peer, interaction_id) =
             record(|observation| (observation.peer.clone(), observation.interaction_id.clone()))
                 .unwrap_or_default();
-        let request = SignRequest {
-            message,
-            scheme: self.scheme,
-            purpose: purpose(message),
-            deadline: self.key.deadline(),
-            peer: Peer {
-                name: peer.as_deref(),
-                interaction_id: interaction_id.as_deref(),
-            },
-        };
-        match self.key.sign(&request) {
-            Ok(signature) => {
-                record(|observation| {
-                    observation.signature = Some(HandshakeSignature {
-                        scheme: self.scheme,
-                        elapsed: signature.elapsed,
-                    });
-                });
-                Ok(signature.bytes)
-            }
-            Err(error) => Err(rustls_error(TlsError::Signature(Arc::new(error)))),
-        }
+        let peer = (peer, interaction_id);
+        let signed = self
+            .key
+            .sign(&request(&*self.key, self.scheme, message, &peer))
+            .map_err(|error| rustls_error(TlsError::Signature(Arc::new(error))))?;
+        record(|observation| {
+            observation.signature = Some(HandshakeSignature {
+                scheme: self.scheme,
+                elapsed: signed.elapsed,
+            });
+        });
+        Ok(signed.bytes)
     }
 
     fn scheme(&self) -> SignatureScheme {
         rustls_scheme(self.scheme)
+    }
+}
+
+/// Signs for a handshake whose first run has ended with `wanted`. The future waits, and no thread.
+pub(super) async fn sign_async(
+    key: &dyn Sign,
+    wanted: &WantedSignature,
+    observer: &Observer,
+) -> Result<Vec<u8>, TlsError> {
+    let WantedSignature { scheme, message } = wanted;
+    let peer = observer.peer();
+    let request = request(key, *scheme, message, &peer);
+    let signed = key.sign_async(&request).await;
+    let signed = signed.map_err(|error| TlsError::Signature(Arc::new(error)))?;
+    observer.signed(HandshakeSignature {
+        scheme: *scheme,
+        elapsed: signed.elapsed,
+    });
+    Ok(signed.bytes)
+}
+
+/// `peer` is the server and the interaction id, as far as they are known.
+fn request<'a>(
+    key: &dyn Sign,
+    scheme: Scheme,
+    message: &'a [u8],
+    (peer, interaction_id): &'a (Option<String>, Option<String>),
+) -> SignRequest<'a> {
+    SignRequest {
+        message,
+        scheme,
+        purpose: purpose(message),
+        deadline: key.deadline(),
+        peer: Peer {
+            name: peer.as_deref(),
+            interaction_id: interaction_id.as_deref(),
+        },
     }
 }
 

@@ -9,18 +9,20 @@ use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::TlsError;
-use super::chain_verifier::{ChainVerifier, LeafStatus, public_roots};
+use super::chain_verifier::{ChainVerifier, LeafStatus, public_roots, root_store};
 pub use super::client_chain::verify_client_chain;
 use super::diagnose::from_rustls;
 use super::handshake_observer::record;
 use super::other_generation;
+use super::replay;
 use super::revocation::Crls;
 use super::signature_algorithms::with_all_algorithms;
 use super::signing_key::rustls_error;
 use super::unsupported::{self, VerificationContext};
+use super::verified_chains::VerifiedChains;
 use crate::certificate::Certificate;
 use crate::certificate::anchors::Anchors;
 use crate::config::origin::Origin;
@@ -40,6 +42,7 @@ pub struct TrustStore {
     /// For the diagnosis of what rustls does not support, as are the parsed CRLs.
     anchors: Anchors,
     crls: Arc<Crls>,
+    verified: VerifiedChains,
 }
 
 /// Which trust anchors a server's chain leads to, and whether its leaf is for the host.
@@ -86,6 +89,7 @@ impl TrustStore {
                 .collect(),
             anchors: anchors.clone(),
             crls,
+            verified: VerifiedChains::default(),
         })
     }
 
@@ -155,6 +159,9 @@ impl TrustStore {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if self.verified.contains(leaf, intermediates, name, now) {
+            return Ok(ServerCertVerified::assertion());
+        }
         let all_intermediates: Vec<_> = intermediates
             .iter()
             .chain(&self.intermediates)
@@ -177,6 +184,11 @@ impl TrustStore {
             }
             (TrustMode::Public, None) => Err(rustls_error(TlsError::NoPublicRoots(Vec::new()))),
         };
+        if verified.is_ok() {
+            let (others, until) = (&self.intermediates, self.outdated_from());
+            self.verified
+                .insert(leaf, intermediates, others, name, now, until);
+        }
         verified.map_err(|error| {
             let sent = std::iter::once(leaf).chain(intermediates);
             let sent: Vec<_> = sent.map(AsRef::as_ref).collect();
@@ -301,9 +313,11 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let verifier = self.trust.trust_framework.of_signatures();
-        verifier
-            .verify_tls12_signature(message, cert, dss)
-            .map_err(|_| proof_error(cert))
+        replay::server_proof(message, cert, dss.scheme, dss.signature(), || {
+            verifier
+                .verify_tls12_signature(message, cert, dss)
+                .map_err(|_| proof_error(cert))
+        })
     }
 
     fn verify_tls13_signature(
@@ -313,9 +327,11 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let verifier = self.trust.trust_framework.of_signatures();
-        verifier
-            .verify_tls13_signature(message, cert, dss)
-            .map_err(|_| proof_error(cert))
+        replay::server_proof(message, cert, dss.scheme, dss.signature(), || {
+            verifier
+                .verify_tls13_signature(message, cert, dss)
+                .map_err(|_| proof_error(cert))
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -335,14 +351,4 @@ fn proof_error(cert: &CertificateDer<'_>) -> Error {
         Some(key_type) => TlsError::Unsupported(format!("its kind of key ({key_type})")),
         None => TlsError::ServerNotProved,
     })
-}
-
-pub(super) fn root_store(anchors: &Anchors) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for root in anchors.roots() {
-        roots
-            .add(CertificateDer::from(root.der().to_vec()))
-            .map_err(|error| TlsError::Anchor(error.to_string()))?;
-    }
-    Ok(roots)
 }

@@ -188,14 +188,14 @@ fn no_arrow_runs_back_within_a_folder() {
         (
             "src/engine",
             "crate::engine",
-            "handshake_threads health reported_error remedy outage session_limit token_recovery signing queue session_pool \
+            "block_on handshake_threads health reported_error sign remedy outage session_limit token_recovery signing queue session_pool \
              worker_pool proof",
         ),
         (
             "src/signer",
             "crate::signer",
             "rate_limit tls12_transcript tls12_policy jwt_policy policy frame replacement fd_passing hardening service_user sandbox system_call_filter ignored_signals sealed_configuration \
-             heartbeat channel channel_key child_process process_launcher launch health signer_supervisor remote_key open_key pin_file_watch state \
+             heartbeat channel channel_pool channel_key child_process process_launcher launch health signer_supervisor remote_key open_key pin_file_watch state \
              request_handler service reload_protocol watched_name config_reader signer_plan supervisor_reload file_watch front_end_supervisor",
         ),
         (

@@ -14,6 +14,7 @@ mod certificate_validity;
 mod client_certificate;
 mod diagnoses;
 mod generations;
+mod handshake_runs;
 mod jwt_layer;
 mod nginx;
 mod server_trust;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::check_steps::{Outcome, Steps};
 use hsm_mtls::internal::certificate::Certificate;
-use hsm_mtls::internal::client::connector::server_name;
+use hsm_mtls::internal::client::handshake::server_name;
 use hsm_mtls::internal::config::origin::Origin;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::exit_code::ExitCode;

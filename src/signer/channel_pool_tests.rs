@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::thread;
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
 use super::super::fd_passing::socket_pair;
+use super::super::frame::{self, Response};
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -102,4 +105,60 @@ fn a_closed_channel_fails_at_once() {
         Err(EngineError::Stopped)
     ));
     assert!(started.elapsed() < LONG / 2);
+}
+
+#[tokio::test]
+async fn a_task_waits_as_a_thread_does() {
+    let (channels, signer) = channels();
+    let late = channels.request_async(&Request::Describe, Instant::now() + SHORT);
+    let late = late.await.unwrap_err();
+    assert!(matches!(late, EngineError::Deadline(_)), "{late}");
+    // The only channel is late until its response has arrived.
+    let id = receive_request(&signer);
+    let waiting = Arc::clone(&channels);
+    let waiting = tokio::spawn(async move {
+        let deadline = Instant::now() + LONG;
+        waiting.request_async(&Request::Describe, deadline).await
+    });
+    let responding = thread::spawn(move || {
+        respond(&signer, id, &Response::Signed(b"late"));
+        let id = receive_request(&signer);
+        respond(&signer, id, &Response::Signed(b"in time"));
+        signer
+    });
+    let response = waiting.await.unwrap().unwrap();
+    assert_eq!(response, OwnedResponse::Signed(b"in time".to_vec()));
+    let signer = responding.join().unwrap();
+    // A caller that is dropped leaves its channel behind as late.
+    let dropped = channels.request_async(&Request::Describe, Instant::now() + LONG);
+    assert!(tokio::time::timeout(SHORT, dropped).await.is_err());
+    assert_eq!(channels.counts(), (0, 1, 1));
+    drop(signer);
+    let deadline = Instant::now() + LONG;
+    let gone = channels.request_async(&Request::Describe, deadline);
+    assert!(gone.await.is_err());
+    assert!(Instant::now() < deadline - LONG / 2);
+}
+
+#[test]
+fn a_channel_moves_from_one_runtime_to_another() {
+    let (channels, signer) = channels();
+    let responding = thread::spawn(move || {
+        for _ in 0..3 {
+            let id = receive_request(&signer);
+            respond(&signer, id, &Response::Signed(b"signed"));
+        }
+        signer
+    });
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let kept = runtime();
+    for runtime in [&kept, &runtime(), &kept] {
+        let request = channels.request_async(&Request::Describe, Instant::now() + LONG);
+        let response = runtime.block_on(request).unwrap();
+        assert_eq!(response, OwnedResponse::Signed(b"signed".to_vec()));
+    }
+    drop(responding.join().unwrap());
 }
