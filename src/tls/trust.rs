@@ -316,7 +316,7 @@ impl ServerCertVerifier for ServerVerifier {
         replay::server_proof(message, cert, dss.scheme, dss.signature(), || {
             verifier
                 .verify_tls12_signature(message, cert, dss)
-                .map_err(|_| proof_error(cert))
+                .map_err(|_| unsupported::proof_error(cert))
         })
     }
 
@@ -330,7 +330,7 @@ impl ServerCertVerifier for ServerVerifier {
         replay::server_proof(message, cert, dss.scheme, dss.signature(), || {
             verifier
                 .verify_tls13_signature(message, cert, dss)
-                .map_err(|_| proof_error(cert))
+                .map_err(|_| unsupported::proof_error(cert))
         })
     }
 
@@ -340,15 +340,4 @@ impl ServerCertVerifier for ServerVerifier {
             .of_signatures()
             .supported_verify_schemes()
     }
-}
-
-/// The error for a server whose CertificateVerify does not match its certificate: it does not have the private key. If the
-/// type of the key is not supported, the signature could not be checked.
-fn proof_error(cert: &CertificateDer<'_>) -> Error {
-    let leaf = Certificate::from_der(cert, "the server").ok();
-    let key_type = leaf.as_ref().and_then(Certificate::unsupported_key);
-    rustls_error(match key_type {
-        Some(key_type) => TlsError::Unsupported(format!("its kind of key ({key_type})")),
-        None => TlsError::ServerNotProved,
-    })
 }

@@ -1,11 +1,13 @@
 //! Distinguishes a certificate or CRL with something that rustls does not support from an invalid one: rustls reports
 //! "unknown issuer", "bad signature" or "constraint violated" for both.
 
+use rustls::pki_types::CertificateDer;
 use rustls::{CertRevocationListError, CertificateError, Error};
 use webpki::Error as Webpki;
 
 use super::TlsError;
 use super::diagnose::from_rustls;
+use super::signing_key::rustls_error;
 use crate::certificate::anchors::Anchors;
 use crate::certificate::crl::RevocationList;
 use crate::certificate::signature::{algorithm_name, parse_identifier};
@@ -171,4 +173,15 @@ fn describe_algorithm(id: &[u8]) -> String {
         || "its signature algorithm".to_owned(),
         |algorithm| algorithm_name(&algorithm),
     )
+}
+
+/// The error for a server whose CertificateVerify does not match its certificate: it does not have the private key. If the
+/// type of the key is not supported, the signature could not be checked.
+pub(super) fn proof_error(cert: &CertificateDer<'_>) -> Error {
+    let leaf = Certificate::from_der(cert, "the server").ok();
+    let key_type = leaf.as_ref().and_then(Certificate::unsupported_key);
+    rustls_error(match key_type {
+        Some(key_type) => TlsError::Unsupported(format!("its kind of key ({key_type})")),
+        None => TlsError::ServerNotProved,
+    })
 }
