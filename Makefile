@@ -3,7 +3,7 @@ CARGO = cargo
 MODULE = /usr/lib/softhsm/libsofthsm2.so
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo demo-plain test deny soak kill-rotation large-crl interop bench deb fmt clippy lib-only doc clean
+.PHONY: demo demo-plain test deny soak kill-rotation large-crl interop bench growth deb fmt clippy lib-only doc clean
 
 # The whole path, from an empty token to mutual TLS with both services of a local hub.
 demo:
@@ -78,8 +78,14 @@ interop:
 # Figures of docs/bench.md, on this machine. Not part of the tests: what it finds is the machine's too.
 bench:
 	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
-	    /usr/lib/*/engines-3/pkcs11.so=libengine-pkcs11-openssl stunnel=stunnel4
+	    /usr/lib/*/engines-3/pkcs11.so=libengine-pkcs11-openssl stunnel=stunnel4 curl=curl strace=strace
 	$(CARGO) bench --locked -p hsm-mtls-cli --bench signing
+
+# How cost grows with the work: figures and pictures of docs/growth.md. GROWTH_RECORDS=10000000 for a larger ledger.
+growth:
+	@demo/install.sh cc=gcc softhsm2-util=softhsm2 $(MODULE)=libsofthsm2 openssl=openssl nginx=nginx-light \
+	    /usr/lib/*/engines-3/pkcs11.so=libengine-pkcs11-openssl
+	$(CARGO) bench --locked -p hsm-mtls-cli --bench signing -- growth
 
 # The Debian package, in target/debian; docs/deploy.md. deploy/try.sh installs it here and uses it.
 DEB = $(or $(CARGO_TARGET_DIR),target)/debian

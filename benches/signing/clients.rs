@@ -37,7 +37,7 @@ use crate::role::{Load, Measured, Way};
 pub async fn connect(path: &Path, way: Way, load: Load) -> Measured {
     let config = Config::load(path).expect("the parent's configuration");
     let own = [std::process::id()];
-    let origin = config.hub.services[1].origin.clone();
+    let origin = config.hub.services[0].origin.clone();
     if way == Way::Raw {
         // Loads the module and logs in; what follows makes no use of it otherwise.
         let identity = Identity::open(&config, Attendance::Unattended).expect("the token");
@@ -190,7 +190,7 @@ pub async fn so_many(port: u16, path: &str, connections: usize, requests: usize)
 }
 
 /// What makes an asker with a connection of its own.
-fn asking(port: u16, path: &str, keep_alive: bool) -> impl Fn() -> Asker {
+pub fn asking(port: u16, path: &str, keep_alive: bool) -> impl Fn() -> Asker {
     let lasting = if keep_alive { "keep-alive" } else { "close" };
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {lasting}\r\n\r\n");
@@ -212,8 +212,8 @@ fn asking(port: u16, path: &str, keep_alive: bool) -> impl Fn() -> Asker {
     }
 }
 
-type Asked = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-type Asker = Box<dyn FnMut() -> Asked + Send>;
+pub type Asked = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+pub type Asker = Box<dyn FnMut() -> Asked + Send>;
 
 /// One request; hands the connection back.
 async fn plain(kept: Option<TcpStream>, port: u16, request: &str) -> std::io::Result<TcpStream> {

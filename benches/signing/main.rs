@@ -1,8 +1,8 @@
 //! `make bench`: what hsm-mtls costs beside the token itself and beside other clients of it.
 //!
 //! Tables for people on stdout, results.json, signing.svg and the tables of docs/bench.md for keeps.
-//! `BENCH_SECONDS` says how long one cell of a table is measured; 3 unless told. The figures of one
-//! run are made in turn and can be compared with each other, and hardly with those of another run.
+//! `BENCH_SECONDS` says how long one cell of a table is measured; 3 unless told. `BENCH_PARTS` names the parts of a short run,
+//! which writes no file. The figures of one run are made in turn and can be compared with each other, and hardly with those of another run.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -13,35 +13,53 @@
     clippy::print_stderr,
     reason = "a program for the command line"
 )]
-#![allow(unreachable_pub, reason = "pub is what the other rooms may use")]
+#![allow(unreachable_pub, reason = "pub is what the other modules may use")]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
 mod clients;
+mod futex_calls;
+mod growth;
+mod growth_ledger;
+mod growth_proxy;
+mod growth_sessions;
 mod in_memory;
+mod lateness;
+mod line_plot;
 mod load;
 mod machine;
+mod one_shot;
+mod own_proxy;
+mod pairs;
+mod peers;
 mod plot;
 mod processes;
 mod proxies;
 mod raw;
 mod report;
+mod report_proxies;
 mod results;
+mod resumption;
 mod role;
 mod scenarios;
 mod servers;
+mod setup;
 mod signatures;
+mod slow_tokens;
+mod starts;
+mod storm;
 mod table;
 mod targets;
+mod targets_proxies;
 
 use serde::Serialize;
 use tokio::runtime::Builder;
 
 use machine::Machine;
-use results::{Proxies, Results};
+use results::{Results, SlowTokens};
 use role::Role;
-use scenarios::{KEYS, Place};
+use setup::{KEYS, Setup};
 
 /// As many as the machine of the docs has cores; the runtime of an inline signer is blocked by it.
 const WORKERS: usize = 2;
@@ -53,27 +71,66 @@ fn main() {
     let seconds = std::env::var("BENCH_SECONDS").map_or(3.0, |text| {
         text.parse().expect("BENCH_SECONDS is a number of seconds")
     });
+    if std::env::args().any(|argument| argument == "growth") {
+        return growth::run(seconds);
+    }
+    // Names of parts, for trying them: "proxies,starts".
+    let parts = std::env::var("BENCH_PARTS").ok();
+    let wanted = |part: &str| {
+        parts
+            .as_ref()
+            .is_none_or(|parts| parts.split(',').any(|name| name == part))
+    };
     let mut results = Results {
         machine: Machine::here(),
         signatures: Vec::new(),
         recorded: Vec::new(),
         handshakes: Vec::new(),
-        slow_tokens: Vec::new(),
-        proxies: Proxies::default(),
+        slow_tokens: SlowTokens::default(),
+        proxies: Vec::new(),
+        storms: Vec::new(),
+        one_shots: Vec::new(),
+        starts: Vec::new(),
+        resumed: Vec::new(),
         targets: Vec::new(),
     };
     for key in KEYS {
-        let place = Place::new(key, seconds);
-        results.signatures.push(place.signatures());
-        results.recorded.push(place.recorded());
-        results.handshakes.extend(place.handshakes());
-        match key.1 {
-            "P-256" => results.slow_tokens = place.slow_tokens(),
-            _ => results.proxies = proxies::compared(place),
+        let mut setup = Setup::new(key, seconds);
+        if wanted("signatures") {
+            results.signatures.push(setup.signatures());
+            results.recorded.push(setup.recorded());
+        }
+        if wanted("handshakes") {
+            results.handshakes.extend(setup.handshakes());
+        }
+        if wanted("one-shot") {
+            results.one_shots.push(one_shot::measured(&setup));
+        }
+        if wanted("starts") {
+            results.starts.push(starts::measured(&mut setup));
+        }
+        if wanted("proxies") {
+            results.proxies.push(proxies::compared(&mut setup));
+        }
+        // What follows does not depend on the key's type but for the time of a signature.
+        if key.1 == "P-256" {
+            if wanted("storm") {
+                results.storms.push(storm::measured(&mut setup));
+            }
+            if wanted("resumption") {
+                results.resumed.push(resumption::measured(&mut setup));
+            }
+            if wanted("slow-tokens") {
+                results.slow_tokens = slow_tokens::measured(&mut setup);
+            }
         }
     }
     results.targets = targets::held(&results);
-    report::write(&results);
+    report::print(&results);
+    // A part of a run would take the place of a whole one.
+    if parts.is_none() {
+        report::write(&results);
+    }
 }
 
 /// The part of a child, which prints what it measured.
@@ -101,6 +158,23 @@ fn act(role: Role) {
         } => {
             let measured = clients::through_proxy(port, &path, keep_alive, &processes, load);
             print(&runtime.block_on(measured));
+        }
+        Role::Storm {
+            port,
+            new_per_second,
+            seconds,
+        } => print(&runtime.block_on(storm::ask(port, new_per_second, seconds))),
+        Role::Lateness {
+            config,
+            connections,
+            seconds,
+        } => {
+            let task = async move { lateness::measured(&config, connections, seconds).await };
+            let task = runtime.spawn(task);
+            print(&runtime.block_on(task).expect("no panic"));
+        }
+        Role::LoadAndLogIn { module, pin_file } => {
+            print(&starts::load_and_log_in(&module, &pin_file));
         }
         Role::SoMany {
             port,

@@ -3,12 +3,14 @@
 use crate::results::{HandshakeRow, Results};
 use crate::scenarios::{IN_MEMORY, NGINX, PRODUCT, RAW, STUNNEL};
 
-const WIDTH: usize = 760;
+/// Of every picture.
+pub const WIDTH: usize = 760;
 const LABELS: usize = 230;
 const BARS: usize = 440;
 const STEP: usize = 24;
 
-const STYLE: &str = "<style>\n\
+/// Readable on light and on dark.
+pub const STYLE: &str = "<style>\n\
     text { font: 13px sans-serif; fill: #222 }\n\
     .title { font-weight: bold }\n\
     .own { fill: #2563eb } .other { fill: #9ca3af }\n\
@@ -42,6 +44,7 @@ pub fn draw(results: &Results) -> String {
     let mut bars = Vec::new();
     let labels: Vec<_> = results
         .slow_tokens
+        .rows
         .iter()
         .map(|row| {
             format!(
@@ -51,7 +54,7 @@ pub fn draw(results: &Results) -> String {
             )
         })
         .collect();
-    for (row, label) in results.slow_tokens.iter().zip(&labels) {
+    for (row, label) in results.slow_tokens.rows.iter().zip(&labels) {
         if let Some(rate) = &row.rate {
             bars.push(Bar {
                 label,

@@ -1,9 +1,11 @@
 //! The tables, for people and for docs/bench.md; the docs' tables are written by no hand.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::pairs::Ratio;
 use crate::plot;
+use crate::report_proxies;
 use crate::results::{Percentiles, Rate, Results};
 use crate::scenarios::RAW;
 use crate::table::Table;
@@ -11,49 +13,65 @@ use crate::table::Table;
 const BEGIN: &str = "<!-- written by make bench: begin -->";
 const END: &str = "<!-- written by make bench: end -->";
 
-/// Prints the tables and writes the files of docs/.
+/// Prints the tables.
+pub fn print(results: &Results) {
+    println!("\n{}", results.machine.describe());
+    for table in &tables(results) {
+        println!("\n{}", table.plain());
+    }
+}
+
+/// Where the files are written.
+pub fn docs_folder() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("docs")
+}
+
+/// Writes the files of docs/.
 pub fn write(results: &Results) {
-    let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("docs");
-    let folder = docs.join("bench");
+    let folder = docs_folder().join("bench");
     fs::create_dir_all(&folder).expect("docs/bench");
     let json = serde_json::to_string_pretty(results).expect("JSON");
     fs::write(folder.join("results.json"), json + "\n").expect("results.json");
     fs::write(folder.join("signing.svg"), plot::draw(results)).expect("signing.svg");
-    let tables = tables(results);
-    let machine = results.machine.describe();
-    let mut markdown = format!("{machine}\n");
-    println!("\n{machine}");
-    for table in &tables {
-        println!("\n{}", table.plain());
+    let mut markdown = format!("{}\n", results.machine.describe());
+    for table in &tables(results) {
         markdown += &format!("\n{}", table.markdown());
     }
-    let page = docs.join("bench.md");
-    let text = fs::read_to_string(&page).expect("docs/bench.md");
-    let (before, rest) = text.split_once(BEGIN).expect("where the tables begin");
-    let (_, after) = rest.split_once(END).expect("where the tables end");
-    let text = format!("{before}{BEGIN}\n{markdown}\n{END}{after}");
-    fs::write(page, text).expect("docs/bench.md");
+    replaced(Path::new("bench.md"), &markdown);
     println!("\ndocs/bench/results.json, docs/bench/signing.svg, docs/bench.md");
 }
 
+/// Puts what a run found between the two marks of a page of docs/.
+pub fn replaced(page: &Path, markdown: &str) {
+    let page = docs_folder().join(page);
+    let text = fs::read_to_string(&page).expect("the page");
+    let (before, rest) = text.split_once(BEGIN).expect("where the tables begin");
+    let (_, after) = rest.split_once(END).expect("where the tables end");
+    let text = format!("{before}{BEGIN}\n{markdown}\n{END}{after}");
+    fs::write(page, text).expect("the page");
+}
+
 fn tables(results: &Results) -> Vec<Table> {
-    vec![
+    let mut all = vec![
         targets(results),
         signatures(results),
         recorded(results),
         handshakes(results),
         slow_tokens(results),
-        proxies(results),
-        memory(results),
-    ]
+        lateness(results),
+    ];
+    all.extend(report_proxies::tables(results));
+    // Of a run in parts, only what it measured.
+    all.retain(|table| !table.rows.is_empty());
+    all
 }
 
-fn three(percentiles: &Percentiles) -> String {
+pub fn three(percentiles: &Percentiles) -> String {
     let Percentiles { p50, p90, p99, .. } = percentiles;
     format!("{p50} / {p90} / {p99}")
 }
 
-fn in_millis(percentiles: &Percentiles) -> String {
+pub fn in_millis(percentiles: &Percentiles) -> String {
     let millis = |micros: u32| format!("{:.1}", f64::from(micros) / 1000.0);
     let Percentiles { p50, p90, p99, .. } = *percentiles;
     format!("{} / {} / {}", millis(p50), millis(p90), millis(p99))
@@ -63,7 +81,7 @@ fn targets(results: &Results) -> Table {
     let row = |target: &crate::results::Target| {
         let met = if target.met { "met" } else { "missed" };
         vec![
-            target.what.to_owned(),
+            target.what.clone(),
             target.wanted.clone(),
             target.found.clone(),
             met.to_owned(),
@@ -183,7 +201,7 @@ fn handshakes(results: &Results) -> Table {
     }
 }
 
-fn of_rate(rate: &Rate) -> [String; 2] {
+pub fn of_rate(rate: &Rate) -> [String; 2] {
     [format!("{:.0}", rate.per_second), in_millis(&rate.micros)]
 }
 
@@ -198,13 +216,16 @@ fn slow_tokens(results: &Results) -> Table {
                 cells.push(limit.map_or(String::new(), |limit| {
                     format!("{:.0} %", 100.0 * rate.per_second / limit)
                 }));
+                let of_undelayed = row.of_undelayed.as_ref();
+                cells.push(of_undelayed.map_or(String::new(), Ratio::text));
+                cells.push(rate.failures.to_string());
                 cells.push(String::new());
             }
             (None, Some(signature)) => {
                 let calls = row.calls_per_signature.unwrap_or(f64::NAN);
                 cells.push("(signatures only)".to_owned());
                 cells.push(in_millis(signature));
-                cells.extend([String::new(), String::new()]);
+                cells.extend([const { String::new() }; 4]);
                 cells.push(format!("{calls:.2}"));
             }
             (None, None) => {}
@@ -220,66 +241,30 @@ fn slow_tokens(results: &Results) -> Table {
             "ms, p50 / p90 / p99",
             "token's limit",
             "share of it",
+            "delayed : not delayed",
+            "failed",
             "calls per signature",
         ],
-        rows: results.slow_tokens.iter().map(row).collect(),
+        rows: results.slow_tokens.rows.iter().map(row).collect(),
     }
 }
 
-fn proxies(results: &Results) -> Table {
-    let row = |row: &crate::results::ProxyRow| {
-        let mut cells = vec![
-            row.traffic.to_owned(),
-            row.connections.to_string(),
-            row.client.to_owned(),
-        ];
-        match &row.measured {
-            Some(rate) => {
-                cells.extend(of_rate(rate));
-                cells.push(format!("{:.0}", rate.cpu_micros));
-                let made = row.connections_per_request.unwrap_or(f64::NAN);
-                cells.push(format!("{made:.3}"));
-                cells.push(rate.failures.to_string());
-            }
-            None => cells.push(row.missing.clone().unwrap_or_default()),
-        }
-        cells
-    };
-    Table {
-        title: "The local proxy (RSA-2048, SoftHSM, HTTP/1.1 on both sides, access logs on)",
-        head: vec![
-            "to the hub",
-            "connections",
-            "proxy",
-            "per second",
-            "ms, p50 / p90 / p99",
-            "CPU of all its processes, us each",
-            "connections to the hub, per request",
-            "failed",
-        ],
-        rows: results.proxies.rates.iter().map(row).collect(),
+fn lateness(results: &Results) -> Table {
+    let found = &results.slow_tokens.lateness;
+    let beside = format!(
+        "beside {} handshakes at once, a token that takes 200 ms",
+        found.connections
+    );
+    let row =
+        |what: String, late: &Percentiles| vec![what, in_millis(late), late.samples.to_string()];
+    let mut rows = Vec::new();
+    if found.connections > 0 {
+        rows.push(row("an idle runtime".to_owned(), &found.idle));
+        rows.push(row(beside, &found.loaded));
     }
-}
-
-fn memory(results: &Results) -> Table {
-    let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
-    let row = |row: &crate::results::MemoryRow| {
-        let each: Vec<_> = row.peaks_kib.iter().copied().map(mebibytes).collect();
-        vec![
-            row.client.to_owned(),
-            each.join(" + "),
-            mebibytes(row.peak_kib()),
-            row.pss_kib.map_or("not readable".to_owned(), mebibytes),
-        ]
-    };
     Table {
-        title: "Memory of the proxies under these loads (MiB)",
-        head: vec![
-            "proxy",
-            "each process's peak resident (VmHWM)",
-            "their sum",
-            "the most seen of all where a shared page counts once (PSS)",
-        ],
-        rows: results.proxies.memory.iter().map(row).collect(),
+        title: "Lateness of a task that wakes up every 5 ms (the library's client, two workers, in turn)",
+        head: vec!["", "ms, p50 / p90 / p99", "wake-ups"],
+        rows,
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::machine::Machine;
+use crate::pairs::{Ratio, median};
 use crate::role::Measured;
 
 #[derive(Serialize)]
@@ -11,13 +12,18 @@ pub struct Results {
     pub signatures: Vec<SignatureRow>,
     pub recorded: Vec<RecordedRow>,
     pub handshakes: Vec<HandshakeRow>,
-    pub slow_tokens: Vec<SlowRow>,
-    pub proxies: Proxies,
+    pub slow_tokens: SlowTokens,
+    /// By the type of the client's key.
+    pub proxies: Vec<Proxies>,
+    pub storms: Vec<Storm>,
+    pub one_shots: Vec<OneShot>,
+    pub starts: Vec<Starts>,
+    pub resumed: Vec<Resumed>,
     pub targets: Vec<Target>,
 }
 
 /// In microseconds.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Default, Serialize)]
 pub struct Percentiles {
     pub p50: u32,
     pub p90: u32,
@@ -114,6 +120,23 @@ impl Rate {
     }
 }
 
+#[derive(Default, Serialize)]
+pub struct SlowTokens {
+    pub rows: Vec<SlowRow>,
+    pub lateness: Lateness,
+}
+
+/// How late a task's timer was, in microseconds.
+#[derive(Default, Serialize)]
+pub struct Lateness {
+    /// Handshakes at once.
+    pub connections: usize,
+    pub handshakes: usize,
+    pub failures: u64,
+    pub idle: Percentiles,
+    pub loaded: Percentiles,
+}
+
 #[derive(Serialize)]
 pub struct SlowRow {
     pub token: &'static str,
@@ -121,6 +144,8 @@ pub struct SlowRow {
     /// What the token itself allows: sessions by the time of a signature.
     pub limit_per_second: Option<f64>,
     pub rate: Option<Rate>,
+    /// Requests a second, delayed : not delayed, of the rounds in turn.
+    pub of_undelayed: Option<Ratio>,
     pub signature: Option<Percentiles>,
     pub calls_per_signature: Option<f64>,
 }
@@ -135,12 +160,21 @@ pub struct Proxies {
 
 #[derive(Serialize)]
 pub struct ProxyRow {
+    /// The client's key, and the hub's.
+    pub key: &'static str,
+    pub hub: &'static str,
     /// Of connections to the hub.
     pub traffic: &'static str,
     pub connections: usize,
     pub client: &'static str,
+    /// CPU per request, our proxy : this one, of pairs in turn.
+    pub ours_to_this: Option<Ratio>,
     /// As the hub counted them.
     pub connections_per_request: Option<f64>,
+    /// Context switches of all threads of all processes.
+    pub switches_per_request: Option<f64>,
+    /// Calls, or why they could not be counted. None where they were not asked for.
+    pub futex_calls: Option<Result<f64, String>>,
     /// None where it could not be measured: `missing` says why.
     pub measured: Option<Rate>,
     pub missing: Option<String>,
@@ -149,6 +183,9 @@ pub struct ProxyRow {
 /// Of all processes of a proxy, in KiB.
 #[derive(Serialize)]
 pub struct MemoryRow {
+    pub key: &'static str,
+    /// The most connections of applications so far.
+    pub connections: usize,
     pub client: &'static str,
     /// Each process's own peak (VmHWM): a page that they share counts in each. The first is the one
     /// that started the others.
@@ -175,10 +212,70 @@ pub struct SignatureCount {
     pub signatures: u64,
 }
 
+/// Requests over kept connections beside new ones.
+#[derive(Serialize)]
+pub struct Storm {
+    pub rows: Vec<StormRow>,
+    /// Of kept requests in the storm, of pairs in turn.
+    pub p99_ms: Option<Ratio>,
+}
+
+#[derive(Serialize)]
+pub struct StormRow {
+    pub key: &'static str,
+    pub client: &'static str,
+    pub new_per_second: u32,
+    pub missing: Option<String>,
+    pub kept: Option<Rate>,
+    pub new: Option<Rate>,
+}
+
+/// One request by a process of its own, beside curl: milliseconds.
+#[derive(Serialize)]
+pub struct OneShot {
+    pub key: &'static str,
+    pub wall_ms: Option<Ratio>,
+    pub cpu_ms: Option<Ratio>,
+    pub missing: Option<String>,
+}
+
+/// Milliseconds.
+#[derive(Serialize)]
+pub struct Starts {
+    pub key: &'static str,
+    /// From the start of the proxy to its first good answer, beside nginx.
+    pub first_answer_ms: Option<Ratio>,
+    pub missing: Option<String>,
+    /// From the end of a signer to the end of the next request, whose handshake was signed.
+    pub signer_again_ms: Vec<f64>,
+    /// The module's load, C_Initialize, C_OpenSession and C_Login in a process that has just begun.
+    pub module_by_itself_ms: Vec<f64>,
+    /// Such a request where the signer stands (median).
+    pub handshake_ms: f64,
+}
+
+impl Starts {
+    /// What a signer that is started again adds to the module's own load and login, of the medians; the handshake is in it.
+    pub fn beyond_module_ms(&self) -> Option<f64> {
+        Some(median(self.signer_again_ms.clone())? - median(self.module_by_itself_ms.clone())?)
+    }
+}
+
+/// Signatures for new connections to a hub that gives out tickets.
+#[derive(Serialize)]
+pub struct Resumed {
+    pub key: &'static str,
+    pub requests: usize,
+    pub failures: u64,
+    /// As the hub counted them.
+    pub connections: u64,
+    pub signatures: u64,
+}
+
 /// What was promised, and what came of it.
 #[derive(Serialize)]
 pub struct Target {
-    pub what: &'static str,
+    pub what: String,
     pub wanted: String,
     pub found: String,
     pub met: bool,

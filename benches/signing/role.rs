@@ -1,6 +1,7 @@
 //! What a process of the benchmark does, and what it hands back: the module's variables have to be in
 //! place before a process starts its first thread, so each measurement is a process of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -39,6 +40,20 @@ pub enum Role {
         connections: usize,
         requests: usize,
     },
+    /// Requests over kept connections at an even rate, beside so many new connections a second.
+    Storm {
+        port: u16,
+        new_per_second: u32,
+        seconds: f64,
+    },
+    /// How late a task wakes up: on an idle runtime, and beside handshakes.
+    Lateness {
+        config: PathBuf,
+        connections: usize,
+        seconds: f64,
+    },
+    /// The module by itself: loaded, initialised, and logged in.
+    LoadAndLogIn { module: PathBuf, pin_file: PathBuf },
 }
 
 /// How a connection is made.
@@ -93,6 +108,24 @@ pub struct Signatures {
     pub verification: Vec<u32>,
 }
 
+/// What a storm did to requests over connections that are kept.
+#[derive(Default, Serialize, Deserialize)]
+pub struct StormFound {
+    /// Of requests over kept connections, in microseconds.
+    pub kept: Measured,
+    /// Of new connections.
+    pub new: Measured,
+}
+
+/// Lateness of a task's timer, in microseconds.
+#[derive(Default, Serialize, Deserialize)]
+pub struct LatenessFound {
+    pub idle: Vec<u32>,
+    pub loaded: Vec<u32>,
+    pub handshakes: usize,
+    pub failures: u64,
+}
+
 /// The same with a ledger, by how its records are synced to the disk.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Recorded {
@@ -109,8 +142,20 @@ pub fn of_this_process() -> Option<Role> {
 
 /// Plays a role in a process of its own. `environment` is the module's.
 pub fn play<T: DeserializeOwned>(role: &Role, environment: &[(&str, &Path)]) -> T {
+    play_under(&[], role, environment)
+}
+
+/// The same, run by another program: its words, the benchmark's own follow.
+pub fn play_under<T: DeserializeOwned>(
+    before: &[OsString],
+    role: &Role,
+    environment: &[(&str, &Path)],
+) -> T {
     let role = serde_json::to_string(role).expect("JSON");
-    let done = Command::new(std::env::current_exe().expect("the benchmark"))
+    let program = std::env::current_exe().expect("the benchmark");
+    let mut words = before.iter().cloned().chain([program.into_os_string()]);
+    let done = Command::new(words.next().expect("a program"))
+        .args(words)
         .env(ROLE, &role)
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
