@@ -1,6 +1,7 @@
 //! `make growth`: how cost grows with the work. A table and a picture for each kind of work, in docs/growth.md and docs/bench/.
 //!
-//! `GROWTH_RECORDS` says up to how many records of the ledger; a million unless told.
+//! `GROWTH_RECORDS` says up to how many records of the ledger; a million unless told. `GROWTH_PARTS` names the parts of a short
+//! run, which writes no file.
 
 use std::fs;
 use std::path::Path;
@@ -52,18 +53,34 @@ impl Line {
     }
 }
 
+type Measurement = fn(&mut Setup) -> Series;
+
 /// Measures everything and writes docs/growth.md.
 pub fn run(seconds: f64) {
     let machine = Machine::here();
     let mut setup = Setup::new(KEYS[1], seconds);
+    // Names of parts, for trying them: "bodies,sessions".
+    let parts = std::env::var("GROWTH_PARTS").ok();
     // In this order: the last leaves another module in between.
-    let all = [
-        growth_ledger::measured(&mut setup),
-        growth_proxy::connections(&mut setup),
-        growth_proxy::bodies(&mut setup),
-        growth_proxy::requests(&mut setup),
-        growth_sessions::measured(&mut setup),
+    let measurements: [(&str, Measurement); 5] = [
+        ("ledger", growth_ledger::measured),
+        ("connections", growth_proxy::connections),
+        ("bodies", growth_proxy::bodies),
+        ("requests", growth_proxy::requests),
+        ("sessions", growth_sessions::measured),
     ];
+    let mut all = Vec::new();
+    for (name, measure) in measurements {
+        let wanted = |parts: &String| parts.split(',').any(|part| part == name);
+        if parts.as_ref().is_none_or(wanted) {
+            all.push(measure(&mut setup));
+            println!("\n{}", table(&all[all.len() - 1]).plain());
+        }
+    }
+    // A part of a run would take the place of a whole one.
+    if parts.is_some() {
+        return;
+    }
     write(&machine, &all);
 }
 
@@ -77,7 +94,6 @@ fn write(machine: &Machine, all: &[Series]) {
         let file = format!("growth-{}.svg", series.name);
         fs::write(folder.join(&file), line_plot::draw(series)).expect("a picture");
         let table = table(series);
-        println!("\n{}", table.plain());
         markdown += &format!(
             "\n{}\n![{}: {} over {}](bench/{file})\n",
             table.markdown(),

@@ -112,8 +112,13 @@ fn timed(setup: &Setup, arguments: &[&str]) -> Duration {
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let began = Instant::now();
-    let status = command.status().expect("hsm-mtls runs");
+    let done = command.output().expect("hsm-mtls runs");
     let took = began.elapsed();
-    assert!(status.success(), "hsm-mtls {}", arguments.join(" "));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success(),
+        "hsm-mtls {}: {said}",
+        arguments.join(" ")
+    );
     took
 }

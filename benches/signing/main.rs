@@ -29,6 +29,7 @@ mod lateness;
 mod line_plot;
 mod load;
 mod machine;
+mod mixed_load;
 mod one_shot;
 mod own_proxy;
 mod pairs;
@@ -48,7 +49,6 @@ mod setup;
 mod signatures;
 mod slow_tokens;
 mod starts;
-mod storm;
 mod table;
 mod targets;
 mod targets_proxies;
@@ -88,7 +88,7 @@ fn main() {
         handshakes: Vec::new(),
         slow_tokens: SlowTokens::default(),
         proxies: Vec::new(),
-        storms: Vec::new(),
+        mixed_loads: Vec::new(),
         one_shots: Vec::new(),
         starts: Vec::new(),
         resumed: Vec::new(),
@@ -114,8 +114,8 @@ fn main() {
         }
         // What follows does not depend on the key's type but for the time of a signature.
         if key.1 == "P-256" {
-            if wanted("storm") {
-                results.storms.push(storm::measured(&mut setup));
+            if wanted("mixed-load") {
+                results.mixed_loads.push(mixed_load::measured(&mut setup));
             }
             if wanted("resumption") {
                 results.resumed.push(resumption::measured(&mut setup));
@@ -159,11 +159,11 @@ fn act(role: Role) {
             let measured = clients::through_proxy(port, &path, keep_alive, &processes, load);
             print(&runtime.block_on(measured));
         }
-        Role::Storm {
+        Role::MixedLoad {
             port,
             new_per_second,
             seconds,
-        } => print(&runtime.block_on(storm::ask(port, new_per_second, seconds))),
+        } => print(&runtime.block_on(mixed_load::ask(port, new_per_second, seconds))),
         Role::Lateness {
             config,
             connections,

@@ -99,7 +99,7 @@ fn signatures(results: &Results) -> Table {
         vec![
             row.key.to_owned(),
             three(&row.raw),
-            three(&row.elsewhere),
+            three(&row.on_other_thread),
             three(&row.engine),
             row.above_raw().to_string(),
             row.verification.p50.to_string(),
@@ -108,7 +108,7 @@ fn signatures(results: &Results) -> Table {
                 "{:.2}",
                 f64::from(row.engine.p50) / f64::from(row.raw.p50.max(1))
             ),
-            three(&row.walled),
+            three(&row.in_signer_process),
             row.process_adds().to_string(),
             row.raw.samples.to_string(),
         ]

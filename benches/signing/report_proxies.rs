@@ -2,14 +2,14 @@
 
 use crate::pairs::{Ratio, median};
 use crate::report::{in_millis, of_rate};
-use crate::results::{MemoryRow, OneShot, ProxyRow, Rate, Results, Resumed, Starts, StormRow};
+use crate::results::{MemoryRow, MixedRow, OneShot, ProxyRow, Rate, Results, Resumed, Starts};
 use crate::table::Table;
 
 pub fn tables(results: &Results) -> Vec<Table> {
     vec![
         proxies(results),
         memory(results),
-        storm(results),
+        mixed_loads(results),
         one_shots(results),
         first_answers(results),
         signers_again(results),
@@ -100,8 +100,8 @@ fn memory(results: &Results) -> Table {
     }
 }
 
-fn storm(results: &Results) -> Table {
-    let row = |row: &StormRow| {
+fn mixed_loads(results: &Results) -> Table {
+    let row = |row: &MixedRow| {
         let mut cells = vec![row.client.to_owned(), row.new_per_second.to_string()];
         let of = |rate: &Option<Rate>| {
             let text = |rate: &Rate| {
@@ -122,7 +122,7 @@ fn storm(results: &Results) -> Table {
         }
         cells
     };
-    let rows = results.storms.iter().flat_map(|storm| &storm.rows);
+    let rows = results.mixed_loads.iter().flat_map(|found| &found.rows);
     Table {
         title: "Requests over kept connections beside new connections (P-256; both at an even rate, from the moment each is due)",
         head: vec![

@@ -15,7 +15,7 @@ pub struct Results {
     pub slow_tokens: SlowTokens,
     /// By the type of the client's key.
     pub proxies: Vec<Proxies>,
-    pub storms: Vec<Storm>,
+    pub mixed_loads: Vec<MixedLoad>,
     pub one_shots: Vec<OneShot>,
     pub starts: Vec<Starts>,
     pub resumed: Vec<Resumed>,
@@ -48,21 +48,21 @@ impl Percentiles {
 pub struct SignatureRow {
     pub key: &'static str,
     pub raw: Percentiles,
-    pub elsewhere: Percentiles,
+    pub on_other_thread: Percentiles,
     pub verification: Percentiles,
     pub engine: Percentiles,
-    pub walled: Percentiles,
+    pub in_signer_process: Percentiles,
 }
 
 impl SignatureRow {
     /// What the signer process adds to the engine within this one, in microseconds.
     pub fn process_adds(&self) -> i64 {
-        i64::from(self.walled.p50) - i64::from(self.engine.p50)
+        i64::from(self.in_signer_process.p50) - i64::from(self.engine.p50)
     }
 
     /// Of the medians: the way to another thread and back.
     pub fn handover(&self) -> i64 {
-        i64::from(self.elsewhere.p50) - i64::from(self.raw.p50)
+        i64::from(self.on_other_thread.p50) - i64::from(self.raw.p50)
     }
 
     /// Of the medians: what the engine adds to the two calls, the verification included.
@@ -214,14 +214,14 @@ pub struct SignatureCount {
 
 /// Requests over kept connections beside new ones.
 #[derive(Serialize)]
-pub struct Storm {
-    pub rows: Vec<StormRow>,
-    /// Of kept requests in the storm, of pairs in turn.
+pub struct MixedLoad {
+    pub rows: Vec<MixedRow>,
+    /// Of kept requests beside new ones, of pairs in turn.
     pub p99_ms: Option<Ratio>,
 }
 
 #[derive(Serialize)]
-pub struct StormRow {
+pub struct MixedRow {
     pub key: &'static str,
     pub client: &'static str,
     pub new_per_second: u32,

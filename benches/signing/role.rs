@@ -41,7 +41,7 @@ pub enum Role {
         requests: usize,
     },
     /// Requests over kept connections at an even rate, beside so many new connections a second.
-    Storm {
+    MixedLoad {
         port: u16,
         new_per_second: u32,
         seconds: f64,
@@ -100,17 +100,17 @@ impl Measured {
 pub struct Signatures {
     pub raw: Vec<u32>,
     /// The same calls, made by another thread.
-    pub elsewhere: Vec<u32>,
+    pub on_other_thread: Vec<u32>,
     pub engine: Vec<u32>,
     /// The engine in a signer process.
     #[serde(default)]
-    pub walled: Vec<u32>,
+    pub in_signer_process: Vec<u32>,
     pub verification: Vec<u32>,
 }
 
-/// What a storm did to requests over connections that are kept.
+/// What new connections did to requests over connections that are kept.
 #[derive(Default, Serialize, Deserialize)]
-pub struct StormFound {
+pub struct MixedFound {
     /// Of requests over kept connections, in microseconds.
     pub kept: Measured,
     /// Of new connections.

@@ -31,10 +31,10 @@ impl Setup {
         SignatureRow {
             key: self.key,
             raw: Percentiles::of(found.raw),
-            elsewhere: Percentiles::of(found.elsewhere),
+            on_other_thread: Percentiles::of(found.on_other_thread),
             verification: Percentiles::of(found.verification),
             engine: Percentiles::of(found.engine),
-            walled: Percentiles::of(found.walled),
+            in_signer_process: Percentiles::of(found.in_signer_process),
         }
     }
 

@@ -38,7 +38,7 @@ const WARM_UP: usize = 50;
 pub fn compared(config: &Path, seconds: f64) -> Signatures {
     let config = Config::load(config).expect("the parent's configuration");
     let identity = Identity::open(&config, Attendance::Unattended).expect("the token");
-    let walled = signer::identity(&config, signer_process::launch_of(&config, None))
+    let in_signer_process = signer::identity(&config, signer_process::launch_of(&config, None))
         .expect("a signer process");
     let signer = identity.signer();
     let public_key = signer.public_key();
@@ -57,7 +57,7 @@ pub fn compared(config: &Path, seconds: f64) -> Signatures {
                 answer.send(signature).expect("somebody who waits");
             }
         });
-        let elsewhere = || -> Result<Vec<u8>, RecvTimeoutError> {
+        let on_other_thread = || -> Result<Vec<u8>, RecvTimeoutError> {
             ask.send(()).expect("somebody who works");
             answered.recv_timeout(config.token.timeout)
         };
@@ -70,17 +70,19 @@ pub fn compared(config: &Path, seconds: f64) -> Signatures {
             assert!(black_box(good), "a good signature");
             let by_engine = through(signer.as_ref());
             let handed_over = Instant::now();
-            black_box(elsewhere().expect("a signature"));
+            black_box(on_other_thread().expect("a signature"));
             let handed_back = Instant::now();
-            let by_process = through(walled.signer().as_ref());
+            let by_process = through(in_signer_process.signer().as_ref());
             calls += 1;
             if calls > WARM_UP {
                 let micros = |time: Duration| time.as_micros() as u32;
                 found.raw.push(micros(signed - before));
                 found.verification.push(micros(verified - signed));
-                found.elsewhere.push(micros(handed_back - handed_over));
+                found
+                    .on_other_thread
+                    .push(micros(handed_back - handed_over));
                 found.engine.push(micros(by_engine));
-                found.walled.push(micros(by_process));
+                found.in_signer_process.push(micros(by_process));
             }
         });
         // The thread ends when nobody can ask it any more.

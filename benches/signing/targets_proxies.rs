@@ -32,8 +32,8 @@ pub fn held(results: &Results) -> Vec<Target> {
         targets.extend(of_memory(found));
         targets.extend(of_quiet(found));
     }
-    for storm in &results.storms {
-        if let Some(ratio) = &storm.p99_ms {
+    for found in &results.mixed_loads {
+        if let Some(ratio) = &found.p99_ms {
             targets.push(at_most(
                 "p99 of kept-alive requests beside 500 new connections a second, P-256".to_owned(),
                 1.0,

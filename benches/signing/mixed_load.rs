@@ -13,8 +13,8 @@ use crate::own_proxy::{Lines, OwnProxy};
 use crate::pairs::Ratio;
 use crate::peers::{self, Access};
 use crate::proxies::PROXY;
-use crate::results::{Rate, Storm, StormRow};
-use crate::role::{Role, StormFound, play};
+use crate::results::{MixedLoad, MixedRow, Rate};
+use crate::role::{MixedFound, Role, play};
 use crate::scenarios::NGINX;
 use crate::servers::ONCE;
 use crate::setup::Setup;
@@ -28,8 +28,8 @@ const CONNECTIONS: usize = 16;
 const WARM_UP: Duration = Duration::from_millis(400);
 const PAIRS: usize = 3;
 
-/// Measures both proxies in turn, in the storm and without it.
-pub fn measured(setup: &mut Setup) -> Storm {
+/// Measures both proxies in turn, beside new connections and without.
+pub fn measured(setup: &mut Setup) -> MixedLoad {
     eprintln!(
         "{}: kept connections beside {NEW} new ones a second",
         setup.key
@@ -44,18 +44,18 @@ pub fn measured(setup: &mut Setup) -> Storm {
     let mut p99 = [Vec::new(), Vec::new()];
     let mut rows = Vec::new();
     for new_per_second in [0, NEW] {
-        let mut found = [StormFound::default(), StormFound::default()];
+        let mut found = [MixedFound::default(), MixedFound::default()];
         for _ in 0..PAIRS {
             for ((side, found), p99) in sides.iter().zip(&mut found).zip(&mut p99) {
                 let Ok(port) = side.1 else {
                     continue;
                 };
-                let role = Role::Storm {
+                let role = Role::MixedLoad {
                     port,
                     new_per_second,
                     seconds: setup.seconds,
                 };
-                let round: StormFound = play(&role, &[]);
+                let round: MixedFound = play(&role, &[]);
                 if new_per_second > 0 {
                     let kept = crate::results::Percentiles::of(round.kept.micros.clone());
                     p99.push(f64::from(kept.p99) / 1000.0);
@@ -65,7 +65,7 @@ pub fn measured(setup: &mut Setup) -> Storm {
             }
         }
         for (side, found) in sides.iter().zip(found) {
-            rows.push(StormRow {
+            rows.push(MixedRow {
                 key: setup.key,
                 client: side.0,
                 new_per_second,
@@ -79,22 +79,22 @@ pub fn measured(setup: &mut Setup) -> Storm {
     let pairs: Vec<_> = ours.into_iter().zip(theirs).collect();
     own.stop();
     setup.without_proxy();
-    Storm {
+    MixedLoad {
         rows,
         p99_ms: Ratio::of(&pairs),
     }
 }
 
 /// The load: what a child does.
-pub async fn ask(port: u16, new_per_second: u32, seconds: f64) -> StormFound {
+pub async fn ask(port: u16, new_per_second: u32, seconds: f64) -> MixedFound {
     let begins = Instant::now() + WARM_UP;
     let ends = begins + Duration::from_secs_f64(seconds);
     let kept = tokio::spawn(paced(port, "/", KEPT, begins, ends));
     let new = match new_per_second {
-        0 => StormFound::default().new,
+        0 => MixedFound::default().new,
         rate => paced(port, ONCE, rate, begins, ends).await,
     };
-    StormFound {
+    MixedFound {
         kept: kept.await.expect("no panic"),
         new,
     }
