@@ -270,8 +270,8 @@ impl Side {
         rounds.requests += after.1 - before.1;
         rounds.switches += switches.count();
         let done = found.micros.len();
-        // A round without an answer, on a machine that does other things, has no cost of one.
-        let cpu = (done > 0).then(|| found.cpu_micros as f64 / done as f64);
+        // A round without an answer, or shorter than a tick of the kernel's count, has no cost of one.
+        let cpu = (done > 0 && found.cpu_micros > 0).then(|| found.cpu_micros as f64 / done as f64);
         rounds.cpu.push(cpu);
         rounds.all.add(found);
     }

@@ -24,7 +24,7 @@ const LATENESS: u32 = 3000;
 /// Each promise, with what was found.
 pub fn held(results: &Results) -> Vec<Target> {
     let mut targets = Vec::new();
-    for row in &results.signatures {
+    for row in measured(&results.signatures, |row| row.in_signer_process.samples) {
         let cost = row.above_raw();
         targets.push(Target {
             what: format!(
@@ -36,7 +36,7 @@ pub fn held(results: &Results) -> Vec<Target> {
             met: cost <= OWN_COST,
         });
     }
-    for row in &results.signatures {
+    for row in measured(&results.signatures, |row| row.in_signer_process.samples) {
         let cost = row.process_adds();
         targets.push(Target {
             what: format!("what the signer process adds to a signature, {}", row.key),
@@ -45,7 +45,7 @@ pub fn held(results: &Results) -> Vec<Target> {
             met: cost <= PROCESS_COST,
         });
     }
-    for row in &results.recorded {
+    for row in measured(&results.recorded, |row| row.each.samples) {
         let cost = row.cost();
         targets.push(Target {
             what: format!(
@@ -142,4 +142,9 @@ fn rate<'a>(rows: &'a [HandshakeRow], client: &str) -> Option<&'a Rate> {
     let row =
         rows.find(|row| row.key == "RSA-2048" && row.connections == 8 && row.client == client)?;
     row.measured.as_ref()
+}
+
+/// Rows with a sample: what was not measured meets nothing.
+fn measured<T>(rows: &[T], samples: impl Fn(&T) -> usize) -> impl Iterator<Item = &T> {
+    rows.iter().filter(move |row| samples(row) > 0)
 }
