@@ -58,7 +58,8 @@ pub fn measured(setup: &mut Setup) -> MixedLoad {
                 let round: MixedFound = play(&role, &[]);
                 if new_per_second > 0 {
                     let kept = crate::results::Percentiles::of(round.kept.micros.clone());
-                    p99.push(f64::from(kept.p99) / 1000.0);
+                    let millis = f64::from(kept.p99) / 1000.0;
+                    p99.push((kept.samples > 0).then_some(millis));
                 }
                 found.kept.add(round.kept);
                 found.new.add(round.new);
@@ -76,7 +77,10 @@ pub fn measured(setup: &mut Setup) -> MixedLoad {
         }
     }
     let [ours, theirs] = p99;
-    let pairs: Vec<_> = ours.into_iter().zip(theirs).collect();
+    // A round without an answer has no p99.
+    let pairs = ours.into_iter().zip(theirs);
+    let pairs = pairs.filter_map(|(ours, theirs)| Some((ours?, theirs?)));
+    let pairs: Vec<_> = pairs.collect();
     own.stop();
     setup.without_proxy();
     MixedLoad {
