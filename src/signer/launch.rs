@@ -1,14 +1,16 @@
-//! How a signer process is started: by a command as a child of this process, or by the process launcher.
+//! How a signer process is started, by a command as a child of this process or by the process launcher; and the configuration
+//! that it finds.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::SignerError;
 use super::child_process::{ChildProcess, KillScope};
+use super::{SignerError, sealed_configuration};
+use crate::config::{Config, ConfigText};
 use crate::standard_error::pipe_stderr;
 use crate::working_dir;
 
@@ -100,5 +102,30 @@ impl SignerStart {
             #[cfg(feature = "front-end")]
             Self::ByLauncher { .. } => false,
         }
+    }
+}
+
+/// The configuration of a signer process, which is read once: the one that a proxy's supervisor has it use, or else a file.
+#[derive(Debug)]
+pub struct SignerConfiguration {
+    pub(super) config: Result<Config, SignerError>,
+    pub(super) of_proxy: bool,
+}
+
+impl SignerConfiguration {
+    /// Reads the configuration at standard output, or else the file at `path`. What is wrong with it is an error of the signer
+    /// that is started with it.
+    pub fn read(path: &Path) -> Self {
+        let sealed = sealed_configuration::at_standard_output();
+        let text = ConfigText::inherited_or_read(sealed, path);
+        Self {
+            config: text.and_then(|text| text.parse()).map_err(Into::into),
+            of_proxy: sealed_configuration::is_at_standard_output(),
+        }
+    }
+
+    /// The configuration, if there is nothing wrong with it.
+    pub fn config(&self) -> Option<&Config> {
+        self.config.as_ref().ok()
     }
 }

@@ -1,7 +1,6 @@
 //! The signer process: opens token and key, and serves each channel on a thread of its own until its supervisor ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,6 +14,7 @@ use super::hardening::{
 };
 use super::heartbeat::{self, CallDeadlines};
 use super::ignored_signals::ignore_signals;
+pub use super::launch::SignerConfiguration;
 use super::open_key::OpenKeys;
 use super::pin_file_watch::PinFiles;
 use super::replacement::Replacement;
@@ -26,7 +26,7 @@ use super::{START_STEPS, SignerError, sealed_configuration};
 use crate::backoff::Backoff;
 use crate::config::pin::PinSource;
 use crate::config::service_users::ServiceProcess;
-use crate::config::{Config, ConfigText, KeyAndCertificate, KeyRole};
+use crate::config::{Config, KeyAndCertificate, KeyRole};
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::{EngineHealth, ReportedError, TokenOutage, delay_after_failed_start};
 use crate::exit_code::ExitCode;
@@ -63,15 +63,6 @@ struct Service {
     inherited: Option<TokenOutage>,
 }
 
-/// The configuration of a signer process: the one that a proxy's supervisor has it use, or else the file at `path`.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn configuration(path: &Path) -> Result<ConfigText, SignerError> {
-    let sealed = sealed_configuration::at_standard_output();
-    Ok(ConfigText::inherited_or_read(sealed, path)?)
-}
-
 /// Runs the signer, and ends the process with its supervisor: this returns only if the signer could not start.
 ///
 /// `replaced` stands in the place of the configured key and certificate of a role: a rotation tries the new ones before the file
@@ -80,18 +71,15 @@ pub fn configuration(path: &Path) -> Result<ConfigText, SignerError> {
 /// # Errors
 /// The process was not started by a supervisor, or did not get what it needs.
 pub fn serve(
-    path: &Path,
+    read: SignerConfiguration,
     replaced: Option<(KeyRole, KeyAndCertificate)>,
     attendance: impl Fn(bool) -> Attendance,
 ) -> Result<ExitCode, SignerError> {
     let inherited = receive_from_supervisor()?;
-    let (text, of_proxy) = (
-        configuration(path)?,
-        sealed_configuration::is_at_standard_output(),
-    );
+    let of_proxy = read.of_proxy;
     let config = match of_proxy {
-        true => text.parse()?.for_proxy(),
-        false => text.parse()?,
+        true => read.config?.for_proxy(),
+        false => read.config?,
     };
     let config = match replaced {
         Some((role, values)) => config.with_key_and_certificate(role, &values)?,

@@ -1,7 +1,6 @@
 //! The PKCS#11 module: its file is checked before it is mapped, and it is loaded and initialised once per process.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -101,11 +100,7 @@ impl Module {
     /// not safe or not this process's working directory, the file is no PKCS#11 module, or
     /// C_Initialize fails.
     pub fn load(config: &TokenConfig) -> Result<Arc<Self>, TokenError> {
-        Self::check_environment(config)?;
-        if let Some(folder) = &config.working_dir {
-            module_dir::check(folder)?;
-        }
-        let path = module_file::check(config)?;
+        let path = Self::check(config)?;
         let (initialize, profile) = (config.initialize.clone(), config.profile(None));
         let loaded = with_timeout(TokenOperation::Module, config.start_timeout, move || {
             Self::load_file(path, initialize, profile)
@@ -114,6 +109,15 @@ impl Module {
             TokenError::Initialize(_) => module_config::explain_failure(error, config),
             other => other,
         })
+    }
+
+    /// Checks what must be right before the file is mapped. Returns its path with links resolved.
+    fn check(config: &TokenConfig) -> Result<PathBuf, TokenError> {
+        Self::check_environment(config)?;
+        if let Some(folder) = &config.working_dir {
+            module_dir::check(folder)?;
+        }
+        module_file::check(config)
     }
 
     fn load_file(
@@ -298,7 +302,7 @@ impl Module {
     /// # Errors
     /// The file cannot be read any more.
     pub fn fingerprint(&self) -> io::Result<Fingerprint> {
-        fs::read(&self.path).map(|bytes| Fingerprint::of(&bytes))
+        Fingerprint::of_file(&self.path)
     }
 
     /// The module's CK_INFO.

@@ -37,9 +37,7 @@ pub(super) fn check(config: &TokenConfig) -> Result<PathBuf, TokenError> {
         });
     }
     if let Some(pin) = config.module_sha256 {
-        let found = fs::read(&path)
-            .map(|bytes| Fingerprint::of(&bytes))
-            .map_err(missing)?;
+        let found = Fingerprint::of_file(&path).map_err(missing)?;
         if found != pin {
             return Err(TokenError::ModuleChanged {
                 path,

@@ -83,7 +83,7 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     } else {
         config.without_sig4()
     };
-    let identity = signer::identity(global, &config).map_err(CommandError::stage)?;
+    let identity = signer::identity_of_one_caller(global, &config).map_err(CommandError::stage)?;
     if let Some(minter) = Minter::new(&config, &identity).filter(|_| args.jwt) {
         let token = minter.mint().map_err(CommandError::stage)?;
         headers.insert(AUTHORIZATION, token.authorization());

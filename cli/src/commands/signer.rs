@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -17,10 +18,11 @@ use hsm_mtls::internal::config::{Config, KeyAndCertificate, KeyRole};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{Purpose, challenge};
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::identity::Identity;
+use hsm_mtls::internal::identity::{Identity, IdentityFiles};
 use hsm_mtls::internal::signer::hardening::Measure;
+use hsm_mtls::internal::signer::service::{self, SignerConfiguration};
 use hsm_mtls::internal::signer::signer_supervisor::{Launch, SupervisedSigner};
-use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service, service_user};
+use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service_user};
 use hsm_mtls::internal::standard_error;
 
 use super::{CommandError, Global, LogFormat, setup};
@@ -38,10 +40,11 @@ pub(super) struct SignerArgs {
 
 /// Runs the signer process.
 pub(super) fn serve(global: &Global, args: SignerArgs) -> Result<ExitCode, CommandError> {
-    let path = setup::config_path(global)?;
+    let read = SignerConfiguration::read(setup::config_path(global)?);
     // Once only: what is open after the exec too was opened in this process, by a preloaded library for instance.
     if env::var_os(REEXECUTED).is_none() {
-        let variables = missing_variables(path);
+        // What is wrong with the configuration is reported when it is used.
+        let variables = read.config().map_or_else(BTreeMap::new, missing_variables);
         if hardening::has_stray_descriptors()? || !variables.is_empty() {
             return Err(reexecute(variables));
         }
@@ -59,16 +62,13 @@ pub(super) fn serve(global: &Global, args: SignerArgs) -> Result<ExitCode, Comma
             },
         )
     });
-    service::serve(path, replaced, setup::attendance_of).map_err(CommandError::stage)
+    service::serve(read, replaced, setup::attendance_of).map_err(CommandError::stage)
 }
 
 /// The environment variables of the module and of its user that this process does not have yet. The module reads them when it is loaded,
 /// and the launcher that started this process does not know them.
-fn missing_variables(path: &Path) -> BTreeMap<String, String> {
-    // What is wrong with the configuration is reported when it is used.
-    let text = service::configuration(path).ok();
-    let config = text.and_then(|text| text.parse().ok());
-    let mut variables = config.map_or_else(BTreeMap::new, |config| environment(&config));
+fn missing_variables(config: &Config) -> BTreeMap<String, String> {
+    let mut variables = environment(config);
     variables.retain(|name, value| env::var_os(name).is_none_or(|set| set != **value));
     variables
 }
@@ -103,6 +103,25 @@ pub(super) fn identity(global: &Global, config: &Config) -> Result<Identity, Sig
     hardening::close_descriptors_on_exec();
     hardening::harden(0);
     signer::identity(config, launch_for_command(global, config))
+}
+
+/// [`identity`] for a command that makes one request or one token: it signs once at a time.
+pub(super) fn identity_of_one_caller(
+    global: &Global,
+    config: &Config,
+) -> Result<Identity, SignerError> {
+    hardening::close_descriptors_on_exec();
+    hardening::harden(0);
+    // Files first: an error in them is found without a login.
+    IdentityFiles::read(config)?;
+    let mut launch = launch_for_command(global, config);
+    // glibc's allocator would map a heap for each of a few short-lived threads.
+    let one_heap = ("MALLOC_ARENA_MAX".to_owned(), "1".to_owned());
+    launch.environment.extend([one_heap]);
+    // A further channel would be a thread of the signer, for nothing.
+    let (supervised, sockets) = SupervisedSigner::start(launch, 1)?;
+    let key = RemoteKey::connect(config, sockets, Some(supervised))?;
+    Arc::new(key).identity(config)
 }
 
 /// [`identity`] with another key and certificate of a role than the file names. `config` has them already.

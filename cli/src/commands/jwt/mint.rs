@@ -24,7 +24,8 @@ pub(super) fn mint(global: &Global, args: MintArgs) -> Result<ExitCode, CommandE
         None => {
             let config = setup::config(global)?;
             sig4_certificates::view(&config)?;
-            let identity = signer::identity(global, &config).map_err(CommandError::stage)?;
+            let identity =
+                signer::identity_of_one_caller(global, &config).map_err(CommandError::stage)?;
             print(global, &args, &config, &identity, Map::new())
         }
         // The policy of a signer process knows the claims that it signs, and no others.
