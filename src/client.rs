@@ -1,6 +1,7 @@
 //! The HTTP client: one mTLS request to the hub over a connection of its own. Redirects are returned, never followed: a 303
 //! of an authorisation server is for the customer's browser.
 
+mod client_hello;
 pub mod connector;
 mod dns_cache;
 pub mod download;

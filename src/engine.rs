@@ -41,7 +41,7 @@ pub(crate) use proof::is_challenge;
 pub use proof::{challenge, challenge_by, prove};
 pub use reported_error::ReportedError;
 use session_pool::SessionPool;
-pub(crate) use sign::tls13_transcript_hash;
+pub(crate) use sign::{AwaitedSignature, tls13_transcript_hash};
 pub use sign::{Peer, Purpose, Sign, SignRequest, Signature, SignatureFuture};
 use signing::TokenSigner;
 pub(crate) use token_recovery::MAX_RECOVERIES_IN_VAIN;
@@ -231,9 +231,9 @@ impl Sign for TokenEngine {
             return Box::pin(std::future::ready(self.sign(request)));
         };
         let signing = async move {
-            let started = Instant::now();
+            let awaited = AwaitedSignature::begin(&self.metrics, request.purpose);
             let result = pool.sign_async(request).await;
-            self.observed(request, started.elapsed(), result)
+            self.observed(request, awaited.end(), result)
         };
         Box::pin(signing.instrument(signature_span(request)))
     }

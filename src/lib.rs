@@ -110,7 +110,7 @@ pub use client::{Client, ClientError, HubResponse, INTERACTION_ID};
 pub use config::origin::Origin;
 pub use config::{Config, ConfigError, HubConfig, HubService, Service};
 pub use diagnostic::Diagnostic;
-pub use engine::{EngineError, Peer, Purpose, Sign, SignRequest, Signature};
+pub use engine::{EngineError, Peer, Purpose, Sign, SignRequest, Signature, SignatureFuture};
 pub use exit_code::ExitCode;
 pub use identity::{Identity, IdentityError, Sig4Error, SigningIdentity};
 pub use key::KeyError;

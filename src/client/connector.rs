@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -33,7 +34,12 @@ pub struct Connector {
     timeout: Duration,
     preferred: PreferredAddresses,
     dns: DnsCache,
+    /// One permit for each handshake that may wait for its signature. Shared by all copies.
+    pub(super) signatures: Arc<Semaphore>,
 }
+
+/// So many handshakes may wait for their signatures at once, which is what the signer's queue takes; further ones wait before.
+const MAX_SIGNATURES: usize = 512;
 
 /// A connection on which the server asked for the client certificate and received it.
 ///
@@ -115,6 +121,7 @@ impl Connector {
             timeout: config.hub.connect_timeout,
             preferred: PreferredAddresses::default(),
             dns: DnsCache::default(),
+            signatures: Arc::new(Semaphore::new(MAX_SIGNATURES)),
         })
     }
 
@@ -159,7 +166,8 @@ impl Connector {
             let (mut connection, _) = offering.await;
             // The handshake failed over the session that it offered, or its ticket was not taken.
             if let Err(HandshakeFailure::Session(_)) = &connection {
-                let tcp = self.tcp(origin, &addresses, deadline).await?;
+                let tcp = self.tcp(origin, &addresses, deadline).await;
+                let tcp = tcp.inspect_err(|_| self.dns.expire(&origin.host, origin.port))?;
                 let sessions = self.tls.sessions(origin, false);
                 (connection, _) = self
                     .handshake_with(origin, id, tcp, deadline, sessions)

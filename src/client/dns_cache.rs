@@ -20,8 +20,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_millis(250);
 const FRESH: Duration = Duration::from_secs(1);
 /// How long addresses stay in the cache.
 const MAX_AGE: Duration = Duration::from_secs(600);
-/// The maximum number of concurrent lookups of a name whose addresses are cached. Each blocks one of the few threads on
-/// which the signer is called too.
+/// The maximum number of concurrent lookups of a name whose addresses are cached. Each blocks one of the runtime's few
+/// blocking threads.
 const MAX_CONCURRENT_LOOKUPS: usize = 3;
 
 type Name = (String, u16);

@@ -126,6 +126,9 @@ impl Connector {
             }
             Err(ended) => ended,
         };
+        if let Some(sessions) = sessions.filter(|_| !stream.has_sent_ticket()) {
+            sessions.no_ticket_sent();
+        }
         let error = from_handshake(&error);
         let Some(wanted) = replay.wanted() else {
             return Err(failed(error));
@@ -134,10 +137,15 @@ impl Connector {
         if sessions.is_some_and(|sessions| sessions.ticket_not_taken()) {
             return Err(HandshakeFailure::Session(ClientError::Tls(error)));
         }
+        // Further handshakes wait, and are not refused by the queue of the signer.
+        let _permit = self.signatures.acquire().await;
         let signed = self.tls.sign(&wanted, observer).await;
         replay.signed(signed.map_err(|error| HandshakeFailure::Other(ClientError::Tls(error)))?);
         let second = run(stream.rewound()).await;
-        second.map_err(|(error, _)| failed(replay.explain(from_handshake(&error))))
+        second.map_err(|(error, _)| match replay.second_run_error() {
+            Some(error) => HandshakeFailure::Other(ClientError::Tls(error)),
+            None => failed(from_handshake(&error)),
+        })
     }
 
     /// The connection of a handshake, if it may be used; or its failure, explained.

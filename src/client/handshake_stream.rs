@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::client_hello;
 use super::read_after_epipe::ReadAfterEpipe;
 use crate::tls::replay::Replay;
 
@@ -58,6 +59,12 @@ impl HandshakeStream {
             recording.is_second_run = true;
         }
         self
+    }
+
+    /// Whether the first run has sent a ticket: a ClientHello with the extension pre_shared_key.
+    pub(super) fn has_sent_ticket(&self) -> bool {
+        let sent = self.recording.as_ref().map(|recording| &recording.sent[..]);
+        sent.is_some_and(|sent| client_hello::has_pre_shared_key(sent).unwrap_or(false))
     }
 
     /// The handshake has no second run.

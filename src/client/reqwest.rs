@@ -115,10 +115,11 @@ impl PreferringResolver {
         }
     }
 
-    /// Forgets all preferred addresses after a failed connection: reqwest does not tell a layer the host.
+    /// Forgets all addresses after a failed connection: reqwest does not tell a layer the host.
     fn forget(&self) {
         for origin in &self.origins {
             self.preferred.forget(origin);
+            self.dns.expire(&origin.host, origin.port);
         }
     }
 }

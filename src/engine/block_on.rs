@@ -19,12 +19,14 @@ impl Wake for Unpark {
 /// the sockets of a runtime.
 pub(crate) fn block_on_until<F: Future>(
     deadline: Instant,
-    mut future: Pin<&mut F>,
+    future: Pin<&mut F>,
 ) -> Option<F::Output> {
+    // This thread may poll a task of a runtime, whose budget has to be no reason to wait: it is renewed only when the task yields.
+    let mut future = tokio::task::unconstrained(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+        if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut context) {
             return Some(output);
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -54,6 +56,18 @@ mod tests {
         let late = Instant::now() + Duration::from_secs(60);
         assert_eq!(block_on_until(late, pin!(receive)), Some(Ok(7)));
         assert_eq!(sender.join().unwrap(), Ok(()));
+        // Also in a task that has used up its budget.
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async {
+            while tokio::task::coop::has_budget_remaining() {
+                tokio::task::coop::consume_budget().await;
+            }
+            let (send, receive) = oneshot::channel();
+            assert_eq!(send.send(7), Ok(()));
+            let late = Instant::now() + Duration::from_secs(60);
+            assert_eq!(block_on_until(late, pin!(receive)), Some(Ok(7)));
+            assert!(Instant::now() < late - Duration::from_secs(30));
+        });
         // What is ready is taken after the deadline too.
         assert_eq!(block_on_until(Instant::now(), pin!(async { 1 })), Some(1));
     }

@@ -131,9 +131,10 @@ impl JobQueue {
         job: Box<Job>,
     ) -> Result<Option<WorkerSlot>, EngineError> {
         let mut state = self.lock();
-        // Expired jobs do not count: their callers have returned.
+        // Jobs whose callers have returned do not count.
         let now = Instant::now();
-        state.waiting.retain(|waiting| waiting.deadline > now);
+        let is_wanted = |job: &Job| job.deadline > now && !job.result.is_closed();
+        state.waiting.retain(|waiting| is_wanted(waiting));
         if state.waiting.len() >= MAX_WAITING {
             return Err(EngineError::QueueFull(state.waiting.len()));
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::EngineError;
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
+use crate::metrics::KeyMetrics;
 
 /// The purpose of a signature. The ledger records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +107,8 @@ pub trait Sign: Debug + Send + Sync {
     /// There is no verified signature by the deadline: [`EngineError`].
     fn sign(&self, request: &SignRequest<'_>) -> Result<Signature, EngineError>;
 
-    /// As [`Sign::sign`], but the future waits and not the thread. Unless it is implemented, the signature is made within the
-    /// first poll: that is for keys which sign at once.
+    /// As [`Sign::sign`], but the future waits and not the thread. Handshakes of [`Client`](crate::Client) call it. Unless it is
+    /// implemented, [`Sign::sign`] is called at once, and blocks: that is for keys which take no time.
     ///
     /// Dropping the future does not stop a signature that the token is making: it is on record as any other.
     fn sign_async<'a>(&'a self, request: &'a SignRequest<'a>) -> SignatureFuture<'a> {
@@ -118,3 +119,38 @@ pub trait Sign: Debug + Send + Sync {
 /// A signature that is being made: the future of [`Sign::sign_async`].
 pub type SignatureFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Signature, EngineError>> + Send + 'a>>;
+
+/// A signature that is awaited. Where nobody waits for its end, it is counted as `cancelled`.
+pub(crate) struct AwaitedSignature<'a> {
+    metrics: &'a KeyMetrics,
+    purpose: Purpose,
+    started: Instant,
+    ended: bool,
+}
+
+impl<'a> AwaitedSignature<'a> {
+    pub(crate) fn begin(metrics: &'a KeyMetrics, purpose: Purpose) -> Self {
+        Self {
+            metrics,
+            purpose,
+            started: Instant::now(),
+            ended: false,
+        }
+    }
+
+    /// The signature has ended, after this time.
+    pub(crate) fn end(mut self) -> Duration {
+        self.ended = true;
+        self.started.elapsed()
+    }
+}
+
+impl Drop for AwaitedSignature<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let elapsed = self.started.elapsed();
+            self.metrics
+                .signature(self.purpose.name(), "cancelled", elapsed);
+        }
+    }
+}

@@ -198,7 +198,7 @@ impl Shared {
                 }
                 NextJob::Closed => return false,
             };
-            if Instant::now() >= job.deadline {
+            if Instant::now() >= job.deadline || job.result.is_closed() {
                 // The caller has returned: a signature now would be a use of the key that nobody requested.
                 continue;
             }

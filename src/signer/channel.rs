@@ -32,10 +32,13 @@ pub(super) enum OwnedResponse {
     Health(Vec<u8>),
 }
 
+/// A channel's socket in the event loop of a runtime.
+pub(super) type RegisteredSocket = (runtime::Id, UnixDatagram);
+
 pub(super) struct Channel {
     socket: OwnedFd,
     /// The socket in the event loop of the runtime that waited for it last.
-    registered: Option<(runtime::Id, UnixDatagram)>,
+    registered: Option<RegisteredSocket>,
     /// The id of the last request.
     request_id: u64,
     request: Vec<u8>,
@@ -93,33 +96,48 @@ impl Channel {
         }
     }
 
-    /// Waits for the response as a task of the current runtime.
-    pub(super) async fn wait_async(&mut self, deadline: Instant) -> Received {
+    /// The socket in the event loop of the current runtime. A SOCK_SEQPACKET socket is read as one of datagrams.
+    ///
+    /// # Errors
+    /// There is no descriptor or no memory for it.
+    pub(super) fn register(&mut self) -> io::Result<RegisteredSocket> {
         let runtime = Handle::current().id();
-        let registered = self.registered.take().filter(|(at, _)| *at == runtime);
-        let registered =
-            registered.map_or_else(|| register(&self.socket), |(_, socket)| Ok(socket));
-        let socket = match registered {
-            Ok(socket) => socket,
-            Err(error) => return Received::Failed(error.to_string()),
-        };
+        if let Some((at, socket)) = self.registered.take()
+            && at == runtime
+        {
+            return Ok((at, socket));
+        }
+        let socket = net::UnixDatagram::from(self.socket.try_clone()?);
+        socket.set_nonblocking(true)?;
+        Ok((runtime, UnixDatagram::from_std(socket)?))
+    }
+
+    /// Waits for the response as a task of the current runtime.
+    pub(super) async fn wait_async(
+        &mut self,
+        socket: RegisteredSocket,
+        deadline: Instant,
+    ) -> Received {
         let waiting = async {
             loop {
-                if let Err(error) = socket.readable().await {
-                    return Received::Failed(error.to_string());
+                // The runtime ends: nothing waits any more, and the response is late.
+                if socket.1.readable().await.is_err() {
+                    return Received::Nothing;
                 }
                 // WouldBlock lets the next `readable` wait.
-                let received = socket.try_io(Interest::READABLE, || match self.receive() {
-                    Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
-                    received => Ok(received),
-                });
+                let received = socket
+                    .1
+                    .try_io(Interest::READABLE, || match self.receive() {
+                        Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+                        received => Ok(received),
+                    });
                 if let Ok(received) = received {
                     return received;
                 }
             }
         };
         let received = timeout_at(deadline.into(), waiting).await;
-        self.registered = Some((runtime, socket));
+        self.registered = Some(socket);
         received.unwrap_or(Received::Nothing)
     }
 
@@ -163,13 +181,6 @@ impl Channel {
         ) {}
         self
     }
-}
-
-/// Registers a channel's socket with the event loop of the current runtime. A SOCK_SEQPACKET socket is read as one of datagrams.
-fn register(socket: &OwnedFd) -> io::Result<UnixDatagram> {
-    let socket = net::UnixDatagram::from(socket.try_clone()?);
-    socket.set_nonblocking(true)?;
-    UnixDatagram::from_std(socket)
 }
 
 /// A closed end is permanent; other errors, as a lack of memory, are temporary.

@@ -12,7 +12,7 @@ use super::channel_pool::{self, Channels};
 use super::frame::Request;
 use super::{SignerError, not_understood};
 use crate::config::trust::Fingerprint;
-use crate::engine::{EngineError, Sign, SignRequest, Signature, SignatureFuture};
+use crate::engine::{AwaitedSignature, EngineError, Sign, SignRequest, Signature, SignatureFuture};
 use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
@@ -119,12 +119,12 @@ impl Sign for ChannelKey {
 
     fn sign_async<'a>(&'a self, request: &'a SignRequest<'a>) -> SignatureFuture<'a> {
         Box::pin(async move {
-            let started = Instant::now();
+            let awaited = AwaitedSignature::begin(&self.metrics, request.purpose);
             let response = match self.frame(request) {
                 Ok(frame) => self.channels.request_async(&frame, request.deadline).await,
                 Err(error) => Err(error),
             };
-            self.observed(request, started.elapsed(), response)
+            self.observed(request, awaited.end(), response)
         })
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 
-use super::channel::{Channel, OwnedResponse, Received};
+use super::channel::{Channel, OwnedResponse, Received, RegisteredSocket};
 use super::frame::{MAX_FRAME_LEN, Request};
 use crate::engine::EngineError;
 use crate::engine::block_on::block_on_until;
@@ -104,9 +104,13 @@ impl Channels {
         let mut failure = String::new();
         for _ in 0..2 {
             let mut lease = self.acquire_async(deadline, timeout).await?;
-            let received = match lease.send(self.next_id(), request) {
-                Ok(channel) => channel.wait_async(deadline).await,
+            // Before the request is sent: a failure to wait must not have it made twice.
+            let received = match lease.register() {
                 Err(failed) => failed,
+                Ok(socket) => match lease.send(self.next_id(), request) {
+                    Ok(channel) => channel.wait_async(socket, deadline).await,
+                    Err(failed) => failed,
+                },
             };
             match self.conclude(lease, received, timeout) {
                 Ok(result) => return result,
@@ -147,9 +151,11 @@ impl Channels {
 
     fn acquire(&self, deadline: Instant, timeout: Duration) -> Result<Lease<'_>, EngineError> {
         let _waiting = self.wait()?;
+        // One for the whole wait, which keeps its place in the queue.
+        let mut idle = pin!(self.idle.acquire());
         loop {
             let until = deadline.min(Instant::now() + WAIT_INTERVAL);
-            let permit = block_on_until(until, pin!(self.idle.acquire()));
+            let permit = block_on_until(until, idle.as_mut());
             if let Some(lease) = self.lease(permit, deadline, timeout)? {
                 return Ok(lease);
             }
@@ -162,9 +168,10 @@ impl Channels {
         timeout: Duration,
     ) -> Result<Lease<'_>, EngineError> {
         let _waiting = self.wait()?;
+        let mut idle = pin!(self.idle.acquire());
         loop {
             let until = deadline.min(Instant::now() + WAIT_INTERVAL);
-            let permit = timeout_at(until.into(), self.idle.acquire()).await.ok();
+            let permit = timeout_at(until.into(), idle.as_mut()).await.ok();
             if let Some(lease) = self.lease(permit, deadline, timeout)? {
                 return Ok(lease);
             }
@@ -191,7 +198,9 @@ impl Channels {
             Some(Ok(permit)) => {
                 permit.forget();
                 let channel = self.lock().idle.pop();
-                Ok(channel.map(|channel| Lease {
+                // There is one for each permit.
+                let channel = channel.ok_or(EngineError::Stopped)?;
+                Ok(Some(Lease {
                     pool: self,
                     channel: Some(channel.drained()),
                 }))
@@ -244,10 +253,17 @@ struct Lease<'a> {
 impl Lease<'_> {
     /// Sends the request, and returns the channel to wait for the response.
     fn send(&mut self, id: u64, request: &Request<'_>) -> Result<&mut Channel, Received> {
-        let gone = || Received::Failed("its lease has ended".to_owned());
-        let channel = self.channel.as_mut().ok_or_else(gone)?;
+        let channel = self.channel.as_mut().ok_or_else(lease_ended)?;
         channel.send(id, request)?;
         Ok(channel)
+    }
+
+    /// Registers the channel with the event loop of the current runtime.
+    fn register(&mut self) -> Result<RegisteredSocket, Received> {
+        let channel = self.channel.as_mut().ok_or_else(lease_ended)?;
+        channel
+            .register()
+            .map_err(|error| Received::Failed(error.to_string()))
     }
 
     /// The request has ended: the channel is idle.
@@ -268,6 +284,10 @@ impl Lease<'_> {
             }
         }
     }
+}
+
+fn lease_ended() -> Received {
+    Received::Failed("its lease has ended".to_owned())
 }
 
 impl Drop for Lease<'_> {

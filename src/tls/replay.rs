@@ -5,8 +5,9 @@
 //! Then the signature is awaited as an event. The second run gets the inputs of the first one again (random numbers, ephemeral
 //! keys, the time, what the server sent) and so comes to the same message, for which the signature is ready.
 //!
-//! Only one of the two goes on. The first sends its ClientHello and nothing that is protected by keys; what the second sends
-//! begins with the same bytes, which are compared and not sent again. A second run that differs in any input or in the message
+//! Only one of the two goes on. Until it asks, the first has sent nothing that is protected by keys: its ClientHello, and a second one
+//! and a ChangeCipherSpec where the server's part comes in pieces. What the second run sends begins with the same bytes, which are
+//! compared and not sent again. A second run that differs in any input or in the message
 //! fails the handshake.
 
 mod crypto_provider;
@@ -121,11 +122,8 @@ impl Replay {
     }
 
     /// Why the second run failed, if it differed from the first.
-    pub(crate) fn explain(&self, error: TlsError) -> TlsError {
-        match self.lock().differs {
-            true => runs_differ(),
-            false => error,
-        }
+    pub(crate) fn second_run_error(&self) -> Option<TlsError> {
+        self.lock().differs.then(runs_differ)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

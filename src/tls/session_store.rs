@@ -124,6 +124,8 @@ struct State {
 struct FirstRun {
     asked_for_ticket: bool,
     has_ticket: bool,
+    /// The ticket was sent, as far as is known.
+    offers_ticket: bool,
     tls12: Option<Option<Tls12ClientSessionValue>>,
     group: Option<Option<NamedGroup>>,
 }
@@ -168,10 +170,18 @@ impl ConnectionSessions {
         self.state.lock().ignore_poison().offered.is_some()
     }
 
+    /// The first run has sent no ticket: the one that rustls was given had outlived what the server said of it.
+    pub(crate) fn no_ticket_sent(&self) {
+        let mut state = self.state.lock().ignore_poison();
+        if std::mem::take(&mut state.first_run.offers_ticket) {
+            state.offered = None;
+        }
+    }
+
     /// The server makes a full handshake: returns whether it was offered a ticket. One that has let several in a row go by, as one
     /// of many servers behind a load balancer does, is offered none for a while.
     pub(crate) fn ticket_not_taken(&self) -> bool {
-        if !self.state.lock().ignore_poison().first_run.has_ticket {
+        if !self.state.lock().ignore_poison().first_run.offers_ticket {
             return false;
         }
         let not_taken = self.shared.with(&self.origin, |sessions| {
@@ -179,13 +189,17 @@ impl ConnectionSessions {
             sessions.not_taken
         });
         if not_taken >= MAX_NOT_TAKEN {
-            self.refused();
+            self.pause("the server takes no ticket of its own: for ten minutes each connection makes a full handshake");
         }
         true
     }
 
     /// The connection failed, and the session that was offered may be why: none is offered for a while.
     pub(crate) fn refused(&self) {
+        self.pause("a connection with a resumed session was refused: for ten minutes each one makes a full handshake");
+    }
+
+    fn pause(&self, why: &'static str) {
         let pause = Some(Instant::now() + PAUSE_AFTER_REFUSAL);
         let sessions = Sessions {
             paused_until: pause,
@@ -196,7 +210,7 @@ impl ConnectionSessions {
             target: log_target::CLIENT,
             host = self.origin.host,
             port = self.origin.port,
-            "a connection with a resumed session was refused: for ten minutes each one makes a full handshake"
+            "{why}"
         );
     }
 
@@ -206,6 +220,8 @@ impl ConnectionSessions {
             return;
         };
         state.admitted = Some(until);
+        // There is no further run: the session that was offered is not kept for as long as the connection is.
+        state.first_run = FirstRun::default();
         for ticket in std::mem::take(&mut state.tickets) {
             self.keep_ticket(ticket, until);
         }
@@ -280,6 +296,10 @@ impl ClientSessionStore for ConnectionSessions {
         if let Some(known) = &state.first_run.tls12 {
             return known.clone();
         }
+        // The first run had a ticket, and did not ask.
+        if state.first_run.has_ticket {
+            return None;
+        }
         let kept = self
             .shared
             .with(&self.origin, |sessions| sessions.tls12.clone());
@@ -313,7 +333,7 @@ impl ClientSessionStore for ConnectionSessions {
             .shared
             .with(&self.origin, |sessions| sessions.tickets.pop_back());
         let ticket = state.offer(kept?)?;
-        state.first_run.has_ticket = true;
+        (state.first_run.has_ticket, state.first_run.offers_ticket) = (true, true);
         Some(ticket)
     }
 }

@@ -37,6 +37,8 @@ pub struct NginxOptions {
     pub http2: bool,
     /// `keepalive_requests`: after so many it ends a connection, of HTTP/2 by GOAWAY.
     pub requests_per_connection: u32,
+    /// `ssl_session_timeout`, in seconds, which a ticket says too.
+    pub session_timeout: u32,
     /// A worker beside its master, as it is installed: without one it cannot be [reconfigured](Nginx::reconfigure).
     pub has_master: bool,
 }
@@ -52,6 +54,7 @@ impl NginxOptions {
             host_name: names.first().expect("a server name").to_string(),
             http2: false,
             requests_per_connection: 1000,
+            session_timeout: 300,
             has_master: false,
         }
     }
@@ -192,12 +195,8 @@ fn put_certificates(options: &NginxOptions, dir: &Path) {
 /// Starts nginx and waits until it accepts connections; `None` when the port was taken.
 fn launch(program: &Path, dir: &Path, port: u16) -> Option<Child> {
     let mut child = Command::new(program)
-        .arg("-p")
-        .arg(dir)
-        .arg("-c")
-        .arg(dir.join("nginx.conf"))
-        .arg("-e")
-        .arg(dir.join("error.log"))
+        .args(["-p", ".", "-c", "nginx.conf", "-e", "error.log"])
+        .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -281,10 +280,9 @@ fn configuration(options: &NginxOptions, dir: &Path, port: u16) -> String {
         true => "",
     };
     let http2 = if options.http2 { " http2" } else { "" };
-    let requests = options.requests_per_connection;
+    let (requests, timeout) = (options.requests_per_connection, options.session_timeout);
     // One that was left by a try with another port cannot be bound.
-    let echo = dir.join(format!("echo-{port}.sock"));
-    let echo = echo.display();
+    let echo = format!("{}/echo-{port}.sock", dir.display());
     format!(
         r#"daemon off;
 {processes}
@@ -306,7 +304,7 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port} ssl{http2};
-        keepalive_requests {requests}; ssl_session_cache shared:sessions:1m;
+        keepalive_requests {requests}; ssl_session_cache shared:sessions:1m; ssl_session_timeout {timeout}s;
         ssl_certificate server.pem;
         ssl_certificate_key server-key.pem;
         ssl_protocols {protocols};

@@ -106,6 +106,7 @@ impl Server {
                 host_name: NAME.to_owned(),
                 http2: false,
                 requests_per_connection: 1,
+                session_timeout: 300,
                 has_master: false,
             })),
             Peer::Rustls => {

@@ -31,19 +31,25 @@ struct Scene {
     proxy: Proxy,
 }
 
-fn nginx(bank: &Bank, protocols: Protocols, http2: bool) -> Nginx {
+fn nginx(bank: &Bank, protocols: Protocols, http2: bool, session_timeout: u32) -> Nginx {
     let mut options = NginxOptions::of(&bank.framework, &NAMES);
     options.protocols = protocols;
     options.http2 = http2;
     options.requests_per_connection = 1;
+    options.session_timeout = session_timeout;
     Nginx::start(&options)
 }
 
 /// `resumption` is the line of [tls], or none.
 fn scene(protocols: Protocols, http2: bool, resumption: &str) -> Scene {
+    scene_of(protocols, http2, resumption, 300)
+}
+
+/// `session_timeout` is nginx's, in seconds.
+fn scene_of(protocols: Protocols, http2: bool, resumption: &str, session_timeout: u32) -> Scene {
     let mut bank = Bank::new();
     bank.certify("rsa-2048");
-    let nginx = nginx(&bank, protocols, http2);
+    let nginx = nginx(&bank, protocols, http2, session_timeout);
     bank.hub_at(nginx.port());
     let apart = tempfile::tempdir().unwrap();
     let sections = format!(
@@ -199,6 +205,34 @@ fn a_session_ends_with_the_time_of_its_first_handshake() {
         assert!(first >= Duration::from_secs(3), "{first:?}");
         assert!(second - first >= Duration::from_millis(2900), "{whole:?}");
     }
+}
+
+/// A ticket that has outlived what the server said of it is not sent: the whole handshake that follows is no refusal.
+#[test]
+fn a_ticket_that_has_ended_costs_neither_a_connection_nor_a_pause() {
+    let scene = scene_of(Protocols::Tls13, false, "resumption = \"1h\"", 1);
+    let mut whole = 0;
+    let mut last = Instant::now() - Duration::from_secs(60);
+    // More in a row than a server may refuse before it is offered none.
+    while whole < 5 {
+        until("the ticket has ended", || {
+            last.elapsed() > Duration::from_millis(2100)
+        });
+        last = Instant::now();
+        whole += usize::from(!scene.requests(1)[0].resumed);
+    }
+    assert_eq!(scene.signed(), whole);
+    // nginx saw no handshake that was broken off, but for the connection that looked whether it had started.
+    let log = scene.nginx.error_log();
+    assert_eq!(log.matches("while SSL handshaking").count(), 1, "{log}");
+    assert!(
+        !scene.proxy.log().contains("for ten minutes"),
+        "{}",
+        scene.proxy.log()
+    );
+    // What has not ended is resumed still.
+    let resumes = || scene.requests(2)[1].resumed;
+    assert!((0..20).any(|_| resumes()), "no session is resumed");
 }
 
 /// It gives tickets to whoever comes; one of them would make a connection on which nobody was asked.

@@ -9,8 +9,8 @@ use super::health_endpoints;
 use super::lingering_close::MAX_CLOSING;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 
-/// Descriptors for everything else: files, logs, channels, name resolution, further addresses of the hub.
-const OTHERS: u64 = 128;
+/// Descriptors for everything else: files, logs, channels (two for each), name resolution, further addresses of the hub.
+const OTHERS: u64 = 192;
 
 /// Raises the limit of open files to the hard limit. The soft limit is 1024 descriptors by default.
 pub(super) fn raise_open_file_limit() {
