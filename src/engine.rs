@@ -41,7 +41,7 @@ pub(crate) use proof::is_challenge;
 pub use proof::{challenge, challenge_by, prove};
 pub use reported_error::ReportedError;
 use session_pool::SessionPool;
-pub(crate) use sign::{AwaitedSignature, tls13_transcript_hash};
+pub(crate) use sign::{AwaitedSignature, MAX_WAITING, tls13_transcript_hash};
 pub use sign::{Peer, Purpose, Sign, SignRequest, Signature, SignatureFuture};
 use signing::TokenSigner;
 pub(crate) use token_recovery::MAX_RECOVERIES_IN_VAIN;

@@ -96,9 +96,21 @@ pub fn channels(config: &Config) -> usize {
 /// # Errors
 /// One of the stages fails. An error of the signer process is as that process reported it.
 pub fn identity(config: &Config, launch: Launch) -> Result<Identity, SignerError> {
+    identity_over(channels(config), config, launch)
+}
+
+/// [`identity`] with so many channels: for a caller that signs less at once.
+///
+/// # Errors
+/// As [`identity`].
+pub fn identity_over(
+    channels: usize,
+    config: &Config,
+    launch: Launch,
+) -> Result<Identity, SignerError> {
     // Files first: an error in them is found without a login.
     let files = IdentityFiles::read(config)?;
-    let (signer, sockets) = SupervisedSigner::start(launch, channels(config))?;
+    let (signer, sockets) = SupervisedSigner::start(launch, channels)?;
     let key = Arc::new(RemoteKey::connect(config, sockets, Some(signer))?);
     key.identity_of(config, files)
 }

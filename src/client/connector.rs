@@ -18,6 +18,7 @@ use super::happy_eyeballs::PreferredAddresses;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::origin::Origin;
+use crate::engine::MAX_WAITING;
 use crate::tls::issuers::ForeignIssuer;
 use crate::tls::session_store::ResumedSession;
 use crate::tls::{Tls, TlsError};
@@ -37,9 +38,6 @@ pub struct Connector {
     /// One permit for each handshake that may wait for its signature. Shared by all copies.
     pub(super) signatures: Arc<Semaphore>,
 }
-
-/// So many handshakes may wait for their signatures at once, which is what the signer's queue takes; further ones wait before.
-const MAX_SIGNATURES: usize = 512;
 
 /// A connection on which the server asked for the client certificate and received it.
 ///
@@ -121,7 +119,7 @@ impl Connector {
             timeout: config.hub.connect_timeout,
             preferred: PreferredAddresses::default(),
             dns: DnsCache::default(),
-            signatures: Arc::new(Semaphore::new(MAX_SIGNATURES)),
+            signatures: Arc::new(Semaphore::new(MAX_WAITING)),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Waits for a future on a thread that belongs to no runtime, until a deadline: for callers of a signature that have no task.
+//! Waits for a future on the calling thread, until a deadline: for callers of a signature that is no task of a runtime.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ pub(crate) fn block_on_until<F: Future>(
     deadline: Instant,
     future: Pin<&mut F>,
 ) -> Option<F::Output> {
-    // This thread may poll a task of a runtime, whose budget has to be no reason to wait: it is renewed only when the task yields.
+    // The caller may be within a task of tokio that has used up its budget. That is renewed only when the task yields, which it does
+    // not do here: without it, nothing would be ready.
     let mut future = tokio::task::unconstrained(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);

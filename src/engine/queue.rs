@@ -9,14 +9,10 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::session_limit::SessionLimit;
-use super::{EngineError, Peer, Purpose, SignRequest};
+use super::{EngineError, MAX_WAITING, Peer, Purpose, SignRequest};
 use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
 use crate::poison::IgnorePoison as _;
-
-/// The maximum number of waiting requests: that of concurrent handshakes. Further callers are refused. It bounds memory;
-/// deadlines bound the waiting time.
-const MAX_WAITING: usize = 512;
 
 /// A signature request in the queue: a [`SignRequest`] that owns its parts, because it may outlive its caller's deadline.
 pub(super) struct Job {
@@ -236,6 +232,25 @@ mod tests {
             result: oneshot::channel().0,
             span: Span::none(),
         })
+    }
+
+    #[test]
+    fn a_job_whose_caller_has_returned_takes_no_place() {
+        let queue = Arc::new(JobQueue::new(1, KeyMetrics::new("pkcs11:object=c3")));
+        let mut callers = Vec::new();
+        let mut awaited = || {
+            let (result, caller) = oneshot::channel();
+            callers.push(caller);
+            Box::new(Job { result, ..*job() })
+        };
+        for _ in 0..MAX_WAITING {
+            assert!(queue.submit(awaited()).is_ok());
+        }
+        let full = queue.submit(awaited());
+        assert!(matches!(full, Err(EngineError::QueueFull(MAX_WAITING))));
+        callers.clear();
+        assert!(queue.submit(job()).is_ok());
+        assert_eq!(queue.counts().0, 1);
     }
 
     #[test]

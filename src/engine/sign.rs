@@ -10,6 +10,10 @@ use crate::key::public::PublicKey;
 use crate::key::scheme::Scheme;
 use crate::metrics::KeyMetrics;
 
+/// The number of signatures that may be waited for at once. A queue refuses further callers; handshakes wait before it. It bounds
+/// memory; deadlines bound the waiting time.
+pub(crate) const MAX_WAITING: usize = 512;
+
 /// The purpose of a signature. The ledger records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

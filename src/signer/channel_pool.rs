@@ -13,12 +13,9 @@ use tokio::time::timeout_at;
 
 use super::channel::{Channel, OwnedResponse, Received, RegisteredSocket};
 use super::frame::{MAX_FRAME_LEN, Request};
-use crate::engine::EngineError;
 use crate::engine::block_on::block_on_until;
+use crate::engine::{EngineError, MAX_WAITING};
 use crate::poison::IgnorePoison as _;
-
-/// The maximum number of callers that wait for a channel: that of concurrent handshakes. Further callers are refused.
-const MAX_WAITING: usize = 512;
 
 /// The shortest interval between polls of the late channels.
 const LATE_POLL_INTERVAL: Duration = Duration::from_millis(20);

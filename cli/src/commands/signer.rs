@@ -7,7 +7,6 @@ use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -18,7 +17,7 @@ use hsm_mtls::internal::config::{Config, KeyAndCertificate, KeyRole};
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::{Purpose, challenge};
 use hsm_mtls::internal::exit_code::ExitCode;
-use hsm_mtls::internal::identity::{Identity, IdentityFiles};
+use hsm_mtls::internal::identity::Identity;
 use hsm_mtls::internal::signer::hardening::Measure;
 use hsm_mtls::internal::signer::service::{self, SignerConfiguration};
 use hsm_mtls::internal::signer::signer_supervisor::{Launch, SupervisedSigner};
@@ -112,16 +111,12 @@ pub(super) fn identity_of_one_caller(
 ) -> Result<Identity, SignerError> {
     hardening::close_descriptors_on_exec();
     hardening::harden(0);
-    // Files first: an error in them is found without a login.
-    IdentityFiles::read(config)?;
     let mut launch = launch_for_command(global, config);
     // glibc's allocator would map a heap for each of a few short-lived threads.
     let one_heap = ("MALLOC_ARENA_MAX".to_owned(), "1".to_owned());
     launch.environment.extend([one_heap]);
     // A further channel would be a thread of the signer, for nothing.
-    let (supervised, sockets) = SupervisedSigner::start(launch, 1)?;
-    let key = RemoteKey::connect(config, sockets, Some(supervised))?;
-    Arc::new(key).identity(config)
+    signer::identity_over(1, config, launch)
 }
 
 /// [`identity`] with another key and certificate of a role than the file names. `config` has them already.
