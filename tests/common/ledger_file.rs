@@ -8,9 +8,17 @@ use std::time::Duration;
 use hsm_mtls::internal::config::ledger::{Fsync, LedgerConfig};
 use hsm_mtls::internal::ledger::{Entry, FileLedger, Initialize, Ledger, LedgerError, Process};
 
+use tempfile::TempDir;
+
 use super::child_test;
 
 const CHILD_FOLDER: &str = "HSM_MTLS_LEDGER_FOLDER";
+
+/// A folder in memory, for a ledger with several writers: a lock of it is waited for a second, and a disk that others use
+/// may take longer for one fsync.
+pub fn folder_in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").expect("tmpfs(5)")
+}
 
 /// With the shortest files that there are: a file for each record.
 pub fn short_files(file: PathBuf) -> LedgerConfig {

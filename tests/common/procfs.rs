@@ -5,18 +5,18 @@ use std::os::unix::fs::FileExt;
 
 use super::poll::found;
 
-/// The processes that a process started and that still run.
+/// The processes that a process started and that still run. /proc/pid/task/tid/children would be quicker to read, and leaves
+/// out some where one ends meanwhile.
 pub fn children(pid: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-    let tasks = tasks.into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists
-        .flat_map(|list| {
-            list.split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<_>>()
+    let processes = fs::read_dir("/proc").expect("proc(5)").flatten();
+    processes
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .filter(|process| {
+            let stat = stat(*process);
+            let mut fields = stat.split(' ');
+            let (state, parent) = (fields.next(), fields.next());
+            state != Some("Z") && parent.is_some_and(|parent| parent == pid.to_string())
         })
-        .filter(|pid| state(*pid).is_some_and(|state| state != 'Z'))
         .collect()
 }
 
@@ -48,8 +48,14 @@ pub fn proportional_memory(pid: u32) -> u64 {
 
 /// R, S, Z ...; `None` where it is no more.
 pub fn state(pid: u32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
+    stat(pid).chars().next()
+}
+
+/// What follows the name in /proc/pid/stat, from the state on; empty where it is no more.
+fn stat(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .map_or_else(String::new, |(_, rest)| rest.to_owned())
 }
 
 pub fn threads(pid: u32) -> usize {

@@ -9,6 +9,7 @@ use std::thread;
 use crate::common::bank::{Bank, config_of_child};
 use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
+use crate::common::ledger_file::folder_in_memory;
 use crate::common::ledger_records::{LastCall, ProcessRecords, by_process, records};
 use crate::common::pkcs11_spy::{self, Seen};
 use bytes::Bytes;
@@ -19,7 +20,6 @@ use http::{HeaderMap, Method};
 use tokio::task::JoinSet;
 use url::Url;
 
-const LEDGER: &str = "[ledger]\nfile = \"ledger.jsonl\"\nfsync = \"interval\"\n";
 /// How many requests each process has under way. With one, the order of its calls is known too.
 const AT_ONCE: [usize; 4] = [1, 8, 8, 8];
 const REQUESTS: usize = 125;
@@ -41,9 +41,11 @@ fn each_c_sign_of_four_processes_has_its_attempt() {
     let failures = FAILURES.map(|(function, at, ckr)| format!("fail {function} {at} {ckr}\n"));
     let chaos = Chaos::between(&mut bank, &failures.concat());
     let below = bank.module().to_owned();
+    let folder = folder_in_memory();
+    let ledger = folder.path().join("ledger.jsonl");
     bank.configure(|settings| {
         settings.module = pkcs11_spy::module();
-        settings.sections = LEDGER.to_owned();
+        settings.sections = format!("[ledger]\nfile = {ledger:?}\nfsync = \"interval\"\n");
     });
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
     let log = |process: usize| bank.path(&format!("spy-{process}.log"));
@@ -60,7 +62,6 @@ fn each_c_sign_of_four_processes_has_its_attempt() {
             scope.spawn(move || chaos.run_test(bank, requests_of_one_process, &environment));
         }
     });
-    let ledger = bank.path("ledger.jsonl");
     let history = verify::verify(&ledger, None).unwrap();
     assert!(history.unfinished.is_empty(), "{history:?}");
     let processes = by_process(&records(&ledger));

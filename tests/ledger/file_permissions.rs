@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::common::ledger_file::{self, folder_of_child, long_files, record, short_files};
+use crate::common::ledger_file::{
+    self, folder_in_memory, folder_of_child, long_files, record, short_files,
+};
 use hsm_mtls::internal::ledger::verify::verify;
 use hsm_mtls::internal::ledger::{FileLedger, LedgerError};
 use tempfile::TempDir;
@@ -176,8 +178,8 @@ fn a_relative_ledger_path_is_below_the_working_directory() {
 
 #[test]
 fn a_ledger_is_opened_while_another_process_rotates_it() {
-    let folder = folder();
-    let config = short_files(folder.path().join("log/ledger.jsonl"));
+    let folder = folder_in_memory();
+    let config = short_files(folder.path().join("ledger.jsonl"));
     let ledger = FileLedger::open(&config).unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

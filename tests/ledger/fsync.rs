@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::common::ledger_file::{self, folder_of_child, long_files, record, short_files};
 use crate::common::{failing_disk, poll};
 use hsm_mtls::internal::config::ledger::{Fsync, HeadExport, LedgerConfig};
+use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::ledger::FileLedger;
 use hsm_mtls::internal::ledger::verify::verify;
 
@@ -129,14 +130,29 @@ fn a_chain_head_is_synced_before_it_is_exported() {
     let mut config = long_files(folder.join("ledger.jsonl"));
     config.fsync_interval = LONG;
     config.head_interval = Duration::from_millis(1);
-    let tell = format!("printf t >> {}", failing_disk::log_path().display());
+    let told = folder.join("told");
+    let log = failing_disk::log_path();
+    let tell = format!(
+        "printf t >> {}; echo \"$@\" > {}",
+        log.display(),
+        told.display()
+    );
     config.head = Some(program(&folder, &tell));
     let ledger = FileLedger::open(&config).unwrap();
-    for told in 1..4 {
-        record(&ledger).unwrap();
+    let until_told = || {
+        let text = fs::read_to_string(&config.file).unwrap();
+        let head = Fingerprint::of(text.lines().next_back().unwrap().as_bytes()).to_string();
+        // With the newline: all of it is written.
+        let is_head = |told: String| told.ends_with(&format!("{head}\n"));
         poll::until("it is told", || {
-            failing_disk::log().matches('t').count() >= told
+            fs::read_to_string(&told).is_ok_and(is_head)
         });
+    };
+    // The head that a new ledger has is told too.
+    until_told();
+    for _ in 0..3 {
+        record(&ledger).unwrap();
+        until_told();
     }
     let log = failing_disk::log();
     assert!(!log.starts_with('t') && !log.contains("tt"), "{log}");

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::bank::Bank;
-use crate::common::ledger_file::{long_files, record, short_files};
+use crate::common::ledger_file::{folder_in_memory, long_files, record, short_files};
 use crate::common::poll;
 use hsm_mtls::internal::config::trust::Fingerprint;
 use hsm_mtls::internal::ledger::record_reader::{LedgerLine, RecordReader};
@@ -20,7 +20,7 @@ use hsm_mtls::internal::ledger::{Entry, FileLedger, KeyGeneration, Ledger, Ledge
 
 #[test]
 fn a_ledger_holds_while_it_is_rotated() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder_in_memory();
     let config = short_files(folder.path().join("ledger.jsonl"));
     // So much that it is rotated before all of that is read.
     let long = FileLedger::open(&long_files(config.file.clone())).unwrap();

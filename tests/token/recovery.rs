@@ -66,7 +66,7 @@ fn fails_in_time(signer: &Arc<dyn Sign>) {
     for _ in 0..20 {
         let started = Instant::now();
         let error = sign(signer).unwrap_err();
-        assert!(started.elapsed() < Duration::from_millis(1100), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{error}");
     }
     let error = sign(signer).unwrap_err();
     assert!(
