@@ -3,6 +3,7 @@
 
 mod client_hello;
 pub mod connector;
+mod cpu_turns;
 mod dns_cache;
 pub mod download;
 mod error;

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::Instrument;
 
+use super::cpu_turns::CpuTurns;
 use super::dns_cache::DnsCache;
 use super::handshake::HandshakeFailure;
 use super::handshake_stream::HandshakeStream;
@@ -37,6 +38,7 @@ pub struct Connector {
     dns: DnsCache,
     /// One permit for each handshake that may wait for its signature. Shared by all copies.
     pub(super) signatures: Arc<Semaphore>,
+    pub(super) turns: CpuTurns,
 }
 
 /// A connection on which the server asked for the client certificate and received it.
@@ -120,6 +122,7 @@ impl Connector {
             preferred: PreferredAddresses::default(),
             dns: DnsCache::default(),
             signatures: Arc::new(Semaphore::new(MAX_WAITING)),
+            turns: CpuTurns::default(),
         })
     }
 

@@ -105,7 +105,8 @@ impl Connector {
                     .into_fallible()
                     .await
             };
-            replay.run(observer.observe(connecting)).await
+            let turns = self.turns.run(observer.observe(connecting));
+            replay.run(turns).await
         };
         // Of a server that ends the handshake after it was offered a session, the session may be why.
         let failed = |error: TlsError| {
