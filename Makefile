@@ -25,7 +25,8 @@ test: fmt clippy lib-only
 	    certutil=libnss3-tools /usr/lib/*/libsoftokn3.so=libnss3 pkcsslotd=opencryptoki dbus-daemon=dbus-daemon \
 	    swtpm=swtpm tpm2-abrmd=tpm2-abrmd /usr/lib/*/libtss2-tcti-tabrmd.so.0=libtss2-tcti-tabrmd0 \
 	    /usr/lib/*/libtpm2_pkcs11.so.1=libtpm2-pkcs11-1 tpm2_ptool=libtpm2-pkcs11-tools \
-	    node=nodejs /usr/share/nodejs/jose/package.json=node-jose java=default-jdk-headless systemd-analyze=systemd ps=procps unshare=util-linux
+	    node=nodejs /usr/share/nodejs/jose/package.json=node-jose java=default-jdk-headless systemd-analyze=systemd ps=procps unshare=util-linux \
+	    squid=squid tinyproxy=tinyproxy-bin stunnel4=stunnel4
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || demo/install.sh /no/such/file=python3-jsonschema
 	@/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || \
 	    demo/install.sh /no/such/file=python3-jwt /no/such/file=python3-cryptography

@@ -8,6 +8,7 @@ mod dns_cache;
 pub mod download;
 mod error;
 mod error_response;
+pub mod forward_proxy;
 pub mod handshake;
 mod handshake_stream;
 pub mod happy_eyeballs;
@@ -18,6 +19,9 @@ mod public_server;
 mod read_after_epipe;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+mod route;
+mod source_address;
+pub mod transport_stream;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

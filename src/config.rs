@@ -22,6 +22,7 @@ pub mod listener;
 mod log_folder;
 pub(crate) mod module_env;
 mod named_paths;
+pub mod network;
 pub mod origin;
 mod path_protection;
 pub mod paths;
@@ -64,6 +65,8 @@ pub use hub::HubConfig;
 use hub::HubFile;
 pub use key_and_certificate::KeyAndCertificate;
 use ledger::LedgerConfig;
+pub use network::NetworkConfig;
+use network::NetworkFile;
 use proxy::{JwtAuth, ProxyConfig};
 pub use service::{HubService, Service};
 pub use session::{
@@ -103,6 +106,8 @@ pub struct Config {
     pub trust: Trust,
     /// The origins of the hub's services, and timeouts.
     pub hub: HubConfig,
+    /// The way to the hub: forward proxy, local address.
+    pub network: NetworkConfig,
     /// What the TLS handshake offers.
     pub tls: TlsConfig,
     /// The ledger that records each use of the key. `None`: uses are not recorded.
@@ -129,6 +134,8 @@ struct ConfigFile {
     trust: Trust,
     #[serde(default)]
     hub: HubFile,
+    #[serde(default)]
+    network: NetworkFile,
     #[serde(default)]
     tls: TlsConfig,
     #[serde(default)]
@@ -254,6 +261,10 @@ impl Config {
             .hub
             .checked(environment, file.lfi_code.as_ref())
             .map_err(|(field, message)| wrong(&field, &message))?;
+        let network = file
+            .network
+            .checked(folder, file.proxy.is_some())
+            .map_err(|(field, message)| wrong(field, &message))?;
         if let Some(proxy) = &file.proxy {
             if proxy.listeners.is_empty() {
                 let message = "at least one [[proxy.listener]]: nobody could call";
@@ -285,6 +296,7 @@ impl Config {
             sig4_token,
             trust: file.trust.relative_to(folder),
             hub,
+            network,
             tls: file.tls,
             ledger: file.ledger.map(|ledger| ledger.relative_to(folder)),
             signer: file.signer.relative_to(folder),

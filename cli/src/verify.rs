@@ -7,6 +7,7 @@ mod handshake_check;
 mod hello_mtls_check;
 pub mod hello_mtls_response;
 mod service_check;
+mod way_check;
 
 use std::time::SystemTime;
 
@@ -143,6 +144,9 @@ pub struct ServiceReport {
     pub name: &'static str,
     /// The URL's origin: scheme, host and port.
     pub origin: String,
+    /// `http://host:port` of the forward proxy on the way to it; absent where it is connected to directly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_proxy: Option<String>,
     /// Whether mutual TLS is established.
     pub established: bool,
     /// The server's certificate, if the handshake got that far.
@@ -211,6 +215,9 @@ pub async fn verify<E: From<TlsError>>(
             service: service.service.label(),
             name: service.service.name(),
             origin: service.origin.to_string(),
+            forward_proxy: connector
+                .via(&service.origin)
+                .map(|(name, _)| name.to_owned()),
             established: checked.steps.exit_code() == ExitCode::Good,
             server_certificate: checked.server,
             interaction_id: checked.interaction_id,

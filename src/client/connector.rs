@@ -1,6 +1,6 @@
-//! Makes a connection to a configured host (DNS, TCP, TLS) within one deadline.
+//! Makes a connection to a configured host (DNS, TCP, TLS) within one deadline, through a forward proxy where one is configured.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,9 +13,12 @@ use tracing::Instrument;
 
 use super::cpu_turns::CpuTurns;
 use super::dns_cache::DnsCache;
+use super::forward_proxy::Limit;
 use super::handshake::HandshakeFailure;
 use super::handshake_stream::HandshakeStream;
 use super::happy_eyeballs::PreferredAddresses;
+use super::route::Routes;
+use super::transport_stream::TransportStream;
 use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::origin::Origin;
@@ -36,6 +39,7 @@ pub struct Connector {
     timeout: Duration,
     preferred: PreferredAddresses,
     dns: DnsCache,
+    routes: Routes,
     /// One permit for each handshake that may wait for its signature. Shared by all copies.
     pub(super) signatures: Arc<Semaphore>,
     pub(super) turns: CpuTurns,
@@ -119,8 +123,9 @@ impl Connector {
             tls: tls.clone(),
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
-            preferred: PreferredAddresses::default(),
+            preferred: PreferredAddresses::from_source(config.network.source_address),
             dns: DnsCache::default(),
+            routes: Routes::to_hub(config)?,
             signatures: Arc::new(Semaphore::new(MAX_WAITING)),
             turns: CpuTurns::default(),
         })
@@ -158,20 +163,17 @@ impl Connector {
         let connecting = async {
             let deadline = self.deadline();
             self.tls.check_not_before(SystemTime::now())?;
-            let addresses = self.resolve(origin, deadline).await?;
-            let tcp = self.tcp(origin, &addresses, deadline).await;
-            let tcp = tcp.inspect_err(|_| self.dns.expire(&origin.host, origin.port))?;
+            let transport = self.open(origin, deadline).await?;
             let id = interaction_id.map(str::to_owned);
             let sessions = self.tls.sessions(origin, true);
-            let offering = self.handshake_with(origin, id.clone(), tcp, deadline, sessions);
+            let offering = self.handshake_with(origin, id.clone(), transport, deadline, sessions);
             let (mut connection, _) = offering.await;
             // The handshake failed over the session that it offered, or its ticket was not taken.
             if let Err(HandshakeFailure::Session(_)) = &connection {
-                let tcp = self.tcp(origin, &addresses, deadline).await;
-                let tcp = tcp.inspect_err(|_| self.dns.expire(&origin.host, origin.port))?;
+                let transport = self.open(origin, deadline).await?;
                 let sessions = self.tls.sessions(origin, false);
                 (connection, _) = self
-                    .handshake_with(origin, id, tcp, deadline, sessions)
+                    .handshake_with(origin, id, transport, deadline, sessions)
                     .await;
             }
             connection.map_err(|failure| {
@@ -181,6 +183,73 @@ impl Connector {
             })
         };
         connecting.instrument(span).await
+    }
+
+    /// Connects without TLS: by name resolution and TCP, or through the forward proxy that is on the way to the host.
+    ///
+    /// # Errors
+    /// The host is not configured, or there is no connection before the deadline.
+    pub async fn open(
+        &self,
+        origin: &Origin,
+        deadline: Instant,
+    ) -> Result<TransportStream, ClientError> {
+        if self.via(origin).is_none() {
+            let addresses = self.resolve(origin, deadline).await?;
+            let tcp = self.tcp(origin, &addresses, deadline).await;
+            let tcp = tcp.inspect_err(|_| self.dns.expire(&origin.host, origin.port))?;
+            return Ok(tcp.into());
+        }
+        let addresses = match self.routes.resolves_here() {
+            true => Some(self.resolve(origin, deadline).await?),
+            false => None,
+        };
+        self.tunnel(origin, addresses.as_deref(), deadline).await
+    }
+
+    /// The forward proxy on the way to this host, and whether the host's name is resolved here all the same. `None`: it is
+    /// connected to directly.
+    pub fn via(&self, origin: &Origin) -> Option<(&str, bool)> {
+        let proxy = self.routes.forward_proxy(origin)?;
+        Some((proxy.name(), self.routes.resolves_here()))
+    }
+
+    /// The tunnel of the forward proxy to the host, or to one of these addresses of it.
+    ///
+    /// # Errors
+    /// The host is not configured, there is no forward proxy on the way to it, or no tunnel before the deadline.
+    pub async fn tunnel(
+        &self,
+        origin: &Origin,
+        addresses: Option<&[SocketAddr]>,
+        deadline: Instant,
+    ) -> Result<TransportStream, ClientError> {
+        self.check_configured(origin)?;
+        let Some(proxy) = self.routes.forward_proxy(origin) else {
+            return Err(ClientError::Setup("no forward proxy".to_owned()));
+        };
+        let after = self.timeout;
+        let limit = Limit { deadline, after };
+        let tunnel = match addresses {
+            None => proxy.tunnel(&origin.host_and_port(), limit).await,
+            Some(addresses) => Routes::tunnel_to_address(proxy, addresses, limit).await,
+        };
+        Ok(tunnel?)
+    }
+
+    /// The local address of connections (`source_address`).
+    pub fn source_address(&self) -> Option<IpAddr> {
+        self.routes.source_address
+    }
+
+    fn check_configured(&self, origin: &Origin) -> Result<(), ClientError> {
+        match self.origins.contains(origin) {
+            true => Ok(()),
+            false => Err(ClientError::NotConfigured {
+                origin: origin.to_string(),
+                configured: self.origins.iter().map(Origin::to_string).collect(),
+            }),
+        }
     }
 
     /// The deadline of a connection that is started now.
@@ -198,12 +267,7 @@ impl Connector {
         origin: &Origin,
         deadline: Instant,
     ) -> Result<Vec<SocketAddr>, ClientError> {
-        if !self.origins.contains(origin) {
-            return Err(ClientError::NotConfigured {
-                origin: origin.to_string(),
-                configured: self.origins.iter().map(Origin::to_string).collect(),
-            });
-        }
+        self.check_configured(origin)?;
         let failed = |why: String| ClientError::Resolve {
             host: origin.host.clone(),
             why,

@@ -7,7 +7,7 @@ mod error;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, LOCATION, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
@@ -78,11 +78,22 @@ impl Download<'_> {
     async fn run(&self, config: &Config) -> Result<Vec<u8>, DownloadError> {
         let failed = |failure| self.failed(failure);
         let request = self.request()?;
+        // A forward proxy is asked for a URL of http as a whole (RFC 9112, section 3.2.2): many refuse CONNECT to its port.
+        let mut asked = None;
         let sent = match self.url.scheme() {
-            "http" => {
-                let stream = self.server.connect().await.map_err(failed)?;
-                public_server::send(stream, request).await
-            }
+            "http" => match self.server.forward_proxy(config).map_err(failed)? {
+                Some(proxy) => {
+                    let connecting = proxy.connect(self.url.as_str(), self.server.limit());
+                    let connected = connecting.await.map_err(|error| self.client(error.into()));
+                    let (stream, authorization) = connected?;
+                    asked = Some(proxy);
+                    public_server::send(stream, self.whole(request, authorization)?).await
+                }
+                None => {
+                    let stream = self.server.connect(config).await.map_err(failed)?;
+                    public_server::send(stream, request).await
+                }
+            },
             _ => {
                 let stream = self.server.connect_tls(config).await.map_err(failed)?;
                 public_server::send(stream, request).await
@@ -92,7 +103,13 @@ impl Download<'_> {
             response,
             connection: _open,
         } = sent.map_err(|error| self.client(error))?;
-        self.read(response).await
+        match asked {
+            Some(proxy) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                let error = proxy.refused(self.url.as_str(), response.headers());
+                Err(self.client(error.into()))
+            }
+            _ => self.read(response).await,
+        }
     }
 
     fn request(&self) -> Result<Request<Empty<Bytes>>, DownloadError> {
@@ -104,6 +121,20 @@ impl Download<'_> {
             .header(USER_AGENT, HeaderValue::from_static(agent))
             .body(Empty::new())
             .map_err(|_| DownloadError::Url)
+    }
+
+    /// The request as a forward proxy is sent it: for the whole URL, with the credentials.
+    fn whole(
+        &self,
+        mut request: Request<Empty<Bytes>>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Request<Empty<Bytes>>, DownloadError> {
+        let whole = &self.url[..Position::AfterQuery];
+        *request.uri_mut() = whole.parse().map_err(|_| DownloadError::Url)?;
+        if let Some(value) = authorization {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
+        Ok(request)
     }
 
     async fn read(&self, response: Response<Incoming>) -> Result<Vec<u8>, DownloadError> {
@@ -181,6 +212,7 @@ impl Download<'_> {
                 url,
                 error: Box::new(error),
             },
+            ClientError::ForwardProxy(error) => DownloadError::ForwardProxy { url, error },
             ClientError::Connect { why, .. } | ClientError::ConnectDeadline { why, .. } => {
                 DownloadError::Unreachable { url, why }
             }

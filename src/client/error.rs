@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
+use super::forward_proxy::ForwardProxyError;
 use super::http2_error::Http2Ending;
 use super::{MAX_RESPONSE_FIELDS, MAX_RESPONSE_HEAD};
 use crate::diagnostic::Diagnostic;
@@ -86,6 +87,17 @@ pub enum ClientError {
         /// The timeout (`connect_timeout` or `response_timeout`).
         after: Duration,
     },
+    /// The forward proxy made no tunnel to the hub: nothing was sent there.
+    #[error(transparent)]
+    ForwardProxy(Box<ForwardProxyError>),
+    /// The handshake failed in the tunnel of a forward proxy, before the server said anything.
+    #[error("{error}, in the tunnel that the forward proxy {proxy} had made")]
+    InTunnel {
+        /// The forward proxy.
+        proxy: String,
+        /// What happened.
+        error: Box<ClientError>,
+    },
     /// The handshake failed, or the server refused the client right after it.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -130,6 +142,12 @@ impl From<IdentityError> for ClientError {
     }
 }
 
+impl From<ForwardProxyError> for ClientError {
+    fn from(error: ForwardProxyError) -> Self {
+        Self::ForwardProxy(Box::new(error))
+    }
+}
+
 impl Diagnostic for ClientError {
     fn hint(&self) -> String {
         match self {
@@ -153,6 +171,10 @@ impl Diagnostic for ClientError {
             },
             Self::ConnectDeadline { .. } => {
                 "an address without an answer is behind a firewall, or nobody's: check firewall and routes from this machine to each; `connect_timeout` of [hub] sets the limit".to_owned()
+            }
+            Self::ForwardProxy(error) => error.hint(),
+            Self::InTunnel { .. } => {
+                "the forward proxy or what is behind it: its log says whether it reached the hub, and whether it looks into TLS, which ends connections that it cannot look into".to_owned()
             }
             Self::Tls(error) => error.hint(),
             Self::NoAnswer(Ending::Orderly) => {
@@ -184,6 +206,8 @@ impl Diagnostic for ClientError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
+            Self::ForwardProxy(error) => error.exit_code(),
+            Self::InTunnel { error, .. } => error.exit_code(),
             Self::Tls(error) => error.exit_code(),
             Self::Identity(error) => error.exit_code(),
             Self::NotConfigured { .. } | Self::Request(_) => ExitCode::Configuration,
@@ -207,6 +231,8 @@ impl Diagnostic for ClientError {
 
     fn is_transient(&self) -> bool {
         match self {
+            Self::ForwardProxy(error) => error.is_transient(),
+            Self::InTunnel { error, .. } => error.is_transient(),
             Self::Tls(error) => error.is_transient(),
             Self::Identity(error) => error.is_transient(),
             _ => self.exit_code() == ExitCode::Network,

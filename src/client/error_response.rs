@@ -113,7 +113,7 @@ fn is_service_error(body: &[u8]) -> bool {
     fields.contains_key("errorCode") || fields.contains_key("error")
 }
 
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     // An HTML page's title is its summary.
     let lower = text.to_ascii_lowercase();
     let title = lower

@@ -7,20 +7,20 @@ use std::time::Instant;
 use rustls::client::{Resumption, Tls12Resumption};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tracing::Instrument;
 
 use super::connector::{Connection, Connector, HubStream};
 use super::handshake_stream::HandshakeStream;
+use super::transport_stream::TransportStream;
 use super::{ClientError, Stage};
 use crate::config::origin::Origin;
 use crate::tls::handshake_observer::{Observation, Observer};
 use crate::tls::issuers::{IssuerMatch, explain_refusal};
 use crate::tls::replay::Replay;
 use crate::tls::session_store::{ConnectionSessions, ResumedSession};
-use crate::tls::{TlsError, from_handshake};
+use crate::tls::{HandshakePhase, TlsError, from_handshake};
 
 /// Why there is no connection.
 pub(super) enum HandshakeFailure {
@@ -52,12 +52,13 @@ impl Connector {
         &self,
         origin: &Origin,
         interaction_id: Option<String>,
-        tcp: TcpStream,
+        transport: impl Into<TransportStream>,
         deadline: Instant,
     ) -> (Result<Connection, ClientError>, Observation) {
         // For a single look at a server: it resumes none.
         let sessions = self.tls.sessions(origin, false);
-        let handshake = self.handshake_with(origin, interaction_id, tcp, deadline, sessions);
+        let handshake =
+            self.handshake_with(origin, interaction_id, transport.into(), deadline, sessions);
         let (connection, observation) = handshake.await;
         (connection.map_err(ClientError::from), observation)
     }
@@ -66,12 +67,13 @@ impl Connector {
         &self,
         origin: &Origin,
         interaction_id: Option<String>,
-        tcp: TcpStream,
+        transport: TransportStream,
         deadline: Instant,
         sessions: Option<Arc<ConnectionSessions>>,
     ) -> (Result<Connection, HandshakeFailure>, Observation) {
         let observer = Observer::new(origin.host_and_port(), interaction_id);
-        let runs = self.runs(origin, tcp, &observer, sessions.as_ref());
+        let via = transport.via().cloned();
+        let runs = self.runs(origin, transport, &observer, sessions.as_ref());
         let runs = runs.instrument(tracing::debug_span!("handshake"));
         let result = timeout_at(deadline.into(), runs).await;
         let result = result.unwrap_or_else(|_| {
@@ -81,6 +83,10 @@ impl Connector {
         });
         let observation = observer.observation();
         let result = self.checked(origin, result, &observation, sessions);
+        let result = match via {
+            Some(via) => result.map_err(|failure| failure.map(|error| in_tunnel(error, &via))),
+            None => result,
+        };
         (result, observation)
     }
 
@@ -88,7 +94,7 @@ impl Connector {
     async fn runs(
         &self,
         origin: &Origin,
-        tcp: TcpStream,
+        transport: TransportStream,
         observer: &Observer,
         sessions: Option<&Arc<ConnectionSessions>>,
     ) -> Result<HubStream, HandshakeFailure> {
@@ -119,7 +125,7 @@ impl Connector {
                 None => HandshakeFailure::Other(error),
             }
         };
-        let (error, stream) = match run(HandshakeStream::new(tcp, &replay)).await {
+        let (error, stream) = match run(HandshakeStream::new(transport, &replay)).await {
             // Nothing had to be signed.
             Ok(mut stream) => {
                 stream.get_mut().0.stop_recording();
@@ -205,6 +211,25 @@ impl Connector {
                 other => other,
             })),
         }
+    }
+}
+
+/// The error of a handshake in a tunnel. Where the server said nothing, it may as well be the forward proxy that ended it, or that
+/// drops what is sent.
+fn in_tunnel(error: ClientError, via: &Arc<str>) -> ClientError {
+    let may_be_its = match &error {
+        ClientError::Deadline { .. } | ClientError::Tls(TlsError::Network(_)) => true,
+        ClientError::Tls(TlsError::Closed { phase, .. }) => {
+            *phase == HandshakePhase::AfterClientHello
+        }
+        _ => false,
+    };
+    match may_be_its {
+        true => ClientError::InTunnel {
+            proxy: via.to_string(),
+            error: Box::new(error),
+        },
+        false => error,
     }
 }
 

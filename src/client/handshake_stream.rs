@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::client_hello;
 use super::read_after_epipe::ReadAfterEpipe;
+use super::transport_stream::TransportStream;
 use crate::tls::replay::Replay;
 
 /// The longest input of a first run, in bytes: rustls takes handshake messages of up to 64 KiB, of which there are five.
@@ -39,7 +39,7 @@ struct Recording {
 
 impl HandshakeStream {
     /// The stream of a first run.
-    pub(super) fn new(tcp: TcpStream, replay: &Arc<Replay>) -> Self {
+    pub(super) fn new(tcp: TransportStream, replay: &Arc<Replay>) -> Self {
         Self {
             tcp: ReadAfterEpipe::new(tcp),
             recording: Some(Box::new(Recording {

@@ -1,7 +1,7 @@
 //! A second run receives what the first has received, and sends no byte twice.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -9,7 +9,7 @@ async fn connection() -> (HandshakeStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap());
     let (client, server) = (client.await.unwrap(), listener.accept().await.unwrap().0);
-    let stream = HandshakeStream::new(client, &Arc::new(Replay::default()));
+    let stream = HandshakeStream::new(client.into(), &Arc::new(Replay::default()));
     (stream, server)
 }
 

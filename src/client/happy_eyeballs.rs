@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Display};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
-use super::ClientError;
+use super::{ClientError, source_address};
 use crate::config::origin::Origin;
 use crate::poison::IgnorePoison as _;
 
@@ -28,7 +28,11 @@ const PREFERENCE_LIFETIME: Duration = Duration::from_secs(600);
 
 /// The preferred address of each origin: the one that connected last. Clones share the map.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PreferredAddresses(Arc<Mutex<HashMap<Origin, PreferredAddress>>>);
+pub(super) struct PreferredAddresses {
+    all: Arc<Mutex<HashMap<Origin, PreferredAddress>>>,
+    /// The local address of the connections.
+    source: Option<IpAddr>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct PreferredAddress {
@@ -88,6 +92,14 @@ impl RaceResult {
 }
 
 impl PreferredAddresses {
+    /// None yet; connections are made from this local address.
+    pub(super) fn from_source(source: Option<IpAddr>) -> Self {
+        Self {
+            source,
+            ..Self::default()
+        }
+    }
+
     /// Connects to one of the addresses, of which the preferred one is tried first.
     pub(super) async fn connect(
         &self,
@@ -96,7 +108,7 @@ impl PreferredAddresses {
         deadline: Instant,
     ) -> RaceResult {
         let first = self.preferred(origin, Instant::now());
-        let outcome = race(sort_addresses(addresses, first), deadline).await;
+        let outcome = race(sort_addresses(addresses, first), self.source, deadline).await;
         let connected = outcome.connected.as_ref();
         self.update(
             origin,
@@ -138,7 +150,7 @@ impl PreferredAddresses {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Origin, PreferredAddress>> {
-        self.0.lock().ignore_poison()
+        self.all.lock().ignore_poison()
     }
 }
 
@@ -177,7 +189,7 @@ pub(super) fn sort_addresses(
 
 /// Tries the addresses in order, each [`ATTEMPT_DELAY`] after the previous one or when an attempt fails. The first
 /// connection is used, and the other attempts are cancelled.
-async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> RaceResult {
+async fn race(addresses: Vec<SocketAddr>, source: Option<IpAddr>, deadline: Instant) -> RaceResult {
     let started = Instant::now();
     // With a short deadline the delay is shorter, so that the last address is tried as well.
     let share = deadline.saturating_duration_since(started) / addresses.len().max(1) as u32;
@@ -190,7 +202,8 @@ async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> RaceResult {
     loop {
         if let Some(address) = next.pop_front() {
             pending.push(address);
-            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+            attempts
+                .spawn(async move { (address, source_address::connect(address, source).await) });
         }
         let until = match next.is_empty() {
             true => deadline,
@@ -227,11 +240,15 @@ async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> RaceResult {
 }
 
 /// Tries all addresses at once and returns those that do not connect before the deadline.
-pub async fn probe_all(addresses: &[SocketAddr], deadline: Instant) -> Vec<FailedAttempt> {
+pub async fn probe_all(
+    addresses: &[SocketAddr],
+    source: Option<IpAddr>,
+    deadline: Instant,
+) -> Vec<FailedAttempt> {
     let mut attempts = JoinSet::new();
     for (index, address) in addresses.iter().copied().enumerate() {
         attempts.spawn(async move {
-            let tried = timeout_at(deadline.into(), TcpStream::connect(address)).await;
+            let tried = timeout_at(deadline.into(), source_address::connect(address, source)).await;
             let error = match tried {
                 Ok(Ok(_)) => return None,
                 Ok(Err(error)) => Some(error),
@@ -246,101 +263,5 @@ pub async fn probe_all(addresses: &[SocketAddr], deadline: Instant) -> Vec<Faile
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(of: &[&str]) -> Vec<SocketAddr> {
-        let parsed = of
-            .iter()
-            .map(|ip| SocketAddr::new(ip.parse().unwrap(), 443));
-        parsed.collect()
-    }
-
-    fn ordered(of: &[&str], first: Option<&str>) -> Vec<String> {
-        let first = first.map(|ip| SocketAddr::new(ip.parse().unwrap(), 443));
-        let ordered = sort_addresses(&addresses(of), first);
-        ordered
-            .iter()
-            .map(|address| address.ip().to_string())
-            .collect()
-    }
-
-    #[test]
-    fn families_alternate_and_keep_the_resolvers_order() {
-        for (given, first, expected) in [
-            (&[][..], None, &[][..]),
-            (&["192.0.2.1"], None, &["192.0.2.1"]),
-            (
-                &[
-                    "2001:db8::1",
-                    "2001:db8::2",
-                    "2001:db8::3",
-                    "192.0.2.1",
-                    "192.0.2.2",
-                ],
-                None,
-                &[
-                    "2001:db8::1",
-                    "192.0.2.1",
-                    "2001:db8::2",
-                    "192.0.2.2",
-                    "2001:db8::3",
-                ],
-            ),
-            (
-                &["192.0.2.9", "192.0.2.1", "2001:db8::1"],
-                None,
-                &["192.0.2.9", "2001:db8::1", "192.0.2.1"],
-            ),
-            // Duplicates, as in a hosts file.
-            (
-                &["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1"],
-                None,
-                &["192.0.2.1", "192.0.2.2"],
-            ),
-            (
-                &["2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2"],
-                Some("192.0.2.2"),
-                &["192.0.2.2", "2001:db8::1", "192.0.2.1", "2001:db8::2"],
-            ),
-            (
-                &["2001:db8::1", "192.0.2.1"],
-                Some("2001:db8::1"),
-                &["2001:db8::1", "192.0.2.1"],
-            ),
-            // The preferred address is no longer one of the name's.
-            (&["192.0.2.1"], Some("192.0.2.7"), &["192.0.2.1"]),
-        ] {
-            assert_eq!(ordered(given, first), expected, "{given:?} {first:?}");
-        }
-    }
-
-    #[test]
-    fn a_preferred_address_expires_and_can_be_forgotten() {
-        let origin: Origin = "https://hub.example".parse().unwrap();
-        let [one, two] = addresses(&["192.0.2.1", "192.0.2.2"]).try_into().unwrap();
-        let preferences = PreferredAddresses::default();
-        let shared = preferences.clone();
-        let now = Instant::now();
-        assert_eq!(preferences.preferred(&origin, now), None);
-        preferences.update(&origin, Some(one), now);
-        assert_eq!(shared.preferred(&origin, now), Some(one));
-        // Its own use does not extend its lifetime.
-        let later = now + PREFERENCE_LIFETIME / 2;
-        preferences.update(&origin, Some(one), later);
-        assert_eq!(preferences.preferred(&origin, later), Some(one));
-        assert_eq!(
-            preferences.preferred(&origin, now + PREFERENCE_LIFETIME),
-            None
-        );
-        preferences.update(&origin, Some(two), later);
-        assert_eq!(
-            preferences.preferred(&origin, now + PREFERENCE_LIFETIME),
-            Some(two)
-        );
-        let other: Origin = "https://other.example".parse().unwrap();
-        assert_eq!(preferences.preferred(&other, later), None);
-        preferences.update(&origin, None, later);
-        assert_eq!(shared.preferred(&origin, later), None);
-    }
-}
+#[path = "happy_eyeballs_tests.rs"]
+mod tests;

@@ -13,12 +13,12 @@ use http::header::{
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
 use super::public_server::{self, Failure, OpenResponse, PublicServer};
+use super::transport_stream::TransportStream;
 use super::{ClientError, Stage, hyper_error};
 use crate::config::Config;
 use crate::config::origin::Origin;
@@ -80,7 +80,7 @@ struct Fetch(PublicServer);
 impl Fetch {
     async fn exchange(
         &self,
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<TransportStream>,
         url: &Url,
     ) -> Result<FetchedSet, FetchError> {
         let request = self.request(url)?;
@@ -165,6 +165,7 @@ impl Fetch {
                 host,
                 error: Box::new(error),
             },
+            ClientError::ForwardProxy(error) => FetchError::ForwardProxy { host, error },
             ClientError::Resolve { host, why } => FetchError::Resolve { host, why },
             ClientError::Connect { host, why } => FetchError::Connect { host, why },
             ClientError::ConnectDeadline { host, after, why } => {

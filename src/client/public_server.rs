@@ -17,8 +17,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::dns_cache::DnsCache;
+use super::forward_proxy::{ForwardProxy, Limit};
 use super::handshake::server_name;
 use super::happy_eyeballs::PreferredAddresses;
+use super::route::Routes;
+use super::transport_stream::TransportStream;
 use super::{ClientError, Stage, http1_builder, hyper_error};
 use crate::config::Config;
 use crate::config::origin::Origin;
@@ -61,8 +64,25 @@ pub(super) struct OpenResponse {
 }
 
 impl PublicServer {
-    /// Connects.
-    pub(super) async fn connect(&self) -> Result<TcpStream, Failure> {
+    /// The forward proxy on the way to it. `None`: it is connected to directly.
+    pub(super) fn forward_proxy(
+        &self,
+        config: &Config,
+    ) -> Result<Option<Arc<ForwardProxy>>, Failure> {
+        let routes = Routes::of_fetches(config)?;
+        Ok(routes.forward_proxy(&self.origin).cloned())
+    }
+
+    /// The time that a connection may take.
+    pub(super) fn limit(&self) -> Limit {
+        Limit {
+            deadline: self.deadline,
+            after: self.after,
+        }
+    }
+
+    /// Connects directly.
+    pub(super) async fn connect(&self, config: &Config) -> Result<TcpStream, Failure> {
         let addresses = DnsCache::default();
         let lookup = addresses.resolve(&self.origin.host, self.origin.port);
         let addresses = timeout_at(self.deadline.into(), lookup)
@@ -72,7 +92,7 @@ impl PublicServer {
         if addresses.is_empty() {
             return Err(Failure::Unresolved("the name has no address".to_owned()));
         }
-        let preferred = PreferredAddresses::default();
+        let preferred = PreferredAddresses::from_source(config.network.source_address);
         let connected = preferred.connect(&self.origin, &addresses, self.deadline);
         let stream = connected.await.into_stream(
             &self.origin,
@@ -82,15 +102,22 @@ impl PublicServer {
         Ok(stream)
     }
 
-    /// Connects by TLS.
+    /// Connects by TLS, in the tunnel of a forward proxy where one is on the way.
     pub(super) async fn connect_tls(
         &self,
         config: &Config,
-    ) -> Result<TlsStream<TcpStream>, Failure> {
+    ) -> Result<TlsStream<TransportStream>, Failure> {
         let tls = anonymous_client_config(&config.tls)?;
         let name = server_name(&self.origin)?;
-        let tcp = self.connect().await?;
-        let handshake = TlsConnector::from(Arc::new(tls)).connect(name, tcp);
+        let transport = match self.forward_proxy(config)? {
+            Some(proxy) => {
+                let target = self.origin.host_and_port();
+                let tunnel = proxy.tunnel(&target, self.limit()).await;
+                tunnel.map_err(ClientError::from)?
+            }
+            None => self.connect(config).await?.into(),
+        };
+        let handshake = TlsConnector::from(Arc::new(tls)).connect(name, transport);
         let stream = timeout_at(self.deadline.into(), handshake)
             .await
             .map_err(|_| Failure::Late(Stage::Handshake))?

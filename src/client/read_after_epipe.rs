@@ -8,18 +8,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::transport_stream::TransportStream;
 
 /// The stream. The write error, if there was one, is reported at the end of its input.
 #[derive(Debug)]
 pub(super) struct ReadAfterEpipe {
-    tcp: TcpStream,
+    tcp: TransportStream,
     /// The error of a write; reported at the end of the input.
     write_error: Option<ErrorKind>,
 }
 
 impl ReadAfterEpipe {
-    pub(super) fn new(tcp: TcpStream) -> Self {
+    pub(super) fn new(tcp: TransportStream) -> Self {
         Self {
             tcp,
             write_error: None,
@@ -104,7 +105,7 @@ impl AsyncWrite for ReadAfterEpipe {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -114,7 +115,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let client = TcpStream::connect(listener.local_addr()?).await?;
         let (mut server, _) = listener.accept().await?;
-        let mut client = ReadAfterEpipe::new(client);
+        let mut client = ReadAfterEpipe::new(client.into());
         client.write_all(b"unread").await?;
         server.readable().await?;
         server.write_all(b"too large").await?;

@@ -21,14 +21,17 @@ use std::time::{Duration, Instant};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Client, ClientBuilder, Proxy};
 use tower_layer::Layer;
 use tower_service::Service;
+use url::Url;
 
 use super::ClientError;
 use super::dns_cache::DnsCache;
+use super::forward_proxy::ForwardProxy;
 use super::happy_eyeballs::{PreferredAddresses, sort_addresses};
 use crate::config::Config;
+use crate::config::network::ResolvedBy;
 use crate::config::origin::Origin;
 use crate::engine::handshake_threads::offload;
 use crate::identity::Identity;
@@ -37,7 +40,7 @@ use crate::tls::handshake_observer::Observer;
 use crate::token::guard::Attendance;
 
 /// Opens token, key and certificate as configured, and makes a client for the configured hub: HTTP/2 and HTTP/1.1, a
-/// connection pool, no redirects, no proxy.
+/// connection pool, no redirects, no proxy but the one of `[network]`.
 ///
 /// This function blocks: it loads the PKCS#11 module and logs in. Connections are made on separate threads later, so that a
 /// slow signature blocks no task of the runtime.
@@ -50,8 +53,8 @@ pub fn client(config: &Config, attendance: Attendance) -> Result<Client, ClientE
 
 /// As [`client`], with options of the application's (headers, timeouts, pool). `customize` gets a builder with
 /// `connect_timeout` of the configuration. The options that this crate depends on are set after it and cannot be
-/// overridden: the TLS configuration, HTTPS only, no redirects, and no proxy, since reqwest would offer a proxy the
-/// certificate.
+/// overridden: the TLS configuration, HTTPS only, no redirects, and no forward proxy but that of `[network]`, in
+/// whose tunnel the certificate is; not one at https, since reqwest would offer it the certificate.
 ///
 /// # Errors
 /// As [`client`].
@@ -86,10 +89,48 @@ pub fn of(
         .https_only(true)
         .redirect(Policy::none())
         .no_proxy()
+        .local_address(config.network.source_address);
+    let client = match forward_proxy(config)? {
+        Some(proxy) => client.proxy(proxy),
+        None => client,
+    };
+    let client = client
         .connector_layer(ObserverLayer(resolver))
         .build()
         .map_err(|error| ClientError::Setup(error.to_string()))?;
     Ok(client)
+}
+
+/// The forward proxy of the configuration, for reqwest: it makes the tunnel itself, by CONNECT over plain TCP.
+fn forward_proxy(config: &Config) -> Result<Option<Proxy>, ClientError> {
+    let Some(proxy) = &config.network.proxy else {
+        return Ok(None);
+    };
+    let refused = |why: &str| {
+        Err(ClientError::Request(format!(
+            "{why} of [network] is not for reqwest; hsm_mtls::Client and the proxy take it"
+        )))
+    };
+    if proxy.url.is_https {
+        // reqwest would offer it the certificate.
+        return refused("a forward proxy at https in `proxy`");
+    }
+    if config.network.resolve == ResolvedBy::Local {
+        return refused("resolve = \"local\"");
+    }
+    let url = Url::parse(&proxy.url.to_string())
+        .map_err(|error| ClientError::Setup(error.to_string()))?;
+    let no_proxy = config.network.no_proxy.clone();
+    let reached = Proxy::custom(move |to| {
+        let host = to.host_str()?.trim_matches(['[', ']']);
+        let port = to.port_or_known_default()?;
+        (!no_proxy.covers(host, port)).then(|| url.clone())
+    });
+    let authorization = ForwardProxy::new(config, proxy)?.authorization()?;
+    Ok(Some(match authorization {
+        Some(value) => reached.custom_http_auth(value),
+        None => reached,
+    }))
 }
 
 /// A DNS resolver for reqwest that puts an address that accepts connections first.
@@ -110,7 +151,7 @@ impl PreferringResolver {
         Self {
             origins: config.hub.origins().into_iter().cloned().collect(),
             timeout: config.hub.connect_timeout,
-            preferred: PreferredAddresses::default(),
+            preferred: PreferredAddresses::from_source(config.network.source_address),
             dns: DnsCache::default(),
         }
     }

@@ -9,12 +9,13 @@ use super::error::ConfigError;
 use super::field_error::field_error;
 
 /// The sections that a front end is given as they are.
-const WHOLE: [&str; 8] = [
+const WHOLE: [&str; 9] = [
     "regime",
     "environment",
     "lfi_code",
     "sig4",
     "hub",
+    "network",
     "tls",
     "trust",
     "proxy",

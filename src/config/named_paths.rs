@@ -1,6 +1,7 @@
 //! Lists every path of a configuration. Each section is taken apart field by field, without `..`: a new field does not
 //! compile before it is decided here whether it is a path, which role it has, and what other users must not do with it.
 
+mod network;
 mod proxy;
 
 use std::env;
@@ -36,6 +37,7 @@ impl Config {
             sig4_token,
             trust,
             hub,
+            network,
             tls,
             ledger,
             signer,
@@ -58,6 +60,7 @@ impl Config {
             all.add_sig4(sig4);
         }
         all.add_trust(trust);
+        all.add_network(network);
         for token in [Some(token), sig4_token.as_ref()].into_iter().flatten() {
             all.add_token(token);
         }

@@ -22,7 +22,7 @@ pub struct NamedPath {
 }
 
 impl NamedPath {
-    /// Whether it may hold a secret: a PIN, or the token of a caller.
+    /// Whether it may hold a secret: a PIN, the token of a caller, or credentials.
     pub fn holds_secret(&self) -> bool {
         matches!(
             self.role,
@@ -31,6 +31,7 @@ impl NamedPath {
                 | PathRole::PinProgram
                 | PathRole::PinArgument
                 | PathRole::CallerToken
+                | PathRole::ProxyCredentials
         )
     }
 }
@@ -61,6 +62,8 @@ pub enum PathRole {
     AccessLog,
     Socket,
     CallerToken,
+    ProxyCredentials,
+    ProxyAnchors,
     Attestation,
 }
 
@@ -88,6 +91,8 @@ impl fmt::Display for PathRole {
             Self::AccessLog => "the access log",
             Self::Socket => "a socket of [proxy]",
             Self::CallerToken => "a caller's token",
+            Self::ProxyCredentials => "the credentials of the forward proxy",
+            Self::ProxyAnchors => "`proxy_anchors` of [network]",
             Self::Attestation => "`attestation` of [audit]",
         })
     }

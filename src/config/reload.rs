@@ -73,6 +73,7 @@ impl Config {
             ("`environment`", self.environment != other.environment),
             ("`lfi_code`", self.lfi_code != other.lfi_code),
             ("[hub]", self.hub != other.hub),
+            ("[network]", self.network != other.network),
             ("[sig4]", self.sig4.is_some() != other.sig4.is_some()),
             ("[[proxy.listener]]", listeners(self) != listeners(other)),
             ("[proxy.operations]", operations(self) != operations(other)),

@@ -43,7 +43,7 @@ fn array(name: &'static str, fields: &'static [&'static str]) -> Section {
     }
 }
 
-pub(super) static SECTIONS: LazyLock<[Section; 14]> = LazyLock::new(|| {
+pub(super) static SECTIONS: LazyLock<[Section; 15]> = LazyLock::new(|| {
     [
         table(
             "",
@@ -56,6 +56,7 @@ pub(super) static SECTIONS: LazyLock<[Section; 14]> = LazyLock::new(|| {
                 "sig4",
                 "trust",
                 "hub",
+                "network",
                 "tls",
                 "ledger",
                 "signer",
@@ -128,6 +129,19 @@ pub(super) static SECTIONS: LazyLock<[Section; 14]> = LazyLock::new(|| {
             ],
         ),
         table("hub", &hub::FIELDS),
+        table(
+            "network",
+            &[
+                "proxy",
+                "proxy_credentials",
+                "proxy_anchors",
+                "no_proxy",
+                "resolve",
+                "fetch_proxy",
+                "fetch_proxy_credentials",
+                "source_address",
+            ],
+        ),
         table("tls", &["groups", "resumption"]),
         table(
             "ledger",

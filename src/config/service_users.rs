@@ -212,9 +212,11 @@ impl Config {
             | PathRole::HeadProgram
             | PathRole::HeadArgument
             | PathRole::Attestation => FileUsers::of_root_read_by(signer),
-            PathRole::Anchors | PathRole::Crl | PathRole::CallerToken => {
-                FileUsers::of_root_read_by(front_end)
-            }
+            PathRole::Anchors
+            | PathRole::Crl
+            | PathRole::CallerToken
+            | PathRole::ProxyCredentials
+            | PathRole::ProxyAnchors => FileUsers::of_root_read_by(front_end),
             PathRole::AccessLog => FileUsers::of(front_end),
             // `cert install` runs as the signer's user. The pair is proved at each start and reload.
             PathRole::Certificate

@@ -165,7 +165,9 @@ fn mode_of_signer(named: &NamedPath) -> Option<AccessMode> {
         | PathRole::PinCredential
         | PathRole::Socket
         | PathRole::AccessLog
-        | PathRole::CallerToken => None,
+        | PathRole::CallerToken
+        | PathRole::ProxyCredentials
+        | PathRole::ProxyAnchors => None,
     }
 }
 
@@ -175,7 +177,9 @@ fn mode_of_front_end(named: &NamedPath) -> Option<AccessMode> {
         | PathRole::Sig4Certificate
         | PathRole::Anchors
         | PathRole::Crl
-        | PathRole::CallerToken => Some(AccessMode::Read),
+        | PathRole::CallerToken
+        | PathRole::ProxyCredentials
+        | PathRole::ProxyAnchors => Some(AccessMode::Read),
         PathRole::AccessLog => Some(AccessMode::Write),
         PathRole::Configuration
         | PathRole::Module
@@ -279,7 +283,7 @@ fn command(at: &Path, mode: AccessMode, role: &PathRole, uid: u32) -> String {
         (AccessMode::Write, PathRole::HeadSocket) => format!("chmod o+w {at}"),
         (AccessMode::Write, _) => format!("chown {user} {at} && chmod u+rwX {at}"),
         (AccessMode::Execute, _) => format!("chgrp {group} {at} && chmod g+rx {at}"),
-        (AccessMode::Read, PathRole::CallerToken) => {
+        (AccessMode::Read, PathRole::CallerToken | PathRole::ProxyCredentials) => {
             format!("chown root:{group} {at} && chmod 640 {at}")
         }
         (AccessMode::Read, PathRole::PinFile) => format!("chown {user} {at} && chmod 600 {at}"),

@@ -3,15 +3,33 @@
 use std::time::Duration;
 
 use super::*;
+use crate::client::forward_proxy::{ForwardProxyError, ForwardProxyFailure, Refusal};
 use crate::client::http2_error::{EndedBy, Http2Ending, Scope};
 use crate::client::jwks_fetch::Content;
 use crate::tls::Ending;
+
+pub(super) fn in_the_way(failure: ForwardProxyFailure) -> ForwardProxyError {
+    ForwardProxyError {
+        proxy: text("http://proxy:3128"),
+        target: text("cm:443"),
+        failure,
+    }
+}
 
 pub(super) fn client() -> Vec<Example> {
     let deadline = |stage| ClientError::Deadline {
         stage,
         host: text("cm"),
         after: Duration::from_secs(10),
+    };
+    let through = |failure| ClientError::ForwardProxy(Box::new(in_the_way(failure)));
+    let refused = |status, said: &str, schemes: &[&str], credentials: Option<&str>| {
+        through(ForwardProxyFailure::Refused(Box::new(Refusal {
+            status,
+            said: text(said),
+            schemes: schemes.iter().map(ToString::to_string).collect(),
+            credentials: credentials.map(text),
+        })))
     };
     let ended = |by, scope, code| ClientError::Http2(Http2Ending { by, scope, code });
     every_variant!(ClientError {
@@ -39,6 +57,39 @@ pub(super) fn client() -> Vec<Example> {
             deadline(Stage::Handshake),
             deadline(Stage::Response)
         ],
+        ForwardProxy: [
+            through(ForwardProxyFailure::Unresolved(text("no such name"))),
+            through(ForwardProxyFailure::Unreachable(text(
+                "192.0.2.1:3128: refused"
+            ))),
+            through(ForwardProxyFailure::ConnectDeadline {
+                after: Duration::from_secs(10),
+                why: text("192.0.2.1:3128: no answer")
+            }),
+            through(ForwardProxyFailure::Tls(Box::new(TlsError::NotTls))),
+            through(ForwardProxyFailure::Deadline(Duration::from_secs(10))),
+            through(ForwardProxyFailure::Ended(Ending::Reset)),
+            through(ForwardProxyFailure::NotHttp(text("no version"))),
+            through(ForwardProxyFailure::SpokeFirst(12)),
+            refused(407, "", &["Basic"], None),
+            refused(407, "", &["Basic"], Some("file /etc/fp")),
+            refused(407, "", &["Negotiate", "NTLM"], None),
+            refused(403, "403 Filtered", &[], None),
+            refused(503, "ERR_DNS_FAIL 0, via 1.1 squid", &[], None),
+            refused(504, "", &[], None),
+            refused(429, "", &[], None),
+            refused(302, "moved", &[], None),
+            through(ForwardProxyFailure::HeldBack(Duration::from_secs(5))),
+            through(ForwardProxyFailure::Credentials {
+                source: text("file /etc/fp"),
+                why: text("it is empty"),
+                advice: text("write `user:password` into it")
+            }),
+        ],
+        InTunnel: [ClientError::InTunnel {
+            proxy: text("http://proxy:3128"),
+            error: Box::new(deadline(Stage::Handshake))
+        }],
         Tls: [ClientError::Tls(TlsError::NotAsked)],
         NoAnswer: [
             ClientError::NoAnswer(Ending::Orderly),
@@ -85,6 +136,12 @@ pub(super) fn jwks_fetch() -> Vec<Example> {
         Resolve: [FetchError::Resolve {
             host: host(),
             why: text("no such name")
+        }],
+        ForwardProxy: [FetchError::ForwardProxy {
+            host: host(),
+            error: Box::new(in_the_way(ForwardProxyFailure::Unreachable(text(
+                "192.0.2.1:3128: refused"
+            ))))
         }],
         Connect: [FetchError::Connect {
             host: host(),

@@ -237,6 +237,9 @@ pub(super) fn tls() -> Vec<Example> {
     every_variant!(TlsError {
         Certificate: [CertificateError::Empty(text("c3.pem")).into()],
         NotAsked: [TlsError::NotAsked],
+        ProxyAnchors: [TlsError::ProxyAnchors(text(
+            "/etc/fp.pem: it has no certificate"
+        ))],
         OtherGeneration: [TlsError::OtherGeneration {
             issuer: text("CN=Root CA - G2"),
             held: text("CN=Root CA - G1"),

@@ -6,6 +6,7 @@ use super::*;
 use crate::certificate::SignatureError;
 use crate::certificate::crl_successor::NotACrl;
 use crate::certificate::new_anchors::Unaccepted;
+use crate::client::forward_proxy::ForwardProxyFailure;
 use crate::config::trust::Fingerprint;
 
 const CA: &str = "CN=Issuing CA - G1";
@@ -22,6 +23,12 @@ pub(super) fn download() -> Vec<Example> {
     let status = |status| DownloadError::Status { url: url(), status };
     every_variant!(DownloadError {
         Url: [DownloadError::Url],
+        ForwardProxy: [DownloadError::ForwardProxy {
+            url: url(),
+            error: Box::new(client::in_the_way(ForwardProxyFailure::Unreachable(text(
+                "192.0.2.1:3128: refused"
+            ))))
+        }],
         Unreachable: [DownloadError::Unreachable {
             url: url(),
             why: text("192.0.2.1:80: refused"),

@@ -16,6 +16,8 @@ use landlock::{
 
 use super::SignerError;
 use super::hardening::Measure;
+use crate::config::network::ForwardProxyConfig;
+use crate::config::network::credentials::CredentialsSource;
 use crate::config::pin::PinSource;
 use crate::config::proxy::JwtAuth;
 use crate::config::trust::TrustMode;
@@ -60,6 +62,8 @@ pub struct Sandbox {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
     connect: Option<Vec<u16>>,
+    /// Whether its connections are bound to a local address, with any port.
+    binds: bool,
 }
 
 impl Sandbox {
@@ -73,22 +77,48 @@ impl Sandbox {
         if let Some(proxy) = &config.proxy {
             folders.extend(proxy.token_files().flat_map(folders_of));
         }
+        let is_needed = |proxy: &&ForwardProxyConfig| {
+            config.network.proxy.as_ref() == Some(*proxy) || key_set_port(config).is_some()
+        };
+        let forward_proxies: Vec<_> = config.network.forward_proxies().filter(is_needed).collect();
+        for proxy in &forward_proxies {
+            folders.extend(files_of(proxy));
+        }
         let key_set_port = key_set_port(config);
         let system: Vec<PathBuf> = RESOLVER_FILES
             .iter()
             .chain(&RESOLVER_FOLDERS)
             .chain(PUBLIC_ROOTS.iter().filter(|_| {
-                config.trust.mode != TrustMode::TrustFramework || key_set_port.is_some()
+                config.trust.mode != TrustMode::TrustFramework
+                    || key_set_port.is_some()
+                    || forward_proxies
+                        .iter()
+                        .any(|proxy| proxy.url.is_https && proxy.anchors.is_none())
             }))
             .map(PathBuf::from)
             .collect();
-        let mut ports = Vec::from_iter(config.hub.origins().iter().map(|origin| origin.port));
+        let origins = config.hub.origins().into_iter();
+        let mut ports = Vec::from_iter(origins.map(|origin| {
+            let proxy = config.network.proxy_for(&origin.host, origin.port);
+            proxy.map_or(origin.port, |proxy| proxy.url.port)
+        }));
         ports.push(DNS_PORT);
         ports.extend(key_set_port);
+        if key_set_port.is_some() {
+            ports.extend(
+                config
+                    .network
+                    .fetch_proxy
+                    .iter()
+                    .map(|proxy| proxy.url.port),
+            );
+        }
+        ports.dedup();
         let sandbox = Self {
             read: folders.into_iter().chain(system).collect(),
             write: config.log_folders(),
             connect: Some(ports),
+            binds: config.network.source_address.is_some(),
         };
         sandbox.check_secrets(config)?;
         Ok(sandbox)
@@ -149,6 +179,7 @@ impl Sandbox {
             read: read.to_vec(),
             write: write.to_vec(),
             connect: None,
+            binds: false,
         }
     }
 
@@ -214,6 +245,10 @@ impl Sandbox {
         for port in allowed {
             created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
         }
+        if self.binds && !ports.is_empty() {
+            // Port 0 stands for the ports that the system chooses from. None listens: the filter of system calls has no listen.
+            created = created.add_rule(NetPort::new(0, AccessNet::BindTcp))?;
+        }
         created.restrict_self()
     }
 
@@ -240,6 +275,22 @@ fn key_set_port(config: &Config) -> Option<u16> {
     let configured = sig4.jwks.as_ref();
     // The documented one has the usual port.
     configured.map_or(Some(443), url::Url::port_or_known_default)
+}
+
+/// What is read for a forward proxy: the folders of files that may be replaced, and a credential of systemd's alone, beside which
+/// is the PIN.
+fn files_of(proxy: &ForwardProxyConfig) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = proxy
+        .anchors
+        .iter()
+        .flat_map(|path| folders_of(path))
+        .collect();
+    match &proxy.credentials {
+        Some(CredentialsSource::File(path)) => paths.extend(folders_of(path)),
+        Some(source) => paths.extend(source.file()),
+        None => {}
+    }
+    paths
 }
 
 /// The folders of the files that a reload reads.

@@ -46,6 +46,13 @@ impl SystemCallFilter {
         }
     }
 
+    /// The same, of a front end whose connections are bound to a local address (`source_address` of `[network]`). Landlock has the
+    /// ports, and nothing listens all the same.
+    pub fn with_bind(mut self) -> Self {
+        self.allowed.push((libc::SYS_bind, Vec::new()));
+        self
+    }
+
     /// The supervisor's: channels between its children, signals to itself, and log lines. It opens neither files nor
     /// sockets, and starts no process.
     pub fn supervisor() -> Self {

@@ -158,6 +158,9 @@ pub enum TlsError {
     /// A root of the bundle cannot be used as a trust anchor.
     #[error("a root of `anchors` cannot be used: {0}")]
     Anchor(String),
+    /// The anchors of a forward proxy cannot be used: the file, and why.
+    #[error("`proxy_anchors` cannot be used: {0}")]
+    ProxyAnchors(String),
     /// A CRL cannot be used.
     #[error("the CRL {} cannot be used: {why}", path.display())]
     Crl {
@@ -306,6 +309,7 @@ impl Diagnostic for TlsError {
             Self::Network(_) => "try again; if it stays, look at firewall and routes".to_owned(),
             Self::NoPublicRoots(_) => "install `ca-certificates`, or set `mode = \"trust-framework\"`".to_owned(),
             Self::Anchor(_) => "fetch the Trust Framework's bundle anew (`hsm-mtls trust update`)".to_owned(),
+            Self::ProxyAnchors(_) => "it is PEM, with the roots of the forward proxy's certificate: ask who runs it".to_owned(),
             Self::Crl { .. } => "fetch the CRL anew (`hsm-mtls trust update`, where `crls` of [trust] has its `url`); it is PEM or DER".to_owned(),
             Self::UnsupportedCrl { .. } => {
                 "this says nothing against the list. Ask its issuer for a complete one of version 2, of one issuer's certificates and for \
@@ -321,6 +325,7 @@ impl Diagnostic for TlsError {
             Self::Signature(error) => error.exit_code(),
             Self::NoPublicRoots(_)
             | Self::Anchor(_)
+            | Self::ProxyAnchors(_)
             | Self::Crl { .. }
             | Self::NotYetValid { .. }
             | Self::UnsupportedCrl { .. }

@@ -40,6 +40,8 @@ fn number(role: &PathRole) -> usize {
         PathRole::CallerToken => 20,
         PathRole::Attestation => 21,
         PathRole::Sig4Certificate => 22,
+        PathRole::ProxyCredentials => 23,
+        PathRole::ProxyAnchors => 24,
     }
 }
 
@@ -58,7 +60,7 @@ fn each_path_that_others_could_change_is_refused_until_it_is_mended() {
     for folder in [&theirs, &files.path("moved")] {
         fs::create_dir(folder).unwrap();
     }
-    let mut seen = [false; 23];
+    let mut seen = [false; 25];
     for variant in VARIANTS {
         files.configure(variant);
         files.accepted();

@@ -26,6 +26,8 @@ fn owners(role: &PathRole) -> &'static [u32] {
         | PathRole::HeadArgument
         | PathRole::Socket
         | PathRole::CallerToken
+        | PathRole::ProxyCredentials
+        | PathRole::ProxyAnchors
         | PathRole::Attestation => &[],
         PathRole::Certificate
         | PathRole::Sig4Certificate

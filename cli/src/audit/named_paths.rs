@@ -36,14 +36,17 @@ fn rule_of(role: &PathRole) -> &'static Rule {
         | PathRole::ModuleVariable(_)
         | PathRole::SignerFolder
         | PathRole::AccessLog
+        | PathRole::ProxyCredentials
         | PathRole::Attestation => &rules::host::CONFIGURATION,
         PathRole::PinFile
         | PathRole::PinCredential
         | PathRole::PinProgram
         | PathRole::PinArgument => &rules::host::PIN,
-        PathRole::Certificate | PathRole::Sig4Certificate | PathRole::Anchors | PathRole::Crl => {
-            &rules::host::TRUST_ANCHORS
-        }
+        PathRole::Certificate
+        | PathRole::Sig4Certificate
+        | PathRole::Anchors
+        | PathRole::Crl
+        | PathRole::ProxyAnchors => &rules::host::TRUST_ANCHORS,
         PathRole::Ledger
         | PathRole::HeadSocket
         | PathRole::HeadProgram

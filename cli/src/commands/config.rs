@@ -1,5 +1,6 @@
 //! `config check`: the values that a configuration results in, and whether two environments share a key.
 
+mod network_section;
 mod proxy_section;
 mod shared_keys;
 mod sig4_section;
@@ -16,6 +17,11 @@ use serde_json::{Value, json};
 
 use super::{CommandError, Global, output, setup};
 use shared_keys::{list_keys, shared_keys};
+
+/// The note where a variable of the environment names a forward proxy that is not used.
+pub(super) fn ignored_variable(config: &Config) -> Vec<String> {
+    network_section::notes(config)
+}
 
 pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, CommandError> {
     let configs = if files.is_empty() {
@@ -72,7 +78,8 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
                     target.display()
                 ))?;
             }
-            for note in proxy_section::notes(config) {
+            let notes = network_section::notes(config).into_iter();
+            for note in notes.chain(proxy_section::notes(config)) {
                 output::note(&note)?;
             }
         }
@@ -140,6 +147,7 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
         };
         rows.push((service.name(), format!("{origin}{note}")));
     }
+    rows.extend(network_section::rows(config));
     let profile = config.token.profile(None);
     rows.push(("profile", profile.summary(&config.token)));
     rows.push(("module", path_and_access(&config.token.module)));
@@ -249,6 +257,7 @@ fn as_json(config: &Config) -> Value {
         "trust_mode": config.trust.mode.as_str(),
         "anchors": config.trust.anchors,
         "resumption_ms": config.tls.resumption.map(|time| time.as_millis() as u64),
+        "network": network_section::as_json(config),
         "ledger": config.ledger.as_ref().map(|ledger| &ledger.file),
         "sig4": sig4_section::as_json(config),
         "proxy": proxy_section::as_json(config),

@@ -124,8 +124,11 @@ fn run_front_end(global: &Global) -> Result<ExitCode, CommandError> {
     tracing::info!(detail = measure.detail, "the front end is under Landlock");
     // The filter allows no new Unix sockets.
     let service_manager = ServiceManager::from_environment();
-    let filter = SystemCallFilter::front_end().enter();
-    let measure = filter.map_err(CommandError::stage)?;
+    let mut filter = SystemCallFilter::front_end();
+    if config.network.source_address.is_some() {
+        filter = filter.with_bind();
+    }
+    let measure = filter.enter().map_err(CommandError::stage)?;
     standard_error::release();
     tracing::info!(
         detail = measure.detail,

@@ -11,7 +11,7 @@ use hsm_mtls::internal::exit_code::ExitCode;
 
 use super::error::Error;
 use super::output_file::{DEFAULT_MODE, OutputFile, OutputOption};
-use super::{CommandError, Global, jwks, output, setup, signer};
+use super::{CommandError, Global, config, jwks, output, setup, signer};
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
@@ -25,6 +25,9 @@ pub(super) struct VerifyArgs {
 
 pub(super) fn verify(global: &Global, args: VerifyArgs) -> Result<ExitCode, CommandError> {
     let config = setup::config(global)?;
+    config::ignored_variable(&config)
+        .iter()
+        .for_each(|note| output::remark(note));
     // The file is checked before anything is sent: evidence that cannot be written would have to be made again.
     let option = OutputOption {
         content: "the evidence",

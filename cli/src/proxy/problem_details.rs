@@ -187,6 +187,15 @@ fn classify(error: &ClientError) -> (StatusCode, &'static str, Option<u64>) {
     const BAD: StatusCode = StatusCode::BAD_GATEWAY;
     const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
     match error {
+        ClientError::ForwardProxy(error) => {
+            let status = if error.failure.is_deadline() {
+                LATE
+            } else {
+                BAD
+            };
+            (status, "forward-proxy", error.is_transient().then_some(1))
+        }
+        ClientError::InTunnel { error, .. } => classify(error),
         ClientError::Tls(TlsError::Signature(error)) => classify_signature(error),
         ClientError::Tls(TlsError::NotYetValid { .. }) => {
             (StatusCode::SERVICE_UNAVAILABLE, CERTIFICATE_STAGE, Some(5))

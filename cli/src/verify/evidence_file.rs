@@ -133,6 +133,11 @@ fn service_statement(service: &ServiceReport) -> String {
     };
     let not_reported = |step: &Step| step.name == PRESENTED_STEP && step.outcome == Outcome::Note;
     let mut sentences = vec![format!("{} ({}): {state}.", service.name, service.origin)];
+    if let Some(proxy) = &service.forward_proxy {
+        sentences.push(format!(
+            "The way to it is through the forward proxy {proxy}, within whose tunnel TLS is."
+        ));
+    }
     if let Some(server) = &service.server_certificate {
         sentences.push(format!(
             "It presented the certificate of {}, {}.",

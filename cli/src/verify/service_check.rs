@@ -1,12 +1,8 @@
-//! Checks one service of the hub step by step: name resolution, TCP, TLS, certificates, and the answer to a request.
-
-use std::borrow::Cow;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+//! Checks one service of the hub step by step: the way to it, TLS, certificates, and the answer to a request.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use tokio::net::TcpStream;
+use std::borrow::Cow;
 use url::Url;
 use uuid::Uuid;
 
@@ -15,10 +11,10 @@ use super::handshake_check::{
     SIGNATURE_STEP, ServerCertificate, check_client_certificate, check_server_certificate,
 };
 use super::hello_mtls_check::{check_clock, check_response};
+use super::way_check::way_steps;
 use crate::check_steps::Steps;
 use hsm_mtls::internal::certificate::Certificate;
 use hsm_mtls::internal::client::connector::{Connection, Connector};
-use hsm_mtls::internal::client::happy_eyeballs::probe_all;
 use hsm_mtls::internal::client::{Client, ClientError, HubResponse, INTERACTION_ID, Stage};
 use hsm_mtls::internal::config::HubService;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
@@ -27,10 +23,8 @@ use hsm_mtls::internal::regime::Expectation;
 use hsm_mtls::internal::tls::handshake_observer::Observation;
 use hsm_mtls::internal::tls::{HandshakePhase, Tls, TlsError};
 
-/// The steps before the request, in their order.
-const BEFORE: [&str; 7] = [
-    "name resolution",
-    "tcp",
+/// The steps of the handshake, in their order.
+const BEFORE: [&str; 5] = [
     "tls",
     "server certificate",
     "host name",
@@ -40,11 +34,6 @@ const BEFORE: [&str; 7] = [
 
 /// The longest body of the answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
-
-/// How long the other addresses of a host may take to connect.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The most addresses of a host that are probed.
-const MAX_ADDRESSES: usize = 16;
 
 /// The check of one service.
 pub(super) struct ServiceCheck<'a> {
@@ -71,7 +60,8 @@ impl ServiceCheck<'_> {
     pub(super) async fn run(&self) -> CheckedService {
         let mut checked = CheckedService::default();
         self.run_steps(&mut checked).await;
-        checked.steps.end(&BEFORE);
+        let way = way_steps(self.connector.via(&self.service.origin));
+        checked.steps.end(&[way, &BEFORE].concat());
         checked.steps.end(&request_steps(&self.service.verify));
         checked
     }
@@ -103,7 +93,7 @@ impl ServiceCheck<'_> {
         id: &str,
     ) -> Option<(Option<Connection>, Observation)> {
         let deadline = self.connector.deadline();
-        let tcp = self.connect_tcp(steps, deadline).await?;
+        let tcp = self.connect(steps, deadline).await?;
         steps.begin();
         let handshake =
             self.connector
@@ -192,13 +182,7 @@ impl ServiceCheck<'_> {
         id: &str,
     ) -> (Result<Connection, ClientError>, Observation) {
         let deadline = connector.deadline();
-        let tcp = async {
-            let addresses = connector.resolve(&self.service.origin, deadline).await?;
-            connector
-                .tcp(&self.service.origin, &addresses, deadline)
-                .await
-        };
-        match tcp.await {
+        match connector.open(&self.service.origin, deadline).await {
             Ok(tcp) => {
                 connector
                     .handshake(&self.service.origin, Some(id.to_owned()), tcp, deadline)
@@ -206,79 +190,6 @@ impl ServiceCheck<'_> {
             }
             Err(error) => (Err(error), Observation::default()),
         }
-    }
-
-    async fn connect_tcp(&self, steps: &mut Steps, deadline: Instant) -> Option<TcpStream> {
-        steps.begin();
-        let addresses = match self.connector.resolve(&self.service.origin, deadline).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                record_failure(steps, "name resolution", &error);
-                return None;
-            }
-        };
-        let listed: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-        steps.good("name resolution", listed.join(", "));
-        steps.begin();
-        match self
-            .connector
-            .tcp(&self.service.origin, &addresses, deadline)
-            .await
-        {
-            Ok(tcp) => {
-                self.probe_other_addresses(steps, &tcp, &addresses, deadline)
-                    .await;
-                Some(tcp)
-            }
-            Err(error) => {
-                record_failure(steps, "tcp", &error);
-                None
-            }
-        }
-    }
-
-    /// Probes the other addresses of the host. One is enough for a connection, but one that does not answer will delay
-    /// later connections, or prevent them when the others are down.
-    async fn probe_other_addresses(
-        &self,
-        steps: &mut Steps,
-        tcp: &TcpStream,
-        addresses: &[SocketAddr],
-        deadline: Instant,
-    ) {
-        let Ok(peer) = tcp.peer_addr() else {
-            steps.good("tcp", "");
-            return;
-        };
-        let mut others: Vec<SocketAddr> = Vec::new();
-        for address in addresses {
-            if *address != peer && !others.contains(address) && others.len() < MAX_ADDRESSES {
-                others.push(*address);
-            }
-        }
-        let now = Instant::now();
-        // Most of the time is left for the handshake.
-        let probe_timeout = (deadline.saturating_duration_since(now) / 4).min(PROBE_TIMEOUT);
-        let unconnected = probe_all(&others, now + probe_timeout).await;
-        if unconnected.is_empty() {
-            steps.good("tcp", peer.to_string());
-            return;
-        }
-        let failures = unconnected.iter().map(|probe| match &probe.error {
-            Some(error) => format!("{}: {error}", probe.address),
-            None => format!(
-                "{} did not answer within {} ms",
-                probe.address,
-                probe_timeout.as_millis()
-            ),
-        });
-        let failures: Vec<_> = failures.collect();
-        let detail = format!(
-            "{peer}; not every address connects: {}",
-            failures.join("; ")
-        );
-        let hint = "connections are made to an address that answers; for the others check firewall and routes from this machine, or ask the hub's operator";
-        steps.good_but("tcp", detail, hint);
     }
 
     async fn request(
@@ -323,6 +234,7 @@ impl ServiceCheck<'_> {
 /// Whether the server sent nothing in answer to the ClientHello, as far as this side can tell.
 fn is_unanswered(error: &ClientError) -> bool {
     match error {
+        ClientError::InTunnel { error, .. } => is_unanswered(error),
         ClientError::Deadline { stage, .. } => *stage == Stage::Handshake,
         ClientError::Tls(TlsError::Closed { phase, .. }) => {
             *phase == HandshakePhase::AfterClientHello
@@ -332,7 +244,11 @@ fn is_unanswered(error: &ClientError) -> bool {
     }
 }
 
-fn record_failure(steps: &mut Steps, name: impl Into<Cow<'static, str>>, error: &ClientError) {
+pub(super) fn record_failure(
+    steps: &mut Steps,
+    name: impl Into<Cow<'static, str>>,
+    error: &ClientError,
+) {
     let (detail, hint) = (error.to_string(), error.hint());
     steps.bad(name, detail, hint, error.exit_code());
 }

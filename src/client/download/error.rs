@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error as ThisError;
 
 use super::super::Stage;
+use super::super::forward_proxy::ForwardProxyError;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::tls::TlsError;
@@ -22,6 +23,14 @@ pub enum DownloadError {
         url: String,
         /// Each address with its error, or the resolver's error.
         why: String,
+    },
+    /// The forward proxy on the way made no tunnel, or wants credentials.
+    #[error("{url} cannot be fetched: {error}")]
+    ForwardProxy {
+        /// The URL.
+        url: String,
+        /// Why.
+        error: Box<ForwardProxyError>,
     },
     /// The deadline passed in this stage.
     #[error("fetching {url} took longer than {} s: {stage} the server was not over", after.as_secs())]
@@ -81,9 +90,10 @@ impl Diagnostic for DownloadError {
     fn hint(&self) -> String {
         match self {
             Self::Url => "correct the URL in [trust]",
+            Self::ForwardProxy { error, .. } => return error.hint(),
             Self::Unreachable { .. } | Self::Deadline { .. } => {
-                "check this machine's DNS, firewall and routes to that host: it is reached without a client certificate, and over no \
-                 proxy. Where it stays closed, fetch the file elsewhere and put it in its place"
+                "check this machine's DNS, firewall and routes to that host: it is reached without a client certificate, and over a \
+                 forward proxy where `fetch_proxy` or `proxy` of [network] says so. Where it stays closed, fetch the file elsewhere and put it in its place"
             }
             Self::Tls { error, .. } if matches!(**error, TlsError::NoPublicRoots(_)) => {
                 "install `ca-certificates`, or name a file of roots in the variable SSL_CERT_FILE"
@@ -106,12 +116,14 @@ impl Diagnostic for DownloadError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Url => ExitCode::Configuration,
+            Self::ForwardProxy { error, .. } => error.exit_code(),
             _ => ExitCode::Network,
         }
     }
 
     fn is_transient(&self) -> bool {
         match self {
+            Self::ForwardProxy { error, .. } => error.is_transient(),
             Self::Unreachable { .. } | Self::Deadline { .. } | Self::Http { .. } => true,
             Self::Status { status, .. } => *status >= 500,
             Self::Url | Self::Tls { .. } | Self::Redirect { .. } | Self::TooLong { .. } => false,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error as ThisError;
 
 use super::super::Stage;
+use super::super::forward_proxy::ForwardProxyError;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::jwks::MAX_LEN;
@@ -62,6 +63,14 @@ pub enum FetchError {
         /// Each address with its error.
         why: String,
     },
+    /// The forward proxy on the way made no tunnel.
+    #[error("no way to {host}, where the JWKS is: {error}")]
+    ForwardProxy {
+        /// The host name.
+        host: String,
+        /// Why.
+        error: Box<ForwardProxyError>,
+    },
     /// The deadline passed in this stage.
     #[error("fetching the JWKS took longer than {} ms: {stage} {host} was not over", after.as_millis())]
     Deadline {
@@ -107,11 +116,12 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// The stage that failed: `url`, `dns`, `tcp`, `tls`, `http` or `content`.
+    /// The stage that failed: `url`, `proxy`, `dns`, `tcp`, `tls`, `http` or `content`.
     pub fn stage(&self) -> &'static str {
         match self {
             Self::Url => "url",
             Self::Resolve { .. } => "dns",
+            Self::ForwardProxy { .. } => "proxy",
             Self::Connect { .. } | Self::ConnectDeadline { .. } => "tcp",
             Self::Tls { .. } => "tls",
             Self::Deadline { stage, .. } => match stage {
@@ -132,6 +142,7 @@ impl Diagnostic for FetchError {
             Self::Resolve { .. } => {
                 "check this machine's DNS, and the host name in `jwks` of [sig4] or after --url"
             }
+            Self::ForwardProxy { error, .. } => return error.hint(),
             Self::Connect { .. } | Self::ConnectDeadline { .. } | Self::Deadline { .. } => {
                 "check firewall and routes from this machine to the keystore: it is reached over the Internet, without a client \
                  certificate; `--file` judges a copy that was fetched elsewhere"
@@ -166,6 +177,7 @@ impl Diagnostic for FetchError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Url => ExitCode::Configuration,
+            Self::ForwardProxy { error, .. } => error.exit_code(),
             _ => ExitCode::Network,
         }
     }
