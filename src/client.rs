@@ -2,12 +2,15 @@
 //! of an authorisation server is for the customer's browser.
 
 mod client_hello;
+mod connection;
 pub mod connector;
 mod cpu_turns;
 mod dns_cache;
 pub mod download;
 mod error;
 mod error_response;
+#[cfg(feature = "front-end")]
+pub mod failover;
 pub mod forward_proxy;
 pub mod handshake;
 mod handshake_stream;

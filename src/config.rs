@@ -9,6 +9,7 @@ pub mod ca_generation;
 mod config_text;
 pub mod environment;
 mod error;
+mod failover;
 mod field;
 mod field_error;
 mod file_format;
@@ -60,6 +61,7 @@ pub use config_text::ConfigText;
 use environment::{Environment, LfiCode};
 pub use error::ConfigError;
 use error::{line_of_field, line_of_sig4_field};
+pub use failover::FailoverToken;
 use field_error::{field_error, missing};
 pub use hub::HubConfig;
 use hub::HubFile;
@@ -102,6 +104,10 @@ pub struct Config {
     pub sig4: Option<Sig4Config>,
     /// The PKCS#11 token that holds the Sig4 key, if it is another.
     pub sig4_token: Option<TokenConfig>,
+    /// Which of the tokens that hold a key for the connections `token` is, from 0 on.
+    pub key_token: u8,
+    /// Further tokens that hold a key for the connections.
+    pub failover: Vec<FailoverToken>,
     /// The trust anchors that authenticate the hub.
     pub trust: Trust,
     /// The origins of the hub's services, and timeouts.
@@ -213,11 +219,19 @@ impl Config {
             }
             _ => {}
         }
-        let (token, sig4_token) = sig4::assigned(file.token, file.sig4.as_ref())
+        let (token, sig4_token, further) = sig4::assigned(file.token, file.sig4.as_ref())
             .map_err(|(field, message)| wrong_in_sig4(field, &message))?;
+        failover::check(&token, &further, sig4_token.as_ref())
+            .map_err(|(field, message)| wrong(field, &message))?;
         let token = token.checked(text, path)?;
         let sig4_token = sig4_token.map(|token| token.checked(text, path));
         let sig4_token = sig4_token.transpose()?;
+        let further = further.into_iter().map(|token| token.checked(text, path));
+        let further = further.collect::<Result<Vec<_>, _>>()?;
+        let failover = further
+            .into_iter()
+            .map(|token| FailoverToken::new(token, &file.c3, folder));
+        let failover: Vec<_> = failover.collect();
         if sig4_token
             .as_ref()
             .is_some_and(|other| other.working_dir != token.working_dir)
@@ -241,7 +255,13 @@ impl Config {
             (&token, Some((&file.c3.key, &file.c3.certificate))),
             (sig4_token.as_ref().unwrap_or(&token), of_sig4),
         ];
-        for (token, objects) in identities {
+        let of_failover = failover.iter().map(|further| {
+            (
+                &further.token,
+                Some((&further.c3.key, &further.c3.certificate)),
+            )
+        });
+        for (token, objects) in identities.into_iter().chain(of_failover) {
             let Some((key, certificate)) = objects else {
                 continue;
             };
@@ -294,6 +314,8 @@ impl Config {
             c3: file.c3.relative_to(folder),
             sig4: file.sig4.map(|sig4| sig4.relative_to(folder)),
             sig4_token,
+            key_token: 0,
+            failover,
             trust: file.trust.relative_to(folder),
             hub,
             network,

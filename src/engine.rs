@@ -37,6 +37,8 @@ use crate::token::Token;
 pub use error::EngineError;
 pub use health::{EngineHealth, TokenOutage};
 pub(crate) use outage::delay_after_failed_start;
+#[cfg(feature = "front-end")]
+pub(crate) use proof::challenge_async;
 pub(crate) use proof::is_challenge;
 pub use proof::{challenge, challenge_by, prove};
 pub use reported_error::ReportedError;

@@ -65,11 +65,13 @@ const TOKEN_UP: &str = "hsm_mtls_token_up";
 const TOKEN_SEARCHES: &str = "hsm_mtls_token_searches_total";
 const CERTIFICATE_DAYS_LEFT: &str = "hsm_mtls_certificate_days_left";
 const SIGNERS_REPLACED: &str = "hsm_mtls_signers_replaced_total";
+const TOKEN_ASKED: &str = "hsm_mtls_token_asked";
+const CONNECTIONS_OF_TOKEN: &str = "hsm_mtls_connections_of_token_total";
 const LOG_LINES_LOST: &str = "hsm_mtls_log_lines_lost_total";
 
 /// Every metric of this crate. The label `key` is the PKCS#11 URI of the key, `purpose` the purpose of the signature
 /// (`tls13-client-auth` ...), and `result` is `good` or the class of the error.
-pub const ALL: [Metric; 12] = {
+pub const ALL: [Metric; 14] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric(
@@ -134,6 +136,18 @@ pub const ALL: [Metric; 12] = {
             "whole days until the certificate ends, as of the last handshake or token",
         ),
         metric(
+            TOKEN_ASKED,
+            Gauge,
+            &["token"],
+            "of several tokens with a key for the connections: 1, or 0 while this one does not sign and the others are asked",
+        ),
+        metric(
+            CONNECTIONS_OF_TOKEN,
+            Counter,
+            &["token"],
+            "of several tokens with a key for the connections: connections that this one signed",
+        ),
+        metric(
             LOG_LINES_LOST,
             Counter,
             &[],
@@ -176,6 +190,19 @@ pub(crate) fn module_reinitialized(good: bool) {
 /// Counts signer processes that were replaced.
 pub(crate) fn signers_replaced(processes: u32) {
     counter!(SIGNERS_REPLACED).increment(processes.into());
+}
+
+/// Sets whether a token is asked for signatures of connections, where there are several.
+#[cfg(feature = "front-end")]
+pub(crate) fn token_asked(name: &Arc<str>, is_asked: bool) {
+    gauge!(TOKEN_ASKED, "token" => SharedString::from(Arc::clone(name)))
+        .set(f64::from(u8::from(is_asked)));
+}
+
+/// Counts a connection that a token signed, where there are several.
+#[cfg(feature = "front-end")]
+pub(crate) fn connection_of_token(name: &Arc<str>) {
+    counter!(CONNECTIONS_OF_TOKEN, "token" => SharedString::from(Arc::clone(name))).increment(1);
 }
 
 /// Counts log lines that could not be written to standard error.

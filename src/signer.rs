@@ -50,6 +50,8 @@ mod sealed_configuration;
 pub mod service;
 pub mod service_user;
 #[cfg(feature = "front-end")]
+mod signer_group;
+#[cfg(feature = "front-end")]
 mod signer_plan;
 pub mod signer_supervisor;
 mod state;
@@ -74,6 +76,8 @@ use crate::identity::{Identity, IdentityFiles};
 pub use error::SignerError;
 pub use health::SignerHealth;
 pub use remote_key::RemoteKey;
+#[cfg(feature = "front-end")]
+pub(crate) use remote_key::SignerChannels;
 use signer_supervisor::{Launch, SupervisedSigner};
 
 /// The maximum number of channels: each is a descriptor in three processes.
@@ -88,6 +92,13 @@ pub fn channels(config: &Config) -> usize {
     let of_sig4 = config.for_sig4().map_or(0, |sig4| sig4.token.sessions);
     let sessions = config.token.sessions + of_sig4;
     sessions.min(MAX_CHANNELS - 1) + 1
+}
+
+/// The numbers of channels to the signers of a proxy, one for each token that holds a key for the connections.
+#[cfg(feature = "front-end")]
+pub fn channels_of_each(config: &Config) -> Vec<usize> {
+    let config = config.clone().for_proxy();
+    config.of_each_key_token().iter().map(channels).collect()
 }
 
 /// Opens chain and key as configured, with a signer process for the key: [`Identity::open`] with the module in another

@@ -65,6 +65,9 @@ pub(crate) struct Global {
     /// The configuration of one environment
     #[arg(long, value_name = "FILE", env = "HSM_MTLS_CONFIG", global = true, value_parser = setup::path_parser())]
     pub(crate) config: Option<PathBuf>,
+    /// Of several tokens that hold a key for the connections, the one with this `name`
+    #[arg(long, value_name = "NAME", global = true)]
+    token: Option<String>,
     /// Print the result as JSON, and a failure as a JSON object on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,

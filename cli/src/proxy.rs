@@ -36,6 +36,7 @@ mod last_reload;
 mod lifecycle_log;
 mod lingering_close;
 mod listen_sockets;
+mod opened_keys;
 mod problem_details;
 pub mod proxy_metrics;
 mod receive_request;
@@ -75,12 +76,12 @@ use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::identity::Validity;
 use hsm_mtls::internal::rfc3339;
-use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::ReloadOffers;
 use jwt_auth::JwtAuth;
 use last_reload::LastReload;
 pub use listen_sockets::Sockets;
-use reload::{ReloadTask, open_identity};
+use opened_keys::OpenedKeys;
+use reload::ReloadTask;
 use revocation_monitor::RevocationMonitor;
 pub use sd_notify::ServiceManager;
 use signer_health::SignerHealthMonitor;
@@ -88,20 +89,25 @@ use signer_health::SignerHealthMonitor;
 /// How often the connection pools are maintained.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs the proxy until SIGTERM or SIGINT. The supervisor offers reloads over the socket `control`.
+/// Runs the proxy until SIGTERM or SIGINT, with the channels to its signers. The supervisor offers reloads over the socket `control`.
 ///
 /// # Errors
 /// The proxy cannot start, because of token, key, certificate, trust anchors, sockets or files.
 pub fn run(
     config: Config,
     sockets: Sockets,
-    key: Arc<RemoteKey>,
+    channels: Vec<OwnedFd>,
     control: OwnedFd,
     render: Render,
     service_manager: ServiceManager,
 ) -> Result<(), ProxyError> {
     let proxy = config.proxy.clone().ok_or(ProxyError::NotConfigured)?;
-    let (identity, connector) = open_identity(&config, &proxy, &key, Validity::NowOrLater)?;
+    let keys = OpenedKeys::open(&config, channels, &proxy, Validity::NowOrLater)?;
+    let OpenedKeys {
+        identity,
+        connector,
+        signers,
+    } = keys;
     let certificate = identity.chain().leaf().clone();
     if let Err(error) = certificate.check_client(SystemTime::now()) {
         // After a boot the clock may not be set yet. No handshake is made before the certificate is valid.
@@ -135,7 +141,7 @@ pub fn run(
             context: Arc::clone(&context),
             certificate: Mutex::new(certificate.clone()),
             revocation: Arc::clone(&revocation),
-            signer_health: SignerHealthMonitor::of(key),
+            signer_health: SignerHealthMonitor::of(signers),
             render,
             started: rfc3339::now(),
             last_reload: LastReload::default(),

@@ -8,14 +8,15 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tracing::Instrument;
 
+pub use super::connection::{Connection, HubStream};
 use super::cpu_turns::CpuTurns;
 use super::dns_cache::DnsCache;
+#[cfg(feature = "front-end")]
+use super::failover::Failover;
 use super::forward_proxy::Limit;
 use super::handshake::HandshakeFailure;
-use super::handshake_stream::HandshakeStream;
 use super::happy_eyeballs::PreferredAddresses;
 use super::route::Routes;
 use super::transport_stream::TransportStream;
@@ -23,12 +24,7 @@ use super::{ClientError, Stage};
 use crate::config::Config;
 use crate::config::origin::Origin;
 use crate::engine::MAX_WAITING;
-use crate::tls::issuers::ForeignIssuer;
-use crate::tls::session_store::ResumedSession;
 use crate::tls::{Tls, TlsError};
-
-/// The stream of a connection whose handshake was observed.
-pub type HubStream = TlsStream<HandshakeStream>;
 
 /// Makes connections to the configured hosts only, and observes each handshake.
 #[derive(Clone)]
@@ -43,60 +39,13 @@ pub struct Connector {
     /// One permit for each handshake that may wait for its signature. Shared by all copies.
     pub(super) signatures: Arc<Semaphore>,
     pub(super) turns: CpuTurns,
-}
-
-/// A connection on which the server asked for the client certificate and received it.
-///
-/// Only a handshake of a [`Connector`] makes it: any other stream might be anonymous.
-pub struct Connection {
-    pub(super) stream: HubStream,
-    pub(super) origin: Origin,
-    // Explains a refusal of the client certificate, which in TLS 1.3 arrives with the first read.
-    pub(super) foreign: Option<Box<ForeignIssuer>>,
-    pub(super) resumed: Option<ResumedSession>,
-}
-
-impl Connection {
-    /// The origin to which the connection is.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    /// TLS version, cipher suite and key-exchange group, as text.
-    pub fn describe(&self) -> String {
-        let (_, tls) = self.stream.get_ref();
-        let version = tls
-            .protocol_version()
-            .map_or("", |version| version.as_str().unwrap_or(""));
-        let suite = tls
-            .negotiated_cipher_suite()
-            .map(|suite| format!("{:?}", suite.suite()));
-        let group = tls
-            .negotiated_key_exchange_group()
-            .map(|group| format!("{:?}", group.name()));
-        let resumed = self.resumed.as_ref().map(|_| "resumed".to_owned());
-        [Some(version.replace("_", ".")), suite, group, resumed]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
-
-    /// The session of an earlier connection that it resumes, on which the client certificate was presented: nothing was signed.
-    pub fn resumed(&self) -> Option<&ResumedSession> {
-        self.resumed.as_ref()
-    }
-
-    /// Whether the server chose HTTP/2.
-    pub fn is_h2(&self) -> bool {
-        self.stream.get_ref().1.alpn_protocol() == Some(b"h2")
-    }
-
-    /// The stream, and the issuers that the server's CertificateRequest accepts if the client certificate's is not among
-    /// them.
-    pub fn into_parts(self) -> (HubStream, Option<Box<ForeignIssuer>>) {
-        (self.stream, self.foreign)
-    }
+    /// How long a signature is waited for, where another token can be asked.
+    pub(super) signature_wait: Option<Duration>,
+    /// Other tokens sign too: each connection is made by the connector of one of them.
+    #[cfg(feature = "front-end")]
+    pub(super) failover: Option<Arc<Failover>>,
+    #[cfg(feature = "front-end")]
+    is_http1_only: bool,
 }
 
 impl Connector {
@@ -128,6 +77,11 @@ impl Connector {
             routes: Routes::to_hub(config)?,
             signatures: Arc::new(Semaphore::new(MAX_WAITING)),
             turns: CpuTurns::default(),
+            signature_wait: None,
+            #[cfg(feature = "front-end")]
+            failover: None,
+            #[cfg(feature = "front-end")]
+            is_http1_only: false,
         })
     }
 
@@ -138,7 +92,21 @@ impl Connector {
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {
             handshakes: TlsConnector::from(Arc::new(client)),
+            is_http1_only: true,
             ..self.clone()
+        }
+    }
+
+    /// A copy for one connection that another was asked for.
+    #[cfg(feature = "front-end")]
+    pub(super) fn as_asked(&self, asked: &Self, signature_wait: Option<Duration>) -> Self {
+        let connector = match asked.is_http1_only {
+            true => self.over_http1(),
+            false => self.clone(),
+        };
+        Self {
+            signature_wait,
+            ..connector
         }
     }
 
@@ -159,9 +127,23 @@ impl Connector {
         origin: &Origin,
         interaction_id: Option<&str>,
     ) -> Result<Connection, ClientError> {
+        #[cfg(feature = "front-end")]
+        if let Some(failover) = &self.failover {
+            return failover.connect(self, origin, interaction_id).await;
+        }
+        let deadline = self.deadline();
+        self.connect_until(origin, interaction_id, deadline).await
+    }
+
+    /// [`Self::connect_for`] with this token.
+    pub(super) async fn connect_until(
+        &self,
+        origin: &Origin,
+        interaction_id: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Connection, ClientError> {
         let span = tracing::debug_span!("connection", host = origin.host, port = origin.port);
         let connecting = async {
-            let deadline = self.deadline();
             self.tls.check_not_before(SystemTime::now())?;
             let transport = self.open(origin, deadline).await?;
             let id = interaction_id.map(str::to_owned);

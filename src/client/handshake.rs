@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustls::client::{Resumption, Tls12Resumption};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tracing::Instrument;
 
@@ -16,6 +16,7 @@ use super::handshake_stream::HandshakeStream;
 use super::transport_stream::TransportStream;
 use super::{ClientError, Stage};
 use crate::config::origin::Origin;
+use crate::engine::EngineError;
 use crate::tls::handshake_observer::{Observation, Observer};
 use crate::tls::issuers::{IssuerMatch, explain_refusal};
 use crate::tls::replay::Replay;
@@ -146,7 +147,14 @@ impl Connector {
         }
         // Further handshakes wait, and are not refused by the queue of the signer.
         let _permit = self.signatures.acquire().await;
-        let signed = self.tls.sign(&wanted, observer).await;
+        let signing = self.tls.sign(&wanted, observer);
+        let signed = match self.signature_wait {
+            Some(wait) => timeout(wait, signing).await.unwrap_or_else(|_| {
+                let late = EngineError::Deadline(wait);
+                Err(TlsError::Signature(Arc::new(late)))
+            }),
+            None => signing.await,
+        };
         replay.signed(signed.map_err(|error| HandshakeFailure::Other(ClientError::Tls(error)))?);
         let second = run(stream.rewound()).await;
         second.map_err(|(error, _)| match replay.second_run_error() {

@@ -114,6 +114,13 @@ pub(super) fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u6
     }
 }
 
+/// [`private_key_uri`] of a field that may be missing.
+pub(super) fn own_key_uri<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Pkcs11Uri>, D::Error> {
+    private_key_uri(deserializer).map(Some)
+}
+
 /// A PKCS#11 URI whose `type`, if it has one, is `private`.
 pub(super) fn private_key_uri<'de, D: Deserializer<'de>>(
     deserializer: D,

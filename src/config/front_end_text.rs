@@ -22,8 +22,19 @@ const WHOLE: [&str; 9] = [
 ];
 /// The fields of [c3] that it is given: where the certificate is, and the name of the key.
 const OF_C3: [&str; 2] = ["key", "certificate"];
-/// The fields of [[token]]: how long a signature may take, and which of two is [sig4]'s.
-const OF_TOKEN: [&str; 3] = ["name", "timeout", "start_timeout"];
+/// The fields of [[token]]: how long a signature may take, which of two is [sig4]'s, how several share the connections.
+const OF_TOKEN: [&str; 10] = [
+    "name",
+    "key",
+    "certificate",
+    "clone",
+    "priority",
+    "weight",
+    "failover_after",
+    "sessions",
+    "timeout",
+    "start_timeout",
+];
 /// What the parser wants of [[token]], and a front end has no use for.
 const STAND_IN: [(&str, &str); 2] = [("module", "/"), ("pin", "none")];
 

@@ -15,7 +15,9 @@ use super::pin::PinSource;
 use super::sig4::Sig4Config;
 use super::signer::{SignerConfig, SignerLandlock};
 use super::trust::{CrlSource, Trust};
-use super::{C3Config, CertificateSource, Config, HubConfig, TlsConfig, TokenConfig};
+use super::{
+    C3Config, CertificateSource, Config, FailoverToken, HubConfig, TlsConfig, TokenConfig,
+};
 use crate::owner_and_mode::Protection;
 
 /// Environment variables whose folders are not specific to the module.
@@ -35,6 +37,8 @@ impl Config {
             c3,
             sig4,
             sig4_token,
+            key_token: _,
+            failover,
             trust,
             hub,
             network,
@@ -63,6 +67,13 @@ impl Config {
         all.add_network(network);
         for token in [Some(token), sig4_token.as_ref()].into_iter().flatten() {
             all.add_token(token);
+        }
+        for FailoverToken { token, c3 } in failover {
+            all.add_token(token);
+            // A clone has that of [c3], which is there already.
+            if !token.clone {
+                all.add_c3(c3);
+            }
         }
         all.add_signer(signer);
         if let Some(ledger) = ledger {
@@ -136,6 +147,12 @@ impl PathList {
     fn add_token(&mut self, token: &TokenConfig) {
         let TokenConfig {
             name: _,
+            key: _,
+            certificate: _,
+            clone: _,
+            priority: _,
+            weight: _,
+            failover_after: _,
             module,
             module_sha256: _,
             uri: _,

@@ -41,11 +41,14 @@ impl Config {
             return Vec::new();
         }
         let of_sig4 = self.sig4.as_ref().map(|sig4| &sig4.certificate);
+        let of_failover = self.failover.iter().map(|further| &further.c3.certificate);
         let certificates = [Some(&self.c3.certificate), of_sig4].into_iter().flatten();
-        let certificates = certificates.filter_map(|source| match source {
-            CertificateSource::File(path) => Some(path.as_path()),
-            CertificateSource::Token(_) => None,
-        });
+        let certificates = certificates
+            .chain(of_failover)
+            .filter_map(|source| match source {
+                CertificateSource::File(path) => Some(path.as_path()),
+                CertificateSource::Token(_) => None,
+            });
         let caller_tokens = proxy.listeners.iter().filter_map(|it| match &it.callers {
             Callers::Token(path) => Some(path.as_path()),
             _ => None,

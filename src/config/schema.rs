@@ -68,6 +68,12 @@ pub(super) static SECTIONS: LazyLock<[Section; 15]> = LazyLock::new(|| {
             "token",
             &[
                 "name",
+                "key",
+                "certificate",
+                "clone",
+                "priority",
+                "weight",
+                "failover_after",
                 "module",
                 "module_sha256",
                 "uri",

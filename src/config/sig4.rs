@@ -141,52 +141,50 @@ impl Config {
         self.sig4_token.as_ref().unwrap_or(&self.token)
     }
 
-    /// The tokens: that of `[c3]`, and that of `[sig4]` where it is another.
+    /// The tokens: that of `[c3]`, that of `[sig4]` where it is another, and the further ones with a key for the connections.
     pub fn tokens(&self) -> impl Iterator<Item = &TokenConfig> {
-        std::iter::once(&self.token).chain(&self.sig4_token)
+        let further = self.failover.iter().map(|further| &further.token);
+        std::iter::once(&self.token)
+            .chain(&self.sig4_token)
+            .chain(further)
     }
 }
 
-/// The tokens of `[c3]` and, if it is another, of `[sig4]`.
+/// The token of `[c3]`, that of `[sig4]` if it is another, and the further ones.
+type Assigned = (TokenConfig, Option<TokenConfig>, Vec<TokenConfig>);
+
+/// Which token is what: the first that `[sig4]` does not name is that of `[c3]`. Of a single one it may be both.
 ///
 /// # Errors
 /// Field and message.
 pub(super) fn assigned(
     tokens: Vec<TokenConfig>,
     sig4: Option<&Sig4Config>,
-) -> Result<(TokenConfig, Option<TokenConfig>), (&'static str, String)> {
+) -> Result<Assigned, (&'static str, String)> {
     let named = sig4.and_then(|sig4| sig4.token.as_deref());
-    match (<[TokenConfig; 1]>::try_from(tokens), named) {
-        (Ok([token]), None) => Ok((token, None)),
-        (Ok([token]), Some(name)) if token.name.as_deref() == Some(name) => Ok((token, None)),
-        (Ok(_), Some(name)) => Err((
-            "token",
-            format!("[sig4] names the token {name:?}, and no [[token]] has this `name`"),
-        )),
-        (Err(tokens), Some(name)) => {
-            let is_named = |token: &TokenConfig| token.name.as_deref() == Some(name);
-            let (mut of_sig4, mut others): (Vec<_>, Vec<_>) =
-                tokens.into_iter().partition(is_named);
-            match (of_sig4.pop(), of_sig4.pop(), others.pop(), others.pop()) {
-                (Some(of_sig4), None, Some(token), None)
-                    if of_sig4.module == token.module && of_sig4.uri == token.uri =>
-                {
-                    let why = "both [[token]] are one token: a single [[token]] serves [c3] and [sig4]";
-                    Err(("uri", why.to_owned()))
-                }
-                (Some(of_sig4), None, Some(token), None) => Ok((token, Some(of_sig4))),
-                _ => Err((
-                    "token",
-                    format!("two [[token]]: one with `name = {name:?}`, which [sig4] names, and one for [c3]"),
-                )),
-            }
+    let is_named = |token: &TokenConfig| named.is_some() && token.name.as_deref() == named;
+    let is_single = tokens.len() == 1;
+    let (mut of_sig4, others): (Vec<_>, Vec<_>) = tokens.into_iter().partition(is_named);
+    if let (Some(name), true) = (named, of_sig4.is_empty()) {
+        let message = format!("[sig4] names the token {name:?}, and no [[token]] has this `name`");
+        return Err(("token", message));
+    }
+    if of_sig4.len() > 1 {
+        let message = format!("two [[token]] have the name {named:?}, which [sig4] names");
+        return Err(("token", message));
+    }
+    let of_sig4 = of_sig4.pop();
+    let mut others = others.into_iter();
+    match (others.next(), of_sig4) {
+        (None, Some(token)) if is_single => Ok((token, None, Vec::new())),
+        (None, _) => Err(("token", "at least one [[token]]".to_owned())),
+        (Some(token), Some(of_sig4))
+            if of_sig4.module == token.module && of_sig4.uri == token.uri =>
+        {
+            let why = "both [[token]] are one token: a single [[token]] serves [c3] and [sig4]";
+            Err(("uri", why.to_owned()))
         }
-        (Err(_), None) => Err((
-            "token",
-            "exactly one [[token]], or a second one whose `name` is the `token` of [sig4]: fail-over over several tokens \
-             is planned, not built"
-                .to_owned(),
-        )),
+        (Some(token), of_sig4) => Ok((token, of_sig4, others.collect())),
     }
 }
 

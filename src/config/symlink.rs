@@ -51,7 +51,9 @@ impl Config {
         let mut files = vec![("anchors", self.trust.anchors.as_path())];
         files.extend(self.trust.crl_files().map(|file| ("crls", file)));
         let of_sig4 = self.sig4.as_ref().map(|sig4| &sig4.certificate);
-        for source in [Some(&self.c3.certificate), of_sig4].into_iter().flatten() {
+        let of_failover = self.failover.iter().map(|further| &further.c3.certificate);
+        let sources = [Some(&self.c3.certificate), of_sig4].into_iter().flatten();
+        for source in sources.chain(of_failover) {
             if let CertificateSource::File(path) = source {
                 files.push(("certificate", path));
             }

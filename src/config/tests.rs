@@ -96,12 +96,39 @@ fn a_wrong_field_is_named_with_its_line() {
 }
 
 #[test]
-fn a_second_token_is_refused() {
+fn a_second_token_says_what_key_it_holds() {
     let message = refusal(
         "[c3]",
         "[[token]]\nmodule = '/x'\nuri = 'pkcs11:'\npin = 'prompt'\n[c3]",
     );
-    assert!(message.contains("exactly one [[token]]"), "{message}");
+    assert!(message.contains("nor `clone = true`"), "{message}");
+}
+
+#[test]
+fn each_token_that_holds_a_key_has_a_configuration_of_its_own() {
+    let further = |name: &str, lines: &str| {
+        format!(
+            "[[token]]\nname = '{name}'\nmodule = '/{name}'\nuri = 'pkcs11:token={name}'\npin = 'none'\n{lines}\n"
+        )
+    };
+    let own = "key = 'pkcs11:object=other'\ncertificate = 'other.pem'\npriority = 2";
+    let tokens = [further("b", "clone = true\nweight = 3"), further("c", own)].concat();
+    let text = GOOD
+        .replace("[[token]]", "[[token]]\nname = 'a'")
+        .replace("[c3]\n", &format!("{tokens}[c3]\n"));
+    let config = Config::parse(&text, Path::new("/etc/bank/preprod.toml")).unwrap();
+    assert_eq!(config.key_token_names(), ["a", "b", "c"]);
+    let [a, b, c] = config.of_each_key_token().try_into().unwrap();
+    assert_eq!([&a, &b, &c].map(Config::key_tokens), [1; 3]);
+    assert_eq!([&a, &b, &c].map(|it| it.key_token), [0, 1, 2]);
+    assert_eq!(b.c3.certificate, a.c3.certificate);
+    assert_eq!(b.c3.key, a.c3.key);
+    assert_ne!(c.c3.key, a.c3.key);
+    let other = CertificateSource::File("/etc/bank/other.pem".into());
+    assert_eq!(c.c3.certificate, other);
+    assert_eq!([&a, &b, &c].map(|it| it.token.weight), [1, 3, 1]);
+    assert_eq!([&a, &b, &c].map(|it| it.token.priority), [1, 1, 2]);
+    assert!(config.of_key_token(3).is_none());
 }
 
 #[test]

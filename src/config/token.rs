@@ -14,7 +14,7 @@ use super::session::{KeepAliveCall, LoginPolicy, LoginRole, SessionMode};
 use super::token_identity::TokenIdentity;
 use super::trust::Fingerprint;
 use super::uri::Pkcs11Uri;
-use super::{module_env, state_dir};
+use super::{CertificateSource, module_env, state_dir};
 
 /// `[[token]]`: the PKCS#11 module, the token, the login, and the timeouts of PKCS#11 calls.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,6 +23,33 @@ pub struct TokenConfig {
     /// The name by which `token` of `[sig4]` refers to it.
     #[serde(default, deserialize_with = "super::field::token_name")]
     pub name: Option<String>,
+    /// The URI of the private key, in a further token with a key for the connections. `None`: that of `[c3]`.
+    #[serde(default, deserialize_with = "super::field::own_key_uri")]
+    pub(super) key: Option<Pkcs11Uri>,
+    /// The certificate of that key. `None`: the token is a clone.
+    #[serde(default)]
+    pub(super) certificate: Option<CertificateSource>,
+    /// Whether this further token holds the key of `[c3]` once more.
+    #[serde(default)]
+    pub clone: bool,
+    /// The tokens with the lowest number are used as long as one of them signs (1 to 100, default 1).
+    #[serde(
+        default = "super::failover::default_share",
+        deserialize_with = "super::failover::share"
+    )]
+    pub priority: u16,
+    /// The share of the connections among tokens of one `priority` (1 to 100, default 1).
+    #[serde(
+        default = "super::failover::default_share",
+        deserialize_with = "super::failover::share"
+    )]
+    pub weight: u16,
+    /// After how long without a signature another token is asked (default 1 s).
+    #[serde(
+        default = "super::failover::default_failover_after",
+        deserialize_with = "super::field::duration"
+    )]
+    pub failover_after: Duration,
     /// Absolute path of the PKCS#11 module.
     #[serde(deserialize_with = "super::field::absolute")]
     pub module: PathBuf,

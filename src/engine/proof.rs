@@ -50,16 +50,46 @@ pub fn challenge_by(
     scheme: Scheme,
     purpose: Purpose,
 ) -> Result<Duration, EngineError> {
+    let message = random_challenge()?;
+    let request = request(signer, &message, scheme, purpose);
+    signer.sign(&request).map(|signature| signature.elapsed)
+}
+
+/// [`challenge`], awaited.
+///
+/// # Errors
+/// As [`challenge`].
+#[cfg(feature = "front-end")]
+pub(crate) async fn challenge_async(
+    signer: &dyn Sign,
+    purpose: Purpose,
+) -> Result<Duration, EngineError> {
+    let scheme = *signer.schemes().first().ok_or(EngineError::Stopped)?;
+    let message = random_challenge()?;
+    let request = request(signer, &message, scheme, purpose);
+    let signature = signer.sign_async(&request).await;
+    signature.map(|signature| signature.elapsed)
+}
+
+fn random_challenge() -> Result<Vec<u8>, EngineError> {
     let mut message = PROOF_CONTEXT.to_vec();
     let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce).map_err(|_| EngineError::NoRandom)?;
     message.extend_from_slice(&nonce);
-    let request = SignRequest {
-        message: &message,
+    Ok(message)
+}
+
+fn request<'a>(
+    signer: &dyn Sign,
+    message: &'a [u8],
+    scheme: Scheme,
+    purpose: Purpose,
+) -> SignRequest<'a> {
+    SignRequest {
+        message,
         scheme,
         purpose,
         deadline: signer.deadline(),
         peer: Peer::default(),
-    };
-    signer.sign(&request).map(|signature| signature.elapsed)
+    }
 }

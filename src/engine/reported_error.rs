@@ -69,6 +69,12 @@ impl ReportedError {
 
 impl From<EngineError> for ReportedError {
     fn from(error: EngineError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&EngineError> for ReportedError {
+    fn from(error: &EngineError) -> Self {
         Self {
             message: error.to_string(),
             hint: error.hint(),

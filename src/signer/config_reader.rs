@@ -22,7 +22,7 @@ use super::hardening::{end_with_parent, harden, log_missing};
 use super::process_launcher::{LaunchedProcess, ProcessLauncher};
 use super::sandbox::Sandbox;
 use super::watched_name::{WatchedName, names_on_the_way};
-use super::{SignerError, channels, sealed_configuration, timespec};
+use super::{SignerError, channels_of_each, sealed_configuration, timespec};
 use crate::config::pin::PinSource;
 use crate::config::{Config, ConfigError, ConfigText};
 use crate::engine::{EngineError, ReportedError};
@@ -40,8 +40,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 #[serde(deny_unknown_fields)]
 struct Answer {
     version: u8,
-    /// How many channels a signer has.
-    channels: usize,
+    /// How many channels each signer has.
+    channels: Vec<usize>,
     /// What is to be watched.
     watched: Vec<WatchedName>,
     /// Why there is no configuration; `None` if there is one.
@@ -54,7 +54,8 @@ pub(super) struct ReadConfiguration {
     pub(super) front_end_text: String,
     /// The whole text, for the signer.
     pub(super) sealed: OwnedFd,
-    pub(super) channels: usize,
+    /// Of each signer.
+    pub(super) channels: Vec<usize>,
     /// What makes the proxy reload when it is replaced.
     pub(super) watched: Vec<WatchedName>,
 }
@@ -141,20 +142,20 @@ pub fn serve(path: &Path) -> Result<ExitCode, SignerError> {
     standard_error::release();
     log_missing(&measures, "reader of the configuration");
     let read = read(path, inherited.configuration.as_deref()).map_err(ReportedError::of);
-    let answer = |channels, watched: &[WatchedName], error| Answer {
+    let answer = |channels: &[usize], watched: &[WatchedName], error| Answer {
         version: VERSION,
-        channels,
+        channels: channels.to_vec(),
         watched: watched.to_vec(),
         error,
     };
     let control = inherited.control.as_fd();
     let (answer, descriptors, text) = match &read {
         Ok(read) => (
-            answer(read.channels, &read.watched, None),
+            answer(&read.channels, &read.watched, None),
             vec![read.sealed.as_fd()],
             Some(&*read.front_end_text),
         ),
-        Err(error) => (answer(0, &[], Some(error.clone())), Vec::new(), None),
+        Err(error) => (answer(&[], &[], Some(error.clone())), Vec::new(), None),
     };
     let sent = serde_json::to_vec(&answer)
         .map_err(io::Error::from)
@@ -203,7 +204,7 @@ fn sealed(text: &ConfigText, config: &Config) -> Result<ReadConfiguration, Signe
     Ok(ReadConfiguration {
         front_end_text,
         sealed: sealed.map_err(|error| SignerError::handover(&error))?,
-        channels: channels(config),
+        channels: channels_of_each(config),
         watched: config
             .watched_files()
             .into_iter()

@@ -140,7 +140,7 @@ macro_rules! from_stage {
 from_stage!(EngineError, LedgerError, TokenError);
 
 impl SignerError {
-    pub(super) fn handover(why: &dyn Display) -> Self {
+    pub(crate) fn handover(why: &dyn Display) -> Self {
         Self::Handover {
             why: why.to_string(),
         }

@@ -67,6 +67,8 @@ pub(super) enum SignerStart {
     ByLauncher {
         launcher: std::sync::Arc<super::process_launcher::ProcessLauncher>,
         configuration: std::sync::Arc<OwnedFd>,
+        /// The number of the token that it has the key of.
+        token: u8,
     },
 }
 
@@ -87,9 +89,11 @@ impl SignerStart {
             Self::ByLauncher {
                 launcher,
                 configuration,
+                token,
             } => {
                 use std::os::fd::AsFd as _;
-                let signer = super::process_launcher::LaunchedProcess::Signer;
+                let token = *token;
+                let signer = super::process_launcher::LaunchedProcess::Signer { token };
                 launcher.launch(signer, stdin.as_fd(), Some(configuration.as_fd()))
             }
         }
@@ -113,13 +117,15 @@ pub struct SignerConfiguration {
 }
 
 impl SignerConfiguration {
-    /// Reads the configuration at standard output, or else the file at `path`. What is wrong with it is an error of the signer
-    /// that is started with it.
-    pub fn read(path: &Path) -> Self {
+    /// Reads the configuration at standard output, or else the file at `path`, as it is for one of the tokens that hold a key for the
+    /// connections. What is wrong with it is an error of the signer that is started with it.
+    pub fn read(path: &Path, token: u8) -> Self {
         let sealed = sealed_configuration::at_standard_output();
         let text = ConfigText::inherited_or_read(sealed, path);
+        let config = text.and_then(|text| text.parse()).map_err(Into::into);
+        let missing = || SignerError::handover(&"a token that is not in the configuration");
         Self {
-            config: text.and_then(|text| text.parse()).map_err(Into::into),
+            config: config.and_then(|config| config.of_key_token(token.into()).ok_or_else(missing)),
             of_proxy: sealed_configuration::is_at_standard_output(),
         }
     }

@@ -4,7 +4,7 @@
 //! could start no signer, because a vendor's module needs what the supervisor does not: files, sockets, programs. So
 //! the launcher, which is under neither, starts the processes. It does nothing else: it reads no configuration, and of a
 //! message from the supervisor only which of three programs is meant. A supervisor that was taken over can have these three
-//! started, with the descriptors that it passes, and no other program.
+//! started, with the descriptors that it passes, and no other program. Of a signer it says for which token.
 
 use std::env;
 use std::ffi::OsString;
@@ -52,31 +52,38 @@ const INHERITED_VARIABLES: [&str; 18] = [
 pub enum LaunchedProcess {
     /// Reads the configuration, and ends (`config_reader`).
     ConfigReader,
-    /// Has module, PIN and ledger (`service`).
-    Signer,
+    /// Has module, PIN and ledger (`service`) of one of the tokens that hold a key for the connections.
+    Signer {
+        /// The number of the token, from 0 on.
+        token: u8,
+    },
     /// Parses the network.
     FrontEnd,
 }
 
 impl LaunchedProcess {
     /// How a supervisor names it to its launcher.
-    fn code(self) -> u8 {
+    fn code(self) -> [u8; 2] {
         match self {
-            Self::ConfigReader => b'C',
-            Self::Signer => b'S',
-            Self::FrontEnd => b'F',
+            Self::ConfigReader => [b'C', 0],
+            Self::Signer { token } => [b'S', token],
+            Self::FrontEnd => [b'F', 0],
         }
     }
 
-    fn of(code: u8) -> Option<Self> {
-        let all = [Self::ConfigReader, Self::Signer, Self::FrontEnd];
-        all.into_iter().find(|process| process.code() == code)
+    fn of(code: &[u8]) -> Option<Self> {
+        match *code {
+            [b'C', 0] => Some(Self::ConfigReader),
+            [b'S', token] => Some(Self::Signer { token }),
+            [b'F', 0] => Some(Self::FrontEnd),
+            _ => None,
+        }
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::ConfigReader => "the reader of the configuration",
-            Self::Signer => "the signer",
+            Self::Signer { .. } => "the signer",
             Self::FrontEnd => "the front end",
         }
     }
@@ -126,7 +133,7 @@ impl ProcessLauncher {
             .into_iter()
             .chain(stdout)
             .collect();
-        let request = [process.code()];
+        let request = process.code();
         let sent = send_with_descriptors(
             self.socket.as_fd(),
             &request,
@@ -159,12 +166,12 @@ pub fn serve(command_of: impl Fn(LaunchedProcess) -> Command) -> Result<ExitCode
         let received =
             receive_with_descriptors(socket.as_fd(), &mut descriptors, RecvFlags::empty());
         let request = received.map_err(|error| SignerError::handover(&error))?;
-        let Some(code) = request.first() else {
+        if request.is_empty() {
             return Ok(ExitCode::Good);
-        };
+        }
         let mut descriptors = descriptors.into_iter();
         let passed = (
-            LaunchedProcess::of(*code),
+            LaunchedProcess::of(&request),
             descriptors.next(),
             descriptors.next(),
         );
@@ -203,7 +210,7 @@ fn as_launched(
             command.stdout(Stdio::null());
         }
     }
-    if process == LaunchedProcess::Signer {
+    if matches!(process, LaunchedProcess::Signer { .. }) {
         pipe_stderr(&mut command);
     }
     command

@@ -60,7 +60,7 @@ pub(super) struct Sig4Description {
 pub struct RemoteKey {
     channels: Arc<Channels>,
     /// A channel for health checks, which must not wait for signatures.
-    health_channel: Option<Channels>,
+    health_channel: Option<Arc<Channels>>,
     c3: ChannelKey,
     /// With its certificate in DER, if that is configured to be in the token.
     sig4: Option<(Arc<ChannelKey>, Option<Vec<u8>>)>,
@@ -81,12 +81,39 @@ impl RemoteKey {
     /// The signer has no key, or there is no signer.
     pub fn connect(
         config: &Config,
-        mut sockets: Vec<OwnedFd>,
+        sockets: Vec<OwnedFd>,
         signer: Option<SupervisedSigner>,
     ) -> Result<Self, SignerError> {
+        SignerChannels::of(sockets).connect(config, signer)
+    }
+}
+
+/// The channels to a signer process that has not described its key yet.
+#[derive(Clone, Debug)]
+pub(crate) struct SignerChannels {
+    channels: Arc<Channels>,
+    health_channel: Option<Arc<Channels>>,
+}
+
+impl SignerChannels {
+    pub(crate) fn of(mut sockets: Vec<OwnedFd>) -> Self {
         let health_channel = (sockets.len() > 1).then(|| sockets.pop()).flatten();
-        let health_channel = health_channel.map(|socket| Channels::new(vec![socket]));
-        let channels = Arc::new(Channels::new(sockets));
+        Self {
+            health_channel: health_channel.map(|socket| Arc::new(Channels::new(vec![socket]))),
+            channels: Arc::new(Channels::new(sockets)),
+        }
+    }
+
+    /// [`RemoteKey::connect`]. Where it fails it can be tried again.
+    pub(crate) fn connect(
+        &self,
+        config: &Config,
+        signer: Option<SupervisedSigner>,
+    ) -> Result<RemoteKey, SignerError> {
+        let Self {
+            channels,
+            health_channel,
+        } = self.clone();
         let is_asked =
             |pin: &PinSource| matches!(pin, PinSource::Prompt | PinSource::ProtectedPath);
         let timeout = match config.tokens().any(|token| is_asked(&token.pin)) {
@@ -126,7 +153,7 @@ impl RemoteKey {
         let sig4 = sig4.transpose()?;
         let certificate = description.certificate.as_deref();
         let certificate = certificate.map(decode_base64).transpose()?;
-        Ok(Self {
+        Ok(RemoteKey {
             channels,
             health_channel,
             c3,
@@ -138,7 +165,9 @@ impl RemoteKey {
             signer,
         })
     }
+}
 
+impl RemoteKey {
     /// Connects to a signer that another process supervises, over inherited channels: for the front end.
     ///
     /// # Errors

@@ -299,9 +299,12 @@ fn readable(config: &Config) -> Vec<PathBuf> {
         Some(&config.c3.certificate),
         config.sig4.as_ref().map(|sig4| &sig4.certificate),
     ];
+    let of_failover = config.failover.iter();
+    let of_failover = of_failover.map(|further| &further.c3.certificate);
     let certificates = sources
         .into_iter()
         .flatten()
+        .chain(of_failover)
         .filter_map(|source| match source {
             CertificateSource::File(path) => Some(path),
             CertificateSource::Token(_) => None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::config_reader::ReadConfiguration;
 use super::launch::SignerStart;
 use super::process_launcher::ProcessLauncher;
-use super::signer_supervisor::SupervisedSigner;
+use super::signer_group::SignerGroup;
 use super::watched_name::WatchedName;
 use super::{START_STEPS, SignerError};
 use crate::config::{Config, ConfigText};
@@ -24,7 +24,8 @@ pub struct SignerPlan {
     front_end_text: Arc<str>,
     /// The whole, for the signers.
     sealed: Arc<OwnedFd>,
-    channels: usize,
+    /// Of each signer.
+    channels: Arc<[usize]>,
     watched: Arc<[WatchedName]>,
     launcher: Arc<ProcessLauncher>,
 }
@@ -46,7 +47,7 @@ impl SignerPlan {
             config: text.parse()?,
             front_end_text: text.text,
             sealed: Arc::new(read.sealed),
-            channels: read.channels,
+            channels: read.channels.into(),
             watched: read.watched.into(),
             launcher: Arc::clone(launcher),
         })
@@ -71,20 +72,21 @@ impl SignerPlan {
         &self.launcher
     }
 
-    /// Starts a signer; returns the front end's ends of its channels.
-    pub(super) fn start(&self) -> Result<(SupervisedSigner, Vec<OwnedFd>), SignerError> {
-        let start = SignerStart::ByLauncher {
+    /// Starts the signers; returns the front end's ends of their channels.
+    pub(super) fn start(&self) -> Result<(SignerGroup, Vec<OwnedFd>), SignerError> {
+        let start = |token| SignerStart::ByLauncher {
             launcher: Arc::clone(&self.launcher),
             configuration: Arc::clone(&self.sealed),
+            token,
         };
-        SupervisedSigner::start_by(start, self.channels)
+        SignerGroup::start((0..).map(start).zip(self.channels.iter().copied()))
     }
 
     /// How long the front end may take to answer the offer of this signer: until it has proved the signer's key, or knows
     /// why there is none.
     pub(super) fn answer_timeout(&self) -> Duration {
-        let token = &self.config.token;
-        self.config.start_time(START_STEPS) + token.timeout * 2 + ANSWER_MARGIN
+        let opened = self.config.start_time(START_STEPS);
+        opened + self.config.longest_timeout() * 2 + ANSWER_MARGIN
     }
 
     /// The longest time that handshakes with the signer before may still take.

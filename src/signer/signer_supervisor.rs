@@ -49,8 +49,6 @@ pub struct SupervisedSigner {
     stop: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
     pid: Arc<AtomicU32>,
-    #[cfg(feature = "front-end")]
-    new_pin: Arc<Notify>,
 }
 
 impl SupervisedSigner {
@@ -59,13 +57,15 @@ impl SupervisedSigner {
     /// # Errors
     /// The process cannot be started.
     pub fn start(launch: Launch, channels: usize) -> Result<(Self, Vec<OwnedFd>), SignerError> {
-        Self::start_by(SignerStart::Here(launch), channels)
+        Self::start_by(SignerStart::Here(launch), channels, Arc::default())
     }
 
-    /// [`Self::start`] with processes that this or another process starts.
+    /// [`Self::start`] with processes that this or another process starts. `new_pin` is notified when the signer says that a PIN
+    /// file was replaced.
     pub(super) fn start_by(
         start: SignerStart,
         channels: usize,
+        new_pin: Arc<Notify>,
     ) -> Result<(Self, Vec<OwnedFd>), SignerError> {
         let pairs: io::Result<Vec<_>> = (0..channels).map(|_| fd_passing::socket_pair()).collect();
         let pairs = pairs.map_err(|error| SignerError::handover(&error))?;
@@ -73,7 +73,6 @@ impl SupervisedSigner {
         let (stop, stopped) =
             fd_passing::socket_pair().map_err(|error| SignerError::handover(&error))?;
         let pid = Arc::new(AtomicU32::new(0));
-        let new_pin = Arc::new(Notify::new());
         let mut supervision = Supervision {
             start,
             signer_ends,
@@ -81,7 +80,7 @@ impl SupervisedSigner {
             pid: Arc::clone(&pid),
             exits: VecDeque::new(),
             predecessors: Predecessors::default(),
-            new_pin: Arc::clone(&new_pin),
+            new_pin,
         };
         let (notify, started) = sync_channel(1);
         let thread = thread::Builder::new()
@@ -102,8 +101,6 @@ impl SupervisedSigner {
             stop: Some(stop),
             thread: Some(thread),
             pid,
-            #[cfg(feature = "front-end")]
-            new_pin,
         };
         Ok((signer, front_ends))
     }
@@ -116,10 +113,10 @@ impl SupervisedSigner {
         }
     }
 
-    /// Waits until the signer says that a PIN file was replaced.
+    /// Has the process end, without waiting for it.
     #[cfg(feature = "front-end")]
-    pub(super) async fn new_pin(&self) {
-        self.new_pin.notified().await;
+    pub(super) fn stop(&mut self) {
+        drop(self.stop.take());
     }
 }
 

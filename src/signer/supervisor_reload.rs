@@ -18,8 +18,8 @@ use tokio::time::sleep_until;
 
 use super::SignerError;
 use super::reload_protocol::{self, OfferAnswer};
+use super::signer_group::SignerGroup;
 use super::signer_plan::SignerPlan;
-use super::signer_supervisor::SupervisedSigner;
 use super::watched_name::WatchedName;
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::ReportedError;
@@ -36,7 +36,7 @@ const LOG_TARGET: &str = "hsm_mtls::signer::reload";
 pub(super) struct ProtocolViolation(&'static str);
 
 /// A plan, the signer that was started with it, and the front end's ends of the signer's channels.
-type Prepared = Result<(SignerPlan, SupervisedSigner, Vec<OwnedFd>), SignerError>;
+type Prepared = Result<(SignerPlan, SignerGroup, Vec<OwnedFd>), SignerError>;
 
 /// The progress of a reload.
 enum ReloadStage {
@@ -45,12 +45,12 @@ enum ReloadStage {
     Preparing(oneshot::Receiver<Prepared>),
     /// The front end has not answered the offer yet. `new` is `None` if there is no new signer.
     Offered {
-        new: Option<(Box<SignerPlan>, SupervisedSigner)>,
+        new: Option<(Box<SignerPlan>, SignerGroup)>,
         until: Instant,
     },
     /// The new signer is in use; the old one finishes the handshakes that began with it.
     Draining {
-        old: SupervisedSigner,
+        old: SignerGroup,
         until: Instant,
     },
     /// One of the two signers is ending.
@@ -75,7 +75,7 @@ pub(super) struct SignerReload<'a> {
     /// The configuration that the front end was started with: its sandbox is of that.
     started_with: Arc<str>,
     plan: SignerPlan,
-    signer: SupervisedSigner,
+    signer: SignerGroup,
     stage: ReloadStage,
     /// Another reload was requested during this one.
     requested_again: bool,
@@ -92,7 +92,7 @@ impl<'a> SignerReload<'a> {
         control: OwnedFd,
         path: &'a Path,
         plan: SignerPlan,
-        signer: SupervisedSigner,
+        signer: SignerGroup,
     ) -> Result<Self, SignerError> {
         Ok(Self {
             control: reload_protocol::async_socket(control)
@@ -293,7 +293,7 @@ impl<'a> SignerReload<'a> {
     }
 
     /// Stops a signer on a thread of its own, because that takes seconds; the signer in use is supervised meanwhile.
-    fn stop(&mut self, signer: Option<SupervisedSigner>) {
+    fn stop(&mut self, signer: Option<SignerGroup>) {
         let (notify, ended) = oneshot::channel();
         let stop = move || {
             drop(signer);

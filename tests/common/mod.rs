@@ -57,6 +57,7 @@ pub mod raw_hub;
 pub mod raw_requests;
 pub mod remote_token;
 pub mod renewal;
+pub mod second_token;
 pub mod service_users;
 pub mod sig4;
 pub mod sig4_onboarding;

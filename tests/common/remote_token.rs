@@ -107,6 +107,23 @@ impl RemoteToken {
         });
     }
 
+    /// Lets the server hang, and all that it serves.
+    pub fn stop(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets all go on.
+    pub fn go_on(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        let server = self.server.as_ref().expect("it runs").id();
+        // The server first: it starts no child meanwhile.
+        signal(name, &[server]);
+        signal(name, &children_of(server));
+    }
+
     /// Lets them hang.
     pub fn stop_children(&self) {
         signal("STOP", &self.children());

@@ -50,8 +50,8 @@ pub fn signers(bank: &Bank) -> Vec<u32> {
         .filter_map(|process| process.file_name().to_str()?.parse().ok())
         .filter(|pid| {
             let argv = command_line(*pid);
-            let mut words = argv.split(|byte| *byte == 0);
-            words.any(|word| word == path) && argv.ends_with(b"signer\0")
+            let words: Vec<_> = argv.split(|byte| *byte == 0).collect();
+            words.contains(&path) && words.contains(&&b"signer"[..])
         })
         .filter(|pid| state(*pid).is_some_and(|state| state != 'Z'))
         .collect()

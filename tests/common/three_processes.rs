@@ -126,7 +126,7 @@ pub fn supervise_with(launcher: Command, config: &Path) {
 pub fn launch_with(front_end: impl Fn() -> Command, config: &Path) {
     let command_of = |role| match role {
         LaunchedProcess::ConfigReader => program(config, "config-reader"),
-        LaunchedProcess::Signer => program(config, "signer"),
+        LaunchedProcess::Signer { .. } => program(config, "signer"),
         LaunchedProcess::FrontEnd => front_end(),
     };
     process_launcher::serve(command_of).expect("as it was written");

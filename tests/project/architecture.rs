@@ -196,7 +196,7 @@ fn no_arrow_runs_back_within_a_folder() {
             "crate::signer",
             "rate_limit tls12_transcript tls12_policy jwt_policy policy frame replacement fd_passing hardening service_user sandbox system_call_filter ignored_signals sealed_configuration \
              heartbeat channel channel_pool channel_key child_process process_launcher launch health signer_supervisor remote_key open_key pin_file_watch state \
-             request_handler service reload_protocol watched_name config_reader signer_plan supervisor_reload file_watch front_end_supervisor",
+             request_handler service reload_protocol watched_name config_reader signer_group signer_plan supervisor_reload file_watch front_end_supervisor",
         ),
         (
             "softhsm/chaos-token/src",

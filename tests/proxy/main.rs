@@ -38,5 +38,6 @@ mod resumption;
 mod revocation;
 mod root_start;
 mod same_user;
+mod several_tokens;
 mod token_states;
 mod users;

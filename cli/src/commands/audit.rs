@@ -55,6 +55,7 @@ pub(super) fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode, Comma
     match args.files.as_slice() {
         [] => {
             let config = load(setup::config_path(global)?)?;
+            let config = setup::of_one_token(global, config)?;
             token_process::run_with(config, |config| audit_and_print(global, args, &[config]))
         }
         files => {

@@ -1,5 +1,6 @@
 //! `config check`: the values that a configuration results in, and whether two environments share a key.
 
+mod failover_section;
 mod network_section;
 mod proxy_section;
 mod shared_keys;
@@ -25,7 +26,7 @@ pub(super) fn ignored_variable(config: &Config) -> Vec<String> {
 
 pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, CommandError> {
     let configs = if files.is_empty() {
-        vec![setup::config(global)?]
+        vec![setup::whole_config(global)?]
     } else {
         let load = |file: &PathBuf| Config::load(file).map_err(CommandError::stage);
         files.iter().map(load).collect::<Result<_, _>>()?
@@ -79,6 +80,7 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
                 ))?;
             }
             let notes = network_section::notes(config).into_iter();
+            let notes = notes.chain(failover_section::notes(config));
             for note in notes.chain(proxy_section::notes(config)) {
                 output::note(&note)?;
             }
@@ -197,6 +199,7 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
             format!("resumed for {time:?} after a handshake, without a signature"),
         )
     }));
+    rows.extend(failover_section::rows(config));
     rows.extend(sig4_section::rows(config));
     rows.extend(proxy_section::rows(config));
     rows
@@ -259,6 +262,7 @@ fn as_json(config: &Config) -> Value {
         "resumption_ms": config.tls.resumption.map(|time| time.as_millis() as u64),
         "network": network_section::as_json(config),
         "ledger": config.ledger.as_ref().map(|ledger| &ledger.file),
+        "tokens": failover_section::as_json(config),
         "sig4": sig4_section::as_json(config),
         "proxy": proxy_section::as_json(config),
     })

@@ -112,7 +112,7 @@ fn show(global: &Global, args: &ShowArgs) -> Result<ExitCode, CommandError> {
 /// # Errors
 /// No ledger is configured.
 fn ledger_file(global: &Global) -> Result<PathBuf, CommandError> {
-    let configured = setup::config_to_read(global)?
+    let configured = setup::whole_config_to_read(global)?
         .ledger
         .map(|ledger| ledger.file);
     configured.ok_or_else(|| {

@@ -18,7 +18,7 @@ use hsm_mtls::internal::signer::process_launcher::{self, LaunchedProcess, Proces
 use hsm_mtls::internal::signer::sandbox::Sandbox;
 use hsm_mtls::internal::signer::service_user::become_user;
 use hsm_mtls::internal::signer::system_call_filter::SystemCallFilter;
-use hsm_mtls::internal::signer::{RemoteKey, config_reader, hardening};
+use hsm_mtls::internal::signer::{config_reader, hardening};
 use hsm_mtls::internal::standard_error;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -75,7 +75,11 @@ pub(super) fn launch_processes(global: &Global) -> Result<ExitCode, CommandError
     let path = setup::config_path(global)?;
     let command_of = |role| match role {
         LaunchedProcess::ConfigReader => process(global, path, "config-reader"),
-        LaunchedProcess::Signer => process(global, path, "signer"),
+        LaunchedProcess::Signer { token } => {
+            let mut command = process(global, path, "signer");
+            command.args(signer::token_number(token));
+            command
+        }
         LaunchedProcess::FrontEnd => {
             let mut command = process(global, path, "front-end");
             // glibc's allocator would otherwise keep an arena for each of many short-lived threads.
@@ -136,11 +140,9 @@ fn run_front_end(global: &Global) -> Result<ExitCode, CommandError> {
     );
     let metrics = install_metrics_recorder()?;
     let render = move || metrics.render();
-    let key =
-        RemoteKey::connect_inherited(&config, inherited.channels).map_err(CommandError::stage)?;
     let render = Arc::new(render);
-    let control = inherited.control;
-    let ended = proxy::run(config, sockets, key, control, render, service_manager);
+    let (channels, control) = (inherited.channels, inherited.control);
+    let ended = proxy::run(config, sockets, channels, control, render, service_manager);
     ended.map_err(CommandError::stage)?;
     Ok(ExitCode::Good)
 }

@@ -49,7 +49,7 @@ pub(super) struct RequestArgs {
 }
 
 pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, CommandError> {
-    let config = setup::config(global)?;
+    let config = setup::whole_config(global)?;
     let url = url(&config, &args.url)?;
     let body = match &args.data {
         Some(data) => {
@@ -83,7 +83,8 @@ pub(super) fn request(global: &Global, args: RequestArgs) -> Result<ExitCode, Co
     } else {
         config.without_sig4()
     };
-    let identity = signer::identity_of_one_caller(global, &config).map_err(CommandError::stage)?;
+    let opened = signer::identity_of_any_token(global, config)?;
+    let (config, identity) = opened;
     if let Some(minter) = Minter::new(&config, &identity).filter(|_| args.jwt) {
         let token = minter.mint().map_err(CommandError::stage)?;
         headers.insert(AUTHORIZATION, token.authorization());

@@ -159,6 +159,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(global: &Global, command: RotateCommand) -> Result<ExitCode, CommandError> {
     use RotateCommand as C;
+    refuse_several_tokens(global)?;
     match command {
         C::Start(args) if args.options.dry_run => {
             let config = setup::config(global)?;
@@ -240,6 +241,22 @@ pub(super) fn run(global: &Global, command: RotateCommand) -> Result<ExitCode, C
             let config = setup::config_to_read(global)?;
             role.run(&config, |view| status::show(global, &config, view))
         }
+    }
+}
+
+/// A rotation replaces key and certificate of [c3]: a clone's would be left behind.
+fn refuse_several_tokens(global: &Global) -> Result<(), CommandError> {
+    let config = Config::load_to_read(setup::config_path(global)?).map_err(CommandError::stage)?;
+    match config.key_token_names().as_slice() {
+        [] => Ok(()),
+        names => Err(CommandError::usage(
+            format!(
+                "a rotation is of one token, and several hold a key for the connections: {}",
+                names.join(", ")
+            ),
+            "make the new key with `key generate --token NAME`, its request with `csr --token NAME`, and let the configuration name both; \
+             docs/several-tokens.md",
+        )),
     }
 }
 

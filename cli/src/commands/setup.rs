@@ -15,16 +15,54 @@ use hsm_mtls::internal::token::{Role, Token};
 use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{CommandError, Global};
+use super::{CommandError, Global, output, token_process};
 
-/// Loads the configuration.
+/// Loads the configuration, as if the token of `--token`, or else the first, were the only one that holds a key for the connections.
 pub(crate) fn config(global: &Global) -> Result<Config, CommandError> {
+    of_one_token(global, whole_config(global)?)
+}
+
+/// Loads the configuration with all its tokens.
+pub(crate) fn whole_config(global: &Global) -> Result<Config, CommandError> {
     Config::load(config_path(global)?).map_err(CommandError::stage)
+}
+
+/// The configuration of the token of `--token`, or else of the first of several; that is said.
+pub(crate) fn of_one_token(global: &Global, config: Config) -> Result<Config, CommandError> {
+    let names = config.key_token_names();
+    let number = match &global.token {
+        Some(name) => names.iter().position(|it| it == name).ok_or_else(|| {
+            let which = match names.as_slice() {
+                [] => "there is one token that holds a key for the connections".to_owned(),
+                names => format!("it is one of {}", names.join(", ")),
+            };
+            CommandError::usage(
+                format!("--token {name}: {which}"),
+                "write the `name` of a [[token]], or leave --token out",
+            )
+        })?,
+        None => {
+            // The process for the module is told by its parent.
+            if let ([first, others @ ..], false) = (names.as_slice(), token_process::is_child()) {
+                let others = others.join(" or --token ");
+                output::remark(&format!(
+                    "this is of the token {first}; --token {others} is of another"
+                ));
+            }
+            0
+        }
+    };
+    Ok(config.of_key_token(number).unwrap_or(config))
 }
 
 /// Loads the configuration for a command that only reads: files that all may read, such as certificate and ledger, and runs
 /// nothing. An auditor or a monitor may be another user than the service's, to whom those files belong.
 pub(crate) fn config_to_read(global: &Global) -> Result<Config, CommandError> {
+    of_one_token(global, whole_config_to_read(global)?)
+}
+
+/// [`config_to_read`] with all its tokens.
+pub(crate) fn whole_config_to_read(global: &Global) -> Result<Config, CommandError> {
     let config = Config::load_to_read(config_path(global)?).map_err(CommandError::stage)?;
     config.check_file().map_err(CommandError::stage)?;
     Ok(config)

@@ -24,11 +24,14 @@ use hsm_mtls::internal::signer::signer_supervisor::{Launch, SupervisedSigner};
 use hsm_mtls::internal::signer::{self, RemoteKey, SignerError, hardening, service_user};
 use hsm_mtls::internal::standard_error;
 
-use super::{CommandError, Global, LogFormat, setup};
+use super::{CommandError, Global, LogFormat, output, setup};
 
 /// Key and certificate that stand in the place of the configured ones, while a rotation tries them.
 #[derive(Args)]
 pub(super) struct SignerArgs {
+    /// Which of the tokens that hold a key for the connections, from 0 on.
+    #[arg(long, default_value_t = 0)]
+    token_number: u8,
     #[arg(long, requires = "certificate")]
     key: Option<String>,
     #[arg(long, requires = "key")]
@@ -39,7 +42,7 @@ pub(super) struct SignerArgs {
 
 /// Runs the signer process.
 pub(super) fn serve(global: &Global, args: SignerArgs) -> Result<ExitCode, CommandError> {
-    let read = SignerConfiguration::read(setup::config_path(global)?);
+    let read = SignerConfiguration::read(setup::config_path(global)?, args.token_number);
     // Once only: what is open after the exec too was opened in this process, by a preloaded library for instance.
     if env::var_os(REEXECUTED).is_none() {
         // What is wrong with the configuration is reported when it is used.
@@ -119,6 +122,34 @@ pub(super) fn identity_of_one_caller(
     signer::identity_over(1, config, launch)
 }
 
+/// [`identity_of_one_caller`] with the token of `--token`, or else with the first that has its key open, by `priority`; with
+/// the configuration of that token.
+pub(super) fn identity_of_any_token(
+    global: &Global,
+    config: Config,
+) -> Result<(Config, Identity), CommandError> {
+    if global.token.is_some() || config.key_tokens() == 1 {
+        let config = setup::of_one_token(global, config)?;
+        let identity = identity_of_one_caller(global, &config).map_err(CommandError::stage)?;
+        return Ok((config, identity));
+    }
+    let mut tokens = config.of_each_key_token();
+    tokens.sort_by_key(|config| config.token.priority);
+    let last = tokens.pop().unwrap_or(config);
+    for config in tokens {
+        match identity_of_one_caller(global, &config) {
+            Ok(identity) => return Ok((config, identity)),
+            Err(error) if matches!(error.exit_code(), ExitCode::Token | ExitCode::Pin) => {
+                let name = config.token.name.as_deref().unwrap_or_default();
+                output::remark(&format!("another token than {name} is asked: {error}"));
+            }
+            Err(error) => return Err(CommandError::stage(error)),
+        }
+    }
+    let identity = identity_of_one_caller(global, &last).map_err(CommandError::stage)?;
+    Ok((last, identity))
+}
+
 /// [`identity`] with another key and certificate of a role than the file names. `config` has them already.
 pub(super) fn identity_with(
     global: &Global,
@@ -158,7 +189,11 @@ fn launch_for_command(global: &Global, config: &Config) -> Launch {
 pub(super) fn launch(global: &Global, config: &Config) -> Launch {
     Launch {
         program: PROGRAM.into(),
-        arguments: arguments(global, &config.path, "signer"),
+        arguments: {
+            let mut arguments = arguments(global, &config.path, "signer");
+            arguments.extend(token_number(config.key_token).map(OsString::from));
+            arguments
+        },
         environment: environment(config),
         attended: std::io::stdin().is_terminal(),
     }
@@ -169,6 +204,11 @@ fn environment(config: &Config) -> BTreeMap<String, String> {
     let mut variables = service_user::variables(config);
     variables.extend(config.module_variables());
     variables
+}
+
+/// The option of a signer process that has the key of one of several tokens.
+pub(super) fn token_number(token: u8) -> Option<String> {
+    (token > 0).then(|| format!("--token-number={token}"))
 }
 
 /// This program, in the same version also after an upgrade replaced its file.

@@ -102,7 +102,7 @@ fn of_one(
     let path = setup::config_path(global)?;
     let config =
         match Config::load_to_read(path).and_then(|config| config.check_file().map(|()| config)) {
-            Ok(config) => config,
+            Ok(config) => setup::of_one_token(global, config)?,
             Err(error) => return Ok(Some(unusable(path, &error.to_string(), &error.hint()))),
         };
     let tokens = match args.no_token {

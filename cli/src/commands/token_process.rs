@@ -72,6 +72,11 @@ impl Listener for NoListener {
     fn hear(&mut self, _: Event) {}
 }
 
+/// Whether this is the process for a module, which another of this program has started.
+pub(super) fn is_child() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
 /// Runs `command` in a process of its own.
 ///
 /// # Errors

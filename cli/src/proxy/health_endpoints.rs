@@ -263,6 +263,10 @@ impl HealthEndpoints {
         if let Some((_, jwt)) = jwt {
             report["jwt"] = jwt;
         }
+        let tokens = signer.tokens();
+        if !tokens.is_empty() {
+            report["token"]["tokens"] = tokens.into();
+        }
         if let Some(state) = signer.device_state() {
             report["token"]["device_state"] = state.into();
         }

@@ -4,7 +4,6 @@
 //! the new signer before it accepts the offer; otherwise everything old stays in use.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -18,17 +17,15 @@ use super::context::ListenerContext;
 use super::health_endpoints::HealthEndpoints;
 use super::key_set_monitor;
 use super::lifecycle_log;
+use super::opened_keys::OpenedKeys;
 use super::proxy_metrics;
 use super::sd_notify::ServiceManager;
-use hsm_mtls::internal::client::connector::Connector;
 use hsm_mtls::internal::config::Config;
 use hsm_mtls::internal::config::proxy::ProxyConfig;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
-use hsm_mtls::internal::identity::{Identity, Validity};
+use hsm_mtls::internal::identity::Validity;
 use hsm_mtls::internal::poison::IgnorePoison as _;
-use hsm_mtls::internal::signer::RemoteKey;
 use hsm_mtls::internal::signer::front_end_supervisor::{ReloadOffer, ReloadOffers};
-use hsm_mtls::internal::tls::Tls;
 
 /// What a reload replaces.
 pub(super) struct ReloadTask {
@@ -39,29 +36,10 @@ pub(super) struct ReloadTask {
     pub(super) service_manager: Arc<ServiceManager>,
 }
 
-/// The new key, identity and connector, opened and checked.
+/// What a reload puts in the place of what was, opened and checked.
 struct PreparedReload {
     config: Config,
-    key: Arc<RemoteKey>,
-    identity: Identity,
-    connector: Connector,
-}
-
-/// Opens the identity, checks that certificate and key belong together, and makes the connector that uses it.
-pub(super) fn open_identity(
-    config: &Config,
-    proxy: &ProxyConfig,
-    key: &Arc<RemoteKey>,
-    validity: Validity,
-) -> Result<(Identity, Connector), ProxyError> {
-    let identity = key.identity_valid(config, validity)?;
-    let tls = Tls::new(config, &identity)?;
-    let protocols: &[&[u8]] = match proxy.h2 {
-        true => &[b"h2", b"http/1.1"],
-        false => &[b"http/1.1"],
-    };
-    let connector = Connector::with_protocols(config, &tls, protocols)?;
-    Ok((identity, connector))
+    keys: OpenedKeys,
 }
 
 impl ReloadTask {
@@ -117,26 +95,27 @@ impl ReloadTask {
     async fn apply(&mut self, offer: ReloadOffer) -> Option<Vec<HandshakeTracker>> {
         let old_handshakes = match self.open(offer).await {
             Ok(prepared) => {
-                let leaf = prepared.identity.chain().leaf();
-                lifecycle_log::reloaded(leaf, &prepared.identity.signer().key_uri());
+                let identity = &prepared.keys.identity;
+                let leaf = identity.chain().leaf();
+                lifecycle_log::reloaded(leaf, &identity.signer().key_uri());
                 let certificate = &self.endpoints.certificate;
                 *certificate.lock().ignore_poison() = leaf.clone();
                 self.endpoints
                     .signer_health
-                    .switch_signer(prepared.key)
+                    .switch_signers(prepared.keys.signers.clone())
                     .await;
                 if let Some(jwt) = &self.endpoints.context.jwt {
-                    jwt.switch(&prepared.config, prepared.identity.sig4());
+                    jwt.switch(&prepared.config, identity.sig4());
                 }
                 self.endpoints
                     .revocation
-                    .switch(&prepared.config, &prepared.identity)
+                    .switch(&prepared.config, identity)
                     .await;
                 self.config = prepared.config;
                 self.endpoints.last_reload.ended(None);
                 let upstreams = self.endpoints.context.upstreams.iter();
-                let switched =
-                    upstreams.map(|upstream| upstream.switch_identity(prepared.connector.clone()));
+                let switched = upstreams
+                    .map(|upstream| upstream.switch_identity(prepared.keys.connector.clone()));
                 Some(switched.collect::<Vec<_>>())
             }
             Err(failure) => {
@@ -169,7 +148,8 @@ impl ReloadTask {
         // Blocks: a new signer may take minutes to report that it has no key.
         let opened = run_on_thread(move || {
             let config = Config::parse(&text, &path)?.for_proxy();
-            PreparedReload::open(config, channels, &proxy)
+            let keys = OpenedKeys::open(&config, channels, &proxy, Validity::Now)?;
+            Ok::<_, ProxyError>(PreparedReload { config, keys })
         });
         let opened = opened.await.map_err(ProxyError::System);
         let prepared = opened
@@ -179,7 +159,7 @@ impl ReloadTask {
                 hint: error.hint(),
             })?;
         let jwt = self.endpoints.context.jwt.as_ref();
-        if let Some((jwt, sig4)) = jwt.zip(prepared.identity.sig4()) {
+        if let Some((jwt, sig4)) = jwt.zip(prepared.keys.identity.sig4()) {
             let checked = jwt.check_successor(&prepared.config, sig4).await;
             checked.map_err(|why| ReloadFailure {
                 message: format!("the published key set does not fit the new Sig4 key: {why}"),
@@ -194,23 +174,6 @@ impl ReloadTask {
 struct ReloadFailure {
     message: String,
     hint: String,
-}
-
-impl PreparedReload {
-    fn open(
-        config: Config,
-        channels: Vec<OwnedFd>,
-        proxy: &ProxyConfig,
-    ) -> Result<Self, ProxyError> {
-        let key = RemoteKey::connect_inherited(&config, channels)?;
-        let (identity, connector) = open_identity(&config, proxy, &key, Validity::Now)?;
-        Ok(Self {
-            config,
-            key,
-            identity,
-            connector,
-        })
-    }
 }
 
 /// Runs blocking work on a thread that the end of the proxy does not wait for, unlike the threads of the runtime.

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::opened_keys::Signers;
 use super::problem_details::signature_stage;
+use hsm_mtls::internal::client::failover::TokenState;
 use hsm_mtls::internal::diagnostic::Diagnostic as _;
 use hsm_mtls::internal::engine::EngineError;
 use hsm_mtls::internal::poison::IgnorePoison as _;
@@ -15,9 +17,9 @@ use hsm_mtls::internal::signer::{RemoteKey, SignerHealth};
 /// A status that is younger than this is not queried again.
 const CACHE_TIME: Duration = Duration::from_millis(250);
 
-/// Queries the signer that is in use, and caches its status.
+/// Queries the signers that are in use, and caches their status.
 pub(super) struct SignerHealthMonitor {
-    key: Mutex<Arc<RemoteKey>>,
+    signers: Mutex<Signers>,
     /// The last status and its time. Locked during a query: concurrent requests wait for its result.
     last: tokio::sync::Mutex<Option<(Instant, Arc<SignerStatus>)>>,
 }
@@ -31,12 +33,21 @@ pub(super) struct SignerStatus {
     error: Option<EngineError>,
     /// When the signer was first seen ready again after an error, in Unix time.
     recovered_at: Option<u64>,
+    /// Of several tokens: each, in the order of the configuration.
+    tokens: Vec<TokenStatus>,
+}
+
+/// One of several tokens that hold a key for the connections.
+#[derive(Debug)]
+struct TokenStatus {
+    token: TokenState,
+    status: Option<SignerStatus>,
 }
 
 impl SignerHealthMonitor {
-    pub(super) fn of(key: Arc<RemoteKey>) -> Arc<Self> {
+    pub(super) fn of(signers: Signers) -> Arc<Self> {
         Arc::new(Self {
-            key: Mutex::new(key),
+            signers: Mutex::new(signers),
             last: tokio::sync::Mutex::new(None),
         })
     }
@@ -62,29 +73,80 @@ impl SignerHealthMonitor {
             .unwrap_or_else(|_| Arc::new(SignerStatus::silent()))
     }
 
-    /// Switches to another signer.
-    pub(super) async fn switch_signer(&self, key: Arc<RemoteKey>) {
+    /// Switches to other signers.
+    pub(super) async fn switch_signers(&self, signers: Signers) {
         // Waits for a query in progress, whose result would be cached as the new signer's.
         let mut last = self.last.lock().await;
-        *self.key.lock().ignore_poison() = key;
+        *self.signers.lock().ignore_poison() = signers;
         *last = None;
     }
 
     async fn query(&self) -> SignerStatus {
-        let key = self.key.lock().ignore_poison().clone();
-        let queried = tokio::task::spawn_blocking(move || key.health()).await;
-        match queried.unwrap_or(Err(EngineError::SignerSilent)) {
-            Ok(health) => SignerStatus {
-                error: health.error(),
-                health: Some(health),
-                recovered_at: None,
-            },
-            Err(error) => SignerStatus {
-                error: Some(error),
-                health: None,
-                recovered_at: None,
-            },
+        let signers = self.signers.lock().ignore_poison().clone();
+        let tokens = match signers {
+            Signers::One(key) => return query_one(key).await,
+            Signers::Several(tokens) => tokens.states(),
+        };
+        // All at once: one that does not answer takes a second.
+        let queries: Vec<_> = tokens
+            .into_iter()
+            .map(|token| {
+                let query = token.signer.clone().map(query_one).map(tokio::spawn);
+                (token, query)
+            })
+            .collect();
+        let mut tokens = Vec::new();
+        for (token, query) in queries {
+            let status = match query {
+                Some(query) => Some(query.await.unwrap_or_else(|_| SignerStatus::silent())),
+                None => None,
+            };
+            tokens.push(TokenStatus { token, status });
         }
+        SignerStatus::of_several(tokens)
+    }
+}
+
+async fn query_one(key: Arc<RemoteKey>) -> SignerStatus {
+    let queried = tokio::task::spawn_blocking(move || key.health()).await;
+    match queried.unwrap_or(Err(EngineError::SignerSilent)) {
+        Ok(health) => SignerStatus {
+            error: health.error(),
+            health: Some(health),
+            recovered_at: None,
+            tokens: Vec::new(),
+        },
+        Err(error) => SignerStatus {
+            error: Some(error),
+            health: None,
+            recovered_at: None,
+            tokens: Vec::new(),
+        },
+    }
+}
+
+impl TokenStatus {
+    /// Stage, detail and hint of what keeps it from signing now.
+    fn problem(&self) -> Option<(&'static str, String, String)> {
+        match &self.token.problem {
+            Some(problem) => Some(problem_of(&EngineError::Reported(Box::new(
+                problem.clone(),
+            )))),
+            None => self.status.as_ref()?.problem(),
+        }
+    }
+
+    fn report(&self) -> Value {
+        let mut report = json!({ "name": &*self.token.name, "good": self.problem().is_none() });
+        if let Some((_, detail, hint)) = self.problem() {
+            report["detail"] = detail.into();
+            report["hint"] = hint.into();
+            report["since"] = self.token.since.clone().into();
+        }
+        if let Some(status) = &self.status {
+            report["signer"] = status.report();
+        }
+        report
     }
 }
 
@@ -94,7 +156,40 @@ impl SignerStatus {
             health: None,
             error: Some(EngineError::SignerSilent),
             recovered_at: None,
+            tokens: Vec::new(),
         }
+    }
+
+    /// Of several tokens, one that signs is enough: the status is that of the first which does, or else of the first.
+    fn of_several(mut tokens: Vec<TokenStatus>) -> Self {
+        let signing = tokens.iter().position(|token| token.problem().is_none());
+        let shown = tokens.get_mut(signing.unwrap_or(0));
+        let mut status = shown
+            .and_then(|shown| {
+                let status = shown.status.as_ref()?;
+                Some(Self {
+                    health: status.health.clone(),
+                    error: None,
+                    recovered_at: None,
+                    tokens: Vec::new(),
+                })
+            })
+            .unwrap_or_else(Self::silent);
+        let of_first = || tokens.first()?.token.problem.clone();
+        status.error = match signing {
+            Some(_) => None,
+            None => Some(match of_first() {
+                Some(problem) => EngineError::Reported(Box::new(problem)),
+                None => EngineError::SignerSilent,
+            }),
+        };
+        status.tokens = tokens;
+        status
+    }
+
+    /// Of several tokens, each; empty where there is one.
+    pub(super) fn tokens(&self) -> Vec<Value> {
+        self.tokens.iter().map(TokenStatus::report).collect()
     }
 
     /// Sets `recovered_at` by comparison with the previous status.
@@ -123,8 +218,7 @@ impl SignerStatus {
 
     /// Stage, detail and hint of the error with which a signature would fail now.
     pub(super) fn problem(&self) -> Option<(&'static str, String, String)> {
-        let error = self.error.as_ref()?;
-        Some((signature_stage(error), error.to_string(), error.hint()))
+        self.error.as_ref().map(problem_of)
     }
 
     /// The state of the device, if the error names one.
@@ -153,6 +247,10 @@ impl SignerStatus {
         }
         report
     }
+}
+
+fn problem_of(error: &EngineError) -> (&'static str, String, String) {
+    (signature_stage(error), error.to_string(), error.hint())
 }
 
 fn signed_at(millis_ago: u64) -> u64 {

@@ -13,7 +13,7 @@ use super::inventory::{AnchorEntry, ListEntry, TrustInventory};
 use super::{OwnStatus, crls};
 
 pub(super) fn show(global: &Global) -> Result<ExitCode, CommandError> {
-    let config = setup::config_to_read(global)?;
+    let config = setup::whole_config_to_read(global)?;
     let anchors = Anchors::load(&config).map_err(CommandError::stage)?;
     let shown = TrustInventory::of(&config, &anchors, SystemTime::now());
     let faults = shown.faults();

@@ -13,7 +13,7 @@ use super::{UpdateArgs, anchors, crls};
 use crate::check_steps::Steps;
 
 pub(super) fn update(global: &Global, args: &UpdateArgs) -> Result<ExitCode, CommandError> {
-    let config = setup::config_to_read(global)?;
+    let config = setup::whole_config_to_read(global)?;
     // Whoever else could change these files would decide what is trusted.
     config.check_trust_files().map_err(CommandError::stage)?;
     let mut steps = Steps::default();

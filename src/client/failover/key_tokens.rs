@@ -1,0 +1,239 @@
+//! Opens several tokens that hold a key for the connections, each with a signer process of its own: proves that each key is that of
+//! its certificate, and makes a connector of all. One of two that is away delays nothing: it is taken in when its key is proved.
+
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Failover, Member, TokenState};
+use crate::backoff::Backoff;
+use crate::client::connector::Connector;
+use crate::config::Config;
+use crate::diagnostic::Diagnostic as _;
+use crate::engine::{EngineError, ReportedError};
+use crate::exit_code::ExitCode;
+use crate::identity::{Identity, IdentityFiles, Validity};
+use crate::log_target;
+use crate::signer::{RemoteKey, SignerChannels, SignerError, channels_of_each};
+use crate::tls::{Tls, TlsError};
+
+/// How long the others are waited for when the first key is proved.
+const GRACE: Duration = Duration::from_secs(2);
+/// The delays between attempts to take in a token that was away at the start. The signer process has its own delays for the token.
+const ATTEMPTS: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(2));
+
+/// Tokens that hold a key for the connections, of which at least one key is proved.
+#[derive(Clone)]
+pub struct KeyTokens {
+    /// Makes connections with the token whose turn it is.
+    pub connector: Connector,
+    /// The first token whose key was proved.
+    pub first: ProvedKey,
+    failover: Arc<Failover>,
+}
+
+/// A token's key, proved to be that of its certificate.
+#[derive(Clone)]
+pub struct ProvedKey {
+    /// The signer process.
+    pub key: Arc<RemoteKey>,
+    /// Chain and key.
+    pub identity: Arc<Identity>,
+    connector: Connector,
+}
+
+/// A key that was proved, or why it is not, with the number of its token.
+type Attempt = (usize, Result<ProvedKey, ReportedError>);
+
+impl KeyTokens {
+    /// Opens all, with the channels to their signers. Blocks until a key is proved, and a moment for the others; later they are
+    /// taken in by themselves.
+    ///
+    /// # Errors
+    /// The first token's, where no key can be proved; or that of a token which fails for another reason than the token or its PIN:
+    /// what is wrong in a configuration is not worked round.
+    pub fn open(
+        config: &Config,
+        sockets: Vec<OwnedFd>,
+        protocols: &[&[u8]],
+        validity: Validity,
+    ) -> Result<Self, SignerError> {
+        let of_each = config.of_each_key_token();
+        let failover = Failover::new(&of_each);
+        let (proved, attempts) = channel();
+        let tokens = of_each.len();
+        let mut rest = sockets.into_iter();
+        for (number, (config, count)) in of_each
+            .into_iter()
+            .zip(channels_of_each(config))
+            .enumerate()
+        {
+            let member = Arc::clone(&failover.members()[number]);
+            let opening = Opening {
+                number,
+                config,
+                channels: SignerChannels::of(rest.by_ref().take(count).collect()),
+                protocols: protocols.iter().map(|it| it.to_vec()).collect(),
+                validity,
+                member: Arc::downgrade(&member),
+                proved: proved.clone(),
+            };
+            let thread = thread::Builder::new().name("hsm-key-token".to_owned());
+            let started = thread.spawn(move || opening.run());
+            started.map_err(|error| SignerError::handover(&error))?;
+        }
+        drop(proved);
+        // With [sig4], the first token is needed: it has that key too.
+        let needs_first = config.sig4.is_some();
+        let first = first_proved(&attempts, tokens, needs_first)?;
+        let mut connector = first.connector.clone();
+        connector.failover = Some(Arc::clone(&failover));
+        Ok(Self {
+            connector,
+            first,
+            failover,
+        })
+    }
+
+    /// What is known of each token, in the order of the configuration.
+    pub fn states(&self) -> Vec<TokenState> {
+        self.failover.states()
+    }
+}
+
+/// Waits for the first key that is proved, and a moment for the others; of those, the one with the lowest number.
+fn first_proved(
+    attempts: &Receiver<Attempt>,
+    tokens: usize,
+    needs_first: bool,
+) -> Result<ProvedKey, SignerError> {
+    let mut outcomes: Vec<Option<Result<ProvedKey, ReportedError>>> =
+        (0..tokens).map(|_| None).collect();
+    let mut until: Option<Instant> = None;
+    while outcomes.iter().any(Option::is_none) {
+        let attempt = match until {
+            None => attempts.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(until) => attempts.recv_timeout(until.saturating_duration_since(Instant::now())),
+        };
+        let Ok((number, outcome)) = attempt else {
+            break;
+        };
+        match outcome {
+            Err(error) if is_wrong(&error) || (needs_first && number == 0) => {
+                return Err(of_reported(error));
+            }
+            Ok(_) if !needs_first || number == 0 => {
+                until.get_or_insert_with(|| Instant::now() + GRACE);
+            }
+            _ => {}
+        }
+        // Of a token that is tried again, the first error says most.
+        outcomes[number].get_or_insert(outcome);
+    }
+    let mut error = None;
+    for outcome in outcomes.into_iter().flatten() {
+        match outcome {
+            Ok(key) => return Ok(key),
+            Err(why) => drop(error.get_or_insert(why)),
+        }
+    }
+    Err(of_reported(
+        error.unwrap_or_else(|| EngineError::Stopped.into()),
+    ))
+}
+
+fn of_reported(error: ReportedError) -> SignerError {
+    EngineError::Reported(Box::new(error)).into()
+}
+
+/// Whether something is wrong that neither the token nor its PIN is the reason of.
+fn is_wrong(error: &ReportedError) -> bool {
+    let of_token = [ExitCode::Token, ExitCode::Pin];
+    !of_token.contains(&ExitCode::of(error.exit))
+}
+
+/// A token that is being opened.
+struct Opening {
+    number: usize,
+    /// As if it were the only one.
+    config: Config,
+    channels: SignerChannels,
+    protocols: Vec<Vec<u8>>,
+    validity: Validity,
+    member: Weak<Member>,
+    /// Nobody receives any more when the start is over.
+    proved: Sender<Attempt>,
+}
+
+impl From<SignerError> for ReportedError {
+    fn from(error: SignerError) -> Self {
+        Self::of(error)
+    }
+}
+
+fn of_tls(error: TlsError) -> ReportedError {
+    ReportedError {
+        message: error.to_string(),
+        hint: error.hint(),
+        class: "configuration".to_owned(),
+        exit: error.exit_code() as u8,
+        transient: error.is_transient(),
+        device_state: None,
+    }
+}
+
+impl Opening {
+    /// Tries until the key is proved, or the tokens are not used any more.
+    fn run(self) {
+        let mut failures = 0_u32;
+        loop {
+            let proved = self.prove();
+            let Some(member) = self.member.upgrade() else {
+                return;
+            };
+            let error = match proved {
+                Ok(proved) => {
+                    member.is_proved(proved.connector.clone(), Arc::clone(&proved.key));
+                    if failures > 0 {
+                        tracing::warn!(target: log_target::LIFECYCLE, token = member.name(), "a token that was away is taken in");
+                    }
+                    drop(self.proved.send((self.number, Ok(proved))));
+                    return;
+                }
+                Err(error) => error,
+            };
+            failures = failures.saturating_add(1);
+            if failures == 1 {
+                let (error, hint) = (&error.message, &error.hint);
+                tracing::error!(target: log_target::LIFECYCLE, token = member.name(), error, hint, "a token has no key for the connections yet: the others are used");
+            }
+            member.is_unproved(error.clone());
+            drop(member);
+            let is_wrong = is_wrong(&error);
+            drop(self.proved.send((self.number, Err(error))));
+            if is_wrong {
+                // A reload opens it anew.
+                return;
+            }
+            thread::park_timeout(ATTEMPTS.delay(failures));
+        }
+    }
+
+    fn prove(&self) -> Result<ProvedKey, ReportedError> {
+        // The files first: their errors say more than the signer's.
+        IdentityFiles::read_valid(&self.config, self.validity).map_err(SignerError::from)?;
+        let key = Arc::new(self.channels.connect(&self.config, None)?);
+        let identity = key.identity_valid(&self.config, self.validity)?;
+        let protocols: Vec<_> = self.protocols.iter().map(Vec::as_slice).collect();
+        let connector = Tls::new(&self.config, &identity)
+            .and_then(|tls| Connector::with_protocols(&self.config, &tls, &protocols))
+            .map_err(of_tls)?;
+        Ok(ProvedKey {
+            key,
+            identity: Arc::new(identity),
+            connector,
+        })
+    }
+}
