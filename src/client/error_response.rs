@@ -71,7 +71,7 @@ impl HubResponse {
                 "nothing is there: check the path, that the service is the right one, and [hub]"
             }
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                "a forward proxy answers, not the hub: let this machine reach the hub directly"
+                "a forward proxy answers, not the hub: name it in `proxy` of [network], or let this machine reach the hub directly"
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 "the hub asks for fewer calls: wait as long as its Retry-After header says"

@@ -3,24 +3,23 @@
 
 mod credentials;
 mod error;
+mod refusal;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT, VIA};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Incoming;
+use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::task::JoinSet;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 
 use super::dns_cache::DnsCache;
-use super::error_response::excerpt;
 use super::handshake::server_name;
 use super::happy_eyeballs::PreferredAddresses;
 use super::transport_stream::TransportStream;
@@ -28,18 +27,17 @@ use super::{ClientError, hyper_error};
 use crate::config::Config;
 use crate::config::network::ForwardProxyConfig;
 use crate::config::origin::Origin;
+use crate::config::paths::PathRole;
 use crate::tls::anonymous::{anonymous_client_config, anonymous_client_config_of};
 use crate::tls::{Ending, TlsError, from_handshake};
 use credentials::{Authorization, Credentials};
-pub use error::{ForwardProxyError, ForwardProxyFailure, Refusal};
+pub use error::{ForwardProxyError, ForwardProxyFailure};
+pub use refusal::Refusal;
 
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 /// The most fields of it.
 const MAX_FIELDS: usize = 100;
-/// How much of the body of a refusal is looked at, in bytes, and for how long it is waited.
-const MAX_PAGE: usize = 16 << 10;
-const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("hsm-mtls/", env!("CARGO_PKG_VERSION")));
@@ -96,13 +94,17 @@ impl ForwardProxy {
             let connector = TlsConnector::from(Arc::new(client));
             Ok::<_, TlsError>(OuterTls { connector, name })
         });
+        let reader = config.file_users(&PathRole::ProxyCredentials).reader;
         Ok(Self {
             name: url.to_string().into(),
             place,
             tls: tls.transpose()?,
             preferred: PreferredAddresses::from_source(config.network.source_address),
             dns: DnsCache::default(),
-            credentials: proxy.credentials.clone().map(Credentials::new),
+            credentials: proxy
+                .credentials
+                .clone()
+                .map(|source| Credentials::new(source, reader)),
         })
     }
 
@@ -131,7 +133,7 @@ impl ForwardProxy {
             match &tunnel {
                 Ok(_) => credentials.were(&sent, true),
                 Err(ForwardProxyFailure::Refused(refusal)) => {
-                    credentials.were(&sent, refusal.status != 407);
+                    credentials.were(&sent, !refusal.is_of_credentials());
                 }
                 Err(_) => {}
             }
@@ -162,12 +164,8 @@ impl ForwardProxy {
 
     /// A 407 of the forward proxy to a request for a URL of http.
     pub(super) fn refused(&self, target: &str, fields: &HeaderMap) -> ForwardProxyError {
-        let refusal = Refusal {
-            status: 407,
-            said: said_in(fields).unwrap_or_default(),
-            schemes: schemes(fields),
-            credentials: self.credentials.as_ref().map(Credentials::source),
-        };
+        let credentials = self.credentials.as_ref().map(Credentials::source);
+        let refusal = Refusal::of_fields(407, fields, credentials);
         self.error(target, ForwardProxyFailure::Refused(refusal.into()))
     }
 
@@ -260,7 +258,7 @@ impl ForwardProxy {
         if !response.status().is_success() {
             let source = || self.credentials.as_ref().map(Credentials::source);
             let credentials = with_credentials.then(source).flatten();
-            let refusal = refusal(response, credentials).await;
+            let refusal = Refusal::read(response, credentials).await;
             return Err(ForwardProxyFailure::Refused(Box::new(refusal)));
         }
         // Length and coding of a 2xx to CONNECT are ignored, as RFC 9110 has it.
@@ -305,51 +303,4 @@ fn connect_request(
         request = request.header(PROXY_AUTHORIZATION, value);
     }
     request.body(Empty::new())
-}
-
-/// What an answer says that is no 2xx.
-async fn refusal(response: Response<Incoming>, credentials: Option<String>) -> Refusal {
-    let (head, body) = response.into_parts();
-    let said = match said_in(&head.headers) {
-        Some(said) => said,
-        None => {
-            let page = Limited::new(body, MAX_PAGE).collect();
-            let page = timeout(PAGE_TIMEOUT, page).await.ok();
-            let page = page.and_then(Result::ok).map(|page| page.to_bytes());
-            excerpt(&String::from_utf8_lossy(&page.unwrap_or_default()))
-                .trim()
-                .to_owned()
-        }
-    };
-    Refusal {
-        status: head.status.as_u16(),
-        said,
-        schemes: schemes(&head.headers),
-        credentials,
-    }
-}
-
-/// What squid writes of its error, and which program it is.
-fn said_in(fields: &HeaderMap) -> Option<String> {
-    let text = |name: &str| {
-        let value = fields.get(name)?.to_str().ok()?;
-        Some(value.chars().take(100).collect::<String>())
-    };
-    let error = text("x-squid-error")?;
-    Some(match text(VIA.as_str()) {
-        Some(via) => format!("{error}, via {via}"),
-        None => error,
-    })
-}
-
-/// The schemes of `Proxy-Authenticate`: the first word of each challenge.
-fn schemes(fields: &HeaderMap) -> Vec<String> {
-    let fields = fields.get_all(PROXY_AUTHENTICATE).into_iter();
-    let values = fields.filter_map(|value| value.to_str().ok());
-    let words = values.filter_map(|value| value.split_whitespace().next());
-    let is_scheme = |word: &&str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let schemes = words
-        .filter(is_scheme)
-        .map(|word| word.chars().take(30).collect());
-    schemes.take(5).collect()
 }

@@ -83,7 +83,7 @@ impl Routes {
         let mut tried = sorted.iter().take(MAX_ADDRESSES).peekable();
         while let Some(address) = tried.next() {
             let tunnel = proxy.tunnel(&address.to_string(), limit).await;
-            let is_unreached = |failure: &ForwardProxyFailure| matches!(failure, ForwardProxyFailure::Refused(refusal) if (502..=504).contains(&refusal.status));
+            let is_unreached = |failure: &ForwardProxyFailure| matches!(failure, ForwardProxyFailure::Refused(refusal) if matches!(refusal.status, 500 | 502..=504));
             match &tunnel {
                 Err(error) if tried.peek().is_some() && is_unreached(&error.failure) => {}
                 _ => return tunnel,

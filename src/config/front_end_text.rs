@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::error::ConfigError;
 use super::field_error::field_error;
+use super::network::credentials::credential_path;
 
 /// The sections that a front end is given as they are.
 const WHOLE: [&str; 9] = [
@@ -61,6 +62,9 @@ pub(super) fn front_end_text(text: &str, path: &Path) -> Result<String, ConfigEr
         });
         given.insert("token".to_owned(), Value::Array(tokens.collect()));
     }
+    if let Some(Value::Table(network)) = given.get_mut("network") {
+        place_credentials(network);
+    }
     toml::to_string(&given).map_err(|error| ConfigError::Field {
         path: path.to_owned(),
         line: 0,
@@ -68,6 +72,20 @@ pub(super) fn front_end_text(text: &str, path: &Path) -> Result<String, ConfigEr
         message: format!("the front end's part of it cannot be written down: {error}"),
         advice: None,
     })
+}
+
+/// Writes the paths of credentials of systemd's in the place of their names: a front end does not know the folder.
+fn place_credentials(network: &mut Table) {
+    for field in ["proxy_credentials", "fetch_proxy_credentials"] {
+        let Some(Value::Table(source)) = network.get_mut(field) else {
+            continue;
+        };
+        if let Some(Value::String(name)) = source.get_mut("credential")
+            && let Some(path) = credential_path(name)
+        {
+            *name = path;
+        }
+    }
 }
 
 fn pick(table: &Table, fields: &[&str]) -> Table {

@@ -9,7 +9,7 @@ mod variables;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use credentials::CredentialsSource;
 use no_proxy::NoProxy;
@@ -101,7 +101,16 @@ pub(super) struct NetworkFile {
     resolve: Option<ResolvedBy>,
     fetch_proxy: Option<FetchSetting>,
     fetch_proxy_credentials: Option<CredentialsSource>,
+    #[serde(default, deserialize_with = "address")]
     source_address: Option<IpAddr>,
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let address = text.parse().map_err(|_| {
+        serde::de::Error::custom("write an IP address of this machine, such as \"192.0.2.1\"")
+    });
+    address.map(Some)
 }
 
 impl NetworkFile {

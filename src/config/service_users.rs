@@ -212,12 +212,15 @@ impl Config {
             | PathRole::HeadProgram
             | PathRole::HeadArgument
             | PathRole::Attestation => FileUsers::of_root_read_by(signer),
-            PathRole::Anchors
-            | PathRole::Crl
-            | PathRole::CallerToken
-            | PathRole::ProxyCredentials
-            | PathRole::ProxyAnchors => FileUsers::of_root_read_by(front_end),
+            PathRole::Anchors | PathRole::Crl | PathRole::CallerToken | PathRole::ProxyAnchors => {
+                FileUsers::of_root_read_by(front_end)
+            }
             PathRole::AccessLog => FileUsers::of(front_end),
+            // `verify` and `request` run as the signer's user, and read them too.
+            PathRole::ProxyCredentials => FileUsers {
+                owner: signer,
+                reader: front_end,
+            },
             // `cert install` runs as the signer's user. The pair is proved at each start and reload.
             PathRole::Certificate
             | PathRole::Sig4Certificate

@@ -283,8 +283,11 @@ fn command(at: &Path, mode: AccessMode, role: &PathRole, uid: u32) -> String {
         (AccessMode::Write, PathRole::HeadSocket) => format!("chmod o+w {at}"),
         (AccessMode::Write, _) => format!("chown {user} {at} && chmod u+rwX {at}"),
         (AccessMode::Execute, _) => format!("chgrp {group} {at} && chmod g+rx {at}"),
-        (AccessMode::Read, PathRole::CallerToken | PathRole::ProxyCredentials) => {
+        (AccessMode::Read, PathRole::CallerToken) => {
             format!("chown root:{group} {at} && chmod 640 {at}")
+        }
+        (AccessMode::Read, PathRole::ProxyCredentials) => {
+            format!("chgrp {group} {at} && chmod 640 {at}")
         }
         (AccessMode::Read, PathRole::PinFile) => format!("chown {user} {at} && chmod 600 {at}"),
         (AccessMode::Read, PathRole::PinArgument) => {

@@ -73,6 +73,7 @@ pub(super) fn client() -> Vec<Example> {
             through(ForwardProxyFailure::SpokeFirst(12)),
             refused(407, "", &["Basic"], None),
             refused(407, "", &["Basic"], Some("file /etc/fp")),
+            refused(401, "401 Unauthorized", &[], Some("file /etc/fp")),
             refused(407, "", &["Negotiate", "NTLM"], None),
             refused(403, "403 Filtered", &[], None),
             refused(503, "ERR_DNS_FAIL 0, via 1.1 squid", &[], None),

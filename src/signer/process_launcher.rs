@@ -25,7 +25,7 @@ use crate::exit_code::ExitCode;
 use crate::standard_error::{self, pipe_stderr};
 
 /// The environment variables that a front end inherits.
-const INHERITED_VARIABLES: [&str; 18] = [
+const INHERITED_VARIABLES: [&str; 17] = [
     "PATH",
     "LANG",
     "LC_ALL",
@@ -37,8 +37,6 @@ const INHERITED_VARIABLES: [&str; 18] = [
     "RES_OPTIONS",
     "LOCALDOMAIN",
     "HOSTALIASES",
-    // Where the credentials of a forward proxy are. The PIN may be beside them: Landlock keeps it out of reach.
-    "CREDENTIALS_DIRECTORY",
     // For `proxy = "environment"` of [network].
     "https_proxy",
     "HTTPS_PROXY",

@@ -300,7 +300,7 @@ impl Diagnostic for TlsError {
                 HandshakePhase::AfterClientCertificate => SILENT_REFUSAL.to_owned(),
             },
             Self::NotTls => {
-                "is this the hub's port for TLS? A plain HTTP server answers so, and so does a proxy that wants to be asked by CONNECT".to_owned()
+                "is this the hub's port for TLS? A plain HTTP server answers so, and so does a forward proxy, which belongs into `proxy` of [network]".to_owned()
             }
             Self::Protocol(_) => "the hub speaks TLS 1.2 with ECDHE and AEAD, or TLS 1.3; is this the hub?".to_owned(),
             Self::Malformed(_) => {

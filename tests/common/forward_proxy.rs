@@ -14,9 +14,9 @@ use super::poll::found;
 use super::ports;
 use super::trust_framework::{ServerIdentity, write_file};
 
-/// The account of the tests. A password with all that a URL or a field could trip over.
+/// The account of the tests, of letters that tinyproxy takes.
 pub const USER: &str = "svc-hsm";
-pub const PASSWORD: &str = "p4ss:W0rd-of-the-proxy";
+pub const PASSWORD: &str = "p4ss.W0rd-of-the-proxy";
 
 /// Squid is slow at its first start, since it looks for host names.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(40);
@@ -104,10 +104,10 @@ impl ForwardProxy {
         let path = dir.path().display();
         let both = format!("{}{}", server.key_pem, server.chain_pem);
         write_file(&dir.path().join("server.pem"), &both, 0o600);
-        // Whoever connects is asked for a certificate, and need not have one: what came is in the log.
+        // verify = 0: whoever connects is asked for a certificate, and need not have one. What came is in the log.
         let text = format!(
             "foreground = yes\npid =\noutput = {path}/stunnel.log\ndebug = info\n[proxy]\naccept = 127.0.0.1:{port}\n\
-             connect = 127.0.0.1:{to}\ncert = {path}/server.pem\nrequestCert = yes\nverify = 0\n"
+             connect = 127.0.0.1:{to}\ncert = {path}/server.pem\nverify = 0\n"
         );
         write_file(&dir.path().join("stunnel.conf"), &text, 0o644);
         let mut command = Command::new(program("stunnel4"));

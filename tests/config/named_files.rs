@@ -52,6 +52,11 @@ mode = "trust-framework"
 anchors = "trust/anchors.pem"
 crls = ["revoked/issuer.crl"]
 
+[network]
+proxy = "https://proxy.example:3129"
+proxy_credentials = { file = "proxy-account/credentials" }
+proxy_anchors = "proxy-roots/roots.pem"
+
 [ledger]
 file = "records/ledger.jsonl"
 head = {head}
@@ -118,6 +123,8 @@ impl NamedFiles {
         for name in FILES.iter().chain(&[
             "callers/token",
             "evidence/attestation",
+            "proxy-account/credentials",
+            "proxy-roots/roots.pem",
             "syslog/log",
             "sandbox/read/file",
             "sandbox/write/file",
@@ -135,7 +142,8 @@ impl NamedFiles {
     }
 
     fn is_secret(&self, name: &str) -> bool {
-        name.starts_with("pin-file") || name.starts_with("cred") || name.starts_with("callers")
+        let secret = ["pin-file", "cred", "callers", "proxy-account"];
+        secret.iter().any(|folder| name.starts_with(folder))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -26,10 +26,10 @@ fn owners(role: &PathRole) -> &'static [u32] {
         | PathRole::HeadArgument
         | PathRole::Socket
         | PathRole::CallerToken
-        | PathRole::ProxyCredentials
         | PathRole::ProxyAnchors
         | PathRole::Attestation => &[],
-        PathRole::Certificate
+        PathRole::ProxyCredentials
+        | PathRole::Certificate
         | PathRole::Sig4Certificate
         | PathRole::PinFile
         | PathRole::PinCredential

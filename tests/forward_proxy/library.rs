@@ -79,7 +79,7 @@ async fn with_reqwest(config: &Config) -> String {
     match client.get(url).send().await {
         Ok(answer) => answer.status().as_u16().to_string(),
         // Its own words.
-        Err(error) if format!("{error:?}").contains("proxy") => "proxy".to_owned(),
+        Err(error) if format!("{error:?}").contains("ProxyAuth") => "proxy".to_owned(),
         Err(error) => format!("{error:?}"),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::thread;
+use std::time::Duration;
 
 use crate::common::blocking_client::{HOST, places};
 use crate::common::forward_proxy::{ForwardProxy, Serves, USER};
@@ -14,6 +15,7 @@ use crate::setting::{account, bank_and_hub, with_credentials};
 #[test]
 fn two_thousand_requests_are_answered_through_squid() {
     let (mut bank, nginx) = bank_and_hub();
+    nginx.serve_file("hello", "hello", Duration::ZERO);
     let squid = ForwardProxy::squid(Serves::Account);
     let lines = with_credentials(&bank, &squid.url(), &account());
     let ports = Proxy::configure(&mut bank, "", &format!("[network]\n{lines}\n"));
@@ -26,7 +28,7 @@ fn two_thousand_requests_are_answered_through_squid() {
             let service = if caller < 2 { "cm" } else { "hh" };
             for number in 0..500 {
                 wire.send(
-                    format!("GET {start}/{service}/hello-mtls HTTP/1.1\r\n{HOST}\r\n").as_bytes(),
+                    format!("GET {start}/{service}/files/hello HTTP/1.1\r\n{HOST}\r\n").as_bytes(),
                 )
                 .unwrap();
                 let answer = wire.answer().unwrap();
@@ -58,7 +60,6 @@ fn a_reload_and_a_front_end_that_is_started_again_keep_the_way() {
     let ports = Proxy::configure(&mut bank, "", &section);
     let proxy = Proxy::start(&bank, ports);
     assert_eq!(proxy.get("/cm/hello-mtls").0, 200);
-    squid.logged("127.0.0.78");
     proxy.signal("HUP");
     until("the reload", || {
         proxy.metric("hsm_mtls_proxy_reloads_total", &[("result", "good")]) == 1.0
@@ -77,6 +78,9 @@ fn a_reload_and_a_front_end_that_is_started_again_keep_the_way() {
     });
     assert!(proxy.log().contains("[network]"), "{}", proxy.log());
     assert_eq!(proxy.get("/cm/hello-mtls").0, 200);
+    // It writes of a tunnel when that has ended.
+    drop(proxy);
+    squid.logged("127.0.0.78");
 }
 
 #[test]

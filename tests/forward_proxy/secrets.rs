@@ -74,7 +74,7 @@ fn the_password_is_in_no_log_report_or_answer() {
             &["config", "check", "--json"],
             &["verify", "--evidence", "-", "--json"],
         ] {
-            let arguments = [&["--log-level", "trace"][..], command].concat();
+            let arguments = [&["-vvv"][..], command].concat();
             let run = bank.run(&arguments);
             let expected = if command[0] == "config" { 0 } else { code };
             assert!([expected, 2].contains(&run.code), "{command:?} {run:?}");
@@ -85,11 +85,7 @@ fn the_password_is_in_no_log_report_or_answer() {
         let ports = Proxy::configure(&mut bank, "", &section);
         let mut command = Proxy::command(&bank, &[]);
         let log = std::fs::File::create(bank.path("proxy.log")).unwrap();
-        command
-            .arg("--log-level")
-            .arg("trace")
-            .stdout(Stdio::null())
-            .stderr(log);
+        command.arg("-vvv").stdout(Stdio::null()).stderr(log);
         let proxy = Proxy::start_command(&bank, ports, command);
         let (status, answer) = proxy.get("/cm/hello-mtls");
         assert_eq!(status, if code == 0 { 200 } else { 502 }, "{answer}");

@@ -5,6 +5,7 @@ use std::env;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ const HOLD_OFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_se
 #[derive(Debug)]
 pub(super) struct Credentials {
     source: CredentialsSource,
+    /// The uid of the process that reads them, whose own group may.
+    reader: u32,
     state: Mutex<State>,
     /// Held for a connection whose credentials were not accepted yet: several at once would try a wrong password several times.
     turn: TurnLock<()>,
@@ -54,9 +57,10 @@ pub(super) struct Authorization {
 }
 
 impl Credentials {
-    pub(super) fn new(source: CredentialsSource) -> Self {
+    pub(super) fn new(source: CredentialsSource, reader: u32) -> Self {
         Self {
             source,
+            reader,
             state: Mutex::default(),
             turn: TurnLock::default(),
         }
@@ -125,9 +129,8 @@ impl Credentials {
                 Some(value) => Zeroizing::new(value.into_vec()),
                 None => return Err(failed("it is not set".to_owned(), "set it, or name a file")),
             },
-            CredentialsSource::File(path) => {
-                read_file(path, Protection::Secret).map_err(|(why, advice)| failed(why, &advice))?
-            }
+            CredentialsSource::File(path) => read_file(path, Protection::Secret, self.reader)
+                .map_err(|(why, advice)| failed(why, &advice))?,
             CredentialsSource::Credential(_) => {
                 let path = self.source.file().ok_or_else(|| {
                     let why = "$CREDENTIALS_DIRECTORY is not set: not started by systemd";
@@ -136,7 +139,7 @@ impl Credentials {
                         "write LoadCredential= in the unit, or name a file",
                     )
                 })?;
-                read_file(&path, Protection::Credential)
+                read_file(&path, Protection::Credential, self.reader)
                     .map_err(|(why, advice)| failed(why, &advice))?
             }
         };
@@ -179,7 +182,11 @@ fn authorization(bytes: &[u8]) -> Result<Authorization, &'static str> {
 }
 
 /// Reads a file that is safe from other users; else why not, and what to do.
-fn read_file(path: &Path, protection: Protection) -> Result<Zeroizing<Vec<u8>>, (String, String)> {
+fn read_file(
+    path: &Path,
+    protection: Protection,
+    reader: u32,
+) -> Result<Zeroizing<Vec<u8>>, (String, String)> {
     let advice =
         "check the path, and that this user may read it; `hsm-mtls config check` says more";
     let failed = |error: std::io::Error| (error.to_string(), advice.to_owned());
@@ -189,8 +196,11 @@ fn read_file(path: &Path, protection: Protection) -> Result<Zeroizing<Vec<u8>>, 
     if !meta.is_file() {
         return Err(("it is not a file".to_owned(), advice.to_owned()));
     }
-    // The way to it was checked when the configuration was loaded.
-    let users = FileUsers::of_this_process();
+    // Whose it is, and the way to it, were checked when the configuration was loaded.
+    let users = FileUsers {
+        owner: meta.uid(),
+        reader,
+    };
     if let Some(fault) = fault_of_file_of(path, &meta, protection, users) {
         let why = format!("it is not safe from other users: {fault}");
         return Err((why, fault.advice()));
@@ -208,7 +218,7 @@ mod tests {
 
     fn of_text(text: &str) -> Credentials {
         let secret = SecretString::from(text.to_owned());
-        Credentials::new(CredentialsSource::Url("HTTPS_PROXY", secret))
+        Credentials::new(CredentialsSource::Url("HTTPS_PROXY", secret), 0)
     }
 
     #[test]

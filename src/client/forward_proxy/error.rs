@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
+use super::refusal::Refusal;
 use crate::diagnostic::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::tls::{Ending, TlsError};
@@ -61,19 +62,6 @@ pub enum ForwardProxyFailure {
     },
 }
 
-/// An answer that is no 2xx.
-#[derive(Clone, Debug, Default)]
-pub struct Refusal {
-    /// Its status.
-    pub status: u16,
-    /// The fields `X-Squid-Error` and `Via` of it, or what is readable of its body, without control characters.
-    pub said: String,
-    /// The schemes of its `Proxy-Authenticate`.
-    pub schemes: Vec<String>,
-    /// The source of the credentials that were sent. `None`: none were.
-    pub credentials: Option<String>,
-}
-
 impl fmt::Display for ForwardProxyFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,7 +89,7 @@ impl fmt::Display for ForwardProxyFailure {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::HeldBack(left) => write!(
                 f,
-                "refused these credentials a moment ago (407): they are not sent again for {} s, or until their source has others",
+                "refused these credentials a moment ago: they are not sent again for {} s, or until their source has others",
                 left.as_secs().max(1)
             ),
             Self::Credentials { source, why, .. } => {
@@ -110,24 +98,6 @@ impl fmt::Display for ForwardProxyFailure {
                     "was not called, for want of credentials from {source}: {why}"
                 )
             }
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.status, &self.credentials) {
-            (407, Some(source)) => write!(f, "refuses the credentials of {source} (407")?,
-            (407, None) => f.write_str("wants credentials, and none are configured (407")?,
-            (502..=504, _) => write!(f, "did not reach the hub ({}", self.status)?,
-            (status, _) => write!(f, "refuses CONNECT ({status}")?,
-        }
-        if !self.schemes.is_empty() {
-            write!(f, "; it takes {}", self.schemes.join(", "))?;
-        }
-        match self.said.is_empty() {
-            true => f.write_str(")"),
-            false => write!(f, "; it says: {})", self.said),
         }
     }
 }
@@ -141,33 +111,6 @@ impl ForwardProxyFailure {
 
     fn is_status(&self, statuses: &[u16]) -> bool {
         matches!(self, Self::Refused(refusal) if statuses.contains(&refusal.status))
-    }
-}
-
-impl Refusal {
-    fn takes_basic(&self) -> bool {
-        let is_basic = |scheme: &String| scheme.eq_ignore_ascii_case("basic");
-        self.schemes.is_empty() || self.schemes.iter().any(is_basic)
-    }
-
-    fn hint(&self, target: &str) -> String {
-        match (self.status, &self.credentials) {
-            (407, _) if !self.takes_basic() => {
-                "only Basic is spoken here: ask who runs it for an account with Basic, or for a rule that lets this machine pass without one".to_owned()
-            }
-            (407, Some(source)) => format!(
-                "put `user:password` as who runs it has them into {source}; they are not sent again and again, so that the account is not locked"
-            ),
-            (407, None) => "put `user:password` into a file of mode 600, and set proxy_credentials = { file = \"/path\" } in [network]".to_owned(),
-            (403 | 405 | 400, _) => {
-                format!("ask who runs it to allow CONNECT to {target}; or is the hub to be reached directly (`no_proxy` of [network])?")
-            }
-            (502..=504, _) => format!(
-                "the way from the forward proxy to {target} is at fault, not the one from here: check the host in [hub], then ask who runs it what its log says"
-            ),
-            (429, _) => "it asks for fewer connections: raise `max_age` of [proxy], or ask who runs it".to_owned(),
-            _ => "is this the forward proxy? Ask who runs it what its log says".to_owned(),
-        }
     }
 }
 

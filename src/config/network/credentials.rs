@@ -18,7 +18,7 @@ pub enum CredentialsSource {
     File(PathBuf),
     /// An environment variable.
     Env(String),
-    /// A systemd credential: a name below `$CREDENTIALS_DIRECTORY`.
+    /// A systemd credential: a name below `$CREDENTIALS_DIRECTORY`, or its absolute path where that is known.
     Credential(String),
     /// The URL in a variable that names the forward proxy too, and `user:password` of it.
     Url(&'static str, SecretString),
@@ -60,6 +60,8 @@ impl CredentialsSource {
     pub(super) fn relative_to(self, folder: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(folder.join(path)),
+            // A front end has no such variable: it is told the path.
+            Self::Credential(name) => Self::Credential(credential_path(&name).unwrap_or(name)),
             other => other,
         }
     }
@@ -68,9 +70,7 @@ impl CredentialsSource {
     pub fn file(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) => Some(path.clone()),
-            Self::Credential(name) => {
-                env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name))
-            }
+            Self::Credential(name) => credential_path(name).map(PathBuf::from),
             Self::Env(_) | Self::Url(..) => None,
         }
     }
@@ -80,6 +80,7 @@ impl CredentialsSource {
             _ if value.is_empty() => Err(FORMS.to_owned()),
             "file" => Ok(Self::File(value.into())),
             "env" => Ok(Self::Env(value)),
+            "credential" if value.starts_with('/') => Ok(Self::Credential(value)),
             "credential" if value.contains('/') || value.starts_with('.') => Err(
                 "a credential is a plain name below $CREDENTIALS_DIRECTORY, not a path".to_owned(),
             ),
@@ -87,6 +88,17 @@ impl CredentialsSource {
             _ => Err(FORMS.to_owned()),
         }
     }
+}
+
+/// The path of a credential. `None`: `$CREDENTIALS_DIRECTORY` is not set.
+pub(in crate::config) fn credential_path(name: &str) -> Option<String> {
+    // A path stays what it is.
+    let folder = match name.starts_with('/') {
+        true => "/".to_owned(),
+        false => env::var("CREDENTIALS_DIRECTORY").ok()?,
+    };
+    let path = Path::new(&folder).join(name);
+    Some(path.to_string_lossy().into_owned())
 }
 
 #[derive(Deserialize)]
