@@ -264,7 +264,11 @@ anchors = "anchors.pem"
         command
             .arg("--config")
             .arg(self.config_path())
-            .args(arguments)
+            .args(arguments);
+        for name in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(name);
+        }
+        command
             .envs(environment.iter().copied())
             .env_remove("SOFTHSM2_CONF")
             .stdin(Stdio::null());
