@@ -2,6 +2,7 @@
 //! and again.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::Duration;
 
@@ -148,4 +149,42 @@ fn a_password_that_was_refused_is_not_tried_again_until_the_source_has_another()
     assert!((1..=4).contains(&tried), "{tried}: {}", squid.log());
     with_credentials(&bank, &squid.url(), &account());
     until("the new password", || proxy.get("/cm/hello-mtls").0 == 200);
+}
+
+#[test]
+fn the_front_end_knows_a_credential_of_systemds_beside_the_pin_and_the_environment() {
+    let (mut bank, _nginx) = bank_and_hub();
+    let squid = ForwardProxy::squid(Serves::Account);
+    let folder = tempfile::tempdir().unwrap();
+    let pin = fs::read_to_string(bank.token.pin_file()).unwrap();
+    for (name, content) in [("hsm-pin", pin), ("forward-proxy", account())] {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o400)).unwrap();
+    }
+    bank.configure(|settings| settings.pin = "{ credential = \"hsm-pin\" }".to_owned());
+    let source = "proxy_credentials = { credential = \"forward-proxy\" }";
+    for (line, variables) in [
+        (format!("proxy = \"{}\"", squid.url()), Vec::new()),
+        (
+            "proxy = \"environment\"".to_owned(),
+            vec![("https_proxy", squid.url().into())],
+        ),
+    ] {
+        let section = format!("[network]\n{line}\n{source}\n");
+        let ports = Proxy::configure(&mut bank, "", &section);
+        let all = [
+            &[("CREDENTIALS_DIRECTORY", folder.path().to_owned())][..],
+            &variables,
+        ]
+        .concat();
+        let proxy = Proxy::start_with(&bank, ports, &all);
+        let (status, answer) = proxy.get("/cm/hello-mtls");
+        assert_eq!(status, 200, "{line}: {answer}");
+        // The same configuration, by other words in the front end's part of it.
+        proxy.signal("HUP");
+        until("the reload", || {
+            proxy.metric("hsm_mtls_proxy_reloads_total", &[("result", "good")]) == 1.0
+        });
+    }
 }
