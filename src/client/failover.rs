@@ -10,7 +10,7 @@ mod shares;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{sleep, timeout};
 
@@ -20,6 +20,7 @@ use shares::{Share, Shares};
 
 use super::ClientError;
 use super::connector::{Connection, Connector};
+use crate::certificate::{Certificate, CertificateError};
 use crate::config::Config;
 use crate::config::origin::Origin;
 use crate::diagnostic::Diagnostic as _;
@@ -27,7 +28,7 @@ use crate::engine::{EngineError, Purpose, ReportedError, challenge_async};
 use crate::log_target;
 use crate::metrics;
 use crate::poison::IgnorePoison as _;
-use crate::signer::{RemoteKey, SignerHealth};
+use crate::signer::{RemoteKey, SignerError, SignerHealth};
 use crate::tls::TlsError;
 
 /// The tokens that hold a key for the connections of a connector.
@@ -53,6 +54,7 @@ struct Member {
 struct Proved {
     connector: Connector,
     signer: Arc<RemoteKey>,
+    leaf: Certificate,
 }
 
 /// What is known of a token.
@@ -164,9 +166,10 @@ impl Failover {
 
     /// The tokens in the order in which they are to be asked.
     fn order(&self) -> Vec<Arc<Member>> {
+        let now = SystemTime::now();
         let order = self.shares.lock().ignore_poison().order(
             |number| self.members[number].proved.get().is_some(),
-            |number| self.members[number].breaker.is_closed(),
+            |number| self.members[number].is_good(now),
         );
         let members = order.into_iter().map(|number| &self.members[number]);
         members.map(Arc::clone).collect()
@@ -203,9 +206,13 @@ impl Failover {
 
 impl Member {
     /// The token can be used from now on.
-    fn is_proved(&self, connector: Connector, signer: Arc<RemoteKey>) {
+    fn is_proved(&self, connector: Connector, signer: Arc<RemoteKey>, leaf: Certificate) {
         *self.unproved.lock().ignore_poison() = None;
-        let proved = Proved { connector, signer };
+        let proved = Proved {
+            connector,
+            signer,
+            leaf,
+        };
         if self.proved.set(proved).is_ok() {
             metrics::token_asked(&self.name, true);
         }
@@ -214,6 +221,16 @@ impl Member {
     /// The token cannot be used yet.
     fn is_unproved(&self, why: ReportedError) {
         *self.unproved.lock().ignore_poison() = Some(why);
+    }
+
+    /// Whether it signed when it was asked last, and its certificate is valid.
+    fn is_good(&self, now: SystemTime) -> bool {
+        self.breaker.is_closed() && self.time_error(now).is_none()
+    }
+
+    /// Why its certificate is not valid now.
+    fn time_error(&self, now: SystemTime) -> Option<CertificateError> {
+        self.proved.get()?.leaf.check_client(now).err()
     }
 
     fn name(&self) -> &str {
@@ -231,7 +248,9 @@ impl Member {
             name: Arc::clone(&self.name),
             problem: match &open {
                 Some(open) => Some(open.why.clone()),
-                None if proved.is_some() => None,
+                None if proved.is_some() => self
+                    .time_error(SystemTime::now())
+                    .map(|error| ReportedError::of(SignerError::Identity(error.into()))),
                 None => Some(unproved()),
             },
             since: open.map(|open| open.since),

@@ -104,7 +104,7 @@ impl ForwardProxy {
             credentials: proxy
                 .credentials
                 .clone()
-                .map(|source| Credentials::new(source, reader)),
+                .map(|source| Credentials::new(&url.to_string(), source, reader)),
         })
     }
 
@@ -164,6 +164,9 @@ impl ForwardProxy {
 
     /// A 407 of the forward proxy to a request for a URL of http.
     pub(super) fn refused(&self, target: &str, fields: &HeaderMap) -> ForwardProxyError {
+        if let Some(credentials) = &self.credentials {
+            credentials.header_was_refused();
+        }
         let credentials = self.credentials.as_ref().map(Credentials::source);
         let refusal = Refusal::of_fields(407, fields, credentials);
         self.error(target, ForwardProxyFailure::Refused(refusal.into()))

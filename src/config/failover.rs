@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::c3::relative_source;
-use super::{C3Config, Config, TokenConfig};
+use super::{C3Config, CertificateSource, Config, TokenConfig};
 
 /// The largest `priority` and `weight`.
 const MOST: u16 = 100;
@@ -54,6 +54,17 @@ impl Config {
             (one.token, one.c3) = (token, c3);
         }
         Some(one)
+    }
+
+    /// The files of all certificates of ours: of each token, and of Sig4.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &Path> {
+        let of_sig4 = self.sig4.as_ref().map(|sig4| &sig4.certificate);
+        let of_failover = self.failover.iter().map(|further| &further.c3.certificate);
+        let all = std::iter::once(&self.c3.certificate).chain(of_sig4);
+        all.chain(of_failover).filter_map(|source| match source {
+            CertificateSource::File(path) => Some(path.as_path()),
+            CertificateSource::Token(_) => None,
+        })
     }
 
     /// The names of the tokens that hold a key for the connections, where there are several.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::Config;
 use super::listener::Callers;
-use super::{CertificateSource, Config};
 
 /// `reload` of `[proxy]`: what makes the proxy reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -40,21 +40,13 @@ impl Config {
         if proxy.reload == ReloadTrigger::Signal {
             return Vec::new();
         }
-        let of_sig4 = self.sig4.as_ref().map(|sig4| &sig4.certificate);
-        let of_failover = self.failover.iter().map(|further| &further.c3.certificate);
-        let certificates = [Some(&self.c3.certificate), of_sig4].into_iter().flatten();
-        let certificates = certificates
-            .chain(of_failover)
-            .filter_map(|source| match source {
-                CertificateSource::File(path) => Some(path.as_path()),
-                CertificateSource::Token(_) => None,
-            });
         let caller_tokens = proxy.listeners.iter().filter_map(|it| match &it.callers {
             Callers::Token(path) => Some(path.as_path()),
             _ => None,
         });
         let trust = [&*self.trust.anchors].into_iter();
         let trust = trust.chain(self.trust.crl_files());
+        let certificates = self.certificate_files();
         certificates.chain(trust).chain(caller_tokens).collect()
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::pin::PinSource;
-use super::{CertificateSource, Config, ConfigError};
+use super::{Config, ConfigError};
 
 impl Config {
     /// The resolved target, if the configuration file is a symbolic link.
@@ -50,14 +50,7 @@ impl Config {
     fn existing_files(&self) -> Vec<(&'static str, &Path)> {
         let mut files = vec![("anchors", self.trust.anchors.as_path())];
         files.extend(self.trust.crl_files().map(|file| ("crls", file)));
-        let of_sig4 = self.sig4.as_ref().map(|sig4| &sig4.certificate);
-        let of_failover = self.failover.iter().map(|further| &further.c3.certificate);
-        let sources = [Some(&self.c3.certificate), of_sig4].into_iter().flatten();
-        for source in sources.chain(of_failover) {
-            if let CertificateSource::File(path) = source {
-                files.push(("certificate", path));
-            }
-        }
+        files.extend(self.certificate_files().map(|file| ("certificate", file)));
         for token in self.tokens() {
             if let PinSource::File(path) = &token.pin {
                 files.push(("pin", path));

@@ -16,12 +16,12 @@ use landlock::{
 
 use super::SignerError;
 use super::hardening::Measure;
+use crate::config::Config;
 use crate::config::network::ForwardProxyConfig;
 use crate::config::network::credentials::CredentialsSource;
 use crate::config::pin::PinSource;
 use crate::config::proxy::JwtAuth;
 use crate::config::trust::TrustMode;
-use crate::config::{CertificateSource, Config};
 
 /// The Landlock ABI whose access rights are restricted; an older kernel restricts those that it knows.
 const ABI_WANTED: ABI = ABI::V6;
@@ -295,22 +295,8 @@ fn files_of(proxy: &ForwardProxyConfig) -> Vec<PathBuf> {
 
 /// The folders of the files that a reload reads.
 fn readable(config: &Config) -> Vec<PathBuf> {
-    let sources = [
-        Some(&config.c3.certificate),
-        config.sig4.as_ref().map(|sig4| &sig4.certificate),
-    ];
-    let of_failover = config.failover.iter();
-    let of_failover = of_failover.map(|further| &further.c3.certificate);
-    let certificates = sources
-        .into_iter()
-        .flatten()
-        .chain(of_failover)
-        .filter_map(|source| match source {
-            CertificateSource::File(path) => Some(path),
-            CertificateSource::Token(_) => None,
-        });
-    let files = certificates
-        .map(PathBuf::as_path)
+    let files = config
+        .certificate_files()
         .chain([config.trust.anchors.as_path()])
         .chain(config.trust.crl_files());
     let mut folders: Vec<_> = files.flat_map(folders_of).collect();

@@ -14,6 +14,7 @@ use crate::common::proxy::Proxy;
 use crate::common::second_token::TwoTokens;
 use crate::common::signer_process::signers;
 use crate::common::trust_framework::write_file;
+use rcgen::date_time_ymd;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Each request has a handshake of its own.
@@ -265,5 +266,36 @@ fn a_reload_opens_all_tokens_anew_and_loses_no_request() {
         let a = scene.connections("a") - counts[0];
         let b = scene.connections("b") - counts[1];
         assert!(a >= 2.0 * b && b >= 5.0, "3 to 1: {a} and {b}");
+    });
+}
+
+#[test]
+fn a_certificate_that_has_expired_leaves_its_token_out_until_it_is_renewed() {
+    let (mut bank, hub) = bank();
+    let tokens = TwoTokens::different(&mut bank, "p-256", ["", ""]);
+    bank.configure(|settings| settings.sections = tokens.section.clone());
+    let csr = bank.run(&["csr", "--token", "b"]).expect(0).stdout;
+    let good = fs::read_to_string(bank.path("c3-b.pem")).unwrap();
+    let expired = bank.framework.issue_client_with(&csr, |params| {
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    bank.write("c3-b.pem", &(expired + &bank.framework.issuing_pem()));
+    let scene = start((bank, hub), tokens);
+    under_requests(&scene.proxy.socket(), |more| {
+        more();
+        scene.until("it is said", || {
+            let token = &scene.proxy.ready()["token"]["tokens"][1];
+            token["good"] == false
+                && token["detail"]
+                    .as_str()
+                    .is_some_and(|it| it.contains("expired"))
+        });
+        assert_eq!(scene.connections("b"), 0.0);
+        scene.bank.write("c3-b.pem", &good);
+        scene.until("it is taken in", || scene.is_asked("b"));
+        let before = scene.connections("b");
+        more();
+        assert!(scene.connections("b") - before >= 10.0);
     });
 }

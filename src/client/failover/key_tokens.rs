@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::{Failover, Member, TokenState};
 use crate::backoff::Backoff;
+use crate::certificate::CertificateError;
 use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::{EngineError, ReportedError};
 use crate::exit_code::ExitCode;
-use crate::identity::{Identity, IdentityFiles, Validity};
+use crate::identity::{Identity, IdentityError, IdentityFiles, Validity};
 use crate::log_target;
 use crate::signer::{RemoteKey, SignerChannels, SignerError, channels_of_each};
 use crate::tls::{Tls, TlsError};
@@ -45,7 +46,14 @@ pub struct ProvedKey {
 }
 
 /// A key that was proved, or why it is not, with the number of its token.
-type Attempt = (usize, Result<ProvedKey, ReportedError>);
+type Attempt = (usize, Result<ProvedKey, Unproved>);
+
+/// Why a key is not proved.
+struct Unproved {
+    error: ReportedError,
+    /// Whether something in the configuration is wrong, which neither passes nor is the token's.
+    is_wrong: bool,
+}
 
 impl KeyTokens {
     /// Opens all, with the channels to their signers. Blocks until a key is proved, and a moment for the others; later they are
@@ -109,7 +117,7 @@ fn first_proved(
     tokens: usize,
     needs_first: bool,
 ) -> Result<ProvedKey, SignerError> {
-    let mut outcomes: Vec<Option<Result<ProvedKey, ReportedError>>> =
+    let mut outcomes: Vec<Option<Result<ProvedKey, Unproved>>> =
         (0..tokens).map(|_| None).collect();
     let mut until: Option<Instant> = None;
     while outcomes.iter().any(Option::is_none) {
@@ -121,8 +129,8 @@ fn first_proved(
             break;
         };
         match outcome {
-            Err(error) if is_wrong(&error) || (needs_first && number == 0) => {
-                return Err(of_reported(error));
+            Err(unproved) if unproved.is_wrong || (needs_first && number == 0) => {
+                return Err(of_reported(unproved.error));
             }
             Ok(_) if !needs_first || number == 0 => {
                 until.get_or_insert_with(|| Instant::now() + GRACE);
@@ -136,7 +144,7 @@ fn first_proved(
     for outcome in outcomes.into_iter().flatten() {
         match outcome {
             Ok(key) => return Ok(key),
-            Err(why) => drop(error.get_or_insert(why)),
+            Err(why) => drop(error.get_or_insert(why.error)),
         }
     }
     Err(of_reported(
@@ -146,12 +154,6 @@ fn first_proved(
 
 fn of_reported(error: ReportedError) -> SignerError {
     EngineError::Reported(Box::new(error)).into()
-}
-
-/// Whether something is wrong that neither the token nor its PIN is the reason of.
-fn is_wrong(error: &ReportedError) -> bool {
-    let of_token = [ExitCode::Token, ExitCode::Pin];
-    !of_token.contains(&ExitCode::of(error.exit))
 }
 
 /// A token that is being opened.
@@ -167,20 +169,36 @@ struct Opening {
     proved: Sender<Attempt>,
 }
 
-impl From<SignerError> for ReportedError {
+impl From<SignerError> for Unproved {
     fn from(error: SignerError) -> Self {
-        Self::of(error)
+        // A certificate that has expired, or is not valid yet, is no reason not to use the other token.
+        let is_of_time = matches!(
+            error,
+            SignerError::Identity(IdentityError::Certificate(
+                CertificateError::Expired { .. } | CertificateError::NotYetValid { .. }
+            ))
+        );
+        let of_token = [ExitCode::Token, ExitCode::Pin];
+        Self {
+            is_wrong: !is_of_time && !of_token.contains(&error.exit_code()),
+            error: ReportedError::of(error),
+        }
     }
 }
 
-fn of_tls(error: TlsError) -> ReportedError {
-    ReportedError {
-        message: error.to_string(),
-        hint: error.hint(),
-        class: "configuration".to_owned(),
-        exit: error.exit_code() as u8,
-        transient: error.is_transient(),
-        device_state: None,
+impl From<TlsError> for Unproved {
+    fn from(error: TlsError) -> Self {
+        Self {
+            is_wrong: true,
+            error: ReportedError {
+                message: error.to_string(),
+                hint: error.hint(),
+                class: "configuration".to_owned(),
+                exit: error.exit_code() as u8,
+                transient: error.is_transient(),
+                device_state: None,
+            },
+        }
     }
 }
 
@@ -193,26 +211,27 @@ impl Opening {
             let Some(member) = self.member.upgrade() else {
                 return;
             };
-            let error = match proved {
+            let unproved = match proved {
                 Ok(proved) => {
-                    member.is_proved(proved.connector.clone(), Arc::clone(&proved.key));
+                    let leaf = proved.identity.chain().leaf().clone();
+                    member.is_proved(proved.connector.clone(), Arc::clone(&proved.key), leaf);
                     if failures > 0 {
                         tracing::warn!(target: log_target::LIFECYCLE, token = member.name(), "a token that was away is taken in");
                     }
                     drop(self.proved.send((self.number, Ok(proved))));
                     return;
                 }
-                Err(error) => error,
+                Err(unproved) => unproved,
             };
             failures = failures.saturating_add(1);
             if failures == 1 {
-                let (error, hint) = (&error.message, &error.hint);
-                tracing::error!(target: log_target::LIFECYCLE, token = member.name(), error, hint, "a token has no key for the connections yet: the others are used");
+                let ReportedError { message, hint, .. } = &unproved.error;
+                tracing::error!(target: log_target::LIFECYCLE, token = member.name(), error = message, hint, "a token has no key for the connections yet: the others are used");
             }
-            member.is_unproved(error.clone());
+            member.is_unproved(unproved.error.clone());
             drop(member);
-            let is_wrong = is_wrong(&error);
-            drop(self.proved.send((self.number, Err(error))));
+            let is_wrong = unproved.is_wrong;
+            drop(self.proved.send((self.number, Err(unproved))));
             if is_wrong {
                 // A reload opens it anew.
                 return;
@@ -221,15 +240,14 @@ impl Opening {
         }
     }
 
-    fn prove(&self) -> Result<ProvedKey, ReportedError> {
+    fn prove(&self) -> Result<ProvedKey, Unproved> {
         // The files first: their errors say more than the signer's.
         IdentityFiles::read_valid(&self.config, self.validity).map_err(SignerError::from)?;
         let key = Arc::new(self.channels.connect(&self.config, None)?);
         let identity = key.identity_valid(&self.config, self.validity)?;
         let protocols: Vec<_> = self.protocols.iter().map(Vec::as_slice).collect();
-        let connector = Tls::new(&self.config, &identity)
-            .and_then(|tls| Connector::with_protocols(&self.config, &tls, &protocols))
-            .map_err(of_tls)?;
+        let tls = Tls::new(&self.config, &identity)?;
+        let connector = Connector::with_protocols(&self.config, &tls, &protocols)?;
         Ok(ProvedKey {
             key,
             identity: Arc::new(identity),

@@ -1,13 +1,14 @@
 //! User name and password for a forward proxy: read from their source for each connection, sent as Basic (RFC 7617), and not sent
 //! again and again once they were refused. Behind such a password is often an account that a directory locks.
 
+use std::collections::HashMap;
 use std::env;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
@@ -35,10 +36,21 @@ pub(super) struct Credentials {
     source: CredentialsSource,
     /// The uid of the process that reads them, whose own group may.
     reader: u32,
+    shared: Arc<Shared>,
+}
+
+/// What became of the credentials of one source at one forward proxy: all of this process know it, each fetch of a key set too.
+#[derive(Debug, Default)]
+struct Shared {
     state: Mutex<State>,
     /// Held for a connection whose credentials were not accepted yet: several at once would try a wrong password several times.
     turn: TurnLock<()>,
 }
+
+/// By forward proxy and source.
+type SharedOfAll = HashMap<(String, String), Arc<Shared>>;
+
+static SHARED: LazyLock<Mutex<SharedOfAll>> = LazyLock::new(Mutex::default);
 
 /// SHA-256 of what was sent.
 type Digest = [u8; 32];
@@ -57,12 +69,13 @@ pub(super) struct Authorization {
 }
 
 impl Credentials {
-    pub(super) fn new(source: CredentialsSource, reader: u32) -> Self {
+    pub(super) fn new(proxy: &str, source: CredentialsSource, reader: u32) -> Self {
+        let of_both = (proxy.to_owned(), source.to_string());
+        let shared = Arc::clone(SHARED.lock().ignore_poison().entry(of_both).or_default());
         Self {
             source,
             reader,
-            state: Mutex::default(),
-            turn: TurnLock::default(),
+            shared,
         }
     }
 
@@ -81,16 +94,20 @@ impl Credentials {
         if self.state().accepted == Some(authorization.digest) {
             return Ok((authorization, None));
         }
-        let turn = self.turn.lock().await;
-        let state = self.state();
-        if let Some((refused, until)) = state.refused {
-            let left = until.saturating_duration_since(Instant::now());
-            if refused == authorization.digest && !left.is_zero() {
-                return Err(ForwardProxyFailure::HeldBack(left));
-            }
-        }
-        drop(state);
+        let turn = self.shared.turn.lock().await;
+        self.check_refused(&authorization)?;
         Ok((authorization, Some(turn)))
+    }
+
+    fn check_refused(&self, authorization: &Authorization) -> Result<(), ForwardProxyFailure> {
+        let Some((refused, until)) = self.state().refused else {
+            return Ok(());
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        match refused == authorization.digest && !left.is_zero() {
+            true => Err(ForwardProxyFailure::HeldBack(left)),
+            false => Ok(()),
+        }
     }
 
     /// Notes whether the forward proxy took them.
@@ -110,9 +127,21 @@ impl Credentials {
         state.refused = Some((authorization.digest, until));
     }
 
-    /// Reads them, for another HTTP client.
+    /// What is to be sent with a request that is no CONNECT.
+    ///
+    /// # Errors
+    /// As [`Credentials::offer`].
     pub(super) fn header(&self) -> Result<HeaderValue, ForwardProxyFailure> {
-        Ok(self.read()?.value)
+        let authorization = self.read()?;
+        self.check_refused(&authorization)?;
+        Ok(authorization.value)
+    }
+
+    /// Notes that the forward proxy did not take [`Self::header`].
+    pub(super) fn header_was_refused(&self) {
+        if let Ok(authorization) = self.read() {
+            self.were(&authorization, false);
+        }
     }
 
     fn read(&self) -> Result<Authorization, ForwardProxyFailure> {
@@ -152,7 +181,7 @@ impl Credentials {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().ignore_poison()
+        self.shared.state.lock().ignore_poison()
     }
 }
 
@@ -218,7 +247,7 @@ mod tests {
 
     fn of_text(text: &str) -> Credentials {
         let secret = SecretString::from(text.to_owned());
-        Credentials::new(CredentialsSource::Url("HTTPS_PROXY", secret), 0)
+        Credentials::new(text, CredentialsSource::Url("HTTPS_PROXY", secret), 0)
     }
 
     #[test]
