@@ -285,6 +285,8 @@ impl Config {
             .network
             .checked(folder, file.proxy.is_some())
             .map_err(|(field, message)| wrong(field, &message))?;
+        failover::check_waits(&token, &failover, hub.connect_timeout)
+            .map_err(|message| wrong("failover_after", &message))?;
         if let Some(proxy) = &file.proxy {
             if proxy.listeners.is_empty() {
                 let message = "at least one [[proxy.listener]]: nobody could call";

@@ -86,8 +86,9 @@ impl Download<'_> {
                     let connecting = proxy.connect(self.url.as_str(), self.server.limit());
                     let connected = connecting.await.map_err(|error| self.client(error.into()));
                     let (stream, authorization) = connected?;
-                    asked = Some(proxy);
-                    public_server::send(stream, self.whole(request, authorization)?).await
+                    let value = authorization.as_ref().map(|sent| sent.value.clone());
+                    asked = Some((proxy, authorization));
+                    public_server::send(stream, self.whole(request, value)?).await
                 }
                 None => {
                     let stream = self.server.connect(config).await.map_err(failed)?;
@@ -104,8 +105,10 @@ impl Download<'_> {
             connection: _open,
         } = sent.map_err(|error| self.client(error))?;
         match asked {
-            Some(proxy) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                let error = proxy.refused(self.url.as_str(), response.headers());
+            Some((proxy, sent))
+                if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+            {
+                let error = proxy.refused(self.url.as_str(), response.headers(), sent.as_ref());
                 Err(self.client(error.into()))
             }
             _ => self.read(response).await,

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use breaker::Breaker;
 pub use breaker::Open;
-use shares::{Share, Shares};
+use shares::{Fitness, Share, Shares};
 
 use super::ClientError;
 use super::connector::{Connection, Connector};
@@ -95,7 +95,6 @@ impl Failover {
     fn new(of_each: &[Config]) -> Arc<Self> {
         let member = |config: &Config| {
             let name: Arc<str> = config.token.name.as_deref().unwrap_or_default().into();
-            metrics::token_asked(&name, false);
             Arc::new(Member {
                 name,
                 share: Share {
@@ -139,18 +138,22 @@ impl Failover {
         let deadline = asked.deadline();
         let order = self.order();
         let mut last = None;
-        for (place, member) in order.iter().enumerate() {
+        for (place, (member, fitness)) in order.iter().enumerate() {
             let Some(proved) = member.proved.get() else {
                 continue;
             };
-            // The last one has the whole time that is left.
-            let is_last = place + 1 == order.len();
-            let wait = (!is_last).then_some(member.failover_after);
+            // The last one that is good has the whole time that is left: behind it are those that did not sign.
+            let later = order.get(place + 1..).unwrap_or_default();
+            let next = later.first().map(|(_, fitness)| *fitness);
+            let is_next_asked = next == Some(Fitness::Good) || *fitness != Fitness::Good;
+            let wait = (next.is_some() && is_next_asked).then_some(member.failover_after);
             let connector = proved.connector.as_asked(asked, wait);
             let connecting = connector.connect_until(origin, interaction_id, deadline);
             let error = match Box::pin(connecting).await {
                 Ok(connection) => {
-                    metrics::connection_of_token(&member.name);
+                    if connection.resumed().is_none() {
+                        metrics::connection_of_token(&member.name);
+                    }
                     return Ok(connection);
                 }
                 Err(error) => error,
@@ -165,14 +168,15 @@ impl Failover {
     }
 
     /// The tokens in the order in which they are to be asked.
-    fn order(&self) -> Vec<Arc<Member>> {
+    fn order(&self) -> Vec<(Arc<Member>, Fitness)> {
         let now = SystemTime::now();
-        let order = self.shares.lock().ignore_poison().order(
-            |number| self.members[number].proved.get().is_some(),
-            |number| self.members[number].is_good(now),
-        );
-        let members = order.into_iter().map(|number| &self.members[number]);
-        members.map(Arc::clone).collect()
+        let fitness = |number: usize| self.members.get(number).and_then(|it| it.fitness(now));
+        let order = self.shares.lock().ignore_poison().order(fitness);
+        let members = order.into_iter().filter_map(|(number, fitness)| {
+            let member = self.members.get(number)?;
+            Some((Arc::clone(member), fitness))
+        });
+        members.collect()
     }
 
     /// A token did not sign. It is probed from now on, by a task that ends with this.
@@ -184,7 +188,6 @@ impl Failover {
         if !member.breaker.failed(why.into()) {
             return;
         }
-        metrics::token_asked(&member.name, false);
         tracing::warn!(target: log_target::LIFECYCLE, token = &*member.name, %error, hint = error.hint(), "a token does not sign: the others are asked");
         let failover = Arc::downgrade(self);
         let member = Arc::downgrade(member);
@@ -199,7 +202,6 @@ impl Failover {
         if let Some(number) = number {
             self.shares.lock().ignore_poison().start_anew(number);
         }
-        metrics::token_asked(&member.name, true);
         tracing::warn!(target: log_target::LIFECYCLE, token = &*member.name, "a token signs again: it has its share of the connections");
     }
 }
@@ -213,9 +215,8 @@ impl Member {
             signer,
             leaf,
         };
-        if self.proved.set(proved).is_ok() {
-            metrics::token_asked(&self.name, true);
-        }
+        // It is proved once.
+        let _ = self.proved.set(proved);
     }
 
     /// The token cannot be used yet.
@@ -223,9 +224,14 @@ impl Member {
         *self.unproved.lock().ignore_poison() = Some(why);
     }
 
-    /// Whether it signed when it was asked last, and its certificate is valid.
-    fn is_good(&self, now: SystemTime) -> bool {
-        self.breaker.is_closed() && self.time_error(now).is_none()
+    /// `None` before its key is proved.
+    fn fitness(&self, now: SystemTime) -> Option<Fitness> {
+        self.proved.get()?;
+        Some(match (self.time_error(now), self.breaker.is_closed()) {
+            (Some(_), _) => Fitness::OutOfTime,
+            (None, false) => Fitness::DidNotSign,
+            (None, true) => Fitness::Good,
+        })
     }
 
     /// Why its certificate is not valid now.

@@ -6,6 +6,7 @@ mod error;
 mod refusal;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::task::JoinSet;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::dns_cache::DnsCache;
@@ -30,7 +31,8 @@ use crate::config::origin::Origin;
 use crate::config::paths::PathRole;
 use crate::tls::anonymous::{anonymous_client_config, anonymous_client_config_of};
 use crate::tls::{Ending, TlsError, from_handshake};
-use credentials::{Authorization, Credentials};
+pub(super) use credentials::Authorization;
+use credentials::Credentials;
 pub use error::{ForwardProxyError, ForwardProxyFailure};
 pub use refusal::Refusal;
 
@@ -38,6 +40,8 @@ pub use refusal::Refusal;
 const MAX_HEAD: usize = 32 << 10;
 /// The most fields of it.
 const MAX_FIELDS: usize = 100;
+/// How long others wait while credentials that were not accepted yet are on their way.
+const LONGEST_TURN: Duration = Duration::from_secs(2);
 
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("hsm-mtls/", env!("CARGO_PKG_VERSION")));
@@ -128,12 +132,24 @@ impl ForwardProxy {
             };
             let late = |_| ForwardProxyFailure::Deadline(limit.after);
             let offer = timeout_at(limit.deadline.into(), credentials.offer()).await;
-            let (sent, _turn) = offer.map_err(late)??;
-            let tunnel = self.connect_through(target, Some(&sent), limit).await;
+            let (sent, turn) = offer.map_err(late)??;
+            let mut connecting = pin!(self.connect_through(target, Some(&sent), limit));
+            let tunnel = match timeout(LONGEST_TURN, &mut connecting).await {
+                Ok(tunnel) => tunnel,
+                // It waits for the hub, it seems: others need not wait for that.
+                Err(_) => {
+                    drop(turn);
+                    connecting.await
+                }
+            };
             match &tunnel {
                 Ok(_) => credentials.were(&sent, true),
-                Err(ForwardProxyFailure::Refused(refusal)) => {
-                    credentials.were(&sent, !refusal.is_of_credentials());
+                Err(ForwardProxyFailure::Refused(refusal)) if refusal.is_of_credentials() => {
+                    credentials.were(&sent, false);
+                }
+                // A rule is for those who are known. Of all else nobody knows whether the credentials were looked at.
+                Err(ForwardProxyFailure::Refused(refusal)) if refusal.status == 403 => {
+                    credentials.were(&sent, true);
                 }
                 Err(_) => {}
             }
@@ -154,18 +170,23 @@ impl ForwardProxy {
         &self,
         target: &str,
         limit: Limit,
-    ) -> Result<(TransportStream, Option<HeaderValue>), ForwardProxyError> {
+    ) -> Result<(TransportStream, Option<Authorization>), ForwardProxyError> {
         let connect = async {
-            let field = self.credentials.as_ref().map(Credentials::header);
+            let field = self.credentials.as_ref().map(Credentials::of_now);
             Ok((self.reach(limit).await?, field.transpose()?))
         };
         connect.await.map_err(|failure| self.error(target, failure))
     }
 
     /// A 407 of the forward proxy to a request for a URL of http.
-    pub(super) fn refused(&self, target: &str, fields: &HeaderMap) -> ForwardProxyError {
-        if let Some(credentials) = &self.credentials {
-            credentials.header_was_refused();
+    pub(super) fn refused(
+        &self,
+        target: &str,
+        fields: &HeaderMap,
+        sent: Option<&Authorization>,
+    ) -> ForwardProxyError {
+        if let (Some(credentials), Some(sent)) = (&self.credentials, sent) {
+            credentials.were(sent, false);
         }
         let credentials = self.credentials.as_ref().map(Credentials::source);
         let refusal = Refusal::of_fields(407, fields, credentials);
@@ -178,8 +199,11 @@ impl ForwardProxy {
     /// They cannot be read.
     #[cfg(feature = "reqwest")]
     pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, ForwardProxyError> {
-        let field = self.credentials.as_ref().map(Credentials::header);
-        field.transpose().map_err(|failure| self.error("", failure))
+        let field = self.credentials.as_ref().map(Credentials::of_now);
+        let field = field
+            .transpose()
+            .map_err(|failure| self.error("", failure))?;
+        Ok(field.map(|field| field.value))
     }
 
     fn error(&self, target: &str, failure: ForwardProxyFailure) -> ForwardProxyError {

@@ -74,7 +74,7 @@ impl Connector {
     ) -> (Result<Connection, HandshakeFailure>, Observation) {
         let observer = Observer::new(origin.host_and_port(), interaction_id);
         let via = transport.via().cloned();
-        let runs = self.runs(origin, transport, &observer, sessions.as_ref());
+        let runs = self.runs(origin, transport, &observer, deadline, sessions.as_ref());
         let runs = runs.instrument(tracing::debug_span!("handshake"));
         let result = timeout_at(deadline.into(), runs).await;
         let result = result.unwrap_or_else(|_| {
@@ -97,6 +97,7 @@ impl Connector {
         origin: &Origin,
         transport: TransportStream,
         observer: &Observer,
+        deadline: Instant,
         sessions: Option<&Arc<ConnectionSessions>>,
     ) -> Result<HubStream, HandshakeFailure> {
         let name = server_name(origin).map_err(HandshakeFailure::Other)?;
@@ -145,14 +146,18 @@ impl Connector {
         if sessions.is_some_and(|sessions| sessions.ticket_not_taken()) {
             return Err(HandshakeFailure::Session(ClientError::Tls(error)));
         }
-        // Further handshakes wait, and are not refused by the queue of the signer.
-        let _permit = self.signatures.acquire().await;
-        let signing = self.tls.sign(&wanted, observer);
+        let signing = async {
+            // Further handshakes wait, and are not refused by the queue of the signer.
+            let _permit = self.signatures.acquire().await;
+            self.tls.sign(&wanted, observer).await
+        };
         let signed = match self.signature_wait {
-            Some(wait) => timeout(wait, signing).await.unwrap_or_else(|_| {
-                let late = EngineError::Deadline(wait);
-                Err(TlsError::Signature(Arc::new(late)))
-            }),
+            Some(wait) => {
+                // Where less time is left, it is the token all the same that has not signed.
+                let wait = wait.min(deadline.saturating_duration_since(Instant::now()));
+                let late = |_| Err(TlsError::Signature(Arc::new(EngineError::Deadline(wait))));
+                timeout(wait, signing).await.unwrap_or_else(late)
+            }
             None => signing.await,
         };
         replay.signed(signed.map_err(|error| HandshakeFailure::Other(ClientError::Tls(error)))?);

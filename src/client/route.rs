@@ -52,7 +52,7 @@ impl Routes {
         let proxy = proxy.map(|proxy| ForwardProxy::new(config, proxy));
         Ok(Self {
             proxy: proxy.transpose()?.map(Arc::new),
-            no_proxy: network.no_proxy.clone(),
+            no_proxy: network.fetch_no_proxy.clone(),
             // That no name leaves this machine is about the hub's.
             resolve: ResolvedBy::Proxy,
             source_address: network.source_address,

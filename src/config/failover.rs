@@ -154,6 +154,26 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Another token has to be asked in time.
+///
+/// # Errors
+/// The message.
+pub(super) fn check_waits(
+    first: &TokenConfig,
+    further: &[FailoverToken],
+    connect_timeout: Duration,
+) -> Result<(), String> {
+    let all = std::iter::once(first).chain(further.iter().map(|further| &further.token));
+    let slow = all.filter(|_| !further.is_empty());
+    let longest = slow.map(|token| token.failover_after).max();
+    match longest.filter(|longest| *longest >= connect_timeout) {
+        None => Ok(()),
+        Some(longest) => Err(format!(
+            "{longest:?} is not less than `connect_timeout` of [hub], {connect_timeout:?}: no other token could be asked in time"
+        )),
+    }
+}
+
 pub(super) fn default_share() -> u16 {
     1
 }

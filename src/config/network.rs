@@ -22,8 +22,10 @@ pub struct NetworkConfig {
     pub proxy: Option<ForwardProxyConfig>,
     /// The forward proxy for key sets, CRLs and CA certificates. `None`: their servers are connected to directly.
     pub fetch_proxy: Option<ForwardProxyConfig>,
-    /// The hosts that are connected to directly all the same.
+    /// The hosts of the hub that are connected to directly all the same.
     pub no_proxy: NoProxy,
+    /// The hosts from which something is fetched directly all the same.
+    pub fetch_no_proxy: NoProxy,
     /// Who resolves the hub's name where there is a forward proxy.
     pub resolve: ResolvedBy,
     /// The local address of connections. `None`: the system's choice.
@@ -76,7 +78,7 @@ impl NetworkConfig {
     /// The forward proxy on the way to this host, from which something public is fetched.
     pub fn fetch_proxy_for(&self, host: &str, port: u16) -> Option<&ForwardProxyConfig> {
         let proxy = self.fetch_proxy.as_ref();
-        proxy.filter(|_| !self.no_proxy.covers(host, port))
+        proxy.filter(|_| !self.fetch_no_proxy.covers(host, port))
     }
 
     /// Both forward proxies, each once.
@@ -135,8 +137,7 @@ impl NetworkFile {
         let absolute =
             |source: Option<CredentialsSource>| source.map(|one| one.relative_to(folder));
         let is_written = self.proxy.is_some();
-        let mut no_proxy = self.no_proxy;
-        let mut found = |setting: ProxySetting, credentials: Option<CredentialsSource>| {
+        let found = |setting: ProxySetting, credentials: Option<CredentialsSource>| {
             Ok::<_, String>(match setting {
                 ProxySetting::Direct => None,
                 ProxySetting::Url(url) => Some(ForwardProxyConfig {
@@ -145,25 +146,39 @@ impl NetworkFile {
                     credentials,
                     anchors: anchors.clone(),
                 }),
-                ProxySetting::Environment => {
-                    no_proxy.add_variable(variables::no_proxy());
-                    variables::proxy()?.map(|found| ForwardProxyConfig {
-                        url: found.url,
-                        variable: Some(found.variable),
-                        credentials: credentials.or(found.credentials),
-                        anchors: anchors.clone(),
-                    })
-                }
+                ProxySetting::Environment => variables::proxy()?.map(|found| ForwardProxyConfig {
+                    url: found.url,
+                    variable: Some(found.variable),
+                    credentials: credentials.or(found.credentials),
+                    anchors: anchors.clone(),
+                }),
             })
         };
         let credentials = absolute(self.proxy_credentials);
         let setting = self.proxy.unwrap_or(ProxySetting::Direct);
+        // The variable's list holds for the forward proxy that the variables name, and for no other.
+        let written = self.no_proxy;
+        let with_variable = || {
+            let mut list = written.clone();
+            list.add_variable(variables::no_proxy());
+            list
+        };
+        let no_proxy = match &setting {
+            ProxySetting::Environment => with_variable(),
+            ProxySetting::Direct | ProxySetting::Url(_) => written.clone(),
+        };
         if credentials.is_some() && setting == ProxySetting::Direct {
             return Err(("proxy_credentials", WITHOUT_PROXY.to_owned()));
         }
         let proxy = found(setting, credentials).map_err(|message| ("proxy", message))?;
         let of_fetches = absolute(self.fetch_proxy_credentials);
-        let fetch_proxy = match self.fetch_proxy.unwrap_or(FetchSetting::Same) {
+        let of_fetches_too = self.fetch_proxy.unwrap_or(FetchSetting::Same);
+        let fetch_no_proxy = match &of_fetches_too {
+            FetchSetting::Same => no_proxy.clone(),
+            FetchSetting::Other(ProxySetting::Environment) => with_variable(),
+            FetchSetting::Other(_) => written.clone(),
+        };
+        let fetch_proxy = match of_fetches_too {
             FetchSetting::Same if of_fetches.is_some() => {
                 let message =
                     "`fetch_proxy` is not set: fetches use `proxy` and `proxy_credentials`";
@@ -188,6 +203,7 @@ impl NetworkFile {
             proxy,
             fetch_proxy,
             no_proxy,
+            fetch_no_proxy,
             resolve: self.resolve.unwrap_or_default(),
             source_address: self.source_address,
             ignored_variable: variables::first_set().filter(|_| !is_written),

@@ -34,7 +34,7 @@ fn fetches_go_the_way_of_the_hub_unless_they_have_their_own() {
 #[test]
 fn a_host_is_left_out_by_name_domain_address_and_network() {
     let network = parse(
-        "proxy = 'http://p:1'\nno_proxy = ['Hub.bank', '.internal', '10.0.0.0/8', '::1', 'a.b:8443', '192.0.2.1:1']",
+        "proxy = 'http://p:1'\nno_proxy = ['Hub.bank', '.internal', '10.0.0.0/8', '::1', '2001:db8::/32', '[fd00::/8]', 'a.b:8443', '192.0.2.1:1']",
     )
     .unwrap();
     for (host, port, direct) in [
@@ -46,6 +46,9 @@ fn a_host_is_left_out_by_name_domain_address_and_network() {
         ("10.1.2.3", 443, true),
         ("11.1.2.3", 443, false),
         ("::1", 443, true),
+        ("2001:db8:7::1", 443, true),
+        ("2001:db9::1", 443, false),
+        ("fd12::1", 8443, true),
         ("::2", 443, false),
         ("a.b", 8443, true),
         ("a.b", 443, false),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::hardening::SYSTEM_CALL_FILTER;
+use crate::certificate::CertificateError;
 use crate::config::ConfigError;
 use crate::config::pin::PinSource;
 use crate::diagnostic::Diagnostic;
@@ -161,6 +162,18 @@ impl SignerError {
             Self::Identity(error) => error.device_state(),
             _ => None,
         }
+    }
+
+    /// Whether this token alone cannot be used, and another may: it or its PIN fails, or its certificate has expired or is not
+    /// valid yet. All else is a mistake in the configuration, which is not worked round.
+    pub fn is_of_one_token(&self) -> bool {
+        let is_of_time = matches!(
+            self,
+            Self::Identity(IdentityError::Certificate(
+                CertificateError::Expired { .. } | CertificateError::NotYetValid { .. }
+            ))
+        );
+        is_of_time || matches!(self.exit_code(), ExitCode::Token | ExitCode::Pin)
     }
 
     /// As [`IdentityError::class`].

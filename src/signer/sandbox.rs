@@ -103,7 +103,10 @@ impl Sandbox {
             proxy.map_or(origin.port, |proxy| proxy.url.port)
         }));
         ports.push(DNS_PORT);
-        ports.extend(key_set_port);
+        // Where a forward proxy is on the way to whatever is fetched, nothing else is.
+        let is_proxied = config.network.fetch_proxy.is_some();
+        let is_direct = !is_proxied || !config.network.fetch_no_proxy.is_empty();
+        ports.extend(key_set_port.filter(|_| is_direct));
         if key_set_port.is_some() {
             ports.extend(
                 config

@@ -139,7 +139,7 @@ pub(super) fn identity_of_any_token(
     for config in tokens {
         match identity_of_one_caller(global, &config) {
             Ok(identity) => return Ok((config, identity)),
-            Err(error) if matches!(error.exit_code(), ExitCode::Token | ExitCode::Pin) => {
+            Err(error) if error.is_of_one_token() => {
                 let name = config.token.name.as_deref().unwrap_or_default();
                 output::remark(&format!("another token than {name} is asked: {error}"));
             }

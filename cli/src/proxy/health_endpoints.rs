@@ -233,7 +233,10 @@ impl HealthEndpoints {
             self.revocation.report(KeyRole::Sig4, report);
         }
         let has_tokens = jwt.as_ref().is_none_or(|(good, _)| *good);
-        let ready = is_valid && all_connected && has_tokens && token_problem.is_none() && !stopping;
+        // Of several tokens, each has a certificate: one that can be used is enough.
+        let has_certificate = is_valid || (signer.has_several_tokens() && token_problem.is_none());
+        let ready =
+            has_certificate && all_connected && has_tokens && token_problem.is_none() && !stopping;
         let mut report = json!({
             "schema": 0,
             "ready": ready,

@@ -175,7 +175,11 @@ impl SignerStatus {
                 })
             })
             .unwrap_or_else(Self::silent);
-        let of_first = || tokens.first()?.token.problem.clone();
+        let of_first = || {
+            let first = tokens.first()?;
+            let of_signer = || Some(first.status.as_ref()?.error.as_ref()?.into());
+            first.token.problem.clone().or_else(of_signer)
+        };
         status.error = match signing {
             Some(_) => None,
             None => Some(match of_first() {
@@ -185,6 +189,10 @@ impl SignerStatus {
         };
         status.tokens = tokens;
         status
+    }
+
+    pub(super) fn has_several_tokens(&self) -> bool {
+        !self.tokens.is_empty()
     }
 
     /// Of several tokens, each; empty where there is one.

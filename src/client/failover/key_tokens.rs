@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::{Failover, Member, TokenState};
 use crate::backoff::Backoff;
-use crate::certificate::CertificateError;
 use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::{EngineError, ReportedError};
-use crate::exit_code::ExitCode;
-use crate::identity::{Identity, IdentityError, IdentityFiles, Validity};
+use crate::identity::{Identity, IdentityFiles, Validity};
 use crate::log_target;
+use crate::metrics;
 use crate::signer::{RemoteKey, SignerChannels, SignerError, channels_of_each};
 use crate::tls::{Tls, TlsError};
 
@@ -24,6 +23,9 @@ use crate::tls::{Tls, TlsError};
 const GRACE: Duration = Duration::from_secs(2);
 /// The delays between attempts to take in a token that was away at the start. The signer process has its own delays for the token.
 const ATTEMPTS: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(2));
+
+/// The same where something in the configuration was wrong.
+const AFTER_A_MISTAKE: Duration = Duration::from_secs(10);
 
 /// Tokens that hold a key for the connections, of which at least one key is proved.
 #[derive(Clone)]
@@ -105,9 +107,14 @@ impl KeyTokens {
         })
     }
 
-    /// What is known of each token, in the order of the configuration.
+    /// What is known of each token, in the order of the configuration. It is recorded in the metrics: of the tokens that are in use,
+    /// not of those that a reload opens.
     pub fn states(&self) -> Vec<TokenState> {
-        self.failover.states()
+        let states = self.failover.states();
+        for state in &states {
+            metrics::token_asked(&state.name, state.problem.is_none());
+        }
+        states
     }
 }
 
@@ -171,16 +178,8 @@ struct Opening {
 
 impl From<SignerError> for Unproved {
     fn from(error: SignerError) -> Self {
-        // A certificate that has expired, or is not valid yet, is no reason not to use the other token.
-        let is_of_time = matches!(
-            error,
-            SignerError::Identity(IdentityError::Certificate(
-                CertificateError::Expired { .. } | CertificateError::NotYetValid { .. }
-            ))
-        );
-        let of_token = [ExitCode::Token, ExitCode::Pin];
         Self {
-            is_wrong: !is_of_time && !of_token.contains(&error.exit_code()),
+            is_wrong: !error.is_of_one_token(),
             error: ReportedError::of(error),
         }
     }
@@ -206,6 +205,7 @@ impl Opening {
     /// Tries until the key is proved, or the tokens are not used any more.
     fn run(self) {
         let mut failures = 0_u32;
+        let mut told = String::new();
         loop {
             let proved = self.prove();
             let Some(member) = self.member.upgrade() else {
@@ -224,19 +224,20 @@ impl Opening {
                 Err(unproved) => unproved,
             };
             failures = failures.saturating_add(1);
-            if failures == 1 {
-                let ReportedError { message, hint, .. } = &unproved.error;
+            let ReportedError { message, hint, .. } = &unproved.error;
+            if told != *message {
+                told.clone_from(message);
                 tracing::error!(target: log_target::LIFECYCLE, token = member.name(), error = message, hint, "a token has no key for the connections yet: the others are used");
             }
             member.is_unproved(unproved.error.clone());
             drop(member);
             let is_wrong = unproved.is_wrong;
             drop(self.proved.send((self.number, Err(unproved))));
-            if is_wrong {
-                // A reload opens it anew.
-                return;
-            }
-            thread::park_timeout(ATTEMPTS.delay(failures));
+            // What is wrong at the start ends it. Later a file may be about to be replaced.
+            thread::park_timeout(match is_wrong {
+                true => AFTER_A_MISTAKE,
+                false => ATTEMPTS.delay(failures),
+            });
         }
     }
 

@@ -63,8 +63,8 @@ struct State {
 }
 
 /// The value of `Proxy-Authorization`.
-pub(super) struct Authorization {
-    pub(super) value: HeaderValue,
+pub(in crate::client) struct Authorization {
+    pub(in crate::client) value: HeaderValue,
     digest: Digest,
 }
 
@@ -131,17 +131,10 @@ impl Credentials {
     ///
     /// # Errors
     /// As [`Credentials::offer`].
-    pub(super) fn header(&self) -> Result<HeaderValue, ForwardProxyFailure> {
+    pub(super) fn of_now(&self) -> Result<Authorization, ForwardProxyFailure> {
         let authorization = self.read()?;
         self.check_refused(&authorization)?;
-        Ok(authorization.value)
-    }
-
-    /// Notes that the forward proxy did not take [`Self::header`].
-    pub(super) fn header_was_refused(&self) {
-        if let Ok(authorization) = self.read() {
-            self.were(&authorization, false);
-        }
+        Ok(authorization)
     }
 
     fn read(&self) -> Result<Authorization, ForwardProxyFailure> {
@@ -252,14 +245,14 @@ mod tests {
 
     #[test]
     fn basic_is_what_rfc_7617_has_and_does_not_print() {
-        let value = of_text("Aladdin:open sesame\r\n").header().unwrap();
+        let value = of_text("Aladdin:open sesame\r\n").of_now().unwrap().value;
         assert_eq!(value, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(format!("{value:?}"), "Sensitive");
         for text in ["", "\n", "s3cret", "a:s3cret\n\n", "a:\x07s3cret"] {
-            let error = of_text(text).header().unwrap_err().to_string();
+            let error = of_text(text).of_now().err().unwrap().to_string();
             assert!(!error.contains("s3cret"), "{error}");
         }
-        assert!(of_text(&"a:".repeat(600)).header().is_err());
+        assert!(of_text(&"a:".repeat(600)).of_now().is_err());
         let printed = format!("{:?}", of_text("a:s3cret"));
         assert!(!printed.contains("s3cret"), "{printed}");
     }

@@ -12,6 +12,7 @@ impl PathList {
             proxy: _,
             fetch_proxy: _,
             no_proxy: _,
+            fetch_no_proxy: _,
             resolve: _,
             source_address: _,
             ignored_variable: _,

@@ -114,6 +114,15 @@ fn rule(entry: &str) -> Result<Rule, &'static str> {
             port: None,
         });
     }
+    // A network of IPv6 has colons of its own.
+    if let Some((address, bits)) = entry.replace(['[', ']'], "").split_once('/')
+        && let (Ok(address), Ok(bits)) = (address.parse(), bits.parse())
+    {
+        return Ok(Rule {
+            hosts: network(address, Some(bits))?,
+            port: None,
+        });
+    }
     let (hosts, port) = match entry.rsplit_once(':') {
         Some((hosts, port)) => (hosts, Some(port.parse().map_err(|_| FORMS)?)),
         None => (entry, None),
