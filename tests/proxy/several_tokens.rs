@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::common::bank::Bank;
+use crate::common::chaos::Chaos;
 use crate::common::hub::{Hub, HubOptions};
 use crate::common::ledger_records::records;
 use crate::common::paced_requests::under_requests;
@@ -35,9 +37,17 @@ fn bank() -> (Bank, Hub) {
     (bank, hub)
 }
 
-fn start((mut bank, hub): (Bank, Hub), tokens: TwoTokens) -> Scene {
+fn start(of_bank: (Bank, Hub), tokens: TwoTokens) -> Scene {
+    start_with(of_bank, tokens, &[])
+}
+
+fn start_with(
+    (mut bank, hub): (Bank, Hub),
+    tokens: TwoTokens,
+    environment: &[(&str, PathBuf)],
+) -> Scene {
     let ports = Proxy::configure(&mut bank, LINES, &tokens.section);
-    let proxy = Proxy::start(&bank, ports);
+    let proxy = Proxy::start_with(&bank, ports, environment);
     Scene {
         bank,
         hub,
@@ -298,4 +308,30 @@ fn a_certificate_that_has_expired_leaves_its_token_out_until_it_is_renewed() {
         more();
         assert!(scene.connections("b") - before >= 10.0);
     });
+}
+
+#[test]
+fn a_token_that_takes_two_seconds_is_left_out_until_it_is_quick_again() {
+    let (mut bank, hub) = bank();
+    let tokens = TwoTokens::cloned(&mut bank, ["", ""]);
+    let chaos = Chaos::between(&mut bank, "");
+    let scene = start_with((bank, hub), tokens, &chaos.environment());
+    scene.until("both are proved", || {
+        scene.is_asked("a") && scene.is_asked("b")
+    });
+    under_requests(&scene.proxy.socket(), |more| {
+        chaos.plan("delay C_Sign 2s");
+        scene.until("it is seen", || !scene.is_asked("a"));
+        more();
+        let before = scene.connections("a");
+        more();
+        assert_eq!(scene.connections("a"), before);
+        chaos.plan("");
+        scene.until("it is back", || scene.is_asked("a"));
+        let before = scene.connections("a");
+        more();
+        let since = scene.connections("a") - before;
+        assert!(since >= 10.0, "{since}");
+    });
+    assert_eq!(scene.never_anonymous().len(), 1);
 }
