@@ -3,6 +3,7 @@
 mod error;
 mod files;
 mod key_of_certificate;
+pub mod same_client;
 mod sig4;
 
 use std::sync::Arc;

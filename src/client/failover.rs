@@ -234,6 +234,11 @@ impl Member {
         })
     }
 
+    /// Its certificate, once its key is proved to be that of it.
+    fn leaf(&self) -> Option<Certificate> {
+        self.proved.get().map(|proved| proved.leaf.clone())
+    }
+
     /// Why its certificate is not valid now.
     fn time_error(&self, now: SystemTime) -> Option<CertificateError> {
         self.proved.get()?.leaf.check_client(now).err()

@@ -178,7 +178,7 @@ pub(super) fn default_share() -> u16 {
     1
 }
 
-/// How long another token is not asked while this one signs.
+/// After how long without a signature another token is asked.
 pub(super) fn default_failover_after() -> Duration {
     Duration::from_secs(1)
 }

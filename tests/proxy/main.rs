@@ -38,6 +38,7 @@ mod resumption;
 mod revocation;
 mod root_start;
 mod same_user;
+mod several_certificates;
 mod several_tokens;
 mod token_states;
 mod users;

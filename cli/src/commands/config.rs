@@ -37,6 +37,7 @@ pub(super) fn check(global: &Global, files: Vec<PathBuf>) -> Result<ExitCode, Co
         }
     }
     configs.iter().try_for_each(proxy_section::refuse)?;
+    configs.iter().try_for_each(failover_section::refuse)?;
     let mut compared = Vec::new();
     let mut shared = Vec::new();
     let mut not_comparable: Vec<String> = Vec::new();

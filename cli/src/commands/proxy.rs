@@ -59,6 +59,12 @@ fn with_restart_code(
 }
 
 fn run_supervisor(global: &Global) -> Result<ExitCode, CommandError> {
+    if global.token.is_some() {
+        return Err(CommandError::usage(
+            "--token is not for `proxy`, which uses all tokens",
+            "leave it out; `priority` of [[token]] says which is used first",
+        ));
+    }
     let path = setup::config_path(global)?;
     let launcher = ProcessLauncher::start(process(global, path, "process-launcher"));
     let launcher = launcher.map_err(CommandError::stage)?;

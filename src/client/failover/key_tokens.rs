@@ -7,12 +7,15 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Failover, Member, TokenState};
+use super::{Failover, TokenState};
 use crate::backoff::Backoff;
+use crate::certificate::Certificate;
 use crate::client::connector::Connector;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic as _;
 use crate::engine::{EngineError, ReportedError};
+use crate::exit_code::ExitCode;
+use crate::identity::same_client::{conflict, leaf_in_file};
 use crate::identity::{Identity, IdentityFiles, Validity};
 use crate::log_target;
 use crate::metrics;
@@ -70,24 +73,19 @@ impl KeyTokens {
         protocols: &[&[u8]],
         validity: Validity,
     ) -> Result<Self, SignerError> {
-        let of_each = config.of_each_key_token();
+        let of_each: Arc<[Config]> = config.of_each_key_token().into();
         let failover = Failover::new(&of_each);
         let (proved, attempts) = channel();
         let tokens = of_each.len();
         let mut rest = sockets.into_iter();
-        for (number, (config, count)) in of_each
-            .into_iter()
-            .zip(channels_of_each(config))
-            .enumerate()
-        {
-            let member = Arc::clone(&failover.members()[number]);
+        for (number, count) in channels_of_each(config).into_iter().enumerate() {
             let opening = Opening {
                 number,
-                config,
+                of_each: Arc::clone(&of_each),
                 channels: SignerChannels::of(rest.by_ref().take(count).collect()),
                 protocols: protocols.iter().map(|it| it.to_vec()).collect(),
                 validity,
-                member: Arc::downgrade(&member),
+                failover: Arc::downgrade(&failover),
                 proved: proved.clone(),
             };
             let thread = thread::Builder::new().name("hsm-key-token".to_owned());
@@ -166,12 +164,12 @@ fn of_reported(error: ReportedError) -> SignerError {
 /// A token that is being opened.
 struct Opening {
     number: usize,
-    /// As if it were the only one.
-    config: Config,
+    /// The configurations of all, each as if it were the only one.
+    of_each: Arc<[Config]>,
     channels: SignerChannels,
     protocols: Vec<Vec<u8>>,
     validity: Validity,
-    member: Weak<Member>,
+    failover: Weak<Failover>,
     /// Nobody receives any more when the start is over.
     proved: Sender<Attempt>,
 }
@@ -208,9 +206,10 @@ impl Opening {
         let mut told = String::new();
         loop {
             let proved = self.prove();
-            let Some(member) = self.member.upgrade() else {
+            let Some(failover) = self.failover.upgrade() else {
                 return;
             };
+            let member = &failover.members()[self.number];
             let unproved = match proved {
                 Ok(proved) => {
                     let leaf = proved.identity.chain().leaf().clone();
@@ -230,7 +229,7 @@ impl Opening {
                 tracing::error!(target: log_target::LIFECYCLE, token = member.name(), error = message, hint, "a token has no key for the connections yet: the others are used");
             }
             member.is_unproved(unproved.error.clone());
-            drop(member);
+            drop(failover);
             let is_wrong = unproved.is_wrong;
             drop(self.proved.send((self.number, Err(unproved))));
             // What is wrong at the start ends it. Later a file may be about to be replaced.
@@ -242,17 +241,46 @@ impl Opening {
     }
 
     fn prove(&self) -> Result<ProvedKey, Unproved> {
+        let config = &self.of_each[self.number];
         // The files first: their errors say more than the signer's.
-        IdentityFiles::read_valid(&self.config, self.validity).map_err(SignerError::from)?;
-        let key = Arc::new(self.channels.connect(&self.config, None)?);
-        let identity = key.identity_valid(&self.config, self.validity)?;
+        IdentityFiles::read_valid(config, self.validity).map_err(SignerError::from)?;
+        let key = Arc::new(self.channels.connect(config, None)?);
+        let identity = key.identity_valid(config, self.validity)?;
+        self.check_same_client(identity.chain().leaf())?;
         let protocols: Vec<_> = self.protocols.iter().map(Vec::as_slice).collect();
-        let tls = Tls::new(&self.config, &identity)?;
-        let connector = Connector::with_protocols(&self.config, &tls, &protocols)?;
+        let tls = Tls::new(config, &identity)?;
+        let connector = Connector::with_protocols(config, &tls, &protocols)?;
         Ok(ProvedKey {
             key,
             identity: Arc::new(identity),
             connector,
         })
+    }
+
+    /// Checks the certificate against those of the other tokens: in their files, or else as they were proved.
+    fn check_same_client(&self, leaf: &Certificate) -> Result<(), Unproved> {
+        let failover = self.failover.upgrade();
+        let others = self.of_each.iter().enumerate();
+        for (number, other) in others.filter(|(number, _)| *number != self.number) {
+            let proved = || failover.as_ref()?.members().get(number)?.leaf();
+            let Some(other_leaf) = leaf_in_file(other).or_else(proved) else {
+                continue;
+            };
+            let own = (&self.of_each[self.number], leaf);
+            if let Some(conflict) = conflict(own, (other, &other_leaf)) {
+                return Err(Unproved {
+                    is_wrong: true,
+                    error: ReportedError {
+                        message: conflict.message,
+                        hint: conflict.hint,
+                        class: "configuration".to_owned(),
+                        exit: ExitCode::Configuration as u8,
+                        transient: false,
+                        device_state: None,
+                    },
+                });
+            }
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,23 @@
 //! `config check` of several tokens that hold a key for the connections: each, how they share, and what a clone means.
 
 use hsm_mtls::internal::config::{Config, FailoverToken, TokenConfig};
+use hsm_mtls::internal::identity::same_client::conflict_in_files;
 use serde_json::{Value, json};
 
-use super::{certificate_text, location, path_and_access, pin_text, state_folder_text};
+use super::{
+    CommandError, certificate_text, location, path_and_access, pin_text, state_folder_text,
+};
+
+/// Refuses tokens that do not go together, as far as their certificates are in files.
+///
+/// # Errors
+/// Two certificates are of two clients, or a key is in two tokens and that is not said.
+pub(super) fn refuse(config: &Config) -> Result<(), CommandError> {
+    match conflict_in_files(&config.of_each_key_token()) {
+        Some(conflict) => Err(CommandError::usage(conflict.message, conflict.hint)),
+        None => Ok(()),
+    }
+}
 
 /// The values of the further tokens, as names and values; before them, how the first shares.
 pub(super) fn rows(config: &Config) -> Vec<(&'static str, String)> {
